@@ -1,0 +1,39 @@
+"""One attention call as it happens inside a running model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from heedful.core.call import AttentionCall
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionEvent:
+    """A call met on its way to the kernel.
+
+    Attributes:
+        path: Path of the attention module in the model; ``#2``, ``#3`` ... follow where it is called again in one forward.
+        module: The attention module.
+        way: How the call was met: ``attention table`` or ``scaled_dot_product_attention``.
+        call: Query, key, value and rules.
+        dropout: Probability with which the kernel drops weights; statistics are those before it.
+        entering: ``(batch, position, width)`` representations that entered the module, or None if it took none.
+        run: The model's own kernel, ``run(value)`` with ``(batch, kv_head, key, value_dim)`` values (None: the model's) ->
+            ``(batch, head, query, value_dim)``. The kernel draws random numbers if ``dropout`` is not 0.
+    """
+
+    path: str
+    module: nn.Module
+    way: str
+    call: AttentionCall
+    dropout: float
+    entering: Tensor | None
+    run: Callable[[Tensor | None], Tensor]
+
+
+Answer = Callable[[AttentionEvent], Tensor | None]
+"""What is done with an event: None lets the model's own kernel run, a tensor ``(batch, head, query, value_dim)`` takes its
+place."""

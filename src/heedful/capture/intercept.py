@@ -1,0 +1,61 @@
+"""Every attention call of a model, met once: the one door that capture and replacement share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from heedful.capture.event import Answer
+from heedful.capture.huggingface import attention_table
+from heedful.capture.sdpa import SdpaWatcher
+from heedful.capture.stack import ModuleStack
+from heedful.capture.way import Way
+from heedful.core.errors import UsageError
+
+_holders: dict[int, tuple[int, int]] = {}
+_lock = threading.Lock()
+
+
+@contextmanager
+def intercept(model: nn.Module, answer: Answer) -> Iterator[Way]:
+    """Call ``answer`` for every attention call that the model makes in this thread.
+
+    Hooks, table entries and modes are gone afterwards, also after an error; parameters, flags and random state are never
+    touched.
+
+    Args:
+        model: Any module; transformers models are met at their attention table, others at
+            ``scaled_dot_product_attention``.
+        answer: What is done with each event.
+
+    Raises:
+        UsageError: Another thread is capturing this model.
+    """
+    with _only_thread(model), ModuleStack(model) as stack:
+        way = Way(stack, answer)
+        with attention_table(way), SdpaWatcher(way):
+            yield way
+
+
+@contextmanager
+def _only_thread(model: nn.Module) -> Iterator[None]:
+    me = threading.get_ident()
+    with _lock:
+        thread, depth = _holders.get(id(model), (me, 0))
+        if thread != me:
+            raise UsageError(
+                "capture: another thread is capturing this model; give each thread its own copy, or take turns"
+            )
+        _holders[id(model)] = (me, depth + 1)
+    try:
+        yield
+    finally:
+        with _lock:
+            thread, depth = _holders[id(model)]
+            if depth == 1:
+                del _holders[id(model)]
+            else:
+                _holders[id(model)] = (thread, depth - 1)

@@ -1,0 +1,75 @@
+"""Another attention pattern in place of the learned one, while a block of code runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from heedful.capture.event import AttentionEvent
+from heedful.capture.intercept import intercept
+from heedful.core.call import AttentionCall
+from heedful.core.errors import UsageError
+from heedful.engine.patterns import PATTERNS, pattern_output
+
+Pattern = str | Callable[[AttentionCall], Tensor]
+
+
+@contextmanager
+def replace(
+    model: nn.Module,
+    pattern: Pattern,
+    *,
+    layers: Sequence[int | str] | None = None,
+    heads: Sequence[int] | None = None,
+) -> Iterator[dict[str, int]]:
+    """Replace attention in some layers and heads of a model.
+
+    >>> with heedful.replace(model, "uniform", layers=[0], heads=[2]):  # doctest: +SKIP
+    ...     loss = model(**batch).loss
+
+    Args:
+        model: Any module whose attention heedful can meet.
+        pattern: ``uniform``, ``local``, ``mean``, ``shuffled`` or ``zero`` (see ``heedful.engine.PATTERNS``), or a function
+            from an ``AttentionCall`` to its new output ``(batch, head, query, value_dim)``.
+        layers: Layers by index, in the order in which the model first calls them, or by module path; None for all.
+        heads: Query heads by index; None for all.
+
+    Yields:
+        Module path to number of calls replaced, filled while the model runs.
+
+    Raises:
+        UsageError: The pattern, a layer or a head does not exist (a layer only once the block has ended without error).
+    """
+    if isinstance(pattern, str) and pattern not in PATTERNS:
+        raise UsageError(f"replace: expected one of {', '.join(PATTERNS)} or a function; got {pattern!r}")
+    order: dict[str, int] = {}
+    replaced: dict[str, int] = {}
+
+    def answer(event: AttentionEvent) -> Tensor | None:
+        path = event.path.split("#")[0]
+        index = order.setdefault(path, len(order))
+        if layers is not None and index not in layers and path not in layers:
+            return None
+        replaced[path] = replaced.get(path, 0) + 1
+        return _replaced(event, pattern, heads)
+
+    with intercept(model, answer):
+        yield replaced
+    known = {*order, *order.values()}
+    missing = [layer for layer in layers or () if layer not in known]
+    if missing and order:
+        raise UsageError(f"replace: no such layers: {missing}; the model called {len(order)}: {', '.join(list(order)[:4])} ...")
+
+
+def _replaced(event: AttentionEvent, pattern: Pattern, heads: Sequence[int] | None) -> Tensor:
+    output = pattern_output(event.call, pattern) if isinstance(pattern, str) else pattern(event.call)
+    if heads is None:
+        return output
+    wrong = [head for head in heads if not 0 <= head < event.call.heads]
+    if wrong:
+        raise UsageError(f"replace: {event.path} has heads 0..{event.call.heads - 1}, got {wrong}")
+    mixed = event.run(None).clone()
+    mixed[:, list(heads)] = output[:, list(heads)].to(mixed.dtype)
+    return mixed

@@ -1,0 +1,206 @@
+"""Statistics of every attention call of a model, gathered while it runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import heedful.statistics  # noqa: F401  (registers the statistics)
+import torch
+from torch import Tensor, nn
+
+from heedful.capture.event import AttentionEvent
+from heedful.capture.intercept import intercept
+from heedful.core.axes import MIN_VISIBLE
+from heedful.core.errors import CaptureError, UsageError
+from heedful.core.registry import STATISTICS
+from heedful.engine.measure import ENGINES
+from heedful.engine.moments import Moments, RowMoments
+
+if TYPE_CHECKING:
+    import polars
+
+
+def head_label(module: nn.Module, layer: int, head: int) -> str:
+    """Name that the model gives a head (a ``head_labels`` sequence on its attention module), else ``L0H0``."""
+    labels = getattr(module, "head_labels", None)
+    if labels is not None and head < len(labels):
+        return f"L{layer}H{head} {labels[head]}"
+    return f"L{layer}H{head}"
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """Largest relative difference between a kernel's output and the recomputed one that rounding explains.
+
+    Sixteen roundings at the unit roundoff of the dtype, of float32 at least: kernels sum in other orders, and round weights
+    and values once each.
+    """
+    return max(16 * torch.finfo(dtype).eps, 1e-4)
+
+
+@dataclass
+class CallRecord:
+    """What was gathered of one attention module.
+
+    Attributes:
+        path: Module path (``#2`` ... for further calls in one forward).
+        module: The attention module.
+        layer: Index in the order of first call.
+        heads: Number of query heads.
+        way: How its calls were met.
+        values: Statistic to list of ``(batch, head)`` means over judged rows, one entry a call.
+        rows: Rows judged; ``short_rows`` saw fewer than 8 keys, ``empty_rows`` none.
+        error: Largest relative difference between the module's own output and the recomputed one.
+    """
+
+    path: str
+    module: nn.Module
+    layer: int
+    heads: int
+    way: str
+    values: dict[str, list[Tensor]] = field(default_factory=dict)
+    rows: int = 0
+    short_rows: int = 0
+    empty_rows: int = 0
+    error: float = 0.0
+    verified: bool = True
+
+
+def sequence_means(moments: RowMoments, rows: Tensor) -> Tensor:
+    """Mean of one row statistic over the judged rows of each sequence.
+
+    Args:
+        moments: The call's row moments.
+        rows: ``(batch, head, query)`` of the statistic.
+
+    Returns:
+        ``(batch, head)``; NaN where no row sees at least ``MIN_VISIBLE`` keys.
+    """
+    judged = rows.masked_fill(moments.visible < MIN_VISIBLE, math.nan)
+    return judged.nanmean(dim=-1)
+
+
+class Session:
+    """Records of the attention calls made inside ``with heedful.capture(model) as session``."""
+
+    def __init__(self, model: nn.Module, engine: str) -> None:
+        self.model = model
+        self.engine = engine
+        self.records: dict[str, CallRecord] = {}
+        self.not_met: dict[str, str] = {}
+
+    def _meet(self, event: AttentionEvent) -> Tensor:
+        output = event.run(None)
+        record = self.records.get(event.path)
+        if record is None:
+            record = CallRecord(event.path, event.module, len(self.records), event.call.heads, event.way)
+            self.records[event.path] = record
+        with torch.no_grad():
+            moments = ENGINES[self.engine](event.call, None)
+            self._add(record, event, moments, output)
+        return output
+
+    def _add(self, record: CallRecord, event: AttentionEvent, moments: Moments, output: Tensor) -> None:
+        rows = moments.rows
+        record.rows += int((rows.visible >= MIN_VISIBLE).sum())
+        record.short_rows += int(((rows.visible < MIN_VISIBLE) & (rows.visible > 0)).sum())
+        record.empty_rows += moments.empty_rows
+        for name, facts in STATISTICS.items():
+            record.values.setdefault(name, []).append(sequence_means(rows, facts.compute(rows)).double().cpu())
+        record.error = max(record.error, output_error(moments, output))
+        if event.dropout and record.module.training:
+            record.verified = False
+        elif record.error > tolerance(output.dtype):
+            record.verified = False
+
+    def heads(self) -> polars.DataFrame:
+        """One row per (module path, head): mean of every statistic over sequences.
+
+        Returns:
+            Columns ``layer, module, head, label, sequences, verified`` and every registered statistic; a statistic is null
+            where no row could be judged.
+
+        Raises:
+            CaptureError: No attention call was met.
+        """
+        import polars
+
+        if not self.records:
+            raise CaptureError(
+                type(self.model).__name__,
+                "no attention call was met",
+                "run the model inside the `with` block; its attention must go through transformers' attention table or "
+                "scaled_dot_product_attention",
+            )
+        rows = []
+        for record in self.records.values():
+            stacked = {name: torch.cat(parts).nanmean(dim=0).tolist() for name, parts in record.values.items()}
+            sequences = sum(len(part) for part in next(iter(record.values.values())))
+            for head in range(record.heads):
+                rows.append(
+                    {
+                        "layer": record.layer,
+                        "module": record.path,
+                        "head": head,
+                        "label": head_label(record.module, record.layer, head),
+                        "sequences": sequences,
+                        "verified": record.verified,
+                        **{name: None if math.isnan(v[head]) else v[head] for name, v in stacked.items()},
+                    }
+                )
+        return polars.DataFrame(rows, infer_schema_length=None)
+
+
+def output_error(moments: Moments, output: Tensor) -> float:
+    """Largest difference between a kernel's output and the recomputed one, relative to the largest output.
+
+    Rows that see no key are left out: kernels put 0, a mean or NaN there.
+
+    Returns:
+        Relative error; infinite where only one of the two is finite, 0 without values.
+    """
+    if moments.output is None:
+        return 0.0
+    seen = (moments.rows.visible > 0)[..., None]
+    ours, theirs = moments.output, output.to(moments.output.dtype)
+    both = torch.isfinite(ours) == torch.isfinite(theirs)
+    if not bool((both | ~seen).all()):
+        return math.inf
+    scale = (theirs.nan_to_num(0, 0, 0) * seen).abs().amax()
+    difference = ((ours - theirs).nan_to_num(0, 0, 0) * seen).abs().amax()
+    return float(difference / scale.clamp_min(torch.finfo(scale.dtype).tiny)) if float(scale) else float(difference)
+
+
+@contextmanager
+def capture(model: nn.Module, *, engine: str = "auto") -> Iterator[Session]:
+    """Gather exact statistics of every attention call that a model makes.
+
+    >>> with heedful.capture(model) as session:  # doctest: +SKIP
+    ...     model(**inputs)
+    >>> session.heads()  # doctest: +SKIP
+
+    The model is unchanged: same outputs, hooks and table entries gone afterwards, flags and random state as before.
+
+    Args:
+        model: A transformers model, or any module that calls ``scaled_dot_product_attention``.
+        engine: ``auto``, ``tiled`` or ``dense``.
+
+    Yields:
+        The session, which can be read after the block as well.
+
+    Raises:
+        UsageError: The engine is unknown, or another thread is capturing this model.
+    """
+    if engine != "auto" and engine not in ENGINES:
+        raise UsageError(f"engine: expected one of auto, {', '.join(ENGINES)}; got {engine!r}")
+    session = Session(model, "tiled" if engine == "auto" else engine)
+    with intercept(model, session._meet) as way:
+        try:
+            yield session
+        finally:
+            session.not_met = {
+                path: f"{name} ran and no attention call of it was seen" for path, name in way.stack.never_met().items()
+            } | dict(way.not_understood)

@@ -1,0 +1,44 @@
+"""Shared words of every room: calls, visibility, findings, registries and errors."""
+
+from heedful.core.call import AttentionCall
+from heedful.core.errors import (
+    CallError,
+    CaptureError,
+    HeedfulError,
+    InputRejected,
+    OutputError,
+    ResourceLimit,
+    UnsupportedByEngine,
+    UsageError,
+)
+from heedful.core.registry import CHECKS, STATISTICS, CheckFacts, StatisticFacts, check, statistic
+from heedful.core.result import Finding, HeadRow, Report, Section, Verdict
+from heedful.core.visibility import Visibility, bidirectional, causal, masked, padding
+
+__all__ = [
+    "CHECKS",
+    "STATISTICS",
+    "AttentionCall",
+    "CallError",
+    "CaptureError",
+    "CheckFacts",
+    "Finding",
+    "HeadRow",
+    "HeedfulError",
+    "InputRejected",
+    "OutputError",
+    "Report",
+    "ResourceLimit",
+    "Section",
+    "StatisticFacts",
+    "UnsupportedByEngine",
+    "UsageError",
+    "Verdict",
+    "Visibility",
+    "bidirectional",
+    "causal",
+    "check",
+    "masked",
+    "padding",
+    "statistic",
+]

@@ -1,0 +1,65 @@
+"""What can go wrong, and the exit code the command line gives it.
+
+::
+
+    HeedfulError               6  internal
+     ├─ UsageError             2  an argument is wrong (also a ValueError)
+     ├─ InputRejected          3  a model, checkpoint, config or text is malformed or untrusted
+     │   └─ CaptureError       3  the model shows no attention that heedful understands
+     ├─ ResourceLimit          4  the work would not fit in memory; nothing was allocated
+     ├─ OutputError            5  a report could not be written; the old file is whole
+     └─ CallError              6  query, key, value, mask or scale do not fit together (also a ValueError)
+         └─ UnsupportedByEngine   the engine asked for by name cannot do this call
+"""
+
+
+class HeedfulError(Exception):
+    """Root of every error that heedful raises on purpose."""
+
+    exit_code: int = 6
+
+
+class UsageError(HeedfulError, ValueError):
+    """An argument has a value that cannot be used."""
+
+    exit_code = 2
+
+
+class InputRejected(HeedfulError):
+    """A file, folder or text is malformed, unreadable or not trusted; nothing of it was executed.
+
+    Args:
+        subject: The file or thing that was refused, as the user named it.
+        what: What was expected and what came.
+        fix: What the user can do about it.
+    """
+
+    exit_code = 3
+
+    def __init__(self, subject: str, what: str, fix: str = "") -> None:
+        self.subject, self.what, self.fix = subject, what, fix
+        super().__init__(f"{subject}: {what}" + (f" ({fix})" if fix else ""))
+
+
+class CaptureError(InputRejected):
+    """The model ran, but no attention call of it could be met or understood."""
+
+
+class ResourceLimit(HeedfulError):
+    """The work was estimated not to fit; it was not begun."""
+
+    exit_code = 4
+
+
+class OutputError(HeedfulError):
+    """A result could not be written; what stood there before is untouched."""
+
+    exit_code = 5
+
+
+class CallError(HeedfulError, ValueError):
+    """The tensors of one attention call do not fit together."""
+
+
+class UnsupportedByEngine(CallError):
+    """The engine that was asked for by name cannot compute this call."""

@@ -1,0 +1,87 @@
+"""Statistics and checks register themselves here: one name everywhere, its facts beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+PRESETS = ("quick", "standard", "full")
+SECTION_TITLES = {
+    1: "Correctness",
+    2: "Position",
+    3: "Tokens",
+    4: "Statistics",
+    5: "Heads",
+    6: "Queries",
+    7: "Diversity",
+    8: "Gradients",
+    9: "Ablation",
+}
+
+
+@dataclass(frozen=True)
+class StatisticFacts:
+    """What is fixed about a statistic: its moments, unit, bounds and source."""
+
+    name: str
+    compute: Callable[..., Any]
+    needs: tuple[str, ...]
+    unit: str
+    bounds: tuple[float, float]
+    source: str
+
+
+@dataclass(frozen=True)
+class CheckFacts:
+    """What is fixed about a check: its section, the cheapest preset that runs it, and its source."""
+
+    name: str
+    judge: Callable[..., Any]
+    section: int
+    preset: str
+    source: str
+
+
+STATISTICS: dict[str, StatisticFacts] = {}
+CHECKS: dict[str, CheckFacts] = {}
+
+
+def statistic(
+    *, needs: tuple[str, ...], unit: str, bounds: tuple[float, float], source: str
+) -> Callable[[Function], Function]:
+    """Register a function of row moments under its own name.
+
+    Raises:
+        ValueError: The name is taken.
+    """
+
+    def register(function: Function) -> Function:
+        name = function.__name__
+        if name in STATISTICS:
+            raise ValueError(f"statistic {name!r} is registered twice")
+        STATISTICS[name] = StatisticFacts(name, function, needs, unit, bounds, source)
+        return function
+
+    return register
+
+
+def check(*, section: int, source: str, preset: str = "quick") -> Callable[[Function], Function]:
+    """Register a function of a study that returns findings, under its own name.
+
+    Raises:
+        ValueError: The name is taken, or section or preset is unknown.
+    """
+
+    def register(function: Function) -> Function:
+        name = function.__name__
+        if name in CHECKS:
+            raise ValueError(f"check {name!r} is registered twice")
+        if section not in SECTION_TITLES or preset not in PRESETS:
+            raise ValueError(f"check {name!r}: section {section} or preset {preset!r} is unknown")
+        CHECKS[name] = CheckFacts(name, function, section, preset, source)
+        return function
+
+    return register

@@ -1,0 +1,26 @@
+"""Attention calls in, moments out: the only room that computes attention."""
+
+from heedful.engine.dense import dense, dense_logits, dense_weights
+from heedful.engine.measure import ENGINES, measure
+from heedful.engine.moments import Extras, KeyMoments, Moments, RowMoments
+from heedful.engine.patterns import PATTERNS, pattern_output
+from heedful.engine.points import block_at, logits_at, rows_at
+from heedful.engine.tiled import tiled
+
+__all__ = [
+    "ENGINES",
+    "PATTERNS",
+    "Extras",
+    "KeyMoments",
+    "Moments",
+    "RowMoments",
+    "block_at",
+    "dense",
+    "dense_logits",
+    "dense_weights",
+    "logits_at",
+    "measure",
+    "pattern_output",
+    "rows_at",
+    "tiled",
+]

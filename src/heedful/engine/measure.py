@@ -1,0 +1,63 @@
+"""The public door of the engine: tensors in, moments out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from torch import Tensor
+
+from heedful.core.call import AttentionCall
+from heedful.core.errors import UsageError
+from heedful.core.visibility import Visibility, causal
+from heedful.engine.dense import dense
+from heedful.engine.moments import Extras, Moments
+from heedful.engine.tiled import tiled
+
+ENGINES: dict[str, Callable[[AttentionCall, Extras | None], Moments]] = {"dense": dense, "tiled": tiled}
+"""Engines by name. ``auto`` takes the first that can do the call; a named one never gives way to another."""
+
+
+def measure(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor | None = None,
+    *,
+    visibility: Visibility | None = None,
+    scale: float | None = None,
+    bias: Tensor | None = None,
+    engine: str = "auto",
+    extras: Extras | None = None,
+) -> Moments:
+    r"""Exact moments of attention weights, without the ``(query, key)`` array.
+
+    .. math:: A_{ij} = \exp(s\, q_i \cdot k_j + b_{ij} - Z_i) \quad\text{over the visible keys } j
+
+    Args:
+        query: ``(batch, head, query, dim)``.
+        key: ``(batch, kv_head, key, dim)``; the heads are a multiple of the key heads.
+        value: ``(batch, kv_head, key, value_dim)``, or None for moments without output.
+        visibility: Which keys a query sees; None means ``heedful.causal()``.
+        scale: Factor of the dot products; None means ``dim ** -0.5``.
+        bias: Finite additive term, broadcastable to ``(batch, head, query, key)``.
+        engine: ``dense`` (float64, materialised), ``tiled`` (query blocks), or ``auto``.
+        extras: Further moments wanted.
+
+    Returns:
+        Moments: ``rows`` of shape ``(batch, head, query)``, ``keys`` of shape ``(batch, head, key)``, ``output``.
+
+    Raises:
+        CallError: The tensors do not fit together.
+        UsageError: The engine is unknown.
+    """
+    if engine != "auto" and engine not in ENGINES:
+        raise UsageError(f"engine: expected one of auto, {', '.join(ENGINES)}; got {engine!r}")
+    call = AttentionCall(
+        query=query,
+        key=key,
+        value=value,
+        visibility=causal() if visibility is None else visibility,
+        scale=math.nan if scale is None else float(scale),
+        bias=bias,
+    )
+    return ENGINES["tiled" if engine == "auto" else engine](call, extras)

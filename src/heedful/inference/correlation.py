@@ -1,0 +1,99 @@
+"""Rank correlation between two properties of heads or layers, with an interval over documents."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from heedful.inference.interval import Interval
+from heedful.inference.units import Array, as_units, resample_counts
+
+SMALLEST_ITEMS = 8
+# Below this the noise of the unit means pulls the correlation towards zero further than the interval can follow.
+SMALLEST_RELIABILITY = 0.85
+
+
+def spearman_over_units(
+    x: ArrayLike, y: ArrayLike, *, level: float = 0.95, resamples: int = 1999, seed: int
+) -> Interval:
+    r"""Spearman correlation over items of two unit means, with a bootstrap-over-units interval.
+
+    .. math:: \rho = \operatorname{corr}(\operatorname{rank} \bar x_h, \operatorname{rank} \bar y_h)
+
+    The interval covers the correlation that infinitely many units would show for these items. It is the hull of the
+    percentile interval and of its mirror image about the estimate (the basic interval): noise in the means pulls the
+    correlation towards zero, the percentile interval repeats that pull and the basic one undoes it. Alone they covered
+    between 0 and 95 % in simulation, their hull 91 to 98 % where the means are reliable,
+
+    .. math:: 1 - \overline{s_h^2 / G} \,/\, \operatorname{var}_h(\bar x_h) \ge 0.85,
+
+    and no interval is given elsewhere. Source: Spearman 1904, doi:10.2307/1412159; Efron and Tibshirani 1993, chapters
+    13 and 16; Davison and Hinkley 1997, section 5.2.
+
+    Reading: do heads with more of one thing have more of the other?
+    Pitfall: says nothing about items that were not measured, and nothing about cause.
+
+    Args:
+        x: First property, ``(unit, item)``, any unit; NaN is missing.
+        y: Second property of the same units and items, ``(unit, item)``.
+        level: Nominal coverage.
+        resamples: Number of resamples of units, the same for both properties.
+        seed: Seed of the resamples.
+
+    Returns:
+        Correlation and bounds within [-1, 1]. The estimate is NaN where a property is the same for all items; the
+        bounds also with fewer than 8 items, fewer than 2 units, or means too noisy to tell items apart.
+
+    Raises:
+        ValueError: The shapes differ or are not ``(unit, item)``, or the level lies outside (0, 1).
+    """
+    first, second = as_units(x), as_units(y)
+    if first.ndim != 2 or first.shape != second.shape:
+        raise ValueError(f"expected x and y (unit, item) of one shape, got {first.shape} and {second.shape}")
+    if not 0.0 < level < 1.0 or resamples < 1:
+        raise ValueError(f"expected a level in (0, 1) and at least 1 resample, got {level} and {resamples}")
+    usable = np.isfinite(_resampled_means(np.ones((1, len(first))), first))[0]
+    usable &= np.isfinite(_resampled_means(np.ones((1, len(first))), second))[0]
+    first, second = first[:, usable], second[:, usable]
+    observed = np.ones((1, len(first)))
+    estimate = float(_spearman(_resampled_means(observed, first), _resampled_means(observed, second))[0])
+    low = high = np.nan
+    enough = first.shape[1] >= SMALLEST_ITEMS and len(first) >= 2 and np.isfinite(estimate)
+    if enough and min(_reliability(first), _reliability(second)) >= SMALLEST_RELIABILITY:
+        blocks = resample_counts(len(first), resamples, seed)
+        drawn = np.concatenate([_spearman(_resampled_means(c, first), _resampled_means(c, second)) for c in blocks])
+        below, above = np.nanquantile(drawn, ((1.0 - level) / 2.0, (1.0 + level) / 2.0))
+        low = max(-1.0, min(below, 2.0 * estimate - above))
+        high = min(1.0, max(above, 2.0 * estimate - below))
+    return Interval(estimate, float(low), float(high), len(first), level)
+
+
+def _resampled_means(counts: Array, values: Array) -> Array:
+    """Means ``(resample, item)`` over the units present, NaN where a resample holds none."""
+    present = ~np.isnan(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means: Array = (counts @ np.where(present, values, 0.0)) / (counts @ present.astype(np.float64))
+    return means
+
+
+def _spearman(x: Array, y: Array) -> Array:
+    """Pearson correlation of average ranks along the last axis; NaN where one side is constant or has a NaN."""
+    from scipy.stats import rankdata
+
+    a, b = (rankdata(side, axis=-1) for side in (x, y))
+    a, b = a - a.mean(axis=-1, keepdims=True), b - b.mean(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rho: Array = (a * b).sum(axis=-1) / np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
+    return np.clip(rho, -1.0, 1.0)
+
+
+def _reliability(values: Array) -> float:
+    """Share of the variance between item means that is not noise; what units share over items is taken out first."""
+    present = ~np.isnan(values)
+    count = present.sum(axis=0)
+    means = np.where(present, values, 0.0).sum(axis=0) / count
+    residual = np.where(present, values - means, 0.0)
+    shared = residual.sum(axis=1, keepdims=True) / np.maximum(present.sum(axis=1, keepdims=True), 1)
+    noise = (np.where(present, residual - shared, 0.0) ** 2).sum(axis=0) / np.maximum(count - 1, 1) / count
+    spread = means.var(ddof=1)
+    return float(1.0 - noise.mean() / spread) if spread > 0 else 0.0

@@ -1,0 +1,1 @@
+"""Untrusted paths in, a model, a tokenizer and documents out."""

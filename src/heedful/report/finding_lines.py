@@ -1,0 +1,83 @@
+"""A finding on the page: mark, verdict and claim; the reason; the numbers behind it; a few heads by name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from heedful.report.marks import ellipsis, mark, style
+from heedful.report.paragraph import Line, Sheet, flow, paragraph
+from heedful.report.quantity import interval, margin, probability, quantity
+
+if TYPE_CHECKING:
+    from heedful.core import Finding
+
+INDENT = " " * 9
+NAMED = 6
+"""Heads named under one finding; the others stand in the JSON document and in ``heedful heads``."""
+_LOUD = ("FAIL", "ERROR")
+
+
+def verdict_line(verdict: str, text: str, page: Sheet) -> list[Line]:
+    """Mark and verdict word, then a text in the column that all verdicts share."""
+    word = f"{mark(verdict, page.encoding)} {verdict:<5}"
+    lines = paragraph(page.text(text), page.width, indent=INDENT, first=f"{word}  ")
+    return [((word, style(verdict)), ("  ", ""), *lines[0][1:]), *lines[1:]]
+
+
+def finding_lines(finding: Finding, page: Sheet) -> list[Line]:
+    """One finding in full: claim, reason, evidence, named heads."""
+    lines = verdict_line(finding.verdict, _subject(finding), page)
+    lines += paragraph(page.text(finding.reason), page.width, indent=INDENT)
+    for pieces in (_evidence(finding), _comparison(finding)):
+        shown = flow((page.text(piece) for piece in pieces), "  ", page.width - len(INDENT))
+        lines += [((INDENT, ""), (row, "dim")) for row in shown]
+    return lines + _named(finding, page)
+
+
+def head_tally(findings: Sequence[Finding], page: Sheet) -> list[Line]:
+    """The heads of one claim as counts per verdict; those that failed by name, so that no failure is hidden."""
+    if not findings:
+        return []
+    counts = Counter(str(finding.verdict) for finding in findings)
+    tally = ", ".join(f"{counted} {verdict}" for verdict, counted in counts.most_common())
+    lines = paragraph(f"heads: {tally}", page.width, indent=INDENT)
+    for verdict in _LOUD:
+        names = [f"L{finding.layer}H{finding.head}" for finding in findings if finding.verdict == verdict]
+        lines += paragraph(_few(names, page), page.width, indent=INDENT + "  ", first=f"{INDENT}{verdict} ")
+    return lines
+
+
+def _subject(finding: Finding) -> str:
+    return finding.claim if finding.layer is None else f"{finding.claim} (layer {finding.layer})"
+
+
+def _evidence(finding: Finding) -> list[str]:
+    pieces = [quantity(finding.estimate, finding.unit)] if finding.estimate is not None else []
+    if finding.interval is not None:
+        pieces.append(interval(finding.interval))
+    if finding.n:
+        pieces.append(f"n = {finding.n}")
+    if finding.p is not None:
+        pieces.append(probability("p", finding.p))
+    if finding.p_adjusted is not None:
+        pieces.append(probability("adjusted p", finding.p_adjusted))
+    return pieces
+
+
+def _comparison(finding: Finding) -> list[str]:
+    pieces = [f"null: {finding.null}"] if finding.null else []
+    return pieces + ([margin(finding.threshold, finding.unit)] if finding.threshold is not None else [])
+
+
+def _named(finding: Finding, page: Sheet) -> list[Line]:
+    named = finding.detail.get("named", ())
+    if isinstance(named, str) or not isinstance(named, Sequence) or not named:
+        return []
+    return paragraph(_few([page.text(name) for name in named], page), page.width, indent=INDENT)
+
+
+def _few(names: Sequence[str], page: Sheet) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f", {ellipsis(page.encoding)} and {more} more" if more > 0 else "")

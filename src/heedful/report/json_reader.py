@@ -1,0 +1,130 @@
+"""A JSON document read back as a report; another schema, a cut file or a NaN is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from heedful.report.json_document import SCHEMA
+
+if TYPE_CHECKING:
+    from heedful.core import Report
+    from heedful.report.schema import HeadDocument, ReportDocument, SectionDocument
+
+_AGAIN = "write it again with: heedful validate MODEL --json PATH"
+_FAMILY, _, _VERSION = SCHEMA.rpartition("/")
+
+
+def from_json(text: str | bytes, *, name: str = "report") -> Report:
+    """The report that ``to_json`` wrote.
+
+    Pitfall: a null among a head's statistics comes back as NaN, a null estimate as None.
+
+    Args:
+        text: The whole document.
+        name: How a message calls it: its path, say.
+
+    Returns:
+        A report that writes the same document again.
+
+    Raises:
+        InputRejected: The text is no complete JSON, has another schema, or does not follow it.
+    """
+    from heedful.core import InputRejected
+
+    try:
+        document = json.loads(text, parse_constant=_constant, parse_float=_finite, object_pairs_hook=_unique)
+    except RecursionError:
+        raise InputRejected(name, "JSON is nested too deep for a report", _AGAIN) from None
+    except ValueError as error:
+        raise InputRejected(name, f"expected a whole JSON document: {error}", _AGAIN) from None
+    _refuse_other_schema(document, name)
+    return _report(_validated(document, name))
+
+
+def _refuse_other_schema(document: Any, name: str) -> None:
+    from heedful.core import InputRejected
+
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema == SCHEMA:
+        return
+    family, _, version = schema.rpartition("/") if isinstance(schema, str) else ("", "", "")
+    if family == _FAMILY and version.isdigit() and version.isascii() and int(version[:9]) > int(_VERSION):
+        raise InputRejected(name, f"schema {version[:9]} > {_VERSION}", "read it with a newer heedful")
+    raise InputRejected(name, f"expected schema {SCHEMA}, got {schema!r:.80}", _AGAIN)
+
+
+def _validated(document: Any, name: str) -> ReportDocument:
+    from pydantic import ValidationError
+
+    from heedful.core import InputRejected
+    from heedful.report.schema import ReportDocument
+
+    try:
+        return ReportDocument.model_validate_json(json.dumps(document))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        what = f"{place}: {first['msg']} ({error.error_count()} such places)"
+        raise InputRejected(name, f"does not follow {SCHEMA}: {what}", _AGAIN) from None
+
+
+def _report(document: ReportDocument) -> Report:
+    from heedful.core import Report
+
+    return Report(
+        verdict=document.verdict,
+        model=document.model,
+        data=document.data,
+        settings=document.settings,
+        versions=document.versions,
+        sections=[_section(section) for section in document.sections],
+        heads=[_head(head) for head in document.heads],
+        not_measured=document.not_measured,
+        summary=document.summary,
+        run=document.run,
+    )
+
+
+def _section(section: SectionDocument) -> Any:
+    from heedful.core import Finding, Section
+
+    findings = []
+    for document in section.findings:
+        fields = dict(document)
+        if document.interval is not None:
+            fields["interval"] = tuple(_float(bound) for bound in document.interval)
+        findings.append(Finding(**fields))
+    return Section(number=section.number, title=section.title, findings=findings)
+
+
+def _head(head: HeadDocument) -> Any:
+    from heedful.core import HeadRow
+
+    return HeadRow(**{**dict(head), "statistics": {key: _float(value) for key, value in head.statistics.items()}})
+
+
+def _float(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is beyond every number")
+    return value
+
+
+def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in document:
+            raise ValueError(f"the key {key!r:.80} stands there twice")
+        document[key] = value
+    return document

@@ -1,0 +1,101 @@
+"""Findings of single layers as one compact table: a row a layer, a column a claim or an ablation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from heedful.report.marks import ellipsis, mark, style
+from heedful.report.paragraph import BLANK, Line, Segment, Sheet, aligned, clip, fold, line, paragraph
+from heedful.report.quantity import interval, number
+
+if TYPE_CHECKING:
+    from heedful.core import Finding
+
+LAYERS = 24
+"""Rows of one table; the other layers stand in the JSON document."""
+_INDENT = "  "
+_LAYER = 5
+_CELL, _WIDE_CELL = 9, 40
+_GAP = 2
+
+_Grid = Mapping[tuple[int, str], "Finding"]
+
+
+def layer_table(findings: Sequence[Finding], page: Sheet) -> list[Line]:
+    """A table of layer findings: in each cell the mark of the verdict and the estimate.
+
+    One column also shows the interval. Columns that do not fit side by side follow in a further table.
+
+    Args:
+        findings: Findings with a layer and without a head.
+        page: What to write on.
+
+    Returns:
+        No line for no finding; else tables, what they left out, and the signatures where findings name one.
+    """
+    placed = {(finding.layer, _column(finding)): finding for finding in findings if finding.layer is not None}
+    columns = list(dict.fromkeys(column for _, column in placed))
+    layers = sorted({layer for layer, _ in placed})
+    width = _WIDE_CELL if len(columns) == 1 else _CELL
+    abreast = max(1, (page.width - len(_INDENT) - _LAYER) // (_CELL + _GAP))
+    lines: list[Line] = []
+    for start in range(0, len(columns), abreast):
+        part = columns[start : start + abreast]
+        lines += [BLANK, *_heading(part, placed, width, page)]
+        lines += [_row(layer, part, placed, width, page) for layer in layers[:LAYERS]]
+    if len(layers) > LAYERS:
+        lines.append(line(f"{_INDENT}{ellipsis(page.encoding)} and {len(layers) - LAYERS} more layers: --json PATH"))
+    return lines + _signatures(placed, page)
+
+
+def _column(finding: Finding) -> str:
+    ablation = finding.detail.get("ablation")
+    return ablation if isinstance(ablation, str) else finding.claim
+
+
+def _heading(columns: Sequence[str], placed: _Grid, width: int, page: Sheet) -> list[Line]:
+    folded = [fold(page.text(column).replace("_", " "), width) for column in columns]
+    units = {page.text(finding.unit) for finding in placed.values()} - {""}
+    height = max(len(rows) for rows in folded)
+    lines = [line(f"{_INDENT}by layer, in {units.pop()}")] if len(units) == 1 else []
+    for index in range(height):
+        first = aligned("layer" if index == height - 1 else "", _LAYER)
+        words = [rows[index - height + len(rows)] if index >= height - len(rows) else "" for rows in folded]
+        text = _INDENT + first + "".join(" " * _GAP + aligned(word, width) for word in words)
+        lines.append(line(text.rstrip(), "bold"))
+    return lines
+
+
+def _row(layer: int, columns: Sequence[str], placed: _Grid, width: int, page: Sheet) -> Line:
+    segments: list[Segment] = [(_INDENT + aligned(str(layer), _LAYER, right=True), "")]
+    for column in columns:
+        finding = placed.get((layer, column))
+        segments += [(" " * _GAP, ""), *(_cell(finding, width, page) if finding else [(" " * width, "")])]
+    return tuple(segments)
+
+
+def _cell(finding: Finding, width: int, page: Sheet) -> list[Segment]:
+    verdict = str(finding.verdict)
+    text = verdict if finding.estimate is None else number(finding.estimate)
+    if width == _WIDE_CELL:
+        text = f"{verdict:<6} {'' if finding.estimate is None else text}"
+        text += f"  {interval(finding.interval)}" if finding.interval is not None else ""
+    shown = aligned(clip(text, width - 2, ellipsis(page.encoding)), width - 2)
+    return [(mark(verdict, page.encoding), style(verdict)), (" " + shown, "")]
+
+
+def _signatures(placed: _Grid, page: Sheet) -> list[Line]:
+    layers: dict[str, list[int]] = {}
+    for (layer, _), finding in sorted(placed.items()):
+        signature = finding.detail.get("signature")
+        if isinstance(signature, str) and layer not in layers.setdefault(signature, []):
+            layers[signature].append(layer)
+    if not layers:
+        return []
+    told = [f"{page.text(name)} ({_numbered(found)})" for name, found in layers.items()]
+    return paragraph(f"signature: {'; '.join(told)}", page.width, indent=_INDENT)
+
+
+def _numbered(layers: Sequence[int]) -> str:
+    return ("layer " if len(layers) == 1 else "layers ") + ", ".join(str(layer) for layer in layers)

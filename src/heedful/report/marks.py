@@ -1,0 +1,54 @@
+"""One mark and one style for each verdict. The word always stands beside the mark; colour only repeats it."""
+
+from __future__ import annotations
+
+_MARKS = {
+    "PASS": ("\u2713", "+"),
+    "FAIL": ("\u2717", "x"),
+    "ERROR": ("\u2717", "x"),
+    "WARN": ("!", "!"),
+    "ABSENT": ("\u25cb", "o"),
+    "INFO": ("\u00b7", "."),
+    "INSUFFICIENT DATA": ("?", "?"),
+    "UNDEFINED": ("?", "?"),
+    "SKIP": ("-", "-"),
+}
+_STYLES = {
+    "PASS": "green",
+    "FAIL": "bold red",
+    "ERROR": "bold red",
+    "WARN": "yellow",
+    "INSUFFICIENT DATA": "yellow",
+    "ABSENT": "cyan",
+    "INFO": "cyan",
+    "SHARP": "green",
+    "SELECTIVE": "green",
+    "WEAK": "yellow",
+    "DIFFUSE": "red",
+}
+_DRAWN = "".join(drawn for drawn, _ in _MARKS.values()) + "\u2026"
+
+
+def draws(encoding: str) -> bool:
+    """Whether a stream of this encoding carries every mark."""
+    try:
+        _DRAWN.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def mark(verdict: str, encoding: str) -> str:
+    """The mark of a verdict: drawn where the encoding carries it, else its ASCII form."""
+    drawn, ascii_form = _MARKS.get(verdict, ("\u00b7", "."))
+    return drawn if draws(encoding) else ascii_form
+
+
+def ellipsis(encoding: str) -> str:
+    """Three dots in one cell where the encoding carries them."""
+    return "\u2026" if draws(encoding) else "..."
+
+
+def style(verdict: str) -> str:
+    """The style of a verdict's mark and word; empty for an unknown one."""
+    return _STYLES.get(verdict, "")

@@ -1,0 +1,142 @@
+"""A file is written whole or not at all: beside its place, flushed to the disk, then moved there in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from heedful.core import OutputError
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_REPORT_HEAD = 64
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes | str, *, overwrite: bool) -> None:
+    """Put the data at the path, or leave what stands there as it is.
+
+    Args:
+        path: A regular file, or nothing yet; a link, a device or a folder is refused.
+        data: What to write; a string as UTF-8.
+        overwrite: Whether a file that stands there may be replaced.
+
+    Raises:
+        OutputError: It could not be written; the old file is whole and no temporary file is left.
+    """
+    place = Path(path)
+    content = data.encode("utf-8") if isinstance(data, str) else data
+    check_target(path, overwrite=overwrite)
+    temporary = place.parent / f".heedful-{os.getpid()}-{secrets.token_hex(8)}.tmp"
+    try:
+        mode = _final_mode(place)
+        descriptor = os.open(temporary, _NEW_FILE, 0o600)
+        try:
+            _fill(descriptor, content, mode)
+            os.replace(temporary, place)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise _failure(place, error, len(content)) from error
+    _settle(place.parent)
+
+
+def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Refuse a path that cannot be written, before the work begins.
+
+    Args:
+        path: Where a file shall be written.
+        overwrite: Whether a file that stands there may be replaced.
+
+    Raises:
+        OutputError: The path is a link, a folder or a device; its folder is missing or read-only; or a file stands
+            there and must not be replaced.
+    """
+    from heedful.core import OutputError
+
+    place, text = Path(path), os.fspath(path)
+    try:
+        if not os.path.isdir(place.parent):
+            raise OutputError(f"{place}: the folder {place.parent} does not exist (create it first)")
+        if not os.access(place.parent, os.W_OK | os.X_OK):
+            raise OutputError(f"{place}: the folder {place.parent} cannot be written (choose another path)")
+        found = place.lstat()
+    except FileNotFoundError:
+        if text.endswith(os.sep) or not place.name:
+            raise OutputError(f"{text}: expected the path of a file, got a folder (add a file name)") from None
+        return
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{text}: {getattr(error, 'strerror', None) or error} (choose another path)") from None
+    _refuse_standing(place, found.st_mode, overwrite)
+
+
+def is_report(path: str | os.PathLike[str]) -> bool:
+    """Whether a regular file stands there that begins as a heedful report does."""
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return False
+        with open(path, "rb") as file:
+            head = file.read(_REPORT_HEAD)
+    except (OSError, ValueError):
+        return False
+    return b"".join(head.split()).startswith(b'{"schema":"heedful.report/')
+
+
+def _refuse_standing(place: Path, mode: int, overwrite: bool) -> None:
+    from heedful.core import OutputError
+
+    if stat.S_ISLNK(mode):
+        raise OutputError(f"{place}: is a symbolic link; its target was not touched (name the file itself)")
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"{place}: is a folder (add a file name)")
+    if not stat.S_ISREG(mode):
+        raise OutputError(f"{place}: is no regular file (use - for standard output)")
+    if not overwrite:
+        raise OutputError(f"{place}: a file stands there already and was kept (give --force to replace it)")
+
+
+def _fill(descriptor: int, content: bytes, mode: int) -> None:
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+
+
+def _final_mode(place: Path) -> int:
+    try:
+        return stat.S_IMODE(place.lstat().st_mode)
+    except FileNotFoundError:
+        umask = os.umask(0o077)
+        os.umask(umask)
+        return 0o666 & ~umask
+
+
+def _failure(place: Path, error: OSError, needed: int) -> OutputError:
+    from heedful.core import OutputError
+
+    if error.errno not in _FULL:
+        return OutputError(f"{place}: {error.strerror or error} (choose another path)")
+    try:
+        free = f"{shutil.disk_usage(place.parent).free:,}"
+    except OSError:
+        free = "an unknown number of"
+    return OutputError(f"{place}: no space left: {needed:,} bytes are needed, {free} are free (free some space)")
+
+
+def _settle(folder: Path) -> None:
+    """Make the move itself durable, where the file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,34 @@
+"""How far a query's weights are from uniform over the keys it sees."""
+
+from math import inf, nan
+
+from torch import Tensor
+
+from heedful.core.registry import statistic
+from heedful.engine.moments import RowMoments
+
+
+@statistic(
+    needs=("entropy", "visible"),
+    unit="nat",
+    bounds=(0.0, inf),
+    source="Kullback & Leibler 1951, doi:10.1214/aoms/1177729694",
+)
+def concentration(moments: RowMoments) -> Tensor:
+    r"""Divergence of a query's weights from the uniform distribution over its visible keys.
+
+    .. math:: D_i = \log n_i - H_i = \mathrm{KL}(A_i \,\|\, 1/n_i)
+
+    Reading: 0 is uniform; logits of standard deviation ``s`` give about ``s^2 / 2`` at any length; one-hot rows give
+    ``log n_i``.
+    Pitfall: a head that always attends to 4 keys grows like ``log n``: read ``effective_keys`` beside it.
+
+    Args:
+        moments: One call's row moments, ``(batch, head, query)``.
+
+    Returns:
+        Nats from uniform, ``(batch, head, query)``; NaN where a query sees no key. With a learned sink the weights sum
+        to less than 1 and the entropy is that of the weights as they are.
+    """
+    seen = moments.visible.to(moments.entropy.dtype)
+    return (seen.log() - moments.entropy).clamp_min(0).masked_fill(moments.visible == 0, nan)

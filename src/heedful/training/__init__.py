@@ -1,0 +1,6 @@
+"""Recipes on the transformers Trainer; run one as ``python -m heedful.training.default_model --out DIR``."""
+
+from heedful.training.king_james import Chapter, hold_out, parse_chapters, read_king_james
+from heedful.training.ngram import KneserNey, modified_discounts
+
+__all__ = ["Chapter", "KneserNey", "hold_out", "modified_discounts", "parse_chapters", "read_king_james"]

@@ -1,0 +1,149 @@
+"""Recipe of the default model: a small Llama of the King James Bible, trained on one CPU thread within the hour.
+
+Run it as ``python -m heedful.training.default_model --out DIR``. The folder it writes holds the model, its tokenizer,
+the held-out chapters and a model card, and loads without a network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainingArguments, set_seed
+
+from heedful.core.errors import HeedfulError
+from heedful.training.held_out_figures import Figures, measure_figures
+from heedful.training.king_james import Chapter, hold_out, parse_chapters, read_king_james
+from heedful.training.model_card import Recipe, render_card
+from heedful.training.token_windows import PackedWindows, build_tokenizer, document_windows, encode
+
+
+def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """Untrained Llama of the recipe's sizes, its weights drawn from the recipe's seed."""
+    set_seed(recipe.seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.hidden,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        num_key_value_heads=recipe.kv_heads,
+        head_dim=recipe.hidden // recipe.heads,
+        intermediate_size=recipe.intermediate,
+        max_position_embeddings=recipe.positions,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def build_trainer(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerFast, training: list[Chapter], held_out: list[Chapter], folder: str
+) -> Trainer:
+    """Trainer of a fresh model: AdamW, a warm-up and a cosine, packed windows, whole held-out windows for the curve."""
+    begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    watched = [
+        {"input_ids": window, "labels": window}
+        for document in encode(tokenizer, (chapter.text for chapter in held_out))
+        for window in document_windows(document, recipe.length, begin)
+        if len(window) == recipe.length
+    ]
+    every = max(1, recipe.steps // recipe.evaluations)
+    arguments = TrainingArguments(
+        output_dir=folder,
+        max_steps=recipe.steps,
+        per_device_train_batch_size=recipe.batch,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        adam_beta2=0.98,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, round(recipe.warmup_share * recipe.steps)),
+        eval_strategy="steps",
+        eval_steps=every,
+        logging_steps=every,
+        prediction_loss_only=True,
+        save_strategy="no",
+        report_to="none",
+        use_cpu=True,
+        seed=recipe.seed,
+    )
+    texts = encode(tokenizer, (chapter.text for chapter in training))
+    windows = PackedWindows(texts, recipe.length, begin, end, recipe.seed)
+    model = build_model(recipe, tokenizer)
+    return Trainer(model=model, args=arguments, train_dataset=windows, eval_dataset=watched)
+
+
+def train_default_model(recipe: Recipe, training: list[Chapter], held_out: list[Chapter], out: Path) -> Figures:
+    """Train by the recipe and write the folder: weights in half precision, tokenizer, held-out text, model card.
+
+    Args:
+        recipe: Sizes of the model and of its training.
+        training: Chapters the tokenizer, the model and the n-gram rivals learn from.
+        held_out: Chapters they are judged on.
+        out: Folder to write; made if absent.
+
+    Returns:
+        What was measured on the folder as written.
+    """
+    tokenizer = build_tokenizer((chapter.text for chapter in training), recipe.vocabulary, recipe.positions)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = build_trainer(recipe, tokenizer, training, held_out, folder)
+        trainer.train()
+    save_folder(trainer.model, tokenizer, held_out, out)
+    figures = measure_figures(trainer, tokenizer, training, held_out, out)
+    (out / "README.md").write_text(render_card(figures, recipe), encoding="utf-8")
+    return figures
+
+
+def save_folder(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, held_out: list[Chapter], out: Path
+) -> None:
+    """Model, tokenizer and held-out text; weights in float16 under a config that loads them as float32."""
+    out.mkdir(parents=True, exist_ok=True)
+    halved = LlamaForCausalLM(model.config).half()
+    halved.load_state_dict(model.state_dict())
+    halved.save_pretrained(out)
+    model.config.dtype = torch.float32
+    model.config.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    lines = [json.dumps({"id": chapter.id, "text": chapter.text}) for chapter in held_out]
+    (out / "held_out.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def steps_within(minutes: float, recipe: Recipe, training: list[Chapter]) -> int:
+    """Steps that this machine takes in so many minutes, judged by twenty of them."""
+    trial = replace(recipe, steps=20, evaluations=1)
+    tokenizer = build_tokenizer((chapter.text for chapter in training), recipe.vocabulary, recipe.positions)
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = build_trainer(trial, tokenizer, training, training[:1], folder).train()
+    return max(1, int(minutes * 60 * outcome.metrics["train_steps_per_second"]))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read the text, train, write the folder; 0 when all went well."""
+    parser = argparse.ArgumentParser(prog="python -m heedful.training.default_model", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--bible", type=Path, help="what bible -f 'gen1:1-rev22:21' printed; default: run the program")
+    parser.add_argument("--minutes", type=float, help="train for about so long in place of the recipe's steps")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split, the weights and the windows")
+    given = parser.parse_args(arguments)
+    try:
+        training, held_out = hold_out(parse_chapters(read_king_james(given.bible)), given.seed)
+    except HeedfulError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    recipe = Recipe(seed=given.seed)
+    if given.minutes is not None:
+        recipe = replace(recipe, steps=steps_within(given.minutes, recipe, training))
+    train_default_model(recipe, training, held_out, given.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""What the default model is worth on held-out text, measured on the folder as written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast, Trainer
+
+from heedful.training.king_james import Chapter
+from heedful.training.ngram import KneserNey
+from heedful.training.token_windows import document_windows, encode
+
+RIVAL_ORDERS = (2, 3, 4, 5)
+FEWEST_KEYS = 8
+"""Rows that see fewer keys say little of how spread attention is."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Numbers of the card; losses in nats per token of held-out text."""
+
+    parameters: int
+    documents: tuple[int, int]
+    tokens: tuple[int, int]
+    held_out_bytes: int
+    loss: float
+    loss_before_rounding: float
+    loss_at_full_context: float
+    rivals: dict[int, float]
+    entropy_shares: list[list[float]]
+    curve: list[tuple[int, float]]
+    minutes: float
+
+    def bits_per_byte(self, loss: float) -> float:
+        """A loss in nats per token as bits per byte of the held-out text."""
+        return loss / math.log(2) * self.tokens[1] / self.held_out_bytes
+
+
+@torch.no_grad()
+def held_out_loss(model: PreTrainedModel, documents: Sequence[Sequence[int]], length: int) -> float:
+    """Mean negative log probability, in nats, over all tokens of the documents.
+
+    Each document is cut end to end into windows of ``length`` tokens of which the first is ``<|begin|>``; a token sees
+    its own window and no more.
+
+    Args:
+        model: The language model, in evaluation mode.
+        documents: Tokens of each document, without special ones.
+        length: Tokens in a window.
+
+    Returns:
+        Nats per token; NaN where there is no token.
+    """
+    total, tokens = 0.0, 0
+    for document in documents:
+        for window in document_windows(document, length, model.config.bos_token_id):
+            ids = torch.tensor(window, device=model.device)
+            logits = model(ids[None]).logits[0, :-1].double()
+            total += torch.nn.functional.cross_entropy(logits, ids[1:], reduction="sum").item()
+            tokens += len(window) - 1
+    return total / tokens if tokens else math.nan
+
+
+def rival_losses(
+    training: list[list[int]], held_out: list[list[int]], tokenizer: PreTrainedTokenizerFast
+) -> dict[int, float]:
+    """Held-out nats per token of each n-gram rival, which sees a document's past across the borders of windows."""
+    begin, vocabulary = tokenizer.bos_token_id, len(tokenizer)
+    documents = [[*document, tokenizer.eos_token_id] for document in training]
+    tokens = sum(map(len, held_out))
+    losses = {}
+    for order in RIVAL_ORDERS:
+        rival = KneserNey.fit(documents, order, vocabulary, begin)
+        losses[order] = sum(sum(rival.losses(document)) for document in held_out) / tokens
+    return losses
+
+
+@torch.no_grad()
+def entropy_shares(model: PreTrainedModel, documents: Sequence[Sequence[int]], length: int) -> torch.Tensor:
+    r"""Entropy of attention as a share of the most it could be, by layer and head.
+
+    .. math:: \operatorname{mean}_i\; H_i / \log n_i, \qquad n_i \ge 8
+
+    over the rows of the first window of each document, where row :math:`i` sees :math:`n_i` keys.
+
+    Reading: 1 where attention is uniform over what is visible, 0 where each query attends to one key.
+
+    Args:
+        model: The language model, its attention set to ``eager``.
+        documents: Tokens of each document.
+        length: Tokens in a window.
+
+    Returns:
+        Shares, ``(layer, head)``.
+    """
+    shares = []
+    for document in documents:
+        window = document_windows(document, length, model.config.bos_token_id)[0]
+        weights = torch.stack(model(torch.tensor([window]), output_attentions=True).attentions)[:, 0].double()
+        entropy = torch.special.entr(weights).sum(-1)
+        visible = torch.arange(1, len(window) + 1, dtype=torch.float64)
+        shares.append((entropy / visible.log())[..., FEWEST_KEYS - 1 :])
+    return torch.cat(shares, dim=-1).mean(-1)
+
+
+def measure_figures(
+    trainer: Trainer, tokenizer: PreTrainedTokenizerFast, training: list[Chapter], held_out: list[Chapter], out: Path
+) -> Figures:
+    """All numbers of the card, of the model as it is loaded back from the folder.
+
+    Args:
+        trainer: The trainer after training.
+        tokenizer: The tokenizer of the model.
+        training: Chapters learnt from.
+        held_out: Chapters judged on.
+        out: The folder, the model in it.
+
+    Returns:
+        The numbers.
+    """
+    learnt, unseen = (encode(tokenizer, (chapter.text for chapter in part)) for part in (training, held_out))
+    length = len(trainer.eval_dataset[0]["input_ids"])
+    shipped = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32, attn_implementation="eager").eval()
+    history = trainer.state.log_history
+    return Figures(
+        parameters=shipped.num_parameters(),
+        documents=(len(training), len(held_out)),
+        tokens=(sum(map(len, learnt)), sum(map(len, unseen))),
+        held_out_bytes=sum(chapter.bytes for chapter in held_out),
+        loss=held_out_loss(shipped, unseen, length),
+        loss_before_rounding=held_out_loss(trainer.model.eval(), unseen, length),
+        loss_at_full_context=held_out_loss(shipped, unseen, shipped.config.max_position_embeddings),
+        rivals=rival_losses(learnt, unseen, tokenizer),
+        entropy_shares=entropy_shares(shipped, unseen, length).tolist(),
+        curve=[(entry["step"], entry["eval_loss"]) for entry in history if "eval_loss" in entry],
+        minutes=next(entry["train_runtime"] for entry in history if "train_runtime" in entry) / 60,
+    )

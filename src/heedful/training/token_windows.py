@@ -1,0 +1,96 @@
+"""Documents as a language model meets them: a byte-level tokenizer, packed windows to train on, windows to judge on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch.utils.data import IterableDataset
+from transformers import PreTrainedTokenizerFast
+
+BEGIN, END = "<|begin|>", "<|end|>"
+
+
+def build_tokenizer(texts: Iterable[str], vocabulary: int, positions: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE tokenizer, learnt from texts, that sets ``<|begin|>`` before what it encodes.
+
+    Args:
+        texts: Training texts.
+        vocabulary: Number of tokens, the two special ones and the 256 bytes among them.
+        positions: Longest sequence the model takes.
+
+    Returns:
+        The tokenizer; every text decodes to itself.
+    """
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[BEGIN, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    special = [(BEGIN, bpe.token_to_id(BEGIN))]
+    bpe.post_processor = processors.TemplateProcessing(
+        single=f"{BEGIN} $A", pair=f"{BEGIN} $A {BEGIN}:1 $B:1", special_tokens=special
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, bos_token=BEGIN, eos_token=END, pad_token=END, model_max_length=positions
+    )
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> list[list[int]]:
+    """Tokens of each text, without special ones and without a limit on length."""
+    encodings = tokenizer.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    return [encoding.ids for encoding in encodings]
+
+
+def document_windows(document: Sequence[int], length: int, begin: int) -> list[list[int]]:
+    """One document cut end to end into windows of ``length`` tokens at most, ``begin`` set before each."""
+    step = length - 1
+    return [[begin, *document[start : start + step]] for start in range(0, len(document), step)]
+
+
+class PackedWindows(IterableDataset[dict[str, list[int]]]):
+    """Endless training windows, each of ``length`` tokens of which the first is ``begin``.
+
+    Every epoch shuffles the documents, joins them with ``end`` after each, and cuts the stream at a fresh offset, so
+    that the windows of one epoch are not those of the next. The same seed gives the same windows.
+
+    Args:
+        documents: Tokens of each document.
+        length: Tokens in a window.
+        begin: Token set before each window.
+        end: Token set after each document.
+        seed: Seed of orders and offsets.
+
+    Raises:
+        ValueError: The documents are too short for two windows.
+    """
+
+    def __init__(self, documents: Sequence[Sequence[int]], length: int, begin: int, end: int, seed: int = 0) -> None:
+        tokens = sum(len(document) + 1 for document in documents)
+        if tokens < 2 * length:
+            raise ValueError(f"expected at least {2 * length} tokens to cut windows of {length} from, got {tokens}")
+        self.documents, self.length, self.begin, self.end, self.seed = documents, length, begin, end, seed
+
+    def __iter__(self) -> Iterator[dict[str, list[int]]]:
+        """Windows of one epoch after another, without end."""
+        for epoch in count():
+            yield from self.epoch(epoch)
+
+    def epoch(self, number: int) -> Iterator[dict[str, list[int]]]:
+        """Windows of one pass over the documents; the tokens before the offset and after the last window are left."""
+        draw = random.Random(f"{self.seed} {number}")
+        order = draw.sample(self.documents, len(self.documents))
+        stream = [token for document in order for token in (*document, self.end)]
+        step = self.length - 1
+        starts = list(range(draw.randrange(step), len(stream) - step + 1, step))
+        draw.shuffle(starts)
+        for start in starts:
+            window = [self.begin, *stream[start : start + step]]
+            yield {"input_ids": window, "labels": window}
