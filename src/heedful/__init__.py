@@ -1,2 +1,83 @@
-"""heedful."""
+"""heedful: are your model's attention heads paying attention?
+
+Names are loaded on first use, so that ``import heedful`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heedful.capture import Session, capture, replace
+    from heedful.checks import Margins, Settings, validate
+    from heedful.core import (
+        AttentionCall,
+        Finding,
+        HeedfulError,
+        Report,
+        Verdict,
+        bidirectional,
+        causal,
+        masked,
+        padding,
+    )
+    from heedful.engine import Extras, Moments, measure
+    from heedful.loading import load_documents, load_model, make_sequences
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "heedful.core": (
+        "AttentionCall",
+        "Finding",
+        "HeedfulError",
+        "Report",
+        "Verdict",
+        "bidirectional",
+        "causal",
+        "masked",
+        "padding",
+    ),
+    "heedful.engine": ("Extras", "Moments", "measure"),
+    "heedful.capture": ("Session", "capture", "replace"),
+    "heedful.loading": ("load_documents", "load_model", "make_sequences"),
+    "heedful.checks": ("Margins", "Settings", "validate"),
+}
+
+__all__ = [
+    "AttentionCall",
+    "Extras",
+    "Finding",
+    "HeedfulError",
+    "Margins",
+    "Moments",
+    "Report",
+    "Session",
+    "Settings",
+    "Verdict",
+    "bidirectional",
+    "capture",
+    "causal",
+    "load_documents",
+    "load_model",
+    "make_sequences",
+    "masked",
+    "measure",
+    "padding",
+    "replace",
+    "validate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            value = getattr(importlib.import_module(home), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'heedful' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

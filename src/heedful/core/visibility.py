@@ -105,6 +105,28 @@ class Visibility:
             seen = seen & (rows if rows.shape[3] == 1 else rows[..., first:last]).to(device)
         return seen
 
+    def at(self, sequence: Tensor, query: Tensor, key: Tensor, n_queries: int, n_keys: int) -> Tensor:
+        """Visibility of chosen (sequence, query, key) triples, for the first head where heads differ.
+
+        Returns:
+            ``(point,)`` bool.
+        """
+        distance = query + self.start(n_queries, n_keys) - key
+        seen = distance >= 0 if self.is_causal else torch.ones_like(distance, dtype=torch.bool)
+        if self.window is not None:
+            seen = seen & (distance < self.window) & (distance > -self.window)
+        if self.keys is not None:
+            seen = seen & self.keys.to(seen.device)[sequence, key]
+        if self.queries is not None:
+            seen = seen & self.queries.to(seen.device)[sequence, query]
+        if self.mask is not None:
+            sizes = self.mask.shape
+            picked = self.mask.to(seen.device)[
+                sequence * (sizes[0] > 1), torch.zeros_like(query), query * (sizes[2] > 1), key * (sizes[3] > 1)
+            ]
+            seen = seen & picked
+        return seen
+
     def first_key(self, batch: int, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
         """Position of the first key that any query of the sequence sees: the sink candidate.
 

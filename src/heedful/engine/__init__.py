@@ -4,7 +4,7 @@ from heedful.engine.dense import dense, dense_logits, dense_weights
 from heedful.engine.measure import ENGINES, measure
 from heedful.engine.moments import Extras, KeyMoments, Moments, RowMoments
 from heedful.engine.patterns import PATTERNS, pattern_output
-from heedful.engine.points import block_at, logits_at, rows_at
+from heedful.engine.points import block_at, logits_at, rows_at, seen_at
 from heedful.engine.tiled import tiled
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "measure",
     "pattern_output",
     "rows_at",
+    "seen_at",
     "tiled",
 ]

@@ -54,11 +54,18 @@ def rows_at(call: AttentionCall, queries: Tensor) -> Tensor:
     Returns:
         ``(batch, head, row, key)`` in float32 or better; 0 where unseen, NaN in rows that see nothing.
     """
-    seen = [
-        call.visibility.block(i, i + 1, 0, call.n_keys, call.n_queries, call.n_keys, call.query.device)
-        for i in queries.tolist()
-    ]
-    return _weights(call, queries, torch.cat(seen, dim=2))
+    return _weights(call, queries, seen_at(call, queries))
+
+
+def seen_at(call: AttentionCall, queries: Tensor) -> Tensor:
+    """Visibility of every key for a few queries.
+
+    Returns:
+        Bool, broadcastable to ``(batch, head, row, key)``.
+    """
+    device = call.query.device
+    rows = [call.visibility.block(i, i + 1, 0, call.n_keys, call.n_queries, call.n_keys, device) for i in queries.tolist()]
+    return torch.cat(rows, dim=2)
 
 
 def block_at(call: AttentionCall, begin: int, end: int) -> Tensor:

@@ -34,7 +34,7 @@ def spearman_over_units(
     Pitfall: says nothing about items that were not measured, and nothing about cause.
 
     Args:
-        x: First property, ``(unit, item)``, any unit; NaN is missing.
+        x: First property, ``(unit, item)``, any unit; NaN is missing, items without a finite mean are dropped.
         y: Second property of the same units and items, ``(unit, item)``.
         level: Nominal coverage.
         resamples: Number of resamples of units, the same for both properties.
@@ -52,11 +52,9 @@ def spearman_over_units(
         raise ValueError(f"expected x and y (unit, item) of one shape, got {first.shape} and {second.shape}")
     if not 0.0 < level < 1.0 or resamples < 1:
         raise ValueError(f"expected a level in (0, 1) and at least 1 resample, got {level} and {resamples}")
-    usable = np.isfinite(_resampled_means(np.ones((1, len(first))), first))[0]
-    usable &= np.isfinite(_resampled_means(np.ones((1, len(first))), second))[0]
-    first, second = first[:, usable], second[:, usable]
-    observed = np.ones((1, len(first)))
-    estimate = float(_spearman(_resampled_means(observed, first), _resampled_means(observed, second))[0])
+    first, second = _paired(first, second)
+    once = np.ones((1, len(first)))
+    estimate = float(_spearman(_resampled_means(once, first), _resampled_means(once, second))[0])
     low = high = np.nan
     enough = first.shape[1] >= SMALLEST_ITEMS and len(first) >= 2 and np.isfinite(estimate)
     if enough and min(_reliability(first), _reliability(second)) >= SMALLEST_RELIABILITY:
@@ -66,6 +64,15 @@ def spearman_over_units(
         low = max(-1.0, min(below, 2.0 * estimate - above))
         high = min(1.0, max(above, 2.0 * estimate - below))
     return Interval(estimate, float(low), float(high), len(first), level)
+
+
+def _paired(x: Array, y: Array) -> tuple[Array, Array]:
+    """Units with a value of both properties, and items with a finite mean of both."""
+    units = ~(np.isnan(x).all(axis=1) | np.isnan(y).all(axis=1))
+    x, y = x[units], y[units]
+    once = np.ones((1, len(x)))
+    items = np.isfinite(_resampled_means(once, x)[0]) & np.isfinite(_resampled_means(once, y)[0])
+    return x[:, items], y[:, items]
 
 
 def _resampled_means(counts: Array, values: Array) -> Array:
@@ -80,8 +87,8 @@ def _spearman(x: Array, y: Array) -> Array:
     """Pearson correlation of average ranks along the last axis; NaN where one side is constant or has a NaN."""
     from scipy.stats import rankdata
 
-    a, b = (rankdata(side, axis=-1) for side in (x, y))
-    a, b = a - a.mean(axis=-1, keepdims=True), b - b.mean(axis=-1, keepdims=True)
+    middle = (x.shape[-1] + 1) / 2.0
+    a, b = (rankdata(side, axis=-1) - middle for side in (x, y))
     with np.errstate(invalid="ignore", divide="ignore"):
         rho: Array = (a * b).sum(axis=-1) / np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
     return np.clip(rho, -1.0, 1.0)

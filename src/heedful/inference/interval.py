@@ -78,7 +78,8 @@ def bootstrap_t(values: ArrayLike, *, level: float = 0.95, resamples: int = 1999
         ValueError: The level lies outside (0, 1), or has too few resamples to find its quantiles.
     """
     numbers = as_units(values)
-    _check_level(level)
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"expected a level between 0 and 1, got {level}")
     rank = math.floor((resamples + 1) * (1.0 - level) / 2.0 + 1e-9)
     if rank < 1:
         raise ValueError(f"expected more than {2 / (1 - level) - 1:.0f} resamples for level {level}, got {resamples}")
@@ -89,16 +90,14 @@ def bootstrap_t(values: ArrayLike, *, level: float = 0.95, resamples: int = 1999
     varies = (spread > 0).ravel()
     with np.errstate(invalid="ignore", divide="ignore"):
         scores = (flat - estimate.ravel()) / spread.ravel()
-    for missing, entries in _by_missing_units(np.isnan(flat), varies):
-        kept = scores[~missing]
-        for start in range(0, len(entries), ENTRIES_AT_ONCE):
-            some = entries[start : start + ENTRIES_AT_ONCE]
-            lower[some], upper[some] = _t_quantiles(kept[:, some], rank, resamples, seed)
-    with np.errstate(invalid="ignore"):
-        error = np.where(spread > 0, spread / np.sqrt(units), 0.0 * spread)
-        low = np.where(spread > 0, estimate - upper.reshape(shape) * error, estimate + error)
-        high = np.where(spread > 0, estimate - lower.reshape(shape) * error, estimate + error)
-    return Interval(estimate[()], low[()], high[()], units[()], level)
+        for missing, entries in _by_missing_units(np.isnan(flat), varies):
+            kept = scores[~missing]
+            for start in range(0, len(entries), ENTRIES_AT_ONCE):
+                some = entries[start : start + ENTRIES_AT_ONCE]
+                lower[some], upper[some] = _t_quantiles(kept[:, some], rank, resamples, seed)
+        error = (spread / np.sqrt(units)).ravel()
+    low, high = (estimate.ravel() - upper * error).reshape(shape), (estimate.ravel() - lower * error).reshape(shape)
+    return _interval(estimate, low, high, units, level)
 
 
 def student_t(values: ArrayLike, *, level: float = 0.95) -> Interval:
@@ -115,11 +114,15 @@ def student_t(values: ArrayLike, *, level: float = 0.95) -> Interval:
 
     Returns:
         Interval in the unit of ``values``; NaN bounds below two units or where a unit is infinite.
+
+    Raises:
+        ValueError: The level lies outside (0, 1).
     """
-    _check_level(level)
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"expected a level between 0 and 1, got {level}")
     estimate, spread, units = mean_and_spread(values)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return _t_interval(estimate, spread / np.sqrt(units), units, level)
+        return _t_interval(estimate, np.asarray(spread / np.sqrt(units)), units, level)
 
 
 def clustered_t(values: ArrayLike, document: ArrayLike, *, level: float = 0.95) -> Interval:
@@ -129,7 +132,7 @@ def clustered_t(values: ArrayLike, document: ArrayLike, *, level: float = 0.95) 
               e^2 = \frac{G}{G-1} \sum_g \Bigl(\sum_{s \in g} (d_s - \bar d)\Bigr)^2 / S^2
 
     Reading: for documents of unequal length when each sequence is to weigh the same; at equal lengths it is
-    :func:`student_t` of the document means. Source: Miller 2024, arXiv:2411.00640, section 2.2.
+    :func:`student_t` of the document means. Source: Miller 2024, arXiv:2411.00640.
 
     Args:
         values: One number a sequence and entry, ``(sequence, ...)``; NaN sequences are dropped entry by entry.
@@ -138,17 +141,20 @@ def clustered_t(values: ArrayLike, document: ArrayLike, *, level: float = 0.95) 
 
     Returns:
         Interval in the unit of ``values``, its units being documents; NaN bounds below two documents.
+
+    Raises:
+        ValueError: The level lies outside (0, 1).
     """
-    _check_level(level)
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"expected a level between 0 and 1, got {level}")
     numbers = as_units(values)
     estimate, _, sequences = mean_and_spread(numbers)
     with np.errstate(invalid="ignore", divide="ignore"):
-        present = document_means(np.where(np.isnan(numbers), 0.0, 1.0), document)
         size = np.unique(np.asarray(document), return_counts=True)[1].reshape(-1, *([1] * (numbers.ndim - 1)))
-        total = np.nan_to_num(document_means(numbers - estimate, document), nan=0.0, posinf=np.inf) * present * size
-        units = (present > 0).sum(axis=0, dtype=np.int64)
+        total = document_means(np.where(np.isnan(numbers), 0.0, numbers - estimate), document) * size
+        units = np.asarray((~np.isnan(document_means(numbers, document))).sum(axis=0), dtype=np.int64)
         error = np.sqrt(units / (units - 1.0) * (total**2).sum(axis=0)) / sequences
-        return _t_interval(estimate, error, units, level)
+        return _t_interval(estimate, np.asarray(error), units, level)
 
 
 def _t_interval(estimate: Array, error: Array, units: NDArray[np.int64], level: float) -> Interval:
@@ -156,15 +162,18 @@ def _t_interval(estimate: Array, error: Array, units: NDArray[np.int64], level: 
     from scipy.stats import t
 
     half = t.ppf((1.0 + level) / 2.0, np.where(units > 1, units - 1, np.nan)) * error
-    return Interval(estimate[()], (estimate - half)[()], (estimate + half)[()], units[()], level)
+    return _interval(estimate, np.asarray(estimate - half), np.asarray(estimate + half), units, level)
 
 
-def _check_level(level: float) -> None:
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"expected a level between 0 and 1, got {level}")
+def _interval(estimate: Array, low: Array, high: Array, units: NDArray[np.int64], level: float) -> Interval:
+    """Interval of arrays, or of plain numbers where there is no trailing axis."""
+    interval = Interval(estimate, low, high, units, level)
+    return interval if estimate.ndim else interval.at()
 
 
-def _by_missing_units(missing: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> list[tuple[Array, NDArray[np.intp]]]:
+def _by_missing_units(
+    missing: NDArray[np.bool_], wanted: NDArray[np.bool_]
+) -> list[tuple[NDArray[np.bool_], NDArray[np.intp]]]:
     """Entries grouped by which units they miss: (missing units, positions of the wanted entries)."""
     patterns, group = np.unique(missing, axis=1, return_inverse=True)
     group = group.ravel()

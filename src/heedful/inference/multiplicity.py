@@ -22,8 +22,13 @@ def holm(p: ArrayLike) -> Array:
 
     Returns:
         Adjusted p-values of the same shape; NaN stays NaN.
+
+    Raises:
+        ValueError: A value lies outside [0, 1].
     """
     family, tested = _family(p)
+    if not _in_unit_range(family):
+        raise ValueError(f"expected p-values within [0, 1] or NaN, got {family.min():g} to {family.max():g}")
     order = np.argsort(family, kind="stable")
     steps = np.maximum.accumulate(family[order] * np.arange(len(family), 0, -1))
     adjusted = np.full(tested.shape, np.nan)
@@ -48,10 +53,15 @@ def benjamini_hochberg(p: ArrayLike) -> Array:
 
     Returns:
         Adjusted p-values of the same shape; NaN stays NaN.
+
+    Raises:
+        ValueError: A value lies outside [0, 1].
     """
     from scipy.stats import false_discovery_control
 
     family, tested = _family(p)
+    if not _in_unit_range(family):
+        raise ValueError(f"expected p-values within [0, 1] or NaN, got {family.min():g} to {family.max():g}")
     adjusted = np.full(tested.shape, np.nan)
     if len(family):
         adjusted[tested] = false_discovery_control(family, method="bh")
@@ -79,14 +89,12 @@ def count_discoveries(p: ArrayLike, q: float = 0.05) -> int:
 
 
 def _family(p: ArrayLike) -> tuple[Array, NDArray[np.bool_]]:
-    """The p-values that count, and where they stand.
-
-    Raises:
-        ValueError: A value lies outside [0, 1].
-    """
+    """The p-values that count, and where they stand."""
     values = np.asarray(p, dtype=np.float64)
     tested: NDArray[np.bool_] = np.asarray(~np.isnan(values))
-    family = values[tested]
-    if len(family) and not (family.min() >= 0.0 and family.max() <= 1.0):
-        raise ValueError(f"expected p-values within [0, 1] or NaN, got {family.min():g} to {family.max():g}")
-    return family, tested
+    return values[tested], tested
+
+
+def _in_unit_range(family: Array) -> bool:
+    """Whether all values lie in [0, 1]."""
+    return len(family) == 0 or bool(family.min() >= 0.0 and family.max() <= 1.0)

@@ -19,8 +19,8 @@ def minimal_detectable_effect(
 
     Reading: stands beside every inconclusive verdict; 64 units see 0.35 sd for one test, 0.56 sd for 144.
     Pitfall: normal approximation, a little small below 16 units. It describes the design, not the data: an interval
-    that clears its margin needs no power. Source: Cohen 1988, ISBN 0-8058-0283-5; Miller 2024, arXiv:2411.00640,
-    section 5.
+    that clears its margin needs no power. Source: Cohen 1988, ISBN 0-8058-0283-5; Miller 2024,
+    arXiv:2411.00640.
 
     Args:
         sd: Standard deviation between units, any shape, such as the second result of ``mean_and_spread``.
@@ -38,7 +38,9 @@ def minimal_detectable_effect(
     spread, count = np.asarray(sd, dtype=np.float64), np.asarray(units, dtype=np.float64)
     if (spread < 0).any() or (count < 0).any():
         raise ValueError("expected standard deviations and unit counts of at least 0, got a negative one")
-    effect: Array = _quantile_sum(alpha, power, tests) * spread / np.sqrt(np.where(count > 0, count, np.nan))
+    effect: Array = np.asarray(
+        _quantile_sum(alpha, power, tests) * spread / np.sqrt(np.where(count > 0, count, np.nan))
+    )
     return effect[()]
 
 
@@ -48,7 +50,7 @@ def units_needed(effect_in_sd: float, tests: int = 1, *, alpha: float = 0.05, po
     .. math:: G = \lceil ((z_{1-\alpha/2m} + z_{\text{power}}) / d)^2 \rceil, \qquad d = |\Delta| / s
 
     Reading: 32 units for d = 0.5 and one test, 79 for 144 tests. Pitfall: a normal approximation.
-    Source: Cohen 1988, ISBN 0-8058-0283-5; Miller 2024, arXiv:2411.00640, section 5.
+    Source: Cohen 1988, ISBN 0-8058-0283-5; Miller 2024, arXiv:2411.00640.
 
     Args:
         effect_in_sd: Effect over the standard deviation between units; its sign does not matter.
@@ -70,6 +72,14 @@ def units_needed(effect_in_sd: float, tests: int = 1, *, alpha: float = 0.05, po
 
 def _quantile_sum(alpha: float, power: float, tests: int) -> float:
     """Normal quantiles of the corrected level and of the power, added.
+
+    Args:
+        alpha: Two-sided level of the whole family.
+        power: Chance of finding the effect.
+        tests: Size of the family.
+
+    Returns:
+        Their sum, in standard errors.
 
     Raises:
         ValueError: A rate lies outside (0, 1) or the family is empty.

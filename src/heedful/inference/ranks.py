@@ -7,6 +7,8 @@ from numpy.typing import ArrayLike
 
 from heedful.inference.units import Array
 
+EXPECTED = "expected null (model, ...) with at least one model, its entries shaped as observed {}, got {}"
+
 
 def rank_p(observed: ArrayLike, null: ArrayLike) -> Array | float:
     r"""Share of models, the tested one included, whose statistic is at least the observed.
@@ -23,8 +25,13 @@ def rank_p(observed: ArrayLike, null: ArrayLike) -> Array | float:
 
     Returns:
         p ``(...)`` in (0, 1]; NaN where the observed value or every null value is NaN.
+
+    Raises:
+        ValueError: The shapes do not match, or there is no null model.
     """
-    tested, models = _matched(observed, null)
+    tested, models = np.asarray(observed, dtype=np.float64), np.asarray(null, dtype=np.float64)
+    if not _comparable(tested, models):
+        raise ValueError(EXPECTED.format(tested.shape, models.shape))
     present = ~np.isnan(models)
     reached = (models >= tested).sum(axis=0)
     count = present.sum(axis=0)
@@ -49,11 +56,13 @@ def pooled_rank_p(observed: ArrayLike, null: ArrayLike) -> Array | float:
         p ``(..., head)`` in (0, 1]; NaN where the observed value or the whole null of the layer is NaN.
 
     Raises:
-        ValueError: There is no head axis.
+        ValueError: The shapes do not match, or there is no null model or no head axis.
     """
-    tested, models = _matched(observed, null)
+    tested, models = np.asarray(observed, dtype=np.float64), np.asarray(null, dtype=np.float64)
     if tested.ndim == 0:
         raise ValueError("expected observed values (..., head), got a single number")
+    if not _comparable(tested, models):
+        raise ValueError(EXPECTED.format(tested.shape, models.shape))
     pool = np.moveaxis(models, -1, 1).reshape(-1, *tested.shape[:-1])
     return rank_p(tested, np.broadcast_to(pool[..., None], (len(pool), *tested.shape)))
 
@@ -67,7 +76,7 @@ def max_rank_p(observed: ArrayLike, null: ArrayLike) -> Array | float:
     with mean and standard deviation over all R + 1 models, the tested one among them, so that models stay exchangeable.
 
     Reading: the chance of any false claim in the family is at most the level, whatever the dependence between heads.
-    Pitfall: z cannot exceed :math:`R / \sqrt{R + 1}`; few models see only what all heads together make plain.
+    Pitfall: z cannot exceed :math:`\sqrt R`; few models see only what all heads together make plain.
     Source: Westfall and Young 1993, single-step max-T; Phipson and Smyth 2010, doi:10.2202/1544-6115.1585.
 
     Args:
@@ -77,8 +86,13 @@ def max_rank_p(observed: ArrayLike, null: ArrayLike) -> Array | float:
     Returns:
         Adjusted p ``(...)`` in (0, 1]; NaN where the observed value or the whole null of the entry is NaN or a value is
         infinite; such entries leave the family.
+
+    Raises:
+        ValueError: The shapes do not match, or there is no null model.
     """
-    tested, models = _matched(observed, null)
+    tested, models = np.asarray(observed, dtype=np.float64), np.asarray(null, dtype=np.float64)
+    if not _comparable(tested, models):
+        raise ValueError(EXPECTED.format(tested.shape, models.shape))
     everyone = np.concatenate([tested[None], models])
     count = (~np.isnan(everyone)).sum(axis=0)
     defined = ~np.isnan(tested) & (count > 1) & ~np.isinf(everyone).any(axis=0)
@@ -88,21 +102,13 @@ def max_rank_p(observed: ArrayLike, null: ArrayLike) -> Array | float:
     centred = shifted - np.nansum(shifted, axis=0) / count[defined]
     spread = np.sqrt(np.nansum(centred**2, axis=0) / count[defined])
     z = centred / np.where(spread > 0, spread, 1.0)
-    largest = np.fmax.reduce(z[1:], axis=1, initial=-np.inf)
+    measured = z[1:][~np.isnan(z[1:]).all(axis=1)]
+    largest = np.fmax.reduce(measured, axis=1, initial=-np.inf)
     p = np.full(tested.shape, np.nan)
-    p[defined] = (1.0 + (largest[:, None] >= z[0]).sum(axis=0)) / (len(models) + 1.0)
+    p[defined] = (1.0 + (largest[:, None] >= z[0]).sum(axis=0)) / (len(measured) + 1.0)
     return p[()]
 
 
-def _matched(observed: ArrayLike, null: ArrayLike) -> tuple[Array, Array]:
-    """Observed ``(...)`` and null ``(model, ...)`` as float64.
-
-    Raises:
-        ValueError: The shapes do not match, or there is no null model.
-    """
-    tested, models = np.asarray(observed, dtype=np.float64), np.asarray(null, dtype=np.float64)
-    if models.ndim == 0 or models.shape[1:] != tested.shape or len(models) == 0:
-        raise ValueError(
-            f"expected null (model, ...) with at least one model over observed {tested.shape}, got {models.shape}"
-        )
-    return tested, models
+def _comparable(tested: Array, models: Array) -> bool:
+    """Whether the null holds at least one model, and each model the entries of the tested one."""
+    return models.ndim > 0 and len(models) > 0 and models.shape[1:] == tested.shape

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from heedful.inference.units import BLOCK_BYTES, Array, as_units
 
-Alternative = Literal["two-sided", "greater", "less"]
+ALTERNATIVES = ("two-sided", "greater", "less")
 ENTRIES_AT_ONCE = 1024
 # Flipped means this close to the observed one are ties that rounding broke; they count against the claim.
 TIE = 1e-10
@@ -34,9 +33,7 @@ class SignFlip:
     exact: bool
 
 
-def sign_flip(
-    values: ArrayLike, *, resamples: int = 1999, seed: int, alternative: Alternative = "two-sided"
-) -> SignFlip:
+def sign_flip(values: ArrayLike, *, resamples: int = 1999, seed: int, alternative: str = "two-sided") -> SignFlip:
     r"""Sign-flip test of a zero mean over units, with max-T adjustment over the entries.
 
     .. math:: p = \frac{1 + \#\{b : |\overline{\varepsilon^b x}| \ge |\bar x|\}}{B + 1}, \qquad \varepsilon_g = \pm 1
@@ -55,7 +52,7 @@ def sign_flip(
             entry.
         resamples: Random sign vectors B.
         seed: Seed of the signs.
-        alternative: Sign of the mean that speaks against the null: any, greater than zero, or less.
+        alternative: Sign of the mean that speaks against the null: "two-sided" for any, "greater", or "less".
 
     Returns:
         p and adjusted p, ``(...)``, in (0, 1]; NaN where no unit is present or one is infinite.
@@ -66,7 +63,7 @@ def sign_flip(
     numbers = as_units(values)
     if resamples < 1:
         raise ValueError(f"expected at least 1 resample, got {resamples}")
-    if alternative not in ("two-sided", "greater", "less"):
+    if alternative not in ALTERNATIVES:
         raise ValueError(f"expected alternative 'two-sided', 'greater' or 'less', got {alternative!r}")
     shape = numbers.shape[1:]
     scores, defined = _scores(-numbers if alternative == "less" else numbers)
@@ -83,11 +80,11 @@ def sign_flip(
     return SignFlip(p.reshape(shape)[()], p_adjusted.reshape(shape)[()], flips, exact)
 
 
-def _scores(numbers: Array) -> tuple[Array, Array]:
+def _scores(numbers: Array) -> tuple[Array, NDArray[np.bool_]]:
     """Defined entries ``(unit, entry)`` over their root sum of squares, and which entries these are."""
     flat = numbers.reshape(len(numbers), -1)
     present = ~np.isnan(flat)
-    defined = present.any(axis=0) & ~np.isinf(flat).any(axis=0)
+    defined: NDArray[np.bool_] = np.asarray(present.any(axis=0) & ~np.isinf(flat).any(axis=0))
     kept = np.where(present, flat, 0.0)[:, defined]
     largest = np.abs(kept).max(axis=0, initial=0.0)
     scaled = kept / np.where(largest > 0, largest, 1.0)
@@ -97,7 +94,7 @@ def _scores(numbers: Array) -> tuple[Array, Array]:
 
 def _all_signs(units: int) -> Iterator[Array]:
     """Every vector of signs, ``(2 ** unit, unit)``, the observed one first."""
-    yield 1.0 - 2.0 * ((np.arange(2**units)[:, None] >> np.arange(units)) & 1)
+    yield 1.0 - 2.0 * ((np.arange(2**units)[:, None] >> np.arange(units)) & 1).astype(np.float64)
 
 
 def _random_signs(units: int, resamples: int, seed: int) -> Iterator[Array]:
@@ -105,7 +102,7 @@ def _random_signs(units: int, resamples: int, seed: int) -> Iterator[Array]:
     random = np.random.default_rng(seed)
     size = max(1, BLOCK_BYTES // (8 * units))
     for start in range(0, resamples, size):
-        yield 1.0 - 2.0 * random.integers(2, size=(min(size, resamples - start), units))
+        yield 1.0 - 2.0 * random.integers(2, size=(min(size, resamples - start), units)).astype(np.float64)
 
 
 def _compare(scores: Array, observed: Array, blocks: Iterator[Array], two_sided: bool) -> tuple[Array, Array]:

@@ -36,8 +36,8 @@ def document_means(values: ArrayLike, document: ArrayLike) -> Array:
     .. math:: x_g = \frac{1}{|S_g|} \sum_{s \in S_g} x_s, \qquad S_g = \{s \in g : x_s \text{ is not NaN}\}
 
     Reading: the values that every interval and test of this room takes; documents weigh the same whatever their length.
-    Pitfall: sequences as units instead of documents under-cover: 76-82 % for a nominal 95 % at an intraclass
-    correlation of 0.3. Source: Miller 2024, arXiv:2411.00640, section 2.2.
+    Pitfall: sequences as units instead of documents under-cover: 84 % for a nominal 95 %, measured with four
+    sequences a document and an intraclass correlation of 0.3. Source: Miller 2024, arXiv:2411.00640.
 
     Args:
         values: One number a sequence and entry, ``(sequence, ...)``, any unit.
@@ -83,14 +83,18 @@ def mean_and_spread(values: ArrayLike) -> tuple[Array, Array, NDArray[np.int64]]
     """
     numbers = as_units(values)
     present = ~np.isnan(numbers)
-    units = present.sum(axis=0, dtype=np.int64)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        reference = np.fmin.reduce(numbers, axis=0)
-        shifted = np.where(present, numbers - reference, 0.0)
+    units = np.asarray(present.sum(axis=0), dtype=np.int64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        lowest = np.fmin.reduce(numbers, axis=0)
+        span = np.fmax.reduce(numbers, axis=0) - lowest
+        scale = np.where(span > 0, span, 1.0)
+        shifted = np.where(present, (numbers - lowest) / scale, 0.0)
         offset = shifted.sum(axis=0) / units
         deviation = np.where(present, shifted - offset, 0.0)
-        spread = np.sqrt((deviation**2).sum(axis=0) / (units - 1))
-        return reference + offset, np.where(units > 1, spread, np.nan), units
+        spread = scale * np.sqrt((deviation**2).sum(axis=0) / (units - 1))
+        undefined = np.isinf(numbers).any(axis=0)
+        mean = np.where(undefined, np.nan, lowest + scale * offset)
+        return mean, np.where(undefined | (units < 2), np.nan, spread), units
 
 
 def resample_counts(units: int, resamples: int, seed: int) -> Iterator[Array]:

@@ -83,7 +83,7 @@ class _PlainYaml(yaml.SafeLoader):
 
 def _yaml(text: str, subject: str) -> Any:
     try:
-        return yaml.load(text, Loader=_PlainYaml)  # noqa: S506  # _PlainYaml is a SafeLoader that refuses more
+        return yaml.load(text, Loader=_PlainYaml)  # _PlainYaml is a SafeLoader that refuses more
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise InputRejected(subject, f"expected plain YAML: {reason(error)}", "keep to plain values") from error
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from heedful.report.marks import ellipsis, mark, style
-from heedful.report.paragraph import Line, Sheet, flow, paragraph
-from heedful.report.quantity import interval, margin, probability, quantity
+from heedful.report.paragraph import Line, Sheet, flow, listed, paragraph
+from heedful.report.quantity import count, interval, margin, probability, quantity
 
 if TYPE_CHECKING:
     from heedful.core import Finding
 
-INDENT = " " * 9
+INDENT = " " * 10
 NAMED = 6
 """Heads named under one finding; the others stand in the JSON document and in ``heedful heads``."""
 _LOUD = ("FAIL", "ERROR")
@@ -21,7 +22,7 @@ _LOUD = ("FAIL", "ERROR")
 
 def verdict_line(verdict: str, text: str, page: Sheet) -> list[Line]:
     """Mark and verdict word, then a text in the column that all verdicts share."""
-    word = f"{mark(verdict, page.encoding)} {verdict:<5}"
+    word = f"{mark(verdict, page.encoding)} {verdict:<6}"
     lines = paragraph(page.text(text), page.width, indent=INDENT, first=f"{word}  ")
     return [((word, style(verdict)), ("  ", ""), *lines[0][1:]), *lines[1:]]
 
@@ -30,9 +31,9 @@ def finding_lines(finding: Finding, page: Sheet) -> list[Line]:
     """One finding in full: claim, reason, evidence, named heads."""
     lines = verdict_line(finding.verdict, _subject(finding), page)
     lines += paragraph(page.text(finding.reason), page.width, indent=INDENT)
-    for pieces in (_evidence(finding), _comparison(finding)):
-        shown = flow((page.text(piece) for piece in pieces), "  ", page.width - len(INDENT))
-        lines += [((INDENT, ""), (row, "dim")) for row in shown]
+    evidence = flow((page.text(piece) for piece in _evidence(finding)), "  ", page.width - len(INDENT))
+    lines += [((INDENT, ""), (row, "dim")) for row in evidence]
+    lines += paragraph(page.text(_comparison(finding)), page.width, indent=INDENT, style="dim")
     return lines + _named(finding, page)
 
 
@@ -42,10 +43,10 @@ def head_tally(findings: Sequence[Finding], page: Sheet) -> list[Line]:
         return []
     counts = Counter(str(finding.verdict) for finding in findings)
     tally = ", ".join(f"{counted} {verdict}" for verdict, counted in counts.most_common())
-    lines = paragraph(f"heads: {tally}", page.width, indent=INDENT)
+    lines = paragraph(f"{count(len(findings), 'head')}: {tally}", page.width, indent=INDENT)
     for verdict in _LOUD:
         names = [f"L{finding.layer}H{finding.head}" for finding in findings if finding.verdict == verdict]
-        lines += paragraph(_few(names, page), page.width, indent=INDENT + "  ", first=f"{INDENT}{verdict} ")
+        lines += _few(f"{verdict}:", names, page)
     return lines
 
 
@@ -54,30 +55,36 @@ def _subject(finding: Finding) -> str:
 
 
 def _evidence(finding: Finding) -> list[str]:
-    pieces = [quantity(finding.estimate, finding.unit)] if finding.estimate is not None else []
+    pieces = [_estimate(finding.estimate, finding.unit)] if finding.estimate is not None else []
     if finding.interval is not None:
         pieces.append(interval(finding.interval))
-    if finding.n:
-        pieces.append(f"n = {finding.n}")
-    if finding.p is not None:
-        pieces.append(probability("p", finding.p))
-    if finding.p_adjusted is not None:
-        pieces.append(probability("adjusted p", finding.p_adjusted))
-    return pieces
+    if finding.threshold is not None:
+        pieces.append(margin(finding.threshold))
+    return pieces + ([f"n = {finding.n}"] if finding.n else [])
 
 
-def _comparison(finding: Finding) -> list[str]:
-    pieces = [f"null: {finding.null}"] if finding.null else []
-    return pieces + ([margin(finding.threshold, finding.unit)] if finding.threshold is not None else [])
+def _estimate(value: float, unit: str) -> str:
+    return "estimate undefined" if math.isnan(value) else quantity(value, unit)
+
+
+def _comparison(finding: Finding) -> str:
+    found = (("p", finding.p), ("adjusted p", finding.p_adjusted))
+    pieces = [probability(name, value) for name, value in found if value is not None and not math.isnan(value)]
+    return "; ".join(pieces + ([f"null: {finding.null}"] if finding.null else []))
 
 
 def _named(finding: Finding, page: Sheet) -> list[Line]:
     named = finding.detail.get("named", ())
     if isinstance(named, str) or not isinstance(named, Sequence) or not named:
         return []
-    return paragraph(_few([page.text(name) for name in named], page), page.width, indent=INDENT)
+    return _few("heads:", [page.text(name) for name in named], page)
 
 
-def _few(names: Sequence[str], page: Sheet) -> str:
+def _few(title: str, names: Sequence[str], page: Sheet) -> list[Line]:
+    if not names:
+        return []
     more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f", {ellipsis(page.encoding)} and {more} more" if more > 0 else "")
+    shown = [f"{title} {names[0]}", *names[1:NAMED]] + (
+        [f"{ellipsis(page.encoding)} and {more} more"] if more > 0 else []
+    )
+    return [((INDENT, ""), (row, "")) for row in listed(shown, page.width - len(INDENT))]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from heedful.report.marks import ellipsis, style
-from heedful.report.paragraph import BLANK, Line, Sheet, aligned, clip, line, paragraph
+from heedful.report.paragraph import BLANK, Line, Sheet, aligned, cells, clip, line, paragraph
 from heedful.report.quantity import count
 
 if TYPE_CHECKING:
@@ -20,9 +20,12 @@ SHOWN = 24
 LAYERS = 24
 VERDICTS = ("SHARP", "SELECTIVE", "WEAK", "DIFFUSE", "UNDEFINED")
 _INDENT = "  "
-_HEADING = f"{'keys':>7} {'share':>6} {'top-1':>6}  "
-_RIGHT = f"{'row_std':>7}"
-_PATTERN, _VERDICT, _LABEL = 14, 9, (6, 16)
+_SPACIOUS = 64
+_HEADING = f"{'keys':>6} {'share':>6} {'top-1':>5}  "
+_TAIL = f"{'verdict':<9} {'row_std':>7}"
+_PATTERN, _VERDICT = 15, 9
+_SHORTEST_LABEL, _LONGEST_LABEL = 6, 14
+_NOTE = "row_std is for comparison only: it shrinks with context."
 
 
 def head_lines(heads: Sequence[HeadRow], page: Sheet, *, shown: int | None = SHOWN) -> list[Line]:
@@ -42,30 +45,32 @@ def head_lines(heads: Sequence[HeadRow], page: Sheet, *, shown: int | None = SHO
     if not heads:
         return [line(f"{_INDENT}no head was measured")]
     rows = list(heads) if shown is None else sorted(heads, key=_concentration, reverse=True)[:shown]
-    names = {id(row): page.text(_name(row)) for row in rows}
-    width = min(max(len(name) for name in names.values()), _LABEL[1])
-    width = max(width, _LABEL[0])
-    spare = page.width - len(_INDENT) - width - len(_HEADING) - _VERDICT - len(_RIGHT) - 2
-    pattern = max(min(_PATTERN, spare), 0)
-    lines = [line(_INDENT + aligned("head", width) + _HEADING + _wide("pattern", pattern, page) + _tail(), "bold")]
-    lines += [_row(row, names[id(row)], width, pattern, page) for row in rows]
+    names = [page.text(_name(row)) for row in rows]
+    spare = page.width - len(_INDENT) - len(_HEADING) - len(_TAIL)
+    longest = max(_SHORTEST_LABEL, min(_LONGEST_LABEL, spare - _PATTERN))
+    width = min(longest, max(_SHORTEST_LABEL, *(cells(name) for name in names)))
+    pattern = min(_PATTERN, spare - width)
+    lines = [line(_INDENT + aligned("head", width) + _HEADING + _wide("pattern", pattern, page) + _TAIL, "bold")]
+    lines += [_row(row, name, width, pattern, page) for row, name in zip(rows, names, strict=True)]
     more = len(heads) - len(rows)
     if more > 0:
         lines.append(line(f"{_INDENT}{ellipsis(page.encoding)} and {more} more: heedful heads MODEL"))
-    return lines
+    return lines + paragraph(_NOTE, page.width, indent=_INDENT, style="dim")
 
 
 def layer_lines(heads: Sequence[HeadRow], page: Sheet) -> list[Line]:
-    """Per layer, how many heads got each verdict and the median of their effective keys; then the whole model."""
+    """Per layer, how many heads got each verdict and the median of their effective keys; then all."""
     if not heads:
         return []
     layers = sorted({row.layer for row in heads})
-    lines = [BLANK, line(f"{_INDENT}layer  sharp  selective  weak  diffuse  undefined  median keys", "bold")]
+    gap = "  " if page.width >= _SPACIOUS else " "
+    heading = gap.join(("layer", *(name.lower() for name in VERDICTS), "median keys"))
+    lines = [BLANK, line(_INDENT + heading, "bold")]
     for layer in layers[:LAYERS]:
         rows = [row for row in heads if row.layer == layer]
         counts = Counter(_counted(row) for row in rows)
-        numbers = [f"{counts[name]:>{size}}" for name, size in zip(VERDICTS, (5, 9, 4, 7, 9), strict=True)]
-        lines.append(line(f"{_INDENT}{layer:>5}  {'  '.join(numbers)}  {_median_keys(rows):>11}"))
+        numbers = [f"{counts[name]:>{len(name)}}" for name in VERDICTS]
+        lines.append(line(_INDENT + gap.join((f"{layer:>5}", *numbers, f"{_median_keys(rows):>11}"))))
     if len(layers) > LAYERS:
         lines.append(line(f"{_INDENT}{ellipsis(page.encoding)} and {len(layers) - LAYERS} more layers"))
     return [*lines, *_whole(heads, page)]
@@ -81,7 +86,7 @@ def _whole(heads: Sequence[HeadRow], page: Sheet) -> list[Line]:
 def _row(row: HeadRow, name: str, width: int, pattern: int, page: Sheet) -> Line:
     values = row.statistics
     share = values.get("visible_share", math.exp(-values.get("concentration", math.nan)))
-    numbers = f"{_keys(values.get('effective_keys')):>7} {_share(share):>6} {_mass(values.get('max_weight')):>6}  "
+    numbers = f"{_keys(values.get('effective_keys')):>6} {_share(share):>6} {_mass(values.get('max_weight')):>5}  "
     dots = ellipsis(page.encoding)
     verdict = clip(page.text(row.verdict), _VERDICT, dots)
     return (
@@ -96,10 +101,6 @@ def _wide(text: str, width: int, page: Sheet) -> str:
         return ""
     shown = page.text(text).replace("_", " ")
     return aligned(clip(shown, width - 1, ellipsis(page.encoding)), width)
-
-
-def _tail() -> str:
-    return f"{'verdict':<{_VERDICT}} {_RIGHT}"
 
 
 def _name(row: HeadRow) -> str:

@@ -1,12 +1,12 @@
-"""Findings of single layers as one compact table: a row a layer, a column a claim or an ablation."""
+"""Findings of single layers as one compact table: a row a layer, a column a claim or an arm of the ablation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from heedful.report.marks import ellipsis, mark, style
-from heedful.report.paragraph import BLANK, Line, Segment, Sheet, aligned, clip, fold, line, paragraph
+from heedful.report.marks import VERDICTS, ellipsis, mark, style
+from heedful.report.paragraph import BLANK, Line, Segment, Sheet, aligned, clip, flow, fold, line, paragraph
 from heedful.report.quantity import interval, number
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 LAYERS = 24
 """Rows of one table; the other layers stand in the JSON document."""
 _INDENT = "  "
-_LAYER = 5
+_LAYER = 6
 _CELL, _WIDE_CELL = 9, 40
-_GAP = 2
+_GAP = 1
 
 _Grid = Mapping[tuple[int, str], "Finding"]
 
@@ -34,7 +34,8 @@ def layer_table(findings: Sequence[Finding], page: Sheet) -> list[Line]:
     Returns:
         No line for no finding; else tables, what they left out, and the signatures where findings name one.
     """
-    placed = {(finding.layer, _column(finding)): finding for finding in findings if finding.layer is not None}
+    named = [finding for finding in findings if finding.layer is not None]
+    placed = {(finding.layer, _column(finding)): finding for finding in named if not _only_a_signature(finding)}
     columns = list(dict.fromkeys(column for _, column in placed))
     layers = sorted({layer for layer, _ in placed})
     width = _WIDE_CELL if len(columns) == 1 else _CELL
@@ -46,19 +47,18 @@ def layer_table(findings: Sequence[Finding], page: Sheet) -> list[Line]:
         lines += [_row(layer, part, placed, width, page) for layer in layers[:LAYERS]]
     if len(layers) > LAYERS:
         lines.append(line(f"{_INDENT}{ellipsis(page.encoding)} and {len(layers) - LAYERS} more layers: --json PATH"))
-    return lines + _signatures(placed, page)
+    return lines + _signatures(named, page)
 
 
 def _column(finding: Finding) -> str:
-    ablation = finding.detail.get("ablation")
-    return ablation if isinstance(ablation, str) else finding.claim
+    arm = finding.detail.get("arm")
+    return arm if isinstance(arm, str) else finding.claim
 
 
 def _heading(columns: Sequence[str], placed: _Grid, width: int, page: Sheet) -> list[Line]:
     folded = [fold(page.text(column).replace("_", " "), width) for column in columns]
-    units = {page.text(finding.unit) for finding in placed.values()} - {""}
     height = max(len(rows) for rows in folded)
-    lines = [line(f"{_INDENT}by layer, in {units.pop()}")] if len(units) == 1 else []
+    lines = [line(_INDENT + row) for row in flow(_legend(placed, page), "   ", page.width - len(_INDENT))]
     for index in range(height):
         first = aligned("layer" if index == height - 1 else "", _LAYER)
         words = [rows[index - height + len(rows)] if index >= height - len(rows) else "" for rows in folded]
@@ -67,8 +67,15 @@ def _heading(columns: Sequence[str], placed: _Grid, width: int, page: Sheet) -> 
     return lines
 
 
+def _legend(placed: _Grid, page: Sheet) -> list[str]:
+    units = {page.text(finding.unit) for finding in placed.values()} - {""}
+    found = {str(finding.verdict) for finding in placed.values()}
+    told = [f"{mark(verdict, page.encoding)} {verdict}" for verdict in VERDICTS if verdict in found]
+    return [f"by layer, in {units.pop()}" if len(units) == 1 else "by layer", *told]
+
+
 def _row(layer: int, columns: Sequence[str], placed: _Grid, width: int, page: Sheet) -> Line:
-    segments: list[Segment] = [(_INDENT + aligned(str(layer), _LAYER, right=True), "")]
+    segments: list[Segment] = [(_INDENT + aligned(str(layer), _LAYER - 1, right=True) + " ", "")]
     for column in columns:
         finding = placed.get((layer, column))
         segments += [(" " * _GAP, ""), *(_cell(finding, width, page) if finding else [(" " * width, "")])]
@@ -85,17 +92,21 @@ def _cell(finding: Finding, width: int, page: Sheet) -> list[Segment]:
     return [(mark(verdict, page.encoding), style(verdict)), (" " + shown, "")]
 
 
-def _signatures(placed: _Grid, page: Sheet) -> list[Line]:
-    layers: dict[str, list[int]] = {}
-    for (layer, _), finding in sorted(placed.items()):
+def _only_a_signature(finding: Finding) -> bool:
+    return finding.estimate is None and isinstance(finding.detail.get("signature"), str)
+
+
+def _signatures(findings: Sequence[Finding], page: Sheet) -> list[Line]:
+    layers: dict[str, list[int | None]] = {}
+    for finding in findings:
         signature = finding.detail.get("signature")
-        if isinstance(signature, str) and layer not in layers.setdefault(signature, []):
-            layers[signature].append(layer)
+        if isinstance(signature, str) and finding.layer not in layers.setdefault(signature, []):
+            layers[signature].append(finding.layer)
     if not layers:
         return []
     told = [f"{page.text(name)} ({_numbered(found)})" for name, found in layers.items()]
     return paragraph(f"signature: {'; '.join(told)}", page.width, indent=_INDENT)
 
 
-def _numbered(layers: Sequence[int]) -> str:
+def _numbered(layers: Sequence[int | None]) -> str:
     return ("layer " if len(layers) == 1 else "layers ") + ", ".join(str(layer) for layer in layers)

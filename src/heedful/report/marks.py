@@ -26,6 +26,9 @@ _STYLES = {
     "WEAK": "yellow",
     "DIFFUSE": "red",
 }
+VERDICTS = tuple(_MARKS)
+"""Every verdict a finding can have, in the order in which they are counted."""
+
 _DRAWN = "".join(drawn for drawn, _ in _MARKS.values()) + "\u2026"
 
 

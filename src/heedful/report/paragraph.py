@@ -71,6 +71,12 @@ def flow(pieces: Iterable[str], separator: str, width: int) -> list[str]:
     return lines
 
 
+def listed(pieces: Iterable[str], width: int) -> list[str]:
+    """Pieces with commas between them, broken only after a comma while each of them fits."""
+    known = list(pieces)
+    return flow([f"{piece}," for piece in known[:-1]] + known[-1:], " ", width)
+
+
 def paragraph(text: str, width: int, *, indent: str = "", first: str = "", style: str = "") -> list[Line]:
     """A folded text, indented; its first line may begin otherwise.
 

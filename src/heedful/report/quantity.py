@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: three digits, a unit, an interval, a p-value that never says zero."""
+"""Numbers as a reader wants them: about three digits, a unit, an interval, a p-value that never says zero."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ def number(value: float | None) -> str:
         return f"{value:,}"
     if abs(value) >= 1000:
         return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.3g}"
-    return f"{value:.3g}" if abs(value) < 1e-3 else f"{value:#.3g}".rstrip(".")
+    if abs(value) >= 0.1:
+        return f"{value:#.3g}".rstrip(".")
+    return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.4f}" if abs(value) >= 0.001 else f"{value:.3g}"
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """A number with its unit."""
-    return number(value) if value is None or not unit else f"{number(value)} {unit}"
+    """A number with its unit; ``undefined`` alone where there is none."""
+    text = number(value)
+    return text if text == UNDEFINED or not unit else f"{text} {unit}"
 
 
-def margin(value: float, unit: str) -> str:
-    """A threshold with its unit, written as short as it was chosen."""
-    return f"margin {value:.3g}" + (f" {unit}" if unit else "")
+def margin(value: float) -> str:
+    """A threshold, written as short as it was chosen."""
+    return f"margin {value:.3g}"
 
 
 def interval(bounds: Sequence[float]) -> str:
@@ -41,8 +44,6 @@ def interval(bounds: Sequence[float]) -> str:
 
 def probability(name: str, value: float) -> str:
     """A p-value under its name; a small one is bounded, never zero."""
-    if math.isnan(value):
-        return f"{name} {UNDEFINED}"
     return f"{name} < {_SMALLEST_P:.4f}" if value < _SMALLEST_P else f"{name} = {value:#.2g}"
 
 

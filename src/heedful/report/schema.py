@@ -10,6 +10,7 @@ This file imports pydantic and is itself imported only where a document is read 
 from __future__ import annotations
 
 import json
+import sys
 from importlib import resources
 from typing import Annotated, Any, Literal
 
@@ -102,4 +103,4 @@ def shipped_schema() -> str:
 
 
 if __name__ == "__main__":
-    print(schema_text(), end="")
+    sys.stdout.write(schema_text())

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from heedful.report.finding_lines import verdict_line
-from heedful.report.marks import mark, style
-from heedful.report.paragraph import BLANK, Line, Sheet, flow, line, paragraph
-from heedful.report.quantity import count, number
+from heedful.report.marks import VERDICTS, mark, style
+from heedful.report.paragraph import BLANK, Line, Sheet, flow, line, listed, paragraph
+from heedful.report.quantity import count
 
 if TYPE_CHECKING:
     from heedful.core import Finding, Report
 
 _LABEL = 10
-_NOT_SHOWN = frozenset({"notes", "path", "source"})
+_NOT_SHOWN = frozenset({"notes", "fingerprint"})
 
 
 def heading_lines(report: Report, page: Sheet) -> list[Line]:
@@ -45,7 +45,7 @@ def summary_lines(report: Report, page: Sheet) -> list[Line]:
     words = [f"{mark(verdict, page.encoding)} {verdict} {total}" for verdict, total in counts.items()]
     lines = [line(f"  {row}") for row in flow((page.text(word) for word in words), "   ", page.width - 2)]
     lines += paragraph(_multiplicity(report.summary, findings, page), page.width, indent="  ")
-    failed = [finding for finding in findings if finding.verdict in ("FAIL", "ERROR")]
+    failed = _failed(findings)
     if failed:
         lines.append(BLANK)
     for finding in failed[:9]:
@@ -73,7 +73,7 @@ def next_lines(report: Report, page: Sheet) -> list[Line]:
 
 
 _MODEL_WORDS = frozenset({"name", "class", "architecture", "parameters", "layers", "heads", "dtype", "device"})
-_DATA_WORDS = frozenset({"text", "documents", "sequences", "tokens", "seq_len"})
+_DATA_WORDS = frozenset({"origin", "documents", "sequences", "tokens", "sequence_length"})
 
 
 def _model(model: Mapping[str, Any]) -> list[str]:
@@ -85,9 +85,9 @@ def _model(model: Mapping[str, Any]) -> list[str]:
 
 
 def _data(data: Mapping[str, Any]) -> list[str]:
-    pieces = _texts(data.get("text"))
+    pieces = [str(data["origin"])] if data.get("origin") else []
     pieces += [count(data[key], key[:-1]) for key in ("documents", "sequences", "tokens") if _whole_number(data, key)]
-    return pieces + ([f"{data['seq_len']:,} tokens each"] if _whole_number(data, "seq_len") else [])
+    return pieces + ([f"{data['sequence_length']:,} tokens each"] if _whole_number(data, "sequence_length") else [])
 
 
 def _rest(values: Mapping[str, Any], told: frozenset[str]) -> list[str]:
@@ -96,19 +96,25 @@ def _rest(values: Mapping[str, Any], told: frozenset[str]) -> list[str]:
 
 
 def _value(value: Any) -> str:
-    return number(value) if isinstance(value, float) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return " ".join(str(one) for one in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _short(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return bool(value) and all(isinstance(one, str | int | float) for one in value)
     return isinstance(value, str | int | float) and value != ""
 
 
 def _whole_number(values: Mapping[str, Any], key: str) -> bool:
-    return isinstance(values.get(key), int)
+    return isinstance(values.get(key), int) and not isinstance(values[key], bool)
 
 
 def _entry(label: str, pieces: Iterable[str], page: Sheet) -> list[Line]:
-    rows = flow((page.text(piece) for piece in pieces), ", ", page.width - _LABEL - 1)
+    rows = listed((page.text(piece) for piece in pieces), page.width - _LABEL)
     return [((f"{label if index == 0 else '':<{_LABEL}}", "bold"), (row, "")) for index, row in enumerate(rows)]
 
 
@@ -122,7 +128,8 @@ def _counts(summary: Mapping[str, Any], findings: Sequence[Finding]) -> dict[str
     given = summary.get("counts")
     if isinstance(given, Mapping):
         return {str(verdict): total for verdict, total in given.items() if total}
-    return dict(Counter(str(finding.verdict) for finding in findings if finding.head is None).most_common())
+    counts = Counter(str(finding.verdict) for finding in findings if finding.layer is None and finding.head is None)
+    return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}
 
 
 def _multiplicity(summary: Mapping[str, Any], findings: Sequence[Finding], page: Sheet) -> str:
@@ -131,6 +138,13 @@ def _multiplicity(summary: Mapping[str, Any], findings: Sequence[Finding], page:
     how = summary.get("multiplicity")
     told = ", ".join(f"{key} {value}" for key, value in how.items()) if isinstance(how, Mapping) else str(how or "")
     return f"{count(made, 'test')} made; {page.text(told) or 'multiplicity was not controlled'}."
+
+
+def _failed(findings: Sequence[Finding]) -> list[Finding]:
+    """Failures of the model and of layers; those of a head only where its claim did not fail as a whole."""
+    failed = [finding for finding in findings if finding.verdict in ("FAIL", "ERROR")]
+    told = {finding.claim for finding in failed if finding.head is None}
+    return [finding for finding in failed if finding.head is None or finding.claim not in told]
 
 
 def _place(finding: Finding) -> str:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TextIO
 from heedful.report.finding_lines import INDENT, finding_lines, head_tally
 from heedful.report.head_lines import head_lines, layer_lines
 from heedful.report.layer_table import layer_table
-from heedful.report.marks import mark
-from heedful.report.paragraph import BLANK, MEASURE, Line, Sheet, aligned, line, plain, sheet
+from heedful.report.marks import mark, style
+from heedful.report.paragraph import BLANK, Line, Sheet, aligned, cells, line, plain, sheet
 from heedful.report.summary_lines import (
     conclusion_lines,
     heading_lines,
@@ -41,7 +41,7 @@ def terminal_lines(report: Report, page: Sheet) -> list[Line]:
     Returns:
         Lines of styled segments; their text alone says everything.
     """
-    lines = [*_banner(TITLE, page), *heading_lines(report, page)]
+    lines = [*_banner(TITLE, page, str(report.verdict)), *heading_lines(report, page)]
     found = {section.number: section for section in report.sections}
     for number in range(1, _SECTIONS + 1):
         lines += [BLANK, *_section(number, found.get(number), report.heads, page)]
@@ -110,7 +110,7 @@ def _section(number: int, section: Section | None, heads: Iterable[HeadRow], pag
         rows = list(heads)
         lines += [*([BLANK] if findings else []), *head_lines(rows, page), *layer_lines(rows, page)]
     elif not findings:
-        lines.append(line(f"{mark('SKIP', page.encoding)} SKIP   nothing of this section was measured"))
+        lines.append(line(f"{mark('SKIP', page.encoding)} SKIP    nothing of this section was measured"))
     return lines
 
 
@@ -123,9 +123,10 @@ def _claim(findings: list[Finding], page: Sheet) -> list[Line]:
     return lines + head_tally(by_head, page)
 
 
-def _banner(title: str, page: Sheet) -> list[Line]:
+def _banner(title: str, page: Sheet, verdict: str = "") -> list[Line]:
     rule = line("=" * page.width)
-    return [rule, line(aligned(title, min(page.width, MEASURE)).rstrip(), "bold"), rule]
+    word = f"{mark(verdict, page.encoding)} {verdict}" if verdict else ""
+    return [rule, ((aligned(title, page.width - cells(word)), "bold"), (word, style(verdict))), rule]
 
 
 def _titled(title: str, page: Sheet) -> list[Line]:

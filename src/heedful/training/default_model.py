@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 
 from heedful.core.errors import HeedfulError
 from heedful.training.held_out_figures import Figures, measure_figures
-from heedful.training.king_james import Chapter, hold_out, parse_chapters, read_king_james
+from heedful.training.king_james import Chapter, Split, hold_out, parse_chapters, read_king_james
 from heedful.training.model_card import Recipe, render_card
 from heedful.training.token_windows import PackedWindows, build_tokenizer, document_windows, encode
 
@@ -44,13 +44,13 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
 
 
 def build_trainer(
-    recipe: Recipe, tokenizer: PreTrainedTokenizerFast, training: list[Chapter], held_out: list[Chapter], folder: str
+    recipe: Recipe, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, split: Split, folder: str
 ) -> Trainer:
-    """Trainer of a fresh model: AdamW, a warm-up and a cosine, packed windows, whole held-out windows for the curve."""
+    """Trainer of a model: AdamW, a warm-up and a cosine, packed windows, whole held-out windows for the curve."""
     begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
     watched = [
         {"input_ids": window, "labels": window}
-        for document in encode(tokenizer, (chapter.text for chapter in held_out))
+        for document in encode(tokenizer, (chapter.text for chapter in split.held_out))
         for window in document_windows(document, recipe.length, begin)
         if len(window) == recipe.length
     ]
@@ -73,31 +73,30 @@ def build_trainer(
         use_cpu=True,
         seed=recipe.seed,
     )
-    texts = encode(tokenizer, (chapter.text for chapter in training))
+    texts = encode(tokenizer, (chapter.text for chapter in split.training))
     windows = PackedWindows(texts, recipe.length, begin, end, recipe.seed)
-    model = build_model(recipe, tokenizer)
     return Trainer(model=model, args=arguments, train_dataset=windows, eval_dataset=watched)
 
 
-def train_default_model(recipe: Recipe, training: list[Chapter], held_out: list[Chapter], out: Path) -> Figures:
+def train_default_model(recipe: Recipe, split: Split, out: Path) -> Figures:
     """Train by the recipe and write the folder: weights in half precision, tokenizer, held-out text, model card.
 
     Args:
         recipe: Sizes of the model and of its training.
-        training: Chapters the tokenizer, the model and the n-gram rivals learn from.
-        held_out: Chapters they are judged on.
+        split: Chapters the tokenizer, the model and the n-gram rivals learn from, and those they are judged on.
         out: Folder to write; made if absent.
 
     Returns:
         What was measured on the folder as written.
     """
-    tokenizer = build_tokenizer((chapter.text for chapter in training), recipe.vocabulary, recipe.positions)
+    tokenizer = build_tokenizer((chapter.text for chapter in split.training), recipe.vocabulary, recipe.positions)
+    model = build_model(recipe, tokenizer)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = build_trainer(recipe, tokenizer, training, held_out, folder)
+        trainer = build_trainer(recipe, model, tokenizer, split, folder)
         trainer.train()
-    save_folder(trainer.model, tokenizer, held_out, out)
-    figures = measure_figures(trainer, tokenizer, training, held_out, out)
-    (out / "README.md").write_text(render_card(figures, recipe), encoding="utf-8")
+    save_folder(model, tokenizer, split.held_out, out)
+    figures = measure_figures(model, tokenizer, split, recipe.length, out)
+    (out / "README.md").write_text(render_card(figures, recipe, trainer.state.log_history), encoding="utf-8")
     return figures
 
 
@@ -116,12 +115,13 @@ def save_folder(
     (out / "held_out.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def steps_within(minutes: float, recipe: Recipe, training: list[Chapter]) -> int:
+def steps_within(minutes: float, recipe: Recipe, split: Split) -> int:
     """Steps that this machine takes in so many minutes, judged by twenty of them."""
     trial = replace(recipe, steps=20, evaluations=1)
-    tokenizer = build_tokenizer((chapter.text for chapter in training), recipe.vocabulary, recipe.positions)
+    tokenizer = build_tokenizer((chapter.text for chapter in split.training), recipe.vocabulary, recipe.positions)
+    model = build_model(trial, tokenizer)
     with tempfile.TemporaryDirectory() as folder:
-        outcome = build_trainer(trial, tokenizer, training, training[:1], folder).train()
+        outcome = build_trainer(trial, model, tokenizer, split, folder).train()
     return max(1, int(minutes * 60 * outcome.metrics["train_steps_per_second"]))
 
 
@@ -134,14 +134,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of the split, the weights and the windows")
     given = parser.parse_args(arguments)
     try:
-        training, held_out = hold_out(parse_chapters(read_king_james(given.bible)), given.seed)
+        split = hold_out(parse_chapters(read_king_james(given.bible)), given.seed)
     except HeedfulError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     recipe = Recipe(seed=given.seed)
     if given.minutes is not None:
-        recipe = replace(recipe, steps=steps_within(given.minutes, recipe, training))
-    train_default_model(recipe, training, held_out, given.out)
+        recipe = replace(recipe, steps=steps_within(given.minutes, recipe, split))
+    train_default_model(recipe, split, given.out)
     return 0
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast, Trainer
+from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from heedful.training.king_james import Chapter
+from heedful.training.king_james import Split
 from heedful.training.ngram import KneserNey
 from heedful.training.token_windows import document_windows, encode
 
@@ -32,8 +32,6 @@ class Figures:
     loss_at_full_context: float
     rivals: dict[int, float]
     entropy_shares: list[list[float]]
-    curve: list[tuple[int, float]]
-    minutes: float
 
     def bits_per_byte(self, loss: float) -> float:
         """A loss in nats per token as bits per byte of the held-out text."""
@@ -108,34 +106,30 @@ def entropy_shares(model: PreTrainedModel, documents: Sequence[Sequence[int]], l
 
 
 def measure_figures(
-    trainer: Trainer, tokenizer: PreTrainedTokenizerFast, training: list[Chapter], held_out: list[Chapter], out: Path
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, split: Split, length: int, out: Path
 ) -> Figures:
     """All numbers of the card, of the model as it is loaded back from the folder.
 
     Args:
-        trainer: The trainer after training.
+        model: The model as trained, before its weights were rounded.
         tokenizer: The tokenizer of the model.
-        training: Chapters learnt from.
-        held_out: Chapters judged on.
+        split: Chapters learnt from and chapters judged on.
+        length: Tokens in a window.
         out: The folder, the model in it.
 
     Returns:
         The numbers.
     """
-    learnt, unseen = (encode(tokenizer, (chapter.text for chapter in part)) for part in (training, held_out))
-    length = len(trainer.eval_dataset[0]["input_ids"])
+    learnt, unseen = (encode(tokenizer, (chapter.text for chapter in part)) for part in split)
     shipped = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32, attn_implementation="eager").eval()
-    history = trainer.state.log_history
     return Figures(
         parameters=shipped.num_parameters(),
-        documents=(len(training), len(held_out)),
+        documents=(len(split.training), len(split.held_out)),
         tokens=(sum(map(len, learnt)), sum(map(len, unseen))),
-        held_out_bytes=sum(chapter.bytes for chapter in held_out),
+        held_out_bytes=sum(chapter.bytes for chapter in split.held_out),
         loss=held_out_loss(shipped, unseen, length),
-        loss_before_rounding=held_out_loss(trainer.model.eval(), unseen, length),
+        loss_before_rounding=held_out_loss(model.eval(), unseen, length),
         loss_at_full_context=held_out_loss(shipped, unseen, shipped.config.max_position_embeddings),
         rivals=rival_losses(learnt, unseen, tokenizer),
         entropy_shares=entropy_shares(shipped, unseen, length).tolist(),
-        curve=[(entry["step"], entry["eval_loss"]) for entry in history if "eval_loss" in entry],
-        minutes=next(entry["train_runtime"] for entry in history if "train_runtime" in entry) / 60,
     )

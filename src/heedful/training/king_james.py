@@ -13,6 +13,7 @@ import subprocess
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 from heedful.core.errors import InputRejected
 
@@ -107,7 +108,14 @@ def parse_chapters(printed: str) -> list[Chapter]:
     ]
 
 
-def hold_out(chapters: list[Chapter], seed: int = 0, minimum_bytes: int = 2048) -> tuple[list[Chapter], list[Chapter]]:
+class Split(NamedTuple):
+    """Chapters to learn from and chapters to be judged on, each in the order of the text."""
+
+    training: list[Chapter]
+    held_out: list[Chapter]
+
+
+def hold_out(chapters: list[Chapter], seed: int = 0, minimum_bytes: int = 2048) -> Split:
     """Split into training and held-out chapters: one whole chapter of every book that has more than one.
 
     Args:
@@ -116,7 +124,7 @@ def hold_out(chapters: list[Chapter], seed: int = 0, minimum_bytes: int = 2048) 
         minimum_bytes: Chapters shorter than this are never held out.
 
     Returns:
-        Training chapters and held-out chapters, each in the order given.
+        Both parts; no chapter is in neither or in both.
     """
     draw = random.Random(seed)
     drawn = set()
@@ -125,4 +133,4 @@ def hold_out(chapters: list[Chapter], seed: int = 0, minimum_bytes: int = 2048) 
         long_enough = [chapter.id for chapter in book if chapter.bytes >= minimum_bytes]
         if len(book) > 1 and long_enough:
             drawn.add(draw.choice(long_enough))
-    return [c for c in chapters if c.id not in drawn], [c for c in chapters if c.id in drawn]
+    return Split([c for c in chapters if c.id not in drawn], [c for c in chapters if c.id in drawn])

@@ -96,7 +96,7 @@ class Recipe:
     positions: int = 512
     length: int = 256
     batch: int = 8
-    steps: int = 5000
+    steps: int = 4000
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
     warmup_share: float = 0.05
@@ -104,12 +104,13 @@ class Recipe:
     seed: int = 0
 
 
-def render_card(figures: Figures, recipe: Recipe) -> str:
+def render_card(figures: Figures, recipe: Recipe, log: list[dict[str, float]]) -> str:
     """Model card in Markdown.
 
     Args:
         figures: What was measured.
         recipe: What was done.
+        log: The Trainer's log of it.
 
     Returns:
         The card.
@@ -136,8 +137,12 @@ def render_card(figures: Figures, recipe: Recipe) -> str:
         warmup=recipe.warmup_share,
         seen=recipe.steps * window,
         epochs=recipe.steps * window / figures.tokens[0],
-        minutes=figures.minutes,
-        curve=_rows((f"{step:,}", f"{step * window:,}", f"{loss:.3f}") for step, loss in figures.curve),
+        minutes=sum(entry.get("train_runtime", 0.0) for entry in log) / 60,
+        curve=_rows(
+            (f"{entry['step']:,}", f"{entry['step'] * window:,}", f"{entry['eval_loss']:.3f}")
+            for entry in log
+            if "eval_loss" in entry
+        ),
         stretched=figures.loss_at_full_context,
     )
 

@@ -1,0 +1,39 @@
+"""Section 1: do the measured queries, keys, values and masks reproduce what the module put out?"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from heedful.capture.session import tolerance
+from heedful.core.registry import check
+from heedful.core.result import Finding, Verdict
+from heedful.study import Study
+
+SOURCE = "recomputed output against the module's own, relative to the largest output"
+
+
+@check(section=1, source=SOURCE)
+def capture_matches_output(study: Study) -> list[Finding]:
+    """The output recomputed from what was captured is the module's output, so the statistics are of the real weights."""
+    parameter = next(study.model.parameters(), None)
+    limit = tolerance(parameter.dtype if parameter is not None else torch.float32)
+    errors = {layer.path: float(np.nanmax(layer.values["output_error"])) for layer in study.observed.layers}
+    bad = [path for path, error in errors.items() if not error <= limit]
+    worst = max(errors.values())
+    return [
+        Finding(
+            claim="capture_matches_output",
+            verdict=Verdict.WARN if bad else Verdict.PASS,
+            reason=f"{len(bad)} of {len(errors)} layers put out something else than their captured call gives "
+            f"({', '.join(bad[:3])}): their statistics describe the call, not the kernel"
+            if bad
+            else f"recomputed outputs of {len(errors)} layers agree within {worst:.1e}",
+            estimate=worst,
+            unit="relative error",
+            n=study.n_documents,
+            null="exact: 0",
+            threshold=limit,
+            source=SOURCE,
+        )
+    ]

@@ -1,0 +1,85 @@
+"""Section 7: are layers with more diverse representations also those with sharper attention?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from heedful.core.registry import check
+from heedful.core.result import Finding, Verdict
+from heedful.inference import bootstrap_t, spearman_over_units
+from heedful.study import Study
+
+SOURCE = (
+    "Spearman over layers of representation spread against concentration, bootstrap over documents; 8 layers or more"
+)
+SPREAD = 0.05
+"""Mean pairwise cosine distance below which representations count as collapsed."""
+
+
+@check(section=7, source=SOURCE)
+def diversity_tracks_concentration(study: Study) -> list[Finding]:
+    """Over layers, attention is more concentrated where the representations that enter it are more diverse.
+
+    One finding a layer says what entered and how concentrated the layer is: uniform attention over collapsed representations
+    is expected, over diverse ones it is a fact about the layer.
+    """
+    layers = study.observed.layers
+    spread = np.stack([study.units(layer.values["entering_spread"]) for layer in layers], axis=1)
+    focus = np.stack([study.units(np.nanmean(layer.values["concentration"], axis=1)) for layer in layers], axis=1)
+    if np.isnan(spread).all():
+        return [
+            Finding(
+                claim="diversity_tracks_concentration",
+                verdict=Verdict.SKIP,
+                reason="no attention module takes representations (batch, token, width) as its input",
+                source=SOURCE,
+            )
+        ]
+    interval = spearman_over_units(spread, focus, seed=study.settings.seed)
+    low, high = float(interval.low), float(interval.high)
+    if np.isnan(low):
+        verdict = Verdict.INSUFFICIENT
+        reason = f"{len(layers)} layers; a correlation over layers needs at least 8 that documents tell apart"
+    elif low > 0:
+        verdict, reason = Verdict.PASS, "layers with more diverse input attend more sharply"
+    elif high < 0:
+        verdict, reason = Verdict.ABSENT, "layers with more diverse input attend less sharply"
+    else:
+        verdict, reason = Verdict.WARN, "no clear direction: the interval holds 0"
+    overall = Finding(
+        claim="diversity_tracks_concentration",
+        verdict=verdict,
+        reason=reason,
+        estimate=float(interval.estimate),
+        interval=(low, high),
+        unit="Spearman",
+        n=len(spread),
+        null="0",
+        threshold=0.0,
+        source=SOURCE,
+    )
+    return [overall, *(_layer(study, layer.layer, spread[:, k], focus[:, k]) for k, layer in enumerate(layers))]
+
+
+def _layer(study: Study, layer: int, spread: np.ndarray, focus: np.ndarray) -> Finding:
+    interval = bootstrap_t(spread, resamples=study.settings.resamples, seed=study.settings.seed)
+    mean = float(np.nanmean(focus))
+    collapsed, flat = float(interval.high) < SPREAD, mean < study.settings.margins.diffuse
+    words = {
+        (True, True): "collapsed representations, near-uniform attention: as expected",
+        (True, False): "collapsed representations, yet concentrated attention: by position, or by small differences",
+        (False, True): "diverse representations, yet near-uniform attention",
+        (False, False): "diverse representations, concentrated attention",
+    }
+    return Finding(
+        claim="diversity_tracks_concentration",
+        verdict=Verdict.INFO,
+        reason=f"{words[collapsed, flat]} ({mean:.2f} nats from uniform)",
+        estimate=float(interval.estimate),
+        interval=(float(interval.low), float(interval.high)),
+        unit="cosine distance",
+        n=len(spread),
+        threshold=SPREAD,
+        source=SOURCE,
+        layer=layer,
+    )

@@ -1,0 +1,72 @@
+"""Section 8: does the loss reach every trainable attention parameter?"""
+
+from __future__ import annotations
+
+import math
+
+from heedful.core.registry import check
+from heedful.core.result import Finding, Verdict
+from heedful.study import Study
+
+SOURCE = "a real backward of the loss on one batch; a parameter's name is no evidence"
+
+
+@check(section=8, source=SOURCE)
+def gradients_reach_attention(study: Study) -> list[Finding]:
+    """Every trainable parameter of every attention module gets a finite gradient that is not zero everywhere."""
+    if study.objective.name == "none":
+        return [
+            Finding(
+                claim="gradients_reach_attention", verdict=Verdict.SKIP, reason=study.objective.reason, source=SOURCE
+            )
+        ]
+    gradients = study.gradients
+    live = [g for g in gradients if not g.frozen]
+    frozen = [g.name for g in gradients if g.frozen]
+    named = f"; frozen: {len(frozen)} ({', '.join(frozen[:3])})" if frozen else ""
+    if not gradients or not live:
+        reason = "the attention modules have no parameters of their own" if not gradients else "all are frozen" + named
+        return [Finding(claim="gradients_reach_attention", verdict=Verdict.SKIP, reason=reason, source=SOURCE)]
+    bad = [g for g in live if not g.finite]
+    dead = [g for g in live if g.finite and g.norm == 0.0]
+    problems = []
+    if bad:
+        problems.append(f"not finite in {len(bad)}: {', '.join(g.name for g in bad[:3])}")
+    if dead:
+        problems.append(f"zero everywhere in {len(dead)}: {', '.join(g.name for g in dead[:3])}")
+    norms = [g.norm for g in live if g.finite]
+    overall = Finding(
+        claim="gradients_reach_attention",
+        verdict=Verdict.FAIL if problems else Verdict.PASS,
+        reason=f"{'; '.join(problems) or f'all {len(live)} trainable tensors get a gradient'}{named}",
+        estimate=(len(live) - len(bad) - len(dead)) / len(live),
+        unit="share reached",
+        n=len(study.batches[0].index),
+        null="exact: 1",
+        threshold=1.0,
+        source=SOURCE,
+        detail={
+            "trainable": len(live),
+            "frozen": frozen[:20],
+            "largest_norm": max(norms, default=None),
+            "smallest_norm": min(norms, default=None),
+        },
+    )
+    layers = sorted({g.layer for g in live})
+    return [overall, *(_layer(study, layer, [g for g in live if g.layer == layer]) for layer in layers)]
+
+
+def _layer(study: Study, layer: int, found: list) -> Finding:
+    norm = math.sqrt(sum(g.norm**2 for g in found if g.finite))
+    broken = any(not g.finite or g.norm == 0.0 for g in found)
+    return Finding(
+        claim="gradients_reach_attention",
+        verdict=Verdict.ERROR if broken else Verdict.INFO,
+        reason=f"gradient norm {norm:.3g} over {len(found)} tensors, {min(g.nonzero for g in found):.0%} of entries or more not 0",
+        estimate=norm,
+        unit="gradient norm",
+        n=len(study.batches[0].index),
+        source=SOURCE,
+        layer=layer,
+        detail={g.name: g.norm for g in found[:12]},
+    )

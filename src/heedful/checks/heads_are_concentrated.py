@@ -1,0 +1,28 @@
+"""Section 4: is attention further from uniform than a margin, and than an untrained model's?"""
+
+from __future__ import annotations
+
+from heedful.core.registry import check
+from heedful.core.result import Finding
+from heedful.study import HeadClaim, Study, head_findings
+
+SOURCE = (
+    "nats from uniform over visible keys, geometric mean over documents; margin 0.05, just above untrained GPT-2 small"
+)
+
+
+@check(section=4, source=SOURCE)
+def heads_are_concentrated(study: Study) -> list[Finding]:
+    """Some heads are further from uniform than 0.05 nats and than heads of untrained models of the same config."""
+    margin = study.settings.margins.diffuse
+    claim = HeadClaim(
+        claim="heads_are_concentrated",
+        what="concentration",
+        unit="nat",
+        present_above=margin,
+        absent_below=margin,
+        source=SOURCE,
+        null_name="concentration",
+        as_log=True,
+    )
+    return head_findings(study, claim, study.observed.stacked("concentration"))

@@ -1,0 +1,59 @@
+"""Section 2: how far back does attention reach?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from heedful.core.axes import DISTANCE_EDGES
+from heedful.core.registry import check
+from heedful.core.result import Finding, Verdict
+from heedful.inference import bootstrap_t
+from heedful.study import Study
+
+SOURCE = "mass in log-spaced distance bins over the mass of uniform attention on the same rows"
+
+
+@check(section=2, source=SOURCE)
+def mass_by_distance(study: Study) -> list[Finding]:
+    """A description, not a claim with a verdict: mean mass by distance over all heads, beside its uniform share."""
+    if not study.observed.has("distance_mass"):
+        return [Finding(claim="mass_by_distance", verdict=Verdict.SKIP, reason="no layer has distances", source=SOURCE)]
+    actual = study.units(study.observed.stacked("distance_mass").mean(axis=1))
+    uniform = np.nanmean(study.observed.stacked("distance_uniform"), axis=(0, 1))
+    used = np.flatnonzero(uniform > 0)
+    if not len(used):
+        return [
+            Finding(
+                claim="mass_by_distance", verdict=Verdict.UNDEFINED, reason="no row sees enough keys", source=SOURCE
+            )
+        ]
+    band = bootstrap_t(actual, resamples=study.settings.resamples, seed=study.settings.seed)
+    low, mid, high = (np.asarray(x) for x in (band.low, band.estimate, band.high))
+    labels = [_label(k, used[-1]) for k in used]
+    curve = [
+        {"distance": label, "mass": mid[k], "low": low[k], "high": high[k], "uniform": uniform[k]}
+        for label, k in zip(labels, used, strict=True)
+    ]
+    near = float(mid[:3].sum())
+    shown = ", ".join(f"{row['distance']}: {row['mass']:.2f} ({row['uniform']:.2f})" for row in curve)
+    return [
+        Finding(
+            claim="mass_by_distance",
+            verdict=Verdict.INFO,
+            reason=f"mean mass by distance (uniform share): {shown}",
+            estimate=near,
+            unit="mass within 3",
+            n=study.n_documents,
+            null=f"uniform over the same rows: {float(uniform[:3].sum()):.3g}",
+            source=SOURCE,
+            detail={"curve": curve},
+        )
+    ]
+
+
+def _label(bin_index: int, last: int) -> str:
+    low = DISTANCE_EDGES[bin_index]
+    if bin_index + 1 >= len(DISTANCE_EDGES) or bin_index == last:
+        return f"{low}+"
+    high = DISTANCE_EDGES[bin_index + 1] - 1
+    return str(low) if low == high else f"{low}-{high}"

@@ -1,0 +1,233 @@
+"""The whole validation: every check of the preset in nine sections, one verdict, one report."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from heedful.checks.conclusion import summarise
+from heedful.core.registry import CHECKS, SECTION_TITLES, CheckFacts
+from heedful.core.result import Finding, HeadRow, Report, Section, Verdict
+from heedful.study import Settings, Study, evaluating
+from heedful.study.study import no_progress
+
+if TYPE_CHECKING:
+    from heedful.loading import Sequences
+
+ORDER = (
+    "rows_sum_to_one",
+    "future_is_unseen",
+    "attention_is_finite",
+    "entropy_within_bounds",
+    "capture_matches_output",
+    "local_bias",
+    "previous_token",
+    "first_key_sink",
+    "mass_by_distance",
+    "same_token_attraction",
+    "special_token_mass",
+    "punctuation_mass",
+    "induction",
+    "heads_are_concentrated",
+    "concentration_keeps_with_length",
+    "heads_by_verdict",
+    "queries_attend_by_content",
+    "adjacent_queries_differ",
+    "distant_queries_differ",
+    "diversity_tracks_concentration",
+    "gradients_reach_attention",
+    "attention_output_matters",
+    "learned_weights_matter",
+    "more_than_position_matters",
+    "own_text_matters",
+    "more_than_local_average_matters",
+    "ablation_signature",
+)
+"""Order of the checks in a report; a check that is not named here comes last in its section."""
+
+
+def validate(
+    model: nn.Module,
+    sequences: Sequences,
+    *,
+    settings: Settings | None = None,
+    name: str = "",
+    notes: Sequence[str] = (),
+    progress: Callable[[int, int, str], None] = no_progress,
+) -> Report:
+    """Judge the attention of a model on some text.
+
+    The model's flags, gradients, hooks and random state are as before afterwards.
+
+    Args:
+        model: A transformers model, or any module that maps token ids to logits and calls ``scaled_dot_product_attention``.
+        sequences: Token ids with their documents (``heedful.loading.make_sequences``).
+        settings: Options and margins.
+        name: What the user calls the model.
+        notes: Remarks of the loader that the report should carry.
+        progress: Called with (done, total, what).
+
+    Returns:
+        The report.
+
+    Raises:
+        CaptureError: No attention call of the model could be met.
+        UsageError: A required claim does not exist.
+    """
+    settings = settings or Settings()
+    started = time.time()
+    study = Study(model, sequences, settings, progress)
+    with evaluating(model):
+        findings = {facts.name: _judged(study, facts) for facts in _ordered()}
+        heads = [] if study.nonfinite_parameters else study.head_table
+        sections = [
+            Section(
+                number=number,
+                title=title,
+                findings=[f for facts in _ordered() if facts.section == number for f in findings[facts.name]],
+            )
+            for number, title in SECTION_TITLES.items()
+        ]
+        overall = [f for section in sections for f in section.findings if f.layer is None and f.head is None]
+        not_measured = _not_measured(study)
+        model_facts = _model_facts(study, name, notes)
+    return Report(
+        verdict=_verdict(overall),
+        model=model_facts,
+        data=_data_facts(study),
+        settings=_settings_facts(settings),
+        versions=_versions(),
+        sections=sections,
+        heads=heads,
+        not_measured=not_measured,
+        summary=summarise(sections, settings, heads),
+        run={"seconds": time.time() - started, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started))},
+    )
+
+
+def head_rows(
+    model: nn.Module,
+    sequences: Sequences,
+    *,
+    settings: Settings | None = None,
+    progress: Callable[[int, int, str], None] = no_progress,
+) -> list[HeadRow]:
+    """The head table alone: no null models, no ablation.
+
+    Args:
+        model: As for ``validate``.
+        sequences: As for ``validate``.
+        settings: Options and margins.
+        progress: Called with (done, total, what).
+
+    Returns:
+        One row a head.
+
+    Raises:
+        CaptureError: No attention call of the model could be met.
+    """
+    study = Study(model, sequences, settings or Settings(), progress)
+    with evaluating(model):
+        return study.head_table
+
+
+def _ordered() -> list[CheckFacts]:
+    rank = {name: place for place, name in enumerate(ORDER)}
+    return sorted(CHECKS.values(), key=lambda facts: (facts.section, rank.get(facts.name, len(rank)), facts.name))
+
+
+def _judged(study: Study, facts: CheckFacts) -> list[Finding]:
+    if not study.settings.runs(facts.preset):
+        reason = f"part of preset {facts.preset}, and {study.settings.preset} was asked for"
+        found = [Finding(claim=facts.name, verdict=Verdict.SKIP, reason=reason, source=facts.source)]
+    elif study.nonfinite_parameters and facts.name != "attention_is_finite":
+        reason = "non-finite parameters: nothing that follows from them is worth judging"
+        found = [Finding(claim=facts.name, verdict=Verdict.SKIP, reason=reason, source=facts.source)]
+    else:
+        found = list(facts.judge(study))
+    if facts.name in study.settings.require and found[0].verdict is not Verdict.PASS:
+        reason = f"required, and not shown ({found[0].verdict}): {found[0].reason}"
+        found[0] = replace(found[0], verdict=Verdict.FAIL, reason=reason)
+    return found
+
+
+def _verdict(overall: Sequence[Finding]) -> Verdict:
+    verdicts = {finding.verdict for finding in overall}
+    if Verdict.FAIL in verdicts:
+        return Verdict.FAIL
+    return Verdict.WARN if verdicts & {Verdict.WARN, Verdict.ERROR, Verdict.INSUFFICIENT} else Verdict.PASS
+
+
+def _model_facts(study: Study, name: str, notes: Sequence[str]) -> dict[str, Any]:
+    model = study.model
+    config = getattr(model, "config", None)
+    first = next(model.parameters(), None)
+    broken = bool(study.nonfinite_parameters)
+    return {
+        "name": name or type(model).__name__,
+        "class": type(model).__name__,
+        "architecture": getattr(config, "model_type", "") or "plain module",
+        "attention": getattr(config, "_attn_implementation", "") or "scaled_dot_product_attention",
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "layers": 0 if broken else len(study.observed.layers),
+        "heads": 0 if broken else sum(layer.heads for layer in study.observed.layers),
+        "dtype": str(first.dtype).removeprefix("torch.") if first is not None else "",
+        "device": str(first.device) if first is not None else "cpu",
+        "causal": None if broken else study.meant_causal,
+        "notes": list(notes),
+    }
+
+
+def _data_facts(study: Study) -> dict[str, Any]:
+    sequences = study.sequences
+    return {
+        "origin": sequences.origin,
+        "documents": study.n_documents,
+        "sequences": int(sequences.input_ids.shape[0]),
+        "sequence_length": int(sequences.input_ids.shape[1]),
+        "tokens": int(sequences.attention_mask.sum()),
+        "objective": "" if study.nonfinite_parameters else study.objective.name,
+        "fingerprint": sequences.fingerprint,
+        "notes": list(sequences.notes),
+    }
+
+
+def _settings_facts(settings: Settings) -> dict[str, Any]:
+    return {**asdict(settings), "null_models": settings.nulls, "require": list(settings.require)}
+
+
+def _versions() -> dict[str, str]:
+    import heedful
+
+    found = {"heedful": heedful.__version__, "torch": torch.__version__, "python": platform.python_version()}
+    try:
+        import transformers
+
+        found["transformers"] = transformers.__version__
+    except ImportError:
+        pass
+    return found
+
+
+def _not_measured(study: Study) -> list[dict[str, str]]:
+    if study.nonfinite_parameters:
+        return [{"what": "everything but parameters", "why": "parameters are not finite"}]
+    found = [{"what": path, "why": why} for path, why in study.observed.unmet.items()]
+    empty = int(sum(layer.values["empty_rows"].sum() for layer in study.observed.layers))
+    if empty:
+        found.append({"what": f"{empty} (head, query) rows", "why": "padding or masks leave them no visible key"})
+    if not study.nulls:
+        found.append({"what": "comparison with untrained models", "why": study.null_reason})
+    if study.objective.name == "none":
+        found.append({"what": "loss, gradients and ablation", "why": study.objective.reason})
+    elif not study.settings.runs("standard"):
+        found.append({"what": "ablation of each layer", "why": "part of preset standard"})
+    elif not study.settings.runs("full"):
+        found.append({"what": "ablation of each head", "why": "part of preset full"})
+    return found

@@ -1,0 +1,61 @@
+"""The ``heedful`` command and what every subcommand shares: the version, the help, the exit code."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from heedful.cli.exits import outcome
+from heedful.cli.heads import heads
+from heedful.cli.validate import validate
+
+_EPILOG = (
+    "Exit codes: 0 passed, 1 validation failed, 2 usage, 3 input rejected, 4 resource limit, 5 output error, "
+    "6 internal, 130 interrupted, 143 terminated."
+)
+
+app = typer.Typer(
+    name="heedful",
+    help="Are your model's attention heads paying attention?",
+    epilog=_EPILOG,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.command("validate", help="Validate the attention of a model on text: nine sections, with verdicts.")(validate)
+app.command("heads", help="Show the head table alone, or save it as CSV or Parquet.")(heads)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code.
+
+    Args:
+        arguments: Words after the program's name; None takes those of the process.
+
+    Raises:
+        SystemExit: Always, with the exit code.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    raise SystemExit(outcome(lambda: app(words, prog_name="heedful", standalone_mode=False), debug="--debug" in words))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from heedful import __version__
+
+        typer.echo(f"heedful {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _heedful(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and leave.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)

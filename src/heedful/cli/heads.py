@@ -1,0 +1,64 @@
+"""``heedful heads``: the head table alone, shown or saved."""
+
+import sys
+
+import typer
+
+from heedful.cli import options
+from heedful.cli.exits import guarded
+from heedful.cli.inputs import Inputs, read
+from heedful.cli.progress import progress_bar
+from heedful.report import check_suffix, check_target, document_text, head_documents, print_heads, save_heads
+from heedful.report.escape import visible
+
+
+@guarded
+def heads(
+    model: options.Model = None,
+    config: options.Config = None,
+    tokenizer: options.Tokenizer = None,
+    text: options.Text = None,
+    seq_len: options.SeqLen = 128,
+    sequences: options.Sequences = 64,
+    device: options.Device = "cpu",
+    dtype: options.DtypeOption = "auto",
+    seed: options.Seed = 0,
+    out: options.Out = None,
+    json: options.JsonRows = False,
+    force: options.Force = False,
+    allow_global: options.AllowGlobal = None,
+    debug: options.Debug = False,
+) -> int:
+    """Measure every head and print or save the table; the parameters are the options of the same name.
+
+    Returns:
+        The exit code, 0.
+    """
+    if out is not None:
+        check_suffix(out)
+        check_target(out, overwrite=force)
+    from heedful.checks import Settings, head_rows
+
+    inputs = Inputs(
+        model=model,
+        config=config,
+        tokenizer=tokenizer,
+        text=text or (),
+        seq_len=seq_len,
+        sequences=sequences,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+        allow_globals=allow_global or (),
+    )
+    loaded, made = read(inputs)
+    with progress_bar() as progress:
+        rows = head_rows(loaded.model, made, settings=Settings(preset="quick", seed=seed), progress=progress)
+    if out is not None:
+        save_heads(rows, out, overwrite=force)
+        typer.echo(f"wrote {visible(out)}", err=True)
+    if json:
+        sys.stdout.write(document_text(head_documents(rows)))
+    elif out is None:
+        print_heads(rows)
+    return 0

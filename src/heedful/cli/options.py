@@ -1,0 +1,67 @@
+"""The options of the commands, each defined once: its name, its limits, its line of help."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Preset = Literal["quick", "standard", "full"]
+Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
+
+LARGEST_SEED = 2**63 - 1
+
+Model = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        help="A folder that transformers can load, a hub name, a checkpoint (.safetensors, .pt) with its --config, "
+        "a GGUF file, or nothing: the model that ships with heedful.",
+        show_default=False,
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Config of a bare checkpoint: JSON, TOML, YAML, or literals in a Python file (never executed).",
+    ),
+]
+Tokenizer = Annotated[
+    str | None, typer.Option(metavar="PATH", help="Folder or name of the tokenizer, where it is not the model's.")
+]
+Text = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE", help="A text file; give it again for more. Without it: the text that ships with heedful."
+    ),
+]
+SeqLen = Annotated[int, typer.Option(metavar="N", min=2, help="Tokens a sequence.")]
+Sequences = Annotated[int, typer.Option(metavar="N", min=1, help="How many sequences to read.")]
+PresetOption = Annotated[Preset, typer.Option(help="How much to measure: quick, standard, full.", metavar="NAME")]
+NullModels = Annotated[
+    int | None,
+    typer.Option(
+        metavar="R", min=0, help="Freshly initialised models that form the null; without it, what the preset says."
+    ),
+]
+Require = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CLAIM", help="A claim whose absence shall fail the validation; give it again for more."),
+]
+Device = Annotated[str, typer.Option(metavar="NAME", help="Where to compute: cpu, cuda, cuda:1, mps.")]
+DtypeOption = Annotated[
+    Dtype, typer.Option(metavar="NAME", help="Number format of the model: auto, float64, float32, bfloat16, float16.")
+]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, max=LARGEST_SEED, help="Seed of every random choice.")]
+Json = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="PATH", help="Also write the report as JSON; - writes it alone to standard output."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that is not an earlier heedful report.")]
+AllowGlobal = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="A class that a .pt checkpoint may hold, argparse.Namespace say."),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Out = Annotated[Path | None, typer.Option(metavar="PATH", help="Save the table: a path that ends in .csv or .parquet.")]
+JsonRows = Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")]

@@ -1,0 +1,143 @@
+"""From an interval and two margins to a verdict: what was found, what is absent, and what is not yet known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heedful.core.result import Verdict
+from heedful.inference.interval import Interval
+from heedful.inference.power import minimal_detectable_effect
+
+ALPHA = 0.05
+MANY_UNITS = 1e6
+
+
+def judge(
+    interval: Interval,
+    *,
+    present_above: float,
+    absent_below: float,
+    units: int,
+    p_adjusted: float | None = None,
+    null_available: bool = True,
+    required: bool = False,
+    smallest: int = 16,
+    detectable: float | None = None,
+) -> tuple[Verdict, str]:
+    """Verdict on one claim "the effect is above its margin", taken from a whole interval and never from a point.
+
+    In this order: UNDEFINED without an estimate; INSUFFICIENT DATA below ``smallest`` units; PASS where the interval
+    lies above ``present_above`` and no null speaks against it; ABSENT (FAIL if the claim was required) where it lies
+    below ``absent_below``; else WARN, with the effect these units could have detected and the units that would settle
+    it. WARN also where the interval clears its margin but untrained models do as well, or none could be built.
+
+    Reading: PASS means larger than a stated margin and more than an untrained model shows.
+    Pitfall: ABSENT is a statement about size ("less than the margin"), WARN is none at all. An effect whose absence
+    means "near zero" wants :func:`equivalent`. Source: Altman and Bland 1995, doi:10.1136/bmj.311.7003.485; Schuirmann
+    1987, doi:10.1007/BF01068419; Lakens 2017, doi:10.1177/1948550617697177.
+
+    Args:
+        interval: Estimate and bounds of one entry, in any unit.
+        present_above: Margin that the lower bound must exceed, same unit.
+        absent_below: Margin below which the upper bound means absence, same unit, at most ``present_above``.
+        units: Independent units behind the interval.
+        p_adjusted: Adjusted p against the null models; None where the claim has no such null.
+        null_available: False where the claim has a null but no null model could be built; PASS is then withheld.
+        required: Whether absence is a failure.
+        smallest: Units below which nothing is claimed.
+        detectable: Minimal detectable effect with these units, same unit; None to derive it from the interval.
+
+    Returns:
+        The verdict, and one sentence with the numbers that led to it.
+
+    Raises:
+        ValueError: The interval holds several entries, or a margin is NaN, or the margins overlap.
+    """
+    if np.ndim(interval.estimate) or np.ndim(interval.low) or np.ndim(interval.high):
+        raise ValueError("expected the interval of one entry, got several; take one with interval.at(layer, head)")
+    if not absent_below <= present_above:
+        raise ValueError(f"expected absent_below <= present_above, got {absent_below} and {present_above}")
+    if math.isnan(float(interval.estimate)):
+        return Verdict.UNDEFINED, f"the effect has no defined value over {units} units"
+    seen = _described(interval)
+    if units < smallest:
+        return Verdict.INSUFFICIENT, f"{seen} rests on {units} units; at least {smallest} are needed"
+    low, high = float(interval.low), float(interval.high)
+    if math.isnan(low) or math.isnan(high):
+        return Verdict.INSUFFICIENT, f"{seen} has no interval although {units} units were measured"
+    if low > present_above:
+        return _against_null(f"{seen} lies above {present_above:.3g}", p_adjusted, null_available)
+    if high < absent_below:
+        verdict = Verdict.FAIL if required else Verdict.ABSENT
+        wanted = ", and the claim was required" if required else ""
+        return verdict, f"{seen} lies below {absent_below:.3g} over {units} units{wanted}"
+    return Verdict.WARN, f"{seen} {_unsettled(interval, present_above, absent_below, units, detectable)}"
+
+
+def equivalent(interval: Interval, margin: float) -> bool | NDArray[np.bool_]:
+    r"""Whether an effect is shown to be near zero: its whole interval lies within plus or minus a margin.
+
+    .. math:: -\delta < \text{low} \quad\text{and}\quad \text{high} < \delta
+
+    Reading: two one-sided tests, each at half of 1 - level (2.5 % at 95 %).
+    Pitfall: False does not mean that there is an effect. Source: Schuirmann 1987, doi:10.1007/BF01068419.
+
+    Args:
+        interval: Interval of one entry or many.
+        margin: Largest effect that counts as none, in the unit of the interval.
+
+    Returns:
+        One answer an entry; False where a bound is NaN.
+
+    Raises:
+        ValueError: The margin is not positive.
+    """
+    if not margin > 0:
+        raise ValueError(f"expected a positive margin, got {margin}")
+    within: NDArray[np.bool_] = np.asarray((np.asarray(interval.low) > -margin) & (interval.high < margin))
+    return within if within.ndim else bool(within)
+
+
+def _described(interval: Interval) -> str:
+    return f"{interval.estimate:.3g} [{interval.low:.3g}, {interval.high:.3g}]"
+
+
+def _against_null(cleared: str, p_adjusted: float | None, null_available: bool) -> tuple[Verdict, str]:
+    """Verdict on an interval that clears its margin, given what untrained models show."""
+    if not null_available:
+        return Verdict.WARN, f"{cleared}, but no null model could be built: descriptive only"
+    if p_adjusted is None:
+        return Verdict.PASS, cleared
+    if math.isnan(p_adjusted):
+        return Verdict.WARN, f"{cleared}, but the null is undefined: descriptive only"
+    if p_adjusted <= ALPHA:
+        return Verdict.PASS, f"{cleared} and exceeds the null (adjusted p {p_adjusted:.3g})"
+    return Verdict.WARN, f"{cleared}, but the null shows as much (adjusted p {p_adjusted:.3g} > {ALPHA})"
+
+
+def _unsettled(interval: Interval, above: float, below: float, units: int, detectable: float | None) -> str:
+    """Why an interval decides nothing, and how many units would."""
+    estimate = float(interval.estimate)
+    if detectable is None or math.isnan(detectable):
+        detectable = _detectable(interval)
+    if not math.isfinite(detectable):
+        return f"is unbounded over {units} units: too few of them differ"
+    shown = f"the detectable effect with {units} units is {detectable:.3g}"
+    if below <= estimate <= above:
+        margins = f"{above:.3g}" if below == above else f"{below:.3g} to {above:.3g}"
+        return f"is inconclusive: the estimate does not leave the margin {margins}, and {shown}"
+    margin = above if estimate > above else below
+    needed = max(units + 1.0, math.ceil(min(MANY_UNITS, units * (detectable / (estimate - margin)) ** 2)))
+    words = f"about {needed:.0f}" if needed < MANY_UNITS else "more than a million"
+    return f"is inconclusive and crosses {margin:.3g}: {shown}, and {words} units are needed"
+
+
+def _detectable(interval: Interval) -> float:
+    """Minimal detectable effect of the design that gave this interval, taken as normal."""
+    from scipy.special import ndtri
+
+    error = (float(interval.high) - float(interval.low)) / 2.0 / float(ndtri((1.0 + interval.level) / 2.0))
+    return float(minimal_detectable_effect(error, 1, alpha=1.0 - interval.level))

@@ -1,0 +1,110 @@
+"""A plan and tensors made into a model, every key of one accounted for in the other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Set
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from heedful.core.errors import HeedfulError, InputRejected, ResourceLimit
+from heedful.loading.model_config import ModelPlan
+from heedful.loading.quiet import quiet_transformers
+from heedful.loading.skeleton import is_too_large
+from heedful.loading.state_dict import is_derived
+from heedful.loading.wording import escaped, listed, reason
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_ROOTS = ("model.", "net.")
+_HEAD = re.compile(
+    r"(?:cls|lm_head|mlm_head|lm_loss|classifier|score|qa_outputs|pooler|bert\.pooler|roberta\.pooler|pre_classifier"
+    r"|generator_predictions|generator_lm_head|discriminator_predictions|vocab_(?:transform|layer_norm|projector)"
+    r"|v_head|summary)\."
+)
+"""Heads of other tasks, above all attention: a checkpoint may bring more of them than the model that is built."""
+
+
+def assemble(
+    plan: ModelPlan, tensors: dict[str, Tensor], expected: Set[str], dtype: torch.dtype, subject: str
+) -> tuple[PreTrainedModel, tuple[str, ...]]:
+    """Build the model on the CPU and fill it; every parameter must come from the checkpoint.
+
+    Args:
+        plan: What to build.
+        tensors: The state dict; transformers renames keys of other versions itself.
+        expected: Names of the model's own state dict.
+        dtype: The dtype of its parameters.
+        subject: The checkpoint's name in messages.
+
+    Returns:
+        The model in eval mode, and notes.
+
+    Raises:
+        InputRejected: Keys are missing, left over or of another shape.
+        ResourceLimit: Memory ran out although the estimate fitted.
+    """
+    tensors, notes = _without_foreign_root(tensors, expected)
+    try:
+        with quiet_transformers():
+            build: Any = plan.model_class.from_pretrained
+            model, outcome = build(
+                None,
+                config=plan.config,
+                state_dict=tensors,
+                dtype=dtype,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except HeedfulError:
+        raise
+    except Exception as error:
+        if is_too_large(error):
+            raise ResourceLimit(f"{subject}: memory ran out while it was loaded") from error
+        told = f"the weights do not make a {plan.model_class.__name__}: {reason(error)}"
+        raise InputRejected(subject, told, "give the config they were trained with") from error
+    notes += _compare(outcome, len(tensors), plan, subject)
+    empty = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
+    if empty:
+        raise InputRejected(subject, f"unsupported: parameters without data ({listed(empty)})", "use another model")
+    return model.eval(), tuple(notes)
+
+
+def _without_foreign_root(tensors: dict[str, Tensor], expected: Set[str]) -> tuple[dict[str, Tensor], list[str]]:
+    """Keys without the ``model.`` or ``net.`` of a training wrapper, where more of them fit the model so."""
+    for root in _ROOTS:
+        if all(key.startswith(root) for key in tensors):
+            shorter = {key.removeprefix(root): tensor for key, tensor in tensors.items()}
+            if len(shorter.keys() & expected) > len(tensors.keys() & expected):
+                return shorter, [f"prefix {root!r} stripped from {len(shorter)} keys"]
+    return tensors, []
+
+
+def _compare(outcome: Mapping[str, Any], given: int, plan: ModelPlan, subject: str) -> list[str]:
+    """Notes on what was left over harmlessly; the refusal of all else."""
+    extra = sorted(outcome["unexpected_keys"])
+    harmless = [key for key in extra if is_derived(key)]
+    heads = [key for key in extra if _HEAD.match(key) and key not in harmless]
+    foreign = [key for key in extra if key not in harmless and key not in heads]
+    shapes = [_mismatch(entry) for entry in outcome["mismatched_keys"]]
+    wrong = [_counted("missing", outcome["missing_keys"]), _counted("left over", foreign), _counted("shape", shapes)]
+    if any(wrong):
+        told = f"{given} keys do not make a {plan.model_class.__name__}: {'; '.join(word for word in wrong if word)}"
+        raise InputRejected(subject, told, "give the config they were trained with")
+    if outcome.get("error_msgs"):
+        raise InputRejected(subject, f"weights not taken: {escaped(outcome['error_msgs'][0])}")
+    notes = [f"{len(harmless)} buffers of the checkpoint are built anew"] if harmless else []
+    return notes + ([f"heads of other tasks left out: {listed(heads, 3)}"] if heads else [])
+
+
+def _mismatch(entry: Any) -> str:
+    name, found, expected = entry
+    return f"{name} {tuple(found)} for {tuple(expected)}"
+
+
+def _counted(word: str, names: Iterable[object]) -> str:
+    names = list(names)
+    return f"{len(names)} {word} ({listed(names)})" if names else ""

@@ -1,0 +1,66 @@
+"""What a checkpoint file is, told by its first bytes; a name can say anything."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+from heedful.core.errors import InputRejected
+from heedful.loading.regular_file import open_regular
+from heedful.loading.wording import escaped
+
+_CONVERT = "save its state dict with safetensors.torch.save_file"
+_TAR_MAGIC = slice(257, 262)
+_HEAD = 512
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+
+
+class CheckpointFormat(StrEnum):
+    """The formats that can be read without running what is in them."""
+
+    SAFETENSORS = "safetensors"
+    ZIP = "torch zip archive"
+    GGUF = "gguf"
+
+
+def checkpoint_format(path: Path) -> CheckpointFormat:
+    """Tell a checkpoint's format.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The format.
+
+    Raises:
+        InputRejected: It is empty, or a pickle stream, a tar archive, compressed or unknown.
+    """
+    subject = escaped(path)
+    with open_regular(path) as file:
+        head = file.read(_HEAD)
+    if not head:
+        raise InputRejected(subject, "the file is empty: a truncated checkpoint", "fetch it again")
+    if head.startswith(b"GGUF"):
+        return CheckpointFormat.GGUF
+    if head.startswith(b"PK\x03\x04"):
+        return CheckpointFormat.ZIP
+    if head[0] == 0x80 and len(head) > 1 and 1 <= head[1] <= 5 and head[8:9] != b"{":
+        raise InputRejected(subject, "a raw or legacy pickle stream, which is a program", _CONVERT)
+    if head[_TAR_MAGIC] == b"ustar" or _is_old_tar(head):
+        raise InputRejected(subject, "a legacy tar checkpoint", _CONVERT)
+    if head.startswith(_COMPRESSED):
+        raise InputRejected(subject, "a compressed file, expected a checkpoint", "decompress it first")
+    if len(head) < 9 or head[8:9] == b"{" or path.suffix == ".safetensors":
+        return CheckpointFormat.SAFETENSORS
+    raise InputRejected(subject, f"no checkpoint: it begins with {head[:8].hex(' ')}", _CONVERT)
+
+
+def _is_old_tar(head: bytes) -> bool:
+    """A tar header without magic: its first 512 bytes sum to the octal number that they hold themselves."""
+    if len(head) < _HEAD:
+        return False
+    try:
+        told = int(head[148:156].rstrip(b" \0"), 8)
+    except ValueError:
+        return False
+    return told == sum(head[:148]) + 8 * ord(" ") + sum(head[156:])

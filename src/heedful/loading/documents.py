@@ -1,0 +1,151 @@
+"""Text files made into documents, read no further than a run can use, every oddity of them counted."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file
+from pathlib import Path
+
+from heedful.core.errors import InputRejected, UsageError
+from heedful.loading.loaded_model import embedded_folder
+from heedful.loading.regular_file import kind_of, open_regular
+from heedful.loading.strict_json import parse_json
+from heedful.loading.wording import escaped
+
+FILE_BYTES = 64 << 20
+"""Most that is read of one file; the windows of one run are cut out of far less."""
+
+TOTAL_BYTES = 256 << 20
+"""Most that is read of all files together, as far as each still gets ``_LEAST_BYTES``."""
+
+_LEAST_BYTES = 1 << 20
+_CHUNK = 1 << 20
+_REPLACEMENT = "\ufffd"
+_BINARY_SHARE = 0.1
+_OTHER_ENCODINGS = ((codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"))
+_PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Documents:
+    r"""Texts in the order they were read.
+
+    Attributes:
+        names: A name for each, from its file and, in a JSONL file, its id or line.
+        texts: The texts, with ``\n`` for every line end; none is blank.
+        origin: Where they came from, in words.
+        notes: What was replaced, left out or cut off.
+    """
+
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+    origin: str
+    notes: tuple[str, ...] = ()
+
+
+def load_documents(paths: Sequence[Path] | None = None, *, name: str = "") -> Documents:
+    """Read documents: a ``.jsonl`` file holds one on each line, any other file is one.
+
+    Args:
+        paths: The files; None for the held-out text of the embedded model.
+        name: What to call the whole; by default its files.
+
+    Returns:
+        The documents that hold more than blanks.
+
+    Raises:
+        UsageError: No path was given, or a file is missing.
+        InputRejected: A file is no plain text, or all of it is blank.
+    """
+    if paths is None:
+        with as_file(embedded_folder() / "held_out.jsonl") as path:
+            return _read([path], name or "embedded held-out text")
+    if not paths:
+        raise UsageError("expected text files, got an empty list (name a .txt or .jsonl file)")
+    places = [Path(path) for path in paths]
+    return _read(places, name or ", ".join(path.name for path in places[:3]) + (", ..." if len(places) > 3 else ""))
+
+
+def _read(paths: Sequence[Path], origin: str) -> Documents:
+    limit = min(FILE_BYTES, max(_LEAST_BYTES, TOTAL_BYTES // len(paths)))
+    names: list[str] = []
+    texts: list[str] = []
+    notes: list[str] = []
+    blank = 0
+    for path in paths:
+        text, cut, remarks = _decoded(path, limit)
+        notes += remarks
+        for title, body in _split(path, text, cut):
+            if body.strip("\0").strip():
+                names.append(title)
+                texts.append(body)
+            else:
+                blank += 1
+    if not texts:
+        raise InputRejected(escaped(origin), "expected text, found nothing but blanks", "give files that hold text")
+    if blank:
+        notes.append(f"{blank} blank documents left out")
+    if copies := len(texts) - len(set(texts)):
+        notes.append(f"{copies} documents are exact copies of others")
+    return Documents(names=tuple(names), texts=tuple(texts), origin=escaped(origin), notes=tuple(notes))
+
+
+def _split(path: Path, text: str, cut: bool) -> Iterator[tuple[str, str]]:
+    if path.suffix.lower() not in (".jsonl", ".ndjson"):
+        yield escaped(path.name), text
+        return
+    lines = text.split("\n")
+    if cut:
+        lines.pop()
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield _line(path, number, line)
+
+
+def _line(path: Path, number: int, line: str) -> tuple[str, str]:
+    """Name and text of one line of a JSONL file."""
+    where = f"{escaped(path)}, line {number}"
+    entry = parse_json(line, where)
+    text = entry.get("text") if isinstance(entry, dict) else None
+    if not isinstance(text, str):
+        raise InputRejected(where, 'expected an object with "text"', 'write {"text": "..."} on each line')
+    name = entry.get("id")
+    title = name if isinstance(name, str | int) and not isinstance(name, bool) else f"{path.name}:{number}"
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return escaped(title), whole.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _decoded(path: Path, limit: int) -> tuple[str, bool, list[str]]:
+    """Text of a file, whether it was cut off at the limit, and notes."""
+    shown = escaped(path)
+    if kind_of(path) == "a directory":
+        raise InputRejected(shown, "expected a text file, found a directory", "name its files, as in DIR/*.txt")
+    decode = codecs.getincrementaldecoder("utf-8")("replace")
+    pieces: list[str] = []
+    told, taken = 0, 0
+    with open_regular(path) as file:
+        while taken < limit and (chunk := file.read(min(_CHUNK, limit - taken))):
+            if not taken:
+                _check_plain(chunk, shown)
+            taken += len(chunk)
+            told += chunk.count(_REPLACEMENT.encode())
+            pieces.append(decode.decode(chunk))
+        cut = bool(file.read(1))
+    pieces.append(decode.decode(b"", final=not cut))
+    text = "".join(pieces).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    bad, zeros = max(0, text.count(_REPLACEMENT) - told), text.count("\0")
+    if bad + zeros > _BINARY_SHARE * max(len(text), 1) and text.strip("\0"):
+        raise InputRejected(shown, f"{bad + zeros:,} of {len(text):,} characters are no text", "give plain text")
+    notes = [f"{shown}: {bad:,} bytes that are no UTF-8 were replaced"] if bad else []
+    notes += [f"{shown}: {zeros:,} NUL characters"] if zeros else []
+    return text, cut, notes + ([f"{shown}: only the first {limit:,} bytes were read"] if cut else [])
+
+
+def _check_plain(head: bytes, shown: str) -> None:
+    if head.startswith(_PACKED):
+        raise InputRejected(shown, "a compressed file, expected plain text", "decompress it first, as with gunzip")
+    for mark, encoding in _OTHER_ENCODINGS:
+        if head.startswith(mark):
+            raise InputRejected(shown, f"{encoding} text, expected UTF-8", f"iconv -f {encoding} -t UTF-8")

@@ -1,0 +1,129 @@
+"""The header of a GGUF file, walked through before any library is asked to read it."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from heedful.core.errors import InputRejected, ResourceLimit
+from heedful.loading.regular_file import open_regular
+from heedful.loading.wording import escaped
+
+TENSORS = 100_000
+"""Most tensors and most settings of one file."""
+
+_DEEPEST = 4
+_WIDTH = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+_TEXT, _ARRAY = 8, 9
+
+
+@dataclass(frozen=True)
+class GgufHeader:
+    """What a GGUF header tells.
+
+    Attributes:
+        architecture: ``general.architecture``, or the empty string.
+        elements: Numbers in all tensors together.
+    """
+
+    architecture: str
+    elements: int
+
+
+def read_gguf_header(path: Path) -> GgufHeader:
+    """Walk a GGUF file's header.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its architecture and size.
+
+    Raises:
+        InputRejected: The header is malformed or the file is cut off.
+        ResourceLimit: It names more tensors or settings than any model has.
+    """
+    subject = escaped(path)
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size < 24:
+            raise InputRejected(subject, "a truncated GGUF file", "fetch it again")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            walk = _Walk(content, subject)
+            try:
+                return walk.header()
+            except (struct.error, IndexError, UnicodeDecodeError) as error:
+                raise InputRejected(subject, "a truncated or damaged GGUF file", "fetch it again") from error
+
+
+class _Walk:
+    """A place in the header that moves forward only."""
+
+    def __init__(self, content: mmap.mmap, subject: str) -> None:
+        self.content, self.subject, self.place = content, subject, 4
+
+    def header(self) -> GgufHeader:
+        version = self.number("<I")
+        if version not in (2, 3):
+            raise InputRejected(self.subject, f"GGUF version {version}, expected 2 or 3", "convert it again")
+        tensors, settings = self.number("<Q"), self.number("<Q")
+        if max(tensors, settings) > TENSORS:
+            told = f"expected at most {TENSORS:,} tensors and settings, found {max(tensors, settings):,}"
+            raise ResourceLimit(f"{self.subject}: {told}")
+        architecture = ""
+        for _ in range(settings):
+            name = self.text()
+            kind, begin = self.number("<I"), self.place
+            self.skip_value(kind, 0)
+            if name == b"general.architecture" and kind == _TEXT:
+                self.place = begin
+                architecture = self.text().decode("utf-8")
+        elements = sum(self.tensor() for _ in range(tensors))
+        return GgufHeader(architecture, elements)
+
+    def number(self, form: str) -> int:
+        value: int = struct.unpack_from(form, self.content, self.place)[0]
+        self.place += struct.calcsize(form)
+        return value
+
+    def text(self) -> bytes:
+        length = self.number("<Q")
+        self.move(length)
+        return self.content[self.place - length : self.place]
+
+    def move(self, length: int) -> None:
+        self.place += length
+        if self.place > len(self.content):
+            raise IndexError(self.place)
+
+    def skip_value(self, kind: int, depth: int) -> None:
+        if kind == _TEXT:
+            self.text()
+        elif kind in _WIDTH:
+            self.move(_WIDTH[kind])
+        elif kind == _ARRAY and depth < _DEEPEST:
+            inner, count = self.number("<I"), self.number("<Q")
+            if inner in _WIDTH:
+                self.move(count * _WIDTH[inner])
+                return
+            if count > len(self.content) // 8:
+                raise IndexError(count)
+            for _ in range(count):
+                self.skip_value(inner, depth + 1)
+        else:
+            raise InputRejected(self.subject, f"a GGUF setting of unknown type {kind}", "convert it again")
+
+    def tensor(self) -> int:
+        """Elements of one tensor's entry."""
+        self.text()
+        dimensions = self.number("<I")
+        if dimensions > 8:
+            raise InputRejected(self.subject, f"a GGUF tensor of {dimensions} dimensions", "convert it again")
+        sizes = [self.number("<Q") for _ in range(dimensions)]
+        self.number("<I")
+        if self.number("<Q") > len(self.content):
+            raise IndexError(self.place)
+        return math.prod(sizes)

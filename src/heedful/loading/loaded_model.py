@@ -1,0 +1,224 @@
+"""The first step of every run: what the user named, made into a model and its tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from heedful.core.errors import InputRejected, ResourceLimit, UsageError
+from heedful.loading.assembly import assemble
+from heedful.loading.checkpoint_format import CheckpointFormat, checkpoint_format
+from heedful.loading.config_file import read_config
+from heedful.loading.device import resolve_device, resolve_dtype
+from heedful.loading.gguf import load_gguf
+from heedful.loading.hub import hub_folder, is_hub_name
+from heedful.loading.model_config import plan_model
+from heedful.loading.positions import embedded_tokens, learned_positions, trained_positions
+from heedful.loading.regular_file import kind_of
+from heedful.loading.skeleton import build_skeleton
+from heedful.loading.tokenizer_files import load_tokenizer
+from heedful.loading.torch_archive import check_globals
+from heedful.loading.weights import read_folder_weights, read_weights
+from heedful.loading.wording import escaped, reason
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+EMBEDDED_NAME = "embedded default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A model ready to run.
+
+    Attributes:
+        model: The model, in eval mode, on the device and in the dtype asked for.
+        tokenizer: Its tokenizer, or None where none was found; the notes say so.
+        name: What the user called it.
+        source: ``embedded``, ``folder``, ``hub``, ``checkpoint`` or ``gguf``.
+        notes: What was renamed, ignored or left out on the way.
+    """
+
+    model: torch.nn.Module
+    tokenizer: PreTrainedTokenizerBase | None
+    name: str
+    source: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def max_positions(self) -> int | None:
+        """Longest sequence that learned positions allow; None where nothing forbids longer ones."""
+        return learned_positions(self.model)
+
+    @property
+    def trained_positions(self) -> int | None:
+        """Longest sequence that the config names; None where it names none."""
+        return trained_positions(self.model)
+
+    @property
+    def vocab_size(self) -> int | None:
+        """Token ids that the model embeds; None where it shows no embedding."""
+        return embedded_tokens(self.model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """The user's words, checked."""
+
+    name: str
+    config: Path | None
+    tokenizer: Path | None
+    device: torch.device
+    dtype: str
+    allow_globals: tuple[str, ...]
+
+
+def load_model(
+    model: str | Path | None = None,
+    *,
+    config: Path | None = None,
+    tokenizer: str | Path | None = None,
+    device: str = "cpu",
+    dtype: str = "auto",
+    allow_globals: Sequence[str] = (),
+) -> LoadedModel:
+    """Load a model from wherever it is, running nothing that comes with it.
+
+    Args:
+        model: None for the embedded default, a folder, a checkpoint file, a GGUF file or a name on the hub.
+        config: The config of a bare checkpoint: JSON, TOML, YAML or Python literals.
+        tokenizer: A folder or ``tokenizer.json``, or a name on the hub, to use instead of the model's own.
+        device: ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``xpu``.
+        dtype: ``auto`` (float32 on a CPU, the checkpoint's own elsewhere), or a name of ``DTYPES``.
+        allow_globals: Harmless record types that a torch archive may hold, out of ``ALLOWABLE_GLOBALS``.
+
+    Returns:
+        The model with its tokenizer.
+
+    Raises:
+        UsageError: A path is missing, or an argument does not go with the others.
+        InputRejected: A file is malformed, unknown, or would have to be run.
+        ResourceLimit: The model would not fit in memory.
+    """
+    place = resolve_device(device)
+    resolve_dtype(dtype, place)
+    check_globals(allow_globals)
+    request = _Request(
+        name=EMBEDDED_NAME if model is None else str(model),
+        config=None if config is None else Path(config),
+        tokenizer=None if tokenizer is None else _tokenizer_place(tokenizer),
+        device=place,
+        dtype=dtype,
+        allow_globals=tuple(allow_globals),
+    )
+    with ExitStack() as stack:
+        if model is None:
+            if config is not None:
+                raise UsageError(f"--config {escaped(config)}: expected a checkpoint to go with it, found no MODEL")
+            loaded = _from_folder(stack.enter_context(as_file(embedded_folder())), request, "embedded")
+        elif is_hub_name(str(model)) and not _exists(Path(model)):
+            loaded = _from_folder(hub_folder(str(model)), request, "hub")
+        else:
+            loaded = _from_path(Path(model).expanduser(), request)
+    return _placed(loaded, place)
+
+
+def embedded_folder() -> Any:
+    """The folder of the model that is shipped with heedful, as a resource.
+
+    Returns:
+        A traversable resource; ``importlib.resources.as_file`` gives its path.
+
+    Raises:
+        InputRejected: This installation lacks it.
+    """
+    folder = files("heedful") / "assets" / "default"
+    if not (folder / "config.json").is_file():
+        raise InputRejected(EMBEDDED_NAME, "this installation has no embedded model", "reinstall it, or name a MODEL")
+    return folder
+
+
+def _from_path(path: Path, request: _Request) -> LoadedModel:
+    if kind_of(path) == "a directory":
+        return _from_folder(path, request, "folder")
+    if checkpoint_format(path) is not CheckpointFormat.GGUF:
+        return _from_checkpoint(path, request)
+    if request.config is not None:
+        raise UsageError(f"--config {escaped(request.config)}: a GGUF file brings its own config (leave it out)")
+    dtype = resolve_dtype(request.dtype, request.device)
+    model, tokenizer, notes = load_gguf(path, dtype, str(request.device))
+    if request.tokenizer is None:
+        return LoadedModel(model=model, tokenizer=tokenizer, name=request.name, source="gguf", notes=notes)
+    other, more = load_tokenizer(request.tokenizer)
+    return LoadedModel(model=model, tokenizer=other, name=request.name, source="gguf", notes=notes + more)
+
+
+def _from_folder(folder: Path, request: _Request, source: str) -> LoadedModel:
+    config = request.config or folder / "config.json"
+    if request.config is None and not _exists(config):
+        raise InputRejected(escaped(folder), "expected a model folder, found no config.json", "name the model's folder")
+    return _build(config, folder, request, source)
+
+
+def _from_checkpoint(path: Path, request: _Request) -> LoadedModel:
+    config = request.config or path.parent / "config.json"
+    if request.config is None and not _exists(config):
+        told = "a bare checkpoint does not say what model it is of"
+        raise UsageError(f"{escaped(path)}: {told} (give --config FILE, or put its config.json beside it)")
+    loaded = _build(config, path, request, "checkpoint")
+    if request.config is not None:
+        return loaded
+    return replace(loaded, notes=("config.json beside the checkpoint was read", *loaded.notes))
+
+
+def _build(config: Path, weights: Path, request: _Request, source: str) -> LoadedModel:
+    plan = plan_model(read_config(config), escaped(config))
+    dtype = resolve_dtype(request.dtype, request.device, plan.declared_dtype)
+    skeleton = build_skeleton(plan, escaped(config))
+    skeleton.ensure_fits(dtype, str(request.device), escaped(config))
+    read = read_folder_weights if kind_of(weights) == "a directory" else read_weights
+    tensors, notes = read(weights, request.allow_globals)
+    model, more = assemble(plan, tensors, skeleton.keys, dtype, escaped(request.name))
+    tokenizer, remarks = load_tokenizer(request.tokenizer or (weights if weights.is_dir() else weights.parent))
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        name=request.name,
+        source=source,
+        notes=(*plan.notes, *notes, *more, *remarks, *_agreement(tokenizer, model, request.name)),
+    )
+
+
+def _agreement(tokenizer: PreTrainedTokenizerBase | None, model: torch.nn.Module, name: str) -> tuple[str, ...]:
+    """Refuse a tokenizer whose plain vocabulary the model cannot embed; note added tokens that it cannot."""
+    rows = embedded_tokens(model)
+    if tokenizer is None or rows is None:
+        return ()
+    if tokenizer.vocab_size > rows:
+        told = f"its tokenizer knows {tokenizer.vocab_size:,} tokens, the model embeds {rows:,}"
+        raise InputRejected(escaped(name), told, "give the tokenizer that it was trained with")
+    if len(tokenizer) > rows:
+        return (f"the tokenizer adds {len(tokenizer) - rows} tokens that the model does not embed",)
+    return ()
+
+
+def _placed(loaded: LoadedModel, device: torch.device) -> LoadedModel:
+    try:
+        return replace(loaded, model=loaded.model.to(device))
+    except RuntimeError as error:
+        raise ResourceLimit(f"{escaped(loaded.name)}: could not be moved to {device}: {reason(error)}") from error
+
+
+def _tokenizer_place(tokenizer: str | Path) -> Path:
+    path = Path(tokenizer).expanduser()
+    return hub_folder(str(tokenizer)) if is_hub_name(str(tokenizer)) and not _exists(path) else path
+
+
+def _exists(path: Path) -> bool:
+    return path.is_symlink() or path.exists()

@@ -1,0 +1,62 @@
+"""How far a model's positions reach, and how many tokens it embeds, read from its modules."""
+
+from __future__ import annotations
+
+import re
+
+from torch import nn
+
+_TABLE = re.compile(r"(?:^|\.)(?:wpe|position_embeddings?|embed_positions|positions_embed|pos_emb(?:ed)?)$")
+
+
+def learned_positions(model: nn.Module) -> int | None:
+    """Longest sequence that a table of position vectors allows.
+
+    Args:
+        model: Any model.
+
+    Returns:
+        Tokens; None where positions are rotary, relative, biases or absent.
+    """
+    limits = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and _TABLE.search(name):
+            offset = getattr(module, "offset", None)
+            if not isinstance(offset, int):
+                offset = module.padding_idx + 1 if module.padding_idx is not None else 0
+            limits.append(module.num_embeddings - offset)
+    return min(limits) if limits else None
+
+
+def trained_positions(model: nn.Module) -> int | None:
+    """Longest sequence that the config names; a rotary model runs beyond it, but extrapolates.
+
+    Args:
+        model: Any model.
+
+    Returns:
+        Tokens, or None where the config names none.
+    """
+    config = getattr(model, "config", None)
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return None
+
+
+def embedded_tokens(model: nn.Module) -> int | None:
+    """Number of token ids that the model embeds.
+
+    Args:
+        model: Any model.
+
+    Returns:
+        Rows of its input embedding, or None where it shows none.
+    """
+    try:
+        table = model.get_input_embeddings()  # type: ignore[operator]
+    except (AttributeError, NotImplementedError, TypeError):
+        return None
+    weight = getattr(table, "weight", None)
+    return int(weight.shape[0]) if weight is not None and weight.dim() == 2 else None

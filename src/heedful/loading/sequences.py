@@ -1,0 +1,185 @@
+"""Documents and a tokenizer made into the batch that a run looks at: equal windows, fairly drawn."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from heedful.core.errors import InputRejected, UsageError
+from heedful.loading.documents import Documents
+from heedful.loading.memory import ensure_fits
+from heedful.loading.token_kinds import TokenText, mark_punctuation, surrounding_tokens
+from heedful.loading.window_choice import Choice, choose_windows
+from heedful.loading.wording import reason
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_BYTES_PER_TOKEN = 64
+"""Ids, mask and marks of one token, and the Python numbers they are made from."""
+
+_UNKNOWN_SHARE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequences:
+    """A batch of token sequences and what is known of each token.
+
+    Attributes:
+        input_ids: ``(sequence, token)``, int64.
+        attention_mask: ``(sequence, token)``, int64; 1 is a real token, 0 is padding on the right.
+        document: ``(sequence,)``, int64; index into ``document_names``.
+        document_names: Names of the documents or blocks that are used.
+        special: ``(sequence, token)``, bool; special tokens and padding.
+        punctuation: ``(sequence, token)``, bool; tokens of punctuation alone.
+        tokens: Text of one token id; data, to be escaped where it is shown.
+        origin: Where the text came from.
+        notes: What was cut, padded or too little.
+        fingerprint: SHA-256 of ids and mask, hexadecimal.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    document: Tensor
+    document_names: tuple[str, ...]
+    special: Tensor
+    punctuation: Tensor
+    tokens: Callable[[int], str]
+    origin: str
+    notes: tuple[str, ...]
+    fingerprint: str
+
+
+def make_sequences(
+    documents: Documents,
+    tokenizer: PreTrainedTokenizerBase | None,
+    *,
+    seq_len: int = 128,
+    sequences: int = 64,
+    seed: int = 0,
+    max_positions: int | None = None,
+    vocab_size: int | None = None,
+    trained_positions: int | None = None,
+) -> Sequences:
+    """Cut documents into windows of ``seq_len`` tokens, special tokens included, and choose among them.
+
+    Args:
+        documents: The text.
+        tokenizer: The model's tokenizer.
+        seq_len: Tokens of a sequence.
+        sequences: Sequences wanted.
+        seed: Seed of the choice.
+        max_positions: Longest sequence that learned positions allow (``LoadedModel.max_positions``).
+        vocab_size: Token ids that the model embeds (``LoadedModel.vocab_size``).
+        trained_positions: Longest sequence the model was made for (``LoadedModel.trained_positions``).
+
+    Returns:
+        The batch; neighbours come from different documents wherever there are two.
+
+    Raises:
+        UsageError: A count is not positive, or ``seq_len`` is beyond the positions or holds no text.
+        InputRejected: There is no tokenizer, no token, or a token id that the model does not embed.
+    """
+    _check_counts(seq_len, sequences, max_positions)
+    ensure_fits(
+        seq_len * sequences * _BYTES_PER_TOKEN,
+        f"{sequences:,} sequences of {seq_len:,} tokens",
+        hint="lower --seq-len or --sequences",
+    )
+    if tokenizer is None:
+        raise InputRejected(documents.origin, "the model has no tokenizer to read it with", "give --tokenizer")
+    before, after = surrounding_tokens(tokenizer)
+    size = seq_len - len(before) - len(after)
+    if size < 1:
+        told = f"no room beside the {len(before) + len(after)} special tokens of every sequence"
+        raise UsageError(f"--seq-len {seq_len}: {told} (raise it)")
+    choice = _choose(documents, tokenizer, size, sequences, seed)
+    rows = [[*before, *window, *after] for window in choice.windows]
+    notes = [*documents.notes, *choice.notes]
+    if trained_positions is not None and max(map(len, rows)) > trained_positions:
+        notes.append(f"extrapolation: {seq_len} tokens, the model was made for {trained_positions}")
+    return _batch(rows, choice, tokenizer, (*before, *after), vocab_size, documents.origin, notes)
+
+
+def _check_counts(seq_len: int, sequences: int, max_positions: int | None) -> None:
+    for flag, value in (("--seq-len", seq_len), ("--sequences", sequences)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise UsageError(f"{flag} {value}: expected a whole number from 1 up")
+    if max_positions is not None and seq_len > max_positions:
+        raise UsageError(
+            f"--seq-len {seq_len}: {max_positions} is the maximum of the model's learned positions (lower it)"
+        )
+
+
+def _choose(documents: Documents, tokenizer: PreTrainedTokenizerBase, size: int, count: int, seed: int) -> Choice:
+    def tokenise(text: str) -> list[int]:
+        try:
+            encoding = tokenizer(text, add_special_tokens=False, truncation=False, padding=False, verbose=False)
+        except Exception as error:  # tokenizers raise whatever their parts raise
+            raise InputRejected(documents.origin, f"not tokenised: {reason(error)}", "check the tokenizer") from error
+        return list(encoding["input_ids"])
+
+    choice = choose_windows(documents.names, documents.texts, tokenise, size=size, count=count, seed=seed)
+    if not choice.windows:
+        raise InputRejected(documents.origin, "the tokenizer makes no token of it", "give text in its language")
+    return choice
+
+
+def _batch(
+    rows: list[list[int]],
+    choice: Choice,
+    tokenizer: PreTrainedTokenizerBase,
+    around: tuple[int, ...],
+    vocab_size: int | None,
+    origin: str,
+    notes: list[str],
+) -> Sequences:
+    largest = max(map(max, rows))
+    if vocab_size is not None and largest >= vocab_size:
+        told = f"its tokenizer gives token id {largest}, the model embeds {vocab_size} tokens"
+        raise InputRejected(origin, told, "give the tokenizer that the model was trained with")
+    ids, mask = _padded(rows, _filler(tokenizer, around))
+    named = torch.tensor(sorted({*tokenizer.all_special_ids, *around}), dtype=torch.int64)
+    special = torch.isin(ids, named) | (mask == 0)
+    unknown = (ids == tokenizer.unk_token_id) & (mask == 1) if tokenizer.unk_token_id is not None else mask < 0
+    if (share := unknown.sum().item() / mask.sum().item()) > _UNKNOWN_SHARE:
+        notes.append(f"{share:.0%} of the tokens are unknown to the tokenizer: is it the model's own?")
+    names = tuple(dict.fromkeys(choice.sources))
+    text = TokenText(tokenizer)
+    return Sequences(
+        input_ids=ids,
+        attention_mask=mask,
+        document=torch.tensor([names.index(name) for name in choice.sources]),
+        document_names=names,
+        special=special,
+        punctuation=mark_punctuation(ids, text) & ~special,
+        tokens=text,
+        origin=origin,
+        notes=tuple(notes),
+        fingerprint=_fingerprint(ids, mask),
+    )
+
+
+def _padded(rows: list[list[int]], filler: int) -> tuple[Tensor, Tensor]:
+    longest = max(map(len, rows))
+    ids = torch.tensor([row + [filler] * (longest - len(row)) for row in rows], dtype=torch.int64)
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], dtype=torch.int64)
+    return ids, mask
+
+
+def _filler(tokenizer: PreTrainedTokenizerBase, around: tuple[int, ...]) -> int:
+    """An id to pad with; the mask hides it, so any that the model embeds will do."""
+    candidates = (tokenizer.pad_token_id, tokenizer.eos_token_id, *around, 0)
+    return next(int(token) for token in candidates if token is not None)
+
+
+def _fingerprint(ids: Tensor, mask: Tensor) -> str:
+    digest = hashlib.sha256(repr(tuple(ids.shape)).encode())
+    for tensor in (ids, mask):
+        digest.update(tensor.numpy().astype("<i8").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,87 @@
+"""A model built without data, to know its size and its keys before anything is allocated."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+
+from heedful.core.errors import InputRejected, ResourceLimit
+from heedful.loading.memory import ensure_fits
+from heedful.loading.model_config import ModelPlan
+from heedful.loading.quiet import quiet_transformers
+from heedful.loading.wording import reason
+
+_TOO_LARGE = re.compile(r"overflow|allocate|not enough memory|out of memory|too large|too big|maximum", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skeleton:
+    """What a model would be.
+
+    Attributes:
+        parameters: Numbers in its parameters.
+        buffer_bytes: Bytes of its buffers.
+        keys: Names of its state dict.
+    """
+
+    parameters: int
+    buffer_bytes: int
+    keys: frozenset[str]
+
+    def ensure_fits(self, dtype: torch.dtype, device: str, subject: str) -> None:
+        """Refuse the model if it would not fit in memory.
+
+        Args:
+            dtype: The dtype of its parameters.
+            device: Where it will stand.
+            subject: Its name in messages.
+
+        Raises:
+            ResourceLimit: It would not fit; nothing was allocated.
+        """
+        wanted = self.parameters * dtype.itemsize + self.buffer_bytes
+        what = f"{subject}: {self.parameters:,} parameters in {str(dtype).removeprefix('torch.')}"
+        ensure_fits(wanted, what, device=device, hint="correct the config, or take a smaller model or dtype")
+
+
+def build_skeleton(plan: ModelPlan, subject: str) -> Skeleton:
+    """Build a model on the meta device.
+
+    Args:
+        plan: What to build.
+        subject: Its name in messages.
+
+    Returns:
+        Its size and keys.
+
+    Raises:
+        InputRejected: The config does not describe a model that its class can build.
+        ResourceLimit: Its sizes cannot even be counted.
+    """
+    try:
+        with quiet_transformers(), torch.device("meta"):
+            model = plan.model_class(plan.config)
+    except Exception as error:  # model classes raise whatever a strange size leads to
+        if is_too_large(error):
+            raise ResourceLimit(f"{subject}: sizes too large to count (correct the config)") from error
+        told = f"{plan.model_class.__name__} cannot be built from the config: {reason(error)}"
+        raise InputRejected(subject, told, "correct the config") from error
+    return Skeleton(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        buffer_bytes=sum(buffer.numel() * buffer.element_size() for buffer in model.buffers()),
+        keys=frozenset(model.state_dict()),
+    )
+
+
+def is_too_large(error: BaseException) -> bool:
+    """Whether an error says that a size is beyond memory, or beyond counting.
+
+    Args:
+        error: What torch or a model class raised.
+
+    Returns:
+        True where it does.
+    """
+    return isinstance(error, MemoryError | OverflowError) or _TOO_LARGE.search(str(error)) is not None

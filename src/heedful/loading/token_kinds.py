@@ -1,0 +1,92 @@
+"""What single tokens are: their text for display, special ones, and those made of punctuation alone."""
+
+from __future__ import annotations
+
+import string
+import unicodedata
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_UNREADABLE = "\ufffd"
+_CONTINUES = "##"
+
+
+class TokenText:
+    """Text of one token id, for display; what it returns is data and must be escaped where it is shown.
+
+    Args:
+        tokenizer: The tokenizer that knows the ids.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._cached = cache(self._decoded)
+
+    def __call__(self, token: int) -> str:
+        """Text of one token, blanks included; bytes that are no text come under the vocabulary's own name.
+
+        Args:
+            token: Its id.
+
+        Returns:
+            The text.
+        """
+        return self._cached(int(token))
+
+    def _decoded(self, token: int) -> str:
+        text = str(self._tokenizer.decode([token]))
+        if text and _UNREADABLE not in text:
+            return text
+        return str(self._tokenizer.convert_ids_to_tokens(token))
+
+
+def is_punctuation(text: str) -> bool:
+    """Whether a text, its blanks aside, is made of punctuation alone.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        True for ``","`` and ``" ..."``; False for the empty text.
+    """
+    bare = text.strip()
+    if bare.startswith(_CONTINUES) and len(bare) > len(_CONTINUES):
+        bare = bare.removeprefix(_CONTINUES)
+    return bool(bare) and all(c in string.punctuation or unicodedata.category(c).startswith("P") for c in bare)
+
+
+def mark_punctuation(ids: Tensor, text: TokenText) -> Tensor:
+    """Where tokens of punctuation stand.
+
+    Args:
+        ids: Token ids.
+        text: Their text.
+
+    Returns:
+        Booleans of the same shape.
+    """
+    marks = [token for token in ids.unique().tolist() if is_punctuation(text(token))]
+    return torch.isin(ids, torch.tensor(marks, dtype=ids.dtype))
+
+
+def surrounding_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Special tokens that the tokenizer sets before and after a text by default.
+
+    Args:
+        tokenizer: Any tokenizer.
+
+    Returns:
+        Ids before and ids after; both empty where they cannot be told apart from the text.
+    """
+    whole = list(tokenizer("a")["input_ids"])
+    bare = list(tokenizer("a", add_special_tokens=False)["input_ids"])
+    for start in range(len(whole) - len(bare) + 1):
+        if bare and whole[start : start + len(bare)] == bare:
+            return whole[:start], whole[start + len(bare) :]
+    return [], []

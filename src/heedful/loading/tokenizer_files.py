@@ -1,0 +1,120 @@
+"""A tokenizer out of a folder's files, as data; classes that come with a model are never looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from heedful.core.errors import InputRejected, UsageError
+from heedful.loading.quiet import quiet_transformers
+from heedful.loading.regular_file import kind_of, read_small
+from heedful.loading.strict_json import read_json
+from heedful.loading.wording import escaped, listed, reason
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TOKENIZER_BYTES = 128 << 20
+"""Size of a tokenizer.json; the largest that are published have about 35 MB."""
+
+_SETTINGS_BYTES = 16 << 20
+_WHOLE = "tokenizer.json"
+_SETTINGS = ("special_tokens_map.json", "tokenizer_config.json")
+_VOCABULARIES = (("vocab.txt", "BertTokenizer"), ("vocab.json", "GPT2Tokenizer"))
+_ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+def load_tokenizer(place: Path) -> tuple[PreTrainedTokenizerBase | None, tuple[str, ...]]:
+    """Load the tokenizer of a folder, or of a ``tokenizer.json``.
+
+    Args:
+        place: The folder or the file.
+
+    Returns:
+        The tokenizer, None where the folder holds no file of one, and notes.
+
+    Raises:
+        InputRejected: A file of it is malformed.
+    """
+    folder = place if kind_of(place) == "a directory" else place.parent
+    if folder is not place and place.suffix != ".json":
+        raise UsageError(f"{escaped(place)}: expected a tokenizer.json or the folder of one")
+    whole = folder / _WHOLE if folder is place else place
+    settings = {key: value for name in _SETTINGS for key, value in _optional(folder / name).items()}
+    if _present(whole):
+        return _from_whole(whole, settings)
+    for name, fallback in _VOCABULARIES:
+        if _present(folder / name):
+            return _from_vocabulary(folder, name, fallback, settings)
+    return None, ("no tokenizer.json, vocab.txt or vocab.json found",)
+
+
+def _from_whole(path: Path, settings: dict[str, Any]) -> tuple[PreTrainedTokenizerBase, tuple[str, ...]]:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    content = read_small(path, TOKENIZER_BYTES, "a tokenizer")
+    with _refusing(path):
+        backend = Tokenizer.from_str(content.decode("utf-8"))
+        backend.no_truncation()
+        backend.no_padding()
+        roles = {role: text for role in _ROLES if (text := _token_text(settings.get(role)))}
+        unknown = sorted(text for text in roles.values() if backend.token_to_id(text) is None)
+        known = {role: text for role, text in roles.items() if text not in unknown}
+        extra = settings.get("additional_special_tokens") or settings.get("extra_special_tokens") or []
+        more = [text for item in extra if (text := _token_text(item)) and backend.token_to_id(text) is not None]
+        with quiet_transformers():
+            tokenizer = PreTrainedTokenizerFast(
+                tokenizer_object=backend, **known, **({"additional_special_tokens": more} if more else {})
+            )
+    notes = (f"special tokens not in the vocabulary left out: {listed(unknown)}",) if unknown else ()
+    return tokenizer, notes
+
+
+def _from_vocabulary(
+    folder: Path, name: str, fallback: str, settings: dict[str, Any]
+) -> tuple[PreTrainedTokenizerBase, tuple[str, ...]]:
+    """A tokenizer from a bare vocabulary, by the class of transformers that the settings name."""
+    import transformers
+
+    wanted = str(settings.get("tokenizer_class") or fallback).removesuffix("Fast")
+    found = getattr(transformers, wanted, None) if wanted.isidentifier() and wanted.endswith("Tokenizer") else None
+    if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedTokenizerBase)):
+        found = getattr(transformers, fallback)
+    roles: dict[str, Any] = {role: text for role in _ROLES if (text := _token_text(settings.get(role)))}
+    if isinstance(settings.get("do_lower_case"), bool):
+        roles["do_lower_case"] = settings["do_lower_case"]
+    with _refusing(folder / name), quiet_transformers(), TemporaryDirectory(prefix="heedful-") as alone:
+        for part in (name, "merges.txt", "added_tokens.json"):
+            if _present(folder / part):
+                (Path(alone) / part).write_bytes(read_small(folder / part, TOKENIZER_BYTES, "a vocabulary"))
+        tokenizer = found.from_pretrained(alone, local_files_only=True, **roles)
+    return tokenizer, (f"tokenizer built from {name} as {found.__name__}",)
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Turn what the tokenizers library raises, its panics too, into one line."""
+    try:
+        yield
+    except (InputRejected, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # a panic of the Rust library is no Exception
+        raise InputRejected(escaped(path), f"not a tokenizer: {reason(error)}", "save the tokenizer again") from error
+
+
+def _present(path: Path) -> bool:
+    return path.is_symlink() or path.exists()
+
+
+def _optional(path: Path) -> dict[str, Any]:
+    return read_json(path, _SETTINGS_BYTES) if _present(path) else {}
+
+
+def _token_text(value: Any) -> str | None:
+    """The text of a special token, which files give as text or as a table with ``content``."""
+    text = value.get("content") if isinstance(value, dict) else value
+    return text if isinstance(text, str) and text else None

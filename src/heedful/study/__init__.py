@@ -1,0 +1,28 @@
+"""One model and its sequences in, the evidence that checks judge out."""
+
+from heedful.study.ablation_judging import ablation_findings, signature_of
+from heedful.study.evidence import Evidence, LayerEvidence
+from heedful.study.heads import head_rows
+from heedful.study.judging import HeadClaim, head_findings, overall_verdict
+from heedful.study.lagged import lagged_queries, with_detail
+from heedful.study.running import Batch, evaluating
+from heedful.study.settings import Margins, Settings
+from heedful.study.study import Study
+
+__all__ = [
+    "Batch",
+    "Evidence",
+    "HeadClaim",
+    "LayerEvidence",
+    "Margins",
+    "Settings",
+    "Study",
+    "ablation_findings",
+    "evaluating",
+    "head_findings",
+    "head_rows",
+    "lagged_queries",
+    "overall_verdict",
+    "signature_of",
+    "with_detail",
+]

@@ -1,0 +1,172 @@
+"""Verdicts on what replacing attention does to the loss, for the model, each layer and each head."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from heedful.core.result import Finding, Verdict
+from heedful.inference import Interval, bootstrap_t, equivalent, holm, judge
+from heedful.study.evidence import Array
+from heedful.study.study import Study
+
+MEANINGS = {
+    "zero": "attention's output removed",
+    "uniform": "equal weights on every visible key",
+    "mean": "the mean pattern of the other sequences",
+    "shuffled": "another document's pattern",
+    "local": "equal weights on the nearest keys",
+}
+
+
+def _t_test(units: Array) -> float:
+    """Two-sided p of a zero mean over documents; NaN where it has no spread or too few values."""
+    from scipy.stats import ttest_1samp
+
+    values = units[np.isfinite(units)]
+    if len(values) < 2 or np.ptp(values) < 1e-12:
+        return math.nan
+    return float(ttest_1samp(values, 0.0).pvalue)
+
+
+def family(study: Study) -> dict[tuple[str, int | None], float]:
+    """Holm-adjusted p of every (arm, layer) ablated, layer None for the whole model: one family."""
+    raw = {(arm, None): _t_test(study.units(values)) for arm, values in study.whole_model.items()}
+    if study.settings.runs("standard"):
+        for layer, arms in enumerate(study.each_layer):
+            for arm, values in arms.items():
+                raw[arm, layer] = _t_test(study.units(values, np.arange(len(values))))
+    adjusted = holm(np.array(list(raw.values())))
+    return {key: float(p) for key, p in zip(raw, np.asarray(adjusted), strict=True)}
+
+
+def ablation_findings(study: Study, claim: str, arm: str, source: str) -> list[Finding]:
+    """Findings of one arm: the whole model, and each layer where the preset asks for it.
+
+    Args:
+        study: The study.
+        claim: Registry name.
+        arm: Pattern that takes the place of the learned one.
+        source: Where the margin comes from.
+    """
+    if study.objective.name == "none":
+        return [Finding(claim=claim, verdict=Verdict.SKIP, reason=study.objective.reason, source=source)]
+    if len(study.sequences.input_ids) < 2:
+        return [
+            Finding(claim=claim, verdict=Verdict.SKIP, reason="one sequence: nothing to pair it with", source=source)
+        ]
+    adjusted = study.ablation_family
+    found = [_finding(study, claim, arm, source, study.whole_model[arm], None, adjusted[arm, None])]
+    if study.settings.runs("standard"):
+        for layer, arms in zip(study.observed.layers, study.each_layer, strict=True):
+            p = adjusted[arm, layer.layer]
+            found.append(_finding(study, claim, arm, source, arms[arm], layer.layer, p))
+    if arm == "uniform" and study.settings.runs("full"):
+        found += _each_head(study, claim, source)
+    return found
+
+
+def _finding(
+    study: Study,
+    claim: str,
+    arm: str,
+    source: str,
+    values: Array,
+    layer: int | None,
+    p_adjusted: float,
+    head: int | None = None,
+) -> Finding:
+    units = study.units(values, np.arange(len(values)))
+    interval = bootstrap_t(units, resamples=study.settings.resamples, seed=study.settings.seed)
+    count = int(np.isfinite(units).sum())
+    margin = study.settings.margins.loss
+    verdict, reason = judge(
+        interval,
+        present_above=margin,
+        absent_below=margin,
+        units=count,
+        p_adjusted=None if math.isnan(p_adjusted) else p_adjusted,
+        smallest=study.settings.least_units,
+    )
+    verdict, reason = _two_sided(interval, margin, verdict, reason)
+    if verdict is Verdict.ABSENT and arm == "zero" and layer is None:
+        verdict, reason = (
+            Verdict.FAIL,
+            f"attention is unused: removing its output changes the loss by less than the margin; {reason}",
+        )
+    raw = _t_test(units)
+    return Finding(
+        claim=claim,
+        verdict=verdict,
+        reason=f"{MEANINGS[arm]}: {reason}",
+        estimate=float(interval.estimate),
+        interval=(float(interval.low), float(interval.high)),
+        unit="nat/token",
+        n=count,
+        null="the same tokens with the learned attention",
+        p=None if math.isnan(raw) else raw,
+        p_adjusted=None if math.isnan(p_adjusted) else p_adjusted,
+        threshold=margin,
+        source=source,
+        layer=layer,
+        head=head,
+        detail={"arm": arm} | ({"loss": float(np.nanmean(study.loss))} if layer is None else {}),
+    )
+
+
+def _two_sided(interval: Interval, margin: float, verdict: Verdict, reason: str) -> tuple[Verdict, str]:
+    """ABSENT means within the margin both ways; a replacement that helps is a finding of its own."""
+    if verdict is not Verdict.ABSENT or bool(equivalent(interval, margin)):
+        return verdict, reason
+    if float(interval.high) < -margin:
+        return Verdict.WARN, f"the replacement is better than the learned attention: {reason}"
+    return Verdict.WARN, f"not settled: {reason}"
+
+
+def _each_head(study: Study, claim: str, source: str) -> list[Finding]:
+    values = [
+        (layer.layer, head, v)
+        for layer, heads in zip(study.observed.layers, study.each_head, strict=True)
+        for head, v in enumerate(heads)
+    ]
+    raw = np.array([_t_test(study.units(v, np.arange(len(v)))) for _, _, v in values])
+    adjusted = np.asarray(holm(raw))
+    return [
+        _finding(study, claim, "uniform", source, v, layer, float(p), head)
+        for (layer, head, v), p in zip(values, adjusted, strict=True)
+    ]
+
+
+def signature_of(study: Study, arms: dict[str, Array]) -> tuple[str, str]:
+    """What kind of work attention does, by which replacements the loss forgives.
+
+    Args:
+        study: The study.
+        arms: Arm to ``(sequence,)`` loss differences.
+
+    Returns:
+        A name (positional, content, value average, unused, mixed) and the numbers that led to it.
+    """
+    margin = study.settings.margins.loss
+    intervals = {
+        arm: bootstrap_t(
+            study.units(v, np.arange(len(v))), resamples=study.settings.resamples, seed=study.settings.seed
+        )
+        for arm, v in arms.items()
+    }
+    costs = {arm: float(interval.low) > margin for arm, interval in intervals.items()}
+    free = {arm: bool(equivalent(interval, margin)) for arm, interval in intervals.items()}
+    shown = ", ".join(
+        f"{arm} {float(intervals[arm].estimate):+.3f}" for arm in ("zero", "uniform", "mean", "shuffled", "local")
+    )
+    if free["zero"] and free["uniform"]:
+        return "unused", shown
+    if free["uniform"]:
+        return "value average", shown
+    share = float(intervals["mean"].estimate) / max(float(intervals["uniform"].estimate), 1e-9)
+    if costs["uniform"] and costs["shuffled"] and costs["mean"] and share > 0.1:
+        return "content", shown
+    if costs["uniform"] and (free["mean"] or share <= 0.1):
+        return "positional", shown
+    return "mixed or not settled", shown

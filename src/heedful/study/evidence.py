@@ -1,0 +1,153 @@
+"""Everything measured of one model on one set of sequences: arrays per layer, sequence and head, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from heedful.capture import AttentionEvent, intercept
+from heedful.core.errors import CaptureError
+from heedful.engine import Extras, Moments, tiled
+from heedful.study.running import Batch, run_model
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """One attention call with its moments, the batch that made it, and the module's own output."""
+
+    event: AttentionEvent
+    moments: Moments
+    output: Tensor
+    batch: Batch
+
+
+Probe = Callable[[Sight], dict[str, Tensor]]
+"""From one call to arrays whose first axis is the sequence, the second (where there is one) the head."""
+
+
+@dataclass
+class LayerEvidence:
+    """What was measured of one attention module.
+
+    Attributes:
+        path: Module path.
+        module: The module.
+        layer: Index in the order of first call.
+        heads: Number of query heads.
+        way: How it was met.
+        values: Name to ``(sequence, ...)``, rows in the order of the study's sequences.
+    """
+
+    path: str
+    module: nn.Module
+    layer: int
+    heads: int
+    way: str
+    values: dict[str, Array] = field(default_factory=dict)
+
+
+@dataclass
+class Evidence:
+    """Layers of one model on one set of sequences.
+
+    Attributes:
+        layers: In the order in which the model called them.
+        unmet: Path to reason of attention that was not met or not understood.
+    """
+
+    layers: list[LayerEvidence]
+    unmet: dict[str, str]
+
+    def stacked(self, name: str) -> Array:
+        """One array over layers, heads side by side.
+
+        Returns:
+            ``(sequence, all heads, ...)``.
+        """
+        return np.concatenate([layer.values[name] for layer in self.layers], axis=1)
+
+    def has(self, name: str) -> bool:
+        """Whether every layer carries this array."""
+        return bool(self.layers) and all(name in layer.values for layer in self.layers)
+
+
+def collect(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    probes: Sequence[Probe],
+    *,
+    groups: bool = False,
+    tick: Callable[[], None] = lambda: None,
+) -> Evidence:
+    """Run a model over batches and apply every probe to every attention call.
+
+    Args:
+        model: The model, in evaluation mode.
+        batches: What to run.
+        probes: What to measure of each call.
+        groups: Whether special and punctuation masses are wanted among the moments.
+        tick: Called after each batch.
+
+    Raises:
+        CaptureError: The model made no attention call that heedful could meet.
+    """
+    layers: dict[str, LayerEvidence] = {}
+    parts: dict[str, list[tuple[Batch, dict[str, Tensor]]]] = {}
+    current: list[Batch] = []
+
+    def answer(event: AttentionEvent) -> Tensor:
+        output = event.run(None)
+        batch = current[0]
+        if event.call.batch != len(batch.input_ids):
+            return output
+        same = event.call.n_keys == batch.input_ids.shape[1]
+        marks = torch.stack([batch.special, batch.punctuation], dim=-1).float() if groups and same else None
+        moments = tiled(event.call, Extras(groups=marks, distances=True, contrast=True))
+        sight = Sight(event, moments, output, batch)
+        if event.path not in layers:
+            layers[event.path] = LayerEvidence(event.path, event.module, len(layers), event.call.heads, event.way)
+        found: dict[str, Tensor] = {}
+        for probe in probes:
+            found |= probe(sight)
+        parts.setdefault(event.path, []).append((batch, {name: v.double().cpu() for name, v in found.items()}))
+        return output
+
+    with torch.no_grad(), intercept(model, answer) as way:
+        for batch in batches:
+            current[:] = [batch]
+            run_model(model, batch.input_ids, batch.attention_mask)
+            tick()
+        unmet = {
+            path: f"{name} ran and no attention call of it was seen" for path, name in way.stack.never_met().items()
+        }
+        unmet |= way.not_understood
+    if not layers:
+        raise CaptureError(
+            type(model).__name__,
+            "no attention call was met" + (f": {next(iter(unmet.values()))}" if unmet else ""),
+            "its attention must go through transformers' attention table or scaled_dot_product_attention",
+        )
+    total = sum(len(batch.input_ids) for batch in batches)
+    order = {int(i): row for row, i in enumerate(torch.cat([batch.index for batch in batches]).tolist())}
+    for path, layer in layers.items():
+        layer.values = _joined(parts[path], order, total)
+    return Evidence(list(layers.values()), unmet)
+
+
+def _joined(pieces: list[tuple[Batch, dict[str, Tensor]]], order: dict[int, int], total: int) -> dict[str, Array]:
+    joined: dict[str, Array] = {}
+    for batch, found in pieces:
+        rows = [order[int(i)] for i in batch.index.tolist()]
+        for name, tensor in found.items():
+            values = tensor.numpy()
+            if name not in joined:
+                joined[name] = np.full((total, *values.shape[1:]), np.nan)
+            joined[name][rows] = values
+    return joined

@@ -1,0 +1,69 @@
+"""A real backward: what reaches each parameter of each attention module, without touching ``.grad``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from heedful.study.objective import Objective
+from heedful.study.running import Batch
+
+
+@dataclass(frozen=True)
+class ParameterGradient:
+    """What one backward gave one parameter.
+
+    Attributes:
+        name: Parameter path in the model.
+        layer: Index of its attention module.
+        frozen: Whether it does not require a gradient.
+        norm: Euclidean norm of the gradient of the mean loss; NaN where frozen, 0 where it was not reached.
+        nonzero: Share of entries that are not exactly 0.
+        finite: Whether every entry is finite.
+    """
+
+    name: str
+    layer: int
+    frozen: bool
+    norm: float
+    nonzero: float
+    finite: bool
+
+
+def attention_gradients(
+    model: nn.Module, objective: Objective, batch: Batch, paths: Sequence[str]
+) -> list[ParameterGradient]:
+    """Gradients of the batch's mean loss for the parameters of the attention modules at ``paths``.
+
+    ``torch.autograd.grad`` is used, so that no ``.grad`` of the model changes.
+    """
+    wanted: dict[str, tuple[int, nn.Parameter]] = {}
+    for layer, path in enumerate(paths):
+        module = model.get_submodule(path.split("#")[0])
+        for name, parameter in module.named_parameters():
+            full = f"{path.split('#')[0]}.{name}" if path else name
+            wanted.setdefault(full, (layer, parameter))
+    live = {name: parameter for name, (_, parameter) in wanted.items() if parameter.requires_grad}
+    gradients: dict[str, torch.Tensor | None] = {}
+    if live:
+        with torch.enable_grad():
+            loss = objective.losses(model, batch).nanmean()
+            found = (
+                torch.autograd.grad(loss, list(live.values()), allow_unused=True)
+                if loss.requires_grad
+                else [None] * len(live)
+            )
+        gradients = dict(zip(live, found, strict=True))
+    return [_described(name, layer, gradients.get(name), name not in live) for name, (layer, _) in wanted.items()]
+
+
+def _described(name: str, layer: int, gradient: torch.Tensor | None, frozen: bool) -> ParameterGradient:
+    if gradient is None:
+        return ParameterGradient(name, layer, frozen, float("nan") if frozen else 0.0, 0.0, True)
+    finite = bool(torch.isfinite(gradient).all())
+    return ParameterGradient(
+        name, layer, frozen, float(gradient.double().norm()), float((gradient != 0).double().mean()), finite
+    )

@@ -1,0 +1,316 @@
+"""One model, its sequences, and everything the checks may ask of them, each gathered once and only when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from heedful.core.errors import UsageError
+from heedful.core.result import HeadRow
+from heedful.inference import document_means
+from heedful.study.ablation import ARMS, ablated_losses, losses_of
+from heedful.study.evidence import Array, Evidence, collect
+from heedful.study.gradient import ParameterGradient, attention_gradients
+from heedful.study.objective import Objective, find_objective
+from heedful.study.perturbation import Leak, future_leaks
+from heedful.study.probes import distances, growth, integrity, representations, row_statistics, token_groups
+from heedful.study.query_probes import query_variation
+from heedful.study.running import Batch, device_of
+from heedful.study.settings import Settings
+from heedful.study.token_probes import repeats, same_token
+from heedful.study.variants import NoFreshModel, Repeats, fresh_models, repeated, shuffled
+
+if TYPE_CHECKING:
+    from heedful.loading import Sequences
+
+PERTURBED = 4
+"""Sequences on which later tokens are changed."""
+
+
+def no_progress(done: int, total: int, what: str) -> None:
+    """A progress callback that says nothing."""
+
+
+@dataclass
+class Study:
+    """What the checks judge.
+
+    Attributes:
+        model: The model, in evaluation mode while the study runs.
+        sequences: Token ids with their documents.
+        settings: Options and margins.
+        progress: Called with (done, total, what) as work proceeds.
+    """
+
+    model: nn.Module
+    sequences: Sequences
+    settings: Settings = field(default_factory=Settings)
+    progress: Callable[[int, int, str], None] = no_progress
+    null_reason: str = "no null models were asked for"
+
+    @cached_property
+    def batches(self) -> list[Batch]:
+        """All sequences, neighbours of different documents where the text has several."""
+        length = self.sequences.input_ids.shape[1]
+        size = max(2, self.settings.batch_tokens // max(1, length))
+        total = len(self.sequences.input_ids)
+        starts = list(range(0, total, size))
+        if len(starts) > 1 and total - starts[-1] == 1:
+            starts.pop()
+        ends = [*starts[1:], total]
+        return [self._batch(torch.arange(a, b)) for a, b in zip(starts, ends, strict=True)]
+
+    def _batch(self, index: torch.Tensor) -> Batch:
+        device = device_of(self.model)
+        chosen = self.sequences
+        return Batch(
+            chosen.input_ids[index].to(device),
+            chosen.attention_mask[index].to(device),
+            index,
+            chosen.special[index].to(device),
+            chosen.punctuation[index].to(device),
+        )
+
+    def first_batches(self, count: int) -> list[Batch]:
+        """Whole batches from the beginning that hold at least ``count`` sequences, or all."""
+        chosen, have = [], 0
+        for batch in self.batches:
+            if have >= count and have >= 2:
+                break
+            chosen.append(batch)
+            have += len(batch.index)
+        return chosen
+
+    def _ticker(self, total: int, what: str) -> Callable[[], None]:
+        done = 0
+
+        def tick() -> None:
+            nonlocal done
+            done += 1
+            self.progress(done, total, what)
+
+        self.progress(0, total, what)
+        return tick
+
+    @cached_property
+    def observed(self) -> Evidence:
+        """The model on its text."""
+        probes = [
+            row_statistics,
+            growth,
+            distances,
+            token_groups,
+            representations,
+            integrity,
+            query_variation,
+            same_token(self.settings.seed),
+        ]
+        tick = self._ticker(len(self.batches), "measuring attention")
+        return collect(self.model, self.batches, probes, groups=True, tick=tick)
+
+    @cached_property
+    def on_shuffled(self) -> Evidence:
+        """The model on the same tokens in another order."""
+        tick = self._ticker(len(self.batches), "shuffled tokens")
+        batches = [shuffled(batch, self.settings.seed) for batch in self.batches]
+        return collect(self.model, batches, [query_variation], tick=tick)
+
+    @cached_property
+    def repeats(self) -> Repeats | None:
+        """Random repeated sequences like the study's own, or None where they are too short."""
+        return repeated(self.batches, min(len(self.sequences.input_ids), 64), self.settings.seed)
+
+    @cached_property
+    def on_repeats(self) -> Evidence | None:
+        """The model on random repeats."""
+        if self.repeats is None:
+            return None
+        probe = repeats(self.repeats.periods, self.repeats.prefix)
+        return collect(
+            self.model, self.repeats.batches, [probe], tick=self._ticker(len(self.repeats.batches), "repeats")
+        )
+
+    @cached_property
+    def null_subset(self) -> list[Batch]:
+        """The batches on which fresh models are compared."""
+        return self.first_batches(self.settings.null_sequences)
+
+    @cached_property
+    def nulls(self) -> dict[str, Array]:
+        """Statistics of fresh models of the same config, mean over the subset: name to ``(model, all heads)``.
+
+        Empty where none was asked for or none could be built; ``null_reason`` says which.
+        """
+        count = self.settings.nulls
+        if not count:
+            return {}
+        tick = self._ticker(count, "untrained models")
+        parts: dict[str, list[Array]] = {}
+        try:
+            for fresh in fresh_models(self.model, count, self.settings.seed):
+                evidence = collect(fresh, self.null_subset, [row_statistics, same_token(self.settings.seed)])
+                found = {name: np.nanmean(evidence.stacked(name), axis=0) for name in evidence.layers[0].values}
+                if self.repeats is not None:
+                    some = self.repeats.batches[:1]
+                    probe = repeats(self.repeats.periods, self.repeats.prefix)
+                    found["induction_mass"] = np.nanmean(
+                        collect(fresh, some, [probe]).stacked("induction_mass"), axis=0
+                    )
+                for name, value in found.items():
+                    parts.setdefault(name, []).append(value)
+                del fresh
+                tick()
+        except NoFreshModel as error:
+            self.null_reason = str(error)
+            return {}
+        return {name: np.stack(values) for name, values in parts.items()}
+
+    def on_null_subset(self, name: str) -> Array:
+        """A statistic of the tested model on the same sequences as the null models, ``(all heads,)``."""
+        if name == "induction_mass":
+            if self.on_repeats is None or self.repeats is None:
+                return np.full(self.observed.stacked("concentration").shape[1], np.nan)
+            rows = slice(0, len(self.repeats.batches[0].index))
+            return np.asarray(np.nanmean(self.on_repeats.stacked(name)[rows], axis=0))
+        rows = slice(0, sum(len(batch.index) for batch in self.null_subset))
+        return np.asarray(np.nanmean(self.observed.stacked(name)[rows], axis=0))
+
+    @cached_property
+    def n_documents(self) -> int:
+        """Documents that the sequences come from."""
+        return len(np.unique(self.sequences.document.numpy()))
+
+    def units(self, values: Array, index: Array | None = None) -> Array:
+        """Means over each document's sequences: ``(sequence, ...)`` to ``(document, ...)``."""
+        document = self.sequences.document.numpy()
+        return document_means(values, document if index is None else document[index])
+
+    @cached_property
+    def hides_future(self) -> bool:
+        """Whether no self-attention layer lets a query see a later key."""
+        counts = [np.nansum(layer.values["visible_future"]) for layer in self.observed.layers]
+        return all(count == 0 for count in counts)
+
+    @cached_property
+    def meant_causal(self) -> bool:
+        """Whether the model is meant to hide the future: as told, as its class says, or as most of its layers do."""
+        if self.settings.causal is not None:
+            return self.settings.causal
+        config = getattr(self.model, "config", None)
+        name = type(self.model).__name__
+        if config is not None and (
+            name.endswith(("ForCausalLM", "LMHeadModel")) or getattr(config, "is_decoder", False)
+        ):
+            return True
+        hiding = [np.nansum(layer.values["visible_future"]) == 0 for layer in self.observed.layers]
+        return sum(hiding) * 2 > len(hiding)
+
+    @cached_property
+    def leaks(self) -> list[Leak]:
+        """What changing later tokens does to earlier positions."""
+        whole = [i for i in range(len(self.sequences.input_ids)) if bool(self.sequences.attention_mask[i].all())]
+        index = torch.tensor((whole or [0])[:PERTURBED])
+        return future_leaks(self.model, self._batch(index))
+
+    @cached_property
+    def objective(self) -> Objective:
+        """The loss by which the model is judged."""
+        return find_objective(
+            self.model,
+            self.batches[0],
+            hides_future=self.meant_causal,
+            mask_token=getattr(self.sequences, "mask_token", None),
+            vocabulary=int(self.sequences.input_ids.max()) + 1,
+            seed=self.settings.seed,
+        )
+
+    @cached_property
+    def loss(self) -> Array:
+        """Loss of each sequence with the learned attention, ``(sequence,)`` in nats per token."""
+        return losses_of(self.model, self.objective, self.batches, self._ticker(len(self.batches), "loss"))
+
+    @cached_property
+    def whole_model(self) -> dict[str, Array]:
+        """Loss difference of each arm in every layer at once: arm to ``(sequence,)`` in nats per token."""
+        if len(self.sequences.input_ids) < 2:
+            raise UsageError("ablation: expected at least 2 sequences, got 1")
+        tick = self._ticker(len(ARMS) * len(self.batches), "ablation of the whole model")
+        return {
+            arm: ablated_losses(self.model, self.objective, self.batches, arm, tick=tick) - self.loss for arm in ARMS
+        }
+
+    @cached_property
+    def each_layer(self) -> list[dict[str, Array]]:
+        """The same for each layer alone, on the first sequences: one dict a layer."""
+        batches = self.first_batches(self.settings.layer_sequences)
+        layers = self.observed.layers
+        tick = self._ticker(len(ARMS) * len(batches) * len(layers), "ablation of each layer")
+        base = self.loss[: sum(len(batch.index) for batch in batches)]
+        return [
+            {
+                arm: ablated_losses(
+                    self.model, self.objective, batches, arm, layers=[layer.path.split("#")[0]], tick=tick
+                )
+                - base
+                for arm in ARMS
+            }
+            for layer in layers
+        ]
+
+    @cached_property
+    def each_head(self) -> list[list[Array]]:
+        """Loss difference with one head's weights uniform, on the first sequences: layer, head, ``(sequence,)``."""
+        batches = self.first_batches(self.settings.layer_sequences)
+        layers = self.observed.layers
+        tick = self._ticker(len(batches) * sum(layer.heads for layer in layers), "ablation of each head")
+        base = self.loss[: sum(len(batch.index) for batch in batches)]
+        return [
+            [
+                ablated_losses(
+                    self.model,
+                    self.objective,
+                    batches,
+                    "uniform",
+                    layers=[layer.path.split("#")[0]],
+                    heads=[head],
+                    tick=tick,
+                )
+                - base
+                for head in range(layer.heads)
+            ]
+            for layer in layers
+        ]
+
+    @cached_property
+    def ablation_family(self) -> dict[tuple[str, int | None], float]:
+        """Holm-adjusted p of every (arm, layer) ablated; layer None is the whole model."""
+        from heedful.study.ablation_judging import family
+
+        return family(self)
+
+    @cached_property
+    def head_table(self) -> list[HeadRow]:
+        """One row a head."""
+        from heedful.study.heads import head_rows
+
+        return head_rows(self)
+
+    @cached_property
+    def gradients(self) -> list[ParameterGradient]:
+        """What one backward gives every attention parameter."""
+        paths = list(dict.fromkeys(layer.path.split("#")[0] for layer in self.observed.layers))
+        return attention_gradients(self.model, self.objective, self.batches[0], paths)
+
+    @cached_property
+    def nonfinite_parameters(self) -> dict[str, int]:
+        """Name to number of entries that are NaN or infinite."""
+        bad = {
+            name: int((~torch.isfinite(p)).sum()) for name, p in self.model.named_parameters() if p.is_floating_point()
+        }
+        return {name: count for name, count in bad.items() if count}

@@ -1,0 +1,54 @@
+import os
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from heedful.loading.regular_file import kind_of, open_regular, read_small
+
+material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
+
+
+def _open(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read()
+
+
+def test_a_file_is_read_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    assert _open(tmp_path / "b") == b"abc"
+    assert kind_of(tmp_path / "b") == "a regular file"
+
+
+def test_a_missing_path_is_a_usage_error(tmp_path: Path) -> None:
+    material.refused(lambda: _open(tmp_path / "nothing"), 2, "nothing", "found none")
+    material.refused(lambda: _open(tmp_path / "a\0b"), 2)
+
+
+def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone")
+    material.refused(lambda: _open(tmp_path / "pipe"), 3, "named pipe", seconds=1)
+    material.refused(lambda: _open(tmp_path / "loop"), 3, "loop of symbolic links")
+    material.refused(lambda: _open(tmp_path / "dangling"), 3, "symbolic link to nothing")
+    material.refused(lambda: _open(tmp_path), 3, "a directory")
+    material.refused(lambda: _open(Path("/dev/zero")), 3, "a device", seconds=1)
+
+
+def test_no_permission_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "locked").write_bytes(b"")
+
+    def deny(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", deny)
+    material.refused(lambda: _open(tmp_path / "locked"), 3, "no permission", "locked")
+
+
+def test_a_small_file_must_be_small(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 11)
+    assert read_small(tmp_path / "a", 11, "a config") == b"x" * 11
+    material.refused(lambda: read_small(tmp_path / "a", 10, "a config"), 4, "a config of at most 10 bytes")

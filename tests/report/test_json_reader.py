@@ -1,0 +1,85 @@
+import json
+import math
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from heedful.core import InputRejected, Report, Verdict
+from heedful.report import from_json, terminal_text, to_json
+
+factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
+
+
+def changed(**fields: object) -> str:
+    return json.dumps({**json.loads(to_json(factory.small())), **fields})
+
+
+def test_a_report_comes_back() -> None:
+    report = factory.realistic()
+    again = from_json(to_json(report))
+    assert isinstance(again, Report)
+    assert to_json(again) == to_json(report)
+    assert terminal_text(again) == terminal_text(from_json(to_json(again)))
+    assert again.verdict is Verdict.FAIL
+    assert again.sections[1].findings[0].interval == (1.41, 1.88)
+
+
+def test_null_statistics_come_back_undefined() -> None:
+    last = from_json(to_json(factory.realistic())).heads[-1]
+    assert math.isnan(last.statistics["max_weight"])
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ("heedful.report/2", r"schema 2 > 1 \(read it with a newer heedful\)"),
+        ("heedful.report/0", "expected schema heedful.report/1, got 'heedful.report/0'"),
+        ("heedful.report/\u00b2", "expected schema"),
+        ("other/1", "expected schema"),
+        (None, "expected schema heedful.report/1, got None"),
+        (["heedful.report/1"], "expected schema"),
+    ],
+)
+def test_another_schema_is_refused(schema: object, said: str) -> None:
+    with pytest.raises(InputRejected, match=said) as caught:
+        from_json(changed(schema=schema), name="old.json")
+    assert caught.value.subject == "old.json"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_cut_file_is_refused(share: float) -> None:
+    text = to_json(factory.realistic())
+    with pytest.raises(InputRejected, match="whole JSON document"):
+        from_json(text[: int(len(text) * share)])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "null",
+        '"heedful.report/1"',
+        '{"schema": "heedful.report/1"}',
+        '{"schema": "heedful.report/1", "schema": "heedful.report/1"}',
+        "[" * 100_000,
+        "1" * 10_000,
+        b"\xff\xfe\xfa",
+        changed(surplus=1),
+        changed(verdict="MAYBE"),
+        changed(versions={"heedful": 1}),
+        changed(heads=[{"layer": 0}]),
+        changed().replace("0.1", "NaN"),
+        changed(model={"x": 7}).replace("7", "Infinity"),
+        changed(model={"x": 7}).replace("7", "1e999"),
+    ],
+)
+def test_what_is_no_report_is_refused(text: str | bytes) -> None:
+    with pytest.raises(InputRejected):
+        from_json(text)
+
+
+def test_a_refusal_names_the_place() -> None:
+    with pytest.raises(InputRejected, match=r"heads\.0\.module"):
+        from_json(changed(heads=[{"layer": 0}]))
