@@ -26,11 +26,12 @@ def test_the_estimate_is_scipys_correlation_of_the_means():
     assert spearman_over_units(x, y, seed=1).estimate == pytest.approx(expected)
 
 
-def test_the_interval_agrees_with_a_loop():
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_interval_agrees_with_a_loop(sign):
     from scipy.stats import spearmanr
 
     means = np.random.default_rng(2).normal(size=(2, 12))
-    x, y = noisy(means[0], 30, 0.8, 3), noisy(means[0] + means[1], 30, 0.8, 4)
+    x, y = noisy(means[0], 30, 0.8, 3), sign * noisy(means[0] + means[1], 30, 0.8, 4)
     draws = np.random.default_rng(5).integers(30, size=(199, 30))
     found = spearman_over_units(x, y, resamples=199, seed=5)
     drawn = [spearmanr(x[d].mean(axis=0), y[d].mean(axis=0)).statistic for d in draws]

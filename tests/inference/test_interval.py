@@ -89,11 +89,12 @@ def test_no_entries_give_no_intervals():
 
 
 def test_a_side_the_data_do_not_bound_is_infinite():
-    values = np.zeros(64)
-    values[0] = 1.0
-    found = bootstrap_t(values, seed=1)
-    assert found.high == INF
-    assert found.low > -INF
+    for usual, other in ((0.0, 1.0), (0.1, 0.7), (1e6 + 0.1, 1e6 + 0.3)):
+        values = np.full(64, usual)
+        values[0] = other
+        found = bootstrap_t(values, seed=1)
+        assert found.high == INF
+        assert usual - 1.0 < found.low <= found.estimate
     assert bootstrap_t([0.0, 1.0], seed=1).high == INF
 
 

@@ -31,6 +31,7 @@ def judged(estimate, low, high, **changes):
         ((0.05, 0.0, 0.12), {"required": True}, Verdict.WARN, "inconclusive"),
         ((0.5, 0.4, 0.6), {"units": 15}, Verdict.INSUFFICIENT, "15 units; at least 16 are needed"),
         ((0.05, 0.0, 0.09), {"units": 15, "required": True}, Verdict.INSUFFICIENT, "at least 16"),
+        ((0.5, 0.4, 0.6), {"units": 16}, Verdict.PASS, "lies above"),
         ((0.5, 0.4, 0.6), {"units": 15, "smallest": 8}, Verdict.PASS, "lies above"),
         ((0.5, NAN, NAN), {}, Verdict.INSUFFICIENT, "has no interval"),
         ((0.5, NAN, NAN), {"units": 1}, Verdict.INSUFFICIENT, "at least 16"),
@@ -64,6 +65,7 @@ def test_a_detectable_effect_that_is_given_is_used():
     assert "about 400 units" in reason
     assert "is 0.286" in judged(0.4, 0.2, 0.6, detectable=NAN)[1]
     assert "more than a million units" in judged(0.3 + 1e-9, 0.2, 0.6)[1]
+    assert "more than a million units" in judged(5e-324, -1.0, 1.0, present_above=0.0, absent_below=0.0)[1]
 
 
 def test_margins_may_be_negative_as_logarithms_are():

@@ -11,7 +11,7 @@ FAMILIES = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=12)
 
 def test_holm_of_known_values():
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
-    np.testing.assert_allclose(holm([0.5, 0.9]), [1.0, 1.0])
+    np.testing.assert_allclose(holm([0.6, 0.9]), [1.0, 1.0])
 
 
 def test_benjamini_hochberg_of_known_values():

@@ -117,8 +117,8 @@ def save_checkpoint(folder: Path, family: str = "gpt2", name: str = "weights.pt"
     """A bare checkpoint of torch.save and its config."""
     model = make_model(family)
     state = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    settings = {**model.config.to_dict(), "architectures": [type(model).__name__]}
-    (folder / "settings.json").write_text(json.dumps(settings, default=str))
+    settings = {**json.loads(model.config.to_json_string()), "architectures": [type(model).__name__]}
+    (folder / "settings.json").write_text(json.dumps(settings))
     torch.save(wrap(state) if wrap else state, folder / name)
     return folder / name, folder / "settings.json"
 

@@ -15,7 +15,7 @@ def test_the_cpu_is_always_there() -> None:
     assert resolve_device("cpu") == CPU
 
 
-@pytest.mark.parametrize("name", ["tpu9", "meta", "cpu:3", "cuda:999", "", "cuda\x1b[2J"])
+@pytest.mark.parametrize("name", ["tpu9", "meta", "cpu:3", "cuda:999", "cuda:256", "cuda:-1", "", "cuda\x1b[2J"])
 def test_a_device_that_is_not_there_is_a_usage_error(name: str) -> None:
     material.refused(lambda: resolve_device(name), 2, "device")
 

@@ -27,12 +27,12 @@ LAYERS, HEADS = 4, 6
 INIT = "19 models of the same config, freshly initialised"
 SHUFFLED = "the same sequences with tokens shuffled within each"
 PAIRED = "the model as it is, same tokens"
-ABLATIONS = {
-    "uniform": (0.052, 0.214, 4.66, 0.318),
-    "local": (0.031, 0.187, 1.92, 0.204),
-    "mean": (0.003, 0.188, 3.2, 0.244),
-    "shuffled": (0.006, 0.351, 8.63, 0.412),
-    "zero": (0.094, 0.402, 5.117, 0.655),
+ARMS = {
+    "zero": ("attention_output_matters", 5.44, (0.094, 0.402, 5.117, 0.655)),
+    "uniform": ("learned_weights_matter", 5.21, (0.052, 0.214, 4.66, 0.318)),
+    "mean": ("more_than_position_matters", 3.87, (0.003, 0.188, 3.2, 0.244)),
+    "shuffled": ("own_text_matters", 8.91, (-0.004, 0.351, 8.63, 0.412)),
+    "local": ("more_than_local_average_matters", 2.02, (0.031, 0.187, 1.92, 0.204)),
 }
 SIGNATURES = ("positional", "content", "content", "content")
 
@@ -107,14 +107,16 @@ def realistic() -> Report:
             "heads": LAYERS * HEADS,
             "dtype": "float32",
             "device": "cpu",
+            "causal": True,
             "notes": ["the prefix _orig_mod. was taken off 52 parameter names"],
         },
         data={
-            "text": ["verses-held-out.txt", "notes \x1b[31m.txt"],
+            "origin": "verses-held-out.txt, notes \x1b[31m.txt",
             "documents": 48,
             "sequences": 64,
-            "seq_len": 128,
+            "sequence_length": 128,
             "tokens": 8192,
+            "fingerprint": "5f" * 32,
         },
         settings={"preset": "standard", "null_models": 19, "alpha": 0.05, "resamples": 1999, "seed": 0},
         versions={"heedful": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0", "python": "3.11.7"},
@@ -123,7 +125,7 @@ def realistic() -> Report:
         not_measured=[
             {"what": "transformer.h.3.crossattention", "why": "the forward pass never reached it"},
             {
-                "what": "special_tokens_take_their_share",
+                "what": "special_token_mass",
                 "why": "the tokenizer declares no special token that occurs in the text",
             },
         ],
@@ -162,7 +164,7 @@ def _correctness() -> list[Finding]:
             threshold=0.0,
         ),
         finding(
-            "numbers_are_finite",
+            "attention_is_finite",
             "ERROR",
             "1 of 24 heads gave NaN; nothing else was judged of it.",
             n=48,
@@ -174,12 +176,12 @@ def _correctness() -> list[Finding]:
 
 def _position() -> list[Finding]:
     heads = [
-        finding("nearby_keys_get_more", "PASS" if i % 3 == 0 else "ABSENT", "by head", layer=i // 6, head=i % 6, p=0.01)
+        finding("local_bias", "PASS" if i % 3 == 0 else "ABSENT", "by head", layer=i // 6, head=i % 6, p=0.01)
         for i in range(24)
     ]
     return [
         finding(
-            "nearby_keys_get_more",
+            "local_bias",
             reason="The last five keys get 1.62 times the weight of farther ones, more than in "
             "any freshly initialised model of this shape, and more than the margin asks for.",
             estimate=1.62,
@@ -205,7 +207,7 @@ def _position() -> list[Finding]:
         ),
         *heads,
         finding(
-            "first_key_is_a_sink",
+            "first_key_sink",
             "ABSENT",
             "No head keeps more than 0.3 of its mass on the first key.",
             estimate=0.061,
@@ -217,7 +219,7 @@ def _position() -> list[Finding]:
             threshold=0.3,
         ),
         finding(
-            "previous_token_is_read",
+            "previous_token",
             reason="4 heads put more than 0.4 of their mass on the token before.",
             estimate=0.713,
             interval=(0.688, 0.736),
@@ -234,7 +236,7 @@ def _position() -> list[Finding]:
 def _tokens() -> list[Finding]:
     return [
         finding(
-            "same_tokens_attract",
+            "same_token_attraction",
             "INSUFFICIENT DATA",
             "The interval holds both zero and the margin; 197 documents would "
             "decide (smallest effect seen with 48: 0.41).",
@@ -247,12 +249,12 @@ def _tokens() -> list[Finding]:
             threshold=0.223,
         ),
         finding(
-            "special_tokens_take_their_share",
+            "special_token_mass",
             "SKIP",
             "The tokenizer declares no special token that occurs in the text.",
         ),
         finding(
-            "punctuation_takes_its_share",
+            "punctuation_mass",
             "INFO",
             f"Punctuation gets 1.32 times its uniform share; most often {HOSTILE['escape']} and {HOSTILE['markup']}.",
             estimate=1.32,
@@ -261,7 +263,7 @@ def _tokens() -> list[Finding]:
             n=48,
         ),
         finding(
-            "induction_is_found",
+            "induction",
             "WARN",
             "2 heads reach 0.2 but none 0.4.",
             estimate=0.27,
@@ -292,7 +294,7 @@ def _statistics() -> list[Finding]:
             threshold=0.5,
         ),
         finding(
-            "concentration_is_length_stable",
+            "concentration_keeps_with_length",
             reason="Halving the context changes it by less than a tenth.",
             estimate=-0.04,
             interval=(-0.07, -0.01),
@@ -304,13 +306,13 @@ def _statistics() -> list[Finding]:
 
 
 def _heads() -> list[Finding]:
-    return [finding("heads_are_told_apart", "INFO", "24 heads were judged on rows that see at least 16 keys.", n=48)]
+    return [finding("heads_by_verdict", "INFO", "24 heads were judged on rows that see at least 16 keys.", n=48)]
 
 
 def _queries() -> list[Finding]:
     return [
         finding(
-            "queries_attend_differently",
+            "queries_attend_by_content",
             reason="Two queries at the same place read different keys in different texts.",
             estimate=0.312,
             interval=(0.297, 0.33),
@@ -321,7 +323,7 @@ def _queries() -> list[Finding]:
             threshold=0.02,
         ),
         finding(
-            "distant_queries_differ_more",
+            "distant_queries_differ",
             "UNDEFINED",
             "Only rows that share at least 16 visible keys are compared, and there were none.",
             estimate=math.nan,
@@ -333,7 +335,7 @@ def _queries() -> list[Finding]:
 def _diversity() -> list[Finding]:
     layers = [
         finding(
-            "diverse_states_are_told_apart",
+            "diversity_tracks_concentration",
             "INFO",
             "by layer",
             estimate=0.4 + 0.1 * i,
@@ -346,7 +348,7 @@ def _diversity() -> list[Finding]:
     ]
     return [
         finding(
-            "diverse_states_are_told_apart",
+            "diversity_tracks_concentration",
             "INSUFFICIENT DATA",
             "4 layers are too few for a rank correlation; 8 are needed.",
             estimate=0.8,
@@ -372,34 +374,32 @@ def _gradients() -> list[Finding]:
 
 
 def _ablation() -> list[Finding]:
-    whole = finding(
-        "attention_is_used",
-        reason="Uniform attention in every layer costs 5.2 nats a token.",
-        estimate=5.21,
-        interval=(5.01, 5.43),
-        unit="nat/token",
-        n=48,
-        null=PAIRED,
-        p=0.0005,
-        p_adjusted=0.0025,
-        threshold=0.01,
-    )
-    layers = [
-        finding(
-            "attention_is_used",
-            "PASS" if value > 0.01 else "ABSENT",
-            "by layer",
-            estimate=value,
-            interval=(value - 0.01, value + 0.01),
-            unit="nat/token",
-            n=48,
-            layer=layer,
-            detail={"ablation": name, "signature": SIGNATURES[layer]},
+    found = []
+    for arm, (claim, whole, layers) in ARMS.items():
+        for layer, value in ((None, whole), *enumerate(layers)):
+            found.append(
+                finding(
+                    claim,
+                    "PASS" if value > 0.01 else "ABSENT",
+                    f"{arm}: the loss rises by {value:.3g} nats a token.",
+                    estimate=value,
+                    interval=(value - 0.003 - abs(value) / 25, value + 0.003 + abs(value) / 25),
+                    unit="nat/token",
+                    n=48,
+                    null=PAIRED,
+                    p=0.0005,
+                    p_adjusted=0.0025,
+                    threshold=0.01,
+                    layer=layer,
+                    detail={"arm": arm},
+                )
+            )
+    for layer, name in ((None, "content"), *enumerate(SIGNATURES)):
+        detail = {"signature": name}
+        found.append(
+            finding("ablation_signature", "INFO", f"{name}: by what the loss forgives.", layer=layer, detail=detail)
         )
-        for name, values in ABLATIONS.items()
-        for layer, value in enumerate(values)
-    ]
-    return [whole, *layers]
+    return found
 
 
 def _head(layer: int, number: int) -> HeadRow:

@@ -14,7 +14,7 @@ PAGE = Sheet(70)
 
 def test_a_finding_shows_claim_reason_and_numbers() -> None:
     finding = factory.finding(
-        "nearby_keys_get_more",
+        "local_bias",
         "PASS",
         "Nearby keys get more.",
         estimate=1.62,
@@ -27,7 +27,7 @@ def test_a_finding_shows_claim_reason_and_numbers() -> None:
         threshold=1.25,
     )
     assert plain(finding_lines(finding, PAGE)) == (
-        "\u2713 PASS    nearby_keys_get_more\n"
+        "\u2713 PASS    local_bias\n"
         "          Nearby keys get more.\n"
         "          1.62 ratio  95% [1.41, 1.88]  margin 1.25  n = 48\n"
         "          p = 0.0050; adjusted p = 0.020; null: shuffled tokens\n"

@@ -11,7 +11,7 @@ factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "repo
 def by_layer(name: str, layers: int = 2, **more: object) -> list[object]:
     return [
         factory.finding(
-            "attention_is_used", estimate=0.5 + layer, unit="nat/token", layer=layer, detail={"ablation": name, **more}
+            "learned_weights_matter", estimate=0.5 + layer, unit="nat/token", layer=layer, detail={"arm": name, **more}
         )
         for layer in range(layers)
     ]
@@ -52,7 +52,18 @@ def test_a_long_claim_is_folded_in_its_heading_and_missing_cells_are_empty() -> 
     assert "      0  \u2713 PASS\n" in shown
 
 
-def test_many_layers_are_cut_and_signatures_gathered() -> None:
-    shown = plain(layer_table(by_layer("uniform", LAYERS + 6, signature="content"), Sheet(70)))
+def test_many_layers_are_cut() -> None:
+    shown = plain(layer_table(by_layer("uniform", LAYERS + 6), Sheet(70)))
     assert "\u2026 and 6 more layers: --json PATH" in shown
-    assert "signature: content (layers 0, 1, 2," in shown
+
+
+def test_signatures_are_gathered_beneath() -> None:
+    names = ("positional", "content", "content")
+    signed = [
+        factory.finding("ablation_signature", "INFO", layer=layer, detail={"signature": name})
+        for layer, name in enumerate(names)
+    ]
+    assert plain(layer_table(signed, Sheet(70))) == "  signature: positional (layer 0); content (layers 1, 2)\n"
+    shown = plain(layer_table(by_layer("uniform") + signed, Sheet(70)))
+    assert "ablation" not in shown
+    assert shown.endswith("content (layers 1, 2)\n")

@@ -27,15 +27,23 @@ def test_the_heading_says_what_was_validated() -> None:
             "dtype": "float32",
             "device": "cpu",
             "extra": 0.5,
+            "causal": True,
         },
-        data={"text": ["a.txt"], "documents": 2, "sequences": 3, "seq_len": 16, "tokens": 48, "nested": {"x": 1}},
-        settings={"preset": "quick", "seed": 0},
+        data={
+            "origin": "a.txt",
+            "documents": 2,
+            "sequences": 3,
+            "sequence_length": 16,
+            "tokens": 48,
+            "nested": {"x": 1},
+        },
+        settings={"preset": "quick", "seed": 0, "require": ["a", "b"], "margins": {"x": 1}, "none": None, "empty": []},
     )
     assert plain(heading_lines(report, PAGE)) == (
         "Model     a\\x1bb, C, 1 layer, 2 heads, 1,234 parameters,\n"
-        "          float32 on cpu, extra 0.5\n"
+        "          float32 on cpu, extra 0.5, causal yes\n"
         "Data      a.txt, 2 documents, 3 sequences, 48 tokens, 16 tokens each\n"
-        "Settings  preset quick, seed 0\n"
+        "Settings  preset quick, seed 0, require a b\n"
     )
 
 
@@ -63,6 +71,12 @@ def test_counts_tests_and_failures() -> None:
     assert "\u2713 PASS 1   - SKIP 1" in shown
     assert "1 test made; multiplicity was not controlled." in shown
     assert "\u2717 FAIL    L2H1: b: It is wrong." in shown
+
+
+def test_a_head_is_not_told_again_where_its_claim_failed() -> None:
+    findings = [factory.finding("a", "FAIL"), factory.finding("a", "ERROR", layer=0, head=1)]
+    shown = plain(summary_lines(factory.small(sections=[Section(number=1, title="x", findings=findings)]), PAGE))
+    assert "L0H1" not in shown
 
 
 def test_given_counts_and_multiplicity_win() -> None:

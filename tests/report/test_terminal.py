@@ -65,7 +65,7 @@ def test_a_section_without_findings_says_so() -> None:
 
 def test_heads_are_not_listed_one_by_one() -> None:
     page = terminal_text(factory.realistic())
-    assert page.count("nearby_keys_get_more") == 1
+    assert page.count("local_bias") == 1
     assert "24 heads: 16 ABSENT, 8 PASS" in page
 
 

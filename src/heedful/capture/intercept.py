@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
+import torch
 from torch import nn
 
 from heedful.capture.event import Answer
@@ -38,6 +39,11 @@ def intercept(model: nn.Module, answer: Answer) -> Iterator[Way]:
         way = Way(stack, answer)
         with attention_table(way), SdpaWatcher(way):
             yield way
+
+
+def unwatched() -> AbstractContextManager[None]:
+    """While statistics are computed, function modes (heedful's own and others') do not see their operations."""
+    return torch._C.DisableTorchFunction()  # type: ignore[no-any-return]
 
 
 @contextmanager

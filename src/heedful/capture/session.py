@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from heedful.capture.event import AttentionEvent
-from heedful.capture.intercept import intercept
+from heedful.capture.intercept import intercept, unwatched
 from heedful.core.axes import MIN_VISIBLE
 from heedful.core.errors import CaptureError, UsageError
 from heedful.core.registry import STATISTICS
@@ -98,7 +98,7 @@ class Session:
         if record is None:
             record = CallRecord(event.path, event.module, len(self.records), event.call.heads, event.way)
             self.records[event.path] = record
-        with torch.no_grad():
+        with torch.no_grad(), unwatched():
             moments = ENGINES[self.engine](event.call, None)
             self._add(record, event, moments, output)
         return output

@@ -36,7 +36,8 @@ def judge(
 
     Reading: PASS means larger than a stated margin and more than an untrained model shows.
     Pitfall: ABSENT is a statement about size ("less than the margin"), WARN is none at all. An effect whose absence
-    means "near zero" wants :func:`equivalent`. Source: Altman and Bland 1995, doi:10.1136/bmj.311.7003.485; Schuirmann
+    means "near zero" wants :func:`equivalent`. Power speaks only where the interval does not: one that clears its
+    margin is conclusive however large the detectable effect. Source: Altman and Bland 1995, doi:10.1136/bmj.311.7003.485; Schuirmann
     1987, doi:10.1007/BF01068419; Lakens 2017, doi:10.1177/1948550617697177.
 
     Args:
@@ -130,7 +131,8 @@ def _unsettled(interval: Interval, above: float, below: float, units: int, detec
         margins = f"{above:.3g}" if below == above else f"{below:.3g} to {above:.3g}"
         return f"is inconclusive: the estimate does not leave the margin {margins}, and {shown}"
     margin = above if estimate > above else below
-    needed = max(units + 1.0, math.ceil(min(MANY_UNITS, units * (detectable / (estimate - margin)) ** 2)))
+    shortfall = min(abs(detectable / (estimate - margin)), MANY_UNITS)
+    needed = max(units + 1.0, math.ceil(min(MANY_UNITS, units * shortfall**2)))
     words = f"about {needed:.0f}" if needed < MANY_UNITS else "more than a million"
     return f"is inconclusive and crosses {margin:.3g}: {shown}, and {words} units are needed"
 

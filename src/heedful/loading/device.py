@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from heedful.core.errors import UsageError
@@ -14,6 +16,9 @@ DTYPES = {
     "float64": torch.float64,
 }
 """The dtypes that a model can be loaded in, by the name the command line takes."""
+
+_NAME = re.compile(r"(?P<family>cpu|cuda|mps|xpu)(?::(?P<index>\d{1,3}))?")
+"""Parsed here, for torch takes an index modulo 256."""
 
 
 def resolve_device(device: str) -> torch.device:
@@ -29,18 +34,25 @@ def resolve_device(device: str) -> torch.device:
         UsageError: The name is none of these, or this machine has no such device.
     """
     shown = escaped(device, 40)
-    try:
-        place = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise UsageError(f"device {shown!r}: expected cpu, cuda, cuda:N, mps or xpu") from error
-    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    counts["xpu"] = torch.xpu.device_count() if hasattr(torch, "xpu") else 0
-    if place.type not in counts:
+    named = _NAME.fullmatch(device)
+    if named is None:
         raise UsageError(f"device {shown!r}: expected cpu, cuda, cuda:N, mps or xpu")
-    if (place.index or 0) >= counts[place.type]:
-        found = f"this torch sees {counts[place.type]} {place.type} devices"
+    family, index = named["family"], int(named["index"] or 0)
+    count = _count(family)
+    if index >= count:
+        found = f"this torch sees {count} {family} device{'s' * (count != 1)}"
         raise UsageError(f"device {shown!r}: {found} (use --device cpu, or install a torch built for the device)")
-    return place
+    return torch.device(family) if named["index"] is None else torch.device(family, index)
+
+
+def _count(family: str) -> int:
+    if family == "cuda":
+        return torch.cuda.device_count()
+    if family == "mps":
+        return int(torch.backends.mps.is_available())
+    if family == "xpu":
+        return torch.xpu.device_count()
+    return 1
 
 
 def resolve_dtype(dtype: str, device: torch.device, declared: str | None = None) -> torch.dtype:

@@ -56,7 +56,7 @@ def _subject(finding: Finding) -> str:
 
 def _evidence(finding: Finding) -> list[str]:
     pieces = [_estimate(finding.estimate, finding.unit)] if finding.estimate is not None else []
-    if finding.interval is not None:
+    if finding.interval is not None and not all(math.isnan(bound) for bound in finding.interval):
         pieces.append(interval(finding.interval))
     if finding.threshold is not None:
         pieces.append(margin(finding.threshold))

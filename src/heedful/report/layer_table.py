@@ -34,8 +34,11 @@ def layer_table(findings: Sequence[Finding], page: Sheet) -> list[Line]:
     Returns:
         No line for no finding; else tables, what they left out, and the signatures where findings name one.
     """
-    named = [finding for finding in findings if finding.layer is not None]
-    placed = {(finding.layer, _column(finding)): finding for finding in named if not _only_a_signature(finding)}
+    placed = {
+        (finding.layer, _column(finding)): finding
+        for finding in findings
+        if finding.layer is not None and not _only_a_signature(finding)
+    }
     columns = list(dict.fromkeys(column for _, column in placed))
     layers = sorted({layer for layer, _ in placed})
     width = _WIDE_CELL if len(columns) == 1 else _CELL
@@ -47,7 +50,7 @@ def layer_table(findings: Sequence[Finding], page: Sheet) -> list[Line]:
         lines += [_row(layer, part, placed, width, page) for layer in layers[:LAYERS]]
     if len(layers) > LAYERS:
         lines.append(line(f"{_INDENT}{ellipsis(page.encoding)} and {len(layers) - LAYERS} more layers: --json PATH"))
-    return lines + _signatures(named, page)
+    return lines + _signatures(findings, page)
 
 
 def _column(finding: Finding) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from heedful.capture import AttentionEvent, intercept
+from heedful.capture import AttentionEvent, intercept, unwatched
 from heedful.core.errors import CaptureError
 from heedful.engine import Extras, Moments, tiled
 from heedful.study.running import Batch, run_model
@@ -18,14 +19,26 @@ from heedful.study.running import Batch, run_model
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sight:
-    """One attention call with its moments, the batch that made it, and the module's own output."""
+    """One attention call, the batch that made it, and the module's own output.
+
+    Attributes:
+        event: The call.
+        output: ``(batch, head, query, value_dim)`` of the module's kernel.
+        batch: The batch that was running.
+        extras: Moments wanted beyond the standing ones.
+    """
 
     event: AttentionEvent
-    moments: Moments
     output: Tensor
     batch: Batch
+    extras: Extras
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Moments of the call, computed when a probe first asks for them."""
+        return tiled(self.event.call, self.extras)
 
 
 Probe = Callable[[Sight], dict[str, Tensor]]
@@ -83,6 +96,7 @@ def collect(
     batches: Sequence[Batch],
     probes: Sequence[Probe],
     *,
+    extras: Extras | None = None,
     groups: bool = False,
     tick: Callable[[], None] = lambda: None,
 ) -> Evidence:
@@ -92,6 +106,7 @@ def collect(
         model: The model, in evaluation mode.
         batches: What to run.
         probes: What to measure of each call.
+        extras: Moments wanted beyond the standing ones.
         groups: Whether special and punctuation masses are wanted among the moments.
         tick: Called after each batch.
 
@@ -102,6 +117,8 @@ def collect(
     parts: dict[str, list[tuple[Batch, dict[str, Tensor]]]] = {}
     current: list[Batch] = []
 
+    wanted = extras or Extras()
+
     def answer(event: AttentionEvent) -> Tensor:
         output = event.run(None)
         batch = current[0]
@@ -109,13 +126,13 @@ def collect(
             return output
         same = event.call.n_keys == batch.input_ids.shape[1]
         marks = torch.stack([batch.special, batch.punctuation], dim=-1).float() if groups and same else None
-        moments = tiled(event.call, Extras(groups=marks, distances=True, contrast=True))
-        sight = Sight(event, moments, output, batch)
         if event.path not in layers:
             layers[event.path] = LayerEvidence(event.path, event.module, len(layers), event.call.heads, event.way)
+        sight = Sight(event, output, batch, replace(wanted, groups=marks))
         found: dict[str, Tensor] = {}
-        for probe in probes:
-            found |= probe(sight)
+        with unwatched():
+            for probe in probes:
+                found |= probe(sight)
         parts.setdefault(event.path, []).append((batch, {name: v.double().cpu() for name, v in found.items()}))
         return output
 

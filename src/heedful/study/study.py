@@ -13,6 +13,7 @@ from torch import nn
 
 from heedful.core.errors import UsageError
 from heedful.core.result import HeadRow
+from heedful.engine import Extras
 from heedful.inference import document_means
 from heedful.study.ablation import ARMS, ablated_losses, losses_of
 from heedful.study.evidence import Array, Evidence, collect
@@ -112,7 +113,8 @@ class Study:
             same_token(self.settings.seed),
         ]
         tick = self._ticker(len(self.batches), "measuring attention")
-        return collect(self.model, self.batches, probes, groups=True, tick=tick)
+        extras = Extras(distances=True, contrast=True)
+        return collect(self.model, self.batches, probes, extras=extras, groups=True, tick=tick)
 
     @cached_property
     def on_shuffled(self) -> Evidence:
@@ -154,7 +156,8 @@ class Study:
         parts: dict[str, list[Array]] = {}
         try:
             for fresh in fresh_models(self.model, count, self.settings.seed):
-                evidence = collect(fresh, self.null_subset, [row_statistics, same_token(self.settings.seed)])
+                probes = [row_statistics, same_token(self.settings.seed)]
+                evidence = collect(fresh, self.null_subset, probes, extras=Extras(contrast=True))
                 found = {name: np.nanmean(evidence.stacked(name), axis=0) for name in evidence.layers[0].values}
                 if self.repeats is not None:
                     some = self.repeats.batches[:1]

@@ -14,7 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainingArguments, set_seed
+from transformers import (
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
 
 from heedful.core.errors import HeedfulError
 from heedful.training.held_out_figures import Figures, measure_figures
@@ -107,9 +115,12 @@ def save_folder(
     out.mkdir(parents=True, exist_ok=True)
     halved = LlamaForCausalLM(model.config).half()
     halved.load_state_dict(model.state_dict())
+    halved.config.use_cache = True  # training turned it off
+    halved.generation_config = GenerationConfig.from_model_config(halved.config)
     halved.save_pretrained(out)
-    model.config.dtype = torch.float32
-    model.config.save_pretrained(out)
+    halved.config.dtype = torch.float32
+    halved.config.save_pretrained(out)
+    (out / "model.safetensors").chmod(0o644)
     tokenizer.save_pretrained(out)
     lines = [json.dumps({"id": chapter.id, "text": chapter.text}) for chapter in held_out]
     (out / "held_out.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

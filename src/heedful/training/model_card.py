@@ -18,13 +18,14 @@ pipeline_tag: text-generation
 
 # heedful default model
 
-A small Llama of the King James Bible: {parameters:,} parameters, {layers} layers of {heads} query heads over {kv_heads}
-key-value heads, so that `heedful` has a trained model and unseen text to work on where nothing can be downloaded. It is
+A small Llama of the King James Bible: {parameters:,} parameters, {layers} layers of {heads} query heads and
+{kv_heads} key-value heads each, so that `heedful` has a trained model and unseen text to work on where nothing can be downloaded. It is
 made to be measured, not to be talked to.
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+folder = "."  # where this card lies
 tokenizer = AutoTokenizer.from_pretrained(folder)  # sets <|begin|> before the text, as in training
 model = AutoModelForCausalLM.from_pretrained(folder)
 ```
@@ -65,7 +66,7 @@ Byte-level BPE tokenizer of {vocabulary:,} tokens; hidden size {hidden}, feed-fo
 {head_dim}, rotary positions, tied embeddings; AdamW, learning rate {learning_rate:g} with {warmup:.0%} warm-up and a
 cosine to zero, weight decay {weight_decay:g}; {steps:,} steps of {batch} windows of {length} tokens, each behind
 `<|begin|>`, packed over chapters and cut at a fresh offset every epoch: {seen:,} tokens, {epochs:.1f} epochs,
-{minutes:.0f} minutes on one CPU thread. Settings were chosen on other chapters; the last step is what is shipped,
+{minutes:.0f} minutes on a CPU. Settings were chosen on other chapters; the last step is what is shipped,
 without a choice on the held-out text.
 
 | step | tokens | held-out loss (whole windows) |

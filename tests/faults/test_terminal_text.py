@@ -1,0 +1,102 @@
+"""S16, S17, F45: text of tokens, names, paths and configs is data in every output, and never acts."""
+
+import csv
+import io
+import json
+import re
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars
+import pytest
+
+from heedful.cli.exits import outcome
+from heedful.core import InputRejected, Report, Section
+from heedful.report import from_json, print_heads, save_heads, terminal_text, to_json
+
+pytestmark = pytest.mark.fault
+
+factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
+TOKENS = sorted(factory.HOSTILE.items())
+each_token = pytest.mark.parametrize("token", [token for _, token in TOKENS], ids=[name for name, _ in TOKENS])
+
+
+def everywhere(token: str) -> Report:
+    """A report with the token in every place where text can stand."""
+    texts = {"reason": token, "null": token, "unit": token, "source": token}
+    whole = factory.finding(
+        claim=token or "x", estimate=0.5, detail={"named": [token] * 9, "signature": token}, **texts
+    )
+    layer = factory.finding(
+        claim=f"{token}l", estimate=0.5, layer=0, detail={"arm": token, "signature": token}, **texts
+    )
+    head = factory.finding(claim=f"{token}h", layer=0, head=0, **texts)
+    facts: dict[str, Any] = {"name": token, "class": token, token: token, "notes": [token], "origin": token}
+    return factory.small(
+        model=facts,
+        data=facts,
+        settings=facts,
+        versions={token: token},
+        sections=[Section(number=5, title=token, findings=[whole, layer, head])],
+        heads=[factory.head(label=token, module=token, pattern=token, verdict=token, reason=token)],
+        not_measured=[{"what": token, "why": token}],
+        summary={"conclusion": token, "next": [token], "multiplicity": {token: token}, "counts": {token: 1}},
+        run={token: token},
+    )
+
+
+@each_token
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+def test_s17_no_token_acts_on_the_page(token: str, encoding: str) -> None:
+    page = terminal_text(everywhere(token), columns=60, encoding=encoding)
+    page.encode(encoding)
+    assert all(line.isprintable() for line in page.split("\n"))
+
+
+def test_s17_markup_and_colour_codes_are_shown() -> None:
+    page = terminal_text(everywhere("[red]x[/red]\x1b[31m"))
+    assert "[red]x[/red]\\x1b[31m" in page
+
+
+@each_token
+def test_s16_json_carries_the_token_and_stays_plain(token: str) -> None:
+    text = to_json(everywhere(token))
+    assert text.isascii()
+    assert not re.search(r"[<>&\x00-\x09\x0b-\x1f\x7f]", text)
+    assert json.loads(text)["heads"][0]["label"] == token
+    if "\ud800" not in token:  # a lone surrogate is no text that a strict reader takes
+        assert from_json(text).heads[0].label == token
+
+
+def test_s16_a_lone_surrogate_is_rejected_when_read() -> None:
+    with pytest.raises(InputRejected):
+        from_json(to_json(everywhere("\ud800")))
+
+
+@each_token
+def test_f45_the_head_table(token: str, tmp_path: Path) -> None:
+    heads = everywhere(token).heads
+    stream = io.StringIO()
+    print_heads(heads, stream)
+    assert all(line.isprintable() for line in stream.getvalue().split("\n"))
+    save_heads(heads, tmp_path / "heads.csv", overwrite=False)
+    text = (tmp_path / "heads.csv").read_text(encoding="utf-8")
+    assert all(line.isprintable() for line in text.split("\n"))
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert not row["label"].startswith(("=", "+", "-", "@"))
+    if "\ud800" not in token:
+        save_heads(heads, tmp_path / "heads.parquet", overwrite=False)
+        assert polars.read_parquet(tmp_path / "heads.parquet")["label"].to_list() == [token]
+
+
+@each_token
+def test_f45_a_message_about_a_file_of_that_name(token: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def reject() -> None:
+        raise InputRejected(token, token, token)
+
+    assert outcome(reject) == 3
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert err.rstrip("\n").isprintable()

@@ -1,0 +1,80 @@
+import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from heedful.loading.assembly import assemble
+from heedful.loading.model_config import plan_model
+from heedful.loading.skeleton import build_skeleton
+
+material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
+
+
+def _fill(tensors: dict[str, torch.Tensor], family: str = "gpt2", dtype: torch.dtype = torch.float32) -> tuple[object, tuple[str, ...]]:
+    model = material.make_model(family)
+    settings = {**json.loads(model.config.to_json_string()), "architectures": [type(model).__name__]}
+    plan = plan_model(settings, "c")
+    return assemble(plan, tensors, build_skeleton(plan, "c").keys, dtype, "weights.pt")
+
+
+def _state(family: str = "gpt2") -> dict[str, torch.Tensor]:
+    return dict(material.make_model(family).state_dict())
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "bert"])
+def test_every_parameter_comes_from_the_checkpoint(family: str) -> None:
+    state = {key: tensor + 1 for key, tensor in _state(family).items()}
+    before = torch.get_rng_state()
+    model, notes = _fill(state, family)
+    assert torch.equal(before, torch.get_rng_state())
+    assert not model.training and not notes
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_tied_weights_may_be_given_once() -> None:
+    state = _state()
+    del state["lm_head.weight"]
+    model, _ = _fill(state)
+    assert model.lm_head.weight is model.transformer.wte.weight
+
+
+def test_a_base_models_keys_fill_the_model_with_a_head() -> None:
+    state = {key.removeprefix("transformer."): value for key, value in _state().items() if key != "lm_head.weight"}
+    model, _ = _fill(state)
+    assert torch.equal(model.transformer.h[1].attn.c_attn.weight, state["h.1.attn.c_attn.weight"])
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_a_training_wrappers_root_is_stripped(family: str) -> None:
+    state = {f"model.{key}": value for key, value in _state(family).items()}
+    assert "prefix 'model.' stripped" in _fill(state, family)[1][0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_parameters_have_the_dtype_asked_for(dtype: torch.dtype) -> None:
+    assert {parameter.dtype for parameter in _fill(_state(), dtype=dtype)[0].parameters()} == {dtype}
+
+
+def test_derived_buffers_and_other_heads_are_left_out_with_a_note() -> None:
+    extra = {"embeddings.position_ids": torch.arange(64)[None], "cls.seq_relationship.weight": torch.ones(2, 16)}
+    _, notes = _fill({**_state("bert"), **extra}, "bert")
+    assert any("cls.seq_relationship.weight" in note for note in notes)
+
+
+def test_missing_left_over_and_misshapen_keys_are_counted_and_named() -> None:
+    state = _state()
+    del state["transformer.h.1.attn.c_attn.weight"]
+    state["transformer.h.2.attn.c_attn.weight"] = torch.ones(16, 48)
+    state["transformer.wpe.weight"] = torch.ones(32, 16)
+    message = material.refused(lambda: _fill(state), 3, "weights.pt", "GPT2LMHeadModel")
+    assert "1 missing (transformer.h.1.attn.c_attn.weight)" in message
+    assert "1 left over (transformer.h.2.attn.c_attn.weight)" in message
+    assert "1 shape (transformer.wpe.weight (32, 16) for (64, 16))" in message
+
+
+def test_at_most_ten_keys_are_named() -> None:
+    message = material.refused(lambda: _fill({f"x{i}": torch.ones(1) for i in range(30)}), 3, "30 left over")
+    assert message.count("x") < 30 and "and 20 more" in message

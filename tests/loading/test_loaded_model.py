@@ -1,0 +1,119 @@
+import json
+import runpy
+from importlib.resources import files
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from heedful.loading import load_documents, load_model, make_sequences
+
+material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "bert"])
+def test_a_folder_is_loaded_whole(family: str, tmp_path: Path) -> None:
+    loaded = load_model(material.save_model(tmp_path, family))
+    expected = material.make_model(family)
+    assert type(loaded.model) is type(expected) and not loaded.model.training
+    assert loaded.source == "folder" and loaded.name == str(tmp_path) and loaded.tokenizer is not None
+    ids = torch.arange(12)[None]
+    assert torch.equal(loaded.model(ids)[0], expected(ids)[0])
+    assert loaded.vocab_size == len(loaded.tokenizer) and loaded.model.config._attn_implementation == "eager"
+
+
+def test_gradients_are_asked_for_as_transformers_leaves_them(tmp_path: Path) -> None:
+    loaded = load_model(material.save_model(tmp_path))
+    assert all(parameter.requires_grad for parameter in loaded.model.parameters())
+
+
+def test_limits_of_length(tmp_path: Path) -> None:
+    gpt2, llama = (load_model(material.save_model(tmp_path / name, name)) for name in ("gpt2", "llama"))
+    assert (gpt2.max_positions, gpt2.trained_positions) == (64, 64)
+    assert (llama.max_positions, llama.trained_positions) == (None, 32)
+
+
+def test_shards_are_loaded(tmp_path: Path) -> None:
+    folder = material.save_model(tmp_path, shard="5KB")
+    assert len(list(folder.glob("model-*.safetensors"))) > 1
+    assert any("shards" in note for note in load_model(folder).notes)
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors", "weights"])
+def test_a_bare_checkpoint_with_its_config(name: str, tmp_path: Path) -> None:
+    path, config = material.save_checkpoint(tmp_path, name=name)
+    loaded = load_model(path, config=config)
+    assert loaded.source == "checkpoint" and loaded.tokenizer is None
+    assert any("tokenizer" in note for note in loaded.notes)
+    ids = torch.arange(5)[None]
+    assert torch.equal(loaded.model(ids).logits, material.make_model()(ids).logits)
+
+
+def test_configs_of_every_form_build_the_same_model(tmp_path: Path) -> None:
+    path, config = material.save_checkpoint(tmp_path)
+    keys = ("model_type", "vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "architectures")
+    settings = {key: value for key, value in json.loads(config.read_text()).items() if key in keys}
+    (tmp_path / "c.py").write_text("".join(f"{key} = {value!r}\n" for key, value in settings.items()))
+    (tmp_path / "c.toml").write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
+    (tmp_path / "c.yaml").write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items()))
+    for name in ("c.py", "c.toml", "c.yaml"):
+        assert load_model(path, config=tmp_path / name).model.config.n_positions == 64
+
+
+def test_a_checkpoint_inside_its_folder_finds_its_config(tmp_path: Path) -> None:
+    loaded = load_model(material.save_model(tmp_path) / "model.safetensors")
+    assert loaded.source == "checkpoint" and "config.json beside the checkpoint was read" in loaded.notes
+    assert loaded.tokenizer is not None
+
+
+def test_a_checkpoint_without_config_asks_for_one(tmp_path: Path) -> None:
+    path, _ = material.save_checkpoint(tmp_path)
+    material.refused(lambda: load_model(path), 2, "--config FILE")
+
+
+def test_a_config_without_checkpoint_asks_for_one(tmp_path: Path) -> None:
+    material.refused(lambda: load_model(config=tmp_path / "c.json"), 2, "no MODEL")
+
+
+def test_another_tokenizer_can_be_named(tmp_path: Path) -> None:
+    folder = material.save_model(tmp_path / "m", tokenizer=False)
+    material.make_tokenizer().save_pretrained(tmp_path / "t")
+    for place in (tmp_path / "t", str(tmp_path / "t" / "tokenizer.json")):
+        assert load_model(folder, tokenizer=place).tokenizer is not None
+
+
+def test_a_pickled_folder_goes_through_the_safe_loader(tmp_path: Path) -> None:
+    folder = material.save_model(tmp_path)
+    (folder / "model.safetensors").unlink()
+    torch.save(material.make_model().state_dict(), folder / "pytorch_model.bin")
+    assert load_model(folder).source == "folder"
+
+
+def test_dtypes(tmp_path: Path) -> None:
+    folder = material.save_model(tmp_path)
+    for name in ("float16", "bfloat16", "float64"):
+        assert load_model(folder, dtype=name).model.dtype is getattr(torch, name)
+    material.rewrite(folder / "config.json", dtype="bfloat16")
+    assert load_model(folder).model.dtype is torch.float32
+
+
+def test_loading_leaves_the_process_as_it_was(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = material.save_model(tmp_path)
+    capfd.readouterr()
+    before = torch.get_rng_state(), torch.get_default_dtype()
+    load_model(folder, dtype="float64")
+    assert torch.equal(before[0], torch.get_rng_state()) and torch.get_default_dtype() is before[1]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_embedded_model_is_there_or_said_to_be_missing() -> None:
+    if not (files("heedful") / "assets" / "default" / "config.json").is_file():
+        material.refused(load_model, 3, "no embedded model")
+        return
+    loaded = load_model()
+    assert loaded.source == "embedded" and loaded.name == "embedded default"
+    documents = load_documents()
+    batch = make_sequences(documents, loaded.tokenizer, vocab_size=loaded.vocab_size, max_positions=loaded.max_positions)
+    assert batch.input_ids.shape == (64, 128) and batch.attention_mask.all()
+    assert loaded.model(batch.input_ids[:2]).logits.isfinite().all()
