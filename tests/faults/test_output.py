@@ -5,6 +5,7 @@ import contextlib
 import json
 import math
 import os
+import resource
 import runpy
 import signal
 import subprocess
@@ -114,30 +115,25 @@ def test_f30_a_report_is_whole_whenever_the_process_is_killed(tmp_path: Path) ->
     for wait in (0.0, 0.003, 0.011, 0.03, 0.05):
         path.write_text("a" * 300_000)
         writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)])
-        while path.read_text()[:1] == "a" and writer.poll() is None:
+        while (seen := path.read_text()) == "a" * 300_000 and writer.poll() is None:
             pass
+        assert seen == "b" * 300_000
         time.sleep(wait)
         writer.kill()
         writer.wait()
         assert path.read_text() in ("a" * 300_000, "b" * 300_000)
 
 
-LIMITED = """
-import resource, sys
-from heedful.report.write import write_atomic
-resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-from heedful.cli.exits import outcome
-sys.exit(outcome(lambda: write_atomic(sys.argv[1], "x" * 100_000, overwrite=True)))
-"""
-
-
 def test_f31_a_file_that_may_not_grow_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     path.write_text("old")
-    done = subprocess.run([sys.executable, "-c", LIMITED, str(path)], capture_output=True, text=True, check=False)
-    assert done.returncode == 5
-    assert "100,000 bytes are needed" in done.stderr
-    assert "are free" in done.stderr
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OutputError, match=r"100,000 bytes are needed, [\d,]+ are free"):
+            write_atomic(path, "x" * 100_000, overwrite=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -261,12 +257,10 @@ def test_f42_odd_surroundings_change_no_byte_of_the_json_and_break_no_page() -> 
 
 def test_f43_a_reader_that_leaves_early_is_no_error() -> None:
     for words in (["validate"], ["validate", "--json", "-"], ["--help"]):
-        left = command("report", *words)
-        assert left.stdout is not None
-        left.stdout.close()
-        assert left.stderr is not None
-        assert left.stderr.read() == b""
-        assert left.wait(timeout=60) == 141
+        with command("report", *words) as left:
+            left.stdout.close()  # type: ignore[union-attr]
+            assert left.stderr.read() == b""  # type: ignore[union-attr]
+        assert left.returncode == 141
 
 
 def test_f44_nothing_ever_asks() -> None:

@@ -15,6 +15,7 @@ import pytest
 from heedful.cli.exits import outcome
 from heedful.core import InputRejected, Report, Section
 from heedful.report import from_json, print_heads, save_heads, terminal_text, to_json
+from heedful.report.escape import encoded
 
 pytestmark = pytest.mark.fault
 
@@ -65,14 +66,8 @@ def test_s16_json_carries_the_token_and_stays_plain(token: str) -> None:
     text = to_json(everywhere(token))
     assert text.isascii()
     assert not re.search(r"[<>&\x00-\x09\x0b-\x1f\x7f]", text)
-    assert json.loads(text)["heads"][0]["label"] == token
-    if "\ud800" not in token:  # a lone surrogate is no text that a strict reader takes
-        assert from_json(text).heads[0].label == token
-
-
-def test_s16_a_lone_surrogate_is_rejected_when_read() -> None:
-    with pytest.raises(InputRejected):
-        from_json(to_json(everywhere("\ud800")))
+    assert json.loads(text)["heads"][0]["label"] == encoded(token)
+    assert from_json(text).heads[0].label == encoded(token)
 
 
 @each_token
@@ -86,9 +81,8 @@ def test_f45_the_head_table(token: str, tmp_path: Path) -> None:
     assert all(line.isprintable() for line in text.split("\n"))
     (row,) = csv.DictReader(io.StringIO(text))
     assert not row["label"].startswith(("=", "+", "-", "@"))
-    if "\ud800" not in token:
-        save_heads(heads, tmp_path / "heads.parquet", overwrite=False)
-        assert polars.read_parquet(tmp_path / "heads.parquet")["label"].to_list() == [token]
+    save_heads(heads, tmp_path / "heads.parquet", overwrite=False)
+    assert polars.read_parquet(tmp_path / "heads.parquet")["label"].to_list() == [encoded(token)]
 
 
 @each_token

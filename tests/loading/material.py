@@ -16,10 +16,11 @@ import torch
 
 from heedful.core.errors import HeedfulError
 
-WORDS = (
+TEXT = (
     "in the beginning god created heaven and earth now was without form void darkness upon face of deep spirit "
     "moved waters said let there be light saw that it good divided from called day night evening morning first"
-).split()
+)
+WORDS = TEXT.split()
 SPECIAL = ("<unk>", "<s>", "</s>", "<pad>")
 
 
@@ -42,6 +43,18 @@ def refused(call: Callable[[], Any], code: int, *says: str, seconds: float = 10.
     assert len(message) < 1500
     assert time.monotonic() - began < seconds
     return message
+
+
+def unhurt(call: Callable[[], Any]) -> str:
+    """Call on input that may be broken: it works, or is refused as any other input; ``loaded`` or ``refused``."""
+    try:
+        call()
+    except HeedfulError as error:
+        message, code = str(error), error.exit_code
+    else:
+        return "loaded"
+    assert code in (2, 3, 4) and message.isprintable() and "weights_only" not in message, message
+    return "refused"
 
 
 def make_text(sentences: int, seed: int = 0) -> str:
@@ -113,7 +126,9 @@ def save_model(folder: Path, family: str = "gpt2", *, tokenizer: bool = True, sh
     return folder
 
 
-def save_checkpoint(folder: Path, family: str = "gpt2", name: str = "weights.pt", wrap: Any = None) -> tuple[Path, Path]:
+def save_checkpoint(
+    folder: Path, family: str = "gpt2", name: str = "weights.pt", wrap: Any = None
+) -> tuple[Path, Path]:
     """A bare checkpoint of torch.save and its config."""
     model = make_model(family)
     state = {key: tensor.clone() for key, tensor in model.state_dict().items()}
@@ -142,7 +157,9 @@ class Payload:
         return self.call
 
 
-def torch_zip(path: Path, content: bytes, extra: dict[str, bytes] | None = None, method: int = zipfile.ZIP_STORED) -> Path:
+def torch_zip(
+    path: Path, content: bytes, extra: dict[str, bytes] | None = None, method: int = zipfile.ZIP_STORED
+) -> Path:
     """A zip archive laid out as torch.save does it, around any pickle."""
     with zipfile.ZipFile(path, "w", method) as archive:
         for name, record in {"data.pkl": content, "version": b"3\n", "byteorder": b"little", **(extra or {})}.items():

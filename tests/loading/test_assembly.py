@@ -13,7 +13,9 @@ from heedful.loading.skeleton import build_skeleton
 material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 
 
-def _fill(tensors: dict[str, torch.Tensor], family: str = "gpt2", dtype: torch.dtype = torch.float32) -> tuple[object, tuple[str, ...]]:
+def _fill(
+    tensors: dict[str, torch.Tensor], family: str = "gpt2", dtype: torch.dtype = torch.float32
+) -> tuple[object, tuple[str, ...]]:
     model = material.make_model(family)
     settings = {**json.loads(model.config.to_json_string()), "architectures": [type(model).__name__]}
     plan = plan_model(settings, "c")

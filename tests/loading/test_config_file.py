@@ -15,7 +15,8 @@ FORMS = {
     "c.yml": '{model_type: gpt2, n_layer: 2, resid_pdrop: 0.5, names: [a, "b"], deep: {x: true}}',
     "c.py": '"""A config."""\n# two layers\nmodel_type: str = "gpt2"\nn_layer = 2\nresid_pdrop = 0.5\n'
     'names = ("a", "b")\ndeep = {"x": True}\n',
-    "whole.py": 'config = {"model_type": "gpt2", "n_layer": 2, "resid_pdrop": 0.5, "names": ["a", "b"], "deep": {"x": True}}',
+    "whole.py": 'config = {"model_type": "gpt2", "n_layer": 2, "resid_pdrop": 0.5, '
+    '"names": ["a", "b"], "deep": {"x": True}}',
 }
 
 

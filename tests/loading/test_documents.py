@@ -20,7 +20,12 @@ def test_a_text_file_is_one_document(tmp_path: Path) -> None:
 
 
 def test_a_jsonl_file_is_a_document_a_line(tmp_path: Path) -> None:
-    lines = [{"id": "gen 1", "text": "one"}, {"text": "two\r\nthree"}, {"id": 7, "text": "  "}, {"id": 8, "text": "four"}]
+    lines = [
+        {"id": "gen 1", "text": "one"},
+        {"text": "two\r\nthree"},
+        {"id": 7, "text": "  "},
+        {"id": 8, "text": "four"},
+    ]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n")
     read = load_documents([tmp_path / "a.jsonl"])
     assert read.names == ("gen 1", "a.jsonl:2", "8") and read.texts == ("one", "two\nthree", "four")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from heedful.core.errors import HeedfulError
 from heedful.loading import load_model
 
 material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
@@ -36,7 +35,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     draw = np.random.default_rng(0)
-    shapes = {"token_embd": (8, 8), "output": (8, 8), "output_norm": (8,), "blk.0.attn_norm": (8,), "blk.0.ffn_norm": (8,)}
+    shapes = {
+        "token_embd": (8, 8),
+        "output": (8, 8),
+        "output_norm": (8,),
+        "blk.0.attn_norm": (8,),
+        "blk.0.ffn_norm": (8,),
+    }
     shapes |= {f"blk.0.attn_{name}": (8, 8) for name in ("q", "k", "v", "output")}
     shapes |= {"blk.0.ffn_gate": (16, 8), "blk.0.ffn_up": (16, 8), "blk.0.ffn_down": (8, 16)}
     for name, shape in shapes.items():
@@ -76,7 +81,4 @@ def test_cut_and_flipped_files_are_refused_or_load(tiny: Path, tmp_path: Path) -
         broken = bytearray(content)
         broken[draw.randrange(len(content) // 3)] ^= 1 << draw.randrange(8)
         (tmp_path / "x.gguf").write_bytes(broken)
-        try:
-            load_model(tmp_path / "x.gguf")
-        except HeedfulError as error:
-            assert str(error).isprintable()
+        material.unhurt(lambda: load_model(tmp_path / "x.gguf"))

@@ -14,7 +14,9 @@ def text(value: str) -> bytes:
     return struct.pack("<Q", len(value)) + value.encode()
 
 
-def gguf(settings: list[bytes], tensors: list[bytes], *, version: int = 3, counts: tuple[int, int] | None = None) -> bytes:
+def gguf(
+    settings: list[bytes], tensors: list[bytes], *, version: int = 3, counts: tuple[int, int] | None = None
+) -> bytes:
     number = counts or (len(tensors), len(settings))
     return b"GGUF" + struct.pack("<IQQ", version, *number) + b"".join(settings) + b"".join(tensors)
 
@@ -23,6 +25,8 @@ ARCHITECTURE = text("general.architecture") + struct.pack("<I", 8) + text("llama
 WORDS = text("words") + struct.pack("<IIQ", 9, 8, 2) + text("a") + text("b")
 NUMBERS = text("numbers") + struct.pack("<IIQ", 9, 4, 3) + bytes(12)
 TENSOR = text("w") + struct.pack("<IQQIQ", 2, 3, 5, 0, 0)
+BLOCKS = text("llama.block_count") + struct.pack("<II", 4, 2)
+BLOCK = text("blk.0.w") + struct.pack("<IQIQ", 1, 3, 0, 0)
 
 
 def read(content: bytes, tmp_path: Path) -> object:
@@ -43,6 +47,9 @@ def test_architecture_and_size_are_read(tmp_path: Path) -> None:
         (gguf([], [], version=1 << 24), 3, "version"),
         (gguf([], [], counts=(1 << 60, 0)), 4, "100,000"),
         (gguf([], [], counts=(0, 1 << 60)), 4, "100,000"),
+        (gguf([text("llama.block_count") + struct.pack("<II", 4, 10**9)], []), 4, "llama.block_count = 1000000000"),
+        (gguf([BLOCKS], [BLOCK, TENSOR]), 3, "tell of 2 blocks, its tensors of 1, up to 0"),
+        (gguf([], [BLOCK]), 3, "tell of 0 blocks"),
         (gguf([ARCHITECTURE], [], counts=(5, 1)), 3, "truncated"),
         (gguf([struct.pack("<Q", 1 << 60)], []), 3, "truncated"),
         (gguf([text("a") + struct.pack("<I", 77)], []), 3, "unknown type 77"),

@@ -19,7 +19,7 @@ def test_a_folder_is_loaded_whole(family: str, tmp_path: Path) -> None:
     assert type(loaded.model) is type(expected) and not loaded.model.training
     assert loaded.source == "folder" and loaded.name == str(tmp_path) and loaded.tokenizer is not None
     ids = torch.arange(12)[None]
-    assert torch.equal(loaded.model(ids)[0], expected(ids)[0])
+    torch.testing.assert_close(loaded.model(ids)[0], expected(ids)[0])
     assert loaded.vocab_size == len(loaded.tokenizer) and loaded.model.config._attn_implementation == "eager"
 
 
@@ -47,7 +47,7 @@ def test_a_bare_checkpoint_with_its_config(name: str, tmp_path: Path) -> None:
     assert loaded.source == "checkpoint" and loaded.tokenizer is None
     assert any("tokenizer" in note for note in loaded.notes)
     ids = torch.arange(5)[None]
-    assert torch.equal(loaded.model(ids).logits, material.make_model()(ids).logits)
+    torch.testing.assert_close(loaded.model(ids).logits, material.make_model()(ids).logits)
 
 
 def test_configs_of_every_form_build_the_same_model(tmp_path: Path) -> None:
@@ -114,6 +114,8 @@ def test_the_embedded_model_is_there_or_said_to_be_missing() -> None:
     loaded = load_model()
     assert loaded.source == "embedded" and loaded.name == "embedded default"
     documents = load_documents()
-    batch = make_sequences(documents, loaded.tokenizer, vocab_size=loaded.vocab_size, max_positions=loaded.max_positions)
+    batch = make_sequences(
+        documents, loaded.tokenizer, vocab_size=loaded.vocab_size, max_positions=loaded.max_positions
+    )
     assert batch.input_ids.shape == (64, 128) and batch.attention_mask.all()
     assert loaded.model(batch.input_ids[:2]).logits.isfinite().all()

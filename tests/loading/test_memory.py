@@ -15,7 +15,9 @@ def test_some_memory_is_free_and_a_kilobyte_fits() -> None:
 
 
 def test_what_does_not_fit_is_refused_with_both_sizes() -> None:
-    message = material.refused(lambda: ensure_fits(10**18, "the weights", hint="take fewer"), 4, "the weights", "take fewer")
+    message = material.refused(
+        lambda: ensure_fits(10**18, "the weights", hint="take fewer"), 4, "the weights", "take fewer"
+    )
     assert "888 PiB" in message and "60%" in message
 
 
@@ -28,14 +30,20 @@ def test_the_least_limit_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_control_group_counts_with_what_it_can_give_back(tmp_path: Path) -> None:
-    for name, text in {"memory.max": "1000\n", "memory.current": "900\n", "memory.stat": "anon 5\ninactive_file 300\n"}.items():
+    for name, text in {
+        "memory.max": "1000\n",
+        "memory.current": "900\n",
+        "memory.stat": "anon 5\ninactive_file 300\n",
+    }.items():
         (tmp_path / name).write_text(text)
     assert memory._room(tmp_path) == 400
     (tmp_path / "memory.max").write_text("max\n")
     assert memory._room(tmp_path) == memory._UNLIMITED
 
 
-@pytest.mark.parametrize(("count", "words"), [(512, "512 B"), (1536, "1.5 KiB"), (3 << 30, "3 GiB"), (1 << 61, "2 EiB")])
+@pytest.mark.parametrize(
+    ("count", "words"), [(512, "512 B"), (1536, "1.5 KiB"), (3 << 30, "3 GiB"), (1 << 61, "2 EiB")]
+)
 def test_bytes_in_words(count: int, words: str) -> None:
     assert memory.in_units(count) == words
 

@@ -16,7 +16,9 @@ def test_the_architecture_named_is_built_eagerly() -> None:
     assert plan.config.n_layer == 2 and plan.config._attn_implementation == "eager" and plan.notes == ()
 
 
-@pytest.mark.parametrize("architectures", [None, [], ["MyGPT"], ["pipeline"], ["BertModel"], ["os"], [7], "GPT2Model", ["x" * 500]])
+@pytest.mark.parametrize(
+    "architectures", [None, [], ["MyGPT"], ["pipeline"], ["BertModel"], ["os"], [7], "GPT2Model", ["x" * 500]]
+)
 def test_other_architectures_fall_back_to_a_causal_model_with_a_note(architectures: object) -> None:
     plan = plan_model({**GPT2, "architectures": architectures}, "c")
     assert plan.model_class.__name__ == "GPT2LMHeadModel" and "GPT2LMHeadModel built" in plan.notes[-1]
@@ -47,7 +49,9 @@ def test_what_transformers_has_no_class_for_is_refused(settings: dict[str, objec
     material.refused(lambda: plan_model(settings, "c.json"), 3, "c.json", says)
 
 
-@pytest.mark.parametrize("key", ["n_layer", "num_hidden_layers", "encoder_layers", "num_experts", "n_routed_experts", "num_labels"])
+@pytest.mark.parametrize(
+    "key", ["n_layer", "num_hidden_layers", "encoder_layers", "num_experts", "n_routed_experts", "num_labels"]
+)
 def test_counts_that_would_never_end_are_refused(key: str) -> None:
     material.refused(lambda: plan_model({**GPT2, key: 10**9}, "c"), 4, key, seconds=1)
     material.refused(lambda: plan_model({**GPT2, "text_config": [{key: 1e30}]}, "c"), 4, key, seconds=1)

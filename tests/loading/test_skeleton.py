@@ -9,7 +9,14 @@ from heedful.loading.model_config import plan_model
 from heedful.loading.skeleton import build_skeleton, is_too_large
 
 material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
-GPT2 = {"model_type": "gpt2", "n_layer": 2, "n_head": 2, "n_embd": 16, "vocab_size": 50, "architectures": ["GPT2LMHeadModel"]}
+GPT2 = {
+    "model_type": "gpt2",
+    "n_layer": 2,
+    "n_head": 2,
+    "n_embd": 16,
+    "vocab_size": 50,
+    "architectures": ["GPT2LMHeadModel"],
+}
 
 
 def test_size_and_keys_are_those_of_the_model() -> None:
@@ -22,7 +29,9 @@ def test_size_and_keys_are_those_of_the_model() -> None:
     skeleton.ensure_fits(torch.float32, "cpu", "c")
 
 
-@pytest.mark.parametrize("change", [{"vocab_size": 10**12}, {"n_positions": 10**12}, {"n_embd": 10**9}, {"n_inner": 10**15}])
+@pytest.mark.parametrize(
+    "change", [{"vocab_size": 10**12}, {"n_positions": 10**12}, {"n_embd": 10**9}, {"n_inner": 10**15}]
+)
 def test_sizes_beyond_memory_are_refused_before_allocation(change: dict[str, int]) -> None:
     def build() -> None:
         plan = plan_model({**GPT2, **change}, "c.json")
@@ -31,7 +40,9 @@ def test_sizes_beyond_memory_are_refused_before_allocation(change: dict[str, int
     material.refused(build, 4, "c.json", "correct the config", seconds=5)
 
 
-@pytest.mark.parametrize("change", [{"n_head": 3}, {"n_head": 0}, {"n_embd": -16}, {"activation_function": "evil"}, {"vocab_size": -1}])
+@pytest.mark.parametrize(
+    "change", [{"n_head": 3}, {"n_head": 0}, {"n_embd": -16}, {"activation_function": "evil"}, {"vocab_size": -1}]
+)
 def test_configs_that_fit_no_model_are_refused(change: dict[str, object]) -> None:
     material.refused(lambda: build_skeleton(plan_model({**GPT2, **change}, "c"), "c"), 3)
 

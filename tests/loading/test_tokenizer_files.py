@@ -62,7 +62,9 @@ def test_a_folder_without_one_says_so(tmp_path: Path) -> None:
     assert load_tokenizer(tmp_path) == (None, ("no tokenizer.json, vocab.txt or vocab.json found",))
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"model": {"type": "BPE"}}', b'{"version": "9.0"}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"model": {"type": "BPE"}}', b'{"version": "9.0"}']
+)
 def test_malformed_tokenizers_are_refused(content: bytes, folder: Path) -> None:
     (folder / "tokenizer.json").write_bytes(content)
     material.refused(lambda: load_tokenizer(folder), 3, "not a tokenizer")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedful.report.escape import LONGEST, encodable, visible
+from heedful.report.escape import LONGEST, encodable, encoded, visible
 
 factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
 
@@ -49,6 +49,10 @@ def test_hostile_names_stay_on_one_printable_line(name: str) -> None:
     shown = visible(factory.HOSTILE[name])
     assert shown.isprintable()
     assert shown.splitlines() == [shown]
+
+
+def test_a_lone_surrogate_is_written_out() -> None:
+    assert encoded("a\udc80b \u6ce8") == "a\\udc80b \u6ce8"
 
 
 def test_a_long_text_is_cut_and_counted() -> None:

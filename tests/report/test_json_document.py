@@ -9,6 +9,7 @@ import pytest
 
 from heedful.core import Section
 from heedful.report import SCHEMA, head_documents, to_document, to_json
+from heedful.report.escape import encoded
 
 factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
 TOP = [
@@ -105,7 +106,7 @@ def test_no_token_acts_in_the_text(token: str) -> None:
     assert text.isascii()
     assert all(character.isprintable() or character == "\n" for character in text)
     assert not set("<>&") & set(text)
-    assert json.loads(text)["model"]["name"] == token
+    assert json.loads(text)["model"]["name"] == encoded(token)
 
 
 def test_head_documents_are_the_rows_of_the_report() -> None:

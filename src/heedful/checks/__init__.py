@@ -20,6 +20,7 @@ from heedful.checks.local_bias import local_bias
 from heedful.checks.mass_by_distance import mass_by_distance
 from heedful.checks.more_than_local_average_matters import more_than_local_average_matters
 from heedful.checks.more_than_position_matters import more_than_position_matters
+from heedful.checks.nine_sections import head_rows, validate
 from heedful.checks.own_text_matters import own_text_matters
 from heedful.checks.previous_token import previous_token
 from heedful.checks.punctuation_mass import punctuation_mass
@@ -27,7 +28,6 @@ from heedful.checks.queries_attend_by_content import queries_attend_by_content
 from heedful.checks.rows_sum_to_one import rows_sum_to_one
 from heedful.checks.same_token_attraction import same_token_attraction
 from heedful.checks.special_token_mass import special_token_mass
-from heedful.checks.nine_sections import head_rows, validate
 from heedful.study import Margins, Settings
 
 __all__ = [

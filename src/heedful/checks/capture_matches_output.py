@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from heedful.capture.session import tolerance
 from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
 from heedful.study import Study
+from heedful.study.missing import largest_of
 
 SOURCE = "recomputed output against the module's own, relative to the largest output"
 
@@ -18,7 +18,7 @@ def capture_matches_output(study: Study) -> list[Finding]:
     """The output recomputed from what was captured is the module's output, so the statistics are of the real weights."""
     parameter = next(study.model.parameters(), None)
     limit = tolerance(parameter.dtype if parameter is not None else torch.float32)
-    errors = {layer.path: float(np.nanmax(layer.values["output_error"])) for layer in study.observed.layers}
+    errors = {layer.path: largest_of(layer.values["output_error"]) for layer in study.observed.layers}
     bad = [path for path, error in errors.items() if not error <= limit]
     worst = max(errors.values())
     return [

@@ -8,6 +8,7 @@ from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
 from heedful.inference import bootstrap_t, judge
 from heedful.study import Study
+from heedful.study.missing import mean_of
 
 SOURCE = "slope of nats from uniform over log keys: 0 a fixed share of keys, 1 a fixed number; Velickovic et al. 2024, arXiv:2410.01104"
 
@@ -29,7 +30,7 @@ def concentration_keeps_with_length(study: Study) -> list[Finding]:
                 source=SOURCE,
             )
         ]
-    units = study.units(np.nanmean(slope, axis=1))
+    units = study.units(mean_of(slope, axis=1))
     interval = bootstrap_t(units, resamples=study.settings.resamples, seed=study.settings.seed)
     margin = study.settings.margins.dispersal
     count = int(np.isfinite(units).sum())

@@ -145,9 +145,7 @@ def next_steps(decision: dict[str, str], overall: dict[str, Finding], settings: 
         finding = overall.get(name)
         if finding is not None and finding.verdict is Verdict.FAIL:
             steps.append(f"mend {name}: {finding.reason}")
-    thin = [
-        f for f in overall.values() if f.verdict is Verdict.INSUFFICIENT and f.claim != "diversity_tracks_concentration"
-    ]
+    thin = [f for f in overall.values() if f.verdict is Verdict.INSUFFICIENT]
     if thin:
         steps.append(
             f"give more text: {thin[0].n} documents are too few for {len(thin)} claims; at least {settings.least_units} are needed"

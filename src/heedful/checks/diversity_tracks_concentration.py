@@ -8,10 +8,14 @@ from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
 from heedful.inference import bootstrap_t, spearman_over_units
 from heedful.study import Study
+from heedful.study.missing import mean_of
 
 SOURCE = (
     "Spearman over layers of representation spread against concentration, bootstrap over documents; 8 layers or more"
 )
+FEWEST = 8
+"""Layers below which no correlation is judged."""
+
 SPREAD = 0.05
 """Mean pairwise cosine distance below which representations count as collapsed."""
 
@@ -25,7 +29,7 @@ def diversity_tracks_concentration(study: Study) -> list[Finding]:
     """
     layers = study.observed.layers
     spread = np.stack([study.units(layer.values["entering_spread"]) for layer in layers], axis=1)
-    focus = np.stack([study.units(np.nanmean(layer.values["concentration"], axis=1)) for layer in layers], axis=1)
+    focus = np.stack([study.units(mean_of(layer.values["concentration"], axis=1)) for layer in layers], axis=1)
     if np.isnan(spread).all():
         return [
             Finding(
@@ -37,9 +41,10 @@ def diversity_tracks_concentration(study: Study) -> list[Finding]:
         ]
     interval = spearman_over_units(spread, focus, seed=study.settings.seed)
     low, high = float(interval.low), float(interval.high)
-    if np.isnan(low):
-        verdict = Verdict.INSUFFICIENT
-        reason = f"{len(layers)} layers; a correlation over layers needs at least 8 that documents tell apart"
+    if len(layers) < FEWEST:
+        verdict, reason = Verdict.SKIP, f"{len(layers)} layers: a correlation over fewer than {FEWEST} says nothing"
+    elif np.isnan(low):
+        verdict, reason = Verdict.INSUFFICIENT, "documents do not tell the layers apart well enough for an interval"
     elif low > 0:
         verdict, reason = Verdict.PASS, "layers with more diverse input attend more sharply"
     elif high < 0:
@@ -63,7 +68,7 @@ def diversity_tracks_concentration(study: Study) -> list[Finding]:
 
 def _layer(study: Study, layer: int, spread: np.ndarray, focus: np.ndarray) -> Finding:
     interval = bootstrap_t(spread, resamples=study.settings.resamples, seed=study.settings.seed)
-    mean = float(np.nanmean(focus))
+    mean = float(mean_of(focus))
     collapsed, flat = float(interval.high) < SPREAD, mean < study.settings.margins.diffuse
     words = {
         (True, True): "collapsed representations, near-uniform attention: as expected",

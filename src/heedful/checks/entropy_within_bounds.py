@@ -7,6 +7,7 @@ import numpy as np
 from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
 from heedful.study import Study
+from heedful.study.missing import largest_of
 
 SOURCE = "0 <= H <= log n; lower bound by the logits' norm: Zhai et al. 2023, arXiv:2303.06296, theorem 3.1"
 LIMIT = 1e-3
@@ -16,8 +17,8 @@ LIMIT = 1e-3
 @check(section=1, source=SOURCE)
 def entropy_within_bounds(study: Study) -> list[Finding]:
     """Entropy is at most log n and at least what the norm of the row's logits allows: a check of the measurement itself."""
-    excess = max(float(np.nanmax(layer.values["entropy_excess"])) for layer in study.observed.layers)
-    deficit = max(float(np.nanmax(layer.values["entropy_deficit"])) for layer in study.observed.layers)
+    excess = max(largest_of(layer.values["entropy_excess"]) for layer in study.observed.layers)
+    deficit = max(largest_of(layer.values["entropy_deficit"]) for layer in study.observed.layers)
     worst = max(excess, deficit)
     if not np.isfinite(worst):
         return [

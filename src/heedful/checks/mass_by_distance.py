@@ -9,6 +9,7 @@ from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
 from heedful.inference import bootstrap_t
 from heedful.study import Study
+from heedful.study.missing import mean_of
 
 SOURCE = "mass in log-spaced distance bins over the mass of uniform attention on the same rows"
 
@@ -19,7 +20,7 @@ def mass_by_distance(study: Study) -> list[Finding]:
     if not study.observed.has("distance_mass"):
         return [Finding(claim="mass_by_distance", verdict=Verdict.SKIP, reason="no layer has distances", source=SOURCE)]
     actual = study.units(study.observed.stacked("distance_mass").mean(axis=1))
-    uniform = np.nanmean(study.observed.stacked("distance_uniform"), axis=(0, 1))
+    uniform = mean_of(study.observed.stacked("distance_uniform"), axis=(0, 1))
     used = np.flatnonzero(uniform > 0)
     if not len(used):
         return [

@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -203,15 +204,12 @@ def _settings_facts(settings: Settings) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    import heedful
-
-    found = {"heedful": heedful.__version__, "torch": torch.__version__, "python": platform.python_version()}
-    try:
-        import transformers
-
-        found["transformers"] = transformers.__version__
-    except ImportError:
-        pass
+    found = {"python": platform.python_version(), "torch": torch.__version__}
+    for package in ("heedful", "transformers"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
     return found
 
 

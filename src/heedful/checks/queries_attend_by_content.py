@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from heedful.core.registry import check
 from heedful.core.result import Finding
 from heedful.inference import sign_flip
 from heedful.study import HeadClaim, Study, head_findings, with_detail
+from heedful.study.missing import mean_of
 
 SOURCE = "Jensen-Shannon divergence between the same position of two documents over common keys; 0 for any positional pattern"
 
@@ -31,7 +30,7 @@ def queries_attend_by_content(study: Study) -> list[Finding]:
     values = study.observed.stacked("other_document")
     found = head_findings(study, claim, values, null="0: any pattern of position alone")
     other = study.on_shuffled.stacked("other_document")
-    difference = study.units(np.nanmean(values, axis=1) - np.nanmean(other, axis=1))
+    difference = study.units(mean_of(values, axis=1) - mean_of(other, axis=1))
     order = sign_flip(difference, resamples=study.settings.resamples, seed=study.settings.seed)
-    more = {"shuffled_tokens": float(np.nanmean(other)), "order_p": float(order.p)}
+    more = {"shuffled_tokens": float(mean_of(other)), "order_p": float(order.p)}
     return [with_detail(found[0], **more), *found[1:]]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
 from heedful.study import Study
+from heedful.study.missing import largest_of
 
 SOURCE = "definition of softmax; tolerance four unit roundoffs of the dtype, at least 1e-5"
 
@@ -30,7 +30,7 @@ def rows_sum_to_one(study: Study) -> list[Finding]:
         ]
     parameter = next(study.model.parameters(), None)
     limit = tolerance(parameter.dtype if parameter is not None else torch.float32)
-    worst = [(float(np.nanmax(layer.values["row_sum_error"])), layer) for layer in layers]
+    worst = [(largest_of(layer.values["row_sum_error"]), layer) for layer in layers]
     bad = [(error, layer) for error, layer in worst if error > limit]
     largest = max(error for error, _ in worst)
     where = ", ".join(layer.path for _, layer in bad[:3])

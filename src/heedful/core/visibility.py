@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ class Visibility:
         Raises:
             CallError: Both set a rule of which only one can be kept.
         """
-        merged = {"is_causal": self.is_causal or other.is_causal}
+        merged: dict[str, Any] = {"is_causal": self.is_causal or other.is_causal}
         for name in ("window", "offset"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine is not None and theirs is not None and mine != theirs:
@@ -78,6 +79,13 @@ class Visibility:
             last = min(last, end + start)
         return min(first, n_keys), max(min(first, n_keys), last)
 
+    def _near(self, distance: Tensor) -> Tensor:
+        """Whether the causal and window rules allow keys this many positions back."""
+        seen = distance >= 0 if self.is_causal else torch.ones_like(distance, dtype=torch.bool)
+        if self.window is not None:
+            seen = seen & (distance < self.window) & (distance > -self.window)
+        return seen
+
     def block(
         self, begin: int, end: int, first: int, last: int, n_queries: int, n_keys: int, device: torch.device
     ) -> Tensor:
@@ -86,16 +94,10 @@ class Visibility:
         Returns:
             Bool, broadcastable to ``(batch, head, end - begin, last - first)``.
         """
-        start = self.start(n_queries, n_keys)
-        distance = (
-            torch.arange(begin, end, device=device)[:, None] + start - torch.arange(first, last, device=device)[None, :]
-        )
-        seen = torch.ones_like(distance, dtype=torch.bool)
-        if self.is_causal:
-            seen = distance >= 0
-        if self.window is not None:
-            seen = seen & (distance < self.window) & (distance > -self.window)
-        seen = seen[None, None]
+        seen = torch.ones(1, 1, end - begin, last - first, dtype=torch.bool, device=device)
+        if self.is_causal or self.window is not None:
+            position = torch.arange(begin, end, device=device)[:, None] + self.start(n_queries, n_keys)
+            seen = seen & self._near(position - torch.arange(first, last, device=device)[None, :])
         if self.keys is not None:
             seen = seen & self.keys.to(device)[:, None, None, first:last]
         if self.queries is not None:
@@ -111,10 +113,7 @@ class Visibility:
         Returns:
             ``(point,)`` bool.
         """
-        distance = query + self.start(n_queries, n_keys) - key
-        seen = distance >= 0 if self.is_causal else torch.ones_like(distance, dtype=torch.bool)
-        if self.window is not None:
-            seen = seen & (distance < self.window) & (distance > -self.window)
+        seen = self._near(query + self.start(n_queries, n_keys) - key)
         if self.keys is not None:
             seen = seen & self.keys.to(seen.device)[sequence, key]
         if self.queries is not None:
@@ -130,15 +129,33 @@ class Visibility:
     def first_key(self, batch: int, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
         """Position of the first key that any query of the sequence sees: the sink candidate.
 
+        A mask beside other rules is taken by itself: its key must be shown by the mask and by the rules, not by both to one
+        query.
+
         Returns:
             ``(batch,)`` int64; 0 where no key is ever seen.
         """
-        seen = torch.ones(batch, n_keys, dtype=torch.bool, device=device)
+        seen = self._shown(batch, n_queries, n_keys, device)
         if self.keys is not None:
             seen = seen & self.keys.to(device)
         if self.mask is not None:
-            seen = seen & self.mask.to(device).any(dim=1).any(dim=1)
+            seen = seen & self.mask.any(dim=2).any(dim=1).to(device)
         return seen.to(torch.uint8).argmax(dim=1)
+
+    def _shown(self, batch: int, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
+        """Whether any real query stands where the causal and window rules let it see a key: ``(batch, key)`` bool."""
+        real = torch.ones(batch, n_queries, dtype=torch.bool, device=device)
+        if self.queries is not None:
+            real = real & self.queries.to(device)
+        real_before = torch.nn.functional.pad(real.cumsum(dim=1), (1, 0))
+        own = torch.arange(n_keys, device=device) - self.start(n_queries, n_keys)
+        begin = own if self.is_causal else torch.zeros_like(own)
+        end = torch.full_like(own, n_queries)
+        if self.window is not None:
+            begin = begin if self.is_causal else own - self.window + 1
+            end = own + self.window
+        begin, end = begin.clamp(0, n_queries), end.clamp(0, n_queries)
+        return real_before[:, end] > real_before[:, begin]
 
     def part(self, batch: slice, heads: slice) -> Visibility:
         """The same rules for some of the sequences and heads."""
@@ -152,6 +169,10 @@ class Visibility:
     def only_causal(self) -> bool:
         """Whether the causal rule is the only one."""
         return self.is_causal and self.window is None and self.keys is None and self.queries is None and self.mask is None
+
+    def hides_nothing(self) -> bool:
+        """Whether every query sees every key."""
+        return not self.is_causal and all(rule is None for rule in (self.window, self.keys, self.queries, self.mask))
 
     def with_padding(self, keys: Tensor | None = None, queries: Tensor | None = None) -> Visibility:
         """The same rules with padded keys hidden and padded queries seeing nothing."""

@@ -66,6 +66,7 @@ def dense(call: AttentionCall, extras: Extras | None = None) -> Moments:
     weights = dense_weights(call)
     visible = seen.sum(-1)
     empty = visible == 0
+    filled = weights.masked_fill(empty[..., None], 0.0)
     nan = torch.full_like(weights[..., 0], math.nan)
     first = call.visibility.first_key(call.batch, call.n_queries, call.n_keys, logits.device)
     position = torch.arange(call.n_keys, device=logits.device)
@@ -73,7 +74,7 @@ def dense(call: AttentionCall, extras: Extras | None = None) -> Moments:
     distance = torch.arange(call.n_queries, device=logits.device)[:, None] + (offset or 0) - position[None, :]
 
     def mass(select: Tensor) -> Tensor:
-        return torch.where(empty, nan, (weights.nan_to_num() * select).sum(-1))
+        return torch.where(empty, nan, (filled * select).sum(-1))
 
     def lag(m: int) -> Tensor:
         out = nan.clone()
@@ -85,7 +86,7 @@ def dense(call: AttentionCall, extras: Extras | None = None) -> Moments:
         return nan if offset is None else value
 
     has_previous = ((distance == 1) & seen).any(-1)
-    surprise = torch.where(seen & (weights > 0), weights * weights.log(), torch.zeros_like(weights))
+    surprise = torch.xlogy(filled, filled)
     is_first = position[None, :] == first[:, None]
     rows = RowMoments(
         visible=visible,
@@ -107,8 +108,8 @@ def dense(call: AttentionCall, extras: Extras | None = None) -> Moments:
     output = None
     if call.value is not None:
         values = call.value.double().repeat_interleave(call.heads // call.kv_heads, dim=1)
-        output = weights.nan_to_num() @ values
-    keys = KeyMoments(received=weights.nan_to_num().sum(-2), seen_by=seen.sum(-2))
+        output = filled @ values
+    keys = KeyMoments(received=filled.sum(-2), seen_by=seen.sum(-2))
     return Moments(rows=rows, keys=keys, output=output, engine="dense")
 
 

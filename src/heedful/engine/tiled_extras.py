@@ -9,57 +9,87 @@ from torch import Tensor
 
 from heedful.core.axes import DISTANCE_EDGES, LOCAL_DISTANCE
 from heedful.core.call import AttentionCall
-from heedful.engine.blocks import KeySide
+from heedful.engine.blocks import Part
 from heedful.engine.dense import LOG_FLOOR
 
 
-def distance_mass(part: AttentionCall, weights: Tensor, size: Tensor, begin: int, first: int) -> Tensor:
+def group_visible(part: Part, seen: Tensor, first: int, clear: int, last: int) -> Tensor:
+    """Number of visible keys of each group.
+
+    Args:
+        part: The part of the call, with groups.
+        seen: Visibility of keys ``[clear, last)``; all rows see ``[first, clear)``.
+        first: First key of the block.
+        clear: Key before which all is seen.
+        last: End of the block's keys.
+
+    Returns:
+        ``(batch, head, query, group)``.
+    """
+    if part.groups is None:
+        raise ValueError("group_visible: the part has no groups")
+    ahead = part.groups[:, None, first:clear].sum(-2, keepdim=True)
+    counts = ahead + seen.to(part.groups) @ part.groups[:, None, clear:last]
+    return counts.expand(part.call.batch, part.call.heads, *counts.shape[2:])
+
+
+def distance_mass(call: AttentionCall, weights: Tensor, known: Tensor, begin: int, first: int) -> Tensor:
     """Mass by distance from the query, from running sums read at the bins' edges.
+
+    Args:
+        call: The part's call.
+        weights: ``(batch, head, query, key)`` un-normalised weights of the block.
+        known: ``(batch, head, query)`` inverse of their normaliser, NaN at rows that see nothing.
+        begin: First query of the block.
+        first: First key of the block.
 
     Returns:
         ``(batch, head, query, bin)``; NaN where queries and keys share no positions.
     """
     n_rows, n_keys = weights.shape[2], weights.shape[3]
-    if part.offset is None:
-        return torch.full((*weights.shape[:3], len(DISTANCE_EDGES)), math.nan, dtype=weights.dtype, device=weights.device)
+    bins = len(DISTANCE_EDGES)
+    if call.offset is None:
+        return torch.full((*weights.shape[:3], bins), math.nan, dtype=weights.dtype, device=weights.device)
     running = torch.nn.functional.pad(weights.cumsum(-1), (1, 0))
-    centre = torch.arange(begin, begin + n_rows, device=weights.device) + part.offset - first
-    edges = torch.tensor([*DISTANCE_EDGES, n_keys + part.n_queries + part.n_keys], device=weights.device)
+    centre = torch.arange(begin, begin + n_rows, device=weights.device)[:, None] + call.offset - first
+    beyond = DISTANCE_EDGES[-1] + call.n_queries + call.n_keys + abs(call.offset)
+    edges = torch.tensor([*DISTANCE_EDGES, beyond], device=weights.device)
 
     def up_to(position: Tensor) -> Tensor:
-        index = position.clamp(0, n_keys).expand(*weights.shape[:2], -1, -1)
-        return torch.gather(running, -1, index)
+        return torch.gather(running, -1, position.clamp(0, n_keys).expand(*weights.shape[:2], -1, -1))
 
-    before = up_to(centre[:, None] - edges[None, :] + 1)
+    before = up_to(centre - edges + 1)
     mass = before[..., :-1] - before[..., 1:]
-    after = up_to(centre[:, None] + edges[None, :])
-    right = after[..., 1:] - after[..., :-1]
-    right[..., 0] = 0
-    mass = mass + right if not part.visibility.is_causal else mass
-    return mass / size[..., None]
+    if not call.visibility.is_causal:
+        after = up_to(centre + edges)
+        mass[..., 1:] += (after[..., 1:] - after[..., :-1])[..., 1:]
+    return mass.clamp_(min=0) * known[..., None]
 
 
-def log_contrast(
-    part: AttentionCall, side: KeySide, logs: Tensor, begin: int, end: int, first: int, last: int
-) -> Tensor:
+def log_contrast(part: Part, logs: Tensor, begin: int, end: int, first: int, last: int) -> Tensor:
     """Mean log weight near the query minus that further away, own and first key left out.
 
     Args:
+        part: The part of the call.
         logs: ``(batch, head, query, key)`` log weights of the block; changed in place.
+        begin: First query of the block.
+        end: End of its queries.
+        first: First key of the block.
+        last: End of its keys.
 
     Returns:
         ``(batch, head, query)``; NaN where either side is empty.
     """
-    if part.offset is None:
+    call = part.call
+    if call.offset is None:
         return torch.full(logs.shape[:3], math.nan, dtype=logs.dtype, device=logs.device)
-    seen = part.visibility.block(begin, end, first, last, part.n_queries, part.n_keys, logs.device)
+    seen = call.visibility.block(begin, end, first, last, call.n_queries, call.n_keys, logs.device)
     key = torch.arange(first, last, device=logs.device)
-    distance = torch.arange(begin, end, device=logs.device)[:, None] + part.offset - key[None, :]
-    counted = seen & (key[None, :] != side.first[:, None])[:, None, None, :] & (distance != 0)
+    distance = torch.arange(begin, end, device=logs.device)[:, None] + call.offset - key
+    counted = seen & (key != part.first[:, None])[:, None, None, :] & (distance != 0)
     near = counted & (distance.abs() <= LOCAL_DISTANCE)
+    far = counted & (distance.abs() > LOCAL_DISTANCE)
     logs.clamp_(min=LOG_FLOOR)
-    all_sum, near_sum = ((logs * side_.to(logs.dtype)).sum(-1) for side_ in (counted, near))
-    n_near = near.sum(-1)
-    n_far = counted.sum(-1) - n_near
-    contrast = near_sum / n_near - (all_sum - near_sum) / n_far
-    return contrast.masked_fill((n_near == 0) | (n_far == 0), math.nan)
+    # A sum over each side of its own: the far sum as a difference would lose digits. Empty sides give 0 / 0.
+    near_mean, far_mean = ((logs * side).sum(-1) / side.sum(-1) for side in (near, far))
+    return near_mean - far_mean

@@ -37,8 +37,8 @@ def judge(
     Reading: PASS means larger than a stated margin and more than an untrained model shows.
     Pitfall: ABSENT is a statement about size ("less than the margin"), WARN is none at all. An effect whose absence
     means "near zero" wants :func:`equivalent`. Power speaks only where the interval does not: one that clears its
-    margin is conclusive however large the detectable effect. Source: Altman and Bland 1995, doi:10.1136/bmj.311.7003.485; Schuirmann
-    1987, doi:10.1007/BF01068419; Lakens 2017, doi:10.1177/1948550617697177.
+    margin is conclusive however large the detectable effect. Source: Altman and Bland 1995,
+    doi:10.1136/bmj.311.7003.485; Schuirmann 1987, doi:10.1007/BF01068419; Lakens 2017, doi:10.1177/1948550617697177.
 
     Args:
         interval: Estimate and bounds of one entry, in any unit.

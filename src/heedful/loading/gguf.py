@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from heedful.core.errors import InputRejected
+from heedful.core.errors import HeedfulError, InputRejected
 from heedful.loading.gguf_header import read_gguf_header
 from heedful.loading.memory import ensure_fits
+from heedful.loading.model_config import ModelPlan
 from heedful.loading.quiet import quiet_transformers
+from heedful.loading.skeleton import build_skeleton
 from heedful.loading.wording import escaped, listed, reason
 
 if TYPE_CHECKING:
@@ -45,21 +47,11 @@ def load_gguf(
     ensure_fits(2 * header.elements * dtype.itemsize, what, device=device, hint="take a smaller model or dtype")
     _require("gguf", subject)
     _require("accelerate", subject)
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     try:
         with quiet_transformers(), redirect_stderr(StringIO()), _alone(path) as folder:
-            tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=_ALONE, local_files_only=True)
-            build: Any = AutoModelForCausalLM.from_pretrained
-            model, outcome = build(
-                folder,
-                gguf_file=_ALONE,
-                dtype=dtype,
-                attn_implementation="eager",
-                local_files_only=True,
-                output_loading_info=True,
-                **_dequantised(),
-            )
+            model, outcome, tokenizer = _read(folder, dtype, device, subject)
+    except HeedfulError:
+        raise
     except Exception as error:  # the readers of transformers and gguf raise whatever a damaged file leads to
         known = f"architecture {escaped(header.architecture, 40)!r}"
         raise InputRejected(subject, f"a GGUF file ({known}) that transformers cannot read: {reason(error)}") from error
@@ -67,6 +59,27 @@ def load_gguf(
     if missing:
         raise InputRejected(subject, f"{len(missing)} parameters are missing: {listed(missing)}", "convert it again")
     return model.eval(), tokenizer, (f"dequantised from GGUF to {str(dtype).removeprefix('torch.')}",)
+
+
+def _read(folder: str, dtype: torch.dtype, device: str, subject: str) -> tuple[Any, Any, Any]:
+    """Model, loading report and tokenizer, once the config that the file leads to is known to fit."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoTokenizer
+
+    config = AutoConfig.from_pretrained(folder, gguf_file=_ALONE, local_files_only=True)
+    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    plan = ModelPlan(config=config, model_class=model_class, declared_dtype=None, notes=())
+    build_skeleton(plan, subject).ensure_fits(dtype, device, subject)
+    model, outcome = model_class.from_pretrained(
+        folder,
+        gguf_file=_ALONE,
+        config=config,
+        dtype=dtype,
+        attn_implementation="eager",
+        local_files_only=True,
+        output_loading_info=True,
+        **_dequantised(),
+    )
+    return model, outcome, AutoTokenizer.from_pretrained(folder, gguf_file=_ALONE, local_files_only=True)
 
 
 @contextmanager

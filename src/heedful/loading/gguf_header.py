@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,13 @@ from heedful.loading.wording import escaped
 TENSORS = 100_000
 """Most tensors and most settings of one file."""
 
+_BLOCK = re.compile(rb"blk\.(\d{1,6})\.")
 _DEEPEST = 4
-_WIDTH = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_WIDTH = {kind: struct.calcsize(f"<{form}") for kind, form in _SCALARS.items()}
 _TEXT, _ARRAY = 8, 9
+_LIMITS = {"block_count": 2000, "expert_count": 10_000}
+"""Counts that are walked in a loop while the model is built."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class _Walk:
 
     def __init__(self, content: mmap.mmap, subject: str) -> None:
         self.content, self.subject, self.place = content, subject, 4
+        self.blocks: float = 0
 
     def header(self) -> GgufHeader:
         version = self.number("<I")
@@ -75,14 +81,31 @@ class _Walk:
             raise ResourceLimit(f"{self.subject}: {told}")
         architecture = ""
         for _ in range(settings):
-            name = self.text()
-            kind, begin = self.number("<I"), self.place
-            self.skip_value(kind, 0)
-            if name == b"general.architecture" and kind == _TEXT:
-                self.place = begin
+            name, kind = self.text().decode("utf-8"), self.number("<I")
+            if name == "general.architecture" and kind == _TEXT:
                 architecture = self.text().decode("utf-8")
-        elements = sum(self.tensor() for _ in range(tensors))
-        return GgufHeader(architecture, elements)
+            elif kind in _SCALARS:
+                self.check_count(name, self.number(f"<{_SCALARS[kind]}"))
+            else:
+                self.skip_value(kind, 0)
+        return GgufHeader(architecture, self.all_tensors(tensors))
+
+    def all_tensors(self, count: int) -> int:
+        """Elements of all tensors, once their blocks are as many as the settings tell."""
+        entries = [self.tensor() for _ in range(count)]
+        blocks = {int(found[1]) for name, _ in entries if (found := _BLOCK.match(name))}
+        if blocks and blocks != set(range(int(self.blocks))):
+            told = f"its settings tell of {self.blocks} blocks, its tensors of {len(blocks)}, up to {max(blocks)}"
+            raise InputRejected(self.subject, told, "fetch or convert it again")
+        return sum(elements for _, elements in entries)
+
+    def check_count(self, name: str, value: float) -> None:
+        word = name.rpartition(".")[2]
+        limit = _LIMITS.get(word)
+        if limit is not None and value > limit:
+            raise ResourceLimit(f"{self.subject}: {escaped(name, 60)} = {value}, expected at most {limit:,}")
+        if word == "block_count":
+            self.blocks = value
 
     def number(self, form: str) -> int:
         value: int = struct.unpack_from(form, self.content, self.place)[0]
@@ -116,9 +139,9 @@ class _Walk:
         else:
             raise InputRejected(self.subject, f"a GGUF setting of unknown type {kind}", "convert it again")
 
-    def tensor(self) -> int:
-        """Elements of one tensor's entry."""
-        self.text()
+    def tensor(self) -> tuple[bytes, int]:
+        """Name and elements of one tensor's entry."""
+        name = self.text()
         dimensions = self.number("<I")
         if dimensions > 8:
             raise InputRejected(self.subject, f"a GGUF tensor of {dimensions} dimensions", "convert it again")
@@ -126,4 +149,4 @@ class _Walk:
         self.number("<I")
         if self.number("<Q") > len(self.content):
             raise IndexError(self.place)
-        return math.prod(sizes)
+        return name, math.prod(sizes)

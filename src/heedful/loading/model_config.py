@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from heedful.core.errors import InputRejected, ResourceLimit
 from heedful.loading.device import DTYPES
+from heedful.loading.quiet import quiet_transformers
 from heedful.loading.wording import escaped, listed, reason
 
 if TYPE_CHECKING:
@@ -131,7 +132,9 @@ def _build_config(settings: dict[str, Any], architectures: list[str], subject: s
         told = f"unknown model_type {escaped(model_type, 60)!r}; code that comes with a model is never run"
         raise InputRejected(subject, told, "use a model that the installed transformers implements")
     try:
-        config = CONFIG_MAPPING[model_type].from_dict({key: settings[key] for key in settings if key != "model_type"})
+        with quiet_transformers():
+            kind = CONFIG_MAPPING[model_type]
+            config = kind.from_dict({key: value for key, value in settings.items() if key != "model_type"})
         config._attn_implementation = "eager"
     except Exception as error:  # config classes raise whatever their checks raise
         raise InputRejected(subject, f"no config of a {escaped(model_type, 40)}: {reason(error)}") from error

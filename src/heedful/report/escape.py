@@ -56,6 +56,11 @@ def visible(text: object, encoding: str = "utf-8") -> str:
     return encodable(shown, encoding)
 
 
+def encoded(text: str) -> str:
+    r"""The text with each lone surrogate written as ``\udc80``: such a half has no place in a file."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def encodable(text: str, encoding: str) -> str:
     """The text with every character that the encoding lacks written in ASCII."""
     try:

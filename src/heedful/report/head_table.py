@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heedful.report.escape import visible
+from heedful.report.escape import encoded, visible
 from heedful.report.write import write_atomic
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ def check_suffix(path: str | os.PathLike[str]) -> str:
 
 def _cells(row: HeadRow, names: Sequence[str]) -> tuple[object, ...]:
     statistics = [None if name not in row.statistics else float(row.statistics[name]) for name in names]
-    return (row.layer, row.module, row.head, row.label, row.verdict, row.pattern, *statistics, row.reason)
+    label, verdict, pattern, reason = map(encoded, (row.label, row.verdict, row.pattern, row.reason))
+    return (row.layer, encoded(row.module), row.head, label, verdict, pattern, *statistics, reason)
 
 
 def _visible_strings(frame: polars.DataFrame) -> polars.DataFrame:

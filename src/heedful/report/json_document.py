@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from heedful.report.escape import encoded
 from heedful.report.json_values import json_value
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def head_documents(heads: Sequence[HeadRow]) -> list[dict[str, Any]]:
 
 def _section(section: Section, path: str, lost: list[str]) -> dict[str, Any]:
     findings = [_finding(one, f"{path}.findings[{i}]", lost) for i, one in enumerate(section.findings)]
-    return {"number": section.number, "title": section.title, "findings": findings}
+    return {"number": section.number, "title": encoded(section.title), "findings": findings}
 
 
 def _finding(finding: Finding, path: str, lost: list[str]) -> dict[str, Any]:

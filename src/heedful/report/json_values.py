@@ -1,4 +1,4 @@
-"""Any value of a record as strict JSON: no NaN, no infinity, nine digits, sorted keys, and where a number was lost."""
+"""Any value of a record as strict JSON: no NaN, no half character, nine digits, sorted keys."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
+
+from heedful.report.escape import encoded
 
 DIGITS = 9
 """Significant digits of a float: below the last bits that differ with the order of a sum, above what anyone reads."""
@@ -31,14 +33,14 @@ def json_value(value: Any, path: str, lost: list[str]) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return str(value)
+        return encoded(value)
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
         return _rounded(value, path, lost)
     if isinstance(value, Mapping):
         keys = sorted(value, key=str)
-        return {str(key): json_value(value[key], step(path, key), lost) for key in keys}
+        return {encoded(str(key)): json_value(value[key], step(path, key), lost) for key in keys}
     if isinstance(value, AbstractSet):
         return json_value(sorted(value, key=str), path, lost)
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
@@ -62,5 +64,5 @@ def _foreign(value: Any, path: str, lost: list[str]) -> Any:
     if hasattr(value, "tolist"):
         return json_value(value.tolist(), path, lost)
     if hasattr(value, "__fspath__"):
-        return str(value)
+        return encoded(str(value))
     raise TypeError(f"{path}: expected a number, a text, a list or a mapping, got {type(value).__name__}")

@@ -60,22 +60,20 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         OutputError: The path is a link, a folder or a device; its folder is missing or read-only; or a file stands
             there and must not be replaced.
     """
-    from heedful.core import OutputError
-
     place, text = Path(path), os.fspath(path)
     try:
         if not os.path.isdir(place.parent):
-            raise OutputError(f"{place}: the folder {place.parent} does not exist (create it first)")
+            raise _refusal(text, f"the folder {place.parent} does not exist", "create it first")
         if not os.access(place.parent, os.W_OK | os.X_OK):
-            raise OutputError(f"{place}: the folder {place.parent} cannot be written (choose another path)")
+            raise _refusal(text, f"the folder {place.parent} cannot be written", "choose another path")
         found = place.lstat()
     except FileNotFoundError:
         if text.endswith(os.sep) or not place.name:
-            raise OutputError(f"{text}: expected the path of a file, got a folder (add a file name)") from None
+            raise _refusal(text, "expected the path of a file, got a folder", "add a file name") from None
         return
     except (OSError, ValueError) as error:
-        raise OutputError(f"{text}: {getattr(error, 'strerror', None) or error} (choose another path)") from None
-    _refuse_standing(place, found.st_mode, overwrite)
+        raise _refusal(text, getattr(error, "strerror", None) or str(error), "choose another path") from None
+    _refuse_standing(text, found.st_mode, overwrite)
 
 
 def is_report(path: str | os.PathLike[str]) -> bool:
@@ -90,17 +88,21 @@ def is_report(path: str | os.PathLike[str]) -> bool:
     return b"".join(head.split()).startswith(b'{"schema":"heedful.report/')
 
 
-def _refuse_standing(place: Path, mode: int, overwrite: bool) -> None:
+def _refuse_standing(text: str, mode: int, overwrite: bool) -> None:
+    if stat.S_ISLNK(mode):
+        raise _refusal(text, "is a symbolic link; its target was not touched", "name the file itself")
+    if stat.S_ISDIR(mode):
+        raise _refusal(text, "is a folder", "add a file name")
+    if not stat.S_ISREG(mode):
+        raise _refusal(text, "is no regular file", "name a file, or use - for standard output")
+    if not overwrite:
+        raise _refusal(text, "a file stands there already and was kept", "give --force to replace it")
+
+
+def _refusal(text: str, what: str, fix: str) -> OutputError:
     from heedful.core import OutputError
 
-    if stat.S_ISLNK(mode):
-        raise OutputError(f"{place}: is a symbolic link; its target was not touched (name the file itself)")
-    if stat.S_ISDIR(mode):
-        raise OutputError(f"{place}: is a folder (add a file name)")
-    if not stat.S_ISREG(mode):
-        raise OutputError(f"{place}: is no regular file (use - for standard output)")
-    if not overwrite:
-        raise OutputError(f"{place}: a file stands there already and was kept (give --force to replace it)")
+    return OutputError(f"{text}: {what} ({fix})")
 
 
 def _fill(descriptor: int, content: bytes, mode: int) -> None:
@@ -121,15 +123,13 @@ def _final_mode(place: Path) -> int:
 
 
 def _failure(place: Path, error: OSError, needed: int) -> OutputError:
-    from heedful.core import OutputError
-
     if error.errno not in _FULL:
-        return OutputError(f"{place}: {error.strerror or error} (choose another path)")
+        return _refusal(str(place), error.strerror or str(error), "choose another path")
     try:
         free = f"{shutil.disk_usage(place.parent).free:,}"
     except OSError:
         free = "an unknown number of"
-    return OutputError(f"{place}: no space left: {needed:,} bytes are needed, {free} are free (free some space)")
+    return _refusal(str(place), f"no space left: {needed:,} bytes are needed, {free} are free", "free some space")
 
 
 def _settle(folder: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from heedful.core.result import Finding, Verdict
 from heedful.inference import Interval, bootstrap_t, equivalent, holm, judge
 from heedful.study.evidence import Array
+from heedful.study.missing import mean_of
 from heedful.study.study import Study
 
 MEANINGS = {
@@ -111,7 +112,7 @@ def _finding(
         source=source,
         layer=layer,
         head=head,
-        detail={"arm": arm} | ({"loss": float(np.nanmean(study.loss))} if layer is None else {}),
+        detail={"arm": arm} | ({"loss": float(mean_of(study.loss))} if layer is None else {}),
     )
 
 

@@ -15,6 +15,7 @@ from heedful.inference import (
     holm,
     judge,
     max_rank_p,
+    mean_and_spread,
     minimal_detectable_effect,
     pooled_rank_p,
 )
@@ -81,9 +82,7 @@ def test_heads(study: Study, claim: HeadClaim, values: Array, p: Array | None = 
         units = np.log(np.clip(units, 1e-12, None))
     interval = bootstrap_t(units, resamples=settings.resamples, seed=settings.seed)
     heads = units.shape[1]
-    counts = np.isfinite(units).sum(0)
-    with np.errstate(invalid="ignore"):
-        spread = np.nanstd(units, axis=0, ddof=1) if len(units) > 1 else np.full(heads, math.nan)
+    _, spread, counts = mean_and_spread(units)
     detectable = np.asarray(minimal_detectable_effect(spread, np.maximum(counts, 1), tests=heads), dtype=float)
     if p is not None:
         return HeadTest(interval, counts, p, holm(p), True, detectable)
@@ -187,6 +186,19 @@ def _one_head(
     )
 
 
+def _discoveries(study: Study, test: HeadTest) -> tuple[int | None, str]:
+    """Number of heads beyond the null, and by which procedure it was counted.
+
+    Benjamini-Hochberg over pooled p-values where the null models are enough for one head to be counted; else the
+    family-wise p-values, which need no more than 19 models.
+    """
+    if not np.isfinite(test.p).any():
+        return None, ""
+    if np.array_equal(test.p_adjusted, np.asarray(holm(test.p)), equal_nan=True):
+        return count_discoveries(test.p), "BH, q = .05"
+    return int(np.nansum(test.p_adjusted <= study.settings.alpha)), "family-wise, 5 %"
+
+
 def _number(value: float) -> float | None:
     return None if not math.isfinite(value) else float(value)
 
@@ -205,7 +217,7 @@ def overall_verdict(verdicts: list[Verdict]) -> Verdict:
 
 def _overall(study: Study, claim: HeadClaim, test: HeadTest, found: list[Finding], null: str) -> Finding:
     named = sorted((f for f in found if f.verdict is Verdict.PASS), key=lambda f: -(f.estimate or 0.0))
-    counted = count_discoveries(test.p) if np.isfinite(test.p).any() else None
+    counted, way = _discoveries(study, test)
     strongest = max(
         found, key=lambda f: f.estimate if f.estimate is not None and f.estimate == f.estimate else -math.inf
     )
@@ -222,7 +234,7 @@ def _overall(study: Study, claim: HeadClaim, test: HeadTest, found: list[Finding
     }
     reason = words.get(verdict, f"not settled; largest {place}: {claim.what} {size}; {strongest.reason}")
     if counted is not None:
-        reason += f" (BH at 5 %: {counted} heads beyond the null)"
+        reason += f"; {counted} beyond the null ({way})"
     return Finding(
         claim=claim.claim,
         verdict=verdict,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from heedful.core.result import Finding
 from heedful.inference import sign_flip
 from heedful.study.judging import HeadClaim, head_findings
+from heedful.study.missing import mean_of
 from heedful.study.study import Study
 
 
@@ -27,9 +26,9 @@ def lagged_queries(study: Study, claim: str, lag: str, source: str) -> list[Find
     head_claim = HeadClaim(
         claim=claim, what=words, unit="nat", present_above=margin, absent_below=margin, source=source
     )
-    beside = float(np.nanmean(shuffled)) if np.isfinite(shuffled).any() else math.nan
+    beside = float(mean_of(shuffled))
     found = head_findings(study, head_claim, values, null=f"shuffled tokens, mean over heads {beside:.3g} nat")
-    difference = study.units(np.nanmean(values - shuffled, axis=1))
+    difference = study.units(mean_of(values - shuffled, axis=1))
     test = sign_flip(difference, resamples=study.settings.resamples, seed=study.settings.seed)
     return [with_detail(found[0], shuffled_tokens=beside, order_p=float(test.p)), *found[1:]]
 

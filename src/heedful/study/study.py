@@ -18,6 +18,7 @@ from heedful.inference import document_means
 from heedful.study.ablation import ARMS, ablated_losses, losses_of
 from heedful.study.evidence import Array, Evidence, collect
 from heedful.study.gradient import ParameterGradient, attention_gradients
+from heedful.study.missing import mean_of
 from heedful.study.objective import Objective, find_objective
 from heedful.study.perturbation import Leak, future_leaks
 from heedful.study.probes import distances, growth, integrity, representations, row_statistics, token_groups
@@ -158,13 +159,11 @@ class Study:
             for fresh in fresh_models(self.model, count, self.settings.seed):
                 probes = [row_statistics, same_token(self.settings.seed)]
                 evidence = collect(fresh, self.null_subset, probes, extras=Extras(contrast=True))
-                found = {name: np.nanmean(evidence.stacked(name), axis=0) for name in evidence.layers[0].values}
+                found = {name: mean_of(evidence.stacked(name), axis=0) for name in evidence.layers[0].values}
                 if self.repeats is not None:
                     some = self.repeats.batches[:1]
                     probe = repeats(self.repeats.periods, self.repeats.prefix)
-                    found["induction_mass"] = np.nanmean(
-                        collect(fresh, some, [probe]).stacked("induction_mass"), axis=0
-                    )
+                    found["induction_mass"] = mean_of(collect(fresh, some, [probe]).stacked("induction_mass"), axis=0)
                 for name, value in found.items():
                     parts.setdefault(name, []).append(value)
                 del fresh
@@ -180,9 +179,9 @@ class Study:
             if self.on_repeats is None or self.repeats is None:
                 return np.full(self.observed.stacked("concentration").shape[1], np.nan)
             rows = slice(0, len(self.repeats.batches[0].index))
-            return np.asarray(np.nanmean(self.on_repeats.stacked(name)[rows], axis=0))
+            return np.asarray(mean_of(self.on_repeats.stacked(name)[rows], axis=0))
         rows = slice(0, sum(len(batch.index) for batch in self.null_subset))
-        return np.asarray(np.nanmean(self.observed.stacked(name)[rows], axis=0))
+        return np.asarray(mean_of(self.observed.stacked(name)[rows], axis=0))
 
     @cached_property
     def n_documents(self) -> int:

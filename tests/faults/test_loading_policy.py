@@ -1,0 +1,62 @@
+"""S01, S09, S13, S14 as rules over the source: what must never be written anywhere in heedful."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import heedful
+
+pytestmark = pytest.mark.fault
+SOURCES = sorted(Path(heedful.__file__).parent.rglob("*.py"))
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "extractall", "unpack_archive", "add_safe_globals"}
+FORBIDDEN_PICKLE = {
+    "pickle.load",
+    "pickle.loads",
+    "pickle.Unpickler",
+    "joblib.load",
+    "dill.load",
+    "torch.jit.load",
+    "torch.hub.load",
+}
+
+
+def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_every_torch_load_says_weights_only(path: Path) -> None:
+    for name, call in calls(path):
+        if name.endswith("torch.load"):
+            said = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+            assert said.get("weights_only") == "True", f"{path.name}, line {call.lineno}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_nothing_untrusted_is_run_or_unpacked(path: Path) -> None:
+    for name, call in calls(path):
+        where = f"{path.name}, line {call.lineno}: {name}"
+        assert name not in FORBIDDEN_PICKLE, where
+        assert name.rpartition(".")[2] not in FORBIDDEN_CALLS or name == "re.compile", where
+        said = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        assert said.get("trust_remote_code") in (None, "False"), where
+        assert not (name == "yaml.load" and "SafeLoader" not in path.read_text("utf-8")), where
+        assert not (name.endswith("np.load") and said.get("allow_pickle") not in (None, "False")), where
+
+
+def test_the_rule_about_torch_load_is_not_empty() -> None:
+    assert any(name == "torch.load" for path in SOURCES for name, _ in calls(path))
+
+
+def test_importing_the_room_is_light() -> None:
+    script = (
+        "import sys, heedful.loading; print([m for m in ('transformers', 'tokenizers', 'gguf') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
