@@ -33,7 +33,7 @@ EVIL_PYTHON = (
     "def f(x=open({marker!r}, 'w')): pass",
     "n_layer: open({marker!r}, 'w') = 2\nx = open",
     "@open({marker!r}, 'w')\ndef f(): pass",
-    "n_layer = f'{{open({marker!r}, chr(119))}}'",
+    'n_layer = f"{{open({marker!r}, chr(119))}}"',
     "if open({marker!r}, 'w'): pass",
 )
 
@@ -57,7 +57,7 @@ HOSTILE = {
     "deep.yaml": "[" * 20_000,
     "deep2.yaml": "\n".join(" " * i + "a:" for i in range(500)),
     "nan.yaml": "n_layer: .nan\n",
-    "deep.json": '{"a":' * 200_000 + "1" + "}" * 200_000,
+    "deep.json": '{"a":' * 100_000 + "1" + "}" * 100_000,
     "list.json": "[" * 200_000,
     "nan.json": '{"n_layer": NaN}',
     "infinity.json": '{"n_layer": Infinity}',

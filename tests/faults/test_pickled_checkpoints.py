@@ -184,6 +184,7 @@ def test_s10_a_sound_sparse_tensor_is_refused_by_name(config: Path, tmp_path: Pa
     _refused(tmp_path / "sparse.pt", config, "sparse")
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("offset", "size", "stride"),
     [(0, (1 << 40,), (1,)), (1 << 40, (4,), (1,)), (-1, (4,), (1,)), (0, (1 << 31, 1 << 31), (1 << 31, 1))],
@@ -197,6 +198,7 @@ def test_s11_tensors_beyond_their_storage_are_refused(
     _refused(tmp_path / "big.pt", config)
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_s11_a_tensor_that_repeats_its_storage_is_refused(config: Path, tmp_path: Path) -> None:
     tensor = _Rebuilt(torch._utils._rebuild_tensor_v2, torch.ones(4).storage(), 0, (1 << 40,), (0,), False, {})
     torch.save({"w": tensor}, tmp_path / "big.pt")

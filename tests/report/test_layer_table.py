@@ -27,7 +27,7 @@ def test_ablations_stand_side_by_side() -> None:
         "\n  by layer, in nat/token   \u2713 PASS\n"
         "  layer  uniform   zero\n"
         "      0  \u2713 0.500   \u2713 0.500\n"
-        "      1  \u2713 1.50    \u2713 1.50\n"
+        "      1  \u2713 1.500   \u2713 1.500\n"
     )
 
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from heedful.report.quantity import count, interval, margin, number, probability, quantity
+from heedful.report.quantity import count, interval, margin, number, probability, quantity, short_number
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,24 @@ from heedful.report.quantity import count, interval, margin, number, probability
 )
 def test_numbers_have_about_three_digits(value: float | None, text: str) -> None:
     assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.000"),
+        (-0.0041, "-0.004"),
+        (8.63, "8.630"),
+        (123.45, "123.5"),
+        (-5.19e-5, "-5e-05"),
+        (1e12, "1e+12"),
+        (math.nan, "-"),
+        (-math.inf, "-"),
+    ],
+)
+def test_short_numbers_fit_a_cell(value: float, text: str) -> None:
+    assert short_number(value) == text
+    assert len(text) <= 7
 
 
 def test_units_intervals_and_margins() -> None:

@@ -80,9 +80,13 @@ def test_a_head_is_not_told_again_where_its_claim_failed() -> None:
 
 
 def test_given_counts_and_multiplicity_win() -> None:
-    summary = {"counts": {"PASS": 7, "FAIL": 0}, "tests": 12, "multiplicity": {"named claims": "Holm"}}
+    summary = {
+        "counts": {"FAIL": 0, "OTHER": 1, "WARN": 2, "PASS": 7},
+        "tests": 12,
+        "multiplicity": {"named claims": "Holm"},
+    }
     shown = plain(summary_lines(factory.small(summary=summary), PAGE))
-    assert shown == "  \u2713 PASS 7\n  12 tests made; named claims Holm.\n"
+    assert shown == "  \u2713 PASS 7   ! WARN 2   \u00b7 OTHER 1\n  12 tests made; named claims Holm.\n"
 
 
 def test_many_failures_are_cut() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from heedful.core.errors import HeedfulError, InputRejected, ResourceLimit
 from heedful.loading.model_config import ModelPlan
 from heedful.loading.quiet import quiet_transformers
-from heedful.loading.skeleton import is_too_large
+from heedful.loading.skeleton import Skeleton, is_too_large
 from heedful.loading.state_dict import is_derived
 from heedful.loading.wording import escaped, listed, reason
 
@@ -29,14 +29,14 @@ _HEAD = re.compile(
 
 
 def assemble(
-    plan: ModelPlan, tensors: dict[str, Tensor], expected: Set[str], dtype: torch.dtype, subject: str
+    plan: ModelPlan, tensors: dict[str, Tensor], skeleton: Skeleton, dtype: torch.dtype, subject: str
 ) -> tuple[PreTrainedModel, tuple[str, ...]]:
     """Build the model on the CPU and fill it; every parameter must come from the checkpoint.
 
     Args:
         plan: What to build.
         tensors: The state dict; transformers renames keys of other versions itself.
-        expected: Names of the model's own state dict.
+        skeleton: What the plan leads to.
         dtype: The dtype of its parameters.
         subject: The checkpoint's name in messages.
 
@@ -47,7 +47,7 @@ def assemble(
         InputRejected: Keys are missing, left over or of another shape.
         ResourceLimit: Memory ran out although the estimate fitted.
     """
-    tensors, notes = _without_foreign_root(tensors, expected)
+    tensors, notes = _without_foreign_root(tensors, skeleton.shapes.keys())
     try:
         with quiet_transformers():
             build: Any = plan.model_class.from_pretrained
@@ -64,8 +64,8 @@ def assemble(
     except Exception as error:
         if is_too_large(error):
             raise ResourceLimit(f"{subject}: memory ran out while it was loaded") from error
-        told = f"the weights do not make a {plan.model_class.__name__}: {reason(error)}"
-        raise InputRejected(subject, told, "give the config they were trained with") from error
+        told = _disagreement(tensors, skeleton) or reason(error)
+        raise _misfit(len(tensors), plan, subject, told) from error
     notes += _compare(outcome, len(tensors), plan, subject)
     empty = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
     if empty:
@@ -90,14 +90,20 @@ def _compare(outcome: Mapping[str, Any], given: int, plan: ModelPlan, subject: s
     heads = [key for key in extra if _HEAD.match(key) and key not in harmless]
     foreign = [key for key in extra if key not in harmless and key not in heads]
     shapes = [_mismatch(entry) for entry in outcome["mismatched_keys"]]
-    wrong = [_counted("missing", outcome["missing_keys"]), _counted("left over", foreign), _counted("shape", shapes)]
-    if any(wrong):
-        told = f"{given} keys do not make a {plan.model_class.__name__}: {'; '.join(word for word in wrong if word)}"
-        raise InputRejected(subject, told, "give the config they were trained with")
+    if told := _counted(outcome["missing_keys"], foreign, shapes):
+        raise _misfit(given, plan, subject, told)
     if outcome.get("error_msgs"):
         raise InputRejected(subject, f"weights not taken: {escaped(outcome['error_msgs'][0])}")
     notes = [f"{len(harmless)} buffers of the checkpoint are built anew"] if harmless else []
     return notes + ([f"heads of other tasks left out: {listed(heads, 3)}"] if heads else [])
+
+
+def _disagreement(tensors: Mapping[str, Tensor], skeleton: Skeleton) -> str:
+    """What keys and shapes say by themselves, for where transformers gives up before it compares them."""
+    missing = [min(group) for group in skeleton.groups if not group & tensors.keys()]
+    extra = [key for key in tensors if key not in skeleton.shapes and not is_derived(key)]
+    both = [(key, tensors[key].shape, shape) for key, shape in skeleton.shapes.items() if key in tensors]
+    return _counted(missing, extra, [_mismatch(entry) for entry in both if tuple(entry[1]) != entry[2]])
 
 
 def _mismatch(entry: Any) -> str:
@@ -105,6 +111,11 @@ def _mismatch(entry: Any) -> str:
     return f"{name} {tuple(found)} for {tuple(expected)}"
 
 
-def _counted(word: str, names: Iterable[object]) -> str:
-    names = list(names)
-    return f"{len(names)} {word} ({listed(names)})" if names else ""
+def _counted(missing: Iterable[str], extra: Iterable[str], shapes: Iterable[str]) -> str:
+    kinds = {"missing": list(missing), "left over": list(extra), "of another shape": list(shapes)}
+    return "; ".join(f"{len(names)} {word} ({listed(names)})" for word, names in kinds.items() if names)
+
+
+def _misfit(given: int, plan: ModelPlan, subject: str, told: str) -> InputRejected:
+    what = f"{given} keys do not make a {plan.model_class.__name__}: {told}"
+    return InputRejected(subject, what, "give the config they were trained with")

@@ -184,7 +184,7 @@ def _build(config: Path, weights: Path, request: _Request, source: str) -> Loade
     skeleton.ensure_fits(dtype, str(request.device), escaped(config))
     read = read_folder_weights if kind_of(weights) == "a directory" else read_weights
     tensors, notes = read(weights, request.allow_globals)
-    model, more = assemble(plan, tensors, skeleton.keys, dtype, escaped(request.name))
+    model, more = assemble(plan, tensors, skeleton, dtype, escaped(request.name))
     tokenizer, remarks = load_tokenizer(request.tokenizer or (weights if weights.is_dir() else weights.parent))
     return LoadedModel(
         model=model,

@@ -15,6 +15,7 @@ SHARE = 0.6
 
 _UNLIMITED = 1 << 60
 _CGROUP = Path("/sys/fs/cgroup")
+_CACHE = ("inactive_file ", "total_inactive_file ")
 
 
 def ensure_fits(wanted_bytes: int, what: str, *, device: str = "cpu", hint: str = "") -> None:
@@ -106,10 +107,11 @@ def _room(folder: Path) -> int:
 
 def _reclaimable(folder: Path) -> int:
     """Bytes of file cache that a full group gives back."""
-    for line in (folder / "memory.stat").read_text("ascii").splitlines():
-        if line.startswith(("inactive_file ", "total_inactive_file ")):
-            return int(line.split()[1])
-    return 0
+    try:
+        lines = (folder / "memory.stat").read_text("ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(_CACHE)), 0)
 
 
 def _address_space() -> int:

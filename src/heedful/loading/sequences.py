@@ -41,6 +41,7 @@ class Sequences:
         origin: Where the text came from.
         notes: What was cut, padded or too little.
         fingerprint: SHA-256 of ids and mask, hexadecimal.
+        mask_token: Id by which the tokenizer hides a token, or None.
     """
 
     input_ids: Tensor
@@ -53,6 +54,7 @@ class Sequences:
     origin: str
     notes: tuple[str, ...]
     fingerprint: str
+    mask_token: int | None = None
 
 
 def make_sequences(
@@ -162,6 +164,7 @@ def _batch(
         origin=origin,
         notes=tuple(notes),
         fingerprint=_fingerprint(ids, mask),
+        mask_token=tokenizer.mask_token_id,
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -23,12 +25,14 @@ class Skeleton:
     Attributes:
         parameters: Numbers in its parameters.
         buffer_bytes: Bytes of its buffers.
-        keys: Names of its state dict.
+        shapes: Shape of each entry of its state dict.
+        groups: Names of its state dict, those of tied entries together.
     """
 
     parameters: int
     buffer_bytes: int
-    keys: frozenset[str]
+    shapes: Mapping[str, tuple[int, ...]]
+    groups: tuple[frozenset[str], ...]
 
     def ensure_fits(self, dtype: torch.dtype, device: str, subject: str) -> None:
         """Refuse the model if it would not fit in memory.
@@ -71,8 +75,16 @@ def build_skeleton(plan: ModelPlan, subject: str) -> Skeleton:
     return Skeleton(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         buffer_bytes=sum(buffer.numel() * buffer.element_size() for buffer in model.buffers()),
-        keys=frozenset(model.state_dict()),
+        shapes={key: tuple(value.shape) for key, value in model.state_dict().items()},
+        groups=_tied(model),
     )
+
+
+def _tied(model: torch.nn.Module) -> tuple[frozenset[str], ...]:
+    names: dict[int, set[str]] = defaultdict(set)
+    for key, value in model.state_dict(keep_vars=True).items():
+        names[id(value)].add(key)
+    return tuple(frozenset(group) for group in names.values())
 
 
 def is_too_large(error: BaseException) -> bool:

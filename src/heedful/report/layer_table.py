@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from heedful.report.marks import VERDICTS, ellipsis, mark, style
 from heedful.report.paragraph import BLANK, Line, Segment, Sheet, aligned, clip, flow, fold, line, paragraph
-from heedful.report.quantity import interval, number
+from heedful.report.quantity import interval, number, short_number
 
 if TYPE_CHECKING:
     from heedful.core import Finding
@@ -87,9 +87,9 @@ def _row(layer: int, columns: Sequence[str], placed: _Grid, width: int, page: Sh
 
 def _cell(finding: Finding, width: int, page: Sheet) -> list[Segment]:
     verdict = str(finding.verdict)
-    text = verdict if finding.estimate is None else number(finding.estimate)
+    text = verdict if finding.estimate is None else short_number(finding.estimate)
     if width == _WIDE_CELL:
-        text = f"{verdict:<6} {'' if finding.estimate is None else text}"
+        text = f"{verdict:<6} {'' if finding.estimate is None else number(finding.estimate)}"
         text += f"  {interval(finding.interval)}" if finding.interval is not None else ""
     shown = aligned(clip(text, width - 2, ellipsis(page.encoding)), width - 2)
     return [(mark(verdict, page.encoding), style(verdict)), (" " + shown, "")]

@@ -26,6 +26,13 @@ def number(value: float | None) -> str:
     return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.4f}" if abs(value) >= 0.001 else f"{value:.3g}"
 
 
+def short_number(value: float) -> str:
+    """A number in at most seven cells: three decimals, or one digit and a power of ten."""
+    if value == 0 or 0.0005 <= abs(value) < 1000:
+        return f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
+    return f"{value:.0e}" if math.isfinite(value) else "-"
+
+
 def quantity(value: float | None, unit: str) -> str:
     """A number with its unit; ``undefined`` alone where there is none."""
     text = number(value)

@@ -127,7 +127,9 @@ def _texts(value: Any) -> list[str]:
 def _counts(summary: Mapping[str, Any], findings: Sequence[Finding]) -> dict[str, int]:
     given = summary.get("counts")
     if isinstance(given, Mapping):
-        return {str(verdict): total for verdict, total in given.items() if total}
+        told = {str(verdict): total for verdict, total in given.items() if total}
+        order = [verdict for verdict in VERDICTS if verdict in told]
+        return {verdict: told[verdict] for verdict in dict.fromkeys([*order, *told])}
     counts = Counter(str(finding.verdict) for finding in findings if finding.layer is None and finding.head is None)
     return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}
 

@@ -215,6 +215,28 @@ def overall_verdict(verdicts: list[Verdict]) -> Verdict:
     return Verdict.INSUFFICIENT if Verdict.INSUFFICIENT in verdicts and Verdict.WARN not in verdicts else Verdict.WARN
 
 
+def _words(study: Study, claim: HeadClaim, verdict: Verdict, strongest: Finding, named: int, total: int) -> str:
+    """One sentence on a model's heads; the numbers stand in the finding's own fields."""
+    size = f"{strongest.estimate:.3g} {claim.unit}"
+    if claim.as_factor and strongest.estimate is not None:
+        size = f"a factor of {math.exp(strongest.estimate):.3g}"
+    effect = f"{claim.what} {size} in L{strongest.layer}H{strongest.head}"
+    if verdict is Verdict.PASS:
+        return f"{named} of {total} heads show it; strongest: {effect}"
+    if verdict is Verdict.ABSENT:
+        return f"no head reaches the margin; largest: {effect}"
+    if verdict is Verdict.UNDEFINED:
+        return f"{claim.what} is defined for no head here"
+    if verdict is Verdict.INSUFFICIENT:
+        return f"{strongest.n} documents, at least {study.settings.least_units} are needed; largest: {effect}"
+    clears = strongest.interval is not None and strongest.interval[0] > claim.present_above
+    if clears and claim.null_name is not None and claim.null_name not in study.nulls:
+        return f"beyond the margin, but compared with no untrained model; largest: {effect}"
+    if clears and strongest.p_adjusted is not None and strongest.p_adjusted > study.settings.alpha:
+        return f"beyond the margin, but untrained models show as much; largest: {effect}"
+    return f"not settled: the intervals hold the margin; largest: {effect}"
+
+
 def _overall(study: Study, claim: HeadClaim, test: HeadTest, found: list[Finding], null: str) -> Finding:
     named = sorted((f for f in found if f.verdict is Verdict.PASS), key=lambda f: -(f.estimate or 0.0))
     counted, way = _discoveries(study, test)
@@ -223,16 +245,7 @@ def _overall(study: Study, claim: HeadClaim, test: HeadTest, found: list[Finding
     )
     verdict = overall_verdict([f.verdict for f in found])
     place = f"L{strongest.layer}H{strongest.head}"
-    size = f"{strongest.estimate:.3g} {claim.unit}"
-    if claim.as_factor and strongest.estimate is not None:
-        size = f"a factor of {math.exp(strongest.estimate):.3g}"
-    words = {
-        Verdict.PASS: f"{len(named)} of {len(found)} heads show it; strongest {place}: {claim.what} {size}",
-        Verdict.ABSENT: f"no head reaches the margin; largest {place}: {claim.what} {size}",
-        Verdict.UNDEFINED: f"{claim.what} is defined for no head here",
-        Verdict.INSUFFICIENT: f"too few documents ({strongest.n}, at least {study.settings.least_units} needed): {strongest.reason}",
-    }
-    reason = words.get(verdict, f"not settled; largest {place}: {claim.what} {size}; {strongest.reason}")
+    reason = _words(study, claim, verdict, strongest, len(named), len(found))
     if counted is not None:
         reason += f"; {counted} beyond the null ({way})"
     return Finding(

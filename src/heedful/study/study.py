@@ -15,12 +15,14 @@ from heedful.core.errors import UsageError
 from heedful.core.result import HeadRow
 from heedful.engine import Extras
 from heedful.inference import document_means
+from heedful.loading.memory import ensure_fits
 from heedful.study.ablation import ARMS, ablated_losses, losses_of
 from heedful.study.evidence import Array, Evidence, collect
 from heedful.study.gradient import ParameterGradient, attention_gradients
 from heedful.study.missing import mean_of
 from heedful.study.objective import Objective, find_objective
 from heedful.study.perturbation import Leak, future_leaks
+from heedful.study.price import batch_bytes
 from heedful.study.probes import distances, growth, integrity, representations, row_statistics, token_groups
 from heedful.study.query_probes import query_variation
 from heedful.study.running import Batch, device_of
@@ -62,6 +64,9 @@ class Study:
         length = self.sequences.input_ids.shape[1]
         size = max(2, self.settings.batch_tokens // max(1, length))
         total = len(self.sequences.input_ids)
+        wanted = batch_bytes(self.model, min(size, total), length)
+        hint = "lower --seq-len, or validate on a machine with more memory"
+        ensure_fits(wanted, f"batches of sequences of {length:,} tokens", device=str(device_of(self.model)), hint=hint)
         starts = list(range(0, total, size))
         if len(starts) > 1 and total - starts[-1] == 1:
             starts.pop()

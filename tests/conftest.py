@@ -1,0 +1,29 @@
+"""What every test stands on: one thread, no network, the same random numbers each time."""
+
+from __future__ import annotations
+
+import os
+import random
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+torch.set_num_threads(1)
+settings.register_profile(
+    "heedful", deadline=None, derandomize=True, max_examples=25, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+settings.load_profile("heedful")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """The same random numbers in each test, whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
