@@ -19,7 +19,8 @@ def test_every_moment_is_the_loop_oracles(name: str) -> None:
     groups = key_groups(call)
     found = dense(call, Extras(groups=groups, distances=True, contrast=True))
     truth = attention_loops.moments(plain(call), groups.double().numpy())
-    compared = flat_moments(found) | {"visible": found.rows.visible, "seen_by": found.keys.seen_by}
+    counts = {"visible": found.rows.visible, "group_visible": found.rows.group_visible, "seen_by": found.keys.seen_by}
+    compared = flat_moments(found) | counts
     assert set(compared) == set(truth) - (set() if call.value is not None else {"output"})
     for moment, value in compared.items():
         # float64 both: only the order of sums differs, on logits of at most some thousand.

@@ -26,7 +26,7 @@ SPECIAL = ("<unk>", "<s>", "</s>", "<pad>")
 
 def refused(call: Callable[[], Any], code: int, *says: str, seconds: float = 10.0) -> str:
     """The message of a refusal, once it is seen to be one line that advises nothing dangerous."""
-    began = time.monotonic()
+    began = time.process_time()
     try:
         result = call()
     except HeedfulError as error:
@@ -41,7 +41,7 @@ def refused(call: Callable[[], Any], code: int, *says: str, seconds: float = 10.
     for word in says:
         assert word in message, (word, message)
     assert len(message) < 1500
-    assert time.monotonic() - began < seconds
+    assert time.process_time() - began < seconds
     return message
 
 

@@ -107,6 +107,16 @@ def test_loading_leaves_the_process_as_it_was(tmp_path: Path, capfd: pytest.Capt
     assert capfd.readouterr() == ("", "")
 
 
+def test_without_a_name_the_shipped_folder_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = material.save_model(tmp_path / "assets" / "default")
+    lines = [json.dumps({"id": f"chapter {i}", "text": material.make_text(9, i)}) for i in range(20)]
+    (folder / "held_out.jsonl").write_text("\n".join(lines))
+    monkeypatch.setattr("heedful.loading.loaded_model.files", lambda package: tmp_path)
+    loaded, documents = load_model(), load_documents()
+    assert (loaded.name, loaded.source) == ("embedded default", "embedded")
+    assert documents.names[0] == "chapter 0" and documents.origin == "embedded held-out text"
+
+
 def test_the_embedded_model_is_there_or_said_to_be_missing() -> None:
     if not (files("heedful") / "assets" / "default" / "config.json").is_file():
         material.refused(load_model, 3, "no embedded model")

@@ -48,6 +48,12 @@ def test_bytes_in_words(count: int, words: str) -> None:
     assert memory.in_units(count) == words
 
 
+def test_a_gpu_reports_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (1000, 2000))
+    ensure_fits(600, "just enough", device="cuda:1")
+    material.refused(lambda: ensure_fits(601, "too much", device="cuda:1"), 4, "cuda:1")
+
+
 def test_an_address_space_limit_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     import resource
 

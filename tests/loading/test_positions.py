@@ -28,6 +28,14 @@ def test_rows_that_padding_takes_are_not_counted() -> None:
     assert learned_positions(opt) == 32
 
 
+def test_positions_of_image_patches_are_no_limit_of_text() -> None:
+    size = {"hidden_size": 16, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = transformers.LlamaConfig(**size, vocab_size=20)
+    vision = transformers.CLIPVisionConfig(**size, image_size=16, patch_size=8)
+    model = transformers.LlavaModel(transformers.LlavaConfig(text_config=text, vision_config=vision))
+    assert learned_positions(model) is None
+
+
 def test_configs_name_what_a_model_was_made_for() -> None:
     assert trained_positions(material.make_model("llama")) == 32
     assert trained_positions(nn.Linear(1, 1)) is None

@@ -45,7 +45,7 @@ def test_the_seed_decides() -> None:
 def test_few_documents_become_blocks_with_a_note() -> None:
     choice = choose([numbers(1000)], 10, 64)
     assert len(set(choice.sources)) == 64 and choice.sources[0].startswith("d0 block ")
-    assert "1 documents cut into 64 blocks" in choice.notes[0] and "not independent" in choice.notes[0]
+    assert "1 document cut into 64 blocks" in choice.notes[0] and "not independent" in choice.notes[0]
 
 
 def test_blocks_are_consecutive_and_none_is_wasted() -> None:
@@ -87,6 +87,13 @@ def test_documents_without_a_full_window_give_their_longest_pieces() -> None:
     choice = choose([numbers(index % 5 + 1) for index in range(20)], 10, 4)
     assert [len(window) for window in choice.windows] == [5, 5, 5, 5]
     assert "no document holds 10 tokens" in choice.notes[0]
+
+
+def test_documents_of_one_name_stay_apart() -> None:
+    texts = [numbers(50, 1000 * i) for i in range(20)]
+    names = ["same"] * 18 + ["same (2)", "other"]
+    choice = choose_windows(names, texts, tokenise, size=10, count=20, seed=0)
+    assert len(set(choice.sources)) == 20 and "other" in choice.sources
 
 
 def test_no_tokens_no_windows() -> None:

@@ -5,7 +5,6 @@ HEEDFUL_UPDATE_GOLDEN=1 pytest tests/report/test_terminal.py
 
 import io
 import os
-import pty
 import re
 import runpy
 from pathlib import Path
@@ -17,6 +16,7 @@ from heedful.report import print_heads, print_report, terminal_text
 from heedful.report.paragraph import cells
 
 factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
+screen = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "screen.py")))
 GOLDEN = Path(__file__).parents[1] / "golden" / "terminal_80.txt"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -82,12 +82,7 @@ def test_no_escape_where_the_stream_is_no_terminal(monkeypatch: pytest.MonkeyPat
 
 
 def written_to_a_terminal() -> str:
-    ours, theirs = pty.openpty()
-    with open(theirs, "w", encoding="utf-8", closefd=True) as stream:
-        print_report(factory.small(), stream)
-    text = os.read(ours, 100_000).decode()
-    os.close(ours)
-    return text.replace("\r\n", "\n")
+    return screen.shown(lambda stream: print_report(factory.realistic(), stream))
 
 
 def test_colour_on_a_terminal_changes_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +92,7 @@ def test_colour_on_a_terminal_changes_no_word(monkeypatch: pytest.MonkeyPatch) -
     assert COLOUR.search(text)
     unstyled = COLOUR.sub("", text)
     assert "\x1b" not in unstyled
-    assert [line.rstrip() for line in unstyled.splitlines()] == terminal_text(factory.small()).splitlines()
+    assert [line.rstrip() for line in unstyled.splitlines()] == terminal_text(factory.realistic()).splitlines()
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])

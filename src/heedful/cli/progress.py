@@ -5,9 +5,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from heedful.report.escape import visible
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
 
 Progress = Callable[[int, int, str], None]
 PATIENCE = 2.0
@@ -50,17 +53,20 @@ class _Bar:
         if self.drawn is None:
             if time.monotonic() < self.begins:
                 return
-            self._start()
+            self.drawn = self._made()
+            self.task = self.drawn.add_task("", total=1)
         text = visible(what, self.stream.encoding or "ascii")
         self.drawn.update(self.task, completed=done, total=max(total, 1), description=text)
+        self.drawn.start()
 
     def stop(self) -> None:
         if self.drawn is not None:
             self.drawn.stop()
 
-    def _start(self) -> None:
+    def _made(self) -> "RichProgress":
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as RichProgress
 
         console = Console(file=self.stream, markup=False, emoji=False, highlight=False)
         description = TextColumn("{task.description}", markup=False)
@@ -70,6 +76,4 @@ class _Bar:
             TextColumn("{task.completed}/{task.total}"),
             TimeElapsedColumn(),
         )
-        self.drawn = Progress(*columns, console=console, transient=True)
-        self.task = self.drawn.add_task("", total=None)
-        self.drawn.start()
+        return RichProgress(*columns, console=console, transient=True)

@@ -27,7 +27,7 @@ class AttentionCall:
         query: ``(batch, head, query, dim)``.
         key: ``(batch, kv_head, key, dim)``; query head ``h`` reads key head ``h // (heads / kv_heads)``.
         value: ``(batch, kv_head, key, value_dim)`` or None.
-        scale: Factor of the dot products; None means ``dim ** -0.5``.
+        scale: Factor of the dot products; NaN, the default, means ``dim ** -0.5``.
         visibility: Which keys each query sees.
         bias: Finite additive term, broadcastable to ``(batch, head, query, key)``, or None.
         softcap: Bound of the logits before the bias (Gemma 2), or None.
@@ -59,6 +59,8 @@ class AttentionCall:
             )
         if self.sink is not None and self.sink.shape != (self.heads,):
             raise CallError(f"sink: expected one logit a head, ({self.heads},), got {_shape(self.sink)}")
+        if self.bias is not None and not self.bias.is_floating_point():
+            raise CallError(f"bias: expected a float tensor, got {_shape(self.bias)}; a bool mask belongs in visibility")
         for name, tensor in (("bias", self.bias), ("visibility.mask", self.visibility.mask)):
             self._check_broadcast(name, tensor)
         if self.bias is not None and self.bias.dim() < 4:

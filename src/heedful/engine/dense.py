@@ -50,6 +50,7 @@ def dense_weights(call: AttentionCall) -> Tensor:
     return weights.masked_fill(torch.isneginf(logits).all(-1, keepdim=True), math.nan)
 
 
+@torch.no_grad()
 def dense(call: AttentionCall, extras: Extras | None = None) -> Moments:
     """Moments of one call by materialised definition, in float64.
 
@@ -58,7 +59,7 @@ def dense(call: AttentionCall, extras: Extras | None = None) -> Moments:
         extras: Further moments wanted.
 
     Returns:
-        Moments in float64.
+        Moments in float64, without gradient.
     """
     extras = extras or Extras()
     logits = dense_logits(call)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from heedful.core.call import AttentionCall
-from heedful.core.errors import UsageError
+from heedful.core.errors import CallError, UsageError
 from heedful.core.visibility import Visibility, causal
 from heedful.engine.dense import dense
 from heedful.engine.moments import Extras, Moments
@@ -47,11 +48,17 @@ def measure(
         Moments: ``rows`` of shape ``(batch, head, query)``, ``keys`` of shape ``(batch, head, key)``, ``output``.
 
     Raises:
-        CallError: The tensors do not fit together.
+        CallError: The tensors do not fit together, or scale or bias is not finite.
         UsageError: The engine is unknown.
     """
     if engine != "auto" and engine not in ENGINES:
         raise UsageError(f"engine: expected one of auto, {', '.join(ENGINES)}; got {engine!r}")
+    if scale is not None and not math.isfinite(scale):
+        raise CallError(f"scale: expected a finite number, got {scale}")
+    if bias is not None and not bool(torch.isfinite(bias).all()):
+        raise CallError(
+            "bias: expected finite numbers, got infinite or NaN ones; hide keys by visibility=heedful.masked(bias > -inf)"
+        )
     call = AttentionCall(
         query=query,
         key=key,

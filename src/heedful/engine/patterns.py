@@ -82,7 +82,7 @@ def pattern_output(call: AttentionCall, pattern: str) -> Tensor:
     if pattern == "zero":
         return output
     groups = call.heads // call.kv_heads
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(output.device.type, enabled=False):
         value = call.value.to(_dtype(call))
         for begin in range(0, call.n_queries, ROWS):
             end = min(begin + ROWS, call.n_queries)

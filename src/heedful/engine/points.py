@@ -84,7 +84,8 @@ def _weights(call: AttentionCall, queries: Tensor, seen: Tensor) -> Tensor:
     query = call.query[:, :, queries].to(dtype) * call.scale
     batch, rows = call.batch, queries.numel()
     flat = query.reshape(batch, call.kv_heads, groups * rows, -1)
-    logits = (flat @ call.key.to(dtype).transpose(-1, -2)).view(batch, call.heads, rows, call.n_keys)
+    with torch.autocast(query.device.type, enabled=False):
+        logits = (flat @ call.key.to(dtype).transpose(-1, -2)).view(batch, call.heads, rows, call.n_keys)
     if call.softcap is not None:
         logits = call.softcap * torch.tanh(logits / call.softcap)
     if call.bias is not None:

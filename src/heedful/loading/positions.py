@@ -8,6 +8,8 @@ from torch import nn
 
 _TABLE = re.compile(r"(?:^|\.)(?:wpe|position_embeddings?|embed_positions|positions_embed|pos_emb(?:ed)?)$")
 
+_NO_TEXT = re.compile(r"vision|visual|image|patch|audio")
+
 
 def learned_positions(model: nn.Module) -> int | None:
     """Longest sequence that a table of position vectors allows.
@@ -20,7 +22,7 @@ def learned_positions(model: nn.Module) -> int | None:
     """
     limits = []
     for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding) and _TABLE.search(name):
+        if isinstance(module, nn.Embedding) and _TABLE.search(name) and not _NO_TEXT.search(name):
             offset = getattr(module, "offset", None)
             if not isinstance(offset, int):
                 offset = module.padding_idx + 1 if module.padding_idx is not None else 0

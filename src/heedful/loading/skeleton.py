@@ -47,7 +47,8 @@ class Skeleton:
         """
         wanted = self.parameters * dtype.itemsize + self.buffer_bytes
         what = f"{subject}: {self.parameters:,} parameters in {str(dtype).removeprefix('torch.')}"
-        ensure_fits(wanted, what, device=device, hint="correct the config, or take a smaller model or dtype")
+        for place in sorted({"cpu", device}):  # it is filled in main memory and moved from there
+            ensure_fits(wanted, what, device=place, hint="correct the config, or take a smaller model or dtype")
 
 
 def build_skeleton(plan: ModelPlan, subject: str) -> Skeleton:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -71,6 +72,7 @@ def choose_windows(
         ``count`` full windows, or as many as there are; where there are none, the longest incomplete ones.
     """
     generator = torch.Generator().manual_seed(seed)
+    names = _distinct(names)
     if len(texts) < ENOUGH_DOCUMENTS:
         sources = _blocks(names, texts, tokenise, size, count)
     else:
@@ -78,7 +80,7 @@ def choose_windows(
         sources = _documents([names[i] for i in order], [texts[i] for i in order], tokenise, size, count)
     notes = []
     if len(texts) < ENOUGH_DOCUMENTS and len(sources) > len(texts):
-        told = f"{len(texts)} documents cut into {len(sources)} blocks that stand for documents"
+        told = f"{len(texts)} document{'s' * (len(texts) != 1)} cut into {len(sources)} blocks that stand for documents"
         notes.append(f"{told}; blocks of one text are not independent, so intervals are too narrow")
     if not any(source.windows for source in sources):
         return _incomplete(sources, size, count, notes)
@@ -92,6 +94,22 @@ def choose_windows(
     if len(queue) < count:
         notes.append(f"{count} windows of {size} tokens asked for, the text holds {len(queue)}: these are used")
     return Choice(tuple(window for window, _ in queue), tuple(name for _, name in queue), tuple(notes))
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names of which none stands twice: of several ``a``, the second becomes ``a (2)``."""
+    met: Counter[str] = Counter()
+    taken = set(names)
+    distinct = []
+    for name in names:
+        met[name] += 1
+        form = name
+        while met[name] > 1 and form in taken:
+            form = f"{name} ({met[name]})"
+            met[name] += form in taken
+        taken.add(form)
+        distinct.append(form)
+    return distinct
 
 
 def _documents(names: Sequence[str], texts: Sequence[str], tokenise: Tokenise, size: int, count: int) -> list[Source]:

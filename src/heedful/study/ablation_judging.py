@@ -94,13 +94,13 @@ def _finding(
     if verdict is Verdict.ABSENT and arm == "zero" and layer is None:
         verdict, reason = (
             Verdict.FAIL,
-            f"attention is unused: removing its output changes the loss by less than the margin; {reason}",
+            f"attention is unused: the loss moves by less than the margin; {reason}",
         )
     raw = _t_test(units)
     return Finding(
         claim=claim,
         verdict=verdict,
-        reason=f"{MEANINGS[arm]}: {reason}",
+        reason=f"{MEANINGS[arm]}: {_in_words(verdict, reason)}",
         estimate=float(interval.estimate),
         interval=(float(interval.low), float(interval.high)),
         unit="nat/token",
@@ -114,6 +114,15 @@ def _finding(
         head=head,
         detail={"arm": arm} | ({"loss": float(mean_of(study.loss))} if layer is None else {}),
     )
+
+
+def _in_words(verdict: Verdict, reason: str) -> str:
+    """What the loss did; the numbers stand in the finding's own fields."""
+    plain = {
+        Verdict.PASS: "the loss rises by more than the margin",
+        Verdict.ABSENT: "the loss moves by less than the margin, both ways",
+    }
+    return plain.get(verdict, reason)
 
 
 def _two_sided(interval: Interval, margin: float, verdict: Verdict, reason: str) -> tuple[Verdict, str]:

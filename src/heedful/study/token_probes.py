@@ -20,6 +20,31 @@ REACH = 10
 """Partners lie at most this many positions from the pair's own query and key."""
 
 
+def _draw_pairs(tokens: Tensor, real: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Pairs of positions of one token, drawn evenly over all such pairs, with replacement.
+
+    Positions are grouped by sorting, so that no (token, token) array is built.
+
+    Returns:
+        Later and earlier position, at least 2 apart; fewer than ``PAIRS`` where neighbours were drawn.
+    """
+    position = real.nonzero()[:, 0]
+    position = position[torch.argsort(tokens[position], stable=True)]
+    _, counts = tokens[position].unique_consecutive(return_counts=True)
+    pairs = (counts * (counts - 1) // 2).double()
+    if not bool(pairs.any()):
+        return position[:0], position[:0]
+    group = torch.multinomial(pairs, PAIRS, replacement=True, generator=generator)
+    start, count = (counts.cumsum(0) - counts)[group], counts[group]
+    first = (torch.rand(PAIRS, generator=generator) * count).long().clamp_max(count - 1)
+    second = (torch.rand(PAIRS, generator=generator) * (count - 1)).long().clamp_max(count - 2)
+    second = second + (second >= first)
+    a, b = position[start + first], position[start + second]
+    later, earlier = torch.maximum(a, b), torch.minimum(a, b)
+    apart = later - earlier > 1
+    return later[apart], earlier[apart]
+
+
 def draw_quadruples(ids: Tensor, real: Tensor, generator: torch.Generator) -> Tensor:
     """Cells of the 2 x 2 tables of same-token attraction.
 
@@ -37,14 +62,7 @@ def draw_quadruples(ids: Tensor, real: Tensor, generator: torch.Generator) -> Te
     found: list[Tensor] = []
     for row in range(len(ids)):
         tokens, n = ids[row], ids.shape[1]
-        same = (tokens[:, None] == tokens[None, :]) & real[row][:, None] & real[row][None, :]
-        i, j = torch.tril(same, -1).nonzero(as_tuple=True)
-        far = i - j > 1
-        i, j = i[far], j[far]
-        if not len(i):
-            continue
-        pick = torch.randperm(len(i), generator=generator)[:PAIRS]
-        i, j = (x[pick].repeat_interleave(PARTNERS) for x in (i, j))
+        i, j = (x.repeat_interleave(PARTNERS) for x in _draw_pairs(tokens, real[row], generator))
         other_i = i + torch.randint(-REACH, REACH + 1, i.shape, generator=generator)
         other_j = j + torch.randint(-REACH, REACH + 1, j.shape, generator=generator)
         inside = (
