@@ -16,6 +16,11 @@ rooms = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "rooms.py")
 runner = CliRunner()
 
 
+@pytest.fixture(autouse=True)
+def _eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return rooms.install(monkeypatch.setitem, lambda **_: factory.small())

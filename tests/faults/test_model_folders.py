@@ -57,7 +57,7 @@ def test_s13c_a_kernel_named_by_the_config_is_ignored(key: str, folder: Path) ->
     material.rewrite(folder / "config.json", **{key: "attacker/kernel"})
     loaded = load_model(folder)
     assert f"config keys ignored: {key}" in loaded.notes
-    assert loaded.model.config._attn_implementation == "eager"
+    assert loaded.model.config._attn_implementation == "sdpa"
 
 
 def test_s13_weights_named_by_the_config_are_not_read(folder: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_a_folder_is_loaded_whole(family: str, tmp_path: Path) -> None:
     assert loaded.source == "folder" and loaded.name == str(tmp_path) and loaded.tokenizer is not None
     ids = torch.arange(12)[None]
     torch.testing.assert_close(loaded.model(ids)[0], expected(ids)[0])
-    assert loaded.vocab_size == len(loaded.tokenizer) and loaded.model.config._attn_implementation == "eager"
+    assert loaded.vocab_size == len(loaded.tokenizer) and loaded.model.config._attn_implementation == "sdpa"
 
 
 def test_gradients_are_asked_for_as_transformers_leaves_them(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loa
 GPT2 = {"model_type": "gpt2", "n_layer": 2, "n_head": 2, "n_embd": 16, "vocab_size": 50}
 
 
-def test_the_architecture_named_is_built_eagerly() -> None:
+def test_the_architecture_named_is_built_and_no_kernel_is_chosen() -> None:
     plan = plan_model({**GPT2, "architectures": ["GPT2Model"], "torch_dtype": "bfloat16"}, "c")
     assert plan.model_class.__name__ == "GPT2Model" and plan.declared_dtype == "bfloat16"
-    assert plan.config.n_layer == 2 and plan.config._attn_implementation == "eager" and plan.notes == ()
+    assert plan.config.n_layer == 2 and plan.config._attn_implementation is None and plan.notes == ()
 
 
 @pytest.mark.parametrize(

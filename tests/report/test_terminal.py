@@ -21,6 +21,11 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "terminal_80.txt"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
+@pytest.fixture(autouse=True)
+def _eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
 def test_the_page_is_the_golden_page() -> None:
     page = terminal_text(factory.realistic(), columns=80)
     if os.environ.get("HEEDFUL_UPDATE_GOLDEN"):

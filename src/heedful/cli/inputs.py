@@ -37,6 +37,7 @@ def read(inputs: Inputs) -> "tuple[LoadedModel, BatchedText]":
     """
     from heedful.loading import load_documents, load_model, make_sequences
 
+    documents = load_documents(list(inputs.text) or None)  # first: it fails fast
     loaded = load_model(
         inputs.model,
         config=inputs.config,
@@ -45,7 +46,6 @@ def read(inputs: Inputs) -> "tuple[LoadedModel, BatchedText]":
         dtype=inputs.dtype,
         allow_globals=tuple(inputs.allow_globals),
     )
-    documents = load_documents(list(inputs.text) or None)
     sequences = make_sequences(
         documents,
         loaded.tokenizer,

@@ -74,7 +74,6 @@ def _read(folder: str, dtype: torch.dtype, device: str, subject: str) -> tuple[A
         gguf_file=_ALONE,
         config=config,
         dtype=dtype,
-        attn_implementation="eager",
         local_files_only=True,
         output_loading_info=True,
         **_dequantised(),

@@ -135,7 +135,6 @@ def _build_config(settings: dict[str, Any], architectures: list[str], subject: s
         with quiet_transformers():
             kind = CONFIG_MAPPING[model_type]
             config = kind.from_dict({key: value for key, value in settings.items() if key != "model_type"})
-        config._attn_implementation = "eager"
     except Exception as error:  # config classes raise whatever their checks raise
         raise InputRejected(subject, f"no config of a {escaped(model_type, 40)}: {reason(error)}") from error
     return config

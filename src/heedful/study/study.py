@@ -15,20 +15,20 @@ from heedful.core.errors import UsageError
 from heedful.core.result import HeadRow
 from heedful.engine import Extras
 from heedful.inference import document_means
-from heedful.loading.memory import ensure_fits
 from heedful.study.ablation import ARMS, ablated_losses, losses_of
-from heedful.study.evidence import Array, Evidence, collect
+from heedful.study.batches import batch_of, batches_of, leading
+from heedful.study.evidence import Array, Evidence, LayerEvidence, collect
 from heedful.study.gradient import ParameterGradient, attention_gradients
 from heedful.study.missing import mean_of
 from heedful.study.objective import Objective, find_objective
 from heedful.study.perturbation import Leak, future_leaks
-from heedful.study.price import batch_bytes
 from heedful.study.probes import distances, growth, integrity, representations, row_statistics, token_groups
 from heedful.study.query_probes import query_variation
 from heedful.study.running import Batch, device_of
 from heedful.study.settings import Settings
 from heedful.study.token_probes import repeats, same_token
-from heedful.study.variants import NoFreshModel, Repeats, fresh_models, repeated, shuffled
+from heedful.study.untrained import untrained_statistics
+from heedful.study.variants import NoFreshModel, Repeats, repeated, shuffled
 
 if TYPE_CHECKING:
     from heedful.loading import Sequences
@@ -60,39 +60,12 @@ class Study:
 
     @cached_property
     def batches(self) -> list[Batch]:
-        """All sequences, neighbours of different documents where the text has several."""
-        length = self.sequences.input_ids.shape[1]
-        size = max(2, self.settings.batch_tokens // max(1, length))
-        total = len(self.sequences.input_ids)
-        wanted = batch_bytes(self.model, min(size, total), length)
-        hint = "lower --seq-len, or validate on a machine with more memory"
-        ensure_fits(wanted, f"batches of sequences of {length:,} tokens", device=str(device_of(self.model)), hint=hint)
-        starts = list(range(0, total, size))
-        if len(starts) > 1 and total - starts[-1] == 1:
-            starts.pop()
-        ends = [*starts[1:], total]
-        return [self._batch(torch.arange(a, b)) for a, b in zip(starts, ends, strict=True)]
-
-    def _batch(self, index: torch.Tensor) -> Batch:
-        device = device_of(self.model)
-        chosen = self.sequences
-        return Batch(
-            chosen.input_ids[index].to(device),
-            chosen.attention_mask[index].to(device),
-            index,
-            chosen.special[index].to(device),
-            chosen.punctuation[index].to(device),
-        )
+        """All sequences in order, at least two to a batch wherever there are two."""
+        return batches_of(self.model, self.sequences, self.settings.batch_tokens)
 
     def first_batches(self, count: int) -> list[Batch]:
         """Whole batches from the beginning that hold at least ``count`` sequences, or all."""
-        chosen, have = [], 0
-        for batch in self.batches:
-            if have >= count and have >= 2:
-                break
-            chosen.append(batch)
-            have += len(batch.index)
-        return chosen
+        return leading(self.batches, count)
 
     def _ticker(self, total: int, what: str) -> Callable[[], None]:
         done = 0
@@ -159,24 +132,11 @@ class Study:
         if not count:
             return {}
         tick = self._ticker(count, "untrained models")
-        parts: dict[str, list[Array]] = {}
         try:
-            for fresh in fresh_models(self.model, count, self.settings.seed):
-                probes = [row_statistics, same_token(self.settings.seed)]
-                evidence = collect(fresh, self.null_subset, probes, extras=Extras(contrast=True))
-                found = {name: mean_of(evidence.stacked(name), axis=0) for name in evidence.layers[0].values}
-                if self.repeats is not None:
-                    some = self.repeats.batches[:1]
-                    probe = repeats(self.repeats.periods, self.repeats.prefix)
-                    found["induction_mass"] = mean_of(collect(fresh, some, [probe]).stacked("induction_mass"), axis=0)
-                for name, value in found.items():
-                    parts.setdefault(name, []).append(value)
-                del fresh
-                tick()
+            return untrained_statistics(self.model, count, self.null_subset, self.repeats, self.settings.seed, tick)
         except NoFreshModel as error:
             self.null_reason = str(error)
             return {}
-        return {name: np.stack(values) for name, values in parts.items()}
 
     def on_null_subset(self, name: str) -> Array:
         """A statistic of the tested model on the same sequences as the null models, ``(all heads,)``."""
@@ -197,6 +157,19 @@ class Study:
         """Means over each document's sequences: ``(sequence, ...)`` to ``(document, ...)``."""
         document = self.sequences.document.numpy()
         return document_means(values, document if index is None else document[index])
+
+    def paired_units(self, values: Array) -> Array:
+        r"""Document means of values that compare a sequence with one of another document, spread to be safe.
+
+        Each document stands behind its own values and behind those of its partners, so the means are not independent. With
+        the deviations from their mean doubled, the spread is that of independent documents or more: by Hoeffding's
+        decomposition :math:`h(X, Y) = m + a(X) + a(Y) + r` the mean has variance :math:`4 \sigma_a^2 / G` and the residual's,
+        each document mean :math:`\sigma_a^2` and the residual's at least. Source: Hoeffding 1948,
+        doi:10.1214/aoms/1177730196.
+        """
+        units = self.units(values)
+        middle = mean_of(units, axis=0)
+        return np.asarray(middle + 2.0 * (units - middle))
 
     @cached_property
     def hides_future(self) -> bool:
@@ -223,7 +196,7 @@ class Study:
         """What changing later tokens does to earlier positions."""
         whole = [i for i in range(len(self.sequences.input_ids)) if bool(self.sequences.attention_mask[i].all())]
         index = torch.tensor((whole or [0])[:PERTURBED])
-        return future_leaks(self.model, self._batch(index))
+        return future_leaks(self.model, batch_of(self.sequences, index, device_of(self.model)))
 
     @cached_property
     def objective(self) -> Objective:
@@ -255,16 +228,12 @@ class Study:
     @cached_property
     def each_layer(self) -> list[dict[str, Array]]:
         """The same for each layer alone, on the first sequences: one dict a layer."""
-        batches = self.first_batches(self.settings.layer_sequences)
-        layers = self.observed.layers
+        batches, layers = self.first_batches(self.settings.layer_sequences), self.observed.layers
         tick = self._ticker(len(ARMS) * len(batches) * len(layers), "ablation of each layer")
         base = self.loss[: sum(len(batch.index) for batch in batches)]
         return [
             {
-                arm: ablated_losses(
-                    self.model, self.objective, batches, arm, layers=[layer.path.split("#")[0]], tick=tick
-                )
-                - base
+                arm: ablated_losses(self.model, self.objective, batches, arm, layers=[_module(layer)], tick=tick) - base
                 for arm in ARMS
             }
             for layer in layers
@@ -273,26 +242,17 @@ class Study:
     @cached_property
     def each_head(self) -> list[list[Array]]:
         """Loss difference with one head's weights uniform, on the first sequences: layer, head, ``(sequence,)``."""
-        batches = self.first_batches(self.settings.layer_sequences)
-        layers = self.observed.layers
+        batches, layers = self.first_batches(self.settings.layer_sequences), self.observed.layers
         tick = self._ticker(len(batches) * sum(layer.heads for layer in layers), "ablation of each head")
         base = self.loss[: sum(len(batch.index) for batch in batches)]
-        return [
-            [
-                ablated_losses(
-                    self.model,
-                    self.objective,
-                    batches,
-                    "uniform",
-                    layers=[layer.path.split("#")[0]],
-                    heads=[head],
-                    tick=tick,
-                )
-                - base
-                for head in range(layer.heads)
-            ]
-            for layer in layers
-        ]
+
+        def alone(path: str, head: int) -> Array:
+            losses = ablated_losses(
+                self.model, self.objective, batches, "uniform", layers=[path], heads=[head], tick=tick
+            )
+            return np.asarray(losses - base)
+
+        return [[alone(_module(layer), head) for head in range(layer.heads)] for layer in layers]
 
     @cached_property
     def ablation_family(self) -> dict[tuple[str, int | None], float]:
@@ -311,7 +271,7 @@ class Study:
     @cached_property
     def gradients(self) -> list[ParameterGradient]:
         """What one backward gives every attention parameter."""
-        paths = list(dict.fromkeys(layer.path.split("#")[0] for layer in self.observed.layers))
+        paths = list(dict.fromkeys(_module(layer) for layer in self.observed.layers))
         return attention_gradients(self.model, self.objective, self.batches[0], paths)
 
     @cached_property
@@ -321,3 +281,8 @@ class Study:
             name: int((~torch.isfinite(p)).sum()) for name, p in self.model.named_parameters() if p.is_floating_point()
         }
         return {name: count for name, count in bad.items() if count}
+
+
+def _module(layer: LayerEvidence) -> str:
+    """Path of a layer's module, without the count of its calls in one forward."""
+    return layer.path.split("#")[0]
