@@ -138,6 +138,13 @@ def conclude(decision: dict[str, str], overall: dict[str, Finding]) -> str:
     return " ".join([*parts, reading] if reading else parts)
 
 
+def _beyond(finding: Finding) -> bool:
+    """Whether an effect clears its margin already, so that more text would not change the verdict."""
+    if finding.interval is None or finding.threshold is None:
+        return False
+    return finding.interval[0] > finding.threshold
+
+
 def next_steps(decision: dict[str, str], overall: dict[str, Finding], settings: Settings) -> list[str]:
     """What to try next, each step following from a verdict."""
     steps = []
@@ -150,7 +157,7 @@ def next_steps(decision: dict[str, str], overall: dict[str, Finding], settings: 
         steps.append(
             f"give more text: {thin[0].n} documents are too few for {len(thin)} claims; at least {settings.least_units} are needed"
         )
-    waiting = [f for f in overall.values() if f.verdict is Verdict.WARN]
+    waiting = [f for f in overall.values() if f.verdict is Verdict.WARN and not _beyond(f)]
     if waiting and not thin:
         steps.append(f"{waiting[0].claim} is not settled: more documents (--text, --sequences) narrow its interval")
     if not settings.nulls:

@@ -8,6 +8,7 @@ import typer
 
 from heedful.cli.exits import outcome
 from heedful.cli.heads import heads
+from heedful.cli.several import spread
 from heedful.cli.validate import validate
 
 _EPILOG = (
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: Always, with the exit code.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = spread(sys.argv[1:] if arguments is None else arguments)
     raise SystemExit(outcome(lambda: app(words, prog_name="heedful", standalone_mode=False), debug="--debug" in words))
 
 

@@ -31,9 +31,7 @@ Tokenizer = Annotated[
 ]
 Text = Annotated[
     list[Path] | None,
-    typer.Option(
-        metavar="FILE", help="A text file; give it again for more. Without it: the text that ships with heedful."
-    ),
+    typer.Option(metavar="FILE", help="Text files, one or more. Without it: the text that ships with heedful."),
 ]
 SeqLen = Annotated[int, typer.Option(metavar="N", min=2, help="Tokens a sequence.")]
 Sequences = Annotated[int, typer.Option(metavar="N", min=1, help="How many sequences to read.")]
@@ -46,7 +44,7 @@ NullModels = Annotated[
 ]
 Require = Annotated[
     list[str] | None,
-    typer.Option(metavar="CLAIM", help="A claim whose absence shall fail the validation; give it again for more."),
+    typer.Option(metavar="CLAIM", help="Claims that must pass, one or more; anything else fails the validation."),
 ]
 Device = Annotated[str, typer.Option(metavar="NAME", help="Where to compute: cpu, cuda, cuda:1, mps.")]
 DtypeOption = Annotated[
