@@ -63,6 +63,7 @@ def test_index_tensors_of_different_lengths() -> None:
 def test_autocast_does_not_reach_points() -> None:
     call = attention_call()
     rows = torch.arange(5)
-    expected = rows_at(call, rows)
+    expected, points = rows_at(call, rows), logits_at(call, rows * 0, rows, rows)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(rows_at(call, rows), expected)
+        assert torch.equal(logits_at(call, rows * 0, rows, rows), points)

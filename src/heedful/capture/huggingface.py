@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+import inspect
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,11 +16,16 @@ from heedful.capture.way import Way
 from heedful.core.call import AttentionCall
 from heedful.core.errors import HeedfulError
 
-log = logging.getLogger(__name__)
+_lock = threading.Lock()
 
 
 def _eager_of(module: nn.Module) -> Callable[..., Any]:
-    """The ``eager_attention_forward`` of the file in which the module's class, or a parent of it, is written."""
+    """The eager attention function that the module's own forward names, or the one of its modeling file or a parent's."""
+    for cls in type(module).__mro__:
+        forward = inspect.unwrap(vars(cls).get("forward", lambda: None))
+        for name in getattr(getattr(forward, "__code__", None), "co_names", ()):
+            if name.endswith("eager_attention_forward") and name in forward.__globals__:
+                return forward.__globals__[name]  # type: ignore[no-any-return]
     for cls in type(module).__mro__:
         function = getattr(sys.modules.get(cls.__module__), "eager_attention_forward", None)
         if function is not None:
@@ -31,7 +37,8 @@ def _eager_of(module: nn.Module) -> Callable[..., Any]:
 def attention_table(way: Way) -> Iterator[None]:
     """Wrap every entry of the table, and of modeling files' own tables, for the modules of one model.
 
-    Modules of other models pass through untouched. Entries are restored as they were, also after an error.
+    Modules of other models pass through untouched. Entries are restored as they were, also after an error; where several
+    interceptions overlap without nesting (threads), each takes away its own wrappers alone.
     """
     modeling = sys.modules.get("transformers.modeling_utils")
     if modeling is None:
@@ -43,41 +50,68 @@ def attention_table(way: Way) -> Iterator[None]:
         local = getattr(own, "_local_mapping", None)
         if local and all(local is not table for table in tables):
             tables.append(local)
-    before = [dict(table) for table in tables]
     try:
-        for index, table in enumerate(tables):
-            for name in list(table) + (["eager"] if index == 0 and "eager" not in table else []):
-                table[name] = _wrapped(way, name, table.get(name))
+        with _lock:
+            for index, table in enumerate(tables):
+                for name in list(table) + (["eager"] if index == 0 and "eager" not in table else []):
+                    table[name] = _Watched(way, name, table.get(name))
         yield
     finally:
-        for table, entries in zip(tables, before, strict=True):
-            table.clear()
-            table.update(entries)
+        way.closed = True
+        with _lock:
+            for table in tables:
+                _uncover(table)
 
 
-def _wrapped(way: Way, name: str, original: Callable[..., Any] | None) -> Callable[..., Any]:
-    def attention(
-        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any = None, *args: Any, **keywords: Any
+def _uncover(table: dict[str, Callable[..., Any]]) -> None:
+    """Take wrappers of closed interceptions off the top of every entry."""
+    for name, function in list(table.items()):
+        top: Callable[..., Any] | None = function
+        while isinstance(top, _Watched) and top.way.closed:
+            top = top.below
+        if top is None:
+            del table[name]
+        elif top is not function:
+            table[name] = top
+
+
+class _Watched:
+    """An entry of the table while a model is intercepted; ``below`` is what stood there, None where nothing did."""
+
+    def __init__(self, way: Way, name: str, below: Callable[..., Any] | None) -> None:
+        self.way, self.name, self.below = way, name, below
+
+    def __call__(
+        self,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Any = None,
+        *args: Any,
+        **keywords: Any,
     ) -> Any:
-        kernel = original if original is not None else _eager_of(module)
-        if not way.concerns(module) or args:
+        kernel = self.below if self.below is not None else _eager_of(module)
+        if not self.way.concerns(module) or args:
             return kernel(module, query, key, value, attention_mask, *args, **keywords)
-        own_weights: list[Any] = []
+        given: dict[str, Any] = {}
 
         def run(other: Tensor | None) -> Tensor:
-            with way.inside():
-                result = kernel(module, query, key, value if other is None else other, attention_mask, **keywords)
-            own_weights[:] = result[1:]
-            return result[0].transpose(1, 2)  # type: ignore[no-any-return]
+            with self.way.inside():
+                given["result"] = kernel(
+                    module, query, key, value if other is None else other, attention_mask, **keywords
+                )
+            given["output"] = given["result"][0].transpose(1, 2)
+            return given["output"]  # type: ignore[no-any-return]
 
-        describe = _describe(name, module, query, key, value, attention_mask, keywords)
-        answer = way.meet(module, f"attention table: {name}", describe, run, float(keywords.get("dropout") or 0.0))
+        describe = _describe(self.name, module, query, key, value, attention_mask, keywords)
+        dropout = float(keywords.get("dropout") or 0.0)
+        answer = self.way.meet(module, f"attention table: {self.name}", describe, run, dropout)
         if answer is None:
-            output = run(None)
-            return (output.transpose(1, 2), *own_weights)
-        return answer.to(query.dtype).transpose(1, 2).contiguous(), None
-
-    return attention
+            run(None)
+        elif answer is not given.get("output"):
+            return answer.to(query.dtype).transpose(1, 2).contiguous(), None
+        return given["result"]
 
 
 def _describe(

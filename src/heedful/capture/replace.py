@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from heedful.capture.event import AttentionEvent
 from heedful.capture.intercept import intercept
 from heedful.core.call import AttentionCall
-from heedful.core.errors import UsageError
+from heedful.core.errors import CaptureError, UsageError
 from heedful.engine.patterns import PATTERNS, pattern_output
 
 Pattern = str | Callable[[AttentionCall], Tensor]
@@ -40,7 +40,9 @@ def replace(
         Module path to number of calls replaced, filled while the model runs.
 
     Raises:
-        UsageError: The pattern, a layer or a head does not exist (a layer only once the block has ended without error).
+        UsageError: The pattern, a layer or a head does not exist (a layer only once the block has ended without error), or
+            a pattern of one's own returned another shape.
+        CaptureError: The model ran and none of its attention was met.
     """
     if isinstance(pattern, str) and pattern not in PATTERNS:
         raise UsageError(f"replace: expected one of {', '.join(PATTERNS)} or a function; got {pattern!r}")
@@ -55,21 +57,29 @@ def replace(
         replaced[path] = replaced.get(path, 0) + 1
         return _replaced(event, pattern, heads)
 
-    with intercept(model, answer):
+    with intercept(model, answer) as way:
         yield replaced
+    if not order and (unmet := {**way.stack.never_met(), **way.not_understood}):
+        raise CaptureError(type(model).__name__, f"replace: no attention call was met in {', '.join(list(unmet)[:4])} ...")
     known = {*order, *order.values()}
     missing = [layer for layer in layers or () if layer not in known]
     if missing and order:
-        raise UsageError(f"replace: no such layers: {missing}; the model called {len(order)}: {', '.join(list(order)[:4])} ...")
+        raise UsageError(
+            f"replace: no such layers: {missing}; the model called {len(order)}: {', '.join(list(order)[:4])} ..."
+        )
 
 
 def _replaced(event: AttentionEvent, pattern: Pattern, heads: Sequence[int] | None) -> Tensor:
-    output = pattern_output(event.call, pattern) if isinstance(pattern, str) else pattern(event.call)
+    call = event.call
+    output = pattern_output(call, pattern) if isinstance(pattern, str) else pattern(call)
+    if call.value is not None and output.shape != (*call.query.shape[:3], call.value.shape[-1]):
+        expected = (*call.query.shape[:3], call.value.shape[-1])
+        raise UsageError(f"replace: expected the pattern to return shape {expected}, got {tuple(output.shape)}")
     if heads is None:
         return output
-    wrong = [head for head in heads if not 0 <= head < event.call.heads]
+    wrong = [head for head in heads if not 0 <= head < call.heads]
     if wrong:
-        raise UsageError(f"replace: {event.path} has heads 0..{event.call.heads - 1}, got {wrong}")
+        raise UsageError(f"replace: {event.path} has heads 0..{call.heads - 1}, got {wrong}")
     mixed = event.run(None).clone()
     mixed[:, list(heads)] = output[:, list(heads)].to(mixed.dtype)
     return mixed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,6 +45,7 @@ class ModuleStack:
     _frames: list[_Frame] = field(default_factory=list)
     _handles: list[Any] = field(default_factory=list)
     _calls: Counter[str] = field(default_factory=Counter)
+    _thread: int = field(default_factory=threading.get_ident)
 
     def __enter__(self) -> ModuleStack:
         for path, module in self.model.named_modules():
@@ -62,13 +64,25 @@ class ModuleStack:
         self._frames.clear()
         self.padding = None
 
+    def elsewhere(self) -> bool:
+        """Whether this is another thread than the one that watches, or a backward pass that runs a forward again."""
+        return threading.get_ident() != self._thread or torch._C._current_graph_task_id() != -1
+
     def _push(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.elsewhere():
+            return
+        # A module that is on the stack already was left by an interrupt, whose frames nobody took off.
+        running = [frame.module for frame in self._frames]
+        if module in running:
+            del self._frames[running.index(module) :]
         if not self._frames:
             self._calls.clear()
             self.padding = _padding(module, args, kwargs)
         self._frames.append(_Frame(self.paths.get(id(module), ""), module, _entering(args, kwargs)))
 
     def _pop(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self.elsewhere():
+            return
         while self._frames:
             frame = self._frames.pop()
             self._note(frame)

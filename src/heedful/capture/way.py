@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 
-import torch
 from torch import Tensor, nn
 
 from heedful.capture.event import Answer, AttentionEvent
@@ -25,17 +23,18 @@ class Way:
         stack: The model's running modules.
         answer: What is done with each event.
         not_understood: Path to reason of calls that were met and could not be described.
+        closed: Whether the interception is over.
     """
 
     stack: ModuleStack
     answer: Answer
     not_understood: dict[str, str] = field(default_factory=dict)
-    _thread: int = field(default_factory=threading.get_ident)
+    closed: bool = False
     _busy: int = 0
 
     def concerns(self, module: nn.Module | None) -> bool:
         """Whether a call of this module (None: of whatever runs) is this interception's to answer."""
-        if self._busy or threading.get_ident() != self._thread or torch._C._current_graph_task_id() != -1:
+        if self.closed or self.stack.elsewhere() or self._busy:
             return False
         return id(module) in self.stack.paths if module is not None else bool(self.stack._frames)
 

@@ -1,4 +1,4 @@
-"""One claim a file, judged in nine sections. One line here registers each; the order within a section is the order here."""
+"""One claim a file, judged in nine sections. One line here registers each; ``nine_sections.ORDER`` orders them."""
 
 from heedful.checks.ablation_signature import ablation_signature
 from heedful.checks.adjacent_queries_differ import adjacent_queries_differ

@@ -4,40 +4,61 @@ from __future__ import annotations
 
 from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
-from heedful.study import Study, signature_of
+from heedful.study import Study, redundant, signature_of
+from heedful.study.evidence import Array
 
-SOURCE = "signature of the arms: Hassid et al. 2022, arXiv:2211.03495 (mean pattern); Michel et al. 2019, arXiv:1905.10650 (redundancy)"
+SOURCE = (
+    "signature of the arms: Hassid et al. 2022, arXiv:2211.03495 (mean pattern); "
+    "Michel et al. 2019, arXiv:1905.10650 (redundancy)"
+)
 
 
 @check(section=9, source=SOURCE)
 def ablation_signature(study: Study) -> list[Finding]:
-    """Positional, content, value average or unused, by which replacements the loss forgives; per layer in preset standard."""
+    """Positional, content, value average or unused, by which replacements the loss forgives; a layer each in standard.
+
+    Redundant besides, where equal weights cost something in the whole and nothing in any one part: the layers of the
+    model (preset standard), the heads of a layer (preset full).
+    """
     if study.objective.name == "none":
-        return [Finding(claim="ablation_signature", verdict=Verdict.SKIP, reason=study.objective.reason, source=SOURCE)]
-    name, reason = signature_of(study, study.whole_model)
-    found = [
-        Finding(
-            claim="ablation_signature",
-            verdict=Verdict.INFO,
-            reason=f"{name}: {reason}",
-            n=study.n_documents,
-            source=SOURCE,
-            detail={"signature": name},
-        )
-    ]
+        return [_skipped(study.objective.reason)]
+    if len(study.sequences.input_ids) < 2:
+        return [_skipped("one sequence: nothing to pair it with")]
     if not study.settings.runs("standard"):
-        return found
-    for layer, arms in zip(study.observed.layers, study.each_layer, strict=True):
-        name, reason = signature_of(study, arms)
-        found.append(
-            Finding(
-                claim="ablation_signature",
-                verdict=Verdict.INFO,
-                reason=f"{name}: {reason}",
-                n=study.n_documents,
-                source=SOURCE,
-                layer=layer.layer,
-                detail={"signature": name},
-            )
+        return [_signature(study, study.whole_model, [])]
+    layers = [arms["uniform"] for arms in study.each_layer]
+    heads = study.each_head if study.settings.runs("full") else [[] for _ in layers]
+    each = zip(study.observed.layers, study.each_layer, heads, strict=True)
+    return [
+        _signature(study, study.whole_model, layers),
+        *(_signature(study, arms, alone, layer.layer) for layer, arms, alone in each),
+    ]
+
+
+def _skipped(reason: str) -> Finding:
+    return Finding(claim="ablation_signature", verdict=Verdict.SKIP, reason=reason, source=SOURCE)
+
+
+def _signature(study: Study, arms: dict[str, Array], alone: list[Array], layer: int | None = None) -> Finding:
+    name, reason = signature_of(study, arms)
+    if not name:
+        return Finding(
+            claim="ablation_signature",
+            verdict=Verdict.INSUFFICIENT,
+            reason=reason,
+            n=len(study.first_units(arms["uniform"])),
+            source=SOURCE,
+            layer=layer,
+            detail={"signature": "too few documents", "redundant": False},
         )
-    return found
+    spare = bool(alone) and redundant(study, arms["uniform"], alone)
+    part = "layer" if layer is None else "head"
+    return Finding(
+        claim="ablation_signature",
+        verdict=Verdict.INFO,
+        reason=f"{name}: {reason}" + (f"; redundant: no {part} alone costs anything" if spare else ""),
+        n=len(study.first_units(arms["uniform"])),
+        source=SOURCE,
+        layer=layer,
+        detail={"signature": name, "redundant": spare},
+    )

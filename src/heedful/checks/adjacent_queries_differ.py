@@ -11,8 +11,10 @@ SOURCE = "Jensen-Shannon divergence over common keys, renormalised, against shuf
 
 @check(section=6, source=SOURCE)
 def adjacent_queries_differ(study: Study) -> list[Finding]:
-    """A query's weights over the keys that both see differ from those of the query just before.
+    """A query's weights over common keys differ from those of the query just before, beyond position.
 
-    The null is the same model on the same tokens in another order: a purely positional pattern differs just as much there.
+    The null is the same model on the same tokens in another order: a purely positional pattern differs just as much
+    there, and so does one that follows words whatever their order. PASS needs a divergence above the margin that is
+    another there.
     """
     return lagged_queries(study, "adjacent_queries_differ", "adjacent", SOURCE)

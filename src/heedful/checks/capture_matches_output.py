@@ -15,7 +15,7 @@ SOURCE = "recomputed output against the module's own, relative to the largest ou
 
 @check(section=1, source=SOURCE)
 def capture_matches_output(study: Study) -> list[Finding]:
-    """The output recomputed from what was captured is the module's output, so the statistics are of the real weights."""
+    """The output recomputed from what was captured is the module's own, so the statistics are of the real weights."""
     parameter = next(study.model.parameters(), None)
     limit = tolerance(parameter.dtype if parameter is not None else torch.float32)
     errors = {layer.path: largest_of(layer.values["output_error"]) for layer in study.observed.layers}

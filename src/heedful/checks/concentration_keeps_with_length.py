@@ -10,7 +10,10 @@ from heedful.inference import bootstrap_t, judge
 from heedful.study import Study
 from heedful.study.missing import mean_of
 
-SOURCE = "slope of nats from uniform over log keys: 0 a fixed share of keys, 1 a fixed number; Velickovic et al. 2024, arXiv:2410.01104"
+SOURCE = (
+    "slope of nats from uniform over log keys: 0 a fixed share of keys, 1 a fixed number; "
+    "Velickovic et al. 2024, arXiv:2410.01104"
+)
 
 
 @check(section=4, source=SOURCE)

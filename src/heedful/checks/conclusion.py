@@ -11,6 +11,24 @@ from heedful.study import Settings
 
 YES, NO, OPEN = "yes", "no", "open"
 
+MULTIPLICITY = (
+    "named heads: within each claim, Holm where there are null models enough, else the largest standardised head of "
+    "each null model, or of each sign flip where the claim has no null model; ablations of the model and its layers: "
+    "one Holm family; counts of heads: Benjamini-Hochberg at 5 %, or the family-wise count; claims are not pooled"
+)
+
+INTEGRITY = (
+    "rows_sum_to_one",
+    "future_is_unseen",
+    "attention_is_finite",
+    "entropy_within_bounds",
+    "gradients_reach_attention",
+)
+"""Claims whose failure means that attention is not computed correctly."""
+
+MEASURED = ("rows_sum_to_one", "attention_is_finite", "entropy_within_bounds", "capture_matches_output")
+"""Claims that must PASS before attention is said to be computed correctly."""
+
 
 def summarise(sections: Sequence[Section], settings: Settings, heads: Sequence[HeadRow]) -> dict[str, Any]:
     """The summary of a report.
@@ -31,11 +49,8 @@ def summarise(sections: Sequence[Section], settings: Settings, heads: Sequence[H
     return {
         "counts": {name: counts[name] for name in sorted(counts)},
         "heads": dict(sorted(Counter(row.verdict for row in heads).items())),
-        "tests": sum(f.p is not None for f in findings),
-        "multiplicity": (
-            "named heads and layers: Holm within each claim (largest standardised head of each null model where there are too "
-            "few null models for Holm); counts of heads: Benjamini-Hochberg at 5 %; claims are not pooled"
-        ),
+        "tests": sum(f.p is not None and "strongest" not in f.detail for f in findings),
+        "multiplicity": MULTIPLICITY,
         "decision": decision,
         "failed": [f.claim for f in overall.values() if f.verdict is Verdict.FAIL],
         "conclusion": conclude(decision, overall),
@@ -45,43 +60,41 @@ def summarise(sections: Sequence[Section], settings: Settings, heads: Sequence[H
 
 def decide(overall: dict[str, Finding]) -> dict[str, str]:
     """Answers to the four questions: yes, no, or open."""
-    integrity = (
-        "rows_sum_to_one",
-        "future_is_unseen",
-        "attention_is_finite",
-        "entropy_within_bounds",
-        "gradients_reach_attention",
-    )
-    broken = [name for name in integrity if name in overall and overall[name].verdict is Verdict.FAIL]
+    broken = any(name in overall and _own_verdict(overall[name]) == Verdict.FAIL for name in INTEGRITY)
+    sound = all(name in overall and _own_verdict(overall[name]) == Verdict.PASS for name in MEASURED)
     return {
-        "correct": NO if broken else YES,
+        "correct": NO if broken else YES if sound else OPEN,
         "content_dependent": _answer(overall.get("queries_attend_by_content")),
         "concentrated": _answer(overall.get("heads_are_concentrated")),
         "useful": _useful(overall.get("learned_weights_matter"), overall.get("attention_output_matters")),
     }
 
 
+def _own_verdict(finding: Finding) -> str:
+    """The verdict that the evidence gave, before the user's requirement made a failure of it."""
+    return str(finding.detail.get("without_require", finding.verdict))
+
+
 def _answer(finding: Finding | None) -> str:
     if finding is None:
         return OPEN
-    return {Verdict.PASS: YES, Verdict.ABSENT: NO}.get(finding.verdict, OPEN)
+    return {Verdict.PASS.value: YES, Verdict.ABSENT.value: NO}.get(_own_verdict(finding), OPEN)
+
+
+def _unused(output: Finding | None) -> bool:
+    """Whether removing attention's output was shown to change nothing."""
+    return output is not None and bool(output.detail.get("unused"))
 
 
 def _useful(weights: Finding | None, output: Finding | None) -> str:
-    if (
-        output is not None
-        and output.detail.get("arm") == "zero"
-        and output.verdict is Verdict.FAIL
-        and (output.estimate or 0) < 1
-    ):
-        return NO
-    return _answer(weights)
+    return NO if _unused(output) else _answer(weights)
 
 
 _SENTENCES = {
     "correct": {
         YES: "Attention is computed correctly.",
-        NO: "Attention is not computed correctly; read section 1 and 8 first.",
+        NO: "Attention is not computed correctly; read sections 1 and 8 first.",
+        OPEN: "Whether attention is computed correctly is not settled; read section 1 first.",
     },
     "content_dependent": {
         YES: "What a query attends to depends on the text.",
@@ -89,7 +102,7 @@ _SENTENCES = {
         OPEN: "Whether what a query attends to depends on the text is not settled.",
     },
     "concentrated": {
-        YES: "Some heads are far from uniform, further than in untrained models.",
+        YES: "Some heads are further from uniform than the margin, and than heads of untrained models.",
         NO: "Every head is close to uniform.",
         OPEN: "Whether heads are further from uniform than untrained ones is not settled.",
     },
@@ -100,8 +113,10 @@ _SENTENCES = {
     },
 }
 
+_NOT_USED = "Removing what attention puts out costs the model nothing: it is not used."
+
 _READINGS = {
-    (YES, YES, YES): "All four agree: these heads pay attention, and the model needs it.",
+    (YES, YES, YES): "All agree: these heads pay attention, and the model needs it.",
     (
         YES,
         YES,
@@ -130,34 +145,38 @@ def conclude(decision: dict[str, str], overall: dict[str, Finding]) -> str:
     if decision["correct"] == NO:
         failed = [f"{f.claim}: {f.reason}" for f in overall.values() if f.verdict is Verdict.FAIL]
         return " ".join([*parts, *failed[:2]])
-    parts += [_SENTENCES[question][decision[question]] for question in ("content_dependent", "concentrated", "useful")]
-    reading = _READINGS.get((decision["content_dependent"], decision["concentrated"], decision["useful"]))
+    parts += [_SENTENCES[question][decision[question]] for question in ("content_dependent", "concentrated")]
+    if _unused(overall.get("attention_output_matters")):
+        return " ".join([*parts, _NOT_USED])
+    parts.append(_SENTENCES["useful"][decision["useful"]])
     signature = overall.get("ablation_signature")
-    if signature is not None and signature.detail.get("signature"):
+    if signature is not None and signature.verdict is Verdict.INFO:
         parts.append(f"By ablation of the whole model its work is: {signature.detail['signature']}.")
-    return " ".join([*parts, reading] if reading else parts)
+    reading = _READINGS.get((decision["content_dependent"], decision["concentrated"], decision["useful"]))
+    return " ".join([*parts, reading] if reading and decision["correct"] == YES else parts)
 
 
-def _beyond(finding: Finding) -> bool:
-    """Whether an effect clears its margin already, so that more text would not change the verdict."""
+def _crosses_margin(finding: Finding) -> bool:
+    """Whether an interval holds its margin, so that more text might change the verdict."""
     if finding.interval is None or finding.threshold is None:
         return False
-    return finding.interval[0] > finding.threshold
+    return finding.interval[0] <= finding.threshold <= finding.interval[1]
 
 
 def next_steps(decision: dict[str, str], overall: dict[str, Finding], settings: Settings) -> list[str]:
     """What to try next, each step following from a verdict."""
     steps = []
-    for name in ("rows_sum_to_one", "future_is_unseen", "attention_is_finite", "gradients_reach_attention"):
+    for name in INTEGRITY:
         finding = overall.get(name)
         if finding is not None and finding.verdict is Verdict.FAIL:
             steps.append(f"mend {name}: {finding.reason}")
-    thin = [f for f in overall.values() if f.verdict is Verdict.INSUFFICIENT]
+    thin = [f for f in overall.values() if f.verdict is Verdict.INSUFFICIENT and f.n < settings.least_units]
     if thin:
         steps.append(
-            f"give more text: {thin[0].n} documents are too few for {len(thin)} claims; at least {settings.least_units} are needed"
+            f"give more text: {thin[0].n} documents are too few for {len(thin)} claims; "
+            f"at least {settings.least_units} are needed"
         )
-    waiting = [f for f in overall.values() if f.verdict is Verdict.WARN and not _beyond(f)]
+    waiting = [f for f in overall.values() if f.verdict is Verdict.WARN and _crosses_margin(f)]
     if waiting and not thin:
         steps.append(f"{waiting[0].claim} is not settled: more documents (--text, --sequences) narrow its interval")
     if not settings.nulls:
@@ -167,9 +186,7 @@ def next_steps(decision: dict[str, str], overall: dict[str, Finding], settings: 
     ):
         steps.append("load the model with its language-model head, so that ablation can be judged by loss")
     if decision["useful"] == NO and decision["correct"] == YES:
-        steps.append(
-            "train longer or raise the attention temperature's inverse, then validate again: the pattern is not used yet"
-        )
+        steps.append("train longer or sharpen the logits, then validate again: the pattern is not used yet")
     if decision["correct"] == YES and decision["useful"] == YES and settings.preset != "full":
         steps.append("see which heads carry the loss: --preset full")
     return steps or ["nothing is open: keep this report and compare the next checkpoint with it"]

@@ -8,6 +8,7 @@ from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
 from heedful.inference import bootstrap_t, spearman_over_units
 from heedful.study import Study
+from heedful.study.evidence import Array
 from heedful.study.missing import mean_of
 
 SOURCE = (
@@ -24,8 +25,8 @@ SPREAD = 0.05
 def diversity_tracks_concentration(study: Study) -> list[Finding]:
     """Over layers, attention is more concentrated where the representations that enter it are more diverse.
 
-    One finding a layer says what entered and how concentrated the layer is: uniform attention over collapsed representations
-    is expected, over diverse ones it is a fact about the layer.
+    One finding a layer says what entered and how concentrated the layer is: uniform attention over collapsed
+    representations is expected, over diverse ones it is a fact about the layer.
     """
     layers = study.observed.layers
     spread = np.stack([study.units(layer.values["entering_spread"]) for layer in layers], axis=1)
@@ -39,10 +40,16 @@ def diversity_tracks_concentration(study: Study) -> list[Finding]:
                 source=SOURCE,
             )
         ]
-    interval = spearman_over_units(spread, focus, seed=study.settings.seed)
+    interval = spearman_over_units(spread, focus, resamples=study.settings.resamples, seed=study.settings.seed)
     low, high = float(interval.low), float(interval.high)
-    if len(layers) < FEWEST:
-        verdict, reason = Verdict.SKIP, f"{len(layers)} layers: a correlation over fewer than {FEWEST} says nothing"
+    known = int((np.isfinite(mean_of(spread, axis=0)) & np.isfinite(mean_of(focus, axis=0))).sum())
+    if known < FEWEST:
+        verdict, reason = Verdict.SKIP, f"{known} layers: a correlation over fewer than {FEWEST} says nothing"
+    elif interval.units < study.settings.least_units:
+        verdict, reason = (
+            Verdict.INSUFFICIENT,
+            f"{interval.units} documents; at least {study.settings.least_units} are needed",
+        )
     elif np.isnan(low):
         verdict, reason = Verdict.INSUFFICIENT, "documents do not tell the layers apart well enough for an interval"
     elif low > 0:
@@ -58,7 +65,7 @@ def diversity_tracks_concentration(study: Study) -> list[Finding]:
         estimate=float(interval.estimate),
         interval=(low, high),
         unit="Spearman",
-        n=len(spread),
+        n=int(interval.units),
         null="0",
         threshold=0.0,
         source=SOURCE,
@@ -66,15 +73,20 @@ def diversity_tracks_concentration(study: Study) -> list[Finding]:
     return [overall, *(_layer(study, layer.layer, spread[:, k], focus[:, k]) for k, layer in enumerate(layers))]
 
 
-def _layer(study: Study, layer: int, spread: np.ndarray, focus: np.ndarray) -> Finding:
+def _layer(study: Study, layer: int, spread: Array, focus: Array) -> Finding:
     interval = bootstrap_t(spread, resamples=study.settings.resamples, seed=study.settings.seed)
     mean = float(mean_of(focus))
+    if np.isnan(mean) or np.isnan(float(interval.estimate)):
+        seen = "no row sees enough keys" if np.isnan(mean) else "no representation entered that could be read"
+        return Finding(
+            claim="diversity_tracks_concentration", verdict=Verdict.UNDEFINED, reason=seen, source=SOURCE, layer=layer
+        )
     collapsed, flat = float(interval.high) < SPREAD, mean < study.settings.margins.diffuse
     words = {
         (True, True): "collapsed representations, near-uniform attention: as expected",
-        (True, False): "collapsed representations, yet concentrated attention: by position, or by small differences",
-        (False, True): "diverse representations, yet near-uniform attention",
-        (False, False): "diverse representations, concentrated attention",
+        (True, False): "collapsed representations, yet attention off uniform: by position, or by small differences",
+        (False, True): "representations not collapsed, yet near-uniform attention",
+        (False, False): "representations not collapsed, attention off uniform",
     }
     return Finding(
         claim="diversity_tracks_concentration",

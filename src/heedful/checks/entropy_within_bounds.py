@@ -16,7 +16,7 @@ LIMIT = 1e-3
 
 @check(section=1, source=SOURCE)
 def entropy_within_bounds(study: Study) -> list[Finding]:
-    """Entropy is at most log n and at least what the norm of the row's logits allows: a check of the measurement itself."""
+    """Entropy is at most log n and at least what the norm of the row's logits allows: a check of the measurement."""
     excess = max(largest_of(layer.values["entropy_excess"]) for layer in study.observed.layers)
     deficit = max(largest_of(layer.values["entropy_deficit"]) for layer in study.observed.layers)
     worst = max(excess, deficit)
@@ -33,8 +33,8 @@ def entropy_within_bounds(study: Study) -> list[Finding]:
         Finding(
             claim="entropy_within_bounds",
             verdict=Verdict.FAIL if worst > LIMIT else Verdict.PASS,
-            reason=f"largest overstep {max(worst, 0.0):.1e} nats (above log n: {max(excess, 0.0):.1e}; below the norm's bound: "
-            f"{max(deficit, 0.0):.1e})",
+            reason=f"largest overstep {max(worst, 0.0):.1e} nats (above log n: {max(excess, 0.0):.1e}; "
+            f"below the norm's bound: {max(deficit, 0.0):.1e})",
             estimate=max(worst, 0.0),
             unit="nat",
             n=study.n_documents,

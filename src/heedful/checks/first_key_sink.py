@@ -22,4 +22,4 @@ def first_key_sink(study: Study) -> list[Finding]:
         source=SOURCE,
         null_name="sink_mass",
     )
-    return head_findings(study, claim, study.observed.stacked("sink_mass"))
+    return head_findings(study, claim, study.units(study.observed.stacked("sink_mass")))

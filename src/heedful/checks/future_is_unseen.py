@@ -25,13 +25,14 @@ def future_is_unseen(study: Study) -> list[Finding]:
             Finding(
                 claim="future_is_unseen",
                 verdict=Verdict.SKIP,
-                reason=f"the model attends both ways in {len(seeing)} of {len(pairs)} layers; the claim is for causal models",
+                reason=f"the model attends both ways in {len(seeing)} of {len(pairs)} layers; "
+                "the claim is for causal models",
                 source=SOURCE,
             )
         ]
     parameter = next(study.model.parameters(), None)
     eps = torch.finfo(parameter.dtype).eps if parameter is not None else 1e-7
-    limit = max(study.settings.margins.leak, 16 * eps)
+    limit = max(study.settings.margins.leak, eps)
     worst = max(study.leaks, key=lambda leak: leak.before)
     told = max(leak.after for leak in study.leaks)
     problems = []

@@ -7,6 +7,7 @@ import math
 from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
 from heedful.study import Study
+from heedful.study.gradient import ParameterGradient
 
 SOURCE = "a real backward of the loss on one batch; a parameter's name is no evidence"
 
@@ -41,7 +42,7 @@ def gradients_reach_attention(study: Study) -> list[Finding]:
         reason=f"{'; '.join(problems) or f'all {len(live)} trainable tensors get a gradient'}{named}",
         estimate=(len(live) - len(bad) - len(dead)) / len(live),
         unit="share reached",
-        n=len(study.batches[0].index),
+        n=_documents(study),
         null="exact: 1",
         threshold=1.0,
         source=SOURCE,
@@ -56,16 +57,22 @@ def gradients_reach_attention(study: Study) -> list[Finding]:
     return [overall, *(_layer(study, layer, [g for g in live if g.layer == layer]) for layer in layers)]
 
 
-def _layer(study: Study, layer: int, found: list) -> Finding:
+def _documents(study: Study) -> int:
+    """Documents in the batch that went backward."""
+    return len(study.sequences.document[study.batches[0].index].unique())
+
+
+def _layer(study: Study, layer: int, found: list[ParameterGradient]) -> Finding:
     norm = math.sqrt(sum(g.norm**2 for g in found if g.finite))
     broken = any(not g.finite or g.norm == 0.0 for g in found)
     return Finding(
         claim="gradients_reach_attention",
         verdict=Verdict.ERROR if broken else Verdict.INFO,
-        reason=f"gradient norm {norm:.3g} over {len(found)} tensors, {min(g.nonzero for g in found):.0%} of entries or more not 0",
+        reason=f"gradient norm {norm:.3g} over {len(found)} tensors, "
+        f"{min(g.nonzero for g in found):.0%} of entries or more not 0",
         estimate=norm,
         unit="gradient norm",
-        n=len(study.batches[0].index),
+        n=_documents(study),
         source=SOURCE,
         layer=layer,
         detail={g.name: g.norm for g in found[:12]},

@@ -25,4 +25,4 @@ def heads_are_concentrated(study: Study) -> list[Finding]:
         null_name="concentration",
         as_log=True,
     )
-    return head_findings(study, claim, study.observed.stacked("concentration"))
+    return head_findings(study, claim, study.units(study.observed.stacked("concentration")))

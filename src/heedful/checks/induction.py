@@ -27,7 +27,7 @@ def induction(study: Study) -> list[Finding]:
             Finding(
                 claim="induction",
                 verdict=Verdict.SKIP,
-                reason="sequences are too short, or hold too few different tokens, to repeat with a period of 8 or more",
+                reason="sequences are too short, or have too few kinds of tokens, to repeat with a period of 8 or more",
                 source=SOURCE,
             )
         ]
@@ -41,4 +41,4 @@ def induction(study: Study) -> list[Finding]:
         source=SOURCE,
         null_name="induction_mass",
     )
-    return head_findings(study, claim, evidence.stacked("induction_mass"))
+    return head_findings(study, claim, evidence.stacked("induction_mass"))  # random sequences: each a unit of its own

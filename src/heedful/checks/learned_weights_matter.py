@@ -13,5 +13,5 @@ SOURCE = (
 
 @check(section=9, source=SOURCE)
 def learned_weights_matter(study: Study) -> list[Finding]:
-    """Equal weights on every visible key raise the loss: the learned pattern does work that a plain average does not."""
+    """Equal weights on every visible key raise the loss: the learned pattern does what a plain average does not."""
     return ablation_findings(study, "learned_weights_matter", "uniform", SOURCE)

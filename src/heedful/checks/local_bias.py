@@ -26,4 +26,4 @@ def local_bias(study: Study) -> list[Finding]:
         null_name="log_contrast",
         as_factor=True,
     )
-    return head_findings(study, claim, study.observed.stacked("log_contrast"))
+    return head_findings(study, claim, study.units(study.observed.stacked("log_contrast")))

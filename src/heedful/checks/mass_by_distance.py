@@ -19,8 +19,8 @@ def mass_by_distance(study: Study) -> list[Finding]:
     """A description, not a claim with a verdict: mean mass by distance over all heads, beside its uniform share."""
     if not study.observed.has("distance_mass"):
         return [Finding(claim="mass_by_distance", verdict=Verdict.SKIP, reason="no layer has distances", source=SOURCE)]
-    actual = study.units(study.observed.stacked("distance_mass").mean(axis=1))
-    uniform = mean_of(study.observed.stacked("distance_uniform"), axis=(0, 1))
+    actual = study.units(mean_of(study.observed.stacked("distance_mass"), axis=1))
+    uniform = mean_of(study.units(mean_of(study.observed.stacked("distance_uniform"), axis=1)), axis=0)
     used = np.flatnonzero(uniform > 0)
     if not len(used):
         return [
@@ -30,7 +30,7 @@ def mass_by_distance(study: Study) -> list[Finding]:
         ]
     band = bootstrap_t(actual, resamples=study.settings.resamples, seed=study.settings.seed)
     low, mid, high = (np.asarray(x) for x in (band.low, band.estimate, band.high))
-    labels = [_label(k, used[-1]) for k in used]
+    labels = [_label(int(k), int(used[-1])) for k in used]
     curve = [
         {"distance": label, "mass": mid[k], "low": low[k], "high": high[k], "uniform": uniform[k]}
         for label, k in zip(labels, used, strict=True)

@@ -67,7 +67,8 @@ def validate(
     The model's flags, gradients, hooks and random state are as before afterwards.
 
     Args:
-        model: A transformers model, or any module that maps token ids to logits and calls ``scaled_dot_product_attention``.
+        model: A transformers model, or any module that maps token ids to logits and calls
+            ``scaled_dot_product_attention``.
         sequences: Token ids with their documents (``heedful.loading.make_sequences``).
         settings: Options and margins.
         name: What the user calls the model.
@@ -154,7 +155,8 @@ def _judged(study: Study, facts: CheckFacts) -> list[Finding]:
         found = list(facts.judge(study))
     if facts.name in study.settings.require and found[0].verdict is not Verdict.PASS:
         reason = f"required, and not shown ({found[0].verdict}): {found[0].reason}"
-        found[0] = replace(found[0], verdict=Verdict.FAIL, reason=reason)
+        detail = {**found[0].detail, "without_require": str(found[0].verdict)}
+        found[0] = replace(found[0], verdict=Verdict.FAIL, reason=reason, detail=detail)
     return found
 
 

@@ -22,4 +22,4 @@ def previous_token(study: Study) -> list[Finding]:
         source=SOURCE,
         null_name="previous_mass",
     )
-    return head_findings(study, claim, study.observed.stacked("previous_mass"))
+    return head_findings(study, claim, study.units(study.observed.stacked("previous_mass")))

@@ -36,4 +36,4 @@ def punctuation_mass(study: Study) -> list[Finding]:
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(np.clip(mass, 1e-12, None) / share)
-    return head_findings(study, claim, ratio, null="uniform attention over the same rows")
+    return head_findings(study, claim, study.units(ratio), null="0 is uniform attention over the same rows")

@@ -8,15 +8,18 @@ from heedful.inference import sign_flip
 from heedful.study import HeadClaim, Study, head_findings, with_detail
 from heedful.study.missing import mean_of
 
-SOURCE = "Jensen-Shannon divergence between the same position of two documents over common keys; 0 for any positional pattern"
+SOURCE = (
+    "Jensen-Shannon divergence between the same position of two documents over common keys; "
+    "0 for any pattern of position alone"
+)
 
 
 @check(section=6, source=SOURCE)
 def queries_attend_by_content(study: Study) -> list[Finding]:
     """The same position attends differently in different documents: attention depends on content.
 
-    A pattern of position alone gives exactly 0. ``detail`` of the model's finding says by how much the divergence differs
-    from that on shuffled tokens: whether the order of the text matters as well as its words.
+    A pattern of position alone gives exactly 0. ``detail`` of the model's finding says by how much the divergence
+    differs from that on shuffled tokens: whether the order of the text matters as well as its words.
     """
     margin = study.settings.margins.content
     claim = HeadClaim(
@@ -28,9 +31,9 @@ def queries_attend_by_content(study: Study) -> list[Finding]:
         source=SOURCE,
     )
     values = study.observed.stacked("other_document")
-    found = head_findings(study, claim, values, null="0: any pattern of position alone")
+    found = head_findings(study, claim, study.paired_units(values), null="a pattern of position alone gives 0")
     other = study.on_shuffled.stacked("other_document")
-    difference = study.units(mean_of(values, axis=1) - mean_of(other, axis=1))
+    difference = study.paired_units(mean_of(values, axis=1) - mean_of(other, axis=1))
     order = sign_flip(difference, resamples=study.settings.resamples, seed=study.settings.seed)
     more = {"shuffled_tokens": float(mean_of(other)), "order_p": float(order.p)}
     return [with_detail(found[0], **more), *found[1:]]

@@ -28,9 +28,18 @@ def rows_sum_to_one(study: Study) -> list[Finding]:
         return [
             Finding(claim="rows_sum_to_one", verdict=Verdict.SKIP, reason="no kernel could be run again", source=SOURCE)
         ]
+    worst = [(error, layer) for layer in layers if (error := largest_of(layer.values["row_sum_error"])) >= 0]
+    if not worst:
+        return [
+            Finding(
+                claim="rows_sum_to_one",
+                verdict=Verdict.UNDEFINED,
+                reason="no row with finite weights was measured",
+                source=SOURCE,
+            )
+        ]
     parameter = next(study.model.parameters(), None)
     limit = tolerance(parameter.dtype if parameter is not None else torch.float32)
-    worst = [(largest_of(layer.values["row_sum_error"]), layer) for layer in layers]
     bad = [(error, layer) for error, layer in worst if error > limit]
     largest = max(error for error, _ in worst)
     where = ", ".join(layer.path for _, layer in bad[:3])
@@ -40,7 +49,7 @@ def rows_sum_to_one(study: Study) -> list[Finding]:
             verdict=Verdict.FAIL if bad else Verdict.PASS,
             reason=f"{len(bad)} of {len(worst)} layers are off by more than rounding: {where}"
             if bad
-            else f"every row of {len(worst)} layers sums to 1 within {largest:.1e}",
+            else f"every row of {len(worst)} of {len(study.observed.layers)} layers sums to 1 within {largest:.1e}",
             estimate=largest,
             unit="mass",
             n=study.n_documents,

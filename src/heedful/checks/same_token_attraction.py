@@ -23,4 +23,4 @@ def same_token_attraction(study: Study) -> list[Finding]:
         null_name="same_token",
         as_factor=True,
     )
-    return head_findings(study, claim, study.observed.stacked("same_token"))
+    return head_findings(study, claim, study.units(study.observed.stacked("same_token")))

@@ -35,7 +35,8 @@ def logits_at(call: AttentionCall, sequence: Tensor, query: Tensor, key: Tensor)
     kv_head = torch.arange(call.heads, device=call.query.device) // (call.heads // call.kv_heads)
     left = call.query[sequence, :, query].to(dtype)
     right = call.key[sequence, :, key].to(dtype)[:, kv_head]
-    logits = torch.linalg.vecdot(left, right).T * call.scale
+    with torch.autocast(left.device.type, enabled=False):
+        logits = torch.linalg.vecdot(left, right).T * call.scale
     if call.softcap is not None:
         logits = call.softcap * torch.tanh(logits / call.softcap)
     if call.bias is not None:

@@ -1,8 +1,8 @@
 """One model and its sequences in, the evidence that checks judge out."""
 
-from heedful.study.ablation_judging import ablation_findings, signature_of
+from heedful.study.ablation_judging import ablation_findings, redundant, signature_of
 from heedful.study.evidence import Evidence, LayerEvidence
-from heedful.study.heads import head_rows
+from heedful.study.heads import could_be_selective, head_rows
 from heedful.study.judging import HeadClaim, head_findings, overall_verdict
 from heedful.study.lagged import lagged_queries, with_detail
 from heedful.study.running import Batch, evaluating
@@ -18,11 +18,13 @@ __all__ = [
     "Settings",
     "Study",
     "ablation_findings",
+    "could_be_selective",
     "evaluating",
     "head_findings",
     "head_rows",
     "lagged_queries",
     "overall_verdict",
+    "redundant",
     "signature_of",
     "with_detail",
 ]

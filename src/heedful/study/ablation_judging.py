@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from heedful.core.result import Finding, Verdict
 from heedful.inference import Interval, bootstrap_t, equivalent, holm, judge
+from heedful.study.against import with_p
 from heedful.study.evidence import Array
 from heedful.study.missing import mean_of
 from heedful.study.study import Study
@@ -19,6 +21,8 @@ MEANINGS = {
     "shuffled": "another document's pattern",
     "local": "equal weights on the nearest keys",
 }
+MEAN_SHARE = 0.1
+"""Share of the cost of equal weights up to which the mean pattern counts as doing the same work."""
 
 
 def _t_test(units: Array) -> float:
@@ -33,11 +37,13 @@ def _t_test(units: Array) -> float:
 
 def family(study: Study) -> dict[tuple[str, int | None], float]:
     """Holm-adjusted p of every (arm, layer) ablated, layer None for the whole model: one family."""
-    raw = {(arm, None): _t_test(study.units(values)) for arm, values in study.whole_model.items()}
+    raw: dict[tuple[str, int | None], float] = {
+        (arm, None): _t_test(study.units(values)) for arm, values in study.whole_model.items()
+    }
     if study.settings.runs("standard"):
         for layer, arms in enumerate(study.each_layer):
             for arm, values in arms.items():
-                raw[arm, layer] = _t_test(study.units(values, np.arange(len(values))))
+                raw[arm, layer] = _t_test(study.first_units(values))
     adjusted = holm(np.array(list(raw.values())))
     return {key: float(p) for key, p in zip(raw, np.asarray(adjusted), strict=True)}
 
@@ -78,8 +84,8 @@ def _finding(
     p_adjusted: float,
     head: int | None = None,
 ) -> Finding:
-    units = study.units(values, np.arange(len(values)))
-    interval = bootstrap_t(units, resamples=study.settings.resamples, seed=study.settings.seed)
+    units = study.first_units(values)
+    interval = _over_documents(study, values)
     count = int(np.isfinite(units).sum())
     margin = study.settings.margins.loss
     verdict, reason = judge(
@@ -87,11 +93,15 @@ def _finding(
         present_above=margin,
         absent_below=margin,
         units=count,
-        p_adjusted=None if math.isnan(p_adjusted) else p_adjusted,
         smallest=study.settings.least_units,
     )
+    if verdict is Verdict.PASS and not math.isnan(p_adjusted):
+        verdict, reason = with_p(
+            verdict, reason, p_adjusted, study.settings.alpha, "differs from none", "so might none"
+        )
     verdict, reason = _two_sided(interval, margin, verdict, reason)
-    if verdict is Verdict.ABSENT and arm == "zero" and layer is None:
+    unused = verdict is Verdict.ABSENT and arm == "zero" and layer is None
+    if unused:
         verdict, reason = (
             Verdict.FAIL,
             f"attention is unused: the loss moves by less than the margin; {reason}",
@@ -112,7 +122,7 @@ def _finding(
         source=source,
         layer=layer,
         head=head,
-        detail={"arm": arm} | ({"loss": float(mean_of(study.loss))} if layer is None else {}),
+        detail={"arm": arm} | ({"loss": float(mean_of(study.loss)), "unused": unused} if layer is None else {}),
     )
 
 
@@ -140,12 +150,15 @@ def _each_head(study: Study, claim: str, source: str) -> list[Finding]:
         for layer, heads in zip(study.observed.layers, study.each_head, strict=True)
         for head, v in enumerate(heads)
     ]
-    raw = np.array([_t_test(study.units(v, np.arange(len(v)))) for _, _, v in values])
+    raw = np.array([_t_test(study.first_units(v)) for _, _, v in values])
     adjusted = np.asarray(holm(raw))
     return [
         _finding(study, claim, "uniform", source, v, layer, float(p), head)
         for (layer, head, v), p in zip(values, adjusted, strict=True)
     ]
+
+
+UNSETTLED = "mixed or not settled"
 
 
 def signature_of(study: Study, arms: dict[str, Array]) -> tuple[str, str]:
@@ -156,27 +169,48 @@ def signature_of(study: Study, arms: dict[str, Array]) -> tuple[str, str]:
         arms: Arm to ``(sequence,)`` loss differences.
 
     Returns:
-        A name (positional, content, value average, unused, mixed) and the numbers that led to it.
+        A name (positional, content, value average, unused, mixed or not settled; "" with too few documents) and the
+        numbers that led to it.
     """
     margin = study.settings.margins.loss
-    intervals = {
-        arm: bootstrap_t(
-            study.units(v, np.arange(len(v))), resamples=study.settings.resamples, seed=study.settings.seed
-        )
-        for arm, v in arms.items()
-    }
-    costs = {arm: float(interval.low) > margin for arm, interval in intervals.items()}
-    free = {arm: bool(equivalent(interval, margin)) for arm, interval in intervals.items()}
+    intervals = {arm: _over_documents(study, values) for arm, values in arms.items()}
     shown = ", ".join(
         f"{arm} {float(intervals[arm].estimate):+.3f}" for arm in ("zero", "uniform", "mean", "shuffled", "local")
     )
+    fewest = min(int(interval.units) for interval in intervals.values())
+    if fewest < study.settings.least_units:
+        return "", f"{shown}; {fewest} documents, at least {study.settings.least_units} are needed"
+    costs = {arm: float(interval.low) > margin for arm, interval in intervals.items()}
+    free = {arm: bool(equivalent(interval, margin)) for arm, interval in intervals.items()}
     if free["zero"] and free["uniform"]:
         return "unused", shown
     if free["uniform"]:
-        return "value average", shown
+        return ("value average" if costs["zero"] else UNSETTLED), shown
     share = float(intervals["mean"].estimate) / max(float(intervals["uniform"].estimate), 1e-9)
-    if costs["uniform"] and costs["shuffled"] and costs["mean"] and share > 0.1:
+    if costs["uniform"] and costs["shuffled"] and costs["mean"] and share > MEAN_SHARE:
         return "content", shown
-    if costs["uniform"] and (free["mean"] or share <= 0.1):
+    if costs["uniform"] and (free["mean"] or share <= MEAN_SHARE):
         return "positional", shown
-    return "mixed or not settled", shown
+    return UNSETTLED, shown
+
+
+def redundant(study: Study, whole: Array, parts: Sequence[Array]) -> bool:
+    """Whether equal weights cost the loss everywhere at once, and nothing in any one part alone.
+
+    Args:
+        study: The study.
+        whole: ``(sequence,)`` loss differences with equal weights in all parts.
+        parts: The same with equal weights in one part each: the layers of a model, or the heads of a layer.
+    """
+    margin = study.settings.margins.loss
+    alone = [_over_documents(study, values) for values in parts]
+    together = _over_documents(study, whole)
+    enough = min(int(interval.units) for interval in (together, *alone)) >= study.settings.least_units
+    costs = enough and len(alone) > 1 and float(together.low) > margin
+    return costs and all(bool(equivalent(interval, margin)) for interval in alone)
+
+
+def _over_documents(study: Study, values: Array) -> Interval:
+    """Interval of the mean loss difference of the first sequences, documents as units."""
+    units = study.first_units(values)
+    return bootstrap_t(units, resamples=study.settings.resamples, seed=study.settings.seed)

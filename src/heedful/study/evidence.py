@@ -114,6 +114,7 @@ def collect(
         CaptureError: The model made no attention call that heedful could meet.
     """
     layers: dict[str, LayerEvidence] = {}
+    folded: dict[str, str] = {}
     parts: dict[str, list[tuple[Batch, dict[str, Tensor]]]] = {}
     current: list[Batch] = []
 
@@ -123,7 +124,9 @@ def collect(
         output = event.run(None)
         batch = current[0]
         if event.call.batch != len(batch.input_ids):
+            folded[event.path] = f"its batch of {event.call.batch} is not one of {len(batch.input_ids)} sequences"
             return output
+        event = _without_padded_rows(event, batch)
         same = event.call.n_keys == batch.input_ids.shape[1]
         marks = torch.stack([batch.special, batch.punctuation], dim=-1).float() if groups and same else None
         if event.path not in layers:
@@ -144,7 +147,7 @@ def collect(
         unmet = {
             path: f"{name} ran and no attention call of it was seen" for path, name in way.stack.never_met().items()
         }
-        unmet |= way.not_understood
+        unmet |= way.not_understood | folded
     if not layers:
         raise CaptureError(
             type(model).__name__,
@@ -156,6 +159,15 @@ def collect(
     for path, layer in layers.items():
         layer.values = _joined(parts[path], order, total)
     return Evidence(list(layers.values()), unmet)
+
+
+def _without_padded_rows(event: AttentionEvent, batch: Batch) -> AttentionEvent:
+    """The event with rows of padding seeing nothing, also where the model was never told of the padding."""
+    call = event.call
+    real = batch.attention_mask.bool()
+    if call.visibility.queries is not None or call.n_queries != real.shape[1] or bool(real.all()):
+        return event
+    return replace(event, call=replace(call, visibility=replace(call.visibility, queries=real)))
 
 
 def _joined(pieces: list[tuple[Batch, dict[str, Tensor]]], order: dict[int, int], total: int) -> dict[str, Array]:

@@ -19,8 +19,8 @@ SHARP, SELECTIVE, WEAK, DIFFUSE, UNDEFINED = "SHARP", "SELECTIVE", "WEAK", "DIFF
 def head_rows(study: Study) -> list[HeadRow]:
     """One row a head, in the order of layers.
 
-    A head is SHARP or SELECTIVE, WEAK or DIFFUSE by whole intervals over documents (``Margins``); UNDEFINED where no row of
-    it sees enough keys or its weights are not finite.
+    A head is SHARP or SELECTIVE, WEAK or DIFFUSE by whole intervals over documents (``Margins``); UNDEFINED where no
+    row of it sees enough keys or its weights are not finite.
     """
     seed, resamples = study.settings.seed, study.settings.resamples
     evidence = study.observed
@@ -28,8 +28,7 @@ def head_rows(study: Study) -> list[HeadRow]:
         name: bootstrap_t(study.units(evidence.stacked(name)), resamples=resamples, seed=seed)
         for name in (*STATISTICS, "log_contrast")
     }
-    logs = np.log(np.clip(study.units(evidence.stacked("concentration")), 1e-12, None))
-    log_concentration = bootstrap_t(logs, resamples=resamples, seed=seed)
+    log_concentration = _log_concentration(study)
     induction = _induction(study)
     rows, position = [], 0
     for layer in evidence.layers:
@@ -52,6 +51,17 @@ def head_rows(study: Study) -> list[HeadRow]:
             )
             position += 1
     return rows
+
+
+def _log_concentration(study: Study) -> Interval:
+    """Interval of the log of the geometric mean over documents, ``(all heads,)``."""
+    logs = np.log(np.clip(study.units(study.observed.stacked("concentration")), 1e-12, None))
+    return bootstrap_t(logs, resamples=study.settings.resamples, seed=study.settings.seed)
+
+
+def could_be_selective(study: Study) -> int:
+    """Number of heads whose interval reaches above the margin of selectivity."""
+    return int((np.asarray(_log_concentration(study).high) > math.log(study.settings.margins.selective)).sum())
 
 
 def _induction(study: Study) -> Interval | None:

@@ -43,7 +43,8 @@ class Objective:
         if self.name == "next token":
             logits = logits[:, :-1]
         losses = F.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")
-        return (losses * counted).sum(1) / counted.sum(1).clamp_min(1).masked_fill(counted.sum(1) == 0, torch.nan)
+        total = losses.masked_fill(counted == 0, 0).sum(1)
+        return total / counted.sum(1).masked_fill(counted.sum(1) == 0, torch.nan)
 
     def _question(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Ids to feed, which predictions count, and the right answers."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from heedful.capture.session import output_error, sequence_means
 from heedful.core.axes import MIN_VISIBLE
 from heedful.core.registry import STATISTICS
-from heedful.engine import Extras, rows_at, tiled
+from heedful.engine import Extras, RowMoments, rows_at, tiled
 from heedful.study.evidence import Sight
 
 SAMPLED_ROWS = 8
@@ -51,8 +51,8 @@ def distances(sight: Sight) -> dict[str, Tensor]:
     visibility = call.visibility.part(slice(None), slice(0, 1))
     flat = replace(
         call,
-        query=call.query[:, :1, :, :1] * 0,
-        key=call.key[:, :1, :, :1] * 0,
+        query=torch.zeros_like(call.query[:, :1, :, :1]),
+        key=torch.zeros_like(call.key[:, :1, :, :1]),
         value=None,
         visibility=visibility,
         bias=None,
@@ -71,7 +71,7 @@ def distances(sight: Sight) -> dict[str, Tensor]:
 
 
 def token_groups(sight: Sight) -> dict[str, Tensor]:
-    """Mass on special and punctuation tokens and their uniform share, ``(sequence, head)``; NaN where none is visible."""
+    """Mass on special and punctuation tokens and its uniform share, ``(sequence, head)``; NaN where none is visible."""
     rows = sight.moments.rows
     if rows.group_mass is None or rows.group_visible is None:
         return {}
@@ -86,7 +86,7 @@ def token_groups(sight: Sight) -> dict[str, Tensor]:
 
 
 def representations(sight: Sight) -> dict[str, Tensor]:
-    """Spread of the representations that enter the module, ``(sequence,)``: mean pairwise cosine distance."""
+    """Mean pairwise cosine distance of the representations that enter the module, ``(sequence,)``; NaN below two."""
     entering = sight.event.entering
     if entering is None or entering.shape[0] != len(sight.batch.input_ids):
         return {"entering_spread": torch.full((len(sight.batch.input_ids),), math.nan)}
@@ -95,15 +95,15 @@ def representations(sight: Sight) -> dict[str, Tensor]:
         return {"entering_spread": torch.full((len(real),), math.nan)}
     unit = torch.nn.functional.normalize(entering.float(), dim=-1) * real[..., None]
     n = real.sum(1)
-    mean_cosine = ((unit.sum(1) ** 2).sum(-1) - n) / (n * (n - 1)).clamp_min(1)
-    return {"entering_spread": 1 - mean_cosine}
+    mean_cosine = ((unit.sum(1) ** 2).sum(-1) - n) / (n * (n - 1))
+    return {"entering_spread": (1 - mean_cosine).masked_fill(n < 2, math.nan)}
 
 
 def integrity(sight: Sight) -> dict[str, Tensor]:
     """What must hold whatever the model learned, worst case of each sequence, ``(sequence, head)`` unless said.
 
-    ``row_sum_error`` comes from the module's own kernel, run once more with values of one; ``output_error`` ``(sequence,)``
-    is the difference of its output from the recomputed one.
+    ``row_sum_error`` comes from the module's own kernel, run once more with values of one, NaN where no row could be
+    judged; ``output_error`` ``(sequence,)`` is the difference of its output from the recomputed one.
     """
     call, rows = sight.event.call, sight.moments.rows
     broken = (~torch.isfinite(rows.logsumexp) | ~torch.isfinite(rows.entropy)) & (rows.visible > 0)
@@ -115,14 +115,20 @@ def integrity(sight: Sight) -> dict[str, Tensor]:
         "visible_future": _visible_future(sight)[:, None].expand(-1, call.heads),
     }
     log_keys = rows.visible.clamp_min(1).log()
-    above = (rows.entropy - log_keys).masked_fill(~seen, -math.inf)
-    found["entropy_excess"] = above.amax(-1)
-    found["entropy_deficit"] = _below_bound(sight)
+    entropy = _normalised_entropy(rows)
+    found["entropy_excess"] = (entropy - log_keys).masked_fill(~seen | (rows.total <= 0), -math.inf).amax(-1)
+    found["entropy_deficit"] = _below_bound(sight, entropy)
     if call.value is not None and not sight.event.dropout:
         ones = sight.event.run(torch.ones_like(call.value)).to(rows.total)
         gap = (ones - rows.total.nan_to_num()[..., None]).abs().amax(-1)
-        found["row_sum_error"] = gap.masked_fill(~seen, 0).nan_to_num(math.inf).amax(-1)
+        worst = gap.nan_to_num(math.inf).masked_fill(~seen, -1).amax(-1)
+        found["row_sum_error"] = worst.masked_fill(worst < 0, math.nan)
     return found
+
+
+def _normalised_entropy(rows: RowMoments) -> Tensor:
+    """Entropy of the weights made to sum to one: a learned sink takes a share, and the bounds are a distribution's."""
+    return rows.entropy / rows.total + rows.total.log()
 
 
 def _visible_future(sight: Sight) -> Tensor:
@@ -143,7 +149,7 @@ def _visible_future(sight: Sight) -> Tensor:
     return total
 
 
-def _below_bound(sight: Sight) -> Tensor:
+def _below_bound(sight: Sight, entropy: Tensor) -> Tensor:
     """How far any sampled row's entropy lies below the least that its logits' norm allows, in nats; at most 0 if sound.
 
     Source: Zhai et al. 2023, arXiv:2303.06296, theorem 3.1.
@@ -162,7 +168,5 @@ def _below_bound(sight: Sight) -> Tensor:
     beta = torch.exp(-norm * (n / (n - 1).clamp_min(1)).sqrt())
     total = 1 + (n - 1) * beta
     least = total.log() + norm * (n * (n - 1)).sqrt() * beta / total
-    deficit = (least - rows.entropy[:, :, index].double()).masked_fill(
-        (n < 2) | (rows.visible[:, :, index] != n), -math.inf
-    )
+    deficit = (least - entropy[:, :, index].double()).masked_fill((n < 2) | (rows.visible[:, :, index] != n), -math.inf)
     return deficit.nan_to_num(-math.inf).amax(-1)

@@ -24,8 +24,8 @@ def jensen_shannon(left: Tensor, right: Tensor, common: Tensor) -> Tensor:
         common: Bool, broadcastable to ``(..., key)``: keys that both rows see.
 
     Returns:
-        ``(...)`` in nats, between 0 and log 2; NaN where the rows share fewer than ``MIN_VISIBLE`` keys or either has no
-        weight there.
+        ``(...)`` in nats, between 0 and log 2; NaN where the rows share fewer than ``MIN_VISIBLE`` keys or either has
+        no weight there.
     """
     a, b = left * common, right * common
     a = a / a.sum(-1, keepdim=True)
@@ -38,8 +38,9 @@ def jensen_shannon(left: Tensor, right: Tensor, common: Tensor) -> Tensor:
 def query_variation(sight: Sight) -> dict[str, Tensor]:
     """How rows differ, ``(sequence, head)`` in nats.
 
-    ``other_document``: the same position in the next sequence of the batch, which is of another document: 0 for any pattern
-    that depends on position alone. ``adjacent`` and ``distant``: the query 1 and 10 positions before, in the same sequence.
+    ``other_document``: the same position in the next sequence of the batch, which is of another document where the text
+    has several: 0 for any pattern that depends on position alone. ``adjacent`` and ``distant``: the query 1 and 10
+    positions before, in the same sequence.
     """
     call = sight.event.call
     nan = torch.full((call.batch, call.heads), math.nan)

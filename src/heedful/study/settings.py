@@ -9,7 +9,7 @@ from heedful.core.errors import UsageError
 from heedful.core.registry import CHECKS, PRESETS
 
 NULL_MODELS = {"quick": 19, "standard": 19, "full": 99}
-"""Fresh models of the same config per preset. 19 is the least with which one head among many can be named at 5 % (p >= 1/20)."""
+"""Fresh models of the same config per preset. 19 is the least with which a head among many can be named at 5 %."""
 
 
 @dataclass(frozen=True, kw_only=True)

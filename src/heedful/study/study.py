@@ -153,18 +153,21 @@ class Study:
         """Documents that the sequences come from."""
         return len(np.unique(self.sequences.document.numpy()))
 
-    def units(self, values: Array, index: Array | None = None) -> Array:
+    def units(self, values: Array) -> Array:
         """Means over each document's sequences: ``(sequence, ...)`` to ``(document, ...)``."""
-        document = self.sequences.document.numpy()
-        return document_means(values, document if index is None else document[index])
+        return document_means(values, self.sequences.document.numpy())
+
+    def first_units(self, values: Array) -> Array:
+        """The same where only the first sequences were measured."""
+        return document_means(values, self.sequences.document.numpy()[: len(values)])
 
     def paired_units(self, values: Array) -> Array:
         r"""Document means of values that compare a sequence with one of another document, spread to be safe.
 
-        Each document stands behind its own values and behind those of its partners, so the means are not independent. With
-        the deviations from their mean doubled, the spread is that of independent documents or more: by Hoeffding's
-        decomposition :math:`h(X, Y) = m + a(X) + a(Y) + r` the mean has variance :math:`4 \sigma_a^2 / G` and the residual's,
-        each document mean :math:`\sigma_a^2` and the residual's at least. Source: Hoeffding 1948,
+        Each document stands behind its own values and behind those of its partners, so the means are not independent:
+        by Hoeffding's decomposition :math:`h(X, Y) = m + a(X) + a(Y) + r` their mean has variance
+        :math:`4 \sigma_a^2 / G` beside the residual's, each of them :math:`\sigma_a^2` or more. Deviations from the
+        mean are doubled, so that the spread is that of independent documents at least. Source: Hoeffding 1948,
         doi:10.1214/aoms/1177730196.
         """
         units = self.units(values)

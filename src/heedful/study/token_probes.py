@@ -48,8 +48,8 @@ def _draw_pairs(tokens: Tensor, real: Tensor, generator: torch.Generator) -> tup
 def draw_quadruples(ids: Tensor, real: Tensor, generator: torch.Generator) -> Tensor:
     """Cells of the 2 x 2 tables of same-token attraction.
 
-    For a pair ``j < i`` of equal tokens, a query ``i'`` near ``i`` and a key ``j'`` near ``j`` such that the other three cells
-    join different tokens and every key lies before every query.
+    For a pair ``j < i`` of equal tokens, a query ``i'`` near ``i`` and a key ``j'`` near ``j`` such that the other
+    three cells join different tokens and every key lies before every query.
 
     Args:
         ids: ``(sequence, token)`` on the CPU.
@@ -80,8 +80,8 @@ def draw_quadruples(ids: Tensor, real: Tensor, generator: torch.Generator) -> Te
 def same_token(seed: int) -> Probe:
     """A probe of same-token attraction: mean log odds ``(sequence, head)``.
 
-    Row normalisers and the popularity of keys cancel in each 2 x 2 table, so a head that merely likes frequent tokens, or
-    certain positions, has 0.
+    Row normalisers and the popularity of keys cancel in each 2 x 2 table, so a head that merely likes frequent tokens,
+    or certain positions, has 0; a bias of relative position cancels as far as it is smooth.
     """
     cells: dict[int, Tensor] = {}
 
@@ -103,7 +103,7 @@ def same_token(seed: int) -> Probe:
         for a, b in corners:
             seen &= call.visibility.at(row, a, b, call.n_queries, call.n_keys)
         logit = [logits_at(call, row, a, b) for a, b in corners]
-        odds = (logit[0] - logit[1] - logit[2] + logit[3]).double() * seen
+        odds = (logit[0] - logit[1] - logit[2] + logit[3]).double().masked_fill(~seen, 0)
         total = torch.zeros(*reversed(size), dtype=torch.double, device=odds.device).index_add_(1, row, odds)
         count = torch.zeros(size[0], dtype=torch.double, device=odds.device).index_add_(0, row, seen.double())
         return {"same_token": (total / count.masked_fill(count == 0, math.nan)).T}
@@ -119,8 +119,8 @@ def repeats(periods: Tensor, prefix: int) -> Probe:
         prefix: Number of special tokens before the repeats begin.
 
     Returns:
-        A probe giving ``induction_mass``, ``duplicate_mass`` ``(sequence, head)``: mean weight on the token after the earlier
-        copy of the query's token, and on that copy.
+        A probe giving ``induction_mass``, ``duplicate_mass`` ``(sequence, head)``: mean weight on the token after the
+        earlier copy of the query's token, and on that copy.
     """
 
     def probe(sight: Sight) -> dict[str, Tensor]:
@@ -139,7 +139,7 @@ def repeats(periods: Tensor, prefix: int) -> Probe:
             for name, back in (("induction_mass", p - 1), ("duplicate_mass", p)):
                 logits = logits_at(call, sequence, query, query - back)
                 seen = call.visibility.at(sequence, query, query - back, call.n_queries, call.n_keys)
-                weights = (logits - normaliser[row][:, query]).exp() * seen
+                weights = (logits - normaliser[row][:, query]).exp().masked_fill(~seen, 0)
                 sums[name][row] = weights.mean(-1).cpu()
         return sums
 

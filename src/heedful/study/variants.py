@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -22,8 +23,8 @@ class NoFreshModel(Exception):
 def fresh_models(model: nn.Module, count: int, seed: int) -> Iterator[nn.Module]:
     """Untrained models of the same architecture and initialisation, one at a time.
 
-    A transformers model is built from its config; another module is copied and every submodule's ``reset_parameters`` called,
-    which must reach every parameter.
+    A transformers model is built from its config; another module is copied and every submodule's ``reset_parameters``
+    called, which must reach every entry of every parameter.
 
     Raises:
         NoFreshModel: Neither is possible.
@@ -48,23 +49,22 @@ def _from_config(model: nn.Module, config: object) -> nn.Module:
 
 def _reset_copy(model: nn.Module) -> nn.Module:
     fresh = copy.deepcopy(model)
-    marks = {name: parameter.detach().clone() for name, parameter in fresh.named_parameters()}
-    for module in fresh.modules():
-        reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
-        if callable(reset):
-            reset()
-    constant = {
-        name
-        for name, parameter in fresh.named_parameters()
-        if parameter.dim() > 1 and torch.equal(parameter, marks[name])
-    }
-    if constant:
-        raise NoFreshModel(f"no reset_parameters reaches {', '.join(sorted(constant)[:3])} ({len(constant)} in all)")
+    with torch.no_grad():
+        for parameter in fresh.parameters():
+            if parameter.is_floating_point():
+                parameter.fill_(math.nan)  # whatever is still NaN afterwards was not reset
+        for module in fresh.modules():
+            reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+            if callable(reset):
+                reset()
+    missed = sorted(name for name, parameter in fresh.named_parameters() if bool(parameter.isnan().any()))
+    if missed:
+        raise NoFreshModel(f"no reset_parameters reaches {', '.join(missed[:3])} ({len(missed)} in all)")
     return fresh
 
 
 def shuffled(batch: Batch, seed: int) -> Batch:
-    """The same tokens in another order: each sequence's ordinary tokens permuted, special tokens and padding in place."""
+    """The same tokens in another order: ordinary ones permuted in each sequence, special ones and padding in place."""
     ids = batch.input_ids.clone()
     for row, index in enumerate(batch.index.tolist()):
         generator = torch.Generator().manual_seed(seed * 104729 + index)

@@ -1,0 +1,22 @@
+"""``heedful.capture`` is a function of the public API and the package that holds it; this makes the package callable.
+
+Once anything has imported the package, Python binds the name ``capture`` in ``heedful`` to it, and no lazy loading can take
+that back.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from types import ModuleType
+
+from torch import nn
+
+from heedful.capture.session import Session, capture
+
+
+class CallableRoom(ModuleType):
+    """The package ``heedful.capture``, which passes calls on to the function of that name."""
+
+    def __call__(self, model: nn.Module, *, engine: str = "auto") -> AbstractContextManager[Session]:
+        """``heedful.capture.capture``."""
+        return capture(model, engine=engine)
