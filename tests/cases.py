@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from heedful.capture.rules import split_mask
 from heedful.core import AttentionCall, Visibility, bidirectional, causal, masked, padding
-from torch import Tensor
 
 LENGTH = 37
 """Not a multiple of any block, more than two blocks of the fewest rows."""

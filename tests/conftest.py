@@ -16,7 +16,12 @@ from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
 settings.register_profile(
-    "heedful", deadline=None, derandomize=True, max_examples=25, suppress_health_check=[HealthCheck.too_slow], database=None
+    "heedful",
+    deadline=None,
+    derandomize=True,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.too_slow],
+    database=None,
 )
 settings.load_profile("heedful")
 

@@ -1,10 +1,10 @@
 """Tolerances that are derived, not chosen: how far rounding alone moves each moment of a call.
 
-``independent_errors`` runs the usual way (``oracles/attention_eager.py``: another algorithm, other summation orders) in the
-precision of the statistics, on several draws of the inputs each perturbed by one rounding of that precision, and takes the
-largest error against float64 on the unperturbed inputs. An engine of that precision cannot be expected to do better than
-another correct program of the same precision, and must not do much worse: it gets ``MULTIPLE`` times that error. A moment whose
-error happened to be 0 on all draws gets one rounding of its largest value.
+``independent_errors`` runs the usual way (``oracles/attention_eager.py``: another algorithm, other summation orders) in
+the precision of the statistics, on several draws of the inputs each perturbed by one rounding of that precision, and
+takes the largest error against float64 on the unperturbed inputs. An engine of that precision cannot be expected to do
+better than another correct program of the same precision, and must not do much worse: it gets ``MULTIPLE`` times that error. A
+moment whose error happened to be 0 on all draws gets one rounding of its largest value.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 import torch
-from heedful.core import AttentionCall
-from heedful.engine import Extras, Moments, dense
-from torch import Tensor
-
 from tests.cases import plain
 from tests.oracles.attention_eager import eager_moments
+from torch import Tensor
+
+from heedful.core import AttentionCall
+from heedful.engine import Extras, Moments, dense
 
 DRAWS = 4
 """Perturbed inputs for one tolerance."""

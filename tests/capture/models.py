@@ -1,4 +1,4 @@
-"""Tiny models made from configs, with random weights large enough that attention is not uniform, and inputs for them."""
+"""Tiny models made from configs, with weights large enough that attention is not uniform, and inputs for them."""
 
 from __future__ import annotations
 
@@ -149,5 +149,5 @@ def nano(layers: int = 2, dropout: float = 0.0) -> NanoModel:
     model = NanoModel(layers, dropout)
     with torch.no_grad():
         for block in model.blocks:
-            block.c_attn.weight.mul_(4)
+            block.c_attn.weight.mul_(2)
     return model.eval()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from heedful.loading import Sequences
 from torch import Tensor, nn
+
+from heedful.loading import Sequences
 
 VOCABULARY = 24
 
@@ -54,8 +55,13 @@ class PositionalAttention(nn.Module):
         nn.init.eye_(self.value.weight)
         self.fault = fault
 
+    def reset_parameters(self) -> None:
+        """What an untrained module of this kind has."""
+        nn.init.normal_(self.query, std=0.02)
+        nn.init.normal_(self.key, std=0.02)
+
     def forward(self, hidden: Tensor) -> Tensor:
-        batch, length, width = hidden.shape
+        batch, length, _ = hidden.shape
         heads = self.query.shape[0]
         query, key = (p[:, :length].expand(batch, -1, -1, -1) for p in (self.query, self.key))
         if self.fault == "dead":

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from heedful.checks import Settings, validate
-from heedful.core import Report, Verdict
 from planted import (
     PlantedModel,
     alternating_ids,
@@ -15,12 +13,17 @@ from planted import (
     uniform_heads,
 )
 
+from heedful.checks import Settings, validate
+from heedful.core import Report, Verdict
+
 QUICK = Settings(preset="quick", null_models=0, resamples=499)
 LENGTHS = [16, 32, 64, 128, 256, pytest.param(512, marks=pytest.mark.slow), pytest.param(1024, marks=pytest.mark.slow)]
 
 
 def overall(report: Report, claim: str) -> Verdict:
-    (found,) = (f for s in report.sections for f in s.findings if f.claim == claim and f.layer is None and f.head is None)
+    (found,) = (
+        f for s in report.sections for f in s.findings if f.claim == claim and f.layer is None and f.head is None
+    )
     return found.verdict
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from planted import repeating_ids, sequences_of, train_on_repeats
+
 from heedful.checks import Settings, validate
 from heedful.core import Finding, Report, Verdict
-from planted import repeating_ids, sequences_of, train_on_repeats
 
 pytestmark = pytest.mark.slow
 

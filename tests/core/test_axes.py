@@ -1,9 +1,9 @@
 """Conventions that several rooms and the oracles share."""
 
+from tests.oracles import attention_loops
+
 from heedful.core.axes import DISTANCE_EDGES, LAGS, LOCAL_DISTANCE, MIN_VISIBLE
 from heedful.engine.dense import LOG_FLOOR
-
-from tests.oracles import attention_loops
 
 
 def test_the_oracles_use_the_same_conventions() -> None:

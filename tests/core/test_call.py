@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from heedful.core import AttentionCall, CallError, Visibility, bidirectional, causal, masked, padding
 
 Q, K = torch.randn(2, 6, 5, 4), torch.randn(2, 3, 7, 4)

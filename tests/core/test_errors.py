@@ -4,6 +4,7 @@ import inspect
 import re
 
 import pytest
+
 from heedful.core import errors
 
 EXIT_CODES = {
@@ -41,5 +42,9 @@ def test_wrong_arguments_are_value_errors() -> None:
 def test_a_refusal_names_its_subject_and_the_way_out() -> None:
     error = errors.InputRejected("model.pt", "expected safetensors, got a pickle", "convert it first")
     assert str(error) == "model.pt: expected safetensors, got a pickle (convert it first)"
-    assert (error.subject, error.what, error.fix) == ("model.pt", "expected safetensors, got a pickle", "convert it first")
+    assert (error.subject, error.what, error.fix) == (
+        "model.pt",
+        "expected safetensors, got a pickle",
+        "convert it first",
+    )
     assert str(errors.CaptureError("gpt", "nothing met")) == "gpt: nothing met"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from heedful.core import CHECKS, STATISTICS, check, statistic
 from heedful.core.registry import PRESETS, SECTION_TITLES
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+
 from heedful.core import Finding, HeadRow, Report, Section, Verdict
 
 

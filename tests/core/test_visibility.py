@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from heedful.core import CallError, Visibility, bidirectional, causal, masked, padding
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.cases import CASES, plain, random_mask, real_tokens
 from tests.oracles.attention_loops import is_seen
+
+from heedful.core import CallError, Visibility, bidirectional, causal, masked, padding
 
 CPU = torch.device("cpu")
 

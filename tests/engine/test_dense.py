@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from heedful.core import bidirectional, causal, masked
-from heedful.engine import Extras, dense, dense_logits, dense_weights
-
 from tests.cases import CASES, attention_call, key_groups, plain
 from tests.oracles import attention_loops
 from tests.tolerances import flat_moments
+
+from heedful.core import bidirectional, causal, masked
+from heedful.engine import Extras, dense, dense_logits, dense_weights
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -52,7 +52,13 @@ def test_one_hot_rows() -> None:
     call = replace(attention_call(bidirectional(), batch=1, heads=1), query=1e4 * eye, key=eye, value=eye, scale=1.0)
     found = dense(call)
     zero, one = torch.zeros(1, 1, length).double(), torch.ones(1, 1, length).double()
-    for name, value in {"entropy": zero, "max_weight": one, "collision": one, "self_mass": one, "local_mass": one}.items():
+    for name, value in {
+        "entropy": zero,
+        "max_weight": one,
+        "collision": one,
+        "self_mass": one,
+        "local_mass": one,
+    }.items():
         torch.testing.assert_close(getattr(found.rows, name), value)
     torch.testing.assert_close(found.keys.received, one)
     torch.testing.assert_close(found.output, eye.double())

@@ -5,11 +5,11 @@ import math
 
 import pytest
 import torch
-from heedful.core import AttentionCall, CallError, UsageError, bidirectional, causal, padding
-from heedful.engine import ENGINES, Extras, dense, measure, tiled
-
 from tests.cases import attention_call, real_tokens
 from tests.tolerances import assert_close, tolerances
+
+from heedful.core import AttentionCall, CallError, UsageError, bidirectional, causal, padding
+from heedful.engine import ENGINES, Extras, dense, measure, tiled
 
 
 def test_shapes_are_those_promised() -> None:
@@ -56,7 +56,13 @@ def test_unknown_engine() -> None:
 def test_options_reach_the_call() -> None:
     call = attention_call(bidirectional() & padding(real_tokens(left=(0, 3))), scale=0.3, bias=torch.randn(37, 37))
     found = measure(
-        call.query, call.key, call.value, visibility=call.visibility, scale=0.3, bias=call.bias, extras=Extras(distances=True)
+        call.query,
+        call.key,
+        call.value,
+        visibility=call.visibility,
+        scale=0.3,
+        bias=call.bias,
+        extras=Extras(distances=True),
     )
     assert_close(found, dense(call, Extras(distances=True)), tolerances(call, torch.float32, Extras(distances=True)))
 

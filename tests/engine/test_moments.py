@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 import torch
-from heedful.engine import dense, tiled
-
 from tests.cases import CASES
+
+from heedful.engine import dense, tiled
 
 
 def test_empty_rows_are_counted_over_batch_and_heads() -> None:

@@ -2,14 +2,29 @@
 
 import pytest
 import torch
-from heedful.core import AttentionCall, UsageError, causal, padding
-from heedful.engine import PATTERNS, dense_logits, dense_weights, pattern_output
+from tests.cases import CASES, attention_call, real_tokens
 from torch import Tensor
 
-from tests.cases import CASES, attention_call, real_tokens
+from heedful.core import AttentionCall, UsageError, causal, padding
+from heedful.engine import PATTERNS, dense_logits, dense_weights, pattern_output
 
-NAMES = ("plain_causal", "padded_left", "padded_both", "grouped_heads", "window_causal", "bool_mask_by_head", "wide_values")
-NAMES += ("learned_sink", "few_queries_aligned_at_end", "one_query_cached", "float64", "everything", "rows_that_see_nothing")
+NAMES = (
+    "plain_causal",
+    "padded_left",
+    "padded_both",
+    "grouped_heads",
+    "window_causal",
+    "bool_mask_by_head",
+    "wide_values",
+)
+NAMES += (
+    "learned_sink",
+    "few_queries_aligned_at_end",
+    "one_query_cached",
+    "float64",
+    "everything",
+    "rows_that_see_nothing",
+)
 
 
 def explicit_weights(call: AttentionCall, pattern: str) -> Tensor:
@@ -20,7 +35,8 @@ def explicit_weights(call: AttentionCall, pattern: str) -> Tensor:
         "uniform": seen.double(),
         "local": (seen & ((own - torch.arange(call.n_keys)).abs() <= 5)).double(),
         "shuffled": torch.stack([learned[b - 1] for b in range(call.batch)]) * seen,
-        "mean": torch.stack([learned[[o for o in range(call.batch) if o != b]].sum(0) for b in range(call.batch)]) * seen,
+        "mean": torch.stack([learned[[o for o in range(call.batch) if o != b]].sum(0) for b in range(call.batch)])
+        * seen,
     }[pattern]
     return (wanted / wanted.sum(-1, keepdim=True)).nan_to_num()
 
@@ -43,7 +59,9 @@ def test_output_is_that_of_explicit_weights(name: str, pattern: str) -> None:
 @pytest.mark.parametrize("pattern", ["mean", "shuffled"])
 def test_three_sequences(pattern: str) -> None:
     call = attention_call(causal() & padding(real_tokens((0, 4, 9), (0, 0, 0))), batch=3)
-    torch.testing.assert_close(pattern_output(call, pattern).double(), explicit_output(call, pattern), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        pattern_output(call, pattern).double(), explicit_output(call, pattern), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_zero_gives_nothing() -> None:
@@ -55,7 +73,9 @@ def test_zero_gives_nothing() -> None:
 def test_sharp_weights_of_the_sequence_itself_do_not_enter_its_mean() -> None:
     """One-hot rows: what is left of a row's own weight after it is taken out of the sum must be nothing."""
     call = attention_call(size=500.0)
-    torch.testing.assert_close(pattern_output(call, "mean").double(), explicit_output(call, "mean"), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        pattern_output(call, "mean").double(), explicit_output(call, "mean"), rtol=1e-3, atol=1e-3
+    )
 
 
 def test_uniform_of_one_key_is_its_value() -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from tests.cases import CASES, attention_call
+
 from heedful.core import CallError
 from heedful.engine import block_at, dense_logits, dense_weights, logits_at, rows_at, seen_at
-
-from tests.cases import CASES, attention_call
 
 # Rounding of one dot product of 8 numbers in float32, on logits and weights of the cases' size.
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}

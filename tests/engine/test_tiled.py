@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.cases import CASES, alibi, attention_call, key_groups, real_tokens
+from tests.tolerances import assert_close, flat_moments, tolerances
+from torch.utils._python_dispatch import TorchDispatchMode
+
 from heedful.core import AttentionCall, bidirectional, causal, masked, padding
 from heedful.engine import Extras, dense, tiled
 from heedful.engine.blocks import plan
-from hypothesis import given
-from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
-
-from tests.cases import CASES, alibi, attention_call, key_groups, real_tokens
-from tests.tolerances import assert_close, flat_moments, tolerances
 
 ELEMENTS = (1, 1500, 2500, None)
 """One head of one sequence by sixteen rows; blocks of a few more; all at once."""

@@ -13,7 +13,12 @@ from torch import Tensor
 
 
 def eager_moments(
-    call: dict[str, Any], seen: Tensor, start: int | None, first: Tensor, dtype: torch.dtype, groups: Tensor | None = None
+    call: dict[str, Any],
+    seen: Tensor,
+    start: int | None,
+    first: Tensor,
+    dtype: torch.dtype,
+    groups: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Moments of one call with every array in ``dtype``.
 

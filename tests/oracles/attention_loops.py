@@ -1,8 +1,9 @@
 """Moments of attention by loops over every query and key, in float64, written from the formulas alone.
 
-One row ``i`` of one head: ``logit_j = c tanh(s q.k_j / c) + b_j`` over the keys it sees, ``Z = log sum exp(logit_j)`` (and
-``exp(sink)`` where one is learned), ``A_j = exp(logit_j - Z)``. A row that sees nothing is NaN in every moment, 0 in counts,
-in the output and in what keys receive.
+One row ``i`` of one head: ``logit_j = c tanh(s q.k_j / c) + b_j`` over the keys it sees, ``Z = log sum exp(logit_j)``
+    (and
+``exp(sink)`` where one is learned), ``A_j = exp(logit_j - Z)``. A row that sees nothing is NaN in every moment, 0 in
+counts, in the output and in what keys receive.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
 from heedful.core import AttentionCall, Visibility, bidirectional, causal
 from heedful.engine import RowMoments, dense, tiled
-from torch import Tensor
 
 LENGTHS = (16, 64, 128, 512, 1024)
 

@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
+from tests.statistics.planted import LENGTHS, halves, nothing_seen, previous_token, uniform
+
 from heedful.core import AttentionCall, bidirectional
 from heedful.engine import tiled
 from heedful.statistics import concentration
-
-from tests.statistics.planted import LENGTHS, halves, nothing_seen, previous_token, uniform
 
 
 @pytest.mark.parametrize("length", LENGTHS)

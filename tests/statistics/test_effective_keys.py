@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from heedful.statistics import effective_keys
-
 from tests.statistics.planted import LENGTHS, halves, nothing_seen, previous_token, uniform
+
+from heedful.statistics import effective_keys
 
 
 @pytest.mark.parametrize("length", LENGTHS)

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from tests.statistics.planted import LENGTHS, first_key, nothing_seen, previous_token, rows_of, uniform
+
 from heedful.core import bidirectional
 from heedful.statistics import local_mass
-
-from tests.statistics.planted import LENGTHS, first_key, nothing_seen, previous_token, rows_of, uniform
 
 
 @pytest.mark.parametrize("length", LENGTHS)

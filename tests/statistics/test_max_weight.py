@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from heedful.statistics import max_weight
-
 from tests.statistics.planted import LENGTHS, first_key, halves, nothing_seen, previous_token, uniform
+
+from heedful.statistics import max_weight
 
 
 @pytest.mark.parametrize("length", LENGTHS)

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from heedful.statistics import row_entropy
-
 from tests.statistics.planted import LENGTHS, halves, nothing_seen, previous_token, uniform
+
+from heedful.statistics import row_entropy
 
 
 @pytest.mark.parametrize("length", LENGTHS)

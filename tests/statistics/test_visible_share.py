@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from heedful.statistics import concentration, visible_share
-
 from tests.statistics.planted import LENGTHS, halves, nothing_seen, previous_token, uniform
+
+from heedful.statistics import concentration, visible_share
 
 
 @pytest.mark.parametrize("length", LENGTHS)

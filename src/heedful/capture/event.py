@@ -15,14 +15,15 @@ class AttentionEvent:
     """A call met on its way to the kernel.
 
     Attributes:
-        path: Path of the attention module in the model; ``#2``, ``#3`` ... follow where it is called again in one forward.
+        path: Path of the attention module in the model; ``#2``, ``#3`` ... follow where it is called again in one
+            forward.
         module: The attention module.
         way: How the call was met: ``attention table`` or ``scaled_dot_product_attention``.
         call: Query, key, value and rules.
         dropout: Probability with which the kernel drops weights; statistics are those before it.
         entering: ``(batch, position, width)`` representations that entered the module, or None if it took none.
-        run: The model's own kernel, ``run(value)`` with ``(batch, kv_head, key, value_dim)`` values (None: the model's) ->
-            ``(batch, head, query, value_dim)``. The kernel draws random numbers if ``dropout`` is not 0.
+        run: The model's own kernel, ``run(value)`` with ``(batch, kv_head, key, value_dim)`` values (None: the model's)
+            -> ``(batch, head, query, value_dim)``. The kernel draws random numbers if ``dropout`` is not 0.
     """
 
     path: str
@@ -35,5 +36,5 @@ class AttentionEvent:
 
 
 Answer = Callable[[AttentionEvent], Tensor | None]
-"""What is done with an event: None lets the model's own kernel run, a tensor ``(batch, head, query, value_dim)`` takes its
-place."""
+"""What is done with an event: None lets the model's own kernel run, a tensor ``(batch, head, query, value_dim)`` takes
+its place."""

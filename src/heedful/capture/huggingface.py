@@ -20,7 +20,7 @@ _lock = threading.Lock()
 
 
 def _eager_of(module: nn.Module) -> Callable[..., Any]:
-    """The eager attention function that the module's own forward names, or the one of its modeling file or a parent's."""
+    """The eager attention function that the module's own forward names, or that of its modeling file or a parent's."""
     for cls in type(module).__mro__:
         forward = inspect.unwrap(vars(cls).get("forward", lambda: None))
         for name in getattr(getattr(forward, "__code__", None), "co_names", ()):
@@ -37,8 +37,8 @@ def _eager_of(module: nn.Module) -> Callable[..., Any]:
 def attention_table(way: Way) -> Iterator[None]:
     """Wrap every entry of the table, and of modeling files' own tables, for the modules of one model.
 
-    Modules of other models pass through untouched. Entries are restored as they were, also after an error; where several
-    interceptions overlap without nesting (threads), each takes away its own wrappers alone.
+    Modules of other models pass through untouched. Entries are restored as they were, also after an error; where
+    several interceptions overlap without nesting (threads), each takes away its own wrappers alone.
     """
     modeling = sys.modules.get("transformers.modeling_utils")
     if modeling is None:
@@ -119,7 +119,9 @@ def _describe(
 ) -> Callable[[], AttentionCall]:
     def describe() -> AttentionCall:
         if keywords.get("cache") is not None:
-            raise HeedfulError("a paged cache is updated inside the attention function; continuous batching is not supported")
+            raise HeedfulError(
+                "a paged cache is updated inside the attention function; continuous batching is not supported"
+            )
         visibility, bias = table_rules(name, module, query, key, mask, keywords)
         scale = keywords.get("scaling")
         if scale is None:

@@ -24,8 +24,8 @@ _lock = threading.Lock()
 def intercept(model: nn.Module, answer: Answer) -> Iterator[Way]:
     """Call ``answer`` for every attention call that the model makes in this thread.
 
-    Hooks, table entries and modes are gone afterwards, also after an error; parameters, flags and random state are never
-    touched.
+    Hooks, table entries and modes are gone afterwards, also after an error; parameters, flags and random state are
+    never touched.
 
     Args:
         model: Any module; transformers models are met at their attention table, others at

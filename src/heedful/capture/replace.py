@@ -31,8 +31,8 @@ def replace(
 
     Args:
         model: Any module whose attention heedful can meet.
-        pattern: ``uniform``, ``local``, ``mean``, ``shuffled`` or ``zero`` (see ``heedful.engine.PATTERNS``), or a function
-            from an ``AttentionCall`` to its new output ``(batch, head, query, value_dim)``.
+        pattern: ``uniform``, ``local``, ``mean``, ``shuffled`` or ``zero`` (see ``heedful.engine.PATTERNS``), or a
+            function from an ``AttentionCall`` to its new output ``(batch, head, query, value_dim)``.
         layers: Layers by index, in the order in which the model first calls them, or by module path; None for all.
         heads: Query heads by index; None for all.
 
@@ -40,8 +40,8 @@ def replace(
         Module path to number of calls replaced, filled while the model runs.
 
     Raises:
-        UsageError: The pattern, a layer or a head does not exist (a layer only once the block has ended without error), or
-            a pattern of one's own returned another shape.
+        UsageError: The pattern, a layer or a head does not exist (a layer only once the block has ended without error),
+            or a pattern of one's own returned another shape.
         CaptureError: The model ran and none of its attention was met.
     """
     if isinstance(pattern, str) and pattern not in PATTERNS:
@@ -60,7 +60,9 @@ def replace(
     with intercept(model, answer) as way:
         yield replaced
     if not order and (unmet := {**way.stack.never_met(), **way.not_understood}):
-        raise CaptureError(type(model).__name__, f"replace: no attention call was met in {', '.join(list(unmet)[:4])} ...")
+        raise CaptureError(
+            type(model).__name__, f"replace: no attention call was met in {', '.join(list(unmet)[:4])} ..."
+        )
     known = {*order, *order.values()}
     missing = [layer for layer in layers or () if layer not in known]
     if missing and order:

@@ -1,7 +1,7 @@
 """``heedful.capture`` is a function of the public API and the package that holds it; this makes the package callable.
 
-Once anything has imported the package, Python binds the name ``capture`` in ``heedful`` to it, and no lazy loading can take
-that back.
+Once anything has imported the package, Python binds the name ``capture`` in ``heedful`` to it, and no lazy loading can
+take that back.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from heedful.core.errors import CaptureError
 from heedful.core.visibility import Visibility, bidirectional, causal, masked, padding
 
 MASKED_BELOW = -1e4
-"""Additive terms at or below this hide a key: models write -inf, the dtype's minimum, -1e9 or -10000, and the exponential of
-each is exactly 0 in float32. Learned and linear biases stay far above it."""
+"""Additive terms at or below this hide a key: models write -inf, the dtype's minimum, -1e9 or -10000, and the
+exponential of each is exactly 0 in float32. Learned and linear biases stay far above it."""
 
 
 def split_mask(mask: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -72,9 +72,7 @@ def table_rules(
     return _placed(masked(seen), is_causal, n_queries, n_keys), bias
 
 
-def sdpa_rules(
-    query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool
-) -> tuple[Visibility, Tensor | None]:
+def sdpa_rules(query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool) -> tuple[Visibility, Tensor | None]:
     """Visibility and bias of one ``scaled_dot_product_attention`` call; its causal rule starts at the first key."""
     visibility = causal(offset=0) if is_causal else bidirectional()
     if mask is None:

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import heedful.statistics  # noqa: F401  (registers the statistics)
 import torch
 from torch import Tensor, nn
 
+import heedful.statistics  # noqa: F401  (registers the statistics)
 from heedful.capture.event import AttentionEvent
 from heedful.capture.intercept import intercept, unwatched
 from heedful.core.axes import MIN_VISIBLE
@@ -35,8 +35,8 @@ def head_label(module: nn.Module, layer: int, head: int) -> str:
 def tolerance(dtype: torch.dtype) -> float:
     """Largest relative difference between a kernel's output and the recomputed one that rounding explains.
 
-    Sixteen roundings at the unit roundoff of the dtype, of float32 at least: kernels sum in other orders, and round weights
-    and values once each.
+    Sixteen roundings at the unit roundoff of the dtype, of float32 at least: kernels sum in other orders, and round
+    weights and values once each.
     """
     return max(16 * torch.finfo(dtype).eps, 1e-4)
 
@@ -111,17 +111,15 @@ class Session:
         for name, facts in STATISTICS.items():
             record.values.setdefault(name, []).append(sequence_means(rows, facts.compute(rows)).double().cpu())
         record.error = max(record.error, output_error(moments, output))
-        if event.dropout and record.module.training:
-            record.verified = False
-        elif record.error > tolerance(output.dtype):
+        if (event.dropout and record.module.training) or record.error > tolerance(output.dtype):
             record.verified = False
 
     def heads(self) -> polars.DataFrame:
         """One row per (module path, head): mean of every statistic over sequences.
 
         Returns:
-            Columns ``layer, module, head, label, sequences, verified`` and every registered statistic; a statistic is null
-            where no row could be judged.
+            Columns ``layer, module, head, label, sequences, verified`` and every registered statistic; a statistic is
+            null where no row could be judged.
 
         Raises:
             CaptureError: No attention call was met.

@@ -95,7 +95,9 @@ class ModuleStack:
             if self._frames:
                 self._frames[-1].met = True
             return
-        looks = LOOKS_LIKE_ATTENTION.search(name) or (LOOKS_LIKE_ATTENTION.search(attribute) and any(frame.module.children()))
+        looks = LOOKS_LIKE_ATTENTION.search(name) or (
+            LOOKS_LIKE_ATTENTION.search(attribute) and any(frame.module.children())
+        )
         inside = any(LOOKS_LIKE_ATTENTION.search(type(f.module).__name__) and f.met for f in self._frames)
         if looks and not PASSES_THROUGH.search(name) and not inside and any(True for _ in frame.module.parameters()):
             self.unmet[frame.path] = name
@@ -121,7 +123,9 @@ class ModuleStack:
         return {
             path: name
             for path, name in self.unmet.items()
-            if not any(met == path or met.startswith(path + ".") or path.startswith(met + ".") for met in self.met_paths if met)
+            if not any(
+                met == path or met.startswith(path + ".") or path.startswith(met + ".") for met in self.met_paths if met
+            )
         }
 
 

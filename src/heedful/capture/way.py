@@ -69,9 +69,7 @@ class Way:
         if owner is None:
             self.not_understood.setdefault(path, "the call belongs to no module of the model")
             return None
-        event = AttentionEvent(
-            path=path, module=owner, way=way, call=call, dropout=dropout, entering=entering, run=run
-        )
+        event = AttentionEvent(path=path, module=owner, way=way, call=call, dropout=dropout, entering=entering, run=run)
         with self.inside():
             return self.answer(event)
 

@@ -60,7 +60,9 @@ class AttentionCall:
         if self.sink is not None and self.sink.shape != (self.heads,):
             raise CallError(f"sink: expected one logit a head, ({self.heads},), got {_shape(self.sink)}")
         if self.bias is not None and not self.bias.is_floating_point():
-            raise CallError(f"bias: expected a float tensor, got {_shape(self.bias)}; a bool mask belongs in visibility")
+            raise CallError(
+                f"bias: expected a float tensor, got {_shape(self.bias)}; a bool mask belongs in visibility"
+            )
         for name, tensor in (("bias", self.bias), ("visibility.mask", self.visibility.mask)):
             self._check_broadcast(name, tensor)
         if self.bias is not None and self.bias.dim() < 4:
@@ -99,7 +101,9 @@ class AttentionCall:
         except RuntimeError:
             fits = False
         if not fits:
-            raise CallError(f"{name}: expected a shape that broadcasts to (batch, head, query, key) = {full}, got {_shape(tensor)}")
+            raise CallError(
+                f"{name}: expected a shape that broadcasts to (batch, head, query, key) = {full}, got {_shape(tensor)}"
+            )
 
     @property
     def batch(self) -> int:

@@ -37,7 +37,11 @@ class Visibility:
     def __post_init__(self) -> None:
         if self.window is not None and self.window < 1:
             raise CallError(f"window: expected at least 1 key, got {self.window}")
-        for name, value, dimensions in (("keys", self.keys, (2,)), ("queries", self.queries, (2,)), ("mask", self.mask, (2, 3, 4))):
+        for name, value, dimensions in (
+            ("keys", self.keys, (2,)),
+            ("queries", self.queries, (2,)),
+            ("mask", self.mask, (2, 3, 4)),
+        ):
             if value is None:
                 continue
             if value.dtype != torch.bool:
@@ -61,7 +65,9 @@ class Visibility:
             merged[name] = mine if mine is not None else theirs
         for name in ("keys", "queries", "mask"):
             mine, theirs = getattr(self, name), getattr(other, name)
-            merged[name] = mine & theirs if mine is not None and theirs is not None else (mine if mine is not None else theirs)
+            merged[name] = (
+                mine & theirs if mine is not None and theirs is not None else (mine if mine is not None else theirs)
+            )
         return Visibility(**merged)
 
     def start(self, n_queries: int, n_keys: int) -> int:
@@ -129,7 +135,8 @@ class Visibility:
     def first_key(self, batch: int, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
         """Position of the first key that any query of the sequence sees: the sink candidate.
 
-        A mask beside other rules is taken by itself: its key must be shown by the mask and by the rules, not by both to one
+        A mask beside other rules is taken by itself: its key must be shown by the mask and by the rules, not by both to
+            one
         query.
 
         Returns:
@@ -168,7 +175,9 @@ class Visibility:
 
     def only_causal(self) -> bool:
         """Whether the causal rule is the only one."""
-        return self.is_causal and self.window is None and self.keys is None and self.queries is None and self.mask is None
+        return (
+            self.is_causal and self.window is None and self.keys is None and self.queries is None and self.mask is None
+        )
 
     def hides_nothing(self) -> bool:
         """Whether every query sees every key."""

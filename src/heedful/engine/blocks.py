@@ -136,7 +136,7 @@ def _cut(call: AttentionCall, batch: slice, kv_heads: slice, dtype: torch.dtype)
 
 @dataclass
 class Scratch:
-    """Two buffers that every block of a call writes its logits, weights and products to, so that none is allocated anew."""
+    """Buffers to which every block of a call writes its logits, weights and products, so that none is allocated anew."""
 
     dtype: torch.dtype
     device: torch.device
@@ -174,7 +174,11 @@ class Gathered:
     @classmethod
     def of(cls, call: AttentionCall, dtype: torch.dtype) -> Gathered:
         """Empty arrays for one call."""
-        device, rows, keys = call.query.device, (call.batch, call.heads, call.n_queries), (call.batch, call.heads, call.n_keys)
+        device, rows, keys = (
+            call.query.device,
+            (call.batch, call.heads, call.n_queries),
+            (call.batch, call.heads, call.n_keys),
+        )
         return cls(
             standing=torch.full((len(STANDING), *rows), math.nan, dtype=dtype, device=device),
             visible=torch.zeros(rows, dtype=torch.int64, device=device),

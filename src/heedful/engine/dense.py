@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -77,12 +78,6 @@ def dense(call: AttentionCall, extras: Extras | None = None) -> Moments:
     def mass(select: Tensor) -> Tensor:
         return torch.where(empty, nan, (filled * select).sum(-1))
 
-    def lag(m: int) -> Tensor:
-        out = nan.clone()
-        if call.n_queries > m:
-            out[..., :-m] = (weights[..., :-m, :] * weights[..., m:, :]).sum(-1)
-        return out
-
     def on_diagonal(value: Tensor) -> Tensor:
         return nan if offset is None else value
 
@@ -101,8 +96,8 @@ def dense(call: AttentionCall, extras: Extras | None = None) -> Moments:
         previous_mass=on_diagonal(torch.where(has_previous, mass(distance == 1), nan)),
         first_mass=mass(is_first[:, None, None, :]),
         local_mass=on_diagonal(mass(distance.abs() <= LOCAL_DISTANCE)),
-        lag_overlap=lag(LAGS[0]),
-        distant_overlap=lag(LAGS[1]),
+        lag_overlap=_overlap(weights, LAGS[0]),
+        distant_overlap=_overlap(weights, LAGS[1]),
         n_keys=call.n_keys,
         **_dense_extras(call, extras, weights, seen, distance, is_first),
     )
@@ -112,6 +107,14 @@ def dense(call: AttentionCall, extras: Extras | None = None) -> Moments:
         output = filled @ values
     keys = KeyMoments(received=filled.sum(-2), seen_by=seen.sum(-2))
     return Moments(rows=rows, keys=keys, output=output, engine="dense")
+
+
+def _overlap(weights: Tensor, lag: int) -> Tensor:
+    """``A_i . A_(i + lag)``: ``(batch, head, query)``, NaN for the last ``lag`` queries."""
+    found = torch.full_like(weights[..., 0], math.nan)
+    if weights.shape[2] > lag:
+        found[..., :-lag] = (weights[..., :-lag, :] * weights[..., lag:, :]).sum(-1)
+    return found
 
 
 def _dense_extras(
@@ -125,7 +128,7 @@ def _dense_extras(
     if extras.distances:
         away = distance.abs()
         edges = (*DISTANCE_EDGES, call.n_keys + call.n_queries + DISTANCE_EDGES[-1])
-        bins = [(weights * ((away >= low) & (away < high))).sum(-1) for low, high in zip(edges, edges[1:], strict=False)]
+        bins = [(weights * ((away >= low) & (away < high))).sum(-1) for low, high in pairwise(edges)]
         found["distance_mass"] = torch.stack(bins, dim=-1)
     if extras.contrast:
         logs = weights.log().clamp_min(LOG_FLOOR)

@@ -57,7 +57,8 @@ def measure(
         raise CallError(f"scale: expected a finite number, got {scale}")
     if bias is not None and not bool(torch.isfinite(bias).all()):
         raise CallError(
-            "bias: expected finite numbers, got infinite or NaN ones; hide keys by visibility=heedful.masked(bias > -inf)"
+            "bias: expected finite numbers, got infinite or NaN ones; "
+            "hide keys by visibility=heedful.masked(bias > -inf)"
         )
     call = AttentionCall(
         query=query,

@@ -88,7 +88,8 @@ class Moments:
     Attributes:
         rows: Per query.
         keys: Per key.
-        output: ``(batch, head, query, value_dim)`` weighted sum of values, 0 at rows that see nothing; None without values.
+        output: ``(batch, head, query, value_dim)`` weighted sum of values, 0 at rows that see nothing; None without
+            values.
         engine: Name of the engine that computed it.
     """
 

@@ -57,8 +57,8 @@ _WEIGHTS: dict[str, Callable[[AttentionCall, int, int, Tensor], Tensor]] = {
 def pattern_output(call: AttentionCall, pattern: str) -> Tensor:
     """Output of a call whose learned weights are replaced.
 
-    Weights are those of the pattern over the keys that the query really sees, normalised to one. Rows that see nothing, or
-    whose pattern gives no weight to any visible key, give 0.
+    Weights are those of the pattern over the keys that the query really sees, normalised to one. Rows that see nothing,
+    or whose pattern gives no weight to any visible key, give 0.
 
     Args:
         call: The attention call, with values.
@@ -68,8 +68,8 @@ def pattern_output(call: AttentionCall, pattern: str) -> Tensor:
         ``(batch, head, query, value_dim)`` in the dtype of the values.
 
     Raises:
-        UsageError: The pattern is unknown, the call has no values, or the batch holds one sequence and the pattern needs
-            others.
+        UsageError: The pattern is unknown, the call has no values, or the batch holds one sequence and the pattern
+            needs others.
     """
     if pattern not in PATTERNS:
         raise UsageError(f"pattern: expected one of {', '.join(PATTERNS)}; got {pattern!r}")

@@ -65,7 +65,9 @@ def seen_at(call: AttentionCall, queries: Tensor) -> Tensor:
         Bool, broadcastable to ``(batch, head, row, key)``.
     """
     device = call.query.device
-    rows = [call.visibility.block(i, i + 1, 0, call.n_keys, call.n_queries, call.n_keys, device) for i in queries.tolist()]
+    rows = [
+        call.visibility.block(i, i + 1, 0, call.n_keys, call.n_queries, call.n_keys, device) for i in queries.tolist()
+    ]
     return torch.cat(rows, dim=2)
 
 

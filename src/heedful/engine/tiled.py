@@ -1,9 +1,9 @@
 """The default engine: blocks of queries against their keys, any device and dtype, never ``(query, key)`` at once.
 
-A block of rows is complete before it is normalised, so one exponential feeds every moment, and column sums and products of
-neighbouring rows need no second pass. Logits are held in base 2, because ``exp2`` is several times faster than ``exp`` on a CPU
-and does not slow down where it underflows. Masked logits hold a large finite number instead of -inf: their weight is exactly 0
-and ``weight * logit`` stays 0 instead of NaN.
+A block of rows is complete before it is normalised, so one exponential feeds every moment, and column sums and products
+of neighbouring rows need no second pass. Logits are held in base 2, because ``exp2`` is several times faster than
+``exp`` on a CPU and does not slow down where it underflows. Masked logits hold a large finite number instead of -inf:
+their weight is exactly 0 and ``weight * logit`` stays 0 instead of NaN.
 """
 
 from __future__ import annotations

@@ -97,7 +97,12 @@ def _finding(
     )
     if verdict is Verdict.PASS and not math.isnan(p_adjusted):
         verdict, reason = with_p(
-            verdict, reason, p_adjusted, study.settings.alpha, "differs from none", "so might none"
+            verdict,
+            reason,
+            p_adjusted,
+            study.settings.alpha,
+            "beyond chance",
+            "not beyond chance over all replacements",
         )
     verdict, reason = _two_sided(interval, margin, verdict, reason)
     unused = verdict is Verdict.ABSENT and arm == "zero" and layer is None

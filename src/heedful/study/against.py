@@ -25,7 +25,8 @@ class Against:
         p_adjusted: The same, adjusted for the family of all heads.
         exceeded: What a small p says of a head ("exceeds the null").
         reached: What a large one says ("the null shows as much").
-        counted: What it says of a number of heads ("beyond the null").
+        found: Number of heads that the comparison singles out; None where it has no p.
+        counted: What is said of that number, and how it was counted.
         available: False where the comparison is wanted and could not be made.
     """
 
@@ -34,7 +35,8 @@ class Against:
     p_adjusted: Array
     exceeded: str = "exceeds the null"
     reached: str = "the null shows as much"
-    counted: str = "beyond the null"
+    found: int | None = None
+    counted: str = ""
     available: bool = True
 
     def verdict(self, head: int, verdict: Verdict, reason: str, alpha: float) -> tuple[Verdict, str]:
@@ -42,18 +44,6 @@ class Against:
         if verdict is not Verdict.PASS:
             return verdict, reason
         return with_p(verdict, reason, float(self.p_adjusted[head]), alpha, self.exceeded, self.reached)
-
-    def discoveries(self, alpha: float) -> tuple[int | None, str]:
-        """Number of heads that the comparison singles out, and by which procedure it was counted.
-
-        Benjamini-Hochberg over p where Holm's adjustment was possible; else the family-wise p, which need no more than
-        19 null models.
-        """
-        if not np.isfinite(self.p).any():
-            return None, ""
-        if np.array_equal(self.p_adjusted, np.asarray(holm(self.p)), equal_nan=True):
-            return count_discoveries(self.p), f"{self.counted} (BH, q = .05)"
-        return int(np.nansum(self.p_adjusted <= alpha)), f"{self.counted} (family-wise, {alpha:.0%})"
 
 
 def with_p(
@@ -78,8 +68,16 @@ def untrained(study: Study, name: str) -> Against:
     if null is None:
         nan = np.full(len(study.on_null_subset(name)), math.nan)
         return Against(null=f"not available: {study.null_reason}", p=nan, p_adjusted=nan, available=False)
+    alpha = study.settings.alpha
     raw, adjusted = null_p(study, study.on_null_subset(name), null)
-    return Against(null=f"{len(null)} {RANDOM_INIT}", p=raw, p_adjusted=adjusted)
+    words, found = f"{len(null)} {RANDOM_INIT}", _family_wise(adjusted, alpha)
+    if not np.isfinite(raw).any():
+        return Against(null=words, p=raw, p_adjusted=adjusted)
+    if enough_for_holm(study, len(null)):
+        found, counted = count_discoveries(raw, alpha), f"beyond the null (BH, q = {alpha:g})"
+    else:
+        counted = f"beyond the null (family-wise, {alpha:.0%})"
+    return Against(null=words, p=raw, p_adjusted=adjusted, found=found, counted=counted)
 
 
 def margin(study: Study, units: Array, above: float, null: str) -> Against:
@@ -98,7 +96,8 @@ def margin(study: Study, units: Array, above: float, null: str) -> Against:
         p_adjusted=np.asarray(test.p_adjusted),
         exceeded="does so after adjustment for all heads",
         reached="not after adjustment for all heads",
-        counted="beyond the margin",
+        found=_family_wise(np.asarray(test.p_adjusted), study.settings.alpha),
+        counted=f"beyond the margin (family-wise, {study.settings.alpha:.0%})",
     )
 
 
@@ -117,8 +116,20 @@ def shuffled_tokens(study: Study, difference: Array, null: str) -> Against:
         p_adjusted=np.asarray(test.p_adjusted),
         exceeded="differs from shuffled tokens",
         reached="shuffled tokens show as much",
-        counted="unlike on shuffled tokens",
+        found=_family_wise(np.asarray(test.p_adjusted), study.settings.alpha),
+        counted=f"unlike on shuffled tokens (family-wise, {study.settings.alpha:.0%})",
     )
+
+
+def _family_wise(adjusted: Array, alpha: float) -> int | None:
+    """Number of adjusted p at or below alpha; None where none is defined."""
+    return int(np.nansum(adjusted <= alpha)) if np.isfinite(adjusted).any() else None
+
+
+def enough_for_holm(study: Study, models: int) -> bool:
+    """Whether so many null models let one head's p, ranked within its layer, survive Holm's factor."""
+    heads = [layer.heads for layer in study.observed.layers]
+    return max(sum(heads) / (models * count + 1) for count in heads) <= study.settings.alpha
 
 
 def null_p(study: Study, tested: Array, null: Array) -> tuple[Array, Array]:
@@ -133,12 +144,10 @@ def null_p(study: Study, tested: Array, null: Array) -> tuple[Array, Array]:
         null: ``(model, all heads)``.
     """
     raw, start = np.full(len(tested), math.nan), 0
-    floors = []
     for layer in study.observed.layers:
         part = slice(start, start + layer.heads)
         raw[part] = pooled_rank_p(tested[part], null[:, part])
-        floors.append(1 / (len(null) * layer.heads + 1))
         start += layer.heads
-    if max(floors) * len(tested) <= study.settings.alpha:
+    if enough_for_holm(study, len(null)):
         return raw, np.asarray(holm(raw))
     return raw, np.asarray(max_rank_p(tested, null), dtype=float)

@@ -11,6 +11,7 @@ from heedful.core.registry import STATISTICS
 from heedful.core.result import HeadRow
 from heedful.inference import Interval, bootstrap_t
 from heedful.study.evidence import Array
+from heedful.study.missing import ROUNDING
 from heedful.study.study import Study
 
 SHARP, SELECTIVE, WEAK, DIFFUSE, UNDEFINED = "SHARP", "SELECTIVE", "WEAK", "DIFFUSE", "UNDEFINED"
@@ -55,7 +56,7 @@ def head_rows(study: Study) -> list[HeadRow]:
 
 def _log_concentration(study: Study) -> Interval:
     """Interval of the log of the geometric mean over documents, ``(all heads,)``."""
-    logs = np.log(np.clip(study.units(study.observed.stacked("concentration")), 1e-12, None))
+    logs = np.log(np.clip(study.units(study.observed.stacked("concentration")), ROUNDING, None))
     return bootstrap_t(logs, resamples=study.settings.resamples, seed=study.settings.seed)
 
 

@@ -11,6 +11,7 @@ from heedful.core.result import Finding, Verdict
 from heedful.inference import Interval, bootstrap_t, judge, mean_and_spread, minimal_detectable_effect
 from heedful.study.against import Against, margin, untrained
 from heedful.study.evidence import Array
+from heedful.study.missing import ROUNDING
 from heedful.study.study import Study
 
 LARGEST_EXPONENT = 700.0
@@ -54,7 +55,7 @@ class HeadClaim:
         """An estimate in words."""
         if self.as_factor:
             return f"a factor of {math.exp(min(estimate, LARGEST_EXPONENT)):.3g}"
-        return f"{estimate:.3g} {self.unit}"
+        return f"{estimate:.3g}" if self.what.startswith(self.unit) else f"{estimate:.3g} {self.unit}"
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def head_findings(
 
 def _measured(study: Study, claim: HeadClaim, units: Array) -> Measured:
     if claim.as_log:
-        units = np.log(np.clip(units, 1e-12, None))
+        units = np.log(np.clip(units, ROUNDING, None))
     interval = bootstrap_t(units, resamples=study.settings.resamples, seed=study.settings.seed)
     _, spread, counts = mean_and_spread(units)
     detectable = minimal_detectable_effect(spread, np.maximum(counts, 1), tests=units.shape[1])
@@ -159,10 +160,9 @@ def _overall(study: Study, claim: HeadClaim, against: Against, found: list[Findi
     named = sorted((f for f in found if f.verdict is Verdict.PASS), key=lambda f: -(f.estimate or 0.0))
     verdict = overall_verdict([f.verdict for f in found])
     strongest = named[0] if named else max(found, key=_size)
-    counted, way = against.discoveries(study.settings.alpha)
     reason = _in_words(claim, verdict, strongest, found)
-    if counted is not None:
-        reason += f"; {counted} {way}"
+    if against.found is not None:
+        reason += f"; {against.found} {against.counted}"
     return Finding(
         claim=claim.claim,
         verdict=verdict,
@@ -180,7 +180,7 @@ def _overall(study: Study, claim: HeadClaim, against: Against, found: list[Findi
             "heads": len(found),
             "pass": len(named),
             "absent": sum(f.verdict is Verdict.ABSENT for f in found),
-            "discoveries": counted,
+            "discoveries": against.found,
             "strongest": f"L{strongest.layer}H{strongest.head}",
             "named": [f"L{f.layer}H{f.head} {f.estimate:.3g}" for f in named[:6]],
         },

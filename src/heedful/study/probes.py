@@ -169,4 +169,4 @@ def _below_bound(sight: Sight, entropy: Tensor) -> Tensor:
     total = 1 + (n - 1) * beta
     least = total.log() + norm * (n * (n - 1)).sqrt() * beta / total
     deficit = (least - entropy[:, :, index].double()).masked_fill((n < 2) | (rows.visible[:, :, index] != n), -math.inf)
-    return deficit.nan_to_num(-math.inf).amax(-1)
+    return deficit.masked_fill(deficit.isnan(), -math.inf).amax(-1)

@@ -19,7 +19,7 @@ from heedful.study.ablation import ARMS, ablated_losses, losses_of
 from heedful.study.batches import batch_of, batches_of, leading
 from heedful.study.evidence import Array, Evidence, LayerEvidence, collect
 from heedful.study.gradient import ParameterGradient, attention_gradients
-from heedful.study.missing import mean_of
+from heedful.study.missing import mean_of, without_rounding
 from heedful.study.objective import Objective, find_objective
 from heedful.study.perturbation import Leak, future_leaks
 from heedful.study.probes import distances, growth, integrity, representations, row_statistics, token_groups
@@ -155,11 +155,11 @@ class Study:
 
     def units(self, values: Array) -> Array:
         """Means over each document's sequences: ``(sequence, ...)`` to ``(document, ...)``."""
-        return document_means(values, self.sequences.document.numpy())
+        return without_rounding(document_means(values, self.sequences.document.numpy()))
 
     def first_units(self, values: Array) -> Array:
         """The same where only the first sequences were measured."""
-        return document_means(values, self.sequences.document.numpy()[: len(values)])
+        return without_rounding(document_means(values, self.sequences.document.numpy()[: len(values)]))
 
     def paired_units(self, values: Array) -> Array:
         r"""Document means of values that compare a sequence with one of another document, spread to be safe.

@@ -1,0 +1,169 @@
+"""The session: what it gathers, what it says it did not meet, and how it is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tests.capture.models import inputs_for, nano, result_of, tiny
+from tests.cases import CASES, attention_call
+from torch import nn
+
+from heedful.capture import Session, capture
+from heedful.capture.session import head_label, output_error, sequence_means, tolerance
+from heedful.core import STATISTICS, CaptureError, UsageError
+from heedful.engine import tiled
+
+
+def of(model: nn.Module, *batches: dict[str, Any], engine: str = "auto") -> Session:
+    with capture(model, engine=engine) as session:
+        for batch in batches:
+            result_of(model, batch)
+    return session
+
+
+def test_one_row_a_module_and_head() -> None:
+    frame = of(tiny("llama"), inputs_for("llama")).heads()
+    assert frame.columns == ["layer", "module", "head", "label", "sequences", "verified", *STATISTICS]
+    assert frame["module"].to_list() == ["model.layers.0.self_attn"] * 4 + ["model.layers.1.self_attn"] * 4
+    assert frame["head"].to_list() == [0, 1, 2, 3] * 2 and frame["layer"].to_list() == [0] * 4 + [1] * 4
+    assert frame["label"].to_list()[5] == "L1H1" and frame["sequences"].to_list() == [3] * 8
+
+
+def test_the_columns_that_reports_rely_on() -> None:
+    promised = {"concentration", "effective_keys", "max_weight", "self_mass", "previous_mass", "local_mass"}
+    assert promised | {"sink_mass", "row_std_seed"} <= set(of(tiny("gpt2"), inputs_for("gpt2")).heads().columns)
+
+
+def test_batches_in_parts_give_the_same_means() -> None:
+    model, inputs = tiny("gpt2"), inputs_for("gpt2", "right")
+    together = of(model, inputs).heads()
+    parts = [{key: value[rows] for key, value in inputs.items()} for rows in (slice(2, 3), slice(0, 2))]
+    apart = of(model, *parts).heads()
+    for name in STATISTICS:
+        torch.testing.assert_close(
+            torch.tensor(apart[name].to_list()), torch.tensor(together[name].to_list()), rtol=1e-6, atol=1e-6
+        )
+
+
+def test_both_engines_can_be_named() -> None:
+    model, inputs = tiny("gpt2"), inputs_for("gpt2")
+    dense, tiled_ = of(model, inputs, engine="dense").heads(), of(model, inputs, engine="tiled").heads()
+    for name in STATISTICS:
+        torch.testing.assert_close(
+            torch.tensor(dense[name].to_list()), torch.tensor(tiled_[name].to_list()), rtol=1e-5, atol=1e-5
+        )
+    with (
+        pytest.raises(UsageError, match="expected one of auto, dense, tiled; got 'fused'"),
+        capture(model, engine="fused"),
+    ):
+        pass
+
+
+def test_sequences_too_short_to_judge_are_null() -> None:
+    session = of(tiny("gpt2"), inputs_for("gpt2", length=7))
+    assert session.heads()["row_entropy"].is_null().all()
+    record = next(iter(session.records.values()))
+    assert record.rows == 0 and record.short_rows == 3 * 4 * 7 and record.empty_rows == 0
+
+
+def test_no_call_met_is_an_error_that_names_the_model() -> None:
+    with pytest.raises(CaptureError, match="Linear: no attention call was met"):
+        of(nn.Linear(2, 2)).heads()
+    session = of(tiny("bloom", "eager"), inputs_for("bloom"))
+    with pytest.raises(
+        CaptureError, match=r"BloomForCausalLM: no attention call was met.*transformers' attention table"
+    ):
+        session.heads()
+    assert len(session.not_met) == 2
+
+
+def test_a_wrong_recomputation_is_not_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A capture that misreads the scale is caught by its own output."""
+    model = tiny("gpt2")
+    from heedful.capture import huggingface
+
+    original = huggingface.table_rules
+
+    def misread(*args: Any) -> Any:
+        visibility, _ = original(*args)
+        return visibility, torch.ones(1).view(1, 1, 1, 1) * torch.linspace(0, 1, args[3].shape[2])
+
+    monkeypatch.setattr(huggingface, "table_rules", misread)
+    frame = of(model, inputs_for("gpt2")).heads()
+    assert not frame["verified"].any()
+
+
+def test_dropout_cannot_be_verified() -> None:
+    model = tiny("gpt2").train()
+    session = of(model, inputs_for("gpt2"))
+    assert not session.heads()["verified"].any()
+
+
+def test_nan_weights_are_not_hidden() -> None:
+    model = tiny("gpt2")
+    with torch.no_grad():
+        model.transformer.h[1].attn.c_attn.weight[0, :8] = float("nan")  # queries of head 0
+    frame = of(model, inputs_for("gpt2")).heads()
+    second = frame.filter(frame["layer"] == 1)
+    assert second["row_entropy"].is_null().to_list() == [True, False, False, False]
+    assert second["self_mass"].is_null().to_list() == [True, False, False, False]
+
+
+def test_labels_that_the_model_gives() -> None:
+    model = nano()
+    model.blocks[1].head_labels = ["l0", "l1", "l2"]
+    frame = of(model, {"ids": torch.arange(20)[None]}).heads()
+    assert frame["label"].to_list() == ["L0H0", "L0H1", "L0H2", "L0H3", "L1H0 l0", "L1H1 l1", "L1H2 l2", "L1H3"]
+    assert head_label(nn.Linear(1, 1), 4, 2) == "L4H2"
+
+
+def test_sequence_means_leave_out_short_and_empty_rows() -> None:
+    rows = tiled(CASES["padded_left"]()).rows
+    found = sequence_means(rows, rows.visible.float())
+    torch.testing.assert_close(found[0], torch.full((4,), sum(range(8, 38)) / 30))
+    torch.testing.assert_close(found[1], torch.full((4,), sum(range(8, 26)) / 18))
+
+
+def test_output_error_is_relative_and_leaves_out_empty_rows() -> None:
+    call = CASES["padded_left"]()
+    moments = tiled(call)
+    assert moments.output is not None
+    output = moments.output.clone()
+    assert output_error(moments, output) == 0
+    output[1, :, :12] = 7  # rows that see nothing
+    assert output_error(moments, output) == 0
+    output[0, 0, 5, 0] += 0.1 * float(moments.output.abs().max())
+    assert output_error(moments, output) == pytest.approx(0.1, rel=0.1)
+    output[0, 0, 5, 0] = float("nan")
+    assert output_error(moments, output) == float("inf")
+    assert output_error(tiled(CASES["no_values"]()), output) == 0
+
+
+def test_tolerance_grows_with_the_roundoff() -> None:
+    assert (
+        tolerance(torch.float32)
+        == tolerance(torch.float64)
+        < tolerance(torch.float16)
+        < tolerance(torch.bfloat16)
+        < 0.2
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_models_in_other_precisions(dtype: torch.dtype) -> None:
+    model = tiny("llama").to(dtype)
+    frame = of(model, inputs_for("llama", "left")).heads()
+    assert frame["verified"].all() and not frame["row_entropy"].is_null().any()
+
+
+def test_autocast_reaches_the_model_and_not_the_statistics() -> None:
+    model, inputs = tiny("llama"), inputs_for("llama")
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = result_of(model, inputs).logits
+        with capture(model) as session:
+            assert torch.equal(result_of(model, inputs).logits, plain)
+    assert session.heads()["verified"].all()
+    rows = tiled(attention_call()).rows
+    assert rows.entropy.dtype == torch.float32

@@ -1,0 +1,104 @@
+"""Each engine against dense, in each input precision, within tolerances that rounding itself sets.
+
+The truth is dense on float64 inputs. An engine gets the same inputs rounded to the precision under test, so it may be
+off by
+
+* what one rounding of the inputs does: dense is run on several draws of the inputs, each element moved by a random
+share of one
+  rounding of that precision, and the largest change of each moment over draws and rows is taken ``MULTIPLE`` times (the
+  rounding that the engine really got is one more draw from the same distribution); and
+* what arithmetic in the precision of the statistics (float32) does: ``tests/tolerances.py``, from an independent
+program run in
+  that precision.
+
+Nothing here was tuned to an engine: a new engine is one more name in ``ENGINES``.
+"""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.cases import LENGTH, alibi, attention_call, random_mask, real_tokens
+from tests.tolerances import DRAWS, assert_close, flat_moments, perturbed, tolerances
+
+from heedful.core import AttentionCall, bidirectional, causal, masked, padding
+from heedful.engine import ENGINES, dense
+
+MULTIPLE = 3
+"""Largest of a few draws against one further draw, of rounding errors over some hundred rows."""
+
+F64 = {"dtype": torch.float64}
+CALLS = {
+    "causal": lambda: attention_call(**F64),
+    "bidirectional": lambda: attention_call(bidirectional(), heads=6, kv_heads=2, **F64),
+    "padded": lambda: attention_call(causal() & padding(real_tokens((0, 9), (4, 0))), **F64),
+    "window": lambda: attention_call(causal(window=12), **F64),
+    "mask": lambda: attention_call(masked(random_mask(2, 1, LENGTH, LENGTH)), **F64),
+    "bias": lambda: attention_call(bias=alibi(4, LENGTH, LENGTH).double(), **F64),
+    "softcap": lambda: attention_call(softcap=4.0, **F64),
+    "sink": lambda: attention_call(sink=torch.tensor([-1.0, 0.0, 1.0, 3.0], dtype=torch.float64), **F64),
+    "cached": lambda: attention_call(queries=5, keys=LENGTH, **F64),
+    "long": lambda: attention_call(batch=1, heads=2, queries=300, **F64),
+}
+INPUTS = ("query", "key", "value")
+
+
+def rounded(call: AttentionCall, dtype: torch.dtype) -> AttentionCall:
+    """The same call with inputs of another precision."""
+    return replace(call, **{name: getattr(call, name).to(dtype) for name in INPUTS})
+
+
+def allowed(call: AttentionCall, dtype: torch.dtype) -> dict[str, float]:
+    """Tolerances of an engine that reads inputs of ``dtype`` and computes in float32."""
+    truth = flat_moments(dense(call))
+    generator = torch.Generator().manual_seed(8)
+    worst = dict.fromkeys(truth, 0.0)
+    for _ in range(DRAWS):
+        moved = {name: perturbed(getattr(call, name), torch.finfo(dtype).eps / 2, generator) for name in INPUTS}
+        for name, value in flat_moments(dense(replace(call, **moved))).items():
+            worst[name] = max(worst[name], float((value - truth[name]).nan_to_num().abs().max()))
+    arithmetic = tolerances(call, torch.float32)
+    return {name: MULTIPLE * worst[name] + arithmetic.get(name, 0.0) for name in truth}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "dense"])
+def test_an_engine_is_dense_up_to_rounding(engine: str, call: str, dtype: torch.dtype) -> None:
+    exact = CALLS[call]()
+    assert_close(ENGINES[engine](rounded(exact, dtype), None), dense(exact), allowed(exact, dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("call", CALLS)
+def test_rounded_inputs_are_read_exactly(call: str, dtype: torch.dtype) -> None:
+    """Given the same rounded inputs, only float32 arithmetic is left to differ: nothing is computed in bfloat16."""
+    given = rounded(CALLS[call](), dtype)
+    for engine in ENGINES:
+        assert_close(ENGINES[engine](given, None), dense(given), tolerances(given, torch.float32))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_tolerances_bite(dtype: torch.dtype) -> None:
+    """An engine that gets the scale wrong by a few roundings, or forgets a key, is caught."""
+    exact = CALLS["causal"]()
+    limits = allowed(exact, dtype)
+    for wrong in (
+        replace(exact, scale=exact.scale * (1 + 64 * torch.finfo(dtype).eps)),
+        replace(exact, visibility=causal(window=LENGTH - 1)),
+    ):
+        with pytest.raises(AssertionError):
+            assert_close(ENGINES["tiled"](rounded(wrong, dtype), None), dense(exact), limits)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_repeats_itself(engine: str) -> None:
+    call = attention_call()
+    first, second = ENGINES[engine](call, None), ENGINES[engine](call, None)
+    assert all(torch.equal(a, b) or a.isnan().any() for a, b in zip(*map(_values, (first, second)), strict=True))
+    for a, b in zip(*map(_values, (first, second)), strict=True):
+        assert torch.equal(a.nan_to_num(), b.nan_to_num())
+
+
+def _values(moments: object) -> list[torch.Tensor]:
+    return list(flat_moments(moments).values())  # type: ignore[arg-type]
