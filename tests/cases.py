@@ -49,7 +49,7 @@ def attention_call(
 
     query = size * draw(batch, heads, queries, dim)
     key, value = draw(batch, kv_heads, keys, dim), draw(batch, kv_heads, keys, value_dim or dim)
-    tensors = {"query": query.to(dtype), "key": key.to(dtype), "value": value.to(dtype)}
+    tensors: dict[str, Any] = {"query": query.to(dtype), "key": key.to(dtype), "value": value.to(dtype)}
     return AttentionCall(**tensors, visibility=causal() if visibility is None else visibility, **rules)
 
 

@@ -3,13 +3,14 @@
 ``independent_errors`` runs the usual way (``oracles/attention_eager.py``: another algorithm, other summation orders) in
 the precision of the statistics, on several draws of the inputs each perturbed by one rounding of that precision, and
 takes the largest error against float64 on the unperturbed inputs. An engine of that precision cannot be expected to do
-better than another correct program of the same precision, and must not do much worse: it gets ``MULTIPLE`` times that error. A
-moment whose error happened to be 0 on all draws gets one rounding of its largest value.
+better than another correct program of the same precision, and must not do much worse: it gets ``MULTIPLE`` times that
+error. A moment whose error happened to be 0 on all draws gets one rounding of its largest value.
 """
 
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from tests.cases import plain
@@ -55,7 +56,8 @@ def independent_errors(call: AttentionCall, dtype: torch.dtype, extras: Extras |
     worst: dict[str, float] = {}
     for _ in range(DRAWS):
         names = ("query", "key", "value", "bias")
-        moved = replace(call, **{name: perturbed(getattr(call, name), roundoff, generator) for name in names})
+        tensors: dict[str, Any] = {name: perturbed(getattr(call, name), roundoff, generator) for name in names}
+        moved = replace(call, **tensors)
         groups = None if extras is None else extras.groups
         for name, value in eager_moments(plain(moved), seen, call.offset, first, dtype, groups).items():
             if name not in truth:

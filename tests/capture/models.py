@@ -12,8 +12,14 @@ from torch import Tensor, nn
 
 LENGTH = 24
 VOCABULARY = 61
-SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": VOCABULARY}
-DECODER = {**SMALL, "intermediate_size": 48, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1}
+SMALL: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": VOCABULARY}
+DECODER: dict[str, Any] = {
+    **SMALL,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+}
 DECODER |= {"eos_token_id": None}
 
 MODELS: dict[str, Callable[[], Any]] = {
@@ -51,7 +57,7 @@ SETTINGS = [
 ]
 
 
-def tiny(name: str, implementation: str = "sdpa", *, sharpness: float = 6.0) -> nn.Module:
+def tiny(name: str, implementation: str = "sdpa", *, sharpness: float = 6.0) -> Any:
     """A model in evaluation mode; the same weights for every attention implementation."""
     config = MODELS[name]()
     known = transformers.AutoModelForCausalLM if name in (*CAUSAL, "bloom") else transformers.AutoModel
@@ -67,7 +73,7 @@ def tiny(name: str, implementation: str = "sdpa", *, sharpness: float = 6.0) -> 
     return model.eval()
 
 
-def twin(model: nn.Module, name: str) -> nn.Module:
+def twin(model: nn.Module, name: str) -> Any:
     """The same weights with the eager attention, which can return its weights."""
     other = tiny(name, "eager")
     other.load_state_dict(copy.deepcopy(model.state_dict()))
@@ -89,7 +95,7 @@ def inputs_for(name: str, padding: str = "none", *, batch: int = 3, length: int 
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def result_of(model: nn.Module, inputs: dict[str, Tensor], **options: Any) -> Any:
+def result_of(model: Any, inputs: dict[str, Tensor], **options: Any) -> Any:
     """One forward pass without gradient."""
     with torch.no_grad():
         return model(**inputs, **options)
@@ -143,10 +149,10 @@ class NanoModel(nn.Module):
         return self.head(x)
 
 
-def nano(layers: int = 2, dropout: float = 0.0) -> NanoModel:
+def nano(layers: int = 2, dropout: float = 0.0) -> Any:
     """A plain model in evaluation mode."""
     torch.manual_seed(3)
-    model = NanoModel(layers, dropout)
+    model: Any = NanoModel(layers, dropout)
     with torch.no_grad():
         for block in model.blocks:
             block.c_attn.weight.mul_(2)

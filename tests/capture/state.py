@@ -30,7 +30,7 @@ def digest(model: nn.Module) -> str:
     return found.hexdigest()
 
 
-def snapshot(model: nn.Module) -> dict[str, Any]:
+def snapshot(model: Any) -> dict[str, Any]:
     """Hooks, flags, parameters, configuration, random state, attention tables and function modes."""
     modules = dict(model.named_modules())
     return {

@@ -34,7 +34,7 @@ def assert_statistics_are_those_of(session: Session, attentions: tuple[torch.Ten
         for name, value in expected.items():
             found = torch.tensor(mine[name].to_list(), dtype=torch.float64)
             # float32 on both sides, averaged over rows: a few roundings of numbers of order 1 to 24.
-            torch.testing.assert_close(found, value, rtol=2e-5, atol=2e-5, msg=lambda m, at=(layer, name): f"{at}: {m}")
+            torch.testing.assert_close(found, value, rtol=2e-5, atol=2e-5)
 
 
 PADDED = [
@@ -102,7 +102,7 @@ def test_padding_changes_no_statistic_of_a_sequence(name: str, side: str) -> Non
             together = torch.cat(record.values[statistic])
             for row in range(3):
                 _, alone = captured(model, {"input_ids": inputs["input_ids"][row, real[row]][None]})
-                # The float32 kernel's own matrices differ in shape, so in the last bits: F10 asks for 1e-6 of the value.
+                # The float32 kernel's own matrices differ in shape, so in the last bits: F10 asks for 1e-6.
                 expected = torch.cat(alone.records[path].values[statistic])[0]
                 torch.testing.assert_close(together[row], expected, rtol=2e-6, atol=1e-6)
 

@@ -135,21 +135,22 @@ def test_a_pattern_of_another_shape_is_refused() -> None:
 
 def test_refusals() -> None:
     model, inputs = tiny("gpt2"), inputs_for("gpt2")
-    with pytest.raises(UsageError, match="expected one of uniform, local, .* got 'random'"), replace(model, "random"):
+    with pytest.raises(UsageError, match=r"expected one of uniform, local, .* got 'random'"), replace(model, "random"):
         pass
-    for layers in ([5], ["transformer.h.7.attn"], [0, "nope"]):
+    unknown: list[list[int | str]] = [[5], ["transformer.h.7.attn"], [0, "nope"]]
+    for layers in unknown:
         with pytest.raises(UsageError, match="no such layers"), replace(model, "zero", layers=layers):
             result_of(model, inputs)
-    with pytest.raises(UsageError, match=r"transformer\.h\.0\.attn has heads 0\.\.3, got \[4\]"):
-        with replace(model, "zero", heads=[1, 4]):
-            result_of(model, inputs)
+    message = r"transformer\.h\.0\.attn has heads 0\.\.3, got \[4\]"
+    with pytest.raises(UsageError, match=message), replace(model, "zero", heads=[1, 4]):
+        result_of(model, inputs)
 
 
 def test_a_model_that_is_not_met_is_not_silently_left_whole() -> None:
     model = tiny("bloom", "eager")
-    with pytest.raises(CaptureError, match=r"BloomForCausalLM: replace: no attention call was met in transformer"):
-        with replace(model, "zero"):
-            result_of(model, inputs_for("bloom"))
+    message = r"BloomForCausalLM: replace: no attention call was met in transformer"
+    with pytest.raises(CaptureError, match=message), replace(model, "zero"):
+        result_of(model, inputs_for("bloom"))
 
 
 def test_a_block_without_a_forward_is_no_error() -> None:

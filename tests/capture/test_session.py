@@ -111,6 +111,16 @@ def test_nan_weights_are_not_hidden() -> None:
     assert second["self_mass"].is_null().to_list() == [True, False, False, False]
 
 
+def test_one_row_that_is_not_finite_is_not_averaged_away() -> None:
+    model, inputs = tiny("gpt2"), inputs_for("gpt2")
+    with torch.no_grad():
+        model.transformer.wpe.weight[23] = float("nan")  # the last position: the rows before it are finite
+    session = of(model, inputs)
+    first = session.heads().filter(session.heads()["layer"] == 0)
+    assert first["row_entropy"].is_null().all() and first["local_mass"].is_null().all()
+    assert session.records["transformer.h.0.attn"].broken == {0, 1, 2, 3}
+
+
 def test_labels_that_the_model_gives() -> None:
     model = nano()
     model.blocks[1].head_labels = ["l0", "l1", "l2"]

@@ -42,6 +42,10 @@ def near_keys(ids: Tensor) -> Tensor:
     return 2.0 * (distance_of(ids) <= 5)[None, None]
 
 
+def previous_key(ids: Tensor) -> Tensor:
+    return 40.0 * (distance_of(ids) == 1)[None, None]
+
+
 def punctuation_keys(ids: Tensor) -> Tensor:
     return 3.0 * (ids % 7 == 0)[:, None, None, :]
 

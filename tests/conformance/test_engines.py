@@ -4,17 +4,16 @@ The truth is dense on float64 inputs. An engine gets the same inputs rounded to 
 off by
 
 * what one rounding of the inputs does: dense is run on several draws of the inputs, each element moved by a random
-share of one
-  rounding of that precision, and the largest change of each moment over draws and rows is taken ``MULTIPLE`` times (the
-  rounding that the engine really got is one more draw from the same distribution); and
+  share of one rounding of that precision, and the largest change of each moment over draws and rows is taken
+  ``MULTIPLE`` times (the rounding that the engine really got is one more draw from the same distribution); and
 * what arithmetic in the precision of the statistics (float32) does: ``tests/tolerances.py``, from an independent
-program run in
-  that precision.
+  program run in that precision.
 
 Nothing here was tuned to an engine: a new engine is one more name in ``ENGINES``.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +26,7 @@ from heedful.engine import ENGINES, dense
 MULTIPLE = 3
 """Largest of a few draws against one further draw, of rounding errors over some hundred rows."""
 
-F64 = {"dtype": torch.float64}
+F64: dict[str, Any] = {"dtype": torch.float64}
 CALLS = {
     "causal": lambda: attention_call(**F64),
     "bidirectional": lambda: attention_call(bidirectional(), heads=6, kv_heads=2, **F64),
@@ -54,7 +53,9 @@ def allowed(call: AttentionCall, dtype: torch.dtype) -> dict[str, float]:
     generator = torch.Generator().manual_seed(8)
     worst = dict.fromkeys(truth, 0.0)
     for _ in range(DRAWS):
-        moved = {name: perturbed(getattr(call, name), torch.finfo(dtype).eps / 2, generator) for name in INPUTS}
+        moved: dict[str, Any] = {
+            name: perturbed(getattr(call, name), torch.finfo(dtype).eps / 2, generator) for name in INPUTS
+        }
         for name, value in flat_moments(dense(replace(call, **moved))).items():
             worst[name] = max(worst[name], float((value - truth[name]).nan_to_num().abs().max()))
     arithmetic = tolerances(call, torch.float32)

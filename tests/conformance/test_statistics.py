@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 import heedful.statistics
 from heedful.capture.rules import split_mask
-from heedful.core import STATISTICS, AttentionCall, bidirectional, causal, masked, padding
+from heedful.core import STATISTICS, AttentionCall, Visibility, bidirectional, causal, masked, padding
 from heedful.engine import ENGINES, RowMoments, tiled
 
 FOLDER = Path(heedful.statistics.__file__).parent
@@ -134,19 +135,19 @@ def padded_call(call: AttentionCall, left: int, right: int) -> AttentionCall:
         return torch.cat([sides[0], tensor, sides[1]], dim=2)
 
     mask = real_tokens((left,) * 2, (right,) * 2, LENGTH + left + right)
-    tensors = {name: around(getattr(call, name)) for name in ("query", "key", "value")}
+    tensors: dict[str, Any] = {name: around(getattr(call, name)) for name in ("query", "key", "value")}
     return replace(call, visibility=replace(call.visibility, **_rules(padding(mask))), **tensors)
 
 
-def _rules(other: object) -> dict[str, Tensor]:
-    return {"keys": other.keys, "queries": other.queries}  # type: ignore[attr-defined]
+def _rules(other: Visibility) -> dict[str, Any]:
+    return {"keys": other.keys, "queries": other.queries}
 
 
 @pytest.mark.parametrize(("left", "right"), [(9, 0), (0, 9), (6, 20)])
 @pytest.mark.parametrize("visibility", [causal(), bidirectional(), causal(window=11), bidirectional(window=6)])
-def test_padding(visibility: object, left: int, right: int) -> None:
+def test_padding(visibility: Visibility, left: int, right: int) -> None:
     """F10: the same metrics as unpadded to 1e-6, padded rows NaN; the statistic of the padded length does change."""
-    call = attention_call(visibility)  # type: ignore[arg-type]
+    call = attention_call(visibility)
     alone, padded = of(call), of(padded_call(call, left, right))
     for name, value in padded.items():
         inside = value[:, :, left : left + LENGTH]

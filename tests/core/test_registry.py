@@ -50,7 +50,7 @@ def test_a_check_of_no_section_or_preset(wrong: dict[str, Any]) -> None:
     def claim(study: Any) -> Any:
         return study
 
-    with pytest.raises(ValueError, match="section .* or preset .* is unknown"):
+    with pytest.raises(ValueError, match=r"section .* or preset .* is unknown"):
         check(source="", **wrong)(claim)
     assert "claim" not in CHECKS
 

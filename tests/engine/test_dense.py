@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,8 @@ def test_every_moment_is_the_loop_oracles(name: str) -> None:
     groups = key_groups(call)
     found = dense(call, Extras(groups=groups, distances=True, contrast=True))
     truth = attention_loops.moments(plain(call), groups.double().numpy())
-    counts = {"visible": found.rows.visible, "group_visible": found.rows.group_visible, "seen_by": found.keys.seen_by}
+    counts: dict[str, Any] = {"visible": found.rows.visible, "group_visible": found.rows.group_visible}
+    counts["seen_by"] = found.keys.seen_by
     compared = flat_moments(found) | counts
     assert set(compared) == set(truth) - (set() if call.value is not None else {"output"})
     for moment, value in compared.items():
@@ -76,7 +78,7 @@ def test_rows_that_see_nothing_are_nan_and_counted() -> None:
             assert value.isfinite().all(), name
         else:
             assert value[:, :, 2].isnan().all(), name
-    assert (found.output[:, :, 2] == 0).all()
+    assert found.output is not None and (found.output[:, :, 2] == 0).all()
 
 
 def test_nan_logits_stay_nan_in_their_own_head() -> None:

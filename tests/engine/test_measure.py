@@ -91,6 +91,7 @@ def test_a_bias_must_be_finite() -> None:
 def test_the_scaled_dot_product_attention_output() -> None:
     call = attention_call(heads=4, kv_heads=2)
     found = measure(call.query, call.key, call.value)
+    assert call.value is not None
     kernel = torch.nn.functional.scaled_dot_product_attention(
         call.query, call.key, call.value, is_causal=True, enable_gqa=True
     )

@@ -8,7 +8,7 @@ from torch import Tensor
 from heedful.core import AttentionCall, UsageError, causal, padding
 from heedful.engine import PATTERNS, dense_logits, dense_weights, pattern_output
 
-NAMES = (
+NAMES = [
     "plain_causal",
     "padded_left",
     "padded_both",
@@ -16,15 +16,13 @@ NAMES = (
     "window_causal",
     "bool_mask_by_head",
     "wide_values",
-)
-NAMES += (
     "learned_sink",
     "few_queries_aligned_at_end",
     "one_query_cached",
     "float64",
     "everything",
     "rows_that_see_nothing",
-)
+]
 
 
 def explicit_weights(call: AttentionCall, pattern: str) -> Tensor:

@@ -1,5 +1,7 @@
 """Chosen logits, rows and blocks against the materialised matrix."""
 
+from typing import Any
+
 import pytest
 import torch
 from tests.cases import CASES, attention_call
@@ -8,7 +10,7 @@ from heedful.core import CallError
 from heedful.engine import block_at, dense_logits, dense_weights, logits_at, rows_at, seen_at
 
 # Rounding of one dot product of 8 numbers in float32, on logits and weights of the cases' size.
-CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -163,10 +163,8 @@ def test_the_mask_itself_may_be_the_only_square() -> None:
 
 def test_inputs_are_left_as_they_were() -> None:
     call = CASES["everything"]()
-    bias, sink, real = call.bias, call.sink, call.visibility.keys
-    assert bias is not None and sink is not None and real is not None
-    tensors = [call.query, call.key, call.value, bias, sink, real]
-    before = [tensor.clone() for tensor in tensors if tensor is not None]
+    tensors: list[Any] = [call.query, call.key, call.value, call.bias, call.sink, call.visibility.keys]
+    before = [tensor.clone() for tensor in tensors]
     tiled(call, every_extra(call), elements=1000)
     for old, new in zip(before, tensors, strict=True):
         assert torch.equal(old, new)
@@ -174,8 +172,8 @@ def test_inputs_are_left_as_they_were() -> None:
 
 def test_inputs_that_require_gradients() -> None:
     call = attention_call()
-    for tensor in (call.query, call.key, call.value):
-        tensor.requires_grad_()
+    for name in ("query", "key", "value"):
+        getattr(call, name).requires_grad_()
     found = tiled(call)
     assert not any(value.requires_grad for value in flat_moments(found).values())
     assert call.query.grad is None
@@ -187,7 +185,7 @@ def test_expanded_and_transposed_inputs() -> None:
         name: getattr(call, name).transpose(1, 2).contiguous().transpose(1, 2) for name in ("query", "key", "value")
     }
     torch.testing.assert_close(tiled(replace(call, **strided)).rows.entropy, tiled(call).rows.entropy)
-    shared = replace(call, key=call.key[:1].expand(2, -1, -1, -1), value=call.value[:1].expand(2, -1, -1, -1))
+    shared = replace(call, key=call.key[:1].expand(2, -1, -1, -1), value=call.key[:1].expand(2, -1, -1, -1))
     assert_close(tiled(shared), dense(shared), tolerances(shared, torch.float32))
 
 
@@ -222,7 +220,8 @@ def test_nan_logits_stay_nan_in_their_own_head() -> None:
     for elements in (1, None):
         found = tiled(call, every_extra(call), elements=elements)
         assert_close(found, dense(call, every_extra(call)), tolerances(call, torch.float32, every_extra(call)))
-        assert found.rows.entropy[0, 1].isnan().all() and found.output[0, 1].isnan().all()
+        assert found.rows.entropy[0, 1].isnan().all()
+        assert found.output is not None and found.output[0, 1].isnan().all()
         assert found.rows.entropy[0, 0].isfinite().all()
 
 

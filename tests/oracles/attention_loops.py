@@ -131,7 +131,8 @@ def _plain_row(row: dict[int, float], first: int) -> dict[str, float]:
 
 
 def _row_with_positions(row: dict[int, float], own: int, first: int) -> dict[str, float]:
-    near, far = [], []
+    near: list[float] = []
+    far: list[float] = []
     for j, a in row.items():
         if j not in (own, first):
             (near if abs(own - j) <= NEAR else far).append(max(math.log(a), LOG_FLOOR) if a > 0 else LOG_FLOOR)

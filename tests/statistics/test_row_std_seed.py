@@ -27,7 +27,7 @@ def test_uniform_causal_rows(length: int) -> None:
 
 @pytest.mark.parametrize(("own_is_seen", "printed"), [(True, 0.0187), (False, 0.0217)])
 def test_the_number_that_scripts_print(own_is_seen: bool, printed: float) -> None:
-    """Uniform causal attention at N = 64, diagonal dropped, zeros counted, rows averaged; without and with self mask."""
+    """Uniform causal attention at N = 64, diagonal dropped, zeros counted, rows averaged; without and with own key."""
     seen = torch.ones(64, 64, dtype=torch.bool).tril(0 if own_is_seen else -1)
     weights = seen / seen.sum(-1, keepdim=True).clamp_min(1)
     off_diagonal = weights[~torch.eye(64, dtype=torch.bool)].view(64, 63).std(dim=-1, correction=0)

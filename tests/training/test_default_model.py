@@ -27,7 +27,7 @@ Ge1:2 And the earth was without form,  and void.
 Ge2:1 Thus the heavens and the earth were finished.
 1Jn1:1 That which was from the beginning.
 """
-TINY = Recipe(hidden=16, layers=2, heads=2, kv_heads=1, intermediate=32, positions=64, length=16, batch=2, steps=3)
+TINY = Recipe(hidden=16, layers=2, heads=2, kv_heads=1, intermediate=32, length=16, batch=2, steps=3)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -110,7 +110,7 @@ def test_windows_to_judge_on_cover_each_token_once() -> None:
 
 
 def test_tokenizer_sets_begin_and_loses_nothing() -> None:
-    tokenizer = build_tokenizer(["and the king said"] * 9, vocabulary=300, positions=64)
+    tokenizer = build_tokenizer(["and the king said"] * 9, vocabulary=300, length=64)
     text = "  Zoë\tsaid:\n«no» 漢字  "
     ids = tokenizer(text)["input_ids"]
     assert tokenizer.convert_ids_to_tokens(ids[0]) == BEGIN
@@ -132,7 +132,7 @@ def test_three_steps_on_a_tiny_text_write_a_loadable_folder(tmp_path) -> None:
 
 
 def test_entropy_share_of_uniform_attention_is_one() -> None:
-    tokenizer = build_tokenizer(["and the king said"] * 9, vocabulary=300, positions=64)
+    tokenizer = build_tokenizer(["and the king said"] * 9, vocabulary=300, length=64)
     model = build_model(TINY, tokenizer).eval()
     model.set_attn_implementation("eager")
     for layer in model.model.layers:

@@ -54,6 +54,8 @@ class CallRecord:
         values: Statistic to list of ``(batch, head)`` means over judged rows, one entry a call.
         rows: Rows judged; ``short_rows`` saw fewer than 8 keys, ``empty_rows`` none.
         error: Largest relative difference between the module's own output and the recomputed one.
+        verified: Whether that error is within what rounding explains, for every call.
+        broken: Heads of which a row that sees keys was not finite: their statistics are null.
     """
 
     path: str
@@ -67,6 +69,7 @@ class CallRecord:
     empty_rows: int = 0
     error: float = 0.0
     verified: bool = True
+    broken: set[int] = field(default_factory=set)
 
 
 def sequence_means(moments: RowMoments, rows: Tensor) -> Tensor:
@@ -108,6 +111,8 @@ class Session:
         record.rows += int((rows.visible >= MIN_VISIBLE).sum())
         record.short_rows += int(((rows.visible < MIN_VISIBLE) & (rows.visible > 0)).sum())
         record.empty_rows += moments.empty_rows
+        not_finite = (rows.entropy.isnan() & (rows.visible > 0)).any(dim=-1).any(dim=0)
+        record.broken.update(not_finite.nonzero()[:, 0].tolist())
         for name, facts in STATISTICS.items():
             record.values.setdefault(name, []).append(sequence_means(rows, facts.compute(rows)).double().cpu())
         record.error = max(record.error, output_error(moments, output))
@@ -119,7 +124,7 @@ class Session:
 
         Returns:
             Columns ``layer, module, head, label, sequences, verified`` and every registered statistic; a statistic is
-            null where no row could be judged.
+            null where no row could be judged, and in heads of which a row was not finite.
 
         Raises:
             CaptureError: No attention call was met.
@@ -146,7 +151,10 @@ class Session:
                         "label": head_label(record.module, record.layer, head),
                         "sequences": sequences,
                         "verified": record.verified,
-                        **{name: None if math.isnan(v[head]) else v[head] for name, v in stacked.items()},
+                        **{
+                            name: None if math.isnan(means[head]) or head in record.broken else means[head]
+                            for name, means in stacked.items()
+                        },
                     }
                 )
         return polars.DataFrame(rows, infer_schema_length=None)

@@ -7,12 +7,13 @@ import numpy as np
 from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
 from heedful.inference import bootstrap_t, spearman_over_units
-from heedful.study import Study
+from heedful.study import Settings, Study
 from heedful.study.evidence import Array
 from heedful.study.missing import mean_of
 
 SOURCE = (
-    "Spearman over layers of representation spread against concentration, bootstrap over documents; 8 layers or more"
+    "Spearman over layers of representation spread against concentration, bootstrap over documents and random pairings "
+    "of layers; 8 layers or more"
 )
 FEWEST = 8
 """Layers below which no correlation is judged."""
@@ -43,6 +44,7 @@ def diversity_tracks_concentration(study: Study) -> list[Finding]:
     interval = spearman_over_units(spread, focus, resamples=study.settings.resamples, seed=study.settings.seed)
     low, high = float(interval.low), float(interval.high)
     known = int((np.isfinite(mean_of(spread, axis=0)) & np.isfinite(mean_of(focus, axis=0))).sum())
+    p = _by_chance(mean_of(spread, axis=0), mean_of(focus, axis=0), study.settings)
     if known < FEWEST:
         verdict, reason = Verdict.SKIP, f"{known} layers: a correlation over fewer than {FEWEST} says nothing"
     elif interval.units < study.settings.least_units:
@@ -52,12 +54,14 @@ def diversity_tracks_concentration(study: Study) -> list[Finding]:
         )
     elif np.isnan(low):
         verdict, reason = Verdict.INSUFFICIENT, "documents do not tell the layers apart well enough for an interval"
+    elif low <= 0 <= high:
+        verdict, reason = Verdict.WARN, "no clear direction: the interval holds 0"
+    elif not p <= study.settings.alpha:
+        verdict, reason = Verdict.WARN, f"{known} layers paired at random show as much (p {p:.3g})"
     elif low > 0:
         verdict, reason = Verdict.PASS, "layers with more diverse input attend more sharply"
-    elif high < 0:
-        verdict, reason = Verdict.ABSENT, "layers with more diverse input attend less sharply"
     else:
-        verdict, reason = Verdict.WARN, "no clear direction: the interval holds 0"
+        verdict, reason = Verdict.ABSENT, "layers with more diverse input attend less sharply"
     overall = Finding(
         claim="diversity_tracks_concentration",
         verdict=verdict,
@@ -66,11 +70,29 @@ def diversity_tracks_concentration(study: Study) -> list[Finding]:
         interval=(low, high),
         unit="Spearman",
         n=int(interval.units),
-        null="0",
+        null="0: layers paired at random",
+        p=None if np.isnan(p) else p,
         threshold=0.0,
         source=SOURCE,
     )
     return [overall, *(_layer(study, layer.layer, spread[:, k], focus[:, k]) for k, layer in enumerate(layers))]
+
+
+def _by_chance(x: Array, y: Array, settings: Settings) -> float:
+    """Share of random pairings of the layers that correlate as much, either way; NaN where nothing correlates.
+
+    The interval over documents says how well this model's own correlation is known, not whether so few layers show one.
+    Source: Phipson and Smyth 2010, doi:10.2202/1544-6115.1585.
+    """
+    from scipy.stats import rankdata
+
+    there = np.isfinite(x) & np.isfinite(y)
+    if there.sum() < FEWEST or np.ptp(x[there]) == 0 or np.ptp(y[there]) == 0:
+        return float("nan")
+    a, b = (np.asarray(rankdata(side[there])) - (there.sum() + 1) / 2 for side in (x, y))
+    random = np.random.default_rng(settings.seed)
+    paired = random.permuted(np.tile(b, (settings.resamples, 1)), axis=1) @ a
+    return float((1 + (np.abs(paired) >= abs(a @ b) - 1e-9).sum()) / (settings.resamples + 1))
 
 
 def _layer(study: Study, layer: int, spread: Array, focus: Array) -> Finding:

@@ -135,9 +135,8 @@ class Visibility:
     def first_key(self, batch: int, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
         """Position of the first key that any query of the sequence sees: the sink candidate.
 
-        A mask beside other rules is taken by itself: its key must be shown by the mask and by the rules, not by both to
-            one
-        query.
+        A mask beside other rules is taken by itself: a key must be shown by the mask to some query and by the rules to
+        some query, not by both to one.
 
         Returns:
             ``(batch,)`` int64; 0 where no key is ever seen.

@@ -136,7 +136,7 @@ def _cut(call: AttentionCall, batch: slice, kv_heads: slice, dtype: torch.dtype)
 
 @dataclass
 class Scratch:
-    """Buffers to which every block of a call writes its logits, weights and products, so that none is allocated anew."""
+    """Buffers to which every block of a call writes its logits, weights and products: none is allocated anew."""
 
     dtype: torch.dtype
     device: torch.device

@@ -1,4 +1,4 @@
-"""What heads are compared with: untrained models, the margin itself, or the same tokens shuffled."""
+"""What heads are compared with, beside their interval: untrained models, or the margin itself."""
 
 from __future__ import annotations
 
@@ -98,26 +98,6 @@ def margin(study: Study, units: Array, above: float, null: str) -> Against:
         reached="not after adjustment for all heads",
         found=_family_wise(np.asarray(test.p_adjusted), study.settings.alpha),
         counted=f"beyond the margin (family-wise, {study.settings.alpha:.0%})",
-    )
-
-
-def shuffled_tokens(study: Study, difference: Array, null: str) -> Against:
-    """Sign flips of the documents' differences from the same tokens in another order, either way.
-
-    Args:
-        study: The study.
-        difference: ``(document, all heads)``.
-        null: What stands on shuffled tokens, in words.
-    """
-    test = sign_flip(difference, resamples=study.settings.resamples, seed=study.settings.seed)
-    return Against(
-        null=null,
-        p=np.asarray(test.p),
-        p_adjusted=np.asarray(test.p_adjusted),
-        exceeded="differs from shuffled tokens",
-        reached="shuffled tokens show as much",
-        found=_family_wise(np.asarray(test.p_adjusted), study.settings.alpha),
-        counted=f"unlike on shuffled tokens (family-wise, {study.settings.alpha:.0%})",
     )
 
 

@@ -7,14 +7,15 @@ from dataclasses import replace
 
 from heedful.core.result import Finding
 from heedful.inference import sign_flip
-from heedful.study.against import shuffled_tokens
 from heedful.study.judging import HeadClaim, head_findings
 from heedful.study.missing import mean_of
 from heedful.study.study import Study
 
 
 def lagged_queries(study: Study, claim: str, lag: str, source: str) -> list[Finding]:
-    """Findings for one lag: above the margin, and unlike the same divergence on shuffled tokens.
+    """Findings for one lag: the divergence beyond that of the mean patterns, which know positions alone.
+
+    ``detail`` of the model's finding holds the divergence itself, and whether the excess is another on shuffled tokens.
 
     Args:
         study: The study.
@@ -23,23 +24,30 @@ def lagged_queries(study: Study, claim: str, lag: str, source: str) -> list[Find
         source: Where the definition comes from.
     """
     margin = study.settings.margins.content
-    values, shuffled = study.observed.stacked(lag), study.on_shuffled.stacked(lag)
+    excess, shuffled = (
+        evidence.stacked(lag) - evidence.stacked(f"{lag}_by_position")
+        for evidence in (study.observed, study.on_shuffled)
+    )
     head_claim = HeadClaim(
         claim=claim,
-        what=f"divergence from the query {'1' if lag == 'adjacent' else '10'} before",
+        what=f"divergence from the query {'1' if lag == 'adjacent' else '10'} before, beyond position,",
         unit="nat",
         present_above=margin,
         absent_below=margin,
         source=source,
     )
-    beside = float(mean_of(shuffled))
-    against = shuffled_tokens(
-        study, study.units(values - shuffled), f"shuffled tokens, mean over heads {beside:.3g} nat"
+    found = head_findings(
+        study, head_claim, study.units(excess), null="a pattern that is the same in every text gives 0"
     )
-    found = head_findings(study, head_claim, study.units(values), against)
-    difference = study.units(mean_of(values - shuffled, axis=1))
-    test = sign_flip(difference, resamples=study.settings.resamples, seed=study.settings.seed)
-    return [with_detail(found[0], shuffled_tokens=beside, order_p=float(test.p)), *found[1:]]
+    order = sign_flip(
+        study.units(mean_of(excess - shuffled, axis=1)), resamples=study.settings.resamples, seed=study.settings.seed
+    )
+    more = {
+        "divergence": float(mean_of(study.observed.stacked(lag))),
+        "shuffled_tokens": float(mean_of(shuffled)),
+        "order_p": float(order.p),
+    }
+    return [with_detail(found[0], **more), *found[1:]]
 
 
 def with_detail(finding: Finding, **more: float) -> Finding:

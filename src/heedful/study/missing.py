@@ -28,8 +28,8 @@ def mean_of(values: Array, axis: int | tuple[int, ...] | None = None) -> Array:
 def without_rounding(units: Array) -> Array:
     """Units, with entries that differ between units by no more than rounding set to their mean.
 
-    A head that does the same in every document must not seem to vary: with many ties and one difference of 1e-8, no bootstrap
-    can bound its mean.
+    A head that does the same in every document must not seem to vary: with many ties and one difference of 1e-8, no
+    bootstrap can bound its mean.
 
     Args:
         units: ``(unit, ...)``; NaN stays NaN.

@@ -27,12 +27,36 @@ def jensen_shannon(left: Tensor, right: Tensor, common: Tensor) -> Tensor:
         ``(...)`` in nats, between 0 and log 2; NaN where the rows share fewer than ``MIN_VISIBLE`` keys or either has
         no weight there.
     """
-    a, b = left * common, right * common
-    a = a / a.sum(-1, keepdim=True)
-    b = b / b.sum(-1, keepdim=True)
+    a, b = _over(left, common), _over(right, common)
     middle = (a + b) / 2
     value = (torch.xlogy(a, a / middle.clamp_min(1e-38)) + torch.xlogy(b, b / middle.clamp_min(1e-38))).sum(-1) / 2
     return value.clamp_min(0).masked_fill(common.sum(-1) < MIN_VISIBLE, math.nan)
+
+
+def _over(rows: Tensor, common: Tensor) -> Tensor:
+    """Rows renormalised over some keys; NaN where they have no weight there."""
+    kept = rows * common
+    return kept / kept.sum(-1, keepdim=True)
+
+
+def by_position(left: Tensor, right: Tensor, common: Tensor) -> Tensor:
+    """Divergence between the mean rows of a batch: what the positions of two queries account for.
+
+    Jensen-Shannon divergence is convex, so that it is at most the mean of the sequences' own divergences, and equal to
+    it where the pattern is the same in every sequence. Source: Lin 1991, doi:10.1109/18.61115.
+
+    Args:
+        left: ``(sequence, ..., key)`` weights, 0 where unseen.
+        right: The same of the rows to compare.
+        common: Bool, broadcastable: keys that both rows see.
+
+    Returns:
+        ``(sequence, ...)`` in nats, over the keys that each sequence sees; NaN where there is but one sequence.
+    """
+    if len(left) < 2:
+        return torch.full(left.shape[:-1], math.nan, device=left.device)
+    a, b = (_over(rows, common).nanmean(0, keepdim=True).nan_to_num().expand_as(left) for rows in (left, right))
+    return jensen_shannon(a, b, common)
 
 
 def query_variation(sight: Sight) -> dict[str, Tensor]:
@@ -40,11 +64,12 @@ def query_variation(sight: Sight) -> dict[str, Tensor]:
 
     ``other_document``: the same position in the next sequence of the batch, which is of another document where the text
     has several: 0 for any pattern that depends on position alone. ``adjacent`` and ``distant``: the query 1 and 10
-    positions before, in the same sequence.
+    positions before, in the same sequence; ``adjacent_by_position`` and ``distant_by_position`` the same between the
+    mean patterns of the batch.
     """
     call = sight.event.call
     nan = torch.full((call.batch, call.heads), math.nan)
-    names = ("other_document", "adjacent", "distant")
+    names = ("other_document", "adjacent", "distant", "adjacent_by_position", "distant_by_position")
     if call.n_queries <= MIN_VISIBLE or call.n_queries != call.n_keys:
         return dict.fromkeys(names, nan)
     start = min(MIN_VISIBLE + LAGS[1], call.n_queries - 1)
@@ -56,6 +81,8 @@ def query_variation(sight: Sight) -> dict[str, Tensor]:
     found = {
         "adjacent": jensen_shannon(here, adjacent, sees & sees_adjacent).nanmean(-1),
         "distant": jensen_shannon(here, distant, sees & sees_distant).nanmean(-1),
+        "adjacent_by_position": by_position(here, adjacent, sees & sees_adjacent).nanmean(-1),
+        "distant_by_position": by_position(here, distant, sees & sees_distant).nanmean(-1),
         "other_document": nan,
     }
     if call.batch > 1:

@@ -91,7 +91,8 @@ class Repeats:
 def repeated(batches: list[Batch], count: int, seed: int) -> Repeats | None:
     """Random repeats with the lengths, special prefix and vocabulary of a study's sequences.
 
-    Tokens are drawn uniformly from the ordinary tokens that occur in the text.
+    The tokens of a period are drawn without repetition from the ordinary tokens that occur in the text, so that each
+    has one earlier copy a period before.
 
     Returns:
         None where the sequences are too short to repeat twice, or the text has fewer than 16 different tokens.
@@ -101,13 +102,13 @@ def repeated(batches: list[Batch], count: int, seed: int) -> Repeats | None:
     ids = torch.cat([batch.input_ids[batch.attention_mask.bool() & ~batch.special] for batch in batches]).unique()
     prefix = int((like.special[0].long().cumprod(0)).sum()) if like.special.numel() else 0
     length = like.input_ids.shape[1]
-    longest = min(LONGEST_PERIOD, (length - prefix) // 2)
+    longest = min(LONGEST_PERIOD, (length - prefix) // 2, len(ids))
     if longest < SHORTEST_PERIOD or len(ids) < 2 * SHORTEST_PERIOD:
         return None
     periods = torch.randint(SHORTEST_PERIOD, longest + 1, (count,), generator=generator)
     rows = []
     for period in periods.tolist():
-        cycle = ids.cpu()[torch.randint(len(ids), (period,), generator=generator)]
+        cycle = ids.cpu()[torch.randperm(len(ids), generator=generator)[:period]]
         body = cycle.repeat(length // period + 2)[: length - prefix]
         rows.append(torch.cat([like.input_ids[0, :prefix].cpu(), body]))
     stacked = torch.stack(rows).to(like.input_ids.device)

@@ -42,7 +42,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
         num_key_value_heads=recipe.kv_heads,
         head_dim=recipe.hidden // recipe.heads,
         intermediate_size=recipe.intermediate,
-        max_position_embeddings=recipe.positions,
+        max_position_embeddings=recipe.length,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -97,7 +97,7 @@ def train_default_model(recipe: Recipe, split: Split, out: Path) -> Figures:
     Returns:
         What was measured on the folder as written.
     """
-    tokenizer = build_tokenizer((chapter.text for chapter in split.training), recipe.vocabulary, recipe.positions)
+    tokenizer = build_tokenizer((chapter.text for chapter in split.training), recipe.vocabulary, recipe.length)
     model = build_model(recipe, tokenizer)
     with tempfile.TemporaryDirectory() as folder:
         trainer = build_trainer(recipe, model, tokenizer, split, folder)
@@ -129,7 +129,7 @@ def save_folder(
 def steps_within(minutes: float, recipe: Recipe, split: Split) -> int:
     """Steps that this machine takes in so many minutes, judged by twenty of them."""
     trial = replace(recipe, steps=20, evaluations=1)
-    tokenizer = build_tokenizer((chapter.text for chapter in split.training), recipe.vocabulary, recipe.positions)
+    tokenizer = build_tokenizer((chapter.text for chapter in split.training), recipe.vocabulary, recipe.length)
     model = build_model(trial, tokenizer)
     with tempfile.TemporaryDirectory() as folder:
         outcome = build_trainer(trial, model, tokenizer, split, folder).train()

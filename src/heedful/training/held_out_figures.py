@@ -29,7 +29,7 @@ class Figures:
     held_out_bytes: int
     loss: float
     loss_before_rounding: float
-    loss_at_full_context: float
+    loss_at_twice_the_length: float
     rivals: dict[int, float]
     entropy_shares: list[list[float]]
 
@@ -129,7 +129,7 @@ def measure_figures(
         held_out_bytes=sum(chapter.bytes for chapter in split.held_out),
         loss=held_out_loss(shipped, unseen, length),
         loss_before_rounding=held_out_loss(model.eval(), unseen, length),
-        loss_at_full_context=held_out_loss(shipped, unseen, shipped.config.max_position_embeddings),
+        loss_at_twice_the_length=held_out_loss(shipped, unseen, 2 * length),
         rivals=rival_losses(learnt, unseen, tokenizer),
         entropy_shares=entropy_shares(shipped, unseen, length).tolist(),
     )

@@ -116,7 +116,7 @@ class Split(NamedTuple):
 
 
 def hold_out(chapters: list[Chapter], seed: int = 0, minimum_bytes: int = 2048) -> Split:
-    """Split into training and held-out chapters: one whole chapter of every book that has more than one.
+    """Split into training and held-out chapters: of every book that has several, one whole chapter that is long enough.
 
     Args:
         chapters: All chapters.

@@ -13,13 +13,13 @@ from transformers import PreTrainedTokenizerFast
 BEGIN, END = "<|begin|>", "<|end|>"
 
 
-def build_tokenizer(texts: Iterable[str], vocabulary: int, positions: int) -> PreTrainedTokenizerFast:
+def build_tokenizer(texts: Iterable[str], vocabulary: int, length: int) -> PreTrainedTokenizerFast:
     """Byte-level BPE tokenizer, learnt from texts, that sets ``<|begin|>`` before what it encodes.
 
     Args:
         texts: Training texts.
         vocabulary: Number of tokens, the two special ones and the 256 bytes among them.
-        positions: Longest sequence the model takes.
+        length: Longest sequence the model is trained on.
 
     Returns:
         The tokenizer; every text decodes to itself.
@@ -39,7 +39,7 @@ def build_tokenizer(texts: Iterable[str], vocabulary: int, positions: int) -> Pr
         single=f"{BEGIN} $A", pair=f"{BEGIN} $A {BEGIN}:1 $B:1", special_tokens=special
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe, bos_token=BEGIN, eos_token=END, pad_token=END, model_max_length=positions
+        tokenizer_object=bpe, bos_token=BEGIN, eos_token=END, pad_token=END, model_max_length=length
     )
 
 

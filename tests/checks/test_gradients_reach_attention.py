@@ -1,0 +1,50 @@
+"""A real backward of the loss."""
+
+from __future__ import annotations
+
+import pytest
+from pattern_models import PatternModel, judged, own_token
+from planted import PlantedModel, previous_token_heads, random_ids
+
+from heedful.checks import gradients_reach_attention
+from heedful.core import Verdict
+
+
+def test_parameters_that_are_reached_pass_with_their_norm() -> None:
+    overall, layer = judged(gradients_reach_attention, PatternModel(own_token), random_ids(8, 32))
+    assert (overall.verdict, overall.estimate) == (Verdict.PASS, 1.0)
+    assert overall.n == 8
+    assert layer.verdict is Verdict.INFO
+    assert layer.estimate is not None and layer.estimate > 0
+
+
+def test_a_parameter_that_is_never_reached_fails_by_name() -> None:
+    model = PlantedModel(*previous_token_heads(2, 32), fault="dead")
+    overall, layer = judged(gradients_reach_attention, model, random_ids(8, 32))
+    assert overall.verdict is Verdict.FAIL
+    assert "zero everywhere in 1: attention.query" in overall.reason
+    assert overall.estimate == pytest.approx(2 / 3)
+    assert layer.verdict is Verdict.ERROR
+
+
+def test_a_gradient_that_is_not_finite_fails() -> None:
+    model = PlantedModel(*previous_token_heads(2, 32), fault="nan logits")
+    overall = judged(gradients_reach_attention, model, random_ids(8, 32))[0]
+    assert overall.verdict is Verdict.FAIL
+    assert "not finite" in overall.reason
+
+
+def test_frozen_parameters_are_named_and_all_frozen_are_skipped() -> None:
+    model = PatternModel(own_token)
+    model.layers[0].strength.requires_grad_(False)
+    overall = judged(gradients_reach_attention, model, random_ids(8, 32))[0]
+    assert overall.verdict is Verdict.PASS
+    assert overall.detail["frozen"] == ["layers.0.strength"]
+    model.requires_grad_(False)
+    overall = judged(gradients_reach_attention, model, random_ids(8, 32))[0]
+    assert (overall.verdict, "all are frozen" in overall.reason) == (Verdict.SKIP, True)
+
+
+def test_a_model_without_a_loss_is_skipped() -> None:
+    model = PatternModel(own_token, causal=False)
+    assert judged(gradients_reach_attention, model, random_ids(8, 32))[0].verdict is Verdict.SKIP

@@ -1,0 +1,39 @@
+"""Nats from uniform, against a margin and against untrained models."""
+
+from __future__ import annotations
+
+import pytest
+from pattern_models import PatternModel, judged, near_keys, nothing, own_token
+from planted import random_ids
+
+from heedful.checks import heads_are_concentrated
+from heedful.core import Verdict
+
+
+@pytest.mark.parametrize("pattern", [own_token, near_keys])
+def test_heads_far_from_uniform_pass(pattern: object) -> None:
+    overall, *heads = judged(heads_are_concentrated, PatternModel(pattern), random_ids(24, 32), null_models=19)
+    assert {f.verdict for f in (overall, *heads)} == {Verdict.PASS}
+    assert overall.interval is not None and overall.interval[0] > 0.05
+    assert overall.null == "19 untrained models of the same config"
+
+
+def test_heads_that_an_untrained_model_has_as_well_do_not() -> None:
+    """The null holds the same planted pattern: no strength is left to be learned."""
+    model = PatternModel(own_token)
+    model.layers[0].reset_parameters = lambda: model.layers[0].strength.data.fill_(1.0)
+    study = judged(heads_are_concentrated, model, random_ids(24, 32), null_models=0)[0]
+    assert study.verdict is Verdict.WARN
+    assert "descriptive only" in study.reason
+
+
+def test_uniform_heads_are_absent_and_not_a_failure() -> None:
+    overall, *heads = judged(heads_are_concentrated, PatternModel(nothing), random_ids(24, 32))
+    assert {f.verdict for f in (overall, *heads)} == {Verdict.ABSENT}
+
+
+@pytest.mark.parametrize(
+    ("count", "length", "verdict"), [(6, 32, Verdict.INSUFFICIENT), (24, 7, Verdict.UNDEFINED)], ids=["few", "short"]
+)
+def test_too_little_to_judge(count: int, length: int, verdict: Verdict) -> None:
+    assert judged(heads_are_concentrated, PatternModel(own_token), random_ids(count, length))[0].verdict is verdict
