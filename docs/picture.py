@@ -1,6 +1,6 @@
 """Draw a report as the picture that the README opens with.
 
-    python docs/picture.py REPORT.json docs/report.svg [--columns 80] [--lines 64]
+python docs/picture.py REPORT.json docs/report.svg [--columns 80] [--lines 64]
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def main() -> None:
     for word, style in COLOURS.items():
         text.highlight_words([word], style)
     with Path("/dev/null").open("w", encoding="utf-8") as nowhere:
-        console = Console(record=True, width=wanted.columns, file=nowhere, color_system="truecolor", force_terminal=True)
+        console = Console(
+            record=True, width=wanted.columns, file=nowhere, color_system="truecolor", force_terminal=True
+        )
         console.print(text)
     drawn = re.sub(r"@font-face \{.*?\}", "", console.export_svg(title="heedful validate"), flags=re.DOTALL)
     wanted.picture.write_text(drawn, encoding="utf-8")

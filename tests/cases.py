@@ -274,6 +274,12 @@ def learned_sink() -> AttentionCall:
 
 
 @_case
+def learned_sink_that_takes_all() -> AttentionCall:
+    """Weights that underflow beside the sink: rows that see keys and give them nothing are not rows that see none."""
+    return attention_call(sink=torch.full((4,), 200.0))
+
+
+@_case
 def learned_sink_padded() -> AttentionCall:
     sink = torch.tensor([-2.0, 0.0, 2.0, 5.0])
     return attention_call(causal() & padding(real_tokens(left=(0, 12))), sink=sink, heads=4, kv_heads=2)

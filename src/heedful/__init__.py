@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from heedful.capture import Session, capture, replace
+    from heedful.capture import Session, capture, replace  # type: ignore[no-redef]
     from heedful.checks import Margins, Settings, validate
     from heedful.core import (
         AttentionCall,

@@ -17,7 +17,7 @@ def _is_claim(word: str) -> bool:
 
 
 _MORE: dict[str, Callable[[str], bool]] = {"--text": _is_text, "--require": _is_claim}
-"""Flags that take several values, and what a further value looks like, so that a MODEL that follows is not taken for one."""
+"""Flags that take several values, and what a further value looks like: a MODEL that follows is not taken for one."""
 
 
 def spread(words: Sequence[str]) -> list[str]:

@@ -13,24 +13,27 @@ from heedful.engine.blocks import Part
 from heedful.engine.dense import LOG_FLOOR
 
 
-def group_visible(part: Part, seen: Tensor, first: int, clear: int, last: int) -> Tensor:
+def group_visible(part: Part, begin: int, end: int) -> Tensor:
     """Number of visible keys of each group.
 
     Args:
         part: The part of the call, with groups.
-        seen: Visibility of keys ``[clear, last)``; all rows see ``[first, clear)``.
-        first: First key of the block.
-        clear: Key before which all is seen.
-        last: End of the block's keys.
+        begin: First query of the block.
+        end: End of its queries.
 
     Returns:
         ``(batch, head, query, group)``.
+
+    Raises:
+        ValueError: The part has no groups.
     """
     if part.groups is None:
         raise ValueError("group_visible: the part has no groups")
-    ahead = part.groups[:, None, first:clear].sum(-2, keepdim=True)
-    counts = ahead + seen.to(part.groups) @ part.groups[:, None, clear:last]
-    return counts.expand(part.call.batch, part.call.heads, *counts.shape[2:])
+    call = part.call
+    first, last = call.visibility.key_range(begin, end, call.n_queries, call.n_keys)
+    seen = call.visibility.block(begin, end, first, last, call.n_queries, call.n_keys, part.groups.device)
+    counts = seen.to(part.groups) @ part.groups[:, None, first:last]
+    return counts.expand(call.batch, call.heads, *counts.shape[2:])
 
 
 def distance_mass(call: AttentionCall, weights: Tensor, known: Tensor, begin: int, first: int) -> Tensor:

@@ -132,7 +132,7 @@ def repeats(periods: Tensor, prefix: int) -> Probe:
         normaliser = sight.moments.rows.logsumexp
         for row, p in enumerate(period.tolist()):
             end = int(batch.attention_mask[row].sum())
-            query = torch.arange(prefix + p, end, device=call.query.device)
+            query = torch.arange(min(prefix + p, end), end, device=call.query.device)
             if not len(query):
                 continue
             sequence = torch.full_like(query, row)
