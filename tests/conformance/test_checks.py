@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,7 @@ def test_order_keeps_sections_together() -> None:
     assert set(sections) == set(range(1, 10))
 
 
+@cache
 def planted_findings(fault: str) -> list[Finding]:
     """Findings of a whole report on planted attention: sound, faulty, diffuse, and with too little text."""
     sys.path.insert(0, str(TESTS))
@@ -63,7 +65,8 @@ def planted_findings(fault: str) -> list[Finding]:
     ids = planted.alternating_ids(18, 32) if fault not in models else planted.random_ids(18, 32)
     sequences = planted.sequences_of(ids[:4] if fault == "few" else ids)
     sequences = pattern_models.marked(sequences, torch.arange(32)[None] == torch.zeros(len(sequences.input_ids), 1))
-    settings = Settings(preset="standard", null_models=2 if fault == "content" else 0, resamples=199, causal=None)
+    preset = "standard" if fault == "content" else "quick"
+    settings = Settings(preset=preset, null_models=2 if fault == "content" else 0, resamples=199)
     report = validate(models.get(fault, faulty)(), sequences, settings=settings)
     return [finding for section in report.sections for finding in section.findings]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.cases import CASES, alibi, attention_call, key_groups, real_tokens
 from tests.tolerances import assert_close, flat_moments, tolerances
@@ -80,6 +80,7 @@ def test_any_shape(
     assert_close(tiled(call, extras, elements=elements), truth, allowed)
 
 
+@settings(max_examples=10)
 @given(elements=st.integers(1, 20_000))
 def test_blocks_do_not_show(elements: int) -> None:
     call = CASES["everything"]()

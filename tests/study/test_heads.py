@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.study.stub import documents, stub_study
+from torch import nn
 
 from heedful.core import STATISTICS
 from heedful.study import could_be_selective, head_rows
@@ -23,7 +24,7 @@ def table(induction: float | None = None, count: int = 20, **means: float) -> li
     repeats = None if induction is None else SimpleNamespace(stacked=lambda name: documents([induction, 0.0], 0.001))
     study = stub_study((2,), hides_future=True, on_repeats=repeats, units=lambda x: x)
     study.observed.stacked = values.__getitem__
-    study.observed.layers[0].module = object()
+    study.observed.layers[0].module = nn.Identity()
     return head_rows(study)
 
 

@@ -114,7 +114,7 @@ def _one_head(
         units=units,
         null_available=against.available,
         smallest=study.settings.least_units,
-        detectable=_number(measured.detectable[position]),
+        detectable=_number(measured.detectable[position]) if math.isfinite(at.high - at.low) else None,
     )
     verdict, reason = against.verdict(position, verdict, reason, study.settings.alpha)
     shown = [math.exp(x) if claim.as_log else x for x in (float(at.estimate), float(at.low), float(at.high))]
