@@ -50,7 +50,7 @@ def independent_errors(call: AttentionCall, dtype: torch.dtype, extras: Extras |
     device = call.query.device
     seen = rules.block(0, n_queries, 0, n_keys, n_queries, n_keys, device)
     seen = seen.expand(call.batch, call.heads, -1, -1)
-    first = rules.first_key(call.batch, n_queries, n_keys, device)
+    first = rules.own_first_key(call.batch, n_queries, n_keys, device)
     generator = torch.Generator().manual_seed(5)
     roundoff = torch.finfo(dtype).eps / 2
     worst: dict[str, float] = {}
