@@ -408,6 +408,25 @@ def everything() -> AttentionCall:
     )
 
 
+_BIAS, _SINK = "a finite bias", "a learned sink"
+UNSUPPORTED: dict[str, dict[str, str]] = {
+    "dense": {},
+    "tiled": {},
+    "fused": {
+        "linear_bias": _BIAS,
+        "bias_of_keys": _BIAS,
+        "bias_of_rows_and_keys": _BIAS,
+        "softcapped": "a softcap",
+        "learned_sink": _SINK,
+        "learned_sink_that_takes_all": _SINK,
+        "learned_sink_padded": _SINK,
+        "float64": "float64",
+        "everything": _BIAS,
+    },
+}
+"""Cases that an engine must refuse, with words of the reason; it claims every other."""
+
+
 def plain(call: AttentionCall) -> dict[str, Any]:
     """A call in float64 numpy arrays and numbers, as the oracles take it."""
 

@@ -55,8 +55,8 @@ def test_both_engines_can_be_named() -> None:
             torch.tensor(dense[name].to_list()), torch.tensor(tiled_[name].to_list()), rtol=1e-5, atol=1e-5
         )
     with (
-        pytest.raises(UsageError, match="expected one of auto, dense, tiled; got 'fused'"),
-        capture(model, engine="fused"),
+        pytest.raises(UsageError, match="expected one of auto, dense, tiled, fused; got 'fast'"),
+        capture(model, engine="fast"),
     ):
         pass
 

@@ -14,6 +14,7 @@ from heedful.core import AttentionCall, Visibility, bidirectional, causal, docum
 from heedful.engine import ENGINES, Extras
 
 ALL = Extras(distances=True, contrast=True)
+EXTRAS = {"dense": ALL, "tiled": ALL, "fused": Extras()}
 
 
 def alone(call: AttentionCall, sequence: int, span: slice, rules: Visibility) -> AttentionCall:
@@ -23,15 +24,15 @@ def alone(call: AttentionCall, sequence: int, span: slice, rules: Visibility) ->
 
 
 @pytest.mark.parametrize("rules", [causal(), causal(window=5), bidirectional()])
-@pytest.mark.parametrize("engine", [name for name in ("dense", "tiled") if name in ENGINES])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_document_in_a_pack_is_the_document_alone(engine: str, rules: Visibility) -> None:
     labels = document_ids()
     packed = attention_call(rules & documents(labels))
-    whole = flat_moments(ENGINES[engine](packed, ALL))
+    whole = flat_moments(ENGINES[engine](packed, EXTRAS[engine]))
     for sequence in range(2):
         edges = [0, *(labels[sequence].diff().nonzero()[:, 0] + 1).tolist(), labels.shape[1]]
         for begin, end in pairwise(edges):
-            parts = flat_moments(ENGINES[engine](alone(packed, sequence, slice(begin, end), rules), ALL))
+            parts = flat_moments(ENGINES[engine](alone(packed, sequence, slice(begin, end), rules), EXTRAS[engine]))
             for name, value in parts.items():
                 found = whole[name][sequence : sequence + 1, :, begin:end]
                 if name in ("lag_overlap", "distant_overlap"):  # at the end the next row is another document's: 0
@@ -39,7 +40,7 @@ def test_a_document_in_a_pack_is_the_document_alone(engine: str, rules: Visibili
                 torch.testing.assert_close(found, value, rtol=2e-5, atol=2e-6, equal_nan=True, msg=name)
 
 
-@pytest.mark.parametrize("engine", [name for name in ("dense", "tiled") if name in ENGINES])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_rows_of_different_documents_share_nothing(engine: str) -> None:
     labels = document_ids()
     rows = ENGINES[engine](attention_call(causal() & documents(labels)), None).rows

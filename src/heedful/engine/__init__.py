@@ -1,6 +1,7 @@
 """Attention calls in, moments out: the only room that computes attention."""
 
 from heedful.engine.dense import dense, dense_logits, dense_weights
+from heedful.engine.fused import fused
 from heedful.engine.measure import ENGINES, measure
 from heedful.engine.moments import Extras, KeyMoments, Moments, RowMoments
 from heedful.engine.patterns import PATTERNS, pattern_output
@@ -18,6 +19,7 @@ __all__ = [
     "dense",
     "dense_logits",
     "dense_weights",
+    "fused",
     "logits_at",
     "measure",
     "pattern_output",

@@ -99,13 +99,21 @@ class Part:
             value=None if call.value is None else call.value.reshape(batch * kv_heads, call.n_keys, -1),
             first=first,
             position=None if call.visibility.documents is not None else position.to(dtype)[..., None],
-            near=_near_keys(call, first)[:, None],
+            near=near_keys(call, first)[:, None],
             groups=None if groups is None else groups[target[0]].to(first.device, dtype),
         )
 
 
-def _near_keys(call: AttentionCall, first: Tensor) -> Tensor:
-    """``(batch, query, column)``: keys from 5 before to 5 after each query's own, and the first key."""
+def near_keys(call: AttentionCall, first: Tensor) -> Tensor:
+    """Keys whose weight is kept of every row.
+
+    Args:
+        call: The attention call.
+        first: ``(batch, query)`` first key of each row.
+
+    Returns:
+        ``(batch, query, column)``: keys from 5 before to 5 after each query's own, and the first key.
+    """
     device = first.device
     own = torch.arange(call.n_queries, device=device)[:, None] + (call.offset or 0)
     around = own + torch.arange(-LOCAL_DISTANCE, LOCAL_DISTANCE + 1, device=device)

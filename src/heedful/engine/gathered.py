@@ -70,7 +70,7 @@ class Gathered:
             self.extras[name] = torch.full(shape, math.nan, dtype=value.dtype, device=value.device)
         self.extras[name][(*target, span)] = value
 
-    def moments(self, call: AttentionCall) -> Moments:
+    def moments(self, call: AttentionCall, engine: str) -> Moments:
         """The record of a call of which every block is done."""
         if call.visibility.only_causal() or call.visibility.hides_nothing():
             self._count(call)
@@ -96,7 +96,7 @@ class Gathered:
             **self.extras,
         )
         output = None if self.output is None else self.output * inverse.masked_fill(empty, 0.0)[..., None]
-        return Moments(rows, KeyMoments(self.received, self.seen_by), output, "tiled")
+        return Moments(rows, KeyMoments(self.received, self.seen_by), output, engine)
 
     def _count(self, call: AttentionCall) -> None:
         """Visible counts where the causal rule is the only one, or there is none."""

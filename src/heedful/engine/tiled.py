@@ -77,7 +77,7 @@ def tiled(call: AttentionCall, extras: Extras | None = None, *, elements: int | 
                 block = _weigh(part, scratch, begin, min(begin + block_rows, call.n_queries))
                 _add_extras(part, block, extras, gathered)
                 _add_sums(part, block, tail, scratch, gathered)
-        return gathered.moments(call)
+        return gathered.moments(call, "tiled")
 
 
 def _weigh(part: Part, scratch: Scratch, begin: int, end: int) -> Block:
