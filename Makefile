@@ -32,6 +32,7 @@ test: setup check
 
 bench: setup
 	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/length.py
 	$(BIN)/python benchmarks/validate.py
 
 default-model: setup

@@ -1,5 +1,6 @@
 """Attention calls in, moments out: the only room that computes attention."""
 
+from heedful.engine.binned import BinnedMap, binned_map
 from heedful.engine.dense import dense, dense_logits, dense_weights
 from heedful.engine.fused import fused
 from heedful.engine.measure import ENGINES, measure
@@ -11,10 +12,12 @@ from heedful.engine.tiled import tiled
 __all__ = [
     "ENGINES",
     "PATTERNS",
+    "BinnedMap",
     "Extras",
     "KeyMoments",
     "Moments",
     "RowMoments",
+    "binned_map",
     "block_at",
     "dense",
     "dense_logits",
