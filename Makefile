@@ -33,6 +33,7 @@ test: setup check
 
 bench: setup
 	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/length.py
 	$(BIN)/python benchmarks/validate.py
 
 docs: setup

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Verdict,
         bidirectional,
         causal,
+        documents,
         masked,
         padding,
     )
@@ -36,6 +37,7 @@ _HOMES = {
         "Verdict",
         "bidirectional",
         "causal",
+        "documents",
         "masked",
         "padding",
     ),
@@ -59,6 +61,7 @@ __all__ = [
     "bidirectional",
     "capture",
     "causal",
+    "documents",
     "load_documents",
     "load_model",
     "make_sequences",

@@ -70,7 +70,7 @@ class Gathered:
             self.extras[name] = torch.full(shape, math.nan, dtype=value.dtype, device=value.device)
         self.extras[name][(*target, span)] = value
 
-    def moments(self, call: AttentionCall) -> Moments:
+    def moments(self, call: AttentionCall, engine: str) -> Moments:
         """The record of a call of which every block is done."""
         if call.visibility.only_causal() or call.visibility.hides_nothing():
             self._count(call)
@@ -97,7 +97,7 @@ class Gathered:
         )
         if self.output is not None:
             self.output.mul_(inverse.masked_fill(empty, 0.0)[..., None])
-        return Moments(rows, KeyMoments(self.received, self.seen_by), self.output, "tiled")
+        return Moments(rows, KeyMoments(self.received, self.seen_by), self.output, engine)
 
     def _count(self, call: AttentionCall) -> None:
         """Visible counts where the causal rule is the only one, or there is none."""
