@@ -53,7 +53,8 @@ class CallRecord:
         way: How its calls were met.
         values: Statistic to list of ``(batch, head)`` means over judged rows, one entry a call.
         rows: Rows judged; ``short_rows`` saw fewer than 8 keys, ``empty_rows`` none.
-        error: Largest relative difference between the module's own output and the recomputed one.
+        error: Largest relative difference between the module's own output and the recomputed one; NaN where a call
+            showed no values.
         verified: Whether that error is within what rounding explains, for every call.
         broken: Heads of which a row that sees keys was not finite: their statistics are null.
     """
@@ -94,6 +95,7 @@ class Session:
         self.engine = engine
         self.records: dict[str, CallRecord] = {}
         self.not_met: dict[str, str] = {}
+        self.notes: dict[str, str] = {}
 
     def _meet(self, event: AttentionEvent) -> Tensor:
         output = event.run(None)
@@ -115,8 +117,9 @@ class Session:
         record.broken.update(not_finite.nonzero()[:, 0].tolist())
         for name, facts in STATISTICS.items():
             record.values.setdefault(name, []).append(sequence_means(rows, facts.compute(rows)).double().cpu())
-        record.error = max(record.error, output_error(moments, output))
-        if (event.dropout and record.module.training) or record.error > tolerance(output.dtype):
+        error = output_error(moments, output)
+        record.error = math.nan if math.isnan(record.error + error) else max(record.error, error)
+        if (event.dropout and record.module.training) or not record.error <= tolerance(output.dtype):
             record.verified = False
 
     def heads(self) -> polars.DataFrame:
@@ -135,8 +138,8 @@ class Session:
             raise CaptureError(
                 type(self.model).__name__,
                 "no attention call was met",
-                "run the model inside the `with` block; its attention must go through transformers' attention table or "
-                "scaled_dot_product_attention",
+                "run the model inside the `with` block; its attention must go through transformers' attention table, "
+                "scaled_dot_product_attention, nn.MultiheadAttention or a softmax of its logits",
             )
         rows = []
         for record in self.records.values():
@@ -166,10 +169,10 @@ def output_error(moments: Moments, output: Tensor) -> float:
     Rows that see no key are left out: kernels put 0, a mean or NaN there.
 
     Returns:
-        Relative error; infinite where only one of the two is finite, 0 without values.
+        Relative error; infinite where only one of the two is finite, NaN without values.
     """
     if moments.output is None:
-        return 0.0
+        return math.nan
     seen = (moments.rows.visible > 0)[..., None]
     ours, theirs = moments.output, output.to(moments.output.dtype)
     both = torch.isfinite(ours) == torch.isfinite(theirs)
@@ -191,7 +194,8 @@ def capture(model: nn.Module, *, engine: str = "auto") -> Iterator[Session]:
     The model is unchanged: same outputs, hooks and table entries gone afterwards, flags and random state as before.
 
     Args:
-        model: A transformers model, or any module that calls ``scaled_dot_product_attention``.
+        model: A transformers model, or any module that calls ``scaled_dot_product_attention`` or
+            ``nn.MultiheadAttention``, or writes its attention out with a softmax.
         engine: ``auto``, ``tiled`` or ``dense``.
 
     Yields:
@@ -210,3 +214,4 @@ def capture(model: nn.Module, *, engine: str = "auto") -> Iterator[Session]:
             session.not_met = {
                 path: f"{name} ran and no attention call of it was seen" for path, name in way.stack.never_met().items()
             } | dict(way.not_understood)
+            session.notes = dict(way.notes)
