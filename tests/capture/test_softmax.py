@@ -162,6 +162,16 @@ def test_weights_whose_product_is_not_seen_have_statistics_and_are_not_verified(
     assert replaced == {"1": 1}
 
 
+def test_axes_that_are_not_known_are_not_measured() -> None:
+    """A banded map, as long windows are written: (batch, query, head, offset)."""
+    model = nn.Sequential(WrittenAttention(unseen), WrittenAttention(FORMS["operator"]))
+    model[0].num_heads = 3
+    with capture(model) as session:
+        result_of(model, {"input": X})
+    assert list(session.records) == ["1"]
+    assert "(3, 2, 12, 12), which is not known to be (batch, head" in session.not_met["0"]
+
+
 def test_transposed_weights_are_not_believed() -> None:
     model = nn.Sequential(
         WrittenAttention(lambda logits, value: logits.softmax(-1).transpose(-1, -2) @ value),

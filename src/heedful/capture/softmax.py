@@ -29,6 +29,9 @@ WAY = "softmax"
 HIDDEN_BELOW = MASKED_BELOW / 2
 """Logits at or below this are of hidden keys: the mask was added to them, and they may have lifted it a little."""
 
+HEAD_COUNTS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads")
+"""Attributes by which attention modules name their number of heads."""
+
 SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax, torch.special.softmax)
 DROPOUT = (F.dropout, torch.dropout)
 
@@ -76,6 +79,11 @@ class SoftmaxWatch:
         """Meet weights whose product with values was never seen: their statistics are known, their output is not."""
         pending, self.pending = self.pending, None
         if pending is None:
+            return
+        if _heads_of(pending.frame) != pending.logits.shape[1]:
+            shape = f"its softmax is of shape {tuple(pending.logits.shape)}"
+            reason = f"{shape}, which is not known to be (batch, head, query, key), and no product with values was seen"
+            self.way.not_understood.setdefault(pending.frame.path, reason)
             return
 
         def run(other: Tensor | None) -> Tensor:
@@ -138,11 +146,17 @@ class SoftmaxWatch:
         return given["result"] if answer is given.get("output") else product.own(answer)
 
 
+def _heads_of(frame: Frame) -> int | None:
+    """Number of heads as the module names it."""
+    found = (getattr(frame.module, name, None) for name in HEAD_COUNTS)
+    return next((heads for heads in found if isinstance(heads, int) and heads > 0), None)
+
+
 def _four(logits: Tensor, frame: Frame) -> Tensor | None:
     """Logits as ``(batch, head, query, key)``; three axes hold batch and head in one where the module says how many."""
     if logits.dim() == 3:
-        heads = next((getattr(frame.module, name, None) for name in ("num_heads", "num_attention_heads")), None)
-        if not isinstance(heads, int) or heads < 1 or logits.shape[0] % heads:
+        heads = _heads_of(frame)
+        if heads is None or logits.shape[0] % heads:
             return None
         logits = logits.unflatten(0, (-1, heads))
     return logits if logits.dim() == 4 and logits.is_floating_point() and logits.numel() else None

@@ -46,6 +46,7 @@ class ModuleStack:
         paths: Module identity to its path; the root is the empty path.
         padding: ``(batch, position)`` bool of the current forward's ``attention_mask``, True at real tokens, or None.
         unmet: Path to class name of modules that look like attention, ran, and showed no call.
+        forwards: Number of outermost forwards begun.
     """
 
     model: nn.Module
@@ -53,6 +54,7 @@ class ModuleStack:
     padding: Tensor | None = None
     unmet: dict[str, str] = field(default_factory=dict)
     met_paths: set[str] = field(default_factory=set)
+    forwards: int = 0
     _frames: list[Frame] = field(default_factory=list)
     _handles: list[Any] = field(default_factory=list)
     _calls: Counter[str] = field(default_factory=Counter)
@@ -88,6 +90,7 @@ class ModuleStack:
             del self._frames[running.index(module) :]
         if not self._frames:
             self._calls.clear()
+            self.forwards += 1
             self.padding = _padding(module, args, kwargs)
         self._frames.append(Frame(self.paths.get(id(module), ""), module, _entering(module, args, kwargs)))
 
