@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from heedful.capture import Session, capture, replace  # type: ignore[no-redef]
+    from heedful.capture import Session, capture, replace, verify  # type: ignore[no-redef]
     from heedful.checks import Margins, Settings, validate
     from heedful.core import (
         AttentionCall,
@@ -42,7 +42,7 @@ _HOMES = {
         "padding",
     ),
     "heedful.engine": ("Extras", "Moments", "measure"),
-    "heedful.capture": ("Session", "capture", "replace"),
+    "heedful.capture": ("Session", "capture", "replace", "verify"),
     "heedful.loading": ("load_documents", "load_model", "make_sequences"),
     "heedful.checks": ("Margins", "Settings", "validate"),
 }
@@ -70,6 +70,7 @@ __all__ = [
     "padding",
     "replace",
     "validate",
+    "verify",
 ]
 
 
