@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from heedful.core import AttentionCall, bidirectional, causal, masked, padding
 from heedful.engine import Extras, dense, tiled
 
-ELEMENTS = (1, 1500, 2500, None)
+ELEMENTS = (1, 2500, None)
 """One head of one sequence by sixteen rows; blocks of a few more; all at once."""
 
 
