@@ -16,6 +16,8 @@ from heedful.report.escape import visible
 def heads(
     model: options.Model = None,
     config: options.Config = None,
+    factory: options.Factory = None,
+    checkpoint: options.Checkpoint = None,
     tokenizer: options.Tokenizer = None,
     text: options.Text = None,
     seq_len: options.SeqLen = 128,
@@ -42,6 +44,8 @@ def heads(
     inputs = Inputs(
         model=model,
         config=config,
+        factory=factory,
+        checkpoint=checkpoint,
         tokenizer=tokenizer,
         text=text or (),
         seq_len=seq_len,

@@ -24,6 +24,8 @@ _STANDARD_OUTPUT = Path("-")
 def validate(
     model: options.Model = None,
     config: options.Config = None,
+    factory: options.Factory = None,
+    checkpoint: options.Checkpoint = None,
     tokenizer: options.Tokenizer = None,
     text: options.Text = None,
     seq_len: options.SeqLen = 128,
@@ -52,6 +54,8 @@ def validate(
     inputs = Inputs(
         model=model,
         config=config,
+        factory=factory,
+        checkpoint=checkpoint,
         tokenizer=tokenizer,
         text=text or (),
         seq_len=seq_len,
