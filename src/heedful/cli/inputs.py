@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from heedful.cli.several_processes import own_device
+
 if TYPE_CHECKING:
     from heedful.loading import LoadedModel
     from heedful.loading import Sequences as BatchedText
@@ -79,7 +81,7 @@ def _check_together(inputs: Inputs) -> None:
 def _loaded(inputs: Inputs) -> "LoadedModel":
     options: dict[str, Any] = {
         "tokenizer": inputs.tokenizer,
-        "device": inputs.device,
+        "device": own_device(inputs.device),
         "dtype": inputs.dtype,
         "allow_globals": tuple(inputs.allow_globals),
     }
