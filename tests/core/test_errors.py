@@ -30,7 +30,9 @@ def test_each_has_its_exit_code() -> None:
 
 
 def test_the_docstring_draws_each() -> None:
-    drawn = set(re.findall(r"[A-Z][A-Za-z]+(?:Error|Rejected|Limit|Engine|Lost)\b", errors.__doc__ or "")) - {"ValueError"}
+    drawn = set(re.findall(r"[A-Z][A-Za-z]+(?:Error|Rejected|Limit|Engine|Lost)\b", errors.__doc__ or "")) - {
+        "ValueError"
+    }
     assert drawn == set(classes())
 
 
