@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from heedful.capture.rules import split_mask
-from heedful.core import AttentionCall, Visibility, bidirectional, causal, masked, padding
+from heedful.core import AttentionCall, Visibility, bidirectional, causal, documents, masked, padding
 
 LENGTH = 37
 """Not a multiple of any block, more than two blocks of the fewest rows."""
@@ -72,6 +72,12 @@ def random_mask(*shape: int, share: float = 0.6, seed: int = 7) -> Tensor:
 def causal_mask(length: int = LENGTH) -> Tensor:
     """The lower triangle as ``(1, 1, length, length)`` bool."""
     return torch.ones(length, length, dtype=torch.bool).tril()[None, None]
+
+
+def document_ids(length: int = LENGTH) -> Tensor:
+    """Labels of packed documents, ``(2, length)``: lengths differ, one is a single token, labels are in no order."""
+    first = torch.tensor([7, 2, 90, 3]).repeat_interleave(torch.tensor([12, 1, length - 22, 9]))
+    return torch.stack([first, torch.tensor([4, 1]).repeat_interleave(torch.tensor([length - 8, 8]))])
 
 
 def alibi(heads: int, queries: int, keys: int) -> Tensor:
@@ -351,6 +357,41 @@ def float64() -> AttentionCall:
 
 
 @_case
+def packed_documents() -> AttentionCall:
+    return attention_call(causal() & documents(document_ids()))
+
+
+@_case
+def packed_bidirectional() -> AttentionCall:
+    return attention_call(bidirectional() & documents(document_ids()), heads=4, kv_heads=2)
+
+
+@_case
+def packed_window_padded() -> AttentionCall:
+    """Padding inside a document as well as at the end, and a window that ends within documents."""
+    rules = documents(document_ids()) & causal(window=4) & padding(real_tokens(left=(2, 13), right=(0, 5)))
+    return attention_call(rules)
+
+
+@_case
+def packed_interleaved() -> AttentionCall:
+    """Labels that come back: documents need not be contiguous."""
+    return attention_call(causal() & documents(torch.arange(LENGTH).remainder(3).expand(2, -1)))
+
+
+@_case
+def packed_cached() -> AttentionCall:
+    return attention_call(causal() & documents(document_ids()), queries=9, keys=LENGTH)
+
+
+@_case
+def packed_cross_attention() -> AttentionCall:
+    """Queries of a label that no key has see nothing."""
+    labels = torch.arange(19).remainder(5).expand(2, -1)
+    return attention_call(bidirectional() & documents(document_ids(), labels), queries=19, keys=LENGTH)
+
+
+@_case
 def everything() -> AttentionCall:
     """Groups, window, padding, bias, softcap, sink and wide values at once, longer than the most rows of a block."""
     length = 150
@@ -367,13 +408,32 @@ def everything() -> AttentionCall:
     )
 
 
+_BIAS, _SINK = "a finite bias", "a learned sink"
+UNSUPPORTED: dict[str, dict[str, str]] = {
+    "dense": {},
+    "tiled": {},
+    "fused": {
+        "linear_bias": _BIAS,
+        "bias_of_keys": _BIAS,
+        "bias_of_rows_and_keys": _BIAS,
+        "softcapped": "a softcap",
+        "learned_sink": _SINK,
+        "learned_sink_that_takes_all": _SINK,
+        "learned_sink_padded": _SINK,
+        "float64": "float64",
+        "everything": _BIAS,
+    },
+}
+"""Cases that an engine must refuse, with words of the reason; it claims every other."""
+
+
 def plain(call: AttentionCall) -> dict[str, Any]:
     """A call in float64 numpy arrays and numbers, as the oracles take it."""
 
     def array(tensor: Tensor | None) -> np.ndarray | None:
         if tensor is None:
             return None
-        return tensor.numpy() if tensor.dtype == torch.bool else tensor.double().numpy()
+        return tensor.numpy() if not tensor.is_floating_point() else tensor.double().numpy()
 
     rules = call.visibility
     return {
@@ -387,6 +447,8 @@ def plain(call: AttentionCall) -> dict[str, Any]:
         "real_keys": array(rules.keys),
         "real_queries": array(rules.queries),
         "mask": array(rules.mask),
+        "documents": array(rules.documents),
+        "query_documents": array(rules.query_documents),
         "bias": array(call.bias),
         "softcap": call.softcap,
         "sink": array(call.sink),

@@ -11,9 +11,15 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import numpy as np
 import pytest
+import tests.typechecker  # noqa: F401  (the hook looks it up by name)
 import torch
 from hypothesis import HealthCheck, settings
+from jaxtyping import install_import_hook
 
+CHECKED_ROOMS = ["heedful.core", "heedful.engine", "heedful.statistics", "heedful.capture"]
+"""Rooms whose annotations are checked at every call; the others name types that they import for type checkers alone."""
+
+install_import_hook(CHECKED_ROOMS, "tests.typechecker.checked")
 torch.set_num_threads(1)
 settings.register_profile(
     "heedful",

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from heedful.capture import Session, capture, replace  # type: ignore[no-redef]
+    from heedful.capture import Session, capture, replace, verify  # type: ignore[no-redef]
     from heedful.checks import Margins, Settings, validate
     from heedful.core import (
         AttentionCall,
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Verdict,
         bidirectional,
         causal,
+        documents,
         masked,
         padding,
     )
@@ -36,11 +37,12 @@ _HOMES = {
         "Verdict",
         "bidirectional",
         "causal",
+        "documents",
         "masked",
         "padding",
     ),
     "heedful.engine": ("Extras", "Moments", "measure"),
-    "heedful.capture": ("Session", "capture", "replace"),
+    "heedful.capture": ("Session", "capture", "replace", "verify"),
     "heedful.loading": ("load_documents", "load_model", "make_sequences"),
     "heedful.checks": ("Margins", "Settings", "validate"),
 }
@@ -59,6 +61,7 @@ __all__ = [
     "bidirectional",
     "capture",
     "causal",
+    "documents",
     "load_documents",
     "load_model",
     "make_sequences",
@@ -67,6 +70,7 @@ __all__ = [
     "padding",
     "replace",
     "validate",
+    "verify",
 ]
 
 

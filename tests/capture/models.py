@@ -149,6 +149,26 @@ class NanoModel(nn.Module):
         return self.head(x)
 
 
+class KernelAttention(nn.Module):
+    """Linear attention: there is no softmax and nothing that heedful could meet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.projection = nn.Linear(32, 96)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.projection(x).chunk(3, dim=-1)
+        return query @ (key.transpose(1, 2) @ value) / x.shape[1]
+
+
+class KernelModel(NanoModel):
+    """A decoder whose attention cannot be met."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(KernelAttention() for _ in range(2))
+
+
 def nano(layers: int = 2, dropout: float = 0.0) -> Any:
     """A plain model in evaluation mode."""
     torch.manual_seed(3)

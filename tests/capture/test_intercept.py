@@ -22,6 +22,8 @@ def plain_inputs(length: int = 20) -> dict[str, Tensor]:
     return {"ids": torch.arange(length)[None] % 61}
 
 
+pytestmark = pytest.mark.fault  # F21 to F23
+
 SUBJECTS = [("gpt2", lambda: (tiny("gpt2"), inputs_for("gpt2"))), ("nano", lambda: (nano(), plain_inputs()))]
 WAYS_IN = {"capture": lambda model: capture(model), "replace": lambda model: replace(model, "uniform")}
 

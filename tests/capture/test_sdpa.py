@@ -123,16 +123,6 @@ def test_replaced_output_of_other_ranks() -> None:
     assert replaced == {"": 1}
 
 
-def test_multihead_attention_is_listed_as_not_met() -> None:
-    """Its kernel runs out of sight of a function mode; the report must say so."""
-    model = nn.Sequential(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)).eval()
-    with capture(model) as session, torch.no_grad():
-        model(torch.randn(2, 10, 16))
-    assert session.records == {}
-    assert list(session.not_met) == ["0.self_attn"]
-    assert "MultiheadAttention ran and no attention call of it was seen" in session.not_met["0.self_attn"]
-
-
 def test_what_is_not_understood_runs_and_is_listed() -> None:
     """Queries on one device only, a value of the wrong length ...: here, no keys at all."""
     model = Calls(lambda x: F.scaled_dot_product_attention(x, x[:, :, :0], x[:, :, :0]))

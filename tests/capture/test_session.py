@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
-from tests.capture.models import inputs_for, nano, result_of, tiny
+from tests.capture.models import KernelModel, inputs_for, nano, result_of, tiny
 from tests.cases import CASES, attention_call
 from torch import nn
 
@@ -36,6 +37,7 @@ def test_the_columns_that_reports_rely_on() -> None:
     assert promised | {"sink_mass", "row_std_seed"} <= set(of(tiny("gpt2"), inputs_for("gpt2")).heads().columns)
 
 
+@pytest.mark.fault
 def test_batches_in_parts_give_the_same_means() -> None:
     model, inputs = tiny("gpt2"), inputs_for("gpt2", "right")
     together = of(model, inputs).heads()
@@ -55,8 +57,8 @@ def test_both_engines_can_be_named() -> None:
             torch.tensor(dense[name].to_list()), torch.tensor(tiled_[name].to_list()), rtol=1e-5, atol=1e-5
         )
     with (
-        pytest.raises(UsageError, match="expected one of auto, dense, tiled; got 'fused'"),
-        capture(model, engine="fused"),
+        pytest.raises(UsageError, match="expected one of auto, dense, tiled, fused; got 'fast'"),
+        capture(model, engine="fast"),
     ):
         pass
 
@@ -71,10 +73,8 @@ def test_sequences_too_short_to_judge_are_null() -> None:
 def test_no_call_met_is_an_error_that_names_the_model() -> None:
     with pytest.raises(CaptureError, match="Linear: no attention call was met"):
         of(nn.Linear(2, 2)).heads()
-    session = of(tiny("bloom", "eager"), inputs_for("bloom"))
-    with pytest.raises(
-        CaptureError, match=r"BloomForCausalLM: no attention call was met.*transformers' attention table"
-    ):
+    session = of(KernelModel(), {"ids": torch.arange(20)[None]})
+    with pytest.raises(CaptureError, match=r"KernelModel: no attention call was met.*transformers' attention table"):
         session.heads()
     assert len(session.not_met) == 2
 
@@ -101,6 +101,7 @@ def test_dropout_cannot_be_verified() -> None:
     assert not session.heads()["verified"].any()
 
 
+@pytest.mark.fault
 def test_nan_weights_are_not_hidden() -> None:
     model = tiny("gpt2")
     with torch.no_grad():
@@ -148,7 +149,7 @@ def test_output_error_is_relative_and_leaves_out_empty_rows() -> None:
     assert output_error(moments, output) == pytest.approx(0.1, rel=0.1)
     output[0, 0, 5, 0] = float("nan")
     assert output_error(moments, output) == float("inf")
-    assert output_error(tiled(CASES["no_values"]()), output) == 0
+    assert math.isnan(output_error(tiled(CASES["no_values"]()), output))
 
 
 def test_tolerance_grows_with_the_roundoff() -> None:

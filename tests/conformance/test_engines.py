@@ -9,7 +9,8 @@ off by
 * what arithmetic in the precision of the statistics (float32) does: ``tests/tolerances.py``, from an independent
   program run in that precision.
 
-Nothing here was tuned to an engine: a new engine is one more name in ``ENGINES``.
+Nothing here was tuned to an engine: a new engine is one more name in ``ENGINES``. What it does not
+claim it must refuse.
 """
 
 from dataclasses import replace
@@ -20,7 +21,7 @@ import torch
 from tests.cases import LENGTH, alibi, attention_call, random_mask, real_tokens
 from tests.tolerances import DRAWS, assert_close, flat_moments, perturbed, tolerances
 
-from heedful.core import AttentionCall, bidirectional, causal, masked, padding
+from heedful.core import AttentionCall, UnsupportedByEngine, bidirectional, causal, masked, padding
 from heedful.engine import ENGINES, dense
 
 MULTIPLE = 3
@@ -39,6 +40,10 @@ CALLS = {
     "cached": lambda: attention_call(queries=5, keys=LENGTH, **F64),
     "long": lambda: attention_call(batch=1, heads=2, queries=300, **F64),
 }
+REFUSED = {("fused", "bias"), ("fused", "softcap"), ("fused", "sink")}
+"""Engines and calls that they do not claim."""
+
+CLAIMED = [(engine, call) for engine in ENGINES for call in CALLS if (engine, call) not in REFUSED]
 INPUTS = ("query", "key", "value")
 
 
@@ -47,7 +52,7 @@ def rounded(call: AttentionCall, dtype: torch.dtype) -> AttentionCall:
     return replace(call, **{name: getattr(call, name).to(dtype) for name in INPUTS})
 
 
-def allowed(call: AttentionCall, dtype: torch.dtype) -> dict[str, float]:
+def allowed(call: AttentionCall, dtype: torch.dtype, engine: str = "tiled") -> dict[str, float]:
     """Tolerances of an engine that reads inputs of ``dtype`` and computes in float32."""
     truth = flat_moments(dense(call))
     generator = torch.Generator().manual_seed(8)
@@ -58,16 +63,21 @@ def allowed(call: AttentionCall, dtype: torch.dtype) -> dict[str, float]:
         }
         for name, value in flat_moments(dense(replace(call, **moved))).items():
             worst[name] = max(worst[name], float((value - truth[name]).nan_to_num().abs().max()))
-    arithmetic = tolerances(call, torch.float32)
+    arithmetic = tolerances(call, torch.float32, engine=engine)
     return {name: MULTIPLE * worst[name] + arithmetic.get(name, 0.0) for name in truth}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "dense"])
+@pytest.mark.parametrize(("engine", "call"), [claim for claim in CLAIMED if claim[0] != "dense"])
 def test_an_engine_is_dense_up_to_rounding(engine: str, call: str, dtype: torch.dtype) -> None:
     exact = CALLS[call]()
-    assert_close(ENGINES[engine](rounded(exact, dtype), None), dense(exact), allowed(exact, dtype))
+    assert_close(ENGINES[engine](rounded(exact, dtype), None), dense(exact), allowed(exact, dtype, engine))
+
+
+@pytest.mark.parametrize(("engine", "call"), sorted(REFUSED))
+def test_what_is_not_claimed_is_refused(engine: str, call: str) -> None:
+    with pytest.raises(UnsupportedByEngine, match=f"engine '{engine}' cannot do .*{call}"):
+        ENGINES[engine](rounded(CALLS[call](), torch.float32), None)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -75,21 +85,23 @@ def test_an_engine_is_dense_up_to_rounding(engine: str, call: str, dtype: torch.
 def test_rounded_inputs_are_read_exactly(call: str, dtype: torch.dtype) -> None:
     """Given the same rounded inputs, only float32 arithmetic is left to differ: nothing is computed in bfloat16."""
     given = rounded(CALLS[call](), dtype)
-    for engine in ENGINES:
-        assert_close(ENGINES[engine](given, None), dense(given), tolerances(given, torch.float32))
+    for engine in (name for name, claimed in CLAIMED if claimed == call):
+        limits = tolerances(given, torch.float32, engine=engine)
+        assert_close(ENGINES[engine](given, None), dense(given), limits)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_the_tolerances_bite(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("engine", ["tiled", "fused"])
+def test_the_tolerances_bite(engine: str, dtype: torch.dtype) -> None:
     """An engine that gets the scale wrong by a few roundings, or forgets a key, is caught."""
     exact = CALLS["causal"]()
-    limits = allowed(exact, dtype)
+    limits = allowed(exact, dtype, engine)
     for wrong in (
         replace(exact, scale=exact.scale * (1 + 64 * torch.finfo(dtype).eps)),
         replace(exact, visibility=causal(window=LENGTH - 1)),
     ):
         with pytest.raises(AssertionError):
-            assert_close(ENGINES["tiled"](rounded(wrong, dtype), None), dense(exact), limits)
+            assert_close(ENGINES[engine](rounded(wrong, dtype), None), dense(exact), limits)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -48,7 +48,7 @@ def test_sizes() -> None:
     call = build()
     assert (call.batch, call.heads, call.kv_heads, call.n_queries, call.n_keys) == (2, 6, 3, 5, 7)
     assert call.scale == 0.5
-    assert build(scale=2).scale == 2
+    assert build(scale=2.0).scale == 2
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (1, 7), (6, 1, 1), (2, 1, 5, 7), (1, 6, 5, 1)])

@@ -81,7 +81,9 @@ def test_rows_that_see_nothing_are_nan_and_counted() -> None:
     assert found.output is not None and (found.output[:, :, 2] == 0).all()
 
 
+@pytest.mark.fault
 def test_nan_logits_stay_nan_in_their_own_head() -> None:
+    """F08."""
     call = attention_call()
     call.query[0, 1] = math.nan
     found = dense(call)

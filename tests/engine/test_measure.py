@@ -49,7 +49,7 @@ def test_auto_is_tiled() -> None:
 
 def test_unknown_engine() -> None:
     call = attention_call(queries=5)
-    with pytest.raises(UsageError, match="expected one of auto, dense, tiled; got 'fast'"):
+    with pytest.raises(UsageError, match="expected one of auto, dense, tiled, fused; got 'fast'"):
         measure(call.query, call.key, engine="fast")
 
 

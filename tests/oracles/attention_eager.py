@@ -26,7 +26,7 @@ def eager_moments(
         call: Query, key, value, scale, bias, softcap and sink in float64.
         seen: ``(batch, head, query, key)`` bool.
         start: Key position of query 0, or None.
-        first: ``(batch,)`` first key that each sequence shows.
+        first: ``(batch, query)`` first key that each row's sequence or document shows.
         dtype: Precision of every step.
         groups: ``(batch, key, group)`` membership.
     """
@@ -39,8 +39,8 @@ def eager_moments(
         "entropy": -torch.special.xlogy(weight, weight).sum(-1),
         "max_weight": weight.amax(-1),
         "collision": weight.square().sum(-1),
-        "mean_position": (weight * (position - first[:, None]).to(dtype)[:, None, None]).sum(-1),
-        "first_mass": (weight * (position == first[:, None])[:, None, None]).sum(-1),
+        "mean_position": (weight * (position - first[..., None]).to(dtype)[:, None]).sum(-1),
+        "first_mass": (weight * (position == first[..., None])[:, None]).sum(-1),
         "received": filled.sum(-2),
     }
     for name, lag in (("lag_overlap", 1), ("distant_overlap", 10)):
@@ -54,7 +54,7 @@ def eager_moments(
         index = torch.bucketize(away.abs(), edges, right=True) - 1
         bins = torch.zeros(*weight.shape[:3], len(edges), dtype=dtype)
         found["distance_mass"] = bins.scatter_add(-1, index.expand(weight.shape), weight)
-        found["log_contrast"] = _contrast(weight, seen, away, (position == first[:, None])[:, None, None])
+        found["log_contrast"] = _contrast(weight, seen, away, (position == first[..., None])[:, None])
     if call["value"] is not None:
         found["output"] = filled @ _repeated(call["value"], seen.shape[1]).to(dtype)
     if groups is not None:

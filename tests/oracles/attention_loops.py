@@ -44,7 +44,18 @@ def is_seen(call: dict[str, Any], b: int, h: int, i: int, j: int) -> bool:
         return False
     if call["real_queries"] is not None and not call["real_queries"][b, i]:
         return False
+    if call["documents"] is not None and call["documents"][b, j] != document_of_query(call, b, i):
+        return False
     return call["mask"] is None or bool(picked(call["mask"], b, h, i, j))
+
+
+def document_of_query(call: dict[str, Any], b: int, i: int) -> int | None:
+    """Label of a query's document: its own, or that of the key where it stands."""
+    if call["query_documents"] is not None:
+        return int(call["query_documents"][b, i])
+    n_queries, n_keys = call["query"].shape[2], call["key"].shape[2]
+    own = i + (n_keys - n_queries if call["offset"] is None else call["offset"])
+    return int(call["documents"][b, own]) if 0 <= own < n_keys else None
 
 
 def picked(array: np.ndarray, *index: int) -> Any:
@@ -103,7 +114,7 @@ def moments(call: dict[str, Any], groups: np.ndarray | None = None) -> dict[str,
         keys = [j for j in range(n_keys) if seen[b, h, i, j]]
         if not keys:
             continue
-        first = min(j for j in range(n_keys) if seen[b, :, :, j].any())
+        first = min(j for j in range(n_keys) if seen[b, :, queries_beside(call, b, i)][..., j].any())
         row = {j: weight[b, h, i, j] for j in keys}
         values = _plain_row(row, first)
         if start is not None:
@@ -117,6 +128,14 @@ def moments(call: dict[str, Any], groups: np.ndarray | None = None) -> dict[str,
     filled = np.nan_to_num(weight)
     found["received"], found["seen_by"] = filled.sum(2), seen.sum(2)
     return found | _linear(call, weight, filled, seen, groups)
+
+
+def queries_beside(call: dict[str, Any], b: int, i: int) -> list[int]:
+    """Queries of the same document; all where there are no documents."""
+    every = range(call["query"].shape[2])
+    if call["documents"] is None:
+        return list(every)
+    return [other for other in every if document_of_query(call, b, other) == document_of_query(call, b, i)]
 
 
 def _plain_row(row: dict[int, float], first: int) -> dict[str, float]:

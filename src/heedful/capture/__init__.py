@@ -7,7 +7,19 @@ from heedful.capture.intercept import intercept, unwatched
 from heedful.capture.replace import replace
 from heedful.capture.room import CallableRoom
 from heedful.capture.session import CallRecord, Session, capture
+from heedful.capture.verify import Proof, verify
 
-__all__ = ["Answer", "AttentionEvent", "CallRecord", "Session", "capture", "intercept", "replace", "unwatched"]
+__all__ = [
+    "Answer",
+    "AttentionEvent",
+    "CallRecord",
+    "Proof",
+    "Session",
+    "capture",
+    "intercept",
+    "replace",
+    "unwatched",
+    "verify",
+]
 
 sys.modules[__name__].__class__ = CallableRoom

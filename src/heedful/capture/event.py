@@ -18,7 +18,8 @@ class AttentionEvent:
         path: Path of the attention module in the model; ``#2``, ``#3`` ... follow where it is called again in one
             forward.
         module: The attention module.
-        way: How the call was met: ``attention table`` or ``scaled_dot_product_attention``.
+        way: How the call was met: ``attention table: ...``, ``scaled_dot_product_attention``,
+            ``nn.MultiheadAttention``, ``softmax``, or ``softmax alone`` where no product with values was seen.
         call: Query, key, value and rules.
         dropout: Probability with which the kernel drops weights; statistics are those before it.
         entering: ``(batch, position, width)`` representations that entered the module, or None if it took none.

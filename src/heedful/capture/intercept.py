@@ -11,8 +11,8 @@ from torch import nn
 
 from heedful.capture.event import Answer
 from heedful.capture.huggingface import attention_table
-from heedful.capture.sdpa import SdpaWatcher
 from heedful.capture.stack import ModuleStack
+from heedful.capture.watcher import FunctionWatcher
 from heedful.capture.way import Way
 from heedful.core.errors import UsageError
 
@@ -29,7 +29,7 @@ def intercept(model: nn.Module, answer: Answer) -> Iterator[Way]:
 
     Args:
         model: Any module; transformers models are met at their attention table, others at
-            ``scaled_dot_product_attention``.
+            ``scaled_dot_product_attention``, ``nn.MultiheadAttention`` or the softmax of their logits.
         answer: What is done with each event.
 
     Raises:
@@ -37,8 +37,10 @@ def intercept(model: nn.Module, answer: Answer) -> Iterator[Way]:
     """
     with _only_thread(model), ModuleStack(model) as stack:
         way = Way(stack, answer)
-        with attention_table(way), SdpaWatcher(way):
+        watcher = FunctionWatcher(way)
+        with attention_table(way), watcher:
             yield way
+            watcher.softmax.close()
 
 
 def unwatched() -> AbstractContextManager[None]:

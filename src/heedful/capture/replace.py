@@ -73,6 +73,8 @@ def replace(
 
 def _replaced(event: AttentionEvent, pattern: Pattern, heads: Sequence[int] | None) -> Tensor:
     call = event.call
+    if call.value is None:
+        raise UsageError(f"replace: {event.path}: its softmax was seen and no product with values; name other layers")
     output = pattern_output(call, pattern) if isinstance(pattern, str) else pattern(call)
     if call.value is not None and output.shape != (*call.query.shape[:3], call.value.shape[-1]):
         expected = (*call.query.shape[:3], call.value.shape[-1])

@@ -6,6 +6,7 @@ take that back.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from types import ModuleType
 
@@ -17,6 +18,14 @@ from heedful.capture.session import Session, capture
 class CallableRoom(ModuleType):
     """The package ``heedful.capture``, which passes calls on to the function of that name."""
 
-    def __call__(self, model: nn.Module, *, engine: str = "auto") -> AbstractContextManager[Session]:
+    def __call__(
+        self,
+        model: nn.Module,
+        *,
+        engine: str = "auto",
+        layers: Sequence[int | str] | None = None,
+        heads: Sequence[int] | None = None,
+        every: int = 1,
+    ) -> AbstractContextManager[Session]:
         """``heedful.capture.capture``."""
-        return capture(model, engine=engine)
+        return capture(model, engine=engine, layers=layers, heads=heads, every=every)

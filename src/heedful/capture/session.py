@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import heedful.statistics  # noqa: F401  (registers the statistics)
 from heedful.capture.event import AttentionEvent
 from heedful.capture.intercept import intercept, unwatched
+from heedful.capture.selection import Selection, only_heads
 from heedful.core.axes import MIN_VISIBLE
 from heedful.core.errors import CaptureError, UsageError
 from heedful.core.registry import STATISTICS
@@ -50,10 +51,12 @@ class CallRecord:
         module: The attention module.
         layer: Index in the order of first call.
         heads: Number of query heads.
+        listed: The heads that are measured, by index: all, or those asked for.
         way: How its calls were met.
         values: Statistic to list of ``(batch, head)`` means over judged rows, one entry a call.
         rows: Rows judged; ``short_rows`` saw fewer than 8 keys, ``empty_rows`` none.
-        error: Largest relative difference between the module's own output and the recomputed one.
+        error: Largest relative difference between the module's own output and the recomputed one; NaN where a call
+            showed no values.
         verified: Whether that error is within what rounding explains, for every call.
         broken: Heads of which a row that sees keys was not finite: their statistics are null.
     """
@@ -62,6 +65,7 @@ class CallRecord:
     module: nn.Module
     layer: int
     heads: int
+    listed: tuple[int, ...]
     way: str
     values: dict[str, list[Tensor]] = field(default_factory=dict)
     rows: int = 0
@@ -89,21 +93,29 @@ def sequence_means(moments: RowMoments, rows: Tensor) -> Tensor:
 class Session:
     """Records of the attention calls made inside ``with heedful.capture(model) as session``."""
 
-    def __init__(self, model: nn.Module, engine: str) -> None:
+    def __init__(self, model: nn.Module, engine: str, selection: Selection | None = None) -> None:
         self.model = model
         self.engine = engine
+        self.selection = selection or Selection()
         self.records: dict[str, CallRecord] = {}
+        self.order: dict[str, int] = {}
         self.not_met: dict[str, str] = {}
+        self.notes: dict[str, str] = {}
 
-    def _meet(self, event: AttentionEvent) -> Tensor:
+    def _meet(self, event: AttentionEvent, forward: int) -> Tensor | None:
+        layer = self.order.setdefault(event.path, len(self.order))
+        if not self.selection.takes_forward(forward) or not self.selection.takes_layer(event.path, layer):
+            return None
+        listed = self.selection.heads_of(event.path, event.call)
         output = event.run(None)
         record = self.records.get(event.path)
         if record is None:
-            record = CallRecord(event.path, event.module, len(self.records), event.call.heads, event.way)
+            record = CallRecord(event.path, event.module, layer, event.call.heads, listed, event.way)
             self.records[event.path] = record
         with torch.no_grad(), unwatched():
+            event = replace(event, call=only_heads(event.call, listed))
             moments = ENGINES[self.engine](event.call, None)
-            self._add(record, event, moments, output)
+            self._add(record, event, moments, output if len(listed) == record.heads else output[:, list(listed)])
         return output
 
     def _add(self, record: CallRecord, event: AttentionEvent, moments: Moments, output: Tensor) -> None:
@@ -112,11 +124,12 @@ class Session:
         record.short_rows += int(((rows.visible < MIN_VISIBLE) & (rows.visible > 0)).sum())
         record.empty_rows += moments.empty_rows
         not_finite = (rows.entropy.isnan() & (rows.visible > 0)).any(dim=-1).any(dim=0)
-        record.broken.update(not_finite.nonzero()[:, 0].tolist())
+        record.broken.update(record.listed[column] for column in not_finite.nonzero()[:, 0].tolist())
         for name, facts in STATISTICS.items():
             record.values.setdefault(name, []).append(sequence_means(rows, facts.compute(rows)).double().cpu())
-        record.error = max(record.error, output_error(moments, output))
-        if (event.dropout and record.module.training) or record.error > tolerance(output.dtype):
+        error = output_error(moments, output)
+        record.error = math.nan if math.isnan(record.error + error) else max(record.error, error)
+        if (event.dropout and record.module.training) or not record.error <= tolerance(output.dtype):
             record.verified = False
 
     def heads(self) -> polars.DataFrame:
@@ -135,14 +148,14 @@ class Session:
             raise CaptureError(
                 type(self.model).__name__,
                 "no attention call was met",
-                "run the model inside the `with` block; its attention must go through transformers' attention table or "
-                "scaled_dot_product_attention",
+                "run the model inside the `with` block; its attention must go through transformers' attention table, "
+                "scaled_dot_product_attention, nn.MultiheadAttention or a softmax of its logits",
             )
         rows = []
         for record in self.records.values():
             stacked = {name: torch.cat(parts).nanmean(dim=0).tolist() for name, parts in record.values.items()}
             sequences = sum(len(part) for part in next(iter(record.values.values())))
-            for head in range(record.heads):
+            for column, head in enumerate(record.listed):
                 rows.append(
                     {
                         "layer": record.layer,
@@ -152,7 +165,7 @@ class Session:
                         "sequences": sequences,
                         "verified": record.verified,
                         **{
-                            name: None if math.isnan(means[head]) or head in record.broken else means[head]
+                            name: None if math.isnan(means[column]) or head in record.broken else means[column]
                             for name, means in stacked.items()
                         },
                     }
@@ -166,10 +179,10 @@ def output_error(moments: Moments, output: Tensor) -> float:
     Rows that see no key are left out: kernels put 0, a mean or NaN there.
 
     Returns:
-        Relative error; infinite where only one of the two is finite, 0 without values.
+        Relative error; infinite where only one of the two is finite, NaN without values.
     """
     if moments.output is None:
-        return 0.0
+        return math.nan
     seen = (moments.rows.visible > 0)[..., None]
     ours, theirs = moments.output, output.to(moments.output.dtype)
     both = torch.isfinite(ours) == torch.isfinite(theirs)
@@ -181,7 +194,14 @@ def output_error(moments: Moments, output: Tensor) -> float:
 
 
 @contextmanager
-def capture(model: nn.Module, *, engine: str = "auto") -> Iterator[Session]:
+def capture(
+    model: nn.Module,
+    *,
+    engine: str = "auto",
+    layers: Sequence[int | str] | None = None,
+    heads: Sequence[int] | None = None,
+    every: int = 1,
+) -> Iterator[Session]:
     """Gather exact statistics of every attention call that a model makes.
 
     >>> with heedful.capture(model) as session:  # doctest: +SKIP
@@ -191,22 +211,30 @@ def capture(model: nn.Module, *, engine: str = "auto") -> Iterator[Session]:
     The model is unchanged: same outputs, hooks and table entries gone afterwards, flags and random state as before.
 
     Args:
-        model: A transformers model, or any module that calls ``scaled_dot_product_attention``.
+        model: A transformers model, or any module that calls ``scaled_dot_product_attention`` or
+            ``nn.MultiheadAttention``, or writes its attention out with a softmax.
         engine: ``auto``, ``tiled`` or ``dense``.
+        layers: Layers to measure, by index in the order in which the model first calls them, or by module path.
+        heads: Query heads to measure and list, by index.
+        every: Measure the first forward of the model inside the block and every so many after it.
 
     Yields:
         The session, which can be read after the block as well.
 
     Raises:
-        UsageError: The engine is unknown, or another thread is capturing this model.
+        UsageError: The engine is unknown, another thread is capturing this model, or a layer or head does not exist (a
+            layer only once the block has ended without error).
     """
     if engine != "auto" and engine not in ENGINES:
         raise UsageError(f"engine: expected one of auto, {', '.join(ENGINES)}; got {engine!r}")
-    session = Session(model, "tiled" if engine == "auto" else engine)
-    with intercept(model, session._meet) as way:
+    selection = Selection(layers=layers, heads=heads, every=every)
+    session = Session(model, "tiled" if engine == "auto" else engine, selection)
+    with intercept(model, lambda event: session._meet(event, way.stack.forwards)) as way:
         try:
             yield session
         finally:
             session.not_met = {
                 path: f"{name} ran and no attention call of it was seen" for path, name in way.stack.never_met().items()
             } | dict(way.not_understood)
+            session.notes = dict(way.notes)
+    selection.check_layers(session.order)

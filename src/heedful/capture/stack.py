@@ -20,11 +20,22 @@ PASSES_THROUGH = re.compile(r"output|norm|mask|embed|rotary|dropout|proj|interme
 
 
 @dataclass
-class _Frame:
+class Frame:
+    """A module whose forward is running.
+
+    Attributes:
+        path: Its path.
+        module: The module.
+        entering: ``(batch, position, width)`` representations that entered it, or None.
+        met: Whether attention of it or of a module inside was met.
+        met_by: How attention of its own was met.
+    """
+
     path: str
     module: nn.Module
     entering: Tensor | None
     met: bool = False
+    met_by: str | None = None
 
 
 @dataclass
@@ -35,6 +46,7 @@ class ModuleStack:
         paths: Module identity to its path; the root is the empty path.
         padding: ``(batch, position)`` bool of the current forward's ``attention_mask``, True at real tokens, or None.
         unmet: Path to class name of modules that look like attention, ran, and showed no call.
+        forwards: Number of outermost forwards begun.
     """
 
     model: nn.Module
@@ -42,7 +54,8 @@ class ModuleStack:
     padding: Tensor | None = None
     unmet: dict[str, str] = field(default_factory=dict)
     met_paths: set[str] = field(default_factory=set)
-    _frames: list[_Frame] = field(default_factory=list)
+    forwards: int = 0
+    _frames: list[Frame] = field(default_factory=list)
     _handles: list[Any] = field(default_factory=list)
     _calls: Counter[str] = field(default_factory=Counter)
     _thread: int = field(default_factory=threading.get_ident)
@@ -77,8 +90,9 @@ class ModuleStack:
             del self._frames[running.index(module) :]
         if not self._frames:
             self._calls.clear()
+            self.forwards += 1
             self.padding = _padding(module, args, kwargs)
-        self._frames.append(_Frame(self.paths.get(id(module), ""), module, _entering(args, kwargs)))
+        self._frames.append(Frame(self.paths.get(id(module), ""), module, _entering(module, args, kwargs)))
 
     def _pop(self, module: nn.Module, args: Any, output: Any) -> None:
         if self.elsewhere():
@@ -89,7 +103,7 @@ class ModuleStack:
             if frame.module is module:
                 return
 
-    def _note(self, frame: _Frame) -> None:
+    def _note(self, frame: Frame) -> None:
         name, attribute = type(frame.module).__name__, frame.path.rsplit(".", 1)[-1]
         if frame.met:
             if self._frames:
@@ -102,15 +116,30 @@ class ModuleStack:
         if looks and not PASSES_THROUGH.search(name) and not inside and any(True for _ in frame.module.parameters()):
             self.unmet[frame.path] = name
 
-    def owner(self, module: nn.Module | None = None) -> tuple[str, nn.Module | None, Tensor | None]:
+    def attending(self) -> Frame | None:
+        """The innermost running module that looks like attention."""
+        for frame in reversed(self._frames):
+            name, attribute = type(frame.module).__name__, frame.path.rsplit(".", 1)[-1]
+            if LOOKS_LIKE_ATTENTION.search(name) or LOOKS_LIKE_ATTENTION.search(attribute):
+                return None if PASSES_THROUGH.search(name) else frame
+        return None
+
+    def runs(self, frame: Frame) -> bool:
+        """Whether this very forward is still running."""
+        return any(frame is running for running in self._frames)
+
+    def owner(
+        self, module: nn.Module | None = None, way: str | None = None
+    ) -> tuple[str, nn.Module | None, Tensor | None]:
         """Path, module and entering representations of the attention that is calling now, marked as met.
 
         Args:
             module: The module as the caller knows it; None takes the innermost running one.
+            way: How the call was met.
         """
         frame = next((f for f in reversed(self._frames) if module is None or f.module is module), None)
         if frame is not None:
-            frame.met = True
+            frame.met, frame.met_by = True, way
         module = module if module is not None else (frame.module if frame else None)
         path = self.paths.get(id(module), "") if module is not None else ""
         self._calls[path] += 1
@@ -147,9 +176,10 @@ def _padding(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     return None if bool(real.all()) else real
 
 
-def _entering(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+def _entering(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
     named = kwargs.get("hidden_states")
     for value in (named, *args, *kwargs.values()):
         if isinstance(value, Tensor) and value.is_floating_point() and value.dim() == 3:
-            return value
+            position_first = isinstance(module, nn.MultiheadAttention) and not module.batch_first
+            return value.transpose(0, 1) if position_first else value
     return None

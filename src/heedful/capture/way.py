@@ -23,12 +23,14 @@ class Way:
         stack: The model's running modules.
         answer: What is done with each event.
         not_understood: Path to reason of calls that were met and could not be described.
+        notes: Subject to what being watched changes about it.
         closed: Whether the interception is over.
     """
 
     stack: ModuleStack
     answer: Answer
     not_understood: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     closed: bool = False
     _busy: int = 0
 
@@ -60,7 +62,7 @@ class Way:
         Returns:
             The tensor to use in place of the kernel's output, or None to let the kernel run.
         """
-        path, owner, entering = self.stack.owner(module)
+        path, owner, entering = self.stack.owner(module, way)
         try:
             call = self._with_padding(describe())
         except HeedfulError as error:

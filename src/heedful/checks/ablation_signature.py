@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
 from heedful.study import Study, redundant, signature_of
@@ -41,12 +43,13 @@ def _skipped(reason: str) -> Finding:
 
 def _signature(study: Study, arms: dict[str, Array], alone: list[Array], layer: int | None = None) -> Finding:
     name, reason = signature_of(study, arms)
+    count = int(np.isfinite(study.first_units(arms["uniform"])).sum())
     if not name:
         return Finding(
             claim="ablation_signature",
             verdict=Verdict.INSUFFICIENT,
             reason=reason,
-            n=len(study.first_units(arms["uniform"])),
+            n=count,
             source=SOURCE,
             layer=layer,
             detail={"signature": "too few documents", "redundant": False},
@@ -57,7 +60,7 @@ def _signature(study: Study, arms: dict[str, Array], alone: list[Array], layer: 
         claim="ablation_signature",
         verdict=Verdict.INFO,
         reason=f"{name}: {reason}" + (f"; redundant: no {part} alone costs anything" if spare else ""),
-        n=len(study.first_units(arms["uniform"])),
+        n=count,
         source=SOURCE,
         layer=layer,
         detail={"signature": name, "redundant": spare},

@@ -202,7 +202,7 @@ def _model_facts(study: Study, name: str, notes: Sequence[str]) -> dict[str, Any
         "dtype": str(first.dtype).removeprefix("torch.") if first is not None else "",
         "device": str(first.device) if first is not None else "cpu",
         "causal": None if broken else study.meant_causal,
-        "notes": list(notes),
+        "notes": [*notes, *(() if broken else (f"{what}: {why}" for what, why in study.observed.notes.items()))],
     }
 
 

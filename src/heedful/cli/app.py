@@ -1,11 +1,13 @@
 """The ``heedful`` command and what every subcommand shares: the version, the help, the exit code."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from heedful.cli.doctor import doctor
 from heedful.cli.exits import outcome
 from heedful.cli.heads import heads
 from heedful.cli.several import spread
@@ -26,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("validate", help="Validate the attention of a model on text: nine sections, with verdicts.")(validate)
+app.command("doctor", help="Say how each attention module is met, and prove it twice.")(doctor)
 app.command("heads", help="Show the head table alone, or save it as CSV or Parquet.")(heads)
 
 
@@ -38,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: Always, with the exit code.
     """
+    # Before torch is loaded: threads that spin while they wait make a busy machine several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = spread(sys.argv[1:] if arguments is None else arguments)
     raise SystemExit(outcome(lambda: app(words, prog_name="heedful", standalone_mode=False), debug="--debug" in words))
 

@@ -14,7 +14,7 @@ from heedful.core.errors import (
 )
 from heedful.core.registry import CHECKS, STATISTICS, CheckFacts, StatisticFacts, check, statistic
 from heedful.core.result import Finding, HeadRow, Report, Section, Verdict
-from heedful.core.visibility import Visibility, bidirectional, causal, masked, padding
+from heedful.core.visibility import Visibility, bidirectional, causal, documents, masked, padding
 
 __all__ = [
     "CHECKS",
@@ -40,6 +40,7 @@ __all__ = [
     "bidirectional",
     "causal",
     "check",
+    "documents",
     "masked",
     "padding",
     "statistic",

@@ -70,9 +70,13 @@ class AttentionCall:
         for name, real, length in (
             ("keys", self.visibility.keys, self.n_keys),
             ("queries", self.visibility.queries, self.n_queries),
+            ("documents", self.visibility.documents, self.n_keys),
+            ("query_documents", self.visibility.query_documents, self.n_queries),
         ):
             if real is not None and tuple(real.shape) != (self.batch, length):
                 raise CallError(f"visibility.{name}: expected ({self.batch}, {length}), got {tuple(real.shape)}")
+        if self.visibility.documents is not None and self.visibility.query_documents is None and self.offset is None:
+            raise CallError("visibility.documents: queries share no positions with the keys here; give query_ids too")
 
     def _check_query_and_key(self) -> None:
         for name, tensor in (("query", self.query), ("key", self.key)):

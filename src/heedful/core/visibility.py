@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from heedful.core.errors import CallError
+from heedful.core.packing import NO_DOCUMENT, both_packings, counted, first_of_own, numbered
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class Visibility:
         keys: ``(batch, key)`` bool, False at padding; or None.
         queries: ``(batch, query)`` bool, False where the row is padding and sees nothing; or None.
         mask: Bool, broadcastable to ``(batch, head, query, key)``, True where visible; or None.
+        documents: ``(batch, key)`` integer label of the document each key is of, where several are packed into one
+            sequence: a query sees the keys of its own label alone; or None.
+        query_documents: ``(batch, query)`` labels of the queries; None takes the label of the key at the query's own
+            position.
     """
 
     is_causal: bool = False
@@ -33,6 +38,8 @@ class Visibility:
     keys: Tensor | None = None
     queries: Tensor | None = None
     mask: Tensor | None = None
+    documents: Tensor | None = None
+    query_documents: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.window is not None and self.window < 1:
@@ -48,6 +55,14 @@ class Visibility:
                 raise CallError(f"visibility.{name}: expected a bool tensor (True = visible), got {value.dtype}")
             if value.dim() not in dimensions:
                 raise CallError(f"visibility.{name}: expected {dimensions} dimensions, got shape {tuple(value.shape)}")
+        for name, labels in (("documents", self.documents), ("query_documents", self.query_documents)):
+            if labels is not None and (labels.dim() != 2 or labels.is_floating_point() or labels.dtype == torch.bool):
+                raise CallError(
+                    f"visibility.{name}: expected integer labels (batch, position), got {tuple(labels.shape)} "
+                    f"{labels.dtype}"
+                )
+        if self.query_documents is not None and self.documents is None:
+            raise CallError("visibility.query_documents: expected documents of the keys beside them, got none")
         if self.mask is not None and self.mask.dim() < 4:
             object.__setattr__(self, "mask", self.mask[(None,) * (4 - self.mask.dim())])
 
@@ -68,6 +83,9 @@ class Visibility:
             merged[name] = (
                 mine & theirs if mine is not None and theirs is not None else (mine if mine is not None else theirs)
             )
+        merged["documents"], merged["query_documents"] = both_packings(
+            (self.documents, self.query_documents), (other.documents, other.query_documents)
+        )
         return Visibility(**merged)
 
     def start(self, n_queries: int, n_keys: int) -> int:
@@ -108,6 +126,9 @@ class Visibility:
             seen = seen & self.keys.to(device)[:, None, None, first:last]
         if self.queries is not None:
             seen = seen & self.queries.to(device)[:, None, begin:end, None]
+        if self.documents is not None:
+            own = self._own_documents(n_queries, n_keys, device)[:, None, begin:end, None]
+            seen = seen & (own == self.documents.to(device)[:, None, None, first:last])
         if self.mask is not None:
             rows = self.mask if self.mask.shape[2] == 1 else self.mask[:, :, begin:end]
             seen = seen & (rows if rows.shape[3] == 1 else rows[..., first:last]).to(device)
@@ -124,6 +145,9 @@ class Visibility:
             seen = seen & self.keys.to(seen.device)[sequence, key]
         if self.queries is not None:
             seen = seen & self.queries.to(seen.device)[sequence, query]
+        if self.documents is not None:
+            own = self._own_documents(n_queries, n_keys, seen.device)[sequence, query]
+            seen = seen & (own == self.documents.to(seen.device)[sequence, key])
         if self.mask is not None:
             sizes = self.mask.shape
             picked = self.mask.to(seen.device)[
@@ -141,19 +165,48 @@ class Visibility:
         Returns:
             ``(batch,)`` int64; 0 where no key is ever seen.
         """
-        seen = self._shown(batch, n_queries, n_keys, device)
+        return self._shown(batch, n_queries, n_keys, device).to(torch.uint8).argmax(dim=1)
+
+    def own_first_key(self, batch: int, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
+        """The first key as each row has it: that of its own document where documents are packed.
+
+        A packed document has its sink at its own beginning, so that its moments are those it would have alone. Without
+        documents this is ``first_key`` in every row.
+
+        Returns:
+            ``(batch, query)`` int64; 0 where no key of the document is ever seen.
+        """
+        if self.documents is None:
+            return self.first_key(batch, n_queries, n_keys, device)[:, None].expand(batch, n_queries)
+        shown = self._shown(batch, n_queries, n_keys, device)
+        keys = self.documents.to(device)
+        return first_of_own(keys, self._own_documents(n_queries, n_keys, device), shown)
+
+    def _shown(self, batch: int, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
+        """Whether a key is shown by each rule to some query: ``(batch, key)`` bool."""
+        seen = self._in_reach(batch, n_queries, n_keys, device)
         if self.keys is not None:
             seen = seen & self.keys.to(device)
         if self.mask is not None:
             seen = seen & self.mask.any(dim=2).any(dim=1).to(device)
-        return seen.to(torch.uint8).argmax(dim=1)
+        return seen
 
-    def _shown(self, batch: int, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
-        """Whether any real query stands where the causal and window rules let it see a key: ``(batch, key)`` bool."""
+    def _own_documents(self, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
+        """Label of each query's document, ``(batch, query)``; ``NO_DOCUMENT`` where none can be told."""
+        if self.documents is None:
+            raise CallError("visibility: the rules name no documents")
+        if self.query_documents is not None:
+            return self.query_documents.to(device)
+        documents = self.documents.to(device, torch.int64)
+        own = torch.arange(n_queries, device=device) + self.start(n_queries, n_keys)
+        inside = (own >= 0) & (own < n_keys)
+        return documents[:, own.clamp(0, n_keys - 1)].masked_fill(~inside, NO_DOCUMENT)
+
+    def _in_reach(self, batch: int, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
+        """Whether a real query, of the key's own document, is in reach by causal and window rules: ``(batch, key)``."""
         real = torch.ones(batch, n_queries, dtype=torch.bool, device=device)
         if self.queries is not None:
             real = real & self.queries.to(device)
-        real_before = torch.nn.functional.pad(real.cumsum(dim=1), (1, 0))
         own = torch.arange(n_keys, device=device) - self.start(n_queries, n_keys)
         begin = own if self.is_causal else torch.zeros_like(own)
         end = torch.full_like(own, n_queries)
@@ -161,6 +214,11 @@ class Visibility:
             begin = begin if self.is_causal else own - self.window + 1
             end = own + self.window
         begin, end = begin.clamp(0, n_queries), end.clamp(0, n_queries)
+        if self.documents is not None:
+            keys, own = self.documents.to(device), self._own_documents(n_queries, n_keys, device)
+            key_number, query_number, _ = numbered(keys, own)
+            return counted(query_number, real, key_number, begin, end) > 0
+        real_before = torch.nn.functional.pad(real.cumsum(dim=1), (1, 0))
         return real_before[:, end] > real_before[:, begin]
 
     def part(self, batch: slice, heads: slice) -> Visibility:
@@ -169,18 +227,23 @@ class Visibility:
         if mask is not None:
             mask = mask if mask.shape[0] == 1 else mask[batch]
             mask = mask if mask.shape[1] == 1 else mask[:, heads]
-        keys, queries = (None if real is None else real[batch] for real in (self.keys, self.queries))
-        return replace(self, mask=mask, keys=keys, queries=queries)
+        names = ("keys", "queries", "documents", "query_documents")
+        cut: dict[str, Any] = {
+            name: None if getattr(self, name) is None else getattr(self, name)[batch] for name in names
+        }
+        return replace(self, mask=mask, **cut)
 
     def only_causal(self) -> bool:
         """Whether the causal rule is the only one."""
-        return (
-            self.is_causal and self.window is None and self.keys is None and self.queries is None and self.mask is None
-        )
+        return self.is_causal and self._nothing_but_causal()
 
     def hides_nothing(self) -> bool:
         """Whether every query sees every key."""
-        return not self.is_causal and all(rule is None for rule in (self.window, self.keys, self.queries, self.mask))
+        return not self.is_causal and self._nothing_but_causal()
+
+    def _nothing_but_causal(self) -> bool:
+        rules = (self.window, self.keys, self.queries, self.mask, self.documents)
+        return all(rule is None for rule in rules)
 
     def with_padding(self, keys: Tensor | None = None, queries: Tensor | None = None) -> Visibility:
         """The same rules with padded keys hidden and padded queries seeing nothing."""
@@ -220,3 +283,15 @@ def masked(mask: Tensor) -> Visibility:
         mask: Bool, broadcastable to ``(batch, head, query, key)``.
     """
     return Visibility(mask=mask)
+
+
+def documents(ids: Tensor, query_ids: Tensor | None = None) -> Visibility:
+    """Keys of the query's own document alone: several documents packed into one sequence.
+
+    Labels may come in any order and need not be contiguous; they say nothing about padding, which is ``padding``.
+
+    Args:
+        ids: ``(batch, key)`` integer label of each key's document.
+        query_ids: ``(batch, query)`` labels of the queries; None takes the label at each query's own position.
+    """
+    return Visibility(documents=ids, query_documents=query_ids)

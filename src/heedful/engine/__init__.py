@@ -1,6 +1,8 @@
 """Attention calls in, moments out: the only room that computes attention."""
 
+from heedful.engine.binned import BinnedMap, binned_map
 from heedful.engine.dense import dense, dense_logits, dense_weights
+from heedful.engine.fused import fused
 from heedful.engine.measure import ENGINES, measure
 from heedful.engine.moments import Extras, KeyMoments, Moments, RowMoments
 from heedful.engine.patterns import PATTERNS, pattern_output
@@ -10,14 +12,17 @@ from heedful.engine.tiled import tiled
 __all__ = [
     "ENGINES",
     "PATTERNS",
+    "BinnedMap",
     "Extras",
     "KeyMoments",
     "Moments",
     "RowMoments",
+    "binned_map",
     "block_at",
     "dense",
     "dense_logits",
     "dense_weights",
+    "fused",
     "logits_at",
     "measure",
     "pattern_output",

@@ -59,8 +59,8 @@ class Part:
         query: ``(batch, kv_head, group, query, dim)``; scale, and base 2 where there is no softcap, folded in.
         key: ``(batch * kv_head, dim, key)``.
         value: ``(batch * kv_head, key, value_dim)`` or None.
-        first: ``(batch,)`` first key that the sequence shows.
-        position: ``(batch, key, 1)`` position counted from there.
+        first: ``(batch, query)`` first key that the sequence, or the query's document, shows.
+        position: ``(batch, key, 1)`` position counted from there; None where rows differ in it (packed documents).
         near: ``(batch, 1, query, column)`` keys whose weight is kept: around the own position, then the first key.
         groups: ``(batch, key, group)`` or None.
     """
@@ -71,7 +71,7 @@ class Part:
     key: Tensor
     value: Tensor | None
     first: Tensor
-    position: Tensor
+    position: Tensor | None
     near: Tensor
     groups: Tensor | None
 
@@ -90,6 +90,7 @@ class Part:
         heads = slice(target[1].start * repeated, target[1].stop * repeated)
         scale = call.scale if call.softcap is not None else call.scale / math.log(2.0)
         first = first[target[0]]
+        position = torch.arange(call.n_keys, device=first.device) - first[:, :1]
         return cls(
             call=call,
             target=(target[0], heads),
@@ -97,19 +98,26 @@ class Part:
             key=call.key.reshape(batch * kv_heads, call.n_keys, -1).transpose(1, 2),
             value=None if call.value is None else call.value.reshape(batch * kv_heads, call.n_keys, -1),
             first=first,
-            position=(torch.arange(call.n_keys, device=first.device) - first[:, None]).to(dtype)[..., None],
-            near=_near_keys(call, first)[:, None],
+            position=None if call.visibility.documents is not None else position.to(dtype)[..., None],
+            near=near_keys(call, first)[:, None],
             groups=None if groups is None else groups[target[0]].to(first.device, dtype),
         )
 
 
-def _near_keys(call: AttentionCall, first: Tensor) -> Tensor:
-    """``(batch, query, column)``: keys from 5 before to 5 after each query's own, and the first key."""
+def near_keys(call: AttentionCall, first: Tensor) -> Tensor:
+    """Keys whose weight is kept of every row.
+
+    Args:
+        call: The attention call.
+        first: ``(batch, query)`` first key of each row.
+
+    Returns:
+        ``(batch, query, column)``: keys from 5 before to 5 after each query's own, and the first key.
+    """
     device = first.device
     own = torch.arange(call.n_queries, device=device)[:, None] + (call.offset or 0)
     around = own + torch.arange(-LOCAL_DISTANCE, LOCAL_DISTANCE + 1, device=device)
-    shape = (call.batch, call.n_queries, 1)
-    return torch.cat([around.expand(call.batch, -1, -1), first[:, None, None].expand(shape)], dim=-1)
+    return torch.cat([around.expand(call.batch, -1, -1), first[..., None]], dim=-1)
 
 
 def _cut(call: AttentionCall, batch: slice, kv_heads: slice, dtype: torch.dtype) -> AttentionCall:

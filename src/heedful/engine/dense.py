@@ -70,7 +70,7 @@ def dense(call: AttentionCall, extras: Extras | None = None) -> Moments:
     empty = visible == 0
     filled = weights.masked_fill(empty[..., None], 0.0)
     nan = torch.full_like(weights[..., 0], math.nan)
-    first = call.visibility.first_key(call.batch, call.n_queries, call.n_keys, logits.device)
+    first = call.visibility.own_first_key(call.batch, call.n_queries, call.n_keys, logits.device)
     position = torch.arange(call.n_keys, device=logits.device)
     offset = call.offset
     distance = torch.arange(call.n_queries, device=logits.device)[:, None] + (offset or 0) - position[None, :]
@@ -83,7 +83,7 @@ def dense(call: AttentionCall, extras: Extras | None = None) -> Moments:
 
     has_previous = ((distance == 1) & seen).any(-1)
     surprise = torch.xlogy(filled, filled)
-    is_first = position[None, :] == first[:, None]
+    is_first = (position == first[..., None])[:, None]  # (batch, 1, query, key)
     rows = RowMoments(
         visible=visible,
         logsumexp=torch.where(empty, nan, _log_normaliser(call, logits)),
@@ -91,10 +91,10 @@ def dense(call: AttentionCall, extras: Extras | None = None) -> Moments:
         entropy=torch.where(empty, nan, -surprise.sum(-1)),
         max_weight=weights.amax(-1),
         collision=(weights**2).sum(-1),
-        mean_position=mass((position[None, :] - first[:, None])[:, None, None, :].double()),
+        mean_position=mass((position - first[..., None])[:, None].double()),
         self_mass=on_diagonal(mass(distance == 0)),
         previous_mass=on_diagonal(torch.where(has_previous, mass(distance == 1), nan)),
-        first_mass=mass(is_first[:, None, None, :]),
+        first_mass=mass(is_first),
         local_mass=on_diagonal(mass(distance.abs() <= LOCAL_DISTANCE)),
         lag_overlap=_overlap(weights, LAGS[0]),
         distant_overlap=_overlap(weights, LAGS[1]),
@@ -132,7 +132,7 @@ def _dense_extras(
         found["distance_mass"] = torch.stack(bins, dim=-1)
     if extras.contrast:
         logs = weights.log().clamp_min(LOG_FLOOR)
-        counted = seen & ~is_first[:, None, None, :] & (distance != 0)
+        counted = seen & ~is_first & (distance != 0)
         near, far = counted & (distance.abs() <= LOCAL_DISTANCE), counted & (distance.abs() > LOCAL_DISTANCE)
         mean = [torch.where(side, logs, torch.zeros_like(logs)).sum(-1) / side.sum(-1) for side in (near, far)]
         found["log_contrast"] = mean[0] - mean[1]

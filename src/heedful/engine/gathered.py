@@ -37,7 +37,7 @@ class Gathered:
         visible: ``(batch, head, query)`` int64.
         received: ``(batch, head, key)``.
         seen_by: ``(batch, head, key)`` int64.
-        output: ``(batch, head, query, value_dim)`` un-normalised, or None.
+        output: ``(batch, head, query, value_dim)``, un-normalised until the moments are taken, or None.
         extras: Further row moments by name, made when first stored.
     """
 
@@ -70,7 +70,7 @@ class Gathered:
             self.extras[name] = torch.full(shape, math.nan, dtype=value.dtype, device=value.device)
         self.extras[name][(*target, span)] = value
 
-    def moments(self, call: AttentionCall) -> Moments:
+    def moments(self, call: AttentionCall, engine: str) -> Moments:
         """The record of a call of which every block is done."""
         if call.visibility.only_causal() or call.visibility.hides_nothing():
             self._count(call)
@@ -95,8 +95,9 @@ class Gathered:
             **self._around(call, known),
             **self.extras,
         )
-        output = None if self.output is None else self.output * inverse.masked_fill(empty, 0.0)[..., None]
-        return Moments(rows, KeyMoments(self.received, self.seen_by), output, "tiled")
+        if self.output is not None:
+            self.output.mul_(inverse.masked_fill(empty, 0.0)[..., None])
+        return Moments(rows, KeyMoments(self.received, self.seen_by), self.output, engine)
 
     def _count(self, call: AttentionCall) -> None:
         """Visible counts where the causal rule is the only one, or there is none."""

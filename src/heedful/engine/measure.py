@@ -12,11 +12,16 @@ from heedful.core.call import AttentionCall
 from heedful.core.errors import CallError, UsageError
 from heedful.core.visibility import Visibility, causal
 from heedful.engine.dense import dense
+from heedful.engine.fused import fused
 from heedful.engine.moments import Extras, Moments
 from heedful.engine.tiled import tiled
 
-ENGINES: dict[str, Callable[[AttentionCall, Extras | None], Moments]] = {"dense": dense, "tiled": tiled}
-"""Engines by name. ``auto`` takes the first that can do the call; a named one never gives way to another."""
+ENGINES: dict[str, Callable[[AttentionCall, Extras | None], Moments]] = {
+    "dense": dense,
+    "tiled": tiled,
+    "fused": fused,
+}
+"""Engines by name. ``auto`` takes ``tiled``, which can do every call; a named one never gives way to another."""
 
 
 def measure(
@@ -41,7 +46,8 @@ def measure(
         visibility: Which keys a query sees; None means ``heedful.causal()``.
         scale: Factor of the dot products; None means ``dim ** -0.5``.
         bias: Finite additive term, broadcastable to ``(batch, head, query, key)``.
-        engine: ``dense`` (float64, materialised), ``tiled`` (query blocks), or ``auto``.
+        engine: ``dense`` (float64, materialised), ``tiled`` (query blocks), ``fused`` (stock kernels and their
+            log-sum-exp; maximum weight up to ``log(n) / 512`` too large), or ``auto``, which is ``tiled``.
         extras: Further moments wanted.
 
     Returns:
@@ -49,6 +55,7 @@ def measure(
 
     Raises:
         CallError: The tensors do not fit together, or scale or bias is not finite.
+        UnsupportedByEngine: The engine asked for by name cannot do this call.
         UsageError: The engine is unknown.
     """
     if engine != "auto" and engine not in ENGINES:

@@ -33,10 +33,12 @@ class RowMoments:
         entropy: ``-sum A log A`` in nats.
         max_weight: Largest weight.
         collision: ``sum A^2``, whose inverse is the Renyi-2 effective number of keys.
-        mean_position: Mean key position, counted from the first key that the sequence shows to any query.
+        mean_position: Mean key position, counted from the first key that the sequence shows to any query;
+            in packed documents from the first of the row's own document.
         self_mass: Weight on the query's own position; NaN where queries and keys share no positions.
         previous_mass: Weight on the position before the query's own; NaN for the first.
-        first_mass: Weight on the first key that the sequence shows to any query.
+        first_mass: Weight on the first key that the sequence shows to any query; in packed documents on the first of
+            the row's own document.
         local_mass: Weight within 5 positions of the query's own, itself included.
         lag_overlap: ``A_i . A_(i+1)``: what a row shares with the next query's row; NaN for the last.
         distant_overlap: ``A_i . A_(i+10)``; NaN for the last ten.

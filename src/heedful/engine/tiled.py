@@ -68,7 +68,7 @@ def tiled(call: AttentionCall, extras: Extras | None = None, *, elements: int | 
     device = call.query.device
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
         gathered = Gathered.of(call, dtype)
-        first = call.visibility.first_key(call.batch, call.n_queries, call.n_keys, device)
+        first = call.visibility.own_first_key(call.batch, call.n_queries, call.n_keys, device)
         scratch = Scratch(dtype, device)
         for batch, kv_heads, block_rows in plan(call, elements):
             part = Part.of(call, (batch, kv_heads), dtype, first, extras.groups)
@@ -77,7 +77,7 @@ def tiled(call: AttentionCall, extras: Extras | None = None, *, elements: int | 
                 block = _weigh(part, scratch, begin, min(begin + block_rows, call.n_queries))
                 _add_extras(part, block, extras, gathered)
                 _add_sums(part, block, tail, scratch, gathered)
-        return gathered.moments(call)
+        return gathered.moments(call, "tiled")
 
 
 def _weigh(part: Part, scratch: Scratch, begin: int, end: int) -> Block:
@@ -136,7 +136,6 @@ def _add_sums(part: Part, block: Block, tail: Tail, scratch: Scratch, gathered: 
     call, weights, scaled = part.call, block.weights, block.scaled
     batch, heads, rows, keys = weights.shape
     span, columns = (*part.target, slice(block.begin, block.end)), (*part.target, slice(block.first, block.last))
-    by_sequence = weights.view(batch, heads * rows, keys)
     sums = [
         block.size,
         block.raw,
@@ -144,7 +143,7 @@ def _add_sums(part: Part, block: Block, tail: Tail, scratch: Scratch, gathered: 
         torch.ones_like(block.raw) if call.sink is None else weights.amax(-1),
         torch.mul(weights, scaled, out=scaled).sum(-1),
         torch.mul(weights, weights, out=scaled).sum(-1),
-        torch.bmm(by_sequence, part.position[:, block.first : block.last]).view(batch, heads, rows),
+        _position_sum(part, block),
     ]
     gathered.sums[(slice(0, len(sums)), *span)] = torch.stack(sums)
     for lag, begin, products in tail.products(weights, block.begin, block.first, scratch):
@@ -159,6 +158,17 @@ def _add_sums(part: Part, block: Block, tail: Tail, scratch: Scratch, gathered: 
     if gathered.output is not None and part.value is not None:
         summed = torch.bmm(weights.view(batch * call.kv_heads, -1, keys), part.value[:, block.first : block.last])
         gathered.output[span] = summed.view(batch, heads, rows, -1)
+
+
+def _position_sum(part: Part, block: Block) -> Tensor:
+    """Sum of weight times key position, counted from the first key of the row's sequence or document."""
+    batch, heads, rows, keys = block.weights.shape
+    if part.position is not None:
+        by_sequence = block.weights.view(batch, heads * rows, keys)
+        return torch.bmm(by_sequence, part.position[:, block.first : block.last]).view(batch, heads, rows)
+    key = torch.arange(block.first, block.last, device=block.weights.device)
+    away = (key - part.first[:, block.begin : block.end, None]).to(block.weights)
+    return torch.einsum("bhqk,bqk->bhq", block.weights, away)
 
 
 def _near_weights(part: Part, block: Block) -> Tensor:

@@ -89,7 +89,8 @@ def log_contrast(part: Part, logs: Tensor, begin: int, end: int, first: int, las
     seen = call.visibility.block(begin, end, first, last, call.n_queries, call.n_keys, logs.device)
     key = torch.arange(first, last, device=logs.device)
     distance = torch.arange(begin, end, device=logs.device)[:, None] + call.offset - key
-    counted = seen & (key != part.first[:, None])[:, None, None, :] & (distance != 0)
+    other = (key != part.first[:, begin:end, None])[:, None]
+    counted = seen & other & (distance != 0)
     near = counted & (distance.abs() <= LOCAL_DISTANCE)
     far = counted & (distance.abs() > LOCAL_DISTANCE)
     logs.clamp_(min=LOG_FLOOR)

@@ -179,12 +179,12 @@ def signature_of(study: Study, arms: dict[str, Array]) -> tuple[str, str]:
     """
     margin = study.settings.margins.loss
     intervals = {arm: _over_documents(study, values) for arm, values in arms.items()}
+    fewest = min(int(interval.units) for interval in intervals.values())
+    if fewest < study.settings.least_units:
+        return "", f"{fewest} documents have a loss; at least {study.settings.least_units} are needed"
     shown = ", ".join(
         f"{arm} {float(intervals[arm].estimate):+.3f}" for arm in ("zero", "uniform", "mean", "shuffled", "local")
     )
-    fewest = min(int(interval.units) for interval in intervals.values())
-    if fewest < study.settings.least_units:
-        return "", f"{shown}; {fewest} documents, at least {study.settings.least_units} are needed"
     costs = {arm: float(interval.low) > margin for arm, interval in intervals.items()}
     free = {arm: bool(equivalent(interval, margin)) for arm, interval in intervals.items()}
     if free["zero"] and free["uniform"]:

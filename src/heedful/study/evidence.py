@@ -74,10 +74,12 @@ class Evidence:
     Attributes:
         layers: In the order in which the model called them.
         unmet: Path to reason of attention that was not met or not understood.
+        notes: Subject to what being watched changes about it.
     """
 
     layers: list[LayerEvidence]
     unmet: dict[str, str]
+    notes: dict[str, str] = field(default_factory=dict)
 
     def stacked(self, name: str) -> Array:
         """One array over layers, heads side by side.
@@ -156,14 +158,15 @@ def collect(
         raise CaptureError(
             type(model).__name__,
             "no attention call was met" + (f": {next(iter(unmet.values()))}" if unmet else ""),
-            "its attention must go through transformers' attention table or scaled_dot_product_attention",
+            "its attention must go through transformers' attention table, scaled_dot_product_attention, "
+            "nn.MultiheadAttention or a softmax of its logits",
         )
     total = sum(len(batch.input_ids) for batch in batches)
     order = {int(i): row for row, i in enumerate(torch.cat([batch.index for batch in batches]).tolist())}
     for path, layer in layers.items():
         layer.values = _joined(parts[path], order, total)
     _merge(list(layers.values()), ranks, batches)
-    return Evidence(list(layers.values()), unmet)
+    return Evidence(list(layers.values()), unmet, way.notes)
 
 
 def _without_padded_rows(event: AttentionEvent, batch: Batch) -> AttentionEvent:

@@ -114,11 +114,11 @@ def _one_head(
         units=units,
         null_available=against.available,
         smallest=study.settings.least_units,
-        detectable=_number(measured.detectable[position]),
+        detectable=_number(measured.detectable[position]) if math.isfinite(at.high - at.low) else None,
     )
     verdict, reason = against.verdict(position, verdict, reason, study.settings.alpha)
     shown = [math.exp(x) if claim.as_log else x for x in (float(at.estimate), float(at.low), float(at.high))]
-    if claim.as_log:
+    if claim.as_log and verdict is not Verdict.UNDEFINED:
         reason = (
             f"{claim.what}: {shown[0]:.3g} [{shown[1]:.3g}, {shown[2]:.3g}] {claim.unit}; on the log scale, {reason}"
         )

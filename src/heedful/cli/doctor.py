@@ -1,0 +1,88 @@
+"""``heedful doctor``: how each attention module of a model is met, and whether that is proved."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from heedful.cli import options
+from heedful.cli.exits import guarded
+from heedful.cli.inputs import Inputs, read
+from heedful.report.escape import visible
+
+if TYPE_CHECKING:
+    from heedful.capture import Proof
+
+NOTHING_MET = 3
+SHOWN = 2
+"""Sequences that the model sees; proofs do not get better by more."""
+
+
+@guarded
+def doctor(
+    model: options.Model = None,
+    config: options.Config = None,
+    tokenizer: options.Tokenizer = None,
+    text: options.Text = None,
+    seq_len: options.SeqLen = 128,
+    device: options.Device = "cpu",
+    dtype: options.DtypeOption = "auto",
+    seed: options.Seed = 0,
+    allow_global: options.AllowGlobal = None,
+    debug: options.Debug = False,
+) -> int:
+    """Prove the capture of a model and say so; the parameters are the options of the same name.
+
+    Returns:
+        The exit code: 0, or 3 where no attention was met.
+    """
+    from heedful.capture import verify
+    from heedful.study.running import run_model
+
+    inputs = Inputs(
+        model=model,
+        config=config,
+        tokenizer=tokenizer,
+        text=text or (),
+        seq_len=seq_len,
+        sequences=SHOWN,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+        allow_globals=allow_global or (),
+    )
+    loaded, made = read(inputs)
+    where = next((parameter.device for parameter in loaded.model.parameters()), None)
+    ids, mask = made.input_ids[:SHOWN].to(where), made.attention_mask[:SHOWN].to(where)
+    proofs = verify(loaded.model, lambda: run_model(loaded.model, ids, mask))
+    for line in lines(proofs):
+        typer.echo(visible(line))
+    return 0 if any(proof.way for proof in proofs) else NOTHING_MET
+
+
+def lines(proofs: "Sequence[Proof]") -> list[str]:
+    """The table and one sentence below it.
+
+    Args:
+        proofs: What ``heedful.capture.verify`` found.
+
+    Returns:
+        Lines of text; ``recomputed`` and ``replaced`` carry the relative error and change by which they are judged.
+    """
+    rows = [("module", "way in", "recomputed", "replaced", "")]
+    for proof in proofs:
+        way = proof.way or "not met"
+        error, moved = _judged(proof.recomputed, proof.error), _judged(proof.replaced, proof.moved)
+        rows.append((proof.path or "(the model itself)", way, error, moved, proof.reason))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)) for row in rows]
+    met = [proof for proof in proofs if proof.way]
+    proved = sum(proof.recomputed and proof.replaced for proof in met)
+    if not proofs:
+        return ["no module of this model looks like attention, and no attention call was met"]
+    return [*(row.rstrip() for row in table), "", f"{len(met)} of {len(proofs)} modules met, {proved} proved both ways"]
+
+
+def _judged(good: bool, value: float) -> str:
+    return "-" if math.isnan(value) else f"{'yes' if good else 'no'} ({value:.1e})"

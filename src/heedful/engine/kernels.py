@@ -1,0 +1,142 @@
+"""Stock fused kernels that return their log-sum-exp, one class a device: what ``fused`` is made of.
+
+All are called through ``torch.ops.aten``, because the public function returns no log-sum-exp.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+ALIGNMENT = 16
+"""Rows of a mask begin at multiples of this many elements: what the kernels of CUDA devices ask for."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question to a kernel.
+
+    Attributes:
+        query: ``(batch, head, query, dim)``.
+        key: ``(batch, head, key, dim)``.
+        is_causal: Query ``i`` sees keys 0 to ``i``.
+        mask: ``(batch or 1, head or 1, query, key)`` added to the logits, 0 or -inf; or None.
+    """
+
+    query: Tensor
+    key: Tensor
+    is_causal: bool
+    mask: Tensor | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a kernel returned.
+
+    Attributes:
+        output: ``(batch, head, query, dim)``.
+        logsumexp: ``(batch, head, query)`` in nats.
+        saved: What the kernel's backward wants beside them.
+    """
+
+    output: Tensor
+    logsumexp: Tensor
+    saved: tuple[Any, ...] = ()
+
+
+class Kernel(ABC):
+    """A fused attention forward with its log-sum-exp, and the gradient of the values at scale 1."""
+
+    device: ClassVar[str]
+    operator: ClassVar[str]
+
+    @classmethod
+    def is_there(cls) -> bool:
+        """Whether this build of torch has the operator."""
+        return hasattr(torch.ops.aten, cls.operator)
+
+    @abstractmethod
+    def forward(self, asked: Asked, value: Tensor, scale: float) -> Answer:
+        """Weighted sum of values, as wide as the keys, and the log-sum-exp of the logits."""
+
+    @abstractmethod
+    def value_gradient(self, asked: Asked, answer: Answer, gradient: Tensor) -> Tensor:
+        """``weights^T gradient``: the gradient of the values, given that of an output that had keys as values."""
+
+
+class CpuFlash(Kernel):
+    """The flash kernel of CPUs: float masks only; queries, keys and values of one width."""
+
+    device = "cpu"
+    operator = "_scaled_dot_product_flash_attention_for_cpu"
+
+    def forward(self, asked: Asked, value: Tensor, scale: float) -> Answer:
+        """See ``Kernel``."""
+        output, logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            asked.query, asked.key, value, 0.0, asked.is_causal, attn_mask=asked.mask, scale=scale
+        )
+        return Answer(output, logsumexp)
+
+    def value_gradient(self, asked: Asked, answer: Answer, gradient: Tensor) -> Tensor:
+        """See ``Kernel``."""
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+            gradient,
+            asked.query,
+            asked.key,
+            asked.key,
+            answer.output,
+            answer.logsumexp,
+            0.0,
+            asked.is_causal,
+            attn_mask=asked.mask,
+            scale=1.0,
+        )[2]
+
+
+class CudaEfficient(Kernel):
+    """The memory-efficient kernel of CUDA devices: float32, with masks; its log-sum-exp is padded to 32 rows."""
+
+    device = "cuda"
+    operator = "_scaled_dot_product_efficient_attention"
+
+    @staticmethod
+    def _bias(asked: Asked) -> Tensor | None:
+        if asked.mask is None:
+            return None
+        keys = asked.mask.shape[-1]
+        aligned = torch.nn.functional.pad(asked.mask, (0, -keys % ALIGNMENT))[..., :keys]
+        return aligned.expand(*asked.query.shape[:2], -1, -1)
+
+    def forward(self, asked: Asked, value: Tensor, scale: float) -> Answer:
+        """See ``Kernel``."""
+        output, logsumexp, seed, offset = torch.ops.aten._scaled_dot_product_efficient_attention(
+            asked.query, asked.key, value, self._bias(asked), True, 0.0, asked.is_causal, scale=scale
+        )
+        return Answer(output, logsumexp[..., : asked.query.shape[2]], (logsumexp, seed, offset))
+
+    def value_gradient(self, asked: Asked, answer: Answer, gradient: Tensor) -> Tensor:
+        """See ``Kernel``."""
+        logsumexp, seed, offset = answer.saved
+        return torch.ops.aten._scaled_dot_product_efficient_attention_backward(
+            gradient,
+            asked.query,
+            asked.key,
+            asked.key,
+            self._bias(asked),
+            answer.output,
+            logsumexp,
+            seed,
+            offset,
+            0.0,
+            [False, False, True, False],
+            asked.is_causal,
+            scale=1.0,
+        )[2]
+
+
+KERNELS: dict[str, type[Kernel]] = {kernel.device: kernel for kernel in (CpuFlash, CudaEfficient)}
+"""Kernels by device type."""

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+from heedful.capture import Proof
+from heedful.cli import app
+from heedful.cli.doctor import lines
+
+runner = CliRunner()
+
+
+def test_the_model_that_ships_with_heedful_is_proved() -> None:
+    result = runner.invoke(app, ["doctor", "--seq-len", "24"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    rows = result.stdout.splitlines()
+    assert rows[0].split() == ["module", "way", "in", "recomputed", "replaced"]
+    assert all(row.count("yes (") == 2 and "attention table: sdpa" in row for row in rows[1:-2])
+    count = len(rows) - 3
+    assert rows[-1] == f"{count} of {count} modules met, {count} proved both ways"
+
+
+class Mixer(nn.Module):
+    """A model without attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(9, 4)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return self.embedding(input_ids).cumsum(1)
+
+
+def test_a_model_in_which_nothing_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = torch.ones(2, 5, dtype=torch.int64)
+    made: Any = SimpleNamespace(input_ids=ids, attention_mask=ids)
+    monkeypatch.setattr("heedful.cli.doctor.read", lambda inputs: (SimpleNamespace(model=Mixer()), made))
+    result = runner.invoke(app, ["doctor", "m"])
+    assert result.exit_code == 3
+    assert result.stdout == "no module of this model looks like attention, and no attention call was met\n"
+
+
+def test_lines_say_why_not() -> None:
+    proofs = [
+        Proof(path="a", way="softmax", heads=2, error=1e-7, recomputed=True, moved=0.5, replaced=True),
+        Proof(path="b", way="softmax alone", heads=2, error=math.nan, reason="no values were seen"),
+        Proof(path="layers.c", reason="Other ran and no attention call of it was seen"),
+    ]
+    assert lines(proofs) == [
+        "module    way in         recomputed     replaced",
+        "a         softmax        yes (1.0e-07)  yes (5.0e-01)",
+        "b         softmax alone  -              -              no values were seen",
+        "layers.c  not met        -              -              Other ran and no attention call of it was seen",
+        "",
+        "2 of 3 modules met, 1 proved both ways",
+    ]

@@ -1,0 +1,100 @@
+"""Every registered check: one name everywhere, and findings that can be disagreed with."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+import heedful.checks
+from heedful.checks import Settings, nine_sections, validate
+from heedful.core import CHECKS, Finding, Verdict
+
+TESTS = Path(__file__).parent.parent / "checks"
+FILES = {path.stem for path in Path(heedful.checks.__file__).parent.glob("*.py")} - {"__init__"}
+NOT_CHECKS = {"nine_sections", "conclusion"}
+EXPORTED_BESIDE = {"Margins", "Settings", "head_rows", "validate"}
+
+
+def test_files_exports_tests_order_and_registry_are_the_same_names() -> None:
+    assert set(CHECKS) == FILES - NOT_CHECKS
+    assert set(heedful.checks.__all__) - EXPORTED_BESIDE == set(CHECKS)
+    assert len(nine_sections.ORDER) == len(set(nine_sections.ORDER))
+    assert set(nine_sections.ORDER) == set(CHECKS)
+    missing = [name for name in FILES if not (TESTS / f"test_{name}.py").exists()]
+    assert not missing, f"without a test: {missing}"
+
+
+@pytest.mark.parametrize("name", sorted(CHECKS))
+def test_a_check_is_a_function_of_its_file_with_a_source_and_a_claim(name: str) -> None:
+    facts, module = CHECKS[name], importlib.import_module(f"heedful.checks.{name}")
+    assert facts.judge is getattr(module, name)
+    assert facts.source == module.SOURCE and facts.source
+    assert module.__doc__ is not None and module.__doc__.startswith(f"Section {facts.section}: ")
+    assert module.__doc__.rstrip().endswith("?"), "a check answers a question"
+    assert facts.judge.__doc__, "its docstring is the claim, a sentence that can be false"
+
+
+def test_order_keeps_sections_together() -> None:
+    sections = [CHECKS[name].section for name in nine_sections.ORDER]
+    assert sections == sorted(sections)
+    assert set(sections) == set(range(1, 10))
+
+
+@cache
+def planted_findings(fault: str) -> list[Finding]:
+    """Findings of a whole report on planted attention: sound, faulty, diffuse, and with too little text."""
+    sys.path.insert(0, str(TESTS))
+    try:
+        pattern_models = importlib.import_module("pattern_models")
+        planted = importlib.import_module("planted")
+    finally:
+        sys.path.remove(str(TESTS))
+    models = {
+        "content": lambda: pattern_models.PatternModel(pattern_models.own_token, pattern_models.near_keys),
+        "diffuse": lambda: pattern_models.PatternModel(pattern_models.nothing),
+        "both ways": lambda: pattern_models.PatternModel(pattern_models.nothing, causal=False),
+        "layers": lambda: pattern_models.SpreadModel([0.1 * k for k in range(1, 10)], [0.2 * k for k in range(1, 10)]),
+        "few": lambda: pattern_models.PatternModel(pattern_models.own_token),
+    }
+    faulty = lambda: planted.PlantedModel(*planted.previous_token_heads(2, 32), fault=fault)  # noqa: E731
+    ids = planted.alternating_ids(18, 32) if fault not in models else planted.random_ids(18, 32)
+    sequences = planted.sequences_of(ids[:4] if fault == "few" else ids)
+    sequences = pattern_models.marked(sequences, torch.arange(32)[None] == torch.zeros(len(sequences.input_ids), 1))
+    preset = "standard" if fault == "content" else "quick"
+    settings = Settings(preset=preset, null_models=2 if fault == "content" else 0, resamples=199)
+    report = validate(models.get(fault, faulty)(), sequences, settings=settings)
+    return [finding for section in report.sections for finding in section.findings]
+
+
+FAULTS = ["content", "diffuse", "both ways", "layers", "few", "leak", "dead", "unused", "nan logits"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_finding_says_why_by_which_margin_and_from_where(fault: str) -> None:
+    findings = planted_findings(fault)
+    assert {f.claim for f in findings} == set(CHECKS)
+    for f in findings:
+        assert isinstance(f.verdict, Verdict)
+        assert f.reason.strip(), f
+        assert f.source == CHECKS[f.claim].source, f
+        assert "nan" not in f.reason.replace("nanmean", ""), f
+        if f.verdict in (Verdict.PASS, Verdict.ABSENT, Verdict.FAIL):
+            assert f.threshold is not None and f.estimate is not None and f.unit, f
+            assert f.n > 0 or f.claim == "attention_is_finite", f
+        if f.interval is not None and f.estimate is not None and f.estimate == f.estimate:
+            assert not f.interval[0] > f.estimate + 1e-9 and not f.interval[1] < f.estimate - 1e-9, f
+        if f.p_adjusted is not None:
+            assert f.p is not None and f.p_adjusted >= f.p - 1e-9 and f.null, f
+        if f.head is not None:
+            assert f.layer is not None
+
+
+def test_every_verdict_that_a_finding_can_have_was_seen() -> None:
+    seen = {f.verdict for fault in ("content", "diffuse", "few", "nan logits", "dead") for f in planted_findings(fault)}
+    assert {Verdict.PASS, Verdict.FAIL, Verdict.WARN, Verdict.ABSENT, Verdict.INFO, Verdict.SKIP} <= seen
+    assert {Verdict.INSUFFICIENT, Verdict.UNDEFINED, Verdict.ERROR} <= seen

@@ -1,0 +1,33 @@
+"""Options and margins."""
+
+from __future__ import annotations
+
+import pytest
+
+import heedful.checks  # noqa: F401  (registers the claims that can be required)
+from heedful.core import UsageError
+from heedful.study import Settings
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"preset": "fast"}, "expected one of quick, standard, full; got 'fast'"),
+        ({"null_models": -1}, "expected 0 or more, got -1"),
+        ({"require": ("local_bias", "beauty")}, "no such claim: beauty"),
+    ],
+)
+def test_what_cannot_be_is_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Settings(**options)
+
+
+@pytest.mark.parametrize(
+    ("preset", "runs", "models"), [("quick", [1, 0, 0], 19), ("standard", [1, 1, 0], 19), ("full", [1, 1, 1], 99)]
+)
+def test_presets_hold_one_another_and_enough_null_models(preset: str, runs: list[int], models: int) -> None:
+    settings = Settings(preset=preset)
+    assert [settings.runs(name) for name in ("quick", "standard", "full")] == [bool(x) for x in runs]
+    assert settings.nulls == models
+    assert Settings(preset=preset, null_models=0).nulls == 0
+    assert 1 / (settings.nulls + 1) <= settings.alpha
