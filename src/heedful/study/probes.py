@@ -11,7 +11,7 @@ from torch import Tensor
 from heedful.capture.session import output_error, sequence_means
 from heedful.core.axes import MIN_VISIBLE
 from heedful.core.registry import STATISTICS
-from heedful.engine import Extras, RowMoments, rows_at, tiled
+from heedful.engine import Extras, rows_at, tiled
 from heedful.study.evidence import Sight
 
 SAMPLED_ROWS = 8
