@@ -219,7 +219,7 @@ def test_nan_logits_stay_nan_in_their_own_head() -> None:
 @pytest.mark.fault
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_logits_that_overflow_are_not_uniform(dtype: torch.dtype) -> None:
-    """F09: infinite logits give NaN in every moment that would otherwise say something; no row counts as empty."""
+    """F09: infinite logits give NaN, in every moment that would otherwise say something; no row counts as empty."""
     call = attention_call(scale=1e38)
     call = replace(call, query=(call.query * 1e5).to(dtype), key=call.key.to(dtype))
     found = tiled(call)
