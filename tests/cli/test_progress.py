@@ -16,7 +16,7 @@ def drawn(patience: float, monkeypatch: pytest.MonkeyPatch, terminal: str = "xte
     monkeypatch.setenv("TERM", terminal)
 
     def work(stream: TextIO) -> None:
-        with progress_bar(stream, patience) as progress:
+        with progress_bar(True, stream, patience) as progress:
             for done in range(4):
                 progress(done, 3, "null [red]model\x1b[2J")
         stream.write("end")
@@ -43,7 +43,7 @@ def test_nothing_is_drawn_on_a_dumb_terminal(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_nothing_is_drawn_where_there_is_no_terminal() -> None:
     stream = io.StringIO()
-    with progress_bar(stream, 0.0) as progress:
+    with progress_bar(True, stream, 0.0) as progress:
         progress(1, 2, "x")
     assert stream.getvalue() == ""
 
@@ -52,7 +52,7 @@ def test_an_error_wipes_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
 
     def stopped(stream: TextIO) -> None:
-        with progress_bar(stream, 0.0) as progress:
+        with progress_bar(True, stream, 0.0) as progress:
             progress(1, 2, "x")
             raise KeyboardInterrupt
 

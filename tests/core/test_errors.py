@@ -14,6 +14,7 @@ EXIT_CODES = {
     "CaptureError": 3,
     "ResourceLimit": 4,
     "OutputError": 5,
+    "RankLost": 6,
     "CallError": 6,
     "UnsupportedByEngine": 6,
 }
@@ -29,7 +30,9 @@ def test_each_has_its_exit_code() -> None:
 
 
 def test_the_docstring_draws_each() -> None:
-    drawn = set(re.findall(r"[A-Z][A-Za-z]+(?:Error|Rejected|Limit|Engine)\b", errors.__doc__ or "")) - {"ValueError"}
+    drawn = set(re.findall(r"[A-Z][A-Za-z]+(?:Error|Rejected|Limit|Engine|Lost)\b", errors.__doc__ or "")) - {
+        "ValueError"
+    }
     assert drawn == set(classes())
 
 

@@ -29,14 +29,16 @@ def head_statistics(weights: Tensor, real: Tensor | None = None) -> dict[str, Te
     shown = seen.any(2).any(1)
     first = shown.long().argmax(1)
     entropy = -torch.special.xlogy(weights, weights).sum(-1)
+    keys_alone = weights / weights.sum(-1, keepdim=True)  # without what a learned sink takes
+    spread = -torch.special.xlogy(keys_alone, keys_alone).sum(-1)
     own_mass = (weights * (away == 0)).sum(-1)
     others = weights.masked_fill(away == 0, 0)
     n = weights.shape[3]
     rows = {
         "row_entropy": entropy,
-        "concentration": (count.double().log() - entropy).clamp_min(0),
-        "effective_keys": entropy.exp(),
-        "visible_share": (entropy.exp() / count).clamp_max(1),
+        "concentration": (count.double().log() - spread).clamp_min(0),
+        "effective_keys": spread.exp(),
+        "visible_share": (spread.exp() / count).clamp_max(1),
         "max_weight": weights.amax(-1),
         "self_mass": own_mass,
         "previous_mass": torch.where(((away == 1) & seen).any(-1), (weights * (away == 1)).sum(-1), torch.nan),

@@ -7,7 +7,7 @@ import torch
 from tests.statistics.planted import LENGTHS, halves, nothing_seen, previous_token, uniform
 
 from heedful.core import AttentionCall, bidirectional
-from heedful.engine import tiled
+from heedful.engine import dense, tiled
 from heedful.statistics import concentration
 
 
@@ -40,3 +40,12 @@ def test_gaussian_logits_give_half_their_variance(spread: float) -> None:
 def test_never_negative_and_undefined_without_keys() -> None:
     assert (concentration(uniform(333)) >= 0).all()
     assert concentration(nothing_seen(5)).isnan().all()
+
+
+def test_weight_that_a_learned_sink_takes_does_not_make_a_head_sharp() -> None:
+    """Zero queries are uniform over the keys, however much of the weight the sink holds."""
+    call = AttentionCall(query=torch.zeros(1, 1, 24, 4), key=torch.randn(1, 1, 24, 4), sink=torch.tensor([5.0]))
+    for engine in (dense, tiled):
+        rows = engine(call).rows
+        assert float(rows.total.max()) < 0.2
+        assert float(concentration(rows).abs().max()) < 1e-5

@@ -16,6 +16,7 @@ from heedful.checks.conclusion import summarise
 from heedful.core.registry import CHECKS, SECTION_TITLES, CheckFacts
 from heedful.core.result import Finding, HeadRow, Report, Section, Verdict
 from heedful.study import Settings, Study, evaluating
+from heedful.study.ranks import ALONE, Ranks, checksum
 from heedful.study.study import no_progress
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def validate(
     name: str = "",
     notes: Sequence[str] = (),
     progress: Callable[[int, int, str], None] = no_progress,
+    ranks: Ranks | None = None,
 ) -> Report:
     """Judge the attention of a model on some text.
 
@@ -74,6 +76,7 @@ def validate(
         name: What the user calls the model.
         notes: Remarks of the loader that the report should carry.
         progress: Called with (done, total, what).
+        ranks: Processes that divide the text, each of which makes the whole report; None for this one alone.
 
     Returns:
         The report.
@@ -84,7 +87,7 @@ def validate(
     """
     settings = settings or Settings()
     started = time.time()
-    study = Study(model, sequences, settings, progress)
+    study = _study(model, sequences, settings, progress, ranks)
     with evaluating(model):
         findings = {facts.name: _judged(study, facts) for facts in _ordered()}
         heads = [] if study.nonfinite_parameters else study.head_table
@@ -119,6 +122,7 @@ def head_rows(
     *,
     settings: Settings | None = None,
     progress: Callable[[int, int, str], None] = no_progress,
+    ranks: Ranks | None = None,
 ) -> list[HeadRow]:
     """The head table alone: no null models, no ablation.
 
@@ -127,6 +131,7 @@ def head_rows(
         sequences: As for ``validate``.
         settings: Options and margins.
         progress: Called with (done, total, what).
+        ranks: As for ``validate``.
 
     Returns:
         One row a head.
@@ -134,9 +139,23 @@ def head_rows(
     Raises:
         CaptureError: No attention call of the model could be met.
     """
-    study = Study(model, sequences, settings or Settings(), progress)
+    study = _study(model, sequences, settings or Settings(), progress, ranks)
     with evaluating(model):
         return study.head_table
+
+
+def _study(
+    model: nn.Module,
+    sequences: Sequences,
+    settings: Settings,
+    progress: Callable[[int, int, str], None],
+    ranks: Ranks | None,
+) -> Study:
+    study = Study(model, sequences, settings, progress, ranks or ALONE)
+    if study.ranks.count > 1:
+        study.ranks.ensure_same("weights", checksum(model.parameters()))
+        study.ranks.ensure_same("token sequences", checksum([sequences.input_ids, sequences.document]))
+    return study
 
 
 def _ordered() -> list[CheckFacts]:

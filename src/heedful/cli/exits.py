@@ -30,6 +30,14 @@ class Terminated(BaseException):
     """SIGTERM arrived; everything that was begun is undone on the way out."""
 
 
+class Silent(BaseException):
+    """Another process of the run speaks for this one too; it only leaves with a code."""
+
+    def __init__(self, code: int) -> None:
+        self.exit_code = code
+        super().__init__(code)
+
+
 def guarded(command: Callable[..., int]) -> Callable[..., None]:
     """A subcommand that returns its exit code, made into one that leaves with it, whatever it raises."""
 
@@ -94,7 +102,8 @@ def message(error: BaseException) -> str:
     """One line: the subject, what is wrong with it, and how to mend it."""
     if isinstance(error, KeyboardInterrupt | Terminated):
         word = "interrupted" if isinstance(error, KeyboardInterrupt) else "terminated"
-        return f"heedful: {word} (nothing was left half-written)"
+        more = f" {error}" if str(error) else ""
+        return f"heedful: {word}{more} (nothing was left half-written)"
     if hasattr(error, "format_message"):
         return _usage(error)
     if isinstance(getattr(error, "exit_code", None), int):
@@ -120,7 +129,7 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def _tell(error: BaseException, *, debug: bool) -> None:
-    if sys.stderr is None:
+    if sys.stderr is None or (isinstance(error, Silent) and not debug):
         return
     lines = "".join(traceback.format_exception(error)).splitlines() if debug else []
     with contextlib.suppress(OSError):

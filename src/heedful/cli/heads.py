@@ -1,6 +1,8 @@
 """``heedful heads``: the head table alone, shown or saved."""
 
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -8,14 +10,21 @@ from heedful.cli import options
 from heedful.cli.exits import guarded
 from heedful.cli.inputs import Inputs, read
 from heedful.cli.progress import progress_bar
+from heedful.cli.several_processes import ranks_of_this_run, speaks
 from heedful.report import check_suffix, check_target, document_text, head_documents, print_heads, save_heads
 from heedful.report.escape import visible
+
+if TYPE_CHECKING:
+    from heedful.core import HeadRow
+    from heedful.study.ranks import Ranks
 
 
 @guarded
 def heads(
     model: options.Model = None,
     config: options.Config = None,
+    factory: options.Factory = None,
+    checkpoint: options.Checkpoint = None,
     tokenizer: options.Tokenizer = None,
     text: options.Text = None,
     seq_len: options.SeqLen = 128,
@@ -34,14 +43,11 @@ def heads(
     Returns:
         The exit code, 0.
     """
-    if out is not None:
-        check_suffix(out)
-        check_target(out, overwrite=force)
-    from heedful.checks import Settings, head_rows
-
     inputs = Inputs(
         model=model,
         config=config,
+        factory=factory,
+        checkpoint=checkpoint,
         tokenizer=tokenizer,
         text=text or (),
         seq_len=seq_len,
@@ -51,9 +57,28 @@ def heads(
         seed=seed,
         allow_globals=allow_global or (),
     )
+    with ranks_of_this_run() as ranks:
+        if out is not None and speaks(ranks):
+            check_suffix(out)
+            check_target(out, overwrite=force)
+        rows = _measured(inputs, ranks)
+        if speaks(ranks):
+            _deliver(rows, out, json, force)
+            if ranks is not None:
+                ranks.first("word")
+    return 0
+
+
+def _measured(inputs: Inputs, ranks: "Ranks | None") -> "list[HeadRow]":
+    from heedful.checks import Settings, head_rows
+
     loaded, made = read(inputs)
-    with progress_bar() as progress:
-        rows = head_rows(loaded.model, made, settings=Settings(preset="quick", seed=seed), progress=progress)
+    settings = Settings(preset="quick", seed=inputs.seed)
+    with progress_bar(speaks(ranks)) as progress:
+        return head_rows(loaded.model, made, settings=settings, progress=progress, ranks=ranks)
+
+
+def _deliver(rows: "list[HeadRow]", out: Path | None, json: bool, force: bool) -> None:
     if out is not None:
         save_heads(rows, out, overwrite=force)
         typer.echo(f"wrote {visible(out)}", err=True)
@@ -61,4 +86,3 @@ def heads(
         sys.stdout.write(document_text(head_documents(rows)))
     elif out is None:
         print_heads(rows)
-    return 0

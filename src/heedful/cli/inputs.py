@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from heedful.cli.several_processes import own_device
 
 if TYPE_CHECKING:
     from heedful.loading import LoadedModel
@@ -24,6 +26,8 @@ class Inputs:
     dtype: str
     seed: int
     allow_globals: Sequence[str]
+    factory: str | None = None
+    checkpoint: Path | None = None
 
 
 def read(inputs: Inputs) -> "tuple[LoadedModel, BatchedText]":
@@ -33,19 +37,18 @@ def read(inputs: Inputs) -> "tuple[LoadedModel, BatchedText]":
         inputs: The options.
 
     Returns:
-        What ``load_model`` and ``make_sequences`` give.
+        What ``load_model`` or ``load_factory``, and ``make_sequences`` give.
+
+    Raises:
+        UsageError: Options do not go together.
+        InputRejected: What a factory built cannot be judged.
     """
-    from heedful.loading import load_documents, load_model, make_sequences
+    from heedful.loading import load_documents, make_sequences
+
+    _check_together(inputs)
 
     documents = load_documents(list(inputs.text) or None)  # first: it fails fast
-    loaded = load_model(
-        inputs.model,
-        config=inputs.config,
-        tokenizer=inputs.tokenizer,
-        device=inputs.device,
-        dtype=inputs.dtype,
-        allow_globals=tuple(inputs.allow_globals),
-    )
+    loaded = _loaded(inputs)
     sequences = make_sequences(
         documents,
         loaded.tokenizer,
@@ -56,4 +59,36 @@ def read(inputs: Inputs) -> "tuple[LoadedModel, BatchedText]":
         vocab_size=loaded.vocab_size,
         trained_positions=loaded.trained_positions,
     )
+    if inputs.factory is not None:
+        from heedful.study import try_model
+
+        try_model(loaded.model, sequences, inputs.factory)
     return loaded, sequences
+
+
+def _check_together(inputs: Inputs) -> None:
+    from heedful.core.errors import UsageError
+
+    if inputs.factory is None:
+        if inputs.checkpoint is not None:
+            told = "weights for the model of a --factory (without one, name the checkpoint as the MODEL)"
+            raise UsageError(f"--checkpoint {inputs.checkpoint}: {told}")
+    elif inputs.model is not None or inputs.config is not None:
+        other = f"MODEL {inputs.model}" if inputs.model is not None else f"--config {inputs.config}"
+        raise UsageError(f"--factory {inputs.factory}: builds the model itself (leave {other} out)")
+
+
+def _loaded(inputs: Inputs) -> "LoadedModel":
+    options: dict[str, Any] = {
+        "tokenizer": inputs.tokenizer,
+        "device": own_device(inputs.device),
+        "dtype": inputs.dtype,
+        "allow_globals": tuple(inputs.allow_globals),
+    }
+    if inputs.factory is not None:
+        from heedful.loading import load_factory
+
+        return load_factory(inputs.factory, checkpoint=inputs.checkpoint, seed=inputs.seed, **options)
+    from heedful.loading import load_model
+
+    return load_model(inputs.model, config=inputs.config, **options)

@@ -26,6 +26,17 @@ Config = Annotated[
         help="Config of a bare checkpoint: JSON, TOML, YAML, or literals in a Python file (never executed).",
     ),
 ]
+Factory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODULE:FUNCTION",
+        help="Build the model with your own code: package.module:function, importable here, called without arguments.",
+    ),
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(metavar="PATH", help="Weights for the model of --factory: .safetensors, .pt or a folder of them."),
+]
 Tokenizer = Annotated[
     str | None, typer.Option(metavar="PATH", help="Folder or name of the tokenizer, where it is not the model's.")
 ]

@@ -18,10 +18,11 @@ PATIENCE = 2.0
 
 
 @contextmanager
-def progress_bar(stream: TextIO | None = None, patience: float = PATIENCE) -> Iterator[Progress]:
+def progress_bar(shown: bool = True, stream: TextIO | None = None, patience: float = PATIENCE) -> Iterator[Progress]:
     """A callback ``progress(done, total, what)`` that draws a bar; it is wiped away at the end.
 
     Args:
+        shown: Whether this process draws at all; one of several does.
         stream: Where to draw; standard error where not given.
         patience: Seconds of work before the bar appears.
 
@@ -29,7 +30,7 @@ def progress_bar(stream: TextIO | None = None, patience: float = PATIENCE) -> It
         The callback; it does nothing where the stream is no terminal.
     """
     out = stream or sys.stderr
-    if out is None or not out.isatty() or os.environ.get("TERM") == "dumb":
+    if not shown or out is None or not out.isatty() or os.environ.get("TERM") == "dumb":
         yield _nothing
         return
     bar = _Bar(out, time.monotonic() + patience)

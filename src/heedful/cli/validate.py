@@ -10,12 +10,14 @@ from heedful.cli import options
 from heedful.cli.exits import FAILED, guarded
 from heedful.cli.inputs import Inputs, read
 from heedful.cli.progress import progress_bar
+from heedful.cli.several_processes import ranks_of_this_run, speaks
 from heedful.report import check_target, is_report, print_report, to_json, write_atomic
 from heedful.report.escape import visible
 
 if TYPE_CHECKING:
     from heedful.checks import Settings
     from heedful.core import Report
+    from heedful.study.ranks import Ranks
 
 _STANDARD_OUTPUT = Path("-")
 
@@ -24,6 +26,8 @@ _STANDARD_OUTPUT = Path("-")
 def validate(
     model: options.Model = None,
     config: options.Config = None,
+    factory: options.Factory = None,
+    checkpoint: options.Checkpoint = None,
     tokenizer: options.Tokenizer = None,
     text: options.Text = None,
     seq_len: options.SeqLen = 128,
@@ -44,14 +48,11 @@ def validate(
     Returns:
         The exit code: 1 where the validation failed, else 0.
     """
-    if json is not None and json != _STANDARD_OUTPUT:
-        check_target(json, overwrite=force or is_report(json))
-    from heedful.checks import Settings
-
-    settings = Settings(preset=preset, null_models=null_models, require=tuple(require or ()), seed=seed)
     inputs = Inputs(
         model=model,
         config=config,
+        factory=factory,
+        checkpoint=checkpoint,
         tokenizer=tokenizer,
         text=text or (),
         seq_len=seq_len,
@@ -61,18 +62,34 @@ def validate(
         seed=seed,
         allow_globals=allow_global or (),
     )
-    report = _validated(inputs, settings)
-    _deliver(report, json, force)
-    return FAILED if report.verdict == "FAIL" else 0
+    with ranks_of_this_run() as ranks:
+        if json is not None and json != _STANDARD_OUTPUT and speaks(ranks):
+            check_target(json, overwrite=force or is_report(json))
+        from heedful.checks import Settings
+
+        settings = Settings(preset=preset, null_models=null_models, require=tuple(require or ()), seed=seed)
+        report = _validated(inputs, settings, ranks)
+        if not speaks(ranks):
+            return 0
+        _deliver(report, json, force)
+        if ranks is not None:
+            ranks.first("word")
+        return FAILED if report.verdict == "FAIL" else 0
 
 
-def _validated(inputs: Inputs, settings: "Settings") -> "Report":
+def _validated(inputs: Inputs, settings: "Settings", ranks: "Ranks | None") -> "Report":
     from heedful.checks import validate as judge
 
     loaded, sequences = read(inputs)
-    with progress_bar() as progress:
+    with progress_bar(speaks(ranks)) as progress:
         return judge(
-            loaded.model, sequences, settings=settings, name=loaded.name, notes=loaded.notes, progress=progress
+            loaded.model,
+            sequences,
+            settings=settings,
+            name=loaded.name,
+            notes=loaded.notes,
+            progress=progress,
+            ranks=ranks,
         )
 
 

@@ -8,6 +8,7 @@
      │   └─ CaptureError       3  the model shows no attention that heedful understands
      ├─ ResourceLimit          4  the work would not fit in memory; nothing was allocated
      ├─ OutputError            5  a report could not be written; the old file is whole
+     ├─ RankLost               6  a process of a run over several ended or hung; no report was written
      └─ CallError              6  query, key, value, mask or scale do not fit together (also a ValueError)
          └─ UnsupportedByEngine   the engine asked for by name cannot do this call
 """
@@ -55,6 +56,10 @@ class OutputError(HeedfulError):
     """A result could not be written; what stood there before is untouched."""
 
     exit_code = 5
+
+
+class RankLost(HeedfulError):
+    """A process of a run over several ended, hung, or measured something else; no report was written."""
 
 
 class CallError(HeedfulError, ValueError):

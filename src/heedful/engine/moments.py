@@ -69,6 +69,11 @@ class RowMoments:
     distance_mass: Tensor | None = None
     log_contrast: Tensor | None = None
 
+    @property
+    def normalised_entropy(self) -> Tensor:
+        """Entropy of the weights made to sum to one, in nats: a learned sink takes a share and holds no key."""
+        return (self.entropy / self.total + self.total.log()).clamp_min(0)
+
 
 @dataclass(frozen=True)
 class KeyMoments:

@@ -47,7 +47,7 @@ def assemble(
         InputRejected: Keys are missing, left over or of another shape.
         ResourceLimit: Memory ran out although the estimate fitted.
     """
-    tensors, notes = _without_foreign_root(tensors, skeleton.shapes.keys())
+    tensors, notes = without_foreign_root(tensors, skeleton.shapes.keys())
     try:
         with quiet_transformers():
             build: Any = plan.model_class.from_pretrained
@@ -73,7 +73,7 @@ def assemble(
     return model.eval(), tuple(notes)
 
 
-def _without_foreign_root(tensors: dict[str, Tensor], expected: Set[str]) -> tuple[dict[str, Tensor], list[str]]:
+def without_foreign_root(tensors: dict[str, Tensor], expected: Set[str]) -> tuple[dict[str, Tensor], list[str]]:
     """Keys without the ``model.`` or ``net.`` of a training wrapper, where more of them fit the model so."""
     for root in _ROOTS:
         if all(key.startswith(root) for key in tensors):
@@ -89,8 +89,8 @@ def _compare(outcome: Mapping[str, Any], given: int, plan: ModelPlan, subject: s
     harmless = [key for key in extra if is_derived(key)]
     heads = [key for key in extra if _HEAD.match(key) and key not in harmless]
     foreign = [key for key in extra if key not in harmless and key not in heads]
-    shapes = [_mismatch(entry) for entry in outcome["mismatched_keys"]]
-    if told := _counted(outcome["missing_keys"], foreign, shapes):
+    shapes = [mismatch(entry) for entry in outcome["mismatched_keys"]]
+    if told := counted(outcome["missing_keys"], foreign, shapes):
         raise _misfit(given, plan, subject, told)
     if outcome.get("error_msgs"):
         raise InputRejected(subject, f"weights not taken: {escaped(outcome['error_msgs'][0])}")
@@ -103,15 +103,17 @@ def _disagreement(tensors: Mapping[str, Tensor], skeleton: Skeleton) -> str:
     missing = [min(group) for group in skeleton.groups if not group & tensors.keys()]
     extra = [key for key in tensors if key not in skeleton.shapes and not is_derived(key)]
     both = [(key, tensors[key].shape, shape) for key, shape in skeleton.shapes.items() if key in tensors]
-    return _counted(missing, extra, [_mismatch(entry) for entry in both if tuple(entry[1]) != entry[2]])
+    return counted(missing, extra, [mismatch(entry) for entry in both if tuple(entry[1]) != entry[2]])
 
 
-def _mismatch(entry: Any) -> str:
+def mismatch(entry: Any) -> str:
+    """A key with the shape that came and the one that the model has, in words."""
     name, found, expected = entry
     return f"{name} {tuple(found)} for {tuple(expected)}"
 
 
-def _counted(missing: Iterable[str], extra: Iterable[str], shapes: Iterable[str]) -> str:
+def counted(missing: Iterable[str], extra: Iterable[str], shapes: Iterable[str]) -> str:
+    """What does not fit, counted and listed by kind; empty where all does."""
     kinds = {"missing": list(missing), "left over": list(extra), "of another shape": list(shapes)}
     return "; ".join(f"{len(names)} {word} ({listed(names)})" for word, names in kinds.items() if names)
 

@@ -41,7 +41,7 @@ class LoadedModel:
         model: The model, in eval mode, on the device and in the dtype asked for.
         tokenizer: Its tokenizer, or None where none was found; the notes say so.
         name: What the user called it.
-        source: ``embedded``, ``folder``, ``hub``, ``checkpoint`` or ``gguf``.
+        source: ``embedded``, ``folder``, ``hub``, ``checkpoint``, ``gguf`` or ``factory``.
         notes: What was renamed, ignored or left out on the way.
     """
 
@@ -112,7 +112,7 @@ def load_model(
     request = _Request(
         name=EMBEDDED_NAME if model is None else str(model),
         config=None if config is None else Path(config),
-        tokenizer=None if tokenizer is None else _tokenizer_place(tokenizer),
+        tokenizer=None if tokenizer is None else tokenizer_place(tokenizer),
         device=place,
         dtype=dtype,
         allow_globals=tuple(allow_globals),
@@ -126,7 +126,7 @@ def load_model(
             loaded = _from_folder(hub_folder(str(model)), request, "hub")
         else:
             loaded = _from_path(Path(model).expanduser(), request)
-    return _placed(loaded, place)
+    return placed(loaded, place)
 
 
 def embedded_folder() -> Any:
@@ -191,11 +191,11 @@ def _build(config: Path, weights: Path, request: _Request, source: str) -> Loade
         tokenizer=tokenizer,
         name=request.name,
         source=source,
-        notes=(*plan.notes, *notes, *more, *remarks, *_agreement(tokenizer, model, request.name)),
+        notes=(*plan.notes, *notes, *more, *remarks, *agreement(tokenizer, model, request.name)),
     )
 
 
-def _agreement(tokenizer: PreTrainedTokenizerBase | None, model: torch.nn.Module, name: str) -> tuple[str, ...]:
+def agreement(tokenizer: PreTrainedTokenizerBase | None, model: torch.nn.Module, name: str) -> tuple[str, ...]:
     """Refuse a tokenizer whose plain vocabulary the model cannot embed; note added tokens that it cannot."""
     rows = embedded_tokens(model)
     if tokenizer is None or rows is None:
@@ -208,14 +208,20 @@ def _agreement(tokenizer: PreTrainedTokenizerBase | None, model: torch.nn.Module
     return ()
 
 
-def _placed(loaded: LoadedModel, device: torch.device) -> LoadedModel:
+def placed(loaded: LoadedModel, device: torch.device) -> LoadedModel:
+    """The same, moved to a device.
+
+    Raises:
+        ResourceLimit: The device does not take it.
+    """
     try:
         return replace(loaded, model=loaded.model.to(device))
     except RuntimeError as error:
         raise ResourceLimit(f"{escaped(loaded.name)}: could not be moved to {device}: {reason(error)}") from error
 
 
-def _tokenizer_place(tokenizer: str | Path) -> Path:
+def tokenizer_place(tokenizer: str | Path) -> Path:
+    """The path of a tokenizer that was named by path or by its name on the hub."""
     path = Path(tokenizer).expanduser()
     return hub_folder(str(tokenizer)) if is_hub_name(str(tokenizer)) and not _exists(path) else path
 

@@ -77,11 +77,12 @@ def build_skeleton(plan: ModelPlan, subject: str) -> Skeleton:
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         buffer_bytes=sum(buffer.numel() * buffer.element_size() for buffer in model.buffers()),
         shapes={key: tuple(value.shape) for key, value in model.state_dict().items()},
-        groups=_tied(model),
+        groups=tied_names(model),
     )
 
 
-def _tied(model: torch.nn.Module) -> tuple[frozenset[str], ...]:
+def tied_names(model: torch.nn.Module) -> tuple[frozenset[str], ...]:
+    """Names of a model's state dict, those of tied entries together."""
     names: dict[int, set[str]] = defaultdict(set)
     for key, value in model.state_dict(keep_vars=True).items():
         names[id(value)].add(key)

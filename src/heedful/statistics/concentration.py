@@ -9,7 +9,7 @@ from heedful.engine.moments import RowMoments
 
 
 @statistic(
-    needs=("entropy", "visible"),
+    needs=("entropy", "total", "visible"),
     unit="nat",
     bounds=(0.0, inf),
     source="Kullback & Leibler 1951, doi:10.1214/aoms/1177729694",
@@ -27,8 +27,8 @@ def concentration(moments: RowMoments) -> Tensor:
         moments: One call's row moments, ``(batch, head, query)``.
 
     Returns:
-        Nats from uniform, ``(batch, head, query)``; NaN where a query sees no key. With a learned sink the weights sum
-        to less than 1 and the entropy is that of the weights as they are.
+        Nats from uniform, ``(batch, head, query)``; NaN where a query sees no key. Where a learned sink takes
+        weight, the rest is taken as a distribution of its own: a head is not sharp for leaving all keys alone.
     """
     seen = moments.visible.to(moments.entropy.dtype)
-    return (seen.log() - moments.entropy).clamp_min(0).masked_fill(moments.visible == 0, nan)
+    return (seen.log() - moments.normalised_entropy).clamp_min(0).masked_fill(moments.visible == 0, nan)

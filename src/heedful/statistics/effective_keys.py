@@ -9,7 +9,7 @@ from heedful.engine.moments import RowMoments
 
 
 @statistic(
-    needs=("entropy",),
+    needs=("entropy", "total"),
     unit="key",
     bounds=(1.0, inf),
     source="Hill 1973, doi:10.2307/1934352 (order 1); Jost 2006, doi:10.1111/j.2006.0030-1299.14714.x",
@@ -28,4 +28,4 @@ def effective_keys(moments: RowMoments) -> Tensor:
     Returns:
         Keys, ``(batch, head, query)``; NaN where a query sees no key.
     """
-    return moments.entropy.exp()
+    return moments.normalised_entropy.exp()

@@ -7,7 +7,7 @@ from heedful.engine.moments import RowMoments
 
 
 @statistic(
-    needs=("entropy", "visible"),
+    needs=("entropy", "total", "visible"),
     unit="share",
     bounds=(0.0, 1.0),
     source="Jost 2006, doi:10.1111/j.2006.0030-1299.14714.x",
@@ -26,4 +26,4 @@ def visible_share(moments: RowMoments) -> Tensor:
     Returns:
         Share in (0, 1], ``(batch, head, query)``; NaN where a query sees no key.
     """
-    return (moments.entropy.exp() / moments.visible).clamp_max(1)
+    return (moments.normalised_entropy.exp() / moments.visible).clamp_max(1)

@@ -8,6 +8,7 @@ from heedful.study.lagged import lagged_queries, with_detail
 from heedful.study.running import Batch, evaluating
 from heedful.study.settings import Margins, Settings
 from heedful.study.study import Study
+from heedful.study.trial import try_model
 
 __all__ = [
     "Batch",
@@ -26,5 +27,6 @@ __all__ = [
     "overall_verdict",
     "redundant",
     "signature_of",
+    "try_model",
     "with_detail",
 ]

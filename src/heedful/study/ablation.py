@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,10 +12,62 @@ from torch import nn
 from heedful.capture import replace
 from heedful.study.evidence import Array
 from heedful.study.objective import Objective
+from heedful.study.ranks import ALONE, Ranks
 from heedful.study.running import Batch
 
 ARMS = ("uniform", "local", "mean", "shuffled", "zero")
 """Patterns put in place of the learned one; see ``heedful.engine.PATTERNS``."""
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """What is put in place of the learned attention.
+
+    Attributes:
+        arm: A name of ``ARMS``.
+        layers: Module paths; None for all.
+        heads: Head indices; None for all.
+    """
+
+    arm: str
+    layers: tuple[str, ...] | None = None
+    heads: tuple[int, ...] | None = None
+
+
+def losses_under(
+    model: nn.Module,
+    objective: Objective,
+    batches: Sequence[Batch],
+    replacements: Sequence[Replacement | None],
+    *,
+    tick: Callable[[], None] = lambda: None,
+    ranks: Ranks = ALONE,
+) -> list[Array]:
+    """Loss of each sequence under each of several replacements, batches divided over the ranks.
+
+    Args:
+        model: The model, in evaluation mode.
+        objective: The loss.
+        batches: Batches of at least two sequences of different documents.
+        replacements: What to put in place, one after the other; None leaves the learned attention.
+        tick: Called after each batch.
+        ranks: Processes that divide the batches.
+
+    Returns:
+        ``(sequence,)`` in nats per token for each replacement, in the order of the batches.
+    """
+    mine, rows = ranks.own(batches), ranks.own_rows(batches)
+    found = []
+    for one in replacements:
+        losses = np.zeros(len(rows))
+        if mine and one is None:
+            losses[rows] = losses_of(model, objective, mine, tick)
+        elif mine and one is not None:
+            losses[rows] = ablated_losses(
+                model, objective, mine, one.arm, layers=one.layers, heads=one.heads, tick=tick
+            )
+        found.append(losses)
+    return ranks.merged(found, rows)
 
 
 def losses_of(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from heedful.capture import AttentionEvent, intercept, unwatched
 from heedful.core.errors import CaptureError
 from heedful.engine import Extras, Moments, tiled
+from heedful.study.ranks import ALONE, Ranks
 from heedful.study.running import Batch, run_model
 
 Array = NDArray[np.float64]
@@ -101,6 +102,7 @@ def collect(
     extras: Extras | None = None,
     groups: bool = False,
     tick: Callable[[], None] = lambda: None,
+    ranks: Ranks = ALONE,
 ) -> Evidence:
     """Run a model over batches and apply every probe to every attention call.
 
@@ -111,6 +113,7 @@ def collect(
         extras: Moments wanted beyond the standing ones.
         groups: Whether special and punctuation masses are wanted among the moments.
         tick: Called after each batch.
+        ranks: Processes that divide the batches; the evidence is whole on each of them.
 
     Raises:
         CaptureError: The model made no attention call that heedful could meet.
@@ -126,7 +129,8 @@ def collect(
         output = event.run(None)
         batch = current[0]
         if event.call.batch != len(batch.input_ids):
-            folded[event.path] = f"its batch of {event.call.batch} is not one of {len(batch.input_ids)} sequences"
+            told = f"its batch of {event.call.batch} is not one of {len(batch.input_ids)} sequences"
+            folded.setdefault(event.path, told)
             return output
         event = _without_padded_rows(event, batch)
         same = event.call.n_keys == batch.input_ids.shape[1]
@@ -142,7 +146,7 @@ def collect(
         return output
 
     with torch.no_grad(), intercept(model, answer) as way:
-        for batch in batches:
+        for batch in ranks.own(batches) or batches[:1]:  # a rank without any learns the shapes of the others' arrays
             current[:] = [batch]
             run_model(model, batch.input_ids, batch.attention_mask)
             tick()
@@ -161,6 +165,7 @@ def collect(
     order = {int(i): row for row, i in enumerate(torch.cat([batch.index for batch in batches]).tolist())}
     for path, layer in layers.items():
         layer.values = _joined(parts[path], order, total)
+    _merge(list(layers.values()), ranks, batches)
     return Evidence(list(layers.values()), unmet, way.notes)
 
 
@@ -171,6 +176,14 @@ def _without_padded_rows(event: AttentionEvent, batch: Batch) -> AttentionEvent:
     if call.visibility.queries is not None or call.n_queries != real.shape[1] or bool(real.all()):
         return event
     return replace(event, call=replace(call, visibility=replace(call.visibility, queries=real)))
+
+
+def _merge(layers: list[LayerEvidence], ranks: Ranks, batches: Sequence[Batch]) -> None:
+    """Every layer's arrays made whole over the ranks, all of them in one sum."""
+    places = [(layer, name) for layer in layers for name in sorted(layer.values)]
+    merged = ranks.merged([layer.values[name] for layer, name in places], ranks.own_rows(batches))
+    for (layer, name), values in zip(places, merged, strict=True):
+        layer.values[name] = values
 
 
 def _joined(pieces: list[tuple[Batch, dict[str, Tensor]]], order: dict[int, int], total: int) -> dict[str, Array]:

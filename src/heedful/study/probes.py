@@ -11,7 +11,7 @@ from torch import Tensor
 from heedful.capture.session import output_error, sequence_means
 from heedful.core.axes import MIN_VISIBLE
 from heedful.core.registry import STATISTICS
-from heedful.engine import Extras, RowMoments, rows_at, tiled
+from heedful.engine import Extras, rows_at, tiled
 from heedful.study.evidence import Sight
 
 SAMPLED_ROWS = 8
@@ -115,7 +115,7 @@ def integrity(sight: Sight) -> dict[str, Tensor]:
         "visible_future": _visible_future(sight)[:, None].expand(-1, call.heads),
     }
     log_keys = rows.visible.clamp_min(1).log()
-    entropy = _normalised_entropy(rows)
+    entropy = rows.normalised_entropy
     found["entropy_excess"] = (entropy - log_keys).masked_fill(~seen | (rows.total <= 0), -math.inf).amax(-1)
     found["entropy_deficit"] = _below_bound(sight, entropy)
     if call.value is not None and not sight.event.dropout:
@@ -124,11 +124,6 @@ def integrity(sight: Sight) -> dict[str, Tensor]:
         worst = gap.nan_to_num(math.inf).masked_fill(~seen, -1).amax(-1)
         found["row_sum_error"] = worst.masked_fill(worst < 0, math.nan)
     return found
-
-
-def _normalised_entropy(rows: RowMoments) -> Tensor:
-    """Entropy of the weights made to sum to one: a learned sink takes a share, and the bounds are a distribution's."""
-    return rows.entropy / rows.total + rows.total.log()
 
 
 def _visible_future(sight: Sight) -> Tensor:

@@ -60,7 +60,8 @@ def _accepts(model: nn.Module) -> tuple[set[str], bool]:
 def run_model(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> Any:
     """The model's own output for a batch of token ids.
 
-    Keyword names are used where the forward takes them; a mask that hides nothing is not passed.
+    Keyword names are used where the forward takes them; a mask that hides nothing is not passed. A forward of nanoGPT's
+    kind, ``forward(idx, targets=None)``, answers for every token only when it is given targets: the ids themselves.
     """
     names, open_ended = _accepts(model)
     keywords: dict[str, Any] = {}
@@ -70,6 +71,8 @@ def run_model(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> An
         keywords["use_cache"] = False
     if "input_ids" in names:
         return model(input_ids=input_ids, **keywords)
+    if "targets" in names:
+        keywords["targets"] = input_ids
     return model(input_ids, **keywords)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from heedful.core.errors import UsageError
 from heedful.core.result import HeadRow
 from heedful.engine import Extras
 from heedful.inference import document_means
-from heedful.study.ablation import ARMS, ablated_losses, losses_of
+from heedful.study.ablation import ARMS, Replacement, losses_under
 from heedful.study.batches import batch_of, batches_of, leading
 from heedful.study.evidence import Array, Evidence, LayerEvidence, collect
 from heedful.study.gradient import ParameterGradient, attention_gradients
@@ -24,6 +24,7 @@ from heedful.study.objective import Objective, find_objective
 from heedful.study.perturbation import Leak, future_leaks
 from heedful.study.probes import distances, growth, integrity, representations, row_statistics, token_groups
 from heedful.study.query_probes import query_variation
+from heedful.study.ranks import ALONE, Ranks
 from heedful.study.running import Batch, device_of
 from heedful.study.settings import Settings
 from heedful.study.token_probes import repeats, same_token
@@ -50,12 +51,14 @@ class Study:
         sequences: Token ids with their documents.
         settings: Options and margins.
         progress: Called with (done, total, what) as work proceeds.
+        ranks: Processes that divide the batches; the evidence is whole on each of them.
     """
 
     model: nn.Module
     sequences: Sequences
     settings: Settings = field(default_factory=Settings)
     progress: Callable[[int, int, str], None] = no_progress
+    ranks: Ranks = ALONE
     null_reason: str = "no null models were asked for"
 
     @cached_property
@@ -68,7 +71,7 @@ class Study:
         return leading(self.batches, count)
 
     def _ticker(self, total: int, what: str) -> Callable[[], None]:
-        done = 0
+        done, total = 0, -(-total // self.ranks.count)
 
         def tick() -> None:
             nonlocal done
@@ -93,14 +96,14 @@ class Study:
         ]
         tick = self._ticker(len(self.batches), "measuring attention")
         extras = Extras(distances=True, contrast=True)
-        return collect(self.model, self.batches, probes, extras=extras, groups=True, tick=tick)
+        return collect(self.model, self.batches, probes, extras=extras, groups=True, tick=tick, ranks=self.ranks)
 
     @cached_property
     def on_shuffled(self) -> Evidence:
         """The model on the same tokens in another order."""
         tick = self._ticker(len(self.batches), "shuffled tokens")
         batches = [shuffled(batch, self.settings.seed) for batch in self.batches]
-        return collect(self.model, batches, [query_variation], tick=tick)
+        return collect(self.model, batches, [query_variation], tick=tick, ranks=self.ranks)
 
     @cached_property
     def repeats(self) -> Repeats | None:
@@ -113,9 +116,8 @@ class Study:
         if self.repeats is None:
             return None
         probe = repeats(self.repeats.periods, self.repeats.prefix)
-        return collect(
-            self.model, self.repeats.batches, [probe], tick=self._ticker(len(self.repeats.batches), "repeats")
-        )
+        tick = self._ticker(len(self.repeats.batches), "repeats")
+        return collect(self.model, self.repeats.batches, [probe], tick=tick, ranks=self.ranks)
 
     @cached_property
     def null_subset(self) -> list[Batch]:
@@ -133,7 +135,9 @@ class Study:
             return {}
         tick = self._ticker(count, "untrained models")
         try:
-            return untrained_statistics(self.model, count, self.null_subset, self.repeats, self.settings.seed, tick)
+            return untrained_statistics(
+                self.model, count, self.null_subset, self.repeats, self.settings.seed, tick, self.ranks
+            )
         except NoFreshModel as error:
             self.null_reason = str(error)
             return {}
@@ -213,49 +217,44 @@ class Study:
             seed=self.settings.seed,
         )
 
+    def _losses(self, what: str, replacements: Sequence[Replacement | None], batches: Sequence[Batch]) -> list[Array]:
+        tick = self._ticker(len(replacements) * len(batches), what)
+        return losses_under(self.model, self.objective, batches, replacements, tick=tick, ranks=self.ranks)
+
+    def _first_differences(self, what: str, replacements: Sequence[Replacement]) -> list[Array]:
+        """Loss differences on the first sequences, one array a replacement."""
+        batches = self.first_batches(self.settings.layer_sequences)
+        base = self.loss[: sum(len(batch.index) for batch in batches)]
+        return [losses - base for losses in self._losses(what, replacements, batches)]
+
     @cached_property
     def loss(self) -> Array:
         """Loss of each sequence with the learned attention, ``(sequence,)`` in nats per token."""
-        return losses_of(self.model, self.objective, self.batches, self._ticker(len(self.batches), "loss"))
+        return self._losses("loss", [None], self.batches)[0]
 
     @cached_property
     def whole_model(self) -> dict[str, Array]:
         """Loss difference of each arm in every layer at once: arm to ``(sequence,)`` in nats per token."""
         if len(self.sequences.input_ids) < 2:
             raise UsageError("ablation: expected at least 2 sequences, got 1")
-        tick = self._ticker(len(ARMS) * len(self.batches), "ablation of the whole model")
-        return {
-            arm: ablated_losses(self.model, self.objective, self.batches, arm, tick=tick) - self.loss for arm in ARMS
-        }
+        losses = self._losses("ablation of the whole model", [Replacement(arm) for arm in ARMS], self.batches)
+        return {arm: found - self.loss for arm, found in zip(ARMS, losses, strict=True)}
 
     @cached_property
     def each_layer(self) -> list[dict[str, Array]]:
         """The same for each layer alone, on the first sequences: one dict a layer."""
-        batches, layers = self.first_batches(self.settings.layer_sequences), self.observed.layers
-        tick = self._ticker(len(ARMS) * len(batches) * len(layers), "ablation of each layer")
-        base = self.loss[: sum(len(batch.index) for batch in batches)]
-        return [
-            {
-                arm: ablated_losses(self.model, self.objective, batches, arm, layers=[_module(layer)], tick=tick) - base
-                for arm in ARMS
-            }
-            for layer in layers
-        ]
+        layers = self.observed.layers
+        wanted = [Replacement(arm, (_module(layer),)) for layer in layers for arm in ARMS]
+        found = iter(self._first_differences("ablation of each layer", wanted))
+        return [{arm: next(found) for arm in ARMS} for _ in layers]
 
     @cached_property
     def each_head(self) -> list[list[Array]]:
         """Loss difference with one head's weights uniform, on the first sequences: layer, head, ``(sequence,)``."""
-        batches, layers = self.first_batches(self.settings.layer_sequences), self.observed.layers
-        tick = self._ticker(len(batches) * sum(layer.heads for layer in layers), "ablation of each head")
-        base = self.loss[: sum(len(batch.index) for batch in batches)]
-
-        def alone(path: str, head: int) -> Array:
-            losses = ablated_losses(
-                self.model, self.objective, batches, "uniform", layers=[path], heads=[head], tick=tick
-            )
-            return np.asarray(losses - base)
-
-        return [[alone(_module(layer), head) for head in range(layer.heads)] for layer in layers]
+        layers = self.observed.layers
+        wanted = [Replacement("uniform", (_module(layer),), (head,)) for layer in layers for head in range(layer.heads)]
+        found = iter(self._first_differences("ablation of each head", wanted))
+        return [[next(found) for _ in range(layer.heads)] for layer in layers]
 
     @cached_property
     def ablation_family(self) -> dict[tuple[str, int | None], float]:

@@ -11,6 +11,7 @@ from heedful.engine import Extras
 from heedful.study.evidence import Array, collect
 from heedful.study.missing import mean_of
 from heedful.study.probes import row_statistics
+from heedful.study.ranks import ALONE, Ranks
 from heedful.study.running import Batch
 from heedful.study.token_probes import repeats, same_token
 from heedful.study.variants import Repeats, fresh_models
@@ -23,6 +24,7 @@ def untrained_statistics(
     again: Repeats | None,
     seed: int,
     tick: Callable[[], None] = lambda: None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Array]:
     """Statistics of fresh models of the same config, mean over sequences.
 
@@ -33,6 +35,7 @@ def untrained_statistics(
         again: Random repeats, whose first batch gives ``induction_mass``; or None.
         seed: Seed of the weights, and of the tokens that same-token attraction looks at.
         tick: Called after each model.
+        ranks: Processes that divide the models.
 
     Returns:
         Name to ``(model, all heads)``.
@@ -40,14 +43,22 @@ def untrained_statistics(
     Raises:
         NoFreshModel: The model cannot be built anew.
     """
-    parts: dict[str, list[Array]] = {}
-    for fresh in fresh_models(model, count, seed):
-        evidence = collect(fresh, batches, [row_statistics, same_token(seed)], extras=Extras(contrast=True))
-        found = {name: mean_of(evidence.stacked(name), axis=0) for name in evidence.layers[0].values}
-        if again is not None:
-            repeated = collect(fresh, again.batches[:1], [repeats(again.periods, again.prefix)])
-            found["induction_mass"] = mean_of(repeated.stacked("induction_mass"), axis=0)
-        for name, value in found.items():
-            parts.setdefault(name, []).append(value)
+    mine = ranks.own(range(count))
+    found: dict[str, Array] = {}
+    which = mine or [0]  # a rank without any learns the shapes of the others' arrays
+    for place, fresh in zip(which, fresh_models(model, count, seed, which), strict=True):
+        for name, value in _statistics(fresh, batches, again, seed).items():
+            found.setdefault(name, np.zeros((count, *value.shape)))[place] = value
         tick()
-    return {name: np.stack(values) for name, values in parts.items()}
+    names = sorted(found)
+    rows = np.isin(np.arange(count), mine)
+    return dict(zip(names, ranks.merged([found[name] for name in names], rows), strict=True))
+
+
+def _statistics(fresh: nn.Module, batches: Sequence[Batch], again: Repeats | None, seed: int) -> dict[str, Array]:
+    evidence = collect(fresh, batches, [row_statistics, same_token(seed)], extras=Extras(contrast=True))
+    found = {name: mean_of(evidence.stacked(name), axis=0) for name in evidence.layers[0].values}
+    if again is not None:
+        repeated = collect(fresh, again.batches[:1], [repeats(again.periods, again.prefix)])
+        found["induction_mass"] = mean_of(repeated.stacked("induction_mass"), axis=0)
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,11 +20,11 @@ class NoFreshModel(Exception):
     """A model of this class cannot be built anew with random weights; the message says why."""
 
 
-def fresh_models(model: nn.Module, count: int, seed: int) -> Iterator[nn.Module]:
+def fresh_models(model: nn.Module, count: int, seed: int, which: Sequence[int] | None = None) -> Iterator[nn.Module]:
     """Untrained models of the same architecture and initialisation, one at a time.
 
     A transformers model is built from its config; another module is copied and every submodule's ``reset_parameters``
-    called, which must reach every entry of every parameter.
+    called, which must reach every entry of every parameter. ``which`` of the ``count`` models are built; None for all.
 
     Raises:
         NoFreshModel: Neither is possible.
@@ -33,7 +33,7 @@ def fresh_models(model: nn.Module, count: int, seed: int) -> Iterator[nn.Module]
     if first is None:
         raise NoFreshModel("the model has no parameters")
     config = getattr(model, "config", None)
-    for index in range(count):
+    for index in range(count) if which is None else which:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed * 9973 + index)
             fresh = _from_config(model, config) if hasattr(config, "to_dict") else _reset_copy(model)

@@ -1,0 +1,64 @@
+"""One process of several that ``torchrun`` has started: which one it is, and who speaks for all of them."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from heedful.cli.exits import Silent, Terminated, exit_code
+
+if TYPE_CHECKING:
+    from heedful.study.ranks import Ranks
+
+_TOGETHER = "with all its ranks: one of them ended early, or the run was stopped"
+
+
+@contextmanager
+def ranks_of_this_run() -> "Iterator[Ranks | None]":
+    """Join the other processes, where the environment says that there are any.
+
+    Yields:
+        The ranks; None where this process is alone.
+
+    Raises:
+        Silent: Another rank has told of an error, or has delivered the report, already.
+        UsageError: The environment contradicts itself.
+        RankLost: The others do not come.
+    """
+    count = _number("WORLD_SIZE", 1)
+    if count == 1:
+        yield None
+        return
+    from heedful.study.ranks import joined, loopback
+
+    if _number("LOCAL_WORLD_SIZE", count) == count and (interface := loopback()) is not None:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)  # ranks of one machine listen on nothing else
+    address, port = os.environ.get("MASTER_ADDR", "127.0.0.1"), _number("MASTER_PORT", 29500)
+    with joined(_number("RANK", 0), count, address, port) as ranks:
+        try:
+            yield ranks
+        except BaseException as error:
+            if not ranks.first("word"):
+                raise Silent(exit_code(error)) from error
+            if isinstance(error, Terminated):
+                error.args = (_TOGETHER,)
+            raise
+
+
+def speaks(ranks: "Ranks | None") -> bool:
+    """Whether this process prints and writes."""
+    return ranks is None or ranks.rank == 0
+
+
+def own_device(device: str) -> str:
+    """The device of this process where several share a machine: ``cuda`` is one GPU each."""
+    return f"cuda:{_number('LOCAL_RANK', 0)}" if device == "cuda" and _number("LOCAL_WORLD_SIZE", 1) > 1 else device
+
+
+def _number(name: str, otherwise: int) -> int:
+    from heedful.core.errors import UsageError
+
+    given = os.environ.get(name, "")
+    if given and not given.isdecimal():
+        raise UsageError(f"{name}={given}: expected a number (let torchrun set it)")
+    return int(given) if given else otherwise

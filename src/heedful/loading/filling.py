@@ -1,0 +1,45 @@
+"""Weights put into a module that stands already, every key of one accounted for in the other."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from heedful.core.errors import InputRejected
+from heedful.loading.assembly import counted, mismatch, without_foreign_root
+from heedful.loading.skeleton import tied_names
+from heedful.loading.state_dict import is_derived
+from heedful.loading.wording import reason
+
+
+def fill(model: nn.Module, tensors: dict[str, Tensor], subject: str) -> tuple[str, ...]:
+    """Copy weights into a model; tied entries may be given once, buffers that every model builds anew may be left out.
+
+    Args:
+        model: Any module.
+        tensors: A state dict, without wrappers' prefixes.
+        subject: The checkpoint's name in messages.
+
+    Returns:
+        Notes on what was stripped or left out.
+
+    Raises:
+        InputRejected: Keys are missing, left over or of another shape.
+    """
+    own = model.state_dict()
+    tensors, notes = without_foreign_root(tensors, own.keys())
+    buffers = own.keys() - dict(model.named_parameters(remove_duplicate=False)).keys()
+    absent = [min(names) for names in tied_names(model) if not names & tensors.keys()]
+    missing = [key for key in absent if not (key in buffers and is_derived(key))]
+    extra = [key for key in tensors if key not in own]
+    foreign = [key for key in extra if not is_derived(key)]
+    both = [(key, tensors[key].shape, own[key].shape) for key in own if key in tensors]
+    shapes = [mismatch(entry) for entry in both if entry[1] != entry[2]]
+    if told := counted(missing, foreign, shapes):
+        what = f"{len(tensors)} keys do not make a {type(model).__name__}: {told}"
+        raise InputRejected(subject, what, "give the checkpoint of this very model")
+    try:
+        model.load_state_dict({key: tensors[key] for key in own if key in tensors}, strict=False)
+    except RuntimeError as error:
+        raise InputRejected(subject, f"weights not taken: {reason(error)}") from error
+    left = [f"{len(extra)} buffers of the checkpoint are built anew"] if extra else []
+    return (*notes, *left)

@@ -1,0 +1,97 @@
+"""``--factory``: a model of the user's own from the command line to the page."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from click.testing import Result
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from heedful.cli import app
+from heedful.loading import load_factory
+
+TESTS = Path(__file__).parents[1]
+material = SimpleNamespace(**runpy.run_path(str(TESTS / "loading" / "material.py")))
+MODULE = runpy.run_path(str(TESTS / "loading" / "own_model.py"))["MODULE"]
+SMALL = ["--tokenizer", "words", "--text", "a.jsonl", "--seq-len", "24", "--sequences", "18"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "own_gpt_for_a_test.py").write_text(MODULE)
+    material.make_tokenizer().save_pretrained(tmp_path / "words")
+    rows = [json.dumps({"text": material.make_text(6, seed)}) for seed in range(18)]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows) + "\n")
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    sys.modules.pop("own_gpt_for_a_test", None)
+
+
+def run(command: str, function: str, *more: str) -> Result:
+    return CliRunner().invoke(app, [command, "--factory", f"own_gpt_for_a_test:{function}", *SMALL, *more])
+
+
+def test_a_model_of_nanogpts_kind_is_validated_with_either_checkpoint(folder: Path) -> None:
+    state = load_factory("own_gpt_for_a_test:build", tokenizer="words", seed=3).model.state_dict()
+    state = {key: tensor.clone() for key, tensor in state.items()}
+    torch.save({"model": state, "iter_num": 1}, "weights.pt")
+    save_file(state, "weights.safetensors")
+    documents = []
+    for name in ("weights.pt", "weights.safetensors"):
+        result = run(
+            "validate", "build", "--checkpoint", name, "--preset", "quick", "--json", "-", "--null-models", "2"
+        )
+        documents.append(json.loads(result.stdout))
+        assert result.exit_code == (documents[-1]["verdict"] == "FAIL"), result.stderr
+    for document in documents:
+        assert (document["model"]["class"], document["model"]["heads"]) == ("GPT", 4)
+        assert document["data"]["objective"] == "next token"
+        integrity = {f["claim"]: f["verdict"] for f in document["sections"][0]["findings"] if f["layer"] is None}
+        assert set(integrity.values()) == {"PASS"}, integrity
+    assert documents[0]["heads"] == documents[1]["heads"]
+
+
+def test_the_head_table_of_random_weights(folder: Path) -> None:
+    result = run("heads", "build", "--json")
+    assert result.exit_code == 0 and len(json.loads(result.stdout)) == 4
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        ("silent", "the model returned None (its forward must take token ids"),
+        ("last_alone", "the model returned a tensor (2, 1, 48) for token ids (2, 24)"),
+        ("too_small", "the model's forward raised on token ids (2, 24) up to"),
+    ],
+)
+def test_what_a_model_must_offer_is_said_in_one_line(function: str, says: str, folder: Path) -> None:
+    result = run("validate", function, "--json", "report.json")
+    assert (result.exit_code, result.stdout) == (3, "")
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"error: own_gpt_for_a_test:{function}: ") and says in last
+    assert "logits or hidden states (batch, token, width)" in last
+    assert not (folder / "report.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["m", "--factory", "a:b"], "leave MODEL m out"),
+        (["--factory", "a:b", "--config", "c.json"], "leave --config c.json out"),
+        (["--checkpoint", "w.pt"], "name the checkpoint as the MODEL"),
+        (["--factory", "a:b"], "--tokenizer"),
+        (["--factory", "a.py"], "--tokenizer"),
+    ],
+)
+@pytest.mark.parametrize("command", ["validate", "heads"])
+def test_options_that_do_not_go_together(command: str, words: list[str], says: str) -> None:
+    result = CliRunner().invoke(app, [command, *words])
+    assert result.exit_code == 2 and says in result.stderr and result.stderr.count("\n") == 1

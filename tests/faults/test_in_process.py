@@ -1,0 +1,241 @@
+"""F07-F27: what can go wrong inside one process, from the model's numbers to an exception in its forward."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.capture.state import snapshot
+from tests.checks.planted import random_ids, sequences_of
+from tests.study.material import tiny_gpt2, tiny_llama
+from torch import nn
+
+from heedful import Settings, capture, validate
+from heedful.checks import head_rows
+from heedful.core import CaptureError, HeedfulError, Report, Verdict
+from heedful.study.batches import batch_of, batches_of
+from heedful.study.evidence import collect
+from heedful.study.probes import row_statistics
+from heedful.study.running import evaluating
+
+pytestmark = pytest.mark.fault
+QUICK = Settings(preset="quick", null_models=0, resamples=199)
+
+
+def judged(model: nn.Module, ids: torch.Tensor, **more: Any) -> Report:
+    return validate(model, sequences_of(ids), settings=replace(QUICK, **more))
+
+
+def overall(report: Report) -> dict[str, Any]:
+    return {f.claim: f for section in report.sections for f in section.findings if f.layer is None and f.head is None}
+
+
+def sharp(model: nn.Module, factor: float = 6.0) -> nn.Module:
+    """The same model with attention that is far from uniform."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1 and "attn" in name:
+                parameter.mul_(factor)
+    return model
+
+
+def statistics(model: nn.Module, batches: list[Any]) -> dict[str, np.ndarray]:
+    with evaluating(model):
+        evidence = collect(model, batches, [row_statistics])
+    return {name: evidence.stacked(name) for name in evidence.layers[0].values}
+
+
+def alike(one: dict[str, np.ndarray], other: dict[str, np.ndarray], tolerance: float = 1e-6) -> None:
+    assert one.keys() == other.keys() and one
+    for name, values in one.items():
+        np.testing.assert_allclose(other[name], values, atol=tolerance, rtol=tolerance, equal_nan=True, err_msg=name)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-42])
+def test_f07_parameters_of_zeros_and_denormals_are_judged(value: float) -> None:
+    model = tiny_gpt2()
+    with torch.no_grad():
+        model.transformer.h[0].attn.c_attn.weight.fill_(value)
+    report = judged(model, random_ids(4, 16))
+    assert overall(report)["attention_is_finite"].verdict is Verdict.PASS
+    rows = [row for row in report.heads if row.layer == 0]
+    assert rows and all(abs(row.statistics["concentration"]) < 1e-6 for row in rows)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_f07_parameters_that_are_not_finite_fail_and_the_rest_is_skipped(value: float) -> None:
+    model = tiny_gpt2()
+    with torch.no_grad():
+        model.transformer.h[1].attn.c_attn.weight[0, 0] = value
+    found = overall(judged(model, random_ids(4, 16)))
+    assert found.pop("attention_is_finite").verdict is Verdict.FAIL
+    assert {finding.verdict for finding in found.values()} == {Verdict.SKIP}
+
+
+@pytest.mark.parametrize(("left", "right"), [(5, 0), (0, 5), (3, 4)])
+def test_f10_padding_on_any_side_changes_no_statistic(left: int, right: int) -> None:
+    model, ids = sharp(tiny_llama()).double(), random_ids(4, 24)
+    plain = sequences_of(ids)
+    mask = torch.nn.functional.pad(torch.ones_like(ids), (left, right))
+    around = torch.nn.functional.pad(ids, (left, right), value=3)
+    no = torch.zeros_like(around, dtype=torch.bool)
+    padded = replace(plain, input_ids=around, attention_mask=mask, special=no, punctuation=no)
+    one, other = (statistics(model, batches_of(model, text, 2048)) for text in (plain, padded))
+    by_place = {"row_std_seed", "visible_share", *(["sink_mass"] if left else [])}  # of all keys, or of the first one
+    one, other = ({name: v for name, v in found.items() if name not in by_place} for found in (one, other))
+    alike(one, other)
+
+
+@pytest.mark.parametrize("length", [2, 7, 8, 9])
+def test_f13_sequences_at_the_edge_of_what_can_be_judged(length: int) -> None:
+    report = judged(tiny_gpt2(), random_ids(3, length))
+    assert len(report.heads) == 8
+    if length < 8:
+        assert {row.verdict for row in report.heads} == {"UNDEFINED"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_f13_batches_of_one_two_and_three_sequences(count: int) -> None:
+    report = judged(tiny_gpt2(), random_ids(count, 16))
+    assert report.data["sequences"] == count
+    assert overall(report)["heads_are_concentrated"].verdict is Verdict.INSUFFICIENT
+
+
+def test_f17_one_token_alone_leaves_repetition_undefined_with_a_reason() -> None:
+    found = overall(judged(tiny_gpt2(), torch.full((4, 24), 5)))
+    for claim in ("same_token_attraction", "induction"):
+        assert found[claim].verdict in (Verdict.SKIP, Verdict.UNDEFINED, Verdict.INSUFFICIENT) and found[claim].reason
+
+
+class NoAttention(nn.Module):
+    """A model without attention that returns whatever it is told to."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__()
+        self.embedding, self.answer = nn.Embedding(24, 8), answer
+
+    def forward(self, ids: torch.Tensor) -> Any:
+        self.embedding(ids)
+        return self.answer
+
+
+@pytest.mark.parametrize("answer", [(), None, torch.zeros(4, 16, 24), "words"])
+def test_f19_a_model_without_attention_is_refused(answer: Any) -> None:
+    with pytest.raises(CaptureError, match="no attention call was met") as caught:
+        judged(NoAttention(answer), random_ids(4, 16))
+    assert caught.value.exit_code == 3
+
+
+def test_f20_a_model_in_training_is_judged_as_in_evaluation_and_goes_on_training() -> None:
+    model, ids = tiny_gpt2(attn_pdrop=0.5, resid_pdrop=0.5), random_ids(4, 24)
+    quiet = judged(model, ids)
+    model.train()
+    model.transformer.h[1].eval()
+    before = snapshot(model)
+    noisy = judged(model, ids)
+    assert snapshot(model) == before
+    assert repr(noisy.sections) == repr(quiet.sections) and repr(noisy.heads) == repr(quiet.heads)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no more"), KeyboardInterrupt(), MemoryError()])
+@pytest.mark.parametrize("calls", [0, 1, 7])
+def test_f21_an_exception_inside_the_forward_leaves_the_model_as_it_was(error: BaseException, calls: int) -> None:
+    model = tiny_gpt2().train()
+    seen: list[int] = []
+
+    def fail(*_: Any) -> None:
+        seen.append(1)
+        if len(seen) > calls:
+            raise error
+
+    handle = model.transformer.h[1].mlp.register_forward_pre_hook(fail)
+    before = snapshot(model)
+    with pytest.raises(type(error)):
+        judged(model, random_ids(40, 64))
+    assert snapshot(model) == before
+    handle.remove()
+    assert judged(model, random_ids(4, 16)).heads
+
+
+def test_f22_a_validation_inside_a_capture_sees_its_own_data() -> None:
+    model, ids = sharp(tiny_gpt2()), random_ids(4, 24)
+    alone = head_rows(model, sequences_of(ids), settings=QUICK)
+    with capture(model) as session:
+        inside = head_rows(model, sequences_of(ids), settings=QUICK)
+        with torch.no_grad():
+            model(ids)
+    assert repr(inside) == repr(alone) and session.heads().height >= 8
+
+
+def test_f22_a_capture_begun_inside_the_forward_of_another() -> None:
+    model, ids = sharp(tiny_gpt2()), random_ids(2, 16)
+    inner: list[int] = []
+
+    def again(*_: Any) -> None:
+        if not inner:
+            inner.append(0)
+            with capture(model) as session, torch.no_grad():
+                model(ids)
+            inner[0] = session.heads().height
+
+    handle = model.transformer.h[0].register_forward_pre_hook(again)
+    before = snapshot(model)
+    with capture(model) as session, torch.no_grad():
+        model(ids)
+    assert snapshot(model) == before and inner == [8] and session.heads().height == 8
+    handle.remove()
+
+
+def test_f24_the_same_run_twice_whatever_was_drawn_between() -> None:
+    model, ids = sharp(tiny_gpt2()), random_ids(20, 24)
+    one = judged(model, ids, null_models=2)
+    torch.rand(1000), np.random.default_rng().normal()
+    other = judged(model, ids, null_models=2)
+    assert repr(one.sections) == repr(other.sections) and repr(one.heads) == repr(other.heads)
+
+
+@pytest.mark.parametrize("order", ["as it is", "reversed"])
+def test_f24_neither_the_splitting_nor_the_order_of_sequences_shows(order: str) -> None:
+    model = sharp(tiny_gpt2())
+    text = sequences_of(random_ids(12, 24))
+    whole = statistics(model, batches_of(model, text, 2048))
+    for sizes in ([1] * 12, [5, 7], [3, 3, 3, 3]):
+        places = torch.arange(12) if order == "as it is" else torch.arange(12).flip(0)
+        parts = [batch_of(text, index, torch.device("cpu")) for index in places.split(sizes)]
+        found = statistics(model, parts)
+        back = places.argsort().numpy()
+        alike(whole, {name: values[back] for name, values in found.items()})
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-5), (torch.bfloat16, 8e-2), (torch.float16, 2e-2)])
+def test_f25_other_precisions_give_the_same_statistics(dtype: torch.dtype, tolerance: float) -> None:
+    text = sequences_of(random_ids(4, 24))
+    model, other = tiny_gpt2(), tiny_gpt2().to(dtype)
+    alike(*(statistics(one, batches_of(one, text, 2048)) for one in (model, other)), tolerance=tolerance)
+
+
+def test_f27_wrapped_and_frozen_models_are_met_under_their_wrapper() -> None:
+    text = sequences_of(random_ids(4, 24))
+    model = sharp(tiny_gpt2())
+    plain = statistics(model, batches_of(model, text, 2048))
+    wrapped = nn.DataParallel(model)
+    alike(plain, statistics(wrapped, batches_of(wrapped, text, 2048)))
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    found = overall(judged(model, text.input_ids))["gradients_reach_attention"]
+    assert found.verdict is Verdict.SKIP and "frozen" in found.reason
+
+
+def test_f28_a_model_whose_attention_cannot_be_replaced_never_passes_section_9() -> None:
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    model = nn.Sequential(nn.Embedding(24, 16), nn.TransformerEncoder(layer, 1, enable_nested_tensor=False))
+    try:
+        found = overall(judged(model, random_ids(4, 16)))
+    except HeedfulError as error:
+        assert error.exit_code == 3  # noqa: PT017
+    else:
+        assert found["learned_weights_matter"].verdict is not Verdict.PASS
