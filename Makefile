@@ -35,6 +35,7 @@ bench: setup
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/length.py
 	$(BIN)/python benchmarks/validate.py
+	$(BIN)/python benchmarks/length.py
 
 docs: setup
 	mkdir -p build
