@@ -1,12 +1,10 @@
-"""Section 3: does punctuation draw more than their share?"""
+"""Section 3: does punctuation draw more than its share?"""
 
 from __future__ import annotations
 
-import numpy as np
-
 from heedful.core.registry import check
-from heedful.core.result import Finding, Verdict
-from heedful.study import HeadClaim, Study, head_findings
+from heedful.core.result import Finding
+from heedful.study import Study, group_mass_findings
 
 SOURCE = "mass over uniform share on the same rows, as a log ratio; Clark et al. 2019, arXiv:1906.04341; margin 1.25"
 
@@ -14,26 +12,4 @@ SOURCE = "mass over uniform share on the same rows, as a log ratio; Clark et al.
 @check(section=3, source=SOURCE)
 def punctuation_mass(study: Study) -> list[Finding]:
     """Tokens of punctuation alone get more weight than uniform attention would give them."""
-    if not study.observed.has("punctuation_mass") or np.isnan(study.observed.stacked("punctuation_mass")).all():
-        return [
-            Finding(
-                claim="punctuation_mass",
-                verdict=Verdict.SKIP,
-                reason="the sequences hold no punctuation token that a query could see",
-                source=SOURCE,
-            )
-        ]
-    mass, share = study.observed.stacked("punctuation_mass"), study.observed.stacked("punctuation_share")
-    margin = study.settings.margins.share_log
-    claim = HeadClaim(
-        claim="punctuation_mass",
-        what="punctuation gets, over their uniform share,",
-        unit="log ratio",
-        present_above=margin,
-        absent_below=margin,
-        source=SOURCE,
-        as_factor=True,
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.log(np.clip(mass, 1e-12, None) / share)
-    return head_findings(study, claim, study.units(ratio), null="0 is uniform attention over the same rows")
+    return group_mass_findings(study, "punctuation_mass", "punctuation", "punctuation gets", SOURCE)

@@ -2,6 +2,7 @@
 
 from heedful.study.ablation_judging import ablation_findings, redundant, signature_of
 from heedful.study.evidence import Evidence, LayerEvidence
+from heedful.study.group_mass import group_mass_findings
 from heedful.study.heads import could_be_selective, head_rows
 from heedful.study.judging import HeadClaim, head_findings, overall_verdict
 from heedful.study.lagged import lagged_queries, with_detail
@@ -21,6 +22,7 @@ __all__ = [
     "ablation_findings",
     "could_be_selective",
     "evaluating",
+    "group_mass_findings",
     "head_findings",
     "head_rows",
     "lagged_queries",
