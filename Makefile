@@ -33,7 +33,6 @@ test: setup check
 
 bench: setup
 	$(BIN)/python benchmarks/engine.py
-	$(BIN)/python benchmarks/length.py
 	$(BIN)/python benchmarks/validate.py
 	$(BIN)/python benchmarks/length.py
 
