@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         masked,
         padding,
     )
-    from heedful.engine import Extras, Moments, measure
+    from heedful.engine import Extras, Groups, Moments, measure
     from heedful.loading import load_documents, load_model, make_sequences
 
 __version__ = "0.1.0"
@@ -41,7 +41,7 @@ _HOMES = {
         "masked",
         "padding",
     ),
-    "heedful.engine": ("Extras", "Moments", "measure"),
+    "heedful.engine": ("Extras", "Groups", "Moments", "measure"),
     "heedful.capture": ("Session", "capture", "replace", "verify"),
     "heedful.loading": ("load_documents", "load_model", "make_sequences"),
     "heedful.checks": ("Margins", "Settings", "validate"),
@@ -51,6 +51,7 @@ __all__ = [
     "AttentionCall",
     "Extras",
     "Finding",
+    "Groups",
     "HeedfulError",
     "Margins",
     "Moments",

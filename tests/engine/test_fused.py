@@ -11,6 +11,7 @@ from tests.tolerances import assert_close, tolerances
 
 from heedful.core import UnsupportedByEngine, causal
 from heedful.engine import Extras, dense, fused, kernels, measure, tiled
+from heedful.engine.spans import spans
 
 REFUSED = UNSUPPORTED["fused"]
 
@@ -80,7 +81,7 @@ def test_uniform_rows() -> None:
 def test_masks_by_blocks_are_masks_at_once(rules: object, monkeypatch: pytest.MonkeyPatch) -> None:
     call = attention_call(rules)  # type: ignore[arg-type]
     whole = fused(call)
-    monkeypatch.setitem(fused.__globals__, "MASK_ELEMENTS", 7 * 37)
+    monkeypatch.setitem(spans.__globals__, "MASK_ELEMENTS", 7 * 37)
     in_blocks = fused(call)
     for name in ("entropy", "collision", "lag_overlap", "distant_overlap", "previous_mass"):
         torch.testing.assert_close(getattr(in_blocks.rows, name), getattr(whole.rows, name), equal_nan=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from heedful.capture import AttentionEvent, intercept, unwatched
 from heedful.core.errors import CaptureError
-from heedful.engine import Extras, Moments, tiled
+from heedful.engine import Extras, Groups, Moments, tiled
 from heedful.study.ranks import ALONE, Ranks
 from heedful.study.running import Batch, run_model
 
@@ -134,7 +134,7 @@ def collect(
             return output
         event = _without_padded_rows(event, batch)
         same = event.call.n_keys == batch.input_ids.shape[1]
-        marks = torch.stack([batch.special, batch.punctuation], dim=-1).float() if groups and same else None
+        marks = Groups(keys=torch.stack([batch.special, batch.punctuation], dim=-1)) if groups and same else None
         if event.path not in layers:
             layers[event.path] = LayerEvidence(event.path, event.module, len(layers), event.call.heads, event.way)
         sight = Sight(event, output, batch, replace(wanted, groups=marks))
