@@ -211,13 +211,6 @@ def test_f24_neither_the_splitting_nor_the_order_of_sequences_shows(order: str) 
         alike(whole, {name: values[back] for name, values in found.items()})
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-5), (torch.bfloat16, 8e-2), (torch.float16, 2e-2)])
-def test_f25_other_precisions_give_the_same_statistics(dtype: torch.dtype, tolerance: float) -> None:
-    text = sequences_of(random_ids(4, 24))
-    model, other = tiny_gpt2(), tiny_gpt2().to(dtype)
-    alike(*(statistics(one, batches_of(one, text, 2048)) for one in (model, other)), tolerance=tolerance)
-
-
 def test_f27_wrapped_and_frozen_models_are_met_under_their_wrapper() -> None:
     text = sequences_of(random_ids(4, 24))
     model = sharp(tiny_gpt2())
