@@ -65,6 +65,7 @@ def test_every_option_reaches_its_room(calls: dict[str, Any]) -> None:
         "settings": rooms.Settings(preset="quick", null_models=2, require=("x", "y"), seed=5),
         "name": "m",
         "notes": ("a note",),
+        "build": None,
     }
 
 
