@@ -46,6 +46,7 @@ def install(
             max_positions=1024,
             vocab_size=50,
             trained_positions=512,
+            build=None,
         )
 
     def load_documents(paths: Any) -> str:

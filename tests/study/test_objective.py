@@ -75,7 +75,8 @@ def test_gradients_flow_where_they_are_wanted() -> None:
         ("causal", True, 25, "returns no logits"),
         ("causal", False, 24, "no mask token"),
         ("pooled", True, 24, "returns no logits"),
-        ("width", True, 24, "no language-model head"),
+        ("width", True, 24, "no language-model head (it returns hidden states of width 32)"),
+        ("wide", False, 24, "no language-model head (it returns hidden states of width 40)"),
     ],
 )
 def test_no_loss_has_its_reason(model: str, causal: bool, vocabulary: int, reason: str) -> None:
@@ -94,10 +95,12 @@ def test_no_loss_has_its_reason(model: str, causal: bool, vocabulary: int, reaso
         "causal": lambda: PlantedModel(*uniform_heads(2, 20)),
         "pooled": Pooled,
         "width": WidthModel,
+        "wide": lambda: nn.Embedding(24, 40),
     }
     objective = found_for(models[model](), causal=causal, vocabulary=vocabulary)
     assert objective.name == "none"
     assert reason in objective.reason
+    assert "let it return logits (batch, token, vocabulary)" in objective.reason or "--tokenizer" in objective.reason
 
 
 def test_a_model_that_returns_no_logits_has_no_loss() -> None:

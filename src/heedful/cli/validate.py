@@ -90,6 +90,7 @@ def _validated(inputs: Inputs, settings: "Settings", ranks: "Ranks | None") -> "
             notes=loaded.notes,
             progress=progress,
             ranks=ranks,
+            build=loaded.build,
         )
 
 

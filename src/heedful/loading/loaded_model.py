@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
@@ -43,6 +43,7 @@ class LoadedModel:
         name: What the user called it.
         source: ``embedded``, ``folder``, ``hub``, ``checkpoint``, ``gguf`` or ``factory``.
         notes: What was renamed, ignored or left out on the way.
+        build: Builds the model again with the random weights of a seed; None where its config says how.
     """
 
     model: torch.nn.Module
@@ -50,6 +51,7 @@ class LoadedModel:
     name: str
     source: str
     notes: tuple[str, ...] = ()
+    build: Callable[[int], torch.nn.Module] | None = None
 
     @property
     def max_positions(self) -> int | None:

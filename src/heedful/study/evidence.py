@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from heedful.capture import AttentionEvent, intercept, unwatched
 from heedful.core.errors import CaptureError
 from heedful.engine import Extras, Groups, Moments, tiled
+from heedful.study.overflow import Overflow, overflow_of, without_rows
 from heedful.study.ranks import ALONE, Ranks
 from heedful.study.running import Batch, run_model
 
@@ -29,17 +30,35 @@ class Sight:
         output: ``(batch, head, query, value_dim)`` of the module's kernel.
         batch: The batch that was running.
         extras: Moments wanted beyond the standing ones.
+        overflow: Rows beyond the number format, None where none was looked for.
     """
 
     event: AttentionEvent
     output: Tensor
     batch: Batch
     extras: Extras
+    overflow: Overflow | None = None
 
     @cached_property
     def moments(self) -> Moments:
         """Moments of the call, computed when a probe first asks for them."""
         return tiled(self.event.call, self.extras)
+
+    def within_format(self) -> Sight:
+        """The same with rows beyond the call's number format undefined, wherever they are computed.
+
+        Only half precision, and output that is not finite, are looked at: other formats hold any logit of theirs.
+        """
+        call = self.event.call
+        if call.query.dtype != torch.float16 and bool(torch.isfinite(self.output).all()):
+            return self
+        overflow = overflow_of(call, self.moments, self.output)
+        if not bool(overflow.rows.any()):
+            self.overflow = overflow
+            return self
+        event = replace(self.event, call=without_rows(call, overflow.rows))
+        output = self.output.masked_fill(overflow.rows[..., None], torch.nan)
+        return replace(self, event=event, output=output, overflow=overflow)
 
 
 Probe = Callable[[Sight], dict[str, Tensor]]
@@ -140,6 +159,7 @@ def collect(
         sight = Sight(event, output, batch, replace(wanted, groups=marks))
         found: dict[str, Tensor] = {}
         with unwatched():
+            sight = sight.within_format()
             for probe in probes:
                 found |= probe(sight)
         parts.setdefault(event.path, []).append((batch, {name: v.double().cpu() for name, v in found.items()}))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
+from heedful.study.gates import gates_of
 from heedful.study.objective import Objective
 from heedful.study.running import Batch
 
@@ -23,6 +24,8 @@ class ParameterGradient:
         norm: Euclidean norm of the gradient of the mean loss; NaN where frozen, 0 where it was not reached.
         nonzero: Share of entries that are not exactly 0.
         finite: Whether every entry is finite.
+        gate: Name of a parameter of exactly 0 behind which it lies, so that it gets a gradient once that has moved; ""
+            where there is none.
     """
 
     name: str
@@ -31,6 +34,7 @@ class ParameterGradient:
     norm: float
     nonzero: float
     finite: bool
+    gate: str = ""
 
 
 def attention_gradients(
@@ -57,7 +61,12 @@ def attention_gradients(
                 else [None] * len(live)
             )
         gradients = dict(zip(live, found, strict=True))
-    return [_described(name, layer, gradients.get(name), name not in live) for name, (layer, _) in wanted.items()]
+    described = [_described(name, layer, gradients.get(name), name not in live) for name, (layer, _) in wanted.items()]
+    dead = {g.name: live[g.name] for g in described if not g.frozen and g.finite and g.norm == 0.0}
+    if not dead:
+        return described
+    gates = gates_of(model, objective, batch, dead)
+    return [replace(g, gate=gates.get(g.name, "")) for g in described]
 
 
 def _described(name: str, layer: int, gradient: torch.Tensor | None, frozen: bool) -> ParameterGradient:

@@ -108,8 +108,12 @@ def integrity(sight: Sight) -> dict[str, Tensor]:
     call, rows = sight.event.call, sight.moments.rows
     broken = (~torch.isfinite(rows.logsumexp) | ~torch.isfinite(rows.entropy)) & (rows.visible > 0)
     seen = (rows.visible > 0) & ~broken
+    nowhere = torch.zeros_like(broken)
+    overflow = sight.overflow
     found = {
         "nonfinite_rows": broken.sum(-1),
+        "overflowing_rows": (nowhere if overflow is None else overflow.rows).sum(-1),
+        "overflowing_products": (nowhere if overflow is None else overflow.products & ~broken).sum(-1),
         "empty_rows": (rows.visible == 0).sum(-1),
         "output_error": torch.full((call.batch,), output_error(sight.moments, sight.output)),
         "visible_future": _visible_future(sight)[:, None].expand(-1, call.heads),

@@ -65,7 +65,8 @@ class Settings:
         causal: Whether the model must hide the future; None infers it from the model.
 
     Raises:
-        UsageError: The preset or a required claim does not exist, or a number is out of range.
+        UsageError: The preset or a required claim does not exist, a required one only describes, or a number is out of
+            range.
     """
 
     preset: str = "standard"
@@ -87,8 +88,11 @@ class Settings:
         if self.null_models is not None and self.null_models < 0:
             raise UsageError(f"null models: expected 0 or more, got {self.null_models}")
         unknown = [claim for claim in self.require if claim not in CHECKS]
-        if unknown:
-            raise UsageError(f"require: no such claim: {', '.join(unknown)}; expected some of {', '.join(CHECKS)}")
+        silent = [claim for claim in self.require if claim in CHECKS and CHECKS[claim].descriptive]
+        if unknown or silent:
+            what = f"no such claim: {', '.join(unknown)}" if unknown else f"{', '.join(silent)}: never passes or fails"
+            possible = ", ".join(name for name, facts in CHECKS.items() if not facts.descriptive)
+            raise UsageError(f"require: {what}; expected some of {possible}")
 
     @property
     def nulls(self) -> int:

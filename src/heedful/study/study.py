@@ -25,11 +25,12 @@ from heedful.study.perturbation import Leak, future_leaks
 from heedful.study.probes import distances, growth, integrity, representations, row_statistics, token_groups
 from heedful.study.query_probes import query_variation
 from heedful.study.ranks import ALONE, Ranks
-from heedful.study.running import Batch, device_of
+from heedful.study.rebuilt import Build, NoFreshModel
+from heedful.study.running import Batch, device_of, nonfinite_entries
 from heedful.study.settings import Settings
 from heedful.study.token_probes import repeats, same_token
 from heedful.study.untrained import untrained_statistics
-from heedful.study.variants import NoFreshModel, Repeats, repeated, shuffled
+from heedful.study.variants import Repeats, repeated, shuffled
 
 if TYPE_CHECKING:
     from heedful.loading import Sequences
@@ -52,6 +53,8 @@ class Study:
         settings: Options and margins.
         progress: Called with (done, total, what) as work proceeds.
         ranks: Processes that divide the batches; the evidence is whole on each of them.
+        build: What built the model from a seed, where it can do so again; null models come from it.
+        worn: A note for each wrapper that was taken off the model.
     """
 
     model: nn.Module
@@ -59,6 +62,8 @@ class Study:
     settings: Settings = field(default_factory=Settings)
     progress: Callable[[int, int, str], None] = no_progress
     ranks: Ranks = ALONE
+    build: Build | None = None
+    worn: Sequence[str] = ()
     null_reason: str = "no null models were asked for"
 
     @cached_property
@@ -135,9 +140,8 @@ class Study:
             return {}
         tick = self._ticker(count, "untrained models")
         try:
-            return untrained_statistics(
-                self.model, count, self.null_subset, self.repeats, self.settings.seed, tick, self.ranks
-            )
+            given = (self.model, count, self.null_subset, self.repeats, self.settings.seed, tick, self.ranks)
+            return untrained_statistics(*given, build=self.build, paths=self.attention_paths)
         except NoFreshModel as error:
             self.null_reason = str(error)
             return {}
@@ -147,10 +151,10 @@ class Study:
         if name == "induction_mass":
             if self.on_repeats is None or self.repeats is None:
                 return np.full(self.observed.stacked("concentration").shape[1], np.nan)
-            rows = slice(0, len(self.repeats.batches[0].index))
-            return np.asarray(mean_of(self.on_repeats.stacked(name)[rows], axis=0))
-        rows = slice(0, sum(len(batch.index) for batch in self.null_subset))
-        return np.asarray(mean_of(self.observed.stacked(name)[rows], axis=0))
+            first = len(self.repeats.batches[0].index)
+            return np.asarray(mean_of(self.on_repeats.stacked(name)[:first], axis=0))
+        count = sum(len(batch.index) for batch in self.null_subset)
+        return np.asarray(mean_of(self.observed.stacked(name)[:count], axis=0))
 
     @cached_property
     def n_documents(self) -> int:
@@ -270,19 +274,20 @@ class Study:
 
         return head_rows(self)
 
+    @property
+    def attention_paths(self) -> list[str]:
+        """Paths of the attention modules, each once."""
+        return list(dict.fromkeys(_module(layer) for layer in self.observed.layers))
+
     @cached_property
     def gradients(self) -> list[ParameterGradient]:
         """What one backward gives every attention parameter."""
-        paths = list(dict.fromkeys(_module(layer) for layer in self.observed.layers))
-        return attention_gradients(self.model, self.objective, self.batches[0], paths)
+        return attention_gradients(self.model, self.objective, self.batches[0], self.attention_paths)
 
     @cached_property
     def nonfinite_parameters(self) -> dict[str, int]:
         """Name to number of entries that are NaN or infinite."""
-        bad = {
-            name: int((~torch.isfinite(p)).sum()) for name, p in self.model.named_parameters() if p.is_floating_point()
-        }
-        return {name: count for name, count in bad.items() if count}
+        return nonfinite_entries(self.model)
 
 
 def _module(layer: LayerEvidence) -> str:
