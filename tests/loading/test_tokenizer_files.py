@@ -58,6 +58,16 @@ def test_bare_vocabularies_are_read(tmp_path: Path) -> None:
     assert tokenizer("abb").input_ids == [2, 1] and "GPT2Tokenizer" in notes[0]
 
 
+def test_a_vocabulary_is_named_itself_and_its_capitals_keep_the_case_of_the_text(tmp_path: Path) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "A", "C", "a"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    tokenizer, notes = load_tokenizer(tmp_path / "vocab.txt")
+    assert tokenizer("A C a").input_ids == [2, 5, 6, 7, 3] and "case kept" in notes[0]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": True}))
+    tokenizer, notes = load_tokenizer(tmp_path / "vocab.txt")
+    assert tokenizer("A C a").input_ids == [2, 7, 1, 7, 3] and "case kept" not in notes[0]
+
+
 def test_a_folder_without_one_says_so(tmp_path: Path) -> None:
     assert load_tokenizer(tmp_path) == (None, ("no tokenizer.json, vocab.txt or vocab.json found",))
 
