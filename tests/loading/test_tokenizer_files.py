@@ -37,6 +37,14 @@ def test_special_tokens_outside_the_vocabulary_are_not_added(folder: Path) -> No
     assert len(tokenizer) == len(material.make_backend().get_vocab()) and "[MASK], [PAD]" in notes[0]
 
 
+def test_a_bare_file_has_the_roles_that_its_words_tell(tmp_path: Path) -> None:
+    words = {"[UNK]": 0, "[MASK]": 1, "god": 2}
+    model = {"type": "WordLevel", "vocab": words, "unk_token": "[UNK]"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"version": "1.0", "model": model, "added_tokens": []}))
+    tokenizer, _ = load_tokenizer(tmp_path / "tokenizer.json")
+    assert (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id) == (1, 0, None)
+
+
 def test_code_that_a_tokenizer_names_is_not_looked_at(folder: Path) -> None:
     (folder / "evil.py").write_text(f"open({str(folder / 'marker')!r}, 'w')")
     auto = {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}

@@ -1,4 +1,4 @@
-"""The encoder of anarcii's antibody model, written anew: what a user of ``--factory`` brings, on nn.MultiheadAttention."""
+"""The encoder of anarcii's antibody model on nn.MultiheadAttention, written anew as a user of ``--factory`` would."""
 
 from __future__ import annotations
 

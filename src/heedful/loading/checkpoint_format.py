@@ -10,7 +10,9 @@ from heedful.loading.regular_file import open_regular
 from heedful.loading.wording import escaped
 
 _CONVERT = "save its state dict with safetensors.torch.save_file"
-_SAVE_AGAIN = "torch.save(torch.load(FILE, map_location='cpu'), OTHER), in torch 2.10 or later, makes a zip archive of it"
+_SAVE_AGAIN = (
+    "torch.save(torch.load(FILE, map_location='cpu'), OTHER), in torch 2.10 or later, makes a zip archive of it"
+)
 _TAR_MAGIC = slice(257, 262)
 _HEAD = 512
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")

@@ -27,6 +27,9 @@ _VOCABULARIES = (("vocab.txt", "BertTokenizer"), ("vocab.json", "GPT2Tokenizer")
 FILES = "tokenizer.json, vocab.txt or vocab.json"
 """What a tokenizer is read from, for messages."""
 
+_USUAL = {"unk_token": "[UNK]", "pad_token": "[PAD]", "mask_token": "[MASK]"}
+"""Words that can stand for nothing else, so that a bare ``tokenizer.json`` need not name them."""
+
 _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -65,7 +68,8 @@ def _from_whole(path: Path, settings: dict[str, Any]) -> tuple[PreTrainedTokeniz
         backend = Tokenizer.from_str(content.decode("utf-8"))
         backend.no_truncation()
         backend.no_padding()
-        roles = {role: text for role in _ROLES if (text := _token_text(settings.get(role)))}
+        usual = {role: text for role, text in _USUAL.items() if backend.token_to_id(text) is not None}
+        roles = usual | {role: text for role in _ROLES if (text := _token_text(settings.get(role)))}
         unknown = sorted(text for text in roles.values() if backend.token_to_id(text) is None)
         known = {role: text for role, text in roles.items() if text not in unknown}
         extra = settings.get("additional_special_tokens") or settings.get("extra_special_tokens") or []
