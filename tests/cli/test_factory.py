@@ -39,6 +39,14 @@ def run(command: str, function: str, *more: str) -> Result:
     return CliRunner().invoke(app, [command, "--factory", f"own_gpt_for_a_test:{function}", *SMALL, *more])
 
 
+def test_the_doctor_sees_a_model_of_the_users_own(folder: Path) -> None:
+    short = SMALL[: SMALL.index("--sequences")]
+    result = CliRunner().invoke(app, ["doctor", "--factory", "own_gpt_for_a_test:build", *short])
+    assert result.exit_code == 0, result.stderr
+    assert "2 of 2 modules met (scaled_dot_product_attention), 2 proved both ways" in result.stdout
+    assert "note: built by own_gpt_for_a_test:build" in result.stdout
+
+
 def test_a_model_of_nanogpts_kind_is_validated_with_either_checkpoint(folder: Path) -> None:
     state = load_factory("own_gpt_for_a_test:build", tokenizer="words", seed=3).model.state_dict()
     state = {key: tensor.clone() for key, tensor in state.items()}

@@ -143,7 +143,8 @@ def test_no_concentration_at_all_is_a_number_and_not_an_infinity() -> None:
 
 
 @pytest.mark.parametrize(
-    ("estimate", "words"), [(math.log(1.25), "a factor of 1.25"), (2000.0, "a factor of 1.01e+304")]
+    ("estimate", "words"),
+    [(math.log(1.25), "a factor of 1.25"), (math.log(4174), "a factor of 4,174"), (2000.0, "a factor of 1.01e+304")],
 )
 def test_log_ratios_are_shown_as_factors(estimate: float, words: str) -> None:
     assert claim(as_factor=True).shown(estimate) == words

@@ -176,15 +176,18 @@ def next_steps(decision: dict[str, str], overall: dict[str, Finding], settings: 
             f"give more text: {thin[0].n} documents are too few for {len(thin)} claims; "
             f"at least {settings.least_units} are needed"
         )
-    waiting = [f for f in overall.values() if f.verdict is Verdict.WARN and _crosses_margin(f)]
+    # The units of diversity's correlation are layers, which more documents do not add.
+    claims = [f for f in overall.values() if f.claim != "diversity_tracks_concentration"]
+    waiting = [f for f in claims if f.verdict is Verdict.WARN and _crosses_margin(f)]
     if waiting and not thin:
         steps.append(f"{waiting[0].claim} is not settled: more documents (--text, --sequences) narrow its interval")
     if not settings.nulls:
         steps.append("compare with untrained models: --null-models 19")
-    if decision["useful"] == OPEN and any(
-        f.claim == "learned_weights_matter" and f.verdict is Verdict.SKIP for f in overall.values()
-    ):
-        steps.append("load the model with its language-model head, so that ablation can be judged by loss")
+    worth = overall.get("learned_weights_matter")
+    if decision["useful"] == OPEN and worth is not None and worth.verdict is Verdict.SKIP:
+        lacks_mask = "mask token" in worth.reason
+        need = "give a --tokenizer with a mask token" if lacks_mask else "load the model with its language-model head"
+        steps.append(f"{need}, so that ablation can be judged by loss")
     if decision["useful"] == NO and decision["correct"] == YES:
         steps.append("train longer or sharpen the logits, then validate again: the pattern is not used yet")
     if decision["correct"] == YES and decision["useful"] == YES and settings.preset != "full":

@@ -23,6 +23,8 @@ SHOWN = 2
 def doctor(
     model: options.Model = None,
     config: options.Config = None,
+    factory: options.Factory = None,
+    checkpoint: options.Checkpoint = None,
     tokenizer: options.Tokenizer = None,
     text: options.Text = None,
     seq_len: options.SeqLen = 128,
@@ -43,6 +45,8 @@ def doctor(
     inputs = Inputs(
         model=model,
         config=config,
+        factory=factory,
+        checkpoint=checkpoint,
         tokenizer=tokenizer,
         text=text or (),
         seq_len=seq_len,
@@ -56,7 +60,7 @@ def doctor(
     where = next((parameter.device for parameter in loaded.model.parameters()), None)
     ids, mask = made.input_ids[:SHOWN].to(where), made.attention_mask[:SHOWN].to(where)
     proofs = verify(loaded.model, lambda: run_model(loaded.model, ids, mask))
-    for line in lines(proofs):
+    for line in [*lines(proofs), *(f"note: {note}" for note in (*loaded.notes, *made.notes))]:
         typer.echo(visible(line))
     return 0 if any(proof.way for proof in proofs) else NOTHING_MET
 
@@ -68,20 +72,24 @@ def lines(proofs: "Sequence[Proof]") -> list[str]:
         proofs: What ``heedful.capture.verify`` found.
 
     Returns:
-        Lines of text; ``recomputed`` and ``replaced`` carry the relative error and change by which they are judged.
+        Lines of text; ``recomputed`` and ``replaced`` carry the relative error and change by which they are judged. A
+        way in that all modules share is told once, in the sentence.
     """
-    rows = [("module", "way in", "recomputed", "replaced", "")]
-    for proof in proofs:
-        way = proof.way or "not met"
-        error, moved = _judged(proof.recomputed, proof.error), _judged(proof.replaced, proof.moved)
-        rows.append((proof.path or "(the model itself)", way, error, moved, proof.reason))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)) for row in rows]
-    met = [proof for proof in proofs if proof.way]
-    proved = sum(proof.recomputed and proof.replaced for proof in met)
     if not proofs:
         return ["no module of this model looks like attention, and no attention call was met"]
-    return [*(row.rstrip() for row in table), "", f"{len(met)} of {len(proofs)} modules met, {proved} proved both ways"]
+    shared = proofs[0].way if len({proof.way for proof in proofs}) == 1 else ""
+    rows = [("module", *(() if shared else ("way in",)), "recomputed", "replaced", "")]
+    for proof in proofs:
+        way = () if shared else (proof.way or "not met",)
+        error, moved = _judged(proof.recomputed, proof.error), _judged(proof.replaced, proof.moved)
+        rows.append((proof.path or "(the model itself)", *way, error, moved, proof.reason))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, [*widths[:-1], 0], strict=True)) for row in rows]
+    met = [proof for proof in proofs if proof.way]
+    proved = sum(proof.recomputed and proof.replaced for proof in met)
+    through = f" ({shared})" if shared else ""
+    told = f"{len(met)} of {len(proofs)} modules met{through}, {proved} proved both ways"
+    return [*(row.rstrip() for row in table), "", told]
 
 
 def _judged(good: bool, value: float) -> str:

@@ -184,10 +184,11 @@ def _build(config: Path, weights: Path, request: _Request, source: str) -> Loade
     dtype = resolve_dtype(request.dtype, request.device, plan.declared_dtype)
     skeleton = build_skeleton(plan, escaped(config))
     skeleton.ensure_fits(dtype, str(request.device), escaped(config))
+    # The tokenizer comes first: a wrong path to it should not cost the reading of the weights.
+    tokenizer, remarks = load_tokenizer(request.tokenizer or (weights if weights.is_dir() else weights.parent))
     read = read_folder_weights if kind_of(weights) == "a directory" else read_weights
     tensors, notes = read(weights, request.allow_globals)
     model, more = assemble(plan, tensors, skeleton, dtype, escaped(request.name))
-    tokenizer, remarks = load_tokenizer(request.tokenizer or (weights if weights.is_dir() else weights.parent))
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
