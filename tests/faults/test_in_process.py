@@ -230,6 +230,16 @@ def test_f27_wrapped_and_frozen_models_are_met_under_their_wrapper() -> None:
     assert found.verdict is Verdict.SKIP and "frozen" in found.reason
 
 
+def test_f27_a_compiled_model_is_judged_as_its_original() -> None:
+    model, ids = sharp(tiny_gpt2()), random_ids(4, 24)
+    plain = overall(judged(model, ids))
+    compiled: Any = torch.compile(model, backend="eager", fullgraph=True)
+    assert overall(judged(compiled, ids)) == plain
+    model.compile(backend="eager")
+    model.transformer.h[0].compile(backend="eager")
+    assert overall(judged(model, ids)) == plain
+
+
 def test_f28_a_model_whose_attention_cannot_be_replaced_never_passes_section_9() -> None:
     layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
     model = nn.Sequential(nn.Embedding(24, 16), nn.TransformerEncoder(layer, 1, enable_nested_tensor=False))

@@ -7,6 +7,7 @@ from heedful.capture.intercept import intercept, unwatched
 from heedful.capture.replace import replace
 from heedful.capture.room import CallableRoom
 from heedful.capture.session import CallRecord, Session, capture
+from heedful.capture.uncompiled import original, plain_path, uncompiled
 from heedful.capture.verify import Proof, verify
 
 __all__ = [
@@ -17,7 +18,10 @@ __all__ = [
     "Session",
     "capture",
     "intercept",
+    "original",
+    "plain_path",
     "replace",
+    "uncompiled",
     "unwatched",
     "verify",
 ]

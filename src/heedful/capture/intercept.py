@@ -12,6 +12,7 @@ from torch import nn
 from heedful.capture.event import Answer
 from heedful.capture.huggingface import attention_table
 from heedful.capture.stack import ModuleStack
+from heedful.capture.uncompiled import uncompiled
 from heedful.capture.watcher import FunctionWatcher
 from heedful.capture.way import Way
 from heedful.core.errors import UsageError
@@ -25,7 +26,7 @@ def intercept(model: nn.Module, answer: Answer) -> Iterator[Way]:
     """Call ``answer`` for every attention call that the model makes in this thread.
 
     Hooks, table entries and modes are gone afterwards, also after an error; parameters, flags and random state are
-    never touched.
+    never touched. Compiled models run eagerly meanwhile.
 
     Args:
         model: Any module; transformers models are met at their attention table, others at
@@ -35,7 +36,7 @@ def intercept(model: nn.Module, answer: Answer) -> Iterator[Way]:
     Raises:
         UsageError: Another thread is capturing this model.
     """
-    with _only_thread(model), ModuleStack(model) as stack:
+    with _only_thread(model), uncompiled(), ModuleStack(model) as stack:
         way = Way(stack, answer)
         watcher = FunctionWatcher(way)
         with attention_table(way), watcher:

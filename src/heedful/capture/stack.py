@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from heedful.capture.uncompiled import plain_path
+
 LOOKS_LIKE_ATTENTION = re.compile(r"attention|attn|^mha$", re.IGNORECASE)
 """Class or attribute names of modules that are expected to attend. Only used to list what was not met."""
 
@@ -62,7 +64,7 @@ class ModuleStack:
 
     def __enter__(self) -> ModuleStack:
         for path, module in self.model.named_modules():
-            self.paths.setdefault(id(module), path)
+            self.paths.setdefault(id(module), plain_path(path))
         for module in {id(m): m for m in self.model.modules()}.values():
             if isinstance(module, torch.jit.ScriptModule):
                 continue

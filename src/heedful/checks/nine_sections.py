@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from heedful.checks.conclusion import summarise
+from heedful.capture import original
 from heedful.core.registry import CHECKS, SECTION_TITLES, CheckFacts
 from heedful.core.result import Finding, HeadRow, Report, Section, Verdict
 from heedful.study import Settings, Study, evaluating
@@ -88,7 +89,7 @@ def validate(
     settings = settings or Settings()
     started = time.time()
     study = _study(model, sequences, settings, progress, ranks)
-    with evaluating(model):
+    with evaluating(study.model):
         findings = {facts.name: _judged(study, facts) for facts in _ordered()}
         heads = [] if study.nonfinite_parameters else study.head_table
         sections = [
@@ -140,7 +141,7 @@ def head_rows(
         CaptureError: No attention call of the model could be met.
     """
     study = _study(model, sequences, settings or Settings(), progress, ranks)
-    with evaluating(model):
+    with evaluating(study.model):
         return study.head_table
 
 
@@ -151,7 +152,7 @@ def _study(
     progress: Callable[[int, int, str], None],
     ranks: Ranks | None,
 ) -> Study:
-    study = Study(model, sequences, settings, progress, ranks or ALONE)
+    study = Study(original(model), sequences, settings, progress, ranks or ALONE)
     if study.ranks.count > 1:
         study.ranks.ensure_same("weights", checksum(model.parameters()))
         study.ranks.ensure_same("token sequences", checksum([sequences.input_ids, sequences.document]))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from heedful.capture import uncompiled
 from heedful.core.errors import InputRejected
 
 
@@ -35,10 +36,10 @@ class Batch:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; every module's own flag, and every random state, as before afterwards."""
+    """Evaluation mode and no compiled code inside; flags, random states and compiled code as before afterwards."""
     flags = [(module, module.training) for module in model.modules()]
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices), uncompiled():
         try:
             model.eval()
             yield
