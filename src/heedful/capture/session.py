@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import heedful.statistics  # noqa: F401  (registers the statistics)
+from heedful.capture.agreement import limit_of, output_error
 from heedful.capture.event import AttentionEvent
 from heedful.capture.intercept import intercept, unwatched
 from heedful.capture.selection import Selection, only_heads
@@ -31,15 +32,6 @@ def head_label(module: nn.Module, layer: int, head: int) -> str:
     if labels is not None and head < len(labels):
         return f"L{layer}H{head} {labels[head]}"
     return f"L{layer}H{head}"
-
-
-def tolerance(dtype: torch.dtype) -> float:
-    """Largest relative difference between a kernel's output and the recomputed one that rounding explains.
-
-    Sixteen roundings at the unit roundoff of the dtype, of float32 at least: kernels sum in other orders, and round
-    weights and values once each.
-    """
-    return max(16 * torch.finfo(dtype).eps, 1e-4)
 
 
 @dataclass
@@ -129,7 +121,7 @@ class Session:
             record.values.setdefault(name, []).append(sequence_means(rows, facts.compute(rows)).double().cpu())
         error = output_error(moments, output)
         record.error = math.nan if math.isnan(record.error + error) else max(record.error, error)
-        if (event.dropout and record.module.training) or not record.error <= tolerance(output.dtype):
+        if (event.dropout and record.module.training) or not error <= limit_of(event, moments, output):
             record.verified = False
 
     def heads(self) -> polars.DataFrame:
@@ -171,26 +163,6 @@ class Session:
                     }
                 )
         return polars.DataFrame(rows, infer_schema_length=None)
-
-
-def output_error(moments: Moments, output: Tensor) -> float:
-    """Largest difference between a kernel's output and the recomputed one, relative to the largest output.
-
-    Rows that see no key are left out: kernels put 0, a mean or NaN there.
-
-    Returns:
-        Relative error; infinite where only one of the two is finite, NaN without values.
-    """
-    if moments.output is None:
-        return math.nan
-    seen = (moments.rows.visible > 0)[..., None]
-    ours, theirs = moments.output, output.to(moments.output.dtype)
-    both = torch.isfinite(ours) == torch.isfinite(theirs)
-    if not bool((both | ~seen).all()):
-        return math.inf
-    scale = (theirs.nan_to_num(0, 0, 0) * seen).abs().amax()
-    difference = ((ours - theirs).nan_to_num(0, 0, 0) * seen).abs().amax()
-    return float(difference / scale.clamp_min(torch.finfo(scale.dtype).tiny)) if float(scale) else float(difference)
 
 
 @contextmanager
