@@ -131,6 +131,39 @@ def test_nested_captures_see_each_their_own_data() -> None:
     assert inner.heads().equals(alone.heads())
 
 
+@pytest.mark.parametrize("inner", ["head_rows", "validate", "verify"])
+def test_what_heedful_runs_itself_is_not_counted_by_a_capture_around_it(inner: str) -> None:
+    from tests.checks.planted import random_ids, sequences_of
+
+    from heedful.capture import verify
+    from heedful.checks import Settings, head_rows, validate
+
+    model, inputs = tiny("llama"), inputs_for("llama")
+    settings, text = Settings(preset="quick", null_models=0, resamples=99), sequences_of(random_ids(4, 24))
+    own: dict[str, Any] = {
+        "head_rows": lambda: head_rows(model, text, settings=settings),
+        "validate": lambda: validate(model, text, settings=settings),
+        "verify": lambda: verify(model, inputs),
+    }
+    with capture(model) as alone:
+        result_of(model, inputs)
+    with capture(model) as session:
+        own[inner]()
+        result_of(model, inputs)
+        own[inner]()
+    assert session.heads().equals(alone.heads()) and len(session.heads()) == 8
+
+
+def test_a_replacement_around_a_validation_stays() -> None:
+    """Judging a model with a part of it taken away is what the user asked for."""
+    from heedful.capture import verify
+
+    model, inputs = tiny("llama"), inputs_for("llama")
+    with replace(model, "zero", layers=[0]):
+        proofs = verify(model, inputs)
+    assert [proof.recomputed for proof in proofs] == [False, True]
+
+
 def test_two_threads_on_two_models() -> None:
     """Each interception takes its own wrappers off the process-wide table, in whatever order they end."""
     models = [tiny("gpt2"), tiny("llama")]

@@ -4,6 +4,7 @@ import sys
 
 from heedful.capture.event import Answer, AttentionEvent
 from heedful.capture.intercept import intercept, unwatched
+from heedful.capture.own_work import own_work
 from heedful.capture.replace import replace
 from heedful.capture.room import CallableRoom
 from heedful.capture.session import CallRecord, Session, capture
@@ -19,6 +20,7 @@ __all__ = [
     "capture",
     "intercept",
     "original",
+    "own_work",
     "plain_path",
     "replace",
     "uncompiled",

@@ -34,14 +34,24 @@ def intercept(model: nn.Module, answer: Answer) -> Iterator[Way]:
         answer: What is done with each event.
 
     Raises:
-        UsageError: Another thread is capturing this model.
+        UsageError: Another thread is capturing this model, or its heads are divided over processes.
     """
+    _refuse_divided(model)
     with _only_thread(model), uncompiled(), ModuleStack(model) as stack:
         way = Way(stack, answer)
-        watcher = FunctionWatcher(way)
-        with attention_table(way), watcher:
+        with attention_table(way), FunctionWatcher(way):
             yield way
-            watcher.softmax.close()
+
+
+def _refuse_divided(model: nn.Module) -> None:
+    """Tensor-parallel loading gives each process a part of the heads, which would be taken for all of them."""
+    for module in model.modules():
+        size = getattr(module, "tp_size", None)
+        if isinstance(size, int) and size > 1:
+            raise UsageError(
+                f"capture: {type(module).__name__} is divided over {size} processes (tp_plan), each of which holds a part "
+                "of the heads; load it whole, over several devices with device_map='auto' or --device auto"
+            )
 
 
 def unwatched() -> AbstractContextManager[None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
 from heedful.study import Study
@@ -17,7 +19,7 @@ def capture_matches_output(study: Study) -> list[Finding]:
     errors = {layer.path: largest_of(layer.values["output_error"]) for layer in layers}
     limits = {layer.path: largest_of(layer.values["output_limit"]) for layer in layers}
     bad = [path for path, error in errors.items() if not error <= limits[path]]
-    worst = max(errors.values())
+    worst = largest_of(np.array([*errors.values()]))
     return [
         Finding(
             claim="capture_matches_output",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from heedful.capture.agreement import limit_of, output_error
-from heedful.capture.session import sequence_means
+from heedful.capture.sequence_means import sequence_means
 from heedful.core.axes import MIN_VISIBLE
 from heedful.core.registry import STATISTICS
 from heedful.engine import Extras, rows_at, tiled
