@@ -189,6 +189,37 @@ def test_two_threads_on_two_models() -> None:
     assert snapshot(models[0])["table"] == before
 
 
+@pytest.mark.parametrize("names", [("gpt2", "llama"), ("llama", "llama")])
+def test_two_threads_in_the_middle_of_their_forwards(names: tuple[str, str]) -> None:
+    """Each waits for the other between its two layers, so that both are inside a forward at once."""
+    models = [tiny(name) for name in names]
+    inputs = [inputs_for("gpt2", batch=2), inputs_for("gpt2", "left", batch=3, length=20)]
+    expected = []
+    for model, given in zip(models, inputs, strict=True):
+        with capture(model) as alone:
+            for _ in range(3):
+                result_of(model, given)
+        expected.append(alone.heads())
+    together, found = threading.Barrier(2, timeout=20), [None, None]
+    for model in models:
+        layer = model.model.layers[1] if hasattr(model, "model") else model.transformer.h[1]
+        layer.register_forward_pre_hook(lambda *_: together.wait() and None)
+
+    def work(index: int) -> None:
+        with capture(models[index]) as session:
+            for _ in range(3):
+                result_of(models[index], inputs[index])
+        found[index] = session.heads()
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    for ours, alone_ in zip(found, expected, strict=True):
+        assert ours is not None and ours.equals(alone_)
+
+
 def test_a_second_thread_is_refused() -> None:
     model = tiny("gpt2")
     errors: list[BaseException] = []

@@ -250,7 +250,7 @@ def test_an_error_after_the_softmax_leaves_no_call() -> None:
 
 @pytest.mark.parametrize("name", [name for name in DECODERS if name != "openai-gpt"])  # which keeps no cache
 def test_decoded_rows_stand_at_the_end(name: str) -> None:
-    """With a cache the query is the last key: own, previous and local mass are those of the whole sequence's last row."""
+    """With a cache the query is the last key, so that own, previous and local mass are known."""
     torch.manual_seed(3)
     model: Any = transformers.AutoModelForCausalLM.from_config(CONFIGS[name](), attn_implementation="eager").eval()
     ids = inputs_for("gpt2", batch=1)["input_ids"]

@@ -91,9 +91,12 @@ def stance() -> str:
 
 
 def test_the_stance_is_that_of_before_also_after_an_error() -> None:
-    with pytest.raises(ZeroDivisionError), uncompiled(), uncompiled():
+    def fails() -> None:
         assert stance() == "force_eager"
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), uncompiled(), uncompiled():
+        fails()
     assert stance() == "default"
     with torch.compiler.set_stance("eager_on_recompile"):
         with uncompiled():

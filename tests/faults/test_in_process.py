@@ -16,7 +16,7 @@ from torch import nn
 
 from heedful import Settings, capture, validate
 from heedful.checks import head_rows
-from heedful.core import CaptureError, HeedfulError, Report, Verdict
+from heedful.core import CaptureError, Report, Verdict
 from heedful.study.batches import batch_of, batches_of
 from heedful.study.evidence import collect
 from heedful.study.probes import row_statistics

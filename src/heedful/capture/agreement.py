@@ -11,8 +11,8 @@ from heedful.capture.event import AttentionEvent
 from heedful.engine.moments import Moments
 
 KEEPS_LOGITS = ("sdpa", "flash", "flex", "scaled_dot_product", "softmax")
-"""Ways in whose logits are not rounded between the captured call and the softmax: fused kernels hold them in float32, and
-a watched softmax hands over the rounded ones."""
+"""Ways in whose logits are not rounded between the captured call and the softmax: fused kernels hold them in float32,
+and a watched softmax hands over the rounded ones."""
 
 LEAST = 1e-4
 """Kernels of float32 sum in other orders, over any number of keys."""

@@ -49,8 +49,8 @@ def _refuse_divided(model: nn.Module) -> None:
         size = getattr(module, "tp_size", None)
         if isinstance(size, int) and size > 1:
             raise UsageError(
-                f"capture: {type(module).__name__} is divided over {size} processes (tp_plan), each of which holds a part "
-                "of the heads; load it whole, over several devices with device_map='auto' or --device auto"
+                f"capture: {type(module).__name__} is divided over {size} processes (tp_plan), each of which holds a "
+                "part of the heads; load it whole, over several devices with device_map='auto' or --device auto"
             )
 
 

@@ -31,10 +31,10 @@ def sequence_means(moments: RowMoments, rows: Tensor) -> Tensor:
 class GrowingSequences:
     """Which calls of a module continue the sequences of the call before, and how many rows stand behind each mean.
 
-    A call continues them where its first query stands right after the last one of the call before, in the same number of
-    sequences: decoding, or a prompt in parts. A cache that keeps a window forgets positions; there, single rows over no
-    more keys than before, in the very next forward, continue. Beam search may exchange sequences between two calls; the
-    means over all sequences stay what they are.
+    A call continues them where its first query stands right after the last one of the call before, in the same number
+    of sequences: decoding, or a prompt in parts. A cache that keeps a window forgets positions; there, single rows over
+    no more keys than before, in the very next forward, continue. Beam search may exchange sequences between two calls;
+    the means over all sequences stay what they are.
     """
 
     _batch: int = 0

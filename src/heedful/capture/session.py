@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def head_label(module: nn.Module, layer: int, head: int, call: int = 1) -> str:
-    """``L0H0``, then the name that the model gives (``head_labels`` on its attention module), then a shared module's call.
+    """``L0H0``, the name that the model gives (``head_labels`` on its attention module), and a shared module's call.
 
     Args:
         module: The attention module.

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from heedful.checks.conclusion import summarise
 from heedful.capture import original
+from heedful.checks.conclusion import summarise
 from heedful.core.registry import CHECKS, SECTION_TITLES, CheckFacts
 from heedful.core.result import Finding, HeadRow, Report, Section, Verdict
 from heedful.study import Settings, Study, evaluating

@@ -96,7 +96,7 @@ def load_model(
         model: None for the embedded default, a folder, a checkpoint file, a GGUF file or a name on the hub.
         config: The config of a bare checkpoint: JSON, TOML, YAML or Python literals.
         tokenizer: A folder or ``tokenizer.json``, or a name on the hub, to use instead of the model's own.
-        device: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, ``xpu``, or ``auto``: every device of the machine, by accelerate.
+        device: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, ``xpu``, or ``auto``: all devices, by accelerate.
         dtype: ``auto`` (float32 on a CPU, the checkpoint's own elsewhere), or a name of ``DTYPES``.
         allow_globals: Harmless record types that a torch archive may hold, out of ``ALLOWABLE_GLOBALS``.
 

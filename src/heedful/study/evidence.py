@@ -94,7 +94,7 @@ class Evidence:
 
     @cached_property
     def replaceable(self) -> list[LayerEvidence]:
-        """Modules whose pattern can be replaced, each once, by its first call: a replacement reaches all of its calls."""
+        """Modules whose pattern can be replaced, each by its first call: a replacement reaches all of its calls."""
         fixed = {layer.module_path for layer in self.layers if layer.fixed}
         found = {layer.module_path: layer for layer in reversed(self.layers) if layer.module_path not in fixed}
         return [layer for layer in self.layers if found.get(layer.module_path) is layer]

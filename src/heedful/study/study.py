@@ -234,7 +234,7 @@ class Study:
 
     @cached_property
     def whole_model(self) -> dict[str, Array]:
-        """Loss difference of each arm in every layer that can be replaced at once: arm to ``(sequence,)`` in nats per token."""
+        """Loss difference of each arm in all replaceable layers at once: arm to ``(sequence,)`` in nats per token."""
         if len(self.sequences.input_ids) < 2:
             raise UsageError("ablation: expected at least 2 sequences, got 1")
         evidence = self.observed
@@ -255,7 +255,8 @@ class Study:
     @cached_property
     def each_head(self) -> list[list[Array]]:
         """Loss difference with one head's weights uniform, on the first sequences: replaceable module, head,
-        ``(sequence,)``."""
+        ``(sequence,)``.
+        """
         layers = self.observed.replaceable
         wanted = [Replacement("uniform", (layer.path,), (head,)) for layer in layers for head in range(layer.heads)]
         found = iter(self._first_differences("ablation of each head", wanted))
