@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from heedful.capture.own_work import own_work
 from heedful.capture.replace import replace
 from heedful.capture.session import CallRecord, capture
+from heedful.capture.uncompiled import uncompiled
 from heedful.core.errors import HeedfulError
 
 Run = Callable[[], Any]
@@ -123,7 +125,7 @@ def _repeatable(model: nn.Module) -> Iterator[Callable[[], None]]:
     """Evaluation mode without gradient; what is yielded sets random numbers back to where they stood."""
     flags = [(module, module.training) for module in model.modules()]
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
+    with torch.random.fork_rng(devices=devices), torch.no_grad(), uncompiled(), own_work():
         start = torch.get_rng_state()
         starts = [torch.cuda.get_rng_state(device) for device in devices]
 

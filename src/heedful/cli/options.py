@@ -57,7 +57,7 @@ Require = Annotated[
     list[str] | None,
     typer.Option(metavar="CLAIM", help="Claims that must pass, one or more; anything else fails the validation."),
 ]
-Device = Annotated[str, typer.Option(metavar="NAME", help="Where to compute: cpu, cuda, cuda:1, mps.")]
+Device = Annotated[str, typer.Option(metavar="NAME", help="Where to compute: cpu, cuda, cuda:1, mps, or auto: all.")]
 DtypeOption = Annotated[
     Dtype, typer.Option(metavar="NAME", help="Number format of the model: auto, float64, float32, bfloat16, float16.")
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -41,9 +42,9 @@ def family(study: Study) -> dict[tuple[str, int | None], float]:
         (arm, None): _t_test(study.units(values)) for arm, values in study.whole_model.items()
     }
     if study.settings.runs("standard"):
-        for layer, arms in enumerate(study.each_layer):
+        for layer, arms in zip(study.observed.replaceable, study.each_layer, strict=True):
             for arm, values in arms.items():
-                raw[arm, layer] = _t_test(study.first_units(values))
+                raw[arm, layer.layer] = _t_test(study.first_units(values))
     adjusted = holm(np.array(list(raw.values())))
     return {key: float(p) for key, p in zip(raw, np.asarray(adjusted), strict=True)}
 
@@ -63,15 +64,47 @@ def ablation_findings(study: Study, claim: str, arm: str, source: str) -> list[F
         return [
             Finding(claim=claim, verdict=Verdict.SKIP, reason="one sequence: nothing to pair it with", source=source)
         ]
+    if not study.observed.replaceable:
+        return [Finding(claim=claim, verdict=Verdict.SKIP, reason=left_whole(study), source=source)]
     adjusted = study.ablation_family
-    found = [_finding(study, claim, arm, source, study.whole_model[arm], None, adjusted[arm, None])]
+    whole = _finding(study, claim, arm, source, study.whole_model[arm], None, adjusted[arm, None])
+    found = [_of_a_part(study, whole)]
     if study.settings.runs("standard"):
-        for layer, arms in zip(study.observed.layers, study.each_layer, strict=True):
-            p = adjusted[arm, layer.layer]
-            found.append(_finding(study, claim, arm, source, arms[arm], layer.layer, p))
+        for layer, arms in zip(study.observed.replaceable, study.each_layer, strict=True):
+            one = _finding(study, claim, arm, source, arms[arm], layer.layer, adjusted[arm, layer.layer])
+            found.append(_of_all_calls(one, study.observed.calls_of(layer)))
     if arm == "uniform" and study.settings.runs("full"):
         found += _each_head(study, claim, source)
     return found
+
+
+def left_whole(study: Study) -> str:
+    """Which attention no replacement reaches, and why; empty where all of it is reached."""
+    left = study.observed.irreplaceable
+    if not left:
+        return ""
+    path, why = next(iter(left.items()))
+    more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+    return f"attention that cannot be replaced was left as it is: {path}{more}: {why}"
+
+
+def _of_a_part(study: Study, whole: Finding) -> Finding:
+    """What is said of the whole model where only a part of its attention was replaced: nothing firm."""
+    left = left_whole(study)
+    if not left:
+        return whole
+    settled = whole.verdict in (Verdict.PASS, Verdict.ABSENT, Verdict.FAIL)
+    verdict = Verdict.WARN if settled else whole.verdict
+    detail = {**whole.detail, "left": list(study.observed.irreplaceable), "unused": False}
+    return replace(whole, verdict=verdict, reason=f"{left}; in the rest, {whole.reason}", detail=detail)
+
+
+def _of_all_calls(found: Finding, calls: int) -> Finding:
+    """The unit of a replacement is the module: where it is called several times, all of them are replaced."""
+    if calls == 1:
+        return found
+    told = f"in all {calls} calls of this shared module: {found.reason}"
+    return replace(found, reason=told, detail={**found.detail, "calls": calls})
 
 
 def _finding(
@@ -152,7 +185,7 @@ def _two_sided(interval: Interval, margin: float, verdict: Verdict, reason: str)
 def _each_head(study: Study, claim: str, source: str) -> list[Finding]:
     values = [
         (layer.layer, head, v)
-        for layer, heads in zip(study.observed.layers, study.each_head, strict=True)
+        for layer, heads in zip(study.observed.replaceable, study.each_head, strict=True)
         for head, v in enumerate(heads)
     ]
     raw = np.array([_t_test(study.first_units(v)) for _, _, v in values])

@@ -61,6 +61,8 @@ class Sight:
         return replace(self, event=event, output=output, overflow=overflow)
 
 
+NO_PRODUCT = "its softmax was seen and no product with values"
+
 Probe = Callable[[Sight], dict[str, Tensor]]
 """From one call to arrays whose first axis is the sequence, the second (where there is one) the head."""
 
@@ -76,6 +78,7 @@ class LayerEvidence:
         heads: Number of query heads.
         way: How it was met.
         values: Name to ``(sequence, ...)``, rows in the order of the study's sequences.
+        fixed: Why its pattern cannot be replaced; empty where it can.
     """
 
     path: str
@@ -84,6 +87,12 @@ class LayerEvidence:
     heads: int
     way: str
     values: dict[str, Array] = field(default_factory=dict)
+    fixed: str = ""
+
+    @property
+    def module_path(self) -> str:
+        """Path of the module, without the count of its calls in one forward."""
+        return self.path.split("#")[0]
 
 
 @dataclass
@@ -94,11 +103,32 @@ class Evidence:
         layers: In the order in which the model called them.
         unmet: Path to reason of attention that was not met or not understood.
         notes: Subject to what being watched changes about it.
+        folded: Path to reason of calls whose sequences are not the study's: not measured, and replaced with the rest.
     """
 
     layers: list[LayerEvidence]
     unmet: dict[str, str]
     notes: dict[str, str] = field(default_factory=dict)
+    folded: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def replaceable(self) -> list[LayerEvidence]:
+        """Modules whose pattern can be replaced, each by its first call: a replacement reaches all of its calls."""
+        fixed = {layer.module_path for layer in self.layers if layer.fixed}
+        found = {layer.module_path: layer for layer in reversed(self.layers) if layer.module_path not in fixed}
+        return [layer for layer in self.layers if found.get(layer.module_path) is layer]
+
+    @cached_property
+    def irreplaceable(self) -> dict[str, str]:
+        """Path to reason of attention that no replacement reaches: not met, not understood, or of unseen values."""
+        fixed = {layer.module_path: layer.fixed for layer in self.layers if layer.fixed}
+        reached = {layer.module_path for layer in self.layers} | set(self.folded)
+        unmet = {path: why for path, why in self.unmet.items() if path not in reached}
+        return fixed | unmet
+
+    def calls_of(self, layer: LayerEvidence) -> int:
+        """Times that a layer's module is called in one forward."""
+        return sum(other.module_path == layer.module_path for other in self.layers)
 
     def stacked(self, name: str) -> Array:
         """One array over layers, heads side by side.
@@ -146,7 +176,7 @@ def collect(
 
     def answer(event: AttentionEvent) -> Tensor:
         output = event.run(None)
-        batch = current[0]
+        batch = current[0].at(event.call.query.device)
         if event.call.batch != len(batch.input_ids):
             told = f"its batch of {event.call.batch} is not one of {len(batch.input_ids)} sequences"
             folded.setdefault(event.path, told)
@@ -156,6 +186,8 @@ def collect(
         marks = Groups(keys=torch.stack([batch.special, batch.punctuation], dim=-1)) if groups and same else None
         if event.path not in layers:
             layers[event.path] = LayerEvidence(event.path, event.module, len(layers), event.call.heads, event.way)
+        if event.call.value is None:
+            layers[event.path].fixed = NO_PRODUCT
         sight = Sight(event, output, batch, replace(wanted, groups=marks))
         found: dict[str, Tensor] = {}
         with unwatched():
@@ -173,7 +205,7 @@ def collect(
         unmet = {
             path: f"{name} ran and no attention call of it was seen" for path, name in way.stack.never_met().items()
         }
-        unmet |= way.not_understood | folded
+        unmet |= way.not_understood
     if not layers:
         raise CaptureError(
             type(model).__name__,
@@ -186,7 +218,7 @@ def collect(
     for path, layer in layers.items():
         layer.values = _joined(parts[path], order, total)
     _merge(list(layers.values()), ranks, batches)
-    return Evidence(list(layers.values()), unmet, way.notes)
+    return Evidence(list(layers.values()), unmet | folded, way.notes, folded)
 
 
 def _without_padded_rows(event: AttentionEvent, batch: Batch) -> AttentionEvent:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from heedful.capture import plain_path
 from heedful.study.gates import gates_of
 from heedful.study.objective import Objective
 from heedful.study.running import Batch
@@ -45,8 +46,9 @@ def attention_gradients(
     ``torch.autograd.grad`` is used, so that no ``.grad`` of the model changes.
     """
     wanted: dict[str, tuple[int, nn.Parameter]] = {}
+    modules = {plain_path(path): module for path, module in model.named_modules(remove_duplicate=False)}
     for layer, path in enumerate(paths):
-        module = model.get_submodule(path.split("#")[0])
+        module = modules[path.split("#")[0]]
         for name, parameter in module.named_parameters():
             full = f"{path.split('#')[0]}.{name}" if path else name
             wanted.setdefault(full, (layer, parameter))

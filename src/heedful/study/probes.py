@@ -8,7 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from heedful.capture.session import output_error, sequence_means
+from heedful.capture.agreement import limit_of, output_error
+from heedful.capture.sequence_means import sequence_means
 from heedful.core.axes import MIN_VISIBLE
 from heedful.core.registry import STATISTICS
 from heedful.engine import Extras, rows_at, tiled
@@ -103,7 +104,8 @@ def integrity(sight: Sight) -> dict[str, Tensor]:
     """What must hold whatever the model learned, worst case of each sequence, ``(sequence, head)`` unless said.
 
     ``row_sum_error`` comes from the module's own kernel, run once more with values of one, NaN where no row could be
-    judged; ``output_error`` ``(sequence,)`` is the difference of its output from the recomputed one.
+    judged; ``output_error`` ``(sequence,)`` is the difference of its output from the recomputed one,
+    ``output_limit`` what rounding explains of it.
     """
     call, rows = sight.event.call, sight.moments.rows
     broken = (~torch.isfinite(rows.logsumexp) | ~torch.isfinite(rows.entropy)) & (rows.visible > 0)
@@ -116,6 +118,7 @@ def integrity(sight: Sight) -> dict[str, Tensor]:
         "overflowing_products": (nowhere if overflow is None else overflow.products & ~broken).sum(-1),
         "empty_rows": (rows.visible == 0).sum(-1),
         "output_error": torch.full((call.batch,), output_error(sight.moments, sight.output)),
+        "output_limit": torch.full((call.batch,), limit_of(sight.event, sight.moments, sight.output)),
         "visible_future": _visible_future(sight)[:, None].expand(-1, call.heads),
     }
     log_keys = rows.visible.clamp_min(1).log()

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from heedful.capture import own_work, uncompiled
 from heedful.core.errors import InputRejected
-from heedful.study.wrapped import eagerly
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,25 @@ class Batch:
     special: Tensor
     punctuation: Tensor
 
+    def at(self, device: torch.device) -> Batch:
+        """The same beside a layer that lies on another device."""
+        if device == self.input_ids.device:
+            return self
+        ids, mask, special, punctuation = (
+            tensor.to(device) for tensor in (self.input_ids, self.attention_mask, self.special, self.punctuation)
+        )
+        return Batch(ids, mask, self.index, special, punctuation)
+
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, compiled modules run as written; every flag and random state as before afterwards."""
+    """Evaluation mode inside, and no compiled code; flags and random states as before afterwards.
+
+    Forwards inside are heedful's own: a capture around them does not count them.
+    """
     flags = [(module, module.training) for module in model.modules()]
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices), eagerly(model):
+    with torch.random.fork_rng(devices=devices), uncompiled(), own_work():
         try:
             model.eval()
             yield
@@ -49,8 +61,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Device of the first parameter, else the CPU."""
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
+    """Device of the first parameter that has data, the embedding as a rule, else the CPU.
+
+    Parameters that accelerate keeps elsewhere have none; its hooks bring inputs to where they are needed.
+    """
+    return next((p.device for p in model.parameters() if not p.is_meta), torch.device("cpu"))
 
 
 def _accepts(model: nn.Module) -> tuple[set[str], bool]:
@@ -60,7 +75,8 @@ def _accepts(model: nn.Module) -> tuple[set[str], bool]:
 
 def nonfinite_entries(model: nn.Module) -> dict[str, int]:
     """Parameter name to number of entries that are NaN or infinite, where there are any."""
-    floating = ((name, p) for name, p in model.named_parameters() if p.is_floating_point())
+    # a parameter on the meta device is offloaded, and read when its layer runs
+    floating = ((name, p) for name, p in model.named_parameters() if p.is_floating_point() and not p.is_meta)
     counts = {name: int((~torch.isfinite(p)).sum()) for name, p in floating}
     return {name: count for name, count in counts.items() if count}
 

@@ -17,7 +17,7 @@ from heedful.engine import Extras
 from heedful.inference import document_means
 from heedful.study.ablation import ARMS, Replacement, losses_under
 from heedful.study.batches import batch_of, batches_of, leading
-from heedful.study.evidence import Array, Evidence, LayerEvidence, collect
+from heedful.study.evidence import Array, Evidence, collect
 from heedful.study.gradient import ParameterGradient, attention_gradients
 from heedful.study.missing import mean_of, without_rounding
 from heedful.study.objective import Objective, find_objective
@@ -238,25 +238,31 @@ class Study:
 
     @cached_property
     def whole_model(self) -> dict[str, Array]:
-        """Loss difference of each arm in every layer at once: arm to ``(sequence,)`` in nats per token."""
+        """Loss difference of each arm in all replaceable layers at once: arm to ``(sequence,)`` in nats per token."""
         if len(self.sequences.input_ids) < 2:
             raise UsageError("ablation: expected at least 2 sequences, got 1")
-        losses = self._losses("ablation of the whole model", [Replacement(arm) for arm in ARMS], self.batches)
+        evidence = self.observed
+        reached = {layer.path for layer in evidence.replaceable} | {path.split("#")[0] for path in evidence.folded}
+        paths = tuple(reached) if evidence.irreplaceable else None
+        wanted = [Replacement(arm, paths) for arm in ARMS]
+        losses = self._losses("ablation of the whole model", wanted, self.batches)
         return {arm: found - self.loss for arm, found in zip(ARMS, losses, strict=True)}
 
     @cached_property
     def each_layer(self) -> list[dict[str, Array]]:
-        """The same for each layer alone, on the first sequences: one dict a layer."""
-        layers = self.observed.layers
-        wanted = [Replacement(arm, (_module(layer),)) for layer in layers for arm in ARMS]
+        """The same for each replaceable module alone, on the first sequences: one dict a module."""
+        layers = self.observed.replaceable
+        wanted = [Replacement(arm, (layer.path,)) for layer in layers for arm in ARMS]
         found = iter(self._first_differences("ablation of each layer", wanted))
         return [{arm: next(found) for arm in ARMS} for _ in layers]
 
     @cached_property
     def each_head(self) -> list[list[Array]]:
-        """Loss difference with one head's weights uniform, on the first sequences: layer, head, ``(sequence,)``."""
-        layers = self.observed.layers
-        wanted = [Replacement("uniform", (_module(layer),), (head,)) for layer in layers for head in range(layer.heads)]
+        """Loss difference with one head's weights uniform, on the first sequences: replaceable module, head,
+        ``(sequence,)``.
+        """
+        layers = self.observed.replaceable
+        wanted = [Replacement("uniform", (layer.path,), (head,)) for layer in layers for head in range(layer.heads)]
         found = iter(self._first_differences("ablation of each head", wanted))
         return [[next(found) for _ in range(layer.heads)] for layer in layers]
 
@@ -277,7 +283,7 @@ class Study:
     @property
     def attention_paths(self) -> list[str]:
         """Paths of the attention modules, each once."""
-        return list(dict.fromkeys(_module(layer) for layer in self.observed.layers))
+        return list(dict.fromkeys(layer.module_path for layer in self.observed.layers))
 
     @cached_property
     def gradients(self) -> list[ParameterGradient]:
@@ -288,8 +294,3 @@ class Study:
     def nonfinite_parameters(self) -> dict[str, int]:
         """Name to number of entries that are NaN or infinite."""
         return nonfinite_entries(self.model)
-
-
-def _module(layer: LayerEvidence) -> str:
-    """Path of a layer's module, without the count of its calls in one forward."""
-    return layer.path.split("#")[0]

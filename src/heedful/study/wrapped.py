@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import torch
 from torch import nn
 
 from heedful.core.errors import InputRejected
@@ -55,14 +51,3 @@ def _inner(model: nn.Module) -> nn.Module | None:
 
 def _is_sharded(parameter: nn.Parameter) -> bool:
     return type(parameter.data).__name__ == "DTensor" or type(parameter).__name__ == "DTensor"
-
-
-@contextmanager
-def eagerly(model: nn.Module) -> Iterator[None]:
-    """Compiled modules run their own Python inside, which shows every call; compiled again afterwards."""
-    compiled = any(type(m).__name__ == COMPILED or m._compiled_call_impl is not None for m in model.modules())
-    if not compiled:
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield
