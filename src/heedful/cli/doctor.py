@@ -1,6 +1,7 @@
 """``heedful doctor``: how each attention module of a model is met, and whether that is proved."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from heedful.capture import Proof
 
 NOTHING_MET = 3
+WIDTH = 80
+SHOWN_NAMES = 2
 SHOWN = 2
 """Sequences that the model sees; proofs do not get better by more."""
 
@@ -29,6 +32,8 @@ def doctor(
     device: options.Device = "cpu",
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,
+    factory: options.Factory = None,
+    checkpoint: options.Checkpoint = None,
     allow_global: options.AllowGlobal = None,
     debug: options.Debug = False,
 ) -> int:
@@ -51,6 +56,8 @@ def doctor(
         dtype=dtype,
         seed=seed,
         allow_globals=allow_global or (),
+        factory=factory,
+        checkpoint=checkpoint,
     )
     loaded, made = read(inputs)
     where = next((parameter.device for parameter in loaded.model.parameters()), None)
@@ -62,26 +69,49 @@ def doctor(
 
 
 def lines(proofs: "Sequence[Proof]") -> list[str]:
-    """The table and one sentence below it.
+    """The table, one sentence below it, and what stands in the way of the rest.
 
     Args:
         proofs: What ``heedful.capture.verify`` found.
 
     Returns:
-        Lines of text; ``recomputed`` and ``replaced`` carry the relative error and change by which they are judged.
+        Lines of text, reasons and notes wrapped to a screen of 80; ``recomputed`` and ``replaced`` carry the relative
+        error and change by which they are judged.
     """
-    rows = [("module", "way in", "recomputed", "replaced", "")]
+    rows = [("module", "way in", "recomputed", "replaced")]
     for proof in proofs:
         way = proof.way or "not met"
         error, moved = _judged(proof.recomputed, proof.error), _judged(proof.replaced, proof.moved)
-        rows.append((proof.path or "(the model itself)", way, error, moved, proof.reason))
+        rows.append((_named(proof), way, error, moved))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)) for row in rows]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     met = [proof for proof in proofs if proof.way]
     proved = sum(proof.recomputed and proof.replaced for proof in met)
     if not proofs:
         return ["no module of this model looks like attention, and no attention call was met"]
-    return [*(row.rstrip() for row in table), "", f"{len(met)} of {len(proofs)} modules met, {proved} proved both ways"]
+    said = f"{len(met)} of {len(proofs)} modules met, {proved} proved both ways"
+    return [*(row.rstrip() for row in table), "", said, *_reasons(proofs)]
+
+
+def _named(proof: "Proof") -> str:
+    return proof.path or "(the model itself)"
+
+
+def _reasons(proofs: "Sequence[Proof]") -> list[str]:
+    """Each reason and note once, with the modules that it is of."""
+    modules: dict[str, list[str]] = {}
+    for proof in proofs:
+        if proof.reason:
+            modules.setdefault(proof.reason, []).append(_named(proof))
+        if proof.note:
+            modules.setdefault(proof.note, []).append(proof.way)
+    found = []
+    for reason, names in modules.items():
+        who = list(dict.fromkeys(names))
+        more = f" and {len(who) - SHOWN_NAMES} more" if len(who) > SHOWN_NAMES else ""
+        text = f"{', '.join(who[:SHOWN_NAMES])}{more}: {reason}"
+        found += ["", *textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)]
+    return found
 
 
 def _judged(good: bool, value: float) -> str:
