@@ -24,6 +24,8 @@ class ParameterGradient:
         norm: Euclidean norm of the gradient of the mean loss; NaN where frozen, 0 where it was not reached.
         nonzero: Share of entries that are not exactly 0.
         finite: Whether every entry is finite.
+        elsewhere: Whether accelerate keeps its weights on disk or in memory until its layer runs: a backward gives the
+            copy a gradient and the parameter none.
     """
 
     name: str
@@ -32,6 +34,7 @@ class ParameterGradient:
     norm: float
     nonzero: float
     finite: bool
+    elsewhere: bool = False
 
 
 def attention_gradients(
@@ -48,7 +51,7 @@ def attention_gradients(
         for name, parameter in module.named_parameters():
             full = f"{path.split('#')[0]}.{name}" if path else name
             wanted.setdefault(full, (layer, parameter))
-    live = {name: parameter for name, (_, parameter) in wanted.items() if parameter.requires_grad}
+    live = {name: parameter for name, (_, parameter) in wanted.items() if _live(parameter)}
     gradients: dict[str, torch.Tensor | None] = {}
     if live:
         with torch.enable_grad():
@@ -59,12 +62,18 @@ def attention_gradients(
                 else [None] * len(live)
             )
         gradients = dict(zip(live, found, strict=True))
-    return [_described(name, layer, gradients.get(name), name not in live) for name, (layer, _) in wanted.items()]
+    return [_described(name, layer, gradients.get(name), parameter) for name, (layer, parameter) in wanted.items()]
 
 
-def _described(name: str, layer: int, gradient: torch.Tensor | None, frozen: bool) -> ParameterGradient:
+def _live(parameter: nn.Parameter) -> bool:
+    return parameter.requires_grad and not parameter.is_meta
+
+
+def _described(name: str, layer: int, gradient: torch.Tensor | None, parameter: nn.Parameter) -> ParameterGradient:
+    frozen = not parameter.requires_grad
     if gradient is None:
-        return ParameterGradient(name, layer, frozen, float("nan") if frozen else 0.0, 0.0, True)
+        norm = 0.0 if _live(parameter) else float("nan")
+        return ParameterGradient(name, layer, frozen, norm, 0.0, True, parameter.is_meta)
     finite = bool(torch.isfinite(gradient).all())
     return ParameterGradient(
         name, layer, frozen, float(gradient.double().norm()), float((gradient != 0).double().mean()), finite
