@@ -95,7 +95,7 @@ def _of_a_part(study: Study, whole: Finding) -> Finding:
         return whole
     settled = whole.verdict in (Verdict.PASS, Verdict.ABSENT, Verdict.FAIL)
     verdict = Verdict.WARN if settled else whole.verdict
-    detail = whole.detail | {"left": list(study.observed.irreplaceable), "unused": False}
+    detail = {**whole.detail, "left": list(study.observed.irreplaceable), "unused": False}
     return replace(whole, verdict=verdict, reason=f"{left}; in the rest, {whole.reason}", detail=detail)
 
 
@@ -104,7 +104,7 @@ def _of_all_calls(found: Finding, calls: int) -> Finding:
     if calls == 1:
         return found
     told = f"in all {calls} calls of this shared module: {found.reason}"
-    return replace(found, reason=told, detail=found.detail | {"calls": calls})
+    return replace(found, reason=told, detail={**found.detail, "calls": calls})
 
 
 def _finding(
