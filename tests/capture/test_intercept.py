@@ -200,10 +200,11 @@ def test_two_threads_in_the_middle_of_their_forwards(names: tuple[str, str]) -> 
             for _ in range(3):
                 result_of(model, given)
         expected.append(alone.heads())
-    together, found = threading.Barrier(2, timeout=20), [None, None]
+    together = threading.Barrier(2, timeout=20)
+    found: list[Any] = [None, None]
     for model in models:
         layer = model.model.layers[1] if hasattr(model, "model") else model.transformer.h[1]
-        layer.register_forward_pre_hook(lambda *_: together.wait() and None)
+        layer.register_forward_pre_hook(lambda *_: (together.wait(), None)[1])
 
     def work(index: int) -> None:
         with capture(models[index]) as session:

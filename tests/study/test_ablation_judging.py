@@ -143,6 +143,7 @@ def test_attention_that_cannot_be_replaced_settles_nothing() -> None:
     for estimate, arm in ((0.05, "uniform"), (0.0, "uniform"), (0.0, "zero")):
         study = study_with({arm: estimate}, settings={"preset": "standard"})
         study.observed.layers[1].fixed = "no product"
+        study.observed = Evidence(study.observed.layers, {})
         study.each_layer = study.each_layer[:1]
         study.ablation_family = family(study)
         whole, *layers = ablation_findings(study, "claim", arm, "source")
@@ -159,6 +160,7 @@ def test_attention_that_cannot_be_replaced_settles_nothing() -> None:
 def test_a_shared_module_is_one_unit() -> None:
     study = study_with({"uniform": 0.05}, settings={"preset": "standard"})
     study.observed.layers[1].path = "layer.0#2"
+    study.observed = Evidence(study.observed.layers, {})
     study.each_layer = study.each_layer[:1]
     study.ablation_family = family(study)
     found = ablation_findings(study, "claim", "uniform", "source")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -27,6 +27,13 @@ def sequence_means(moments: RowMoments, rows: Tensor) -> Tensor:
     return judged.nanmean(dim=-1)
 
 
+def after_forgetting(rows: RowMoments, keys: int) -> RowMoments:
+    """Moments of rows whose cache has dropped keys: positions count from the text's first key, which has no weight."""
+    if not keys:
+        return rows
+    return replace(rows, first_mass=rows.first_mass * 0.0, mean_position=rows.mean_position + keys)
+
+
 @dataclass
 class GrowingSequences:
     """Which calls of a module continue the sequences of the call before, and how many rows stand behind each mean.
@@ -35,7 +42,12 @@ class GrowingSequences:
     of sequences: decoding, or a prompt in parts. A cache that keeps a window forgets positions; there, single rows over
     no more keys than before, in the very next forward, continue. Beam search may exchange sequences between two calls;
     the means over all sequences stay what they are.
+
+    Attributes:
+        forgotten: Keys that the cache has dropped before the first one of the last call.
     """
+
+    forgotten: int = 0
 
     _batch: int = 0
     _end: int = 0
@@ -56,6 +68,7 @@ class GrowingSequences:
             windowed = call.n_queries == 1 and call.n_keys <= self._keys and forward == self._forward + 1
             continues = offset == self._end or (windowed and offset == call.n_keys - 1 < self._end)
         start = self._end if continues else (offset or 0)
+        self.forgotten = start - (offset or 0)
         self._batch, self._end, self._keys, self._forward = call.batch, start + call.n_queries, call.n_keys, forward
         return continues
 

@@ -17,7 +17,7 @@ from heedful.capture.event import AttentionEvent
 from heedful.capture.intercept import intercept, unwatched
 from heedful.capture.own_work import depth
 from heedful.capture.selection import Selection, only_heads
-from heedful.capture.sequence_means import GrowingSequences
+from heedful.capture.sequence_means import GrowingSequences, after_forgetting
 from heedful.core.axes import MIN_VISIBLE
 from heedful.core.errors import CaptureError, UsageError
 from heedful.core.registry import STATISTICS
@@ -126,6 +126,7 @@ class Session:
         not_finite = (rows.entropy.isnan() & (rows.visible > 0)).any(dim=-1).any(dim=0)
         record.broken.update(record.listed[column] for column in not_finite.nonzero()[:, 0].tolist())
         continues = record.sequences.continued_by(event.call, forward)
+        rows = after_forgetting(rows, record.sequences.forgotten)
         for name, facts in STATISTICS.items():
             record.sequences.add(record.values.setdefault(name, []), name, rows, facts.compute(rows), continues)
         error = output_error(moments, output)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import replace as changed
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ class Proof:
             could not be replaced.
         replaced: Whether that is more than rounding makes.
         reason: Why either is not so; empty where both are.
+        note: What being watched changes about the module; empty where nothing.
     """
 
     path: str
@@ -47,6 +49,7 @@ class Proof:
     moved: float = math.nan
     replaced: bool = False
     reason: str = ""
+    note: str = ""
 
 
 def verify(model: nn.Module, inputs: Mapping[str, Any] | tuple[Any, ...] | Tensor | Run) -> list[Proof]:
@@ -75,7 +78,8 @@ def verify(model: nn.Module, inputs: Mapping[str, Any] | tuple[Any, ...] | Tenso
         proofs = []
         for path, records in by_path.items():
             again()
-            proofs.append(_proof(model, run, path, records, plain))
+            found = _proof(model, run, path, records, plain)
+            proofs.append(changed(found, note=session.notes.get(found.way, "")))
     unmet = [Proof(path=path, reason=reason) for path, reason in session.not_met.items() if path not in by_path]
     return proofs + unmet
 

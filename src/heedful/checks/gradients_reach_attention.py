@@ -26,11 +26,19 @@ def gradients_reach_attention(study: Study) -> list[Finding]:
             )
         ]
     gradients = study.gradients
-    live = [g for g in gradients if not g.frozen]
+    live = [g for g in gradients if not g.frozen and not g.elsewhere]
     frozen = [g.name for g in gradients if g.frozen]
+    away = [g.name for g in gradients if g.elsewhere and not g.frozen]
     named = f"; frozen: {len(frozen)} ({', '.join(frozen[:3])})" if frozen else ""
+    named += f"; offloaded, so not known: {len(away)} ({', '.join(away[:3])})" if away else ""
     if not gradients or not live:
-        reason = "the attention modules have no parameters of their own" if not gradients else "all are frozen" + named
+        reason = (
+            "the attention modules have no parameters of their own"
+            if not gradients
+            else f"none can be looked at{named}"
+            if away
+            else "all are frozen" + named
+        )
         return [Finding(claim="gradients_reach_attention", verdict=Verdict.SKIP, reason=reason, source=SOURCE)]
     bad = [g for g in live if not g.finite]
     still = [g for g in live if g.finite and g.norm == 0.0]

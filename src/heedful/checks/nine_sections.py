@@ -17,7 +17,7 @@ from heedful.core.registry import CHECKS, SECTION_TITLES, CheckFacts
 from heedful.core.result import Finding, HeadRow, Report, Section, Verdict
 from heedful.study import Settings, Study, evaluating
 from heedful.study.ranks import ALONE, Ranks, checksum
-from heedful.study.running import pads_inside, takes_positions
+from heedful.study.running import device_of, pads_inside, takes_positions
 from heedful.study.study import no_progress
 from heedful.study.wrapped import unwrapped
 
@@ -211,7 +211,7 @@ def _model_facts(study: Study, name: str, notes: Sequence[str]) -> dict[str, Any
         "layers": 0 if broken else len(study.observed.layers),
         "heads": 0 if broken else sum(layer.heads for layer in study.observed.layers),
         "dtype": str(first.dtype).removeprefix("torch.") if first is not None else "",
-        "device": str(first.device) if first is not None else "cpu",
+        "device": str(device_of(model)),
         "causal": None if broken else study.meant_causal,
         "notes": [*notes, *study.worn, *_position_note(study), *(() if broken else _watching_notes(study))],
     }

@@ -185,9 +185,7 @@ def collect(
         same = event.call.n_keys == batch.input_ids.shape[1]
         marks = Groups(keys=torch.stack([batch.special, batch.punctuation], dim=-1)) if groups and same else None
         if event.path not in layers:
-            layers[event.path] = LayerEvidence(event.path, event.module, len(layers), event.call.heads, event.way)
-        if event.call.value is None:
-            layers[event.path].fixed = NO_PRODUCT
+            layers[event.path] = _layer(event, len(layers))
         sight = Sight(event, output, batch, replace(wanted, groups=marks))
         found: dict[str, Tensor] = {}
         with unwatched():
@@ -219,6 +217,11 @@ def collect(
         layer.values = _joined(parts[path], order, total)
     _merge(list(layers.values()), ranks, batches)
     return Evidence(list(layers.values()), unmet | folded, way.notes, folded)
+
+
+def _layer(event: AttentionEvent, index: int) -> LayerEvidence:
+    fixed = NO_PRODUCT if event.call.value is None else ""
+    return LayerEvidence(event.path, event.module, index, event.call.heads, event.way, fixed=fixed)
 
 
 def _without_padded_rows(event: AttentionEvent, batch: Batch) -> AttentionEvent:

@@ -242,7 +242,8 @@ class Study:
         if len(self.sequences.input_ids) < 2:
             raise UsageError("ablation: expected at least 2 sequences, got 1")
         evidence = self.observed
-        reached = {layer.path for layer in evidence.replaceable} | {path.split("#")[0] for path in evidence.folded}
+        reached = {layer.module_path for layer in evidence.replaceable}
+        reached |= {path.split("#")[0] for path in evidence.folded}
         paths = tuple(reached) if evidence.irreplaceable else None
         wanted = [Replacement(arm, paths) for arm in ARMS]
         losses = self._losses("ablation of the whole model", wanted, self.batches)
@@ -252,7 +253,7 @@ class Study:
     def each_layer(self) -> list[dict[str, Array]]:
         """The same for each replaceable module alone, on the first sequences: one dict a module."""
         layers = self.observed.replaceable
-        wanted = [Replacement(arm, (layer.path,)) for layer in layers for arm in ARMS]
+        wanted = [Replacement(arm, (layer.module_path,)) for layer in layers for arm in ARMS]
         found = iter(self._first_differences("ablation of each layer", wanted))
         return [{arm: next(found) for arm in ARMS} for _ in layers]
 
@@ -262,7 +263,8 @@ class Study:
         ``(sequence,)``.
         """
         layers = self.observed.replaceable
-        wanted = [Replacement("uniform", (layer.path,), (head,)) for layer in layers for head in range(layer.heads)]
+        places = [(layer.module_path, head) for layer in layers for head in range(layer.heads)]
+        wanted = [Replacement("uniform", (path,), (head,)) for path, head in places]
         found = iter(self._first_differences("ablation of each head", wanted))
         return [[next(found) for _ in range(layer.heads)] for layer in layers]
 
