@@ -44,6 +44,14 @@ class Sight:
         """Moments of the call, computed when a probe first asks for them."""
         return tiled(self.event.call, self.extras)
 
+    def span(self) -> tuple[int, int]:
+        """First and last query position that is real in any sequence of the batch: padding around them is no sample."""
+        length = self.event.call.n_queries
+        real = self.batch.attention_mask.bool().any(0).nonzero()[:, 0]
+        if self.batch.attention_mask.shape[1] != length or not len(real):
+            return 0, length - 1
+        return int(real[0]), int(real[-1])
+
     def within_format(self) -> Sight:
         """The same with rows beyond the call's number format undefined, wherever they are computed.
 

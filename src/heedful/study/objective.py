@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,8 @@ from heedful.study.running import Batch, run_model, tensor_of
 
 OFFER = "load it with its language-model or masked-token head, or let it return logits (batch, token, vocabulary)"
 """What a model without a loss must be given."""
+
+_OF_POSITIONS = re.compile(r"wpe|pos", re.IGNORECASE)
 
 MASKED_SHARE = 0.15
 """Share of tokens hidden for the masked-token loss (Devlin et al. 2019, arXiv:1810.04805)."""
@@ -106,5 +109,9 @@ def find_objective(
 
 def _is_hidden(model: nn.Module, width: int, vocabulary: int) -> bool:
     """Whether outputs have the width of the token vectors, and not one entry for each of them."""
-    tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.num_embeddings >= vocabulary]
+    tables = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and module.num_embeddings >= vocabulary and not _OF_POSITIONS.search(name)
+    ]
     return any(t.embedding_dim == width for t in tables) and all(t.num_embeddings != width for t in tables)

@@ -157,10 +157,9 @@ def _below_bound(sight: Sight, entropy: Tensor) -> Tensor:
     Source: Zhai et al. 2023, arXiv:2303.06296, theorem 3.1.
     """
     call, rows = sight.event.call, sight.moments.rows
-    index = torch.linspace(
-        min(MIN_VISIBLE, call.n_queries - 1), call.n_queries - 1, SAMPLED_ROWS, device=call.query.device
-    )
-    index = index.round().long().unique()
+    first, last = sight.span()
+    start = min(MIN_VISIBLE, last - first)
+    index = torch.linspace(start, last - first, SAMPLED_ROWS, device=call.query.device).round().long().unique() + first
     weights = rows_at(call, index).double()
     seen = weights > 0
     n = seen.sum(-1)

@@ -70,11 +70,12 @@ def query_variation(sight: Sight) -> dict[str, Tensor]:
     call = sight.event.call
     nan = torch.full((call.batch, call.heads), math.nan)
     names = ("other_document", "adjacent", "distant", "adjacent_by_position", "distant_by_position")
-    if call.n_queries <= MIN_VISIBLE or call.n_queries != call.n_keys:
+    first, last = sight.span()
+    if last - first < MIN_VISIBLE or call.n_queries != call.n_keys:
         return dict.fromkeys(names, nan)
-    start = min(MIN_VISIBLE + LAGS[1], call.n_queries - 1)
-    index = torch.linspace(start, call.n_queries - 1, QUERIES, device=call.query.device).round().long().unique()
-    wanted = torch.cat([index, index - LAGS[0], (index - LAGS[1]).clamp_min(0)])
+    start = min(MIN_VISIBLE + LAGS[1], last - first)
+    index = torch.linspace(start, last - first, QUERIES, device=call.query.device).round().long().unique() + first
+    wanted = torch.cat([index, index - LAGS[0], (index - LAGS[1]).clamp_min(first)])
     rows, seen = rows_at(call, wanted).nan_to_num(), seen_at(call, wanted)
     here, adjacent, distant = rows.split(len(index), dim=2)
     sees, sees_adjacent, sees_distant = seen.expand(call.batch, -1, -1, -1).split(len(index), dim=2)
