@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from torch import Tensor
 
 from heedful.capture.rules import split_mask
 from heedful.core import AttentionCall, Visibility, bidirectional, causal, documents, masked, padding
-from heedful.engine import Groups
 
 LENGTH = 37
 """Not a multiple of any block, more than two blocks of the fewest rows."""
@@ -502,26 +501,3 @@ def plain(call: AttentionCall) -> dict[str, Any]:
         "softcap": call.softcap,
         "sink": array(call.sink),
     }
-
-
-def key_groups(call: AttentionCall) -> Groups:
-    """Labels of every sort, some of them none: groups that overlap and one empty, segments, tokens of few types.
-
-    Queries that share no positions with the keys have labels of their own, some of a segment that no key has.
-    """
-    generator = torch.Generator().manual_seed(11)
-
-    def labels(length: int, types: int) -> Tensor:
-        return torch.randint(-1, types, (call.batch, length), generator=generator)
-
-    member = torch.rand(call.batch, call.n_keys, 3, generator=generator) < 0.4
-    member[..., -1] = False
-    groups = Groups(keys=member, segments=labels(call.n_keys, 4), tokens=labels(call.n_keys, 6))
-    if call.offset is not None:
-        return groups
-    return replace(groups, query_segments=labels(call.n_queries, 5), query_tokens=labels(call.n_queries, 6))
-
-
-def plain_groups(groups: Groups) -> dict[str, np.ndarray | None]:
-    """Labels in numpy arrays by name, as the oracles take them."""
-    return {f.name: None if (t := getattr(groups, f.name)) is None else t.numpy() for f in fields(groups)}

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.cases import CASES, UNSUPPORTED, attention_call, key_groups
+from tests.cases import CASES, UNSUPPORTED, attention_call
+from tests.labels import key_groups
 from tests.tolerances import assert_close, tolerances
 
 from heedful.core import UnsupportedByEngine, causal
