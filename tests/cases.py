@@ -89,7 +89,7 @@ def alibi(heads: int, queries: int, keys: int) -> Tensor:
 
 
 def t5_bias(heads: int, queries: int, keys: int, *, is_causal: bool) -> Tensor:
-    """T5's bias, ``(1, head, query, key)``: a number a head and bucket of distance (Raffel et al., arXiv:1910.10683)."""
+    """T5's bias, ``(1, head, query, key)``: by head and bucket of distance (Raffel et al., arXiv:1910.10683)."""
     away = torch.arange(queries)[:, None] + (keys - queries) - torch.arange(keys)[None, :]
     buckets = 8 if is_causal else 4
     exact = buckets // 2
