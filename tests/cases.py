@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from heedful.capture.rules import split_mask
 from heedful.core import AttentionCall, Visibility, bidirectional, causal, documents, masked, padding
-from heedful.engine import Groups
 
 LENGTH = 37
 """Not a multiple of any block, more than two blocks of the fewest rows."""
@@ -88,6 +88,26 @@ def alibi(heads: int, queries: int, keys: int) -> Tensor:
     return -(slopes[:, None, None] * distance.abs())[None]
 
 
+def t5_bias(heads: int, queries: int, keys: int, *, is_causal: bool) -> Tensor:
+    """T5's bias, ``(1, head, query, key)``: by head and bucket of distance (Raffel et al., arXiv:1910.10683)."""
+    away = torch.arange(queries)[:, None] + (keys - queries) - torch.arange(keys)[None, :]
+    buckets = 8 if is_causal else 4
+    exact = buckets // 2
+    size = away.clamp_min(0) if is_causal else away.abs()
+    far = exact + ((size.clamp_min(1) / exact).log() / math.log(32 / exact) * (buckets - exact)).long()
+    bucket = torch.where(size < exact, size, far.clamp_max(buckets - 1))
+    if not is_causal:
+        bucket = bucket + buckets * (away < 0)
+    table = torch.randn(8, heads, generator=torch.Generator().manual_seed(9))
+    return table[bucket].permute(2, 0, 1)[None]
+
+
+def filled_to(call: AttentionCall, length: int) -> AttentionCall:
+    """The call with keys and values of 0 from ``length`` on: slots of a static cache that no token has filled."""
+    slots = (torch.arange(call.n_keys) < length)[:, None]
+    return replace(call, key=call.key * slots, value=None if call.value is None else call.value * slots)
+
+
 @_case
 def plain_causal() -> AttentionCall:
     return attention_call()
@@ -146,6 +166,16 @@ def two_keys() -> AttentionCall:
 @_case
 def one_query_cached() -> AttentionCall:
     return attention_call(queries=1, keys=LENGTH, heads=4, kv_heads=2)
+
+
+@_case
+def static_cache_one_query() -> AttentionCall:
+    return filled_to(attention_call(causal(offset=20), queries=1, keys=LENGTH, heads=4, kv_heads=2), 21)
+
+
+@_case
+def static_cache_filling() -> AttentionCall:
+    return filled_to(attention_call(causal(offset=0), queries=9, keys=LENGTH), 9)
 
 
 @_case
@@ -256,6 +286,17 @@ def minus_infinity_mask() -> AttentionCall:
 @_case
 def linear_bias() -> AttentionCall:
     return attention_call(bias=alibi(4, LENGTH, LENGTH))
+
+
+@_case
+def t5_bias_of_an_encoder() -> AttentionCall:
+    return attention_call(bidirectional(), scale=1.0, size=0.5, bias=t5_bias(4, LENGTH, LENGTH, is_causal=False))
+
+
+@_case
+def t5_bias_of_a_decoder_cached() -> AttentionCall:
+    bias = t5_bias(4, 1, LENGTH, is_causal=True)
+    return attention_call(queries=1, keys=LENGTH, scale=1.0, size=0.5, bias=bias)
 
 
 @_case
@@ -415,6 +456,8 @@ UNSUPPORTED: dict[str, dict[str, str]] = {
     "tiled": {},
     "fused": {
         "linear_bias": _BIAS,
+        "t5_bias_of_an_encoder": _BIAS,
+        "t5_bias_of_a_decoder_cached": _BIAS,
         "bias_of_keys": _BIAS,
         "bias_of_rows_and_keys": _BIAS,
         "softcapped": "a softcap",
@@ -454,26 +497,3 @@ def plain(call: AttentionCall) -> dict[str, Any]:
         "softcap": call.softcap,
         "sink": array(call.sink),
     }
-
-
-def key_groups(call: AttentionCall) -> Groups:
-    """Labels of every sort, some of them none: groups that overlap and one empty, segments, tokens of few types.
-
-    Queries that share no positions with the keys have labels of their own, some of a segment that no key has.
-    """
-    generator = torch.Generator().manual_seed(11)
-
-    def labels(length: int, types: int) -> Tensor:
-        return torch.randint(-1, types, (call.batch, length), generator=generator)
-
-    member = torch.rand(call.batch, call.n_keys, 3, generator=generator) < 0.4
-    member[..., -1] = False
-    groups = Groups(keys=member, segments=labels(call.n_keys, 4), tokens=labels(call.n_keys, 6))
-    if call.offset is not None:
-        return groups
-    return replace(groups, query_segments=labels(call.n_queries, 5), query_tokens=labels(call.n_queries, 6))
-
-
-def plain_groups(groups: Groups) -> dict[str, np.ndarray | None]:
-    """Labels in numpy arrays by name, as the oracles take them."""
-    return {f.name: None if (t := getattr(groups, f.name)) is None else t.numpy() for f in fields(groups)}

@@ -15,7 +15,8 @@ from dataclasses import fields, replace
 from typing import Any
 
 import torch
-from tests.cases import plain, plain_groups
+from tests.cases import plain
+from tests.labels import plain_groups
 from tests.oracles.attention_eager import eager_moments
 from tests.oracles.attention_identities import identity_moments
 from tests.oracles.group_loops import members

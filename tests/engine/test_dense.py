@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.cases import CASES, attention_call, key_groups, plain, plain_groups
+from tests.cases import CASES, attention_call, plain
+from tests.labels import key_groups, plain_groups
 from tests.oracles import attention_loops
 from tests.oracles.group_loops import members
 from tests.tolerances import flat_moments
