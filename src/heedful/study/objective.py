@@ -86,7 +86,7 @@ def find_objective(
     ):
         return Objective("none", "the model returns no logits over the vocabulary, so no loss can be computed")
     headless = hidden == logits.shape[-1] and type(model).__name__.endswith("Model")
-    if headless:
+    if headless or _as_wide_as_embedded(model, logits.shape[-1]):
         return Objective("none", "the model has no language-model head, so no loss can be computed")
     if hides_future:
         return Objective("next token", seed=seed)
@@ -95,3 +95,9 @@ def find_objective(
             "none", "the model sees both ways and its tokenizer has no mask token, so no loss can be computed"
         )
     return Objective("masked token", mask_token=mask_token, seed=seed)
+
+
+def _as_wide_as_embedded(model: nn.Module, width: int) -> bool:
+    """Whether an output is as wide as an embedding and as no vocabulary: hidden states of a model without a config."""
+    tables = [tuple(module.weight.shape) for module in model.modules() if isinstance(module, nn.Embedding)]
+    return any(dim == width for _, dim in tables) and all(rows != width for rows, _ in tables)
