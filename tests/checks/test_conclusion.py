@@ -140,6 +140,11 @@ def test_the_signature_is_told_where_there_is_one() -> None:
         {"ablation_signature": V.INFO}, ablation_signature={"signature": "content"}
     )
     assert "By ablation of the whole model its work is: content." in conclude(decide(found), found)
+    position = cell(YES, YES, YES, YES) | overall(
+        {"ablation_signature": V.INFO}, ablation_signature={"signature": "positional"}
+    )
+    told = conclude(decide(position), position)
+    assert "All agree" not in told and "needs of them here is a pattern of positions" in told
     few = cell(YES, YES, YES, YES) | overall(
         {"ablation_signature": V.INSUFFICIENT}, ablation_signature={"signature": "too few documents"}
     )

@@ -105,3 +105,18 @@ def test_no_loss_has_its_reason(model: str, causal: bool, vocabulary: int, reaso
 
 def test_a_model_that_returns_no_logits_has_no_loss() -> None:
     assert Objective("next token").losses(tiny_gpt2().transformer, batch_of(IDS)).isnan().all()
+
+
+def test_hidden_states_of_a_model_without_config_are_no_logits() -> None:
+    """As wide as the embedding and as no vocabulary; where both widths are one, logits are taken to be meant."""
+
+    class Own(nn.Module):
+        def __init__(self, rows: int) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(rows, 32)
+
+        def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+            return self.embedding(input_ids)
+
+    assert "no language-model head" in found_for(Own(24)).reason
+    assert found_for(Own(32)).name == "next token"

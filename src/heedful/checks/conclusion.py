@@ -115,6 +115,8 @@ _SENTENCES = {
 
 _NOT_USED = "Removing what attention puts out costs the model nothing: it is not used."
 
+POSITIONAL = "positional"
+_MOSTLY_POSITION = "These heads attend by content too, but what the model needs of them here is a pattern of positions."
 _READINGS = {
     (YES, YES, YES): "All agree: these heads pay attention, and the model needs it.",
     (
@@ -153,6 +155,12 @@ def conclude(decision: dict[str, str], overall: dict[str, Finding]) -> str:
     if signature is not None and signature.verdict is Verdict.INFO:
         parts.append(f"By ablation of the whole model its work is: {signature.detail['signature']}.")
     reading = _READINGS.get((decision["content_dependent"], decision["concentrated"], decision["useful"]))
+    if (
+        reading == _READINGS[YES, YES, YES]
+        and signature is not None
+        and signature.detail.get("signature") == POSITIONAL
+    ):
+        reading = _MOSTLY_POSITION
     return " ".join([*parts, reading] if reading and decision["correct"] == YES else parts)
 
 

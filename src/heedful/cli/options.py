@@ -38,7 +38,11 @@ Checkpoint = Annotated[
     typer.Option(metavar="PATH", help="Weights for the model of --factory: .safetensors, .pt or a folder of them."),
 ]
 Tokenizer = Annotated[
-    str | None, typer.Option(metavar="PATH", help="Folder or name of the tokenizer, where it is not the model's.")
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Tokenizer, where it is not the model's: a folder, tokenizer.json, vocab.txt or a hub name.",
+    ),
 ]
 Text = Annotated[
     list[Path] | None,
