@@ -1,0 +1,55 @@
+"""Looks at growing data: how often a true null is left, and how soon an effect is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from heedful.calibration.losses import SKEW
+from heedful.calibration.rate import AT_LEAST, Rate
+from heedful.inference import repeated_interval, student_t
+from heedful.study.evidence import Array
+
+FRACTIONS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+LARGEST, EFFECT = 512, 0.3
+CLAIM = "--sequential"
+
+
+def sequential_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
+    """Error of five looks at 32 to 512 documents, power at 0.3 standard deviations, and the error of naive looks.
+
+    Args:
+        shape: A name of ``losses.SKEW``.
+        trials: Runs.
+        seed: Seed.
+    """
+    values = _documents(shape, trials, np.random.default_rng(seed))
+    looks = [int(fraction * LARGEST) for fraction in FRACTIONS]
+    null = [repeated_interval(values[:n], k, FRACTIONS) for k, n in enumerate(looks)]
+    wrong = np.any([(i.low > 0) | (i.high < 0) for i in null], axis=0)
+    yield Rate(
+        claim=CLAIM, event="0 left at any look, true mean 0", world=shape, count=int(wrong.sum()), trials=trials,
+        nominal=0.05,
+    )  # fmt: skip
+    plain = [student_t(values[:n]) for n in looks]
+    naive = np.any([(np.asarray(i.low) > 0) | (np.asarray(i.high) < 0) for i in plain], axis=0)
+    yield Rate(
+        claim=CLAIM, event="the same with plain t (why not)", world=shape, count=int(naive.sum()), trials=trials,
+        nominal=1.0,
+    )  # fmt: skip
+    seen = np.array([np.asarray(i.low) + EFFECT > 0 for i in null])
+    stop = np.where(seen.any(axis=0), np.array(looks)[seen.argmax(axis=0)], LARGEST)
+    yield Rate(
+        claim=CLAIM, event="seen at some look", world=shape, count=int(seen.any(axis=0).sum()), trials=trials,
+        nominal=0.8, promise=AT_LEAST, effect=f"{EFFECT:g} sd; {stop.mean():.0f} of {LARGEST} documents on average",
+    )  # fmt: skip
+
+
+def _documents(shape: str, trials: int, random: np.random.Generator) -> Array:
+    sigma = SKEW[shape]
+    drawn = random.standard_normal((LARGEST, trials))
+    if not sigma:
+        return drawn
+    variance = np.exp(sigma**2)
+    return np.asarray((np.exp(sigma * drawn) - np.sqrt(variance)) / np.sqrt(variance * (variance - 1.0)))
