@@ -63,7 +63,7 @@ class Plan:
 
     def trials(self, length: int, least: int = 2) -> int:
         """Repetitions at a length."""
-        return max(least, round(self.repetitions * min(1.0, FULL_LENGTH / length) ** 1.5))
+        return max(least, round(self.repetitions * min(1.0, FULL_LENGTH / length)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +154,7 @@ def _jobs(plan: Plan) -> Iterator[Job]:
                     lambda n=layers, w=noise: correlation_rates(n, w, 3 * plan.repetitions, seed + n),  # type: ignore[misc]
                 )
     for length in plan.lengths:
-        few = max(2, plan.trials(length) // 3)
+        few = max(1, plan.trials(length) // 3)
         yield f"planted faults, {length} tokens", lambda n=length, t=few: fault_rates(n, wanted, t, seed)  # type: ignore[misc]
         for world in WORLDS:
             for hides in (True, False):
@@ -165,7 +165,7 @@ def _jobs(plan: Plan) -> Iterator[Job]:
         for one in ARCHITECTURES:
             yield (
                 f"fresh {one.name}, {length} tokens",
-                lambda a=one, n=length: fresh_rates(a, n, wanted, plan.trials(n), seed),  # type: ignore[misc]
+                lambda a=one, n=length, t=few: fresh_rates(a, n, wanted, t, seed),  # type: ignore[misc]
             )
 
 

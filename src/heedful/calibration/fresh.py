@@ -151,7 +151,7 @@ def tiny_model(architecture: Architecture, length: int, seed: int) -> nn.Module:
         "bos_token_id": None,
         "eos_token_id": None,
     }
-    reach = {"intermediate_size": 2 * WIDTH, "max_position_embeddings": max(64, length)}
+    reach: dict[str, Any] = {"intermediate_size": 2 * WIDTH, "max_position_embeddings": max(64, length)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7_000_003 + seed)  # never the weights of a null model
         if architecture.family == "gpt2":

@@ -50,7 +50,10 @@ def _sums(call: AttentionCall, ids: Tensor) -> dict[str, Tensor]:
     heads, length = call.heads, call.n_keys
     first = _first_sequence(call)
     names = ("row_std", "mean_dev", "entropy", "near", "far", "same", "other")
-    sums = {name: torch.zeros(heads) for name in names} | {"same_pairs": torch.zeros(()), "other_pairs": torch.zeros(())}
+    sums = {name: torch.zeros(heads) for name in names} | {
+        "same_pairs": torch.zeros(()),
+        "other_pairs": torch.zeros(()),
+    }
     kept = []
     step = max(1, length // QUERIES)
     back = torch.arange(length)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heedful.calibration.losses import SKEW
 from heedful.calibration.rate import AT_LEAST, Rate
-from heedful.inference import repeated_interval, student_t
+from heedful.inference import Interval, repeated_interval, student_t
 from heedful.study.evidence import Array
 
 FRACTIONS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -27,13 +28,13 @@ def sequential_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
     values = _documents(shape, trials, np.random.default_rng(seed))
     looks = [int(fraction * LARGEST) for fraction in FRACTIONS]
     null = [repeated_interval(values[:n], k, FRACTIONS) for k, n in enumerate(looks)]
-    wrong = np.any([(i.low > 0) | (i.high < 0) for i in null], axis=0)
+    wrong = _leaves_zero(null)
     yield Rate(
         claim=CLAIM, event="0 left at any look, true mean 0", world=shape, count=int(wrong.sum()), trials=trials,
         nominal=0.05,
     )  # fmt: skip
     plain = [student_t(values[:n]) for n in looks]
-    naive = np.any([(np.asarray(i.low) > 0) | (np.asarray(i.high) < 0) for i in plain], axis=0)
+    naive = _leaves_zero(plain)
     yield Rate(
         claim=CLAIM, event="the same with plain t (why not)", world=shape, count=int(naive.sum()), trials=trials,
         nominal=1.0,
@@ -44,6 +45,12 @@ def sequential_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
         claim=CLAIM, event="seen at some look", world=shape, count=int(seen.any(axis=0).sum()), trials=trials,
         nominal=0.8, promise=AT_LEAST, effect=f"{EFFECT:g} sd; {stop.mean():.0f} of {LARGEST} documents on average",
     )  # fmt: skip
+
+
+def _leaves_zero(intervals: Sequence[Interval]) -> NDArray[np.bool_]:
+    """Runs in which any look's interval lies beside 0."""
+    beside = [(np.asarray(i.low) > 0) | (np.asarray(i.high) < 0) for i in intervals]
+    return np.asarray(np.stack(beside).any(axis=0))
 
 
 def _documents(shape: str, trials: int, random: np.random.Generator) -> Array:

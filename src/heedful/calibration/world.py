@@ -45,9 +45,7 @@ class World:
 
 IID = World(name="iid logits", content=1.0)
 KEYS = World(name="key effects", content=1.0, keys=1.0)
-FLAT = World(
-    name="weak", content=0.2, keys=0.15, near=math.log(1.25), same=math.log(1.25), groups=math.log(1.3)
-)
+FLAT = World(name="weak", content=0.2, keys=0.15, near=math.log(1.25), same=math.log(1.25), groups=math.log(1.3))
 POINTED = World(name="pointed", content=1.0, previous=0.4, sink=0.3, between=0.2)
 FOLLOWS = World(name="repeats", content=0.5, follows=0.4)
 

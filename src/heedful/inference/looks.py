@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -113,7 +114,7 @@ def _crossed(fractions: tuple[float, ...], boundary: float) -> float:
     inside = np.clip((boundary - np.abs(grid)) / step + 0.5, 0.0, 1.0)
     density: Array = norm.pdf(grid, scale=np.sqrt(fractions[0])) * inside
     crossed = 2.0 * float(norm.sf(boundary / np.sqrt(fractions[0])))
-    for before, now in zip(fractions, fractions[1:], strict=False):
+    for before, now in pairwise(fractions):
         scale = np.sqrt(now - before)
         beyond = norm.sf((boundary - grid) / scale) + norm.sf((boundary + grid) / scale)
         crossed += float((density * beyond).sum() * step)
