@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import heedful.checks  # noqa: F401  (registers the claims)
 from heedful.calibration.claims import WITHOUT_TEST
@@ -18,7 +19,7 @@ from heedful.calibration.losses import SKEW, loss_rates
 from heedful.calibration.planted_study import planted_call_of
 from heedful.calibration.rate import Rate
 from heedful.calibration.seed_rules import seed_answers
-from heedful.calibration.sequential import sequential_rates
+from heedful.calibration.sequential import ablation_rates, sequential_rates
 from heedful.calibration.world import FLAT, FOLLOWS, IID, KEYS, POINTED
 from heedful.core import CHECKS, UsageError
 
@@ -141,32 +142,30 @@ def calibrate(plan: Plan, progress: Callable[[int, int, str], None] = lambda don
 
 
 def _jobs(plan: Plan) -> Iterator[Job]:
-    wanted, seed = plan.wanted, plan.seed * 1_000_003 + 11
+    wanted, seed, repetitions = plan.wanted, _seed(plan), plan.repetitions
     for place, shape in enumerate(SKEW):
-        yield f"losses, {shape}", lambda s=shape, k=place: loss_rates(s, wanted, 4 * plan.repetitions, seed + k)  # type: ignore[misc]
+        yield f"losses, {shape}", partial(loss_rates, shape, wanted, 4 * repetitions, seed + place)
         if not plan.claims:
-            yield f"looks, {shape}", lambda s=shape, k=place: sequential_rates(s, 40 * plan.repetitions, seed + k)  # type: ignore[misc]
+            yield f"looks, {shape}", partial(sequential_rates, shape, 40 * repetitions, seed + place)
+            yield f"ablation by looks, {shape}", partial(ablation_rates, shape, 2 * repetitions, seed + place)
     if CORRELATION in wanted:
         for layers in LAYERS:
             for noise in NOISE:
-                yield (
-                    f"{layers} {noise}",
-                    lambda n=layers, w=noise: correlation_rates(n, w, 3 * plan.repetitions, seed + n),  # type: ignore[misc]
-                )
+                yield f"{layers} {noise}", partial(correlation_rates, layers, noise, 3 * repetitions, seed + layers)
     for length in plan.lengths:
         few = max(1, plan.trials(length) // 3)
-        yield f"planted faults, {length} tokens", lambda n=length, t=few: fault_rates(n, wanted, t, seed)  # type: ignore[misc]
+        yield f"planted faults, {length} tokens", partial(fault_rates, length, wanted, few, seed)
         for world in WORLDS:
             for hides in (True, False):
-                yield (
-                    f"{world.name}, {length} tokens",
-                    lambda w=world, n=length, h=hides: interval_rates(w, n, h, wanted, plan.trials(n), seed),  # type: ignore[misc]
-                )
+                trials = plan.trials(length)
+                job = partial(interval_rates, world, length, hides, wanted, trials, seed)
+                yield f"{world.name}, {length} tokens", job
         for one in ARCHITECTURES:
-            yield (
-                f"fresh {one.name}, {length} tokens",
-                lambda a=one, n=length, t=few: fresh_rates(a, n, wanted, t, seed),  # type: ignore[misc]
-            )
+            yield f"fresh {one.name}, {length} tokens", partial(fresh_rates, one, length, wanted, few, seed)
+
+
+def _seed(plan: Plan) -> int:
+    return plan.seed * 1_000_003 + 11
 
 
 def _answers(plan: Plan) -> Iterator[Answers]:
@@ -177,7 +176,7 @@ def _answers(plan: Plan) -> Iterator[Answers]:
                 yes: Counter[str] = Counter()
                 all_of: Counter[str] = Counter()
                 for k in range(max(2, plan.trials(length) // 2)):
-                    call, ids = planted_call_of(world, length, hides, plan.seed * 1_000_003 + 11 + k)
+                    call, ids = planted_call_of(world, length, hides, _seed(plan) + k)
                     for rule, told in seed_answers(call, ids).items():
                         yes[rule] += sum(told)
                         all_of[rule] += len(told)

@@ -13,9 +13,10 @@ from heedful.calibration.rate import AT_LEAST, AT_MOST, Rate
 from heedful.calibration.world import zipf_ids
 from heedful.core import CHECKS, Finding, Verdict
 from heedful.inference import minimal_detectable_effect
-from heedful.study import Evidence, Settings, Study
-from heedful.study.ablation import ARMS
+from heedful.study import Batch, Evidence, Settings, Study
+from heedful.study.ablation import ARMS, Replacement
 from heedful.study.evidence import Array
+from heedful.study.looking import differences_by_looks
 from heedful.study.objective import Objective
 
 CLAIM_OF = {
@@ -51,7 +52,7 @@ def loss_rates(shape: str, claims: Sequence[str], trials: int, seed: int) -> Ite
     found: dict[str, list[dict[str, Finding]]] = {name: [] for name in truths}
     for name, truth in truths.items():
         for _ in range(trials):
-            study = _study({arm: truth + spread.get(name, SPREAD) * _noise(shape, random) for arm in ARMS})
+            study = _study({arm: truth + spread.get(name, SPREAD) * noise_of(shape, random) for arm in ARMS})
             found[name].append({arm: CHECKS[claim].judge(study)[0] for arm, claim in wanted.items()})
     for arm, claim in wanted.items():
         at, below, small, large = ([one[arm].verdict for one in found[name]] for name in truths)
@@ -71,7 +72,7 @@ def loss_rates(shape: str, claims: Sequence[str], trials: int, seed: int) -> Ite
         )
 
 
-def _noise(shape: str, random: np.random.Generator) -> Array:
+def noise_of(shape: str, random: np.random.Generator) -> Array:
     """Documents' deviations, of mean 0 and standard deviation 1."""
     sigma = SKEW[shape]
     if not sigma:
@@ -79,6 +80,26 @@ def _noise(shape: str, random: np.random.Generator) -> Array:
     drawn = np.exp(sigma * random.standard_normal(DOCUMENTS))
     variance = np.exp(sigma**2)
     return np.asarray((drawn - np.sqrt(variance)) / np.sqrt(variance * (variance - 1.0)))
+
+
+def study_with_looks(arms: dict[str, Array], looks: int) -> Study:
+    """A study of these true differences, each arm measured by so many looks until it has decided."""
+    import torch
+
+    study = _study(arms)
+    study.settings = replace(study.settings, looks=looks)
+    nothing = torch.zeros(2, 2)
+    batches = [Batch(nothing, nothing, torch.tensor([k, k + 1]), nothing, nothing) for k in range(0, DOCUMENTS, 2)]
+    study.__dict__["batches"] = batches
+
+    def losses(wanted: Sequence[Replacement], part: Sequence[Batch]) -> list[Array]:
+        rows = np.concatenate([batch.index.numpy() for batch in part])
+        return [study.loss[rows] + arms[one.arm][rows] for one in wanted]
+
+    replacements = [Replacement(arm) for arm in arms]
+    found = differences_by_looks(study, losses, replacements, batches, len(arms))
+    study.__dict__["whole_model"] = dict(zip(arms, found, strict=True))
+    return study
 
 
 def _study(arms: dict[str, Array]) -> Study:

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from heedful.calibration.losses import SKEW
+from heedful.calibration.losses import CLAIM_OF, DOCUMENTS, MARGIN, SKEW, SPREAD, noise_of, study_with_looks
 from heedful.calibration.rate import AT_LEAST, Rate
+from heedful.core import CHECKS, Verdict
 from heedful.inference import Interval, repeated_interval, student_t
+from heedful.study.ablation import ARMS
 from heedful.study.evidence import Array
 
 FRACTIONS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -44,6 +46,37 @@ def sequential_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
     yield Rate(
         claim=CLAIM, event="seen at some look", world=shape, count=int(seen.any(axis=0).sum()), trials=trials,
         nominal=0.8, promise=AT_LEAST, effect=f"{EFFECT:g} sd; {stop.mean():.0f} of {LARGEST} documents on average",
+    )  # fmt: skip
+
+
+def ablation_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
+    """The ablation claims themselves with looks: verdicts where the loss difference is at its margin, or plain to see.
+
+    Args:
+        shape: A name of ``losses.SKEW``.
+        trials: Studies of five arms each.
+        seed: Seed.
+    """
+    random = np.random.default_rng(seed)
+    passed, unused, tests, seen, read = 0, 0, 0, 0, 0
+    for _ in range(trials):
+        for truth in (MARGIN, MARGIN + SPREAD):
+            study = study_with_looks({arm: truth + SPREAD * noise_of(shape, random) for arm in ARMS}, len(FRACTIONS))
+            found = [CHECKS[claim].judge(study)[0] for claim in CLAIM_OF.values()]
+            if truth > MARGIN:
+                seen += sum(f.verdict is Verdict.PASS for f in found)
+                read += sum(f.detail["sequences"] for f in found)
+                continue
+            tests += len(found)
+            passed += sum(f.verdict is Verdict.PASS for f in found)
+            unused += sum(f.verdict in (Verdict.ABSENT, Verdict.FAIL) for f in found)
+    yield Rate(
+        claim=CLAIM, event="PASS at the margin, section 9", world=shape, count=passed, trials=tests, nominal=0.025
+    )
+    yield Rate(claim=CLAIM, event="unused, at the margin", world=shape, count=unused, trials=tests, nominal=0.025)
+    yield Rate(
+        claim=CLAIM, event="PASS 1 sd above the margin", world=shape, count=seen, trials=tests, nominal=0.8,
+        promise=AT_LEAST, effect=f"{read / tests:.0f} of {DOCUMENTS} documents on average",
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,7 @@ from heedful.study.ablation import ARMS, Replacement, losses_under
 from heedful.study.batches import batch_of, batches_of, leading
 from heedful.study.evidence import Array, Evidence, LayerEvidence, collect
 from heedful.study.gradient import ParameterGradient, attention_gradients
+from heedful.study.looking import differences_by_looks
 from heedful.study.missing import mean_of, without_rounding
 from heedful.study.objective import Objective, find_objective
 from heedful.study.perturbation import Leak, future_leaks
@@ -221,11 +222,17 @@ class Study:
         tick = self._ticker(len(replacements) * len(batches), what)
         return losses_under(self.model, self.objective, batches, replacements, tick=tick, ranks=self.ranks)
 
-    def _first_differences(self, what: str, replacements: Sequence[Replacement]) -> list[Array]:
-        """Loss differences on the first sequences, one array a replacement."""
-        batches = self.first_batches(self.settings.layer_sequences)
+    def _differences(
+        self, what: str, replacements: Sequence[Replacement], batches: Sequence[Batch], tests: int
+    ) -> list[Array]:
+        if self.settings.looks > 1:
+            return differences_by_looks(self, partial(self._losses, what), replacements, batches, tests)
         base = self.loss[: sum(len(batch.index) for batch in batches)]
         return [losses - base for losses in self._losses(what, replacements, batches)]
+
+    @property
+    def _ablations(self) -> int:  # one family of tests
+        return len(ARMS) * (1 + (len(self.observed.layers) if self.settings.runs("standard") else 0))
 
     @cached_property
     def loss(self) -> Array:
@@ -237,15 +244,17 @@ class Study:
         """Loss difference of each arm in every layer at once: arm to ``(sequence,)`` in nats per token."""
         if len(self.sequences.input_ids) < 2:
             raise UsageError("ablation: expected at least 2 sequences, got 1")
-        losses = self._losses("ablation of the whole model", [Replacement(arm) for arm in ARMS], self.batches)
-        return {arm: found - self.loss for arm, found in zip(ARMS, losses, strict=True)}
+        wanted = [Replacement(arm) for arm in ARMS]
+        found = self._differences("ablation of the whole model", wanted, self.batches, self._ablations)
+        return dict(zip(ARMS, found, strict=True))
 
     @cached_property
     def each_layer(self) -> list[dict[str, Array]]:
         """The same for each layer alone, on the first sequences: one dict a layer."""
         layers = self.observed.layers
         wanted = [Replacement(arm, (_module(layer),)) for layer in layers for arm in ARMS]
-        found = iter(self._first_differences("ablation of each layer", wanted))
+        first = self.first_batches(self.settings.layer_sequences)
+        found = iter(self._differences("ablation of each layer", wanted, first, self._ablations))
         return [{arm: next(found) for arm in ARMS} for _ in layers]
 
     @cached_property
@@ -253,7 +262,8 @@ class Study:
         """Loss difference with one head's weights uniform, on the first sequences: layer, head, ``(sequence,)``."""
         layers = self.observed.layers
         wanted = [Replacement("uniform", (_module(layer),), (head,)) for layer in layers for head in range(layer.heads)]
-        found = iter(self._first_differences("ablation of each head", wanted))
+        first = self.first_batches(self.settings.layer_sequences)
+        found = iter(self._differences("ablation of each head", wanted, first, len(wanted)))
         return [[next(found) for _ in range(layer.heads)] for layer in layers]
 
     @cached_property
