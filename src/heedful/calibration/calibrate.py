@@ -160,8 +160,9 @@ def _jobs(plan: Plan) -> Iterator[Job]:
                 trials = plan.trials(length)
                 job = partial(interval_rates, world, length, hides, wanted, trials, seed)
                 yield f"{world.name}, {length} tokens", job
-        for one in ARCHITECTURES:
-            yield f"fresh {one.name}, {length} tokens", partial(fresh_rates, one, length, wanted, few, seed)
+        for place, one in enumerate(ARCHITECTURES):
+            other = seed + 1009 * (length + place)  # other models at every length: the trials are pooled
+            yield f"fresh {one.name}, {length} tokens", partial(fresh_rates, one, length, wanted, few, other)
 
 
 def _seed(plan: Plan) -> int:

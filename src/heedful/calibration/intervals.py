@@ -50,7 +50,7 @@ AT_MARGIN = (
     AtMargin(claim="same_token_attraction", world=IID, margins=("log_odds",), truth=0.0),
     AtMargin(claim="local_bias", world=KEYS, margins=("log_odds",), truth=0.0),
     AtMargin(claim="same_token_attraction", world=KEYS, margins=("log_odds",), truth=0.0),
-    AtMargin(claim="local_bias", world=FLAT, margins=("log_odds",), truth=math.log(1.25)),
+    AtMargin(claim="local_bias", world=FLAT, margins=("log_odds",)),
     AtMargin(claim="same_token_attraction", world=FLAT, margins=("log_odds",), truth=math.log(1.25)),
     AtMargin(claim="special_token_mass", world=FLAT, margins=("share_log",), family=True),
     AtMargin(claim="punctuation_mass", world=FLAT, margins=("share_log",), family=True),

@@ -90,14 +90,11 @@ def planted_call(world: World, ids: Tensor, hides_future: bool, generator: torch
     lift[:, :, 0] += _towards(world.sink, world, length, hides_future)
     query.append(torch.ones(*shape, 1))
     key.append(lift[..., None])
-    codes = torch.sign(normal(HEADS, VOCABULARY, CODE)) / math.sqrt(CODE)
-    tokens = codes[:, ids].transpose(0, 1)
-    if world.same:
-        query.append(world.same * tokens)
-        key.append(tokens)
-    if world.follows:
-        query.append(_towards(world.follows, world, length, hides_future) * tokens)
-        key.append(tokens.roll(1, dims=2))
+    if world.same or world.follows:  # a document has codes of its own, or what they share by chance would seem true
+        codes = torch.sign(normal(documents, HEADS, VOCABULARY, CODE)) / math.sqrt(CODE)
+        tokens = codes.gather(2, ids[:, None, :, None].expand(*shape, CODE))
+        query.append((world.same or _towards(world.follows, world, length, hides_future)) * tokens)
+        key.append(tokens if world.same else tokens.roll(1, dims=2))
     rule: Visibility = causal() if hides_future else bidirectional()
     bias = _by_position(world, length, hides_future)
     return AttentionCall(query=torch.cat(query, -1), key=torch.cat(key, -1), scale=1.0, visibility=rule, bias=bias)
