@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: setup validate check test realmodels bench docs default-model clean
+.PHONY: setup validate check test realmodels bench docs calibration default-model clean
 
 setup: $(STAMP)
 
@@ -46,6 +46,11 @@ docs: setup
 	mkdir -p build
 	$(BIN)/heedful validate --json build/report.json --force
 	$(BIN)/python docs/picture.py build/report.json docs/report.svg --lines 49
+	$(BIN)/python docs/calibration.py docs/calibration.json
+
+calibration: setup
+	$(BIN)/heedful calibrate --repetitions 24 --json docs/calibration.json --force || test $$? -eq 1
+	$(BIN)/python docs/calibration.py docs/calibration.json
 
 default-model: setup
 	$(BIN)/python -m heedful.training.default_model --out src/heedful/assets/default

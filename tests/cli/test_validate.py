@@ -69,6 +69,13 @@ def test_every_option_reaches_its_room(calls: dict[str, Any]) -> None:
     }
 
 
+@pytest.mark.parametrize(("words", "looks"), [([], 1), (["--sequential"], 5)])
+def test_sequential_asks_for_five_looks(words: list[str], looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = rooms.install(monkeypatch.setitem, lambda **_: factory.small())
+    assert runner.invoke(app, ["validate", *words]).exit_code == 0
+    assert calls["judge"]["settings"].looks == looks
+
+
 @pytest.mark.parametrize(("verdict", "code"), [(Verdict.PASS, 0), (Verdict.WARN, 0), (Verdict.FAIL, 1)])
 def test_only_a_failed_validation_fails(verdict: Verdict, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rooms.install(monkeypatch.setitem, lambda **_: factory.small(verdict=verdict))

@@ -51,11 +51,25 @@ def summarise(sections: Sequence[Section], settings: Settings, heads: Sequence[H
         "heads": dict(sorted(Counter(row.verdict for row in heads).items())),
         "tests": sum(f.p is not None and "strongest" not in f.detail for f in findings),
         "multiplicity": MULTIPLICITY,
+        **_looks(findings),
         "decision": decision,
         "failed": [f.claim for f in overall.values() if f.verdict is Verdict.FAIL],
         "conclusion": conclude(decision, overall),
         "next": next_steps(decision, overall, settings),
     }
+
+
+def _looks(findings: Sequence[Finding]) -> dict[str, Any]:
+    """How early the ablations stopped, where they were looked at more than once."""
+    looked = [f.detail for f in findings if "look" in f.detail]
+    if not looked:
+        return {}
+    stopped = Counter(int(detail["look"]) for detail in looked)
+    read, planned = (sum(detail[name] for detail in looked) for name in ("sequences", "sequences_planned"))
+    early = sum(detail["look"] < detail["looks"] for detail in looked)
+    words = f"{early} of {len(looked)} ablations stopped early, after {read} of {planned} sequences in all"
+    at = {str(look): stopped[look] for look in sorted(stopped)}
+    return {"sequential": {"words": words, "stopped_at_look": at, "sequences": read, "sequences_planned": planned}}
 
 
 def decide(overall: dict[str, Finding]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from heedful.cli.calibrate import calibrate
 from heedful.cli.doctor import doctor
 from heedful.cli.exits import outcome
 from heedful.cli.heads import heads
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command("validate", help="Validate the attention of a model on text: nine sections, with verdicts.")(validate)
 app.command("doctor", help="Say how each attention module is met, and prove it twice.")(doctor)
+app.command("calibrate", help="Simulate every check: false alarms, power, and what older thresholds say.")(calibrate)
 app.command("heads", help="Show the head table alone, or save it as CSV or Parquet.")(heads)
 
 

@@ -8,6 +8,9 @@ import typer
 Preset = Literal["quick", "standard", "full"]
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 
+LOOKS = 5
+"""Looks of ``--sequential``, at doubling shares of the text."""
+
 LARGEST_SEED = 2**63 - 1
 
 Model = Annotated[
@@ -56,6 +59,10 @@ NullModels = Annotated[
     typer.Option(
         metavar="R", min=0, help="Freshly initialised models that form the null; without it, what the preset says."
     ),
+]
+Sequential = Annotated[
+    bool,
+    typer.Option("--sequential", help="Stop each ablation at the first of five looks at which it has decided."),
 ]
 Require = Annotated[
     list[str] | None,

@@ -16,7 +16,7 @@ def _is_claim(word: str) -> bool:
     return _CLAIM.fullmatch(word) is not None and not Path(word).exists()
 
 
-_MORE: dict[str, Callable[[str], bool]] = {"--text": _is_text, "--require": _is_claim}
+_MORE: dict[str, Callable[[str], bool]] = {"--text": _is_text, "--require": _is_claim, "--claims": _is_claim}
 """Flags that take several values, and what a further value looks like: a MODEL that follows is not taken for one."""
 
 

@@ -34,6 +34,7 @@ def validate(
     sequences: options.Sequences = 64,
     preset: options.PresetOption = "standard",
     null_models: options.NullModels = None,
+    sequential: options.Sequential = False,
     require: options.Require = None,
     device: options.Device = "cpu",
     dtype: options.DtypeOption = "auto",
@@ -67,7 +68,13 @@ def validate(
             check_target(json, overwrite=force or is_report(json))
         from heedful.checks import Settings
 
-        settings = Settings(preset=preset, null_models=null_models, require=tuple(require or ()), seed=seed)
+        settings = Settings(
+            preset=preset,
+            null_models=null_models,
+            require=tuple(require or ()),
+            seed=seed,
+            looks=options.LOOKS if sequential else 1,
+        )
         report = _validated(inputs, settings, ranks)
         if not speaks(ranks):
             return 0

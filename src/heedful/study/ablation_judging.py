@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 from heedful.core.result import Finding, Verdict
-from heedful.inference import Interval, bootstrap_t, equivalent, holm, judge
+from heedful.inference import Interval, equivalent, holm, judge
 from heedful.study.against import with_p
 from heedful.study.evidence import Array
+from heedful.study.looking import look_facts, over_documents, p_of_zero
 from heedful.study.missing import mean_of
 from heedful.study.study import Study
 
@@ -26,25 +27,15 @@ MEAN_SHARE = 0.1
 """Share of the cost of equal weights up to which the mean pattern counts as doing the same work."""
 
 
-def _t_test(units: Array) -> float:
-    """Two-sided p of a zero mean over documents; NaN where it has no spread or too few values."""
-    from scipy.stats import ttest_1samp
-
-    values = units[np.isfinite(units)]
-    if len(values) < 2 or np.ptp(values) < 1e-12:
-        return math.nan
-    return float(ttest_1samp(values, 0.0).pvalue)
-
-
 def family(study: Study) -> dict[tuple[str, int | None], float]:
     """Holm-adjusted p of every (arm, layer) ablated, layer None for the whole model: one family."""
     raw: dict[tuple[str, int | None], float] = {
-        (arm, None): _t_test(study.units(values)) for arm, values in study.whole_model.items()
+        (arm, None): p_of_zero(study, values) for arm, values in study.whole_model.items()
     }
     if study.settings.runs("standard"):
         for layer, arms in zip(study.observed.replaceable, study.each_layer, strict=True):
             for arm, values in arms.items():
-                raw[arm, layer.layer] = _t_test(study.first_units(values))
+                raw[arm, layer.layer] = p_of_zero(study, values)
     adjusted = holm(np.array(list(raw.values())))
     return {key: float(p) for key, p in zip(raw, np.asarray(adjusted), strict=True)}
 
@@ -118,7 +109,7 @@ def _finding(
     head: int | None = None,
 ) -> Finding:
     units = study.first_units(values)
-    interval = _over_documents(study, values)
+    interval = over_documents(study, values)
     count = int(np.isfinite(units).sum())
     margin = study.settings.margins.loss
     verdict, reason = judge(
@@ -144,7 +135,7 @@ def _finding(
             Verdict.FAIL,
             f"attention is unused: the loss moves by less than the margin; {reason}",
         )
-    raw = _t_test(units)
+    raw = p_of_zero(study, values)
     return Finding(
         claim=claim,
         verdict=verdict,
@@ -160,7 +151,9 @@ def _finding(
         source=source,
         layer=layer,
         head=head,
-        detail={"arm": arm} | ({"loss": float(mean_of(study.loss)), "unused": unused} if layer is None else {}),
+        detail={"arm": arm}
+        | look_facts(study, values)
+        | ({"loss": float(mean_of(study.loss)), "unused": unused} if layer is None else {}),
     )
 
 
@@ -188,7 +181,7 @@ def _each_head(study: Study, claim: str, source: str) -> list[Finding]:
         for layer, heads in zip(study.observed.replaceable, study.each_head, strict=True)
         for head, v in enumerate(heads)
     ]
-    raw = np.array([_t_test(study.first_units(v)) for _, _, v in values])
+    raw = np.array([p_of_zero(study, v) for _, _, v in values])
     adjusted = np.asarray(holm(raw))
     return [
         _finding(study, claim, "uniform", source, v, layer, float(p), head)
@@ -211,7 +204,7 @@ def signature_of(study: Study, arms: dict[str, Array]) -> tuple[str, str]:
         numbers that led to it.
     """
     margin = study.settings.margins.loss
-    intervals = {arm: _over_documents(study, values) for arm, values in arms.items()}
+    intervals = {arm: over_documents(study, values) for arm, values in arms.items()}
     fewest = min(int(interval.units) for interval in intervals.values())
     if fewest < study.settings.least_units:
         return "", f"{fewest} documents have a loss; at least {study.settings.least_units} are needed"
@@ -241,14 +234,8 @@ def redundant(study: Study, whole: Array, parts: Sequence[Array]) -> bool:
         parts: The same with equal weights in one part each: the layers of a model, or the heads of a layer.
     """
     margin = study.settings.margins.loss
-    alone = [_over_documents(study, values) for values in parts]
-    together = _over_documents(study, whole)
+    alone = [over_documents(study, values) for values in parts]
+    together = over_documents(study, whole)
     enough = min(int(interval.units) for interval in (together, *alone)) >= study.settings.least_units
     costs = enough and len(alone) > 1 and float(together.low) > margin
     return costs and all(bool(equivalent(interval, margin)) for interval in alone)
-
-
-def _over_documents(study: Study, values: Array) -> Interval:
-    """Interval of the mean loss difference of the first sequences, documents as units."""
-    units = study.first_units(values)
-    return bootstrap_t(units, resamples=study.settings.resamples, seed=study.settings.seed)

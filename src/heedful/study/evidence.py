@@ -119,12 +119,24 @@ class Evidence:
     notes: dict[str, str] = field(default_factory=dict)
     folded: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def module_paths(self) -> list[str]:
+        """Paths of the modules, each once."""
+        return list(dict.fromkeys(layer.module_path for layer in self.layers))
+
     @cached_property
     def replaceable(self) -> list[LayerEvidence]:
         """Modules whose pattern can be replaced, each by its first call: a replacement reaches all of its calls."""
         fixed = {layer.module_path for layer in self.layers if layer.fixed}
         found = {layer.module_path: layer for layer in reversed(self.layers) if layer.module_path not in fixed}
         return [layer for layer in self.layers if found.get(layer.module_path) is layer]
+
+    @property
+    def reached(self) -> tuple[str, ...] | None:
+        """Paths that a replacement of the whole model names; None where it reaches every module anyway."""
+        folded = (path.split("#")[0] for path in self.folded)
+        paths = dict.fromkeys((*(layer.module_path for layer in self.replaceable), *folded))
+        return tuple(paths) if self.irreplaceable else None
 
     @cached_property
     def irreplaceable(self) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,7 @@ from heedful.study.ablation import ARMS, Replacement, losses_under
 from heedful.study.batches import batch_of, batches_of, leading
 from heedful.study.evidence import Array, Evidence, collect
 from heedful.study.gradient import ParameterGradient, attention_gradients
+from heedful.study.looking import differences_by_looks
 from heedful.study.missing import mean_of, without_rounding
 from heedful.study.objective import Objective, find_objective
 from heedful.study.perturbation import Leak, future_leaks
@@ -141,7 +142,7 @@ class Study:
         tick = self._ticker(count, "untrained models")
         try:
             given = (self.model, count, self.null_subset, self.repeats, self.settings.seed, tick, self.ranks)
-            return untrained_statistics(*given, build=self.build, paths=self.attention_paths)
+            return untrained_statistics(*given, build=self.build, paths=self.observed.module_paths)
         except NoFreshModel as error:
             self.null_reason = str(error)
             return {}
@@ -225,11 +226,17 @@ class Study:
         tick = self._ticker(len(replacements) * len(batches), what)
         return losses_under(self.model, self.objective, batches, replacements, tick=tick, ranks=self.ranks)
 
-    def _first_differences(self, what: str, replacements: Sequence[Replacement]) -> list[Array]:
-        """Loss differences on the first sequences, one array a replacement."""
-        batches = self.first_batches(self.settings.layer_sequences)
+    def _differences(
+        self, what: str, replacements: Sequence[Replacement], batches: Sequence[Batch], tests: int
+    ) -> list[Array]:
+        if self.settings.looks > 1:
+            return differences_by_looks(self, partial(self._losses, what), replacements, batches, tests)
         base = self.loss[: sum(len(batch.index) for batch in batches)]
         return [losses - base for losses in self._losses(what, replacements, batches)]
+
+    @property
+    def _ablations(self) -> int:  # one family of tests
+        return len(ARMS) * (1 + (len(self.observed.replaceable) if self.settings.runs("standard") else 0))
 
     @cached_property
     def loss(self) -> Array:
@@ -241,20 +248,17 @@ class Study:
         """Loss difference of each arm in all replaceable layers at once: arm to ``(sequence,)`` in nats per token."""
         if len(self.sequences.input_ids) < 2:
             raise UsageError("ablation: expected at least 2 sequences, got 1")
-        evidence = self.observed
-        reached = {layer.module_path for layer in evidence.replaceable}
-        reached |= {path.split("#")[0] for path in evidence.folded}
-        paths = tuple(reached) if evidence.irreplaceable else None
-        wanted = [Replacement(arm, paths) for arm in ARMS]
-        losses = self._losses("ablation of the whole model", wanted, self.batches)
-        return {arm: found - self.loss for arm, found in zip(ARMS, losses, strict=True)}
+        wanted = [Replacement(arm, self.observed.reached) for arm in ARMS]
+        found = self._differences("ablation of the whole model", wanted, self.batches, self._ablations)
+        return dict(zip(ARMS, found, strict=True))
 
     @cached_property
     def each_layer(self) -> list[dict[str, Array]]:
         """The same for each replaceable module alone, on the first sequences: one dict a module."""
         layers = self.observed.replaceable
         wanted = [Replacement(arm, (layer.module_path,)) for layer in layers for arm in ARMS]
-        found = iter(self._first_differences("ablation of each layer", wanted))
+        first = self.first_batches(self.settings.layer_sequences)
+        found = iter(self._differences("ablation of each layer", wanted, first, self._ablations))
         return [{arm: next(found) for arm in ARMS} for _ in layers]
 
     @cached_property
@@ -265,7 +269,8 @@ class Study:
         layers = self.observed.replaceable
         places = [(layer.module_path, head) for layer in layers for head in range(layer.heads)]
         wanted = [Replacement("uniform", (path,), (head,)) for path, head in places]
-        found = iter(self._first_differences("ablation of each head", wanted))
+        first = self.first_batches(self.settings.layer_sequences)
+        found = iter(self._differences("ablation of each head", wanted, first, len(wanted)))
         return [[next(found) for _ in range(layer.heads)] for layer in layers]
 
     @cached_property
@@ -282,15 +287,10 @@ class Study:
 
         return head_rows(self)
 
-    @property
-    def attention_paths(self) -> list[str]:
-        """Paths of the attention modules, each once."""
-        return list(dict.fromkeys(layer.module_path for layer in self.observed.layers))
-
     @cached_property
     def gradients(self) -> list[ParameterGradient]:
         """What one backward gives every attention parameter."""
-        return attention_gradients(self.model, self.objective, self.batches[0], self.attention_paths)
+        return attention_gradients(self.model, self.objective, self.batches[0], self.observed.module_paths)
 
     @cached_property
     def nonfinite_parameters(self) -> dict[str, int]:
