@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_ablation_judging import study_with
+from tests.study.test_ablation_judging import study_with
 
 from heedful.calibration.losses import study_with_looks
 from heedful.checks import learned_weights_matter
