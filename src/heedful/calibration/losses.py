@@ -13,7 +13,7 @@ from heedful.calibration.rate import AT_LEAST, AT_MOST, Rate
 from heedful.calibration.world import zipf_ids
 from heedful.core import CHECKS, Finding, Verdict
 from heedful.inference import minimal_detectable_effect
-from heedful.study import Batch, Evidence, Settings, Study
+from heedful.study import Batch, Evidence, LayerEvidence, Settings, Study
 from heedful.study.ablation import ARMS, Replacement
 from heedful.study.evidence import Array
 from heedful.study.looking import differences_by_looks
@@ -111,7 +111,7 @@ def _study(arms: dict[str, Array]) -> Study:
         whole_model=arms,
         loss=np.full(DOCUMENTS, 3.0),
         objective=Objective("next token"),
-        observed=Evidence([], {}),
+        observed=Evidence([LayerEvidence("planted", nn.Identity(), 0, 1, "")], {}),
     )
     return study
 

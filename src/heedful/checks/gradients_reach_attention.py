@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
@@ -31,14 +32,8 @@ def gradients_reach_attention(study: Study) -> list[Finding]:
     away = [g.name for g in gradients if g.elsewhere and not g.frozen]
     named = f"; frozen: {len(frozen)} ({', '.join(frozen[:3])})" if frozen else ""
     named += f"; offloaded, so not known: {len(away)} ({', '.join(away[:3])})" if away else ""
-    if not gradients or not live:
-        reason = (
-            "the attention modules have no parameters of their own"
-            if not gradients
-            else f"none can be looked at{named}"
-            if away
-            else "all are frozen" + named
-        )
+    if not live:
+        reason = _nothing_live(gradients, away, named)
         return [Finding(claim="gradients_reach_attention", verdict=Verdict.SKIP, reason=reason, source=SOURCE)]
     bad = [g for g in live if not g.finite]
     still = [g for g in live if g.finite and g.norm == 0.0]
@@ -75,6 +70,12 @@ def gradients_reach_attention(study: Study) -> list[Finding]:
     )
     layers = sorted({g.layer for g in live})
     return [overall, *(_layer(study, layer, [g for g in live if g.layer == layer]) for layer in layers)]
+
+
+def _nothing_live(gradients: Sequence[ParameterGradient], away: Sequence[str], named: str) -> str:
+    if not gradients:
+        return "the attention modules have no parameters of their own"
+    return f"none can be looked at{named}" if away else f"all are frozen{named}"
 
 
 def _documents(study: Study) -> int:
