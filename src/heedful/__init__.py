@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from heedful.capture import Session, capture, replace, verify  # type: ignore[no-redef]
     from heedful.checks import Margins, Settings, validate
+    from heedful.comparison import compare  # type: ignore[no-redef]
     from heedful.core import (
         AttentionCall,
+        Comparison,
         Finding,
         HeedfulError,
         Report,
@@ -31,6 +33,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "heedful.core": (
         "AttentionCall",
+        "Comparison",
         "Finding",
         "HeedfulError",
         "Report",
@@ -45,10 +48,12 @@ _HOMES = {
     "heedful.capture": ("Session", "capture", "replace", "verify"),
     "heedful.loading": ("load_documents", "load_model", "make_sequences"),
     "heedful.checks": ("Margins", "Settings", "validate"),
+    "heedful.comparison": ("compare",),
 }
 
 __all__ = [
     "AttentionCall",
+    "Comparison",
     "Extras",
     "Finding",
     "HeedfulError",
@@ -61,6 +66,7 @@ __all__ = [
     "bidirectional",
     "capture",
     "causal",
+    "compare",
     "documents",
     "load_documents",
     "load_model",
@@ -72,6 +78,11 @@ __all__ = [
     "validate",
     "verify",
 ]
+
+
+def drawing(name: str) -> Any:
+    """The function of ``heedful.notebook`` by which a record shows itself; loaded when one is first shown."""
+    return getattr(importlib.import_module("heedful.notebook"), name)
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import heedful.statistics  # noqa: F401  (registers the statistics)
 from heedful.capture.event import AttentionEvent
 from heedful.capture.intercept import intercept, unwatched
+from heedful.capture.kept_calls import KeptCalls
 from heedful.capture.selection import Selection, only_heads
 from heedful.core.axes import MIN_VISIBLE
 from heedful.core.errors import CaptureError, UsageError
@@ -22,6 +23,7 @@ from heedful.engine.measure import ENGINES
 from heedful.engine.moments import Moments, RowMoments
 
 if TYPE_CHECKING:
+    import altair
     import polars
 
 
@@ -101,6 +103,7 @@ class Session:
         self.order: dict[str, int] = {}
         self.not_met: dict[str, str] = {}
         self.notes: dict[str, str] = {}
+        self.kept = KeptCalls()
 
     def _meet(self, event: AttentionEvent, forward: int) -> Tensor | None:
         layer = self.order.setdefault(event.path, len(self.order))
@@ -114,6 +117,7 @@ class Session:
             self.records[event.path] = record
         with torch.no_grad(), unwatched():
             event = replace(event, call=only_heads(event.call, listed))
+            self.kept.offer(record.path, layer, listed, event.call)
             moments = ENGINES[self.engine](event.call, None)
             self._add(record, event, moments, output if len(listed) == record.heads else output[:, list(listed)])
         return output
@@ -171,6 +175,34 @@ class Session:
                     }
                 )
         return polars.DataFrame(rows, infer_schema_length=None)
+
+    def pattern(self, layer: int | str, head: int, *, bins: int = 256) -> altair.Chart:
+        """A picture of one head: its weights on the first sequence that its layer saw.
+
+        Exact: with no more positions than bins every cell is one weight, with more it is the mean weight of the visible
+        pairs in it. The chart displays itself in a notebook; ``chart.save("head.svg")`` writes it (png, html, json).
+
+        Args:
+            layer: Layer index, in the order in which the model called its attention, or module path.
+            head: Head index.
+            bins: Most cells of each axis, at most 256.
+
+        Returns:
+            An Altair chart.
+
+        Raises:
+            CaptureError: No attention call was met.
+            UsageError: There is no such layer or head, or its layer was too large to be kept beside the others.
+        """
+        import heedful
+
+        return heedful.drawing("head_pattern")(self, layer, head, bins)
+
+    def _repr_html_(self) -> str:
+        """What was met, and the first heads, as a notebook shows it."""
+        import heedful
+
+        return str(heedful.drawing("session_html")(self))
 
 
 def output_error(moments: Moments, output: Tensor) -> float:

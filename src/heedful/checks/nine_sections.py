@@ -15,7 +15,7 @@ from torch import nn
 from heedful.checks.conclusion import summarise
 from heedful.core.registry import CHECKS, SECTION_TITLES, CheckFacts
 from heedful.core.result import Finding, HeadRow, Report, Section, Verdict
-from heedful.study import Settings, Study, evaluating
+from heedful.study import Settings, Study, document_fingerprints, evaluating
 from heedful.study.ranks import ALONE, Ranks, checksum
 from heedful.study.study import no_progress
 
@@ -216,6 +216,7 @@ def _data_facts(study: Study) -> dict[str, Any]:
         "tokens": int(sequences.attention_mask.sum()),
         "objective": "" if study.nonfinite_parameters else study.objective.name,
         "fingerprint": sequences.fingerprint,
+        "document_fingerprints": document_fingerprints(sequences),
         "notes": list(sequences.notes),
     }
 

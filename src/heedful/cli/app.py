@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from heedful.cli.compare import compare
 from heedful.cli.doctor import doctor
 from heedful.cli.exits import outcome
 from heedful.cli.heads import heads
@@ -14,8 +15,8 @@ from heedful.cli.several import spread
 from heedful.cli.validate import validate
 
 _EPILOG = (
-    "Exit codes: 0 passed, 1 validation failed, 2 usage, 3 input rejected, 4 resource limit, 5 output error, "
-    "6 internal, 130 interrupted, 143 terminated."
+    "Exit codes: 0 passed, 1 validation failed or regression found, 2 usage, 3 input rejected, 4 resource limit, "
+    "5 output error, 6 internal, 130 interrupted, 143 terminated."
 )
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("validate", help="Validate the attention of a model on text: nine sections, with verdicts.")(validate)
+app.command("compare", help="Say what changed between two reports; exit code 1 on a regression.")(compare)
 app.command("doctor", help="Say how each attention module is met, and prove it twice.")(doctor)
 app.command("heads", help="Show the head table alone, or save it as CSV or Parquet.")(heads)
 

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from heedful.core import OutputError
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-_REPORT_HEAD = 64
+_REPORT_HEAD = 128
+_OWN_HEADS = (
+    b'{"schema":"heedful.',
+    b"<!--heedful.",
+    b"<!doctypehtml><!--heedful.",
+    b"<?xmlversion='1.0'encoding='utf-8'?><testsuitesname=\"heedful",
+)
+"""How files begin that heedful wrote, without their blanks."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -78,14 +85,25 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
 
 def is_report(path: str | os.PathLike[str]) -> bool:
     """Whether a regular file stands there that begins as a heedful report does."""
+    head = _head(path)
+    return head is not None and head.startswith(b'{"schema":"heedful.report/')
+
+
+def is_own(path: str | os.PathLike[str]) -> bool:
+    """Whether a regular file stands there that is empty, or begins as something that heedful wrote."""
+    head = _head(path)
+    return head is not None and (not head or head.startswith(_OWN_HEADS))
+
+
+def _head(path: str | os.PathLike[str]) -> bytes | None:
+    """How a regular file begins, without blanks; None where none stands there or it cannot be read."""
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):
-            return False
+            return None
         with open(path, "rb") as file:
-            head = file.read(_REPORT_HEAD)
+            return b"".join(file.read(_REPORT_HEAD).split())
     except (OSError, ValueError):
-        return False
-    return b"".join(head.split()).startswith(b'{"schema":"heedful.report/')
+        return None
 
 
 def _refuse_standing(text: str, mode: int, overwrite: bool) -> None:

@@ -1,0 +1,99 @@
+"""``heedful compare``: two reports in, what changed between them out."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from heedful.cli import options
+from heedful.cli.exits import FAILED, guarded
+from heedful.cli.outputs import STANDARD_OUTPUT, Outputs
+
+if TYPE_CHECKING:
+    from heedful.core import Comparison, Report
+
+LARGEST = 1 << 30
+"""Bytes of a report beyond which it is not read."""
+
+First = Annotated[Path, typer.Argument(metavar="FIRST.json", help="The baseline: a report by --json.")]
+Second = Annotated[Path, typer.Argument(metavar="SECOND.json", help="The report that is compared with it.")]
+FailOn = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="RULE",
+        help="What is a regression: verdict (PASS lost, or a new FAIL; the default), fail (a new FAIL), "
+        "effect (smaller by more than its margin, paired), never. May be given several times.",
+    ),
+]
+Tolerance = Annotated[
+    float, typer.Option(metavar="SHARE", min=0.0, help="Share of a claim's margin that --fail-on effect lets pass.")
+]
+
+
+@guarded
+def compare(
+    first: First,
+    second: Second,
+    fail_on: FailOn = None,
+    tolerance: Tolerance = 1.0,
+    seed: options.Seed = 0,
+    json: options.Json = None,
+    html: options.Html = None,
+    markdown: options.Markdown = None,
+    junit: options.Junit = None,
+    force: options.Force = False,
+    debug: options.Debug = False,
+) -> int:
+    """Compare two reports; the parameters are the options of the same name.
+
+    Returns:
+        The exit code: 1 on a regression by ``--fail-on``, else 0.
+    """
+    outputs = Outputs(json=json, html=html, markdown=markdown, junit=junit, force=force)
+    outputs.check()
+    before, after = _read_both(first, second)
+    from heedful.comparison import compare as judge
+
+    found = judge(before, after, fail_on=tuple(fail_on or ("verdict",)), tolerance=tolerance, seed=seed)
+    _deliver(found, outputs)
+    return FAILED if found.failed else 0
+
+
+def _read_both(first: Path, second: Path) -> "tuple[Report, Report]":
+    from heedful.core.errors import UsageError
+
+    if first == second or _same(first, second):
+        raise UsageError(f"{second}: is the same file as {first} (name two reports)")
+    return _read(first), _read(second)
+
+
+def _same(first: Path, second: Path) -> bool:
+    try:
+        return os.path.samefile(first, second)
+    except (OSError, ValueError):
+        return False
+
+
+def _read(path: Path) -> "Report":
+    from heedful.loading.regular_file import read_small
+    from heedful.report import from_json
+
+    return from_json(read_small(path, LARGEST, "a report"), name=str(path))
+
+
+def _deliver(found: "Comparison", outputs: Outputs) -> None:
+    from heedful.report import comparison_html, comparison_json, comparison_junit, comparison_markdown, print_comparison
+
+    outputs.write(
+        json=lambda: comparison_json(found),
+        html=lambda: comparison_html(found),
+        markdown=lambda: comparison_markdown(found),
+        junit=lambda: comparison_junit(found),
+    )
+    if outputs.json == STANDARD_OUTPUT:
+        sys.stdout.write(comparison_json(found))
+    else:
+        print_comparison(found)
+    outputs.tell()
