@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
-from heedful.cli import app
-from heedful.core import Section, Verdict
+from heedful.cli import app, main
+from heedful.cli.several import _RULES
+from heedful.core import FAIL_ON, Section, Verdict
 from heedful.report import to_json
 
 factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
@@ -48,6 +49,13 @@ def test_a_regression_leaves_with_one(reports: list[str]) -> None:
 )
 def test_the_rule_decides(reports: list[str], words: list[str], code: int) -> None:
     assert runner.invoke(app, ["compare", *reports, *words]).exit_code == code
+
+
+def test_several_rules_may_follow_one_flag(reports: list[str]) -> None:
+    assert set(FAIL_ON) == set(_RULES)
+    with pytest.raises(SystemExit) as left:
+        main(["compare", "--fail-on", "effect", "verdict", *reports])
+    assert left.value.code == 1
 
 
 def test_the_other_way_round_is_no_regression(reports: list[str]) -> None:
