@@ -47,6 +47,7 @@ def test_assertions_hold_fail_and_are_recorded(pytester: pytest.Pytester) -> Non
     result.assert_outcomes(passed=1, failed=2)
     result.stdout.fnmatch_lines(["*attention is causal: does not hold: masks show later keys*"])
     result.stdout.fnmatch_lines(["*attention is used: insufficient data: *"])
+    result.stdout.no_fnmatch_line("*heedful/testing/*")
     result.stdout.fnmatch_lines(["*= attention =*", "*test_sound assert_causal PASS: 0 relative change"])
     result.stdout.fnmatch_lines(["*test_sound assert_attention_used PASS: * nat/token [[]*]"])
     found = [one.get("name") for one in ElementTree.parse(pytester.path / "out.xml").iter("property")]

@@ -40,7 +40,7 @@ def test_a_regression_leaves_with_one(reports: list[str]) -> None:
     [
         (["--fail-on", "fail"], 0),
         (["--fail-on", "never"], 0),
-        (["--fail-on", "effect"], 0),
+        (["--fail-on", "effect"], 1),
         (["--fail-on", "effect", "--fail-on", "verdict"], 1),
         (["--fail-on", "slower"], 2),
         (["--fail-on", "never", "--fail-on", "fail"], 2),

@@ -32,6 +32,14 @@ def test_a_regression_by_verdict_and_by_effect() -> None:
     assert not compare(before, lost, fail_on=["fail"]).failed
 
 
+def test_an_effect_that_cannot_be_judged_is_no_open_gate() -> None:
+    one = report(finding(units=values(1.0)), names=None)
+    assert not compare(one, report(finding(units=values(1.0)))).failed
+    found = compare(one, report(finding(units=values(1.0))), fail_on=["effect"])
+    assert found.failed
+    assert found.regressions[0].startswith("effect: could not be judged: not paired: the first report lacks the names")
+
+
 def test_p_values_are_one_holm_family() -> None:
     ours = values(1.0)
     moved = [value + change for value, change in zip(ours, values(0.36, seed=1), strict=True)]

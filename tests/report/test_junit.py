@@ -86,6 +86,12 @@ def test_regressions_that_were_asked_for_are_failures() -> None:
     assert [case[0].tag for case in calm.values()] == ["system-out", "system-out", "skipped", "system-out"]
 
 
+def test_a_rule_that_could_not_be_judged_is_a_failure_of_its_own() -> None:
+    told = "effect: could not be judged: not paired"
+    found = cases(comparison_junit(comparisons.comparison(regressions=[told], fail_on=("effect",))))
+    assert (found["effect"][0].tag, found["effect"][0].text) == ("failure", told)
+
+
 def test_equal_reports_give_equal_bytes_and_a_declaration() -> None:
     assert junit(factory.realistic()) == junit(factory.realistic())
     assert junit(factory.small()).startswith(b"<?xml version='1.0' encoding='utf-8'?>\n<testsuites name=\"heedful\"")

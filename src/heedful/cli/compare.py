@@ -24,7 +24,7 @@ FailOn = Annotated[
     typer.Option(
         metavar="RULE",
         help="What is a regression: verdict (PASS lost, or a new FAIL; the default), fail (a new FAIL), "
-        "effect (smaller by more than its margin, paired), never; one or more.",
+        "effect (smaller by more than its margin; needs shared documents), never; one or more.",
     ),
 ]
 Tolerance = Annotated[

@@ -46,7 +46,8 @@ def compare(
         seed: Seed of resamples and flips.
 
     Returns:
-        The comparison; ``failed`` says whether a rule is broken.
+        The comparison; ``failed`` says whether a rule is broken. ``effect`` is broken too where nothing is paired:
+        a gate that opens on what it cannot judge is no gate.
 
     Raises:
         UsageError: A rule does not exist, or the tolerance is negative.
@@ -67,9 +68,13 @@ def compare(
         heads=heads,
         heads_reason=reason,
         fail_on=rules,
-        regressions=[told for change in changes if (told := sentence(change, rules))],
+        regressions=[*_unjudged(rules, pairing), *filter(None, (sentence(change, rules) for change in changes))],
         settings={"level": 0.95, "resamples": resamples, "seed": seed, "tolerance": tolerance},
     )
+
+
+def _unjudged(rules: tuple[str, ...], pairing: Pairing) -> list[str]:
+    return [f"effect: could not be judged: {pairing.told}"] if "effect" in rules and not pairing.enough else []
 
 
 def _changes(before: Report, after: Report, pairing: Pairing, resamples: int, seed: int) -> list[FindingChange]:

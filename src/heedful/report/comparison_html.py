@@ -49,7 +49,7 @@ def comparison_html(comparison: Comparison) -> str:
         context=[[visible(text) for text in row] for row in comparison.context],
         findings=[_finding(one) for one in comparison.findings],
         heads_told=_heads_told(comparison),
-        statistics=[name.replace("_", " ") for name in STATISTICS],
+        statistics=[f"change of {name.replace('_', ' ')}" for name in STATISTICS],
         heads=[_head(head) for head in comparison.heads],
     )
 

@@ -57,6 +57,10 @@ def comparison_junit(comparison: Comparison) -> bytes:
     suite = ElementTree.SubElement(root, "testsuite", name=visible(f"{comparison.names[0]} -> {comparison.names[1]}"))
     for change in comparison.findings:
         _change(suite, change, comparison.fail_on)
+    told = [one for one in comparison.regressions if one.startswith("effect: could not be judged")]
+    for one in told:
+        case = ElementTree.SubElement(suite, "testcase", classname="heedful.compare", name="effect", time="0")
+        _outcome(case, "failure", "not judged", one)
     _property(suite, "result", outcome(comparison)[1])
     _count(suite)
     _count(root)

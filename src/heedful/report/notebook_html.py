@@ -18,7 +18,7 @@ COLOURS = {"green": "#17803d", "red": "#c02626", "yellow": "#a36a00", "cyan": "#
 SHOWN = 48
 """Heads shown; the dataframe has them all."""
 _PAGE = """\
-<div class="heedful"><details{{ " open" if open }}><summary><b>{{ title }}</b> {{ conclusion }}</summary>
+<div class="heedful"><details><summary><b>{{ title }}</b> {{ conclusion }}</summary>
 <pre style="line-height:1.25;overflow-x:auto">{% for line in lines %}{% for text, style in line %}\
 {% if style %}<span style="{{ style }}">{{ text }}</span>{% else %}{{ text }}{% endif %}{% endfor %}
 {% endfor %}</pre></details></div>"""
@@ -38,7 +38,7 @@ def report_html(report: Report) -> str:
     lines = [_styled(line) for line in terminal_lines(report, sheet(80, "utf-8"))]
     name = visible(report.model.get("name") or "unnamed")
     conclusion = visible(report.summary.get("conclusion", ""))
-    return _rendered(_PAGE, lines=lines, title=f"{report.verdict}: {name}", conclusion=conclusion, open=False)
+    return _rendered(_PAGE, lines=lines, title=f"{report.verdict}: {name}", conclusion=conclusion)
 
 
 def table_html(told: str, rows: Sequence[Mapping[str, object]], notes: Sequence[str] = ()) -> str:

@@ -44,6 +44,7 @@ def assert_not_collapsed(
         AssertionError: More heads have collapsed, documents are too few, or no head can be judged.
         UsageError: ``most`` or ``margin`` is out of range.
     """
+    __tracebackhide__ = True
     if not 0.0 <= most < 1.0:
         raise UsageError(f"most: expected a share from 0 to below 1, got {most}")
     if not 0.0 < margin < Margins().selective:

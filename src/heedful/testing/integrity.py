@@ -29,6 +29,7 @@ def assert_causal(model: nn.Module, batches: Batches) -> Finding:
     Raises:
         AssertionError: A mask shows a later key, a later token moves an earlier output, or it cannot be judged.
     """
+    __tracebackhide__ = True
     sequences = as_sequences(batches)
     if sequences.input_ids.shape[1] < 2:
         raise AssertionError("attention is causal: undefined: a sequence of one token has no future (give 2 or more)")
@@ -48,6 +49,7 @@ def assert_rows_sum_to_one(model: nn.Module, batches: Batches) -> Finding:
     Raises:
         AssertionError: A row is off by more than rounding, or it cannot be judged.
     """
+    __tracebackhide__ = True
     return held("rows sum to one", study_of(model, batches), rows_sum_to_one)
 
 
@@ -64,6 +66,7 @@ def assert_finite(model: nn.Module, batches: Batches) -> Finding:
     Raises:
         AssertionError: Some are, or no attention was met.
     """
+    __tracebackhide__ = True
     return held("attention is finite", study_of(model, batches), attention_is_finite)
 
 
@@ -80,6 +83,7 @@ def assert_gradients_reach_attention(model: nn.Module, batches: Batches) -> Find
     Raises:
         AssertionError: A parameter gets none, all are frozen, or the model has no loss.
     """
+    __tracebackhide__ = True
     return held("gradients reach attention", study_of(model, batches), gradients_reach_attention)
 
 
@@ -96,4 +100,5 @@ def assert_capture_matches(model: nn.Module, batches: Batches) -> Finding:
     Raises:
         AssertionError: A layer puts out something else than its call gives, or no attention was met.
     """
+    __tracebackhide__ = True
     return held("the capture matches the output", study_of(model, batches), capture_matches_output)

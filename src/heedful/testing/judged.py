@@ -39,6 +39,7 @@ def held(claim: str, study: Study, judge: Callable[[Study], Sequence[Finding]]) 
     Raises:
         AssertionError: The finding is anything but PASS, or no attention could be met.
     """
+    __tracebackhide__ = True
     try:
         with evaluating(study.model):
             found = judge(study)[0]

@@ -47,6 +47,7 @@ def assert_attention_used(
         AssertionError: The loss moves by less, it is not settled, documents are too few, or there is no loss.
         UsageError: The replacement does not exist or the margin is not positive.
     """
+    __tracebackhide__ = True
     if replacement not in ARMS:
         raise UsageError(f"replacement: expected one of {', '.join(ARMS)}; got {replacement!r}")
     if not margin > 0:
