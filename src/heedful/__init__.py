@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from heedful.comparison import compare  # type: ignore[no-redef]
     from heedful.core import (
         AttentionCall,
-        Comparison,
         Finding,
         HeedfulError,
         Report,
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
         masked,
         padding,
     )
+    from heedful.core.comparison import Comparison
     from heedful.engine import Extras, Moments, measure
     from heedful.loading import load_documents, load_model, make_sequences
 
@@ -33,7 +33,6 @@ __version__ = "0.1.0"
 _HOMES = {
     "heedful.core": (
         "AttentionCall",
-        "Comparison",
         "Finding",
         "HeedfulError",
         "Report",
@@ -49,6 +48,7 @@ _HOMES = {
     "heedful.loading": ("load_documents", "load_model", "make_sequences"),
     "heedful.checks": ("Margins", "Settings", "validate"),
     "heedful.comparison": ("compare",),
+    "heedful.core.comparison": ("Comparison",),
 }
 
 __all__ = [

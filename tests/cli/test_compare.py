@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from heedful.cli import app, main
 from heedful.cli.several import _RULES
-from heedful.core import FAIL_ON, Section, Verdict
+from heedful.core import Section, Verdict
+from heedful.core.comparison import FAIL_ON
 from heedful.report import to_json
 
 factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
@@ -103,6 +104,14 @@ def test_bad_input_is_one_line(reports: list[str], content: str | None, code: in
     result = runner.invoke(app, ["compare", *reports])
     assert (result.exit_code, result.stdout) == (code, "")
     assert result.stderr.count("\n") == 1 and said in result.stderr and "second.json" in result.stderr
+
+
+@pytest.mark.parametrize("form", ["json", "markdown"])
+def test_a_report_that_is_read_is_not_written_over(reports: list[str], form: str) -> None:
+    before = Path(reports[1]).read_text()
+    result = runner.invoke(app, ["compare", *reports, f"--{form}", reports[1], "--force"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "is one of the two reports" in result.stderr and Path(reports[1]).read_text() == before
 
 
 def test_one_file_under_two_names_is_refused(reports: list[str], tmp_path: Path) -> None:

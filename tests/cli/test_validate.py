@@ -3,7 +3,6 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
@@ -137,16 +136,3 @@ def test_an_error_leaves_nothing_behind(
     assert (result.exit_code, result.stdout) == (code, "")
     assert result.stderr.startswith("error: ")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_forms_for_continuous_integration_are_written_beside_the_page(calls: dict[str, Any], tmp_path: Path) -> None:
-    xml, summary = tmp_path / "out.xml", tmp_path / "summary.md"
-    summary.touch()
-    words = ["validate", "--junit", str(xml), "--markdown", str(summary)]
-    result = runner.invoke(app, words)
-    assert (result.exit_code, result.stdout) == (0, terminal_text(factory.small()))
-    assert result.stderr == f"wrote {summary}\nwrote {xml}\n"
-    assert ElementTree.parse(xml).getroot().get("tests") == "1"
-    assert summary.read_text().startswith("<!-- heedful.report/1 -->")
-    xml.write_text("<other/>")
-    assert runner.invoke(app, words).exit_code == 5

@@ -4,7 +4,8 @@ import pytest
 from reports import finding
 
 from heedful.comparison.regression import check_rules, rules_broken, sentence
-from heedful.core import FindingChange, UsageError
+from heedful.core import UsageError
+from heedful.core.comparison import FindingChange
 
 
 def change(before: str | None, after: str | None, layer: int | None = None, **more: object) -> FindingChange:

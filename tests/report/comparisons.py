@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from heedful.core import Comparison, Finding, FindingChange, HeadChange, Verdict
+from heedful.core import Finding, Verdict
+from heedful.core.comparison import Comparison, FindingChange, HeadChange
 
 
 def finding(verdict: str = "PASS", reason: str = "As it should be.", **more: Any) -> Finding:

@@ -15,9 +15,10 @@ from torch import nn
 from heedful.checks.conclusion import summarise
 from heedful.core.registry import CHECKS, SECTION_TITLES, CheckFacts
 from heedful.core.result import Finding, HeadRow, Report, Section, Verdict
-from heedful.study import Settings, Study, document_fingerprints, evaluating
+from heedful.study import Settings, Study, evaluating
 from heedful.study.ranks import ALONE, Ranks, checksum
 from heedful.study.study import no_progress
+from heedful.study.unit_values import document_fingerprints
 
 if TYPE_CHECKING:
     from heedful.loading import Sequences

@@ -29,9 +29,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("validate", help="Validate the attention of a model on text: nine sections, with verdicts.")(validate)
-app.command("compare", help="Say what changed between two reports; exit code 1 on a regression.")(compare)
 app.command("doctor", help="Say how each attention module is met, and prove it twice.")(doctor)
 app.command("heads", help="Show the head table alone, or save it as CSV or Parquet.")(heads)
+app.command("compare", help="Say what changed between two reports; exit code 1 on a regression.")(compare)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -9,10 +9,11 @@ import typer
 
 from heedful.cli import options
 from heedful.cli.exits import FAILED, guarded
-from heedful.cli.outputs import STANDARD_OUTPUT, Outputs
+from heedful.cli.forms import STANDARD_OUTPUT, Forms
 
 if TYPE_CHECKING:
-    from heedful.core import Comparison, Report
+    from heedful.core import Report
+    from heedful.core.comparison import Comparison
 
 LARGEST = 1 << 30
 """Bytes of a report beyond which it is not read."""
@@ -27,6 +28,7 @@ FailOn = Annotated[
         "effect (smaller by more than its margin; needs shared documents), never; one or more.",
     ),
 ]
+Page = Annotated[Path | None, typer.Option("--html", metavar="PATH", help="Also write one HTML page.")]
 Tolerance = Annotated[
     float, typer.Option(metavar="SHARE", min=0.0, help="Share of a claim's margin that --fail-on effect lets pass.")
 ]
@@ -40,7 +42,7 @@ def compare(
     tolerance: Tolerance = 1.0,
     seed: options.Seed = 0,
     json: options.Json = None,
-    html: options.Html = None,
+    html: Page = None,
     markdown: options.Markdown = None,
     junit: options.Junit = None,
     force: options.Force = False,
@@ -51,13 +53,14 @@ def compare(
     Returns:
         The exit code: 1 on a regression by ``--fail-on``, else 0.
     """
-    outputs = Outputs(json=json, html=html, markdown=markdown, junit=junit, force=force)
-    outputs.check()
+    forms = Forms(json=json, html=html, markdown=markdown, junit=junit, force=force)
+    forms.check()
+    _keep_inputs(forms, (first, second))
     before, after = _read_both(first, second)
     from heedful.comparison import compare as judge
 
     found = judge(before, after, fail_on=tuple(fail_on or ("verdict",)), tolerance=tolerance, seed=seed)
-    _deliver(found, outputs)
+    _deliver(found, forms)
     return FAILED if found.failed else 0
 
 
@@ -67,6 +70,15 @@ def _read_both(first: Path, second: Path) -> "tuple[Report, Report]":
     if first == second or _same(first, second):
         raise UsageError(f"{second}: is the same file as {first} (name two reports)")
     return _read(first), _read(second)
+
+
+def _keep_inputs(forms: Forms, inputs: tuple[Path, Path]) -> None:
+    """Refuse to write over a report that is read: as heedful's own file it could be replaced."""
+    from heedful.core.errors import UsageError
+
+    for form, path in forms.files.items():
+        if any(_same(path, one) for one in inputs):
+            raise UsageError(f"--{form} {path}: is one of the two reports (name another path)")
 
 
 def _same(first: Path, second: Path) -> bool:
@@ -83,17 +95,16 @@ def _read(path: Path) -> "Report":
     return from_json(read_small(path, LARGEST, "a report"), name=str(path))
 
 
-def _deliver(found: "Comparison", outputs: Outputs) -> None:
+def _deliver(found: "Comparison", forms: Forms) -> None:
     from heedful.report import comparison_html, comparison_json, comparison_junit, comparison_markdown, print_comparison
 
-    outputs.write(
+    forms.write(
         json=lambda: comparison_json(found),
         html=lambda: comparison_html(found),
         markdown=lambda: comparison_markdown(found),
         junit=lambda: comparison_junit(found),
     )
-    if outputs.json == STANDARD_OUTPUT:
+    if forms.json == STANDARD_OUTPUT:
         sys.stdout.write(comparison_json(found))
     else:
         print_comparison(found)
-    outputs.tell()

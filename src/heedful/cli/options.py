@@ -66,14 +66,6 @@ Json = Annotated[
     Path | None,
     typer.Option("--json", metavar="PATH", help="Also write the report as JSON; - writes it alone to standard output."),
 ]
-Html = Annotated[Path | None, typer.Option("--html", metavar="PATH", help="Also write one HTML page.")]
-Markdown = Annotated[
-    Path | None,
-    typer.Option("--markdown", metavar="PATH", help="Also write a summary for a CI job, to $GITHUB_STEP_SUMMARY say."),
-]
-Junit = Annotated[
-    Path | None, typer.Option("--junit", metavar="PATH", help="Also write JUnit XML, one test case a check.")
-]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is not an earlier heedful report.")]
 AllowGlobal = Annotated[
     list[str] | None,
@@ -82,3 +74,10 @@ AllowGlobal = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Out = Annotated[Path | None, typer.Option(metavar="PATH", help="Save the table: a path that ends in .csv or .parquet.")]
 JsonRows = Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")]
+Markdown = Annotated[
+    Path | None,
+    typer.Option("--markdown", metavar="PATH", help="Also write a summary for a CI job, to $GITHUB_STEP_SUMMARY say."),
+]
+Junit = Annotated[
+    Path | None, typer.Option("--junit", metavar="PATH", help="Also write JUnit XML, one test case a check.")
+]

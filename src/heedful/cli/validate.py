@@ -8,11 +8,11 @@ import typer
 
 from heedful.cli import options
 from heedful.cli.exits import FAILED, guarded
+from heedful.cli.forms import Forms
 from heedful.cli.inputs import Inputs, read
-from heedful.cli.outputs import Outputs
 from heedful.cli.progress import progress_bar
 from heedful.cli.several_processes import ranks_of_this_run, speaks
-from heedful.report import check_target, is_report, junit, markdown, print_report, to_json, write_atomic
+from heedful.report import check_target, is_report, print_report, to_json, write_atomic
 from heedful.report.escape import visible
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ def validate(
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,
     json: options.Json = None,
-    junit_path: options.Junit = None,
-    markdown_path: options.Markdown = None,
     force: options.Force = False,
     allow_global: options.AllowGlobal = None,
+    junit: options.Junit = None,
+    markdown: options.Markdown = None,
     debug: options.Debug = False,
 ) -> int:
     """Validate a model and print the report; the parameters are the options of the same name.
@@ -65,23 +65,23 @@ def validate(
         seed=seed,
         allow_globals=allow_global or (),
     )
-    outputs = Outputs(junit=junit_path, markdown=markdown_path, force=force)
     with ranks_of_this_run() as ranks:
         if json is not None and json != _STANDARD_OUTPUT and speaks(ranks):
             check_target(json, overwrite=force or is_report(json))
-        if speaks(ranks):
-            outputs.check()
         from heedful.checks import Settings
+
+        forms = Forms(json=json, junit=junit, markdown=markdown, force=force)
+        if speaks(ranks):
+            forms.check()
 
         settings = Settings(preset=preset, null_models=null_models, require=tuple(require or ()), seed=seed)
         report = _validated(inputs, settings, ranks)
         if not speaks(ranks):
             return 0
-        outputs.write(junit=lambda: junit(report), markdown=lambda: markdown(report))
         _deliver(report, json, force)
-        outputs.tell()
         if ranks is not None:
             ranks.first("word")
+        forms.write_report(report)
         return FAILED if report.verdict == "FAIL" else 0
 
 

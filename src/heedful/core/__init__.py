@@ -1,7 +1,6 @@
 """Shared words of every room: calls, visibility, findings, registries and errors."""
 
 from heedful.core.call import AttentionCall
-from heedful.core.comparison import FAIL_ON, Comparison, FindingChange, HeadChange
 from heedful.core.errors import (
     CallError,
     CaptureError,
@@ -19,16 +18,12 @@ from heedful.core.visibility import Visibility, bidirectional, causal, documents
 
 __all__ = [
     "CHECKS",
-    "FAIL_ON",
     "STATISTICS",
     "AttentionCall",
     "CallError",
     "CaptureError",
     "CheckFacts",
-    "Comparison",
     "Finding",
-    "FindingChange",
-    "HeadChange",
     "HeadRow",
     "HeedfulError",
     "InputRejected",

@@ -8,7 +8,7 @@ from heedful.report.json_document import document_text
 from heedful.report.json_values import json_value
 
 if TYPE_CHECKING:
-    from heedful.core import Comparison, FindingChange
+    from heedful.core.comparison import Comparison, FindingChange
 
 COMPARISON_SCHEMA = "heedful.comparison/1"
 _FIELDS = ("difference", "interval", "unit", "n", "paired", "p", "p_adjusted", "margin", "reason", "regressions")

@@ -13,7 +13,7 @@ from heedful.report.escape import visible
 from heedful.report.quantity import count
 
 if TYPE_CHECKING:
-    from heedful.core import Comparison, FindingChange, HeadChange
+    from heedful.core.comparison import Comparison, FindingChange, HeadChange
 
 STATISTICS = ("effective_keys", "sink_mass", "previous_mass")
 _FOLDER = "templates"

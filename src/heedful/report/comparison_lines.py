@@ -11,7 +11,7 @@ from heedful.report.paragraph import BLANK, Line, Sheet, aligned, cells, flow, l
 from heedful.report.quantity import count, interval, number, probability
 
 if TYPE_CHECKING:
-    from heedful.core import Comparison, FindingChange, HeadChange
+    from heedful.core.comparison import Comparison, FindingChange, HeadChange
 
 TITLE = "ATTENTION COMPARISON"
 SHOWN = 24

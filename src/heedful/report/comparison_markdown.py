@@ -9,7 +9,7 @@ from heedful.report.markdown import MARKDOWN_HEAD, cell, emoji, folded, table
 from heedful.report.quantity import interval, number, probability
 
 if TYPE_CHECKING:
-    from heedful.core import Comparison, FindingChange
+    from heedful.core.comparison import Comparison, FindingChange
 
 
 def comparison_markdown(comparison: Comparison) -> str:

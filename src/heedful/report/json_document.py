@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 SCHEMA = "heedful.report/1"
 NOT_FINITE = "not finite"
 _PLAIN_FIELDS = ("model", "data", "settings", "versions")
+_ACTING = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\x7f": "\\u007f"}
 _LISTS = re.compile(r'("(?:units|document_fingerprints)": \[)\s+([^\[\]{}]*?)\s+\]')
 """Long lists of plain values, which stand on one line each; no string can hold a bare quote or a line break."""
-_ACTING = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\x7f": "\\u007f"}
 
 
 def to_document(report: Report) -> dict[str, Any]:

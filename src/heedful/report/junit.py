@@ -10,7 +10,8 @@ from heedful.report.comparison_lines import numbers, outcome, subject
 from heedful.report.escape import visible
 
 if TYPE_CHECKING:
-    from heedful.core import Comparison, Finding, FindingChange, Report
+    from heedful.core import Finding, Report
+    from heedful.core.comparison import Comparison, FindingChange
 
 JUNIT_HEAD = b"<?xml version='1.0' encoding='utf-8'?>\n<testsuites name=\"heedful"
 """How a file begins that heedful wrote, by which an earlier one is known."""

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from heedful.core import OutputError
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-_REPORT_HEAD = 128
+_REPORT_HEAD = 64
+_OWN_HEAD = 128
 _OWN_HEADS = (
     b'{"schema":"heedful.',
     b"<!--heedful.",
@@ -85,25 +86,14 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
 
 def is_report(path: str | os.PathLike[str]) -> bool:
     """Whether a regular file stands there that begins as a heedful report does."""
-    head = _head(path)
-    return head is not None and head.startswith(b'{"schema":"heedful.report/')
-
-
-def is_own(path: str | os.PathLike[str]) -> bool:
-    """Whether a regular file stands there that is empty, or begins as something that heedful wrote."""
-    head = _head(path)
-    return head is not None and (not head or head.startswith(_OWN_HEADS))
-
-
-def _head(path: str | os.PathLike[str]) -> bytes | None:
-    """How a regular file begins, without blanks; None where none stands there or it cannot be read."""
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):
-            return None
+            return False
         with open(path, "rb") as file:
-            return b"".join(file.read(_REPORT_HEAD).split())
+            head = file.read(_REPORT_HEAD)
     except (OSError, ValueError):
-        return None
+        return False
+    return b"".join(head.split()).startswith(b'{"schema":"heedful.report/')
 
 
 def _refuse_standing(text: str, mode: int, overwrite: bool) -> None:
@@ -148,6 +138,18 @@ def _failure(place: Path, error: OSError, needed: int) -> OutputError:
     except OSError:
         free = "an unknown number of"
     return _refusal(str(place), f"no space left: {needed:,} bytes are needed, {free} are free", "free some space")
+
+
+def is_own(path: str | os.PathLike[str]) -> bool:
+    """Whether a regular file stands there that is empty, or begins as something that heedful wrote."""
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return False
+        with open(path, "rb") as file:
+            head = b"".join(file.read(_OWN_HEAD).split())
+    except (OSError, ValueError):
+        return False
+    return not head or head.startswith(_OWN_HEADS)
 
 
 def _settle(folder: Path) -> None:

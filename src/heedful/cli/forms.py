@@ -3,17 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from heedful.report import check_target, is_own, write_atomic
 from heedful.report.escape import visible
 
+if TYPE_CHECKING:
+    from heedful.core import Report
+
 STANDARD_OUTPUT = Path("-")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outputs:
+class Forms:
     """Where each form of the result shall be written, if anywhere.
 
     Attributes:
@@ -56,7 +60,7 @@ class Outputs:
             check_target(path, overwrite=self.force or is_own(path))
 
     def write(self, **texts: Callable[[], str | bytes]) -> None:
-        """Write every form that was asked for.
+        """Write the forms that are given and were asked for, and say so on standard error.
 
         Args:
             **texts: Form to a function that gives its content.
@@ -64,13 +68,24 @@ class Outputs:
         Raises:
             OutputError: A file could not be written; what stood there is whole.
         """
-        for form, path in self.files.items():
+        written = {form: path for form, path in self.files.items() if form in texts}
+        for form, path in written.items():
             write_atomic(path, texts[form](), overwrite=self.force or is_own(path))
-
-    def tell(self) -> None:
-        """Say on standard error what was written."""
-        for path in self.files.values():
+        for path in written.values():
             typer.echo(f"wrote {visible(path)}", err=True)
+
+    def write_report(self, report: "Report") -> None:
+        """Write the forms of a validation for continuous integration; its JSON is written by the command itself.
+
+        Args:
+            report: The report.
+
+        Raises:
+            OutputError: A file could not be written; what stood there is whole.
+        """
+        from heedful.report import junit, markdown
+
+        self.write(junit=lambda: junit(report), markdown=lambda: markdown(report))
 
 
 _TO_STREAM = ("json", STANDARD_OUTPUT)
