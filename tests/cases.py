@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -87,6 +88,26 @@ def alibi(heads: int, queries: int, keys: int) -> Tensor:
     return -(slopes[:, None, None] * distance.abs())[None]
 
 
+def t5_bias(heads: int, queries: int, keys: int, *, is_causal: bool) -> Tensor:
+    """T5's bias, ``(1, head, query, key)``: by head and bucket of distance (Raffel et al., arXiv:1910.10683)."""
+    away = torch.arange(queries)[:, None] + (keys - queries) - torch.arange(keys)[None, :]
+    buckets = 8 if is_causal else 4
+    exact = buckets // 2
+    size = away.clamp_min(0) if is_causal else away.abs()
+    far = exact + ((size.clamp_min(1) / exact).log() / math.log(32 / exact) * (buckets - exact)).long()
+    bucket = torch.where(size < exact, size, far.clamp_max(buckets - 1))
+    if not is_causal:
+        bucket = bucket + buckets * (away < 0)
+    table = torch.randn(8, heads, generator=torch.Generator().manual_seed(9))
+    return table[bucket].permute(2, 0, 1)[None]
+
+
+def filled_to(call: AttentionCall, length: int) -> AttentionCall:
+    """The call with keys and values of 0 from ``length`` on: slots of a static cache that no token has filled."""
+    slots = (torch.arange(call.n_keys) < length)[:, None]
+    return replace(call, key=call.key * slots, value=None if call.value is None else call.value * slots)
+
+
 @_case
 def plain_causal() -> AttentionCall:
     return attention_call()
@@ -145,6 +166,16 @@ def two_keys() -> AttentionCall:
 @_case
 def one_query_cached() -> AttentionCall:
     return attention_call(queries=1, keys=LENGTH, heads=4, kv_heads=2)
+
+
+@_case
+def static_cache_one_query() -> AttentionCall:
+    return filled_to(attention_call(causal(offset=20), queries=1, keys=LENGTH, heads=4, kv_heads=2), 21)
+
+
+@_case
+def static_cache_filling() -> AttentionCall:
+    return filled_to(attention_call(causal(offset=0), queries=9, keys=LENGTH), 9)
 
 
 @_case
@@ -255,6 +286,17 @@ def minus_infinity_mask() -> AttentionCall:
 @_case
 def linear_bias() -> AttentionCall:
     return attention_call(bias=alibi(4, LENGTH, LENGTH))
+
+
+@_case
+def t5_bias_of_an_encoder() -> AttentionCall:
+    return attention_call(bidirectional(), scale=1.0, size=0.5, bias=t5_bias(4, LENGTH, LENGTH, is_causal=False))
+
+
+@_case
+def t5_bias_of_a_decoder_cached() -> AttentionCall:
+    bias = t5_bias(4, 1, LENGTH, is_causal=True)
+    return attention_call(queries=1, keys=LENGTH, scale=1.0, size=0.5, bias=bias)
 
 
 @_case
@@ -414,6 +456,8 @@ UNSUPPORTED: dict[str, dict[str, str]] = {
     "tiled": {},
     "fused": {
         "linear_bias": _BIAS,
+        "t5_bias_of_an_encoder": _BIAS,
+        "t5_bias_of_a_decoder_cached": _BIAS,
         "bias_of_keys": _BIAS,
         "bias_of_rows_and_keys": _BIAS,
         "softcapped": "a softcap",
@@ -453,11 +497,3 @@ def plain(call: AttentionCall) -> dict[str, Any]:
         "softcap": call.softcap,
         "sink": array(call.sink),
     }
-
-
-def key_groups(call: AttentionCall, groups: int = 3) -> Tensor:
-    """Random group membership of keys, ``(batch, key, group)`` 0/1; the last group is empty."""
-    generator = torch.Generator().manual_seed(11)
-    member = (torch.rand(call.batch, call.n_keys, groups, generator=generator) < 0.4).float()
-    member[..., -1] = 0
-    return member

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         padding,
     )
     from heedful.core.comparison import Comparison
-    from heedful.engine import Extras, Moments, measure
+    from heedful.engine import Extras, Groups, Moments, measure
     from heedful.loading import load_documents, load_model, make_sequences
 
 __version__ = "0.1.0"
@@ -43,7 +43,7 @@ _HOMES = {
         "masked",
         "padding",
     ),
-    "heedful.engine": ("Extras", "Moments", "measure"),
+    "heedful.engine": ("Extras", "Groups", "Moments", "measure"),
     "heedful.capture": ("Session", "capture", "replace", "verify"),
     "heedful.loading": ("load_documents", "load_model", "make_sequences"),
     "heedful.checks": ("Margins", "Settings", "validate"),
@@ -56,6 +56,7 @@ __all__ = [
     "Comparison",
     "Extras",
     "Finding",
+    "Groups",
     "HeedfulError",
     "Margins",
     "Moments",

@@ -120,7 +120,37 @@ def test_generation_with_a_cache_records_each_decoded_row(name: str) -> None:
         # The prompt's rows that see eight keys or more, then three single rows, for two sequences.
         window = {"mistral": 9, "gemma2": 10, "gpt_oss": 10}.get(name, 99)
         assert window >= 8 and record.rows == 2 * record.heads * (24 - 7 + 3)
-        assert record.verified and len(record.values["row_entropy"]) == 4
+        assert record.verified and len(record.values["row_entropy"]) == 1
+    assert session.heads()["sequences"].unique().to_list() == [2]
+
+
+@pytest.mark.parametrize("cache", ["dynamic", "static"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral"])
+def test_generated_sequences_weigh_as_whole_ones(name: str, cache: str) -> None:
+    """A generation's rows, one by one from a cache with empty slots or without, against one forward over its tokens."""
+    model, ids = tiny(name), inputs_for(name, batch=2)["input_ids"]
+    with torch.no_grad(), capture(model) as session:
+        made = model.generate(ids, max_new_tokens=6, do_sample=False, cache_implementation=cache)
+    with capture(model) as whole:
+        result_of(model, {"input_ids": made[:, :-1]})  # the last token was never fed back
+    found, expected = session.heads(), whole.heads()
+    assert found["sequences"].to_list() == expected["sequences"].to_list() and found["verified"].all()
+    for record, other in zip(session.records.values(), whole.records.values(), strict=True):
+        assert (record.rows, record.empty_rows) == (other.rows, other.empty_rows)
+    for statistic in set(STATISTICS) - {"row_std_seed", "visible_share"}:  # which count masked keys by definition
+        left, right = (torch.tensor(frame[statistic].to_list()) for frame in (found, expected))
+        torch.testing.assert_close(left, right, rtol=2e-5, atol=2e-5, msg=statistic)
+
+
+def test_further_sequences_are_not_taken_for_a_continuation() -> None:
+    """The same prompt continued twice from one cache: two pairs of sequences beside the prompt's."""
+    model, ids = tiny("llama"), inputs_for("llama", batch=2)["input_ids"]
+    with torch.no_grad(), capture(model) as session:
+        cache = model(ids[:, :12], use_cache=True).past_key_values
+        for _ in range(2):
+            model(ids[:, 12:], past_key_values=cache)
+            cache.crop(-12)  # the last twelve
+    assert session.heads()["sequences"].unique().to_list() == [4]
 
 
 def test_decoded_rows_are_the_rows_of_the_whole_sequence() -> None:
@@ -156,6 +186,8 @@ def test_a_shared_module_has_one_record_a_call() -> None:
     _, session = captured(tiny("albert"), inputs_for("albert"))
     paths = list(session.records)
     assert len(paths) == 3 and paths[1:] == [f"{paths[0]}#2", f"{paths[0]}#3"]
+    labels = session.heads()["label"].to_list()
+    assert labels[0] == "L0H0" and labels[4] == "L1H0 call 2" and labels[8] == "L2H0 call 3"
     _, again = captured(tiny("albert"), inputs_for("albert"))
     assert list(again.records) == paths
 

@@ -131,6 +131,39 @@ def test_nested_captures_see_each_their_own_data() -> None:
     assert inner.heads().equals(alone.heads())
 
 
+@pytest.mark.parametrize("inner", ["head_rows", "validate", "verify"])
+def test_what_heedful_runs_itself_is_not_counted_by_a_capture_around_it(inner: str) -> None:
+    from tests.checks.planted import random_ids, sequences_of
+
+    from heedful.capture import verify
+    from heedful.checks import Settings, head_rows, validate
+
+    model, inputs = tiny("llama"), inputs_for("llama")
+    settings, text = Settings(preset="quick", null_models=0, resamples=99), sequences_of(random_ids(4, 24))
+    own: dict[str, Any] = {
+        "head_rows": lambda: head_rows(model, text, settings=settings),
+        "validate": lambda: validate(model, text, settings=settings),
+        "verify": lambda: verify(model, inputs),
+    }
+    with capture(model) as alone:
+        result_of(model, inputs)
+    with capture(model) as session:
+        own[inner]()
+        result_of(model, inputs)
+        own[inner]()
+    assert session.heads().equals(alone.heads()) and len(session.heads()) == 8
+
+
+def test_a_replacement_around_a_validation_stays() -> None:
+    """Judging a model with a part of it taken away is what the user asked for."""
+    from heedful.capture import verify
+
+    model, inputs = tiny("llama"), inputs_for("llama")
+    with replace(model, "zero", layers=[0]):
+        proofs = verify(model, inputs)
+    assert [proof.recomputed for proof in proofs] == [False, True]
+
+
 def test_two_threads_on_two_models() -> None:
     """Each interception takes its own wrappers off the process-wide table, in whatever order they end."""
     models = [tiny("gpt2"), tiny("llama")]
@@ -154,6 +187,38 @@ def test_two_threads_on_two_models() -> None:
         thread.join(20)
     assert found == [2, 2]
     assert snapshot(models[0])["table"] == before
+
+
+@pytest.mark.parametrize("names", [("gpt2", "llama"), ("llama", "llama")])
+def test_two_threads_in_the_middle_of_their_forwards(names: tuple[str, str]) -> None:
+    """Each waits for the other between its two layers, so that both are inside a forward at once."""
+    models = [tiny(name) for name in names]
+    inputs = [inputs_for("gpt2", batch=2), inputs_for("gpt2", "left", batch=3, length=20)]
+    expected = []
+    for model, given in zip(models, inputs, strict=True):
+        with capture(model) as alone:
+            for _ in range(3):
+                result_of(model, given)
+        expected.append(alone.heads())
+    together = threading.Barrier(2, timeout=20)
+    found: list[Any] = [None, None]
+    for model in models:
+        layer = model.model.layers[1] if hasattr(model, "model") else model.transformer.h[1]
+        layer.register_forward_pre_hook(lambda *_: (together.wait(), None)[1])
+
+    def work(index: int) -> None:
+        with capture(models[index]) as session:
+            for _ in range(3):
+                result_of(models[index], inputs[index])
+        found[index] = session.heads()
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    for ours, alone_ in zip(found, expected, strict=True):
+        assert ours is not None and ours.equals(alone_)
 
 
 def test_a_second_thread_is_refused() -> None:

@@ -165,6 +165,22 @@ def test_interceptions_may_be_nested() -> None:
         assert torch.equal(found, module.out_proj.bias.expand_as(found))
 
 
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_nested_captures_see_the_same(need_weights: bool) -> None:
+    """The outer one sees the inside of what the inner one answered, and still knows which queries are padding."""
+    module, x = attention(add_bias_kv=True), states()
+    given: dict[str, Any] = {"key_padding_mask": PADDED, "need_weights": need_weights}
+    with torch.no_grad(), capture(module) as alone:
+        module(x, x, x, **given)
+    with torch.no_grad(), capture(module) as outer, capture(module) as inner:
+        module(x, x, x, **given)
+    (expected,), (first,), (second,) = (list(s.records.values()) for s in (alone, inner, outer))
+    assert expected.empty_rows == 4 * int(PADDED.sum()) > 0
+    assert (first.rows, first.empty_rows) == (second.rows, second.empty_rows) == (expected.rows, expected.empty_rows)
+    for statistic, (means,) in expected.values.items():
+        torch.testing.assert_close(second.values[statistic][0], means, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
 LAYERS: dict[str, Any] = {
     "encoder": lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2),
     "norm first": lambda: nn.TransformerEncoder(

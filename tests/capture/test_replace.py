@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.capture.models import KernelModel, inputs_for, nano, result_of, tiny
 from tests.capture.state import snapshot
-from torch import Tensor
+from torch import Tensor, nn
 
 from heedful.capture import capture, replace
 from heedful.core import AttentionCall, CaptureError, UsageError
@@ -151,6 +151,37 @@ def test_a_model_that_is_not_met_is_not_silently_left_whole() -> None:
     message = r"KernelModel: replace: no attention call was met in blocks"
     with pytest.raises(CaptureError, match=message), replace(model, "zero"):
         result_of(model, {"ids": torch.arange(20)[None]})
+
+
+def test_a_call_that_is_not_understood_is_not_silently_left_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    from heedful.capture import huggingface
+
+    model, inputs = tiny("gpt2"), inputs_for("gpt2")
+    second, original = model.transformer.h[1].attn, huggingface.table_rules
+
+    def picky(name: str, module: nn.Module, *rest: Any) -> Any:
+        if module is second:
+            raise CaptureError(name, "a mask of another form")
+        return original(name, module, *rest)
+
+    monkeypatch.setattr(huggingface, "table_rules", picky)
+    for layers in (None, ["transformer.h.1.attn"]):
+        with (
+            pytest.raises(CaptureError, match=r"1 modules ran as they are: transformer\.h\.1\.attn: .*another form"),
+            replace(model, "zero", layers=layers),
+        ):
+            result_of(model, inputs)
+    with replace(model, "zero", layers=[0]) as replaced:
+        result_of(model, inputs)
+    assert replaced == {"transformer.h.0.attn": 1} and replaced.left == {}
+
+
+def test_attention_that_showed_no_call_is_listed() -> None:
+    model = nano()
+    model.blocks[1] = KernelModel().blocks[0]
+    with replace(model, "zero") as replaced:
+        result_of(model, {"ids": torch.arange(20)[None]})
+    assert replaced == {"blocks.0": 1} and "no attention call" in replaced.left["blocks.1"]
 
 
 def test_a_block_without_a_forward_is_no_error() -> None:

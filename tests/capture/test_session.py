@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from tests.capture.models import KernelModel, inputs_for, nano, result_of, tiny
 from tests.cases import CASES, attention_call
 from torch import nn
 
 from heedful.capture import Session, capture
-from heedful.capture.session import head_label, output_error, sequence_means, tolerance
+from heedful.capture.agreement import output_error, tolerance
+from heedful.capture.sequence_means import sequence_means
+from heedful.capture.session import head_label
 from heedful.core import STATISTICS, CaptureError, UsageError
 from heedful.engine import tiled
 
@@ -145,7 +148,7 @@ def test_output_error_is_relative_and_leaves_out_empty_rows() -> None:
     assert output_error(moments, output) == 0
     output[1, :, :12] = 7  # rows that see nothing
     assert output_error(moments, output) == 0
-    output[0, 0, 5, 0] += 0.1 * float(moments.output.abs().max())
+    output[0, 0, 5, 0] += 0.1 * float(moments.output[:, 0].abs().max())
     assert output_error(moments, output) == pytest.approx(0.1, rel=0.1)
     output[0, 0, 5, 0] = float("nan")
     assert output_error(moments, output) == float("inf")
@@ -153,13 +156,34 @@ def test_output_error_is_relative_and_leaves_out_empty_rows() -> None:
 
 
 def test_tolerance_grows_with_the_roundoff() -> None:
-    assert (
-        tolerance(torch.float32)
-        == tolerance(torch.float64)
-        < tolerance(torch.float16)
-        < tolerance(torch.bfloat16)
-        < 0.2
-    )
+    assert tolerance(torch.float32) == tolerance(torch.float64) == 1e-4
+    assert tolerance(torch.float16) == 2**-9 and tolerance(torch.bfloat16) == 2**-6
+    assert tolerance(torch.bfloat16, 4.0) == 2**-5
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_an_output_that_is_off_by_five_percent_is_not_verified(dtype: torch.dtype, implementation: str) -> None:
+    from heedful.capture.huggingface import _eager_of
+
+    model, inputs = tiny("llama", implementation).to(dtype), inputs_for("llama", "right")
+    assert of(model, inputs).heads()["verified"].all()
+    table = transformers.AttentionInterface._global_mapping
+    honest = table.get(implementation) or _eager_of(model.model.layers[0].self_attn)
+
+    def wrong(*args: Any, **keywords: Any) -> Any:
+        output, weights = honest(*args, **keywords)
+        factor = torch.ones(4, dtype=dtype)
+        factor[2] = 1.05  # one head alone
+        return output * factor[:, None], weights
+
+    kept = dict(table)
+    table[implementation] = wrong
+    try:
+        assert not of(model, inputs).heads()["verified"].any()
+    finally:
+        table.clear()
+        table.update(kept)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])

@@ -172,6 +172,24 @@ def test_axes_that_are_not_known_are_not_measured() -> None:
     assert "(3, 2, 12, 12), which is not known to be (batch, head" in session.not_met["0"]
 
 
+def test_attention_that_is_not_understood_is_listed_once() -> None:
+    """Not once more for the module that holds it (Longformer, BigBird)."""
+
+    class BandedAttention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = WrittenAttention(unseen)
+            self.inner.num_heads = 3
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x)
+
+    model = nn.ModuleDict({"attention": BandedAttention()})["attention"]
+    with capture(nn.Sequential(model)) as session:
+        session.model(X)
+    assert list(session.not_met) == ["0.inner"]
+
+
 def test_transposed_weights_are_not_believed() -> None:
     model = nn.Sequential(
         WrittenAttention(lambda logits, value: logits.softmax(-1).transpose(-1, -2) @ value),
@@ -208,3 +226,57 @@ def test_gradients_pass() -> None:
     with capture(model):
         model(X).sum().backward()
     assert plain is not None and weight.grad is not None and torch.equal(plain, weight.grad)
+
+
+def test_weights_without_a_product_are_known_when_their_module_ends() -> None:
+    """Not at the next softmax: the last module of a model is met too, and no record comes late."""
+    model = nn.Sequential(WrittenAttention(FORMS["operator"]), WrittenAttention(unseen))
+    met: list[list[str]] = []
+    with capture(model) as session:
+        model[1].register_forward_hook(lambda *_: met.append(list(session.records)))
+        result_of(model, {"input": X})
+    assert met == [["0", "1"]] and session.not_met == {}
+    assert session.heads()["verified"].to_list() == [True, True, False, False]
+
+
+def test_an_error_after_the_softmax_leaves_no_call() -> None:
+    def breaks(logits: Tensor, value: Tensor) -> Tensor:
+        raise ZeroDivisionError(str(logits.softmax(-1).shape))
+
+    with capture(nn.Sequential(WrittenAttention(breaks))) as session, pytest.raises(ZeroDivisionError):
+        session.model(X)
+    assert session.records == {}
+
+
+@pytest.mark.parametrize("name", [name for name in DECODERS if name != "openai-gpt"])  # which keeps no cache
+def test_decoded_rows_stand_at_the_end(name: str) -> None:
+    """With a cache the query is the last key, so that own, previous and local mass are known."""
+    torch.manual_seed(3)
+    model: Any = transformers.AutoModelForCausalLM.from_config(CONFIGS[name](), attn_implementation="eager").eval()
+    ids = inputs_for("gpt2", batch=1)["input_ids"]
+    events: list[AttentionEvent] = []
+    with intercept(model, events.append):  # type: ignore[arg-type]
+        cache = result_of(model, {"input_ids": ids[:, :20]}, use_cache=True).past_key_values
+        cache = result_of(model, {"input_ids": ids[:, 20:21]}, past_key_values=cache, use_cache=True).past_key_values
+        result_of(model, {"input_ids": ids[:, 21:]}, past_key_values=cache, use_cache=True)
+    assert [event.call.offset for event in events] == [0, 0, 20, 20, 21, 21]
+
+
+def test_cross_attention_written_out_has_no_place() -> None:
+    class Cross(nn.Module):
+        num_heads = 2
+
+        def forward(self, query: Tensor, memory: Tensor) -> Tensor:
+            q, k = (x.unflatten(-1, (2, 4)).transpose(1, 2) for x in (query, memory))
+            return (q @ k.transpose(-1, -2)).softmax(-1) @ k
+
+    class CrossAttention(Cross):
+        pass
+
+    events: list[AttentionEvent] = []
+    module = CrossAttention()
+    with intercept(module, events.append):  # type: ignore[arg-type]
+        for _ in range(3):
+            module(X[:, :1], X)
+        module(X[:, :5], X)
+    assert [event.call.offset for event in events] == [None] * 4

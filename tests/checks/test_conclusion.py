@@ -140,6 +140,11 @@ def test_the_signature_is_told_where_there_is_one() -> None:
         {"ablation_signature": V.INFO}, ablation_signature={"signature": "content"}
     )
     assert "By ablation of the whole model its work is: content." in conclude(decide(found), found)
+    position = cell(YES, YES, YES, YES) | overall(
+        {"ablation_signature": V.INFO}, ablation_signature={"signature": "positional"}
+    )
+    told = conclude(decide(position), position)
+    assert "All agree" not in told and "needs of them here is a pattern of positions" in told
     few = cell(YES, YES, YES, YES) | overall(
         {"ablation_signature": V.INSUFFICIENT}, ablation_signature={"signature": "too few documents"}
     )
@@ -156,11 +161,16 @@ def test_next_steps_follow_from_what_is_open() -> None:
     assert steps(thin)[0] == "give more text: 6 documents are too few for 1 claims; at least 16 are needed"
     crossing = finding("local_bias", V.WARN, interval=(0.1, 0.3), threshold=0.22)
     assert "local_bias is not settled" in steps(crossing)[0]
+    layers = finding("diversity_tracks_concentration", V.WARN, interval=(-0.1, 0.1), threshold=0.0)
+    assert not any("narrow" in step for step in steps(layers))
     settled = finding("local_bias", V.WARN, interval=(0.3, 0.4), threshold=0.22)
     assert not any("narrow" in step for step in steps(settled))
     assert not any("narrow" in step for step in steps(finding("capture_matches_output", V.WARN)))
     assert "compare with untrained models: --null-models 19" in steps(null_models=0)
     assert any("language-model head" in step for step in steps(finding("learned_weights_matter", V.SKIP)))
+    told = steps(finding("learned_weights_matter", V.SKIP, reason="its tokenizer has no mask token"))
+    assert any("--tokenizer with a mask token" in step for step in told)
+    assert not any("language-model head" in step for step in told)
     assert steps(finding("learned_weights_matter", V.PASS)) == ["see which heads carry the loss: --preset full"]
     assert "not used yet" in steps(finding("learned_weights_matter", V.ABSENT))[0]
     assert steps(finding("learned_weights_matter", V.PASS), preset="full")[0].startswith("nothing is open")

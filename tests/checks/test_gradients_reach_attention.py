@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from pattern_models import PatternModel, judged, own_token
 from planted import PlantedModel, previous_token_heads, random_ids
+from tests.study.material import tiny_gpt2
 
 from heedful.checks import gradients_reach_attention
 from heedful.core import Verdict
@@ -25,6 +27,19 @@ def test_a_parameter_that_is_never_reached_fails_by_name() -> None:
     assert "zero everywhere in 1: attention.query" in overall.reason
     assert overall.estimate == pytest.approx(2 / 3)
     assert layer.verdict is Verdict.ERROR
+
+
+def test_a_parameter_behind_a_gate_that_begins_at_zero_is_a_warning_that_names_the_gate() -> None:
+    model = tiny_gpt2(layers=1)
+    with torch.no_grad():
+        model.transformer.h[0].attn.c_proj.weight.zero_()
+    overall, layer = judged(gradients_reach_attention, model, random_ids(8, 32))
+    assert (overall.verdict, layer.verdict) == (Verdict.WARN, Verdict.WARN)
+    assert "wait behind 1 parameters that are exactly 0 (transformer.h.0.attn.c_proj.weight)" in overall.reason
+    assert set(overall.detail["gates"]) == {f"transformer.h.0.attn.c_attn.{part}" for part in ("weight", "bias")}
+    model.transformer.h[0].attn.c_proj.weight.requires_grad_(False)
+    overall, layer = judged(gradients_reach_attention, model, random_ids(8, 32))
+    assert (overall.verdict, layer.verdict) == (Verdict.FAIL, Verdict.ERROR)
 
 
 def test_a_gradient_that_is_not_finite_fails() -> None:

@@ -20,6 +20,7 @@ class Settings:
     null_models: int | None = None
     require: tuple[str, ...] = ()
     seed: int = 0
+    looks: int = 1
 
     def __post_init__(self) -> None:
         if "no_such_claim" in self.require:
@@ -46,6 +47,7 @@ def install(
             max_positions=1024,
             vocab_size=50,
             trained_positions=512,
+            build=None,
         )
 
     def load_documents(paths: Any) -> str:

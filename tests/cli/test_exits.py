@@ -6,7 +6,8 @@ from typing import NoReturn
 import pytest
 import typer
 
-from heedful.cli.exits import Terminated, exit_code, guarded, message, outcome
+from heedful.cli.exits import exit_code, guarded, message, outcome
+from heedful.cli.stopping import Terminated
 from heedful.core import (
     CallError,
     CaptureError,

@@ -39,6 +39,14 @@ def run(command: str, function: str, *more: str) -> Result:
     return CliRunner().invoke(app, [command, "--factory", f"own_gpt_for_a_test:{function}", *SMALL, *more])
 
 
+def test_the_doctor_sees_a_model_of_the_users_own(folder: Path) -> None:
+    short = SMALL[: SMALL.index("--sequences")]
+    result = CliRunner().invoke(app, ["doctor", "--factory", "own_gpt_for_a_test:build", *short])
+    assert result.exit_code == 0, result.stderr
+    assert "2 of 2 modules met (scaled_dot_product_attention), 2 proved both ways" in result.stdout
+    assert "note: built by own_gpt_for_a_test:build" in result.stdout
+
+
 def test_a_model_of_nanogpts_kind_is_validated_with_either_checkpoint(folder: Path) -> None:
     state = load_factory("own_gpt_for_a_test:build", tokenizer="words", seed=3).model.state_dict()
     state = {key: tensor.clone() for key, tensor in state.items()}
@@ -95,3 +103,26 @@ def test_what_a_model_must_offer_is_said_in_one_line(function: str, says: str, f
 def test_options_that_do_not_go_together(command: str, words: list[str], says: str) -> None:
     result = CliRunner().invoke(app, [command, *words])
     assert result.exit_code == 2 and says in result.stderr and result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("function", "null"), [("build", "2 untrained models"), ("seeded", "constant or trained")])
+def test_null_models_come_from_the_factory_where_its_weights_are_random(function: str, null: str, folder: Path) -> None:
+    result = run("validate", function, "--preset", "quick", "--null-models", "2", "--json", "-")
+    assert result.exit_code in (0, 1), result.stderr
+    document = json.loads(result.stdout)
+    (found,) = (
+        f for f in document["sections"][3]["findings"] if f["claim"] == "heads_are_concentrated" and f["head"] is None
+    )
+    assert null in found["null"] and "GPT cannot be built" not in found["null"]
+    assert (found["p"] is None) is (function == "seeded")
+
+
+@pytest.mark.parametrize("function", ["hidden_states", "wide_hidden_states"])
+def test_a_model_without_a_head_is_judged_but_for_its_loss_and_told_what_to_offer(function: str, folder: Path) -> None:
+    result = run("validate", function, "--preset", "quick", "--null-models", "0", "--json", "-")
+    assert result.exit_code == 0, result.stderr
+    found = {f["claim"]: f for s in json.loads(result.stdout)["sections"] for f in s["findings"] if f["layer"] is None}
+    for claim in ("gradients_reach_attention", "attention_output_matters", "ablation_signature"):
+        assert found[claim]["verdict"] == "SKIP"
+        assert "it has no loss: load it with its language-model or masked-token head" in found[claim]["reason"]
+        assert "return logits (batch, token, vocabulary)" in found[claim]["reason"]

@@ -65,7 +65,15 @@ def test_every_option_reaches_its_room(calls: dict[str, Any]) -> None:
         "settings": rooms.Settings(preset="quick", null_models=2, require=("x", "y"), seed=5),
         "name": "m",
         "notes": ("a note",),
+        "build": None,
     }
+
+
+@pytest.mark.parametrize(("words", "looks"), [([], 1), (["--sequential"], 5)])
+def test_sequential_asks_for_five_looks(words: list[str], looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = rooms.install(monkeypatch.setitem, lambda **_: factory.small())
+    assert runner.invoke(app, ["validate", *words]).exit_code == 0
+    assert calls["judge"]["settings"].looks == looks
 
 
 @pytest.mark.parametrize(("verdict", "code"), [(Verdict.PASS, 0), (Verdict.WARN, 0), (Verdict.FAIL, 1)])
@@ -136,3 +144,11 @@ def test_an_error_leaves_nothing_behind(
     assert (result.exit_code, result.stdout) == (code, "")
     assert result.stderr.startswith("error: ")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("claim", ["mass_by_distance", "ablation_signature", "beauty"])
+def test_a_claim_that_can_never_pass_cannot_be_required(claim: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heedful.loading.load_model", lambda *_, **__: pytest.fail("the model was loaded"))
+    result = runner.invoke(app, ["validate", "--require", "local_bias", "--require", claim])
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert claim in result.stderr and "expected some of " in result.stderr and "local_bias" in result.stderr

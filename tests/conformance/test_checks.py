@@ -94,6 +94,11 @@ def test_every_finding_says_why_by_which_margin_and_from_where(fault: str) -> No
             assert f.layer is not None
 
 
+def test_only_what_describes_never_passes() -> None:
+    passed = {f.claim for fault in FAULTS for f in planted_findings(fault) if f.verdict in (Verdict.PASS, Verdict.FAIL)}
+    assert not {name for name, facts in CHECKS.items() if facts.descriptive} & passed
+
+
 def test_every_verdict_that_a_finding_can_have_was_seen() -> None:
     seen = {f.verdict for fault in ("content", "diffuse", "few", "nan logits", "dead") for f in planted_findings(fault)}
     assert {Verdict.PASS, Verdict.FAIL, Verdict.WARN, Verdict.ABSENT, Verdict.INFO, Verdict.SKIP} <= seen

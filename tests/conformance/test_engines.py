@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.cases import LENGTH, alibi, attention_call, random_mask, real_tokens
+from tests.cases import LENGTH, alibi, attention_call, document_ids, filled_to, random_mask, real_tokens, t5_bias
 from tests.tolerances import DRAWS, assert_close, flat_moments, perturbed, tolerances
 
-from heedful.core import AttentionCall, UnsupportedByEngine, bidirectional, causal, masked, padding
+from heedful.core import AttentionCall, UnsupportedByEngine, bidirectional, causal, documents, masked, padding
 from heedful.engine import ENGINES, dense
 
 MULTIPLE = 3
@@ -34,14 +34,27 @@ CALLS = {
     "padded": lambda: attention_call(causal() & padding(real_tokens((0, 9), (4, 0))), **F64),
     "window": lambda: attention_call(causal(window=12), **F64),
     "mask": lambda: attention_call(masked(random_mask(2, 1, LENGTH, LENGTH)), **F64),
-    "bias": lambda: attention_call(bias=alibi(4, LENGTH, LENGTH).double(), **F64),
+    "alibi": lambda: attention_call(bias=alibi(4, LENGTH, LENGTH).double(), **F64),
+    "t5_bias": lambda: attention_call(
+        bidirectional(), scale=1.0, size=0.5, bias=t5_bias(4, LENGTH, LENGTH, is_causal=False).double(), **F64
+    ),
     "softcap": lambda: attention_call(softcap=4.0, **F64),
     "sink": lambda: attention_call(sink=torch.tensor([-1.0, 0.0, 1.0, 3.0], dtype=torch.float64), **F64),
+    "wide_values": lambda: attention_call(value_dim=19, **F64),
+    "narrow_values": lambda: attention_call(dim=24, value_dim=16, heads=4, kv_heads=1, **F64),
+    "packed": lambda: attention_call(causal() & documents(document_ids()), **F64),
+    "one_query": lambda: attention_call(queries=1, keys=LENGTH, heads=4, kv_heads=2, **F64),
+    "static_cache": lambda: filled_to(attention_call(causal(offset=20), queries=3, keys=LENGTH, **F64), 23),
     "cached": lambda: attention_call(queries=5, keys=LENGTH, **F64),
     "long": lambda: attention_call(batch=1, heads=2, queries=300, **F64),
 }
-REFUSED = {("fused", "bias"), ("fused", "softcap"), ("fused", "sink")}
-"""Engines and calls that they do not claim."""
+REFUSED = {
+    ("fused", "alibi"): "a finite bias",
+    ("fused", "t5_bias"): "a finite bias",
+    ("fused", "softcap"): "a softcap",
+    ("fused", "sink"): "a learned sink",
+}
+"""Engines and calls that they do not claim, and the reason in words."""
 
 CLAIMED = [(engine, call) for engine in ENGINES for call in CALLS if (engine, call) not in REFUSED]
 INPUTS = ("query", "key", "value")
@@ -76,7 +89,7 @@ def test_an_engine_is_dense_up_to_rounding(engine: str, call: str, dtype: torch.
 
 @pytest.mark.parametrize(("engine", "call"), sorted(REFUSED))
 def test_what_is_not_claimed_is_refused(engine: str, call: str) -> None:
-    with pytest.raises(UnsupportedByEngine, match=f"engine '{engine}' cannot do .*{call}"):
+    with pytest.raises(UnsupportedByEngine, match=f"engine '{engine}' cannot do .*{REFUSED[engine, call]}"):
         ENGINES[engine](rounded(CALLS[call](), torch.float32), None)
 
 

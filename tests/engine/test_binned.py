@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
-from tests.cases import CASES, LENGTH, attention_call, random_mask
+from tests.cases import CASES, LENGTH, attention_call, random_mask, real_tokens
 from torch import Tensor
 
-from heedful.core import CallError, bidirectional, causal, masked
+from heedful.core import CallError, Visibility, bidirectional, causal, masked, padding
 from heedful.engine import binned_map, dense, dense_logits, dense_weights
 from heedful.engine.binned import bin_edges
 
@@ -61,6 +62,40 @@ def test_edges_share_positions_evenly(length: int, bins: int) -> None:
     sizes = edges.diff()
     assert edges[0] == 0 and edges[-1] == length and len(sizes) == min(bins, length)
     assert sizes.min() >= 1 and sizes.max() - sizes.min() <= 1
+
+
+@pytest.mark.parametrize(
+    ("length", "rules"),
+    [
+        (100, causal()),
+        (300, causal() & padding(real_tokens((0, 70), (9, 0), 300))),
+        (777, causal(window=50) & padding(real_tokens((3, 0), (0, 200), 777))),
+        (777, bidirectional(window=100)),
+        (5000, causal(window=600)),
+    ],
+)
+def test_any_length_is_exact(length: int, rules: Visibility) -> None:
+    """Against float64 rows by plain numpy, summed between the edges ``k N // 256``."""
+    batch = 1 if length > 1000 else 2
+    call = attention_call(rules, batch=batch, heads=2, kv_heads=1, queries=length)
+    found = binned_map(call)
+    count = min(256, length)
+    edges = np.arange(count) * length // count
+    place = np.arange(length)
+    for b, h in np.ndindex(batch, 2):
+        query, key = call.query[b, h].double().numpy(), call.key[b, 0].double().numpy()
+        away = place[:, None] - place
+        seen = away >= 0 if rules.is_causal else np.ones_like(away, dtype=bool)
+        if rules.window is not None:
+            seen &= abs(away) < rules.window
+        if rules.keys is not None:
+            real = rules.keys[b].numpy()
+            seen &= real[:, None] & real
+        weight = np.exp(call.scale * query @ key.T) * seen
+        weight /= weight.sum(-1, keepdims=True).clip(1e-300)
+        for ours, truth in ((found.mass, weight), (found.visible, seen.astype(np.int64))):
+            binned = np.add.reduceat(np.add.reduceat(truth, edges, axis=0), edges, axis=1)
+            np.testing.assert_allclose(ours[b, h].numpy(), binned, rtol=1e-4, atol=1e-5)
 
 
 def test_a_long_call() -> None:

@@ -1,13 +1,15 @@
 """The oracle against loops over every query and key, and against closed forms."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 import torch
-from tests.cases import CASES, attention_call, key_groups, plain
+from tests.cases import CASES, attention_call, plain
+from tests.labels import key_groups, plain_groups
 from tests.oracles import attention_loops
+from tests.oracles.group_loops import members
 from tests.tolerances import flat_moments
 
 from heedful.core import bidirectional, causal, masked
@@ -19,8 +21,8 @@ def test_every_moment_is_the_loop_oracles(name: str) -> None:
     call = CASES[name]()
     groups = key_groups(call)
     found = dense(call, Extras(groups=groups, distances=True, contrast=True))
-    truth = attention_loops.moments(plain(call), groups.double().numpy())
-    counts: dict[str, Any] = {"visible": found.rows.visible, "group_visible": found.rows.group_visible}
+    truth = attention_loops.moments(plain(call), members(plain(call), plain_groups(groups)))
+    counts: dict[str, Any] = {f.name: getattr(found.rows, f.name) for f in fields(found.rows) if "visible" in f.name}
     counts["seen_by"] = found.keys.seen_by
     compared = flat_moments(found) | counts
     assert set(compared) == set(truth) - (set() if call.value is not None else {"output"})

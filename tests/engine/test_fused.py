@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
-from tests.cases import CASES, UNSUPPORTED, attention_call, key_groups
+from tests.cases import CASES, UNSUPPORTED, attention_call
+from tests.labels import key_groups
 from tests.tolerances import assert_close, tolerances
 
 from heedful.core import UnsupportedByEngine, causal
 from heedful.engine import Extras, dense, fused, kernels, measure, tiled
+from heedful.engine.spans import spans
 
 REFUSED = UNSUPPORTED["fused"]
 
@@ -31,11 +34,20 @@ def test_what_it_cannot_do_it_refuses_by_its_reason(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("extras", "reason"), [(Extras(distances=True), "mass by distance"), (Extras(contrast=True), "log weights of")]
+    ("rules", "extras", "reason"),
+    [
+        ({"bias": torch.zeros(37, 37)}, None, "a finite bias: the kernels know masks alone"),
+        ({"softcap": 5.0}, None, "a softcap: the kernels' logits are plain products"),
+        ({"sink": torch.zeros(4)}, None, "a learned sink: the kernels' rows sum to one"),
+        ({"dtype": torch.float64}, None, "float64: the kernels' statistics are float32"),
+        ({}, Extras(distances=True), "mass by distance: bins move with the query, and values do not"),
+        ({}, Extras(contrast=True), "log weights of single keys: the kernels return sums of weights"),
+    ],
 )
-def test_extras_it_cannot_do(extras: Extras, reason: str) -> None:
-    with pytest.raises(UnsupportedByEngine, match=reason):
-        fused(attention_call(), extras)
+def test_the_text_of_every_refusal(rules: dict[str, Any], extras: Extras | None, reason: str) -> None:
+    with pytest.raises(UnsupportedByEngine) as raised:
+        fused(attention_call(**rules), extras)
+    assert str(raised.value) == f"engine 'fused' cannot do {reason}; ask for engine='tiled'"
 
 
 def test_other_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +92,7 @@ def test_uniform_rows() -> None:
 def test_masks_by_blocks_are_masks_at_once(rules: object, monkeypatch: pytest.MonkeyPatch) -> None:
     call = attention_call(rules)  # type: ignore[arg-type]
     whole = fused(call)
-    monkeypatch.setitem(fused.__globals__, "MASK_ELEMENTS", 7 * 37)
+    monkeypatch.setitem(spans.__globals__, "MASK_ELEMENTS", 7 * 37)
     in_blocks = fused(call)
     for name in ("entropy", "collision", "lag_overlap", "distant_overlap", "previous_mass"):
         torch.testing.assert_close(getattr(in_blocks.rows, name), getattr(whole.rows, name), equal_nan=True)

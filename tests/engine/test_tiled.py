@@ -9,7 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.cases import CASES, alibi, attention_call, key_groups, real_tokens
+from tests.cases import CASES, alibi, attention_call, real_tokens
+from tests.labels import key_groups
 from tests.tolerances import assert_close, flat_moments, tolerances
 from torch.utils._python_dispatch import TorchDispatchMode
 

@@ -88,14 +88,30 @@ def test_no_entries_give_no_intervals():
     assert bootstrap_t(np.zeros((5, 0)), seed=1).low.shape == (0,)
 
 
-def test_a_side_the_data_do_not_bound_is_infinite():
-    for usual, other in ((0.0, 1.0), (0.1, 0.7), (1e6 + 0.1, 1e6 + 0.3)):
-        values = np.full(64, usual)
-        values[0] = other
-        found = bootstrap_t(values, seed=1)
-        assert found.high == INF
-        assert usual - 1.0 < found.low <= found.estimate
-    assert bootstrap_t([0.0, 1.0], seed=1).high == INF
+T_975 = {1: 12.706204736432095, 2: 4.302652729911275, 3: 3.182446305284263}
+
+
+@pytest.mark.parametrize("differ", T_975)
+@pytest.mark.parametrize(("usual", "other"), [(0.0, 1.0), (0.1, 0.7), (1e6 + 0.1, 1e6 + 0.3)])
+def test_nearly_constant_units_are_bounded_by_students_t_of_those_that_differ(differ, usual, other):
+    values = np.full(64, usual)
+    values[:differ] = other
+    found = bootstrap_t(values, seed=1)
+    half = T_975[differ] * np.std(values, ddof=1) / 8
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), rel=1e-6)
+
+
+def test_two_units_are_bounded_as_student_bounds_them():
+    assert bootstrap_t([0.0, 1.0], seed=1).high == pytest.approx(0.5 + T_975[1] / 2)
+
+
+def test_rare_differences_between_documents_are_covered():
+    """Units that are 0 but for one in sixteen: Student's t with all degrees of freedom covers 87 %."""
+    random = np.random.default_rng(5)
+    values = (random.random((64, 600)) < 1 / 16) * (1 + 0.3 * random.standard_normal((64, 600)))
+    ours, students = bootstrap_t(values, resamples=999, seed=1), student_t(values)
+    covered, less = (np.mean((i.low <= 1 / 16) & (i.high >= 1 / 16)) for i in (ours, students))
+    assert covered > 0.95 and less < 0.93 and np.isfinite(ours.high).all()
 
 
 def test_wider_levels_contain_narrower_ones():

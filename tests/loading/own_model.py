@@ -92,6 +92,36 @@ def build():
     return GPT(Config())
 
 
+def seeded():
+    torch.manual_seed(1337)
+    return build()
+
+
+def from_numpy():
+    import numpy
+
+    model = build()
+    for parameter in model.parameters():
+        parameter.data = torch.from_numpy(numpy.random.normal(size=parameter.shape)).float()
+    return model
+
+
+class Encoder(GPT):
+    def forward(self, input_ids):
+        x = self.transformer.wte(input_ids)
+        for block in self.transformer.h:
+            x = block(x)
+        return x
+
+
+def hidden_states():
+    return Encoder(Config())
+
+
+def wide_hidden_states():
+    return Encoder(Config(n_embd=64))
+
+
 def sized(size):
     return GPT(Config(n_embd=size))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import runpy
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -54,6 +56,21 @@ def test_the_function_is_found_in_the_current_folder_and_the_path_is_put_back(fo
     assert (loaded.name, loaded.source, loaded.max_positions) == ("mine_for_a_test.gpt:build", "factory", 64)
     assert any("as the factory gave them" in note for note in loaded.notes)
     assert sys.path == before and torch.equal(drawn, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("function", ["build", "from_numpy"])
+def test_it_builds_again_from_other_seeds_in_the_format_asked_for(
+    function: str, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    drawn = np.random.get_state()[1].tolist(), random.getstate(), torch.get_rng_state().tolist()
+    loaded = load(function, seed=1, dtype="bfloat16")
+    assert loaded.build is not None
+    capfd.readouterr()
+    one, same, other = (loaded.build(seed).lm_head.weight for seed in (1, 1, 2))
+    assert capfd.readouterr() == ("", "")
+    assert torch.equal(one, loaded.model.lm_head.weight) and one.dtype is torch.bfloat16
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    assert drawn == (np.random.get_state()[1].tolist(), random.getstate(), torch.get_rng_state().tolist())
 
 
 def test_the_seed_decides_random_weights(folder: Path) -> None:

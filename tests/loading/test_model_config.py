@@ -25,7 +25,7 @@ def test_other_architectures_fall_back_to_a_causal_model_with_a_note(architectur
 
 
 def test_an_encoder_without_architecture_has_a_class_too() -> None:
-    assert plan_model({"model_type": "bert"}, "c").model_class.__name__ == "BertLMHeadModel"
+    assert plan_model({"model_type": "bert"}, "c").model_class.__name__ == "BertForMaskedLM"
     assert plan_model({"model_type": "deberta"}, "c").model_class.__name__ == "DebertaForMaskedLM"
 
 
@@ -79,3 +79,11 @@ def test_keys_that_choose_code_are_dropped_at_every_depth() -> None:
 def test_a_dtype_that_is_another_attribute_of_torch_is_not_looked_up() -> None:
     plan = plan_model({**GPT2, "dtype": "load", "torch_dtype": "hub"}, "c")
     assert plan.declared_dtype is None and getattr(plan.config, "dtype", None) is None
+
+
+@pytest.mark.parametrize(
+    ("more", "built"), [({}, "BertForMaskedLM"), ({"is_decoder": True}, "BertLMHeadModel")], ids=["encoder", "decoder"]
+)
+def test_a_class_of_the_users_own_becomes_the_head_that_fits_what_it_sees(more: dict[str, object], built: str) -> None:
+    plan = plan_model({"model_type": "bert", "architectures": ["AntiBody"], **more}, "c")
+    assert plan.model_class.__name__ == built and "AntiBody" in plan.notes[-1]

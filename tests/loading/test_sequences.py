@@ -72,6 +72,12 @@ def test_a_length_that_holds_no_text_is_refused(seq_len: int, before: str, after
 
 
 def test_a_tokenizer_of_another_language_is_noted() -> None:
-    documents = Documents(names=("a",), texts=("voici un texte " * 50,), origin="x")
-    batch = make_sequences(documents, material.make_tokenizer(), seq_len=8, sequences=2)
+    documents = Documents(names=("a",), texts=("the god and the heaven voici un texte " * 50,), origin="x")
+    batch = make_sequences(documents, material.make_tokenizer(), seq_len=10, sequences=2)
     assert "unknown to the tokenizer" in batch.notes[-1]
+
+
+def test_a_text_that_the_tokenizer_does_not_know_is_refused() -> None:
+    documents = Documents(names=("a",), texts=("voici un texte " * 50,), origin="x")
+    make = lambda: make_sequences(documents, material.make_tokenizer(), seq_len=8, sequences=2)  # noqa: E731
+    material.refused(make, 3, "100% of the tokens are unknown", "--tokenizer")

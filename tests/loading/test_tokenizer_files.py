@@ -37,6 +37,14 @@ def test_special_tokens_outside_the_vocabulary_are_not_added(folder: Path) -> No
     assert len(tokenizer) == len(material.make_backend().get_vocab()) and "[MASK], [PAD]" in notes[0]
 
 
+def test_a_bare_file_has_the_roles_that_its_words_tell(tmp_path: Path) -> None:
+    words = {"[UNK]": 0, "[MASK]": 1, "god": 2}
+    model = {"type": "WordLevel", "vocab": words, "unk_token": "[UNK]"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"version": "1.0", "model": model, "added_tokens": []}))
+    tokenizer, _ = load_tokenizer(tmp_path / "tokenizer.json")
+    assert (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id) == (1, 0, None)
+
+
 def test_code_that_a_tokenizer_names_is_not_looked_at(folder: Path) -> None:
     (folder / "evil.py").write_text(f"open({str(folder / 'marker')!r}, 'w')")
     auto = {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}
@@ -56,6 +64,16 @@ def test_bare_vocabularies_are_read(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(material_config))
     tokenizer, notes = load_tokenizer(tmp_path)
     assert tokenizer("abb").input_ids == [2, 1] and "GPT2Tokenizer" in notes[0]
+
+
+def test_a_vocabulary_is_named_itself_and_its_capitals_keep_the_case_of_the_text(tmp_path: Path) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "A", "C", "a"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    tokenizer, notes = load_tokenizer(tmp_path / "vocab.txt")
+    assert tokenizer("A C a").input_ids == [2, 5, 6, 7, 3] and "case kept" in notes[0]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": True}))
+    tokenizer, notes = load_tokenizer(tmp_path / "vocab.txt")
+    assert tokenizer("A C a").input_ids == [2, 7, 1, 7, 3] and "case kept" not in notes[0]
 
 
 def test_a_folder_without_one_says_so(tmp_path: Path) -> None:

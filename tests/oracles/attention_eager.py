@@ -18,7 +18,7 @@ def eager_moments(
     start: int | None,
     first: Tensor,
     dtype: torch.dtype,
-    groups: Tensor | None = None,
+    groups: dict[str, Any] | None = None,
 ) -> dict[str, Tensor]:
     """Moments of one call with every array in ``dtype``.
 
@@ -28,7 +28,7 @@ def eager_moments(
         start: Key position of query 0, or None.
         first: ``(batch, query)`` first key that each row's sequence or document shows.
         dtype: Precision of every step.
-        groups: ``(batch, key, group)`` membership.
+        groups: Membership of keys by name, ``(batch, query, key)`` or ``(batch, query, key, group)``.
     """
     weight, normaliser = _softmax(call, seen, dtype)
     filled = weight.nan_to_num()
@@ -57,8 +57,9 @@ def eager_moments(
         found["log_contrast"] = _contrast(weight, seen, away, (position == first[..., None])[:, None])
     if call["value"] is not None:
         found["output"] = filled @ _repeated(call["value"], seen.shape[1]).to(dtype)
-    if groups is not None:
-        found["group_mass"] = weight @ groups.to(dtype)[:, None]
+    for name, member in (groups or {}).items():
+        line = "bhij,bijg->bhig" if member.ndim == 4 else "bhij,bij->bhi"
+        found[f"{name}_mass"] = torch.einsum(line, weight, torch.as_tensor(member).to(dtype))
     return found
 
 

@@ -21,7 +21,7 @@ def identity_moments(
     start: int | None,
     first: Tensor,
     dtype: torch.dtype,
-    groups: Tensor | None = None,
+    groups: dict[str, Any] | None = None,
 ) -> dict[str, Tensor]:
     """Moments of one call with every array in ``dtype``; arguments as of ``eager_moments``."""
     heads = call["query"].shape[1]
@@ -45,6 +45,9 @@ def identity_moments(
         "first_mass": (weight * (position == first[..., None])[:, None]).sum(-1),
         "received": weight.nan_to_num().sum(-2),
     }
+    for name in ("same_token", "induction"):
+        if groups is not None and name in groups:
+            found[f"{name}_mass"] = (weight * torch.as_tensor(groups[name]).to(dtype)[:, None]).sum(-1)
     for name, lag in (("lag_overlap", 1), ("distant_overlap", 10)):
         early, late = slice(None, -lag), slice(lag, None)
         both = size_of(query[:, :, early] + query[:, :, late], seen[:, :, early] & seen[:, :, late])

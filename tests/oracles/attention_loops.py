@@ -103,8 +103,13 @@ def logit(call: dict[str, Any], b: int, h: int, i: int, j: int, kv_head: int) ->
     return value if call["bias"] is None else value + float(picked(call["bias"], b, h, i, j))
 
 
-def moments(call: dict[str, Any], groups: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Every row and key moment of a call by its definition, and the output."""
+def moments(call: dict[str, Any], groups: dict[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+    """Every row and key moment of a call by its definition, and the output.
+
+    Args:
+        call: The call.
+        groups: Membership of keys by name, ``(batch, query, key)`` or ``(batch, query, key, group)``.
+    """
     weight, normaliser, seen = weights(call)
     batch, heads, n_queries, n_keys = weight.shape
     found = {name: np.full((batch, heads, n_queries), NAN) for name in ROW_MOMENTS}
@@ -179,7 +184,7 @@ def _overlap(weight: np.ndarray, lag: int) -> np.ndarray:
 
 
 def _linear(
-    call: dict[str, Any], weight: np.ndarray, filled: np.ndarray, seen: np.ndarray, groups: np.ndarray | None
+    call: dict[str, Any], weight: np.ndarray, filled: np.ndarray, seen: np.ndarray, groups: dict[str, np.ndarray] | None
 ) -> dict[str, np.ndarray]:
     found = {}
     repeated = call["query"].shape[1] // call["key"].shape[1]
@@ -187,7 +192,8 @@ def _linear(
         found["output"] = np.stack(
             [filled[:, h] @ call["value"][:, h // repeated] for h in range(weight.shape[1])], axis=1
         )
-    if groups is not None:
-        found["group_mass"] = np.einsum("bhij,bjg->bhig", weight, groups)
-        found["group_visible"] = np.einsum("bhij,bjg->bhig", seen.astype(float), groups)
+    for name, member in (groups or {}).items():
+        line = "bhij,bijg->bhig" if member.ndim == 4 else "bhij,bij->bhi"
+        found[f"{name}_mass"] = np.einsum(line, weight, member)
+        found[f"{name}_visible"] = np.einsum(line, seen.astype(float), np.nan_to_num(member))
     return found

@@ -6,18 +6,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from heedful.study import Settings
+from heedful.study.evidence import Evidence, LayerEvidence
 
 
 def stub_study(heads: tuple[int, ...] = (2, 2), **more: Any) -> SimpleNamespace:
     """What verdicts on heads read of a study: settings, layers, null models and the tested statistics beside them."""
-    layers = [SimpleNamespace(layer=index, heads=count, path=f"layer.{index}") for index, count in enumerate(heads)]
+    layers = [LayerEvidence(f"layer.{index}", nn.Identity(), index, count, "") for index, count in enumerate(heads)]
     tested = more.pop("tested", {})
     options = {"resamples": 499, **more.pop("settings", {})}
     known: dict[str, Any] = {
         "settings": Settings(**options),
-        "observed": SimpleNamespace(layers=layers),
+        "observed": Evidence(layers, {}),
         "nulls": {},
         "null_reason": "no null models were asked for",
         "on_null_subset": lambda name: tested.get(name, np.zeros(sum(heads))),

@@ -13,6 +13,7 @@ from heedful.core import Verdict
 from heedful.study import ablation_findings, redundant, signature_of
 from heedful.study.ablation import ARMS
 from heedful.study.ablation_judging import family
+from heedful.study.evidence import Evidence
 
 V = Verdict
 
@@ -135,3 +136,33 @@ def test_parts_are_redundant_where_none_alone_costs_what_all_do(
     study = study_with({}, count=count)
     values = [documents([part], 0.002, count)[:, 0] for part in [whole, *parts]]
     assert redundant(study, values[0], values[1:]) is expected
+
+
+def test_attention_that_cannot_be_replaced_settles_nothing() -> None:
+    """Neither PASS nor FAIL nor ABSENT of a whole that was replaced in parts."""
+    for estimate, arm in ((0.05, "uniform"), (0.0, "uniform"), (0.0, "zero")):
+        study = study_with({arm: estimate}, settings={"preset": "standard"})
+        study.observed.layers[1].fixed = "no product"
+        study.observed = Evidence(study.observed.layers, {})
+        study.each_layer = study.each_layer[:1]
+        study.ablation_family = family(study)
+        whole, *layers = ablation_findings(study, "claim", arm, "source")
+        assert whole.verdict is V.WARN and "was left as it is: layer.1: no product; in the rest, " in whole.reason
+        assert whole.detail["left"] == ["layer.1"] and not whole.detail["unused"]
+        assert [found.layer for found in layers] == [0]
+    for layer in study.observed.layers:
+        layer.fixed = "no product"
+    study.observed = Evidence(study.observed.layers, {})
+    (found,) = ablation_findings(study, "claim", "zero", "source")
+    assert found.verdict is V.SKIP and "layer.0 and 1 more: no product" in found.reason
+
+
+def test_a_shared_module_is_one_unit() -> None:
+    study = study_with({"uniform": 0.05}, settings={"preset": "standard"})
+    study.observed.layers[1].path = "layer.0#2"
+    study.observed = Evidence(study.observed.layers, {})
+    study.each_layer = study.each_layer[:1]
+    study.ablation_family = family(study)
+    found = ablation_findings(study, "claim", "uniform", "source")
+    assert [one.layer for one in found] == [None, 0] and len(study.ablation_family) == 10
+    assert found[1].reason.startswith("in all 2 calls of this shared module: ") and found[1].detail["calls"] == 2

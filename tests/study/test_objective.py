@@ -75,7 +75,8 @@ def test_gradients_flow_where_they_are_wanted() -> None:
         ("causal", True, 25, "returns no logits"),
         ("causal", False, 24, "no mask token"),
         ("pooled", True, 24, "returns no logits"),
-        ("width", True, 24, "no language-model head"),
+        ("width", True, 24, "no language-model head (it returns hidden states of width 32)"),
+        ("wide", False, 24, "no language-model head (it returns hidden states of width 40)"),
     ],
 )
 def test_no_loss_has_its_reason(model: str, causal: bool, vocabulary: int, reason: str) -> None:
@@ -94,11 +95,28 @@ def test_no_loss_has_its_reason(model: str, causal: bool, vocabulary: int, reaso
         "causal": lambda: PlantedModel(*uniform_heads(2, 20)),
         "pooled": Pooled,
         "width": WidthModel,
+        "wide": lambda: nn.Embedding(24, 40),
     }
     objective = found_for(models[model](), causal=causal, vocabulary=vocabulary)
     assert objective.name == "none"
     assert reason in objective.reason
+    assert "let it return logits (batch, token, vocabulary)" in objective.reason or "--tokenizer" in objective.reason
 
 
 def test_a_model_that_returns_no_logits_has_no_loss() -> None:
     assert Objective("next token").losses(tiny_gpt2().transformer, batch_of(IDS)).isnan().all()
+
+
+def test_hidden_states_of_a_model_without_config_are_no_logits() -> None:
+    """As wide as the embedding and as no vocabulary; where both widths are one, logits are taken to be meant."""
+
+    class Own(nn.Module):
+        def __init__(self, rows: int) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(rows, 32)
+
+        def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+            return self.embedding(input_ids)
+
+    assert "no language-model head" in found_for(Own(24)).reason
+    assert found_for(Own(32)).name == "next token"

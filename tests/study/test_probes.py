@@ -12,7 +12,7 @@ from torch import Tensor
 
 from heedful.core import AttentionCall, Visibility, bidirectional, causal, padding
 from heedful.core.axes import DISTANCE_EDGES, MIN_VISIBLE
-from heedful.engine import Extras, dense_weights
+from heedful.engine import Extras, Groups, dense_weights
 from heedful.study.probes import (
     distances,
     growth,
@@ -105,7 +105,7 @@ def test_mass_and_share_of_special_and_punctuation_tokens(call: AttentionCall) -
                 found[b].append(np.mean(values) if values else math.nan)
         return found
 
-    found = token_groups(sight_of(call, extras=Extras(groups=marks.float())))
+    found = token_groups(sight_of(call, extras=Extras(groups=Groups(keys=marks))))
     for column, name in enumerate(("special", "punctuation")):
         agree(found[f"{name}_mass"], means(column, False))
         agree(found[f"{name}_share"], means(column, True))

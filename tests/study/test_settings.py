@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import heedful.checks  # noqa: F401  (registers the claims that can be required)
-from heedful.core import UsageError
+from heedful.core import CHECKS, UsageError
 from heedful.study import Settings
 
 
@@ -15,11 +15,21 @@ from heedful.study import Settings
         ({"preset": "fast"}, "expected one of quick, standard, full; got 'fast'"),
         ({"null_models": -1}, "expected 0 or more, got -1"),
         ({"require": ("local_bias", "beauty")}, "no such claim: beauty"),
+        ({"require": ("mass_by_distance",)}, "mass_by_distance: never passes or fails; expected some of "),
+        ({"require": ("local_bias", "ablation_signature")}, "require: ablation_signature: never passes"),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Settings(**options)
+
+
+def test_what_can_be_required_is_listed_without_descriptions() -> None:
+    with pytest.raises(UsageError) as caught:
+        Settings(require=("mass_by_distance",))
+    offered = str(caught.value).split("expected some of ")[1].split(", ")
+    assert set(offered) == set(CHECKS) - {"mass_by_distance", "ablation_signature"}
+    assert Settings(require=tuple(offered)).require == tuple(offered)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ import sys
 
 from heedful.capture.event import Answer, AttentionEvent
 from heedful.capture.intercept import intercept, unwatched
+from heedful.capture.own_work import own_work
 from heedful.capture.replace import replace
 from heedful.capture.room import CallableRoom
 from heedful.capture.session import CallRecord, Session, capture
+from heedful.capture.uncompiled import original, plain_path, uncompiled
 from heedful.capture.verify import Proof, verify
 
 __all__ = [
@@ -17,7 +19,11 @@ __all__ = [
     "Session",
     "capture",
     "intercept",
+    "original",
+    "own_work",
+    "plain_path",
     "replace",
+    "uncompiled",
     "unwatched",
     "verify",
 ]

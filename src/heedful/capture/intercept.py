@@ -12,6 +12,7 @@ from torch import nn
 from heedful.capture.event import Answer
 from heedful.capture.huggingface import attention_table
 from heedful.capture.stack import ModuleStack
+from heedful.capture.uncompiled import uncompiled
 from heedful.capture.watcher import FunctionWatcher
 from heedful.capture.way import Way
 from heedful.core.errors import UsageError
@@ -25,7 +26,7 @@ def intercept(model: nn.Module, answer: Answer) -> Iterator[Way]:
     """Call ``answer`` for every attention call that the model makes in this thread.
 
     Hooks, table entries and modes are gone afterwards, also after an error; parameters, flags and random state are
-    never touched.
+    never touched. Compiled models run eagerly meanwhile.
 
     Args:
         model: Any module; transformers models are met at their attention table, others at
@@ -33,14 +34,24 @@ def intercept(model: nn.Module, answer: Answer) -> Iterator[Way]:
         answer: What is done with each event.
 
     Raises:
-        UsageError: Another thread is capturing this model.
+        UsageError: Another thread is capturing this model, or its heads are divided over processes.
     """
-    with _only_thread(model), ModuleStack(model) as stack:
+    _refuse_divided(model)
+    with _only_thread(model), uncompiled(), ModuleStack(model) as stack:
         way = Way(stack, answer)
-        watcher = FunctionWatcher(way)
-        with attention_table(way), watcher:
+        with attention_table(way), FunctionWatcher(way):
             yield way
-            watcher.softmax.close()
+
+
+def _refuse_divided(model: nn.Module) -> None:
+    """Tensor-parallel loading gives each process a part of the heads, which would be taken for all of them."""
+    for module in model.modules():
+        size = getattr(module, "tp_size", None)
+        if isinstance(size, int) and size > 1:
+            raise UsageError(
+                f"capture: {type(module).__name__} is divided over {size} processes (tp_plan), each of which holds a "
+                "part of the heads; load it whole, over several devices with device_map='auto' or --device auto"
+            )
 
 
 def unwatched() -> AbstractContextManager[None]:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from heedful.capture.hint import telling
 from heedful.capture.rules import MASKED_BELOW, sdpa_rules
 from heedful.capture.sdpa import attend
 from heedful.capture.way import Way
@@ -55,7 +56,8 @@ def multi_head(way: Way, function: Callable[..., Any], args: tuple[Any, ...], kw
     }
     body = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
     body.__kwdefaults__ = function.__kwdefaults__
-    return body(*args, **kwargs)
+    with telling(told):
+        return body(*args, **kwargs)
 
 
 def _dropout(arguments: dict[str, Any]) -> float:

@@ -9,9 +9,23 @@ from torch import Tensor, nn
 
 from heedful.capture.event import AttentionEvent
 from heedful.capture.intercept import intercept
+from heedful.capture.way import Way
 from heedful.core.call import AttentionCall
 from heedful.core.errors import CaptureError, UsageError
 from heedful.engine.patterns import PATTERNS, pattern_output
+
+
+class Replacements(dict[str, int]):
+    """Module path to number of calls replaced.
+
+    Attributes:
+        left: Path to reason of attention that ran and was left as it is though no layers were named.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left: dict[str, str] = {}
+
 
 Pattern = str | Callable[[AttentionCall], Tensor]
 
@@ -23,7 +37,7 @@ def replace(
     *,
     layers: Sequence[int | str] | None = None,
     heads: Sequence[int] | None = None,
-) -> Iterator[dict[str, int]]:
+) -> Iterator[Replacements]:
     """Replace attention in some layers and heads of a model.
 
     >>> with heedful.replace(model, "uniform", layers=[0], heads=[2]):  # doctest: +SKIP
@@ -37,17 +51,19 @@ def replace(
         heads: Query heads by index; None for all.
 
     Yields:
-        Module path to number of calls replaced, filled while the model runs.
+        Module path to number of calls replaced, filled while the model runs; its ``left`` lists, once the block has
+        ended, modules that look like attention, ran, and showed no call.
 
     Raises:
         UsageError: The pattern, a layer or a head does not exist (a layer only once the block has ended without error),
             or a pattern of one's own returned another shape.
-        CaptureError: The model ran and none of its attention was met.
+        CaptureError: The model ran and none of its attention was met, or a call of a wanted layer was met and could not
+            be understood, so that the model ran with it as it is.
     """
     if isinstance(pattern, str) and pattern not in PATTERNS:
         raise UsageError(f"replace: expected one of {', '.join(PATTERNS)} or a function; got {pattern!r}")
     order: dict[str, int] = {}
-    replaced: dict[str, int] = {}
+    replaced = Replacements()
 
     def answer(event: AttentionEvent) -> Tensor | None:
         path = event.path.split("#")[0]
@@ -59,16 +75,30 @@ def replace(
 
     with intercept(model, answer) as way:
         yield replaced
-    if not order and (unmet := {**way.stack.never_met(), **way.not_understood}):
-        raise CaptureError(
-            type(model).__name__, f"replace: no attention call was met in {', '.join(list(unmet)[:4])} ..."
-        )
+    _check_all(type(model).__name__, way, order, layers, replaced)
+
+
+def _check_all(
+    name: str, way: Way, order: dict[str, int], layers: Sequence[int | str] | None, replaced: Replacements
+) -> None:
+    """Complain of what should have been replaced and was not."""
+    unmet = {path: f"{kind} ran and no attention call of it was seen" for path, kind in way.stack.never_met().items()}
+    if not order and (unmet or way.not_understood):
+        left = list({**unmet, **way.not_understood})
+        raise CaptureError(name, f"replace: no attention call was met in {', '.join(left[:4])} ...")
+    refused = {path.split("#")[0]: why for path, why in way.not_understood.items()}
+    wanted = [path for path in refused if layers is None or path in layers]
+    if wanted:
+        told = f"replace: {len(wanted)} modules ran as they are: {wanted[0]}: {refused[wanted[0]]}"
+        raise CaptureError(name, told, f"name the layers that can be replaced: {', '.join(list(order)[:4])} ...")
     known = {*order, *order.values()}
     missing = [layer for layer in layers or () if layer not in known]
     if missing and order:
         raise UsageError(
             f"replace: no such layers: {missing}; the model called {len(order)}: {', '.join(list(order)[:4])} ..."
         )
+    if layers is None:
+        replaced.left.update(unmet)
 
 
 def _replaced(event: AttentionEvent, pattern: Pattern, heads: Sequence[int] | None) -> Tensor:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch.nn.functional as F
 from torch import Tensor
 
+from heedful.capture import hint
+from heedful.capture.hint import Told
 from heedful.capture.rules import sdpa_rules
 from heedful.capture.way import Way
 from heedful.core.call import AttentionCall
@@ -26,7 +26,7 @@ def attend(
     enable_gqa: bool = False,
     *,
     name: str = WAY,
-    told: Callable[[AttentionCall], AttentionCall] = lambda call: call,
+    told: Told | None = None,
 ) -> Tensor:
     """Meet one ``scaled_dot_product_attention``; arguments are its own.
 
@@ -41,7 +41,7 @@ def attend(
         scale: Factor of the products, or None for the usual one.
         enable_gqa: Whether there may be fewer key heads.
         name: How the call was met.
-        told: What the caller knows of the call beyond its arguments.
+        told: What the caller knows of the call beyond its arguments; None: what an interception inside has told.
 
     Returns:
         The output, of the model's kernel or in its place.
@@ -54,6 +54,7 @@ def attend(
             )
 
     leading = query.shape[:-3]
+    known = told or hint.told()
 
     def run(other: Tensor | None) -> Tensor:
         if other is None:
@@ -66,7 +67,7 @@ def attend(
         if mask is not None and mask.dim() > 4:
             mask = mask.expand(*leading, *mask.shape[-3:]).flatten(0, len(leading) - 1)
         visibility, bias = sdpa_rules(q, k, mask, is_causal)
-        return told(
+        return known(
             AttentionCall(
                 query=q,
                 key=k,

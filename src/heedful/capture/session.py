@@ -12,36 +12,41 @@ import torch
 from torch import Tensor, nn
 
 import heedful.statistics  # noqa: F401  (registers the statistics)
+from heedful.capture.agreement import limit_of, output_error
 from heedful.capture.event import AttentionEvent
 from heedful.capture.intercept import intercept, unwatched
 from heedful.capture.kept_calls import KeptCalls
+from heedful.capture.own_work import depth
 from heedful.capture.selection import Selection, only_heads
+from heedful.capture.sequence_means import GrowingSequences, after_forgetting
 from heedful.core.axes import MIN_VISIBLE
 from heedful.core.errors import CaptureError, UsageError
 from heedful.core.registry import STATISTICS
 from heedful.engine.measure import ENGINES
-from heedful.engine.moments import Moments, RowMoments
+from heedful.engine.moments import Moments
 
 if TYPE_CHECKING:
     import altair
     import polars
 
 
-def head_label(module: nn.Module, layer: int, head: int) -> str:
-    """Name that the model gives a head (a ``head_labels`` sequence on its attention module), else ``L0H0``."""
-    labels = getattr(module, "head_labels", None)
-    if labels is not None and head < len(labels):
-        return f"L{layer}H{head} {labels[head]}"
-    return f"L{layer}H{head}"
+def head_label(module: nn.Module, layer: int, head: int, call: int = 1) -> str:
+    """``L0H0``, the name that the model gives (``head_labels`` on its attention module), and a shared module's call.
 
-
-def tolerance(dtype: torch.dtype) -> float:
-    """Largest relative difference between a kernel's output and the recomputed one that rounding explains.
-
-    Sixteen roundings at the unit roundoff of the dtype, of float32 at least: kernels sum in other orders, and round
-    weights and values once each.
+    Args:
+        module: The attention module.
+        layer: Index of the call in the order of first calls.
+        head: Index of the head.
+        call: Which call of the module in one forward it is, from 1.
     """
-    return max(16 * torch.finfo(dtype).eps, 1e-4)
+    labels = getattr(module, "head_labels", None)
+    named = f" {labels[head]}" if labels is not None and head < len(labels) else ""
+    return f"L{layer}H{head}{named}" + (f" call {call}" if call > 1 else "")
+
+
+def call_number(path: str) -> int:
+    """Which call of its module in one forward a path names, from 1."""
+    return int(path.rpartition("#")[2]) if "#" in path else 1
 
 
 @dataclass
@@ -55,7 +60,8 @@ class CallRecord:
         heads: Number of query heads.
         listed: The heads that are measured, by index: all, or those asked for.
         way: How its calls were met.
-        values: Statistic to list of ``(batch, head)`` means over judged rows, one entry a call.
+        values: Statistic to list of ``(batch, head)`` means over judged rows, one entry a call; calls that decode
+            further rows of the same sequences are part of the entry that they continue.
         rows: Rows judged; ``short_rows`` saw fewer than 8 keys, ``empty_rows`` none.
         error: Largest relative difference between the module's own output and the recomputed one; NaN where a call
             showed no values.
@@ -76,20 +82,7 @@ class CallRecord:
     error: float = 0.0
     verified: bool = True
     broken: set[int] = field(default_factory=set)
-
-
-def sequence_means(moments: RowMoments, rows: Tensor) -> Tensor:
-    """Mean of one row statistic over the judged rows of each sequence.
-
-    Args:
-        moments: The call's row moments.
-        rows: ``(batch, head, query)`` of the statistic.
-
-    Returns:
-        ``(batch, head)``; NaN where no row sees at least ``MIN_VISIBLE`` keys.
-    """
-    judged = rows.masked_fill(moments.visible < MIN_VISIBLE, math.nan)
-    return judged.nanmean(dim=-1)
+    sequences: GrowingSequences = field(default_factory=GrowingSequences)
 
 
 class Session:
@@ -104,8 +97,13 @@ class Session:
         self.not_met: dict[str, str] = {}
         self.notes: dict[str, str] = {}
         self.kept = KeptCalls()
+        self._depth = depth()
+        self._forwards: dict[int, int] = {}
 
     def _meet(self, event: AttentionEvent, forward: int) -> Tensor | None:
+        if depth() != self._depth:
+            return None  # a forward that heedful makes to judge the model; the user never asked for it
+        forward = self._forwards.setdefault(forward, len(self._forwards) + 1)
         layer = self.order.setdefault(event.path, len(self.order))
         if not self.selection.takes_forward(forward) or not self.selection.takes_layer(event.path, layer):
             return None
@@ -119,21 +117,25 @@ class Session:
             event = replace(event, call=only_heads(event.call, listed))
             self.kept.offer(record.path, layer, listed, event.call)
             moments = ENGINES[self.engine](event.call, None)
-            self._add(record, event, moments, output if len(listed) == record.heads else output[:, list(listed)])
+            self._add(
+                record, event, forward, moments, output if len(listed) == record.heads else output[:, list(listed)]
+            )
         return output
 
-    def _add(self, record: CallRecord, event: AttentionEvent, moments: Moments, output: Tensor) -> None:
+    def _add(self, record: CallRecord, event: AttentionEvent, forward: int, moments: Moments, output: Tensor) -> None:
         rows = moments.rows
         record.rows += int((rows.visible >= MIN_VISIBLE).sum())
         record.short_rows += int(((rows.visible < MIN_VISIBLE) & (rows.visible > 0)).sum())
         record.empty_rows += moments.empty_rows
         not_finite = (rows.entropy.isnan() & (rows.visible > 0)).any(dim=-1).any(dim=0)
         record.broken.update(record.listed[column] for column in not_finite.nonzero()[:, 0].tolist())
+        continues = record.sequences.continued_by(event.call, forward)
+        rows = after_forgetting(rows, record.sequences.forgotten)
         for name, facts in STATISTICS.items():
-            record.values.setdefault(name, []).append(sequence_means(rows, facts.compute(rows)).double().cpu())
+            record.sequences.add(record.values.setdefault(name, []), name, rows, facts.compute(rows), continues)
         error = output_error(moments, output)
         record.error = math.nan if math.isnan(record.error + error) else max(record.error, error)
-        if (event.dropout and record.module.training) or not record.error <= tolerance(output.dtype):
+        if (event.dropout and record.module.training) or not error <= limit_of(event, moments, output):
             record.verified = False
 
     def heads(self) -> polars.DataFrame:
@@ -165,7 +167,7 @@ class Session:
                         "layer": record.layer,
                         "module": record.path,
                         "head": head,
-                        "label": head_label(record.module, record.layer, head),
+                        "label": head_label(record.module, record.layer, head, call_number(record.path)),
                         "sequences": sequences,
                         "verified": record.verified,
                         **{
@@ -203,26 +205,6 @@ class Session:
         import heedful
 
         return str(heedful.drawing("session_html")(self))
-
-
-def output_error(moments: Moments, output: Tensor) -> float:
-    """Largest difference between a kernel's output and the recomputed one, relative to the largest output.
-
-    Rows that see no key are left out: kernels put 0, a mean or NaN there.
-
-    Returns:
-        Relative error; infinite where only one of the two is finite, NaN without values.
-    """
-    if moments.output is None:
-        return math.nan
-    seen = (moments.rows.visible > 0)[..., None]
-    ours, theirs = moments.output, output.to(moments.output.dtype)
-    both = torch.isfinite(ours) == torch.isfinite(theirs)
-    if not bool((both | ~seen).all()):
-        return math.inf
-    scale = (theirs.nan_to_num(0, 0, 0) * seen).abs().amax()
-    difference = ((ours - theirs).nan_to_num(0, 0, 0) * seen).abs().amax()
-    return float(difference / scale.clamp_min(torch.finfo(scale.dtype).tiny)) if float(scale) else float(difference)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ disentangled attention); the product with the values that follows is the module'
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from heedful.capture.growing import GrowingRows
+from heedful.capture.hint import told
 from heedful.capture.product import Product, product_of, same_storage
 from heedful.capture.rules import MASKED_BELOW
 from heedful.capture.stack import Frame
@@ -59,11 +61,13 @@ class SoftmaxWatch:
     def __init__(self, way: Way) -> None:
         self.way = way
         self.pending: _Pending | None = None
+        self.rows = GrowingRows()
+        way.stack.leaving = self.left
 
     def passed(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one function; a softmax is remembered, and the product that follows it is met."""
         if self.pending is not None and not self.way.stack.runs(self.pending.frame):
-            self.close()
+            self.pending = None  # left behind by an interrupt
         if func in SOFTMAX:
             return self._softmax(func, args, kwargs)
         if self.pending is None or not args:
@@ -75,6 +79,13 @@ class SoftmaxWatch:
         self._follow(func, args, kwargs, result)
         return result
 
+    def left(self, frame: Frame, returned: bool) -> None:
+        """A module's forward has ended: what is pending in it stays without a product; after an error it is dropped."""
+        if self.pending is not None and self.pending.frame is frame:
+            if returned:
+                self.close()
+            self.pending = None
+
     def close(self) -> None:
         """Meet weights whose product with values was never seen: their statistics are known, their output is not."""
         pending, self.pending = self.pending, None
@@ -84,6 +95,7 @@ class SoftmaxWatch:
             shape = f"its softmax is of shape {tuple(pending.logits.shape)}"
             reason = f"{shape}, which is not known to be (batch, head, query, key), and no product with values was seen"
             self.way.not_understood.setdefault(pending.frame.path, reason)
+            self.way.stack.seen(pending.frame)
             return
 
         def run(other: Tensor | None) -> Tensor:
@@ -92,7 +104,7 @@ class SoftmaxWatch:
             return pending.weights
 
         module = pending.frame.module
-        describe = partial(_describe, pending.logits, None)
+        describe = partial(self._describe, pending, None)
         answer = self.way.meet(module, f"{WAY} alone", describe, run, pending.dropout)
         if answer is not None and answer is not pending.weights:
             path = pending.frame.path
@@ -139,11 +151,19 @@ class SoftmaxWatch:
             given["output"] = product.standard(given["result"])
             return given["output"]
 
-        describe = partial(_describe, pending.logits, product.value)
+        describe = partial(self._describe, pending, product.value)
         answer = self.way.meet(pending.frame.module, WAY, describe, run, pending.dropout)
         if answer is None:
             return product.plain()
         return given["result"] if answer is given.get("output") else product.own(answer)
+
+    def _describe(self, pending: _Pending, value: Tensor | None) -> AttentionCall:
+        call = told()(_described(pending.logits, value))
+        with torch._C.DisableTorchFunction():
+            offset = self.rows.offset_of(pending.frame.path, call)
+        if offset is None or call.n_queries == call.n_keys:
+            return call
+        return replace(call, visibility=replace(call.visibility, offset=offset))
 
 
 def _heads_of(frame: Frame) -> int | None:
@@ -162,7 +182,7 @@ def _four(logits: Tensor, frame: Frame) -> Tensor | None:
     return logits if logits.dim() == 4 and logits.is_floating_point() and logits.numel() else None
 
 
-def _describe(logits: Tensor, value: Tensor | None) -> AttentionCall:
+def _described(logits: Tensor, value: Tensor | None) -> AttentionCall:
     batch, heads, queries, keys = logits.shape
     with torch._C.DisableTorchFunction():
         seen = ~(logits <= HIDDEN_BELOW)

@@ -6,11 +6,14 @@ import inspect
 import re
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from heedful.capture.uncompiled import plain_path
 
 LOOKS_LIKE_ATTENTION = re.compile(r"attention|attn|^mha$", re.IGNORECASE)
 """Class or attribute names of modules that are expected to attend. Only used to list what was not met."""
@@ -47,6 +50,7 @@ class ModuleStack:
         padding: ``(batch, position)`` bool of the current forward's ``attention_mask``, True at real tokens, or None.
         unmet: Path to class name of modules that look like attention, ran, and showed no call.
         forwards: Number of outermost forwards begun.
+        leaving: Called with each frame whose forward ends, while it is still on the stack, and whether it returned.
     """
 
     model: nn.Module
@@ -55,6 +59,7 @@ class ModuleStack:
     unmet: dict[str, str] = field(default_factory=dict)
     met_paths: set[str] = field(default_factory=set)
     forwards: int = 0
+    leaving: Callable[[Frame, bool], None] = lambda frame, returned: None
     _frames: list[Frame] = field(default_factory=list)
     _handles: list[Any] = field(default_factory=list)
     _calls: Counter[str] = field(default_factory=Counter)
@@ -62,7 +67,7 @@ class ModuleStack:
 
     def __enter__(self) -> ModuleStack:
         for path, module in self.model.named_modules():
-            self.paths.setdefault(id(module), path)
+            self.paths.setdefault(id(module), plain_path(path))
         for module in {id(m): m for m in self.model.modules()}.values():
             if isinstance(module, torch.jit.ScriptModule):
                 continue
@@ -98,9 +103,14 @@ class ModuleStack:
         if self.elsewhere():
             return
         while self._frames:
-            frame = self._frames.pop()
+            frame = self._frames[-1]
+            ends = frame.module is module
+            try:
+                self.leaving(frame, ends and output is not None)
+            finally:
+                del self._frames[-1]
             self._note(frame)
-            if frame.module is module:
+            if ends:
                 return
 
     def _note(self, frame: Frame) -> None:
@@ -123,6 +133,11 @@ class ModuleStack:
             if LOOKS_LIKE_ATTENTION.search(name) or LOOKS_LIKE_ATTENTION.search(attribute):
                 return None if PASSES_THROUGH.search(name) else frame
         return None
+
+    def seen(self, frame: Frame) -> None:
+        """An attention of this module was seen, so that neither it nor what holds it is listed as never met."""
+        frame.met = True
+        self.met_paths.add(frame.path)
 
     def runs(self, frame: Frame) -> bool:
         """Whether this very forward is still running."""

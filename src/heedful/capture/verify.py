@@ -6,13 +6,16 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import replace as changed
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from heedful.capture.own_work import own_work
 from heedful.capture.replace import replace
 from heedful.capture.session import CallRecord, capture
+from heedful.capture.uncompiled import uncompiled
 from heedful.core.errors import HeedfulError
 
 Run = Callable[[], Any]
@@ -35,6 +38,7 @@ class Proof:
             could not be replaced.
         replaced: Whether that is more than rounding makes.
         reason: Why either is not so; empty where both are.
+        note: What being watched changes about the module; empty where nothing.
     """
 
     path: str
@@ -45,6 +49,7 @@ class Proof:
     moved: float = math.nan
     replaced: bool = False
     reason: str = ""
+    note: str = ""
 
 
 def verify(model: nn.Module, inputs: Mapping[str, Any] | tuple[Any, ...] | Tensor | Run) -> list[Proof]:
@@ -73,7 +78,8 @@ def verify(model: nn.Module, inputs: Mapping[str, Any] | tuple[Any, ...] | Tenso
         proofs = []
         for path, records in by_path.items():
             again()
-            proofs.append(_proof(model, run, path, records, plain))
+            found = _proof(model, run, path, records, plain)
+            proofs.append(changed(found, note=session.notes.get(found.way, "")))
     unmet = [Proof(path=path, reason=reason) for path, reason in session.not_met.items() if path not in by_path]
     return proofs + unmet
 
@@ -123,7 +129,7 @@ def _repeatable(model: nn.Module) -> Iterator[Callable[[], None]]:
     """Evaluation mode without gradient; what is yielded sets random numbers back to where they stood."""
     flags = [(module, module.training) for module in model.modules()]
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
+    with torch.random.fork_rng(devices=devices), torch.no_grad(), uncompiled(), own_work():
         start = torch.get_rng_state()
         starts = [torch.cuda.get_rng_state(device) for device in devices]
 

@@ -80,6 +80,7 @@ class Way:
         real = self.stack.padding
         if real is None or real.shape[0] != call.batch or real.shape[1] != call.n_keys or call.n_queries > call.n_keys:
             return call
+        real = real.to(call.query.device)
         queries = real[:, call.n_keys - call.n_queries :]
         visibility = call.visibility
         keys = real if visibility.keys is None else real & visibility.keys

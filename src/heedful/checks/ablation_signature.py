@@ -7,6 +7,7 @@ import numpy as np
 from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
 from heedful.study import Study, redundant, signature_of
+from heedful.study.ablation_judging import left_whole
 from heedful.study.evidence import Array
 
 SOURCE = (
@@ -15,7 +16,7 @@ SOURCE = (
 )
 
 
-@check(section=9, source=SOURCE)
+@check(section=9, source=SOURCE, descriptive=True)
 def ablation_signature(study: Study) -> list[Finding]:
     """Positional, content, value average or unused, by which replacements the loss forgives; a layer each in standard.
 
@@ -26,11 +27,13 @@ def ablation_signature(study: Study) -> list[Finding]:
         return [_skipped(study.objective.reason)]
     if len(study.sequences.input_ids) < 2:
         return [_skipped("one sequence: nothing to pair it with")]
+    if left := left_whole(study):
+        return [_skipped(left)]
     if not study.settings.runs("standard"):
         return [_signature(study, study.whole_model, [])]
     layers = [arms["uniform"] for arms in study.each_layer]
     heads = study.each_head if study.settings.runs("full") else [[] for _ in layers]
-    each = zip(study.observed.layers, study.each_layer, heads, strict=True)
+    each = zip(study.observed.replaceable, study.each_layer, heads, strict=True)
     return [
         _signature(study, study.whole_model, layers),
         *(_signature(study, arms, alone, layer.layer) for layer, arms, alone in each),

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 
-from heedful.capture.session import tolerance
 from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
 from heedful.study import Study
 from heedful.study.missing import largest_of
 
-SOURCE = "recomputed output against the module's own, relative to the largest output"
+SOURCE = "recomputed output against the module's own, relative to its head's largest output"
 
 
 @check(section=1, source=SOURCE)
 def capture_matches_output(study: Study) -> list[Finding]:
     """The output recomputed from what was captured is the module's own, so the statistics are of the real weights."""
-    parameter = next(study.model.parameters(), None)
-    limit = tolerance(parameter.dtype if parameter is not None else torch.float32)
-    errors = {layer.path: largest_of(layer.values["output_error"]) for layer in study.observed.layers}
-    bad = [path for path, error in errors.items() if not error <= limit]
-    worst = max(errors.values())
+    layers = study.observed.layers
+    errors = {layer.path: largest_of(layer.values["output_error"]) for layer in layers}
+    limits = {layer.path: largest_of(layer.values["output_limit"]) for layer in layers}
+    bad = [path for path, error in errors.items() if not error <= limits[path]]
+    worst = largest_of(np.array([*errors.values()]))
     return [
         Finding(
             claim="capture_matches_output",
@@ -33,7 +32,7 @@ def capture_matches_output(study: Study) -> list[Finding]:
             unit="relative error",
             n=study.n_documents,
             null="exact: 0",
-            threshold=limit,
+            threshold=max(limits.values()),
             source=SOURCE,
         )
     ]

@@ -51,11 +51,25 @@ def summarise(sections: Sequence[Section], settings: Settings, heads: Sequence[H
         "heads": dict(sorted(Counter(row.verdict for row in heads).items())),
         "tests": sum(f.p is not None and "strongest" not in f.detail for f in findings),
         "multiplicity": MULTIPLICITY,
+        **_looks(findings),
         "decision": decision,
         "failed": [f.claim for f in overall.values() if f.verdict is Verdict.FAIL],
         "conclusion": conclude(decision, overall),
         "next": next_steps(decision, overall, settings),
     }
+
+
+def _looks(findings: Sequence[Finding]) -> dict[str, Any]:
+    """How early the ablations stopped, where they were looked at more than once."""
+    looked = [f.detail for f in findings if "look" in f.detail]
+    if not looked:
+        return {}
+    stopped = Counter(int(detail["look"]) for detail in looked)
+    read, planned = (sum(detail[name] for detail in looked) for name in ("sequences", "sequences_planned"))
+    early = sum(detail["look"] < detail["looks"] for detail in looked)
+    words = f"{early} of {len(looked)} ablations stopped early, after {read} of {planned} sequences in all"
+    at = {str(look): stopped[look] for look in sorted(stopped)}
+    return {"sequential": {"words": words, "stopped_at_look": at, "sequences": read, "sequences_planned": planned}}
 
 
 def decide(overall: dict[str, Finding]) -> dict[str, str]:
@@ -115,6 +129,8 @@ _SENTENCES = {
 
 _NOT_USED = "Removing what attention puts out costs the model nothing: it is not used."
 
+POSITIONAL = "positional"
+_MOSTLY_POSITION = "These heads attend by content too, but what the model needs of them here is a pattern of positions."
 _READINGS = {
     (YES, YES, YES): "All agree: these heads pay attention, and the model needs it.",
     (
@@ -153,6 +169,12 @@ def conclude(decision: dict[str, str], overall: dict[str, Finding]) -> str:
     if signature is not None and signature.verdict is Verdict.INFO:
         parts.append(f"By ablation of the whole model its work is: {signature.detail['signature']}.")
     reading = _READINGS.get((decision["content_dependent"], decision["concentrated"], decision["useful"]))
+    if (
+        reading == _READINGS[YES, YES, YES]
+        and signature is not None
+        and signature.detail.get("signature") == POSITIONAL
+    ):
+        reading = _MOSTLY_POSITION
     return " ".join([*parts, reading] if reading and decision["correct"] == YES else parts)
 
 
@@ -176,15 +198,18 @@ def next_steps(decision: dict[str, str], overall: dict[str, Finding], settings: 
             f"give more text: {thin[0].n} documents are too few for {len(thin)} claims; "
             f"at least {settings.least_units} are needed"
         )
-    waiting = [f for f in overall.values() if f.verdict is Verdict.WARN and _crosses_margin(f)]
+    # The units of diversity's correlation are layers, which more documents do not add.
+    claims = [f for f in overall.values() if f.claim != "diversity_tracks_concentration"]
+    waiting = [f for f in claims if f.verdict is Verdict.WARN and _crosses_margin(f)]
     if waiting and not thin:
         steps.append(f"{waiting[0].claim} is not settled: more documents (--text, --sequences) narrow its interval")
     if not settings.nulls:
         steps.append("compare with untrained models: --null-models 19")
-    if decision["useful"] == OPEN and any(
-        f.claim == "learned_weights_matter" and f.verdict is Verdict.SKIP for f in overall.values()
-    ):
-        steps.append("load the model with its language-model head, so that ablation can be judged by loss")
+    worth = overall.get("learned_weights_matter")
+    if decision["useful"] == OPEN and worth is not None and worth.verdict is Verdict.SKIP:
+        lacks_mask = "mask token" in worth.reason
+        need = "give a --tokenizer with a mask token" if lacks_mask else "load the model with its language-model head"
+        steps.append(f"{need}, so that ablation can be judged by loss")
     if decision["useful"] == NO and decision["correct"] == YES:
         steps.append("train longer or sharpen the logits, then validate again: the pattern is not used yet")
     if decision["correct"] == YES and decision["useful"] == YES and settings.preset != "full":

@@ -14,7 +14,11 @@ SOURCE = "a real backward of the loss on one batch; a parameter's name is no evi
 
 @check(section=8, source=SOURCE)
 def gradients_reach_attention(study: Study) -> list[Finding]:
-    """Every trainable parameter of every attention module gets a finite gradient that is not zero everywhere."""
+    """Every trainable parameter of every attention module gets a finite gradient that is not zero everywhere.
+
+    Parameters behind one that begins at exactly 0 (a zero-initialised output, ReZero, LoRA) have none before the first
+    step of training and all after it: a warning that names the gate, no failure.
+    """
     if study.objective.name == "none":
         return [
             Finding(
@@ -22,25 +26,40 @@ def gradients_reach_attention(study: Study) -> list[Finding]:
             )
         ]
     gradients = study.gradients
-    live = [g for g in gradients if not g.frozen]
+    live = [g for g in gradients if not g.frozen and not g.elsewhere]
     frozen = [g.name for g in gradients if g.frozen]
+    away = [g.name for g in gradients if g.elsewhere and not g.frozen]
     named = f"; frozen: {len(frozen)} ({', '.join(frozen[:3])})" if frozen else ""
+    named += f"; offloaded, so not known: {len(away)} ({', '.join(away[:3])})" if away else ""
     if not gradients or not live:
-        reason = "the attention modules have no parameters of their own" if not gradients else "all are frozen" + named
+        reason = (
+            "the attention modules have no parameters of their own"
+            if not gradients
+            else f"none can be looked at{named}"
+            if away
+            else "all are frozen" + named
+        )
         return [Finding(claim="gradients_reach_attention", verdict=Verdict.SKIP, reason=reason, source=SOURCE)]
     bad = [g for g in live if not g.finite]
-    dead = [g for g in live if g.finite and g.norm == 0.0]
+    still = [g for g in live if g.finite and g.norm == 0.0]
+    dead, gated = [g for g in still if not g.gate], [g for g in still if g.gate]
     problems = []
     if bad:
         problems.append(f"not finite in {len(bad)}: {', '.join(g.name for g in bad[:3])}")
     if dead:
         problems.append(f"zero everywhere in {len(dead)}: {', '.join(g.name for g in dead[:3])}")
+    if gated:
+        gates = list(dict.fromkeys(g.gate for g in gated))
+        problems.append(
+            f"{len(gated)} wait behind {len(gates)} parameters that are exactly 0 ({', '.join(gates[:3])}): they get a "
+            "gradient once those have moved; validate again after some steps"
+        )
     norms = [g.norm for g in live if g.finite]
     overall = Finding(
         claim="gradients_reach_attention",
-        verdict=Verdict.FAIL if problems else Verdict.PASS,
+        verdict=Verdict.FAIL if bad or dead else Verdict.WARN if gated else Verdict.PASS,
         reason=f"{'; '.join(problems) or f'all {len(live)} trainable tensors get a gradient'}{named}",
-        estimate=(len(live) - len(bad) - len(dead)) / len(live),
+        estimate=(len(live) - len(bad) - len(still)) / len(live),
         unit="share reached",
         n=_documents(study),
         null="exact: 1",
@@ -49,6 +68,7 @@ def gradients_reach_attention(study: Study) -> list[Finding]:
         detail={
             "trainable": len(live),
             "frozen": frozen[:20],
+            "gates": {g.name: g.gate for g in gated[:20]},
             "largest_norm": max(norms, default=None),
             "smallest_norm": min(norms, default=None),
         },
@@ -64,10 +84,11 @@ def _documents(study: Study) -> int:
 
 def _layer(study: Study, layer: int, found: list[ParameterGradient]) -> Finding:
     norm = math.sqrt(sum(g.norm**2 for g in found if g.finite))
-    broken = any(not g.finite or g.norm == 0.0 for g in found)
+    broken = any(not g.finite or (g.norm == 0.0 and not g.gate) for g in found)
+    gated = any(g.gate for g in found)
     return Finding(
         claim="gradients_reach_attention",
-        verdict=Verdict.ERROR if broken else Verdict.INFO,
+        verdict=Verdict.ERROR if broken else Verdict.WARN if gated else Verdict.INFO,
         reason=f"gradient norm {norm:.3g} over {len(found)} tensors, "
         f"{min(g.nonzero for g in found):.0%} of entries or more not 0",
         estimate=norm,

@@ -14,18 +14,21 @@ from heedful.study.missing import mean_of
 SOURCE = "mass in log-spaced distance bins over the mass of uniform attention on the same rows"
 
 
-@check(section=2, source=SOURCE)
+@check(section=2, source=SOURCE, descriptive=True)
 def mass_by_distance(study: Study) -> list[Finding]:
     """A description, not a claim with a verdict: mean mass by distance over all heads, beside its uniform share."""
     if not study.observed.has("distance_mass"):
         return [Finding(claim="mass_by_distance", verdict=Verdict.SKIP, reason="no layer has distances", source=SOURCE)]
     actual = study.units(mean_of(study.observed.stacked("distance_mass"), axis=1))
     uniform = mean_of(study.units(mean_of(study.observed.stacked("distance_uniform"), axis=1)), axis=0)
-    used = np.flatnonzero(uniform > 0)
+    used = np.flatnonzero((uniform > 0) & np.isfinite(mean_of(actual, axis=0)))
     if not len(used):
         return [
             Finding(
-                claim="mass_by_distance", verdict=Verdict.UNDEFINED, reason="no row sees enough keys", source=SOURCE
+                claim="mass_by_distance",
+                verdict=Verdict.UNDEFINED,
+                reason="no row sees enough keys with finite weights",
+                source=SOURCE,
             )
         ]
     band = bootstrap_t(actual, resamples=study.settings.resamples, seed=study.settings.seed)

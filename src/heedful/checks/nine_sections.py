@@ -17,8 +17,10 @@ from heedful.core.registry import CHECKS, SECTION_TITLES, CheckFacts
 from heedful.core.result import Finding, HeadRow, Report, Section, Verdict
 from heedful.study import Settings, Study, evaluating
 from heedful.study.ranks import ALONE, Ranks, checksum
+from heedful.study.running import device_of, pads_inside, takes_positions
 from heedful.study.study import no_progress
 from heedful.study.unit_values import document_fingerprints
+from heedful.study.wrapped import unwrapped
 
 if TYPE_CHECKING:
     from heedful.loading import Sequences
@@ -64,10 +66,13 @@ def validate(
     notes: Sequence[str] = (),
     progress: Callable[[int, int, str], None] = no_progress,
     ranks: Ranks | None = None,
+    build: Callable[[int], nn.Module] | None = None,
 ) -> Report:
     """Judge the attention of a model on some text.
 
     The model's flags, gradients, hooks and random state are as before afterwards.
+
+    ``torch.compile`` and data-parallel wrappers are taken off, and the model inside is judged as it is written.
 
     Args:
         model: A transformers model, or any module that maps token ids to logits and calls
@@ -78,18 +83,22 @@ def validate(
         notes: Remarks of the loader that the report should carry.
         progress: Called with (done, total, what).
         ranks: Processes that divide the text, each of which makes the whole report; None for this one alone.
+        build: What built the model, called with a seed for each untrained model that it is compared with; None builds
+            them from its config, or resets a copy.
 
     Returns:
         The report.
 
     Raises:
         CaptureError: No attention call of the model could be met.
+        InputRejected: The model's parameters are sharded.
         UsageError: A required claim does not exist.
     """
     settings = settings or Settings()
     started = time.time()
     study = _study(model, sequences, settings, progress, ranks)
-    with evaluating(model):
+    study.build = build
+    with evaluating(study.model):
         findings = {facts.name: _judged(study, facts) for facts in _ordered()}
         heads = [] if study.nonfinite_parameters else study.head_table
         sections = [
@@ -139,9 +148,10 @@ def head_rows(
 
     Raises:
         CaptureError: No attention call of the model could be met.
+        InputRejected: The model's parameters are sharded.
     """
     study = _study(model, sequences, settings or Settings(), progress, ranks)
-    with evaluating(model):
+    with evaluating(study.model):
         return study.head_table
 
 
@@ -152,9 +162,10 @@ def _study(
     progress: Callable[[int, int, str], None],
     ranks: Ranks | None,
 ) -> Study:
-    study = Study(model, sequences, settings, progress, ranks or ALONE)
+    inside, worn = unwrapped(model)
+    study = Study(inside, sequences, settings, progress, ranks or ALONE, worn=worn)
     if study.ranks.count > 1:
-        study.ranks.ensure_same("weights", checksum(model.parameters()))
+        study.ranks.ensure_same("weights", checksum(inside.parameters()))
         study.ranks.ensure_same("token sequences", checksum([sequences.input_ids, sequences.document]))
     return study
 
@@ -201,10 +212,23 @@ def _model_facts(study: Study, name: str, notes: Sequence[str]) -> dict[str, Any
         "layers": 0 if broken else len(study.observed.layers),
         "heads": 0 if broken else sum(layer.heads for layer in study.observed.layers),
         "dtype": str(first.dtype).removeprefix("torch.") if first is not None else "",
-        "device": str(first.device) if first is not None else "cpu",
+        "device": str(device_of(model)),
         "causal": None if broken else study.meant_causal,
-        "notes": [*notes, *(() if broken else (f"{what}: {why}" for what, why in study.observed.notes.items()))],
+        "notes": [*notes, *study.worn, *_position_note(study), *(() if broken else _watching_notes(study))],
     }
+
+
+def _watching_notes(study: Study) -> list[str]:
+    return [f"{what}: {why}" for what, why in study.observed.notes.items()]
+
+
+def _position_note(study: Study) -> list[str]:
+    """What is to be said of padding before real tokens."""
+    if not pads_inside(study.sequences.attention_mask):
+        return []
+    if takes_positions(study.model):
+        return ["padding before tokens: positions are counted over real tokens"]
+    return ["padding before tokens, and the model takes no position_ids: learned positions are places in the tensor"]
 
 
 def _data_facts(study: Study) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from heedful.cli.calibrate import calibrate
 from heedful.cli.compare import compare
 from heedful.cli.doctor import doctor
 from heedful.cli.exits import outcome
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command("validate", help="Validate the attention of a model on text: nine sections, with verdicts.")(validate)
 app.command("doctor", help="Say how each attention module is met, and prove it twice.")(doctor)
+app.command("calibrate", help="Simulate every check: false alarms, power, and what older thresholds say.")(calibrate)
 app.command("heads", help="Show the head table alone, or save it as CSV or Parquet.")(heads)
 app.command("compare", help="Say what changed between two reports; exit code 1 on a regression.")(compare)
 

@@ -10,24 +10,18 @@ import contextlib
 import errno
 import functools
 import os
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import typer
 
+from heedful.cli.stopping import Terminated, stops_raise
 from heedful.report.escape import visible
 
 FAILED, RESOURCES, OUTPUT, INTERNAL, INTERRUPTED, BROKEN_PIPE, TERMINATED = 1, 4, 5, 6, 130, 141, 143
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived; everything that was begun is undone on the way out."""
 
 
 class Silent(BaseException):
@@ -61,7 +55,7 @@ def outcome(work: Callable[[], int | None], *, debug: bool = False) -> int:
         The exit code.
     """
     try:
-        with _termination_raises():
+        with stops_raise():
             code = work() or 0
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -143,19 +137,3 @@ def _close(stream: TextIO | None) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]
         os.close(nowhere)
-
-
-@contextlib.contextmanager
-def _termination_raises() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated

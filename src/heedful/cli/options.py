@@ -8,6 +8,9 @@ import typer
 Preset = Literal["quick", "standard", "full"]
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 
+LOOKS = 5
+"""Looks of ``--sequential``, at doubling shares of the text."""
+
 LARGEST_SEED = 2**63 - 1
 
 Model = Annotated[
@@ -38,7 +41,11 @@ Checkpoint = Annotated[
     typer.Option(metavar="PATH", help="Weights for the model of --factory: .safetensors, .pt or a folder of them."),
 ]
 Tokenizer = Annotated[
-    str | None, typer.Option(metavar="PATH", help="Folder or name of the tokenizer, where it is not the model's.")
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Tokenizer, where it is not the model's: a folder, tokenizer.json, vocab.txt or a hub name.",
+    ),
 ]
 Text = Annotated[
     list[Path] | None,
@@ -53,11 +60,15 @@ NullModels = Annotated[
         metavar="R", min=0, help="Freshly initialised models that form the null; without it, what the preset says."
     ),
 ]
+Sequential = Annotated[
+    bool,
+    typer.Option("--sequential", help="Stop each ablation at the first of five looks at which it has decided."),
+]
 Require = Annotated[
     list[str] | None,
     typer.Option(metavar="CLAIM", help="Claims that must pass, one or more; anything else fails the validation."),
 ]
-Device = Annotated[str, typer.Option(metavar="NAME", help="Where to compute: cpu, cuda, cuda:1, mps.")]
+Device = Annotated[str, typer.Option(metavar="NAME", help="Where to compute: cpu, cuda, cuda:1, mps, or auto: all.")]
 DtypeOption = Annotated[
     Dtype, typer.Option(metavar="NAME", help="Number format of the model: auto, float64, float32, bfloat16, float16.")
 ]

@@ -21,7 +21,12 @@ def _is_rule(word: str) -> bool:
     return word in _RULES
 
 
-_MORE: dict[str, Callable[[str], bool]] = {"--text": _is_text, "--require": _is_claim, "--fail-on": _is_rule}
+_MORE: dict[str, Callable[[str], bool]] = {
+    "--text": _is_text,
+    "--require": _is_claim,
+    "--claims": _is_claim,
+    "--fail-on": _is_rule,
+}
 """Flags that take several values, and what a further value looks like: a MODEL that follows is not taken for one."""
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from heedful.cli.exits import Silent, Terminated, exit_code
+from heedful.cli.exits import Silent, exit_code
+from heedful.cli.stopping import Terminated
 
 if TYPE_CHECKING:
     from heedful.study.ranks import Ranks

@@ -35,6 +35,7 @@ def validate(
     sequences: options.Sequences = 64,
     preset: options.PresetOption = "standard",
     null_models: options.NullModels = None,
+    sequential: options.Sequential = False,
     require: options.Require = None,
     device: options.Device = "cpu",
     dtype: options.DtypeOption = "auto",
@@ -74,7 +75,13 @@ def validate(
         if speaks(ranks):
             forms.check()
 
-        settings = Settings(preset=preset, null_models=null_models, require=tuple(require or ()), seed=seed)
+        settings = Settings(
+            preset=preset,
+            null_models=null_models,
+            require=tuple(require or ()),
+            seed=seed,
+            looks=options.LOOKS if sequential else 1,
+        )
         report = _validated(inputs, settings, ranks)
         if not speaks(ranks):
             return 0
@@ -98,6 +105,7 @@ def _validated(inputs: Inputs, settings: "Settings", ranks: "Ranks | None") -> "
             notes=loaded.notes,
             progress=progress,
             ranks=ranks,
+            build=loaded.build,
         )
 
 

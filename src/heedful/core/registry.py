@@ -36,13 +36,17 @@ class StatisticFacts:
 
 @dataclass(frozen=True)
 class CheckFacts:
-    """What is fixed about a check: its section, the cheapest preset that runs it, and its source."""
+    """What is fixed about a check: its section, the cheapest preset that runs it, and its source.
+
+    ``descriptive`` checks say what is and never PASS, so that they cannot be required.
+    """
 
     name: str
     judge: Callable[..., Any]
     section: int
     preset: str
     source: str
+    descriptive: bool = False
 
 
 STATISTICS: dict[str, StatisticFacts] = {}
@@ -68,8 +72,16 @@ def statistic(
     return register
 
 
-def check(*, section: int, source: str, preset: str = "quick") -> Callable[[Function], Function]:
+def check(
+    *, section: int, source: str, preset: str = "quick", descriptive: bool = False
+) -> Callable[[Function], Function]:
     """Register a function of a study that returns findings, under its own name.
+
+    Args:
+        section: Number of its section.
+        source: Where definition and margin come from.
+        preset: Cheapest preset that runs it.
+        descriptive: Whether it only describes: it never PASSes, and cannot be required.
 
     Raises:
         ValueError: The name is taken, or section or preset is unknown.
@@ -81,7 +93,7 @@ def check(*, section: int, source: str, preset: str = "quick") -> Callable[[Func
             raise ValueError(f"check {name!r} is registered twice")
         if section not in SECTION_TITLES or preset not in PRESETS:
             raise ValueError(f"check {name!r}: section {section} or preset {preset!r} is unknown")
-        CHECKS[name] = CheckFacts(name, function, section, preset, source)
+        CHECKS[name] = CheckFacts(name, function, section, preset, source, descriptive)
         return function
 
     return register

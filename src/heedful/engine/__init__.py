@@ -3,6 +3,7 @@
 from heedful.engine.binned import BinnedMap, binned_map
 from heedful.engine.dense import dense, dense_logits, dense_weights
 from heedful.engine.fused import fused
+from heedful.engine.groups import Groups
 from heedful.engine.measure import ENGINES, measure
 from heedful.engine.moments import Extras, KeyMoments, Moments, RowMoments
 from heedful.engine.patterns import PATTERNS, pattern_output
@@ -14,6 +15,7 @@ __all__ = [
     "PATTERNS",
     "BinnedMap",
     "Extras",
+    "Groups",
     "KeyMoments",
     "Moments",
     "RowMoments",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from heedful.core.axes import LAGS, LOCAL_DISTANCE
 from heedful.core.call import AttentionCall
+from heedful.engine.groups import Labels
 
 CPU_ELEMENTS = 2**20
 """Logits held at once on a CPU: 4 MB of float32, which stays near the cores' caches (benchmarks/engine.py)."""
@@ -62,7 +63,7 @@ class Part:
         first: ``(batch, query)`` first key that the sequence, or the query's document, shows.
         position: ``(batch, key, 1)`` position counted from there; None where rows differ in it (packed documents).
         near: ``(batch, 1, query, column)`` keys whose weight is kept: around the own position, then the first key.
-        groups: ``(batch, key, group)`` or None.
+        labels: Groups of the part's sequences, columns in the dtype of the statistics; or None.
     """
 
     call: AttentionCall
@@ -73,7 +74,7 @@ class Part:
     first: Tensor
     position: Tensor | None
     near: Tensor
-    groups: Tensor | None
+    labels: Labels | None
 
     @classmethod
     def of(
@@ -82,7 +83,7 @@ class Part:
         target: tuple[slice, slice],
         dtype: torch.dtype,
         first: Tensor,
-        groups: Tensor | None,
+        labels: Labels | None,
     ) -> Part:
         """Cut sequences ``target[0]`` and key heads ``target[1]`` out of a call."""
         call = _cut(whole, *target, dtype)
@@ -100,7 +101,7 @@ class Part:
             first=first,
             position=None if call.visibility.documents is not None else position.to(dtype)[..., None],
             near=near_keys(call, first)[:, None],
-            groups=None if groups is None else groups[target[0]].to(first.device, dtype),
+            labels=None if labels is None else labels.part(target[0]).to(dtype),
         )
 
 

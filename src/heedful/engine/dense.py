@@ -10,6 +10,7 @@ from torch import Tensor
 
 from heedful.core.axes import DISTANCE_EDGES, LAGS, LOCAL_DISTANCE
 from heedful.core.call import AttentionCall
+from heedful.engine.groups import Groups, Labels
 from heedful.engine.moments import Extras, KeyMoments, Moments, RowMoments
 
 LOG_FLOOR = -30.0
@@ -122,9 +123,7 @@ def _dense_extras(
 ) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     if extras.groups is not None:
-        groups = extras.groups.double()[:, None]
-        found["group_mass"] = weights @ groups
-        found["group_visible"] = seen.double() @ groups
+        found |= _dense_groups(call, extras.groups, weights, seen)
     if extras.distances:
         away = distance.abs()
         edges = (*DISTANCE_EDGES, call.n_keys + call.n_queries + DISTANCE_EDGES[-1])
@@ -140,4 +139,18 @@ def _dense_extras(
         for name in ("distance_mass", "log_contrast"):
             if name in found:
                 found[name] = torch.full_like(found[name], math.nan)
+    return found
+
+
+def _dense_groups(call: AttentionCall, groups: Groups, weights: Tensor, seen: Tensor) -> dict[str, Tensor]:
+    labels = Labels.of(call, groups)
+    found: dict[str, Tensor] = {}
+    if labels is None:
+        return found
+    if labels.columns is not None:
+        columns = labels.columns.double()[:, None]
+        found |= dict(labels.named(weights @ columns, seen.double() @ columns, 0, call.n_queries))
+    for match in labels.matches:
+        pairs = match.block(0, call.n_queries, 0, call.n_keys)[:, None]
+        found |= dict(match.named((weights * pairs).sum(-1), (seen & pairs).sum(-1), 0, call.n_queries))
     return found

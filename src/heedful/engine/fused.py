@@ -8,7 +8,8 @@ With ``(o, Z) = kernel(query, key, value)`` and its log-sum-exp ``Z``, at scale 
 * overlap of rows i and i + m: ``exp(Z' - Z_i - Z_(i+m))``, ``Z'`` of the query ``q_i + q_(i+m)`` over the keys that
   both see;
 * received mass: the gradient of the values for an output gradient of ones;
-* mean position and groups: values that hold them; weights near the query and on the first key: single products.
+* mean position, groups and segments: values that hold them; weights near the query, on the first key and on keys that
+  match the query's token: single products.
 
 Every line is unchanged when one number is added to all logits of a row, so keys are taken from their mean first:
 differences of log-sum-exps lose no digits to a common offset.
@@ -17,8 +18,7 @@ differences of log-sum-exps lose no digits to a common offset.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -26,19 +26,14 @@ from torch import Tensor
 from heedful.core.axes import LAGS, LOCAL_DISTANCE
 from heedful.core.call import AttentionCall
 from heedful.core.errors import UnsupportedByEngine
-from heedful.engine.blocks import near_keys
+from heedful.engine.fused_groups import add_groups, begin_groups
 from heedful.engine.gathered import LN2, NEAR, SUMS, Gathered
 from heedful.engine.kernels import KERNELS, Answer, Asked, Kernel
 from heedful.engine.moments import Extras, Moments
+from heedful.engine.spans import WIDTH, Inputs, Span, spans, widened
 
 SHARPENING = 512
 """Factor of the logits under which their log-sum-exp is their maximum, up to ``log(n) / 512``."""
-
-MASK_ELEMENTS = 2**21
-"""Elements of a float mask held at once; rules that the kernels know need none."""
-
-WIDTH = 8
-"""Vectors are filled with zeros to a multiple of this, which some kernels ask for."""
 
 
 def refusal(call: AttentionCall, extras: Extras | None = None) -> str | None:
@@ -83,132 +78,40 @@ def fused(call: AttentionCall, extras: Extras | None = None) -> Moments:
         gathered = Gathered.of(call, torch.float32)
         # Kernels give weights that are normalised already: their normaliser is 1 and their peak the log-sum-exp.
         gathered.sums[: SUMS.index("peak")] = 1.0
-        for span in _spans(call):
+        begin_groups(inputs, gathered)
+        for span in spans(call):
             _add_span(kernel, inputs, span, gathered)
         for lag, name in zip(LAGS, ("adjacent", "distant"), strict=True):
-            for span in _spans(call, lag):
+            for span in spans(call, lag):
                 _add_overlap(kernel, inputs, span, lag, gathered.sums[SUMS.index(name)], gathered)
         gathered.sums[SUMS.index("peak")] += inputs.shift / LN2
-        if extras.groups is not None:
-            _count_groups(inputs, extras.groups, gathered)
         return gathered.moments(call, "fused")
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """A call laid out for the kernels: one key head for every query head, float32, keys taken from their mean.
-
-    Attributes:
-        call: The call.
-        query: ``(batch, head, query, width)``, times the scale: kernels mask before they scale, and -inf times a
-            negative scale is no mask.
-        key: ``(batch, head, key, width)``.
-        value: ``(batch, head, key, value_dim)`` or None.
-        columns: ``(batch, head, key, 1 + groups)``: key position, then membership of groups.
-        shift: ``(batch, head, query)`` what the logits lost with the mean key.
-        near: ``(batch, query, column)`` keys whose weight is kept, as ``blocks.near_keys``.
-    """
-
-    call: AttentionCall
-    query: Tensor
-    key: Tensor
-    value: Tensor | None
-    columns: Tensor
-    shift: Tensor
-    near: Tensor
-
-    @classmethod
-    def of(cls, call: AttentionCall, extras: Extras) -> Inputs:
-        """Lay out a call."""
-        repeated, device = call.heads // call.kv_heads, call.query.device
-        query, key = call.query.float() * call.scale, call.key.float()
-        centre = key.nan_to_num(0.0, 0.0, 0.0).mean(2, keepdim=True)
-        columns = torch.arange(call.n_keys, dtype=torch.float32, device=device).expand(call.batch, -1)[..., None]
-        if extras.groups is not None:
-            columns = torch.cat([columns, extras.groups.to(columns)], dim=-1)
-        first = call.visibility.own_first_key(call.batch, call.n_queries, call.n_keys, device)
-        by_head = centre.repeat_interleave(repeated, 1)
-        return cls(
-            call=call,
-            query=_widened(query, query.shape[-1]),
-            key=_widened((key - centre).repeat_interleave(repeated, 1), key.shape[-1]),
-            value=None if call.value is None else call.value.float().repeat_interleave(repeated, 1),
-            columns=columns[:, None].expand(-1, call.heads, -1, -1),
-            shift=(query * by_head).sum(-1),
-            near=near_keys(call, first),
-        )
-
-
-@dataclass(frozen=True)
-class Span:
-    """Queries ``[begin, end)`` against keys ``[first, last)``, by a rule the kernels know or a mask of 0 and -inf."""
-
-    begin: int
-    end: int
-    first: int
-    last: int
-    is_causal: bool = False
-    seen: Tensor | None = None
-
-    def asked(self, inputs: Inputs, query: Tensor) -> Asked:
-        """The question for the given queries; rows that see nothing see everything, and are left out later."""
-        mask = None
-        if self.seen is not None:
-            hidden = ~self.seen & self.seen.any(-1, keepdim=True)
-            mask = torch.zeros(hidden.shape, device=query.device).masked_fill_(hidden, -math.inf)
-        return Asked(query, inputs.key[:, :, self.first : self.last], self.is_causal, mask)
-
-
-def _spans(call: AttentionCall, lag: int = 0) -> Iterator[Span]:
-    """Cut the pairs of queries ``(i, i + lag)`` into spans over the keys that both see."""
-    rules, n_queries, n_keys = call.visibility, call.n_queries, call.n_keys
-    pairs = n_queries - lag
-    if pairs <= 0:
-        return
-    if rules.hides_nothing():
-        yield Span(0, pairs, 0, n_keys)
-        return
-    if rules.only_causal() and rules.start(n_queries, n_keys) == 0:
-        yield Span(0, pairs, 0, min(pairs, n_keys), is_causal=True)
-        return
-    shown = rules.block(0, 1, 0, 1, n_queries, n_keys, call.query.device)
-    rows = max(1, MASK_ELEMENTS // (shown.shape[0] * shown.shape[1] * n_keys))
-    for begin in range(0, pairs, rows):
-        end = min(begin + rows, pairs)
-        ranges = [rules.key_range(begin + more, end + more, n_queries, n_keys) for more in (0, lag)]
-        first = max(low for low, _ in ranges)
-        last = max(first, min(high for _, high in ranges))
-        seen = [
-            rules.block(begin + more, end + more, first, last, n_queries, n_keys, call.query.device)
-            for more in {0, lag}
-        ]
-        yield Span(begin, end, first, last, seen=seen[0] & seen[-1])
 
 
 def _run(kernel: Kernel, asked: Asked, value: Tensor) -> Answer:
     """Ask a kernel for values of any width: zeros fill up whichever of keys and values is the narrower."""
     width = max(asked.key.shape[-1], value.shape[-1])
-    wide = replace(asked, query=_widened(asked.query, width), key=_widened(asked.key, width))
-    answer = kernel.forward(wide, _widened(value, wide.key.shape[-1]), 1.0)
+    wide = replace(asked, query=widened(asked.query, width), key=widened(asked.key, width))
+    answer = kernel.forward(wide, widened(value, wide.key.shape[-1]), 1.0)
     return replace(answer, output=answer.output[..., : value.shape[-1]])
 
 
-def _widened(tensor: Tensor, width: int) -> Tensor:
-    missing = -(-width // WIDTH) * WIDTH - tensor.shape[-1]
-    return tensor if missing <= 0 else torch.nn.functional.pad(tensor, (0, missing))
+def _by_columns(kernel: Kernel, asked: Asked, columns: Tensor) -> Tensor:
+    """Weighted sums of any number of columns, as many at once as the keys are wide."""
+    width = max(WIDTH, asked.key.shape[-1])
+    return torch.cat([_run(kernel, asked, some).output for some in columns.split(width, dim=-1)], dim=-1)
 
 
 def _add_span(kernel: Kernel, inputs: Inputs, span: Span, gathered: Gathered) -> None:
     """Store every sum of a span's rows but the overlaps."""
     if span.first == span.last:
         return
-    call = inputs.call
     rows, keys = slice(span.begin, span.end), slice(span.first, span.last)
     query = inputs.query[:, :, rows]
     asked = span.asked(inputs, query)
     by_key = kernel.forward(asked, asked.key, 1.0)
     size = by_key.logsumexp
-    columns = _run(kernel, asked, inputs.columns[:, :, keys]).output
+    columns = _by_columns(kernel, asked, inputs.columns[:, :, keys])
     sharp = kernel.forward(asked, asked.key, SHARPENING).logsumexp / SHARPENING
     twice = kernel.forward(asked, asked.key, 2.0).logsumexp
     first = inputs.near[:, None, rows, NEAR]
@@ -235,8 +138,7 @@ def _add_span(kernel: Kernel, inputs: Inputs, span: Span, gathered: Gathered) ->
             gathered.output[:, :, rows].masked_fill_(~some[..., None], 0.0)
     received = kernel.value_gradient(asked, by_key, gradient)
     gathered.received[:, :, keys] += received[..., 0]
-    if columns.shape[-1] > 1:
-        gathered.add_extra("group_mass", columns[..., 1:], (slice(0, call.batch), slice(0, call.heads)), rows)
+    add_groups(inputs, span, query, size, columns[..., 1:], gathered)
 
 
 def _near_weights(inputs: Inputs, span: Span, query: Tensor, size: Tensor) -> Tensor:
@@ -276,15 +178,3 @@ def _add_overlap(kernel: Kernel, inputs: Inputs, span: Span, lag: int, target: T
     if span.seen is not None:
         overlap = overlap.masked_fill(~span.seen.any(-1), 0.0)
     target[:, :, early] = overlap
-
-
-def _count_groups(inputs: Inputs, groups: Tensor, gathered: Gathered) -> None:
-    """Number of visible keys of each group, by blocks of the rules."""
-    call, device = inputs.call, inputs.query.device
-    member = groups.to(device, torch.float32)[:, None]
-    rows = max(1, MASK_ELEMENTS // (call.batch * call.heads * call.n_keys))
-    for begin in range(0, call.n_queries, rows):
-        end = min(begin + rows, call.n_queries)
-        seen = call.visibility.block(begin, end, 0, call.n_keys, call.n_queries, call.n_keys, device)
-        counts = (seen.float() @ member).expand(call.batch, call.heads, -1, -1)
-        gathered.add_extra("group_visible", counts, (slice(0, call.batch), slice(0, call.heads)), slice(begin, end))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from heedful.core.errors import CallError, UsageError
 from heedful.core.visibility import Visibility, causal
 from heedful.engine.dense import dense
 from heedful.engine.fused import fused
+from heedful.engine.groups import Groups
 from heedful.engine.moments import Extras, Moments
 from heedful.engine.tiled import tiled
 
@@ -34,6 +36,7 @@ def measure(
     bias: Tensor | None = None,
     engine: str = "auto",
     extras: Extras | None = None,
+    groups: Groups | None = None,
 ) -> Moments:
     r"""Exact moments of attention weights, without the ``(query, key)`` array.
 
@@ -49,6 +52,7 @@ def measure(
         engine: ``dense`` (float64, materialised), ``tiled`` (query blocks), ``fused`` (stock kernels and their
             log-sum-exp; maximum weight up to ``log(n) / 512`` too large), or ``auto``, which is ``tiled``.
         extras: Further moments wanted.
+        groups: Labels of keys whose masses are wanted: short for ``Extras(groups=...)``.
 
     Returns:
         Moments: ``rows`` of shape ``(batch, head, query)``, ``keys`` of shape ``(batch, head, key)``, ``output``.
@@ -56,10 +60,14 @@ def measure(
     Raises:
         CallError: The tensors do not fit together, or scale or bias is not finite.
         UnsupportedByEngine: The engine asked for by name cannot do this call.
-        UsageError: The engine is unknown.
+        UsageError: The engine is unknown, or groups are given twice.
     """
     if engine != "auto" and engine not in ENGINES:
         raise UsageError(f"engine: expected one of auto, {', '.join(ENGINES)}; got {engine!r}")
+    if groups is not None:
+        if extras is not None and extras.groups is not None:
+            raise UsageError("groups: expected them once, got groups= and extras.groups; leave one out")
+        extras = replace(extras or Extras(), groups=groups)
     if scale is not None and not math.isfinite(scale):
         raise CallError(f"scale: expected a finite number, got {scale}")
     if bias is not None and not bool(torch.isfinite(bias).all()):

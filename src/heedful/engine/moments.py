@@ -6,18 +6,20 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from heedful.engine.groups import Groups
+
 
 @dataclass(frozen=True)
 class Extras:
     """Moments beyond the standing ones, which cost a pass more.
 
     Attributes:
-        groups: ``(batch, key, group)`` 0/1 membership of keys; gives ``group_mass`` and ``group_visible``.
+        groups: Labels of positions; gives masses and visible counts of groups, segments, same and induction tokens.
         distances: Whether to return ``distance_mass``.
         contrast: Whether to return ``log_contrast``.
     """
 
-    groups: Tensor | None = None
+    groups: Groups | None = None
     distances: bool = False
     contrast: bool = False
 
@@ -45,6 +47,17 @@ class RowMoments:
         n_keys: Length of the key axis, unseen keys included.
         group_mass: ``(batch, head, query, group)`` weight on each group of keys, or None.
         group_visible: ``(batch, head, query, group)`` number of visible keys of each group, or None.
+        segment_mass: ``(batch, head, query, segment)`` weight on each segment, or None.
+        segment_visible: ``(batch, head, query, segment)`` number of visible keys of each segment, or None.
+        own_segment_mass: Weight on the segment of the query itself, or None; NaN where the query is of none.
+        own_segment_visible: Number of visible keys of the query's segment, or None.
+        same_token_mass: Weight on keys of the query's own token, its own position left out (that is ``self_mass``), or
+            None; NaN where the query has no token.
+        same_token_visible: Number of visible keys of the query's own token, its own position left out, or None.
+        induction_mass: Weight on keys that directly follow an earlier occurrence of the query's token (Olsson et al.
+            2022, arXiv:2209.11895), or None; 0 where it has not occurred, NaN where the query has no token or no
+            position among the keys. An occurrence is no padding and of the key's own packed document.
+        induction_visible: Number of visible keys that follow an earlier occurrence of the query's token, or None.
         distance_mass: ``(batch, head, query, bin)`` weight by distance, bins of ``core.axes.DISTANCE_EDGES``, or None.
         log_contrast: Mean log weight 1..5 positions away minus that further away (own and first key left out,
             log weights floored at -30), or None; NaN where either side is empty.
@@ -66,6 +79,14 @@ class RowMoments:
     n_keys: int
     group_mass: Tensor | None = None
     group_visible: Tensor | None = None
+    segment_mass: Tensor | None = None
+    segment_visible: Tensor | None = None
+    own_segment_mass: Tensor | None = None
+    own_segment_visible: Tensor | None = None
+    same_token_mass: Tensor | None = None
+    same_token_visible: Tensor | None = None
+    induction_mass: Tensor | None = None
+    induction_visible: Tensor | None = None
     distance_mass: Tensor | None = None
     log_contrast: Tensor | None = None
 

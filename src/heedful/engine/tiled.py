@@ -18,8 +18,9 @@ from heedful.core.axes import LAGS, LOCAL_DISTANCE
 from heedful.core.call import AttentionCall
 from heedful.engine.blocks import Part, Scratch, Tail, plan
 from heedful.engine.gathered import LN2, SUMS, Gathered
+from heedful.engine.groups import Labels
 from heedful.engine.moments import Extras, Moments
-from heedful.engine.tiled_extras import distance_mass, group_visible, log_contrast
+from heedful.engine.tiled_extras import distance_mass, group_moments, log_contrast
 
 UNSEEN = -1e30
 """Base-2 logit of a key that is not visible; its exponential is exactly 0 in float32 and float64."""
@@ -70,8 +71,9 @@ def tiled(call: AttentionCall, extras: Extras | None = None, *, elements: int | 
         gathered = Gathered.of(call, dtype)
         first = call.visibility.own_first_key(call.batch, call.n_queries, call.n_keys, device)
         scratch = Scratch(dtype, device)
+        labels = Labels.of(call, extras.groups)
         for batch, kv_heads, block_rows in plan(call, elements):
-            part = Part.of(call, (batch, kv_heads), dtype, first, extras.groups)
+            part = Part.of(call, (batch, kv_heads), dtype, first, labels)
             tail = Tail()
             for begin in range(0, call.n_queries, block_rows):
                 block = _weigh(part, scratch, begin, min(begin + block_rows, call.n_queries))
@@ -186,20 +188,16 @@ def _near_weights(part: Part, block: Block) -> Tensor:
 
 
 def _add_extras(part: Part, block: Block, extras: Extras, gathered: Gathered) -> None:
-    if part.groups is None and not extras.distances and not extras.contrast:
+    if part.labels is None and not extras.distances and not extras.contrast:
         return
     call, weights = part.call, block.weights
-    batch, heads, rows, keys = weights.shape
     span = slice(block.begin, block.end)
     seen = call.visibility.block(
         block.begin, block.end, block.first, block.last, call.n_queries, call.n_keys, weights.device
     )
     known = block.size.reciprocal().masked_fill(~seen.any(-1), math.nan)
-    if part.groups is not None:
-        summed = torch.bmm(weights.view(batch, heads * rows, keys), part.groups[:, block.first : block.last])
-        mass = summed.view(batch, heads, rows, -1) * known[..., None]
-        gathered.add_extra("group_mass", mass, part.target, span)
-        gathered.add_extra("group_visible", group_visible(part, block.begin, block.end), part.target, span)
+    for name, value in group_moments(part, weights, known, seen, (block.begin, block.end), block.first):
+        gathered.add_extra(name, value, part.target, span)
     if extras.distances:
         mass = distance_mass(call, weights, known, block.begin, block.first)
         gathered.add_extra("distance_mass", mass, part.target, span)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -12,28 +13,35 @@ from heedful.core.call import AttentionCall
 from heedful.engine.blocks import Part
 from heedful.engine.dense import LOG_FLOOR
 
+Found = Iterator[tuple[str, Tensor]]
+"""Moments of a block by name."""
 
-def group_visible(part: Part, begin: int, end: int) -> Tensor:
-    """Number of visible keys of each group.
+
+def group_moments(part: Part, weights: Tensor, known: Tensor, seen: Tensor, span: tuple[int, int], first: int) -> Found:
+    """Mass on groups of keys, segments, same and induction tokens, and how many of these are visible.
 
     Args:
-        part: The part of the call, with groups.
-        begin: First query of the block.
-        end: End of its queries.
+        part: The part of the call.
+        weights: ``(batch, head, query, key)`` un-normalised weights of the block.
+        known: ``(batch, head, query)`` inverse of their normaliser, NaN at rows that see nothing.
+        seen: Bool, broadcastable to ``(batch, head, query, key)``.
+        span: First query of the block and end of its queries.
+        first: First key of the block.
 
-    Returns:
-        ``(batch, head, query, group)``.
-
-    Raises:
-        ValueError: The part has no groups.
+    Yields:
+        Name and ``(batch, head, query, ...)`` values.
     """
-    if part.groups is None:
-        raise ValueError("group_visible: the part has no groups")
-    call = part.call
-    first, last = call.visibility.key_range(begin, end, call.n_queries, call.n_keys)
-    seen = call.visibility.block(begin, end, first, last, call.n_queries, call.n_keys, part.groups.device)
-    counts = seen.to(part.groups) @ part.groups[:, None, first:last]
-    return counts.expand(call.batch, call.heads, *counts.shape[2:])
+    if part.labels is None:
+        return
+    batch, heads, rows, keys = weights.shape
+    if part.labels.columns is not None:
+        columns = part.labels.columns[:, first : first + keys]
+        mass = torch.bmm(weights.view(batch, heads * rows, keys), columns).view(batch, heads, rows, -1)
+        yield from part.labels.named(mass * known[..., None], seen.to(columns) @ columns[:, None], *span)
+    for match in part.labels.matches:
+        pairs = match.block(*span, first, first + keys)
+        mass = torch.einsum("bhqk,bqk->bhq", weights, pairs.to(weights))
+        yield from match.named(mass * known, (seen & pairs[:, None]).sum(-1), *span)
 
 
 def distance_mass(call: AttentionCall, weights: Tensor, known: Tensor, begin: int, first: int) -> Tensor:

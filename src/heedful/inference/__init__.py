@@ -8,6 +8,7 @@ arrays ``(unit, ...)`` and works on all trailing entries (heads, layers) at once
 
 from heedful.inference.correlation import spearman_over_units
 from heedful.inference.interval import Interval, bootstrap_t, clustered_t, student_t
+from heedful.inference.looks import obrien_fleming, repeated_interval, repeated_p
 from heedful.inference.margin import equivalent, judge
 from heedful.inference.multiplicity import benjamini_hochberg, count_discoveries, holm
 from heedful.inference.power import minimal_detectable_effect, units_needed
@@ -29,8 +30,11 @@ __all__ = [
     "max_rank_p",
     "mean_and_spread",
     "minimal_detectable_effect",
+    "obrien_fleming",
     "pooled_rank_p",
     "rank_p",
+    "repeated_interval",
+    "repeated_p",
     "resample_counts",
     "sign_flip",
     "spearman_over_units",

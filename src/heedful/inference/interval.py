@@ -13,6 +13,8 @@ from heedful.inference.units import Array, as_units, document_means, mean_and_sp
 ENTRIES_AT_ONCE = 256
 # Variance of a resample of standardised values, below which all its units are taken to be equal.
 FLAT = 1e-12
+# Standardised units that differ by less are the same unit value.
+SAME = 1e-6
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,8 @@ class Interval:
 
     Attributes:
         estimate: Mean over units, in the unit of the values; NaN where undefined.
-        low: Lower bound, same unit; NaN where undefined, minus infinity where the data set no bound.
-        high: Upper bound, same unit; NaN where undefined, infinity where the data set no bound.
+        low: Lower bound, same unit; NaN where undefined.
+        high: Upper bound, same unit; NaN where undefined.
         units: Independent units (documents) behind each entry.
         level: Nominal coverage, between 0 and 1.
     """
@@ -61,8 +63,9 @@ def bootstrap_t(values: ArrayLike, *, level: float = 0.95, resamples: int = 1999
     chapter 12.5.
 
     Reading: follows skew, where Student's t under-covers; the default from 16 units on.
-    Pitfall: when many resamples hold equal units only (64 documents of which one differs), no bound can be set on that
-    side and it is infinite.
+    Pitfall: where only one, two or three units differ from all others, many resamples hold equal units only and set no
+    bound. Student's t is taken there, with as many degrees of freedom as units differ (12.7, 4.3, 3.2 standard errors).
+    With ``G - 1`` degrees it covered 87 % where one unit in sixteen of 64 is not 0, with these 96 %.
 
     Args:
         values: One number a unit and entry, ``(unit, ...)``; NaN units are dropped entry by entry.
@@ -94,7 +97,7 @@ def bootstrap_t(values: ArrayLike, *, level: float = 0.95, resamples: int = 1999
             kept = scores[~missing]
             for start in range(0, len(entries), ENTRIES_AT_ONCE):
                 some = entries[start : start + ENTRIES_AT_ONCE]
-                lower[some], upper[some] = _t_quantiles(kept[:, some], rank, resamples, seed)
+                lower[some], upper[some] = _bounded(kept[:, some], rank, resamples, seed, level)
         error = (spread / np.sqrt(units)).ravel()
     low, high = (estimate.ravel() - upper * error).reshape(shape), (estimate.ravel() - lower * error).reshape(shape)
     return _interval(estimate, low, high, units, level)
@@ -179,6 +182,18 @@ def _by_missing_units(
     group = group.ravel()
     found = ((patterns[:, k], np.flatnonzero((group == k) & wanted)) for k in range(patterns.shape[1]))
     return [(pattern, entries) for pattern, entries in found if len(entries)]
+
+
+def _bounded(scores: Array, rank: int, resamples: int, seed: int, level: float) -> tuple[Array, Array]:
+    """Quantiles of the resamples, or Student's where resamples of nearly constant units set no bound."""
+    from scipy.stats import t
+
+    lower, upper = _t_quantiles(scores, rank, resamples, seed)
+    middle = np.partition(scores, (len(scores) - 1) // 2, axis=0)[(len(scores) - 1) // 2]
+    differ = (np.abs(scores - middle) > SAME).sum(axis=0)
+    student = t.ppf((1.0 + level) / 2.0, np.clip(differ, 1, len(scores) - 1))
+    unbounded = ~(np.isfinite(lower) & np.isfinite(upper))
+    return np.where(unbounded, -student, lower), np.where(unbounded, student, upper)
 
 
 def _t_quantiles(scores: Array, rank: int, resamples: int, seed: int) -> tuple[Array, Array]:

@@ -10,6 +10,9 @@ from heedful.loading.regular_file import open_regular
 from heedful.loading.wording import escaped
 
 _CONVERT = "save its state dict with safetensors.torch.save_file"
+_SAVE_AGAIN = (
+    "torch.save(torch.load(FILE, map_location='cpu'), OTHER), in torch 2.10 or later, makes a zip archive of it"
+)
 _TAR_MAGIC = slice(257, 262)
 _HEAD = 512
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
@@ -45,7 +48,7 @@ def checkpoint_format(path: Path) -> CheckpointFormat:
     if head.startswith(b"PK\x03\x04"):
         return CheckpointFormat.ZIP
     if head[0] == 0x80 and len(head) > 1 and 1 <= head[1] <= 5 and head[8:9] != b"{":
-        raise InputRejected(subject, "a raw or legacy pickle stream, which is a program", _CONVERT)
+        raise InputRejected(subject, "a raw or legacy pickle stream, which is a program", _SAVE_AGAIN)
     if head[_TAR_MAGIC] == b"ustar" or _is_old_tar(head):
         raise InputRejected(subject, "a legacy tar checkpoint", _CONVERT)
     if head.startswith(_COMPRESSED):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import io
 import os
+import random
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -48,7 +51,7 @@ def load_factory(
         device: ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``xpu``.
         dtype: ``auto`` (as the function built it), or a name of ``DTYPES``.
         allow_globals: Harmless record types that a torch archive may hold.
-        seed: Seed of torch's random numbers while the function runs.
+        seed: Seed of the random numbers of torch, numpy and Python while the function runs.
 
     Returns:
         The model with its tokenizer.
@@ -69,12 +72,19 @@ def load_factory(
         notes += [*found, *fill(model, tensors, escaped(checkpoint))]
     else:
         notes.append("no checkpoint: weights as the factory gave them")
+
+    def build(another: int) -> nn.Module:
+        with contextlib.redirect_stderr(io.StringIO()):  # what it says of itself was said once
+            made = _built(factory, another)
+        return made if number_format is None else made.to(number_format)
+
     loaded = LoadedModel(
         model=model.eval() if number_format is None else model.to(number_format).eval(),
         tokenizer=words,
         name=factory,
         source="factory",
         notes=(*notes, *remarks, *agreement(words, model, factory)),
+        build=build,
     )
     return placed(loaded, place)
 
@@ -97,8 +107,7 @@ def _built(factory: str, seed: int) -> nn.Module:
     shown = escaped(factory)
     with _current_folder_first(), contextlib.redirect_stdout(sys.stderr):
         function = _function(factory)
-        with torch.random.fork_rng(devices=[]), _told(shown, "raised"):
-            torch.manual_seed(seed)
+        with _seeded(seed), _told(shown, "raised"):
             model = function()
     if not isinstance(model, nn.Module):
         told = f"expected the function to return a torch.nn.Module, it returned a {escaped(type(model).__name__, 40)}"
@@ -142,6 +151,21 @@ def _imported(module: str, shown: str) -> Any:
             raise
         told = f"no module {missing!r} in the current folder or the environment (check the name and the folder)"
         raise UsageError(f"--factory {shown}: {told}") from error.__cause__
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Random numbers of torch, numpy and Python from a seed inside; as before afterwards."""
+    of_numpy, of_python = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)
+            random.seed(seed)
+            yield
+        finally:
+            np.random.set_state(of_numpy)
+            random.setstate(of_python)
 
 
 @contextlib.contextmanager

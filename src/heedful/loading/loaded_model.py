@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
@@ -22,6 +22,7 @@ from heedful.loading.model_config import plan_model
 from heedful.loading.positions import embedded_tokens, learned_positions, trained_positions
 from heedful.loading.regular_file import kind_of
 from heedful.loading.skeleton import build_skeleton
+from heedful.loading.spread import AUTO, accelerate_library, main_device, spread
 from heedful.loading.tokenizer_files import load_tokenizer
 from heedful.loading.torch_archive import check_globals
 from heedful.loading.weights import read_folder_weights, read_weights
@@ -43,6 +44,7 @@ class LoadedModel:
         name: What the user called it.
         source: ``embedded``, ``folder``, ``hub``, ``checkpoint``, ``gguf`` or ``factory``.
         notes: What was renamed, ignored or left out on the way.
+        build: Builds the model again with the random weights of a seed; None where its config says how.
     """
 
     model: torch.nn.Module
@@ -50,6 +52,7 @@ class LoadedModel:
     name: str
     source: str
     notes: tuple[str, ...] = ()
+    build: Callable[[int], torch.nn.Module] | None = None
 
     @property
     def max_positions(self) -> int | None:
@@ -75,6 +78,7 @@ class _Request:
     config: Path | None
     tokenizer: Path | None
     device: torch.device
+    counts_on: torch.device
     dtype: str
     allow_globals: tuple[str, ...]
 
@@ -94,7 +98,7 @@ def load_model(
         model: None for the embedded default, a folder, a checkpoint file, a GGUF file or a name on the hub.
         config: The config of a bare checkpoint: JSON, TOML, YAML or Python literals.
         tokenizer: A folder or ``tokenizer.json``, or a name on the hub, to use instead of the model's own.
-        device: ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``xpu``.
+        device: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, ``xpu``, or ``auto``: all devices, by accelerate.
         dtype: ``auto`` (float32 on a CPU, the checkpoint's own elsewhere), or a name of ``DTYPES``.
         allow_globals: Harmless record types that a torch archive may hold, out of ``ALLOWABLE_GLOBALS``.
 
@@ -106,14 +110,19 @@ def load_model(
         InputRejected: A file is malformed, unknown, or would have to be run.
         ResourceLimit: The model would not fit in memory.
     """
-    place = resolve_device(device)
-    resolve_dtype(dtype, place)
+    everywhere = device == AUTO
+    if everywhere:
+        accelerate_library()  # first: it fails fast
+    place = torch.device("cpu") if everywhere else resolve_device(device)
+    counts_on = main_device() if everywhere else place
+    resolve_dtype(dtype, counts_on)
     check_globals(allow_globals)
     request = _Request(
         name=EMBEDDED_NAME if model is None else str(model),
         config=None if config is None else Path(config),
         tokenizer=None if tokenizer is None else tokenizer_place(tokenizer),
         device=place,
+        counts_on=counts_on,
         dtype=dtype,
         allow_globals=tuple(allow_globals),
     )
@@ -126,7 +135,10 @@ def load_model(
             loaded = _from_folder(hub_folder(str(model)), request, "hub")
         else:
             loaded = _from_path(Path(model).expanduser(), request)
-    return placed(loaded, place)
+    if not everywhere:
+        return placed(loaded, place)
+    laid_out, told = spread(loaded.model, loaded.name)
+    return replace(loaded, model=laid_out, notes=(*loaded.notes, *told))
 
 
 def embedded_folder() -> Any:
@@ -151,7 +163,7 @@ def _from_path(path: Path, request: _Request) -> LoadedModel:
         return _from_checkpoint(path, request)
     if request.config is not None:
         raise UsageError(f"--config {escaped(request.config)}: a GGUF file brings its own config (leave it out)")
-    dtype = resolve_dtype(request.dtype, request.device)
+    dtype = resolve_dtype(request.dtype, request.counts_on)
     model, tokenizer, notes = load_gguf(path, dtype, str(request.device))
     if request.tokenizer is None:
         return LoadedModel(model=model, tokenizer=tokenizer, name=request.name, source="gguf", notes=notes)
@@ -179,13 +191,14 @@ def _from_checkpoint(path: Path, request: _Request) -> LoadedModel:
 
 def _build(config: Path, weights: Path, request: _Request, source: str) -> LoadedModel:
     plan = plan_model(read_config(config), escaped(config))
-    dtype = resolve_dtype(request.dtype, request.device, plan.declared_dtype)
+    dtype = resolve_dtype(request.dtype, request.counts_on, plan.declared_dtype)
     skeleton = build_skeleton(plan, escaped(config))
     skeleton.ensure_fits(dtype, str(request.device), escaped(config))
+    # The tokenizer comes first: a wrong path to it should not cost the reading of the weights.
+    tokenizer, remarks = load_tokenizer(request.tokenizer or (weights if weights.is_dir() else weights.parent))
     read = read_folder_weights if kind_of(weights) == "a directory" else read_weights
     tensors, notes = read(weights, request.allow_globals)
     model, more = assemble(plan, tensors, skeleton, dtype, escaped(request.name))
-    tokenizer, remarks = load_tokenizer(request.tokenizer or (weights if weights.is_dir() else weights.parent))
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,

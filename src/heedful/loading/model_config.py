@@ -149,7 +149,10 @@ def _model_class(
         named = _named_class(name)
         if named is not None and named.config_class is type(config):
             return named, ()
-    for mapping in (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING):
+    heads = [MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING]
+    if not (getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False)):
+        heads.reverse()  # BERT and its kin have both; a decoder alone has no masked head to be preferred
+    for mapping in (*heads, MODEL_MAPPING):
         if type(config) in mapping:
             found = mapping[type(config)]
             chosen: Any = found[0] if isinstance(found, tuple | list) else found

@@ -14,6 +14,7 @@ from heedful.core.errors import InputRejected, UsageError
 from heedful.loading.documents import Documents
 from heedful.loading.memory import ensure_fits
 from heedful.loading.token_kinds import TokenText, mark_punctuation, surrounding_tokens
+from heedful.loading.tokenizer_files import FILES
 from heedful.loading.window_choice import Choice, choose_windows
 from heedful.loading.wording import reason
 
@@ -24,6 +25,8 @@ _BYTES_PER_TOKEN = 64
 """Ids, mask and marks of one token, and the Python numbers they are made from."""
 
 _UNKNOWN_SHARE = 0.1
+_TOO_UNKNOWN = 0.5
+"""Beyond it, what the model reads is no longer the text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,8 @@ def make_sequences(
 
     Raises:
         UsageError: A count is not positive, or ``seq_len`` is beyond the positions or holds no text.
-        InputRejected: There is no tokenizer, no token, or a token id that the model does not embed.
+        InputRejected: There is no tokenizer, no token, a token id that the model does not embed, or most tokens
+            of the text are unknown to the tokenizer.
     """
     _check_counts(seq_len, sequences, max_positions)
     ensure_fits(
@@ -94,7 +98,8 @@ def make_sequences(
         hint="lower --seq-len or --sequences",
     )
     if tokenizer is None:
-        raise InputRejected(documents.origin, "the model has no tokenizer to read it with", "give --tokenizer")
+        told = f"the model has no tokenizer to read it with: no {FILES} was found"
+        raise InputRejected(documents.origin, told, "give --tokenizer PATH")
     before, after = surrounding_tokens(tokenizer)
     size = seq_len - len(before) - len(after)
     if size < 1:
@@ -148,9 +153,7 @@ def _batch(
     ids, mask = _padded(rows, _filler(tokenizer, around))
     named = torch.tensor(sorted({*tokenizer.all_special_ids, *around}), dtype=torch.int64)
     special = torch.isin(ids, named) | (mask == 0)
-    unknown = (ids == tokenizer.unk_token_id) & (mask == 1) if tokenizer.unk_token_id is not None else mask < 0
-    if (share := unknown.sum().item() / mask.sum().item()) > _UNKNOWN_SHARE:
-        notes.append(f"{share:.0%} of the tokens are unknown to the tokenizer: is it the model's own?")
+    notes += _unknown(rows, tokenizer.unk_token_id, len(around), origin)
     names = tuple(dict.fromkeys(choice.sources))
     text = TokenText(tokenizer)
     return Sequences(
@@ -166,6 +169,18 @@ def _batch(
         fingerprint=_fingerprint(ids, mask),
         mask_token=tokenizer.mask_token_id,
     )
+
+
+def _unknown(rows: list[list[int]], unknown: int | None, around: int, origin: str) -> list[str]:
+    """A note where many tokens of the text are unknown to the tokenizer; a refusal where most are."""
+    share = sum(row.count(-1 if unknown is None else unknown) for row in rows) / max(
+        1, sum(len(row) - around for row in rows)
+    )
+    told = f"{share:.0%} of the tokens are unknown to the tokenizer"
+    if share > _TOO_UNKNOWN:
+        fix = "give --text in the model's language, or the --tokenizer that it was trained with"
+        raise InputRejected(origin, told, fix)
+    return [f"{told}: is it the model's own?"] if share > _UNKNOWN_SHARE else []
 
 
 def _padded(rows: list[list[int]], filler: int) -> tuple[Tensor, Tensor]:

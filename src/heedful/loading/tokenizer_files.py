@@ -24,14 +24,20 @@ _SETTINGS_BYTES = 16 << 20
 _WHOLE = "tokenizer.json"
 _SETTINGS = ("special_tokens_map.json", "tokenizer_config.json")
 _VOCABULARIES = (("vocab.txt", "BertTokenizer"), ("vocab.json", "GPT2Tokenizer"))
+FILES = "tokenizer.json, vocab.txt or vocab.json"
+"""What a tokenizer is read from, for messages."""
+
+_USUAL = {"unk_token": "[UNK]", "pad_token": "[PAD]", "mask_token": "[MASK]"}
+"""Words that can stand for nothing else, so that a bare ``tokenizer.json`` need not name them."""
+
 _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
 def load_tokenizer(place: Path) -> tuple[PreTrainedTokenizerBase | None, tuple[str, ...]]:
-    """Load the tokenizer of a folder, or of a ``tokenizer.json``.
+    """Load the tokenizer of a folder, of a ``tokenizer.json``, or of a bare vocabulary.
 
     Args:
-        place: The folder or the file.
+        place: The folder or the file; settings are read from beside it.
 
     Returns:
         The tokenizer, None where the folder holds no file of one, and notes.
@@ -40,16 +46,17 @@ def load_tokenizer(place: Path) -> tuple[PreTrainedTokenizerBase | None, tuple[s
         InputRejected: A file of it is malformed.
     """
     folder = place if kind_of(place) == "a directory" else place.parent
-    if folder is not place and place.suffix != ".json":
-        raise UsageError(f"{escaped(place)}: expected a tokenizer.json or the folder of one")
+    vocabularies = [pair for pair in _VOCABULARIES if folder is place or place.name == pair[0]]
+    if folder is not place and place.suffix != ".json" and not vocabularies:
+        raise UsageError(f"{escaped(place)}: expected {FILES}, or the folder of one")
     whole = folder / _WHOLE if folder is place else place
     settings = {key: value for name in _SETTINGS for key, value in _optional(folder / name).items()}
-    if _present(whole):
+    if _present(whole) and (folder is place or not vocabularies):
         return _from_whole(whole, settings)
-    for name, fallback in _VOCABULARIES:
+    for name, fallback in vocabularies:
         if _present(folder / name):
             return _from_vocabulary(folder, name, fallback, settings)
-    return None, ("no tokenizer.json, vocab.txt or vocab.json found",)
+    return None, (f"no {FILES} found",)
 
 
 def _from_whole(path: Path, settings: dict[str, Any]) -> tuple[PreTrainedTokenizerBase, tuple[str, ...]]:
@@ -61,7 +68,8 @@ def _from_whole(path: Path, settings: dict[str, Any]) -> tuple[PreTrainedTokeniz
         backend = Tokenizer.from_str(content.decode("utf-8"))
         backend.no_truncation()
         backend.no_padding()
-        roles = {role: text for role in _ROLES if (text := _token_text(settings.get(role)))}
+        usual = {role: text for role, text in _USUAL.items() if backend.token_to_id(text) is not None}
+        roles = usual | {role: text for role in _ROLES if (text := _token_text(settings.get(role)))}
         unknown = sorted(text for text in roles.values() if backend.token_to_id(text) is None)
         known = {role: text for role, text in roles.items() if text not in unknown}
         extra = settings.get("additional_special_tokens") or settings.get("extra_special_tokens") or []
@@ -85,14 +93,23 @@ def _from_vocabulary(
     if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedTokenizerBase)):
         found = getattr(transformers, fallback)
     roles: dict[str, Any] = {role: text for role in _ROLES if (text := _token_text(settings.get(role)))}
-    if isinstance(settings.get("do_lower_case"), bool):
-        roles["do_lower_case"] = settings["do_lower_case"]
+    told = f"tokenizer built from {name} as {found.__name__}"
     with _refusing(folder / name), quiet_transformers(), TemporaryDirectory(prefix="heedful-") as alone:
         for part in (name, "merges.txt", "added_tokens.json"):
             if _present(folder / part):
                 (Path(alone) / part).write_bytes(read_small(folder / part, TOKENIZER_BYTES, "a vocabulary"))
+        if isinstance(settings.get("do_lower_case"), bool):
+            roles["do_lower_case"] = settings["do_lower_case"]
+        elif name == "vocab.txt" and _holds_capitals((Path(alone) / name).read_text("utf-8")):
+            roles["do_lower_case"] = False
+            told += ", case kept: the vocabulary holds capitals"
         tokenizer = found.from_pretrained(alone, local_files_only=True, **roles)
-    return tokenizer, (f"tokenizer built from {name} as {found.__name__}",)
+    return tokenizer, (told,)
+
+
+def _holds_capitals(vocabulary: str) -> bool:
+    """Whether plain words of a vocabulary have capitals, which a tokenizer that lowers its text never meets."""
+    return any(word != word.lower() for word in vocabulary.split() if not (word[0] == "[" and word[-1] == "]"))
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def head_lines(heads: Sequence[HeadRow], page: Sheet, *, shown: int | None = SHO
     return lines + paragraph(_NOTE, page.width, indent=_INDENT, style="dim")
 
 
-def layer_lines(heads: Sequence[HeadRow], page: Sheet) -> list[Line]:
+def layer_lines(heads: Sequence[HeadRow], page: Sheet, *, shown: int | None = LAYERS) -> list[Line]:
     """Per layer, how many heads got each verdict and the median of their effective keys; then all."""
     if not heads:
         return []
@@ -66,13 +66,13 @@ def layer_lines(heads: Sequence[HeadRow], page: Sheet) -> list[Line]:
     gap = "  " if page.width >= _SPACIOUS else " "
     heading = gap.join(("layer", *(name.lower() for name in VERDICTS), "median keys"))
     lines = [BLANK, line(_INDENT + heading, "bold")]
-    for layer in layers[:LAYERS]:
+    for layer in layers[:shown]:
         rows = [row for row in heads if row.layer == layer]
         counts = Counter(_counted(row) for row in rows)
         numbers = [f"{counts[name]:>{len(name)}}" for name in VERDICTS]
         lines.append(line(_INDENT + gap.join((f"{layer:>5}", *numbers, f"{_median_keys(rows):>11}"))))
-    if len(layers) > LAYERS:
-        lines.append(line(f"{_INDENT}{ellipsis(page.encoding)} and {len(layers) - LAYERS} more layers"))
+    if shown is not None and len(layers) > shown:
+        lines.append(line(f"{_INDENT}{ellipsis(page.encoding)} and {len(layers) - shown} more layers"))
     return [*lines, *_whole(heads, page)]
 
 

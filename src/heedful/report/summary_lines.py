@@ -45,6 +45,7 @@ def summary_lines(report: Report, page: Sheet) -> list[Line]:
     words = [f"{mark(verdict, page.encoding)} {verdict} {total}" for verdict, total in counts.items()]
     lines = [line(f"  {row}") for row in flow((page.text(word) for word in words), "   ", page.width - 2)]
     lines += paragraph(_multiplicity(report.summary, findings, page), page.width, indent="  ")
+    lines += paragraph(_sequential(report.summary, page), page.width, indent="  ")
     failed = _failed(findings)
     if failed:
         lines.append(BLANK)
@@ -140,6 +141,15 @@ def _multiplicity(summary: Mapping[str, Any], findings: Sequence[Finding], page:
     how = summary.get("multiplicity")
     told = ", ".join(f"{key} {value}" for key, value in how.items()) if isinstance(how, Mapping) else str(how or "")
     return f"{count(made, 'test')} made; {page.text(told) or 'multiplicity was not controlled'}."
+
+
+def _sequential(summary: Mapping[str, Any], page: Sheet) -> str:
+    """How early ablations stopped, and at which look how many; "" where all text was read."""
+    told = summary.get("sequential")
+    if not isinstance(told, Mapping) or not isinstance(told.get("stopped_at_look"), Mapping):
+        return ""
+    looks = ", ".join(f"look {look}: {total}" for look, total in told["stopped_at_look"].items())
+    return page.text(f"{told.get('words', '')} ({looks}); intervals and p of section 9 hold over all looks.")
 
 
 def _failed(findings: Sequence[Finding]) -> list[Finding]:

@@ -71,7 +71,7 @@ def print_heads(heads: Iterable[HeadRow], stream: TextIO | None = None) -> None:
     """Write the head table alone, every head in the model's order, with the summary per layer."""
     out, rows = stream or sys.stdout, list(heads)
     page = stream_sheet(out)
-    print_lines([*head_lines(rows, page, shown=None), *layer_lines(rows, page)], out)
+    print_lines([*head_lines(rows, page, shown=None), *layer_lines(rows, page, shown=None)], out)
 
 
 def stream_sheet(stream: TextIO) -> Sheet:

@@ -21,7 +21,8 @@ def row_std_seed(moments: RowMoments) -> Tensor:
     .. math:: \sqrt{\frac{\sum_j A_{ij}^2 - A_{ii}^2}{N-1} - \Big(\frac{1 - A_{ii}}{N-1}\Big)^2}
 
     Reading: none; it is a function of the length ``N`` (a one-hot row has about ``1 / sqrt(N)``).
-    Pitfall: no verdict of heedful uses it.
+    Pitfall: no verdict of heedful uses it. ``N`` is the length of the tensor, so that padding on either side, which
+    changes no other statistic, changes this one.
 
     Args:
         moments: One call's row moments, ``(batch, head, query)``.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from heedful.core.result import Finding, Verdict
-from heedful.inference import Interval, bootstrap_t, equivalent, holm, judge
+from heedful.inference import Interval, equivalent, holm, judge
 from heedful.study.against import with_p
 from heedful.study.evidence import Array
+from heedful.study.looking import look_facts, over_documents, p_of_zero
 from heedful.study.missing import mean_of
 from heedful.study.study import Study
 from heedful.study.unit_values import first_unit_values
@@ -26,25 +28,15 @@ MEAN_SHARE = 0.1
 """Share of the cost of equal weights up to which the mean pattern counts as doing the same work."""
 
 
-def _t_test(units: Array) -> float:
-    """Two-sided p of a zero mean over documents; NaN where it has no spread or too few values."""
-    from scipy.stats import ttest_1samp
-
-    values = units[np.isfinite(units)]
-    if len(values) < 2 or np.ptp(values) < 1e-12:
-        return math.nan
-    return float(ttest_1samp(values, 0.0).pvalue)
-
-
 def family(study: Study) -> dict[tuple[str, int | None], float]:
     """Holm-adjusted p of every (arm, layer) ablated, layer None for the whole model: one family."""
     raw: dict[tuple[str, int | None], float] = {
-        (arm, None): _t_test(study.units(values)) for arm, values in study.whole_model.items()
+        (arm, None): p_of_zero(study, values) for arm, values in study.whole_model.items()
     }
     if study.settings.runs("standard"):
-        for layer, arms in enumerate(study.each_layer):
+        for layer, arms in zip(study.observed.replaceable, study.each_layer, strict=True):
             for arm, values in arms.items():
-                raw[arm, layer] = _t_test(study.first_units(values))
+                raw[arm, layer.layer] = p_of_zero(study, values)
     adjusted = holm(np.array(list(raw.values())))
     return {key: float(p) for key, p in zip(raw, np.asarray(adjusted), strict=True)}
 
@@ -64,15 +56,47 @@ def ablation_findings(study: Study, claim: str, arm: str, source: str) -> list[F
         return [
             Finding(claim=claim, verdict=Verdict.SKIP, reason="one sequence: nothing to pair it with", source=source)
         ]
+    if not study.observed.replaceable:
+        return [Finding(claim=claim, verdict=Verdict.SKIP, reason=left_whole(study), source=source)]
     adjusted = study.ablation_family
-    found = [_finding(study, claim, arm, source, study.whole_model[arm], None, adjusted[arm, None])]
+    whole = _finding(study, claim, arm, source, study.whole_model[arm], None, adjusted[arm, None])
+    found = [_of_a_part(study, whole)]
     if study.settings.runs("standard"):
-        for layer, arms in zip(study.observed.layers, study.each_layer, strict=True):
-            p = adjusted[arm, layer.layer]
-            found.append(_finding(study, claim, arm, source, arms[arm], layer.layer, p))
+        for layer, arms in zip(study.observed.replaceable, study.each_layer, strict=True):
+            one = _finding(study, claim, arm, source, arms[arm], layer.layer, adjusted[arm, layer.layer])
+            found.append(_of_all_calls(one, study.observed.calls_of(layer)))
     if arm == "uniform" and study.settings.runs("full"):
         found += _each_head(study, claim, source)
     return found
+
+
+def left_whole(study: Study) -> str:
+    """Which attention no replacement reaches, and why; empty where all of it is reached."""
+    left = study.observed.irreplaceable
+    if not left:
+        return ""
+    path, why = next(iter(left.items()))
+    more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+    return f"attention that cannot be replaced was left as it is: {path}{more}: {why}"
+
+
+def _of_a_part(study: Study, whole: Finding) -> Finding:
+    """What is said of the whole model where only a part of its attention was replaced: nothing firm."""
+    left = left_whole(study)
+    if not left:
+        return whole
+    settled = whole.verdict in (Verdict.PASS, Verdict.ABSENT, Verdict.FAIL)
+    verdict = Verdict.WARN if settled else whole.verdict
+    detail = {**whole.detail, "left": list(study.observed.irreplaceable), "unused": False}
+    return replace(whole, verdict=verdict, reason=f"{left}; in the rest, {whole.reason}", detail=detail)
+
+
+def _of_all_calls(found: Finding, calls: int) -> Finding:
+    """The unit of a replacement is the module: where it is called several times, all of them are replaced."""
+    if calls == 1:
+        return found
+    told = f"in all {calls} calls of this shared module: {found.reason}"
+    return replace(found, reason=told, detail={**found.detail, "calls": calls})
 
 
 def _finding(
@@ -86,7 +110,7 @@ def _finding(
     head: int | None = None,
 ) -> Finding:
     units = study.first_units(values)
-    interval = _over_documents(study, values)
+    interval = over_documents(study, values)
     count = int(np.isfinite(units).sum())
     margin = study.settings.margins.loss
     verdict, reason = judge(
@@ -112,7 +136,7 @@ def _finding(
             Verdict.FAIL,
             f"attention is unused: the loss moves by less than the margin; {reason}",
         )
-    raw = _t_test(units)
+    raw = p_of_zero(study, values)
     return Finding(
         claim=claim,
         verdict=verdict,
@@ -129,7 +153,9 @@ def _finding(
         layer=layer,
         head=head,
         units=None if head is not None else first_unit_values(study, values),
-        detail={"arm": arm} | ({"loss": float(mean_of(study.loss)), "unused": unused} if layer is None else {}),
+        detail={"arm": arm}
+        | look_facts(study, values)
+        | ({"loss": float(mean_of(study.loss)), "unused": unused} if layer is None else {}),
     )
 
 
@@ -154,10 +180,10 @@ def _two_sided(interval: Interval, margin: float, verdict: Verdict, reason: str)
 def _each_head(study: Study, claim: str, source: str) -> list[Finding]:
     values = [
         (layer.layer, head, v)
-        for layer, heads in zip(study.observed.layers, study.each_head, strict=True)
+        for layer, heads in zip(study.observed.replaceable, study.each_head, strict=True)
         for head, v in enumerate(heads)
     ]
-    raw = np.array([_t_test(study.first_units(v)) for _, _, v in values])
+    raw = np.array([p_of_zero(study, v) for _, _, v in values])
     adjusted = np.asarray(holm(raw))
     return [
         _finding(study, claim, "uniform", source, v, layer, float(p), head)
@@ -180,7 +206,7 @@ def signature_of(study: Study, arms: dict[str, Array]) -> tuple[str, str]:
         numbers that led to it.
     """
     margin = study.settings.margins.loss
-    intervals = {arm: _over_documents(study, values) for arm, values in arms.items()}
+    intervals = {arm: over_documents(study, values) for arm, values in arms.items()}
     fewest = min(int(interval.units) for interval in intervals.values())
     if fewest < study.settings.least_units:
         return "", f"{fewest} documents have a loss; at least {study.settings.least_units} are needed"
@@ -210,14 +236,8 @@ def redundant(study: Study, whole: Array, parts: Sequence[Array]) -> bool:
         parts: The same with equal weights in one part each: the layers of a model, or the heads of a layer.
     """
     margin = study.settings.margins.loss
-    alone = [_over_documents(study, values) for values in parts]
-    together = _over_documents(study, whole)
+    alone = [over_documents(study, values) for values in parts]
+    together = over_documents(study, whole)
     enough = min(int(interval.units) for interval in (together, *alone)) >= study.settings.least_units
     costs = enough and len(alone) > 1 and float(together.low) > margin
     return costs and all(bool(equivalent(interval, margin)) for interval in alone)
-
-
-def _over_documents(study: Study, values: Array) -> Interval:
-    """Interval of the mean loss difference of the first sequences, documents as units."""
-    units = study.first_units(values)
-    return bootstrap_t(units, resamples=study.settings.resamples, seed=study.settings.seed)

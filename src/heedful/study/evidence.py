@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from heedful.capture import AttentionEvent, intercept, unwatched
 from heedful.core.errors import CaptureError
-from heedful.engine import Extras, Moments, tiled
+from heedful.engine import Extras, Groups, Moments, tiled
+from heedful.study.overflow import Overflow, overflow_of, without_rows
 from heedful.study.ranks import ALONE, Ranks
 from heedful.study.running import Batch, run_model
 
@@ -29,18 +30,46 @@ class Sight:
         output: ``(batch, head, query, value_dim)`` of the module's kernel.
         batch: The batch that was running.
         extras: Moments wanted beyond the standing ones.
+        overflow: Rows beyond the number format, None where none was looked for.
     """
 
     event: AttentionEvent
     output: Tensor
     batch: Batch
     extras: Extras
+    overflow: Overflow | None = None
 
     @cached_property
     def moments(self) -> Moments:
         """Moments of the call, computed when a probe first asks for them."""
         return tiled(self.event.call, self.extras)
 
+    def span(self) -> tuple[int, int]:
+        """First and last query position that is real in any sequence of the batch: padding around them is no sample."""
+        length = self.event.call.n_queries
+        real = self.batch.attention_mask.bool().any(0).nonzero()[:, 0]
+        if self.batch.attention_mask.shape[1] != length or not len(real):
+            return 0, length - 1
+        return int(real[0]), int(real[-1])
+
+    def within_format(self) -> Sight:
+        """The same with rows beyond the call's number format undefined, wherever they are computed.
+
+        Only half precision, and output that is not finite, are looked at: other formats hold any logit of theirs.
+        """
+        call = self.event.call
+        if call.query.dtype != torch.float16 and bool(torch.isfinite(self.output).all()):
+            return self
+        overflow = overflow_of(call, self.moments, self.output)
+        if not bool(overflow.rows.any()):
+            self.overflow = overflow
+            return self
+        event = replace(self.event, call=without_rows(call, overflow.rows))
+        output = self.output.masked_fill(overflow.rows[..., None], torch.nan)
+        return replace(self, event=event, output=output, overflow=overflow)
+
+
+NO_PRODUCT = "its softmax was seen and no product with values"
 
 Probe = Callable[[Sight], dict[str, Tensor]]
 """From one call to arrays whose first axis is the sequence, the second (where there is one) the head."""
@@ -57,6 +86,7 @@ class LayerEvidence:
         heads: Number of query heads.
         way: How it was met.
         values: Name to ``(sequence, ...)``, rows in the order of the study's sequences.
+        fixed: Why its pattern cannot be replaced; empty where it can.
     """
 
     path: str
@@ -65,6 +95,12 @@ class LayerEvidence:
     heads: int
     way: str
     values: dict[str, Array] = field(default_factory=dict)
+    fixed: str = ""
+
+    @property
+    def module_path(self) -> str:
+        """Path of the module, without the count of its calls in one forward."""
+        return self.path.split("#")[0]
 
 
 @dataclass
@@ -75,11 +111,44 @@ class Evidence:
         layers: In the order in which the model called them.
         unmet: Path to reason of attention that was not met or not understood.
         notes: Subject to what being watched changes about it.
+        folded: Path to reason of calls whose sequences are not the study's: not measured, and replaced with the rest.
     """
 
     layers: list[LayerEvidence]
     unmet: dict[str, str]
     notes: dict[str, str] = field(default_factory=dict)
+    folded: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def module_paths(self) -> list[str]:
+        """Paths of the modules, each once."""
+        return list(dict.fromkeys(layer.module_path for layer in self.layers))
+
+    @cached_property
+    def replaceable(self) -> list[LayerEvidence]:
+        """Modules whose pattern can be replaced, each by its first call: a replacement reaches all of its calls."""
+        fixed = {layer.module_path for layer in self.layers if layer.fixed}
+        found = {layer.module_path: layer for layer in reversed(self.layers) if layer.module_path not in fixed}
+        return [layer for layer in self.layers if found.get(layer.module_path) is layer]
+
+    @property
+    def reached(self) -> tuple[str, ...] | None:
+        """Paths that a replacement of the whole model names; None where it reaches every module anyway."""
+        folded = (path.split("#")[0] for path in self.folded)
+        paths = dict.fromkeys((*(layer.module_path for layer in self.replaceable), *folded))
+        return tuple(paths) if self.irreplaceable else None
+
+    @cached_property
+    def irreplaceable(self) -> dict[str, str]:
+        """Path to reason of attention that no replacement reaches: not met, not understood, or of unseen values."""
+        fixed = {layer.module_path: layer.fixed for layer in self.layers if layer.fixed}
+        reached = {layer.module_path for layer in self.layers} | set(self.folded)
+        unmet = {path: why for path, why in self.unmet.items() if path not in reached}
+        return fixed | unmet
+
+    def calls_of(self, layer: LayerEvidence) -> int:
+        """Times that a layer's module is called in one forward."""
+        return sum(other.module_path == layer.module_path for other in self.layers)
 
     def stacked(self, name: str) -> Array:
         """One array over layers, heads side by side.
@@ -127,19 +196,20 @@ def collect(
 
     def answer(event: AttentionEvent) -> Tensor:
         output = event.run(None)
-        batch = current[0]
+        batch = current[0].at(event.call.query.device)
         if event.call.batch != len(batch.input_ids):
             told = f"its batch of {event.call.batch} is not one of {len(batch.input_ids)} sequences"
             folded.setdefault(event.path, told)
             return output
         event = _without_padded_rows(event, batch)
         same = event.call.n_keys == batch.input_ids.shape[1]
-        marks = torch.stack([batch.special, batch.punctuation], dim=-1).float() if groups and same else None
+        marks = Groups(keys=torch.stack([batch.special, batch.punctuation], dim=-1)) if groups and same else None
         if event.path not in layers:
-            layers[event.path] = LayerEvidence(event.path, event.module, len(layers), event.call.heads, event.way)
+            layers[event.path] = _layer(event, len(layers))
         sight = Sight(event, output, batch, replace(wanted, groups=marks))
         found: dict[str, Tensor] = {}
         with unwatched():
+            sight = sight.within_format()
             for probe in probes:
                 found |= probe(sight)
         parts.setdefault(event.path, []).append((batch, {name: v.double().cpu() for name, v in found.items()}))
@@ -153,7 +223,7 @@ def collect(
         unmet = {
             path: f"{name} ran and no attention call of it was seen" for path, name in way.stack.never_met().items()
         }
-        unmet |= way.not_understood | folded
+        unmet |= way.not_understood
     if not layers:
         raise CaptureError(
             type(model).__name__,
@@ -166,7 +236,12 @@ def collect(
     for path, layer in layers.items():
         layer.values = _joined(parts[path], order, total)
     _merge(list(layers.values()), ranks, batches)
-    return Evidence(list(layers.values()), unmet, way.notes)
+    return Evidence(list(layers.values()), unmet | folded, way.notes, folded)
+
+
+def _layer(event: AttentionEvent, index: int) -> LayerEvidence:
+    fixed = NO_PRODUCT if event.call.value is None else ""
+    return LayerEvidence(event.path, event.module, index, event.call.heads, event.way, fixed=fixed)
 
 
 def _without_padded_rows(event: AttentionEvent, batch: Batch) -> AttentionEvent:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
+from heedful.capture import plain_path
+from heedful.study.gates import gates_of
 from heedful.study.objective import Objective
 from heedful.study.running import Batch
 
@@ -23,6 +25,10 @@ class ParameterGradient:
         norm: Euclidean norm of the gradient of the mean loss; NaN where frozen, 0 where it was not reached.
         nonzero: Share of entries that are not exactly 0.
         finite: Whether every entry is finite.
+        gate: Name of a parameter of exactly 0 behind which it lies, so that it gets a gradient once that has moved; ""
+            where there is none.
+        elsewhere: Whether accelerate keeps its weights on disk or in memory until its layer runs: a backward gives the
+            copy a gradient and the parameter none.
     """
 
     name: str
@@ -31,6 +37,8 @@ class ParameterGradient:
     norm: float
     nonzero: float
     finite: bool
+    gate: str = ""
+    elsewhere: bool = False
 
 
 def attention_gradients(
@@ -41,12 +49,13 @@ def attention_gradients(
     ``torch.autograd.grad`` is used, so that no ``.grad`` of the model changes.
     """
     wanted: dict[str, tuple[int, nn.Parameter]] = {}
+    modules = {plain_path(path): module for path, module in model.named_modules(remove_duplicate=False)}
     for layer, path in enumerate(paths):
-        module = model.get_submodule(path.split("#")[0])
+        module = modules[path.split("#")[0]]
         for name, parameter in module.named_parameters():
             full = f"{path.split('#')[0]}.{name}" if path else name
             wanted.setdefault(full, (layer, parameter))
-    live = {name: parameter for name, (_, parameter) in wanted.items() if parameter.requires_grad}
+    live = {name: parameter for name, (_, parameter) in wanted.items() if _live(parameter)}
     gradients: dict[str, torch.Tensor | None] = {}
     if live:
         with torch.enable_grad():
@@ -57,12 +66,23 @@ def attention_gradients(
                 else [None] * len(live)
             )
         gradients = dict(zip(live, found, strict=True))
-    return [_described(name, layer, gradients.get(name), name not in live) for name, (layer, _) in wanted.items()]
+    described = [_described(name, layer, gradients.get(name), parameter) for name, (layer, parameter) in wanted.items()]
+    dead = {g.name: live[g.name] for g in described if not g.frozen and g.finite and g.norm == 0.0}
+    if not dead:
+        return described
+    gates = gates_of(model, objective, batch, dead)
+    return [replace(g, gate=gates.get(g.name, "")) for g in described]
 
 
-def _described(name: str, layer: int, gradient: torch.Tensor | None, frozen: bool) -> ParameterGradient:
+def _live(parameter: nn.Parameter) -> bool:
+    return parameter.requires_grad and not parameter.is_meta
+
+
+def _described(name: str, layer: int, gradient: torch.Tensor | None, parameter: nn.Parameter) -> ParameterGradient:
+    frozen = not parameter.requires_grad
     if gradient is None:
-        return ParameterGradient(name, layer, frozen, float("nan") if frozen else 0.0, 0.0, True)
+        norm = 0.0 if _live(parameter) else float("nan")
+        return ParameterGradient(name, layer, frozen, norm, 0.0, True, elsewhere=parameter.is_meta)
     finite = bool(torch.isfinite(gradient).all())
     return ParameterGradient(
         name, layer, frozen, float(gradient.double().norm()), float((gradient != 0).double().mean()), finite

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from heedful.capture.session import head_label
+from heedful.capture.session import call_number, head_label
 from heedful.core.registry import STATISTICS
 from heedful.core.result import HeadRow
 from heedful.inference import Interval, bootstrap_t
@@ -43,7 +43,7 @@ def head_rows(study: Study) -> list[HeadRow]:
                     layer=layer.layer,
                     module=layer.path,
                     head=head,
-                    label=head_label(layer.module, layer.layer, head),
+                    label=head_label(layer.module, layer.layer, head, call_number(layer.path)),
                     verdict=verdict,
                     pattern=_pattern(study, at, induction.at(position) if induction else None),
                     statistics=statistics,

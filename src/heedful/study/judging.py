@@ -57,7 +57,8 @@ class HeadClaim:
     def shown(self, estimate: float) -> str:
         """An estimate in words."""
         if self.as_factor:
-            return f"a factor of {math.exp(min(estimate, LARGEST_EXPONENT)):.3g}"
+            factor = math.exp(min(estimate, LARGEST_EXPONENT))
+            return f"a factor of {factor:,.0f}" if 1e3 <= factor < 1e7 else f"a factor of {factor:.3g}"
         return f"{estimate:.3g}" if self.what.startswith(self.unit) else f"{estimate:.3g} {self.unit}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heedful.study.running import Batch, run_model, tensor_of
+
+OFFER = "load it with its language-model or masked-token head, or let it return logits (batch, token, vocabulary)"
+"""What a model without a loss must be given."""
+
+_OF_POSITIONS = re.compile(r"wpe|pos", re.IGNORECASE)
 
 MASKED_SHARE = 0.15
 """Share of tokens hidden for the masked-token loss (Devlin et al. 2019, arXiv:1810.04805)."""
@@ -84,14 +90,28 @@ def find_objective(
         or logits.shape[1] != batch.input_ids.shape[1]
         or logits.shape[-1] < vocabulary
     ):
-        return Objective("none", "the model returns no logits over the vocabulary, so no loss can be computed")
-    headless = hidden == logits.shape[-1] and type(model).__name__.endswith("Model")
-    if headless:
-        return Objective("none", "the model has no language-model head, so no loss can be computed")
+        return Objective("none", f"the model returns no logits over the vocabulary, so it has no loss: {OFFER}")
+    width = logits.shape[-1]
+    headless = hidden == width and type(model).__name__.endswith("Model")
+    if headless or _is_hidden(model, width, vocabulary):
+        told = f"the model has no language-model head (it returns hidden states of width {width}), so it has no loss"
+        return Objective("none", f"{told}: {OFFER}")
     if hides_future:
         return Objective("next token", seed=seed)
     if mask_token is None:
         return Objective(
-            "none", "the model sees both ways and its tokenizer has no mask token, so no loss can be computed"
+            "none",
+            "the model sees both ways and its tokenizer has no mask token, so it has no loss: "
+            "give --tokenizer with the mask token that it was trained with",
         )
     return Objective("masked token", mask_token=mask_token, seed=seed)
+
+
+def _is_hidden(model: nn.Module, width: int, vocabulary: int) -> bool:
+    """Whether outputs have the width of the token vectors, and not one entry for each of them."""
+    tables = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and module.num_embeddings >= vocabulary and not _OF_POSITIONS.search(name)
+    ]
+    return any(t.embedding_dim == width for t in tables) and all(t.num_embeddings != width for t in tables)

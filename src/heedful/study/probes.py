@@ -8,7 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from heedful.capture.session import output_error, sequence_means
+from heedful.capture.agreement import limit_of, output_error
+from heedful.capture.sequence_means import sequence_means
 from heedful.core.axes import MIN_VISIBLE
 from heedful.core.registry import STATISTICS
 from heedful.engine import Extras, rows_at, tiled
@@ -103,15 +104,21 @@ def integrity(sight: Sight) -> dict[str, Tensor]:
     """What must hold whatever the model learned, worst case of each sequence, ``(sequence, head)`` unless said.
 
     ``row_sum_error`` comes from the module's own kernel, run once more with values of one, NaN where no row could be
-    judged; ``output_error`` ``(sequence,)`` is the difference of its output from the recomputed one.
+    judged; ``output_error`` ``(sequence,)`` is the difference of its output from the recomputed one,
+    ``output_limit`` what rounding explains of it.
     """
     call, rows = sight.event.call, sight.moments.rows
     broken = (~torch.isfinite(rows.logsumexp) | ~torch.isfinite(rows.entropy)) & (rows.visible > 0)
     seen = (rows.visible > 0) & ~broken
+    nowhere = torch.zeros_like(broken)
+    overflow = sight.overflow
     found = {
         "nonfinite_rows": broken.sum(-1),
+        "overflowing_rows": (nowhere if overflow is None else overflow.rows).sum(-1),
+        "overflowing_products": (nowhere if overflow is None else overflow.products & ~broken).sum(-1),
         "empty_rows": (rows.visible == 0).sum(-1),
         "output_error": torch.full((call.batch,), output_error(sight.moments, sight.output)),
+        "output_limit": torch.full((call.batch,), limit_of(sight.event, sight.moments, sight.output)),
         "visible_future": _visible_future(sight)[:, None].expand(-1, call.heads),
     }
     log_keys = rows.visible.clamp_min(1).log()
@@ -150,10 +157,9 @@ def _below_bound(sight: Sight, entropy: Tensor) -> Tensor:
     Source: Zhai et al. 2023, arXiv:2303.06296, theorem 3.1.
     """
     call, rows = sight.event.call, sight.moments.rows
-    index = torch.linspace(
-        min(MIN_VISIBLE, call.n_queries - 1), call.n_queries - 1, SAMPLED_ROWS, device=call.query.device
-    )
-    index = index.round().long().unique()
+    first, last = sight.span()
+    start = min(MIN_VISIBLE, last - first)
+    index = torch.linspace(start, last - first, SAMPLED_ROWS, device=call.query.device).round().long().unique() + first
     weights = rows_at(call, index).double()
     seen = weights > 0
     n = seen.sum(-1)

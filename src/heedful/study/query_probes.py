@@ -59,32 +59,51 @@ def by_position(left: Tensor, right: Tensor, common: Tensor) -> Tensor:
     return jensen_shannon(a, b, common)
 
 
+def without_own_share(shared: Tensor, own: Tensor) -> Tensor:
+    r"""What positions account for, freed of what each sequence puts into the mean pattern itself.
+
+    The mean of B patterns keeps 1/B of the divergence that content makes, to second order, so that a batch of two would
+    show half of it as a matter of position. As with a sample variance, the excess is divided by 1 - 1/B:
+
+    .. math:: \text{own} - \text{result} = (\text{own} - \text{shared}) \frac{B}{B - 1}
+
+    Args:
+        shared: ``(sequence, ...)`` divergence between the mean patterns.
+        own: The same between the sequence's own rows; NaN where it has none.
+
+    Returns:
+        ``(sequence, ...)`` in nats; equal to ``own`` where all patterns are the same, and below 0 by chance.
+    """
+    count = (~own.isnan()).sum(0, keepdim=True)
+    return shared - (own - shared) / (count - 1).clamp_min(1)
+
+
 def query_variation(sight: Sight) -> dict[str, Tensor]:
     """How rows differ, ``(sequence, head)`` in nats.
 
     ``other_document``: the same position in the next sequence of the batch, which is of another document where the text
     has several: 0 for any pattern that depends on position alone. ``adjacent`` and ``distant``: the query 1 and 10
     positions before, in the same sequence; ``adjacent_by_position`` and ``distant_by_position`` the same between the
-    mean patterns of the batch.
+    mean patterns of the batch, corrected for its size.
     """
     call = sight.event.call
     nan = torch.full((call.batch, call.heads), math.nan)
     names = ("other_document", "adjacent", "distant", "adjacent_by_position", "distant_by_position")
-    if call.n_queries <= MIN_VISIBLE or call.n_queries != call.n_keys:
+    first, last = sight.span()
+    if last - first < MIN_VISIBLE or call.n_queries != call.n_keys:
         return dict.fromkeys(names, nan)
-    start = min(MIN_VISIBLE + LAGS[1], call.n_queries - 1)
-    index = torch.linspace(start, call.n_queries - 1, QUERIES, device=call.query.device).round().long().unique()
-    wanted = torch.cat([index, index - LAGS[0], (index - LAGS[1]).clamp_min(0)])
+    start = min(MIN_VISIBLE + LAGS[1], last - first)
+    index = torch.linspace(start, last - first, QUERIES, device=call.query.device).round().long().unique() + first
+    wanted = torch.cat([index, index - LAGS[0], (index - LAGS[1]).clamp_min(first)])
     rows, seen = rows_at(call, wanted).nan_to_num(), seen_at(call, wanted)
     here, adjacent, distant = rows.split(len(index), dim=2)
     sees, sees_adjacent, sees_distant = seen.expand(call.batch, -1, -1, -1).split(len(index), dim=2)
-    found = {
-        "adjacent": jensen_shannon(here, adjacent, sees & sees_adjacent).nanmean(-1),
-        "distant": jensen_shannon(here, distant, sees & sees_distant).nanmean(-1),
-        "adjacent_by_position": by_position(here, adjacent, sees & sees_adjacent).nanmean(-1),
-        "distant_by_position": by_position(here, distant, sees & sees_distant).nanmean(-1),
-        "other_document": nan,
-    }
+    found = {"other_document": nan}
+    pairs = {"adjacent": (adjacent, sees & sees_adjacent), "distant": (distant, sees & sees_distant)}
+    for name, (before, common) in pairs.items():
+        own = jensen_shannon(here, before, common)
+        found[name] = own.nanmean(-1)
+        found[f"{name}_by_position"] = without_own_share(by_position(here, before, common), own).nanmean(-1)
     if call.batch > 1:
         found["other_document"] = jensen_shannon(here, here.roll(1, dims=0), sees & sees.roll(1, dims=0)).nanmean(-1)
     return found

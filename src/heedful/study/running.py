@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from heedful.capture import own_work, uncompiled
 from heedful.core.errors import InputRejected
 
 
@@ -32,13 +33,25 @@ class Batch:
     special: Tensor
     punctuation: Tensor
 
+    def at(self, device: torch.device) -> Batch:
+        """The same beside a layer that lies on another device."""
+        if device == self.input_ids.device:
+            return self
+        ids, mask, special, punctuation = (
+            tensor.to(device) for tensor in (self.input_ids, self.attention_mask, self.special, self.punctuation)
+        )
+        return Batch(ids, mask, self.index, special, punctuation)
+
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; every module's own flag, and every random state, as before afterwards."""
+    """Evaluation mode inside, and no compiled code; flags and random states as before afterwards.
+
+    Forwards inside are heedful's own: a capture around them does not count them.
+    """
     flags = [(module, module.training) for module in model.modules()]
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices), uncompiled(), own_work():
         try:
             model.eval()
             yield
@@ -48,8 +61,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Device of the first parameter, else the CPU."""
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
+    """Device of the first parameter that has data, the embedding as a rule, else the CPU.
+
+    Parameters that accelerate keeps elsewhere have none; its hooks bring inputs to where they are needed.
+    """
+    return next((p.device for p in model.parameters() if not p.is_meta), torch.device("cpu"))
 
 
 def _accepts(model: nn.Module) -> tuple[set[str], bool]:
@@ -57,16 +73,49 @@ def _accepts(model: nn.Module) -> tuple[set[str], bool]:
     return set(parameters), any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
 
 
+def nonfinite_entries(model: nn.Module) -> dict[str, int]:
+    """Parameter name to number of entries that are NaN or infinite, where there are any."""
+    # a parameter on the meta device is offloaded, and read when its layer runs
+    floating = ((name, p) for name, p in model.named_parameters() if p.is_floating_point() and not p.is_meta)
+    counts = {name: int((~torch.isfinite(p)).sum()) for name, p in floating}
+    return {name: count for name, count in counts.items() if count}
+
+
+def pads_inside(attention_mask: Tensor) -> bool:
+    """Whether padding stands before a real token anywhere, so that places in the tensor are not positions."""
+    real = attention_mask.bool()
+    return bool((real[:, 1:] & ~real[:, :-1]).any())
+
+
+def positions_of(attention_mask: Tensor) -> Tensor:
+    """Position of each token among the real ones of its sequence, ``(sequence, token)`` int64; 0 before the first."""
+    return (attention_mask.bool().long().cumsum(1) - 1).clamp_min(0)
+
+
+def takes_positions(model: nn.Module) -> bool:
+    """Whether a model is told positions that begin at 0.
+
+    Tables of position vectors with a padding row (RoBERTa) begin elsewhere; such models count positions from the ids
+    themselves, padding left out, and are left to it.
+    """
+    tables = (m for name, m in model.named_modules() if "position" in name and isinstance(m, nn.Embedding))
+    return "position_ids" in _accepts(model)[0] and not any(table.padding_idx is not None for table in tables)
+
+
 def run_model(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> Any:
     """The model's own output for a batch of token ids.
 
-    Keyword names are used where the forward takes them; a mask that hides nothing is not passed. A forward of nanoGPT's
-    kind, ``forward(idx, targets=None)``, answers for every token only when it is given targets: the ids themselves.
+    Keyword names are used where the forward takes them; a mask that hides nothing is not passed. Where padding stands
+    before or between tokens, positions are counted over real tokens, so that outputs are those without padding. A
+    forward of nanoGPT's kind, ``forward(idx, targets=None)``, answers for every token only when it is given targets:
+    the ids themselves.
     """
     names, open_ended = _accepts(model)
     keywords: dict[str, Any] = {}
     if not bool(attention_mask.all()) and ("attention_mask" in names or open_ended):
         keywords["attention_mask"] = attention_mask
+    if pads_inside(attention_mask) and takes_positions(model):
+        keywords["position_ids"] = positions_of(attention_mask)
     if "use_cache" in names:
         keywords["use_cache"] = False
     if "input_ids" in names:

@@ -11,6 +11,9 @@ from heedful.core.registry import CHECKS, PRESETS
 NULL_MODELS = {"quick": 19, "standard": 19, "full": 99}
 """Fresh models of the same config per preset. 19 is the least with which a head among many can be named at 5 %."""
 
+MOST_LOOKS = 8
+"""Each further look halves the first one, which decides nothing in the end."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Margins:
@@ -61,11 +64,13 @@ class Settings:
         resamples: Bootstrap and sign-flip resamples.
         least_units: Documents below which nothing is claimed.
         batch_tokens: Tokens that go through the model at once.
+        looks: Looks at growing text in the ablations, each replacement being left once it has decided; 1 reads all.
         margins: Effect sizes that verdicts use.
         causal: Whether the model must hide the future; None infers it from the model.
 
     Raises:
-        UsageError: The preset or a required claim does not exist, or a number is out of range.
+        UsageError: The preset or a required claim does not exist, a required one only describes, or a number is out of
+            range.
     """
 
     preset: str = "standard"
@@ -78,6 +83,7 @@ class Settings:
     resamples: int = 1999
     least_units: int = 16
     batch_tokens: int = 2048
+    looks: int = 1
     margins: Margins = field(default_factory=Margins)
     causal: bool | None = None
 
@@ -86,9 +92,14 @@ class Settings:
             raise UsageError(f"preset: expected one of {', '.join(PRESETS)}; got {self.preset!r}")
         if self.null_models is not None and self.null_models < 0:
             raise UsageError(f"null models: expected 0 or more, got {self.null_models}")
+        if not 1 <= self.looks <= MOST_LOOKS:
+            raise UsageError(f"looks: expected 1 to {MOST_LOOKS}, got {self.looks}")
         unknown = [claim for claim in self.require if claim not in CHECKS]
-        if unknown:
-            raise UsageError(f"require: no such claim: {', '.join(unknown)}; expected some of {', '.join(CHECKS)}")
+        silent = [claim for claim in self.require if claim in CHECKS and CHECKS[claim].descriptive]
+        if unknown or silent:
+            what = f"no such claim: {', '.join(unknown)}" if unknown else f"{', '.join(silent)}: never passes or fails"
+            possible = ", ".join(name for name, facts in CHECKS.items() if not facts.descriptive)
+            raise UsageError(f"require: {what}; expected some of {possible}")
 
     @property
     def nulls(self) -> int:

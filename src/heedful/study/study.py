@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,19 +17,21 @@ from heedful.engine import Extras
 from heedful.inference import document_means
 from heedful.study.ablation import ARMS, Replacement, losses_under
 from heedful.study.batches import batch_of, batches_of, leading
-from heedful.study.evidence import Array, Evidence, LayerEvidence, collect
+from heedful.study.evidence import Array, Evidence, collect
 from heedful.study.gradient import ParameterGradient, attention_gradients
+from heedful.study.looking import differences_by_looks
 from heedful.study.missing import mean_of, without_rounding
 from heedful.study.objective import Objective, find_objective
 from heedful.study.perturbation import Leak, future_leaks
 from heedful.study.probes import distances, growth, integrity, representations, row_statistics, token_groups
 from heedful.study.query_probes import query_variation
 from heedful.study.ranks import ALONE, Ranks
-from heedful.study.running import Batch, device_of
+from heedful.study.rebuilt import Build, NoFreshModel
+from heedful.study.running import Batch, device_of, nonfinite_entries
 from heedful.study.settings import Settings
 from heedful.study.token_probes import repeats, same_token
 from heedful.study.untrained import untrained_statistics
-from heedful.study.variants import NoFreshModel, Repeats, repeated, shuffled
+from heedful.study.variants import Repeats, repeated, shuffled
 
 if TYPE_CHECKING:
     from heedful.loading import Sequences
@@ -52,6 +54,8 @@ class Study:
         settings: Options and margins.
         progress: Called with (done, total, what) as work proceeds.
         ranks: Processes that divide the batches; the evidence is whole on each of them.
+        build: What built the model from a seed, where it can do so again; null models come from it.
+        worn: A note for each wrapper that was taken off the model.
     """
 
     model: nn.Module
@@ -59,6 +63,8 @@ class Study:
     settings: Settings = field(default_factory=Settings)
     progress: Callable[[int, int, str], None] = no_progress
     ranks: Ranks = ALONE
+    build: Build | None = None
+    worn: Sequence[str] = ()
     null_reason: str = "no null models were asked for"
 
     @cached_property
@@ -135,9 +141,8 @@ class Study:
             return {}
         tick = self._ticker(count, "untrained models")
         try:
-            return untrained_statistics(
-                self.model, count, self.null_subset, self.repeats, self.settings.seed, tick, self.ranks
-            )
+            given = (self.model, count, self.null_subset, self.repeats, self.settings.seed, tick, self.ranks)
+            return untrained_statistics(*given, build=self.build, paths=self.observed.module_paths)
         except NoFreshModel as error:
             self.null_reason = str(error)
             return {}
@@ -147,10 +152,10 @@ class Study:
         if name == "induction_mass":
             if self.on_repeats is None or self.repeats is None:
                 return np.full(self.observed.stacked("concentration").shape[1], np.nan)
-            rows = slice(0, len(self.repeats.batches[0].index))
-            return np.asarray(mean_of(self.on_repeats.stacked(name)[rows], axis=0))
-        rows = slice(0, sum(len(batch.index) for batch in self.null_subset))
-        return np.asarray(mean_of(self.observed.stacked(name)[rows], axis=0))
+            first = len(self.repeats.batches[0].index)
+            return np.asarray(mean_of(self.on_repeats.stacked(name)[:first], axis=0))
+        count = sum(len(batch.index) for batch in self.null_subset)
+        return np.asarray(mean_of(self.observed.stacked(name)[:count], axis=0))
 
     @cached_property
     def n_documents(self) -> int:
@@ -221,11 +226,17 @@ class Study:
         tick = self._ticker(len(replacements) * len(batches), what)
         return losses_under(self.model, self.objective, batches, replacements, tick=tick, ranks=self.ranks)
 
-    def _first_differences(self, what: str, replacements: Sequence[Replacement]) -> list[Array]:
-        """Loss differences on the first sequences, one array a replacement."""
-        batches = self.first_batches(self.settings.layer_sequences)
+    def _differences(
+        self, what: str, replacements: Sequence[Replacement], batches: Sequence[Batch], tests: int
+    ) -> list[Array]:
+        if self.settings.looks > 1:
+            return differences_by_looks(self, partial(self._losses, what), replacements, batches, tests)
         base = self.loss[: sum(len(batch.index) for batch in batches)]
         return [losses - base for losses in self._losses(what, replacements, batches)]
+
+    @property
+    def _ablations(self) -> int:  # one family of tests
+        return len(ARMS) * (1 + (len(self.observed.replaceable) if self.settings.runs("standard") else 0))
 
     @cached_property
     def loss(self) -> Array:
@@ -234,26 +245,32 @@ class Study:
 
     @cached_property
     def whole_model(self) -> dict[str, Array]:
-        """Loss difference of each arm in every layer at once: arm to ``(sequence,)`` in nats per token."""
+        """Loss difference of each arm in all replaceable layers at once: arm to ``(sequence,)`` in nats per token."""
         if len(self.sequences.input_ids) < 2:
             raise UsageError("ablation: expected at least 2 sequences, got 1")
-        losses = self._losses("ablation of the whole model", [Replacement(arm) for arm in ARMS], self.batches)
-        return {arm: found - self.loss for arm, found in zip(ARMS, losses, strict=True)}
+        wanted = [Replacement(arm, self.observed.reached) for arm in ARMS]
+        found = self._differences("ablation of the whole model", wanted, self.batches, self._ablations)
+        return dict(zip(ARMS, found, strict=True))
 
     @cached_property
     def each_layer(self) -> list[dict[str, Array]]:
-        """The same for each layer alone, on the first sequences: one dict a layer."""
-        layers = self.observed.layers
-        wanted = [Replacement(arm, (_module(layer),)) for layer in layers for arm in ARMS]
-        found = iter(self._first_differences("ablation of each layer", wanted))
+        """The same for each replaceable module alone, on the first sequences: one dict a module."""
+        layers = self.observed.replaceable
+        wanted = [Replacement(arm, (layer.module_path,)) for layer in layers for arm in ARMS]
+        first = self.first_batches(self.settings.layer_sequences)
+        found = iter(self._differences("ablation of each layer", wanted, first, self._ablations))
         return [{arm: next(found) for arm in ARMS} for _ in layers]
 
     @cached_property
     def each_head(self) -> list[list[Array]]:
-        """Loss difference with one head's weights uniform, on the first sequences: layer, head, ``(sequence,)``."""
-        layers = self.observed.layers
-        wanted = [Replacement("uniform", (_module(layer),), (head,)) for layer in layers for head in range(layer.heads)]
-        found = iter(self._first_differences("ablation of each head", wanted))
+        """Loss difference with one head's weights uniform, on the first sequences: replaceable module, head,
+        ``(sequence,)``.
+        """
+        layers = self.observed.replaceable
+        places = [(layer.module_path, head) for layer in layers for head in range(layer.heads)]
+        wanted = [Replacement("uniform", (path,), (head,)) for path, head in places]
+        first = self.first_batches(self.settings.layer_sequences)
+        found = iter(self._differences("ablation of each head", wanted, first, len(wanted)))
         return [[next(found) for _ in range(layer.heads)] for layer in layers]
 
     @cached_property
@@ -273,18 +290,9 @@ class Study:
     @cached_property
     def gradients(self) -> list[ParameterGradient]:
         """What one backward gives every attention parameter."""
-        paths = list(dict.fromkeys(_module(layer) for layer in self.observed.layers))
-        return attention_gradients(self.model, self.objective, self.batches[0], paths)
+        return attention_gradients(self.model, self.objective, self.batches[0], self.observed.module_paths)
 
     @cached_property
     def nonfinite_parameters(self) -> dict[str, int]:
         """Name to number of entries that are NaN or infinite."""
-        bad = {
-            name: int((~torch.isfinite(p)).sum()) for name, p in self.model.named_parameters() if p.is_floating_point()
-        }
-        return {name: count for name, count in bad.items() if count}
-
-
-def _module(layer: LayerEvidence) -> str:
-    """Path of a layer's module, without the count of its calls in one forward."""
-    return layer.path.split("#")[0]
+        return nonfinite_entries(self.model)

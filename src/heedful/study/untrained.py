@@ -12,6 +12,7 @@ from heedful.study.evidence import Array, collect
 from heedful.study.missing import mean_of
 from heedful.study.probes import row_statistics
 from heedful.study.ranks import ALONE, Ranks
+from heedful.study.rebuilt import Build
 from heedful.study.running import Batch
 from heedful.study.token_probes import repeats, same_token
 from heedful.study.variants import Repeats, fresh_models
@@ -25,6 +26,9 @@ def untrained_statistics(
     seed: int,
     tick: Callable[[], None] = lambda: None,
     ranks: Ranks = ALONE,
+    *,
+    build: Build | None = None,
+    paths: Sequence[str] = ("",),
 ) -> dict[str, Array]:
     """Statistics of fresh models of the same config, mean over sequences.
 
@@ -36,6 +40,8 @@ def untrained_statistics(
         seed: Seed of the weights, and of the tokens that same-token attraction looks at.
         tick: Called after each model.
         ranks: Processes that divide the models.
+        build: What built the tested model, where that can be done again.
+        paths: Attention modules, whose weights must differ from one built model to another.
 
     Returns:
         Name to ``(model, all heads)``.
@@ -46,7 +52,8 @@ def untrained_statistics(
     mine = ranks.own(range(count))
     found: dict[str, Array] = {}
     which = mine or [0]  # a rank without any learns the shapes of the others' arrays
-    for place, fresh in zip(which, fresh_models(model, count, seed, which), strict=True):
+    made = fresh_models(model, count, seed, which, build=build, paths=paths)
+    for place, fresh in zip(which, made, strict=True):
         for name, value in _statistics(fresh, batches, again, seed).items():
             found.setdefault(name, np.zeros((count, *value.shape)))[place] = value
         tick()

@@ -10,21 +10,35 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from heedful.study.rebuilt import Build, NoFreshModel, ensure_random, rebuilt
 from heedful.study.running import Batch, device_of
 
 SHORTEST_PERIOD, LONGEST_PERIOD = 8, 32
 """Periods of the repeats are drawn anew for each sequence: a fixed one could be solved by position."""
 
 
-class NoFreshModel(Exception):
-    """A model of this class cannot be built anew with random weights; the message says why."""
-
-
-def fresh_models(model: nn.Module, count: int, seed: int, which: Sequence[int] | None = None) -> Iterator[nn.Module]:
+def fresh_models(
+    model: nn.Module,
+    count: int,
+    seed: int,
+    which: Sequence[int] | None = None,
+    *,
+    build: Build | None = None,
+    paths: Sequence[str] = ("",),
+) -> Iterator[nn.Module]:
     """Untrained models of the same architecture and initialisation, one at a time.
 
-    A transformers model is built from its config; another module is copied and every submodule's ``reset_parameters``
-    called, which must reach every entry of every parameter. ``which`` of the ``count`` models are built; None for all.
+    What a function of the user's built is built by it again, with other seeds. A transformers model is built from its
+    config; another module is copied and every submodule's ``reset_parameters`` called, which must reach every entry of
+    every parameter.
+
+    Args:
+        model: The tested model.
+        count: How many there are.
+        seed: Seed of their weights.
+        which: Which of them are built; None for all.
+        build: What built the tested model, where that can be done again.
+        paths: Attention modules, whose weights must differ from one built model to another.
 
     Raises:
         NoFreshModel: Neither is possible.
@@ -32,8 +46,15 @@ def fresh_models(model: nn.Module, count: int, seed: int, which: Sequence[int] |
     first = next(model.parameters(), None)
     if first is None:
         raise NoFreshModel("the model has no parameters")
+    wanted = range(count) if which is None else which
+    if build is not None:
+        start = seed * 9973 + 1  # never the tested model's own seed
+        ensure_random(build, model, (start, start + count), paths)
+        for index in wanted:
+            yield rebuilt(model, build, start + index).to(device_of(model)).eval()
+        return
     config = getattr(model, "config", None)
-    for index in range(count) if which is None else which:
+    for index in wanted:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed * 9973 + index)
             fresh = _from_config(model, config) if hasattr(config, "to_dict") else _reset_copy(model)

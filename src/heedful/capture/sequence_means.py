@@ -1,0 +1,95 @@
+"""Means over the rows of a sequence, whether it came in one call or row by row from a cache."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from heedful.core.axes import MIN_VISIBLE
+from heedful.core.call import AttentionCall
+from heedful.engine.moments import RowMoments
+
+
+def sequence_means(moments: RowMoments, rows: Tensor) -> Tensor:
+    """Mean of one row statistic over the judged rows of each sequence.
+
+    Args:
+        moments: The call's row moments.
+        rows: ``(batch, head, query)`` of the statistic.
+
+    Returns:
+        ``(batch, head)``; NaN where no row sees at least ``MIN_VISIBLE`` keys.
+    """
+    judged = rows.masked_fill(moments.visible < MIN_VISIBLE, math.nan)
+    return judged.nanmean(dim=-1)
+
+
+def after_forgetting(rows: RowMoments, keys: int) -> RowMoments:
+    """Moments of rows whose cache has dropped keys: positions count from the text's first key, which has no weight."""
+    if not keys:
+        return rows
+    return replace(rows, first_mass=rows.first_mass * 0.0, mean_position=rows.mean_position + keys)
+
+
+@dataclass
+class GrowingSequences:
+    """Which calls of a module continue the sequences of the call before, and how many rows stand behind each mean.
+
+    A call continues them where its first query stands right after the last one of the call before, in the same number
+    of sequences: decoding, or a prompt in parts. A cache that keeps a window forgets positions; there, single rows over
+    no more keys than before, in the very next forward, continue. Beam search may exchange sequences between two calls;
+    the means over all sequences stay what they are.
+
+    Attributes:
+        forgotten: Keys that the cache has dropped before the first one of the last call.
+    """
+
+    forgotten: int = 0
+
+    _batch: int = 0
+    _end: int = 0
+    _keys: int = 0
+    _forward: int = 0
+    _counts: dict[str, Tensor] = field(default_factory=dict)
+
+    def continued_by(self, call: AttentionCall, forward: int) -> bool:
+        """Whether a call continues the last one; it becomes the last one.
+
+        Args:
+            call: The call.
+            forward: Number of the forward that makes it.
+        """
+        offset = call.offset
+        continues = False
+        if offset is not None and offset > 0 and call.batch == self._batch:
+            windowed = call.n_queries == 1 and call.n_keys <= self._keys and forward == self._forward + 1
+            continues = offset == self._end or (windowed and offset == call.n_keys - 1 < self._end)
+        start = self._end if continues else (offset or 0)
+        self.forgotten = start - (offset or 0)
+        self._batch, self._end, self._keys, self._forward = call.batch, start + call.n_queries, call.n_keys, forward
+        return continues
+
+    def add(self, entries: list[Tensor], name: str, moments: RowMoments, rows: Tensor, continues: bool) -> None:
+        """Add one statistic of one call to the list of its means.
+
+        Args:
+            entries: ``(batch, head)`` means so far; the last one is replaced where the call continues it.
+            name: Of the statistic.
+            moments: The call's row moments.
+            rows: ``(batch, head, query)`` of the statistic.
+            continues: Whether these rows are further rows of the last entry's sequences.
+        """
+        means = sequence_means(moments, rows).double().cpu()
+        counts = ((moments.visible >= MIN_VISIBLE) & ~rows.isnan()).sum(-1).cpu()
+        if continues and entries:
+            before = self._counts[name]
+            total = before + counts
+            whole = entries[-1].nan_to_num() * before + means.nan_to_num() * counts
+            entries[-1] = torch.where(total > 0, whole / total, math.nan)
+            self._counts[name] = total
+        else:
+            entries.append(means)
+            self._counts[name] = counts

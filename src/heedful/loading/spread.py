@@ -1,0 +1,67 @@
+"""``--device auto``: a model laid out over every device of the machine, by accelerate."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import torch
+
+from heedful.core.errors import ResourceLimit, UsageError
+from heedful.loading.wording import escaped, reason
+
+AUTO = "auto"
+
+
+def accelerate_library() -> Any:
+    """accelerate, which knows how.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    try:
+        import accelerate
+    except ImportError as error:
+        told = "device 'auto': needs accelerate, which is not installed (pip install accelerate, or name one device)"
+        raise UsageError(told) from error
+    return accelerate
+
+
+def main_device() -> torch.device:
+    """The machine's accelerator, else its CPU: the device whose number format a spread model takes."""
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return torch.device("cpu") if found is None else found
+
+
+def spread(model: torch.nn.Module, name: str) -> tuple[torch.nn.Module, tuple[str, ...]]:
+    """A model over all devices, its layers kept whole.
+
+    Args:
+        model: The model, in memory.
+        name: What the user called it.
+
+    Returns:
+        The model, with accelerate's hooks where it lies on more than one device, and a note that says where it lies.
+
+    Raises:
+        UsageError: accelerate is not installed.
+        ResourceLimit: All devices together do not take it.
+    """
+    accelerate = accelerate_library()
+    whole = sorted(getattr(model, "_no_split_modules", None) or ())
+    layout = accelerate.infer_auto_device_map(model, no_split_module_classes=whole)
+    places = Counter(str(torch.device(place)) if place != "disk" else "disk" for place in layout.values())
+    if "disk" in places:
+        told = "does not fit on the devices and in memory together"
+        raise ResourceLimit(f"{escaped(name)}: {told} (use --dtype bfloat16, or a machine with more)")
+    try:
+        if len(places) == 1:
+            model = model.to(next(iter(places)))
+        else:
+            model = accelerate.dispatch_model(model, layout)
+    except RuntimeError as error:
+        raise ResourceLimit(
+            f"{escaped(name)}: could not be spread over {', '.join(places)}: {reason(error)}"
+        ) from error
+    shown = ", ".join(f"{place} ({count} part{'s' * (count != 1)})" for place, count in places.items())
+    return model, (f"--device auto: the model lies on {shown}",)
