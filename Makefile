@@ -46,6 +46,8 @@ docs: setup
 	mkdir -p build
 	$(BIN)/heedful validate --json build/report.json --force
 	$(BIN)/python docs/picture.py build/report.json docs/report.svg --lines 49
+	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints-ci.txt -e '.[docs]'
+	$(BIN)/python docs/gallery.py docs/gallery
 	$(BIN)/python docs/calibration.py docs/calibration.json
 
 calibration: setup

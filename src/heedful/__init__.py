@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from heedful.capture import Session, capture, replace, verify  # type: ignore[no-redef]
     from heedful.checks import Margins, Settings, validate
+    from heedful.comparison import compare  # type: ignore[no-redef]
     from heedful.core import (
         AttentionCall,
         Finding,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         masked,
         padding,
     )
+    from heedful.core.comparison import Comparison
     from heedful.engine import Extras, Groups, Moments, measure
     from heedful.loading import load_documents, load_model, make_sequences
 
@@ -45,10 +47,13 @@ _HOMES = {
     "heedful.capture": ("Session", "capture", "replace", "verify"),
     "heedful.loading": ("load_documents", "load_model", "make_sequences"),
     "heedful.checks": ("Margins", "Settings", "validate"),
+    "heedful.comparison": ("compare",),
+    "heedful.core.comparison": ("Comparison",),
 }
 
 __all__ = [
     "AttentionCall",
+    "Comparison",
     "Extras",
     "Finding",
     "Groups",
@@ -62,6 +67,7 @@ __all__ = [
     "bidirectional",
     "capture",
     "causal",
+    "compare",
     "documents",
     "load_documents",
     "load_model",
@@ -73,6 +79,11 @@ __all__ = [
     "validate",
     "verify",
 ]
+
+
+def drawing(name: str) -> Any:
+    """The function of ``heedful.notebook`` by which a record shows itself; loaded when one is first shown."""
+    return getattr(importlib.import_module("heedful.notebook"), name)
 
 
 def __getattr__(name: str) -> Any:

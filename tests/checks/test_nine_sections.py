@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pattern_models import PatternModel, induction_keys, nothing, own_token
@@ -276,3 +277,18 @@ def test_a_model_is_unchanged_when_a_check_raises(index: int) -> None:
     with pytest.raises(ZeroDivisionError):
         run(model, null_models=1)
     assert footprint(model) == before
+
+
+def test_findings_keep_their_documents_and_the_data_names_them() -> None:
+    report = run(PatternModel(own_token), count=24)
+    names = report.data["document_fingerprints"]
+    assert len(set(names)) == 24
+    kept = [f for s in report.sections for f in s.findings if f.units is not None]
+    assert {"previous_token", "own_text_matters", "mass_by_distance", "concentration_keeps_with_length"} <= {
+        finding.claim for finding in kept
+    }
+    for finding in kept:
+        values = np.array([np.nan if value is None else value for value in finding.units], dtype=float)
+        assert finding.head is None and len(values) == 24
+        mean = np.exp(np.nanmean(np.log(values))) if "scale" in finding.detail else np.nanmean(values)
+        assert finding.estimate == pytest.approx(mean, rel=1e-6, abs=1e-6), finding.claim

@@ -72,7 +72,7 @@ def install(
 
 def _report() -> Any:
     """A report of plain records, so that the process need not import torch."""
-    nothing = dict.fromkeys(("estimate", "interval", "p", "p_adjusted", "threshold", "layer", "head"))
+    nothing = dict.fromkeys(("estimate", "interval", "p", "p_adjusted", "threshold", "layer", "head", "units"))
     text = {"claim": "c", "verdict": "PASS", "reason": "r", "unit": "", "null": "", "source": ""}
     finding = SimpleNamespace(n=0, detail={}, **text, **nothing)
     section = SimpleNamespace(number=1, title="Correctness \u2713 \u2265", findings=[finding] * 2000)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from heedful.core import InputRejected, Report, Verdict
+from heedful.core import InputRejected, Report, Section, Verdict
 from heedful.report import from_json, terminal_text, to_json
 
 factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
@@ -83,3 +83,21 @@ def test_what_is_no_report_is_refused(text: str | bytes) -> None:
 def test_a_refusal_names_the_place() -> None:
     with pytest.raises(InputRejected, match=r"heads\.0\.module"):
         from_json(changed(heads=[{"layer": 0}]))
+
+
+def test_values_of_documents_come_back_and_stand_on_one_line() -> None:
+    findings = [factory.finding(units=(0.25, None, 3.0)), factory.finding(reason='"units": [ 1 ]')]
+    data = {"document_fingerprints": ["aa", "bb", "cc"]}
+    report = factory.small(sections=[Section(number=1, title="x", findings=findings)], data=data)
+    text = to_json(report)
+    assert '"units": [0.25, null, 3.0]\n' in text and '"document_fingerprints": ["aa", "bb", "cc"]\n' in text
+    again = from_json(text).sections[0].findings
+    assert list(again[0].units or ()) == [0.25, None, 3.0]
+    assert again[1].units is None and again[1].reason == '"units": [ 1 ]'
+    assert to_json(from_json(text)) == text
+
+
+def test_a_report_without_them_is_read_as_before() -> None:
+    text = to_json(factory.realistic())
+    assert '"units"' not in text
+    assert all(one.units is None for section in from_json(text).sections for one in section.findings)

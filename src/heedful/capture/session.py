@@ -15,6 +15,7 @@ import heedful.statistics  # noqa: F401  (registers the statistics)
 from heedful.capture.agreement import limit_of, output_error
 from heedful.capture.event import AttentionEvent
 from heedful.capture.intercept import intercept, unwatched
+from heedful.capture.kept_calls import KeptCalls
 from heedful.capture.own_work import depth
 from heedful.capture.selection import Selection, only_heads
 from heedful.capture.sequence_means import GrowingSequences, after_forgetting
@@ -25,6 +26,7 @@ from heedful.engine.measure import ENGINES
 from heedful.engine.moments import Moments
 
 if TYPE_CHECKING:
+    import altair
     import polars
 
 
@@ -94,6 +96,7 @@ class Session:
         self.order: dict[str, int] = {}
         self.not_met: dict[str, str] = {}
         self.notes: dict[str, str] = {}
+        self.kept = KeptCalls()
         self._depth = depth()
         self._forwards: dict[int, int] = {}
 
@@ -112,6 +115,7 @@ class Session:
             self.records[event.path] = record
         with torch.no_grad(), unwatched():
             event = replace(event, call=only_heads(event.call, listed))
+            self.kept.offer(record.path, layer, listed, event.call)
             moments = ENGINES[self.engine](event.call, None)
             self._add(
                 record, event, forward, moments, output if len(listed) == record.heads else output[:, list(listed)]
@@ -173,6 +177,34 @@ class Session:
                     }
                 )
         return polars.DataFrame(rows, infer_schema_length=None)
+
+    def pattern(self, layer: int | str, head: int, *, bins: int = 256) -> altair.Chart:
+        """A picture of one head: its weights on the first sequence that its layer saw.
+
+        Exact: with no more positions than bins every cell is one weight, with more it is the mean weight of the visible
+        pairs in it. The chart displays itself in a notebook; ``chart.save("head.svg")`` writes it (png, html, json).
+
+        Args:
+            layer: Layer index, in the order in which the model called its attention, or module path.
+            head: Head index.
+            bins: Most cells of each axis, at most 256.
+
+        Returns:
+            An Altair chart.
+
+        Raises:
+            CaptureError: No attention call was met.
+            UsageError: There is no such layer or head, or its layer was too large to be kept beside the others.
+        """
+        import heedful
+
+        return heedful.drawing("head_pattern")(self, layer, head, bins)
+
+    def _repr_html_(self) -> str:
+        """What was met, and the first heads, as a notebook shows it."""
+        import heedful
+
+        return str(heedful.drawing("session_html")(self))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import numpy as np
 from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
 from heedful.inference import bootstrap_t, judge
-from heedful.study import Study
+from heedful.study import Study, unit_values
 from heedful.study.missing import mean_of
 
 SOURCE = (
@@ -54,5 +54,6 @@ def concentration_keeps_with_length(study: Study) -> list[Finding]:
             null="0: a fixed share of the visible keys",
             threshold=margin,
             source=SOURCE,
+            units=unit_values(units),
         )
     ]

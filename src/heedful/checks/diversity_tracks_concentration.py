@@ -7,7 +7,7 @@ import numpy as np
 from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
 from heedful.inference import bootstrap_t, spearman_over_units
-from heedful.study import Settings, Study
+from heedful.study import Settings, Study, unit_values
 from heedful.study.evidence import Array
 from heedful.study.missing import mean_of
 
@@ -121,4 +121,5 @@ def _layer(study: Study, layer: int, spread: Array, focus: Array) -> Finding:
         threshold=SPREAD,
         source=SOURCE,
         layer=layer,
+        units=unit_values(spread),
     )

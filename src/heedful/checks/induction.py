@@ -40,5 +40,6 @@ def induction(study: Study) -> list[Finding]:
         absent_below=margins.pattern_partial,
         source=SOURCE,
         null_name="induction_mass",
+        counted="random sequence",
     )
     return head_findings(study, claim, evidence.stacked("induction_mass"))  # random sequences: each a unit of its own

@@ -8,7 +8,7 @@ from heedful.core.axes import DISTANCE_EDGES
 from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
 from heedful.inference import bootstrap_t
-from heedful.study import Study
+from heedful.study import Study, unit_values
 from heedful.study.missing import mean_of
 
 SOURCE = "mass in log-spaced distance bins over the mass of uniform attention on the same rows"
@@ -51,6 +51,7 @@ def mass_by_distance(study: Study) -> list[Finding]:
             null=f"uniform over the same rows: {float(uniform[:3].sum()):.3g}",
             source=SOURCE,
             detail={"curve": curve},
+            units=unit_values(actual[:, :3].sum(axis=1)),
         )
     ]
 

@@ -19,6 +19,7 @@ from heedful.study import Settings, Study, evaluating
 from heedful.study.ranks import ALONE, Ranks, checksum
 from heedful.study.running import device_of, pads_inside, takes_positions
 from heedful.study.study import no_progress
+from heedful.study.unit_values import document_fingerprints
 from heedful.study.wrapped import unwrapped
 
 if TYPE_CHECKING:
@@ -240,6 +241,7 @@ def _data_facts(study: Study) -> dict[str, Any]:
         "tokens": int(sequences.attention_mask.sum()),
         "objective": "" if study.nonfinite_parameters else study.objective.name,
         "fingerprint": sequences.fingerprint,
+        "document_fingerprints": document_fingerprints(sequences),
         "notes": list(sequences.notes),
     }
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from heedful.cli.calibrate import calibrate
+from heedful.cli.compare import compare
 from heedful.cli.doctor import doctor
 from heedful.cli.exits import outcome
 from heedful.cli.heads import heads
@@ -15,8 +16,8 @@ from heedful.cli.several import spread
 from heedful.cli.validate import validate
 
 _EPILOG = (
-    "Exit codes: 0 passed, 1 validation failed, 2 usage, 3 input rejected, 4 resource limit, 5 output error, "
-    "6 internal, 130 interrupted, 143 terminated."
+    "Exit codes: 0 passed, 1 validation failed or regression found, 2 usage, 3 input rejected, 4 resource limit, "
+    "5 output error, 6 internal, 130 interrupted, 143 terminated."
 )
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app.command("validate", help="Validate the attention of a model on text: nine se
 app.command("doctor", help="Say how each attention module is met, and prove it twice.")(doctor)
 app.command("calibrate", help="Simulate every check: false alarms, power, and what older thresholds say.")(calibrate)
 app.command("heads", help="Show the head table alone, or save it as CSV or Parquet.")(heads)
+app.command("compare", help="Say what changed between two reports; exit code 1 on a regression.")(compare)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -85,3 +85,10 @@ AllowGlobal = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Out = Annotated[Path | None, typer.Option(metavar="PATH", help="Save the table: a path that ends in .csv or .parquet.")]
 JsonRows = Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")]
+Markdown = Annotated[
+    Path | None,
+    typer.Option("--markdown", metavar="PATH", help="Also write a summary for a CI job, to $GITHUB_STEP_SUMMARY say."),
+]
+Junit = Annotated[
+    Path | None, typer.Option("--junit", metavar="PATH", help="Also write JUnit XML, one test case a check.")
+]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 _TEXT_ENDINGS = (".txt", ".jsonl", ".md", ".text")
+_RULES = ("verdict", "fail", "effect", "never")
 _CLAIM = re.compile(r"[a-z]+(_[a-z]+)+|induction")
 
 
@@ -16,7 +17,16 @@ def _is_claim(word: str) -> bool:
     return _CLAIM.fullmatch(word) is not None and not Path(word).exists()
 
 
-_MORE: dict[str, Callable[[str], bool]] = {"--text": _is_text, "--require": _is_claim, "--claims": _is_claim}
+def _is_rule(word: str) -> bool:
+    return word in _RULES
+
+
+_MORE: dict[str, Callable[[str], bool]] = {
+    "--text": _is_text,
+    "--require": _is_claim,
+    "--claims": _is_claim,
+    "--fail-on": _is_rule,
+}
 """Flags that take several values, and what a further value looks like: a MODEL that follows is not taken for one."""
 
 

@@ -8,6 +8,7 @@ import typer
 
 from heedful.cli import options
 from heedful.cli.exits import FAILED, guarded
+from heedful.cli.forms import Forms
 from heedful.cli.inputs import Inputs, read
 from heedful.cli.progress import progress_bar
 from heedful.cli.several_processes import ranks_of_this_run, speaks
@@ -42,6 +43,8 @@ def validate(
     json: options.Json = None,
     force: options.Force = False,
     allow_global: options.AllowGlobal = None,
+    junit: options.Junit = None,
+    markdown: options.Markdown = None,
     debug: options.Debug = False,
 ) -> int:
     """Validate a model and print the report; the parameters are the options of the same name.
@@ -68,6 +71,10 @@ def validate(
             check_target(json, overwrite=force or is_report(json))
         from heedful.checks import Settings
 
+        forms = Forms(json=json, junit=junit, markdown=markdown, force=force)
+        if speaks(ranks):
+            forms.check()
+
         settings = Settings(
             preset=preset,
             null_models=null_models,
@@ -81,6 +88,7 @@ def validate(
         _deliver(report, json, force)
         if ranks is not None:
             ranks.first("word")
+        forms.write_report(report)
         return FAILED if report.verdict == "FAIL" else 0
 
 

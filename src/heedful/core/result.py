@@ -42,6 +42,8 @@ class Finding:
         head: Head index, or None for the whole layer or model.
         reason: One sentence that says why this verdict.
         detail: Further numbers of this claim, JSON-able; not part of the verdict.
+        units: The value of each document behind the estimate, in the order of the report's ``document_fingerprints``,
+            None where a document has none; None for findings that are no mean over documents.
     """
 
     claim: str
@@ -59,6 +61,7 @@ class Finding:
     layer: int | None = None
     head: int | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
+    units: Sequence[float | None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,3 +125,9 @@ class Report:
     not_measured: Sequence[Mapping[str, str]]
     summary: Mapping[str, Any]
     run: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        """The report as a notebook shows it, drawn by what the package's door names: records know no room above."""
+        import heedful
+
+        return str(heedful.drawing("report_html")(self))

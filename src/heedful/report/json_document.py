@@ -6,6 +6,7 @@ The text is pure ASCII, with ``<``, ``>`` and ``&`` escaped: no token in it can 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ SCHEMA = "heedful.report/1"
 NOT_FINITE = "not finite"
 _PLAIN_FIELDS = ("model", "data", "settings", "versions")
 _ACTING = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\x7f": "\\u007f"}
+_LISTS = re.compile(r'("(?:units|document_fingerprints)": \[)\s+([^\[\]{}]*?)\s+\]')
+"""Long lists of plain values, which stand on one line each; no string can hold a bare quote or a line break."""
 
 
 def to_document(report: Report) -> dict[str, Any]:
@@ -56,6 +59,7 @@ def to_json(report: Report) -> str:
 def document_text(document: Any) -> str:
     """A value in JSON's own types as ASCII text in which no character acts."""
     text = json.dumps(document, allow_nan=False, ensure_ascii=True, indent=2)
+    text = _LISTS.sub(lambda found: found[1] + " ".join(found[2].split()) + "]", text)
     for acting, escaped in _ACTING.items():
         text = text.replace(acting, escaped)
     return text + "\n"
@@ -76,7 +80,10 @@ def _finding(finding: Finding, path: str, lost: list[str]) -> dict[str, Any]:
         *("claim", "verdict", "estimate", "interval", "unit", "n", "null", "p", "p_adjusted", "threshold", "source"),
         *("layer", "head", "reason", "detail"),
     )
-    return _record(finding, names, path, lost)
+    document = _record(finding, names, path, lost)
+    if finding.units is not None:
+        document["units"] = json_value(finding.units, f"{path}.units", lost)
+    return document
 
 
 def _head(head: HeadRow, path: str, lost: list[str]) -> dict[str, Any]:

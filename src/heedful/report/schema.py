@@ -48,6 +48,9 @@ class FindingDocument(_Record):
     head: int | None = Field(description="Head index; null for the whole layer or model.")
     reason: str = Field(description="One sentence that says why this verdict.")
     detail: Free = Field(description="Further numbers of this claim; not part of the verdict.")
+    units: list[Number | None] | None = Field(
+        default=None, description="Value of each document, in the order of data.document_fingerprints; null where none."
+    )
 
 
 class SectionDocument(_Record):

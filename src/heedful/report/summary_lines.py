@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from heedful.core import Finding, Report
 
 _LABEL = 10
-_NOT_SHOWN = frozenset({"notes", "fingerprint"})
+_NOT_SHOWN = frozenset({"notes", "fingerprint", "document_fingerprints"})
 
 
 def heading_lines(report: Report, page: Sheet) -> list[Line]:

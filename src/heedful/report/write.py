@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _REPORT_HEAD = 64
+_OWN_HEAD = 128
+_OWN_HEADS = (
+    b'{"schema":"heedful.',
+    b"<!--heedful.",
+    b"<!doctypehtml><!--heedful.",
+    b"<?xmlversion='1.0'encoding='utf-8'?><testsuitesname=\"heedful",
+)
+"""How files begin that heedful wrote, without their blanks."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -130,6 +138,18 @@ def _failure(place: Path, error: OSError, needed: int) -> OutputError:
     except OSError:
         free = "an unknown number of"
     return _refusal(str(place), f"no space left: {needed:,} bytes are needed, {free} are free", "free some space")
+
+
+def is_own(path: str | os.PathLike[str]) -> bool:
+    """Whether a regular file stands there that is empty, or begins as something that heedful wrote."""
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return False
+        with open(path, "rb") as file:
+            head = b"".join(file.read(_OWN_HEAD).split())
+    except (OSError, ValueError):
+        return False
+    return not head or head.startswith(_OWN_HEADS)
 
 
 def _settle(folder: Path) -> None:

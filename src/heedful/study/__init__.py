@@ -10,6 +10,7 @@ from heedful.study.running import Batch, evaluating
 from heedful.study.settings import Margins, Settings
 from heedful.study.study import Study
 from heedful.study.trial import try_model
+from heedful.study.unit_values import document_fingerprints, first_unit_values, unit_values
 
 __all__ = [
     "Batch",
@@ -21,7 +22,9 @@ __all__ = [
     "Study",
     "ablation_findings",
     "could_be_selective",
+    "document_fingerprints",
     "evaluating",
+    "first_unit_values",
     "group_mass_findings",
     "head_findings",
     "head_rows",
@@ -30,5 +33,6 @@ __all__ = [
     "redundant",
     "signature_of",
     "try_model",
+    "unit_values",
     "with_detail",
 ]

@@ -15,6 +15,7 @@ from heedful.study.evidence import Array
 from heedful.study.looking import look_facts, over_documents, p_of_zero
 from heedful.study.missing import mean_of
 from heedful.study.study import Study
+from heedful.study.unit_values import first_unit_values
 
 MEANINGS = {
     "zero": "attention's output removed",
@@ -151,6 +152,7 @@ def _finding(
         source=source,
         layer=layer,
         head=head,
+        units=None if head is not None else first_unit_values(study, values),
         detail={"arm": arm}
         | look_facts(study, values)
         | ({"loss": float(mean_of(study.loss)), "unused": unused} if layer is None else {}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from heedful.study.against import Against, margin, untrained
 from heedful.study.evidence import Array
 from heedful.study.missing import ROUNDING
 from heedful.study.study import Study
+from heedful.study.unit_values import unit_values
 
 LARGEST_EXPONENT = 700.0
 """Log ratios beyond are shown as this one: the factor would not be a float."""
@@ -32,6 +33,7 @@ class HeadClaim:
         null_name: Statistic of the null models that fits, or None where the claim has no such null.
         as_log: Judge the geometric mean over documents: intervals and margins on the log scale, shown on the plain one.
         as_factor: Values are log ratios, to be shown as factors in words.
+        counted: What the independent units are.
     """
 
     claim: str
@@ -43,6 +45,7 @@ class HeadClaim:
     null_name: str | None = None
     as_log: bool = False
     as_factor: bool = False
+    counted: str = "document"
 
     @property
     def margins(self) -> tuple[float, float]:
@@ -92,7 +95,10 @@ def head_findings(
         for head in range(layer.heads):
             found.append(_one_head(study, claim, measured, against, position, (layer.layer, head)))
             position += 1
-    return [_overall(study, claim, against, found), *found]
+    overall = _overall(study, claim, against, found)
+    if claim.counted == "document":
+        overall = _with_units(claim, overall, found, units)
+    return [overall, *found]
 
 
 def _measured(study: Study, claim: HeadClaim, units: Array) -> Measured:
@@ -186,6 +192,13 @@ def _overall(study: Study, claim: HeadClaim, against: Against, found: list[Findi
             "named": [f"L{f.layer}H{f.head} {f.estimate:.3g}" for f in named[:6]],
         },
     )
+
+
+def _with_units(claim: HeadClaim, overall: Finding, found: list[Finding], units: Array) -> Finding:
+    """The model's finding with the documents of the head that it tells of."""
+    names = [f"L{finding.layer}H{finding.head}" for finding in found]
+    values = unit_values(units[:, names.index(overall.detail["strongest"])])
+    return replace(overall, units=values, detail={**overall.detail, "scale": "log"} if claim.as_log else overall.detail)
 
 
 def _size(finding: Finding) -> float:

@@ -1,0 +1,49 @@
+"""Run the scripts of the gallery as notebooks and write what they put out beside them, as Markdown.
+
+python docs/gallery.py docs/gallery [NAME ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import jupytext
+from nbclient import NotebookClient
+from nbconvert import MarkdownExporter
+
+SECONDS = 900
+"""Longest that one cell may take."""
+
+
+def main() -> None:
+    """Execute every script of a folder, or those named, each in its own kernel there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("names", nargs="*", help="scripts without .py; all by default")
+    wanted = parser.parse_args()
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    for script in sorted(wanted.folder.glob("*.py")):
+        if not wanted.names or script.stem in wanted.names:
+            script.with_suffix(".md").write_text(executed(script), encoding="utf-8")
+
+
+def executed(script: Path) -> str:
+    """The script as Markdown with its output; a cell that raises ends the run.
+
+    What goes to standard error, warnings and progress, is left out: it names paths of one machine.
+    """
+    notebook = jupytext.read(script)
+    notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    folder = {"metadata": {"path": str(script.parent)}}
+    NotebookClient(notebook, timeout=SECONDS, resources=folder, coalesce_streams=True).execute()
+    for cell in notebook.cells:
+        cell["outputs"] = [one for one in cell.get("outputs", []) if one.get("name") != "stderr"]
+    body, _ = MarkdownExporter().from_notebook_node(notebook)
+    lines = [line.rstrip() for line in f"<!-- made from {script.name} by make docs -->\n{body}".splitlines()]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Assertions on whether attention is computed correctly: exact statements, which hold for any text."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from heedful.checks.attention_is_finite import attention_is_finite
+from heedful.checks.capture_matches_output import capture_matches_output
+from heedful.checks.future_is_unseen import future_is_unseen
+from heedful.checks.gradients_reach_attention import gradients_reach_attention
+from heedful.checks.rows_sum_to_one import rows_sum_to_one
+from heedful.core.result import Finding
+from heedful.testing.batches import Batches, as_sequences
+from heedful.testing.judged import held, study_of
+
+
+def assert_causal(model: nn.Module, batches: Batches) -> Finding:
+    """No query sees a later key: by the masks that kernels get, and by changing a later token.
+
+    Pitfall: a model whose output no token can move passes by its masks alone.
+
+    Args:
+        model: The model.
+        batches: Token ids ``(sequence, token)``, or batches of them (``as_sequences``).
+
+    Returns:
+        The finding, with the largest change of an earlier output, relative to the largest.
+
+    Raises:
+        AssertionError: A mask shows a later key, a later token moves an earlier output, or it cannot be judged.
+    """
+    __tracebackhide__ = True
+    sequences = as_sequences(batches)
+    if sequences.input_ids.shape[1] < 2:
+        raise AssertionError("attention is causal: undefined: a sequence of one token has no future (give 2 or more)")
+    return held("attention is causal", study_of(model, sequences, causal=True), future_is_unseen)
+
+
+def assert_rows_sum_to_one(model: nn.Module, batches: Batches) -> Finding:
+    """The kernel's own weights of every query sum to one (less a learned sink's share).
+
+    Args:
+        model: The model.
+        batches: Token ids ``(sequence, token)``, or batches of them (``as_sequences``).
+
+    Returns:
+        The finding, with the largest deviation.
+
+    Raises:
+        AssertionError: A row is off by more than rounding, or it cannot be judged.
+    """
+    __tracebackhide__ = True
+    return held("rows sum to one", study_of(model, batches), rows_sum_to_one)
+
+
+def assert_finite(model: nn.Module, batches: Batches) -> Finding:
+    """No parameter, logit or attention weight is NaN or infinite.
+
+    Args:
+        model: The model.
+        batches: Token ids ``(sequence, token)``, or batches of them (``as_sequences``).
+
+    Returns:
+        The finding, with the number of rows that are not finite.
+
+    Raises:
+        AssertionError: Some are, or no attention was met.
+    """
+    __tracebackhide__ = True
+    return held("attention is finite", study_of(model, batches), attention_is_finite)
+
+
+def assert_gradients_reach_attention(model: nn.Module, batches: Batches) -> Finding:
+    """One backward of the loss gives every trainable attention parameter a finite gradient that is not zero.
+
+    Args:
+        model: The model; its ``.grad`` stay as they are.
+        batches: Token ids ``(sequence, token)``, or batches of them (``as_sequences``); the first is used.
+
+    Returns:
+        The finding, with the share of parameters reached.
+
+    Raises:
+        AssertionError: A parameter gets none, all are frozen, or the model has no loss.
+    """
+    __tracebackhide__ = True
+    return held("gradients reach attention", study_of(model, batches), gradients_reach_attention)
+
+
+def assert_capture_matches(model: nn.Module, batches: Batches) -> Finding:
+    """The output recomputed from each captured attention call is the module's own: the statistics are of this model.
+
+    Args:
+        model: The model.
+        batches: Token ids ``(sequence, token)``, or batches of them (``as_sequences``).
+
+    Returns:
+        The finding, with the largest relative error.
+
+    Raises:
+        AssertionError: A layer puts out something else than its call gives, or no attention was met.
+    """
+    __tracebackhide__ = True
+    return held("the capture matches the output", study_of(model, batches), capture_matches_output)

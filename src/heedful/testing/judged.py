@@ -1,0 +1,65 @@
+"""From a check's finding to an assertion that holds, or one sentence that says why it does not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import nn
+
+from heedful.core.errors import CaptureError
+from heedful.core.result import Finding, Verdict
+from heedful.study import Settings, Study, evaluating
+from heedful.testing.batches import Batches, as_sequences
+
+NOT_JUDGED = (Verdict.SKIP, Verdict.UNDEFINED, Verdict.INSUFFICIENT)
+
+
+def study_of(model: nn.Module, batches: Batches, **options: Any) -> Study:
+    """A study of some batches without null models.
+
+    Args:
+        model: The model.
+        batches: As for ``as_sequences``.
+        **options: Fields of ``Settings``.
+    """
+    settings = Settings(**{"preset": "quick", "null_models": 0, **options})
+    return Study(model, as_sequences(batches), settings)
+
+
+def held(claim: str, study: Study, judge: Callable[[Study], Sequence[Finding]]) -> Finding:
+    """The model's finding of one check, where it passed.
+
+    Args:
+        claim: What the assertion says, for its message ("the future is unseen").
+        study: What is judged.
+        judge: The check.
+
+    Raises:
+        AssertionError: The finding is anything but PASS, or no attention could be met.
+    """
+    __tracebackhide__ = True
+    try:
+        with evaluating(study.model):
+            found = judge(study)[0]
+    except CaptureError as error:
+        raise AssertionError(f"{claim}: could not be judged: {error}") from error
+    if found.verdict is Verdict.PASS:
+        return found
+    raise AssertionError(message(claim, found))
+
+
+def message(claim: str, found: Finding) -> str:
+    """One sentence: the claim, why it does not hold, and the numbers."""
+    words = {Verdict.INSUFFICIENT: "insufficient data", Verdict.UNDEFINED: "undefined", Verdict.SKIP: "not judged"}
+    told = words.get(found.verdict, "not shown" if found.verdict is Verdict.WARN else "does not hold")
+    return f"{claim}: {told}: {found.reason}{_numbers(found)}"
+
+
+def _numbers(found: Finding) -> str:
+    """The estimate beside its limit, where the reason does not carry it."""
+    if found.verdict in NOT_JUDGED or found.estimate is None or math.isnan(found.estimate):
+        return ""
+    limit = "" if found.threshold is None else f", limit {found.threshold:.3g}"
+    return f" ({found.estimate:.3g} {found.unit}{limit})"

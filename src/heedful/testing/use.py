@@ -1,0 +1,83 @@
+"""The assertion that a model needs its attention, by what replacing it does to the loss."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import nn
+
+from heedful.core.errors import UsageError
+from heedful.core.result import Finding, Verdict
+from heedful.inference import bootstrap_t, judge
+from heedful.study import Margins, Study
+from heedful.study.ablation import ARMS, Replacement, losses_under
+from heedful.study.ablation_judging import MEANINGS
+from heedful.testing.batches import Batches
+from heedful.testing.judged import held, study_of
+
+SOURCE = "paired loss difference in vivo, documents as units"
+
+
+def assert_attention_used(
+    model: nn.Module,
+    batches: Batches,
+    *,
+    replacement: str = "zero",
+    margin: float = 0.01,
+    least_documents: int = 16,
+    seed: int = 0,
+) -> Finding:
+    """Replacing attention in every layer raises the loss by more than a margin, by the whole 95 % interval.
+
+    Reading: ``zero`` asks whether attention does anything, ``uniform`` whether its learned pattern does, ``mean``
+    whether it does more than its position.
+
+    Args:
+        model: The model, with a language-model head.
+        batches: Token ids ``(sequence, token)``, or batches of them (``as_sequences``); every sequence counts as a
+            document unless its document was named there.
+        replacement: ``zero``, ``uniform``, ``local``, ``mean`` or ``shuffled``.
+        margin: Rise of the loss in nats per token that counts as use.
+        least_documents: Documents below which nothing is claimed.
+        seed: Seed of the resamples.
+
+    Returns:
+        The finding, with the rise of the loss and its interval.
+
+    Raises:
+        AssertionError: The loss moves by less, it is not settled, documents are too few, or there is no loss.
+        UsageError: The replacement does not exist or the margin is not positive.
+    """
+    __tracebackhide__ = True
+    if replacement not in ARMS:
+        raise UsageError(f"replacement: expected one of {', '.join(ARMS)}; got {replacement!r}")
+    if not margin > 0:
+        raise UsageError(f"margin: expected a positive number of nats per token, got {margin}")
+    study = study_of(model, batches, seed=seed, least_units=least_documents, margins=Margins(loss=margin))
+    return held("attention is used", study, lambda study: [_judged(study, replacement)])
+
+
+def _judged(study: Study, arm: str) -> Finding:
+    if study.objective.name == "none":
+        return Finding(claim="attention_used", verdict=Verdict.SKIP, reason=study.objective.reason)
+    if len(study.sequences.input_ids) < 2:
+        return Finding(
+            claim="attention_used", verdict=Verdict.INSUFFICIENT, reason="1 sequence; a replacement needs at least 2"
+        )
+    (changed,) = losses_under(study.model, study.objective, study.batches, [Replacement(arm)])
+    units = study.units(changed - study.loss)
+    interval = bootstrap_t(units, resamples=study.settings.resamples, seed=study.settings.seed)
+    margin, count = study.settings.margins.loss, int(np.isfinite(units).sum())
+    verdict, reason = judge(
+        interval, present_above=margin, absent_below=margin, units=count, smallest=study.settings.least_units
+    )
+    return Finding(
+        claim="attention_used",
+        verdict=verdict,
+        reason=f"{MEANINGS[arm]}: rise of the loss in nats per token {reason}",
+        estimate=float(interval.estimate),
+        interval=(float(interval.low), float(interval.high)),
+        unit="nat/token",
+        n=count,
+        threshold=margin,
+        source=SOURCE,
+    )

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from heedful.core import UsageError
+from heedful.testing import as_sequences
+
+
+def test_a_tensor_is_one_document_a_row() -> None:
+    ids = torch.arange(12).reshape(3, 4)
+    found = as_sequences(ids)
+    assert torch.equal(found.input_ids, ids) and found.document.tolist() == [0, 1, 2]
+    assert not found.special.any() and found.attention_mask.all()
+    assert as_sequences(found) is found
+    assert as_sequences(torch.arange(4)).input_ids.shape == (1, 4)
+
+
+def test_batches_of_a_loader_are_joined_and_padding_is_masked() -> None:
+    mask = torch.tensor([[0, 1, 1]])
+    batches = [{"input_ids": torch.tensor([[9, 1, 2]]), "attention_mask": mask}, torch.tensor([[3, 4, 5, 6]])]
+    found = as_sequences(iter(batches))
+    assert found.input_ids.tolist() == [[1, 2, 0, 0], [3, 4, 5, 6]]
+    assert found.attention_mask.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+    assert found.special.tolist() == [[False, False, True, True], [False] * 4]
+
+
+def test_documents_can_be_named() -> None:
+    assert as_sequences(torch.zeros(4, 2, dtype=torch.long), documents=[0, 0, 1, 1]).document.tolist() == [0, 0, 1, 1]
+    with pytest.raises(UsageError, match=r"expected one for each of 4 sequences, got 1"):
+        as_sequences(torch.zeros(4, 2, dtype=torch.long), documents=[0])
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (torch.zeros(2, 3), r"a tensor \(2, 3\) of torch.float32"),
+        (torch.zeros(1, 2, 3, dtype=torch.long), r"a tensor \(1, 2, 3\)"),
+        ([], "at least one sequence"),
+        (torch.zeros(2, 0, dtype=torch.long), "at least one sequence"),
+        (["text"], "got str"),
+        ({"text": 1}, "got NoneType"),
+    ],
+)
+def test_what_is_no_token_ids_is_refused(bad: object, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        as_sequences(bad)  # type: ignore[arg-type]
