@@ -30,7 +30,8 @@ def page(document: Row) -> str:
         f"(`--repetitions {plan['repetitions']} --seed {plan['seed']}`).",
         "",
         "Margins are put where the truth is: an interval may lie beyond its margin in 2.5 % of trials on either side. "
-        "Every rate is in per cent, with its 95 % Clopper-Pearson interval and the number of trials. A promise counts "
+        "Every rate is in per cent, with its 95 % Clopper-Pearson interval (heads of one study count for what they are "
+        "worth together, by their design effect) and the number of trials. A promise counts "
         "as broken where the interval, adjusted for all rates (Bonferroni), lies on the wrong side.",
         "",
         f"{len(rates)} rates; {document['broken']} promises do not stand.",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from heedful.calibration import Rate, pooled
-from heedful.calibration.rate import AT_LEAST
+from heedful.calibration.rate import AT_LEAST, worth_of
 
 
 def rate(count: int, trials: int, nominal: float = 0.05, promise: str = "at most", length: int = 16) -> Rate:
@@ -41,3 +44,21 @@ def test_a_certain_event_may_not_fail_once() -> None:
 def test_lengths_are_pooled() -> None:
     whole = pooled([rate(1, 10), rate(4, 30, length=32)])
     assert (whole.count, whole.trials, whole.length) == (5, 40, None)
+
+
+def test_trials_that_go_together_are_worth_their_groups() -> None:
+    """Heads of a study that always agree are one trial; heads that do not are nearly as many as there are."""
+    studies = [[index % 4 == 0] * 8 for index in range(40)]
+    assert 30 < worth_of(studies) <= 40
+    random = np.random.default_rng(0)
+    apart = [list(random.random(8) < 0.25) for _ in range(40)]
+    assert 250 < worth_of(apart) <= 320
+    assert worth_of([[False] * 8] * 5) == 40 and worth_of([[True, False]]) == 2 and worth_of([]) == 0
+
+
+def test_intervals_widen_with_what_trials_are_worth() -> None:
+    whole, grouped = rate(40, 320), replace(rate(40, 320), worth=40.0)
+    assert grouped.interval()[0] < whole.interval()[0] and grouped.interval()[1] > whole.interval()[1]
+    assert grouped.interval() == pytest.approx(rate(5, 40).interval())
+    assert not whole.kept() and grouped.kept()
+    assert pooled([grouped, rate(1, 10)]).worth == 50.0

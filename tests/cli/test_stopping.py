@@ -13,10 +13,12 @@ from heedful.cli.stopping import Terminated, stops_raise
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)]
     monkeypatch.setattr(stopping, "PATIENCE", 0.02)
     yield
     assert handlers == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)]
+    signal.signal(signal.SIGINT, ignored)
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from heedful.calibration.planted_study import planted_study
-from heedful.calibration.rate import AT_LEAST, Rate
+from heedful.calibration.rate import AT_LEAST, Rate, worth_of
 from heedful.calibration.world import FLAT, FOLLOWS, HEADS, IID, KEYS, POINTED, World
 from heedful.core import CHECKS, Finding, Verdict
 from heedful.inference import minimal_detectable_effect
@@ -79,7 +79,7 @@ def interval_rates(
         length: Tokens of a document.
         hides_future: Whether attention is causal.
         claims: Registry names that are wanted.
-        trials: Studies; each has ``HEADS`` independent heads.
+        trials: Studies, each of ``HEADS`` heads.
         seed: Seed of the first study.
 
     Yields:
@@ -110,48 +110,43 @@ def _at_margin(studies: Sequence[Study], one: AtMargin) -> Iterator[Rate]:
     error = float(np.nanstd(estimates, ddof=1))
     above = one.widened * float(minimal_detectable_effect(error, 1, tests=estimates.shape[1]))
     found = [_judged(study, one, truth - above) for study in studies]
-    heads = [f.verdict is Verdict.PASS for findings in found for f in _heads(findings)]
+    heads = [[f.verdict is Verdict.PASS for f in _heads(findings)] for findings in found]
     effect = f"margin + {above:.2g}" if not one.as_log else f"margin x {math.exp(above):.3g}"
-    yield Rate(
-        claim="",
-        event="PASS at the detectable effect",
-        world="",
-        count=sum(heads),
-        trials=len(heads),
-        nominal=POWER,
-        promise=AT_LEAST,
-        effect=effect,
-    )
+    power = _rate("PASS at the detectable effect", heads, POWER)
+    yield replace(power, promise=AT_LEAST, effect=effect)
     if one.claim in ORDER_MATTERS:
         p = [f[0].detail["order_p"] for f in first]
         known = [value for value in p if value is not None]
-        yield _rate("order matters, where it does not", [value <= FAMILY for value in known], FAMILY)
+        yield _rate("order matters, where it does not", [[value <= FAMILY] for value in known], FAMILY)
 
 
 def _errors(at: Sequence[list[Finding]], one: AtMargin) -> Iterator[Rate]:
     """What is said of an effect that lies exactly at the margin."""
-    heads = [f for findings in at for f in _heads(findings)]
-    yield _rate("PASS at the margin", [f.verdict is Verdict.PASS for f in heads], TAIL)
+    heads = [_heads(findings) for findings in at]
+    yield _rate("PASS at the margin", [[f.verdict is Verdict.PASS for f in of_one] for of_one in heads], TAIL)
     absent = (Verdict.ABSENT,) if len(at[0]) > 1 else (Verdict.WARN,)
-    below = [f.verdict in absent and f.interval is not None and f.interval[1] < (f.threshold or 0.0) for f in heads]
-    yield _rate("below the margin, at it", below, TAIL)
+    yield _rate("below the margin, at it", [[_below(f, absent) for f in of_one] for of_one in heads], TAIL)
     if one.family:
-        named = [any(f.verdict is Verdict.PASS for f in _heads(findings)) for findings in at]
+        named = [[any(f.verdict is Verdict.PASS for f in of_one)] for of_one in heads]
         yield _rate(f"any of {HEADS} heads PASS at the margin", named, FAMILY)
+
+
+def _below(found: Finding, absent: Sequence[Verdict]) -> bool:
+    return found.verdict in absent and found.interval is not None and found.interval[1] < (found.threshold or 0.0)
 
 
 def _labels(studies: Sequence[Study]) -> Iterator[Rate]:
     """Labels of the head table where a head's concentration lies exactly at a margin."""
     one = next(one for one in AT_MARGIN if one.claim == "heads_are_concentrated")
     truth = math.exp(float(np.nanmean(_estimates([_judged(study, one) for study in studies], one))))
-    low: list[bool] = []
-    high: list[bool] = []
+    low: list[list[bool]] = []
+    high: list[list[bool]] = []
     for study in studies:
         study.settings = replace(study.settings, margins=Margins(diffuse=truth, selective=truth))
         study.__dict__.pop("head_table", None)
         names = [row.verdict for row in study.head_table]
-        low += [name == "DIFFUSE" for name in names]
-        high += [name in ("SHARP", "SELECTIVE") for name in names]
+        low.append([name == "DIFFUSE" for name in names])
+        high.append([name in ("SHARP", "SELECTIVE") for name in names])
     yield _rate("DIFFUSE at the margin", low, TAIL)
     yield _rate("SHARP or SELECTIVE at the margin", high, TAIL)
 
@@ -176,5 +171,14 @@ def _estimates(found: Sequence[list[Finding]], one: AtMargin) -> Array:
     return np.log(array) if one.as_log else array
 
 
-def _rate(event: str, happened: list[bool], nominal: float) -> Rate:
-    return Rate(claim="", event=event, world="", count=sum(happened), trials=len(happened), nominal=nominal)
+def _rate(event: str, happened: list[list[bool]], nominal: float) -> Rate:
+    """A rate over heads in studies: heads of one study share its documents."""
+    return Rate(
+        claim="",
+        event=event,
+        world="",
+        count=sum(map(sum, happened)),
+        trials=sum(map(len, happened)),
+        nominal=nominal,
+        worth=worth_of(happened),
+    )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 AT_MOST, AT_LEAST = "at most", "at least"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """One event counted over independent trials.
+    """One event counted over trials.
 
     Attributes:
         claim: Registry name of the check, or what else was tried (``sequential looks``).
@@ -19,10 +21,11 @@ class Rate:
         length: Keys, or None where the trial has no length.
         causal: Whether queries see no later key; None where that is of no matter.
         count: Trials in which the event happened.
-        trials: Independent trials.
+        trials: Trials.
         nominal: The promised rate.
         promise: ``at most`` for errors, ``at least`` for power.
         effect: The effect's size with its unit, in words, or "".
+        worth: Independent trials that the trials are worth, where some share a study; as many as there are without it.
     """
 
     claim: str
@@ -35,6 +38,7 @@ class Rate:
     nominal: float = 0.0
     promise: str = AT_MOST
     effect: str = ""
+    worth: float | None = None
 
     @property
     def share(self) -> float:
@@ -42,9 +46,10 @@ class Rate:
         return self.count / self.trials if self.trials else float("nan")
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Clopper and Pearson's interval of the true rate.
+        """Clopper and Pearson's interval of the true rate, on as many trials as they are worth.
 
-        Source: Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404, by ``scipy.stats.binomtest``.
+        Source: Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404; for trials in groups, Korn and Graubard 1998,
+        Survey Methodology 24:193.
 
         Args:
             level: Nominal coverage.
@@ -52,12 +57,15 @@ class Rate:
         Returns:
             Lower and upper bound; (0, 1) without trials.
         """
-        from scipy.stats import binomtest
+        from scipy.stats import beta
 
         if not self.trials:
             return 0.0, 1.0
-        found = binomtest(self.count, self.trials).proportion_ci(level, method="exact")
-        return float(found.low), float(found.high)
+        trials = float(self.trials) if self.worth is None else self.worth
+        yes, tail = self.share * trials, (1.0 - level) / 2.0
+        low = 0.0 if self.count == 0 else float(beta.ppf(tail, yes, trials - yes + 1.0))
+        high = 1.0 if self.count == self.trials else float(beta.isf(tail, yes + 1.0, trials - yes))
+        return low, high
 
     def kept(self, tests: int = 1) -> bool:
         """Whether the promise stands: the interval does not lie on its wrong side.
@@ -69,6 +77,31 @@ class Rate:
         if self.promise == AT_LEAST:
             return high >= self.nominal
         return low <= self.nominal
+
+
+def worth_of(happened: Sequence[Sequence[bool]]) -> float:
+    """Independent trials that trials in groups are worth: fewer where those of one group go together.
+
+    Source: Korn and Graubard 1998, Survey Methodology 24:193: the number over the design effect, and the quantiles of
+    Student's t for as many groups in place of as many trials.
+
+    Args:
+        happened: One sequence a group, such as the heads of a study.
+
+    Returns:
+        At most the number of trials; that number itself where all trials went one way or there is but one group.
+    """
+    from scipy.stats import t
+
+    sizes = np.array([len(group) for group in happened if group], dtype=float)
+    yes = np.array([sum(group) for group in happened if group], dtype=float)
+    groups, trials = len(sizes), float(sizes.sum())
+    share = yes.sum() / trials if trials else 0.0
+    if groups < 2 or share in (0.0, 1.0):
+        return trials
+    variance = groups / (groups - 1) * float(((yes - share * sizes) ** 2).sum()) / trials**2
+    effect = max(1.0, variance / (share * (1.0 - share) / trials))
+    return trials / effect * float(t.ppf(0.975, trials - 1) / t.ppf(0.975, groups - 1)) ** 2
 
 
 def pooled(rates: Sequence[Rate]) -> Rate:
@@ -87,4 +120,5 @@ def pooled(rates: Sequence[Rate]) -> Rate:
         trials=sum(rate.trials for rate in rates),
         nominal=first.nominal,
         promise=first.promise,
+        worth=sum(rate.trials if rate.worth is None else rate.worth for rate in rates),
     )
