@@ -15,7 +15,7 @@ from torch import nn
 from heedful.checks.conclusion import summarise
 from heedful.core.registry import CHECKS, SECTION_TITLES, CheckFacts
 from heedful.core.result import Finding, HeadRow, Report, Section, Verdict
-from heedful.study import Settings, Study, evaluating
+from heedful.study import Settings, Study, evaluating, head_cards
 from heedful.study.ranks import ALONE, Ranks, checksum
 from heedful.study.study import no_progress
 
@@ -63,6 +63,7 @@ def validate(
     notes: Sequence[str] = (),
     progress: Callable[[int, int, str], None] = no_progress,
     ranks: Ranks | None = None,
+    cards: bool = False,
 ) -> Report:
     """Judge the attention of a model on some text.
 
@@ -77,6 +78,7 @@ def validate(
         notes: Remarks of the loader that the report should carry.
         progress: Called with (done, total, what).
         ranks: Processes that divide the text, each of which makes the whole report; None for this one alone.
+        cards: Whether to gather what a page shows of each head beside its row, too.
 
     Returns:
         The report.
@@ -100,6 +102,7 @@ def validate(
             for number, title in SECTION_TITLES.items()
         ]
         overall = [f for section in sections for f in section.findings if f.layer is None and f.head is None]
+        gathered = head_cards(study) if cards and heads else None
         not_measured = _not_measured(study)
         model_facts = _model_facts(study, name, notes)
     return Report(
@@ -113,6 +116,7 @@ def validate(
         not_measured=not_measured,
         summary=summarise(sections, settings, heads),
         run={"seconds": time.time() - started, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started))},
+        cards=gathered,
     )
 
 

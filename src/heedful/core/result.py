@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from heedful.core.cards import Cards
+
 
 class Verdict(StrEnum):
     """Answers a finding can give. Only integrity, required and unused attention give ``FAIL``."""
@@ -110,6 +112,7 @@ class Report:
         not_measured: What was not reached or not understood: ``{"what": ..., "why": ...}``.
         summary: Counts per verdict, multiplicity, the decision cell, the conclusion and what to try next.
         run: Times; the only part that differs between two equal runs.
+        cards: Further evidence on each head, gathered where it was asked for.
     """
 
     verdict: Verdict
@@ -122,3 +125,4 @@ class Report:
     not_measured: Sequence[Mapping[str, str]]
     summary: Mapping[str, Any]
     run: Mapping[str, Any] = field(default_factory=dict)
+    cards: Cards | None = None
