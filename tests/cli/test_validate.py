@@ -60,6 +60,7 @@ def test_every_option_reaches_its_room(calls: dict[str, Any]) -> None:
     assert calls["judge"].pop("progress")(1, 2, "x") is None
     assert calls["judge"] == {
         "ranks": None,
+        "cards": False,
         "model": "a model",
         "sequences": "sequences",
         "settings": rooms.Settings(preset="quick", null_models=2, require=("x", "y"), seed=5),

@@ -1,25 +1,20 @@
 """``heedful validate``: a model and some text in, the nine-section report out."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import typer
 
 from heedful.cli import options
 from heedful.cli.exits import FAILED, guarded
 from heedful.cli.inputs import Inputs, read
+from heedful.cli.outputs import STANDARD_OUTPUT, Outputs, tell
 from heedful.cli.progress import progress_bar
 from heedful.cli.several_processes import ranks_of_this_run, speaks
-from heedful.report import check_target, is_report, print_report, to_json, write_atomic
-from heedful.report.escape import visible
+from heedful.report import print_report, to_json
 
 if TYPE_CHECKING:
     from heedful.checks import Settings
     from heedful.core import Report
     from heedful.study.ranks import Ranks
-
-_STANDARD_OUTPUT = Path("-")
 
 
 @guarded
@@ -39,6 +34,8 @@ def validate(
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,
     json: options.Json = None,
+    html: options.Html = None,
+    figures: options.Figures = None,
     force: options.Force = False,
     allow_global: options.AllowGlobal = None,
     debug: options.Debug = False,
@@ -62,22 +59,23 @@ def validate(
         seed=seed,
         allow_globals=allow_global or (),
     )
+    outputs = Outputs(json=json, html=html, figures=figures, force=force)
     with ranks_of_this_run() as ranks:
-        if json is not None and json != _STANDARD_OUTPUT and speaks(ranks):
-            check_target(json, overwrite=force or is_report(json))
+        if speaks(ranks):
+            outputs.check()
         from heedful.checks import Settings
 
         settings = Settings(preset=preset, null_models=null_models, require=tuple(require or ()), seed=seed)
-        report = _validated(inputs, settings, ranks)
+        report = _validated(inputs, settings, ranks, outputs.drawn)
         if not speaks(ranks):
             return 0
-        _deliver(report, json, force)
+        _deliver(report, outputs)
         if ranks is not None:
             ranks.first("word")
         return FAILED if report.verdict == "FAIL" else 0
 
 
-def _validated(inputs: Inputs, settings: "Settings", ranks: "Ranks | None") -> "Report":
+def _validated(inputs: Inputs, settings: "Settings", ranks: "Ranks | None", cards: bool) -> "Report":
     from heedful.checks import validate as judge
 
     loaded, sequences = read(inputs)
@@ -90,15 +88,14 @@ def _validated(inputs: Inputs, settings: "Settings", ranks: "Ranks | None") -> "
             notes=loaded.notes,
             progress=progress,
             ranks=ranks,
+            cards=cards,
         )
 
 
-def _deliver(report: "Report", json: Path | None, force: bool) -> None:
-    if json == _STANDARD_OUTPUT:
+def _deliver(report: "Report", outputs: Outputs) -> None:
+    if outputs.json == STANDARD_OUTPUT:
         sys.stdout.write(to_json(report))
-        return
-    if json is not None:
-        write_atomic(json, to_json(report), overwrite=force or is_report(json))
-    print_report(report)
-    if json is not None:
-        typer.echo(f"wrote {visible(json)}", err=True)
+    written = outputs.write(report)
+    if outputs.json != STANDARD_OUTPUT:
+        print_report(report)
+    tell(written)

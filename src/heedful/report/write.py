@@ -77,7 +77,7 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
 
 
 def is_report(path: str | os.PathLike[str]) -> bool:
-    """Whether a regular file stands there that begins as a heedful report does."""
+    """Whether a regular file stands there that begins as a heedful report does, JSON or page."""
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):
             return False
@@ -85,7 +85,7 @@ def is_report(path: str | os.PathLike[str]) -> bool:
             head = file.read(_REPORT_HEAD)
     except (OSError, ValueError):
         return False
-    return b"".join(head.split()).startswith(b'{"schema":"heedful.report/')
+    return b"".join(head.split()).startswith((b'{"schema":"heedful.report/', b"<!doctypehtml><!--heedful.report/"))
 
 
 def _refuse_standing(text: str, mode: int, overwrite: bool) -> None:

@@ -14,7 +14,7 @@
 
   const words = (name) => name.replaceAll("_", " ");
   const place = (head) => `L${head.l}H${head.h}`;
-  const badge = ([mark, word, look]) => make("span", { class: `badge ${look}` }, make("span", { "aria-hidden": "true" }, mark), ` ${word}`);
+  const badge = ([mark, word, look]) => make("span", { class: `badge ${look}` }, mark ? make("span", { "aria-hidden": "true" }, `${mark} `) : null, word);
 
   function number(value) {
     if (value === null || value === undefined) return "–";
@@ -209,7 +209,7 @@
       ...data.shades.map((colour, index) => make("svg:rect", { x: index, y: 0, width: 1.05, height: 1, fill: colour })));
     const bins = data.length > head.bins[1] ? `, binned to ${head.bins[0]} × ${head.bins[1]}` : "";
     return part(`Pattern on ${data.document}`,
-      make("div", { class: "picture" }, make("span", { class: "side" }, "query →"), image, make("span", { class: "below" }, `key → (${data.length} tokens${bins})`)),
+      make("div", { class: "picture" }, make("span", { class: "side" }, "← query"), make("span", { class: "frame" }, image), make("span", { class: "below" }, `key → (${data.length} tokens${bins})`)),
       make("p", { class: "shades" }, "1/16", bar, `${head.bins[1]}×`),
       make("p", { class: "quiet" }, "Weight over what equal weights would give, on a log scale, so that a sink does not hide the rest."));
   }

@@ -79,7 +79,7 @@ class Block:
 
 def badge(verdict: str) -> Badge:
     """The badge of a verdict on a finding, a head or a report."""
-    return Badge(mark(verdict, "utf-8"), verdict, _LOOKS.get(verdict, "calm"))
+    return Badge(mark(verdict, "utf-8") if verdict in VERDICTS else "", verdict, _LOOKS.get(verdict, "calm"))
 
 
 def blocks(report: Report) -> list[Block]:
