@@ -17,7 +17,7 @@ PARTS = ("verdicts", "heads", "figures", "not-measured", "next", "settings")
 
 def test_the_page_refers_to_nothing_outside_itself() -> None:
     page = assert_closed(to_html(carded()))
-    assert [tag for tag, _ in page.tags].count("img") == 6
+    assert [tag for tag, _ in page.tags].count("img") == 4
 
 
 def test_every_part_stands_on_the_page_in_order() -> None:
@@ -27,8 +27,8 @@ def test_every_part_stands_on_the_page_in_order() -> None:
     assert tuple(found) == PARTS
     titles = re.findall(r'id="block-\d"><span class="number">(\d)</span> ([^<]+)<', html)
     assert [title for _, title in titles] == [section.title for section in factory.realistic().sections]
-    for words in ("Follows", "Find why transformer.h.2", "never reached it", "null models", "Holm within each section"):
-        assert words in page.text or words == "Follows"
+    for words in ("Find why transformer.h.2", "never reached it", "null models", "Holm within each section", "5.23.0"):
+        assert words in page.text
 
 
 def test_every_verdict_is_folded_to_its_evidence() -> None:

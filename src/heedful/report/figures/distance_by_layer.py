@@ -54,7 +54,7 @@ def _rows(report: Report) -> list[Row]:
             if math.isfinite(point[0]) and math.isfinite(uniform) and uniform > 0:
                 sums.setdefault((card.layer, place), []).append((point[0], uniform))
     names = cards.distances if cards is not None else ()
-    found = []
+    found: list[Row] = []
     for (layer, place), pairs in sums.items():
         ratio = sum(mass for mass, _ in pairs) / sum(uniform for _, uniform in pairs)
         if place < len(names):

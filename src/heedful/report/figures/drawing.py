@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ _FOLLOWS = (
     f"<style>svg{{color:{INK}}}@media(prefers-color-scheme:dark){{svg{{color:{LIGHT_INK}}}}}</style>"
     '<g fill="none" stroke-miterlimit="10"'
 )
+_OWN_NAME = re.compile(r"\b(?:gradient_|clip)\d+\b")
 _FIRST_GROUP = '<g fill="none" stroke-miterlimit="10"'
 
 
@@ -57,7 +59,7 @@ def svg(one: Drawn, *, ink: str = INK, background: str = PAPER) -> str:
     """
     import vl_convert
 
-    text = str(vl_convert.vegalite_to_svg(_specification(one, ink, background)))
+    text = _renumbered(str(vl_convert.vegalite_to_svg(_specification(one, ink, background))))
     return text.replace(_FIRST_GROUP, _FOLLOWS, 1) if ink == "currentColor" else text
 
 
@@ -66,6 +68,12 @@ def png(one: Drawn) -> bytes:
     import vl_convert
 
     return bytes(vl_convert.vegalite_to_png(_specification(one, INK, PAPER), scale=PIXELS_PER_UNIT))
+
+
+def _renumbered(text: str) -> str:
+    """The same SVG with its own names counted from 0: the program that draws counts on from figure to figure."""
+    names = list(dict.fromkeys(_OWN_NAME.findall(text)))
+    return _OWN_NAME.sub(lambda found: f"own{names.index(found[0])}", text)
 
 
 def _specification(one: Drawn, ink: str, background: str) -> dict[str, Any]:

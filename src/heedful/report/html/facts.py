@@ -44,14 +44,15 @@ def headline(report: Report) -> list[tuple[str, str]]:
     sizes = [count(model[key], key[:-1]) for key in ("layers", "heads", "parameters") if _whole(model.get(key))]
     where = " on ".join(str(model[key]) for key in ("dtype", "device") if model.get(key))
     amount = [count(data[key], key[:-1]) for key in ("documents", "sequences", "tokens") if _whole(data.get(key))]
-    seconds = report.run.get("seconds")
+    preset, seconds = report.settings.get("preset"), report.run.get("seconds")
+    told = [f"preset {preset}"] if preset else []
+    told += [str(report.run["started"])] if report.run.get("started") else []
+    told += [f"{seconds:.0f} s"] if isinstance(seconds, int | float) else []
     found = [
         ("model", ", ".join(str(part) for part in (model.get("class"), *sizes, where) if part)),
         ("text", ", ".join([str(data.get("origin") or "unnamed"), *amount])),
-        ("run", " ".join(str(part) for part in (report.settings.get("preset"), report.run.get("started")) if part)),
+        ("run", ", ".join(told)),
     ]
-    if isinstance(seconds, int | float):
-        found[-1] = ("run", f"{found[-1][1]}, {seconds:.0f} s")
     return [(label, text) for label, text in found if text]
 
 
@@ -94,6 +95,7 @@ def head_cells(row: HeadRow) -> list[str]:
 
 
 def _flat(name: str, value: Any) -> list[tuple[str, str]]:
+    name = name.replace("_", " ")
     if isinstance(value, Mapping):
         return [row for key, part in value.items() for row in _flat(f"{name}.{key}", part)]
     if isinstance(value, bool) or value is None:

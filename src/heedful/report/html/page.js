@@ -61,7 +61,7 @@
     kinds((head) => head.verdict[1]).forEach((word) => option(at("verdict"), word, word));
     option(at("pattern"), "*", "any");
     kinds((head) => head.pattern).forEach((word) => option(at("pattern"), word, word || "none named"));
-    at("controls").hidden = false;
+    at("controls").hidden = at("atlas").hidden = false;
     at("controls").addEventListener("input", draw);
     at("controls").addEventListener("submit", (event) => event.preventDefault());
   }
