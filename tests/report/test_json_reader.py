@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tests.report.cards import carded
 
 from heedful.core import InputRejected, Report, Verdict
 from heedful.report import from_json, terminal_text, to_json
@@ -83,3 +84,28 @@ def test_what_is_no_report_is_refused(text: str | bytes) -> None:
 def test_a_refusal_names_the_place() -> None:
     with pytest.raises(InputRejected, match=r"heads\.0\.module"):
         from_json(changed(heads=[{"layer": 0}]))
+
+
+def test_cards_come_back_as_they_were() -> None:
+    text = to_json(carded())
+    again = from_json(text)
+    assert again.cards is not None and again.cards.heads[0].picture == carded().cards.heads[0].picture
+    assert again.cards.tokens[7] == " king"
+    assert math.isnan(again.cards.heads[0].distance[3][1])
+    assert to_json(again) == text
+
+
+@pytest.mark.parametrize(
+    ("old", "bad"),
+    [
+        ('"rows": 16', '"rows": 257'),
+        ('"rows": 16', '"rows": 0'),
+        ('"7": " king"', '"7a": " king"'),
+        ('"shades": "', '"shades": "%'),
+    ],
+)
+def test_cards_that_no_heedful_wrote_are_rejected(old: str, bad: str) -> None:
+    text = to_json(carded())
+    assert old in text
+    with pytest.raises(InputRejected, match="cards"):
+        from_json(text.replace(old, bad, 1))

@@ -49,8 +49,8 @@ def ablation_forest(report: Report) -> altair.TopLevelMixin | None:
     shape = altair.Shape("series:N", scale=altair.Scale(domain=list(SERIES), range=["circle", "diamond"]), legend=None)
     base = chart_of(rows)
     parts = altair.layer(
-        base.mark_rule(color="ink", opacity=0.5).encode(x=altair.datum(0)),
-        base.mark_rule(color="ink", opacity=0.35, strokeDash=[3, 3]).encode(x=altair.datum(margin)),
+        base.mark_rule(color="ink", opacity=0.5).encode(x=altair.X("min(zero):Q")),
+        base.mark_rule(color="ink", opacity=0.35, strokeDash=[3, 3]).encode(x=altair.X("min(margin):Q")),
         base.mark_rule(strokeWidth=1.5).encode(x=altair.X("low:Q"), x2="high:Q", y=y, color=colour),
         base.mark_point(filled=True, size=40, opacity=1).encode(x=x, y=y, color=colour, shape=shape),
     ).properties(
@@ -76,6 +76,7 @@ def _row(finding: Finding) -> Row:
         "layer": WHOLE if finding.layer is None else str(finding.layer),
         "estimate": finding.estimate,
         "margin": finding.threshold,
+        "zero": 0.0,
         "series": SERIES[0] if beyond else SERIES[1],
         **bounds,
     }
@@ -86,7 +87,7 @@ def _ticks(rows: list[Row]) -> list[float]:
     numbers = [abs(row[name]) for row in rows for name in ("estimate", "low", "high") if name in row]
     most = max(numbers)
     least = min(min(float(row.get("low", row["estimate"])) for row in rows), 0.0)
-    up = [10.0**power for power in range(-2, 4) if 10.0**power <= most * 1.01]
+    up = [10.0**power for power in range(-1 if most > 0.1 else -2, 4) if 10.0**power <= most * 1.01]
     down = [-tick for tick in up if -tick >= least * 1.01]
     return [*reversed(down), 0.0, *up]
 

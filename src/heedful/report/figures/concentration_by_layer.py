@@ -36,7 +36,7 @@ def concentration_by_layer(report: Report) -> altair.TopLevelMixin | None:
     y = altair.Y("nats:Q", title="nats from uniform (log scale)", scale=scale, axis=decades)
     colours = altair.Scale(domain=list(SERIES[: 2 if untrained else 1]), range=[BLUE, ORANGE])
     colour = altair.Color("series:N", scale=colours, legend=altair.Legend(title=None, orient="top"))
-    parts = [*_margins(report), chart_of(heads).mark_circle(size=30, opacity=0.6).encode(x=x, y=y, color=colour)]
+    parts = [*_margins(report), chart_of(heads).mark_circle(size=30, opacity=0.75).encode(x=x, y=y, color=colour)]
     if untrained:
         bars = chart_of(untrained).mark_bar(size=max(3, min(12, 240 // layers_of(report))), opacity=0.8)
         parts.append(bars.encode(x=x, y=y, y2="most:Q", color=colour))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from heedful.report.figures.figure import SEQUENTIAL, WIDTH, Figure, chart_of, layers_of
+from heedful.report.figures.figure import SEQUENTIAL, WIDTH, Figure, chart_of
 
 if TYPE_CHECKING:
     import altair
@@ -24,8 +24,8 @@ def concentration_map(report: Report) -> altair.TopLevelMixin | None:
     ]
     if not rows:
         return None
-    heads = max(row.head for row in report.heads) + 1
-    step = max(8, min(24, 320 // layers_of(report)))
+    heads, layers = (len({row[name] for row in rows}) for name in ("head", "layer"))
+    step = max(8, min(36, 320 // layers))
     overlap = altair.Axis(labelOverlap=True, labelAngle=0)
     scale = altair.Scale(range=list(SEQUENTIAL), domainMin=0)
     return (
@@ -36,7 +36,7 @@ def concentration_map(report: Report) -> altair.TopLevelMixin | None:
             y=altair.Y("layer:O", title="layer", axis=overlap),
             color=altair.Color("nats:Q", scale=scale, legend=altair.Legend(title="nats from uniform")),
         )
-        .properties(width=min(WIDTH - 60, 40 * heads), height=step * layers_of(report))
+        .properties(width=min(WIDTH - 60, 40 * heads), height=step * layers)
     )
 
 

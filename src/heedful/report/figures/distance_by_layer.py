@@ -27,7 +27,7 @@ def distance_by_layer(report: Report) -> altair.TopLevelMixin | None:
         return None
     names = [visible(name) for name in cards.distances]
     layers = sorted({row["layer"] for row in rows})
-    step = max(9, min(26, 300 // len(layers)))
+    step = max(9, min(36, 300 // len(layers)))
     scale = altair.Scale(
         domain=[-MOST, -MOST / 2, 0, MOST / 2, MOST], range=list(DIVERGING), clamp=True, interpolate="rgb"
     )

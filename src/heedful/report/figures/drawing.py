@@ -82,12 +82,20 @@ def _specification(one: Drawn, ink: str, background: str) -> dict[str, Any]:
     rules = {"domainColor": ink, "domainOpacity": 0.4, "tickColor": ink, "tickOpacity": 0.4, "labelFontSize": 11}
     look = {
         "background": background,
+        "padding": {"left": 5, "top": 5, "right": 18, "bottom": 5},  # a reader's font may be wider than ours
         "font": FONT,
         "view": {"stroke": None},
         "mark": {"aria": False},
         "text": {"color": ink, "font": FONT, "fontSize": 11},
         "axis": {**text, **rules, "gridColor": ink, "gridOpacity": 0.12, "titleFontSize": 12, "titlePadding": 8},
-        "legend": {**text, "labelFontSize": 11, "titleFontSize": 11, "symbolStrokeWidth": 2},
+        "legend": {
+            **text,
+            "labelFontSize": 11,
+            "titleFontSize": 11,
+            "symbolStrokeWidth": 2,
+            "columnPadding": 26,
+            "gradientLength": 130,
+        },
         "header": {"labelColor": ink, "labelFont": FONT, "labelFontSize": 12, "titleColor": ink, "titleFont": FONT},
     }
     specification: dict[str, Any] = one.chart.to_dict()

@@ -30,7 +30,7 @@ def entropy_by_layer(report: Report) -> altair.TopLevelMixin | None:
         for layer in sorted({head["layer"] for head in known})
     ]
     x = layer_axis(layers_of(report))
-    points = chart_of(heads).mark_circle(size=28, opacity=0.55, color=BLUE)
+    points = chart_of(heads).mark_circle(size=28, opacity=0.7, color=BLUE)
     mean = chart_of(heads).mark_line(color=BLUE, strokeWidth=2)
     above = chart_of(ceiling).mark_line(color="ink", strokeDash=[5, 4], strokeWidth=1.5, point=len(ceiling) == 1)
     shown = chart_of(ceiling[-1:]).mark_text(align="right", dy=-9, text="ceiling: equal weights", color="ink")

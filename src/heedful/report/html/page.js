@@ -110,14 +110,15 @@
     return order === "down" ? right - left : left - right;
   }
 
+  const indices = (name) => [...new Set(data.heads.map((head) => head[name]))].sort((a, b) => a - b);
+
   function grid(measure, scale) {
-    const heads = Math.max(...data.heads.map((head) => head.h)) + 1;
-    const layers = [...new Set(data.heads.map((head) => head.l))];
-    const columns = [...Array(heads).keys()];
+    const layers = indices("l");
+    const columns = indices("h");
     const top = make("tr", {}, make("td"), ...columns.map((head) => make("th", { scope: "col" }, `H${head}`)));
     const rows = layers.map((layer) => {
       const mine = new Map(data.heads.filter((head) => head.l === layer).map((head) => [head.h, head]));
-      const row = columns.map((head) => make("td", {}, mine.has(head) ? cell(mine.get(head), measure, scale, heads <= 16) : null));
+      const row = columns.map((head) => make("td", {}, mine.has(head) ? cell(mine.get(head), measure, scale, columns.length <= 16) : null));
       return make("tr", {}, make("th", { scope: "row" }, `L${layer}`), ...row);
     });
     return make("table", { "aria-label": "Map of layers and heads; arrow keys move, Enter opens a card" }, make("thead", {}, top), make("tbody", {}, ...rows));
@@ -158,8 +159,8 @@
     let next = null;
     if (at("order").value === "place") {
       const [layer, head] = from.dataset.head.slice(1).split("H").map(Number);
-      const rows = [...new Set(data.heads.map((one) => one.l))];
-      next = cells.get(`L${rows[rows.indexOf(layer) + step[1]]}H${head + step[0]}`);
+      const [rows, columns] = [indices("l"), indices("h")];
+      next = cells.get(`L${rows[rows.indexOf(layer) + step[1]]}H${columns[columns.indexOf(head) + step[0]]}`);
     } else {
       const index = shown.findIndex((head) => place(head) === from.dataset.head) + step[0] + step[1];
       next = shown[index] && cells.get(place(shown[index]));
