@@ -271,7 +271,8 @@
       make("td", {}, badge(verdict)), make("th", { scope: "row" }, words(data.claims[index][0])),
       make("td", { class: "n" }, `${number(estimate)} ${between(low, high)}`), make("td", { class: "n" }, p === null ? "" : p < 1e-4 ? "<.0001" : number(p))));
     const top = make("tr", {}, ...["verdict", "claim", "estimate, 95 %", "adj. p"].map((text, index) => make("th", { scope: "col", class: index > 1 ? "n" : "" }, text)));
-    return part("Claims", make("table", {}, make("thead", {}, top), make("tbody", {}, ...rows)));
+    const table = make("table", {}, make("thead", {}, top), make("tbody", {}, ...rows));
+    return part("Claims", make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Claims on this head" }, table));
   }
 
   function follow() {
