@@ -116,7 +116,7 @@ def test_f31_a_page_or_figure_that_may_not_grow_leaves_the_old_one(name: str, tm
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
-        with pytest.raises(OutputError, match=r"[\\d,]+ bytes are needed, [\\d,]+ are free"):
+        with pytest.raises(OutputError, match=r"[\d,]+ bytes are needed, [\d,]+ are free"):
             made(path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

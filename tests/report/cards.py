@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import random
 import zlib
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,13 @@ from tests.report import factory
 from heedful.core import Cards, HeadCard, Picture, Report, Strongest
 
 DISTANCES = ("0", "1", "2-3", "4+")
+
+
+def noise(bins: int) -> Picture:
+    """A causal triangle of random shades, which no packing makes smaller."""
+    draw = random.Random(0)
+    grid = bytes(draw.randint(1, 15) if key <= row else 0 for row in range(bins) for key in range(bins))
+    return Picture(rows=bins, columns=bins, shades=base64.b64encode(zlib.compress(grid)).decode("ascii"))
 
 
 def picture(rows: int = 16, columns: int = 16) -> Picture:

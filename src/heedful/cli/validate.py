@@ -93,9 +93,9 @@ def _validated(inputs: Inputs, settings: "Settings", ranks: "Ranks | None", card
 
 
 def _deliver(report: "Report", outputs: Outputs) -> None:
+    written = outputs.write(report)
     if outputs.json == STANDARD_OUTPUT:
         sys.stdout.write(to_json(report))
-    written = outputs.write(report)
-    if outputs.json != STANDARD_OUTPUT:
+    else:
         print_report(report)
     tell(written)

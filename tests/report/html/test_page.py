@@ -6,9 +6,10 @@ import re
 from dataclasses import replace
 
 from tests.report import factory
-from tests.report.cards import carded
+from tests.report.cards import card, carded, noise
 from tests.report.html.reading import assert_closed
 
+from heedful.core import Cards
 from heedful.report import from_json, to_json
 from heedful.report.html import to_html
 
@@ -75,12 +76,8 @@ def test_a_report_without_cards_or_heads_or_summary_has_a_page() -> None:
 
 
 def test_270_heads_with_pictures_stay_below_three_megabytes() -> None:
-    from tests.report.cards import card, picture
-
-    from heedful.core import Cards
-
     heads = [factory.head(layer, number) for layer in range(30) for number in range(9)]
-    full = picture(129, 129)
+    full = noise(129)
     cards = [card(row.layer, row.head, picture=full) for row in heads]
     known = carded().cards
     assert known is not None
