@@ -129,6 +129,19 @@ def test_a_verdict_unfolds_to_its_evidence_and_leads_to_heads(opened: Callable[.
     assert_quiet(found)
 
 
+OVERLAPS = """[...document.querySelectorAll('summary')].filter((row) => {
+    const [badge, claim] = ['.badge', '.claim'].map((name) => row.querySelector(name)?.getBoundingClientRect());
+    return badge && claim && badge.right > claim.left && badge.bottom > claim.top && claim.bottom > badge.top;
+}).map((row) => row.textContent)"""
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_no_verdict_covers_its_claim(width: int, opened: Callable[..., Opened]) -> None:
+    found = opened(carded(), viewport={"width": width, "height": 800})
+    assert found.page.locator("summary .badge", has_text="INSUFFICIENT DATA").count() == 2
+    assert found.page.evaluate(OVERLAPS) == []
+
+
 def test_an_address_with_a_head_opens_its_card(opened: Callable[..., Opened]) -> None:
     assert opened(carded(), fragment="#L3H1").page.inner_text("#card-title") == "L3H1"
 

@@ -17,6 +17,9 @@ from heedful.report.json_document import SCHEMA
 if TYPE_CHECKING:
     from heedful.core import Report
 
+LONG_WORD = 10
+"""Letters of a verdict beyond which the column of verdicts is wider."""
+
 
 def to_html(report: Report) -> str:
     """The report as one HTML page that refers to nothing outside itself.
@@ -45,6 +48,7 @@ def to_html(report: Report) -> str:
         verdict=badge(str(report.verdict)),
         blocks=blocks(report),
         counts=counts(report),
+        long_words=any(len(one.word) > LONG_WORD for one, _ in counts(report)),
         facts=facts,
         badge=badge,
         figures=[
