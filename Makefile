@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: setup validate check test realmodels bench docs calibration default-model clean
+.PHONY: setup validate check test browser realmodels bench docs calibration default-model clean
 
 setup: $(STAMP)
 
@@ -28,7 +28,7 @@ check: setup
 	$(BIN)/python -m pytest -q tests/conformance/test_sizes.py
 
 # Two processes with one thread each: OpenMP's spinning makes two threads on two busy cores slower than one.
-test: setup check
+test: setup check browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu and not realmodels"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "slow and not gpu and not realmodels"
 
@@ -37,6 +37,12 @@ realmodels: setup
 	mkdir -p $(REAL_MODELS)
 	HEEDFUL_REAL_MODELS=$(REAL_MODELS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m realmodels tests/realmodels
 
+# A best effort: the tests that open a page in Chromium are skipped, with that reason, where there is none.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get install -y --no-install-recommends chromium >/dev/null; } || \
+	echo "no chromium, and it cannot be installed here: tests of the page in a browser will be skipped"
+
 bench: setup
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/validate.py
@@ -44,8 +50,9 @@ bench: setup
 
 docs: setup
 	mkdir -p build
-	$(BIN)/heedful validate --json build/report.json --force
+	$(BIN)/heedful validate --json build/report.json --html build/report.html --force
 	$(BIN)/python docs/picture.py build/report.json docs/report.svg --lines 49
+	$(BIN)/python docs/page_picture.py build/report.html docs/report.png
 	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints-ci.txt -e '.[docs]'
 	$(BIN)/python docs/gallery.py docs/gallery
 	$(BIN)/python docs/calibration.py docs/calibration.json

@@ -77,7 +77,7 @@ def _report() -> Any:
     finding = SimpleNamespace(n=0, detail={}, **text, **nothing)
     section = SimpleNamespace(number=1, title="Correctness \u2713 \u2265", findings=[finding] * 2000)
     fields: dict[str, Any] = {name: {} for name in ("model", "data", "settings", "versions", "summary", "run")}
-    return SimpleNamespace(verdict="PASS", sections=[section], heads=[], not_measured=[], **fields)
+    return SimpleNamespace(verdict="PASS", sections=[section], heads=[], not_measured=[], cards=None, **fields)
 
 
 def _wait(**_options: Any) -> Any:

@@ -60,6 +60,7 @@ def test_every_option_reaches_its_room(calls: dict[str, Any]) -> None:
     assert calls["judge"].pop("progress")(1, 2, "x") is None
     assert calls["judge"] == {
         "ranks": None,
+        "cards": False,
         "model": "a model",
         "sequences": "sequences",
         "settings": rooms.Settings(preset="quick", null_models=2, require=("x", "y"), seed=5),
@@ -97,6 +98,17 @@ def test_json_to_a_file_is_written_beside_the_page(calls: dict[str, Any], tmp_pa
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_page_and_figures_are_written_beside_the_terminal_page(calls: dict[str, Any], tmp_path: Path) -> None:
+    page, folder = tmp_path / "report.html", tmp_path / "figures"
+    for words in ([], ["--force"]):  # an earlier page may be replaced, earlier figures when told
+        result = runner.invoke(app, ["validate", "--html", str(page), "--figures", str(folder), *words])
+        assert (result.exit_code, result.stdout) == (0, terminal_text(factory.small()))
+        assert result.stderr == f"wrote {page}\nwrote {folder}\n"
+    assert calls["judge"]["cards"] is True
+    assert page.read_text().startswith("<!doctype html>")
+    assert {path.name for path in folder.iterdir()} >= {"concentration_map.svg", "concentration_map.png"}
+
+
 def test_a_file_of_another_kind_needs_force(calls: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "notes.json"
     path.write_text("{}")
@@ -119,6 +131,11 @@ def test_a_file_of_another_kind_needs_force(calls: dict[str, Any], tmp_path: Pat
         (["--json", "no/such/folder/a.json"], 5),
         (["--json", "."], 5),
         (["--json", "/dev/full"], 5),
+        (["--html", "no/such/folder/a.html"], 5),
+        (["--html", "/dev/full"], 5),
+        (["--html", "-"], 2),
+        (["--figures", "/dev/full"], 5),
+        (["--json", "a", "--html", "a"], 2),
     ],
 )
 def test_what_cannot_work_is_refused_before_the_model_is_loaded(

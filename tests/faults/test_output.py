@@ -101,6 +101,77 @@ def test_s22_report_and_command_line_know_no_pickle() -> None:
             assert not names & {"pickle", "shelve", "marshal"}, path.name
 
 
+def made(path: Path) -> None:
+    """A page at the path, or figures where it has no suffix."""
+    from heedful.cli.outputs import Outputs
+
+    Outputs(**({"html": path} if path.suffix else {"figures": path}), force=True).write(factory.realistic())
+
+
+@pytest.mark.parametrize("name", ["report.html", "figures"])
+def test_f31_a_page_or_figure_that_may_not_grow_leaves_the_old_one(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    made(path)
+    before = {one: one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OutputError, match=r"[\d,]+ bytes are needed, [\d,]+ are free"):
+            made(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {one: one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["report.html", "figures"])
+def test_f34_a_page_or_figure_stopped_while_it_is_written_leaves_the_old_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / name
+    made(path)
+    before = {one: one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()}
+
+    def stop(*_words: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writing.os, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        made(path)
+    monkeypatch.undo()
+    assert {one: one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()} == before
+
+
+def test_s19_a_page_or_figure_in_the_place_of_a_link_leaves_its_target_whole(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "figures").mkdir()
+    for link in (tmp_path / "report.html", tmp_path / "figures" / "ablation_forest.png"):
+        link.symlink_to(victim)
+        with pytest.raises(OutputError, match="symbolic link"):
+            made(link if link.suffix == ".html" else link.parent)
+        assert link.is_symlink()
+    assert victim.read_text() == "precious"
+
+
+def test_f30_a_page_that_was_lost_is_made_again_from_its_document(tmp_path: Path) -> None:
+    from heedful.cli.outputs import Outputs
+    from heedful.report.html import to_html
+
+    document, page = tmp_path / "report.json", tmp_path / "report.html"
+    Outputs(json=document, html=page).write(factory.realistic())
+    page.unlink()
+    Outputs(html=page).write(from_json(document.read_bytes()))
+    assert page.read_text() == to_html(from_json(to_json(factory.realistic())))
+
+
+def test_f32_a_page_on_a_read_only_file_system(tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("old")
+    with mounted(tmp_path, "--bind", "-o", "ro", str(tmp_path)):
+        with pytest.raises(OutputError, match="cannot be written"):
+            made(tmp_path / "report.html")
+        assert (tmp_path / "report.html").read_text() == "old"
+
+
 WRITER = """
 import sys
 from heedful.report.write import write_atomic

@@ -7,45 +7,21 @@ import re
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import polars
 import pytest
 
 from heedful.cli.exits import outcome
-from heedful.core import InputRejected, Report, Section
+from heedful.core import InputRejected
 from heedful.report import from_json, print_heads, save_heads, terminal_text, to_json
 from heedful.report.escape import encoded
 
 pytestmark = pytest.mark.fault
 
 factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
+everywhere = factory.everywhere
 TOKENS = sorted(factory.HOSTILE.items())
 each_token = pytest.mark.parametrize("token", [token for _, token in TOKENS], ids=[name for name, _ in TOKENS])
-
-
-def everywhere(token: str) -> Report:
-    """A report with the token in every place where text can stand."""
-    texts = {"reason": token, "null": token, "unit": token, "source": token}
-    whole = factory.finding(
-        claim=token or "x", estimate=0.5, detail={"named": [token] * 9, "signature": token}, **texts
-    )
-    layer = factory.finding(
-        claim=f"{token}l", estimate=0.5, layer=0, detail={"arm": token, "signature": token}, **texts
-    )
-    head = factory.finding(claim=f"{token}h", layer=0, head=0, **texts)
-    facts: dict[str, Any] = {"name": token, "class": token, token: token, "notes": [token], "origin": token}
-    return factory.small(
-        model=facts,
-        data=facts,
-        settings=facts,
-        versions={token: token},
-        sections=[Section(number=5, title=token, findings=[whole, layer, head])],
-        heads=[factory.head(label=token, module=token, pattern=token, verdict=token, reason=token)],
-        not_measured=[{"what": token, "why": token}],
-        summary={"conclusion": token, "next": [token], "multiplicity": {token: token}, "counts": {token: 1}},
-        run={token: token},
-    )
 
 
 @each_token

@@ -70,6 +70,26 @@ def small(**more: Any) -> Report:
     return Report(**{**known, **more})
 
 
+def everywhere(token: str) -> Report:
+    """A report with the token in every place where text can stand."""
+    texts = {"reason": token, "null": token, "unit": token, "source": token}
+    whole = finding(claim=token or "x", estimate=0.5, detail={"named": [token] * 9, "signature": token}, **texts)
+    of_layer = finding(claim=f"{token}l", estimate=0.5, layer=0, detail={"arm": token, "signature": token}, **texts)
+    of_head = finding(claim=f"{token}h", layer=0, head=0, **texts)
+    facts: dict[str, Any] = {"name": token, "class": token, token: token, "notes": [token], "origin": token}
+    return small(
+        model=facts,
+        data=facts,
+        settings=facts,
+        versions={token: token},
+        sections=[Section(number=5, title=token, findings=[whole, of_layer, of_head])],
+        heads=[head(label=token, module=token, pattern=token, verdict=token, reason=token)],
+        not_measured=[{"what": token, "why": token}],
+        summary={"conclusion": token, "next": [token], "multiplicity": {token: token}, "counts": {token: 1}},
+        run={token: token},
+    )
+
+
 def realistic() -> Report:
     titles = (
         "Correctness",

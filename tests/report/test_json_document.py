@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tests.report.cards import carded
 
 from heedful.core import Section
 from heedful.report import SCHEMA, head_documents, to_document, to_json
@@ -112,3 +113,13 @@ def test_no_token_acts_in_the_text(token: str) -> None:
 def test_head_documents_are_the_rows_of_the_report() -> None:
     report = factory.realistic()
     assert head_documents(report.heads)[:23] == to_document(report)["heads"][:23]
+
+
+def test_cards_stand_in_a_document_only_where_the_report_has_them() -> None:
+    document = json.loads(to_json(carded()), parse_constant=refuse)
+    assert [name for name in document if name not in TOP] == ["cards"]
+    first = document["cards"]["heads"][0]
+    assert first["distance"][3] == [0.2, None, 0.3]
+    assert first["received"] == {"query": None, "keys": [0, 3], "weights": [0.25, 0.125]}
+    assert document["cards"]["tokens"]["7"] == " king"
+    assert document["summary"]["non_finite"] == to_document(factory.realistic())["summary"]["non_finite"]

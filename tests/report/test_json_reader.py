@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tests.report.cards import carded
 
 from heedful.core import InputRejected, Report, Section, Verdict
 from heedful.report import from_json, terminal_text, to_json
@@ -101,3 +102,28 @@ def test_a_report_without_them_is_read_as_before() -> None:
     text = to_json(factory.realistic())
     assert '"units"' not in text
     assert all(one.units is None for section in from_json(text).sections for one in section.findings)
+
+
+def test_cards_come_back_as_they_were() -> None:
+    text = to_json(carded())
+    again = from_json(text)
+    assert again.cards is not None and again.cards.heads[0].picture == carded().cards.heads[0].picture
+    assert again.cards.tokens[7] == " king"
+    assert math.isnan(again.cards.heads[0].distance[3][1])
+    assert to_json(again) == text
+
+
+@pytest.mark.parametrize(
+    ("old", "bad"),
+    [
+        ('"rows": 16', '"rows": 257'),
+        ('"rows": 16', '"rows": 0'),
+        ('"7": " king"', '"7a": " king"'),
+        ('"shades": "', '"shades": "%'),
+    ],
+)
+def test_cards_that_no_heedful_wrote_are_rejected(old: str, bad: str) -> None:
+    text = to_json(carded())
+    assert old in text
+    with pytest.raises(InputRejected, match="cards"):
+        from_json(text.replace(old, bad, 1))

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import jsonschema
 import pytest
+from tests.report.cards import carded
 
 from heedful.report import schema, to_document, to_json
 from heedful.report.schema import ReportDocument, json_schema, schema_text, shipped_schema
@@ -21,7 +22,7 @@ def test_the_documented_command_writes_it(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == schema_text()
 
 
-@pytest.mark.parametrize("make", [factory.realistic, factory.small])
+@pytest.mark.parametrize("make", [factory.realistic, factory.small, carded])
 def test_documents_follow_the_schema(make: object) -> None:
     validator = jsonschema.Draft202012Validator(json_schema())
     validator.check_schema(json_schema())

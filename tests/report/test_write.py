@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from heedful.core import OutputError
-from heedful.report import check_target, is_report, write_atomic
+from heedful.report import check_target, is_own, write_atomic
 
 
 def test_a_new_file_has_the_mode_that_the_umask_gives(tmp_path: Path) -> None:
@@ -51,11 +51,11 @@ def test_a_path_that_cannot_be_a_file_is_refused(name: str, tmp_path: Path) -> N
 
 def test_an_earlier_report_is_known_by_its_beginning(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    assert not is_report(path)
+    assert not is_own(path)
     path.write_text('{\n  "schema": "heedful.report/7",\n')
-    assert is_report(path)
+    assert is_own(path)
     path.write_text('{"schema": "other"}')
-    assert not is_report(path)
+    assert not is_own(path)
     (tmp_path / "link").symlink_to(path)
-    assert not is_report(tmp_path / "link")
-    assert not is_report(tmp_path)
+    assert not is_own(tmp_path / "link")
+    assert not is_own(tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from heedful.core.axes import DISTANCE_EDGES
+from heedful.core.axes import distance_label
 from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
 from heedful.inference import bootstrap_t
@@ -33,7 +33,7 @@ def mass_by_distance(study: Study) -> list[Finding]:
         ]
     band = bootstrap_t(actual, resamples=study.settings.resamples, seed=study.settings.seed)
     low, mid, high = (np.asarray(x) for x in (band.low, band.estimate, band.high))
-    labels = [_label(int(k), int(used[-1])) for k in used]
+    labels = [distance_label(int(k), int(used[-1])) for k in used]
     curve = [
         {"distance": label, "mass": mid[k], "low": low[k], "high": high[k], "uniform": uniform[k]}
         for label, k in zip(labels, used, strict=True)
@@ -54,11 +54,3 @@ def mass_by_distance(study: Study) -> list[Finding]:
             units=unit_values(actual[:, :3].sum(axis=1)),
         )
     ]
-
-
-def _label(bin_index: int, last: int) -> str:
-    low = DISTANCE_EDGES[bin_index]
-    if bin_index + 1 >= len(DISTANCE_EDGES) or bin_index == last:
-        return f"{low}+"
-    high = DISTANCE_EDGES[bin_index + 1] - 1
-    return str(low) if low == high else f"{low}-{high}"

@@ -15,7 +15,7 @@ from torch import nn
 from heedful.checks.conclusion import summarise
 from heedful.core.registry import CHECKS, SECTION_TITLES, CheckFacts
 from heedful.core.result import Finding, HeadRow, Report, Section, Verdict
-from heedful.study import Settings, Study, evaluating
+from heedful.study import Settings, Study, evaluating, head_cards
 from heedful.study.ranks import ALONE, Ranks, checksum
 from heedful.study.running import device_of, pads_inside, takes_positions
 from heedful.study.study import no_progress
@@ -67,6 +67,7 @@ def validate(
     progress: Callable[[int, int, str], None] = no_progress,
     ranks: Ranks | None = None,
     build: Callable[[int], nn.Module] | None = None,
+    cards: bool = False,
 ) -> Report:
     """Judge the attention of a model on some text.
 
@@ -85,6 +86,7 @@ def validate(
         ranks: Processes that divide the text, each of which makes the whole report; None for this one alone.
         build: What built the model, called with a seed for each untrained model that it is compared with; None builds
             them from its config, or resets a copy.
+        cards: Whether to gather what a page shows of each head beside its row, too.
 
     Returns:
         The report.
@@ -110,6 +112,7 @@ def validate(
             for number, title in SECTION_TITLES.items()
         ]
         overall = [f for section in sections for f in section.findings if f.layer is None and f.head is None]
+        gathered = head_cards(study) if cards and heads else None
         not_measured = _not_measured(study)
         model_facts = _model_facts(study, name, notes)
     return Report(
@@ -123,6 +126,7 @@ def validate(
         not_measured=not_measured,
         summary=summarise(sections, settings, heads),
         run={"seconds": time.time() - started, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started))},
+        cards=gathered,
     )
 
 

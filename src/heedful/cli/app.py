@@ -12,6 +12,7 @@ from heedful.cli.compare import compare
 from heedful.cli.doctor import doctor
 from heedful.cli.exits import outcome
 from heedful.cli.heads import heads
+from heedful.cli.report import report
 from heedful.cli.several import spread
 from heedful.cli.validate import validate
 
@@ -30,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("validate", help="Validate the attention of a model on text: nine sections, with verdicts.")(validate)
+app.command("report", help="Show a stored JSON report again, or make its page and figures.")(report)
 app.command("doctor", help="Say how each attention module is met, and prove it twice.")(doctor)
 app.command("calibrate", help="Simulate every check: false alarms, power, and what older thresholds say.")(calibrate)
 app.command("heads", help="Show the head table alone, or save it as CSV or Parquet.")(heads)

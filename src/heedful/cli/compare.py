@@ -9,14 +9,13 @@ import typer
 
 from heedful.cli import options
 from heedful.cli.exits import FAILED, guarded
-from heedful.cli.forms import STANDARD_OUTPUT, Forms
+from heedful.cli.forms import STANDARD_OUTPUT, Forms, tell
+from heedful.cli.stored import stored_report
 
 if TYPE_CHECKING:
     from heedful.core import Report
     from heedful.core.comparison import Comparison
 
-LARGEST = 1 << 30
-"""Bytes of a report beyond which it is not read."""
 
 First = Annotated[Path, typer.Argument(metavar="FIRST.json", help="The baseline: a report by --json.")]
 Second = Annotated[Path, typer.Argument(metavar="SECOND.json", help="The report that is compared with it.")]
@@ -69,7 +68,7 @@ def _read_both(first: Path, second: Path) -> "tuple[Report, Report]":
 
     if first == second or _same(first, second):
         raise UsageError(f"{second}: is the same file as {first} (name two reports)")
-    return _read(first), _read(second)
+    return stored_report(first), stored_report(second)
 
 
 def _keep_inputs(forms: Forms, inputs: tuple[Path, Path]) -> None:
@@ -88,17 +87,10 @@ def _same(first: Path, second: Path) -> bool:
         return False
 
 
-def _read(path: Path) -> "Report":
-    from heedful.loading.regular_file import read_small
-    from heedful.report import from_json
-
-    return from_json(read_small(path, LARGEST, "a report"), name=str(path))
-
-
 def _deliver(found: "Comparison", forms: Forms) -> None:
     from heedful.report import comparison_html, comparison_json, comparison_junit, comparison_markdown, print_comparison
 
-    forms.write(
+    written = forms.write(
         json=lambda: comparison_json(found),
         html=lambda: comparison_html(found),
         markdown=lambda: comparison_markdown(found),
@@ -108,3 +100,4 @@ def _deliver(found: "Comparison", forms: Forms) -> None:
         sys.stdout.write(comparison_json(found))
     else:
         print_comparison(found)
+    tell(written)

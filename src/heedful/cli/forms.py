@@ -1,17 +1,14 @@
 """The files that a command writes beside its page: checked before the work, written whole after it, then told."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from heedful.report import check_target, is_own, write_atomic
 from heedful.report.escape import visible
-
-if TYPE_CHECKING:
-    from heedful.core import Report
 
 STANDARD_OUTPUT = Path("-")
 
@@ -53,17 +50,20 @@ class Forms:
         for form, path in self.files.items():
             if path == STANDARD_OUTPUT:
                 raise UsageError(f"--{form} -: standard output takes --json alone (name a file)")
-            place = path.absolute()
+            place = Path(os.path.abspath(path))
             if place in seen:
                 raise UsageError(f"--{form} {path}: is the path of --{seen[place]} too (name another)")
             seen[place] = form
             check_target(path, overwrite=self.force or is_own(path))
 
-    def write(self, **texts: Callable[[], str | bytes]) -> None:
-        """Write the forms that are given and were asked for, and say so on standard error.
+    def write(self, **texts: Callable[[], str | bytes]) -> list[Path]:
+        """Write the forms that are given and were asked for, JSON first: from it the others can be made again.
 
         Args:
             **texts: Form to a function that gives its content.
+
+        Returns:
+            What was written.
 
         Raises:
             OutputError: A file could not be written; what stood there is whole.
@@ -71,21 +71,17 @@ class Forms:
         written = {form: path for form, path in self.files.items() if form in texts}
         for form, path in written.items():
             write_atomic(path, texts[form](), overwrite=self.force or is_own(path))
-        for path in written.values():
-            typer.echo(f"wrote {visible(path)}", err=True)
+        return list(written.values())
 
-    def write_report(self, report: "Report") -> None:
-        """Write the forms of a validation for continuous integration; its JSON is written by the command itself.
 
-        Args:
-            report: The report.
+def tell(written: Iterable[Path]) -> None:
+    """One line on standard error for each file.
 
-        Raises:
-            OutputError: A file could not be written; what stood there is whole.
-        """
-        from heedful.report import junit, markdown
-
-        self.write(junit=lambda: junit(report), markdown=lambda: markdown(report))
+    Args:
+        written: What was written.
+    """
+    for path in written:
+        typer.echo(f"wrote {visible(path)}", err=True)
 
 
 _TO_STREAM = ("json", STANDARD_OUTPUT)

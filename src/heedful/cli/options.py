@@ -77,7 +77,14 @@ Json = Annotated[
     Path | None,
     typer.Option("--json", metavar="PATH", help="Also write the report as JSON; - writes it alone to standard output."),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace a file that is not an earlier heedful report.")]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="PATH", help="Also write the report as one self-contained page for a browser."),
+]
+Figures = Annotated[
+    Path | None, typer.Option("--figures", metavar="DIR", help="Also save every figure there, as SVG and PNG.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that are not earlier heedful reports.")]
 AllowGlobal = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME", help="A class that a .pt checkpoint may hold, argparse.Namespace say."),

@@ -1,26 +1,21 @@
 """``heedful validate``: a model and some text in, the nine-section report out."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import typer
 
 from heedful.cli import options
 from heedful.cli.exits import FAILED, guarded
-from heedful.cli.forms import Forms
+from heedful.cli.forms import STANDARD_OUTPUT, tell
 from heedful.cli.inputs import Inputs, read
+from heedful.cli.outputs import Outputs
 from heedful.cli.progress import progress_bar
 from heedful.cli.several_processes import ranks_of_this_run, speaks
-from heedful.report import check_target, is_report, print_report, to_json, write_atomic
-from heedful.report.escape import visible
+from heedful.report import print_report, to_json
 
 if TYPE_CHECKING:
     from heedful.checks import Settings
     from heedful.core import Report
     from heedful.study.ranks import Ranks
-
-_STANDARD_OUTPUT = Path("-")
 
 
 @guarded
@@ -41,6 +36,8 @@ def validate(
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,
     json: options.Json = None,
+    html: options.Html = None,
+    figures: options.Figures = None,
     force: options.Force = False,
     allow_global: options.AllowGlobal = None,
     junit: options.Junit = None,
@@ -66,14 +63,11 @@ def validate(
         seed=seed,
         allow_globals=allow_global or (),
     )
+    outputs = Outputs(json=json, html=html, figures=figures, markdown=markdown, junit=junit, force=force)
     with ranks_of_this_run() as ranks:
-        if json is not None and json != _STANDARD_OUTPUT and speaks(ranks):
-            check_target(json, overwrite=force or is_report(json))
-        from heedful.checks import Settings
-
-        forms = Forms(json=json, junit=junit, markdown=markdown, force=force)
         if speaks(ranks):
-            forms.check()
+            outputs.check()
+        from heedful.checks import Settings
 
         settings = Settings(
             preset=preset,
@@ -82,17 +76,16 @@ def validate(
             seed=seed,
             looks=options.LOOKS if sequential else 1,
         )
-        report = _validated(inputs, settings, ranks)
+        report = _validated(inputs, settings, ranks, outputs.drawn)
         if not speaks(ranks):
             return 0
-        _deliver(report, json, force)
+        _deliver(report, outputs)
         if ranks is not None:
             ranks.first("word")
-        forms.write_report(report)
         return FAILED if report.verdict == "FAIL" else 0
 
 
-def _validated(inputs: Inputs, settings: "Settings", ranks: "Ranks | None") -> "Report":
+def _validated(inputs: Inputs, settings: "Settings", ranks: "Ranks | None", cards: bool) -> "Report":
     from heedful.checks import validate as judge
 
     loaded, sequences = read(inputs)
@@ -106,15 +99,14 @@ def _validated(inputs: Inputs, settings: "Settings", ranks: "Ranks | None") -> "
             progress=progress,
             ranks=ranks,
             build=loaded.build,
+            cards=cards,
         )
 
 
-def _deliver(report: "Report", json: Path | None, force: bool) -> None:
-    if json == _STANDARD_OUTPUT:
+def _deliver(report: "Report", outputs: Outputs) -> None:
+    written = outputs.write(report)
+    if outputs.json == STANDARD_OUTPUT:
         sys.stdout.write(to_json(report))
-        return
-    if json is not None:
-        write_atomic(json, to_json(report), overwrite=force or is_report(json))
-    print_report(report)
-    if json is not None:
-        typer.echo(f"wrote {visible(json)}", err=True)
+    else:
+        print_report(report)
+    tell(written)

@@ -1,6 +1,7 @@
 """Shared words of every room: calls, visibility, findings, registries and errors."""
 
 from heedful.core.call import AttentionCall
+from heedful.core.cards import Cards, HeadCard, Picture, Strongest
 from heedful.core.errors import (
     CallError,
     CaptureError,
@@ -22,17 +23,21 @@ __all__ = [
     "AttentionCall",
     "CallError",
     "CaptureError",
+    "Cards",
     "CheckFacts",
     "Finding",
+    "HeadCard",
     "HeadRow",
     "HeedfulError",
     "InputRejected",
     "OutputError",
+    "Picture",
     "RankLost",
     "Report",
     "ResourceLimit",
     "Section",
     "StatisticFacts",
+    "Strongest",
     "UnsupportedByEngine",
     "UsageError",
     "Verdict",

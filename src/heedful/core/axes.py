@@ -24,3 +24,17 @@ MIN_VISIBLE = 8
 
 DISTANCE_EDGES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 """Lower edges of the distance bins of ``distance_mass``: 0, 1, 2-3, 4-7, ... keys away; the last bin is open."""
+
+
+def distance_label(index: int, last: int) -> str:
+    """Distances of one bin in words, ``4-7`` say; the last bin that any query reaches is open.
+
+    Args:
+        index: Index into ``DISTANCE_EDGES``.
+        last: Index of the farthest bin in use.
+    """
+    low = DISTANCE_EDGES[index]
+    if index + 1 >= len(DISTANCE_EDGES) or index == last:
+        return f"{low}+"
+    high = DISTANCE_EDGES[index + 1] - 1
+    return str(low) if low == high else f"{low}-{high}"

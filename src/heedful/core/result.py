@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from heedful.core.cards import Cards
+
 
 class Verdict(StrEnum):
     """Answers a finding can give. Only integrity, required and unused attention give ``FAIL``."""
@@ -113,6 +115,7 @@ class Report:
         not_measured: What was not reached or not understood: ``{"what": ..., "why": ...}``.
         summary: Counts per verdict, multiplicity, the decision cell, the conclusion and what to try next.
         run: Times; the only part that differs between two equal runs.
+        cards: Further evidence on each head, gathered where it was asked for.
     """
 
     verdict: Verdict
@@ -125,6 +128,7 @@ class Report:
     not_measured: Sequence[Mapping[str, str]]
     summary: Mapping[str, Any]
     run: Mapping[str, Any] = field(default_factory=dict)
+    cards: Cards | None = None
 
     def _repr_html_(self) -> str:
         """The report as a notebook shows it, drawn by what the package's door names: records know no room above."""

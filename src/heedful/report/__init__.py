@@ -10,7 +10,7 @@ from heedful.report.json_reader import from_json
 from heedful.report.junit import comparison_junit, junit
 from heedful.report.markdown import markdown
 from heedful.report.terminal import print_heads, print_report, terminal_text
-from heedful.report.write import check_target, is_own, is_report, write_atomic
+from heedful.report.write import check_target, is_own, write_atomic
 
 __all__ = [
     "SCHEMA",
@@ -27,7 +27,6 @@ __all__ = [
     "head_documents",
     "head_frame",
     "is_own",
-    "is_report",
     "junit",
     "markdown",
     "print_comparison",

@@ -14,11 +14,13 @@ from heedful.report.escape import encoded
 from heedful.report.json_values import json_value
 
 if TYPE_CHECKING:
-    from heedful.core import Finding, HeadRow, Report, Section
+    from heedful.core import Cards, Finding, HeadCard, HeadRow, Report, Section, Strongest
 
 SCHEMA = "heedful.report/1"
 NOT_FINITE = "not finite"
 _PLAIN_FIELDS = ("model", "data", "settings", "versions")
+_CARDS_FIELDS = ("document", "length", "tokens", "distances")
+_CARD_FIELDS = ("layer", "head", "distance", "uniform", "untrained", "keys_are_tokens")
 _ACTING = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\x7f": "\\u007f"}
 _LISTS = re.compile(r'("(?:units|document_fingerprints)": \[)\s+([^\[\]{}]*?)\s+\]')
 """Long lists of plain values, which stand on one line each; no string can hold a bare quote or a line break."""
@@ -26,6 +28,8 @@ _LISTS = re.compile(r'("(?:units|document_fingerprints)": \[)\s+([^\[\]{}]*?)\s+
 
 def to_document(report: Report) -> dict[str, Any]:
     """The report in JSON's own types; only ``run`` differs between two equal runs.
+
+    ``cards`` is there only where the report has them.
 
     A number that is not finite becomes null; a finding or head without a reason then says ``not finite``, and
     ``summary.non_finite`` lists the path of each.
@@ -48,6 +52,8 @@ def to_document(report: Report) -> dict[str, Any]:
     document["summary"]["non_finite"] = list(dict.fromkeys([*earlier, *lost]))
     document["summary"] = dict(sorted(document["summary"].items()))
     document["run"] = json_value(report.run, "$.run", [])
+    if report.cards is not None:
+        document["cards"] = _cards(report.cards)
     return document
 
 
@@ -89,6 +95,25 @@ def _finding(finding: Finding, path: str, lost: list[str]) -> dict[str, Any]:
 def _head(head: HeadRow, path: str, lost: list[str]) -> dict[str, Any]:
     names = ("layer", "module", "head", "label", "verdict", "pattern", "statistics", "reason")
     return _record(head, names, path, lost)
+
+
+def _cards(cards: Cards) -> dict[str, Any]:
+    """Cards of heads; a bound that is not finite is null."""
+    document = {name: json_value(getattr(cards, name), "$.cards", []) for name in _CARDS_FIELDS}
+    return {**document, "heads": [_card(card) for card in cards.heads]}
+
+
+def _card(card: HeadCard) -> dict[str, Any]:
+    document = {name: json_value(getattr(card, name), "$.cards", []) for name in _CARD_FIELDS}
+    picture, received = card.picture, card.received
+    document["picture"] = None if picture is None else json_value(vars(picture), "$.cards", [])
+    document["received"] = None if received is None else _strongest(received)
+    document["strongest"] = [_strongest(one) for one in card.strongest]
+    return document
+
+
+def _strongest(one: Strongest) -> dict[str, Any]:
+    return {name: json_value(getattr(one, name), "$.cards", []) for name in ("query", "keys", "weights")}
 
 
 def _record(record: object, names: Sequence[str], path: str, lost: list[str]) -> dict[str, Any]:

@@ -11,7 +11,14 @@ from heedful.report.json_document import SCHEMA
 
 if TYPE_CHECKING:
     from heedful.core import Report
-    from heedful.report.schema import HeadDocument, ReportDocument, SectionDocument
+    from heedful.report.schema import (
+        CardsDocument,
+        HeadCardDocument,
+        HeadDocument,
+        ReportDocument,
+        SectionDocument,
+        StrongestDocument,
+    )
 
 _AGAIN = "write it again with: heedful validate MODEL --json PATH"
 _FAMILY, _, _VERSION = SCHEMA.rpartition("/")
@@ -85,6 +92,7 @@ def _report(document: ReportDocument) -> Report:
         not_measured=document.not_measured,
         summary=document.summary,
         run=document.run,
+        cards=None if document.cards is None else _cards(document.cards),
     )
 
 
@@ -104,6 +112,41 @@ def _head(head: HeadDocument) -> Any:
     from heedful.core import HeadRow
 
     return HeadRow(**{**dict(head), "statistics": {key: _float(value) for key, value in head.statistics.items()}})
+
+
+def _cards(cards: CardsDocument) -> Any:
+    from heedful.core import Cards
+
+    tokens = {int(position): text for position, text in cards.tokens.items()}
+    heads = [_card(card) for card in cards.heads]
+    return Cards(document=cards.document, length=cards.length, tokens=tokens, distances=cards.distances, heads=heads)
+
+
+def _card(card: HeadCardDocument) -> Any:
+    from heedful.core import HeadCard, Picture
+
+    return HeadCard(
+        layer=card.layer,
+        head=card.head,
+        picture=None if card.picture is None else Picture(**dict(card.picture)),
+        distance=[_three(point) for point in card.distance],
+        uniform=[_float(share) for share in card.uniform],
+        received=None if card.received is None else _strongest(card.received),
+        strongest=[_strongest(one) for one in card.strongest],
+        untrained={name: _three(values) for name, values in card.untrained.items()},
+        keys_are_tokens=card.keys_are_tokens,
+    )
+
+
+def _strongest(one: StrongestDocument) -> Any:
+    from heedful.core import Strongest
+
+    return Strongest(query=one.query, keys=one.keys, weights=[_float(weight) for weight in one.weights])
+
+
+def _three(values: tuple[float | None, float | None, float | None]) -> tuple[float, float, float]:
+    first, second, third = values
+    return _float(first), _float(second), _float(third)
 
 
 def _float(value: float | None) -> float:

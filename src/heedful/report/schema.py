@@ -23,6 +23,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FILE = "heedful.report.1.json"
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Three = tuple[Number | None, Number | None, Number | None]
 Free = dict[str, Any]
 
 
@@ -74,6 +75,50 @@ class HeadDocument(_Record):
     reason: str
 
 
+class PictureDocument(_Record):
+    """The weights of one head on one document, on a grid of bins; the shade is a logarithm of weight over uniform."""
+
+    rows: int = Field(ge=1, le=256, description="Bins of queries.")
+    columns: int = Field(ge=1, le=256, description="Bins of keys.")
+    shades: str = Field(
+        max_length=120_000,
+        pattern=r"^[A-Za-z0-9+/]*={0,2}$",
+        description="A byte from 0 (unseen) to 15 a bin, row after row; zlib, base64.",
+    )
+
+
+class StrongestDocument(_Record):
+    """The heaviest keys of one query, or of all."""
+
+    query: int | None = Field(description="Position of the query; null where weights are means over all queries.")
+    keys: list[int]
+    weights: list[Number | None]
+
+
+class HeadCardDocument(_Record):
+    """Further evidence on one head."""
+
+    layer: int = Field(ge=0)
+    head: int = Field(ge=0)
+    picture: PictureDocument | None
+    distance: list[Three] = Field(description="Mass by distance with its 95 % interval: estimate, low, high a bin.")
+    uniform: list[Number | None] = Field(description="What uniform attention over the same rows would have there.")
+    received: StrongestDocument | None = Field(description="Keys that receive most, as a share of all attention.")
+    strongest: list[StrongestDocument]
+    untrained: dict[str, Three] = Field(description="Smallest, mean, largest over untrained models, a statistic each.")
+    keys_are_tokens: bool = Field(description="Whether key positions are positions of the document's own tokens.")
+
+
+class CardsDocument(_Record):
+    """Cards of all heads, and the document that they picture."""
+
+    document: str
+    length: int = Field(ge=0, description="Tokens of the document.")
+    tokens: dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], str] = Field(description="Position to token text.")
+    distances: list[str] = Field(description="Names of the distance bins.")
+    heads: list[HeadCardDocument]
+
+
 class ReportDocument(_Record):
     """Everything one validation found."""
 
@@ -88,6 +133,7 @@ class ReportDocument(_Record):
     not_measured: list[dict[str, str]] = Field(description="What was not reached or not understood, and why.")
     summary: Free = Field(description="Counts, multiplicity, conclusion, what to try next, paths of lost numbers.")
     run: Free = Field(description="Times: the only part that differs between two equal runs.")
+    cards: CardsDocument | None = Field(default=None, description="Evidence on each head, where it was asked for.")
 
 
 def json_schema() -> dict[str, Any]:

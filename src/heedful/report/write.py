@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from heedful.core import OutputError
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-_REPORT_HEAD = 64
 _OWN_HEAD = 128
 _OWN_HEADS = (
     b'{"schema":"heedful.',
@@ -82,18 +81,6 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
     except (OSError, ValueError) as error:
         raise _refusal(text, getattr(error, "strerror", None) or str(error), "choose another path") from None
     _refuse_standing(text, found.st_mode, overwrite)
-
-
-def is_report(path: str | os.PathLike[str]) -> bool:
-    """Whether a regular file stands there that begins as a heedful report does."""
-    try:
-        if not stat.S_ISREG(os.lstat(path).st_mode):
-            return False
-        with open(path, "rb") as file:
-            head = file.read(_REPORT_HEAD)
-    except (OSError, ValueError):
-        return False
-    return b"".join(head.split()).startswith(b'{"schema":"heedful.report/')
 
 
 def _refuse_standing(text: str, mode: int, overwrite: bool) -> None:

@@ -1,6 +1,7 @@
 """One model and its sequences in, the evidence that checks judge out."""
 
 from heedful.study.ablation_judging import ablation_findings, redundant, signature_of
+from heedful.study.cards import head_cards
 from heedful.study.evidence import Evidence, LayerEvidence
 from heedful.study.group_mass import group_mass_findings
 from heedful.study.heads import could_be_selective, head_rows
@@ -26,6 +27,7 @@ __all__ = [
     "evaluating",
     "first_unit_values",
     "group_mass_findings",
+    "head_cards",
     "head_findings",
     "head_rows",
     "lagged_queries",

@@ -1,0 +1,23 @@
+"""What the statistics of heads mean, in a unit and a few words."""
+
+from __future__ import annotations
+
+_WORDS = {
+    "concentration": ("nat", "distance from equal weights over the visible keys"),
+    "effective_keys": ("keys", "equally weighted keys that would have this entropy"),
+    "induction_mass": ("mass", "weight on the token after an earlier copy of the query's token, on random repeats"),
+    "local_mass": ("mass", "weight within 5 positions"),
+    "log_contrast": ("log ratio", "near keys against far ones, within rows"),
+    "max_weight": ("mass", "weight of the heaviest key"),
+    "previous_mass": ("mass", "weight on the token before"),
+    "row_entropy": ("nat", "entropy of the weights"),
+    "row_std_seed": ("mass", "spread of a row's weights; for comparison only, it shrinks with length"),
+    "self_mass": ("mass", "weight on the query's own token"),
+    "sink_mass": ("mass", "weight on the first key"),
+    "visible_share": ("share", "effective keys over visible keys"),
+}
+
+
+def words_of(name: str) -> tuple[str, str]:
+    """Unit and reading of a statistic; empty for one that is not known here."""
+    return _WORDS.get(name, ("", ""))
