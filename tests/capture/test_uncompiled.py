@@ -130,6 +130,7 @@ def test_names_of_compiled_modules() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own
 @pytest.mark.parametrize("fullgraph", [False, True])
 def test_a_model_compiled_to_machine_code(fullgraph: bool) -> None:
     """The default backend: its output differs from the eager one by rounding, before and after the same."""

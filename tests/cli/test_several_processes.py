@@ -140,3 +140,11 @@ def test_cuda_is_one_device_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_RANK", "2")
     assert (own_device("cuda"), own_device("cuda:1"), own_device("cpu")) == ("cuda:2", "cuda:1", "cpu")
+
+
+def test_all_devices_are_not_shared_by_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="--device auto: one process takes every device"):
+        own_device("auto")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert own_device("auto") == "auto"

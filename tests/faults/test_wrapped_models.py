@@ -76,6 +76,7 @@ def test_f27_a_wrapped_model_gets_the_report_of_the_model_inside(
     assert repr(head_rows(wrapped, sequences_of(IDS))) == repr(head_rows(plain, sequences_of(IDS)))
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_f27_other_compilers_are_passed_by_as_well(backend: str) -> None:

@@ -52,7 +52,15 @@ def speaks(ranks: "Ranks | None") -> bool:
 
 
 def own_device(device: str) -> str:
-    """The device of this process where several share a machine: ``cuda`` is one GPU each."""
+    """The device of this process where several share a machine: ``cuda`` is one GPU each.
+
+    Raises:
+        UsageError: ``auto`` would lay every process's model over the same devices.
+    """
+    if device == "auto" and _number("WORLD_SIZE", 1) > 1:
+        from heedful.core.errors import UsageError
+
+        raise UsageError("--device auto: one process takes every device (start one process, or name --device cuda)")
     return f"cuda:{_number('LOCAL_RANK', 0)}" if device == "cuda" and _number("LOCAL_WORLD_SIZE", 1) > 1 else device
 
 
