@@ -12,6 +12,7 @@ from heedful.cli.doctor import doctor
 from heedful.cli.exits import outcome
 from heedful.cli.heads import heads
 from heedful.cli.several import spread
+from heedful.cli.train import decoder
 from heedful.cli.validate import validate
 
 _EPILOG = (
@@ -32,6 +33,9 @@ app.command("validate", help="Validate the attention of a model on text: nine se
 app.command("doctor", help="Say how each attention module is met, and prove it twice.")(doctor)
 app.command("calibrate", help="Simulate every check: false alarms, power, and what older thresholds say.")(calibrate)
 app.command("heads", help="Show the head table alone, or save it as CSV or Parquet.")(heads)
+training = typer.Typer(help="Train a reference model on your text.", no_args_is_help=True)
+training.command("decoder", help="Train the reference decoder; go on after a stop with --resume.")(decoder)
+app.add_typer(training, name="train")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

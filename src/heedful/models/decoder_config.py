@@ -33,7 +33,7 @@ class HeedfulDecoderConfig(PreTrainedConfig):
     """
 
     model_type = "heedful_decoder"
-    keys_to_ignore_at_inference = ("past_key_values",)
+    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012  # the Trainer adds a list to it
 
     attention: str = "softmax"
     qk_norm: bool = True
