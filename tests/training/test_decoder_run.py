@@ -108,6 +108,8 @@ def test_a_checkpoint_that_was_cut_off_is_not_believed(finished: Path, documents
     for name in ("whole.json", "optimizer.pt"):
         (out / "checkpoint-6" / name).unlink()
     (out / "model.safetensors").write_bytes(b"half")
+    last = RunFolder(out).last_checkpoint()
+    assert last is not None and last.name == "checkpoint-4"
     train_decoder(SETTINGS, documents, out, resume=True)
     assert_same_weights(out, finished)
 
@@ -140,6 +142,19 @@ def test_folders_of_others_are_left_alone(documents: Documents, tmp_path: Path) 
     with pytest.raises(UsageError, match="no run to go on with"):
         train_decoder(SETTINGS, documents, tmp_path, resume=True)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_run_that_cannot_begin_leaves_nothing(documents: Documents, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(InputRejected, match="to cut windows of 9000 from"):
+        train_decoder(replace(SETTINGS, length=9000), documents, out)
+    assert list(out.iterdir()) == []
+    with pytest.raises(UsageError, match="bogus is not supported"):
+        train_decoder(replace(SETTINGS, trackers=("bogus",)), documents, out)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="name another folder"):
+        train_decoder(SETTINGS, documents, tmp_path / "file" / "run")
+    train_decoder(replace(SETTINGS, steps=1), documents, out)
 
 
 def test_no_document_and_no_copy_is_on_both_sides(documents: Documents) -> None:

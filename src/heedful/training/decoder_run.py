@@ -102,7 +102,12 @@ def train_decoder(
             folder.discard_unfinished()
     start = folder.last_checkpoint()
     with quiet_transformers():
-        trainer = build_trainer(settings, arguments, split, words, Watch(progress, tell))
+        try:
+            trainer = build_trainer(settings, arguments, split, words, Watch(progress, tell))
+        except BaseException:
+            if first and not resume:
+                folder.empty()  # nothing was begun: the next try may have other settings
+            raise
         try:
             _train(trainer, settings, start)
         finally:
@@ -154,6 +159,7 @@ def training_arguments(settings: RunSettings, out: Path) -> TrainingArguments:
             report_to=list(settings.trackers) or "none",
             use_cpu=settings.device == "cpu",
             ddp_backend="gloo" if settings.device == "cpu" and int(os.environ.get("WORLD_SIZE", 1)) > 1 else None,
+            ddp_find_unused_parameters=False,  # every parameter of the decoder is used in every step
             seed=settings.seed,
         )
     except (ValueError, ImportError, RuntimeError) as error:
@@ -218,7 +224,7 @@ def _lay_out(folder: RunFolder, settings: RunSettings, split: TextSplit, tokeniz
     given = None if tokenizer is None else _tokenizer(tokenizer)
     words = build_tokenizer(split.training, size, settings.tokens) if given is None else given
     _marks(words)
-    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.make()
     words.save_pretrained(folder.path)
     save_texts(folder.path / "held_out.jsonl", split.held_out)
     words = _tokenizer(folder.path)

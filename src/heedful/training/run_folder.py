@@ -45,6 +45,25 @@ class RunFolder:
             fix = "give --resume to go on with the run" if (self.path / RECORD).is_file() else "name another folder"
             raise OutputError(f"{escaped(self.path)}: not an empty folder, nothing was changed ({fix})")
 
+    def make(self) -> None:
+        """Make the folder.
+
+        Raises:
+            OutputError: It cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{escaped(self.path)}: {error.strerror or error} (name another folder)") from error
+
+    def empty(self) -> None:
+        """Remove what a run that was never begun has laid out; the folder was empty before."""
+        for path in self.path.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+
     def check_begun(self) -> None:
         """Refuse a folder in which no run was begun.
 
