@@ -22,7 +22,8 @@ from transformers import (
 
 import heedful
 from heedful.loading import load_model
-from heedful.models import PRESETS, HeedfulDecoderConfig, HeedfulDecoderForCausalLM, HeedfulDecoderModel
+from heedful.models import PRESETS, VARIANTS, HeedfulDecoderConfig, HeedfulDecoderForCausalLM, HeedfulDecoderModel
+from heedful.models.attention import SoftmaxAttention
 
 SIZES: dict[str, Any] = {
     "vocab_size": 61,
@@ -172,6 +173,23 @@ def test_capture_meets_every_layer(implementation: str) -> None:
     with heedful.capture(model) as session:
         model(tokens())
     assert session.heads().height == 12
+
+
+def test_a_variant_named_by_the_config_is_the_one_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(SoftmaxAttention):
+        def forward(self, hidden: Tensor, *args: Any, **options: Any) -> tuple[Tensor, Tensor | None]:
+            output, weights = super().forward(hidden, *args, **options)
+            return output * 0, weights
+
+    monkeypatch.setitem(VARIANTS, "silent", Silent)
+    model = decoder(attention="silent")
+    model.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert all(type(layer.self_attn) is Silent for layer in again.model.layers)
+    one, other = tokens(1), tokens(1)
+    other[0, 0] += 1
+    assert torch.equal(again(one).logits[0, 1:], again(other).logits[0, 1:])
+    assert not torch.equal(decoder()(one).logits[0, 1:], decoder()(other).logits[0, 1:])
 
 
 @pytest.mark.parametrize(

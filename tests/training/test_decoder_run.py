@@ -207,6 +207,10 @@ def test_the_command_tells_what_the_model_is_worth(documents: Documents, tmp_pat
     assert "step 2 of 2: loss" in done.stderr
     model = load_model(tmp_path / "run").model
     assert not model.config.qk_norm and model.lm_head.weight is not model.model.embed_tokens.weight
+    assert (
+        "attention 'linear': expected one of softmax"
+        in CliRunner().invoke(app, [*words, "--attention", "linear"]).stderr
+    )
     refused = CliRunner().invoke(app, words)
     assert refused.exit_code == 5 and refused.stderr.count("\n") == 1
 

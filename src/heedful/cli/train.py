@@ -31,6 +31,7 @@ Batch = Annotated[int, typer.Option(metavar="N", min=1, help="Windows a process 
 Accumulation = Annotated[int, typer.Option("--accumulate", metavar="N", min=1, help="Parts of a step.")]
 Rate = Annotated[float, typer.Option(metavar="X", min=0, help="Peak of the learning rate.")]
 Decay = Annotated[float, typer.Option(metavar="X", min=0, help="Weight decay of matrices; gains have none.")]
+Attention = Annotated[str, typer.Option(metavar="NAME", help="Attention variant: softmax.")]
 QkNorm = Annotated[bool, typer.Option("--qk-norm/--no-qk-norm", help="Normalise queries and keys, or do not.")]
 Tied = Annotated[bool, typer.Option("--tied/--untied", help="The head is the embedding, or has its own weights.")]
 HeldOut = Annotated[float, typer.Option(metavar="X", min=0, max=0.9, help="Share of documents never learnt from.")]
@@ -64,6 +65,7 @@ def decoder(
     accumulation: Accumulation = 1,
     learning_rate: Rate = 2e-3,
     weight_decay: Decay = 0.1,
+    attention: Attention = "softmax",
     qk_norm: QkNorm = True,
     tied: Tied = True,
     held_out: HeldOut = 0.1,
@@ -86,6 +88,7 @@ def decoder(
         preset=preset,
         steps=steps,
         seed=seed,
+        attention=attention,
         qk_norm=qk_norm,
         tied=tied,
         vocabulary=vocabulary,
