@@ -122,6 +122,8 @@ def _check_counts(node: Any, subject: str) -> None:
 def _build_config(settings: dict[str, Any], architectures: list[str], subject: str) -> PreTrainedConfig:
     from transformers import CONFIG_MAPPING
 
+    import heedful.models  # noqa: F401  # registers heedful's own models
+
     model_type = settings.get("model_type")
     if model_type is None:
         owner = next((cls for name in architectures if (cls := _named_class(name)) is not None), None)
@@ -162,8 +164,10 @@ def _model_class(
 
 
 def _named_class(name: str) -> type[PreTrainedModel] | None:
-    """The model class of that name in transformers; only model classes, never another function or class."""
+    """The model class of that name in transformers or heedful; only model classes, never another function or class."""
     import transformers
+
+    import heedful.models
 
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,100}", name):
         return None
@@ -171,6 +175,7 @@ def _named_class(name: str) -> type[PreTrainedModel] | None:
         found = getattr(transformers, name, None)
     except (ImportError, RuntimeError):
         return None
+    found = getattr(heedful.models, name, None) if found is None else found
     if not isinstance(found, type) or not issubclass(found, transformers.PreTrainedModel):
         return None
     return found if found.config_class is not None else None

@@ -1,6 +1,19 @@
 """Recipes on the transformers Trainer; run one as ``python -m heedful.training.default_model --out DIR``."""
 
+from heedful.training.decoder_run import train_decoder
 from heedful.training.king_james import Chapter, hold_out, parse_chapters, read_king_james
 from heedful.training.ngram import KneserNey, modified_discounts
+from heedful.training.run_folder import RunFolder
+from heedful.training.run_settings import RunSettings
 
-__all__ = ["Chapter", "KneserNey", "hold_out", "modified_discounts", "parse_chapters", "read_king_james"]
+__all__ = [
+    "Chapter",
+    "KneserNey",
+    "RunFolder",
+    "RunSettings",
+    "hold_out",
+    "modified_discounts",
+    "parse_chapters",
+    "read_king_james",
+    "train_decoder",
+]

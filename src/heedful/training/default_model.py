@@ -7,7 +7,6 @@ the held-out chapters and a model card, and loads without a network.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from dataclasses import replace
@@ -28,7 +27,7 @@ from heedful.core.errors import HeedfulError
 from heedful.training.held_out_figures import Figures, measure_figures
 from heedful.training.king_james import Chapter, Split, hold_out, parse_chapters, read_king_james
 from heedful.training.model_card import Recipe, render_card
-from heedful.training.token_windows import PackedWindows, build_tokenizer, document_windows, encode
+from heedful.training.token_windows import PackedWindows, build_tokenizer, document_windows, encode, save_texts
 
 
 def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -122,8 +121,7 @@ def save_folder(
     halved.config.save_pretrained(out)
     (out / "model.safetensors").chmod(0o644)
     tokenizer.save_pretrained(out)
-    lines = [json.dumps({"id": chapter.id, "text": chapter.text}) for chapter in held_out]
-    (out / "held_out.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    save_texts(out / "held_out.jsonl", ((chapter.id, chapter.text) for chapter in held_out))
 
 
 def steps_within(minutes: float, recipe: Recipe, split: Split) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
+from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch.utils.data import IterableDataset
@@ -47,6 +49,12 @@ def encode(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> list[lis
     """Tokens of each text, without special ones and without a limit on length."""
     encodings = tokenizer.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)
     return [encoding.ids for encoding in encodings]
+
+
+def save_texts(path: Path, texts: Iterable[tuple[str, str]]) -> None:
+    """Name and text of each document as a JSONL file, which ``heedful validate --text`` reads."""
+    lines = [json.dumps({"id": name, "text": text}) for name, text in texts]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def document_windows(document: Sequence[int], length: int, begin: int) -> list[list[int]]:

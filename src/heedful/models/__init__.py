@@ -1,0 +1,19 @@
+"""Reference models as transformers' own: importing this room registers them with the Auto classes."""
+
+from heedful.models.attention import VARIANTS
+from heedful.models.decoder import HeedfulDecoderForCausalLM, HeedfulDecoderModel
+from heedful.models.decoder_config import HeedfulDecoderConfig
+from heedful.models.presets import PRESETS, Preset
+from heedful.models.registration import register
+
+__all__ = [
+    "PRESETS",
+    "VARIANTS",
+    "HeedfulDecoderConfig",
+    "HeedfulDecoderForCausalLM",
+    "HeedfulDecoderModel",
+    "Preset",
+    "register",
+]
+
+register()

@@ -1,0 +1,179 @@
+"""The reference decoder: pre-norm layers of an attention variant and SwiGLU, as a model of transformers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Cache, DynamicCache, GenerationMixin, PreTrainedModel
+from transformers.masking_utils import create_causal_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.utils import can_return_tuple
+
+from heedful.models.attention import VARIANTS
+from heedful.models.decoder_config import HeedfulDecoderConfig
+from heedful.models.rms_norm import RMSNorm
+from heedful.models.rotation import Rotation, rotation
+
+
+class SwiGLU(nn.Module):
+    """``down(silu(gate(x)) * up(x))``, without biases. Source: Shazeer 2020, arXiv:2002.05202."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(width, inner, bias=False)
+        self.up_proj = nn.Linear(width, inner, bias=False)
+        self.down_proj = nn.Linear(inner, width, bias=False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """``(batch, token, width)`` to the same."""
+        return self.down_proj(nn.functional.silu(self.gate_proj(hidden)) * self.up_proj(hidden))
+
+
+class DecoderLayer(GradientCheckpointingLayer):
+    """One layer around the attention that it is given."""
+
+    def __init__(self, config: HeedfulDecoderConfig, attention: nn.Module) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.self_attn = attention
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.mlp = SwiGLU(config.hidden_size, config.intermediate_size)
+
+    def forward(self, hidden: Tensor, turn: Rotation, **options: Any) -> tuple[Tensor, Tensor | None]:
+        """``(batch, token, width)`` to the same, and the attention's weights where its kernel returns them."""
+        taken, weights = self.self_attn(self.input_layernorm(hidden), turn, **options)
+        hidden = hidden + taken
+        return hidden + self.mlp(self.post_attention_layernorm(hidden)), weights
+
+
+class HeedfulDecoderPreTrainedModel(PreTrainedModel):
+    """What transformers asks of every model of this config."""
+
+    config_class = HeedfulDecoderConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["DecoderLayer"]  # noqa: RUF012  # as in every model of transformers
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+
+class HeedfulDecoderModel(HeedfulDecoderPreTrainedModel):
+    """The decoder without a head.
+
+    Args:
+        config: Sizes and choices.
+
+    Raises:
+        ValueError: The config names an attention variant that does not exist.
+    """
+
+    def __init__(self, config: HeedfulDecoderConfig) -> None:
+        super().__init__(config)
+        if config.attention not in VARIANTS:
+            raise ValueError(f"attention {config.attention!r}: expected one of {', '.join(sorted(VARIANTS))}")
+        variant = VARIANTS[config.attention]
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        layers = range(config.num_hidden_layers)
+        self.layers = nn.ModuleList(DecoderLayer(config, variant(config, layer)) for layer in layers)
+        self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Any = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        **options: Any,
+    ) -> BaseModelOutputWithPast:
+        """Hidden states of every token; arguments as in every decoder of transformers.
+
+        Raises:
+            ValueError: Both ids and embeddings were given, or neither.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("expected input_ids or inputs_embeds, and not both")
+        hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        if self.config.use_cache if use_cache is None else use_cache:
+            past_key_values = DynamicCache(config=self.config) if past_key_values is None else past_key_values
+        if position_ids is None:
+            seen = 0 if past_key_values is None else past_key_values.get_seq_length()
+            position_ids = (torch.arange(hidden.shape[1], device=hidden.device) + seen)[None]
+        mask = create_causal_mask(
+            config=self.config,
+            inputs_embeds=hidden,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            position_ids=position_ids,
+        )
+        turn = rotation(position_ids, self.config.head_dim, self.config.rope_theta, hidden.dtype)
+        states, weights = [hidden], []
+        for layer in self.layers:
+            hidden, taken = layer(hidden, turn, attention_mask=mask, past_key_values=past_key_values, **options)
+            states.append(hidden)
+            weights.append(taken)
+        hidden = states[-1] = self.norm(hidden)
+        every = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        shown = self.config.output_attentions if output_attentions is None else output_attentions
+        return BaseModelOutputWithPast(
+            last_hidden_state=hidden,
+            past_key_values=past_key_values,
+            hidden_states=tuple(states) if every else None,
+            attentions=tuple(weights) if shown else None,
+        )
+
+
+class HeedfulDecoderForCausalLM(HeedfulDecoderPreTrainedModel, GenerationMixin):
+    """The decoder with a head over its vocabulary, which is its embedding where the config ties them."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012  # transformers' own attribute
+
+    def __init__(self, config: HeedfulDecoderConfig) -> None:
+        super().__init__(config)
+        self.model = HeedfulDecoderModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Any = None,
+        labels: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **options: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits of the next token, and the mean loss where there are labels.
+
+        Args:
+            input_ids: ``(batch, token)``.
+            attention_mask: 1 for tokens, 0 for padding, ``(batch, token)``.
+            labels: The tokens again, -100 where none is to be predicted; they are shifted here.
+            logits_to_keep: Last positions whose logits are wanted, or their indices; 0 for all.
+            options: Of the model without a head, of the kernel and of the loss.
+        """
+        found = self.model(input_ids=input_ids, attention_mask=attention_mask, **options)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(found.last_hidden_state[:, kept])
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **options)
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=found.past_key_values,
+            hidden_states=found.hidden_states,
+            attentions=found.attentions,
+        )

@@ -1,0 +1,147 @@
+"""The folder of a run: claimed once, gone on with only as it was begun, its checkpoints believed only when whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from heedful.core.errors import InputRejected, OutputError, UsageError
+from heedful.loading.strict_json import read_json
+from heedful.loading.wording import escaped
+
+RECORD = "run.json"
+WHOLE = "whole.json"
+"""Written into a checkpoint after everything else of it."""
+
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_RECORD_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder of one run.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    def check_free(self) -> None:
+        """Refuse a folder that holds anything.
+
+        Raises:
+            OutputError: It does, or is no folder.
+        """
+        if self.path.is_dir() and not any(self.path.iterdir()):
+            return
+        if self.path.is_symlink() or self.path.exists():
+            fix = "give --resume to go on with the run" if (self.path / RECORD).is_file() else "name another folder"
+            raise OutputError(f"{escaped(self.path)}: not an empty folder, nothing was changed ({fix})")
+
+    def make(self) -> None:
+        """Make the folder.
+
+        Raises:
+            OutputError: It cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{escaped(self.path)}: {error.strerror or error} (name another folder)") from error
+
+    def empty(self) -> None:
+        """Remove what a run that was never begun has laid out; the folder was empty before."""
+        for path in self.path.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+
+    def check_begun(self) -> None:
+        """Refuse a folder in which no run was begun.
+
+        Raises:
+            UsageError: There is no record of a run.
+        """
+        if not (self.path / RECORD).is_file():
+            told = f"no {RECORD}, so no run to go on with (leave --resume out to begin one)"
+            raise UsageError(f"{escaped(self.path)}: {told}")
+
+    def check_same(self, record: Mapping[str, Any]) -> None:
+        """Refuse to go on with a run that was begun otherwise.
+
+        Args:
+            record: Settings, text and tokenizer of now; a dictionary in it is compared entry by entry.
+
+        Raises:
+            UsageError: Something differs; the message names it.
+            InputRejected: The folder's record cannot be read.
+        """
+        begun = read_json(self.path / RECORD, _RECORD_BYTES)
+        told = []
+        for name, now in record.items():
+            before = begun.get(name)
+            if isinstance(now, Mapping) and isinstance(before, Mapping):
+                told += [f"{key} {_brief(before.get(key))}, now {_brief(now[key])}" for key in now
+                         if before.get(key) != now[key]]  # fmt: skip
+            elif before != now:
+                told.append(f"{name} {_brief(before)}, now {_brief(now)}")
+        if told:
+            fix = "give the same, or begin another run with another --out"
+            raise UsageError(f"{escaped(self.path)}: begun with {'; '.join(told)} ({fix})")
+
+    def record(self, facts: Mapping[str, Any]) -> None:
+        """Write down how the run was begun."""
+        write_whole(self.path / RECORD, facts)
+
+    def last_checkpoint(self) -> Path | None:
+        """The latest checkpoint that was written to its end, None where there is none."""
+        whole = [path for path in self._checkpoints() if (path / WHOLE).is_file()]
+        return max(whole, key=step_of) if whole else None
+
+    def discard_unfinished(self) -> None:
+        """Remove checkpoints whose writing was cut off."""
+        for path in self._checkpoints():
+            if not (path / WHOLE).is_file():
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _checkpoints(self) -> list[Path]:
+        if not self.path.is_dir():
+            return []
+        found = (path for path in self.path.iterdir() if _CHECKPOINT.fullmatch(path.name))
+        return [path for path in found if path.is_dir() and not path.is_symlink()]
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step after which a checkpoint was written.
+
+    Args:
+        checkpoint: Its folder, ``checkpoint-N``.
+
+    Raises:
+        InputRejected: It has another name.
+    """
+    found = _CHECKPOINT.fullmatch(checkpoint.name)
+    if found is None:
+        raise InputRejected(escaped(checkpoint), "expected a folder checkpoint-N")
+    return int(found[1])
+
+
+def write_whole(path: Path, facts: Mapping[str, Any]) -> None:
+    """JSON at a path, written beside it first: a reader finds all of it or nothing."""
+    beside = path.with_name(f".{path.name}.part")
+    beside.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    os.replace(beside, path)
+
+
+def _brief(value: Any) -> str:
+    """A value in a message; of a hash, its first digits."""
+    text = str(value)
+    return escaped(text[:12] if re.fullmatch(r"[0-9a-f]{64}", text) else text, 60)

@@ -1,0 +1,101 @@
+"""What a training run is told, and what of it must be the same when the run goes on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from heedful.core.errors import UsageError
+from heedful.models import PRESETS, VARIANTS, HeedfulDecoderConfig
+
+FREE = ("save_every", "device", "trackers")
+"""Settings that change nothing about the weights, and may differ when a run goes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Settings of one run.
+
+    Attributes:
+        preset: Name of the model's sizes, a key of ``heedful.models.PRESETS``.
+        steps: Steps of the optimiser.
+        seed: Seed of the weights, of the split and of the order of windows.
+        attention: Attention variant, a key of ``heedful.models.VARIANTS``.
+        qk_norm: Whether queries and keys are normalised.
+        tied: Whether the head is the embedding.
+        vocabulary: Tokens of the tokenizer that is learnt; None for the preset's.
+        length: Tokens of a window; None for the preset's.
+        batch: Windows a step, process and part.
+        accumulation: Parts of a step whose gradients are added.
+        learning_rate: Its peak.
+        weight_decay: On matrices; gains have none.
+        warmup_share: Share of the steps until the peak; a cosine to zero follows.
+        held_out: Share of the documents that is never learnt from.
+        precision: ``float32``, or ``bfloat16`` autocast.
+        gradient_checkpointing: Whether layers are computed again in the backward, to save memory.
+        save_every: Steps between checkpoints; None for an eighth of the run.
+        device: ``cpu``, or ``auto`` for whatever accelerate finds.
+        trackers: Integrations of the Trainer that get the curves, such as ``tensorboard``.
+
+    Raises:
+        UsageError: The preset or the variant is unknown.
+    """
+
+    preset: str = "tiny"
+    steps: int = 200
+    seed: int = 0
+    attention: str = "softmax"
+    qk_norm: bool = True
+    tied: bool = True
+    vocabulary: int | None = None
+    length: int | None = None
+    batch: int = 8
+    accumulation: int = 1
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.1
+    warmup_share: float = 0.05
+    held_out: float = 0.1
+    precision: str = "float32"
+    gradient_checkpointing: bool = False
+    save_every: int | None = None
+    device: str = "cpu"
+    trackers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for word, given, known in (("preset", self.preset, PRESETS), ("attention", self.attention, VARIANTS)):
+            if given not in known:
+                raise UsageError(f"{word} {given!r}: expected one of {', '.join(known)}")
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a window."""
+        return self.length or PRESETS[self.preset].max_position_embeddings
+
+    @property
+    def every(self) -> int:
+        """Steps between checkpoints."""
+        return self.save_every or max(1, self.steps // 8)
+
+    def binding(self) -> dict[str, Any]:
+        """What must be the same when the run goes on, as plain values."""
+        return {name: value for name, value in asdict(self).items() if name not in FREE}
+
+    def config(self, tokens: int, begin: int, end: int, pad: int | None) -> HeedfulDecoderConfig:
+        """The model's config.
+
+        Args:
+            tokens: Tokens that the tokenizer knows.
+            begin: Token set before each window.
+            end: Token set after each document.
+            pad: Token of padding.
+        """
+        return PRESETS[self.preset].config(
+            attention=self.attention,
+            qk_norm=self.qk_norm,
+            tie_word_embeddings=self.tied,
+            vocab_size=tokens,
+            max_position_embeddings=self.tokens,
+            bos_token_id=begin,
+            eos_token_id=end,
+            pad_token_id=pad,
+        )

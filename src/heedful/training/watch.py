@@ -1,0 +1,54 @@
+"""What happens beside a training run: checkpoints get their mark, the user a line now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from heedful.training.run_folder import WHOLE, write_whole
+
+Progress = Callable[[int, int, str], None]
+
+
+class Watch(TrainerCallback):
+    """Marks each checkpoint as whole once all of it is written, and tells of the losses.
+
+    Args:
+        progress: Called as ``progress(step, steps, what)`` after each step.
+        tell: Called with a line at each evaluation.
+    """
+
+    def __init__(self, progress: Progress, tell: Callable[[str], None]) -> None:
+        self.progress, self.tell = progress, tell
+        self.loss = ""
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The Trainer has written a checkpoint to its end."""
+        if state.is_world_process_zero:
+            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            write_whole(folder / WHOLE, {"step": state.global_step})
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """The Trainer has a loss of training, or of evaluation."""
+        if logs and "loss" in logs:
+            self.loss = f"loss {logs['loss']:.3f}"
+        if logs and "eval_loss" in logs and state.is_world_process_zero:
+            seen = f"{self.loss}, " if self.loss else ""
+            self.tell(
+                f"step {state.global_step} of {state.max_steps}: {seen}held out {logs['eval_loss']:.3f} nat/token"
+            )
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """A step was taken."""
+        if state.is_world_process_zero:
+            self.progress(state.global_step, state.max_steps, f"training, {self.loss}" if self.loss else "training")
