@@ -31,7 +31,7 @@ def cosine_sums(vectors: Vectors, about_mean: Tensor) -> dict[str, Tensor]:
         vectors: Queries or keys.
         about_mean: Those of ``centred``.
     """
-    found = {}
+    found: dict[str, Tensor] = {}
     for name, values, energy in (
         ("cosine", vectors.values, vectors.energy),
         ("centred_cosine", about_mean, torch.linalg.vecdot(about_mean, about_mean)),
@@ -63,7 +63,7 @@ def cosine_statistics(sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ``cosine``, ``centred_cosine``, each with ``_low`` and ``_high``, and ``pairs``, ``(head,)``; NaN below 1000
         pairs.
     """
-    found = {}
+    found: dict[str, Tensor] = {}
     for name in ("cosine", "centred_cosine"):
         enough = sums[f"{name}_pairs"] >= FEWEST_PAIRS
         for ending, value in sequence_mean(sums, name).named(name).items():

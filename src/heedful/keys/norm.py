@@ -28,7 +28,9 @@ def norm_sums(vectors: Vectors) -> dict[str, Tensor]:
     heads = norm.shape[1]
     place = ((norm.log2() - LOWEST) * PER_OCTAVE).floor().clamp(0, BINS - 1).long()
     place = place + torch.arange(heads, device=norm.device)[None, :, None] * BINS
-    histogram = torch.bincount(place.flatten(), weights=vectors.counted.flatten(), minlength=heads * BINS)
+    # What is not counted has a bin of its own: with weights, counting has no deterministic form on every device.
+    place = place.masked_fill(vectors.counted == 0, heads * BINS)
+    histogram = torch.bincount(place.flatten(), minlength=heads * BINS + 1)[:-1]
     return {
         "count": vectors.counted.sum((0, 2)),
         "norm": norm.sum((0, 2), dtype=torch.float64),

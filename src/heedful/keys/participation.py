@@ -30,7 +30,7 @@ def participation_statistics(sums: Mapping[str, Tensor], dim: int) -> dict[str, 
 
     Reading: the number of components that carry a vector: 1 for one component, dim for equal ones.
     Pitfall: an isotropic direction has (dim + 2) / 3, not dim: its components are not of one size. The null is a ratio
-    of means, ``E|x|^4 / E sum x^4`` of a Gaussian; the mean of ratios lies beyond it, by 7 % at 16 components and 2 % at 64.
+    of means, ``E|x|^4 / E sum x^4`` of a Gaussian; the mean of ratios lies beyond it: 7 % at 16, 2 % at 64.
 
     Args:
         sums: Those of ``participation_sums``.
