@@ -54,7 +54,8 @@ def cosine_statistics(sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
     mean, vectors without further structure have ``-1 / (n - 1)``. A vector added to all keys of a sequence changes no
     weight of attention (before rotation: no weight at its own distance), so the centred cosine is the one that says
     whether keys are redundant.
-    Pitfall: with one sequence there is no interval.
+    Pitfall: with one sequence there is no interval. Vectors on a line through their mean have a centred cosine of about
+    0 as well: how many directions they vary in is ``effective_rank``.
 
     Args:
         sums: Those of ``cosine_sums``.

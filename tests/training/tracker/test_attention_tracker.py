@@ -11,9 +11,9 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM, Phi3Config, Phi3ForCausalLM
 from transformers.modeling_utils import AttentionInterface
 
-from heedful.core import UsageError
+from heedful.core import OutputError, UsageError
 from heedful.keys import Sample
-from heedful.training.tracker import AttentionTracker, read_table
+from heedful.training.tracker import AttentionTracker, TrackTable, read_table
 
 
 def hooks(model: nn.Module) -> int:
@@ -185,3 +185,12 @@ def test_refusals(tmp_path: Path) -> None:
         AttentionTracker(out=tmp_path, every=0)
     with pytest.raises(UsageError, match="belongs inside"):
         AttentionTracker(out=tmp_path).step(1.0)
+
+
+def test_a_full_disk_does_not_end_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: Any) -> None:
+        raise OutputError("no space left")
+
+    monkeypatch.setattr(TrackTable, "add", full)
+    losses, lines = train(qwen(), 2, out=tmp_path)
+    assert len(losses) == 2 and lines[0] == "step 1 is not in the table: no space left"

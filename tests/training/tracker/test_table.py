@@ -30,6 +30,7 @@ def test_rows_columns_and_schema(tmp_path: Path) -> None:
     assert not list((tmp_path / PARTS).iterdir())
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_nothing_that_was_recorded(tmp_path: Path) -> None:
     program = (
         "import os, signal\nfrom heedful.training.tracker import TrackTable\n"

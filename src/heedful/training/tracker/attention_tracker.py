@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
-from heedful.core.errors import UsageError
+from heedful.core.errors import OutputError, UsageError
 from heedful.keys import Sample, Sums, gathered
 from heedful.training.tracker.alarms import LASTING, Alarms
 from heedful.training.tracker.line import step_line
@@ -53,8 +53,9 @@ class AttentionTracker(TrainerCallback):
     ``with tracker:``, so that hooks are gone whatever happens.
 
     Gradient norms are those that the optimizer gets: after unscaling, and after clipping where there is any; alarms
-    take the norm before clipping, which the Trainer tells when it logs and a plain loop by ``step(grad_norm=)``. In the
-    Trainer the loss of a step is that of its forward, or the mean logged last where gradients are accumulated.
+    take the norm before clipping, which a plain loop tells by ``step(grad_norm=)`` and the Trainer when it logs: the
+    last one told since the record before. In the Trainer the loss of a step is that of its forward, or the mean logged
+    last where gradients are accumulated. A record that cannot be written is said and left out; the training goes on.
 
     Args:
         model: The model, for a plain loop; the Trainer names its own.
@@ -228,7 +229,10 @@ class AttentionTracker(TrainerCallback):
         if self._table is not None:
             rows = self._rows(watch, merged, *(gradients or (math.nan, [])))
             rows[0]["seconds"] = watch.seconds + time.perf_counter() - begin
-            self._table.add(self.steps, rows)
+            try:
+                self._table.add(self.steps, rows)
+            except OutputError as error:
+                self._print(f"step {self.steps} is not in the table: {error}")
             self._print(step_line(self.steps, rows))
             for row in rows:
                 if row.get("alarm"):
