@@ -47,6 +47,7 @@ bench: setup
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/validate.py
 	$(BIN)/python benchmarks/length.py
+	$(BIN)/python benchmarks/tracker.py
 
 docs: setup
 	mkdir -p build

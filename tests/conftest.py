@@ -16,7 +16,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
-CHECKED_ROOMS = ["heedful.core", "heedful.engine", "heedful.statistics", "heedful.capture"]
+CHECKED_ROOMS = ["heedful.core", "heedful.engine", "heedful.statistics", "heedful.keys", "heedful.capture"]
 """Rooms whose annotations are checked at every call; the others name types that they import for type checkers alone."""
 
 install_import_hook(CHECKED_ROOMS, "tests.typechecker.checked")

@@ -82,6 +82,10 @@ class ModuleStack:
         self._frames.clear()
         self.padding = None
 
+    def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Take a forward that runs already as begun: hooks made inside a hook are first called in the next one."""
+        self._push(module, args, kwargs)
+
     def elsewhere(self) -> bool:
         """Whether this is another thread than the one that watches, or a backward pass that runs a forward again."""
         return threading.get_ident() != self._thread or torch._C._current_graph_task_id() != -1

@@ -5,8 +5,10 @@ from heedful.training.king_james import Chapter, hold_out, parse_chapters, read_
 from heedful.training.ngram import KneserNey, modified_discounts
 from heedful.training.run_folder import RunFolder
 from heedful.training.run_settings import RunSettings
+from heedful.training.tracker import AttentionTracker, read_table
 
 __all__ = [
+    "AttentionTracker",
     "Chapter",
     "KneserNey",
     "RunFolder",
@@ -15,5 +17,6 @@ __all__ = [
     "modified_discounts",
     "parse_chapters",
     "read_king_james",
+    "read_table",
     "train_decoder",
 ]

@@ -1,0 +1,84 @@
+"""Sums and maxima of a shard of data, which merge to those of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What was added up and what was largest, by name; shapes do not depend on how much data there was.
+
+    Attributes:
+        added: Name to a sum.
+        maxima: Name to a maximum of numbers that are not negative.
+    """
+
+    added: Mapping[str, Tensor] = field(default_factory=dict)
+    maxima: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def merged(self, other: Sums) -> Sums:
+        """Those of both shards together."""
+        return Sums(
+            {name: value + other.added[name] for name, value in self.added.items()},
+            {name: torch.maximum(value, other.maxima[name]) for name, value in self.maxima.items()},
+        )
+
+    def within(self, prefix: str) -> Sums:
+        """Those whose name begins with a prefix, without it."""
+        return Sums(
+            *(
+                {name.removeprefix(prefix): value for name, value in part.items() if name.startswith(prefix)}
+                for part in (self.added, self.maxima)
+            )
+        )
+
+    def packed(self, rank: int, ranks: int) -> Tensor:
+        """One float64 vector whose sum over all ranks is that of the whole, maxima included.
+
+        A maximum has a place of its own for each rank, 0 in the vectors of others: adding then moves numbers and
+        changes none, so that one all-reduce by sum carries both.
+
+        Args:
+            rank: This shard's number, from 0.
+            ranks: Number of shards.
+
+        Returns:
+            ``(number,)`` float64.
+        """
+        parts = [self.added[name].flatten().double() for name in sorted(self.added)]
+        largest = [self.maxima[name].flatten().double() for name in sorted(self.maxima)]
+        places = torch.zeros(ranks, sum(len(part) for part in largest), dtype=torch.float64)
+        if largest:
+            places[rank] = torch.cat(largest).cpu()
+        return torch.cat([*(part.cpu() for part in parts), places.flatten()])
+
+    def unpacked(self, total: Tensor, ranks: int) -> Sums:
+        """The sums that a packed total holds; this shard's own say names and shapes.
+
+        Args:
+            total: Sum of ``packed`` over all ranks.
+            ranks: Number of shards.
+        """
+        names = sorted(self.added)
+        cut = total.split([self.added[name].numel() for name in names] + [len(total) - self._added_numbers()])
+        added = {name: part.view(self.added[name].shape) for name, part in zip(names, cut[:-1], strict=True)}
+        names = sorted(self.maxima)
+        sizes: Sequence[int] = [self.maxima[name].numel() for name in names]
+        largest = cut[-1].view(ranks, -1).amax(0).split(sizes) if names else ()
+        return Sums(added, {n: part.view(self.maxima[n].shape) for n, part in zip(names, largest, strict=True)})
+
+    def _added_numbers(self) -> int:
+        return sum(value.numel() for value in self.added.values())
+
+
+def gathered(parts: Mapping[str, Sums]) -> Sums:
+    """Sums of several subjects as one, each name behind its subject's."""
+    return Sums(
+        {f"{subject}{name}": value for subject, part in parts.items() for name, value in part.added.items()},
+        {f"{subject}{name}": value for subject, part in parts.items() for name, value in part.maxima.items()},
+    )
