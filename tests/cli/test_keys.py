@@ -27,6 +27,7 @@ def test_figures_page_and_text(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {f"{name}{end}" for name in NAMES for end in (".svg", ".png")}
     assert all((folder / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in NAMES)
     assert "√d_k = 8" in (folder / "key_norm_evolution.svg").read_text(encoding="utf-8")
+    assert "middle (layers 3-5)" in (folder / "key_norm_evolution.svg").read_text(encoding="utf-8")  # the legend
     text = page.read_text(encoding="utf-8")
     assert text.count("data:image/png;base64,") == 5 and "&lt;b&gt;run" in text and "<b>run" not in text
     assert "default-src 'none'; img-src data:; style-src 'sha256-" in text and "<script" not in text

@@ -42,7 +42,7 @@ def _evolution(figure: KeyFigure) -> altair.TopLevelMixin:
         y = altair.Y("value:Q", title=panel, scale=scale)
         colour, dash = _colour(groups), _dash(groups)
         low = altair.Y("low:Q", title=panel, scale=scale)
-        band = chart_of(rows).mark_area(opacity=0.13).encode(x=x, y=low, y2="high:Q", color=colour.legend(None))
+        band = chart_of(rows).mark_area(opacity=0.13).encode(x=x, y=low, y2="high:Q", color=colour)
         lines = chart_of(rows).mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash)
         parts = [band, lines, *_rule(figure.reference, scale)]
         made.append(altair.layer(*parts).properties(width=width, height=HEIGHT))
@@ -103,8 +103,13 @@ def _rule(reference: tuple[float, ...], scale: Any) -> list[altair.LayerChart | 
 def _colour(groups: list[str]) -> altair.Color:
     import altair
 
-    scale = altair.Scale(domain=groups, range=list(COLOURS[: len(groups)]))
-    return altair.Color("group:N", sort=groups, scale=scale, legend=_legend())
+    return altair.Color("group:N", sort=groups, scale=_colours(groups), legend=_legend())
+
+
+def _colours(groups: list[str]) -> altair.Scale:
+    import altair
+
+    return altair.Scale(domain=groups, range=list(COLOURS[: len(groups)]))
 
 
 def _dash(groups: list[str]) -> altair.StrokeDash:
