@@ -1,0 +1,52 @@
+"""What a page on key vectors shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+NAMES = (
+    "key_norm_evolution",
+    "outlier_magnitude",
+    "latent_redundancy",
+    "key_magnitude_profile",
+    "entropy_and_spread",
+)
+"""File names of the figures, in the order of the page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyFigure:
+    """One figure with its paragraph.
+
+    Attributes:
+        name: One of ``NAMES``.
+        title: What it shows, in a few words.
+        paragraph: What the numbers show and what they do not show.
+        rows: Plain rows that are drawn: panel, group, step, value and bounds; layers, or heads.
+        reference: Values at which a dashed line is drawn, the square roots of the head dimensions.
+    """
+
+    name: str
+    title: str
+    paragraph: str
+    rows: tuple[Mapping[str, Any], ...]
+    reference: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyReport:
+    """The page.
+
+    Attributes:
+        subject: The run as it was named.
+        measured: What was measured: steps, layers, heads.
+        figures: The figures, in the order of ``NAMES``.
+        limits: What none of the figures can show.
+    """
+
+    subject: str
+    measured: str
+    figures: tuple[KeyFigure, ...]
+    limits: str

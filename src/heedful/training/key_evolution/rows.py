@@ -1,0 +1,107 @@
+"""The rows of a run's table that its key figures need, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars
+
+from heedful.core.errors import InputRejected
+from heedful.training.tracker import read_table
+
+KEY = ("norm_mean", "largest_share", "global_max", "cosine", "centred_cosine", "participation_null", "vectors", "pairs")
+ATTENTION = ("entropy_share", "logit_sd")
+NAMES = ("early", "middle", "final")
+MAKE = "record one with heedful.training.AttentionTracker(model, out=FOLDER)"
+
+
+@dataclass(frozen=True)
+class KeyRows:
+    """What is known of the keys of a run.
+
+    Attributes:
+        keys: A row a step, layer and key head, at ``stage``, with its ``group`` of layers.
+        rotated: The same after rotation, where ``keys`` are those before it; else empty.
+        attention: A row a step, layer and query head.
+        gains: A row a step and layer with ``gain_norm`` and ``gain_decay``; empty without key norms.
+        stage: ``before`` or ``after`` rotation.
+        steps: Steps that were recorded, ascending.
+    """
+
+    keys: polars.DataFrame
+    rotated: polars.DataFrame
+    attention: polars.DataFrame
+    gains: polars.DataFrame
+    stage: str
+    steps: tuple[int, ...]
+
+    @property
+    def groups(self) -> list[str]:
+        """Names of the groups of layers, in the order of layers."""
+        return list(dict.fromkeys(self.keys.sort("layer")["group"]))
+
+    @property
+    def dims(self) -> list[int]:
+        """Dimensions of the heads, from the null of their participation, ``(dim + 2) / 3``."""
+        return sorted({round(3 * null - 2) for null in self.keys["participation_null"].drop_nulls().unique()})
+
+
+def key_rows(run: str | Path) -> KeyRows:
+    """Read the table of a run.
+
+    Args:
+        run: Folder in which a tracker wrote ``attention.parquet``.
+
+    Raises:
+        InputRejected: There is no such folder or table, it is no tracker's, or it has fewer than two steps of keys.
+    """
+    run = Path(run)
+    if not run.is_dir():
+        raise InputRejected(str(run), "expected a folder with attention.parquet, found no folder", MAKE)
+    table = read_table(run)
+    if table.is_empty():
+        raise InputRejected(str(run), "expected a table attention.parquet with records, found none", MAKE)
+    wrong = [name for name in (*KEY, *ATTENTION) if name not in table or not table.schema[name].is_numeric()]
+    if wrong:
+        raise InputRejected(str(run), f"the table lacks numbers in {', '.join(wrong)}", MAKE)
+    keys = table.filter((polars.col("part") == "key") & polars.col("norm_mean").is_finite())
+    if keys.is_empty():
+        raise InputRejected(str(run), "the table holds no keys", "see its rows of part 'note'")
+    after, before = (keys.filter(polars.col("stage") == stage) for stage in ("after", "before"))
+    # Where some layers rotate their keys and others do not, only what all have can be set side by side.
+    stage = "before" if set(before["layer"]) == set(keys["layer"]) else "after"
+    chosen = _grouped(before if stage == "before" else after)
+    steps = tuple(sorted(set(chosen["step"])))
+    if len(steps) < 2:
+        raise InputRejected(
+            str(run), f"expected keys of at least 2 steps, found {len(steps)}", "one point shows no evolution; go on"
+        )
+    return KeyRows(
+        keys=chosen,
+        rotated=_grouped(after) if stage == "before" else chosen.clear(),
+        attention=_grouped(table.filter((polars.col("part") == "attention") & polars.col("entropy_share").is_finite())),
+        gains=_gains(table),
+        stage=stage,
+        steps=steps,
+    )
+
+
+def _gains(table: polars.DataFrame) -> polars.DataFrame:
+    if not {"gain_norm", "gain_decay"} <= set(table.columns):
+        return table.clear()
+    return table.filter((polars.col("part") == "key_gain") & polars.col("gain_norm").is_finite())
+
+
+def _grouped(frame: polars.DataFrame) -> polars.DataFrame:
+    """Rows with the third of layers that they belong to; with one or two layers, one or two groups."""
+    layers = sorted(set(frame["layer"]))
+    names = {1: ("all",), 2: ("early", "final")}.get(len(layers), NAMES)
+    named: dict[int, str] = {}
+    for name, part in zip(names, np.array_split(np.array(layers, dtype=int), len(names)), strict=True):
+        if len(part):
+            span = f"layer {part[0]}" if len(part) == 1 else f"layers {part[0]}-{part[-1]}"
+            named |= dict.fromkeys(part.tolist(), f"{name} ({span})")
+    column = polars.col("layer").replace_strict(named, default="", return_dtype=polars.String).alias("group")
+    return frame.with_columns(column)
