@@ -19,6 +19,7 @@ def _eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
 
+@pytest.mark.slow
 def test_figures_page_and_text(tmp_path: Path) -> None:
     run, page, folder = tables.write(tmp_path / "<b>run"), tmp_path / "keys.html", tmp_path / "figures"
     asked = ["keys", str(run), "--html", str(page), "--figures", str(folder)]
