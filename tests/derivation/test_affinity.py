@@ -7,7 +7,7 @@ import pytest
 from tests.derivation.texts import characters, counted
 
 from heedful.core.errors import UsageError
-from heedful.derivation import AFFINITIES, Table, affinity
+from heedful.derivation import AFFINITIES, Table, affinity, stacked
 
 TEXT = characters(3_000)
 
@@ -40,6 +40,7 @@ def test_dense_arithmetic_agrees(table: Table) -> None:
         "pmi": smoothed - np.log(unigram),
         "ppmi": np.where(counts > 0, np.maximum(information, 0), 0),
         "log_probability": smoothed,
+        "log_ratio": np.log1p(counts / unigram),
         "log_probability_backoff": np.log((counts + unigram) / (row + 1)),
     }
     if table.length == 1:
@@ -60,6 +61,16 @@ def test_products_and_norms_are_those_of_the_dense_matrix(name: str) -> None:
     np.testing.assert_allclose(operator @ np.eye(dense.shape[1]), weighed, atol=1e-10)
     np.testing.assert_allclose(operator.adjoint() @ np.eye(dense.shape[0]), weighed.T, atol=1e-10)
     assert matrix.squared_norm(row, column) == pytest.approx((weighed**2).sum())
+
+
+def test_matrices_are_stacked() -> None:
+    first, second = (affinity(name, counted(TEXT)) for name in ("log_probability_backoff", "residual"))
+    both, columns = stacked([first, second]), np.arange(first.shape[1])
+    np.testing.assert_allclose(
+        both.at(np.arange(both.shape[0]), columns),
+        np.concatenate([part.at(np.arange(part.shape[0]), columns) for part in (first, second)]),
+        atol=1e-12,
+    )
 
 
 def test_probabilities_sum_to_one(table: Table) -> None:

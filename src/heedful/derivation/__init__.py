@@ -1,9 +1,9 @@
 """Attention weights from n-gram counts: affinities, factors, embeddings, encoders, and the attention counts predict."""
 
-from heedful.derivation.affinity import AFFINITIES, Affinity, affinity
+from heedful.derivation.affinity import AFFINITIES, Affinity, affinity, stacked
 from heedful.derivation.alignment import RowAlignment, row_alignment
 from heedful.derivation.embedding import EMBEDDINGS, embedding, fingerprint
-from heedful.derivation.encoder import ENCODERS, encoded
+from heedful.derivation.encoder import ENCODERS, encoded, layer_normalised
 from heedful.derivation.expected import expected_rows
 from heedful.derivation.factors import FactorReport, Factors, factorised, frequency_weights
 from heedful.derivation.table import Table
@@ -26,5 +26,7 @@ __all__ = [
     "factorised",
     "fingerprint",
     "frequency_weights",
+    "layer_normalised",
     "row_alignment",
+    "stacked",
 ]

@@ -6,11 +6,12 @@ None is held densely. ``log P`` of counts smoothed by a constant ``a`` has no ze
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import block_diag
 from scipy.sparse.linalg import LinearOperator
 
 from heedful.core.errors import UsageError
@@ -145,6 +146,13 @@ def log_probability_backoff(table: Table) -> Affinity:
     return Affinity.of(stored, (rows, np.ones(table.vocabulary)), (np.ones(len(rows)), np.log(unigram)))
 
 
+def log_ratio(table: Table) -> Affinity:
+    """``log(P / P(token))`` with backoff, up to a number a context: what a context says beyond frequency. Sparse."""
+    unigram = (table.column_sums + 1) / (table.total + table.vocabulary)
+    data = np.log1p(table.counts.data / (BACKOFF_COUNT * unigram[table.counts.indices]))
+    return Affinity.of(_with_data(table.counts, data))
+
+
 def pmi(table: Table) -> Affinity:
     """Pointwise mutual information of smoothed counts: ``log P`` less the log frequency of the key's token."""
     stored, rows = _smoothed(table)
@@ -173,9 +181,17 @@ AFFINITIES: dict[str, Callable[[Table], Affinity]] = {
         ppmi,
         log_probability,
         log_probability_backoff,
+        log_ratio,
     )
 }
 """Affinities by name."""
+
+
+def stacked(matrices: Sequence[Affinity]) -> Affinity:
+    """Matrices over the same tokens on top of one another, ``(sum of contexts, vocabulary)``."""
+    left = block_diag(*(matrix.left for matrix in matrices))
+    right = np.concatenate([matrix.right for matrix in matrices], axis=1)
+    return Affinity(sparse.csr_array(sparse.vstack([matrix.stored for matrix in matrices])), left, right)
 
 
 def affinity(name: str, table: Table) -> Affinity:

@@ -3,6 +3,8 @@
 from heedful.models.attention import VARIANTS
 from heedful.models.decoder import HeedfulDecoderForCausalLM, HeedfulDecoderModel
 from heedful.models.decoder_config import HeedfulDecoderConfig
+from heedful.models.derived import HeedfulDerivedForCausalLM, HeedfulDerivedModel
+from heedful.models.derived_config import HeedfulDerivedConfig
 from heedful.models.presets import PRESETS, Preset
 from heedful.models.registration import register
 
@@ -12,6 +14,9 @@ __all__ = [
     "HeedfulDecoderConfig",
     "HeedfulDecoderForCausalLM",
     "HeedfulDecoderModel",
+    "HeedfulDerivedConfig",
+    "HeedfulDerivedForCausalLM",
+    "HeedfulDerivedModel",
     "Preset",
     "register",
 ]
