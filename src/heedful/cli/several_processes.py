@@ -46,6 +46,8 @@ def ranks_of_this_run(divide: str = "documents") -> "Iterator[Ranks | None]":
                 raise Silent(exit_code(error)) from error
             if isinstance(error, Terminated):
                 error.args = (_TOGETHER,)
+            if (lost := ranks.lost(error)) is not None:
+                raise lost from error
             raise
 
 

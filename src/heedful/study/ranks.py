@@ -9,6 +9,7 @@ of them run every batch together, and what has no heads is the first rank's.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 import time
@@ -41,9 +42,15 @@ DIVISIONS = ("documents", "tensor")
 BEAT = 2.0
 """Seconds between two signs of life. They come from a thread: a rank at work on one long batch still gives them."""
 
+PATIENCE = 600.0
+"""Seconds that an exchange inside a divided model's forward waits for a slower rank; an ended one is known at once."""
+
 NOTHING = "no report was written"
 
 _POLL = 0.01
+
+_ENDED = re.compile(r"gloo|NCCL|Connection (?:closed|reset)|Broken pipe|timed out", re.IGNORECASE)
+"""What the exchange of tensors says where the other side has gone."""
 
 
 @dataclass(eq=False)
@@ -168,6 +175,13 @@ class Ranks:
                 raise RankLost(f"ranks: rank {other} of {self.count} is lost: {told} ({NOTHING})")
             time.sleep(_POLL)
 
+    def lost(self, error: BaseException) -> RankLost | None:
+        """What an error inside a divided model's forward is where another rank has ended; None where it is another."""
+        told = str(error)
+        if self.divide != "tensor" or not isinstance(error, RuntimeError) or not _ENDED.search(told):
+            return None
+        return RankLost(f"ranks: {self._others()} ended while the model ran ({NOTHING})")
+
     def _others(self) -> str:
         return f"another rank of {self.count}" if self.count > 2 else f"rank {1 - self.rank} of 2"
 
@@ -208,7 +222,8 @@ def joined(rank: int, count: int, address: str, port: int, divide: str = "docume
         store = dist.TCPStore(address, port, is_master=first, timeout=wait, wait_for_workers=False)
         pulse = dist.TCPStore(address, port, is_master=False, timeout=wait, wait_for_workers=False)
         backend = "cpu:gloo,cuda:nccl" if divide == "tensor" and torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=wait)
+        patience = timedelta(seconds=PATIENCE) if divide == "tensor" else wait
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=patience)
     except RuntimeError as error:
         raise RankLost(f"ranks: rank {rank} of {count} met no others within {TIMEOUT:.0f} s ({NOTHING})") from error
     over = threading.Event()
