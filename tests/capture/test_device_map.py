@@ -96,7 +96,10 @@ def test_heads_divided_over_processes_without_a_trace_are_refused() -> None:
     model = tiny("llama")
     model._tp_size = 2
     with (
-        pytest.raises(UsageError, match=r"LlamaForCausalLM is divided over 2 processes, and .* do not say how; .*device_map='auto'"),
+        pytest.raises(
+            UsageError,
+            match=r"LlamaForCausalLM is divided over 2 processes, and .* do not say how; .*device_map='auto'",
+        ),
         capture(model),
     ):
         pass
