@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from heedful.capture import AttentionEvent, intercept, uncompiled, unwatched
+from heedful.core.errors import UsageError
 from heedful.keys import Sample, Sums
+from heedful.study.sharded import is_tensor_parallel
 from heedful.training.tracker.layer import Layer, layer_sums
 from heedful.training.tracker.unrotated import Unrotated
 
@@ -65,6 +67,9 @@ class Watch:
         counts = torch.is_grad_enabled() and (module.training or not self.trained)
         if self.done or not counts:
             return
+        if is_tensor_parallel(self.model):
+            told = f"{type(self.model).__name__} is divided over processes, each of which would record its own heads"
+            raise UsageError(f"tracker: {told} (train it data-parallel, or capture it with heedful.capture)")
         self._way = self._forward.enter_context(intercept(self.model, self._meet))
         self._way.stack.begin(module, args, kwargs)
         self._unrotated.begin(self.model, lambda: torch._C._current_graph_task_id() == -1)
