@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from heedful.keys import DecayCurve, gain_statistics
 from heedful.training.tracker.layer import Layer
-from heedful.training.tracker.unrotated import PAIRS
+from heedful.capture.unrotated import PAIRS
 
 PROJECTIONS = {
     "query": ("q_proj", "query"),
