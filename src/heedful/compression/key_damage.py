@@ -43,9 +43,7 @@ class LayerDamage:
         return self.path.split("#")[0]
 
 
-def key_damage(
-    ground: Ground, quantizers: Sequence[Quantizer], stage: str
-) -> tuple[list[LayerDamage], dict[str, str]]:
+def key_damage(ground: Ground, quantizers: Sequence[Quantizer], stage: str) -> tuple[list[LayerDamage], dict[str, str]]:
     """Tails of all keys, and the damage of each quantizer and of noise of its size, layer by layer.
 
     The model runs as it is: each layer's queries, values and keys are its own, so that the damage is of one layer

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import nn
 
+from heedful.compression.correlation import Question, rank_correlations
 from heedful.compression.ground import Ground, Progress, ground_of, verdict_on
 from heedful.compression.key_damage import LayerDamage, key_damage, quantizer_losses
 from heedful.compression.quantizer import GROUPS, Quantizer
@@ -23,7 +24,6 @@ from heedful.core.compression import (
     Trial,
 )
 from heedful.core.errors import UsageError
-from heedful.inference import spearman_over_units
 from heedful.study import evaluating, versions
 from heedful.study.evidence import Array
 from heedful.study.settings import Margins
@@ -130,7 +130,7 @@ def quantize_keys(
             for index, quantizer in enumerate(tried)
         ],
         tails=_tails(ground, layers),
-        correlations=[row for index, one in enumerate(tried) for row in _correlations(ground, layers, index, one)],
+        correlations=_correlations(ground, layers, tried),
         not_measured=unmeasured,
     )
 
@@ -203,28 +203,17 @@ def _tails(ground: Ground, layers: Sequence[LayerDamage]) -> list[KeyTails]:
 
 
 def _correlations(
-    ground: Ground, layers: Sequence[LayerDamage], index: int, quantizer: Quantizer
+    ground: Ground, layers: Sequence[LayerDamage], quantizers: Sequence[Quantizer]
 ) -> list[RankCorrelation]:
     """Tails of key heads against their damage, that of the query heads which read a key head being averaged."""
-    found = []
+    questions = []
     for x in ("kurtosis", "crest"):
-        first = ground.exact_units(np.concatenate([layer.values[x] for layer in layers], 1))
-        for y in ("divergence", "error"):
-            damage = [_by_key_head(layer, layer.values[y][:, index, 0]) for layer in layers]
-            second = ground.exact_units(np.concatenate(damage, 1))
-            one = spearman_over_units(first, second, resamples=ground.resamples, seed=ground.seed)
-            found.append(
-                RankCorrelation(
-                    x=x,
-                    y=y,
-                    under=quantizer.name,
-                    items=first.shape[1],
-                    estimate=float(one.estimate),
-                    low=float(one.low),
-                    high=float(one.high),
-                )
-            )
-    return found
+        first = np.concatenate([layer.values[x] for layer in layers], 1)
+        for index, quantizer in enumerate(quantizers):
+            for y in ("divergence", "error"):
+                damage = [_by_key_head(layer, layer.values[y][:, index, 0]) for layer in layers]
+                questions.append(Question(x, y, quantizer.name, first, np.concatenate(damage, 1)))
+    return rank_correlations(ground, questions)
 
 
 def _by_key_head(layer: LayerDamage, values: Array) -> Array:

@@ -44,10 +44,9 @@ class Quantizer:
 
     @property
     def name(self) -> str:
-        """What it does, in words."""
-        rounding = None if self.bits is None else f"{self.bits} bit{'s' if self.bits > 1 else ''}"
-        clipping = None if self.clip is None else f"clip {self.clip:g} %"
-        return f"{', '.join(part for part in (clipping, rounding) if part)} per {self.group}"
+        """What it does, in a few words: ``4-bit tensor clip 99``."""
+        rounding = "" if self.bits is None else f"{self.bits}-bit "
+        return f"{rounding}{self.group}" + ("" if self.clip is None else f" clip {self.clip:g}")
 
 
 def quantized(key: Tensor, quantizer: Quantizer, real: Tensor | None = None) -> Tensor:
@@ -55,7 +54,8 @@ def quantized(key: Tensor, quantizer: Quantizer, real: Tensor | None = None) -> 
 
     Levels are evenly spaced from the smallest to the largest component of a group (asymmetric min-max):
 
-    .. math:: s = \frac{x_{max} - x_{min}}{2^b - 1}, \qquad \hat x = x_{min} + s \operatorname{round}\frac{x - x_{min}}{s}
+    .. math:: s = \frac{x_{max} - x_{min}}{2^b - 1}, \qquad
+              \hat x = x_{min} + s \operatorname{round}\frac{x - x_{min}}{s}
 
     With ``clip`` the ends are percentiles, and components beyond them take the value of the end. A group lies within
     one sequence: its scale knows all keys of the sequence, later ones too, which a cache that is being filled does not.
@@ -125,7 +125,7 @@ def _ends(rows: Tensor, clip: float | None) -> tuple[Tensor, Tensor]:
     if clip is None:
         return rows.amin(-1), rows.amax(-1)
     count = rows.shape[-1]
-    beyond = int((1 - clip / 100) / 2 * count)  # components cut at either end
+    beyond = int((1 - clip / 100) / 2 * count + 1e-9)  # components cut at either end
     # sorted, as torch.quantile refuses more than 2^24 numbers
     ordered = rows.sort(-1).values
     return ordered[:, beyond], ordered[:, count - 1 - beyond]

@@ -121,6 +121,9 @@ class RankCorrelation:
         estimate: The correlation; NaN where undefined.
         low: Lower bound; NaN where there is none.
         high: Upper bound; NaN where there is none.
+        p: Two-sided p of no association between the two over the heads or layers, which the interval does not speak
+            of: it is that of these items on other documents. Holm over all correlations of the report; NaN where
+            undefined.
     """
 
     x: str
@@ -130,6 +133,7 @@ class RankCorrelation:
     estimate: float
     low: float
     high: float
+    p: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,7 +95,12 @@ def _block(call: AttentionCall, other: AttentionCall, begin: int, end: int) -> T
     seen = call.visibility.block(begin, end, 0, call.n_keys, call.n_queries, call.n_keys, call.query.device)
     judged = (seen.sum(-1) >= MIN_VISIBLE).expand(call.batch, call.heads, -1)
     weights = block_at(call, begin, end).nan_to_num(0.0)
-    rows = _divergence(weights, _logit_change(call, other, begin, end).masked_fill(~seen, 0.0))
+    total = weights.sum(-1, keepdim=True)
+    change = _logit_change(call, other, begin, end).masked_fill(~seen, 0.0)
+    if call.sink is None:  # what is missing from 1 is rounding
+        rows = _divergence(weights / total.clamp_min(0.5), change, torch.zeros_like(total[..., 0]))
+    else:
+        rows = _divergence(weights, change, (1.0 - total[..., 0]).clamp_min(0.0))
     found = [torch.where(judged, rows, 0.0).sum(-1), judged.sum(-1)]
     if call.value is None:
         return torch.stack([part.double() for part in (*found, *(torch.zeros_like(found[0]),) * 2)])
@@ -114,11 +119,10 @@ def _logit_change(call: AttentionCall, other: AttentionCall, begin: int, end: in
     return logits_of(replace(call, key=difference, bias=None), begin, end)
 
 
-def _divergence(weights: Tensor, change: Tensor) -> Tensor:
-    """Divergence of each row, ``(batch, head, query)``, in nats."""
+def _divergence(weights: Tensor, change: Tensor, rest: Tensor) -> Tensor:
+    """Divergence of each row, ``(batch, head, query)``, in nats; ``rest`` is what a sink holds, whose logit stays."""
     mean = (weights * change).sum(-1, keepdim=True)
     about = change - mean
-    rest = (1.0 - weights.sum(-1)).clamp_min(0.0)  # of a learned sink, whose logit stays
     near = about.clamp(-SMALL, SMALL)
     mean = mean[..., 0]
     still = (-mean).clamp(-SMALL, SMALL)
