@@ -10,6 +10,7 @@ from heedful.capture.replace import replace
 from heedful.capture.room import CallableRoom
 from heedful.capture.session import CallRecord, Session, capture
 from heedful.capture.uncompiled import original, plain_path, uncompiled
+from heedful.capture.unrotated import Unrotated
 from heedful.capture.verify import Proof, verify
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Part",
     "Proof",
     "Session",
+    "Unrotated",
     "capture",
     "intercept",
     "is_sharded",

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from heedful.capture import is_sharded
 from heedful.checks.conclusion import summarise
 from heedful.core.registry import CHECKS, SECTION_TITLES, CheckFacts
 from heedful.core.result import Finding, HeadRow, Report, Section, Verdict
-from heedful.study import Settings, Study, evaluating, head_cards
+from heedful.study import Settings, Study, evaluating, head_cards, versions
 from heedful.study.ranks import ALONE, Ranks, checksum
 from heedful.study.running import device_of, pads_inside, takes_positions
 from heedful.study.sharded import refuse_unshared
@@ -122,7 +119,7 @@ def validate(
         model=model_facts,
         data=_data_facts(study),
         settings=_settings_facts(settings),
-        versions=_versions(),
+        versions=versions(),
         sections=sections,
         heads=heads,
         not_measured=not_measured,
@@ -255,16 +252,6 @@ def _data_facts(study: Study) -> dict[str, Any]:
 
 def _settings_facts(settings: Settings) -> dict[str, Any]:
     return {**asdict(settings), "null_models": settings.nulls, "require": list(settings.require)}
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "torch": torch.__version__}
-    for package in ("heedful", "transformers"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _not_measured(study: Study) -> list[dict[str, str]]:

@@ -13,6 +13,7 @@ from heedful.cli.doctor import doctor
 from heedful.cli.exits import outcome
 from heedful.cli.heads import heads
 from heedful.cli.keys import keys
+from heedful.cli.quantize_keys import quantize_keys
 from heedful.cli.report import report
 from heedful.cli.several import spread
 from heedful.cli.train import decoder
@@ -39,6 +40,9 @@ app.command("calibrate", help="Simulate every check: false alarms, power, and wh
 app.command("heads", help="Show the head table alone, or save it as CSV or Parquet.")(heads)
 app.command("compare", help="Say what changed between two reports; exit code 1 on a regression.")(compare)
 app.command("keys", help="Draw the key vectors of a training run, and say what the figures show.")(keys)
+app.command("quantize-keys", help="Price keys in few bits on held-out text, beside noise of the same size.")(
+    quantize_keys
+)
 training = typer.Typer(help="Train a reference model on your text.", no_args_is_help=True)
 training.command("decoder", help="Train the reference decoder; go on after a stop with --resume.")(decoder)
 app.add_typer(training, name="train")

@@ -204,7 +204,7 @@ def collect(
             told = f"its batch of {event.call.batch} is not one of {len(batch.input_ids)} sequences"
             folded.setdefault(event.path, told)
             return output
-        event = _without_padded_rows(event, batch)
+        event = without_padded_rows(event, batch)
         same = event.call.n_keys == batch.input_ids.shape[1]
         marks = Groups(keys=torch.stack([batch.special, batch.punctuation], dim=-1)) if groups and same else None
         if event.path not in layers:
@@ -248,7 +248,7 @@ def _layer(event: AttentionEvent, index: int) -> LayerEvidence:
     return LayerEvidence(event.path, event.module, index, heads, event.way, fixed=fixed, part=event.part)
 
 
-def _without_padded_rows(event: AttentionEvent, batch: Batch) -> AttentionEvent:
+def without_padded_rows(event: AttentionEvent, batch: Batch) -> AttentionEvent:
     """The event with rows of padding seeing nothing, also where the model was never told of the padding."""
     call = event.call
     real = batch.attention_mask.bool()

@@ -21,7 +21,7 @@ from heedful.study.evidence import Array, Evidence, collect
 from heedful.study.gradient import ParameterGradient, attention_gradients
 from heedful.study.looking import differences_by_looks
 from heedful.study.missing import mean_of, without_rounding
-from heedful.study.objective import Objective, find_objective
+from heedful.study.objective import Objective, find_objective, is_causal_by_name
 from heedful.study.perturbation import Leak, future_leaks
 from heedful.study.probes import distances, growth, integrity, representations, row_statistics, token_groups
 from heedful.study.query_probes import query_variation
@@ -194,11 +194,7 @@ class Study:
         """Whether the model is meant to hide the future: as told, as its class says, or as most of its layers do."""
         if self.settings.causal is not None:
             return self.settings.causal
-        config = getattr(self.model, "config", None)
-        name = type(self.model).__name__
-        if config is not None and (
-            name.endswith(("ForCausalLM", "LMHeadModel")) or getattr(config, "is_decoder", False)
-        ):
+        if is_causal_by_name(self.model):
             return True
         hiding = [np.nansum(layer.values["visible_future"]) == 0 for layer in self.observed.layers]
         return sum(hiding) * 2 > len(hiding)

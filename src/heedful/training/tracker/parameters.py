@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from heedful.capture.unrotated import PAIRS
 from heedful.keys import DecayCurve, gain_statistics
 from heedful.training.tracker.layer import Layer
-from heedful.training.tracker.unrotated import PAIRS
 
 PROJECTIONS = {
     "query": ("q_proj", "query"),

@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from heedful.capture import AttentionEvent, intercept, uncompiled, unwatched
+from heedful.capture import AttentionEvent, Unrotated, intercept, uncompiled, unwatched
 from heedful.core.errors import UsageError
 from heedful.keys import Sample, Sums
 from heedful.study.sharded import is_tensor_parallel
 from heedful.training.tracker.layer import Layer, layer_sums
-from heedful.training.tracker.unrotated import Unrotated
 
 
 class Watch:
