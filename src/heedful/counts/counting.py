@@ -26,6 +26,7 @@ TOO_UNKNOWN = 0.5
 
 _MIB = 1 << 20
 _LOCK = ".lock"
+_FEW = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +46,11 @@ class CountSettings:
     resume: bool = False
 
     def __post_init__(self) -> None:
-        for flag, values, least in (("--n", self.n, 1), ("--skip", self.skips, 0)):
+        for name, flag, least in (("n", "--n", 1), ("skips", "--skip", 0)):
+            values = getattr(self, name)
             if not values or any(isinstance(one, bool) or one < least for one in values):
                 raise UsageError(f"{flag} {','.join(map(str, values))}: expected whole numbers from {least} up")
-            object.__setattr__(self, flag.removeprefix("--") if flag == "--n" else "skips", tuple(sorted(set(values))))
+            object.__setattr__(self, name, tuple(sorted(set(values))))
 
 
 def count(
@@ -86,7 +88,12 @@ def count(
     if standing is not None and standing.complete:
         return standing
     with _alone(out):
-        shards = _count_shards(corpus, encoder, out, wanted, progress)
+        try:
+            shards = _count_shards(corpus, encoder, out, wanted, progress)
+        except InputRejected:
+            if standing is None:  # of no use to anyone, and in the way of the next try
+                _emptied(out)
+            raise
         tables: list[TableFacts] = []
         known = specs(wanted.n, wanted.skips)
         for spec in known:
@@ -145,26 +152,30 @@ def check_same(out: Path, standing: Manifest, now: Manifest) -> None:
         if before != after:
             told = f"is not the text that {out} was begun with ({before.name}, {before.bytes:,} bytes)"
             raise InputRejected(after.name, told, "give the same text, or count into another folder")
-    for name, word in (
-        ("texts", "texts"),
-        ("fingerprint", "tokenizer"),
-        ("documents_are", "documents"),
-        ("n", "n"),
-        ("skips", "skip"),
-        ("shard_bytes", "shards"),
-    ):
-        before, after = getattr(standing, name), getattr(now, name)
-        if before != after:
-            told = f"begun with {word} {_brief(before)}, now {_brief(after)}"
+    words = {"texts": "texts", "fingerprint": "tokenizer", "documents_are": "documents"}
+    for name, word in {**words, "n": "n", "skips": "skip", "shard_bytes": "shards of bytes"}.items():
+        was, is_now = getattr(standing, name), getattr(now, name)
+        if was != is_now:
+            told = f"begun with {word} {_brief(was)}, now {_brief(is_now)}"
             raise UsageError(f"{out}: {told} (give the same, or count into another folder)")
 
 
 def _brief(value: object) -> str:
-    if isinstance(value, tuple):
-        return f"({len(value)} of them)" if len(value) > 8 or not all(isinstance(one, int) for one in value) else (
-            ",".join(map(str, value))
-        )  # fmt: skip
-    return str(value)[:12]
+    """A value in a message: few numbers as they are, of much else how many, of a fingerprint its first digits."""
+    if not isinstance(value, tuple):
+        return str(value)[:12]
+    if len(value) <= _FEW and all(isinstance(one, int) for one in value):
+        return ",".join(map(str, value))
+    return f"({len(value)} of them)"
+
+
+def _emptied(out: Path) -> None:
+    """Remove what stands in a folder that was empty before."""
+    for path in out.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _count_shards(
@@ -186,6 +197,8 @@ def _count_shards(
         if number == 0 or number == len(sizes) - 1:
             _check_known(records)
     progress(total, total, "MiB counted")
+    if not any(one.tokens for one in records):
+        raise InputRejected("text", "the tokenizer makes no token of it", "give text in its language")
     return records
 
 
@@ -199,8 +212,6 @@ def _check_known(records: list[ShardRecord]) -> None:
 
 def _whole(begun: Manifest, shards: list[ShardRecord], tables: list[TableFacts]) -> Manifest:
     tokens, unknown = sum(one.tokens for one in shards), sum(one.unknown for one in shards)
-    if not tokens:
-        raise InputRejected("text", "the tokenizer makes no token of it", "give text in its language")
     notes = list(begun.notes)
     if unknown > UNKNOWN_SHARE * tokens:
         notes.append(f"{unknown / tokens:.0%} of the tokens are unknown to the tokenizer: is it the right one?")

@@ -42,7 +42,9 @@ def check_sum(path: Path, size: int, sha256: str) -> None:
     try:
         found = path.stat().st_size
         if found != size:
-            raise InputRejected(str(path), f"expected {size:,} bytes, found {found:,}: the file was cut or changed", fix)
+            raise InputRejected(
+                str(path), f"expected {size:,} bytes, found {found:,}: the file was cut or changed", fix
+            )
         if sha256_of(path) != sha256:
             raise InputRejected(str(path), "its checksum is not that of the manifest: the file was changed", fix)
     except OSError as error:

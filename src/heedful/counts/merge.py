@@ -9,10 +9,10 @@ import numpy as np
 import polars
 
 from heedful.core.errors import InputRejected
-from heedful.counts.folder import place_of
+from heedful.counts.folder import place_of, put
 from heedful.counts.grouped_sum import GroupedSum
 from heedful.counts.manifest import CountFile, TableFacts
-from heedful.counts.shard import ShardRecord, Spec, file_name, write_pairs
+from heedful.counts.shard import ShardRecord, Spec, file_name, table_file
 
 RANGE_ROWS = 1 << 22
 """Rows of shards that are summed at once: what bounds the memory of a merge."""
@@ -45,7 +45,9 @@ def merge_table(out: Path, shards: Sequence[ShardRecord], spec: Spec, engine: Gr
     total = contexts = once = 0
     for number, (first, last) in enumerate(ranges(paths, sum(one.rows for _, one in held))):
         frame = engine(paths, first, last)
-        files.append(write_pairs(out / f"{name.removesuffix('.parquet')}.{number:04d}.parquet", frame))
+        facts, content = table_file(f"{name.removesuffix('.parquet')}.{number:04d}.parquet", frame)
+        put(out / facts.name, content)
+        files.append(facts)
         total += int(frame["count"].sum())
         contexts += frame["context"].n_unique()
         once += int((frame["count"] == 1).sum())

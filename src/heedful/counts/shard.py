@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,7 @@ import polars
 
 from heedful.core.errors import InputRejected
 from heedful.counts.corpus import TokenPiece
-from heedful.counts.folder import check_sum, place_of, put, sha256_of, shard_folder
+from heedful.counts.folder import check_sum, place_of, shard_folder
 from heedful.counts.grouped_sum import COLUMNS
 from heedful.counts.manifest import CountFile
 from heedful.counts.packing import Pairs, Tokens, count_pairs
@@ -88,7 +89,9 @@ def count_shard(
             pairs = count_pairs(tokens, *spec, vocabulary)
             name = file_name(spec)
             totals[name] = int(pairs.count.sum())
-            files.append(write_pairs(folder / name, frame_of(pairs)))
+            facts, content = table_file(name, frame_of(pairs))
+            (folder / name).write_bytes(content)  # not flushed to the disk: its checksum is looked at before it is used
+            files.append(facts)
         record = ShardRecord(
             documents=sum(piece.opens for piece in known if len(piece.ids)),
             tokens=int(own.sum()),
@@ -96,7 +99,7 @@ def count_shard(
             totals=totals,
             files=tuple(files),
         )
-        put(folder / RECORD, json.dumps(asdict(record)).encode())
+        (folder / RECORD).write_text(json.dumps(asdict(record)), encoding="utf-8")
     return record
 
 
@@ -106,12 +109,12 @@ def frame_of(pairs: Pairs) -> polars.DataFrame:
     return polars.DataFrame(columns, schema=COLUMNS)
 
 
-def write_pairs(path: Path, frame: polars.DataFrame) -> CountFile:
-    """Write a table of pairs and say what was written."""
+def table_file(name: str, frame: polars.DataFrame) -> tuple[CountFile, bytes]:
+    """A table of pairs as Parquet, and what is known of that file."""
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd", statistics=True)
-    put(path, buffer.getvalue())
-    return CountFile(name=path.name, rows=len(frame), bytes=buffer.tell(), sha256=sha256_of(path))
+    content = buffer.getvalue()
+    return CountFile(name, len(frame), len(content), hashlib.sha256(content).hexdigest()), content
 
 
 def read_shard(out: Path, number: int) -> ShardRecord | None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from heedful.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
 UNKNOWN = "[UNK]"

@@ -46,6 +46,7 @@ class TextCorpus:
         documents: What makes a document of other files: ``auto``, the file; ``line``, each line; ``paragraph``, what
             stands between empty lines.
         shard_bytes: Bytes of text in a shard.
+        read: Called with the number of bytes just read, while the files are read for their checksums.
 
     Raises:
         UsageError: There is no path, a file is missing, or the rule is unknown.
@@ -54,7 +55,11 @@ class TextCorpus:
     """
 
     def __init__(
-        self, paths: Sequence[Path], documents: DocumentRule = "auto", shard_bytes: int = SHARD_BYTES
+        self,
+        paths: Sequence[Path],
+        documents: DocumentRule = "auto",
+        shard_bytes: int = SHARD_BYTES,
+        read: Callable[[int], None] = lambda _bytes: None,
     ) -> None:
         if not paths:
             raise UsageError("expected text files, got an empty list (name a .txt or .jsonl file)")
@@ -63,7 +68,7 @@ class TextCorpus:
         if shard_bytes < 1:
             raise UsageError(f"--shard-bytes {shard_bytes}: expected a whole number from 1 up")
         self.documents: str = documents
-        self.texts = [survey(Path(path)) for path in paths]
+        self.texts = [survey(Path(path), read) for path in paths]
         if all(text.blank for text in self.texts):
             shown = ", ".join(text.facts.name for text in self.texts[:3])
             raise InputRejected(shown, "expected text, found nothing but blanks", "give files that hold text")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,11 +55,12 @@ class SurveyedText:
             raise InputRejected(escaped(self.path), "was changed while it was read", "try again")
 
 
-def survey(path: Path) -> SurveyedText:
+def survey(path: Path, read: Callable[[int], None] = lambda _bytes: None) -> SurveyedText:
     """Read a text file once, in constant memory.
 
     Args:
         path: The file.
+        read: Called with the number of bytes just read, now and then.
 
     Returns:
         What is known of it.
@@ -82,6 +84,7 @@ def survey(path: Path) -> SurveyedText:
                 begin = len(_MARK) if chunk.startswith(_MARK) else 0
             digest.update(chunk)
             size += len(chunk)
+            read(len(chunk))
             text = decode.decode(chunk)
             length += len(text)
             zeros += chunk.count(b"\0")

@@ -102,12 +102,14 @@ class TokenEncoder:
             if whole:
                 found.append((ids, 0, len(ids)))
                 continue
-            first, last = (
-                bisect_left(range(len(ids)), place, key=lambda index, e=encoding: e.token_to_chars(index)[0])
-                for place in (piece.first, piece.last)
-            )
+            first, last = (_first_from(encoding, len(ids), place) for place in (piece.first, piece.last))
             found.append((ids, first if piece.first else 0, last if piece.last < len(piece.text) else len(ids)))
         return found
+
+
+def _first_from(encoding: Any, tokens: int, place: int) -> int:
+    """The first token of an encoding that begins at or behind a character; offsets ascend."""
+    return bisect_left(range(tokens), place, key=lambda index: encoding.token_to_chars(index)[0])
 
 
 def _character_table(text: str, unknown: int | None) -> tuple[NDArray[np.uint32] | None, list[str]]:
