@@ -9,6 +9,7 @@ import typer
 
 from heedful.cli.calibrate import calibrate
 from heedful.cli.compare import compare
+from heedful.cli.count import count
 from heedful.cli.doctor import doctor
 from heedful.cli.exits import outcome
 from heedful.cli.heads import heads
@@ -43,6 +44,7 @@ app.command("keys", help="Draw the key vectors of a training run, and say what t
 app.command("quantize-keys", help="Price keys in few bits on held-out text, beside noise of the same size.")(
     quantize_keys
 )
+app.command("count", help="Count n-grams of any text into a folder; go on after a stop with --resume.")(count)
 training = typer.Typer(help="Train a reference model on your text.", no_args_is_help=True)
 training.command("decoder", help="Train the reference decoder; go on after a stop with --resume.")(decoder)
 app.add_typer(training, name="train")
