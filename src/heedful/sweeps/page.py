@@ -61,7 +61,7 @@ def page_lines(
     for name in wanted:
         lines += ["", *_block(name, plan, intervals.filter(polars.col("measure") == name), heads)]
     if others := [name for name in known if name not in wanted]:
-        lines += ["", *_folded("also measured (--measure NAME): " + ", ".join(others))]
+        lines += ["", *_folded(f"also measured (--measure NAME): {_listed(others)}")]
     if unfinished:
         lines += ["", "NOT FINISHED"]
         for title, state, why in unfinished:
@@ -77,13 +77,34 @@ def _block(name: str, plan: Plan, rows: polars.DataFrame, heads: bool) -> list[s
     unit = next((unit for unit in rows["unit"] if unit), "")
     note = "" if heads or not len(by_head) else ", mean over heads"
     lines = [visible(f"{name}{f' ({unit})' if unit else ''}{note}")]
-    axes = {axis: axis_column(axis) for axis in plan.axes}
-    for row in rows.iter_rows(named=True):
-        words = [f"{axis}={shown(row[column])}" for axis, column in axes.items()]
-        if heads and row["head"] is not None:
-            words.append(_head_name(row))
-        lines += _row(visible(" ".join(words)), row)
+    found = rows.to_dicts()
+    columns = {axis: [visible(shown(row[axis_column(axis)])) for row in found] for axis in plan.axes}
+    if heads and len(by_head):
+        columns["head"] = [visible(_head_name(row)) for row in found]
+    heading, labels = _aligned(columns, len(found))
+    lines += [f"  {heading}"] if heading else []
+    for label, row in zip(labels, found, strict=True):
+        lines += _row(label, row)
     return lines
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names, those of the tracker's record only counted."""
+    own = [name for name in names if "." not in name]
+    tracked = [name for name in names if "." in name]
+    more = [f"{len(tracked)} of the tracker's last record such as {tracked[-1]}"] if tracked else []
+    return ", ".join(own + more)
+
+
+def _aligned(columns: dict[str, list[str]], rows: int) -> tuple[str, list[str]]:
+    """Heading and rows of columns where they fit beside the numbers; else ``name=value`` a row, and no heading."""
+    widths = {name: max(map(len, (name, *values))) for name, values in columns.items()}
+    if sum(widths.values()) + len(widths) - 1 > _LABEL:
+        return "", [" ".join(f"{name}={values[row]}" for name, values in columns.items()) for row in range(rows)]
+    heading = " ".join(f"{name:<{width}}" for name, width in widths.items())
+    return heading.rstrip(), [
+        " ".join(f"{values[row]:<{widths[name]}}" for name, values in columns.items()) for row in range(rows)
+    ]
 
 
 def _head_name(row: dict[str, Any]) -> str:
@@ -97,7 +118,7 @@ def _row(label: str, row: dict[str, Any]) -> list[str]:
         numbers = f"{numbers:<{_CELL}} | {_bounded(row['against_first'], row['against_low'], row['against_high'], 3)}"
     if len(label) <= _LABEL:
         return [f"  {label:<{_LABEL}} {numbers}".rstrip()]
-    return [*_folded(label, "  "), f"  {'':<{_LABEL}} {numbers}".rstrip()]
+    return [*_folded(label.rstrip(), "  "), f"  {'':<{_LABEL}} {numbers}".rstrip()]
 
 
 def _bounded(mean: float | None, low: float | None, high: float | None, digits: int = 4) -> str:
