@@ -17,6 +17,7 @@ from heedful.cli.keys import keys
 from heedful.cli.quantize_keys import quantize_keys
 from heedful.cli.report import report
 from heedful.cli.several import spread
+from heedful.cli.sweep import PlanFirst, run, table
 from heedful.cli.train import decoder
 from heedful.cli.validate import validate
 
@@ -48,6 +49,16 @@ app.command("count", help="Count n-grams of any text into a folder; go on after 
 training = typer.Typer(help="Train a reference model on your text.", no_args_is_help=True)
 training.command("decoder", help="Train the reference decoder; go on after a stop with --resume.")(decoder)
 app.add_typer(training, name="train")
+sweeping = typer.Typer(
+    cls=PlanFirst,
+    help="Run a plan of settings and seeds: heedful sweep PLAN.yaml --out SWEEP; then heedful sweep table SWEEP.",
+    no_args_is_help=True,
+)
+sweeping.command("run", help="Make the runs of a plan, in parallel; again, it goes on. The word run may be left out.")(
+    run
+)
+sweeping.command("table", help="Show and save the table of a sweep, also while it goes on.")(table)
+app.add_typer(sweeping, name="sweep")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

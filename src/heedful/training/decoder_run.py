@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     PrinterCallback,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
@@ -63,6 +64,7 @@ def train_decoder(
     resume: bool = False,
     progress: Progress = lambda _step, _steps, _what: None,
     tell: Callable[[str], None] = lambda _line: None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> dict[str, Any]:
     """Train, or go on training, and write the folder.
 
@@ -77,6 +79,7 @@ def train_decoder(
         resume: Go on after the last whole checkpoint.
         progress: Called after each step.
         tell: Called with a line now and then.
+        callbacks: Further callbacks of the Trainer, an ``AttentionTracker`` say.
 
     Returns:
         The figures of ``held_out.json``.
@@ -104,6 +107,8 @@ def train_decoder(
     with quiet_transformers():
         try:
             trainer = build_trainer(settings, arguments, split, words, Watch(progress, tell))
+            for callback in callbacks:
+                trainer.add_callback(callback)
         except BaseException:
             if first and not resume:
                 folder.empty()  # nothing was begun: the next try may have other settings

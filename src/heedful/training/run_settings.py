@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +12,11 @@ from heedful.models import PRESETS, VARIANTS, HeedfulDecoderConfig
 
 FREE = ("save_every", "device", "trackers")
 """Settings that change nothing about the weights, and may differ when a run goes on."""
+
+_LEAST = {"steps": 1, "seed": 0, "vocabulary": 258, "length": 2, "batch": 1, "accumulation": 1, "save_every": 1,
+          "learning_rate": 0, "weight_decay": 0, "warmup_share": 0, "held_out": 0}  # fmt: skip
+_MOST = {"seed": 2**32 - 1, "warmup_share": 1, "held_out": 0.9}
+_WORDS = {"precision": ("float32", "bfloat16"), "device": ("cpu", "auto")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +45,7 @@ class RunSettings:
         trackers: Integrations of the Trainer that get the curves, such as ``tensorboard``.
 
     Raises:
-        UsageError: The preset or the variant is unknown.
+        UsageError: The preset or the variant is unknown, or a number is out of range.
     """
 
     preset: str = "tiny"
@@ -62,9 +69,15 @@ class RunSettings:
     trackers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for word, given, known in (("preset", self.preset, PRESETS), ("attention", self.attention, VARIANTS)):
-            if given not in known:
+        words: dict[str, Collection[str]] = {"preset": PRESETS, "attention": VARIANTS, **_WORDS}
+        for word, known in words.items():
+            if (given := getattr(self, word)) not in known:
                 raise UsageError(f"{word} {given!r}: expected one of {', '.join(known)}")
+        for word, least in _LEAST.items():
+            given, most = getattr(self, word), _MOST.get(word, math.inf)
+            if given is not None and not least <= given <= most:
+                told = f"at least {least}" if math.isinf(most) else f"from {least} to {most}"
+                raise UsageError(f"{word} {given!r}: expected {told}")
 
     @property
     def tokens(self) -> int:
