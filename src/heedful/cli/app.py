@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from heedful.cli.calibrate import calibrate
+from heedful.cli.claims import claims
 from heedful.cli.compare import compare
 from heedful.cli.doctor import doctor
 from heedful.cli.exits import outcome
@@ -39,6 +40,7 @@ app.command("calibrate", help="Simulate every check: false alarms, power, and wh
 app.command("heads", help="Show the head table alone, or save it as CSV or Parquet.")(heads)
 app.command("compare", help="Say what changed between two reports; exit code 1 on a regression.")(compare)
 app.command("keys", help="Draw the key vectors of a training run, and say what the figures show.")(keys)
+app.command("claims", help="Show what was answered to published claims: reproduced, refuted, or not.")(claims)
 training = typer.Typer(help="Train a reference model on your text.", no_args_is_help=True)
 training.command("decoder", help="Train the reference decoder; go on after a stop with --resume.")(decoder)
 app.add_typer(training, name="train")
