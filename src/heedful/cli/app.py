@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from heedful.cli.calibrate import calibrate
+from heedful.cli.claims import claims
 from heedful.cli.compare import compare
 from heedful.cli.count import count
 from heedful.cli.doctor import doctor
@@ -46,6 +47,7 @@ app.command("quantize-keys", help="Price keys in few bits on held-out text, besi
     quantize_keys
 )
 app.command("count", help="Count n-grams of any text into a folder; go on after a stop with --resume.")(count)
+app.command("claims", help="Show what was answered to published claims: reproduced, refuted, or not.")(claims)
 training = typer.Typer(help="Train a reference model on your text.", no_args_is_help=True)
 training.command("decoder", help="Train the reference decoder; go on after a stop with --resume.")(decoder)
 app.add_typer(training, name="train")
