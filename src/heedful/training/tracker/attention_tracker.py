@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from heedful.core.errors import OutputError, UsageError
 from heedful.keys import Sample, Sums, gathered
 from heedful.training.tracker.alarms import LASTING, Alarms
+from heedful.training.tracker.forward_sums import ForwardSums
 from heedful.training.tracker.line import step_line
 from heedful.training.tracker.parameters import Gains, Row, gradient_rows, inner_optimizers, total_gradient
 from heedful.training.tracker.ranks import over_ranks, rank
@@ -181,6 +182,11 @@ class AttentionTracker(TrainerCallback):
             self._table.close()
             self._table = None
 
+    def __del__(self) -> None:
+        """A tracker that is gone leaves nothing on a model; its table stays as it was recorded."""
+        if getattr(self, "_watch", None) is not None:
+            self._watch.close()
+
     def _due(self, step: int) -> bool:
         return step == 1 or step % self.every == 0
 
@@ -200,11 +206,12 @@ class AttentionTracker(TrainerCallback):
         # A fused optimizer unscales by itself, later; any other has been given unscaled gradients.
         scale = float(getattr(optimizer, "grad_scale", None) or 1.0)
         rows = []
-        for path, layer in self._watch.layers.items():
-            found = gradient_rows(layer, self._watch.modules[path], scale)
+        met = self._watch.found
+        for path, layer in met.layers.items():
+            found = gradient_rows(layer, met.modules[path], scale)
             rows += [{"layer": layer.index, "module": path, **row} for row in found]
         self._gradients = (total_gradient(self._optimizers, scale), rows)
-        self._watch.seconds += time.perf_counter() - begin
+        met.seconds += time.perf_counter() - begin
 
     def _finish(self, loss: float | None) -> None:
         """Record the step that is over, if it was watched."""
@@ -216,19 +223,19 @@ class AttentionTracker(TrainerCallback):
         watch.close()
         self._trained = watch.trained
         gradients, self._gradients = self._gradients, None
-        if not watch.sums:
-            if self._due(self.steps):
+        if not watch.done:
+            if self._due(self.steps) and not watch.broken:
                 self._note_nothing()
             return
         begin = time.perf_counter()
         device = next((p.device for p in watch.model.parameters()), torch.device("cpu"))
         mean = math.nan if loss is None else loss
-        parts = {f"{path}|": sums for path, sums in watch.sums.items()}
+        parts = {f"{path}|": sums for path, sums in watch.found.sums.items()}
         own = gathered(parts | {"step|": Sums({"loss": torch.tensor(mean), "ranks": torch.tensor(1.0)})})
         merged = over_ranks(own, device)
         if self._table is not None:
-            rows = self._rows(watch, merged, *(gradients or (math.nan, [])))
-            rows[0]["seconds"] = watch.seconds + time.perf_counter() - begin
+            rows = self._rows(watch.found, merged, *(gradients or (math.nan, [])))
+            rows[0]["seconds"] = watch.found.seconds + time.perf_counter() - begin
             try:
                 self._table.add(self.steps, rows)
             except OutputError as error:
@@ -238,9 +245,9 @@ class AttentionTracker(TrainerCallback):
                 if row.get("alarm"):
                     self._print(f"step {self.steps} ALARM {row['alarm']}")
 
-    def _rows(self, watch: Watch, merged: Sums, norm: float, gradients: list[Row]) -> list[Row]:
+    def _rows(self, met: ForwardSums, merged: Sums, norm: float, gradients: list[Row]) -> list[Row]:
         layers: list[Row] = []
-        for path, layer in watch.layers.items():
+        for path, layer in met.layers.items():
             rows = layer_rows(layer, merged.within(f"{path}|")) + self._gains.rows(path)
             layers += [{"layer": layer.index, "module": path, **row} for row in rows]
         whole = merged.within("step|").added
@@ -256,7 +263,7 @@ class AttentionTracker(TrainerCallback):
         )
         step = {"part": "step", "loss": self._logged.get("loss", math.nan) if math.isnan(loss) else loss}
         step |= {"gradient_norm": norm, "gradient_norm_unclipped": unclipped}
-        notes = [] if self._noted else [{"part": "note", "module": p, "note": n} for p, n in watch.notes.items()]
+        notes = [] if self._noted else [{"part": "note", "module": p, "note": n} for p, n in met.notes.items()]
         self._noted = True
         return [step, *({"part": "step", "alarm": one} for one in found), *layers, *gradients, *notes]
 
