@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from heedful.core.errors import InputRejected, UsageError
@@ -57,7 +58,7 @@ def find_checkpoints(names: Sequence[str]) -> list[Checkpoint]:
             raise UsageError(f"{escaped(place)}: {told} (name it as checkpoint-100, or give it alone)")
         found.append(Checkpoint(place, step))
     found.sort(key=lambda one: one.step)
-    for one, other in zip(found, found[1:], strict=False):
+    for one, other in pairwise(found):
         if one.step == other.step:
             both = f"{escaped(one.name)} and {escaped(other.name)}"
             raise UsageError(f"{both}: both are of step {one.step} (give one checkpoint of a step)")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import polars
 import torch
@@ -143,11 +142,11 @@ def _loaded(checkpoint: Checkpoint, reading: Reading) -> LoadedModel:
         dtype=reading.dtype,
         allow_globals=reading.allow_globals,
     )
-    above = Path(checkpoint.name).expanduser().absolute().parent
-    if loaded.tokenizer is not None or not above.is_dir():
+    place = Path(checkpoint.name).expanduser().absolute()
+    if loaded.tokenizer is not None or not place.exists():
         return loaded
     # A Trainer that was given no tokenizer leaves step folders without one; the run's folder may hold it.
-    tokenizer, _ = load_tokenizer(above)
+    tokenizer, _ = load_tokenizer(place.parent)
     agreement(tokenizer, loaded.model, checkpoint.name)
     return replace(loaded, tokenizer=tokenizer)
 
@@ -193,5 +192,8 @@ def _difference(expected: Shape, found: Shape, first: str) -> str:
     if len(expected) != len(found):
         return f"expected {len(expected)} attention modules as in {escaped(first)}, found {len(found)}"
     one, other = next((a, b) for a, b in zip(expected, found, strict=True) if a != b)
-    words = ("{0} with {1} query heads and {2} key heads of dimension {3}".format(*each) for each in (one, other))
-    return f"expected {{}} as in {escaped(first)}, found {{}}".format(*words)
+    first_words, words = (
+        f"{path} with {heads} query heads and {kv_heads} key heads of dimension {dim}"
+        for path, heads, kv_heads, dim in (one, other)
+    )
+    return f"expected {first_words} as in {escaped(first)}, found {words}"

@@ -16,6 +16,9 @@ from heedful.keys import Sample, Sums
 from heedful.training.tracker.layer import Layer, layer_sums
 from heedful.training.tracker.unrotated import Unrotated
 
+UNMEASURED = "before rotation: not measured, "
+"""How a note begins that says why nothing before a rotation was measured."""
+
 
 def _always() -> bool:
     return True
@@ -79,7 +82,7 @@ class ForwardSums:
                 self.layers[event.path] = Layer(len(self.layers), event.path, event.call.heads, event.call.kv_heads)
                 self.modules[event.path], self.sums[event.path] = event.module, sums
             if reason:
-                self.notes[event.path] = f"before rotation: not measured, {reason}"
+                self.notes[event.path] = f"{UNMEASURED}{reason}"
         self.seconds += time.perf_counter() - begin
 
 
