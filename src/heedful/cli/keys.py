@@ -60,14 +60,8 @@ def keys(
     forms = Forms(json=json, html=html, force=force)
     _check(forms, figures, out, force)
     if _recorded(runs):
-        reads = {
-            "--config": config,
-            "--tokenizer": tokenizer,
-            "--text": text,
-            "--out": out,
-            "--allow-global": allow_global,
-        }
-        _refuse(runs[0], [name for name, value in reads.items() if value is not None])
+        given = {"--config": config, "--tokenizer": tokenizer, "--text": text, "--out": out}
+        _refuse(runs[0], [name for name, value in given.items() if value is not None])
         from heedful.training.key_evolution import key_report
 
         found = key_report(runs[0])

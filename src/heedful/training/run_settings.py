@@ -8,7 +8,7 @@ from typing import Any
 from heedful.core.errors import UsageError
 from heedful.models import PRESETS, VARIANTS, HeedfulDecoderConfig
 
-FREE = ("save_every", "device", "trackers")
+FREE = ("save_every", "kept", "device", "trackers")
 """Settings that change nothing about the weights, and may differ when a run goes on."""
 
 
@@ -34,11 +34,12 @@ class RunSettings:
         precision: ``float32``, or ``bfloat16`` autocast.
         gradient_checkpointing: Whether layers are computed again in the backward, to save memory.
         save_every: Steps between checkpoints; None for an eighth of the run.
+        kept: Checkpoints that are kept, the latest; at least 2, since one may be cut off while it is written.
         device: ``cpu``, or ``auto`` for whatever accelerate finds.
         trackers: Integrations of the Trainer that get the curves, such as ``tensorboard``.
 
     Raises:
-        UsageError: The preset or the variant is unknown.
+        UsageError: The preset or the variant is unknown, or fewer than two checkpoints are to be kept.
     """
 
     preset: str = "tiny"
@@ -58,6 +59,7 @@ class RunSettings:
     precision: str = "float32"
     gradient_checkpointing: bool = False
     save_every: int | None = None
+    kept: int = 2
     device: str = "cpu"
     trackers: tuple[str, ...] = ()
 
@@ -65,6 +67,9 @@ class RunSettings:
         for word, given, known in (("preset", self.preset, PRESETS), ("attention", self.attention, VARIANTS)):
             if given not in known:
                 raise UsageError(f"{word} {given!r}: expected one of {', '.join(known)}")
+
+        if self.kept < 2:
+            raise UsageError(f"kept {self.kept}: expected at least 2 (one may be cut off while it is written)")
 
     @property
     def tokens(self) -> int:

@@ -60,7 +60,7 @@ def _profile(figure: KeyFigure) -> altair.TopLevelMixin:
     wide = max(2.0, min(26.0, 0.6 * WIDTH / len(figure.rows)))
     table = chart_of(figure.rows)
     twice = any("first" in row for row in figure.rows)
-    title = "mean key norm at the last step (tick: at the first)" if twice else "mean key norm"
+    title = "mean key norm, last step (tick: first)" if twice else "mean key norm"
     bars = table.mark_bar(color=BLUE, opacity=0.75, size=wide).encode(x=x, y=altair.Y("value:Q", title=title))
     spread = table.mark_rule(color="ink", strokeWidth=1.5).encode(x=x, y="low:Q", y2="high:Q")
     ticks = table.mark_tick(orient="horizontal", color=ORANGE, thickness=3, size=wide).encode(x=x, y="first:Q")

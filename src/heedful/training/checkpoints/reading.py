@@ -98,7 +98,7 @@ def checkpoint_table(
             shape = own
         elif own != shape:
             raise InputRejected(escaped(one.name), _difference(shape, own, checkpoints[0].name), "give one model's")
-        frames.append(table_frame(one.step, _rows(met, loaded, _told(sequences))))
+        frames.append(table_frame(one.step, _rows(met, loaded, sequences)))
         del loaded
     return polars.concat(frames, how="diagonal")
 
@@ -172,10 +172,11 @@ def _told(sequences: Sequences) -> str:
     )
 
 
-def _rows(met: ForwardSums, loaded: LoadedModel, text: str) -> list[Row]:
+def _rows(met: ForwardSums, loaded: LoadedModel, sequences: Sequences) -> list[Row]:
     gains = Gains()
     gains.begin(loaded.model, ())
-    rows: list[Row] = [{"part": "text", "note": text}]
+    rows: list[Row] = [{"part": "text", "note": _told(sequences)}]
+    rows += [{"part": "note", "note": note} for note in (*loaded.notes, *sequences.notes)]
     for path, layer in met.layers.items():
         found = layer_rows(layer, met.sums[path]) + gains.rows(path)
         rows += [{"layer": layer.index, "module": path, **row} for row in found]

@@ -15,8 +15,11 @@ from heedful.training.key_evolution.correlation import Correlation, correlation
 from heedful.training.key_evolution.pairs import EntropyPairs
 from heedful.training.key_evolution.rows import KeyRows
 
-ALONE = "One checkpoint has no evolution, so nothing is drawn; these are the numbers of the one."
-"""What a figure over steps says where there is one step."""
+
+def _alone(rows: KeyRows) -> str:
+    """What a figure over steps says where there is one step."""
+    what = "checkpoint" if rows.text else "step"
+    return f"One {what} has no evolution, so nothing is drawn; these are the numbers of the one."
 
 
 def norm(rows: KeyRows) -> str:
@@ -24,7 +27,7 @@ def norm(rows: KeyRows) -> str:
     roots = " and ".join(number(math.sqrt(dim)) for dim in rows.dims)
     whose = "keys whose components have a mean square of 1"
     if rows.single:
-        begin = f"{ALONE} Mean key norm: {told(rows, 'norm_mean')}. {whose[0].upper()}{whose[1:]} have one of {roots}."
+        begin = f"{_alone(rows)} Mean key norm: {told(rows, 'norm_mean')}. It is {roots} for {whose}."
     else:
         moved = directions(changes(rows, "norm_mean"))
         begin = (
@@ -51,7 +54,7 @@ def outliers(rows: KeyRows) -> str:
     half = "most" if (most["largest_share"] or 0.0) > 0.5 else "less than half"
     return " ".join(
         [
-            *([ALONE] if rows.single else []),
+            *([_alone(rows)] if rows.single else []),
             f"Share of a key's squared norm in its largest component: {told(rows, 'largest_share')}; directions "
             f"without structure have {null}.",
             f"The head with the most is L{most['layer']} key head {most['head']}: "
@@ -73,7 +76,7 @@ def redundancy(rows: KeyRows) -> str:
         return "Too few keys were measured for a mean cosine (it takes 1000 pairs a head), so nothing is drawn."
     pairs = float(rows.keys.filter(polars.col("step") == rows.steps[-1])["pairs"].to_numpy().min())
     said = [
-        *([ALONE] if rows.single else []),
+        *([_alone(rows)] if rows.single else []),
         f"Mean cosine of two keys of one sequence, raw: {raw}.",
         f"About the mean key of each sequence: {centred}.",
         f"Each is over all pairs within a sequence, at least {number(pairs)} a head.",

@@ -6,6 +6,9 @@ from heedful.report.quantity import count
 from heedful.training.key_evolution.rows import KeyRows
 from heedful.training.tracker.unrotated import NOT_ROTATED
 
+SHOWN = 4
+"""Notes that are shown; the table has all."""
+
 
 def present(rows: KeyRows) -> tuple[str, ...]:
     """One sentence or two a subject: text, rotation, shared keys, gains.
@@ -15,10 +18,12 @@ def present(rows: KeyRows) -> tuple[str, ...]:
     """
     said = [_rotation(rows), _shared(rows.sharing), _gains(rows)]
     if rows.text:
+        who = "The checkpoint read" if rows.single else "Every checkpoint read the same"
         belongs = "loss, gradients, weight decay and alarms belong to a training, and no checkpoint holds them."
-        every = "The checkpoint" if rows.single else "Every checkpoint"
-        said.insert(0, f"{every} read the same {rows.text}; {belongs}" if not rows.single
-                    else f"{every} read {rows.text}; {belongs}")  # fmt: skip
+        said.insert(0, f"{who} {rows.text}; {belongs}")
+    if rows.notes:
+        more = f"; and {count(len(rows.notes) - SHOWN, 'note')} more" if len(rows.notes) > SHOWN else ""
+        said.append(f"Noted: {'; '.join(rows.notes[:SHOWN])}{more}.")
     return tuple(said)
 
 

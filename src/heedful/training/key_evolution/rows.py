@@ -31,6 +31,7 @@ class KeyRows:
         steps: Steps that were recorded, ascending.
         text: What all steps were measured on, where checkpoints were read over one text; else empty.
         unrotated: Why keys before their rotation are not there, where they are not: reasons, each once.
+        notes: What else was noted, on the whole or on a module, each once.
     """
 
     keys: polars.DataFrame
@@ -41,6 +42,7 @@ class KeyRows:
     steps: tuple[int, ...]
     text: str = ""
     unrotated: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def single(self) -> bool:
@@ -115,12 +117,20 @@ def rows_of(table: polars.DataFrame, name: str) -> KeyRows:
         steps=tuple(sorted(set(chosen["step"]))),
         text=next(iter(table.filter(polars.col("part") == "text")["note"].drop_nulls()), ""),
         unrotated=() if stage == "before" else _reasons(table),
+        notes=_notes(table),
     )
 
 
 def _reasons(table: polars.DataFrame) -> tuple[str, ...]:
     notes = table.filter(polars.col("part") == "note")["note"].drop_nulls()
     return tuple(sorted({note.removeprefix(UNMEASURED) for note in notes if note.startswith(UNMEASURED)}))
+
+
+def _notes(table: polars.DataFrame) -> tuple[str, ...]:
+    noted = table.filter((polars.col("part") == "note") & polars.col("note").is_not_null())
+    said = [(row["module"], row["note"]) for row in noted.iter_rows(named=True)]
+    told = (f"{module}: {note}" if module else note for module, note in said if not note.startswith(UNMEASURED))
+    return tuple(dict.fromkeys(told))
 
 
 def _gains(table: polars.DataFrame) -> polars.DataFrame:

@@ -18,7 +18,7 @@ from heedful.keys import Sample, Sums, gathered
 from heedful.training.tracker.alarms import LASTING, Alarms
 from heedful.training.tracker.forward_sums import ForwardSums
 from heedful.training.tracker.line import step_line
-from heedful.training.tracker.parameters import Gains, Row, gradient_rows, inner_optimizers, total_gradient
+from heedful.training.tracker.parameters import Gains, Row, gradient_rows, inner_optimizers, shared_out, total_gradient
 from heedful.training.tracker.ranks import over_ranks, rank
 from heedful.training.tracker.record import by_head, layer_rows
 from heedful.training.tracker.table import TrackTable
@@ -49,9 +49,10 @@ class AttentionTracker(TrainerCallback):
 
     Steps 1, k, 2k, ... are recorded: of the first training forward of such a step, a sample of queries and keys before
     and after their rotation and every row of some sequences. The model, its losses and the random state are as they
-    would be without; hooks stand for that one forward. Over several processes one all-reduce a recorded step makes
-    their sums one, and rank 0 writes. Where a forward raises inside ``Trainer.train``, put it in
-    ``with tracker:``, so that hooks are gone whatever happens.
+    would be without; hooks stand for that one forward, also where it raises. Over several processes (DDP, FSDP2) one
+    all-reduce a recorded step makes their sums one, and rank 0 writes. What stands on the optimizer, and on the model
+    where something else raised before its forward, goes with the tracker's next event or with the tracker itself;
+    ``with tracker:`` around ``Trainer.train`` takes it away whatever happens.
 
     Gradient norms are those that the optimizer gets: after unscaling, and after clipping where there is any; alarms
     take the norm before clipping, which a plain loop tells by ``step(grad_norm=)`` and the Trainer when it logs: the
@@ -210,6 +211,8 @@ class AttentionTracker(TrainerCallback):
         for path, layer in met.layers.items():
             found = gradient_rows(layer, met.modules[path], scale)
             rows += [{"layer": layer.index, "module": path, **row} for row in found]
+        if shared_out(met.modules.values()):
+            met.notes[""] = "weights are shared out over processes: no norm of a head's gradient or weight"
         self._gradients = (total_gradient(self._optimizers, scale), rows)
         met.seconds += time.perf_counter() - begin
 
@@ -233,8 +236,9 @@ class AttentionTracker(TrainerCallback):
         parts = {f"{path}|": sums for path, sums in watch.found.sums.items()}
         own = gathered(parts | {"step|": Sums({"loss": torch.tensor(mean), "ranks": torch.tensor(1.0)})})
         merged = over_ranks(own, device)
+        gains = {path: self._gains.rows(path) for path in watch.found.layers}
         if self._table is not None:
-            rows = self._rows(watch.found, merged, *(gradients or (math.nan, [])))
+            rows = self._rows(watch.found, merged, gains, gradients or (math.nan, []))
             rows[0]["seconds"] = watch.found.seconds + time.perf_counter() - begin
             try:
                 self._table.add(self.steps, rows)
@@ -245,10 +249,13 @@ class AttentionTracker(TrainerCallback):
                 if row.get("alarm"):
                     self._print(f"step {self.steps} ALARM {row['alarm']}")
 
-    def _rows(self, met: ForwardSums, merged: Sums, norm: float, gradients: list[Row]) -> list[Row]:
+    def _rows(
+        self, met: ForwardSums, merged: Sums, gains: dict[str, list[Row]], seen: tuple[float, list[Row]]
+    ) -> list[Row]:
+        norm, gradients = seen
         layers: list[Row] = []
         for path, layer in met.layers.items():
-            rows = layer_rows(layer, merged.within(f"{path}|")) + self._gains.rows(path)
+            rows = layer_rows(layer, merged.within(f"{path}|")) + gains[path]
             layers += [{"layer": layer.index, "module": path, **row} for row in rows]
         whole = merged.within("step|").added
         loss = float(whole["loss"] / whole["ranks"])
