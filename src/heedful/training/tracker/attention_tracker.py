@@ -185,8 +185,9 @@ class AttentionTracker(TrainerCallback):
 
     def __del__(self) -> None:
         """A tracker that is gone leaves nothing on a model; its table stays as it was recorded."""
-        if getattr(self, "_watch", None) is not None:
-            self._watch.close()
+        watch = getattr(self, "_watch", None)  # absent where the arguments were refused
+        if watch is not None:
+            watch.close()
 
     def _due(self, step: int) -> bool:
         return step == 1 or step % self.every == 0
