@@ -1,9 +1,10 @@
 """One process of several that ``torchrun`` has started: which one it is, and who speaks for all of them."""
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from heedful.cli.exits import Silent, exit_code
 from heedful.cli.stopping import Terminated
@@ -74,6 +75,27 @@ def processes_of(divide: str) -> int:
 def speaks(ranks: "Ranks | None") -> bool:
     """Whether this process prints and writes."""
     return ranks is None or ranks.rank == 0
+
+
+def told_once(command: Callable[..., int]) -> Callable[..., int]:
+    """A command of which every process refuses the same for the same reason, so that rank 0 alone says it.
+
+    Args:
+        command: What is run; its processes have not joined, so that they cannot ask who has told already.
+    """
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> int:
+        from heedful.core.errors import HeedfulError
+
+        try:
+            return command(*arguments, **options)
+        except HeedfulError as refused:
+            if os.environ.get("RANK", "0") != "0":
+                raise Silent(refused.exit_code) from refused
+            raise
+
+    return run
 
 
 def own_device(device: str) -> str:

@@ -39,9 +39,6 @@ from heedful.training.watch import Progress, Watch
 WATCHED = 64
 """Most held-out windows of the curve; the last figure is of all held-out text."""
 
-KEPT = 2
-"""Checkpoints kept: one may be cut off while it is written, and the other must be whole."""
-
 FIGURES = "held_out.json"
 _BYTES_A_PARAMETER = 16
 """Weight, gradient and AdamW's two moments, float32 each."""
@@ -158,7 +155,7 @@ def training_arguments(settings: RunSettings, out: Path) -> TrainingArguments:
             logging_steps=settings.every,
             save_strategy="steps",
             save_steps=settings.every,
-            save_total_limit=KEPT,
+            save_total_limit=settings.kept,
             prediction_loss_only=True,
             disable_tqdm=True,
             report_to=list(settings.trackers) or "none",

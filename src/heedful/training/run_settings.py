@@ -10,7 +10,7 @@ from typing import Any
 from heedful.core.errors import UsageError
 from heedful.models import PRESETS, VARIANTS, HeedfulDecoderConfig
 
-FREE = ("save_every", "device", "trackers")
+FREE = ("save_every", "kept", "device", "trackers")
 """Settings that change nothing about the weights, and may differ when a run goes on."""
 
 _LEAST = {"steps": 1, "seed": 0, "vocabulary": 258, "length": 2, "batch": 1, "accumulation": 1, "save_every": 1,
@@ -41,11 +41,12 @@ class RunSettings:
         precision: ``float32``, or ``bfloat16`` autocast.
         gradient_checkpointing: Whether layers are computed again in the backward, to save memory.
         save_every: Steps between checkpoints; None for an eighth of the run.
+        kept: Checkpoints that are kept, the latest; at least 2, since one may be cut off while it is written.
         device: ``cpu``, or ``auto`` for whatever accelerate finds.
         trackers: Integrations of the Trainer that get the curves, such as ``tensorboard``.
 
     Raises:
-        UsageError: The preset or the variant is unknown, or a number is out of range.
+        UsageError: The preset or the variant is unknown, a number is out of range, or under two checkpoints are kept.
     """
 
     preset: str = "tiny"
@@ -65,6 +66,7 @@ class RunSettings:
     precision: str = "float32"
     gradient_checkpointing: bool = False
     save_every: int | None = None
+    kept: int = 2
     device: str = "cpu"
     trackers: tuple[str, ...] = ()
 
@@ -78,6 +80,9 @@ class RunSettings:
             if given is not None and not least <= given <= most:
                 told = f"at least {least}" if math.isinf(most) else f"from {least} to {most}"
                 raise UsageError(f"{word} {given!r}: expected {told}")
+
+        if self.kept < 2:
+            raise UsageError(f"kept {self.kept}: expected at least 2 (one may be cut off while it is written)")
 
     @property
     def tokens(self) -> int:
