@@ -261,8 +261,8 @@ def _merge(layers: list[LayerEvidence], ranks: Ranks, batches: Sequence[Batch]) 
     """Every layer's arrays made whole over the ranks, all of them in one sum."""
     if ranks.divide == "tensor":
         found = whole_heads([(layer.part, layer.values) for layer in layers], ranks, len(ranks.run_rows(batches)))
-        for layer, values in zip(layers, found, strict=True):
-            layer.values = values
+        for layer, whole in zip(layers, found, strict=True):
+            layer.values = whole
         return
     places = [(layer, name) for layer in layers for name in sorted(layer.values)]
     merged = ranks.merged([layer.values[name] for layer, name in places], ranks.own_rows(batches))
