@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -40,7 +40,7 @@ def refuse_unshared(model: nn.Module, ranks: Ranks) -> None:
 
 def whole(tensor: Tensor) -> Tensor:
     """A tensor with what every process holds of it; every process must ask for it."""
-    return cast(Any, tensor).full_tensor() if is_sharded(tensor) else tensor
+    return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined,no-any-return]
 
 
 def divided_like(values: Tensor, parameter: Any) -> Tensor:
@@ -99,4 +99,4 @@ def whole_counts(parameters: Iterable[Tensor], counts: Iterable[int]) -> list[in
 
 def own_entries(tensor: Tensor) -> Tensor:
     """What this process holds of a tensor."""
-    return cast(Any, tensor).to_local() if is_sharded(tensor) else tensor
+    return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined,no-any-return]
