@@ -16,6 +16,7 @@ from heedful.cli.keys import keys
 from heedful.cli.report import report
 from heedful.cli.several import spread
 from heedful.cli.train import decoder
+from heedful.cli.train_gauge import gauge
 from heedful.cli.validate import validate
 
 _EPILOG = (
@@ -41,6 +42,7 @@ app.command("compare", help="Say what changed between two reports; exit code 1 o
 app.command("keys", help="Draw the key vectors of a training run, and say what the figures show.")(keys)
 training = typer.Typer(help="Train a reference model on your text.", no_args_is_help=True)
 training.command("decoder", help="Train the reference decoder; go on after a stop with --resume.")(decoder)
+training.command("gauge", help="Train the gauge transformer: beliefs, SO(3) irreps, KL attention.")(gauge)
 app.add_typer(training, name="train")
 
 

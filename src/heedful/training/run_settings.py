@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from transformers import PreTrainedConfig, PreTrainedModel
+
 from heedful.core.errors import UsageError
-from heedful.models import PRESETS, VARIANTS, HeedfulDecoderConfig
+from heedful.models import PRESETS, VARIANTS, HeedfulDecoderConfig, HeedfulDecoderForCausalLM
 
 FREE = ("save_every", "device", "trackers")
 """Settings that change nothing about the weights, and may differ when a run goes on."""
@@ -67,6 +69,21 @@ class RunSettings:
                 raise UsageError(f"{word} {given!r}: expected one of {', '.join(known)}")
 
     @property
+    def model_class(self) -> type[PreTrainedModel]:
+        """What is trained."""
+        return HeedfulDecoderForCausalLM
+
+    @property
+    def name(self) -> str:
+        """What the run is called in messages."""
+        return self.preset
+
+    @property
+    def words(self) -> int:
+        """Tokens of a tokenizer that is learnt."""
+        return self.vocabulary or PRESETS[self.preset].vocab_size
+
+    @property
     def tokens(self) -> int:
         """Tokens of a window."""
         return self.length or PRESETS[self.preset].max_position_embeddings
@@ -80,7 +97,7 @@ class RunSettings:
         """What must be the same when the run goes on, as plain values."""
         return {name: value for name, value in asdict(self).items() if name not in FREE}
 
-    def config(self, tokens: int, begin: int, end: int, pad: int | None) -> HeedfulDecoderConfig:
+    def config(self, tokens: int, begin: int, end: int, pad: int | None) -> PreTrainedConfig:
         """The model's config.
 
         Args:
@@ -89,7 +106,7 @@ class RunSettings:
             end: Token set after each document.
             pad: Token of padding.
         """
-        return PRESETS[self.preset].config(
+        config: HeedfulDecoderConfig = PRESETS[self.preset].config(
             attention=self.attention,
             qk_norm=self.qk_norm,
             tie_word_embeddings=self.tied,
@@ -99,3 +116,4 @@ class RunSettings:
             eos_token_id=end,
             pad_token_id=pad,
         )
+        return config
