@@ -20,6 +20,7 @@ from heedful.cli.report import report
 from heedful.cli.several import spread
 from heedful.cli.sweep import PlanFirst, run, table
 from heedful.cli.train import decoder
+from heedful.cli.train_gauge import gauge
 from heedful.cli.validate import validate
 
 _EPILOG = (
@@ -50,6 +51,7 @@ app.command("count", help="Count n-grams of any text into a folder; go on after 
 app.command("claims", help="Show what was answered to published claims: reproduced, refuted, or not.")(claims)
 training = typer.Typer(help="Train a reference model on your text.", no_args_is_help=True)
 training.command("decoder", help="Train the reference decoder; go on after a stop with --resume.")(decoder)
+training.command("gauge", help="Train the gauge transformer: beliefs, SO(3) irreps, KL attention.")(gauge)
 app.add_typer(training, name="train")
 sweeping = typer.Typer(
     cls=PlanFirst,

@@ -85,7 +85,7 @@ def decoder(
     Returns:
         The exit code, 0.
     """
-    _ensure_accelerate()
+    ensure_accelerate()
     from heedful.training import RunSettings
 
     settings = RunSettings(
@@ -109,10 +109,11 @@ def decoder(
         device=device,
         trackers=tuple(trackers or ()),
     )
-    return _trained(settings, out, list(text or ()), tokenizer, resume)
+    return trained(settings, out, list(text or ()), tokenizer, resume)
 
 
-def _trained(settings: "RunSettings", out: Path, text: list[Path], tokenizer: Path | None, resume: bool) -> int:
+def trained(settings: "RunSettings", out: Path, text: list[Path], tokenizer: Path | None, resume: bool) -> int:
+    """Train, and say what the model is worth; the exit code, 0."""
     from heedful.loading import load_documents
     from heedful.training import RunFolder, train_decoder
 
@@ -138,7 +139,8 @@ def _tell(line: str) -> None:
     typer.echo(visible(line), err=True)
 
 
-def _ensure_accelerate() -> None:
+def ensure_accelerate() -> None:
+    """Refuse, where the Trainer cannot run."""
     from importlib.util import find_spec
 
     from heedful.core.errors import UsageError

@@ -8,14 +8,17 @@ from heedful.models.decoder import HeedfulDecoderForCausalLM, HeedfulDecoderMode
 from heedful.models.decoder_config import HeedfulDecoderConfig
 from heedful.models.derived import HeedfulDerivedForCausalLM, HeedfulDerivedModel
 from heedful.models.derived_config import HeedfulDerivedConfig
+from heedful.models.gauge import GaugeForCausalLM, GaugeModel
+from heedful.models.gauge_config import GaugeConfig
 
 
 def register() -> None:
-    """Tell AutoConfig, AutoModel and AutoModelForCausalLM of each model type; a second call changes nothing."""
-    for config, model, causal in (
+    """Tell AutoConfig, AutoModel and AutoModelForCausalLM of heedful's models; a second call changes nothing."""
+    for config, model, language_model in (
         (HeedfulDecoderConfig, HeedfulDecoderModel, HeedfulDecoderForCausalLM),
         (HeedfulDerivedConfig, HeedfulDerivedModel, HeedfulDerivedForCausalLM),
+        (GaugeConfig, GaugeModel, GaugeForCausalLM),
     ):
         AutoConfig.register(config.model_type, config, exist_ok=True)
         AutoModel.register(config, model, exist_ok=True)
-        AutoModelForCausalLM.register(config, causal, exist_ok=True)
+        AutoModelForCausalLM.register(config, language_model, exist_ok=True)

@@ -7,8 +7,10 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from transformers import PreTrainedConfig, PreTrainedModel
+
 from heedful.core.errors import UsageError
-from heedful.models import PRESETS, VARIANTS, HeedfulDecoderConfig
+from heedful.models import PRESETS, VARIANTS, HeedfulDecoderConfig, HeedfulDecoderForCausalLM
 
 FREE = ("save_every", "kept", "device", "trackers")
 """Settings that change nothing about the weights, and may differ when a run goes on."""
@@ -85,6 +87,21 @@ class RunSettings:
             raise UsageError(f"kept {self.kept}: expected at least 2 (one may be cut off while it is written)")
 
     @property
+    def model_class(self) -> type[PreTrainedModel]:
+        """What is trained."""
+        return HeedfulDecoderForCausalLM
+
+    @property
+    def name(self) -> str:
+        """What the run is called in messages."""
+        return self.preset
+
+    @property
+    def words(self) -> int:
+        """Tokens of a tokenizer that is learnt."""
+        return self.vocabulary or PRESETS[self.preset].vocab_size
+
+    @property
     def tokens(self) -> int:
         """Tokens of a window."""
         return self.length or PRESETS[self.preset].max_position_embeddings
@@ -98,7 +115,7 @@ class RunSettings:
         """What must be the same when the run goes on, as plain values."""
         return {name: value for name, value in asdict(self).items() if name not in FREE}
 
-    def config(self, tokens: int, begin: int, end: int, pad: int | None) -> HeedfulDecoderConfig:
+    def config(self, tokens: int, begin: int, end: int, pad: int | None) -> PreTrainedConfig:
         """The model's config.
 
         Args:
@@ -107,7 +124,7 @@ class RunSettings:
             end: Token set after each document.
             pad: Token of padding.
         """
-        return PRESETS[self.preset].config(
+        config: HeedfulDecoderConfig = PRESETS[self.preset].config(
             attention=self.attention,
             qk_norm=self.qk_norm,
             tie_word_embeddings=self.tied,
@@ -117,3 +134,4 @@ class RunSettings:
             eos_token_id=end,
             pad_token_id=pad,
         )
+        return config
