@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,7 @@ def test_a_run_that_was_taken_over_writes_nothing(
         (claim.parent / "claim-000002").write_text("{}")
         for _ in range(2000):
             work.progress(0, 1, "on and on")
+            time.sleep(0.005)
         raise AssertionError("never stopped")
 
     import heedful.sweeps.one_run as one_run

@@ -34,6 +34,8 @@ PLAN = "recipe: random_attention\nfixed: {keys: 8, heads: 2}\naxes: {dim: [2, 4]
 FINISH = 'import pathlib, sys; p = pathlib.Path(sys.argv[1]) / "measures.json"; \
 p.write_text(\'{"schema": "heedful.measures/1", "measures": []}\')'
 
+POPEN = subprocess.Popen
+
 
 @pytest.fixture
 def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Plan, SweepFolder]:
@@ -53,11 +55,10 @@ def scripts(monkeypatch: pytest.MonkeyPatch, folder: SweepFolder, of: dict[str, 
     def begin(words: list[str], **options: Any) -> Any:
         name = words[words.index("--only") + 1]
         place = str(folder.path / "runs" / name)
-        alive.append(real([sys.executable, "-S", "-c", of.get(name, FINISH), place], **options))
+        alive.append(POPEN([sys.executable, "-S", "-c", of.get(name, FINISH), place], **options))
         most.append(sum(child.poll() is None for child in alive))
         return alive[-1]
 
-    real = subprocess.Popen
     monkeypatch.setattr(parallel.subprocess, "Popen", begin)
 
 
@@ -79,7 +80,7 @@ def test_each_run_is_made_and_a_failed_one_stops_none(
     assert [standing.state is State.FINISHED for standing in found] == [True, False, False, True, False, True]
     assert found[1].detail == "exit code 1: this is why"
     assert found[2].detail == "its process was ended by SIGKILL (out of memory?)"
-    assert found[4].detail == "exit code 0: "
+    assert found[4].detail == "exit code 0"
     assert max(most) == 2 and len(most) == 6 and len(ended) == 6
     assert (views[-1].finished, views[-1].failed, views[-1].working) == (3, 3, [])
     most.clear()
@@ -156,7 +157,7 @@ def test_a_killed_sweep_loses_no_finished_run(planned: tuple[Plan, SweepFolder])
     kept = folder.place(plan.runs[0]).measures
     before = kept.stat().st_mtime_ns
     words = [sys.executable, "-m", "heedful", "sweep", str(folder.path.parent / "plan.yaml"), "--out", str(folder.path)]
-    with subprocess.Popen([*words, "--processes", "2"], stderr=subprocess.PIPE, text=True) as sweep:
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as sweep:
         while sum(place.finished for place in map(folder.place, plan.runs)) < 3:
             assert sweep.poll() is None, sweep.communicate()
             time.sleep(0.02)

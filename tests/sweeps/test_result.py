@@ -118,7 +118,7 @@ def test_the_page_fits_and_says_what_else_there_is(tmp_path: Path) -> None:
     lines = result.lines()
     assert max(map(len, lines)) <= 80
     assert "concentration (nat), mean over heads" in lines
-    assert any(line.split()[:2] == ["4", "8"] and "| 0.4 [" in line for line in lines)
+    assert any(line.split()[:2] == ["4", "8"] and "| 0.533 [" in line for line in lines)
     lines = result.lines(measures=["concentration"], heads=True)
     assert sum("L0H1 l1" in line for line in lines) == 2 and "also measured (--measure NAME): held_out_loss" in lines
     whole = read_plan(tmp_path / "plan.yaml")

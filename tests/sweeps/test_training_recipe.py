@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,10 +31,10 @@ def planned(folder: Path, steps: int, every: int) -> tuple[Plan, SweepFolder]:
 
 
 def values(sweep: SweepFolder, plan: Plan) -> dict[tuple[Any, ...], float | None]:
-    """What was measured, but for time and memory."""
+    """What was measured, but for time, memory and the tracker, whose sample of a batch begins anew."""
     measured, _ = read_measured(sweep.place(plan.runs[0]).measures)
-    free = ("step_time", "peak_memory", "memory_before", "peak_device_memory")
-    return {(m.measure, m.layer, m.head): m.value for m in measured if m.measure not in free}
+    free = ("step_time", "peak_memory", "memory_before", "peak_device_memory", "alarms")
+    return {(m.measure, m.layer, m.head): m.value for m in measured if m.measure not in free and "." not in m.measure}
 
 
 @pytest.mark.slow
@@ -53,7 +54,7 @@ def test_stopped_before_and_after_a_checkpoint_it_ends_as_if_it_had_not(tmp_path
     assert (by_name["peak_memory"].value or 0) >= (by_name["memory_before"].value or 0) > 100
     spread = [one for one in found if one.measure == "concentration"]
     assert [(one.layer, one.head) for one in spread] == [(layer, head) for layer in (0, 1) for head in range(4)]
-    assert all(one.unit == "nat" and one.verdict and one.n == 15 for one in spread), spread[0]
+    assert all(one.unit == "nat" and one.verdict and (one.n or 0) >= 16 for one in spread), spread[0]
     assert sorted(read_table(trained)["step"].unique()) == [1, 2, 4, 6]
     assert sum(one.measure == "attention.entropy_share" for one in found) == 8
 
@@ -96,7 +97,7 @@ def test_killed_in_the_middle_it_goes_on(tmp_path: Path) -> None:
 
 def test_times_are_those_of_the_process_that_took_most_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.5, 1.5, 2.5, 103.5, 104.5, 200.0, 209.0])
-    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr("heedful.sweeps.stopwatch.time", SimpleNamespace(perf_counter=lambda: next(clock)))
     first = Stopwatch(tmp_path / "timing.json")
     for step in range(1, 6):
         first.step(step, 5)

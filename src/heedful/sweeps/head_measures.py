@@ -55,7 +55,7 @@ def heads(trained: Path) -> list[Measured]:
         trained: Folder of a finished training run.
 
     Returns:
-        Means over documents, as in ``heedful heads``; ``n`` is the number of documents.
+        Means over documents, as in ``heedful heads``; ``n`` is the number of documents, or of blocks of few long ones.
     """
     loaded = load_model(trained)
     sequences = make_sequences(

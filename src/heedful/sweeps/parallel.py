@@ -133,7 +133,7 @@ def run_sweep(
             if sweep.waiting or sweep.children:
                 time.sleep(TICK)
     finally:
-        _stop([child for child in sweep.children.values() if child.poll() is None])
+        _stop(list(sweep.children.values()))
     look(sweep.view())
     return [sweep.over[run.fingerprint] for run in plan.runs]
 
@@ -166,6 +166,7 @@ class _Sweep:
             if child.poll() is None:
                 continue
             del self.children[name]
+            _close(child)
             self.next_search = 0.0
             run, place = self.runs[name], self.folder.place(self.runs[name])
             if not place.finished and self._mark(run) == self.earlier[name]:
@@ -227,7 +228,7 @@ def _ending(code: int, log: Any) -> str:
         return f"its process was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
     lines = log.read_bytes()[-4096:].decode("utf-8", "replace").split("\n")
     last = next((line for line in reversed(lines) if line.strip()), "")
-    return f"exit code {code}: {escaped(last.removeprefix('error: '))}"
+    return f"exit code {code}" + (f": {escaped(last.removeprefix('error: '))}" if last else "")
 
 
 def _stop(children: list[subprocess.Popen[bytes]]) -> None:
@@ -241,3 +242,10 @@ def _stop(children: list[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+        _close(child)
+
+
+def _close(child: subprocess.Popen[bytes]) -> None:
+    """The end of the pipe whose closing tells a process to leave."""
+    if child.stdin is not None:
+        child.stdin.close()
