@@ -156,7 +156,7 @@ def _add(layer: _Layer, key: tuple[int, int], index: int, found: RowAlignment, s
     seen.expected, seen.all = seen.expected + count, seen.all + len(found.uniform_divergence)
 
 
-def _log_weights(call: AttentionCall, rows: Array, path: str) -> Array:
+def _log_weights(call: AttentionCall, rows: np.ndarray, path: str) -> Array:
     """Natural logs of the weights of some rows, ``(batch, head, row, key)``; what lies behind a row must be unseen."""
     begin, end, device = int(rows[0]), int(rows[-1]) + 1, call.query.device
     visible = call.visibility.block(begin, end, 0, call.n_keys, call.n_queries, call.n_keys, device)
