@@ -115,7 +115,7 @@ def test_a_line_that_is_no_document_is_named(tmp_path: Path) -> None:
 
 
 def test_bytes_that_are_no_utf8_are_noted(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes(b"caf\xe9 and so on\0" * 3)
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9 and so on, and so forth, and more\0" * 3)
     notes = TextCorpus([tmp_path / "a.txt"]).notes
     assert [note.partition(": ")[2] for note in notes] == [
         "3 bytes that are no UTF-8 were replaced",
