@@ -60,6 +60,9 @@ def test_both_engines_write_the_same_bytes(tmp_path: Path) -> None:
         settings = CountSettings(n=(1, 2), skips=(0, 1), engine=engine)
         count(material.Numbers(DOCUMENTS, 3), material.Codes(20), tmp_path / engine, settings)
     assert contents(tmp_path / "polars") == contents(tmp_path / "daft")
+    from daft.scarf_telemetry import opted_out
+
+    assert opted_out()  # nothing is sent anywhere
 
 
 def test_a_run_that_is_gone_on_with_counts_the_rest_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,10 +50,11 @@ def test_lines_paragraphs_and_jsonl(
     monkeypatch.setattr(text_corpus, "_PIECE", piece)
     texts = [f"document {number} é\nof two lines" for number in range(20)]
     (tmp_path / "a.txt").write_text("\n\n".join(texts) + "\n\n\n", encoding="utf-8")
+    (tmp_path / "b.txt").write_bytes("\r\n\r\n\r\n\r\n".join(texts).encode())
     lines = [json.dumps({"text": text}) for text in [*texts, "  "]]
     (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    paragraphs = TextCorpus([tmp_path / "a.txt"], "paragraph", shard_bytes)
-    assert [text.strip() for text in documents_of(paragraphs)] == texts
+    for name in ("a.txt", "b.txt"):
+        assert documents_of(TextCorpus([tmp_path / name], "paragraph", shard_bytes)) == texts
     single = TextCorpus([tmp_path / "a.txt"], "line", shard_bytes)
     assert documents_of(single) == "\n".join(texts).split("\n")
     assert documents_of(TextCorpus([tmp_path / "a.jsonl"], shard_bytes=shard_bytes)) == texts
