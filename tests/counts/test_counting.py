@@ -102,7 +102,7 @@ def test_a_killed_run_loses_one_shard_at_most(tmp_path: Path) -> None:
     more = ["--shard-bytes", "9000"]
     assert subprocess.run([*command, str(tmp_path / "whole"), *more], capture_output=True, check=False).returncode == 0
     process = subprocess.Popen([*command, str(out), *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while len(list(out.glob("shards/*/shard.json"))) < 4 and process.poll() is None:
+    while len(list(out.glob("shards/[0-9]*/shard.json"))) < 4 and process.poll() is None:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()

@@ -58,6 +58,8 @@ def test_lines_paragraphs_and_jsonl(
     single = TextCorpus([tmp_path / "a.txt"], "line", shard_bytes)
     assert documents_of(single) == "\n".join(texts).split("\n")
     assert documents_of(TextCorpus([tmp_path / "a.jsonl"], shard_bytes=shard_bytes)) == texts
+    (tmp_path / "c.txt").write_bytes("\r\n".join(texts).replace("é\n", "é\r\n").encode())
+    assert documents_of(TextCorpus([tmp_path / "c.txt"], "line", shard_bytes)) == documents_of(single)
     assert (len(single.shards) > 5) == (shard_bytes < 100)
 
 

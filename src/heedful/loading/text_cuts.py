@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from heedful.core.errors import ResourceLimit
 
-SEPARATORS = {"file": None, "jsonl": rb"\n", "line": rb"\n", "paragraph": rb"\n(?:\r?\n)+"}
+SEPARATORS = {"file": None, "jsonl": rb"\n", "line": rb"\r?\n", "paragraph": rb"\r?\n(?:\r?\n)+"}
 """What makes a document, and the pattern of what stands between two in a file."""
 
 _ENDS = {"jsonl": re.compile(rb"\n"), "line": re.compile(rb"\n"), "paragraph": re.compile(rb"\n\r?\n(?=[^\r\n])")}
