@@ -49,6 +49,7 @@ bench: setup
 	$(BIN)/python benchmarks/length.py
 	$(BIN)/python benchmarks/tracker.py
 	$(BIN)/python benchmarks/gauge.py
+	$(BIN)/python benchmarks/counts.py
 
 docs: setup
 	mkdir -p build
