@@ -27,16 +27,17 @@ SUBJECT = {
     "part": polars.String,
     "stage": polars.String,
     "label": polars.String,
+    "irrep": polars.String,
     "alarm": polars.String,
     "note": polars.String,
 }
 """Columns that say what a row is of; all others are Float32, null where they do not belong to the part."""
 
 PARTS_OF_A_STEP = (
-    "step", "query", "key", "attention", "query_gain", "key_gain", "query_weight", "key_weight", "value_weight",
-    "output_weight", "note",
+    "step", "query", "key", "attention", "beliefs", "query_gain", "key_gain", "query_weight", "key_weight",
+    "value_weight", "output_weight", "note",
 )  # fmt: skip
-"""What a row can be of: the whole step, queries, keys, rows of a head, gains, weights, or what was not measured."""
+"""What a row can be of: a step, queries, keys, rows of a head, beliefs, gains, weights, or what was not measured."""
 
 
 def read_table(run: str | Path) -> polars.DataFrame:

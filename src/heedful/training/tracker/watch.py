@@ -28,6 +28,7 @@ class Watch:
         notes: Path to why something of it was not measured.
         trained: Whether the model was ever seen in training mode.
         loss: Loss that the watched forward returned, or None.
+        angle_spread: Spread of the angles of the forward's tokens, where the model has frames; or None.
         seconds: Wall-clock time that measuring took.
     """
 
@@ -38,6 +39,7 @@ class Watch:
         self.sums: dict[str, Sums] = {}
         self.notes: dict[str, str] = {}
         self.loss: Tensor | None = None
+        self.angle_spread: Tensor | None = None
         self.seconds = 0.0
         self.done = False
         self._unrotated = Unrotated()
@@ -65,6 +67,7 @@ class Watch:
         counts = torch.is_grad_enabled() and (module.training or not self.trained)
         if self.done or not counts:
             return
+        self.angle_spread = _angle_spread(self.model, kwargs.get("input_ids"))
         self._way = self._forward.enter_context(intercept(self.model, self._meet))
         self._way.stack.begin(module, args, kwargs)
         self._unrotated.begin(self.model, lambda: torch._C._current_graph_task_id() == -1)
@@ -91,9 +94,19 @@ class Watch:
         kind = event.call.query.device.type
         with torch.no_grad(), unwatched(), torch.autocast(kind, enabled=False):
             before, reason = self._unrotated.of(event.module, event.call.query, event.call.key)
-            layer = Layer(len(self.layers), event.path, event.call.heads, event.call.kv_heads)
+            layer = Layer(len(self.layers), event.path, event.call.heads, event.call.kv_heads, _irreps(event.module))
             self.layers[event.path], self.modules[event.path] = layer, event.module
             self.sums[event.path] = layer_sums(event, before, self.sample, self.turn)
             if reason:
                 self.notes[event.path] = f"before rotation: not measured, {reason}"
         self.seconds += time.perf_counter() - begin
+
+
+def _irreps(module: nn.Module) -> tuple[str, ...]:
+    """Names that an attention module gives its heads."""
+    return tuple(getattr(module, "head_labels", ()))
+
+
+def _angle_spread(model: nn.Module, ids: Tensor | None) -> Tensor | None:
+    tables: Any = next((module for module in model.modules() if hasattr(module, "angle_spread")), None)
+    return None if tables is None or ids is None else tables.angle_spread(ids)
