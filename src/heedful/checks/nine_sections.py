@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
+from heedful.capture import is_sharded
 from heedful.checks.conclusion import summarise
 from heedful.core.registry import CHECKS, SECTION_TITLES, CheckFacts
 from heedful.core.result import Finding, HeadRow, Report, Section, Verdict
-from heedful.study import Settings, Study, evaluating, head_cards
+from heedful.study import Settings, Study, evaluating, head_cards, versions
 from heedful.study.ranks import ALONE, Ranks, checksum
 from heedful.study.running import device_of, pads_inside, takes_positions
+from heedful.study.sharded import refuse_unshared
 from heedful.study.study import no_progress
 from heedful.study.unit_values import document_fingerprints
 from heedful.study.wrapped import unwrapped
@@ -120,7 +119,7 @@ def validate(
         model=model_facts,
         data=_data_facts(study),
         settings=_settings_facts(settings),
-        versions=_versions(),
+        versions=versions(),
         sections=sections,
         heads=heads,
         not_measured=not_measured,
@@ -168,8 +167,9 @@ def _study(
 ) -> Study:
     inside, worn = unwrapped(model)
     study = Study(inside, sequences, settings, progress, ranks or ALONE, worn=worn)
+    refuse_unshared(inside, study.ranks)
     if study.ranks.count > 1:
-        study.ranks.ensure_same("weights", checksum(inside.parameters()))
+        study.ranks.ensure_same("weights", checksum(p for p in inside.parameters() if not is_sharded(p)))
         study.ranks.ensure_same("token sequences", checksum([sequences.input_ids, sequences.document]))
     return study
 
@@ -252,16 +252,6 @@ def _data_facts(study: Study) -> dict[str, Any]:
 
 def _settings_facts(settings: Settings) -> dict[str, Any]:
     return {**asdict(settings), "null_models": settings.nulls, "require": list(settings.require)}
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "torch": torch.__version__}
-    for package in ("heedful", "transformers"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _not_measured(study: Study) -> list[dict[str, str]]:

@@ -8,13 +8,17 @@ from typing import Annotated
 import typer
 
 from heedful.cli.calibrate import calibrate
+from heedful.cli.claims import claims
 from heedful.cli.compare import compare
+from heedful.cli.count import count
 from heedful.cli.doctor import doctor
 from heedful.cli.exits import outcome
 from heedful.cli.heads import heads
 from heedful.cli.keys import keys
+from heedful.cli.quantize_keys import quantize_keys
 from heedful.cli.report import report
 from heedful.cli.several import spread
+from heedful.cli.sweep import PlanFirst, run, table
 from heedful.cli.train import decoder
 from heedful.cli.train_gauge import gauge
 from heedful.cli.validate import validate
@@ -40,10 +44,25 @@ app.command("calibrate", help="Simulate every check: false alarms, power, and wh
 app.command("heads", help="Show the head table alone, or save it as CSV or Parquet.")(heads)
 app.command("compare", help="Say what changed between two reports; exit code 1 on a regression.")(compare)
 app.command("keys", help="Draw the key vectors of a training run, and say what the figures show.")(keys)
+app.command("quantize-keys", help="Price keys in few bits on held-out text, beside noise of the same size.")(
+    quantize_keys
+)
+app.command("count", help="Count n-grams of any text into a folder; go on after a stop with --resume.")(count)
+app.command("claims", help="Show what was answered to published claims: reproduced, refuted, or not.")(claims)
 training = typer.Typer(help="Train a reference model on your text.", no_args_is_help=True)
 training.command("decoder", help="Train the reference decoder; go on after a stop with --resume.")(decoder)
 training.command("gauge", help="Train the gauge transformer: beliefs, SO(3) irreps, KL attention.")(gauge)
 app.add_typer(training, name="train")
+sweeping = typer.Typer(
+    cls=PlanFirst,
+    help="Run a plan of settings and seeds: heedful sweep PLAN.yaml --out SWEEP; then heedful sweep table SWEEP.",
+    no_args_is_help=True,
+)
+sweeping.command("run", help="Make the runs of a plan, in parallel; again, it goes on. The word run may be left out.")(
+    run
+)
+sweeping.command("table", help="Show and save the table of a sweep, also while it goes on.")(table)
+app.add_typer(sweeping, name="sweep")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -9,6 +9,7 @@ import typer
 from heedful.cli import options
 from heedful.cli.exits import guarded
 from heedful.cli.progress import progress_bar
+from heedful.cli.several_processes import told_once
 from heedful.cli.stopping import Terminated
 from heedful.report.escape import visible
 
@@ -44,6 +45,7 @@ Checkpointing = Annotated[
 SaveEvery = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Steps between checkpoints. Without it: an eighth of the run.")
 ]
+Kept = Annotated[int, typer.Option("--keep", metavar="N", min=2, help="Checkpoints kept, the latest.")]
 Device = Annotated[Literal["cpu", "auto"], typer.Option(metavar="NAME", help="cpu, or auto: whatever is there.")]
 Trackers = Annotated[
     list[str] | None, typer.Option("--report-to", metavar="NAME", help="Where curves go: tensorboard, mlflow, ...")
@@ -51,6 +53,7 @@ Trackers = Annotated[
 
 
 @guarded
+@told_once
 def decoder(
     out: Out,
     preset: Preset = "tiny",
@@ -72,6 +75,7 @@ def decoder(
     precision: Precision = "float32",
     gradient_checkpointing: Checkpointing = False,
     save_every: SaveEvery = None,
+    keep: Kept = 2,
     device: Device = "cpu",
     trackers: Trackers = None,
     debug: options.Debug = False,
@@ -101,6 +105,7 @@ def decoder(
         precision=precision,
         gradient_checkpointing=gradient_checkpointing,
         save_every=save_every,
+        kept=keep,
         device=device,
         trackers=tuple(trackers or ()),
     )

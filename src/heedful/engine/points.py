@@ -81,7 +81,16 @@ def block_at(call: AttentionCall, begin: int, end: int) -> Tensor:
     return _weights(call, torch.arange(begin, end, device=call.query.device), seen)
 
 
-def _weights(call: AttentionCall, queries: Tensor, seen: Tensor) -> Tensor:
+def logits_of(call: AttentionCall, begin: int, end: int) -> Tensor:
+    """Logits of queries ``[begin, end)`` over all keys, after scale, softcap and bias; visibility is not applied.
+
+    Returns:
+        ``(batch, head, end - begin, key)`` in float32 or better.
+    """
+    return _logits(call, torch.arange(begin, end, device=call.query.device))
+
+
+def _logits(call: AttentionCall, queries: Tensor) -> Tensor:
     dtype = torch.float64 if call.query.dtype == torch.float64 else torch.float32
     groups = call.heads // call.kv_heads
     query = call.query[:, :, queries].to(dtype) * call.scale
@@ -94,8 +103,12 @@ def _weights(call: AttentionCall, queries: Tensor, seen: Tensor) -> Tensor:
     if call.bias is not None:
         bias = call.bias if call.bias.shape[2] == 1 else call.bias[:, :, queries]
         logits = logits + bias.to(dtype)
-    logits = logits.masked_fill(~seen, -math.inf)
+    return logits
+
+
+def _weights(call: AttentionCall, queries: Tensor, seen: Tensor) -> Tensor:
+    logits = _logits(call, queries).masked_fill(~seen, -math.inf)
     normaliser = torch.logsumexp(logits, dim=-1, keepdim=True)
     if call.sink is not None:
-        normaliser = torch.logaddexp(normaliser, call.sink.to(dtype)[None, :, None, None])
+        normaliser = torch.logaddexp(normaliser, call.sink.to(logits.dtype)[None, :, None, None])
     return torch.exp(logits - normaliser).masked_fill(~seen.any(-1, keepdim=True), math.nan)

@@ -6,6 +6,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from heedful.models.decoder import HeedfulDecoderForCausalLM, HeedfulDecoderModel
 from heedful.models.decoder_config import HeedfulDecoderConfig
+from heedful.models.derived import HeedfulDerivedForCausalLM, HeedfulDerivedModel
+from heedful.models.derived_config import HeedfulDerivedConfig
 from heedful.models.gauge import GaugeForCausalLM, GaugeModel
 from heedful.models.gauge_config import GaugeConfig
 
@@ -14,6 +16,7 @@ def register() -> None:
     """Tell AutoConfig, AutoModel and AutoModelForCausalLM of heedful's models; a second call changes nothing."""
     for config, model, language_model in (
         (HeedfulDecoderConfig, HeedfulDecoderModel, HeedfulDecoderForCausalLM),
+        (HeedfulDerivedConfig, HeedfulDerivedModel, HeedfulDerivedForCausalLM),
         (GaugeConfig, GaugeModel, GaugeForCausalLM),
     ):
         AutoConfig.register(config.model_type, config, exist_ok=True)

@@ -12,6 +12,7 @@ from heedful.study.settings import Margins, Settings
 from heedful.study.study import Study
 from heedful.study.trial import try_model
 from heedful.study.unit_values import document_fingerprints, first_unit_values, unit_values
+from heedful.study.versions import versions
 
 __all__ = [
     "Batch",
@@ -36,5 +37,6 @@ __all__ = [
     "signature_of",
     "try_model",
     "unit_values",
+    "versions",
     "with_detail",
 ]

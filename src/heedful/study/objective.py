@@ -107,6 +107,13 @@ def find_objective(
     return Objective("masked token", mask_token=mask_token, seed=seed)
 
 
+def is_causal_by_name(model: nn.Module) -> bool:
+    """Whether a transformers model says by its class or its config that it predicts the next token."""
+    config, name = getattr(model, "config", None), type(model).__name__
+    named = name.endswith(("ForCausalLM", "LMHeadModel")) or getattr(config, "is_decoder", False)
+    return config is not None and bool(named)
+
+
 def _is_hidden(model: nn.Module, width: int, vocabulary: int) -> bool:
     """Whether outputs have the width of the token vectors, and not one entry for each of them."""
     tables = [

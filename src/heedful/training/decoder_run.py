@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     PrinterCallback,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
@@ -37,9 +38,6 @@ from heedful.training.watch import Progress, Watch
 
 WATCHED = 64
 """Most held-out windows of the curve; the last figure is of all held-out text."""
-
-KEPT = 2
-"""Checkpoints kept: one may be cut off while it is written, and the other must be whole."""
 
 FIGURES = "held_out.json"
 _BYTES_A_PARAMETER = 16
@@ -63,6 +61,7 @@ def train_decoder(
     resume: bool = False,
     progress: Progress = lambda _step, _steps, _what: None,
     tell: Callable[[str], None] = lambda _line: None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> dict[str, Any]:
     """Train, or go on training, and write the folder.
 
@@ -77,6 +76,7 @@ def train_decoder(
         resume: Go on after the last whole checkpoint.
         progress: Called after each step.
         tell: Called with a line now and then.
+        callbacks: Further callbacks of the Trainer, an ``AttentionTracker`` say.
 
     Returns:
         The figures of ``held_out.json``.
@@ -104,6 +104,8 @@ def train_decoder(
     with quiet_transformers():
         try:
             trainer = build_trainer(settings, arguments, split, words, Watch(progress, tell))
+            for callback in callbacks:
+                trainer.add_callback(callback)
         except BaseException:
             if first and not resume:
                 folder.empty()  # nothing was begun: the next try may have other settings
@@ -153,7 +155,7 @@ def training_arguments(settings: RunSettings, out: Path) -> TrainingArguments:
             logging_steps=settings.every,
             save_strategy="steps",
             save_steps=settings.every,
-            save_total_limit=KEPT,
+            save_total_limit=settings.kept,
             prediction_loss_only=True,
             disable_tqdm=True,
             report_to=list(settings.trackers) or "none",

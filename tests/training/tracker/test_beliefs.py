@@ -47,7 +47,7 @@ def test_rows_are_those_of_all_pairs() -> None:
                         "variance_min": group.log_variance[:, copy].exp().min(),
                         "variance_max": group.log_variance[:, copy].exp().max()}  # fmt: skip
             assert rows[head] == {
-                name: pytest.approx(float(value), rel=1e-3, abs=1e-4) for name, value in expected.items()
+                name: pytest.approx(value.item(), rel=1e-3, abs=1e-4) for name, value in expected.items()
             }
             head += 1
     assert head == len(rows) == 3

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from heedful.capture import AttentionEvent
 from heedful.gauge import Gaussians, divergences
@@ -122,3 +122,14 @@ def belief_line(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
     return sum(row[name] for row in rows) / len(rows)
+
+
+def angle_spread(model: nn.Module, ids: Tensor | None) -> Tensor | None:
+    """Spread of the angles of tokens, as the model's tables of beliefs have them; None where it has no frames.
+
+    Args:
+        model: Any model.
+        ids: ``(batch, token)``, or None where the forward was given none by name.
+    """
+    tables: Any = next((module for module in model.modules() if hasattr(module, "angle_spread")), None)
+    return None if tables is None or ids is None else tables.angle_spread(ids)

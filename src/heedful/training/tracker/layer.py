@@ -16,9 +16,6 @@ from heedful.engine.tiled import tiled
 from heedful.keys import Sample, Sums, first_sequences, gathered, logit_spread, sampled, sequence_sums, vector_sums
 from heedful.training.tracker.beliefs import belief_sums
 
-ROWS = 2**21
-"""Logits of a call that its rows are measured on at most, but for one sequence: more sequences than that are left."""
-
 ATTENTION = (*STATISTICS, "entropy_share", "logit_sd")
 """Statistics of rows that are summed: those registered, entropy over its most, spread of the logits."""
 
@@ -57,7 +54,9 @@ def layer_sums(event: AttentionEvent, before: tuple[Tensor, Tensor] | None, samp
 
 
 def _cut(call: AttentionCall, sample: Sample) -> AttentionCall:
-    fitting = max(1, ROWS // (call.heads * call.n_queries * call.n_keys))
+    if sample.logits is None:
+        return first_sequences(call, sample.sequences)
+    fitting = max(1, sample.logits // (call.heads * call.n_queries * call.n_keys))
     return first_sequences(call, min(sample.sequences, fitting))
 
 

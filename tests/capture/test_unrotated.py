@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from heedful.training.tracker.unrotated import Unrotated
+from heedful.capture.unrotated import Unrotated
 
 
 class Attention(nn.Module):

@@ -21,6 +21,9 @@ PAIRS = (
 FUSED = ("qkv_proj", "query_key_value", "c_attn")
 """Names of one projection that gives query, key and value."""
 
+NOT_ROTATED = "its queries and keys are not rotated: before is after"
+"""Why there is no stage before in a model that puts positions elsewhere."""
+
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 """Relative difference of norms that a rotation in each number format explains."""
 
@@ -76,7 +79,7 @@ class Unrotated:
             met = True
             if _differ_by_rotation(before, (query, key)):
                 if torch.equal(before[0], query) and torch.equal(before[1], key):
-                    return None, "its queries and keys are not rotated: before is after"
+                    return None, NOT_ROTATED
                 return before, ""
         if met:
             return None, "what its projections gave is more than a rotation away from its queries and keys"

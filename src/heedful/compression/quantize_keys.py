@@ -1,0 +1,220 @@
+"""What keys in few bits cost a model: rows, outputs and loss, beside noise of the same size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import nn
+
+from heedful.compression.correlation import Question, rank_correlations
+from heedful.compression.ground import Ground, Progress, ground_of, verdict_on
+from heedful.compression.key_damage import LayerDamage, key_damage, quantizer_losses
+from heedful.compression.quantizer import GROUPS, Quantizer
+from heedful.compression.stored_keys import STAGES
+from heedful.core.compression import (
+    Damage,
+    Effect,
+    HeadDamage,
+    KeyTails,
+    Quantization,
+    RankCorrelation,
+    Trial,
+)
+from heedful.core.errors import UsageError
+from heedful.study import evaluating, versions
+from heedful.study.evidence import Array
+from heedful.study.settings import Margins
+from heedful.study.study import no_progress
+from heedful.study.wrapped import unwrapped
+
+if TYPE_CHECKING:
+    from heedful.loading import Sequences
+
+BITS = (8, 4, 3)
+CLIPS = (99.9, 99.0)
+RESAMPLES = 1999
+
+
+def standard_quantizers(
+    bits: Sequence[int] = BITS, groups: Sequence[str] = GROUPS, clips: Sequence[float] = CLIPS
+) -> list[Quantizer]:
+    """Every number of bits with every group; then clipping per tensor, alone and with the middle number of bits.
+
+    Args:
+        bits: Bits of a component.
+        groups: Names of ``GROUPS``.
+        clips: Percentages of components that keep their value.
+
+    Raises:
+        UsageError: A number or a name is out of range, or all three are empty.
+    """
+    plain = [Quantizer(bits=b, group=group) for b in bits for group in groups]
+    middle = sorted(bits)[len(bits) // 2] if bits else None
+    both = [Quantizer(bits=middle, group="tensor", clip=clip) for clip in clips] if middle is not None else []
+    found = [*plain, *(Quantizer(bits=None, group="tensor", clip=clip) for clip in clips), *both]
+    if not found:
+        raise UsageError("quantizers: expected at least one number of bits with a group, or a percentage to clip at")
+    return list(dict.fromkeys(found))
+
+
+def quantize_keys(
+    model: nn.Module,
+    sequences: Sequences,
+    *,
+    quantizers: Sequence[Quantizer] | None = None,
+    stage: str = "after",
+    seed: int = 0,
+    name: str = "",
+    notes: Sequence[str] = (),
+    progress: Progress = no_progress,
+) -> Quantization:
+    """Measure what rounding keys to a few bits does to rows, outputs and loss.
+
+    Rows and outputs: each layer alone, on the model's own queries and values. Loss: all layers at once. The control is
+    Gaussian noise of the same root mean square as the rounding error of each sequence and key head; where it costs the
+    same, only the size of the error matters and not its structure. The model, its hooks, flags and random state are as
+    before afterwards.
+
+    Args:
+        model: A causal language model, a masked one with its head, or an encoder without one (then there is no loss).
+        sequences: Held-out text (``heedful.make_sequences``).
+        quantizers: What to try; None for ``standard_quantizers()``.
+        stage: ``after`` the rotation of positions, as keys are cached, or ``before`` it.
+        seed: Seed of noise and resamples.
+        name: What the user calls the model.
+        notes: Remarks of the loader that the report should carry.
+        progress: Called with (done, total, what).
+
+    Returns:
+        The record.
+
+    Raises:
+        UsageError: The stage does not exist, or there is no quantizer.
+        CaptureError: No attention of the model could be met, or nothing before its rotation.
+        InputRejected: The model's parameters are sharded, or not finite.
+    """
+    if stage not in STAGES:
+        raise UsageError(f"stage: expected one of {', '.join(STAGES)}; got {stage!r}")
+    tried = standard_quantizers() if quantizers is None else list(quantizers)
+    if not tried:
+        raise UsageError("quantizers: expected at least one, got none")
+    inside, worn = unwrapped(model)
+    with evaluating(inside):
+        ground = ground_of(inside, sequences, seed=seed, resamples=RESAMPLES, progress=progress)
+        layers, left = key_damage(ground, tried, stage)
+        losses = None if ground.objective.name == "none" else quantizer_losses(ground, stage, tried)
+    heads = sum(layer.heads for layer in layers)
+    model_facts, data = ground.facts(name, [*notes, *worn], len(layers), heads)
+    unmeasured = [{"what": path, "why": why} for path, why in left.items()]
+    if losses is None:
+        unmeasured.append({"what": "loss", "why": ground.objective.reason})
+    return Quantization(
+        model=model_facts,
+        data=data,
+        settings={
+            "quantizers": [asdict(one) for one in tried],
+            "stage": stage,
+            "seed": seed,
+            "resamples": RESAMPLES,
+            "margin": Margins().loss,
+        },
+        versions=versions(),
+        stage=stage,
+        loss=None if losses is None else ground.effect(losses[0]),
+        recomputed=None if losses is None else ground.effect(losses[1] - losses[0]),
+        trials=[
+            _trial(ground, layers, index, quantizer, None if losses is None else (losses[1], *losses[2][index]))
+            for index, quantizer in enumerate(tried)
+        ],
+        tails=_tails(ground, layers),
+        correlations=_correlations(ground, layers, tried),
+        not_measured=unmeasured,
+    )
+
+
+def _trial(
+    ground: Ground,
+    layers: Sequence[LayerDamage],
+    index: int,
+    quantizer: Quantizer,
+    losses: tuple[Array, Array, Array] | None,
+) -> Trial:
+    divergence, error = (
+        np.concatenate([layer.values[name][:, index] for layer in layers], -1) for name in ("divergence", "error")
+    )
+    key_error = np.concatenate([layer.values["key_error"][:, index] for layer in layers], -1)
+    means = [_mean(values[:, arm]) for arm in (0, 1) for values in (divergence, error)]
+    effects = ground.effects(np.stack([*means, means[0] - means[2], _mean(key_error)], 1))
+    costs: list[Effect | None] = [None, None, None]
+    if losses is not None:
+        own, rounded, noisy = losses
+        costs = [ground.loss_effect(values) for values in (rounded - own, noisy - own, rounded - noisy)]
+    return Trial(
+        name=quantizer.name,
+        bits=quantizer.bits,
+        group=quantizer.group,
+        clip=quantizer.clip,
+        key_error=effects[5],
+        quantized=Damage(divergence=effects[0], error=effects[1], loss=costs[0]),
+        noise=Damage(divergence=effects[2], error=effects[3], loss=costs[1]),
+        structure=costs[2],
+        divergence_structure=effects[4],
+        verdict=verdict_on(costs[0], Margins().loss),
+        heads=_heads(ground, layers, index),
+    )
+
+
+def _mean(values: Array) -> Array:
+    """Mean over heads, ``(sequence,)``; NaN where a sequence has none."""
+    there = np.isfinite(values)
+    count = there.sum(1)
+    return np.asarray(np.where(there, values, 0.0).sum(1) / np.where(count > 0, count, np.nan))
+
+
+def _heads(ground: Ground, layers: Sequence[LayerDamage], index: int) -> list[HeadDamage]:
+    found = []
+    for number, layer in enumerate(layers):
+        divergence, error = (ground.effects(layer.values[name][:, index, 0]) for name in ("divergence", "error"))
+        for head in range(layer.heads):
+            found.append(
+                HeadDamage(
+                    layer=number,
+                    head=head,
+                    key_head=head // (layer.heads // layer.key_heads),
+                    divergence=divergence[head],
+                    error=error[head],
+                )
+            )
+    return found
+
+
+def _tails(ground: Ground, layers: Sequence[LayerDamage]) -> list[KeyTails]:
+    found = []
+    for number, layer in enumerate(layers):
+        kurtosis, crest = (ground.effects(layer.values[name]) for name in ("kurtosis", "crest"))
+        found += [
+            KeyTails(layer=number, module=layer.module, key_head=head, kurtosis=kurtosis[head], crest=crest[head])
+            for head in range(layer.key_heads)
+        ]
+    return found
+
+
+def _correlations(
+    ground: Ground, layers: Sequence[LayerDamage], quantizers: Sequence[Quantizer]
+) -> list[RankCorrelation]:
+    """Tails of key heads against their damage, that of the query heads which read a key head being averaged."""
+    questions = []
+    for x in ("kurtosis", "crest"):
+        first = np.concatenate([layer.values[x] for layer in layers], 1)
+        for index, quantizer in enumerate(quantizers):
+            for y in ("divergence", "error"):
+                damage = [_by_key_head(layer, layer.values[y][:, index, 0]) for layer in layers]
+                questions.append(Question(x, y, quantizer.name, first, np.concatenate(damage, 1)))
+    return rank_correlations(ground, questions)
+
+
+def _by_key_head(layer: LayerDamage, values: Array) -> Array:
+    return np.asarray(values.reshape(len(values), layer.key_heads, -1).mean(-1))

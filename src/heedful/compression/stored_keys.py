@@ -1,0 +1,139 @@
+"""The keys of a running model as a cache would hold them, and what the model makes of other ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from heedful.capture import AttentionEvent, Unrotated, intercept, unwatched
+from heedful.capture.unrotated import NOT_ROTATED
+from heedful.core.call import AttentionCall
+from heedful.core.errors import CaptureError
+from heedful.keys.turn import Turn, turn_between
+from heedful.study.evidence import NO_PRODUCT, without_padded_rows
+from heedful.study.running import Batch, run_model
+
+STAGES = ("after", "before")
+"""Keys after the rotation of positions, as they are cached, or before it."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One call's keys at the stage at which they are stored.
+
+    Attributes:
+        call: The attention call; rows of padding see nothing.
+        key: ``(batch, kv_head, key, dim)`` as stored.
+        real: ``(batch, key)`` bool, False at padding; None where all are real.
+        turn: What rotates stored keys into those of the call; None where they are the same.
+        path: Path of the attention module, with ``#2`` ... for further calls.
+    """
+
+    call: AttentionCall
+    key: Tensor
+    real: Tensor | None
+    turn: Turn | None
+    path: str
+
+    def read(self, key: Tensor) -> Tensor:
+        """Stored keys as the kernel reads them."""
+        return key if self.turn is None else self.turn.of(key)
+
+
+Visit = Callable[[Stored], Tensor | None]
+"""What is done with a call: an output ``(batch, head, query, value_dim)`` in place of the model's, or None."""
+
+
+@dataclass
+class Left:
+    """Attention that was left as it is: path to reason."""
+
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def stored_keys(model: nn.Module, batch_now: Sequence[Batch], stage: str, visit: Visit) -> Iterator[Left]:
+    """Meet every call's stored keys while a model runs.
+
+    Args:
+        model: The model, in evaluation mode.
+        batch_now: Holds the batch that runs at this moment as its first entry.
+        stage: A name of ``STAGES``.
+        visit: Called with each call.
+
+    Yields:
+        What was left, filled while the model runs.
+
+    Raises:
+        CaptureError: The model ran and none of its attention could be met.
+    """
+    left, unrotated, met = Left(), Unrotated(), [False]
+
+    def answer(event: AttentionEvent) -> Tensor | None:
+        with unwatched(), torch.no_grad():
+            stored = _stored(event, batch_now[0], stage, unrotated, left)
+            if stored is None:
+                return None
+            met[0] = True
+            return visit(stored)
+
+    if stage == "before":
+        unrotated.begin(model, lambda: True)
+    try:
+        with intercept(model, answer) as way:
+            yield left
+        unmet = {
+            path: f"{name} ran and no attention call of it was seen" for path, name in way.stack.never_met().items()
+        }
+        left.reasons |= {**unmet, **way.not_understood}
+    finally:
+        unrotated.end()
+    if not met[0]:
+        told = f": {path}: {why}" if (path := next(iter(left.reasons), "")) and (why := left.reasons[path]) else ""
+        raise CaptureError(type(model).__name__, f"no keys were met {stage} rotation{told}")
+
+
+def run_all(model: nn.Module, batches: Sequence[Batch], now: list[Batch], tick: Callable[[], None]) -> None:
+    """Run a model over batches, each noted in ``now`` while it runs."""
+    with torch.no_grad():
+        for batch in batches:
+            now[:] = [batch]
+            run_model(model, batch.input_ids, batch.attention_mask)
+            tick()
+
+
+def _stored(event: AttentionEvent, batch: Batch, stage: str, unrotated: Unrotated, left: Left) -> Stored | None:
+    call = event.call
+    if call.value is None:
+        left.reasons.setdefault(event.path, NO_PRODUCT)
+        return None
+    if call.batch != len(batch.input_ids):
+        told = f"its batch of {call.batch} is not one of {len(batch.input_ids)} sequences"
+        left.reasons.setdefault(event.path, told)
+        return None
+    batch = batch.at(call.query.device)
+    call = without_padded_rows(event, batch).call
+    real = batch.attention_mask.bool() if batch.attention_mask.shape[1] == call.n_keys else None
+    real = None if real is None or bool(real.all()) else real
+    if stage == "after":
+        return Stored(call, call.key, real, None, event.path)
+    before, reason = unrotated.of(event.module, call.query, call.key)
+    if before is None:
+        if reason == NOT_ROTATED:
+            return Stored(call, call.key, real, None, event.path)
+        left.reasons.setdefault(event.path, f"before rotation: {reason}")
+        return None
+    turn = turn_between(before[1], call.key)
+    if turn is None:
+        left.reasons.setdefault(event.path, "before rotation: its pairs of components were not found")
+        return None
+    return Stored(call, before[1], real, turn, event.path)
+
+
+def other_keys(stored: Stored, key: Tensor) -> AttentionCall:
+    """The call with other stored keys."""
+    return replace(stored.call, key=stored.read(key).to(stored.call.key.dtype))

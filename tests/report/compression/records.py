@@ -1,0 +1,91 @@
+"""Records on compression that no model was run for."""
+
+from __future__ import annotations
+
+import math
+
+from heedful.core.compression import Damage, Effect, HeadDamage, KeyTails, Quantization, RankCorrelation, Trial
+
+
+def effect(estimate: float, half: float = 0.001, n: int = 32) -> Effect:
+    return Effect(estimate=estimate, low=estimate - half, high=estimate + half, n=n)
+
+
+def damage(divergence: float, error: float, loss: float | None) -> Damage:
+    cost = None if loss is None else effect(loss)
+    return Damage(divergence=effect(divergence, divergence / 10), error=effect(error), loss=cost)
+
+
+def trial(name: str, bits: int | None, group: str, clip: float | None, loss: float | None, verdict: str) -> Trial:
+    heads = [
+        HeadDamage(
+            layer=layer, head=head, key_head=head // 2, divergence=effect(0.01 * (1 + layer + head)), error=effect(0.1)
+        )
+        for layer in range(2)
+        for head in range(4)
+    ]
+    return Trial(
+        name=name,
+        bits=bits,
+        group=group,
+        clip=clip,
+        key_error=effect(0.1),
+        quantized=damage(0.035, 0.155, loss),
+        noise=damage(0.025, 0.145, None if loss is None else loss / 2),
+        structure=None if loss is None else effect(loss / 2),
+        divergence_structure=effect(0.01),
+        verdict=verdict,
+        heads=heads,
+    )
+
+
+def quantization(*, loss: bool = True) -> Quantization:
+    costs = (0.0001, 0.0233, 1.5) if loss else (None, None, None)
+    verdicts = ("within", "costs", "not settled") if loss else ("no loss",) * 3
+    return Quantization(
+        model={
+            "name": "a <b>model</b>\x1b[31m",
+            "class": "TinyForCausalLM",
+            "parameters": 1000,
+            "layers": 2,
+            "heads": 8,
+            "dtype": "float32",
+            "device": "cpu",
+            "notes": ["read from a file"],
+        },
+        data={
+            "origin": "planted text",
+            "documents": 32,
+            "sequences": 40,
+            "sequence_length": 128,
+            "tokens": 5120,
+            "objective": "next token" if loss else "none",
+            "fingerprint": "f",
+            "document_fingerprints": ["a"],
+            "notes": [],
+        },
+        settings={"margin": 0.01, "seed": 0},
+        versions={"heedful": "0"},
+        stage="after",
+        loss=effect(3.1) if loss else None,
+        recomputed=effect(1e-8, 1e-9) if loss else None,
+        trials=[
+            trial("8-bit token", 8, "token", None, costs[0], verdicts[0]),
+            trial("4-bit tensor", 4, "tensor", None, costs[1], verdicts[1]),
+            trial("4-bit tensor clip 99.9", 4, "tensor", 99.9, costs[2], verdicts[2]),
+        ],
+        tails=[
+            KeyTails(layer=layer, module=f"layers.{layer}", key_head=head, kurtosis=effect(4.2), crest=effect(5.5))
+            for layer in range(2)
+            for head in range(2)
+        ],
+        correlations=[
+            RankCorrelation(
+                x="kurtosis", y="divergence", under="4-bit tensor", items=4, estimate=0.8, low=0.7, high=0.9, p=0.01
+            ),
+            RankCorrelation(
+                x="crest", y="error", under="4-bit tensor", items=4, estimate=0.1, low=math.nan, high=math.nan, p=1.0
+            ),
+        ],
+        not_measured=[] if loss else [{"what": "loss", "why": "no head"}],
+    )
