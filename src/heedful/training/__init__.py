@@ -2,6 +2,7 @@
 
 from heedful.training.decoder_run import train_decoder
 from heedful.training.king_james import Chapter, hold_out, parse_chapters, read_king_james
+from heedful.training.max_share_penalty import MaxSharePenalty
 from heedful.training.ngram import KneserNey, modified_discounts
 from heedful.training.run_folder import RunFolder
 from heedful.training.run_settings import RunSettings
@@ -11,6 +12,7 @@ __all__ = [
     "AttentionTracker",
     "Chapter",
     "KneserNey",
+    "MaxSharePenalty",
     "RunFolder",
     "RunSettings",
     "hold_out",

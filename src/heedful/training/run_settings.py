@@ -8,7 +8,7 @@ from typing import Any
 from heedful.core.errors import UsageError
 from heedful.models import PRESETS, VARIANTS, HeedfulDecoderConfig
 
-FREE = ("save_every", "device", "trackers")
+FREE = ("save_every", "device", "trackers", "track_every")
 """Settings that change nothing about the weights, and may differ when a run goes on."""
 
 
@@ -29,6 +29,7 @@ class RunSettings:
         accumulation: Parts of a step whose gradients are added.
         learning_rate: Its peak.
         weight_decay: On matrices; gains have none.
+        max_share_penalty: Weight of the mean smooth crest of keys in the loss; 0 for none.
         warmup_share: Share of the steps until the peak; a cosine to zero follows.
         held_out: Share of the documents that is never learnt from.
         precision: ``float32``, or ``bfloat16`` autocast.
@@ -36,9 +37,10 @@ class RunSettings:
         save_every: Steps between checkpoints; None for an eighth of the run.
         device: ``cpu``, or ``auto`` for whatever accelerate finds.
         trackers: Integrations of the Trainer that get the curves, such as ``tensorboard``.
+        track_every: Steps between records of the attention tracker in the run's folder; None for no tracker.
 
     Raises:
-        UsageError: The preset or the variant is unknown.
+        UsageError: The preset or the variant is unknown, or the penalty is negative.
     """
 
     preset: str = "tiny"
@@ -53,6 +55,7 @@ class RunSettings:
     accumulation: int = 1
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
+    max_share_penalty: float = 0.0
     warmup_share: float = 0.05
     held_out: float = 0.1
     precision: str = "float32"
@@ -60,11 +63,14 @@ class RunSettings:
     save_every: int | None = None
     device: str = "cpu"
     trackers: tuple[str, ...] = ()
+    track_every: int | None = None
 
     def __post_init__(self) -> None:
         for word, given, known in (("preset", self.preset, PRESETS), ("attention", self.attention, VARIANTS)):
             if given not in known:
                 raise UsageError(f"{word} {given!r}: expected one of {', '.join(known)}")
+        if not 0 <= self.max_share_penalty < float("inf"):
+            raise UsageError(f"max_share_penalty {self.max_share_penalty}: expected a number from 0 on")
 
     @property
     def tokens(self) -> int:
