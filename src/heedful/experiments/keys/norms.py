@@ -10,7 +10,7 @@ import polars
 
 from heedful.core import Finding
 from heedful.experiments.deciding import above, below, beside, within
-from heedful.experiments.evidence import Evidence
+from heedful.experiments.evidence import Evidence, NotMeasured
 from heedful.experiments.keys import tables
 from heedful.experiments.published import published
 from heedful.inference import Interval, student_t
@@ -82,14 +82,20 @@ def early_fall_is_learnt(evidence: Evidence) -> list[Finding]:
         f"Norm of a layer's key gain at step {step}, less what weight decay alone leaves of it ({alone:.2f}), over "
         "layers: a fall that is learnt would go below the curve."
     )
-    held = student_t(_changes(evidence, "twin-held-*", [0, 1]))
-    decayed = student_t(_changes(evidence, "twin-decay-*", [0, 1]))
+    return [below(beyond, 0.0, told, unit="norm", null="weight decay alone"), *_without_decay(evidence)]
+
+
+def _without_decay(evidence: Evidence) -> list[Finding]:
+    """The change in layers 0 and 1 of runs without weight decay on gains, and of those with it, where there are any."""
+    try:
+        held, decayed = (student_t(_changes(evidence, f"twin-{arm}-*", [0, 1])) for arm in ("held", "decay"))
+    except NotMeasured:
+        return []
+    told = "Change of the norm in layers 0 and 1 without weight decay on gains, over seeds of a 6-layer run."
     return [
-        below(beyond, 0.0, told, unit="norm", null="weight decay alone"),
-        below(held, 0.0, "Change of the norm in layers 0 and 1 without weight decay on gains, over seeds of a "
-              "6-layer run.", unit="norm", null="0"),
+        below(held, 0.0, told, unit="norm", null="0"),
         beside(decayed, "The same with weight decay .2 on gains.", unit="norm", null="0"),
-    ]  # fmt: skip
+    ]
 
 
 @published(
@@ -161,7 +167,7 @@ def norm_rises_with_depth(evidence: Evidence) -> list[Finding]:
 def one_run_shows_the_profile(evidence: Evidence) -> list[Finding]:
     """Rank correlation of the final profile by layer between seeds."""
     profiles = []
-    for run in evidence.runs("twin-decay-*"):
+    for run in tables.whole_runs(evidence, "twin-decay-*", least=3):
         _, last = _ends(tables.records(run))
         profiles.append(
             last.group_by("layer").agg(polars.col("norm_mean").mean()).sort("layer")["norm_mean"].to_numpy()
@@ -185,4 +191,4 @@ def _changes(evidence: Evidence, pattern: str, layers: list[int]) -> np.ndarray:
             tables.change(tables.of_layers(first, layers), tables.of_layers(last, layers), "norm_mean").estimate
         )
 
-    return np.array([of(run) for run in evidence.runs(pattern)])
+    return np.array([of(run) for run in tables.whole_runs(evidence, pattern, least=2)])

@@ -9,7 +9,7 @@ import numpy as np
 import polars
 
 from heedful.core import Finding, Verdict
-from heedful.experiments.evidence import NotMeasured
+from heedful.experiments.evidence import Evidence, NotMeasured
 from heedful.inference import Interval, student_t
 
 KEYS = (
@@ -22,6 +22,23 @@ NOTE_RUN = "note-0"
 """The run of the note's own sizes."""
 TOKENS = "512 tokens a step"
 """How much of the text a step of that run saw."""
+
+
+def whole_runs(evidence: Evidence, pattern: str, least: int) -> list[Path]:
+    """Runs of an arm that came to their end.
+
+    Args:
+        evidence: The measurements.
+        pattern: Names of the runs.
+        least: How many it takes.
+
+    Raises:
+        NotMeasured: There are fewer.
+    """
+    found = [run for run in evidence.runs(pattern) if (run / "held_out.json").exists()]
+    if len(found) < least:
+        raise NotMeasured(f"{pattern}, {least} runs")
+    return found
 
 
 def records(run: Path) -> polars.DataFrame:

@@ -191,7 +191,7 @@ def _twins(evidence: Evidence, name: str) -> NDArray[np.float64] | None:
         return spearman(heads[name].to_numpy(), heads["entropy_share"].to_numpy())
 
     try:
-        return np.array([of(run) for run in evidence.runs(TWINS)])
+        return np.array([of(run) for run in tables.whole_runs(evidence, TWINS, least=2)])
     except NotMeasured:
         return None
 
