@@ -13,6 +13,7 @@ from heedful.cli.doctor import doctor
 from heedful.cli.exits import outcome
 from heedful.cli.heads import heads
 from heedful.cli.keys import keys
+from heedful.cli.prune import prune
 from heedful.cli.quantize_keys import quantize_keys
 from heedful.cli.report import report
 from heedful.cli.several import spread
@@ -43,6 +44,7 @@ app.command("keys", help="Draw the key vectors of a training run, and say what t
 app.command("quantize-keys", help="Price keys in few bits on held-out text, beside noise of the same size.")(
     quantize_keys
 )
+app.command("prune", help="Price leaving out layers, heads and key dimensions, by redundancy and at random.")(prune)
 training = typer.Typer(help="Train a reference model on your text.", no_args_is_help=True)
 training.command("decoder", help="Train the reference decoder; go on after a stop with --resume.")(decoder)
 app.add_typer(training, name="train")
