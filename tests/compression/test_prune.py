@@ -16,7 +16,7 @@ from torch import nn
 
 import heedful
 from heedful.compression import Cuts, prune
-from heedful.compression.order import ordered, taken
+from heedful.compression.order import numbers, ordered, taken
 from heedful.compression.redundancy import layer_keys
 from heedful.compression.removal import without_dimensions
 from heedful.core import CaptureError, UsageError
@@ -98,7 +98,7 @@ def test_saving_is_random_less_ranking_and_holds_orders_too(idle: Pruning) -> No
     assert saving.saved.estimate - saving.saved.low >= spread * 0.999 and saving.saved.high > saving.saved.low
     low, high = saving.saved.low, saving.saved.high
     assert saving.answer == ("yes" if low > 0 else "no" if high < 0 else "not settled")
-    assert len(idle.savings) == (3 + 3 + 2) * 2
+    assert len(idle.savings) == 3 + (3 + 2) * 2  # a tenth and a half of two layers are the same one
 
 
 def test_keys_on_a_line_have_the_lowest_rank_and_go_first() -> None:
@@ -205,6 +205,7 @@ def test_orders_are_whole_and_ties_are_drawn() -> None:
     ties = {tuple(ordered(np.zeros(4), seed)) for seed in range(8)}
     assert len(ties) > 3 and all(sorted(one) == [0, 1, 2, 3] for one in ties)
     assert [taken(share, 8) for share in (0.01, 0.25, 0.99)] == [1, 2, 7]
+    assert numbers((0.5, 0.1, 0.25, 0.75), 4) == [(0.25, 1), (0.5, 2), (0.75, 3)]
 
 
 @pytest.mark.parametrize(

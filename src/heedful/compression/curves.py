@@ -16,6 +16,7 @@ from heedful.core.compression import Curve, Effect, Point, Saving
 from heedful.engine import key_change
 from heedful.study import Batch
 from heedful.study.evidence import Array
+from heedful.study.missing import mean_of
 
 Removals = Sequence[Removal]
 """One removal an order."""
@@ -75,7 +76,7 @@ def measured_curve(
                 shuffled=None if rise is None else ground.loss_effect(rise[..., SHUFFLED].mean(0)),
                 divergence=None if local is None else ground.effect(local[0]),
                 error=None if local is None else ground.effect(local[1]),
-                orders=[] if rise is None else [float(np.nanmean(one)) for one in rise[..., RIGHT]],
+                orders=[] if rise is None else [float(mean_of(one)) for one in rise[..., RIGHT]],
             )
         )
     curve = Curve(part=plan.part, ranking=plan.ranking, units=plan.units, points=points)
@@ -113,7 +114,7 @@ def dimension_damage(ground: Ground, plans: Sequence[Plan]) -> dict[int, tuple[A
     if not parts:
         return {}
     whole = np.concatenate([np.concatenate(each, 2) for each in parts.values()], 3)  # 2, removal, sequence, head
-    means = np.nanmean(whole, -1)
+    means = mean_of(whole, axis=-1)
     return {id(removal): (means[0, place], means[1, place]) for place, removal in enumerate(removals)}
 
 
@@ -148,7 +149,7 @@ def _saved(ground: Ground, own: Array, random: Array) -> Effect:
     from scipy.stats import t
 
     effect = ground.loss_effect(random.mean(0) - own)
-    orders = np.nanmean(random, axis=1)
+    orders = mean_of(random, axis=1)
     if len(orders) < 2:
         return Effect(estimate=effect.estimate, low=float("nan"), high=float("nan"), n=effect.n)
     half = float(t.ppf(0.975, len(orders) - 1) * orders.std(ddof=1) / np.sqrt(len(orders)))

@@ -57,8 +57,9 @@ def judged_labels(ground: Ground, losses: Array) -> Labels:
         losses: Those of ``label_losses``, on all sequences.
     """
     gaps = [ground.loss_effect(losses[:, wrong] - losses[:, RIGHT]) for wrong in (FED, SHUFFLED)]
-    known = all(np.isfinite(gap.low) for gap in gaps)
-    answer = "insufficient data" if not known else "yes" if all(gap.low > 0 for gap in gaps) else "no"
+    answer = "yes" if all(gap.low > 0 for gap in gaps) else "no" if any(gap.high < 0 for gap in gaps) else "not settled"
+    if not all(np.isfinite(gap.low) and np.isfinite(gap.high) for gap in gaps):
+        answer = "insufficient data"
     right, fed, shuffled = ground.effects(losses)
     return Labels(right=right, fed=fed, shuffled=shuffled, answer=answer)
 

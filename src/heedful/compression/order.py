@@ -59,6 +59,16 @@ def taken(fraction: float, count: int) -> int:
     return min(max(1, round(fraction * count)), max(1, count - 1))
 
 
+def numbers(fractions: Sequence[float], count: int) -> list[tuple[float, int]]:
+    """Fractions with their numbers of units, growing; of those with the same number, the one that fits it best."""
+    found: dict[int, float] = {}
+    for fraction in fractions:
+        number = taken(fraction, count)
+        if number not in found or abs(fraction - number / count) < abs(found[number] - number / count):
+            found[number] = fraction
+    return sorted((fraction, number) for number, fraction in found.items())
+
+
 def without_units(units: Sequence[Unit], order: Sequence[int], number: int) -> Removal:
     """The first units of an order left out."""
     heads: dict[str, frozenset[int]] = {}

@@ -20,9 +20,9 @@ from heedful.compression.order import (
     dimension_scores,
     head_units,
     layer_units,
+    numbers,
     ordered,
     shuffled,
-    taken,
     without_dimensions_of,
     without_units,
 )
@@ -34,6 +34,7 @@ from heedful.core.errors import UsageError
 from heedful.study import evaluating, versions
 from heedful.study.batches import batches_of
 from heedful.study.evidence import Array
+from heedful.study.missing import mean_of
 from heedful.study.study import no_progress
 from heedful.study.wrapped import unwrapped
 
@@ -222,12 +223,11 @@ def _unit_plans(
         RANDOM: [shuffled(len(units), ground.seed * 7919 + k) for k in range(cuts.orders)],
     }
     if price is not None:
-        orders["price"] = [ordered(np.nanmean(price, 0), ground.seed)]
+        orders["price"] = [ordered(mean_of(price, axis=0), ground.seed)]
     plans = []
     for ranking, several in orders.items():
         steps = []
-        for fraction in sorted(cuts.fractions):
-            number = taken(fraction, len(units))
+        for fraction, number in numbers(cuts.fractions, len(units)):
             steps.append((fraction, number, [without_units(units, order, number) for order in several]))
         plans.append(Plan(part, ranking, len(units), steps))
     return plans
@@ -240,7 +240,7 @@ def _of_unit(layers: Sequence[LayerKeys], unit: Unit, name: str) -> float:
     """Mean over sequences and over the key heads that a unit reads."""
     layer = layers[unit.layer]
     read = sorted({head // (layer.heads // layer.key_heads) for head in unit.heads})
-    return float(np.nanmean(getattr(layer, name)[:, read]))
+    return float(mean_of(getattr(layer, name)[:, read]))
 
 
 def _dimension_plans(ground: Ground, layers: Sequence[LayerKeys], cuts: Cuts) -> list[Plan]:
@@ -255,10 +255,10 @@ def _dimension_plans(ground: Ground, layers: Sequence[LayerKeys], cuts: Cuts) ->
         steps = [
             (
                 fraction,
-                taken(fraction, count),
+                number,
                 [without_dimensions_of(known, ranking, fraction, seed) for seed in seeds],
             )
-            for fraction in sorted(cuts.fractions)
+            for fraction, number in numbers(cuts.fractions, count)
         ]
         plans.append(Plan("dimensions", ranking, count, steps))
     return plans

@@ -257,7 +257,8 @@ class Labels:
         right: Loss by the labels that every other number of the report is by.
         fed: Loss by the tokens that were fed at the same positions: what unshifted labels would give.
         shuffled: Loss by the right labels in another order within each sequence.
-        answer: ``yes`` where the right labels have the least loss, by whole intervals of the differences.
+        answer: ``yes`` where the right labels have the least loss, by whole intervals of the differences; ``no`` where
+            wrong ones have less; else ``not settled`` or ``insufficient data``.
     """
 
     right: Effect

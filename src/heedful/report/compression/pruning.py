@@ -53,33 +53,37 @@ def _subject(record: Pruning) -> str:
 def _verdicts(record: Pruning) -> Part | None:
     if not record.savings:
         return None
-    at = min({one.fraction for one in record.savings}, key=lambda fraction: abs(fraction - QUARTER))
+    spoken = [one for one in record.savings if one.fraction == _nearest(record.savings, one.part)]
     rows = [
         (one.part, one.ranking, f"{one.fraction:.0%}", change(one.saved), bounds(one.saved), one.answer)
-        for one in record.savings
-        if one.fraction == at
+        for one in spoken
     ]
     text = (
-        f"At {at:.0%}. Saved: loss in random order (mean of {record.settings['orders']}) less loss in this order, nats "
-        "per token; its interval holds what other documents and other random orders would give. yes: the whole interval "
+        f"Saved: loss in random order (mean of {record.settings['orders']}) less loss in this order, nats "
+        "per token; its interval holds what other documents and other random orders would give. yes: its whole length "
         "is above 0; no: below it, random order is better. "
     )
     return Part(
         title="Does the ranking save anything?",
         header=("of the", "left out by", "share", "saved", "95 %", "answer"),
         rows=rows,
-        text=text + _sentence(record.savings, at),
+        text=text + _sentence(spoken),
     )
 
 
-def _sentence(savings: Sequence[Saving], at: float) -> str:
-    """The verdict on redundancy, in one sentence a part."""
+def _nearest(savings: Sequence[Saving], part: str) -> float:
+    """The share of a part nearest to a quarter."""
+    return min((one.fraction for one in savings if one.part == part), key=lambda fraction: abs(fraction - QUARTER))
+
+
+def _sentence(savings: Sequence[Saving]) -> str:
+    """The verdict on redundancy, in one sentence a part and ranking."""
     told = []
     for one in savings:
-        if one.fraction == at and one.ranking in BY:
+        if one.ranking in BY:
             told.append(
                 f"Pruning {one.part} by redundancy ({BY[one.ranking]}) costs less than random order by "
-                f"{change(one.saved)} {bounds(one.saved)} nat/token: {one.answer}."
+                f"{change(one.saved)} {bounds(one.saved)} nat/token at {one.fraction:.0%}: {one.answer}."
             )
     return " ".join(told)
 
@@ -98,7 +102,8 @@ def _labels(record: Pruning) -> Part | None:
     ]
     told = {
         "yes": "The right labels have the least loss, by whole intervals: the model answers to them.",
-        "no": "The right labels do not have the least loss: no price of this report can be trusted.",
+        "no": "Wrong labels have less loss than the right ones: no price of this report means anything.",
+        "not settled": "Not settled whether the right labels have the least loss: prices may mean nothing.",
     }.get(labels.answer, "Too few documents to tell.")
     objective = record.data["objective"]
     return Part(
