@@ -37,7 +37,7 @@ def prune(
     sequences: options.Sequences = 64,
     part: Parts = None,
     fraction: Fractions = None,
-    orders: Orders = 5,
+    orders: Orders = 19,
     priced: Priced = 64,
     device: options.Device = "cpu",
     dtype: options.DtypeOption = "auto",

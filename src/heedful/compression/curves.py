@@ -18,6 +18,10 @@ from heedful.study import Batch
 from heedful.study.evidence import Array
 from heedful.study.missing import mean_of
 
+ALPHA = 0.05
+TIED = 1e-6
+"""Difference of two losses that rounding makes."""
+
 Removals = Sequence[Removal]
 """One removal an order."""
 
@@ -49,7 +53,12 @@ class Measured:
 
 
 def measured_curve(
-    ground: Ground, plan: Plan, base: Array | None, damages: dict[int, tuple[Array, Array]], tick: Callable[[], None]
+    ground: Ground,
+    plan: Plan,
+    base: Array | None,
+    damages: dict[int, tuple[Array, Array]],
+    tick: Callable[[], None],
+    known: dict[object, Array] | None = None,
 ) -> Measured:
     """Run every step of a plan.
 
@@ -59,12 +68,14 @@ def measured_curve(
         base: ``(sequence, 3)`` losses with nothing left out; None without a loss.
         damages: Identity of a removal to divergence and error, ``(sequence,)`` each.
         tick: Called after each batch.
+        known: Losses of removals that were run before, by ``Removal.name``; filled further.
     """
+    known = {} if known is None else known
     points, rises = [], []
     for fraction, number, removals in plan.steps:
         rise = None
         if base is not None:
-            losses = [losses_without(ground, ground.batches, one, tick) for one in removals]
+            losses = [_losses(ground, one, known, tick) for one in removals]
             rise = np.stack([one - base for one in losses])
             rises.append(rise[..., RIGHT])
         local = damages.get(id(removals[0]))
@@ -81,6 +92,16 @@ def measured_curve(
         )
     curve = Curve(part=plan.part, ranking=plan.ranking, units=plan.units, points=points)
     return Measured(plan, curve, rises)
+
+
+def _losses(ground: Ground, removal: Removal, known: dict[object, Array], tick: Callable[[], None]) -> Array:
+    """Losses without something, run once however many orders come to it."""
+    if removal.name in known:
+        for _ in ground.batches:
+            tick()
+    else:
+        known[removal.name] = losses_without(ground, ground.batches, removal, tick)
+    return known[removal.name]
 
 
 def dimension_damage(ground: Ground, plans: Sequence[Plan]) -> dict[int, tuple[Array, Array]]:
@@ -127,14 +148,15 @@ def savings(ground: Ground, measured: Sequence[Measured]) -> list[Saving]:
         if one.plan.ranking == RANDOM or random is None:
             continue
         for step, (own, other) in enumerate(zip(one.rises, random.rises, strict=True)):
-            saved = _saved(ground, own[0], other)
+            saved, p = _saved(ground, own[0], other), _p(own[0], other)
             found.append(
                 Saving(
                     part=one.plan.part,
                     ranking=one.plan.ranking,
                     fraction=one.plan.steps[step][0],
                     saved=saved,
-                    answer=_answer(saved),
+                    p=p,
+                    answer=_answer(saved, p),
                 )
             )
     return found
@@ -157,7 +179,15 @@ def _saved(ground: Ground, own: Array, random: Array) -> Effect:
     return Effect(estimate=effect.estimate, low=effect.estimate - low, high=effect.estimate + high, n=effect.n)
 
 
-def _answer(saved: Effect) -> str:
+def _p(own: Array, random: Array) -> float:
+    """Rank of an order among random ones, from below; ties count against it."""
+    cheap = mean_of(random, axis=1) <= mean_of(own) + TIED
+    return float((1 + cheap.sum()) / (1 + len(random)))
+
+
+def _answer(saved: Effect, p: float) -> str:
     if saved.n < LEAST_UNITS or not np.isfinite(saved.low) or not np.isfinite(saved.high):
         return "insufficient data"
-    return "yes" if saved.low > 0 else "no" if saved.high < 0 else "not settled"
+    if saved.low > 0:
+        return "yes" if p <= ALPHA else "not beyond chance"
+    return "no" if saved.high < 0 else "not settled"

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 
 PARTS = ("layers", "heads", "dimensions")
 FRACTIONS = (0.1, 0.25, 0.5, 0.75)
-ORDERS = 5
+ORDERS = 19
+"""Random orders by default: the fewest among which an order can stand out at 5 %."""
 MOST_PRICED = 64
 """Units of a part up to which each is priced alone."""
 
@@ -205,11 +206,12 @@ def _measured(
     runs = sum(len(step[2]) for plan in (*plans, *by_dimension) for step in plan.steps) + 2
     tick = ground.ticker(runs * len(ground.batches), "curves of the loss")
     base = label_losses(ground, ground.batches, tick) if judged else None
-    found = [measured_curve(ground, plan, base, {}, tick) for plan in plans]
+    known: dict[object, Array] = {}
+    found = [measured_curve(ground, plan, base, {}, tick, known) for plan in plans]
     if by_dimension:
         nothing = {layer.module: torch.zeros(layer.key_heads, layer.dim, dtype=torch.bool) for layer in layers}
         same = losses_without(ground, ground.batches, Removal(dimensions=nothing), tick) if judged else None
-        found += [measured_curve(ground, plan, same, damages, tick) for plan in by_dimension]
+        found += [measured_curve(ground, plan, same, damages, tick, known) for plan in by_dimension]
     return found, base
 
 

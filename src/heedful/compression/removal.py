@@ -29,6 +29,12 @@ class Removal:
     heads: Mapping[str, frozenset[int]] = field(default_factory=dict)
     dimensions: Mapping[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def name(self) -> object:
+        """The same for removals of the same things."""
+        gone = ((module, tuple(mask.flatten().tolist())) for module, mask in sorted(self.dimensions.items()))
+        return tuple(sorted((module, tuple(sorted(heads))) for module, heads in self.heads.items())), tuple(gone)
+
     def output(self, stored: Stored) -> Tensor | None:
         """Output of a call without what is left out; None where nothing of it is."""
         if stored.module in self.dimensions:

@@ -129,9 +129,9 @@ def pruning(*, loss: bool = True) -> Pruning:
         for place, ranking in enumerate(names)
     ]
     savings = [
-        Saving(part="layers", ranking="effective rank", fraction=0.25, saved=effect(0.5, 0.1), answer="yes"),
-        Saving(part="layers", ranking="price", fraction=0.25, saved=effect(0.25, 0.3), answer="not settled"),
-        Saving(part="layers", ranking="price", fraction=0.5, saved=effect(7.0, 0.1), answer="yes"),
+        Saving(part="layers", ranking="effective rank", fraction=0.25, saved=effect(0.5, 0.1), p=0.05, answer="yes"),
+        Saving(part="layers", ranking="price", fraction=0.25, saved=effect(0.25, 0.3), p=0.3, answer="not settled"),
+        Saving(part="layers", ranking="price", fraction=0.5, saved=effect(7.0, 0.1), p=0.05, answer="yes"),
     ]
     base = quantization(loss=loss)
     return Pruning(

@@ -15,8 +15,9 @@ def test_the_verdict_is_spoken_at_a_quarter_and_the_page_fits() -> None:
     told = " ".join(text.split())
     sentence = "Pruning layers by redundancy (lowest effective rank first) costs less than random order by +0.5000"
     assert f"{sentence} [+0.4000, +0.6000] nat/token at 25%: yes." in told
-    rows = [line.split() for line in text.splitlines() if line.startswith("layers  ")]
-    assert ["layers", "price", "25%", "+0.2500", "[-0.0500,", "+0.5500]", "not", "settled"] in rows
+    rows = [line.split() for line in text.splitlines() if line.startswith("layers, ")]
+    assert ["layers,", "price", "25%", "+0.2500", "[-0.0500,", "+0.5500]", "0.30"] in rows
+    assert "Layers by price: not settled." in told
     assert not any("7.00" in line for line in text.splitlines())  # saved at another share
 
 

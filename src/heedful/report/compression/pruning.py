@@ -55,19 +55,19 @@ def _verdicts(record: Pruning) -> Part | None:
         return None
     spoken = [one for one in record.savings if one.fraction == _nearest(record.savings, one.part)]
     rows = [
-        (one.part, one.ranking, f"{one.fraction:.0%}", change(one.saved), bounds(one.saved), one.answer)
+        (f"{one.part}, {one.ranking}", f"{one.fraction:.0%}", change(one.saved), bounds(one.saved), p_value(one.p))
         for one in spoken
     ]
     text = (
-        f"Saved: loss in random order (mean of {record.settings['orders']}) less loss in this order, nats "
-        "per token; its interval holds what other documents and other random orders would give. yes: its whole length "
-        "is above 0; no: below it, random order is better. "
+        f"Saved: loss in random order (mean of {record.settings['orders']}) less loss in this order, nats per token; "
+        "its interval holds what other documents and other random orders would give. p: share of orders that cost as "
+        "little, which an order that knows nothing reaches by luck. yes: the interval is above 0 and p at most .05. "
     )
     return Part(
         title="Does the ranking save anything?",
-        header=("of the", "left out by", "share", "saved", "95 %", "answer"),
+        header=("left out", "share", "saved", "95 %", "p"),
         rows=rows,
-        text=text + _sentence(spoken),
+        text=f"{text}{_sentence(spoken)} {_others(spoken)}".strip(),
     )
 
 
@@ -86,6 +86,12 @@ def _sentence(savings: Sequence[Saving]) -> str:
                 f"{change(one.saved)} {bounds(one.saved)} nat/token at {one.fraction:.0%}: {one.answer}."
             )
     return " ".join(told)
+
+
+def _others(savings: Sequence[Saving]) -> str:
+    """The answers on the other rankings."""
+    told = [f"{one.part} by {one.ranking}: {one.answer}" for one in savings if one.ranking not in BY]
+    return f"{'; '.join(told).capitalize()}." if told else ""
 
 
 def _labels(record: Pruning) -> Part | None:
