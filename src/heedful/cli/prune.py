@@ -55,7 +55,7 @@ def prune(
     """
     from heedful.compression import PARTS, Cuts
     from heedful.compression import prune as measured
-    from heedful.compression.prune import FRACTIONS
+    from heedful.compression.cuts import FRACTIONS
     from heedful.report.compression import compression_html, compression_json, print_page, pruning_page
 
     forms = Forms(json=json, html=html, force=force)

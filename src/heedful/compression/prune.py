@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,21 +11,12 @@ import torch
 from torch import nn
 
 from heedful.compression.correlation import Question, rank_correlations
-from heedful.compression.curves import Measured, Plan, dimension_damage, measured_curve, savings
+from heedful.compression.curves import Measured, dimension_damage, measured_curve, savings
+from heedful.compression.cuts import Cuts
 from heedful.compression.ground import BATCH_TOKENS, Ground, Progress, ground_of
 from heedful.compression.label_losses import RIGHT, judged_labels, label_losses
-from heedful.compression.order import (
-    RANDOM,
-    Unit,
-    dimension_scores,
-    head_units,
-    layer_units,
-    numbers,
-    ordered,
-    shuffled,
-    without_dimensions_of,
-    without_units,
-)
+from heedful.compression.order import Unit, head_units, layer_units, without_units
+from heedful.compression.plans import REDUNDANCY, dimension_plans, unit_plans
 from heedful.compression.quantize_keys import RESAMPLES
 from heedful.compression.redundancy import LayerKeys, layer_keys
 from heedful.compression.removal import Removal, losses_without
@@ -34,51 +25,11 @@ from heedful.core.errors import UsageError
 from heedful.study import evaluating, versions
 from heedful.study.batches import batches_of
 from heedful.study.evidence import Array
-from heedful.study.missing import mean_of
 from heedful.study.study import no_progress
 from heedful.study.wrapped import unwrapped
 
 if TYPE_CHECKING:
     from heedful.loading import Sequences
-
-PARTS = ("layers", "heads", "dimensions")
-FRACTIONS = (0.1, 0.25, 0.5, 0.75)
-ORDERS = 19
-"""Random orders by default: the fewest among which an order can stand out at 5 %."""
-MOST_PRICED = 64
-"""Units of a part up to which each is priced alone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cuts:
-    """What is left out, and how often.
-
-    Attributes:
-        parts: Names of ``PARTS``.
-        fractions: Shares of the units of a part.
-        orders: Random orders.
-        most_priced: Units of a part up to which each is priced alone, one run of the model each.
-
-    Raises:
-        UsageError: A name or a number is out of range.
-    """
-
-    parts: tuple[str, ...] = PARTS
-    fractions: tuple[float, ...] = FRACTIONS
-    orders: int = ORDERS
-    most_priced: int = MOST_PRICED
-
-    def __post_init__(self) -> None:
-        wrong = [part for part in self.parts if part not in PARTS]
-        if wrong or not self.parts:
-            raise UsageError(f"part: expected some of {', '.join(PARTS)}; got {', '.join(wrong) or 'none'}")
-        beyond = [fraction for fraction in self.fractions if not 0 < fraction < 1]
-        if beyond or not self.fractions:
-            raise UsageError(f"fraction: expected numbers between 0 and 1, got {beyond or 'none'}")
-        if self.orders < 2:
-            raise UsageError(f"orders: expected at least 2 random orders, got {self.orders}")
-        if self.most_priced < 0:
-            raise UsageError(f"priced: expected 0 or more, got {self.most_priced}")
 
 
 def prune(
@@ -200,8 +151,8 @@ def _measured(
     judged = ground.objective.name != "none"
     plans = []
     for part in (part for part in units if judged and part in cuts.parts and len(units[part]) > 1):
-        plans += _unit_plans(ground, layers, part, units[part], prices.get(part), cuts)
-    by_dimension = _dimension_plans(ground, layers, cuts) if "dimensions" in cuts.parts else []
+        plans += unit_plans(ground, layers, part, units[part], prices.get(part), cuts)
+    by_dimension = dimension_plans(ground, layers, cuts) if "dimensions" in cuts.parts else []
     damages = dimension_damage(ground, by_dimension)
     runs = sum(len(step[2]) for plan in (*plans, *by_dimension) for step in plan.steps) + 2
     tick = ground.ticker(runs * len(ground.batches), "curves of the loss")
@@ -215,63 +166,12 @@ def _measured(
     return found, base
 
 
-def _unit_plans(
-    ground: Ground, layers: Sequence[LayerKeys], part: str, units: list[Unit], price: Array | None, cuts: Cuts
-) -> list[Plan]:
-    rank, cosine = (np.array([_of_unit(layers, unit, name) for unit in units]) for name in _REDUNDANCY)
-    orders = {
-        "effective rank": [ordered(rank, ground.seed)],
-        "centred cosine": [ordered(-cosine, ground.seed)],
-        RANDOM: [shuffled(len(units), ground.seed * 7919 + k) for k in range(cuts.orders)],
-    }
-    if price is not None:
-        orders["price"] = [ordered(mean_of(price, axis=0), ground.seed)]
-    plans = []
-    for ranking, several in orders.items():
-        steps = []
-        for fraction, number in numbers(cuts.fractions, len(units)):
-            steps.append((fraction, number, [without_units(units, order, number) for order in several]))
-        plans.append(Plan(part, ranking, len(units), steps))
-    return plans
-
-
-_REDUNDANCY = ("effective_rank", "centred_cosine")
-
-
-def _of_unit(layers: Sequence[LayerKeys], unit: Unit, name: str) -> float:
-    """Mean over sequences and over the key heads that a unit reads."""
-    layer = layers[unit.layer]
-    read = sorted({head // (layer.heads // layer.key_heads) for head in unit.heads})
-    return float(mean_of(getattr(layer, name)[:, read]))
-
-
-def _dimension_plans(ground: Ground, layers: Sequence[LayerKeys], cuts: Cuts) -> list[Plan]:
-    known = [layer for layer in layers if layer.groups]
-    if not known:
-        return []
-    names = [name for name in dimension_scores(known[0]) if all(name in dimension_scores(one) for one in known)]
-    count = len(known[0].groups)
-    plans = []
-    for ranking in (*names, RANDOM):
-        seeds = [ground.seed * 7919 + k for k in range(cuts.orders)] if ranking == RANDOM else [ground.seed]
-        steps = [
-            (
-                fraction,
-                number,
-                [without_dimensions_of(known, ranking, fraction, seed) for seed in seeds],
-            )
-            for fraction, number in numbers(cuts.fractions, count)
-        ]
-        plans.append(Plan("dimensions", ranking, count, steps))
-    return plans
-
-
 def _unit_prices(
     ground: Ground, layers: Sequence[LayerKeys], part: str, units: Sequence[Unit], price: Array | None
 ) -> list[UnitPrice]:
     prices = [None] * len(units) if price is None else [ground.loss_effect(price[:, k]) for k in range(len(units))]
     shapes = {}
-    for name in _REDUNDANCY:
+    for name in REDUNDANCY:
         shapes[name] = ground.effects(np.stack([_sequences_of(layers, unit, name) for unit in units], 1))
     return [
         UnitPrice(
@@ -296,7 +196,7 @@ def _sequences_of(layers: Sequence[LayerKeys], unit: Unit, name: str) -> Array:
 def _correlations(ground: Ground, layers: Sequence[LayerKeys], prices: dict[str, Array]) -> list[RankCorrelation]:
     """Redundancy against price: layers; and key heads, the prices of the heads that read one being averaged."""
     questions = []
-    for name in _REDUNDANCY:
+    for name in REDUNDANCY:
         if "layers" in prices:
             first = np.stack([getattr(layer, name).mean(1) for layer in layers], 1)
             questions.append(Question(name, "price", "layers", first, prices["layers"]))

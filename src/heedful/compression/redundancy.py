@@ -100,20 +100,24 @@ def _measured(stored: Stored) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     ``(batch, key_head, dim)``.
     """
     call = stored.call
-    keys, queries = Vectors.of(stored.key, stored.real), Vectors.of(call.query, _real_queries(stored))
-    about = centred(keys).double()
+    keys, queries = _wide(stored.key, stored.real), _wide(call.query, _real_queries(stored))
+    about = centred(keys)
     moments = about.transpose(-1, -2) @ about
     trace, square = moments.diagonal(dim1=-2, dim2=-1).sum(-1), moments.square().sum((-2, -1))
-    number = keys.counted.sum(-1).double()
+    number = keys.counted.sum(-1)
     unit = torch.nn.functional.normalize(about, dim=-1)
     pairs = (number * (number - 1)).masked_fill(number < 2, math.nan)
     cosine = (unit.sum(2).square().sum(-1) - unit.square().sum((2, 3))) / pairs
     groups = call.heads // call.kv_heads
-    energy = queries.values.double().square().sum(2) / queries.counted.sum(-1).clamp_min(1)[..., None]
+    energy = queries.values.square().sum(2) / queries.counted.sum(-1).clamp_min(1)[..., None]
     energy = energy.view(call.batch, call.kv_heads, groups, -1).mean(2)
     variance = moments.diagonal(dim1=-2, dim2=-1) / number.clamp_min(1)[..., None]
     rank = trace.square() / square.masked_fill(square == 0, math.nan)
     return rank, cosine, energy, variance
+
+
+def _wide(values: Tensor, real: Tensor | None) -> Vectors:
+    return Vectors.of(values if values.device.type == "mps" else values.double(), real)
 
 
 def _real_queries(stored: Stored) -> Tensor | None:

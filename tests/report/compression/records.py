@@ -105,25 +105,40 @@ def quantization(*, loss: bool = True) -> Quantization:
     )
 
 
-def pruning(*, loss: bool = True) -> Pruning:
-    def points(part: str, rise: float, orders: int) -> list[Point]:
-        local = part == "dimensions"
-        return [
-            Point(
-                fraction=fraction,
-                removed=round(8 * fraction),
-                loss=effect(rise * fraction, 0.01) if loss else None,
-                shuffled=effect(-rise * fraction, 0.01) if loss else None,
-                divergence=effect(0.02 * fraction) if local else None,
-                error=effect(0.2 * fraction) if local else None,
-                orders=[rise * fraction + 0.1 * k for k in range(orders)] if loss else [],
-            )
-            for fraction in (0.25, 0.5)
-        ]
+def points(part: str, rise: float, orders: int, loss: bool) -> list[Point]:
+    local = part == "dimensions"
+    return [
+        Point(
+            fraction=fraction,
+            removed=round(8 * fraction),
+            loss=effect(rise * fraction, 0.01) if loss else None,
+            shuffled=effect(-rise * fraction, 0.01) if loss else None,
+            divergence=effect(0.02 * fraction) if local else None,
+            error=effect(0.2 * fraction) if local else None,
+            orders=[rise * fraction + 0.1 * k for k in range(orders)] if loss else [],
+        )
+        for fraction in (0.25, 0.5)
+    ]
 
+
+def head(index: int, loss: bool) -> UnitPrice:
+    return UnitPrice(
+        part="heads",
+        module="layers.0",
+        layer=0,
+        head=index,
+        price=effect(0.01 * index) if loss else None,
+        effective_rank=effect(4.2),
+        centred_cosine=effect(-0.01),
+    )
+
+
+def pruning(*, loss: bool = True) -> Pruning:
     rankings = {"layers": ("effective rank", "price", "random"), "dimensions": ("contribution", "random")}
     curves = [
-        Curve(part=part, ranking=ranking, units=8, points=points(part, 0.4 + place, 3 if ranking == "random" else 1))
+        Curve(
+            part=part, ranking=ranking, units=8, points=points(part, 0.4 + place, 3 if ranking == "random" else 1, loss)
+        )
         for part, names in rankings.items()
         if loss or part == "dimensions"
         for place, ranking in enumerate(names)
@@ -140,18 +155,7 @@ def pruning(*, loss: bool = True) -> Pruning:
         settings={"orders": 3, "seed": 0},
         versions=base.versions,
         labels=Labels(right=effect(3.1), fed=effect(9.0), shuffled=effect(8.0), answer="yes") if loss else None,
-        units=[
-            UnitPrice(
-                part="heads",
-                module="layers.0",
-                layer=0,
-                head=head,
-                price=effect(0.01 * head) if loss else None,
-                effective_rank=effect(4.2),
-                centred_cosine=effect(-0.01),
-            )
-            for head in range(20)
-        ],
+        units=[head(index, loss) for index in range(20)],
         curves=curves,
         savings=savings if loss else [],
         correlations=[
