@@ -261,7 +261,7 @@ def _limits(record: Pruning) -> Part:
     told = [
         "Nothing is trained again after it is left out: these are prices before any repair. What is left out is set to "
         "0, which a model has never seen; biases of output projections stay. Effective rank and cosine are of keys "
-        "after their rotation, as attention reads them. Intervals of curves are one by one."
+        "after their rotation, as attention reads them. Intervals and answers are one by one."
     ]
     told += [f"Not measured: {one['what']}: {one['why']}." for one in list(record.not_measured)[:8]]
     if len(record.not_measured) > 8:
