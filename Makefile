@@ -48,6 +48,8 @@ bench: setup
 	$(BIN)/python benchmarks/validate.py
 	$(BIN)/python benchmarks/length.py
 	$(BIN)/python benchmarks/tracker.py
+	$(BIN)/python benchmarks/gauge.py
+	$(BIN)/python benchmarks/counts.py
 
 docs: setup
 	mkdir -p build

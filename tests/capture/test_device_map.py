@@ -92,11 +92,14 @@ def test_a_batch_moves_beside_a_layer() -> None:
     assert moved.input_ids.is_meta and moved.punctuation.is_meta and not moved.index.is_meta
 
 
-def test_heads_divided_over_processes_are_refused() -> None:
+def test_heads_divided_over_processes_without_a_trace_are_refused() -> None:
     model = tiny("llama")
     model._tp_size = 2
     with (
-        pytest.raises(UsageError, match=r"LlamaForCausalLM is divided over 2 processes .*device_map='auto'"),
+        pytest.raises(
+            UsageError,
+            match=r"LlamaForCausalLM is divided over 2 processes, and .* do not say how; .*device_map='auto'",
+        ),
         capture(model),
     ):
         pass

@@ -12,8 +12,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import heedful
+from heedful.cli import app
 from heedful.cli.several_processes import own_device, ranks_of_this_run, speaks
 from heedful.core import UsageError
 
@@ -148,3 +150,14 @@ def test_all_devices_are_not_shared_by_processes(monkeypatch: pytest.MonkeyPatch
         own_device("auto")
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert own_device("auto") == "auto"
+
+
+@pytest.mark.parametrize(("rank", "lines"), [("0", 1), ("1", 0), ("", 1)])
+def test_what_every_rank_refuses_is_told_by_one(
+    rank: str, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    monkeypatch.setenv("RANK", rank) if rank else monkeypatch.delenv("RANK", raising=False)
+    done = CliRunner().invoke(app, ["train", "decoder", "--out", str(tmp_path / "full")])
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (5, "", lines)

@@ -60,6 +60,28 @@ def test_every_batch_belongs_to_one_rank(count: int) -> None:
     assert max(map(len, own)) - min(map(len, own)) <= 1
 
 
+def test_ranks_that_divide_the_model_all_run_every_batch_and_the_first_answers() -> None:
+    plan = batches(4, 3)
+    parts = [Ranks(rank, 3, divide="tensor") for rank in range(3)]
+    assert all(part.run(plan) == plan and part.run_rows(plan).all() for part in parts)
+    assert [part.own_rows(plan).sum() for part in parts] == [7, 0, 0]
+    documents = Ranks(1, 3)
+    assert documents.run(plan) == [plan[1]] and documents.run_rows(plan).tolist() == documents.own_rows(plan).tolist()
+
+
+def test_all_must_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert together(lambda ranks: ranks.agree(True), 3, monkeypatch) == [True] * 3
+    assert together(lambda ranks: ranks.agree(ranks.rank != 1), 3, monkeypatch) == [False] * 3
+
+
+def test_a_broken_exchange_of_a_divided_model_is_a_lost_rank() -> None:
+    gone = RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1234")
+    assert "rank 0 of 2 ended while the model ran" in str(Ranks(1, 2, divide="tensor").lost(gone))
+    assert Ranks(1, 2).lost(gone) is None
+    assert Ranks(1, 2, divide="tensor").lost(RuntimeError("shape '[2]' is invalid")) is None
+    assert Ranks(1, 2, divide="tensor").lost(ValueError("timed out")) is None
+
+
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_merged_is_whole_to_the_bit(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = batches(4, 4, 3)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import heedful.checks  # noqa: F401  (registers the claims)
+from heedful.calibration.bounds import bound_rates
 from heedful.calibration.claims import WITHOUT_TEST
 from heedful.calibration.correlation import CLAIM as CORRELATION
 from heedful.calibration.correlation import LAYERS, NOISE, correlation_rates
@@ -146,6 +147,7 @@ def _jobs(plan: Plan) -> Iterator[Job]:
     for place, shape in enumerate(SKEW):
         yield f"losses, {shape}", partial(loss_rates, shape, wanted, 4 * repetitions, seed + place)
         if not plan.claims:
+            yield f"bounds, {shape}", partial(bound_rates, shape, 200 * repetitions, seed + place)
             yield f"looks, {shape}", partial(sequential_rates, shape, 40 * repetitions, seed + place)
             yield f"ablation by looks, {shape}", partial(ablation_rates, shape, 2 * repetitions, seed + place)
     if CORRELATION in wanted:

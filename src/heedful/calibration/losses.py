@@ -72,14 +72,20 @@ def loss_rates(shape: str, claims: Sequence[str], trials: int, seed: int) -> Ite
         )
 
 
-def noise_of(shape: str, random: np.random.Generator) -> Array:
-    """Documents' deviations, of mean 0 and standard deviation 1."""
+def noise_of(shape: str, random: np.random.Generator, size: tuple[int, ...] = (DOCUMENTS,)) -> Array:
+    """Documents' deviations, of mean 0 and standard deviation 1.
+
+    Args:
+        shape: A name of ``SKEW``.
+        random: Where they come from.
+        size: Shape of the array.
+    """
     sigma = SKEW[shape]
+    drawn = random.standard_normal(size)
     if not sigma:
-        return np.asarray(random.standard_normal(DOCUMENTS))
-    drawn = np.exp(sigma * random.standard_normal(DOCUMENTS))
+        return np.asarray(drawn)
     variance = np.exp(sigma**2)
-    return np.asarray((drawn - np.sqrt(variance)) / np.sqrt(variance * (variance - 1.0)))
+    return np.asarray((np.exp(sigma * drawn) - np.sqrt(variance)) / np.sqrt(variance * (variance - 1.0)))
 
 
 def study_with_looks(arms: dict[str, Array], looks: int) -> Study:

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from heedful.calibration.losses import CLAIM_OF, DOCUMENTS, MARGIN, SKEW, SPREAD, noise_of, study_with_looks
+from heedful.calibration.losses import CLAIM_OF, DOCUMENTS, MARGIN, SPREAD, noise_of, study_with_looks
 from heedful.calibration.rate import AT_LEAST, Rate
 from heedful.core import CHECKS, Verdict
 from heedful.inference import Interval, repeated_interval, student_t
 from heedful.study.ablation import ARMS
-from heedful.study.evidence import Array
 
 FRACTIONS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 LARGEST, EFFECT = 512, 0.3
@@ -27,7 +26,7 @@ def sequential_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
         trials: Runs.
         seed: Seed.
     """
-    values = _documents(shape, trials, np.random.default_rng(seed))
+    values = noise_of(shape, np.random.default_rng(seed), (LARGEST, trials))
     looks = [int(fraction * LARGEST) for fraction in FRACTIONS]
     null = [repeated_interval(values[:n], k, FRACTIONS) for k, n in enumerate(looks)]
     wrong = _leaves_zero(null)
@@ -84,12 +83,3 @@ def _leaves_zero(intervals: Sequence[Interval]) -> NDArray[np.bool_]:
     """Runs in which any look's interval lies beside 0."""
     beside = [(np.asarray(i.low) > 0) | (np.asarray(i.high) < 0) for i in intervals]
     return np.asarray(np.stack(beside).any(axis=0))
-
-
-def _documents(shape: str, trials: int, random: np.random.Generator) -> Array:
-    sigma = SKEW[shape]
-    drawn = random.standard_normal((LARGEST, trials))
-    if not sigma:
-        return drawn
-    variance = np.exp(sigma**2)
-    return np.asarray((np.exp(sigma * drawn) - np.sqrt(variance)) / np.sqrt(variance * (variance - 1.0)))

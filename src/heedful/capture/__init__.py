@@ -5,6 +5,7 @@ import sys
 from heedful.capture.event import Answer, AttentionEvent
 from heedful.capture.intercept import intercept, unwatched
 from heedful.capture.own_work import own_work
+from heedful.capture.part import Part, is_sharded
 from heedful.capture.replace import replace
 from heedful.capture.room import CallableRoom
 from heedful.capture.session import CallRecord, Session, capture
@@ -16,11 +17,13 @@ __all__ = [
     "Answer",
     "AttentionEvent",
     "CallRecord",
+    "Part",
     "Proof",
     "Session",
     "Unrotated",
     "capture",
     "intercept",
+    "is_sharded",
     "original",
     "own_work",
     "plain_path",

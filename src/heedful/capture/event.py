@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from heedful.capture.part import Part
 from heedful.core.call import AttentionCall
 
 
@@ -23,6 +24,7 @@ class AttentionEvent:
         call: Query, key, value and rules.
         dropout: Probability with which the kernel drops weights; statistics are those before it.
         entering: ``(batch, position, width)`` representations that entered the module, or None if it took none.
+        part: Which of the module's heads these are, where several processes divide them; None where they are all.
         run: The model's own kernel, ``run(value)`` with ``(batch, kv_head, key, value_dim)`` values (None: the model's)
             -> ``(batch, head, query, value_dim)``. The kernel draws random numbers if ``dropout`` is not 0.
     """
@@ -34,6 +36,7 @@ class AttentionEvent:
     dropout: float
     entering: Tensor | None
     run: Callable[[Tensor | None], Tensor]
+    part: Part | None = None
 
 
 Answer = Callable[[AttentionEvent], Tensor | None]

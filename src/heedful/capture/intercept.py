@@ -11,6 +11,7 @@ from torch import nn
 
 from heedful.capture.event import Answer
 from heedful.capture.huggingface import attention_table
+from heedful.capture.part import refuse_unknown_division
 from heedful.capture.stack import ModuleStack
 from heedful.capture.uncompiled import uncompiled
 from heedful.capture.watcher import FunctionWatcher
@@ -34,24 +35,14 @@ def intercept(model: nn.Module, answer: Answer) -> Iterator[Way]:
         answer: What is done with each event.
 
     Raises:
-        UsageError: Another thread is capturing this model, or its heads are divided over processes.
+        UsageError: Another thread is capturing this model, or its heads are divided over processes and nothing
+            says how.
     """
-    _refuse_divided(model)
+    refuse_unknown_division(model)
     with _only_thread(model), uncompiled(), ModuleStack(model) as stack:
         way = Way(stack, answer)
         with attention_table(way), FunctionWatcher(way):
             yield way
-
-
-def _refuse_divided(model: nn.Module) -> None:
-    """Tensor-parallel loading gives each process a part of the heads, which would be taken for all of them."""
-    for module in model.modules():
-        size = getattr(module, "tp_size", None)
-        if isinstance(size, int) and size > 1:
-            raise UsageError(
-                f"capture: {type(module).__name__} is divided over {size} processes (tp_plan), each of which holds a "
-                "part of the heads; load it whole, over several devices with device_map='auto' or --device auto"
-            )
 
 
 def unwatched() -> AbstractContextManager[None]:

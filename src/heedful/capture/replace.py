@@ -102,18 +102,29 @@ def _check_all(
 
 
 def _replaced(event: AttentionEvent, pattern: Pattern, heads: Sequence[int] | None) -> Tensor:
-    call = event.call
+    call, part = event.call, event.part
     if call.value is None:
         raise UsageError(f"replace: {event.path}: its softmax was seen and no product with values; name other layers")
-    output = pattern_output(call, pattern) if isinstance(pattern, str) else pattern(call)
-    if call.value is not None and output.shape != (*call.query.shape[:3], call.value.shape[-1]):
-        expected = (*call.query.shape[:3], call.value.shape[-1])
-        raise UsageError(f"replace: expected the pattern to return shape {expected}, got {tuple(output.shape)}")
+    total = call.heads if part is None else call.heads * part.count
+    chosen = list(range(total) if heads is None else heads)
+    wrong = [head for head in chosen if not 0 <= head < total]
+    if wrong:
+        raise UsageError(f"replace: {event.path} has heads 0..{total - 1}, got {wrong}")
+    output = pattern_output(call, pattern) if isinstance(pattern, str) else _own_output(event, pattern)
     if heads is None:
         return output
-    wrong = [head for head in heads if not 0 <= head < call.heads]
-    if wrong:
-        raise UsageError(f"replace: {event.path} has heads 0..{call.heads - 1}, got {wrong}")
+    here = chosen if part is None else part.own_heads(chosen, call.heads)
     mixed = event.run(None).clone()
-    mixed[:, list(heads)] = output[:, list(heads)].to(mixed.dtype)
+    mixed[:, here] = output[:, here].to(mixed.dtype)
     return mixed
+
+
+def _own_output(event: AttentionEvent, pattern: Callable[[AttentionCall], Tensor]) -> Tensor:
+    """What a function of the user's gives for the heads of this process; it is shown those of all processes."""
+    part = event.part
+    call = event.call if part is None else part.whole(event.call)
+    output = pattern(call)
+    expected = (*call.query.shape[:3], -1 if call.value is None else call.value.shape[-1])
+    if output.shape != expected:
+        raise UsageError(f"replace: expected the pattern to return shape {expected}, got {tuple(output.shape)}")
+    return output if part is None else part.own(output)

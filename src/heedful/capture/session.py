@@ -107,8 +107,11 @@ class Session:
         layer = self.order.setdefault(event.path, len(self.order))
         if not self.selection.takes_forward(forward) or not self.selection.takes_layer(event.path, layer):
             return None
+        output = own = event.run(None)
+        if event.part is not None:  # every process shows the heads of all, in their order
+            with torch.no_grad(), unwatched():
+                output, event = event.part.gathered(own), replace(event, call=event.part.whole(event.call))
         listed = self.selection.heads_of(event.path, event.call)
-        output = event.run(None)
         record = self.records.get(event.path)
         if record is None:
             record = CallRecord(event.path, event.module, layer, event.call.heads, listed, event.way)
@@ -120,7 +123,7 @@ class Session:
             self._add(
                 record, event, forward, moments, output if len(listed) == record.heads else output[:, list(listed)]
             )
-        return output
+        return own
 
     def _add(self, record: CallRecord, event: AttentionEvent, forward: int, moments: Moments, output: Tensor) -> None:
         rows = moments.rows

@@ -10,6 +10,7 @@ from dataclasses import replace as changed
 from torch import Tensor, nn
 
 from heedful.capture.event import Answer, AttentionEvent
+from heedful.capture.part import part_of
 from heedful.capture.stack import ModuleStack
 from heedful.core.call import AttentionCall
 from heedful.core.errors import HeedfulError
@@ -65,13 +66,16 @@ class Way:
         path, owner, entering = self.stack.owner(module, way)
         try:
             call = self._with_padding(describe())
+            part = None if owner is None else part_of(owner, call)
         except HeedfulError as error:
             self.not_understood.setdefault(path, str(error))
             return None
         if owner is None:
             self.not_understood.setdefault(path, "the call belongs to no module of the model")
             return None
-        event = AttentionEvent(path=path, module=owner, way=way, call=call, dropout=dropout, entering=entering, run=run)
+        event = AttentionEvent(
+            path=path, module=owner, way=way, call=call, dropout=dropout, entering=entering, run=run, part=part
+        )
         with self.inside():
             return self.answer(event)
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from heedful.capture import is_sharded
 from heedful.checks.conclusion import summarise
 from heedful.core.registry import CHECKS, SECTION_TITLES, CheckFacts
 from heedful.core.result import Finding, HeadRow, Report, Section, Verdict
 from heedful.study import Settings, Study, evaluating, head_cards, versions
 from heedful.study.ranks import ALONE, Ranks, checksum
 from heedful.study.running import device_of, pads_inside, takes_positions
+from heedful.study.sharded import refuse_unshared
 from heedful.study.study import no_progress
 from heedful.study.unit_values import document_fingerprints
 from heedful.study.wrapped import unwrapped
@@ -165,8 +167,9 @@ def _study(
 ) -> Study:
     inside, worn = unwrapped(model)
     study = Study(inside, sequences, settings, progress, ranks or ALONE, worn=worn)
+    refuse_unshared(inside, study.ranks)
     if study.ranks.count > 1:
-        study.ranks.ensure_same("weights", checksum(inside.parameters()))
+        study.ranks.ensure_same("weights", checksum(p for p in inside.parameters() if not is_sharded(p)))
         study.ranks.ensure_same("token sequences", checksum([sequences.input_ids, sequences.document]))
     return study
 

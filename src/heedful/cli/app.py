@@ -7,8 +7,12 @@ from typing import Annotated
 
 import typer
 
+from heedful.cli.align import align
 from heedful.cli.calibrate import calibrate
+from heedful.cli.claims import claims
 from heedful.cli.compare import compare
+from heedful.cli.count import count
+from heedful.cli.derive import derive
 from heedful.cli.doctor import doctor
 from heedful.cli.exits import outcome
 from heedful.cli.heads import heads
@@ -17,7 +21,9 @@ from heedful.cli.prune import prune
 from heedful.cli.quantize_keys import quantize_keys
 from heedful.cli.report import report
 from heedful.cli.several import spread
+from heedful.cli.sweep import PlanFirst, run, table
 from heedful.cli.train import decoder
+from heedful.cli.train_gauge import gauge
 from heedful.cli.validate import validate
 
 _EPILOG = (
@@ -45,9 +51,24 @@ app.command("quantize-keys", help="Price keys in few bits on held-out text, besi
     quantize_keys
 )
 app.command("prune", help="Price leaving out layers, heads and key dimensions, by redundancy and at random.")(prune)
+app.command("count", help="Count n-grams of any text into a folder; go on after a stop with --resume.")(count)
+app.command("derive", help="Compute a model's attention from counts, and say what was kept.")(derive)
+app.command("align", help="Hold each head against the attention that counts predict.")(align)
+app.command("claims", help="Show what was answered to published claims: reproduced, refuted, or not.")(claims)
 training = typer.Typer(help="Train a reference model on your text.", no_args_is_help=True)
 training.command("decoder", help="Train the reference decoder; go on after a stop with --resume.")(decoder)
+training.command("gauge", help="Train the gauge transformer: beliefs, SO(3) irreps, KL attention.")(gauge)
 app.add_typer(training, name="train")
+sweeping = typer.Typer(
+    cls=PlanFirst,
+    help="Run a plan of settings and seeds: heedful sweep PLAN.yaml --out SWEEP; then heedful sweep table SWEEP.",
+    no_args_is_help=True,
+)
+sweeping.command("run", help="Make the runs of a plan, in parallel; again, it goes on. The word run may be left out.")(
+    run
+)
+sweeping.command("table", help="Show and save the table of a sweep, also while it goes on.")(table)
+app.add_typer(sweeping, name="sweep")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -10,6 +10,7 @@ import typer
 from heedful.cli import options
 from heedful.cli.exits import guarded
 from heedful.cli.inputs import Inputs, read
+from heedful.cli.several_processes import processes_of, ranks_of_this_run, speaks
 from heedful.report.escape import visible
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def doctor(
     text: options.Text = None,
     seq_len: options.SeqLen = 128,
     device: options.Device = "cpu",
+    parallel: options.Parallel = "documents",
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,
     allow_global: options.AllowGlobal = None,
@@ -58,13 +60,18 @@ def doctor(
         dtype=dtype,
         seed=seed,
         allow_globals=allow_global or (),
+        processes=processes_of(parallel),
     )
-    loaded, made = read(inputs)
-    where = device_of(loaded.model)
-    ids, mask = made.input_ids[:SHOWN].to(where), made.attention_mask[:SHOWN].to(where)
-    proofs = verify(loaded.model, lambda: run_model(loaded.model, ids, mask))
-    for line in [*lines(proofs), *(f"note: {note}" for note in (*loaded.notes, *made.notes))]:
-        typer.echo(visible(line))
+    with ranks_of_this_run(parallel) as ranks:
+        loaded, made = read(inputs)
+        where = device_of(loaded.model)
+        ids, mask = made.input_ids[:SHOWN].to(where), made.attention_mask[:SHOWN].to(where)
+        proofs = verify(loaded.model, lambda: run_model(loaded.model, ids, mask))
+        if speaks(ranks):
+            for line in [*lines(proofs), *(f"note: {note}" for note in (*loaded.notes, *made.notes))]:
+                typer.echo(visible(line))
+            if ranks is not None:
+                ranks.first("word")
     return 0 if any(proof.way for proof in proofs) else NOTHING_MET
 
 

@@ -10,7 +10,7 @@ from heedful.cli import options
 from heedful.cli.exits import guarded
 from heedful.cli.inputs import Inputs, read
 from heedful.cli.progress import progress_bar
-from heedful.cli.several_processes import ranks_of_this_run, speaks
+from heedful.cli.several_processes import processes_of, ranks_of_this_run, speaks
 from heedful.report import check_suffix, check_target, document_text, head_documents, print_heads, save_heads
 from heedful.report.escape import visible
 
@@ -30,6 +30,7 @@ def heads(
     seq_len: options.SeqLen = 128,
     sequences: options.Sequences = 64,
     device: options.Device = "cpu",
+    parallel: options.Parallel = "documents",
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,
     out: options.Out = None,
@@ -56,8 +57,9 @@ def heads(
         dtype=dtype,
         seed=seed,
         allow_globals=allow_global or (),
+        processes=processes_of(parallel),
     )
-    with ranks_of_this_run() as ranks:
+    with ranks_of_this_run(parallel) as ranks:
         if out is not None and speaks(ranks):
             check_suffix(out)
             check_target(out, overwrite=force)

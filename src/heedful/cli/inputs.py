@@ -28,6 +28,7 @@ class Inputs:
     allow_globals: Sequence[str]
     factory: str | None = None
     checkpoint: Path | None = None
+    processes: int = 1
 
 
 def read(inputs: Inputs) -> "tuple[LoadedModel, BatchedText]":
@@ -46,7 +47,6 @@ def read(inputs: Inputs) -> "tuple[LoadedModel, BatchedText]":
     from heedful.loading import load_documents, make_sequences
 
     _check_together(inputs)
-
     documents = load_documents(list(inputs.text) or None)  # first: it fails fast
     loaded = _loaded(inputs)
     sequences = make_sequences(
@@ -73,6 +73,8 @@ def _check_together(inputs: Inputs) -> None:
         if inputs.checkpoint is not None:
             told = "weights for the model of a --factory (without one, name the checkpoint as the MODEL)"
             raise UsageError(f"--checkpoint {inputs.checkpoint}: {told}")
+    elif inputs.processes > 1:
+        raise UsageError(f"--factory {inputs.factory}: --parallel tensor divides a MODEL by transformers' plan for it")
     elif inputs.model is not None or inputs.config is not None:
         other = f"MODEL {inputs.model}" if inputs.model is not None else f"--config {inputs.config}"
         raise UsageError(f"--factory {inputs.factory}: builds the model itself (leave {other} out)")
@@ -91,4 +93,4 @@ def _loaded(inputs: Inputs) -> "LoadedModel":
         return load_factory(inputs.factory, checkpoint=inputs.checkpoint, seed=inputs.seed, **options)
     from heedful.loading import load_model
 
-    return load_model(inputs.model, config=inputs.config, **options)
+    return load_model(inputs.model, config=inputs.config, processes=inputs.processes, **options)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 Preset = Literal["quick", "standard", "full"]
+Division = Literal["documents", "tensor"]
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 
 LOOKS = 5
@@ -69,6 +70,13 @@ Require = Annotated[
     typer.Option(metavar="CLAIM", help="Claims that must pass, one or more; anything else fails the validation."),
 ]
 Device = Annotated[str, typer.Option(metavar="NAME", help="Where to compute: cpu, cuda, cuda:1, mps, or auto: all.")]
+Parallel = Annotated[
+    Division,
+    typer.Option(
+        metavar="WORD",
+        help="What processes of torchrun divide: documents, each with the whole model, or tensor: the model's heads.",
+    ),
+]
 DtypeOption = Annotated[
     Dtype, typer.Option(metavar="NAME", help="Number format of the model: auto, float64, float32, bfloat16, float16.")
 ]

@@ -1,9 +1,10 @@
 """One process of several that ``torchrun`` has started: which one it is, and who speaks for all of them."""
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from heedful.cli.exits import Silent, exit_code
 from heedful.cli.stopping import Terminated
@@ -15,8 +16,11 @@ _TOGETHER = "with all its ranks: one of them ended early, or the run was stopped
 
 
 @contextmanager
-def ranks_of_this_run() -> "Iterator[Ranks | None]":
+def ranks_of_this_run(divide: str = "documents") -> "Iterator[Ranks | None]":
     """Join the other processes, where the environment says that there are any.
+
+    Args:
+        divide: What they divide, a word of ``heedful.study.ranks.DIVISIONS``.
 
     Yields:
         The ranks; None where this process is alone.
@@ -35,7 +39,7 @@ def ranks_of_this_run() -> "Iterator[Ranks | None]":
     if _number("LOCAL_WORLD_SIZE", count) == count and (interface := loopback()) is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)  # ranks of one machine listen on nothing else
     address, port = os.environ.get("MASTER_ADDR", "127.0.0.1"), _number("MASTER_PORT", 29500)
-    with joined(_number("RANK", 0), count, address, port) as ranks:
+    with joined(_number("RANK", 0), count, address, port, divide) as ranks:
         try:
             yield ranks
         except BaseException as error:
@@ -43,12 +47,55 @@ def ranks_of_this_run() -> "Iterator[Ranks | None]":
                 raise Silent(exit_code(error)) from error
             if isinstance(error, Terminated):
                 error.args = (_TOGETHER,)
+            if (lost := ranks.lost(error)) is not None:
+                raise lost from error
             raise
+
+
+def processes_of(divide: str) -> int:
+    """Number of processes that divide a model's tensors: those that ``torchrun`` has started, or 1.
+
+    Args:
+        divide: What the processes divide.
+
+    Raises:
+        UsageError: The tensors are to be divided and there is but one process.
+    """
+    if divide == "documents":
+        return 1
+    count = _number("WORLD_SIZE", 1)
+    if count == 1:
+        from heedful.core.errors import UsageError
+
+        told = "divides the model over several processes, and this is the only one"
+        raise UsageError(f"--parallel {divide}: {told} (torchrun --nproc-per-node N -m heedful ...)")
+    return count
 
 
 def speaks(ranks: "Ranks | None") -> bool:
     """Whether this process prints and writes."""
     return ranks is None or ranks.rank == 0
+
+
+def told_once(command: Callable[..., int]) -> Callable[..., int]:
+    """A command of which every process refuses the same for the same reason, so that rank 0 alone says it.
+
+    Args:
+        command: What is run; its processes have not joined, so that they cannot ask who has told already.
+    """
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> int:
+        from heedful.core.errors import HeedfulError
+
+        try:
+            return command(*arguments, **options)
+        except HeedfulError as refused:
+            if os.environ.get("RANK", "0") != "0":
+                raise Silent(refused.exit_code) from refused
+            raise
+
+    return run
 
 
 def own_device(device: str) -> str:

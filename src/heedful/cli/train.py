@@ -9,6 +9,7 @@ import typer
 from heedful.cli import options
 from heedful.cli.exits import guarded
 from heedful.cli.progress import progress_bar
+from heedful.cli.several_processes import told_once
 from heedful.cli.stopping import Terminated
 from heedful.report.escape import visible
 
@@ -44,6 +45,7 @@ Checkpointing = Annotated[
 SaveEvery = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Steps between checkpoints. Without it: an eighth of the run.")
 ]
+Kept = Annotated[int, typer.Option("--keep", metavar="N", min=2, help="Checkpoints kept, the latest.")]
 Device = Annotated[Literal["cpu", "auto"], typer.Option(metavar="NAME", help="cpu, or auto: whatever is there.")]
 Trackers = Annotated[
     list[str] | None, typer.Option("--report-to", metavar="NAME", help="Where curves go: tensorboard, mlflow, ...")
@@ -51,6 +53,7 @@ Trackers = Annotated[
 
 
 @guarded
+@told_once
 def decoder(
     out: Out,
     preset: Preset = "tiny",
@@ -72,6 +75,7 @@ def decoder(
     precision: Precision = "float32",
     gradient_checkpointing: Checkpointing = False,
     save_every: SaveEvery = None,
+    keep: Kept = 2,
     device: Device = "cpu",
     trackers: Trackers = None,
     debug: options.Debug = False,
@@ -81,7 +85,7 @@ def decoder(
     Returns:
         The exit code, 0.
     """
-    _ensure_accelerate()
+    ensure_accelerate()
     from heedful.training import RunSettings
 
     settings = RunSettings(
@@ -101,13 +105,15 @@ def decoder(
         precision=precision,
         gradient_checkpointing=gradient_checkpointing,
         save_every=save_every,
+        kept=keep,
         device=device,
         trackers=tuple(trackers or ()),
     )
-    return _trained(settings, out, list(text or ()), tokenizer, resume)
+    return trained(settings, out, list(text or ()), tokenizer, resume)
 
 
-def _trained(settings: "RunSettings", out: Path, text: list[Path], tokenizer: Path | None, resume: bool) -> int:
+def trained(settings: "RunSettings", out: Path, text: list[Path], tokenizer: Path | None, resume: bool) -> int:
+    """Train, and say what the model is worth; the exit code, 0."""
     from heedful.loading import load_documents
     from heedful.training import RunFolder, train_decoder
 
@@ -133,7 +139,8 @@ def _tell(line: str) -> None:
     typer.echo(visible(line), err=True)
 
 
-def _ensure_accelerate() -> None:
+def ensure_accelerate() -> None:
+    """Refuse, where the Trainer cannot run."""
     from importlib.util import find_spec
 
     from heedful.core.errors import UsageError

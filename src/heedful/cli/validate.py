@@ -9,7 +9,7 @@ from heedful.cli.forms import STANDARD_OUTPUT, tell
 from heedful.cli.inputs import Inputs, read
 from heedful.cli.outputs import Outputs
 from heedful.cli.progress import progress_bar
-from heedful.cli.several_processes import ranks_of_this_run, speaks
+from heedful.cli.several_processes import processes_of, ranks_of_this_run, speaks
 from heedful.report import print_report, to_json
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def validate(
     sequential: options.Sequential = False,
     require: options.Require = None,
     device: options.Device = "cpu",
+    parallel: options.Parallel = "documents",
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,
     json: options.Json = None,
@@ -62,9 +63,10 @@ def validate(
         dtype=dtype,
         seed=seed,
         allow_globals=allow_global or (),
+        processes=processes_of(parallel),
     )
     outputs = Outputs(json=json, html=html, figures=figures, markdown=markdown, junit=junit, force=force)
-    with ranks_of_this_run() as ranks:
+    with ranks_of_this_run(parallel) as ranks:
         if speaks(ranks):
             outputs.check()
         from heedful.checks import Settings

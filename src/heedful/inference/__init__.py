@@ -14,6 +14,7 @@ from heedful.inference.multiplicity import benjamini_hochberg, count_discoveries
 from heedful.inference.power import minimal_detectable_effect, units_needed
 from heedful.inference.ranks import max_rank_p, pooled_rank_p, rank_p
 from heedful.inference.signflip import SignFlip, sign_flip
+from heedful.inference.skewness import skew_p, skew_t
 from heedful.inference.units import document_means, mean_and_spread, resample_counts
 
 __all__ = [
@@ -37,6 +38,8 @@ __all__ = [
     "repeated_p",
     "resample_counts",
     "sign_flip",
+    "skew_p",
+    "skew_t",
     "spearman_over_units",
     "student_t",
     "units_needed",

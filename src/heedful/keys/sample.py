@@ -19,6 +19,8 @@ class Sample:
     Attributes:
         sequences: Sequences of a batch at most: the first ones.
         positions: Queries and keys of a sequence at most: evenly spaced, from a start that moves on by one each time.
+        logits: Logits of a call that its rows are measured on at most, but for one sequence: sequences beyond are left
+            out there; None for no limit.
 
     Raises:
         UsageError: One of the two is less than what a statistic needs.
@@ -26,10 +28,11 @@ class Sample:
 
     sequences: int = 4
     positions: int = 256
+    logits: int | None = 2**21
 
     def __post_init__(self) -> None:
-        for name, least in (("sequences", 1), ("positions", 2)):
-            if getattr(self, name) < least:
+        for name, least in (("sequences", 1), ("positions", 2), ("logits", 1)):
+            if getattr(self, name) is not None and getattr(self, name) < least:
                 raise UsageError(f"sample {name}: expected at least {least}, got {getattr(self, name)}")
 
     def places(self, length: int, turn: int, device: torch.device) -> Tensor:

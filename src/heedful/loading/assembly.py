@@ -29,7 +29,12 @@ _HEAD = re.compile(
 
 
 def assemble(
-    plan: ModelPlan, tensors: dict[str, Tensor], skeleton: Skeleton, dtype: torch.dtype, subject: str
+    plan: ModelPlan,
+    tensors: dict[str, Tensor],
+    skeleton: Skeleton,
+    dtype: torch.dtype,
+    subject: str,
+    division: Mapping[str, Any] | None = None,
 ) -> tuple[PreTrainedModel, tuple[str, ...]]:
     """Build the model on the CPU and fill it; every parameter must come from the checkpoint.
 
@@ -39,6 +44,7 @@ def assemble(
         skeleton: What the plan leads to.
         dtype: The dtype of its parameters.
         subject: The checkpoint's name in messages.
+        division: What tells transformers to divide it over processes (``tensor_division``); None keeps it whole.
 
     Returns:
         The model in eval mode, and notes.
@@ -58,6 +64,7 @@ def assemble(
                 dtype=dtype,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
+                **(division or {}),
             )
     except HeedfulError:
         raise

@@ -106,15 +106,30 @@ def _split(path: Path, text: str, cut: bool) -> Iterator[tuple[str, str]]:
 
 def _line(path: Path, number: int, line: str) -> tuple[str, str]:
     """Name and text of one line of a JSONL file."""
-    where = f"{escaped(path)}, line {number}"
+    name, text = line_document(line, f"{escaped(path)}, line {number}")
+    title = name if isinstance(name, str | int) and not isinstance(name, bool) else f"{path.name}:{number}"
+    return escaped(title), text
+
+
+def line_document(line: str, where: str) -> tuple[object, str]:
+    r"""The document on one line of a JSONL file.
+
+    Args:
+        line: The line.
+        where: Its place in messages.
+
+    Returns:
+        What stands under ``id``, and the text, with ``\n`` for every line end.
+
+    Raises:
+        InputRejected: It is no object with a text.
+    """
     entry = parse_json(line, where)
     text = entry.get("text") if isinstance(entry, dict) else None
     if not isinstance(text, str):
         raise InputRejected(where, 'expected an object with "text"', 'write {"text": "..."} on each line')
-    name = entry.get("id")
-    title = name if isinstance(name, str | int) and not isinstance(name, bool) else f"{path.name}:{number}"
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return escaped(title), whole.replace("\r\n", "\n").replace("\r", "\n")
+    return entry.get("id"), whole.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _decoded(path: Path, limit: int) -> tuple[str, bool, list[str]]:
@@ -128,7 +143,7 @@ def _decoded(path: Path, limit: int) -> tuple[str, bool, list[str]]:
     with open_regular(path) as file:
         while taken < limit and (chunk := file.read(min(_CHUNK, limit - taken))):
             if not taken:
-                _check_plain(chunk, shown)
+                check_plain(chunk, shown)
             taken += len(chunk)
             told += chunk.count(_REPLACEMENT.encode())
             pieces.append(decode.decode(chunk))
@@ -143,7 +158,16 @@ def _decoded(path: Path, limit: int) -> tuple[str, bool, list[str]]:
     return text, cut, notes + ([f"{shown}: only the first {limit:,} bytes were read"] if cut else [])
 
 
-def _check_plain(head: bytes, shown: str) -> None:
+def check_plain(head: bytes, shown: str) -> None:
+    """Refuse bytes that begin as a compressed file or as text in another encoding.
+
+    Args:
+        head: The first bytes of a file.
+        shown: The file's name in messages.
+
+    Raises:
+        InputRejected: They do.
+    """
     if head.startswith(_PACKED):
         raise InputRejected(shown, "a compressed file, expected plain text", "decompress it first, as with gunzip")
     for mark, encoding in _OTHER_ENCODINGS:

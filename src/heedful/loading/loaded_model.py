@@ -23,6 +23,7 @@ from heedful.loading.positions import embedded_tokens, learned_positions, traine
 from heedful.loading.regular_file import kind_of
 from heedful.loading.skeleton import build_skeleton
 from heedful.loading.spread import AUTO, accelerate_library, main_device, spread
+from heedful.loading.tensor_division import ensure_divisible, tensor_division
 from heedful.loading.tokenizer_files import load_tokenizer
 from heedful.loading.torch_archive import check_globals
 from heedful.loading.weights import read_folder_weights, read_weights
@@ -81,6 +82,7 @@ class _Request:
     counts_on: torch.device
     dtype: str
     allow_globals: tuple[str, ...]
+    processes: int = 1
 
 
 def load_model(
@@ -91,6 +93,7 @@ def load_model(
     device: str = "cpu",
     dtype: str = "auto",
     allow_globals: Sequence[str] = (),
+    processes: int = 1,
 ) -> LoadedModel:
     """Load a model from wherever it is, running nothing that comes with it.
 
@@ -101,6 +104,8 @@ def load_model(
         device: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, ``xpu``, or ``auto``: all devices, by accelerate.
         dtype: ``auto`` (float32 on a CPU, the checkpoint's own elsewhere), or a name of ``DTYPES``.
         allow_globals: Harmless record types that a torch archive may hold, out of ``ALLOWABLE_GLOBALS``.
+        processes: Processes of one group that divide the model's tensors by its own plan, each calling this alike; 1
+            keeps it whole.
 
     Returns:
         The model with its tokenizer.
@@ -125,6 +130,7 @@ def load_model(
         counts_on=counts_on,
         dtype=dtype,
         allow_globals=tuple(allow_globals),
+        processes=processes,
     )
     with ExitStack() as stack:
         if model is None:
@@ -136,7 +142,7 @@ def load_model(
         else:
             loaded = _from_path(Path(model).expanduser(), request)
     if not everywhere:
-        return placed(loaded, place)
+        return loaded if processes > 1 else placed(loaded, place)
     laid_out, told = spread(loaded.model, loaded.name)
     return replace(loaded, model=laid_out, notes=(*loaded.notes, *told))
 
@@ -163,6 +169,8 @@ def _from_path(path: Path, request: _Request) -> LoadedModel:
         return _from_checkpoint(path, request)
     if request.config is not None:
         raise UsageError(f"--config {escaped(request.config)}: a GGUF file brings its own config (leave it out)")
+    if request.processes > 1:
+        raise UsageError(f"{escaped(path)}: a GGUF file is not divided over processes (give its safetensors)")
     dtype = resolve_dtype(request.dtype, request.counts_on)
     model, tokenizer, notes = load_gguf(path, dtype, str(request.device))
     if request.tokenizer is None:
@@ -193,12 +201,16 @@ def _build(config: Path, weights: Path, request: _Request, source: str) -> Loade
     plan = plan_model(read_config(config), escaped(config))
     dtype = resolve_dtype(request.dtype, request.counts_on, plan.declared_dtype)
     skeleton = build_skeleton(plan, escaped(config))
-    skeleton.ensure_fits(dtype, str(request.device), escaped(config))
+    skeleton.ensure_fits(dtype, str(request.device), escaped(config), request.processes)
+    division = None
+    if request.processes > 1:
+        ensure_divisible(plan, request.processes, request.device, escaped(request.name))
+        division = tensor_division(request.processes)
     # The tokenizer comes first: a wrong path to it should not cost the reading of the weights.
     tokenizer, remarks = load_tokenizer(request.tokenizer or (weights if weights.is_dir() else weights.parent))
     read = read_folder_weights if kind_of(weights) == "a directory" else read_weights
     tensors, notes = read(weights, request.allow_globals)
-    model, more = assemble(plan, tensors, skeleton, dtype, escaped(request.name))
+    model, more = assemble(plan, tensors, skeleton, dtype, escaped(request.name), division)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,

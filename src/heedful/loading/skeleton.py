@@ -34,13 +34,14 @@ class Skeleton:
     shapes: Mapping[str, tuple[int, ...]]
     groups: tuple[frozenset[str], ...]
 
-    def ensure_fits(self, dtype: torch.dtype, device: str, subject: str) -> None:
+    def ensure_fits(self, dtype: torch.dtype, device: str, subject: str, processes: int = 1) -> None:
         """Refuse the model if it would not fit in memory.
 
         Args:
             dtype: The dtype of its parameters.
             device: Where it will stand.
             subject: Its name in messages.
+            processes: Processes that divide it, each with a device of its own unless that is main memory.
 
         Raises:
             ResourceLimit: It would not fit; nothing was allocated.
@@ -48,7 +49,8 @@ class Skeleton:
         wanted = self.parameters * dtype.itemsize + self.buffer_bytes
         what = f"{subject}: {self.parameters:,} parameters in {str(dtype).removeprefix('torch.')}"
         for place in sorted({"cpu", device}):  # it is filled in main memory and moved from there
-            ensure_fits(wanted, what, device=place, hint="correct the config, or take a smaller model or dtype")
+            share = wanted if place == "cpu" else -(-wanted // processes)
+            ensure_fits(share, what, device=place, hint="correct the config, or take a smaller model or dtype")
 
 
 def build_skeleton(plan: ModelPlan, subject: str) -> Skeleton:

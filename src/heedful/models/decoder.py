@@ -138,6 +138,7 @@ class HeedfulDecoderModel(HeedfulDecoderPreTrainedModel):
 class HeedfulDecoderForCausalLM(HeedfulDecoderPreTrainedModel, GenerationMixin):
     """The decoder with a head over its vocabulary, which is its embedding where the config ties them."""
 
+    _tp_plan = {"lm_head": "colwise_gather_output"}  # noqa: RUF012  # transformers' own attribute, as the next
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012  # transformers' own attribute
 
     def __init__(self, config: HeedfulDecoderConfig) -> None:

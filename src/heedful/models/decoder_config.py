@@ -34,6 +34,17 @@ class HeedfulDecoderConfig(PreTrainedConfig):
 
     model_type = "heedful_decoder"
     keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012  # the Trainer adds a list to it
+    base_model_tp_plan = {  # noqa: RUF012  # transformers' own attribute: how processes divide the heads of each layer
+        "layers.*.self_attn.q_proj": "colwise",
+        "layers.*.self_attn.k_proj": "colwise",
+        "layers.*.self_attn.v_proj": "colwise",
+        "layers.*.self_attn.q_norm": "replicated_with_grad_allreduce",
+        "layers.*.self_attn.k_norm": "replicated_with_grad_allreduce",
+        "layers.*.self_attn.o_proj": "rowwise",
+        "layers.*.mlp.gate_proj": "colwise",
+        "layers.*.mlp.up_proj": "colwise",
+        "layers.*.mlp.down_proj": "rowwise",
+    }
 
     attention: str = "softmax"
     qk_norm: bool = True

@@ -6,10 +6,19 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from heedful.models.decoder import HeedfulDecoderForCausalLM, HeedfulDecoderModel
 from heedful.models.decoder_config import HeedfulDecoderConfig
+from heedful.models.derived import HeedfulDerivedForCausalLM, HeedfulDerivedModel
+from heedful.models.derived_config import HeedfulDerivedConfig
+from heedful.models.gauge import GaugeForCausalLM, GaugeModel
+from heedful.models.gauge_config import GaugeConfig
 
 
 def register() -> None:
-    """Tell AutoConfig, AutoModel and AutoModelForCausalLM of ``heedful_decoder``; a second call changes nothing."""
-    AutoConfig.register(HeedfulDecoderConfig.model_type, HeedfulDecoderConfig, exist_ok=True)
-    AutoModel.register(HeedfulDecoderConfig, HeedfulDecoderModel, exist_ok=True)
-    AutoModelForCausalLM.register(HeedfulDecoderConfig, HeedfulDecoderForCausalLM, exist_ok=True)
+    """Tell AutoConfig, AutoModel and AutoModelForCausalLM of heedful's models; a second call changes nothing."""
+    for config, model, language_model in (
+        (HeedfulDecoderConfig, HeedfulDecoderModel, HeedfulDecoderForCausalLM),
+        (HeedfulDerivedConfig, HeedfulDerivedModel, HeedfulDerivedForCausalLM),
+        (GaugeConfig, GaugeModel, GaugeForCausalLM),
+    ):
+        AutoConfig.register(config.model_type, config, exist_ok=True)
+        AutoModel.register(config, model, exist_ok=True)
+        AutoModelForCausalLM.register(config, language_model, exist_ok=True)

@@ -43,7 +43,7 @@ def losses_under(
     tick: Callable[[], None] = lambda: None,
     ranks: Ranks = ALONE,
 ) -> list[Array]:
-    """Loss of each sequence under each of several replacements, batches divided over the ranks.
+    """Loss of each sequence under each of several replacements, shared out over the ranks.
 
     Args:
         model: The model, in evaluation mode.
@@ -56,7 +56,7 @@ def losses_under(
     Returns:
         ``(sequence,)`` in nats per token for each replacement, in the order of the batches.
     """
-    mine, rows = ranks.own(batches), ranks.own_rows(batches)
+    mine, rows = ranks.run(batches), ranks.run_rows(batches)
     found = []
     for one in replacements:
         losses = np.zeros(len(rows))
@@ -67,7 +67,7 @@ def losses_under(
                 model, objective, mine, one.arm, layers=one.layers, heads=one.heads, tick=tick
             )
         found.append(losses)
-    return ranks.merged(found, rows)
+    return ranks.merged(found, ranks.own_rows(batches))
 
 
 def losses_of(

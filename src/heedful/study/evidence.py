@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from heedful.capture import AttentionEvent, intercept, unwatched
+from heedful.capture import AttentionEvent, Part, intercept, unwatched
 from heedful.core.errors import CaptureError
 from heedful.engine import Extras, Groups, Moments, tiled
 from heedful.study.overflow import Overflow, overflow_of, without_rows
 from heedful.study.ranks import ALONE, Ranks
 from heedful.study.running import Batch, run_model
+from heedful.study.whole_heads import whole_heads
 
 Array = NDArray[np.float64]
 
@@ -87,6 +88,7 @@ class LayerEvidence:
         way: How it was met.
         values: Name to ``(sequence, ...)``, rows in the order of the study's sequences.
         fixed: Why its pattern cannot be replaced; empty where it can.
+        part: Which of its heads this process holds, None where it holds all; ``heads`` and ``values`` are of all.
     """
 
     path: str
@@ -96,6 +98,7 @@ class LayerEvidence:
     way: str
     values: dict[str, Array] = field(default_factory=dict)
     fixed: str = ""
+    part: Part | None = None
 
     @property
     def module_path(self) -> str:
@@ -216,7 +219,7 @@ def collect(
         return output
 
     with torch.no_grad(), intercept(model, answer) as way:
-        for batch in ranks.own(batches) or batches[:1]:  # a rank without any learns the shapes of the others' arrays
+        for batch in ranks.run(batches) or batches[:1]:  # a rank without any learns the shapes of the others' arrays
             current[:] = [batch]
             run_model(model, batch.input_ids, batch.attention_mask)
             tick()
@@ -241,7 +244,8 @@ def collect(
 
 def _layer(event: AttentionEvent, index: int) -> LayerEvidence:
     fixed = NO_PRODUCT if event.call.value is None else ""
-    return LayerEvidence(event.path, event.module, index, event.call.heads, event.way, fixed=fixed)
+    heads = event.call.heads * (1 if event.part is None else event.part.count)
+    return LayerEvidence(event.path, event.module, index, heads, event.way, fixed=fixed, part=event.part)
 
 
 def without_padded_rows(event: AttentionEvent, batch: Batch) -> AttentionEvent:
@@ -255,6 +259,11 @@ def without_padded_rows(event: AttentionEvent, batch: Batch) -> AttentionEvent:
 
 def _merge(layers: list[LayerEvidence], ranks: Ranks, batches: Sequence[Batch]) -> None:
     """Every layer's arrays made whole over the ranks, all of them in one sum."""
+    if ranks.divide == "tensor":
+        found = whole_heads([(layer.part, layer.values) for layer in layers], ranks, len(ranks.run_rows(batches)))
+        for layer, whole in zip(layers, found, strict=True):
+            layer.values = whole
+        return
     places = [(layer, name) for layer in layers for name in sorted(layer.values)]
     merged = ranks.merged([layer.values[name] for layer, name in places], ranks.own_rows(batches))
     for (layer, name), values in zip(places, merged, strict=True):

@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from heedful.study.objective import Objective
 from heedful.study.running import Batch
+from heedful.study.sharded import divided_like, whole, whole_gradients
 
 ROUNDS = 3
 """Gates behind one another that are looked through: a low-rank update in a branch that is itself gated, say."""
@@ -60,11 +61,12 @@ def gates_of(
     zero = {
         name: p
         for name, p in model.named_parameters()
-        if p.requires_grad and p.is_floating_point() and not bool(p.detach().any())
+        if p.requires_grad and p.is_floating_point() and not bool(whole(p.detach()).any())
     }
     draw = torch.Generator().manual_seed(seed)
     drawn = {
-        name: (LEAST + (MOST - LEAST) * torch.rand(p.shape, generator=draw)).to(p) for name, p in sorted(zero.items())
+        name: divided_like(LEAST + (MOST - LEAST) * torch.rand(p.shape, generator=draw), p)
+        for name, p in sorted(zero.items())
     }
     opened: dict[str, Tensor] = {}
     gates: dict[str, str] = {}
@@ -95,8 +97,9 @@ def _reached(
         loss = objective.losses(Opened(model, opened) if opened else model, batch).nanmean()
         if not loss.requires_grad:
             return set()
-        found = torch.autograd.grad(loss, list(asked.values()), allow_unused=True)
-    return {name for name, gradient in zip(asked, found, strict=True) if gradient is not None and bool(gradient.any())}
+        given = torch.autograd.grad(loss, list(asked.values()), allow_unused=True)
+    found = whole_gradients(model, dict(zip(asked, given, strict=True)))
+    return {name for name, gradient in found.items() if gradient is not None and bool(gradient.any())}
 
 
 def _named(

@@ -12,6 +12,7 @@ from heedful.capture import plain_path
 from heedful.study.gates import gates_of
 from heedful.study.objective import Objective
 from heedful.study.running import Batch
+from heedful.study.sharded import whole_gradients
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def attention_gradients(
                 if loss.requires_grad
                 else [None] * len(live)
             )
-        gradients = dict(zip(live, found, strict=True))
+        gradients = whole_gradients(model, dict(zip(live, found, strict=True)))
     described = [_described(name, layer, gradients.get(name), parameter) for name, (layer, parameter) in wanted.items()]
     dead = {g.name: live[g.name] for g in described if not g.frozen and g.finite and g.norm == 0.0}
     if not dead:

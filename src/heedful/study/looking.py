@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heedful.inference import Interval, bootstrap_t, equivalent, repeated_interval, repeated_p
+from heedful.inference import Interval, equivalent, repeated_interval, repeated_p, skew_p, skew_t
 from heedful.study.ablation import Replacement
 from heedful.study.evidence import Array
 from heedful.study.running import Batch
@@ -70,21 +70,19 @@ def over_documents(study: Study, values: Array) -> Interval:
     """Interval of the mean loss difference, documents as units: at the look at which it stopped, if there are looks."""
     units = study.first_units(values)
     if study.settings.looks == 1:
-        return bootstrap_t(units, resamples=study.settings.resamples, seed=study.settings.seed)
+        return skew_t(units)
     look, ends = _look_of(study, values)
     return repeated_interval(units, look, _fractions(ends))
 
 
 def p_of_zero(study: Study, values: Array) -> float:
     """Two-sided p of a zero mean over documents; NaN where it has no spread or too few values."""
-    from scipy.stats import ttest_1samp
-
     units = study.first_units(values)
     units = units[np.isfinite(units)]
     if len(units) < 2 or np.ptp(units) < 1e-12:
         return math.nan
     if study.settings.looks == 1:
-        return float(ttest_1samp(units, 0.0).pvalue)
+        return skew_p(units)
     look, ends = _look_of(study, values)
     return repeated_p(units, look, _fractions(ends))
 

@@ -2,12 +2,14 @@
 
 Every rank holds the same model and the same text and walks through the same stages. A stage's arrays have full size on
 every rank, 0 in the rows that others fill, so that one packed sum gives each rank exactly what one process would have:
-no value is rounded, and NaN stays NaN in its own row.
+no value is rounded, and NaN stays NaN in its own row. Where the ranks divide the model itself (tensor parallelism), all
+of them run every batch together, and what has no heads is the first rank's.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 import time
@@ -34,12 +36,21 @@ Item = TypeVar("Item")
 TIMEOUT = 60.0
 """Seconds without a sign of life after which a rank is lost; torch's own default is half an hour."""
 
+DIVISIONS = ("documents", "tensor")
+"""What ranks divide: whole batches of documents, or the tensors of the model."""
+
 BEAT = 2.0
 """Seconds between two signs of life. They come from a thread: a rank at work on one long batch still gives them."""
+
+PATIENCE = 600.0
+"""Seconds that an exchange inside a divided model's forward waits for a slower rank; an ended one is known at once."""
 
 NOTHING = "no report was written"
 
 _POLL = 0.01
+
+_ENDED = re.compile(r"gloo|NCCL|Connection (?:closed|reset)|Broken pipe|timed out", re.IGNORECASE)
+"""What the exchange of tensors says where the other side has gone."""
 
 
 @dataclass(eq=False)
@@ -50,21 +61,33 @@ class Ranks:
         rank: This process, from 0.
         count: Number of processes.
         store: Where ranks tell one another that they live and have arrived.
+        divide: A word of ``DIVISIONS``.
     """
 
     rank: int = 0
     count: int = 1
     store: Any = None
+    divide: str = "documents"
     stage: int = field(default=0, init=False)
 
     def own(self, items: Sequence[Item]) -> list[Item]:
         """Every ``count``-th item, from this rank's place on: shards may differ by one, or be empty."""
         return list(items[self.rank :: self.count])
 
-    def own_rows(self, batches: Sequence[Batch]) -> NDArray[np.bool_]:
-        """Which rows of the batches, one after the other, are this rank's: ``(sequence,)``."""
-        mine = [np.full(len(batch.index), place % self.count == self.rank) for place, batch in enumerate(batches)]
+    def run(self, batches: Sequence[Batch]) -> list[Batch]:
+        """Batches that go through the model on this rank: its own, or all where each rank holds a part of the model."""
+        return list(batches) if self.divide == "tensor" else self.own(batches)
+
+    def run_rows(self, batches: Sequence[Batch]) -> NDArray[np.bool_]:
+        """Which rows of the batches, one after the other, this rank runs: ``(sequence,)``."""
+        whole = self.divide == "tensor"
+        mine = [np.full(len(one.index), whole or at % self.count == self.rank) for at, one in enumerate(batches)]
         return np.concatenate(mine) if mine else np.zeros(0, dtype=bool)
+
+    def own_rows(self, batches: Sequence[Batch]) -> NDArray[np.bool_]:
+        """Which of them it answers for: each row is one rank's."""
+        rows = self.run_rows(batches)
+        return np.zeros_like(rows) if self.divide == "tensor" and self.rank else rows
 
     def merged(self, arrays: Sequence[Array], rows: NDArray[np.bool_]) -> list[Array]:
         """Arrays that every rank has filled in its own rows, whole, after one packed sum.
@@ -101,6 +124,14 @@ class Ranks:
         """
         if len(set(self._arrived(str(number)))) > 1:
             raise InputRejected("ranks", f"the processes hold different {what}", "give all of them the same")
+
+    def agree(self, answer: bool) -> bool:
+        """Whether the answer of every rank is yes.
+
+        Raises:
+            RankLost: A rank ended or hung.
+        """
+        return set(self._arrived(str(answer))) == {str(True)}
 
     def first(self, what: str) -> bool:
         """Whether this rank is the first to claim something, such as telling of an error; alone where none answers."""
@@ -144,6 +175,13 @@ class Ranks:
                 raise RankLost(f"ranks: rank {other} of {self.count} is lost: {told} ({NOTHING})")
             time.sleep(_POLL)
 
+    def lost(self, error: BaseException) -> RankLost | None:
+        """What an error inside a divided model's forward is where another rank has ended; None where it is another."""
+        told = str(error)
+        if self.divide != "tensor" or not isinstance(error, RuntimeError) or not _ENDED.search(told):
+            return None
+        return RankLost(f"ranks: {self._others()} ended while the model ran ({NOTHING})")
+
     def _others(self) -> str:
         return f"another rank of {self.count}" if self.count > 2 else f"rank {1 - self.rank} of 2"
 
@@ -159,14 +197,17 @@ def checksum(tensors: Iterable[torch.Tensor]) -> int:
 
 
 @contextmanager
-def joined(rank: int, count: int, address: str, port: int) -> Iterator[Ranks]:
+def joined(rank: int, count: int, address: str, port: int, divide: str = "documents") -> Iterator[Ranks]:
     """Join the other processes of a run that ``torchrun`` has started, over gloo.
+
+    Parts of a model on GPUs meet over NCCL.
 
     Args:
         rank: This process.
         count: Number of processes.
         address: Where the launcher's store listens.
         port: Its port.
+        divide: A word of ``DIVISIONS``.
 
     Yields:
         The ranks; the group is left afterwards.
@@ -180,14 +221,16 @@ def joined(rank: int, count: int, address: str, port: int) -> Iterator[Ranks]:
         first = rank == 0 and not hosted
         store = dist.TCPStore(address, port, is_master=first, timeout=wait, wait_for_workers=False)
         pulse = dist.TCPStore(address, port, is_master=False, timeout=wait, wait_for_workers=False)
-        dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=wait)
+        backend = "cpu:gloo,cuda:nccl" if divide == "tensor" and torch.cuda.is_available() else "gloo"
+        patience = timedelta(seconds=PATIENCE) if divide == "tensor" else wait
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=patience)
     except RuntimeError as error:
         raise RankLost(f"ranks: rank {rank} of {count} met no others within {TIMEOUT:.0f} s ({NOTHING})") from error
     over = threading.Event()
     thread = threading.Thread(target=_beat, args=(pulse, rank, over), daemon=True)
     thread.start()
     try:
-        yield Ranks(rank, count, store)
+        yield Ranks(rank, count, store, divide)
     finally:
         over.set()
         thread.join(BEAT)

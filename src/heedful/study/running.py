@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from heedful.capture import own_work, uncompiled
 from heedful.core.errors import InputRejected
+from heedful.study.sharded import own_entries, whole_counts
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,10 @@ def _accepts(model: nn.Module) -> tuple[set[str], bool]:
 def nonfinite_entries(model: nn.Module) -> dict[str, int]:
     """Parameter name to number of entries that are NaN or infinite, where there are any."""
     # a parameter on the meta device is offloaded, and read when its layer runs
-    floating = ((name, p) for name, p in model.named_parameters() if p.is_floating_point() and not p.is_meta)
-    counts = {name: int((~torch.isfinite(p)).sum()) for name, p in floating}
-    return {name: count for name, count in counts.items() if count}
+    floating = {name: p for name, p in model.named_parameters() if p.is_floating_point() and not p.is_meta}
+    own = [int((~torch.isfinite(own_entries(p))).sum()) for p in floating.values()]
+    counts = zip(floating, whole_counts(floating.values(), own), strict=True)
+    return {name: count for name, count in counts if count}
 
 
 def pads_inside(attention_mask: Tensor) -> bool:

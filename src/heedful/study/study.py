@@ -77,7 +77,7 @@ class Study:
         return leading(self.batches, count)
 
     def _ticker(self, total: int, what: str) -> Callable[[], None]:
-        done, total = 0, -(-total // self.ranks.count)
+        done = 0
 
         def tick() -> None:
             nonlocal done
@@ -100,14 +100,14 @@ class Study:
             query_variation,
             same_token(self.settings.seed),
         ]
-        tick = self._ticker(len(self.batches), "measuring attention")
+        tick = self._ticker(len(self.ranks.run(self.batches)), "measuring attention")
         extras = Extras(distances=True, contrast=True)
         return collect(self.model, self.batches, probes, extras=extras, groups=True, tick=tick, ranks=self.ranks)
 
     @cached_property
     def on_shuffled(self) -> Evidence:
         """The model on the same tokens in another order."""
-        tick = self._ticker(len(self.batches), "shuffled tokens")
+        tick = self._ticker(len(self.ranks.run(self.batches)), "shuffled tokens")
         batches = [shuffled(batch, self.settings.seed) for batch in self.batches]
         return collect(self.model, batches, [query_variation], tick=tick, ranks=self.ranks)
 
@@ -122,7 +122,7 @@ class Study:
         if self.repeats is None:
             return None
         probe = repeats(self.repeats.periods, self.repeats.prefix)
-        tick = self._ticker(len(self.repeats.batches), "repeats")
+        tick = self._ticker(len(self.ranks.run(self.repeats.batches)), "repeats")
         return collect(self.model, self.repeats.batches, [probe], tick=tick, ranks=self.ranks)
 
     @cached_property
@@ -139,7 +139,7 @@ class Study:
         count = self.settings.nulls
         if not count:
             return {}
-        tick = self._ticker(count, "untrained models")
+        tick = self._ticker(len(self.ranks.own(range(count))), "untrained models")
         try:
             given = (self.model, count, self.null_subset, self.repeats, self.settings.seed, tick, self.ranks)
             return untrained_statistics(*given, build=self.build, paths=self.observed.module_paths)
@@ -219,7 +219,7 @@ class Study:
         )
 
     def _losses(self, what: str, replacements: Sequence[Replacement | None], batches: Sequence[Batch]) -> list[Array]:
-        tick = self._ticker(len(replacements) * len(batches), what)
+        tick = self._ticker(len(replacements) * len(self.ranks.run(batches)), what)
         return losses_under(self.model, self.objective, batches, replacements, tick=tick, ranks=self.ranks)
 
     def _differences(

@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import nn
 
+from heedful.core.errors import ResourceLimit
 from heedful.engine import Extras
+from heedful.loading.memory import ensure_fits
 from heedful.study.evidence import Array, collect
 from heedful.study.missing import mean_of
 from heedful.study.probes import row_statistics
 from heedful.study.ranks import ALONE, Ranks
-from heedful.study.rebuilt import Build
-from heedful.study.running import Batch
+from heedful.study.rebuilt import Build, NoFreshModel
+from heedful.study.running import Batch, device_of
 from heedful.study.token_probes import repeats, same_token
 from heedful.study.variants import Repeats, fresh_models
 
@@ -39,7 +41,7 @@ def untrained_statistics(
         again: Random repeats, whose first batch gives ``induction_mass``; or None.
         seed: Seed of the weights, and of the tokens that same-token attraction looks at.
         tick: Called after each model.
-        ranks: Processes that divide the models.
+        ranks: Processes that divide the models; each fresh model is whole in one of them.
         build: What built the tested model, where that can be done again.
         paths: Attention modules, whose weights must differ from one built model to another.
 
@@ -47,8 +49,10 @@ def untrained_statistics(
         Name to ``(model, all heads)``.
 
     Raises:
-        NoFreshModel: The model cannot be built anew.
+        NoFreshModel: The model cannot be built anew, or is divided over processes and does not fit whole into one.
     """
+    if ranks.divide == "tensor":
+        _ensure_room(model, ranks)
     mine = ranks.own(range(count))
     found: dict[str, Array] = {}
     which = mine or [0]  # a rank without any learns the shapes of the others' arrays
@@ -60,6 +64,19 @@ def untrained_statistics(
     names = sorted(found)
     rows = np.isin(np.arange(count), mine)
     return dict(zip(names, ranks.merged([found[name] for name in names], rows), strict=True))
+
+
+def _ensure_room(model: nn.Module, ranks: Ranks) -> None:
+    """Every rank must have room for a whole fresh model beside its part of the tested one, or none builds any."""
+    size, device = sum(p.numel() * p.element_size() for p in model.parameters()), device_of(model)
+    together = ranks.count if device.type == "cpu" else 1
+    try:
+        ensure_fits(size * together, "fresh models", device=str(device))
+        told = ""
+    except ResourceLimit as error:
+        told = str(error)
+    if not ranks.agree(not told):
+        raise NoFreshModel(f"fresh models are built whole, one a process: {told or 'another process has no room'}")
 
 
 def _statistics(fresh: nn.Module, batches: Sequence[Batch], again: Repeats | None, seed: int) -> dict[str, Array]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from heedful.capture import is_sharded
 from heedful.core.errors import InputRejected
+from heedful.study.sharded import is_tensor_parallel
 
 COMPILED = "OptimizedModule"
 """Class that ``torch.compile`` puts around a module; named, since importing it costs seconds."""
@@ -13,7 +15,7 @@ COMPILED = "OptimizedModule"
 def unwrapped(model: nn.Module) -> tuple[nn.Module, list[str]]:
     """The model inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``, and what was taken off.
 
-    Weights are the very same tensors.
+    Weights are the very same tensors. A model that transformers has divided by tensor parallelism is left as it is.
 
     Args:
         model: Any module.
@@ -28,7 +30,8 @@ def unwrapped(model: nn.Module) -> tuple[nn.Module, list[str]]:
     while (inner := _inner(model)) is not None:
         notes.append(f"{type(model).__name__}: the model inside is judged")
         model = inner
-    sharded = [name for name, parameter in model.named_parameters() if _is_sharded(parameter)]
+    parallel = is_tensor_parallel(model)
+    sharded = [name for name, parameter in model.named_parameters() if is_sharded(parameter) and not parallel]
     sharded += [path for path, module in model.named_modules() if type(module).__name__ == "FullyShardedDataParallel"]
     if sharded:
         raise InputRejected(
@@ -47,7 +50,3 @@ def _inner(model: nn.Module) -> nn.Module | None:
     else:
         return None
     return inner if isinstance(inner, nn.Module) else None
-
-
-def _is_sharded(parameter: nn.Parameter) -> bool:
-    return type(parameter.data).__name__ == "DTensor" or type(parameter).__name__ == "DTensor"

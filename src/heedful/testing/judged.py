@@ -11,6 +11,8 @@ from torch import nn
 from heedful.core.errors import CaptureError
 from heedful.core.result import Finding, Verdict
 from heedful.study import Settings, Study, evaluating
+from heedful.study.ranks import ALONE
+from heedful.study.sharded import refuse_unshared
 from heedful.testing.batches import Batches, as_sequences
 
 NOT_JUDGED = (Verdict.SKIP, Verdict.UNDEFINED, Verdict.INSUFFICIENT)
@@ -23,7 +25,11 @@ def study_of(model: nn.Module, batches: Batches, **options: Any) -> Study:
         model: The model.
         batches: As for ``as_sequences``.
         **options: Fields of ``Settings``.
+
+    Raises:
+        UsageError: The model is divided over processes, each of which would judge its own part.
     """
+    refuse_unshared(model, ALONE)
     settings = Settings(**{"preset": "quick", "null_models": 0, **options})
     return Study(model, as_sequences(batches), settings)
 

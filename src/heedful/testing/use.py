@@ -7,7 +7,7 @@ from torch import nn
 
 from heedful.core.errors import UsageError
 from heedful.core.result import Finding, Verdict
-from heedful.inference import bootstrap_t, judge
+from heedful.inference import judge, skew_t
 from heedful.study import Margins, Study
 from heedful.study.ablation import ARMS, Replacement, losses_under
 from heedful.study.ablation_judging import MEANINGS
@@ -65,7 +65,7 @@ def _judged(study: Study, arm: str) -> Finding:
         )
     (changed,) = losses_under(study.model, study.objective, study.batches, [Replacement(arm)])
     units = study.units(changed - study.loss)
-    interval = bootstrap_t(units, resamples=study.settings.resamples, seed=study.settings.seed)
+    interval = skew_t(units)
     margin, count = study.settings.margins.loss, int(np.isfinite(units).sum())
     verdict, reason = judge(
         interval, present_above=margin, absent_below=margin, units=count, smallest=study.settings.least_units

@@ -1,4 +1,4 @@
-"""One training run of the reference decoder on the transformers Trainer, from texts to a folder that loads."""
+"""One training run of a reference model on the transformers Trainer, from texts to a folder that loads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     PrinterCallback,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
@@ -27,19 +28,16 @@ from heedful.loading import Documents, ensure_fits, load_model
 from heedful.loading.quiet import quiet_transformers
 from heedful.loading.tokenizer_files import load_tokenizer
 from heedful.loading.wording import escaped, reason
-from heedful.models import PRESETS, HeedfulDecoderForCausalLM
 from heedful.training.held_out_figures import held_out_loss
 from heedful.training.run_folder import RunFolder, step_of, write_whole
 from heedful.training.run_settings import RunSettings
+from heedful.training.table_trainer import TableTrainer
 from heedful.training.text_split import TextSplit, split_documents
 from heedful.training.token_windows import PackedWindows, build_tokenizer, document_windows, encode, save_texts
 from heedful.training.watch import Progress, Watch
 
 WATCHED = 64
 """Most held-out windows of the curve; the last figure is of all held-out text."""
-
-KEPT = 2
-"""Checkpoints kept: one may be cut off while it is written, and the other must be whole."""
 
 FIGURES = "held_out.json"
 _BYTES_A_PARAMETER = 16
@@ -63,6 +61,7 @@ def train_decoder(
     resume: bool = False,
     progress: Progress = lambda _step, _steps, _what: None,
     tell: Callable[[str], None] = lambda _line: None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> dict[str, Any]:
     """Train, or go on training, and write the folder.
 
@@ -77,6 +76,7 @@ def train_decoder(
         resume: Go on after the last whole checkpoint.
         progress: Called after each step.
         tell: Called with a line now and then.
+        callbacks: Further callbacks of the Trainer, an ``AttentionTracker`` say.
 
     Returns:
         The figures of ``held_out.json``.
@@ -104,6 +104,8 @@ def train_decoder(
     with quiet_transformers():
         try:
             trainer = build_trainer(settings, arguments, split, words, Watch(progress, tell))
+            for callback in callbacks:
+                trainer.add_callback(callback)
         except BaseException:
             if first and not resume:
                 folder.empty()  # nothing was begun: the next try may have other settings
@@ -120,7 +122,7 @@ def _train(trainer: Trainer, settings: RunSettings, start: Path | None) -> None:
     """Train to the last step; a Trainer that goes on after it would take one step more."""
     if start is not None and step_of(start) >= settings.steps:
         model: Any = trainer.model
-        model.load_state_dict(HeedfulDecoderForCausalLM.from_pretrained(start).state_dict())
+        model.load_state_dict(settings.model_class.from_pretrained(start).state_dict())
     else:
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
 
@@ -153,7 +155,7 @@ def training_arguments(settings: RunSettings, out: Path) -> TrainingArguments:
             logging_steps=settings.every,
             save_strategy="steps",
             save_steps=settings.every,
-            save_total_limit=KEPT,
+            save_total_limit=settings.kept,
             prediction_loss_only=True,
             disable_tqdm=True,
             report_to=list(settings.trackers) or "none",
@@ -195,10 +197,10 @@ def build_trainer(
     marks = _marks(tokenizer)
     config = settings.config(len(tokenizer), marks.begin, marks.end, tokenizer.pad_token_id)
     with torch.device("meta"):
-        wanted = HeedfulDecoderForCausalLM(config).num_parameters() * _BYTES_A_PARAMETER
-    ensure_fits(wanted, f"{settings.preset}: weights, gradients and optimiser", hint="take a smaller preset")
+        wanted = settings.model_class(config).num_parameters() * _BYTES_A_PARAMETER
+    ensure_fits(wanted, f"{settings.name}: weights, gradients and optimiser", hint="take a smaller model")
     set_seed(settings.seed)
-    model = HeedfulDecoderForCausalLM(config)
+    model = settings.model_class(config)
     texts = encode(tokenizer, split.training)
     unseen = encode(tokenizer, (text for _, text in split.held_out))
     windows = (w for document in unseen for w in document_windows(document, settings.tokens, marks.begin))
@@ -211,7 +213,9 @@ def build_trainer(
         told = f"no held-out document of {settings.tokens} tokens"
         raise InputRejected("text", told, "give more or longer text, or a smaller --length")
     try:
-        trainer = Trainer(model=model, args=arguments, train_dataset=packed, eval_dataset=watched, callbacks=[watch])
+        trainer = TableTrainer(
+            model=model, args=arguments, train_dataset=packed, eval_dataset=watched, callbacks=[watch]
+        )
     except (ImportError, RuntimeError, ValueError) as error:
         raise UsageError(f"training: {reason(error)}") from error
     trainer.remove_callback(PrinterCallback)
@@ -220,9 +224,8 @@ def build_trainer(
 
 def _lay_out(folder: RunFolder, settings: RunSettings, split: TextSplit, tokenizer: Path | None, count: int) -> None:
     """Tokenizer and held-out text into the folder, the record last."""
-    size = settings.vocabulary or PRESETS[settings.preset].vocab_size
     given = None if tokenizer is None else _tokenizer(tokenizer)
-    words = build_tokenizer(split.training, size, settings.tokens) if given is None else given
+    words = build_tokenizer(split.training, settings.words, settings.tokens) if given is None else given
     _marks(words)
     folder.make()
     words.save_pretrained(folder.path)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from heedful.core.errors import UsageError
-from heedful.models import PRESETS, VARIANTS, HeedfulDecoderConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
-FREE = ("save_every", "device", "trackers")
+from heedful.core.errors import UsageError
+from heedful.models import PRESETS, VARIANTS, HeedfulDecoderConfig, HeedfulDecoderForCausalLM
+
+FREE = ("save_every", "kept", "device", "trackers")
 """Settings that change nothing about the weights, and may differ when a run goes on."""
+
+_LEAST = {"steps": 1, "seed": 0, "vocabulary": 258, "length": 2, "batch": 1, "accumulation": 1, "save_every": 1,
+          "learning_rate": 0, "weight_decay": 0, "warmup_share": 0, "held_out": 0}  # fmt: skip
+_MOST = {"seed": 2**32 - 1, "warmup_share": 1, "held_out": 0.9}
+_WORDS = {"precision": ("float32", "bfloat16"), "device": ("cpu", "auto")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +43,12 @@ class RunSettings:
         precision: ``float32``, or ``bfloat16`` autocast.
         gradient_checkpointing: Whether layers are computed again in the backward, to save memory.
         save_every: Steps between checkpoints; None for an eighth of the run.
+        kept: Checkpoints that are kept, the latest; at least 2, since one may be cut off while it is written.
         device: ``cpu``, or ``auto`` for whatever accelerate finds.
         trackers: Integrations of the Trainer that get the curves, such as ``tensorboard``.
 
     Raises:
-        UsageError: The preset or the variant is unknown.
+        UsageError: The preset or the variant is unknown, a number is out of range, or under two checkpoints are kept.
     """
 
     preset: str = "tiny"
@@ -58,13 +68,38 @@ class RunSettings:
     precision: str = "float32"
     gradient_checkpointing: bool = False
     save_every: int | None = None
+    kept: int = 2
     device: str = "cpu"
     trackers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for word, given, known in (("preset", self.preset, PRESETS), ("attention", self.attention, VARIANTS)):
-            if given not in known:
+        words: dict[str, Collection[str]] = {"preset": PRESETS, "attention": VARIANTS, **_WORDS}
+        for word, known in words.items():
+            if (given := getattr(self, word)) not in known:
                 raise UsageError(f"{word} {given!r}: expected one of {', '.join(known)}")
+        for word, least in _LEAST.items():
+            given, most = getattr(self, word), _MOST.get(word, math.inf)
+            if given is not None and not least <= given <= most:
+                told = f"at least {least}" if math.isinf(most) else f"from {least} to {most}"
+                raise UsageError(f"{word} {given!r}: expected {told}")
+
+        if self.kept < 2:
+            raise UsageError(f"kept {self.kept}: expected at least 2 (one may be cut off while it is written)")
+
+    @property
+    def model_class(self) -> type[PreTrainedModel]:
+        """What is trained."""
+        return HeedfulDecoderForCausalLM
+
+    @property
+    def name(self) -> str:
+        """What the run is called in messages."""
+        return self.preset
+
+    @property
+    def words(self) -> int:
+        """Tokens of a tokenizer that is learnt."""
+        return self.vocabulary or PRESETS[self.preset].vocab_size
 
     @property
     def tokens(self) -> int:
@@ -80,7 +115,7 @@ class RunSettings:
         """What must be the same when the run goes on, as plain values."""
         return {name: value for name, value in asdict(self).items() if name not in FREE}
 
-    def config(self, tokens: int, begin: int, end: int, pad: int | None) -> HeedfulDecoderConfig:
+    def config(self, tokens: int, begin: int, end: int, pad: int | None) -> PreTrainedConfig:
         """The model's config.
 
         Args:
@@ -89,7 +124,7 @@ class RunSettings:
             end: Token set after each document.
             pad: Token of padding.
         """
-        return PRESETS[self.preset].config(
+        config: HeedfulDecoderConfig = PRESETS[self.preset].config(
             attention=self.attention,
             qk_norm=self.qk_norm,
             tie_word_embeddings=self.tied,
@@ -99,3 +134,4 @@ class RunSettings:
             eos_token_id=end,
             pad_token_id=pad,
         )
+        return config

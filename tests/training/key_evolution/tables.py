@@ -8,7 +8,7 @@ from heedful.training.tracker import TrackTable
 STEPS = (0, 10, 20, 30, 40)
 
 
-def rows_at(step: int, layers: int, stages: tuple[str, ...]) -> list[dict[str, Any]]:
+def rows_at(step: int, layers: int, stages: tuple[str, ...], dims: tuple[int, ...]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for layer in range(layers):
         for head in range(2):
@@ -20,7 +20,7 @@ def rows_at(step: int, layers: int, stages: tuple[str, ...]) -> list[dict[str, A
                 "global_max": 4.0 + 0.1 * step,
                 "cosine": 0.1 + 0.01 * step + wobble,
                 "centred_cosine": 0.001 * head,
-                "participation_null": 22.0,
+                "participation_null": (dims[layer % len(dims)] + 2) / 3,
                 "vectors": 512.0,
                 "pairs": 32512.0,
             }
@@ -36,10 +36,14 @@ def rows_at(step: int, layers: int, stages: tuple[str, ...]) -> list[dict[str, A
 
 
 def write(
-    run: Path, steps: tuple[int, ...] = STEPS, layers: int = 9, stages: tuple[str, ...] = ("before", "after")
+    run: Path,
+    steps: tuple[int, ...] = STEPS,
+    layers: int = 9,
+    stages: tuple[str, ...] = ("before", "after"),
+    dims: tuple[int, ...] = (64,),
 ) -> Path:
     table = TrackTable(run)
     for step in steps:
-        table.add(step, rows_at(step, layers, stages))
+        table.add(step, rows_at(step, layers, stages, dims))
     table.close()
     return run

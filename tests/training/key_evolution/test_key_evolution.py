@@ -76,9 +76,42 @@ def test_paragraphs_tell_the_numbers(tmp_path: Path) -> None:
     assert all("Not shown: " in text and len(text) < 2000 for text in told.values())
 
 
-@pytest.mark.parametrize(
-    ("steps", "told"), [((), "found none"), ((7,), "at least 2 steps, found 1"), (None, "found no folder")]
-)
+def test_one_step_is_told_and_not_drawn(tmp_path: Path) -> None:
+    report = key_report(tables.write(tmp_path, steps=(7,)))
+    told = {figure.name: figure.paragraph for figure in report.figures}
+    assert [figure.name for figure in report.drawn] == ["key_magnitude_profile", "entropy_and_spread"]
+    for name in ("key_norm_evolution", "outlier_magnitude", "latent_redundancy"):
+        assert told[name].startswith("One step has no evolution") and "->" not in told[name]
+    # Layers 0 to 2 at step 7: 8 - 0.21 (layer 0), 8.28, 8.42; head 1 is 0.007 beyond.
+    assert "early (layers 0-2) 8.17 (6 key heads, 7.79 to 8.43)" in told["key_norm_evolution"]
+    assert "norm of 7.93 on average" in told["key_norm_evolution"] and "1 recorded step;" in report.measured
+
+
+def test_one_layer_has_no_profile_by_depth(tmp_path: Path) -> None:
+    report = key_report(tables.write(tmp_path, layers=1))
+    told = {figure.name: figure.paragraph for figure in report.figures}
+    assert "in the one layer there is" in told["key_magnitude_profile"]
+    assert "undefined" not in told["key_magnitude_profile"] and len(report.drawn) == 5
+    assert {row["group"] for row in report.figures[0].rows} == {"all (layer 0)"}
+
+
+def test_heads_of_several_dimensions_have_a_line_each(tmp_path: Path) -> None:
+    report = key_report(tables.write(tmp_path, layers=4, dims=(64, 128)))
+    told = {figure.name: figure.paragraph for figure in report.figures}
+    assert report.figures[0].reference == pytest.approx((8, 128**0.5))
+    assert "dimension 64 and 128" in report.measured
+    assert (
+        "sqrt(d_k) = 8.00 and 11.3" in told["key_magnitude_profile"]
+        and "0.064 at d_k = 128" in told["outlier_magnitude"]
+    )
+
+
+def test_a_table_by_itself_is_read_as_that_of_its_folder(tmp_path: Path) -> None:
+    run = tables.write(tmp_path)
+    assert key_report(run / "attention.parquet").figures == key_report(run).figures
+
+
+@pytest.mark.parametrize(("steps", "told"), [((), "found none"), (None, "found no folder")])
 def test_too_little_is_refused(steps: tuple[int, ...] | None, told: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     if steps is not None:

@@ -1,7 +1,8 @@
-"""Attention variants of the reference decoder, one a file; the config names one by its key."""
+"""Attention variants, one a file; the reference decoder's config names one by its key."""
 
+from heedful.models.attention.gauge_kl import Around, DivergenceHeads, GaugeKLAttention
 from heedful.models.attention.softmax import SoftmaxAttention
 
 VARIANTS = {"softmax": SoftmaxAttention}
 
-__all__ = ["VARIANTS", "SoftmaxAttention"]
+__all__ = ["VARIANTS", "Around", "DivergenceHeads", "GaugeKLAttention", "SoftmaxAttention"]

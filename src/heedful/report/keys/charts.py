@@ -16,6 +16,9 @@ COLOURS = (BLUE, GREEN, ORANGE)
 DASHES = ([1, 0], [6, 3], [2, 2])
 """Groups of layers also differ in dashes and shapes: colour only repeats it."""
 
+LABEL = 16
+"""Height of a line of words, in units of a figure."""
+
 
 def key_chart(figure: KeyFigure) -> Drawn:
     """The chart of a figure.
@@ -44,7 +47,7 @@ def _evolution(figure: KeyFigure) -> altair.TopLevelMixin:
         low = altair.Y("low:Q", title=panel, scale=scale)
         band = chart_of(rows).mark_area(opacity=0.13).encode(x=x, y=low, y2="high:Q", color=colour)
         lines = chart_of(rows).mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash)
-        parts = [band, lines, *_rule(figure.reference, scale)]
+        parts = [band, lines, *_rule(figure, scale)]
         made.append(altair.layer(*parts).properties(width=width, height=HEIGHT))
     return made[0] if len(made) == 1 else altair.hconcat(*made)
 
@@ -56,10 +59,12 @@ def _profile(figure: KeyFigure) -> altair.TopLevelMixin:
     x = layer_axis(1 + max(int(row["layer"]) for row in figure.rows))
     wide = max(2.0, min(26.0, 0.6 * WIDTH / len(figure.rows)))
     table = chart_of(figure.rows)
-    bars = table.mark_bar(color=BLUE, opacity=0.75, size=wide).encode(x=x, y=altair.Y("value:Q", title=_PROFILE))
+    twice = any("first" in row for row in figure.rows)
+    title = "mean key norm, last step (tick: first)" if twice else "mean key norm"
+    bars = table.mark_bar(color=BLUE, opacity=0.75, size=wide).encode(x=x, y=altair.Y("value:Q", title=title))
     spread = table.mark_rule(color="ink", strokeWidth=1.5).encode(x=x, y="low:Q", y2="high:Q")
-    began = table.mark_tick(orient="horizontal", color=ORANGE, thickness=3, size=wide).encode(x=x, y="first:Q")
-    parts = [bars, spread, began, *_rule(figure.reference, altair.Undefined)]
+    ticks = table.mark_tick(orient="horizontal", color=ORANGE, thickness=3, size=wide).encode(x=x, y="first:Q")
+    parts = [bars, spread, *([ticks] if twice else []), *_rule(figure, altair.Undefined)]
     return altair.layer(*parts).properties(width=WIDTH, height=HEIGHT)
 
 
@@ -85,19 +90,34 @@ def _scatter(figure: KeyFigure) -> altair.TopLevelMixin:
     return altair.hconcat(*made)
 
 
-_PROFILE = "mean key norm at the last step (tick: at the first)"
-
-
-def _rule(reference: tuple[float, ...], scale: Any) -> list[altair.LayerChart | altair.Chart]:
+def _rule(figure: KeyFigure, scale: Any) -> list[altair.LayerChart | altair.Chart]:
+    """Dashed lines at the references, named beside the panel, where no line or bar of it can lie beneath the words."""
     import altair
 
-    if not reference:
+    if not figure.reference:
         return []
-    rows = [{"value": value, "told": f"√d_k = {value:.4g}"} for value in reference]
     y = altair.Y("value:Q", scale=scale)
-    line = chart_of(rows).mark_rule(color="ink", strokeDash=[5, 4], opacity=0.7).encode(y=y)
-    text = chart_of(rows).mark_text(align="right", dy=-6, color="ink")
-    return [line, text.encode(y=y, x=altair.value("width"), text="told:N")]
+    lines = chart_of([{"value": value} for value in figure.reference])
+    words = chart_of([{"value": at, "told": told} for at, told in _labels(figure)])
+    text = words.mark_text(align="left", baseline="middle", dx=5, color="ink")
+    return [
+        lines.mark_rule(color="ink", strokeDash=[5, 4], opacity=0.7).encode(y=y),
+        text.encode(y=y, x=altair.value(WIDTH), text="told:N"),
+    ]
+
+
+def _labels(figure: KeyFigure) -> list[tuple[float, str]]:
+    """Where each reference is named; those that lie closer than a line of words share one name."""
+    heights = [float(row[name]) for row in figure.rows for name in ("low", "high") if row.get(name) is not None]
+    heights += figure.reference
+    apart = (max(heights) - min(heights)) * LABEL / HEIGHT
+    near: list[list[float]] = []
+    for value in sorted(figure.reference):
+        if near and value - near[-1][-1] < apart:
+            near[-1].append(value)
+        else:
+            near.append([value])
+    return [(sum(one) / len(one), f"√d_k = {', '.join(f'{value:.4g}' for value in one)}") for one in near]
 
 
 def _colour(groups: list[str]) -> altair.Color:

@@ -7,7 +7,7 @@ from typing import TextIO
 from heedful.report.keys.record import KeyReport
 from heedful.report.paragraph import BLANK, Line, Sheet, line, paragraph, plain, sheet
 
-TITLE = "KEY VECTORS OF A RUN"
+TITLE = "KEY VECTORS"
 
 
 def key_lines(report: KeyReport, page: Sheet) -> list[Line]:
@@ -22,7 +22,8 @@ def key_lines(report: KeyReport, page: Sheet) -> list[Line]:
     """
     rule = line("=" * page.width)
     lines = [rule, line(TITLE, "bold"), rule, *paragraph(page.text(report.subject), page.width)]
-    lines += paragraph(page.text(report.measured), page.width)
+    for text in (report.measured, *report.present):
+        lines += paragraph(page.text(text), page.width)
     parts = [(figure.title, figure.paragraph) for figure in report.figures]
     for title, text in [*parts, ("What none of the figures shows", report.limits)]:
         lines += [BLANK, line(title.upper(), "bold"), line("-" * page.width), *paragraph(page.text(text), page.width)]

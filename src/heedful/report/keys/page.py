@@ -7,9 +7,9 @@ import hashlib
 from importlib import resources
 
 from heedful.report.escape import visible
-from heedful.report.figures.drawing import png
+from heedful.report.figures.drawing import svg
 from heedful.report.keys.charts import key_chart
-from heedful.report.keys.record import KeyReport
+from heedful.report.keys.record import KeyFigure, KeyReport
 
 _FOLDER = "templates"
 
@@ -17,8 +17,8 @@ _FOLDER = "templates"
 def key_html(report: KeyReport) -> str:
     """The page as text.
 
-    Figures are images in the page itself. The content security policy allows these, and the one style sheet by its
-    digest, and nothing else.
+    Figures are images in the page itself, whose ink follows the reader's light or dark theme. The content security
+    policy allows these, and the one style sheet by its digest, and nothing else.
 
     Args:
         report: What to show.
@@ -35,16 +35,21 @@ def key_html(report: KeyReport) -> str:
         style=Markup(style),
         subject=visible(report.subject),
         measured=visible(report.measured),
+        present=[visible(text) for text in report.present],
         limits=visible(report.limits),
         figures=[
             {
                 "title": visible(figure.title),
                 "paragraph": visible(figure.paragraph),
-                "image": base64.b64encode(png(key_chart(figure))).decode(),
+                "image": _image(figure) if figure.rows else "",
             }
             for figure in report.figures
         ],
     )
+
+
+def _image(figure: KeyFigure) -> str:
+    return base64.b64encode(svg(key_chart(figure), ink="currentColor", background="transparent").encode()).decode()
 
 
 def _read(name: str) -> str:

@@ -24,7 +24,8 @@ class KeyFigure:
         name: One of ``NAMES``.
         title: What it shows, in a few words.
         paragraph: What the numbers show and what they do not show.
-        rows: Plain rows that are drawn: panel, group, step, value and bounds; layers, or heads.
+        rows: Plain rows that are drawn: panel, group, step, value and bounds; layers, or heads. Without any there is
+            nothing to draw, and the paragraph says why.
         reference: Values at which a dashed line is drawn, the square roots of the head dimensions.
     """
 
@@ -42,6 +43,7 @@ class KeyReport:
     Attributes:
         subject: The run as it was named.
         measured: What was measured: steps, layers, heads.
+        present: What this model and this measurement have of what the figures could show, and what not.
         figures: The figures, in the order of ``NAMES``.
         limits: What none of the figures can show.
     """
@@ -50,3 +52,9 @@ class KeyReport:
     measured: str
     figures: tuple[KeyFigure, ...]
     limits: str
+    present: tuple[str, ...] = ()
+
+    @property
+    def drawn(self) -> tuple[KeyFigure, ...]:
+        """The figures that have something to draw."""
+        return tuple(figure for figure in self.figures if figure.rows)

@@ -24,7 +24,7 @@ def check_key_figures(folder: str | os.PathLike[str], *, overwrite: bool) -> Non
 
 
 def save_key_figures(report: KeyReport, folder: str | os.PathLike[str], *, overwrite: bool) -> list[Path]:
-    """Write every figure, as SVG and PNG.
+    """Write every figure that has something to draw, as SVG and PNG.
 
     Args:
         report: What to show.
@@ -38,4 +38,4 @@ def save_key_figures(report: KeyReport, folder: str | os.PathLike[str], *, overw
         OutputError: One could not be written; files that stand are whole.
     """
     check_key_figures(folder, overwrite=overwrite)
-    return save_drawn([key_chart(figure) for figure in report.figures], folder, overwrite=overwrite)
+    return save_drawn([key_chart(figure) for figure in report.drawn], folder, overwrite=overwrite)

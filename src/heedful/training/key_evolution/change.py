@@ -8,7 +8,7 @@ from typing import Any
 import polars
 
 from heedful.inference import Interval, bootstrap_t, student_t
-from heedful.report.quantity import interval, number
+from heedful.report.quantity import count, interval, number
 from heedful.training.key_evolution.rows import KeyRows
 
 RESAMPLED = 16
@@ -66,6 +66,27 @@ def changes(rows: KeyRows, name: str) -> list[Change]:
         over = bootstrap_t(last - first, seed=0) if len(first) >= RESAMPLED else student_t(last - first)
         found.append(Change(group, float(first.mean()), float(last.mean()), over))
     return found
+
+
+def told(rows: KeyRows, name: str) -> str:
+    """A statistic of each group in words: how it changed, or where it stands at a single step.
+
+    Args:
+        rows: Those of the run.
+        name: Column of the table.
+
+    Returns:
+        The words; empty where no head has the statistic.
+    """
+    if not rows.single:
+        return "; ".join(one.told for one in changes(rows, name))
+    said = []
+    for group in rows.groups:
+        values = _of(rows.keys, group, rows.steps[0], name)[name].drop_nulls().cast(polars.Float64).to_numpy()
+        if len(values):
+            span = f", {number(float(values.min()))} to {number(float(values.max()))}" if len(values) > 1 else ""
+            said.append(f"{group} {number(float(values.mean()))} ({count(len(values), 'key head')}{span})")
+    return "; ".join(said)
 
 
 def directions(found: list[Change]) -> str:

@@ -10,11 +10,12 @@ import polars
 
 from heedful.core.errors import InputRejected
 from heedful.training.tracker import read_table
+from heedful.training.tracker.forward_sums import UNMEASURED
 
 KEY = ("norm_mean", "largest_share", "global_max", "cosine", "centred_cosine", "participation_null", "vectors", "pairs")
 ATTENTION = ("entropy_share", "logit_sd")
 NAMES = ("early", "middle", "final")
-MAKE = "record one with heedful.training.AttentionTracker(model, out=FOLDER)"
+MAKE = "record one with heedful.training.AttentionTracker(model, out=FOLDER), or name checkpoints"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class KeyRows:
         gains: A row a step and layer with ``gain_norm`` and ``gain_decay``; empty without key norms.
         stage: ``before`` or ``after`` rotation.
         steps: Steps that were recorded, ascending.
+        text: What all steps were measured on, where checkpoints were read over one text; else empty.
+        unrotated: Why keys before their rotation are not there, where they are not: reasons, each once.
+        notes: What else was noted, on the whole or on a module, each once.
     """
 
     keys: polars.DataFrame
@@ -36,6 +40,24 @@ class KeyRows:
     gains: polars.DataFrame
     stage: str
     steps: tuple[int, ...]
+    text: str = ""
+    unrotated: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one step alone, so that nothing goes on in time."""
+        return len(self.steps) == 1
+
+    @property
+    def sharing(self) -> list[int]:
+        """Query heads that share a key head, each number that occurs."""
+        heads = [
+            frame.group_by("layer").agg(polars.col("head").n_unique()).sort("layer")
+            for frame in (self.attention, self.keys)
+        ]
+        both = heads[0].join(heads[1], on="layer", suffix="_keys")
+        return sorted({row["head"] // max(1, row["head_keys"]) for row in both.to_dicts()})
 
     @property
     def groups(self) -> list[str]:
@@ -52,40 +74,63 @@ def key_rows(run: str | Path) -> KeyRows:
     """Read the table of a run.
 
     Args:
-        run: Folder in which a tracker wrote ``attention.parquet``.
+        run: Folder in which a tracker wrote ``attention.parquet``, or such a table by itself.
 
     Raises:
-        InputRejected: There is no such folder or table, it is no tracker's, or it has fewer than two steps of keys.
+        InputRejected: There is no such folder or table, it is no tracker's, or it holds no keys.
     """
     run = Path(run)
-    if not run.is_dir():
+    if not run.exists():
         raise InputRejected(str(run), "expected a folder with attention.parquet, found no folder", MAKE)
     table = read_table(run)
     if table.is_empty():
         raise InputRejected(str(run), "expected a table attention.parquet with records, found none", MAKE)
-    wrong = [name for name in (*KEY, *ATTENTION) if name not in table or not table.schema[name].is_numeric()]
+    return rows_of(table, str(run))
+
+
+def rows_of(table: polars.DataFrame, name: str) -> KeyRows:
+    """What figures need of a table.
+
+    Args:
+        table: A table of the tracker, or of checkpoints.
+        name: What it is called in messages.
+
+    Raises:
+        InputRejected: It lacks a column, or holds no keys.
+    """
+    wrong = [column for column in (*KEY, *ATTENTION) if column not in table or not table.schema[column].is_numeric()]
     if wrong:
-        raise InputRejected(str(run), f"the table lacks numbers in {', '.join(wrong)}", MAKE)
+        raise InputRejected(name, f"the table lacks numbers in {', '.join(wrong)}", MAKE)
     keys = table.filter((polars.col("part") == "key") & polars.col("norm_mean").is_finite())
     if keys.is_empty():
-        raise InputRejected(str(run), "the table holds no keys", "see its rows of part 'note'")
+        raise InputRejected(name, "no key of it is finite, or none was met", "see the rows of part 'note'")
     after, before = (keys.filter(polars.col("stage") == stage) for stage in ("after", "before"))
     # Where some layers rotate their keys and others do not, only what all have can be set side by side.
     stage = "before" if set(before["layer"]) == set(keys["layer"]) else "after"
     chosen = _grouped(before if stage == "before" else after)
-    steps = tuple(sorted(set(chosen["step"])))
-    if len(steps) < 2:
-        raise InputRejected(
-            str(run), f"expected keys of at least 2 steps, found {len(steps)}", "one point shows no evolution; go on"
-        )
     return KeyRows(
         keys=chosen,
         rotated=_grouped(after) if stage == "before" else chosen.clear(),
         attention=_grouped(table.filter((polars.col("part") == "attention") & polars.col("entropy_share").is_finite())),
         gains=_gains(table),
         stage=stage,
-        steps=steps,
+        steps=tuple(sorted(set(chosen["step"]))),
+        text=next(iter(table.filter(polars.col("part") == "text")["note"].drop_nulls()), ""),
+        unrotated=() if stage == "before" else _reasons(table),
+        notes=_notes(table),
     )
+
+
+def _reasons(table: polars.DataFrame) -> tuple[str, ...]:
+    notes = table.filter(polars.col("part") == "note")["note"].drop_nulls()
+    return tuple(sorted({note.removeprefix(UNMEASURED) for note in notes if note.startswith(UNMEASURED)}))
+
+
+def _notes(table: polars.DataFrame) -> tuple[str, ...]:
+    noted = table.filter((polars.col("part") == "note") & polars.col("note").is_not_null())
+    said = [(row["module"], row["note"]) for row in noted.iter_rows(named=True)]
+    told = (f"{module}: {note}" if module else note for module, note in said if not note.startswith(UNMEASURED))
+    return tuple(dict.fromkeys(told))
 
 
 def _gains(table: polars.DataFrame) -> polars.DataFrame:

@@ -16,8 +16,10 @@ from transformers import TrainerCallback
 from heedful.core.errors import OutputError, UsageError
 from heedful.keys import Sample, Sums, gathered
 from heedful.training.tracker.alarms import LASTING, Alarms
+from heedful.training.tracker.beliefs import belief_line
+from heedful.training.tracker.forward_sums import ForwardSums
 from heedful.training.tracker.line import step_line
-from heedful.training.tracker.parameters import Gains, Row, gradient_rows, inner_optimizers, total_gradient
+from heedful.training.tracker.parameters import Gains, Row, gradient_rows, inner_optimizers, shared_out, total_gradient
 from heedful.training.tracker.ranks import over_ranks, rank
 from heedful.training.tracker.record import by_head, layer_rows
 from heedful.training.tracker.table import TrackTable
@@ -48,9 +50,10 @@ class AttentionTracker(TrainerCallback):
 
     Steps 1, k, 2k, ... are recorded: of the first training forward of such a step, a sample of queries and keys before
     and after their rotation and every row of some sequences. The model, its losses and the random state are as they
-    would be without; hooks stand for that one forward. Over several processes one all-reduce a recorded step makes
-    their sums one, and rank 0 writes. Where a forward raises inside ``Trainer.train``, put it in
-    ``with tracker:``, so that hooks are gone whatever happens.
+    would be without; hooks stand for that one forward, also where it raises. Over several processes (DDP, FSDP2) one
+    all-reduce a recorded step makes their sums one, and rank 0 writes. What stands on the optimizer, and on the model
+    where something else raised before its forward, goes with the tracker's next event or with the tracker itself;
+    ``with tracker:`` around ``Trainer.train`` takes it away whatever happens.
 
     Gradient norms are those that the optimizer gets: after unscaling, and after clipping where there is any; alarms
     take the norm before clipping, which a plain loop tells by ``step(grad_norm=)`` and the Trainer when it logs: the
@@ -181,6 +184,12 @@ class AttentionTracker(TrainerCallback):
             self._table.close()
             self._table = None
 
+    def __del__(self) -> None:
+        """A tracker that is gone leaves nothing on a model; its table stays as it was recorded."""
+        watch = getattr(self, "_watch", None)  # absent where the arguments were refused
+        if watch is not None:
+            watch.close()
+
     def _due(self, step: int) -> bool:
         return step == 1 or step % self.every == 0
 
@@ -200,11 +209,14 @@ class AttentionTracker(TrainerCallback):
         # A fused optimizer unscales by itself, later; any other has been given unscaled gradients.
         scale = float(getattr(optimizer, "grad_scale", None) or 1.0)
         rows = []
-        for path, layer in self._watch.layers.items():
-            found = gradient_rows(layer, self._watch.modules[path], scale)
+        met = self._watch.found
+        for path, layer in met.layers.items():
+            found = gradient_rows(layer, met.modules[path], scale)
             rows += [{"layer": layer.index, "module": path, **row} for row in found]
+        if shared_out(met.modules.values()):
+            met.notes[""] = "weights are shared out over processes: no norm of a head's gradient or weight"
         self._gradients = (total_gradient(self._optimizers, scale), rows)
-        self._watch.seconds += time.perf_counter() - begin
+        met.seconds += time.perf_counter() - begin
 
     def _finish(self, loss: float | None) -> None:
         """Record the step that is over, if it was watched."""
@@ -216,32 +228,38 @@ class AttentionTracker(TrainerCallback):
         watch.close()
         self._trained = watch.trained
         gradients, self._gradients = self._gradients, None
-        if not watch.sums:
-            if self._due(self.steps):
+        if not watch.done:
+            if self._due(self.steps) and not watch.broken:
                 self._note_nothing()
             return
         begin = time.perf_counter()
         device = next((p.device for p in watch.model.parameters()), torch.device("cpu"))
         mean = math.nan if loss is None else loss
-        parts = {f"{path}|": sums for path, sums in watch.sums.items()}
+        parts = {f"{path}|": sums for path, sums in watch.found.sums.items()}
         own = gathered(parts | {"step|": Sums({"loss": torch.tensor(mean), "ranks": torch.tensor(1.0)})})
         merged = over_ranks(own, device)
+        gains = {path: self._gains.rows(path) for path in watch.found.layers}
         if self._table is not None:
-            rows = self._rows(watch, merged, *(gradients or (math.nan, [])))
-            rows[0]["seconds"] = watch.seconds + time.perf_counter() - begin
+            rows = self._rows(watch.found, merged, gains, gradients or (math.nan, []))
+            rows[0]["seconds"] = watch.found.seconds + time.perf_counter() - begin
             try:
                 self._table.add(self.steps, rows)
             except OutputError as error:
                 self._print(f"step {self.steps} is not in the table: {error}")
             self._print(step_line(self.steps, rows))
+            if beliefs := belief_line(rows):
+                self._print(beliefs)
             for row in rows:
                 if row.get("alarm"):
                     self._print(f"step {self.steps} ALARM {row['alarm']}")
 
-    def _rows(self, watch: Watch, merged: Sums, norm: float, gradients: list[Row]) -> list[Row]:
+    def _rows(
+        self, met: ForwardSums, merged: Sums, gains: dict[str, list[Row]], seen: tuple[float, list[Row]]
+    ) -> list[Row]:
+        norm, gradients = seen
         layers: list[Row] = []
-        for path, layer in watch.layers.items():
-            rows = layer_rows(layer, merged.within(f"{path}|")) + self._gains.rows(path)
+        for path, layer in met.layers.items():
+            rows = layer_rows(layer, merged.within(f"{path}|")) + gains[path]
             layers += [{"layer": layer.index, "module": path, **row} for row in rows]
         whole = merged.within("step|").added
         loss = float(whole["loss"] / whole["ranks"])
@@ -255,8 +273,10 @@ class AttentionTracker(TrainerCallback):
             broken,
         )
         step = {"part": "step", "loss": self._logged.get("loss", math.nan) if math.isnan(loss) else loss}
-        step |= {"gradient_norm": norm, "gradient_norm_unclipped": unclipped}
-        notes = [] if self._noted else [{"part": "note", "module": p, "note": n} for p, n in watch.notes.items()]
+        step |= {"gradient_norm": norm, "gradient_norm_unclipped": unclipped, "gradient_spikes": self.alarms.spikes}
+        if met.angle_spread is not None:
+            step["angle_spread"] = float(met.angle_spread)
+        notes = [] if self._noted else [{"part": "note", "module": p, "note": n} for p, n in met.notes.items()]
         self._noted = True
         return [step, *({"part": "step", "alarm": one} for one in found), *layers, *gradients, *notes]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from heedful.capture.unrotated import PAIRS
 from heedful.keys import DecayCurve, gain_statistics
@@ -36,8 +37,20 @@ def inner_optimizers(given: Any) -> list[torch.optim.Optimizer]:
     return [given]
 
 
+def undivided(values: Tensor) -> Tensor:
+    """A tensor that processes share out, whole; every process must ask, in the same order."""
+    return values.full_tensor() if isinstance(values, DTensor) else values
+
+
+def shared_out(modules: Iterable[nn.Module]) -> bool:
+    """Whether processes share out a parameter of some modules."""
+    return any(isinstance(parameter, DTensor) for module in modules for parameter in module.parameters())
+
+
 def gradient_rows(layer: Layer, module: nn.Module, scale: float) -> list[Row]:
     """Norm of each head's gradient and weight, of separate projections that give or take whole heads.
+
+    A weight that is shared out over processes has none: to bring it together would cost what sharing saves.
 
     Args:
         layer: The layer.
@@ -73,7 +86,7 @@ def total_gradient(optimizers: Sequence[torch.optim.Optimizer], scale: float) ->
     gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
     if not gradients:
         return math.nan
-    return float(torch.nn.utils.get_total_norm(gradients)) / scale
+    return float(undivided(torch.nn.utils.get_total_norm(gradients))) / scale
 
 
 @dataclass
@@ -102,7 +115,7 @@ class Gains:
             for optimizer in optimizers:
                 for number, group in enumerate(optimizer.param_groups):
                     if any(gain is one for one in group["params"]):
-                        curve = self.curves[place] = DecayCurve(gain_statistics(gain)["gain_norm"])
+                        curve = self.curves[place] = DecayCurve(gain_statistics(undivided(gain))["gain_norm"])
                         self.groups.append((curve, optimizer, number))
 
     def stepped(self, optimizer: torch.optim.Optimizer) -> None:
@@ -116,12 +129,12 @@ class Gains:
             curve.stepped(float(group["lr"]), float(decay) if decoupled else math.nan)
 
     def rows(self, path: str) -> list[Row]:
-        """Statistics of the gains of one attention module."""
+        """Statistics of the gains of one attention module; where gains are shared out, every process must ask."""
         rows = []
         for role in ("query", "key"):
             gain = self.found.get((path, role))
             if gain is not None:
                 curve = self.curves.get((path, role))
-                row = {"part": f"{role}_gain", "head": None, **gain_statistics(gain)}
+                row = {"part": f"{role}_gain", "head": None, **gain_statistics(undivided(gain))}
                 rows.append(row | {"gain_decay": math.nan if curve is None else curve.norm})
         return rows

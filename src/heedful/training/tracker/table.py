@@ -27,23 +27,25 @@ SUBJECT = {
     "part": polars.String,
     "stage": polars.String,
     "label": polars.String,
+    "irrep": polars.String,
     "alarm": polars.String,
     "note": polars.String,
 }
 """Columns that say what a row is of; all others are Float32, null where they do not belong to the part."""
 
 PARTS_OF_A_STEP = (
-    "step", "query", "key", "attention", "query_gain", "key_gain", "query_weight", "key_weight", "value_weight",
-    "output_weight", "note",
+    "step", "query", "key", "attention", "beliefs", "query_gain", "key_gain", "query_weight", "key_weight",
+    "value_weight", "output_weight", "text", "note",
 )  # fmt: skip
-"""What a row can be of: the whole step, queries, keys, rows of a head, gains, weights, or what was not measured."""
+"""What a row can be of: the whole step, queries, keys, rows of a head, beliefs, gains, weights, the text that
+checkpoints were read over (in training each step has a batch of its own), or what was not measured."""
 
 
 def read_table(run: str | Path) -> polars.DataFrame:
     """The table of a run, also of one that still goes on or was killed.
 
     Args:
-        run: Folder of the run.
+        run: Folder of the run, or a table by itself.
 
     Returns:
         One row per step, layer, head, part and stage, in the order of steps; no row where nothing was recorded yet.
@@ -52,6 +54,8 @@ def read_table(run: str | Path) -> polars.DataFrame:
         InputRejected: A file in its place is no table of this schema.
     """
     run = Path(run)
+    if run.is_file():
+        return _read(run).sort("step", maintain_order=True)
     frames = [_read(path) for path in [run / NAME, *sorted((run / PARTS).glob("*.parquet"))] if path.exists()]
     if not frames:
         return polars.DataFrame(schema=SUBJECT)
@@ -113,7 +117,7 @@ class TrackTable:
         Raises:
             OutputError: It could not be written; all earlier records are whole.
         """
-        write_atomic(self.run / PARTS / f"{step:012d}.parquet", _bytes(_frame(step, rows)), overwrite=True)
+        write_atomic(self.run / PARTS / f"{step:012d}.parquet", table_bytes(table_frame(step, rows)), overwrite=True)
 
     def close(self) -> None:
         """Make the parts one file."""
@@ -121,12 +125,18 @@ class TrackTable:
 
     def _whole(self, frame: polars.DataFrame) -> None:
         if len(frame) or (self.run / NAME).exists():
-            write_atomic(self.run / NAME, _bytes(frame), overwrite=True)
+            write_atomic(self.run / NAME, table_bytes(frame), overwrite=True)
         for part in (self.run / PARTS).glob("*.parquet"):
             part.unlink()
 
 
-def _frame(step: int, rows: Sequence[Mapping[str, Any]]) -> polars.DataFrame:
+def table_frame(step: int, rows: Sequence[Mapping[str, Any]]) -> polars.DataFrame:
+    """One record as a table.
+
+    Args:
+        step: Number of the step.
+        rows: Column to value each; what is absent or NaN becomes null.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row if name not in SUBJECT))
     schema = SUBJECT | dict.fromkeys(names, polars.Float32)
     columns = {name: [row.get(name) for row in rows] for name in schema} | {"step": [step] * len(rows)}
@@ -134,7 +144,8 @@ def _frame(step: int, rows: Sequence[Mapping[str, Any]]) -> polars.DataFrame:
     return frame.with_columns(polars.col(polars.Float32).fill_nan(None))
 
 
-def _bytes(frame: polars.DataFrame) -> bytes:
+def table_bytes(frame: polars.DataFrame) -> bytes:
+    """A table as the bytes of a Parquet file that ``read_table`` knows as its own."""
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd", metadata={"schema": SCHEMA})
     return buffer.getvalue()

@@ -1,48 +1,47 @@
-"""One training forward, watched: hooks stand for that forward and are gone after it."""
+"""One training forward, watched: hooks stand for that forward and are gone after it, also where it raises."""
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from heedful.capture import AttentionEvent, Unrotated, intercept, uncompiled, unwatched
-from heedful.keys import Sample, Sums
-from heedful.training.tracker.layer import Layer, layer_sums
+from heedful.capture import uncompiled
+from heedful.core.errors import UsageError
+from heedful.keys import Sample
+from heedful.study.sharded import is_tensor_parallel
+from heedful.training.tracker.beliefs import angle_spread
+from heedful.training.tracker.forward_sums import ForwardSums
+
+
+def _in_backward() -> bool:
+    return torch._C._current_graph_task_id() != -1
 
 
 class Watch:
     """Measures the next training forward of a model, and no other.
 
     A forward counts where gradients are on and, if the model was ever seen in training mode, it is in training mode:
-    evaluation does not count, nor does what gradient checkpointing runs again.
+    evaluation does not count, nor does what gradient checkpointing runs again. Once a forward was measured, or raised,
+    nothing stands on the model any more; before it, two hooks do, and compiled code runs eagerly.
 
     Attributes:
-        layers: The attention modules that were met, by path, in the order of their calls.
-        modules: Path to attention module.
-        sums: Path to what was summed of its call.
-        notes: Path to why something of it was not measured.
+        found: What was met of the forward.
         trained: Whether the model was ever seen in training mode.
         loss: Loss that the watched forward returned, or None.
-        seconds: Wall-clock time that measuring took.
+        done: Whether a forward was measured.
+        broken: Whether a forward that counted raised.
     """
 
     def __init__(self, model: nn.Module, sample: Sample, turn: int, trained: bool) -> None:
-        self.model, self.sample, self.turn, self.trained = model, sample, turn, trained
-        self.layers: dict[str, Layer] = {}
-        self.modules: dict[str, nn.Module] = {}
-        self.sums: dict[str, Sums] = {}
-        self.notes: dict[str, str] = {}
+        self.model, self.trained = model, trained
+        self.found = ForwardSums(sample, turn)
         self.loss: Tensor | None = None
-        self.seconds = 0.0
-        self.done = False
-        self._unrotated = Unrotated()
-        self._forward = ExitStack()
+        self.done = self.broken = False
         self._way: Any = None
-        self._standing = ExitStack()
+        self._forward, self._standing = ExitStack(), ExitStack()
         # Compiled code is left before the forward begins: inside it, it would be too late.
         self._standing.enter_context(uncompiled())
         for handle in (
@@ -57,42 +56,47 @@ class Watch:
         self._standing.close()
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if torch._C._current_graph_task_id() != -1:
+        # A replica of another thread is not the model: it would be measured in part, and twice at a time.
+        if _in_backward() or module is not self.model:
             return
         self._end_forward()
         self.trained = self.trained or module.training
         counts = torch.is_grad_enabled() and (module.training or not self.trained)
         if self.done or not counts:
             return
-        self._way = self._forward.enter_context(intercept(self.model, self._meet))
+        if is_tensor_parallel(self.model):
+            told = f"{type(self.model).__name__} is divided over processes, each of which would record its own heads"
+            raise UsageError(f"tracker: {told} (train it data-parallel, or capture it with heedful.capture)")
+        self.found.angle_spread = angle_spread(self.model, kwargs.get("input_ids"))
+        self._way = self._forward.enter_context(self.found.meeting(self.model, lambda: not _in_backward()))
         self._way.stack.begin(module, args, kwargs)
-        self._unrotated.begin(self.model, lambda: torch._C._current_graph_task_id() == -1)
-        self._forward.callback(self._unrotated.end)
+        last = module.register_forward_hook(self._fail, always_call=True)
+        self._last = last.id
+        self._forward.callback(last.remove)
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        if self._way is None or torch._C._current_graph_task_id() != -1:
+        if self._way is None or module is not self.model or _in_backward():
             return
-        self.done = bool(self.sums)
-        self.notes |= self._way.not_understood
-        self.notes |= {
-            path: f"{name} ran and showed no attention" for path, name in self._way.stack.never_met().items()
-        }
+        self.done = bool(self.found.sums)
+        self.found.note_unmet(self._way)
         loss = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
         self.loss = loss.detach() if isinstance(loss, Tensor) else None
         self._end_forward()
+        if self.done:
+            self._standing.close()
+
+    def _fail(self, module: nn.Module, args: Any, output: Any) -> None:
+        """The forward raised: after one that returned, ``_leave`` was called before this.
+
+        torch then calls such hooks while it walks through the table of them, from which none may be taken but at its
+        end. This hook was made last; should another have come after it, hooks stay until the tracker's next event.
+        """
+        if self._way is None or module is not self.model or _in_backward():
+            return
+        self.broken = True
+        if next(reversed(module._forward_hooks)) == self._last:
+            self.close()
 
     def _end_forward(self) -> None:
         self._way = None
         self._forward.close()
-
-    def _meet(self, event: AttentionEvent) -> None:
-        begin = time.perf_counter()
-        kind = event.call.query.device.type
-        with torch.no_grad(), unwatched(), torch.autocast(kind, enabled=False):
-            before, reason = self._unrotated.of(event.module, event.call.query, event.call.key)
-            layer = Layer(len(self.layers), event.path, event.call.heads, event.call.kv_heads)
-            self.layers[event.path], self.modules[event.path] = layer, event.module
-            self.sums[event.path] = layer_sums(event, before, self.sample, self.turn)
-            if reason:
-                self.notes[event.path] = f"before rotation: not measured, {reason}"
-        self.seconds += time.perf_counter() - begin

@@ -1,0 +1,34 @@
+"""The temperature at which an affinity agrees best with what the counts predict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+RANGE = (-12.0, 12.0)
+"""Natural logs between which the factor on the logits is sought."""
+
+
+def best_temperature(expected: Sequence[np.ndarray], logits: Sequence[np.ndarray]) -> float:
+    r"""The factor ``b`` that minimises ``KL(expected || softmax(b logits))``: convex in b, so one minimum.
+
+    Args:
+        expected: Blocks ``(row, key)`` of expected weights; rows of NaN are left out.
+        logits: Blocks of the same shapes, -inf where a key is not seen.
+
+    Returns:
+        The factor; at an end of ``exp(RANGE)`` where logits carry nothing, or nothing but the order.
+    """
+    pairs = [(e[ok], z[ok]) for e, z in zip(expected, logits, strict=True) if (ok := ~np.isnan(e).any(-1)).any()]
+
+    def divergence(log_factor: float) -> float:
+        total = 0.0
+        for wanted, given in pairs:
+            log_weights = log_softmax(np.exp(log_factor) * given, axis=-1)
+            total -= float((wanted * np.where(wanted > 0, log_weights, 0.0)).sum())
+        return total
+
+    return float(np.exp(minimize_scalar(divergence, bounds=RANGE, method="bounded", options={"xatol": 1e-6}).x))

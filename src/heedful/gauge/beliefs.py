@@ -1,0 +1,269 @@
+r"""Gaussian beliefs as features, by which their divergence is a dot product.
+
+A belief :math:`N(\mu_i, \Sigma_i)` in the frame :math:`R_i` is canonical as
+:math:`m_i = R_i^{-1} \mu_i`, :math:`C_i = R_i^{-1} \Sigma_i R_i`. A common rotation changes no divergence, so that
+
+.. math:: KL(q_i \,\|\, \Omega_{ij} q_j) = KL(N(m_i, C_i) \,\|\, N(m_j, C_j))
+          = -f_i \cdot g_j - \tfrac12 (\log |C_i| + d)
+
+with the query features :math:`f_i` and key features :math:`g_j` of the three forms of covariance below. Softmax over
+keys drops the last term. The divergence of two Gaussians is a Bregman divergence: Banerjee et al. 2005, JMLR 6.
+
+Covariances are kept in the common frame: variances on the diagonal of a token's own frame would be others after a
+rotation of all tokens, and the divergence with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from heedful.core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Isotropic:
+    """One variance for all dimensions; ``dim + 2`` features.
+
+    Attributes:
+        mean: ``(..., dim)``.
+        log_variance: ``(..., 1)``.
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+
+    @property
+    def log_volume(self) -> Tensor:
+        """``log |C|``, ``(...)``."""
+        return self.log_variance[..., 0] * self.mean.shape[-1]
+
+    def covariance(self) -> Tensor:
+        """``(..., dim, dim)``."""
+        return torch.diag_embed(self.log_variance.exp().expand_as(self.mean))
+
+    def queries(self) -> Tensor:
+        """``(d c + |m|^2, m, 1)``."""
+        spread = self.log_variance.exp() * self.mean.shape[-1] + self.mean.square().sum(-1, keepdim=True)
+        return _joined(spread, self.mean, torch.ones_like(spread))
+
+    def keys(self) -> Tensor:
+        """``(-p/2, p m, -(p |m|^2 + log |C|)/2)`` with ``p = 1/c``."""
+        precision = (-self.log_variance).exp()
+        own = precision * self.mean.square().sum(-1, keepdim=True) + self.log_volume[..., None]
+        return _joined(-precision / 2, precision * self.mean, -own / 2)
+
+    def slopes(self, met: Tensor) -> tuple[Tensor, Tensor]:
+        """Natural gradients of ``-f . met - log|C|/2`` in the mean and the log-variance; see ``free_energy``."""
+        quadratic, linear = met[..., :1], met[..., 1:-1]
+        variance = self.log_variance.exp()
+        return -variance * (2 * self.mean * quadratic + linear), -2 * quadratic * variance - 1
+
+
+@dataclass(frozen=True)
+class Diagonal:
+    """A variance for each dimension; ``2 dim + 1`` features.
+
+    Attributes:
+        mean: ``(..., dim)``.
+        log_variance: ``(..., dim)``.
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+
+    @property
+    def log_volume(self) -> Tensor:
+        """``log |C|``, ``(...)``."""
+        return self.log_variance.sum(-1)
+
+    def covariance(self) -> Tensor:
+        """``(..., dim, dim)``."""
+        return torch.diag_embed(self.log_variance.exp())
+
+    def queries(self) -> Tensor:
+        """``(c + m^2, m, 1)``."""
+        return _joined(self.log_variance.exp() + self.mean.square(), self.mean, torch.ones_like(self.mean[..., :1]))
+
+    def keys(self) -> Tensor:
+        """``(-p/2, p m, -(sum p m^2 + log |C|)/2)`` with ``p = 1/c``."""
+        precision = (-self.log_variance).exp()
+        own = (precision * self.mean.square() + self.log_variance).sum(-1, keepdim=True)
+        return _joined(-precision / 2, precision * self.mean, -own / 2)
+
+    def slopes(self, met: Tensor) -> tuple[Tensor, Tensor]:
+        """As of ``Isotropic``."""
+        quadratic, linear = met[..., :-1].chunk(2, dim=-1)
+        variance = self.log_variance.exp()
+        return -variance * (2 * self.mean * quadratic + linear), -2 * quadratic * variance - 1
+
+
+@dataclass(frozen=True)
+class Full:
+    r"""Any covariance, :math:`C = U D U^T`; ``dim (dim + 3) / 2 + 1`` features, for a symmetric matrix has no more.
+
+    Attributes:
+        mean: ``(..., dim)``.
+        log_variance: Logs of the diagonal of ``D``, ``(..., dim)``.
+        shear: Below the diagonal of the unit triangle ``U``, ``(..., dim (dim - 1) / 2)``, row by row.
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+    shear: Tensor
+
+    @classmethod
+    def of(cls, mean: Tensor, covariance: Tensor) -> Full:
+        """Out of a covariance matrix.
+
+        Args:
+            mean: ``(..., dim)``.
+            covariance: ``(..., dim, dim)``.
+
+        Raises:
+            UsageError: It is not positive definite.
+        """
+        root, failed = torch.linalg.cholesky_ex(covariance)
+        if bool(failed.any()):
+            raise UsageError("covariance: expected positive definite matrices, got one with a variance of 0 or less")
+        diagonal = root.diagonal(dim1=-2, dim2=-1)
+        rows, columns = torch.tril_indices(root.shape[-2], root.shape[-1], offset=-1, device=root.device)
+        return cls(mean, 2 * diagonal.log(), (root / diagonal[..., None, :])[..., rows, columns])
+
+    @property
+    def log_volume(self) -> Tensor:
+        """``log |C|``, ``(...)``."""
+        return self.log_variance.sum(-1)
+
+    @cached_property
+    def triangle(self) -> Tensor:
+        """``U``, ``(..., dim, dim)``."""
+        dim = self.mean.shape[-1]
+        rows, columns = torch.tril_indices(dim, dim, offset=-1, device=self.mean.device)
+        unit = torch.eye(dim, dtype=self.mean.dtype, device=self.mean.device).repeat(*self.mean.shape[:-1], 1, 1)
+        unit[..., rows, columns] = self.shear
+        return unit
+
+    def covariance(self) -> Tensor:
+        """``(..., dim, dim)``."""
+        return (self.triangle * self.log_variance.exp()[..., None, :]) @ self.triangle.transpose(-1, -2)
+
+    def precision(self) -> Tensor:
+        """``C^-1``, ``(..., dim, dim)``, out of the factors: the matrix itself is never inverted."""
+        unit = torch.eye(self.mean.shape[-1], dtype=self.mean.dtype, device=self.mean.device).expand_as(self.triangle)
+        inverse = torch.linalg.solve_triangular(self.triangle, unit, upper=False, unitriangular=True)
+        return inverse.transpose(-1, -2) @ ((-self.log_variance).exp()[..., None] * inverse)
+
+    def queries(self) -> Tensor:
+        """``(C + m m^T, m, 1)``; each pair of equal entries is one feature, twice the entry."""
+        second = self.covariance() + self.mean[..., :, None] * self.mean[..., None, :]
+        return _joined(_packed(second) * _twice(second), self.mean, torch.ones_like(self.mean[..., :1]))
+
+    def keys(self) -> Tensor:
+        """``(-P/2, P m, -(m^T P m + log |C|)/2)`` with ``P = C^-1``."""
+        precision = self.precision()
+        linear = (precision @ self.mean[..., None])[..., 0]
+        own = (self.mean * linear).sum(-1, keepdim=True) + self.log_volume[..., None]
+        return _joined(-_packed(precision) / 2, linear, -own / 2)
+
+    def slopes(self, met: Tensor) -> tuple[Tensor, Tensor]:
+        """As of ``Isotropic``; the triangle keeps its shape, so that the log-variances alone are moved."""
+        dim = self.mean.shape[-1]
+        quadratic, linear = _unpacked(met[..., : -dim - 1], dim), met[..., -dim - 1 : -1]
+        pull = 2 * (quadratic @ self.mean[..., None])[..., 0] + linear
+        turned = self.triangle.transpose(-1, -2) @ quadratic @ self.triangle
+        along = turned.diagonal(dim1=-2, dim2=-1) * self.log_variance.exp()
+        return -(self.covariance() @ pull[..., None])[..., 0], -2 * along - 1
+
+
+Gaussians = Isotropic | Diagonal | Full
+
+COVARIANCES = ("isotropic", "diagonal", "full")
+
+
+def gaussians(covariance: str, mean: Tensor, log_variance: Tensor, shear: Tensor | None = None) -> Gaussians:
+    """Beliefs of a form of covariance by its name.
+
+    Args:
+        covariance: One of ``COVARIANCES``.
+        mean: ``(..., dim)``.
+        log_variance: ``(..., 1)`` where isotropic, else ``(..., dim)``.
+        shear: ``(..., dim (dim - 1) / 2)`` where full.
+
+    Raises:
+        UsageError: There is no such form.
+    """
+    if covariance == "isotropic":
+        return Isotropic(mean, log_variance)
+    if covariance == "diagonal":
+        return Diagonal(mean, log_variance)
+    if covariance == "full" and shear is not None:
+        return Full(mean, log_variance, shear)
+    raise UsageError(f"covariance {covariance!r}: expected one of {', '.join(COVARIANCES)}")
+
+
+def log_of_variance(variance: Tensor) -> Tensor:
+    """Logs of variances that were given as such.
+
+    Raises:
+        UsageError: One of them is not above 0.
+    """
+    if not bool((variance > 0).all()):
+        raise UsageError(f"variance: expected numbers above 0, got {float(variance.detach().min()):.4g}")
+    return variance.log()
+
+
+def divergences(queries: Gaussians, keys: Gaussians) -> Tensor:
+    """``KL(q_i || q_j)`` of every pair: for a few sampled queries, since it is a (query, key) array.
+
+    Args:
+        queries: Beliefs ``(..., query, dim)``.
+        keys: Beliefs ``(..., key, dim)``.
+
+    Returns:
+        ``(..., query, key)`` in nats; rounding may leave a little less than 0.
+    """
+    products = queries.queries() @ keys.keys().transpose(-1, -2)
+    return -products - (queries.log_volume[..., None] + queries.mean.shape[-1]) / 2
+
+
+def own_divergence(belief: Gaussians, met: Tensor) -> Tensor:
+    """Mean divergence of each belief from those whose mean key features are given.
+
+    Args:
+        belief: ``(..., dim)``.
+        met: ``sum_j w_j g_j`` with weights that sum to one, ``(..., feature)``.
+
+    Returns:
+        ``sum_j w_j KL(q_i || q_j)``, ``(...)``.
+    """
+    return -(belief.queries() * met).sum(-1) - (belief.log_volume + belief.mean.shape[-1]) / 2
+
+
+def _joined(*parts: Tensor) -> Tensor:
+    return torch.cat(parts, dim=-1)
+
+
+def _packed(matrix: Tensor) -> Tensor:
+    """Lower triangle of symmetric matrices, ``(..., dim (dim + 1) / 2)``."""
+    rows, columns = torch.tril_indices(*matrix.shape[-2:], device=matrix.device)
+    return matrix[..., rows, columns]
+
+
+def _twice(matrix: Tensor) -> Tensor:
+    """1 for entries on the diagonal and 2 for those that stand for a pair."""
+    rows, columns = torch.tril_indices(*matrix.shape[-2:], device=matrix.device)
+    return 2 - (rows == columns).to(matrix.dtype)
+
+
+def _unpacked(packed: Tensor, dim: int) -> Tensor:
+    """Symmetric matrices again, ``(..., dim, dim)``."""
+    rows, columns = torch.tril_indices(dim, dim, device=packed.device)
+    place = torch.empty(dim, dim, dtype=torch.long, device=packed.device)
+    order = torch.arange(len(rows), device=packed.device)
+    place[rows, columns] = order
+    place[columns, rows] = order
+    return packed[..., place]

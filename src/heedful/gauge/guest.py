@@ -1,0 +1,23 @@
+"""e3nn, met in one place: its notation for irreps and its generators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from heedful.core.errors import UsageError
+
+
+def o3() -> Any:
+    """The module ``e3nn.o3``.
+
+    Raises:
+        UsageError: e3nn is not installed.
+    """
+    try:
+        with torch.device("cpu"):  # it loads tables when it is imported, also inside torch.device("meta")
+            import e3nn.o3
+    except ImportError as error:
+        raise UsageError("gauge: needs e3nn, which is not installed (pip install 'heedful[gauge]')") from error
+    return e3nn.o3

@@ -1,0 +1,90 @@
+"""How the columns of a token's belief belong to heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from heedful.core.errors import UsageError
+from heedful.gauge.beliefs import COVARIANCES, Full, Gaussians, gaussians
+from heedful.gauge.irreps import Irreps
+
+
+@dataclass(frozen=True)
+class TokenBeliefs:
+    """Beliefs of tokens, all heads side by side.
+
+    Attributes:
+        mean: ``(batch, token, mean column)``.
+        log_variance: ``(batch, token, variance column)``.
+        shear: ``(batch, token, shear column)``, or None where no covariance is full.
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+    shear: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Columns of means, log-variances and shears of some irreps under a form of covariance.
+
+    Attributes:
+        irreps: The heads.
+        covariance: One of ``COVARIANCES``.
+
+    Raises:
+        UsageError: There is no such form.
+    """
+
+    irreps: Irreps
+    covariance: str
+
+    def __post_init__(self) -> None:
+        if self.covariance not in COVARIANCES:
+            raise UsageError(f"covariance {self.covariance!r}: expected one of {', '.join(COVARIANCES)}")
+
+    @cached_property
+    def variances(self) -> int:
+        """Columns of log-variances."""
+        return self.irreps.heads if self.covariance == "isotropic" else self.irreps.dim
+
+    @cached_property
+    def shears(self) -> int:
+        """Columns of shears."""
+        return sum(dim * (dim - 1) // 2 for dim in self.irreps.dims) if self.covariance == "full" else 0
+
+    def groups(self, tokens: TokenBeliefs) -> tuple[Gaussians, ...]:
+        """Beliefs of each group of equal irreps, ``(batch, copy, token, dim)``."""
+        widths = [2 * order + 1 for _, order in self.irreps.groups]
+        spreads = [1] * len(widths) if self.covariance == "isotropic" else widths
+        means, logs = self._split(tokens.mean, widths), self._split(tokens.log_variance, spreads)
+        if self.covariance != "full":
+            return tuple(gaussians(self.covariance, mean, log) for mean, log in zip(means, logs, strict=True))
+        shear = tokens.mean.new_zeros(*tokens.mean.shape[:-1], 0) if tokens.shear is None else tokens.shear
+        shears = self._split(shear, [width * (width - 1) // 2 for width in widths])
+        return tuple(gaussians("full", *parts) for parts in zip(means, logs, shears, strict=True))
+
+    def tokens(self, groups: Sequence[Gaussians]) -> TokenBeliefs:
+        """All groups side by side again; the inverse of ``groups``."""
+        shears = [group.shear for group in groups if isinstance(group, Full)]
+        return TokenBeliefs(
+            mean=beside([group.mean for group in groups]),
+            log_variance=beside([group.log_variance for group in groups]),
+            shear=beside(shears) if self.shears else None,
+        )
+
+    def _split(self, columns: Tensor, widths: Sequence[int]) -> list[Tensor]:
+        copies = [number for number, _ in self.irreps.groups]
+        parts = columns.split([number * width for number, width in zip(copies, widths, strict=True)], dim=-1)
+        shapes = zip(parts, copies, widths, strict=True)
+        return [part.unflatten(-1, (number, width)).transpose(1, 2) for part, number, width in shapes]
+
+
+def beside(groups: Sequence[Tensor]) -> Tensor:
+    """``(batch, copy, token, dim)`` of each group as ``(batch, token, all columns)``."""
+    return torch.cat([group.transpose(1, 2).flatten(2) for group in groups], dim=-1)

@@ -1,0 +1,142 @@
+"""Pieces of text to token ids, by a fast tokenizer, or by a table where every token is one character."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heedful.core.errors import InputRejected
+from heedful.counts import Piece, TokenPiece, fingerprint
+from heedful.loading.learnt_tokenizer import ANY_CHARACTER
+from heedful.loading.wording import escaped, reason
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_BATCH = 64
+_SETTLED = 16
+"""Tokens behind a cut after which a tokenizer is taken to make the tokens of the whole document."""
+
+_CODES = 0x110000
+
+
+class TokenEncoder:
+    """A tokenizer that makes the tokens of pieces.
+
+    Args:
+        tokenizer: Of transformers, with a backend of the ``tokenizers`` library.
+        name: What to call it.
+
+    Raises:
+        InputRejected: The tokenizer has no such backend.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+        backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise InputRejected(escaped(name), "a tokenizer without tokenizer.json", "save it as a fast tokenizer")
+        backend.no_truncation()
+        backend.no_padding()
+        self.tokenizer, self.backend, self.name = tokenizer, backend, name
+        self._text: str = backend.to_str()
+        self.size = 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=0)
+        self.unknown: int | None = tokenizer.unk_token_id
+        self.fingerprint = fingerprint(self._text)
+        self._codes, self._literals = _character_table(self._text, self.unknown)
+
+    def save(self, folder: Path) -> None:
+        """Write ``tokenizer.json``, and the special tokens' roles beside it.
+
+        Args:
+            folder: The folder.
+        """
+        (folder / "tokenizer.json").write_text(self._text, encoding="utf-8")
+        roles = {role: str(text) for role, text in self.tokenizer.special_tokens_map.items() if isinstance(text, str)}
+        if roles:
+            (folder / "special_tokens_map.json").write_text(json.dumps(roles, indent=1) + "\n", encoding="utf-8")
+
+    def encode(self, pieces: Iterable[Piece], past: int) -> Iterator[TokenPiece]:
+        """Tokens of each piece, its own and those before it.
+
+        Args:
+            pieces: The pieces.
+            past: Tokens wanted before a piece's own, where the document has them.
+
+        Yields:
+            One token piece a piece.
+        """
+        rest = iter(pieces)
+        while batch := list(islice(rest, _BATCH)):
+            for piece, encoded in zip(batch, self._encoded(batch), strict=True):
+                yield self._placed(piece, encoded, past)
+
+    def _placed(self, piece: Piece, encoded: tuple[NDArray[np.uint32], int, int], past: int) -> TokenPiece:
+        ids, first, last = encoded
+        while not piece.reaches_begin and first < past + _SETTLED and piece.wider is not None:
+            piece = piece.wider()
+            ids, first, last = self._encoded([piece])[0]
+        low = max(0, first - past)
+        return TokenPiece(ids[low:last], first - low, piece.opens)
+
+    def _encoded(self, pieces: list[Piece]) -> list[tuple[NDArray[np.uint32], int, int]]:
+        """Ids of each text, and which of them begin within the piece's own stretch."""
+        if self._codes is not None and not any(word in piece.text for piece in pieces for word in self._literals):
+            return [(_looked_up(self._codes, piece.text), piece.first, piece.last) for piece in pieces]
+        texts = [piece.text for piece in pieces]
+        whole = all(piece.first == 0 and piece.last == len(piece.text) for piece in pieces)
+        try:
+            encode = self.backend.encode_batch_fast if whole else self.backend.encode_batch
+            encodings = encode(texts, add_special_tokens=False)
+        except Exception as error:  # a tokenizer raises whatever its parts raise
+            raise InputRejected("text", f"not tokenised: {reason(error)}", "check the tokenizer") from error
+        found = []
+        for piece, encoding in zip(pieces, encodings, strict=True):
+            ids = np.array(encoding.ids, dtype=np.uint32)
+            if whole:
+                found.append((ids, 0, len(ids)))
+                continue
+            first, last = (_first_from(encoding, len(ids), place) for place in (piece.first, piece.last))
+            found.append((ids, first if piece.first else 0, last if piece.last < len(piece.text) else len(ids)))
+        return found
+
+
+def _first_from(encoding: Any, tokens: int, place: int) -> int:
+    """The first token of an encoding that begins at or behind a character; offsets ascend."""
+    return bisect_left(range(tokens), place, key=lambda index: encoding.token_to_chars(index)[0])
+
+
+def _character_table(text: str, unknown: int | None) -> tuple[NDArray[np.uint32] | None, list[str]]:
+    """The id of every code point, where a tokenizer splits text into characters and looks each one up.
+
+    Returns:
+        ``(code point,)``, uint32, None for any other tokenizer; and the texts that it takes as one token even so.
+    """
+    tree = json.loads(text)
+    model, splitting = tree.get("model") or {}, tree.get("pre_tokenizer") or {}
+    literals = [one["content"] for one in tree.get("added_tokens") or ()]
+    vocabulary: dict[str, int] = model.get("vocab") or {}
+    plain = (
+        model.get("type") == "WordLevel"
+        and tree.get("normalizer") is None
+        and (splitting.get("type"), splitting.get("behavior")) == ("Split", "Isolated")
+        and splitting.get("pattern") == {"Regex": ANY_CHARACTER}
+        and unknown is not None
+    )
+    if not plain:
+        return None, literals
+    codes = np.full(_CODES, unknown, dtype=np.uint32)
+    for token, number in vocabulary.items():
+        if len(token) == 1:
+            codes[ord(token)] = number
+    return codes, literals
+
+
+def _looked_up(codes: NDArray[np.uint32], text: str) -> NDArray[np.uint32]:
+    return codes[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)]

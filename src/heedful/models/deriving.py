@@ -1,0 +1,122 @@
+"""Derived matrices into a model of transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from heedful.derivation import embedding, fingerprint, layer_normalised
+from heedful.derivation.calibrated import calibrated
+from heedful.derivation.head import HeadMatrices, Stage, Tables, derived_head
+from heedful.derivation.recipe import Recipe
+from heedful.models.attention.corpus_derived import CorpusDerivedAttention
+from heedful.models.derived import HeedfulDerivedForCausalLM, sinusoids
+from heedful.models.derived_config import HeedfulDerivedConfig
+
+INITIAL_STD = 0.02
+"""Of what is not derived, as in GPT-2."""
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A model and what it was made of.
+
+    Attributes:
+        model: In evaluation mode, float32.
+        heads: Matrices by layer and head.
+        embedding: ``(vocabulary, width)`` that they were derived for, float64.
+    """
+
+    model: HeedfulDerivedForCausalLM
+    heads: list[list[HeadMatrices]]
+    embedding: np.ndarray
+
+
+def derive(
+    tables: Tables, recipe: Recipe, documents: Sequence[np.ndarray] = (), length: int = 256, seed: int = 0
+) -> Derived:
+    """Attention out of counts.
+
+    Args:
+        tables: Counts by context length and skip, over one vocabulary.
+        recipe: What is derived how.
+        documents: Short pieces of text for calibrations that want them.
+        length: Most tokens of a sequence.
+        seed: Of embeddings and of what is not derived.
+
+    Raises:
+        UsageError: Counts that the recipe wants are missing, or its parts do not go together.
+        InputRejected: A matrix has no directions, or its decomposition does not converge.
+    """
+    first = tables[1, 0] if (1, 0) in tables else next(iter(tables.values()))
+    rows = embedding(recipe.embedding, first, recipe.width, seed)
+    config = _config(recipe, first.vocabulary, length)
+    torch_state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        model = HeedfulDerivedForCausalLM(config)
+    finally:
+        torch.set_rng_state(torch_state)
+    stage = Stage(rows, layer_normalised(rows) if recipe.attention_input == "layer_norm" else rows, _places(model))
+    heads = []
+    for layer in range(recipe.layers):
+        context, skips = recipe.context(layer), [recipe.skip(head) for head in range(recipe.heads)]
+        made = [derived_head(tables, recipe, stage, context, skip) for skip in skips]
+        targets = [tables.get((context, skip), tables[1, skip]) for skip in skips]
+        heads.append(calibrated(made, targets, recipe, stage, documents))
+    with torch.no_grad():
+        if recipe.kept == "embedding":
+            model.model.embed_tokens.weight.copy_(torch.from_numpy(rows))
+            config.embedding_fingerprint = fingerprint(rows)
+        for layer, made in zip(model.model.layers, heads, strict=True):
+            _pour(layer.attention, made)
+    return Derived(model.eval(), heads, rows)
+
+
+def _config(recipe: Recipe, vocabulary: int, length: int) -> HeedfulDerivedConfig:
+    offsets: list[int | None] = [
+        recipe.skip(head) if recipe.pattern == "offset" else None for head in range(recipe.heads)
+    ]
+    return HeedfulDerivedConfig(
+        vocab_size=vocabulary,
+        hidden_size=recipe.width,
+        intermediate_size=recipe.inner,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        head_dim=recipe.head_dim + recipe.head_dim % 2,
+        max_position_embeddings=length,
+        positions=recipe.positions,
+        attention_input=recipe.attention_input,
+        final_norm=recipe.final_norm,
+        context=[recipe.context(layer) if recipe.query == "previous_tokens" else 1 for layer in range(recipe.layers)],
+        offsets=[list(offsets) for _ in range(recipe.layers)],
+        initializer_range=INITIAL_STD,
+    )
+
+
+def _places(model: HeedfulDerivedForCausalLM) -> np.ndarray | None:
+    """The vectors that are added to tokens, by position."""
+    config = model.config
+    if config.positions == "learned":
+        return model.model.embed_positions.weight.detach().double().numpy()
+    if config.positions == "sinusoidal":
+        at = torch.arange(config.max_position_embeddings)[None]
+        return sinusoids(at, config.hidden_size, torch.float64)[0].numpy()
+    return None
+
+
+def _pour(attention: CorpusDerivedAttention, heads: Sequence[HeadMatrices]) -> None:
+    """Every head's matrices into its rows of the projections; dimensions beyond their rank are 0."""
+    dim = attention.head_dim
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    for projection in (*projections, attention.o_proj):
+        projection.weight.zero_()
+    for number, head in enumerate(heads):
+        for projection, matrix in zip(projections, (head.query, head.key, head.value), strict=True):
+            rows = slice(number * dim, number * dim + matrix.shape[1])
+            projection.weight[rows] = torch.from_numpy(matrix.T).float()
+        columns = slice(number * dim, number * dim + len(head.output))
+        attention.o_proj.weight[:, columns] = torch.from_numpy(head.output.T).float()

@@ -1,0 +1,29 @@
+"""The figures on key vectors as a strict JSON document, ``heedful.keys/1``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from heedful.report.json_document import document_text
+from heedful.report.json_values import json_value
+from heedful.report.keys.record import KeyReport
+
+KEYS_SCHEMA = "heedful.keys/1"
+
+
+def key_document(report: KeyReport) -> dict[str, Any]:
+    """The page in JSON's own types; a number that is not finite becomes null.
+
+    Args:
+        report: What to write.
+    """
+    lost: list[str] = []
+    return {
+        name: json_value(value, f"$.{name}", lost) for name, value in {"schema": KEYS_SCHEMA, **asdict(report)}.items()
+    }
+
+
+def key_json(report: KeyReport) -> str:
+    """The page as JSON text, ended by a newline."""
+    return document_text(key_document(report))

@@ -1,0 +1,105 @@
+"""What a sweep has found so far: tables and intervals written, a page, a document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars
+
+from heedful.core.errors import UsageError
+from heedful.loading.wording import escaped, listed
+from heedful.sweeps.folder import Standing, State, SweepFolder
+from heedful.sweeps.intervals import over_seeds
+from heedful.sweeps.page import page_lines
+from heedful.sweeps.plan import Plan
+from heedful.sweeps.table import json_rows, save_tables, tidy
+
+SCHEMA = "heedful.sweep/1"
+
+
+@dataclass(frozen=True)
+class Result:
+    """The finished runs of a sweep as tables.
+
+    Attributes:
+        plan: The plan.
+        standings: How far each run is.
+        table: One row a run, layer, head and measure.
+        intervals: One row a cell, layer, head and measure, over seeds.
+        notes: Runs whose numbers cannot be read.
+    """
+
+    plan: Plan
+    standings: list[Standing]
+    table: polars.DataFrame
+    intervals: polars.DataFrame
+    notes: list[str]
+
+    @property
+    def failed(self) -> list[Standing]:
+        """Runs that failed."""
+        return [standing for standing in self.standings if standing.state is State.FAILED]
+
+    def lines(self, *, measures: Sequence[str] = (), heads: bool = False) -> list[str]:
+        """The page, as lines of at most 80 columns.
+
+        Args:
+            measures: Measures to show; none for the usual ones.
+            heads: Whether to show each head.
+
+        Raises:
+            UsageError: A measure was not measured.
+        """
+        known = set(self.intervals["measure"])
+        for name in measures:
+            if name not in known:
+                told = listed(known, 30) or "nothing yet"
+                raise UsageError(f"--measure {escaped(name, 60)}: not measured here (measured: {told})")
+        waiting = [(s.run.title, str(s.state), s.detail) for s in self.standings if s.state is not State.FINISHED]
+        return page_lines(self.plan, self.intervals, waiting, measures=measures, heads=heads) + self.notes
+
+    def document(self) -> dict[str, Any]:
+        """Everything but the tidy table, in JSON's own types."""
+        runs = [
+            {
+                "number": standing.run.number,
+                "run": standing.run.fingerprint,
+                "axes": standing.run.axes,
+                "seed": standing.run.seed,
+                "state": str(standing.state),
+                "detail": standing.detail,
+            }
+            for standing in self.standings
+        ]
+        plan = {name: value for name, value in self.plan.record().items() if name not in ("schema", "runs")}
+        return {"schema": SCHEMA, "plan": plan, "runs": runs, "intervals": json_rows(self.intervals)}
+
+    def save(self, folder: Path) -> list[Path]:
+        """``table`` and ``intervals``, each as Parquet and CSV.
+
+        Args:
+            folder: Where.
+
+        Raises:
+            OutputError: A file could not be written.
+        """
+        return save_tables(folder, {"table": self.table, "intervals": self.intervals})
+
+
+def read_sweep(folder: SweepFolder, plan: Plan | None = None) -> Result:
+    """What stands in a sweep's folder, also while it goes on.
+
+    Args:
+        folder: The folder.
+        plan: The plan; None for the one that was run last.
+
+    Raises:
+        UsageError: It is no folder of a sweep.
+        InputRejected: Its plan cannot be read.
+    """
+    known = plan or folder.plan()
+    table, unread = tidy(known, folder)
+    return Result(known, folder.standings(known), table, over_seeds(known, table), unread)

@@ -1,0 +1,59 @@
+"""Encoders: exact where the rows they read are independent, and blind to positions where asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.derivation.texts import characters, counted
+
+from heedful.core.errors import UsageError
+from heedful.derivation import affinity, embedding, encoded, factorised
+from heedful.derivation.encoder import layer_normalised
+
+TABLE = counted(characters(20_000))
+SIZE = TABLE.vocabulary
+ROWS = np.arange(SIZE)
+
+
+def scores(name: str, fed: np.ndarray, positions: np.ndarray | None = None, given: np.ndarray | None = None) -> float:
+    matrix = affinity("normalised", TABLE)
+    found = factorised(matrix, SIZE)
+    shown = fed if given is None else given
+    query = shown @ encoded(name, fed, found.left, positions)
+    key = shown @ encoded(name, fed, found.right, positions)
+    return float(np.abs(query @ key.T - matrix.at(ROWS, ROWS)).max())
+
+
+def test_the_pseudo_inverse_is_exact() -> None:
+    assert scores("pseudo_inverse", embedding("random_unit", TABLE, SIZE + 20, 0)) < 1e-10
+
+
+def test_the_transpose_is_exact_for_orthonormal_rows_alone() -> None:
+    assert scores("transpose", embedding("orthonormal", TABLE, SIZE, 0)) < 1e-10
+    assert scores("transpose", embedding("random_unit", TABLE, SIZE, 0)) > 0.05
+
+
+def test_a_layer_norm_must_be_encoded_through() -> None:
+    rows = embedding("random_unit", TABLE, SIZE + 20, 0)
+    fed = layer_normalised(rows)
+    assert scores("pseudo_inverse", fed) < 1e-10
+    assert scores("pseudo_inverse", rows, given=fed) > 1
+
+
+def test_the_joint_encoder_does_not_see_positions() -> None:
+    rng = np.random.default_rng(1)
+    positions = rng.standard_normal((30, 10)) @ rng.standard_normal((10, SIZE + 20))
+    rows = embedding("random_unit", TABLE, SIZE + 20, 0)
+    given = rows + positions[rng.integers(0, 30, SIZE)]
+    assert scores("joint_pseudo_inverse", rows, positions, given) < 1e-9
+    assert scores("pseudo_inverse", rows, given=given) > 0.1
+
+
+def test_a_joint_encoder_needs_room_and_positions() -> None:
+    rows = embedding("random_unit", TABLE, SIZE, 0)
+    with pytest.raises(UsageError, match="directions of positions"):
+        encoded("joint_pseudo_inverse", rows, rows, np.ones((3, SIZE)))
+    with pytest.raises(UsageError, match="wants the position vectors"):
+        encoded("joint_pseudo_inverse", rows, rows)
+    with pytest.raises(UsageError, match="'inverse' is not known"):
+        encoded("inverse", rows, rows)

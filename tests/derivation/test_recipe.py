@@ -1,0 +1,44 @@
+"""Recipes: what they read, and words that make no sense."""
+
+from __future__ import annotations
+
+import pytest
+
+from heedful.core.errors import UsageError
+from heedful.derivation.recipe import RECIPES, Recipe, changed
+
+
+def test_counts_that_a_recipe_reads() -> None:
+    assert RECIPES["seed"].wanted() == {(n, s) for n in (1, 2) for s in range(4)}
+    assert RECIPES["corrected"].wanted() == {(1, 0)}
+    assert Recipe(shortest=2, longest=2, heads=2, furthest=1).wanted() == {(1, 0), (1, 1), (1, 2)}
+
+
+def test_layers_lengthen_contexts_and_heads_skip() -> None:
+    recipe = RECIPES["seed"]
+    assert [recipe.context(layer) for layer in range(4)] == [1, 2, 2, 2]
+    assert [recipe.skip(head) for head in range(5)] == [0, 1, 2, 3, 3]
+
+
+def test_words_of_a_command_line() -> None:
+    recipe = changed(RECIPES["seed"], target="0.05", value_std="none", final_norm="false", layers="2", kept="embedding")
+    assert (recipe.target, recipe.value_std, recipe.final_norm, recipe.layers) == (0.05, None, False, 2)
+    assert recipe.kept == "embedding"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"scale": "3"}, "'scale' is no field of a recipe; one of: affinity"),
+        ({"layers": "two"}, "layers: expected a number; came 'two'"),
+        ({"layers": "0"}, "layers must be at least 1; came 0"),
+        ({"final_norm": "yes"}, "expected true or false; came 'yes'"),
+        ({"value": "sum"}, "value 'sum' is not known; one of: probability"),
+        ({"target": "-1"}, "above 0; came -1"),
+        ({"furthest": "-1"}, "at least 0; came -1"),
+        ({"shortest": "3"}, "shortest must be at most longest; came 3 and 2"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(words: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        changed(RECIPES["seed"], **words)
