@@ -17,6 +17,7 @@ from heedful.cli.doctor import doctor
 from heedful.cli.exits import outcome
 from heedful.cli.heads import heads
 from heedful.cli.keys import keys
+from heedful.cli.prune import prune
 from heedful.cli.quantize_keys import quantize_keys
 from heedful.cli.report import report
 from heedful.cli.several import spread
@@ -49,6 +50,7 @@ app.command("keys", help="Draw the key vectors of a training run, and say what t
 app.command("quantize-keys", help="Price keys in few bits on held-out text, beside noise of the same size.")(
     quantize_keys
 )
+app.command("prune", help="Price leaving out layers, heads and key dimensions, by redundancy and at random.")(prune)
 app.command("count", help="Count n-grams of any text into a folder; go on after a stop with --resume.")(count)
 app.command("derive", help="Compute a model's attention from counts, and say what was kept.")(derive)
 app.command("align", help="Hold each head against the attention that counts predict.")(align)
