@@ -11,18 +11,20 @@ from heedful.report.json_values import json_value
 if TYPE_CHECKING:
     from heedful.core.alignment import Alignment
     from heedful.core.compression import Quantization
+    from heedful.core.explanation import Explanation
 
 SCHEMAS = {"Quantization": "heedful.quantization/1", "Pruning": "heedful.pruning/1", "Alignment": "heedful.alignment/1"}
+SCHEMAS |= {"Explanation": "heedful.explanation/1"}
 """Class of a record to the name of its document."""
 
 
-def compression_document(record: Quantization | Alignment) -> dict[str, Any]:
+def compression_document(record: Quantization | Alignment | Explanation) -> dict[str, Any]:
     """The record in JSON's own types, fields named as the record's; a number that is not finite becomes null."""
     lost: list[str] = []
     fields = {name: json_value(value, f"$.{name}", lost) for name, value in asdict(record).items()}
     return {"schema": SCHEMAS[type(record).__name__], **fields}
 
 
-def compression_json(record: Quantization | Alignment) -> str:
+def compression_json(record: Quantization | Alignment | Explanation) -> str:
     """The record as JSON text, ended by a newline."""
     return document_text(compression_document(record))
