@@ -89,3 +89,16 @@ def test_counts_of_another_tokenizer_are_refused(folder: Path, capsys: pytest.Ca
     default = HELD_OUT.parent
     assert run("align", default, folder / "counts", "--sequences", 4) == 3
     assert "counted with another tokenizer" in capsys.readouterr().err
+
+
+def test_a_derived_model_is_explained(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--set", "layers=1", "--set", "heads=1", "--set", "longest=1", "--set", "furthest=0", "--set", "width=64")
+    assert run("derive", folder / "counts", "--recipe", "seed", *words, "--out", folder / "lost") == 0
+    capsys.readouterr()
+    page = folder / "why.html"
+    assert run("explain", folder / "lost", folder / "counts", "--html", page) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "have nothing to do with the affinity" in told and "0.001 L0" in told
+    assert "<img alt=" in page.read_text(encoding="utf-8")
+    assert run("explain", folder / "counts", folder / "counts") == 3
+    assert "has no derivation.json" in capsys.readouterr().err

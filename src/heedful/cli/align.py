@@ -70,7 +70,7 @@ def align(
         allow_globals=allow_global or (),
     )
     loaded, made = read(inputs)
-    read_counts(counts, tokenizer=_backend(loaded.tokenizer, model))
+    read_counts(counts, tokenizer=backend(loaded.tokenizer, model))
     with progress_bar() as progress:
         record = measured(
             loaded.model, made, tables, name=loaded.name, counts=str(counts), seed=seed, progress=progress
@@ -101,8 +101,16 @@ def table_of(stored: Any, n: int, skip: int) -> "Table":
     return Table.of_tokens(found.contexts.astype(np.int64), found.matrix, skip)
 
 
-def _backend(tokenizer: Any, model: str) -> Any:
-    """The tokenizer as the counts know it."""
+def backend(tokenizer: Any, model: str) -> Any:
+    """The tokenizer as the counts know it.
+
+    Args:
+        tokenizer: A model's.
+        model: The model, for messages.
+
+    Raises:
+        InputRejected: It has no such form.
+    """
     from heedful.core.errors import InputRejected
 
     found = getattr(tokenizer, "backend_tokenizer", None)

@@ -15,6 +15,7 @@ from heedful.cli.count import count
 from heedful.cli.derive import derive
 from heedful.cli.doctor import doctor
 from heedful.cli.exits import outcome
+from heedful.cli.explain import explain
 from heedful.cli.heads import heads
 from heedful.cli.keys import keys
 from heedful.cli.prune import prune
@@ -54,6 +55,7 @@ app.command("prune", help="Price leaving out layers, heads and key dimensions, b
 app.command("count", help="Count n-grams of any text into a folder; go on after a stop with --resume.")(count)
 app.command("derive", help="Compute a model's attention from counts, and say what was kept.")(derive)
 app.command("align", help="Hold each head against the attention that counts predict.")(align)
+app.command("explain", help="Say why derived attention is flat, sharp or elsewhere: scales, geometry, cause.")(explain)
 app.command("claims", help="Show what was answered to published claims: reproduced, refuted, or not.")(claims)
 training = typer.Typer(help="Train a reference model on your text.", no_args_is_help=True)
 training.command("decoder", help="Train the reference decoder; go on after a stop with --resume.")(decoder)

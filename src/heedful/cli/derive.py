@@ -73,7 +73,7 @@ def derive(
         for done, pair in enumerate(wanted):
             tables[pair] = table_of(stored, *pair)
             progress(done + 1, len(wanted), "counts")
-        found = derived(tables, chosen, _pieces(stored, list(text or ())), length, seed)
+        found = derived(tables, chosen, pieces_of(stored, list(text or ())), length, seed)
     record = _record(found, chosen, stored, seed)
     _save(found, stored, record, out)
     content = json_text.dumps(record, indent=2) + "\n"
@@ -101,8 +101,13 @@ def _recipe(name: str, changes: list[str]) -> "Recipe":
     return changed(RECIPES[name], **words)
 
 
-def _pieces(stored: "Counts", text: list[Path]) -> list[Any]:
-    """Pieces of text, spread evenly over it, that temperatures are fitted on."""
+def pieces_of(stored: "Counts", text: list[Path]) -> list[Any]:
+    """Short pieces of text, spread evenly over it, that temperatures are fitted on and explanations read.
+
+    Args:
+        stored: Counts, whose tokenizer reads the text.
+        text: Files; none for the text that ships with heedful.
+    """
     import numpy as np
 
     from heedful.loading import load_documents
