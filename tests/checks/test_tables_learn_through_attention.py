@@ -83,6 +83,14 @@ def test_without_tables_loss_or_training_there_is_nothing_to_say() -> None:
         assert judged(tables_learn_through_attention, model, random_ids(4, 24))[0].verdict is Verdict.SKIP
 
 
+def test_a_gradient_that_is_not_finite_fails_by_name() -> None:
+    model = belief_model(kappa_rule="learned")
+    model.model.layers[1].self_attn.log_kappa.register_hook(lambda gradient: gradient * float("inf"))
+    (found,) = judged(tables_learn_through_attention, model, random_ids(12, 24))
+    assert found.verdict is Verdict.FAIL
+    assert found.reason.startswith("not finite: layers.1.self_attn.log_kappa; ")
+
+
 def test_a_loss_without_gradient_is_undefined(monkeypatch: pytest.MonkeyPatch) -> None:
     model = belief_model()
     forward = model.forward

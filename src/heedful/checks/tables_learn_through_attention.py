@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from heedful.core.registry import check
 from heedful.core.result import Finding, Verdict
 from heedful.study import Study
+from heedful.study.beliefs import belief_tables
 from heedful.study.table_gradient import SEQUENCES, TableGradient, table_gradients
 
 SOURCE = "backwards of the loss as it is and with attention's weights constant; what goes is what came through them"
@@ -22,33 +24,35 @@ def tables_learn_through_attention(study: Study) -> list[Finding]:
     The share of a table is the norm of the gradient that goes once weights are constants, over the norm of the whole
     gradient. Skipped where there are no tables of beliefs.
     """
+    if belief_tables(study.model) is None:
+        return [_without(Verdict.SKIP, "the model has no tables of beliefs")]
     if study.objective.name == "none":
         return [_without(Verdict.SKIP, study.objective.reason)]
     tables = table_gradients(study)
-    if not tables:
-        return [_without(Verdict.SKIP, "the model has no tables of beliefs")]
     live, frozen = [t for t in tables if not t.frozen], [t.name for t in tables if t.frozen]
     if not live:
         return [_without(Verdict.SKIP, f"all {len(frozen)} tables are frozen")]
-    known = [table for table in live if table.through == table.through]
-    if not known:
+    bad = [table.name for table in live if not math.isfinite(table.norm)]
+    known = [table for table in live if math.isfinite(table.through)]
+    if not known and not bad:
         return [_without(Verdict.UNDEFINED, "the loss gives no table a gradient")]
-    outside = [table for table in live if not table.through > 0]
-    first = f"past attention alone, or not at all: {', '.join(_short(t.name) for t in outside)}; " if outside else ""
+    outside = [table.name for table in live if not table.through > 0 and table.name not in bad]
+    first = f"not finite: {', '.join(map(_short, bad))}; " if bad else ""
+    first += f"past attention alone, or not at all: {', '.join(map(_short, outside))}; " if outside else ""
     index = study.sequences.document[:SEQUENCES].unique()
     return [
         Finding(
             claim="tables_learn_through_attention",
-            verdict=Verdict.ABSENT if outside else Verdict.PASS,
+            verdict=Verdict.FAIL if bad else Verdict.ABSENT if outside else Verdict.PASS,
             reason=f"{first}share through weights: {_shares(known)}{_of_frames(known)}{_fixed(frozen)}",
-            estimate=(len(live) - len(outside)) / len(live),
+            estimate=(len(live) - len(outside) - len(bad)) / len(live),
             unit="share of tables",
             n=len(index),
             null="exact: 1",
             threshold=1.0,
             source=SOURCE,
             detail={
-                "norms": {t.name: t.norm for t in live},
+                "norms": {t.name: t.norm for t in live if math.isfinite(t.norm)},
                 "through": {t.name: t.through for t in known},
                 "ranges": {t.name: list(t.range) for t in known},
                 "not_of_means": {t.name: t.own for t in known if t.own == t.own},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -47,30 +47,40 @@ def turned_layers(study: Study) -> list[Turned]:
     Returns:
         In the order of the calls; empty where no module has frames.
     """
+    carrying = _carrying(study.model)
+    if not carrying:
+        return []
     batch = study.batches[0]
-    with torch.no_grad(), _given(study.model) as calls:
+    with torch.no_grad(), _given(carrying) as calls:
         run_model(study.model, batch.input_ids[:SEQUENCES], batch.attention_mask[:SEQUENCES])
     with torch.no_grad():
         return [_turned(path, layer, module, given) for layer, (path, module, given) in enumerate(calls)]
 
 
-@contextmanager
-def _given(model: nn.Module) -> Iterator[list[tuple[str, nn.Module, inspect.BoundArguments]]]:
-    """Modules that take frames, as they are called, each with its arguments."""
-    calls: list[tuple[str, nn.Module, inspect.BoundArguments]] = []
-    handles = []
+def _carrying(model: nn.Module) -> dict[str, nn.Module]:
+    """Path to module of attention that takes frames which are not all scalars."""
+    found = {}
     for path, module in model.named_modules():
-        layout: Any = getattr(module, "layout", None)
-        signature = inspect.signature(module.forward)
-        if not {"frames", "attention_mask"} <= set(signature.parameters) or not any(layout.irreps.orders):
-            continue
+        irreps: Any = getattr(getattr(module, "layout", None), "irreps", None)
+        if irreps is not None and any(irreps.orders):
+            names = set(inspect.signature(module.forward).parameters)
+            if {"hidden", "frames", "attention_mask", "past_key_values"} <= names:
+                found[path] = module
+    return found
 
-        def met(
-            module: nn.Module, args: Any, keywords: Any, path: str = path, signature: inspect.Signature = signature
-        ) -> None:
-            calls.append((path, module, signature.bind(*args, **keywords)))
 
-        handles.append(module.register_forward_pre_hook(met, with_kwargs=True))
+@contextmanager
+def _given(modules: Mapping[str, nn.Module]) -> Iterator[list[tuple[str, nn.Module, inspect.BoundArguments]]]:
+    """Modules as they are called, each with its arguments."""
+    calls: list[tuple[str, nn.Module, inspect.BoundArguments]] = []
+
+    def meeting(path: str) -> Callable[[nn.Module, Any, Any], None]:
+        def met(module: nn.Module, args: Any, keywords: Any) -> None:
+            calls.append((path, module, inspect.signature(module.forward).bind(*args, **keywords)))
+
+        return met
+
+    handles = [module.register_forward_pre_hook(meeting(path), with_kwargs=True) for path, module in modules.items()]
     try:
         yield calls
     finally:
