@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heedful.experiments.topics  # noqa: F401  (registers every claim)
 from heedful.core import Verdict
 from heedful.experiments import CLAIMS, answer_of, stored_answers
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import heedful.experiments.topics  # noqa: F401  (registers every claim)
 from heedful.core.errors import HeedfulError
 from heedful.experiments import CLAIMS, NOTES, Answer, Answered, Evidence, judge, stored_answers, write_answers
 from heedful.experiments.stored import FOLDER

@@ -1,4 +1,4 @@
-"""What is measured of the beliefs of a gauge model: how far apart they are, by head, and what temperature meets them."""
+"""What is measured of the beliefs of a gauge model: how far apart they are, by head, and at which temperature."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from heedful.gauge import Gaussians, TokenBeliefs, bounded, divergences
 from heedful.gauge.crowding import entropy_deficit
@@ -59,7 +59,7 @@ def beliefs(trained: Path) -> list[Measured]:
 def _met(model: GaugeForCausalLM) -> Iterator[Met]:
     met: Met = {}
 
-    def keep(attention: nn.Module, given: tuple[Any, ...]) -> None:
+    def keep(attention: Any, given: tuple[Any, ...]) -> None:
         met[attention.layer_idx] = given[:3]
 
     hooks = [layer.self_attn.register_forward_pre_hook(keep) for layer in model.model.layers]
@@ -133,4 +133,3 @@ def _of_tokens(model: GaugeForCausalLM, ids: Tensor) -> list[Measured]:
         found.append(Measured(measure="frame_spread", value=float(angles.std(1).mean()), unit="rad"))
     told = {"least": variance.amin(), "mean": variance.mean(), "most": variance.amax()}
     return found + [Measured(measure=f"variance_{name}", value=float(value)) for name, value in told.items()]
-
