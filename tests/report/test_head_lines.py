@@ -67,6 +67,12 @@ def test_any_label_fits(label: str, width: int) -> None:
     assert all(cells(line) <= width and line.isprintable() for line in lines)
 
 
+def test_the_name_that_the_model_gives_follows_the_place_once() -> None:
+    for label in ("L0H0 l1", "l1"):
+        row = plain(head_lines([factory.head(label=label, verdict="SHARP")], PAGE)).splitlines()[1]
+        assert row.split()[:2] == ["L0H0", "l1"] and row.count("L0H0") == 1
+
+
 def test_layers_are_summed_up() -> None:
     heads = [
         factory.head(0, 0, verdict="SHARP"),

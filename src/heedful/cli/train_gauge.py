@@ -46,7 +46,7 @@ FrameNorm = Annotated[float, typer.Option(metavar="X", help="Length of untrained
 Vocabulary = Annotated[
     int | None, typer.Option(metavar="N", min=258, help="Tokens of the learnt tokenizer. Without it: 2048.")
 ]
-Length = Annotated[int | None, typer.Option(metavar="N", min=2, help="Tokens of a window. Without it: 64.")]
+Length = Annotated[int | None, typer.Option(metavar="N", min=2, help="Tokens of a window. Without it: 128.")]
 Decay = Annotated[float, typer.Option(metavar="X", min=0, help="Weight decay of matrices; beliefs have none.")]
 Tied = Annotated[bool, typer.Option("--tied/--untied", help="The head is the table of means, or has its own weights.")]
 

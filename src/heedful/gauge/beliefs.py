@@ -130,7 +130,7 @@ class Full:
         if bool(failed.any()):
             raise UsageError("covariance: expected positive definite matrices, got one with a variance of 0 or less")
         diagonal = root.diagonal(dim1=-2, dim2=-1)
-        rows, columns = torch.tril_indices(*root.shape[-2:], offset=-1, device=root.device)
+        rows, columns = torch.tril_indices(root.shape[-2], root.shape[-1], offset=-1, device=root.device)
         return cls(mean, 2 * diagonal.log(), (root / diagonal[..., None, :])[..., rows, columns])
 
     @property

@@ -6,7 +6,9 @@ import re
 
 from torch import nn
 
-_TABLE = re.compile(r"(?:^|\.)(?:wpe|position_embeddings?|embed_positions|positions_embed|pos_emb(?:ed)?)$")
+_TABLE = re.compile(
+    r"(?:^|\.)(?:wpe|position_embeddings?|embed_positions|positions_embed|pos_emb(?:ed)?|position_mean|position_frame)$"
+)
 
 _NO_TEXT = re.compile(r"vision|visual|image|patch|audio")
 

@@ -21,7 +21,7 @@ from heedful.models.attention import DivergenceHeads, GaugeKLAttention
 from heedful.models.attention.gauge_kl import canonical
 from heedful.models.gauge_config import GaugeConfig
 from heedful.models.gauge_feed_forward import FIRST_RATE, LearnedFeedForward, VariationalFeedForward
-from heedful.models.gauge_tables import BeliefTables
+from heedful.models.gauge_tables import BeliefTables, Table
 
 
 class GaugeLayer(GradientCheckpointingLayer):
@@ -90,8 +90,8 @@ class GaugePreTrainedModel(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         """Each table and matrix with its own deviation: one for all would leave every divergence at 0."""
-        if isinstance(module, BeliefTables):
-            module.initialise()
+        if isinstance(module, Table):
+            initialization.normal_(module.weight, std=module.deviation)
         elif isinstance(module, DivergenceHeads):
             initialization.copy_(module.log_kappa, module.start())
             initialization.zeros_(module.calibrated)
@@ -137,7 +137,7 @@ class GaugeModel(GaugePreTrainedModel):
         """The table of means."""
         return self.beliefs.mean
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: Any) -> None:
         """Another table of means."""
         self.beliefs.mean = value
 
@@ -271,10 +271,10 @@ class GaugeForCausalLM(GaugePreTrainedModel, GenerationMixin):
         if config.tie_word_embeddings:
             hidden = hidden * hidden.shape[-1] ** -0.5
         logits = self.lm_head(hidden.to(self.lm_head.weight.dtype))
-        loss = None
+        loss: Any = None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=config.vocab_size, **options)
-        if penalised:
+        if penalised and labels is not None:
             own = config.alignment_weight * found.alignment + config.prior_weight * found.prior
             loss = loss + _mean_of_tokens(own, labels, options.get("num_items_in_batch"))
         return CausalLMOutputWithPast(

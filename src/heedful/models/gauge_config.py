@@ -79,7 +79,7 @@ class GaugeConfig(PreTrainedConfig):
     hidden_size: int | None = None
     num_hidden_layers: int = 1
     num_attention_heads: int | None = None
-    max_position_embeddings: int = 64
+    max_position_embeddings: int = 128
     attention_dropout: float = 0.0
     tie_word_embeddings: bool = True
     use_cache: bool = True

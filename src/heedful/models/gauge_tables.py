@@ -6,11 +6,21 @@ import math
 
 import torch
 from torch import Tensor, nn
-from transformers import initialization
 
 from heedful.gauge import Layout, TokenBeliefs, bounded, frames, parse_irreps
 from heedful.models.attention.gauge_kl import exact
 from heedful.models.gauge_config import GaugeConfig
+
+
+class Table(nn.Embedding):
+    """A table that knows the standard deviation of its untrained numbers; with 0 they begin at 0.
+
+    The deviation belongs to the table itself: transformers draws nothing for modules without parameters.
+    """
+
+    def __init__(self, rows: int, columns: int, deviation: float) -> None:
+        super().__init__(rows, columns)
+        self.deviation = deviation
 
 
 class BeliefTables(nn.Module):
@@ -28,25 +38,14 @@ class BeliefTables(nn.Module):
         self.layout = Layout(parse_irreps(config.irreps), config.covariance)
         tokens, positions, width = config.vocab_size, config.max_position_embeddings, self.layout.irreps.dim
         turns = any(self.layout.irreps.orders)  # scalars have no frames
-        self.mean = nn.Embedding(tokens, width)
-        self.log_variance = nn.Embedding(tokens, self.layout.variances)
-        self.shear = nn.Embedding(tokens, self.layout.shears) if self.layout.shears else None
-        self.frame = nn.Embedding(tokens, 3) if turns and config.token_frames == "learned" else None
-        self.position_mean = nn.Embedding(positions, width) if config.position_means else None
-        learned = turns and config.position_frames == "learned"
-        self.position_frame = nn.Embedding(positions, 3) if learned else None
-
-    def initialise(self) -> None:
-        """Draw every table anew, each with its own deviation; variances begin equal, shears at none."""
-        config = self.config
-        drawn = {"mean": config.mean_std, "position_mean": config.position_std}
-        drawn |= {"frame": config.frame_norm / math.sqrt(3), "position_frame": config.frame_norm / math.sqrt(3)}
-        for name, deviation in drawn.items():
-            if getattr(self, name) is not None:
-                initialization.normal_(getattr(self, name).weight, std=deviation)
-        for table in (self.log_variance, self.shear):
-            if table is not None:
-                initialization.zeros_(table.weight)
+        angles = config.frame_norm / math.sqrt(3)
+        placed = turns and config.position_frames == "learned"
+        self.mean = Table(tokens, width, config.mean_std)
+        self.log_variance = Table(tokens, self.layout.variances, 0.0)
+        self.shear = Table(tokens, self.layout.shears, 0.0) if self.layout.shears else None
+        self.frame = Table(tokens, 3, angles) if turns and config.token_frames == "learned" else None
+        self.position_mean = Table(positions, width, config.position_std) if config.position_means else None
+        self.position_frame = Table(positions, 3, angles) if placed else None
 
     def forward(self, ids: Tensor, positions: Tensor) -> tuple[TokenBeliefs, tuple[Tensor, ...]]:
         """Beliefs in their own frames, and the frame of each group of irreps.
@@ -69,6 +68,17 @@ class BeliefTables(nn.Module):
         shear = None if self.shear is None else torch.tanh(exact(self.shear(ids)))
         beliefs = TokenBeliefs(mean, self._log_variance(exact(self.log_variance(ids))), shear)
         return beliefs, self._frames(ids, positions, mean)
+
+    @torch.no_grad()
+    def angle_spread(self, ids: Tensor) -> Tensor:
+        """Standard deviation over tokens of each angle, mean of the three; NaN where scalars alone are.
+
+        Args:
+            ids: ``(batch, token)``.
+        """
+        if self.frame is None:
+            return torch.full((), math.nan)
+        return bounded(exact(self.frame(ids))).flatten(0, 1).std(0).mean()
 
     def _log_variance(self, table: Tensor) -> Tensor:
         low, start, high = (math.log(getattr(self.config, f"{name}_variance")) for name in ("min", "initial", "max"))

@@ -105,7 +105,7 @@ def _wide(text: str, width: int, page: Sheet) -> str:
 
 def _name(row: HeadRow) -> str:
     place = f"L{row.layer}H{row.head}"
-    return place if row.label in ("", place) else f"{place} {row.label}"
+    return place if row.label in ("", place) else f"{place} {row.label.removeprefix(place).strip()}"
 
 
 def _counted(row: HeadRow) -> str:

@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from heedful.models import GaugeConfig, GaugeForCausalLM
 from heedful.training.run_settings import RunSettings
 
-WORDS, TOKENS = 2048, 64
+WORDS, TOKENS = 2048, 128
 """Tokens of a learnt tokenizer and of a window, where none are given."""
 
 _OF_THE_DECODER = ("preset", "attention", "qk_norm")

@@ -72,6 +72,8 @@ class DivergenceHeads(nn.Module):
         self.log_kappa = nn.Parameter(torch.zeros(self.layout.irreps.heads), requires_grad=learned)
         self.calibrated: Tensor
         self.register_buffer("calibrated", torch.zeros((), dtype=torch.bool))
+        self.asked: tuple[Sequence[Gaussians], Sequence[Gaussians]] | None = None
+        """Queries and keys as beliefs while the kernel runs, for whoever watches it; None otherwise."""
 
     def start(self) -> Tensor:
         """Logarithms of the temperatures that the config's rule begins with, ``(head,)``."""
@@ -105,7 +107,11 @@ class DivergenceHeads(nn.Module):
         )
         kernel = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         dropout = self.config.attention_dropout if self.training else 0.0
-        output, weights = kernel(self, query, key, value, around.mask, scaling=1.0, dropout=dropout, **options)
+        self.asked = queries, around.keys
+        try:
+            output, weights = kernel(self, query, key, value, around.mask, scaling=1.0, dropout=dropout, **options)
+        finally:
+            self.asked = None
         parts = output.transpose(1, 2).split(copies, dim=1)
         return [part[..., : of.shape[-1]] for part, of in zip(parts, values, strict=True)], weights
 

@@ -80,7 +80,7 @@ def _head(
     data: dict[str, Any] = {
         "l": row.layer,
         "h": row.head,
-        "name": visible(row.label) if row.label not in ("", place) else "",
+        "name": visible(row.label.removeprefix(place).strip()) if row.label not in ("", place) else "",
         "module": visible(row.module),
         "verdict": _badge(row.verdict),
         "pattern": visible(row.pattern),

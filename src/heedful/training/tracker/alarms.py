@@ -36,9 +36,11 @@ class Alarms:
 
     Attributes:
         lasting: Steps for which entropy must be low.
+        spikes: Recorded steps so far whose gradient spiked or was not finite.
     """
 
     lasting: int = LASTING
+    spikes: int = 0
     _low_since: dict[str, int] = field(default_factory=dict)
     _lost: bool = False
     _average: float = math.nan
@@ -106,6 +108,7 @@ class Alarms:
     def _unstable(self, norm: float) -> str:
         """The second sign in words, or the empty string."""
         spike = len(self._norms) >= FEWEST and norm > SPIKE * statistics.median(self._norms)
+        self.spikes += spike or math.isinf(norm)
         if math.isfinite(norm):
             self._norms.append(norm)
         if spike:

@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from heedful.core.errors import OutputError, UsageError
 from heedful.keys import Sample, Sums, gathered
 from heedful.training.tracker.alarms import LASTING, Alarms
+from heedful.training.tracker.beliefs import belief_line
 from heedful.training.tracker.forward_sums import ForwardSums
 from heedful.training.tracker.line import step_line
 from heedful.training.tracker.parameters import Gains, Row, gradient_rows, inner_optimizers, shared_out, total_gradient
@@ -246,6 +247,8 @@ class AttentionTracker(TrainerCallback):
             except OutputError as error:
                 self._print(f"step {self.steps} is not in the table: {error}")
             self._print(step_line(self.steps, rows))
+            if beliefs := belief_line(rows):
+                self._print(beliefs)
             for row in rows:
                 if row.get("alarm"):
                     self._print(f"step {self.steps} ALARM {row['alarm']}")
@@ -270,7 +273,9 @@ class AttentionTracker(TrainerCallback):
             broken,
         )
         step = {"part": "step", "loss": self._logged.get("loss", math.nan) if math.isnan(loss) else loss}
-        step |= {"gradient_norm": norm, "gradient_norm_unclipped": unclipped}
+        step |= {"gradient_norm": norm, "gradient_norm_unclipped": unclipped, "gradient_spikes": self.alarms.spikes}
+        if met.angle_spread is not None:
+            step["angle_spread"] = float(met.angle_spread)
         notes = [] if self._noted else [{"part": "note", "module": p, "note": n} for p, n in met.notes.items()]
         self._noted = True
         return [step, *({"part": "step", "alarm": one} for one in found), *layers, *gradients, *notes]

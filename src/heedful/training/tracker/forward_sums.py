@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from heedful.capture import AttentionEvent, Unrotated, intercept, unwatched
 from heedful.keys import Sample, Sums
@@ -35,6 +35,7 @@ class ForwardSums:
         sums: Path to what was summed of its calls.
         notes: Path to why something of it was not measured.
         seconds: Wall-clock time that measuring took.
+        angle_spread: Spread of the angles of a forward's tokens, where the model has frames; or None.
     """
 
     sample: Sample
@@ -44,6 +45,7 @@ class ForwardSums:
     sums: dict[str, Sums] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    angle_spread: Tensor | None = None
     _unrotated: Unrotated = field(default_factory=Unrotated)
 
     @contextmanager
@@ -78,7 +80,9 @@ class ForwardSums:
             if event.path in self.sums:
                 self.sums[event.path] = _merged(self.sums[event.path], sums)
             else:
-                self.layers[event.path] = Layer(len(self.layers), event.path, event.call.heads, event.call.kv_heads)
+                irreps = tuple(getattr(event.module, "head_labels", ()))
+                number, call = len(self.layers), event.call
+                self.layers[event.path] = Layer(number, event.path, call.heads, call.kv_heads, irreps)
                 self.modules[event.path], self.sums[event.path] = event.module, sums
             if reason:
                 self.notes[event.path] = f"{UNMEASURED}{reason}"

@@ -14,6 +14,7 @@ from heedful.core.call import AttentionCall
 from heedful.core.registry import STATISTICS
 from heedful.engine.tiled import tiled
 from heedful.keys import Sample, Sums, first_sequences, gathered, logit_spread, sampled, sequence_sums, vector_sums
+from heedful.training.tracker.beliefs import belief_sums
 
 ATTENTION = (*STATISTICS, "entropy_share", "logit_sd")
 """Statistics of rows that are summed: those registered, entropy over its most, spread of the logits."""
@@ -21,12 +22,13 @@ ATTENTION = (*STATISTICS, "entropy_share", "logit_sd")
 
 @dataclass(frozen=True)
 class Layer:
-    """What is fixed about a tracked attention module: its index, path and numbers of heads."""
+    """What is fixed about a tracked attention module: its index, path, numbers of heads, and names of those."""
 
     index: int
     path: str
     heads: int
     kv_heads: int
+    irreps: tuple[str, ...] = ()
 
 
 def layer_sums(event: AttentionEvent, before: tuple[Tensor, Tensor] | None, sample: Sample, turn: int) -> Sums:
@@ -39,7 +41,7 @@ def layer_sums(event: AttentionEvent, before: tuple[Tensor, Tensor] | None, samp
         turn: How often was measured before.
 
     Returns:
-        Sums named ``query/after/...``, ``key/before/...`` and ``attention/...``.
+        Sums named ``query/after/...``, ``key/before/...``, ``attention/...`` and, of divergence heads, ``beliefs/...``.
     """
     call, rules = event.call, event.call.visibility
     stages = {"after": (call.query, call.key)} | ({} if before is None else {"before": before})
@@ -47,7 +49,8 @@ def layer_sums(event: AttentionEvent, before: tuple[Tensor, Tensor] | None, samp
     for stage, (query, key) in stages.items():
         parts[f"query/{stage}/"] = vector_sums(sampled(query, rules.queries, sample, turn))
         parts[f"key/{stage}/"] = vector_sums(sampled(key, rules.keys, sample, turn))
-    return gathered({**parts, "attention/": attention_sums(_cut(call, sample))})
+    parts["attention/"], parts["beliefs/"] = attention_sums(_cut(call, sample)), belief_sums(event, sample, turn)
+    return gathered(parts)
 
 
 def _cut(call: AttentionCall, sample: Sample) -> AttentionCall:

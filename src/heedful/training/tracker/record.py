@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from heedful.keys import Sums, sequence_mean, vector_statistics
+from heedful.training.tracker.beliefs import belief_rows
 from heedful.training.tracker.labels import head_label
 from heedful.training.tracker.layer import ATTENTION, Layer
 
@@ -17,7 +18,7 @@ WITH_INTERVAL = ("entropy_share", "concentration", "sink_mass", "logit_sd")
 
 
 def layer_rows(layer: Layer, sums: Sums) -> list[Row]:
-    """Rows of one layer: queries and keys at each stage, and attention, a row a head.
+    """Rows of one layer: queries and keys at each stage, attention, and beliefs, a row a head.
 
     Args:
         layer: The layer.
@@ -32,7 +33,13 @@ def layer_rows(layer: Layer, sums: Sums) -> list[Row]:
                     {"part": part, "stage": stage, "head": head, **values}
                     for head, values in enumerate(_by_head(vector_statistics(found)))
                 ]
-    return rows + _attention_rows(sums.within("attention/").added)
+    beliefs = [
+        {"part": "beliefs", "head": head, **row} for head, row in enumerate(belief_rows(sums.within("beliefs/")))
+    ]
+    named = _attention_rows(sums.within("attention/").added) + beliefs
+    if layer.irreps:
+        named = [{**row, "irrep": layer.irreps[row["head"]]} for row in named]
+    return rows + named
 
 
 def _attention_rows(sums: Mapping[str, Any]) -> list[Row]:

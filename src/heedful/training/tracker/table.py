@@ -27,17 +27,18 @@ SUBJECT = {
     "part": polars.String,
     "stage": polars.String,
     "label": polars.String,
+    "irrep": polars.String,
     "alarm": polars.String,
     "note": polars.String,
 }
 """Columns that say what a row is of; all others are Float32, null where they do not belong to the part."""
 
 PARTS_OF_A_STEP = (
-    "step", "query", "key", "attention", "query_gain", "key_gain", "query_weight", "key_weight", "value_weight",
-    "output_weight", "text", "note",
+    "step", "query", "key", "attention", "beliefs", "query_gain", "key_gain", "query_weight", "key_weight",
+    "value_weight", "output_weight", "text", "note",
 )  # fmt: skip
-"""What a row can be of: the whole step, queries, keys, rows of a head, gains, weights, the text that checkpoints were
-read over (in training each step has a batch of its own), or what was not measured."""
+"""What a row can be of: the whole step, queries, keys, rows of a head, beliefs, gains, weights, the text that
+checkpoints were read over (in training each step has a batch of its own), or what was not measured."""
 
 
 def read_table(run: str | Path) -> polars.DataFrame:

@@ -12,6 +12,7 @@ from heedful.capture import uncompiled
 from heedful.core.errors import UsageError
 from heedful.keys import Sample
 from heedful.study.sharded import is_tensor_parallel
+from heedful.training.tracker.beliefs import angle_spread
 from heedful.training.tracker.forward_sums import ForwardSums
 
 
@@ -66,6 +67,7 @@ class Watch:
         if is_tensor_parallel(self.model):
             told = f"{type(self.model).__name__} is divided over processes, each of which would record its own heads"
             raise UsageError(f"tracker: {told} (train it data-parallel, or capture it with heedful.capture)")
+        self.found.angle_spread = angle_spread(self.model, kwargs.get("input_ids"))
         self._way = self._forward.enter_context(self.found.meeting(self.model, lambda: not _in_backward()))
         self._way.stack.begin(module, args, kwargs)
         last = module.register_forward_hook(self._fail, always_call=True)
