@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from heedful.core.errors import InputRejected
 from heedful.gauge import Gaussians, TokenBeliefs, bounded, divergences
 from heedful.gauge.crowding import entropy_deficit
+from heedful.loading.wording import escaped
 from heedful.models import GaugeForCausalLM
 from heedful.models.attention.gauge_kl import canonical, exact
 from heedful.sweeps.head_measures import loaded_on_held_out
@@ -27,8 +29,27 @@ Met = dict[int, tuple[Tensor, TokenBeliefs, tuple[Tensor, ...]]]
 """Layer to means, covariances and frames as its attention got them."""
 
 
-@torch.no_grad()
 def beliefs(trained: Path) -> list[Measured]:
+    """``measured_beliefs`` of a trained gauge model on held-out text.
+
+    Args:
+        trained: Folder of a finished training run.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        InputRejected: The model is of another form.
+    """
+    loaded, found = loaded_on_held_out(trained, SEQUENCES)
+    if not isinstance(loaded.model, GaugeForCausalLM):
+        told = f"expected a gauge model, got {type(loaded.model).__name__}"
+        raise InputRejected(escaped(trained), told, "measure beliefs of gauge models alone")
+    return measured_beliefs(loaded.model, found.input_ids)
+
+
+@torch.no_grad()
+def measured_beliefs(model: GaugeForCausalLM, ids: Tensor) -> list[Measured]:
     r"""Divergences of every head, the spread of its beliefs, its temperature, and the diversity of all tokens.
 
     Of a head: ``kl_mean``, ``kl_sd``, ``kl_least`` and ``kl_most`` over pairs of a query and a key that it sees, itself
@@ -39,16 +60,12 @@ def beliefs(trained: Path) -> list[Measured]:
     over tokens, and least, mean and most ``variance``. All in the common frame, but for ``mean_distance``.
 
     Args:
-        trained: Folder of a trained gauge model.
+        model: A gauge model.
+        ids: ``(sequence, token)``, without padding.
 
     Returns:
-        The numbers; ``n`` is the number of held-out sequences.
+        The numbers; ``n`` is the number of sequences.
     """
-    loaded, found = loaded_on_held_out(trained, SEQUENCES)
-    model: Any = loaded.model
-    if not isinstance(model, GaugeForCausalLM):
-        raise TypeError(f"expected a gauge model, got {type(model).__name__}")
-    ids = found.input_ids[:SEQUENCES]
     with _met(model) as met:
         model(ids, use_cache=False)
     rows = [measured for layer in sorted(met) for measured in _of_layer(model, layer, *met[layer])]
@@ -79,7 +96,9 @@ def _of_layer(
     columns = [_of_group(group, kappa) for group, kappa in zip(groups, kappas, strict=True)]
     labels = attention.layout.irreps.labels
     return [
-        Measured(measure=name, value=float(value), unit=unit, layer=layer, head=head, label=labels[head])
+        Measured(
+            measure=name, value=float(value), unit=unit, layer=layer, head=head, label=f"L{layer}H{head} {labels[head]}"
+        )
         for (name, unit) in UNITS.items()
         for head, value in enumerate(torch.cat([column[name] for column in columns]))
     ]
@@ -109,7 +128,7 @@ def _of_group(group: Gaussians, kappa: Tensor) -> dict[str, Tensor]:
     expected = [entropy_deficit(dim, float(one)) if float(one) > 0 else torch.nan for one in ratio]
     return {
         "kl_mean": pairs.mean(-1),
-        "kl_sd": pairs.std(-1),
+        "kl_sd": pairs.std(-1, correction=0),
         "kl_least": pairs.amin(-1),
         "kl_most": pairs.amax(-1),
         "logit_sd": in_row,

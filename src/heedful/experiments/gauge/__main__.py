@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from heedful.core.errors import HeedfulError
+from heedful.experiments.evidence import Evidence
 from heedful.experiments.gauge.measuring import OWN, SWEEPS, measure_plans
+from heedful.experiments.gauge.pictures import save_pictures
 from heedful.experiments.gauge.simulating import measure_crowding, measure_recall
 
 
@@ -27,8 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m heedful.experiments.gauge", description=__doc__)
     parser.add_argument("out", type=Path, help="folder of measurements")
     parser.add_argument("--plan", action="append", choices=[*OWN, *SWEEPS], help="these plans alone")
+    parser.add_argument("--figures", type=Path, metavar="FOLDER", help="draw what is measured there, measure nothing")
     given = parser.parse_args(arguments)
     try:
+        if given.figures is not None:
+            save_pictures(Evidence(given.out), given.figures)
+            return 0
         given.out.mkdir(parents=True, exist_ok=True)
         if given.plan is None:
             measure_recall(given.out, _tell)
