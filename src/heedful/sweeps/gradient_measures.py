@@ -32,6 +32,8 @@ class EveryStepLogged(TrainerCallback):
 def gradients(trained: Path) -> list[Measured]:
     """Gradients of all steps of a run whose every step was logged.
 
+    Pitfall: beliefs that begin nearly equal have gradients near 0, whose first growth counts too.
+
     Args:
         trained: Folder of a finished training run.
 
