@@ -13,7 +13,9 @@ from scipy.stats import ttest_1samp
 from heedful.core import Verdict
 from heedful.experiments import Evidence, NotMeasured
 from heedful.experiments.gauge import explanations, uniformity
+from heedful.experiments.gauge.__main__ import main
 from heedful.experiments.gauge.measuring import OWN, SWEEPS, plan_file
+from heedful.experiments.gauge.pictures import expected_rows, found_rows, rule_rows
 from heedful.experiments.gauge.recall import Arm, RecallHeads, recalled
 from heedful.experiments.gauge.simulating import ratio_for
 from heedful.experiments.gauge.tables import above_p, by_seed, equivalence_p, spin_contrast
@@ -27,6 +29,7 @@ def deciding(folder: Path, cells: Cells) -> None:
     """``(rule, frames)`` to concentration of l0 and l2, five seeds each."""
     rows = [
         {"kappa_rule": rule, "token_frames": frames, "seed": seed, "measure": "concentration"}
+        | {"run": f"{rule} {frames} {seed}", "layer": 0, "head": int(label[1])}
         | {"label": f"L0H0 {label}", "value": value + noise * (1 if label == "l2" else 0.5)}
         for (rule, frames), values in cells.items()
         for label, value in zip(("l0", "l2"), values, strict=True)
@@ -148,3 +151,34 @@ def test_four_times_the_keys_on_a_line_take_a_sixteenth_of_the_temperature() -> 
 @pytest.mark.parametrize("name", [*OWN, *SWEEPS])
 def test_every_plan_of_the_experiment_fits(name: str) -> None:
     assert read_plan(plan_file(name)).recipe == ("decoder" if name == "text_softmax" else "gauge")
+
+
+def test_figures_show_what_was_measured_and_leave_out_what_was_not(tmp_path: Path) -> None:
+    deciding(tmp_path, ALIKE)
+    rows = rule_rows(Evidence(tmp_path))
+    cells = [(row["cell"], row["spin"]) for row in rows]
+    assert cells[:2] == [("one kappa", "l0"), ("one kappa", "l2")] and ("times d", "l0") not in cells
+    assert rows[1]["mean"] == pytest.approx(2.0) and rows[1]["low"] < 2.0 < rows[1]["high"]
+    heads = [
+        {"run": run, "layer": 0, "head": 0, "label": "l1", "seed": 0, "measure": measure, "value": value}
+        for run, ratio in (("a", 0.5), ("b", 1e9))
+        for measure, value in (("concentration", 1.25), ("kappa_over_spread", ratio))
+    ]
+    polars.DataFrame(heads).write_parquet(tmp_path / "untrained.parquet")
+    polars.DataFrame(heads).filter(polars.col("run") == "none").write_parquet(tmp_path / "deciding.parquet")
+    assert found_rows(Evidence(tmp_path)) == [{"spin": "l1", "ratio": 0.5, "nats": 1.25, "trained": False}]
+
+
+def test_expected_lines_fall_with_the_temperature_and_rise_with_the_spin() -> None:
+    rows = expected_rows()
+    by_spin = {spin: [row["nats"] for row in rows if row["spin"] == spin] for spin in ("l0", "l1", "l2")}
+    middle = len(by_spin["l0"]) // 2
+    assert by_spin["l0"][middle] < by_spin["l1"][middle] < by_spin["l2"][middle]
+    assert all(nats[0] > nats[middle] > nats[-1] for nats in by_spin.values())
+
+
+def test_the_command_draws(tmp_path: Path) -> None:
+    deciding(tmp_path, ALIKE)
+    assert main([str(tmp_path), "--figures", str(tmp_path / "figures")]) == 0
+    assert sorted(path.suffix for path in (tmp_path / "figures").iterdir()) == [".png", ".png", ".svg", ".svg"]
+    assert main([str(tmp_path / "missing"), "--figures", str(tmp_path / "figures")]) == 3

@@ -99,6 +99,8 @@ def found_rows(evidence: Evidence) -> list[dict[str, Any]]:
             .pivot(on="measure", index=["run", "layer", "head", "label"], values="value")
             .filter(polars.col("label").is_in(LABELS))
         )
+        if not {"concentration", "kappa_over_spread"} <= set(wide.columns):
+            continue  # beliefs were not measured
         rows += [
             {"spin": row["label"], "ratio": row["kappa_over_spread"], "nats": row["concentration"]}
             | {"trained": name != "untrained"}
