@@ -9,7 +9,18 @@ from pathlib import Path
 from heedful.experiments.gauge.writing import write_table
 from heedful.sweeps import SweepFolder, make_run, packaged_plan, read_plan, read_sweep
 
-OWN = ("deciding", "positions", "rules", "loss", "covariance", "alone", "untrained", "text_gauge", "text_softmax")
+OWN = (
+    "deciding",
+    "positions",
+    "rules",
+    "loss",
+    "covariance",
+    "alone",
+    "untrained",
+    "text_gauge",
+    "text_softmax",
+    "large",
+)
 """Plans of the separating experiment, those that decide first."""
 
 SWEEPS = ("kappa", "irreps")
