@@ -49,6 +49,7 @@ bench: setup
 	$(BIN)/python benchmarks/length.py
 	$(BIN)/python benchmarks/tracker.py
 	$(BIN)/python benchmarks/gauge.py
+	$(BIN)/python benchmarks/counts.py
 
 docs: setup
 	mkdir -p build
@@ -58,6 +59,7 @@ docs: setup
 	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints-ci.txt -e '.[docs]'
 	$(BIN)/python docs/gallery.py docs/gallery
 	$(BIN)/python docs/calibration.py docs/calibration.json
+	$(BIN)/python docs/claims.py
 
 calibration: setup
 	$(BIN)/heedful calibrate --repetitions 24 --json docs/calibration.json --force || test $$? -eq 1

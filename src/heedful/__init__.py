@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from heedful.capture import Session, capture, replace, verify  # type: ignore[no-redef]
     from heedful.checks import Margins, Settings, validate
     from heedful.comparison import compare  # type: ignore[no-redef]
-    from heedful.compression import quantize_keys  # type: ignore[no-redef]
+    from heedful.compression import prune, quantize_keys  # type: ignore[no-redef]
     from heedful.core import (
         AttentionCall,
         Finding,
@@ -49,7 +49,7 @@ _HOMES = {
     "heedful.loading": ("load_documents", "load_model", "make_sequences"),
     "heedful.checks": ("Margins", "Settings", "validate"),
     "heedful.comparison": ("compare",),
-    "heedful.compression": ("quantize_keys",),
+    "heedful.compression": ("prune", "quantize_keys"),
     "heedful.core.comparison": ("Comparison",),
 }
 
@@ -77,6 +77,7 @@ __all__ = [
     "masked",
     "measure",
     "padding",
+    "prune",
     "quantize_keys",
     "replace",
     "validate",

@@ -96,7 +96,6 @@ def test_a_tokenizer_by_path(text: Path, tmp_path: Path) -> None:
         (("--engine", "spark"), 2, "--engine spark: expected one of polars, daft"),
         (("--tokenizer", "seed", "--vocabulary", "9"), 2, "only of a learnt tokenizer"),
         (("--tokenizer", "bpe", "--vocabulary", "9"), 2, "expected 257 or more"),
-        (("--documents", "page"), 2, "--documents"),
     ],
 )
 def test_wrong_words_are_one_line(words: tuple[str, ...], code: int, says: str, text: Path, tmp_path: Path) -> None:

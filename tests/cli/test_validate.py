@@ -45,6 +45,7 @@ def test_every_option_reaches_its_room(calls: dict[str, Any]) -> None:
         "device": "cuda",
         "dtype": "bfloat16",
         "allow_globals": ("argparse.Namespace",),
+        "processes": 1,
     }
     assert calls["load_documents"] == [Path("a.txt"), Path("b.txt")]
     assert calls["make_sequences"] == {

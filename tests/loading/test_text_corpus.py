@@ -50,13 +50,16 @@ def test_lines_paragraphs_and_jsonl(
     monkeypatch.setattr(text_corpus, "_PIECE", piece)
     texts = [f"document {number} é\nof two lines" for number in range(20)]
     (tmp_path / "a.txt").write_text("\n\n".join(texts) + "\n\n\n", encoding="utf-8")
+    (tmp_path / "b.txt").write_bytes("\r\n\r\n\r\n\r\n".join(texts).encode())
     lines = [json.dumps({"text": text}) for text in [*texts, "  "]]
     (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    paragraphs = TextCorpus([tmp_path / "a.txt"], "paragraph", shard_bytes)
-    assert [text.strip() for text in documents_of(paragraphs)] == texts
+    for name in ("a.txt", "b.txt"):
+        assert documents_of(TextCorpus([tmp_path / name], "paragraph", shard_bytes)) == texts
     single = TextCorpus([tmp_path / "a.txt"], "line", shard_bytes)
     assert documents_of(single) == "\n".join(texts).split("\n")
     assert documents_of(TextCorpus([tmp_path / "a.jsonl"], shard_bytes=shard_bytes)) == texts
+    (tmp_path / "c.txt").write_bytes("\r\n".join(texts).replace("é\n", "é\r\n").encode())
+    assert documents_of(TextCorpus([tmp_path / "c.txt"], "line", shard_bytes)) == documents_of(single)
     assert (len(single.shards) > 5) == (shard_bytes < 100)
 
 
@@ -115,7 +118,7 @@ def test_a_line_that_is_no_document_is_named(tmp_path: Path) -> None:
 
 
 def test_bytes_that_are_no_utf8_are_noted(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes(b"caf\xe9 and so on\0" * 3)
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9 and so on, and so forth, and more\0" * 3)
     notes = TextCorpus([tmp_path / "a.txt"]).notes
     assert [note.partition(": ")[2] for note in notes] == [
         "3 bytes that are no UTF-8 were replaced",

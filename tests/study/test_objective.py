@@ -50,7 +50,7 @@ def test_masked_token_loss_is_transformers_own_on_the_hidden_tokens() -> None:
     special = torch.zeros_like(IDS, dtype=torch.bool)
     special[:, 0] = True
     batch = batch_of(IDS, torch.cat([MASK[:2], MASK[:1]]), special)
-    ids, counted, targets = objective._question(batch)
+    ids, counted, targets = objective.question(batch)
     hidden = counted.bool()
     assert 0 < hidden.sum() < 0.4 * hidden.numel()
     assert not (hidden & (special | (batch.attention_mask == 0))).any()
@@ -61,7 +61,7 @@ def test_masked_token_loss_is_transformers_own_on_the_hidden_tokens() -> None:
             labels = targets[row : row + 1].masked_fill(~hidden[row : row + 1], -100)
             own = model(ids[row : row + 1], attention_mask=batch.attention_mask[row : row + 1], labels=labels).loss
             assert float(losses[row]) == pytest.approx(float(own), abs=1e-5, nan_ok=True)
-    assert torch.equal(objective._question(batch)[0], ids)
+    assert torch.equal(objective.question(batch)[0], ids)
 
 
 def test_gradients_flow_where_they_are_wanted() -> None:

@@ -7,14 +7,18 @@ from typing import Annotated
 
 import typer
 
+from heedful.cli.align import align
 from heedful.cli.calibrate import calibrate
 from heedful.cli.claims import claims
 from heedful.cli.compare import compare
 from heedful.cli.count import count
+from heedful.cli.derive import derive
 from heedful.cli.doctor import doctor
 from heedful.cli.exits import outcome
+from heedful.cli.explain import explain
 from heedful.cli.heads import heads
 from heedful.cli.keys import keys
+from heedful.cli.prune import prune
 from heedful.cli.quantize_keys import quantize_keys
 from heedful.cli.report import report
 from heedful.cli.several import spread
@@ -47,7 +51,11 @@ app.command("keys", help="Draw the key vectors of a training run, and say what t
 app.command("quantize-keys", help="Price keys in few bits on held-out text, beside noise of the same size.")(
     quantize_keys
 )
+app.command("prune", help="Price leaving out layers, heads and key dimensions, by redundancy and at random.")(prune)
 app.command("count", help="Count n-grams of any text into a folder; go on after a stop with --resume.")(count)
+app.command("derive", help="Compute a model's attention from counts, and say what was kept.")(derive)
+app.command("align", help="Hold each head against the attention that counts predict.")(align)
+app.command("explain", help="Say why derived attention is flat, sharp or elsewhere: scales, geometry, cause.")(explain)
 app.command("claims", help="Show what was answered to published claims: reproduced, refuted, or not.")(claims)
 training = typer.Typer(help="Train a reference model on your text.", no_args_is_help=True)
 training.command("decoder", help="Train the reference decoder; go on after a stop with --resume.")(decoder)

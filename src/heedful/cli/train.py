@@ -32,6 +32,12 @@ Batch = Annotated[int, typer.Option(metavar="N", min=1, help="Windows a process 
 Accumulation = Annotated[int, typer.Option("--accumulate", metavar="N", min=1, help="Parts of a step.")]
 Rate = Annotated[float, typer.Option(metavar="X", min=0, help="Peak of the learning rate.")]
 Decay = Annotated[float, typer.Option(metavar="X", min=0, help="Weight decay of matrices; gains have none.")]
+Penalty = Annotated[
+    float, typer.Option("--max-share-penalty", metavar="X", min=0, help="Weight of the keys' smooth crest in the loss.")
+]
+TrackEvery = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Record attention every so many steps, for heedful keys RUN.")
+]
 Attention = Annotated[str, typer.Option(metavar="NAME", help="Attention variant: softmax.")]
 QkNorm = Annotated[bool, typer.Option("--qk-norm/--no-qk-norm", help="Normalise queries and keys, or do not.")]
 Tied = Annotated[bool, typer.Option("--tied/--untied", help="The head is the embedding, or has its own weights.")]
@@ -68,6 +74,7 @@ def decoder(
     accumulation: Accumulation = 1,
     learning_rate: Rate = 2e-3,
     weight_decay: Decay = 0.1,
+    max_share_penalty: Penalty = 0.0,
     attention: Attention = "softmax",
     qk_norm: QkNorm = True,
     tied: Tied = True,
@@ -78,6 +85,7 @@ def decoder(
     keep: Kept = 2,
     device: Device = "cpu",
     trackers: Trackers = None,
+    track_every: TrackEvery = None,
     debug: options.Debug = False,
 ) -> int:
     """Train and say what the model is worth; the parameters are the options of the same name.
@@ -101,6 +109,7 @@ def decoder(
         accumulation=accumulation,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
+        max_share_penalty=max_share_penalty,
         held_out=held_out,
         precision=precision,
         gradient_checkpointing=gradient_checkpointing,
@@ -108,6 +117,7 @@ def decoder(
         kept=keep,
         device=device,
         trackers=tuple(trackers or ()),
+        track_every=track_every,
     )
     return trained(settings, out, list(text or ()), tokenizer, resume)
 

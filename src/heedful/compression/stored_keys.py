@@ -31,6 +31,8 @@ class Stored:
         real: ``(batch, key)`` bool, False at padding; None where all are real.
         turn: What rotates stored keys into those of the call; None where they are the same.
         path: Path of the attention module, with ``#2`` ... for further calls.
+        layer: The attention module.
+        own: Runs the model's own kernel.
     """
 
     call: AttentionCall
@@ -38,6 +40,13 @@ class Stored:
     real: Tensor | None
     turn: Turn | None
     path: str
+    layer: nn.Module
+    own: Callable[[], Tensor]
+
+    @property
+    def module(self) -> str:
+        """Path of the module, without the count of its calls."""
+        return self.path.split("#")[0]
 
     def read(self, key: Tensor) -> Tensor:
         """Stored keys as the kernel reads them."""
@@ -119,19 +128,23 @@ def _stored(event: AttentionEvent, batch: Batch, stage: str, unrotated: Unrotate
     call = without_padded_rows(event, batch).call
     real = batch.attention_mask.bool() if batch.attention_mask.shape[1] == call.n_keys else None
     real = None if real is None or bool(real.all()) else real
+
+    def own() -> Tensor:
+        return event.run(None)
+
     if stage == "after":
-        return Stored(call, call.key, real, None, event.path)
+        return Stored(call, call.key, real, None, event.path, event.module, own)
     before, reason = unrotated.of(event.module, call.query, call.key)
     if before is None:
         if reason == NOT_ROTATED:
-            return Stored(call, call.key, real, None, event.path)
+            return Stored(call, call.key, real, None, event.path, event.module, own)
         left.reasons.setdefault(event.path, f"before rotation: {reason}")
         return None
     turn = turn_between(before[1], call.key)
     if turn is None:
         left.reasons.setdefault(event.path, "before rotation: its pairs of components were not found")
         return None
-    return Stored(call, before[1], real, turn, event.path)
+    return Stored(call, before[1], real, turn, event.path, event.module, own)
 
 
 def other_keys(stored: Stored, key: Tensor) -> AttentionCall:

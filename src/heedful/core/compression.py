@@ -165,3 +165,136 @@ class Quantization:
     tails: Sequence[KeyTails]
     correlations: Sequence[RankCorrelation]
     not_measured: Sequence[Mapping[str, str]] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A model with a part of its attention left out.
+
+    Attributes:
+        fraction: Share of the units that was asked for.
+        removed: Units left out, in each key head for dimensions.
+        loss: Rise of the loss, nats per token; mean over orders where there are several. None without a loss.
+        shuffled: Rise of the loss by labels in another order: what less confidence alone does to a loss.
+        divergence: KL(weights || weights without the dimensions), each layer alone; None for layers and heads.
+        error: Change of a head's output over its norm, likewise.
+        orders: Rise of the loss under each order; one entry for a ranking, several for random order.
+    """
+
+    fraction: float
+    removed: int
+    loss: Effect | None
+    shuffled: Effect | None
+    divergence: Effect | None
+    error: Effect | None
+    orders: Sequence[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """What leaving out more and more costs in one order.
+
+    Attributes:
+        part: ``layers``, ``heads`` or ``dimensions``.
+        ranking: What the order is by; ``random`` is the control.
+        units: Units there are, in each key head for dimensions.
+        points: By growing fraction.
+    """
+
+    part: str
+    ranking: str
+    units: int
+    points: Sequence[Point]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saving:
+    """What a ranking saves over random order.
+
+    Attributes:
+        part: ``layers``, ``heads`` or ``dimensions``.
+        ranking: What the order is by.
+        fraction: Share of the units left out.
+        saved: Loss in random order less loss in this order, nats per token; its interval holds documents and orders.
+        p: Share of orders, this one among them, that cost as little as this one: what an order that knows nothing would
+            reach. With 19 random orders it can be .05.
+        answer: ``yes`` where the whole interval is above 0 and p at most .05; ``not beyond chance`` where p is larger;
+            ``no`` where the interval is below 0; else ``not settled``, or ``insufficient data``.
+    """
+
+    part: str
+    ranking: str
+    fraction: float
+    saved: Effect
+    p: float
+    answer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitPrice:
+    """One layer or head.
+
+    Attributes:
+        part: ``layers`` or ``heads``.
+        module: Path of the attention module.
+        layer: Layer index.
+        head: Query head; None for a layer.
+        price: Rise of the loss without it alone, nats per token; None where it was not measured.
+        effective_rank: Participation ratio of the covariance of its keys, sequence by sequence.
+        centred_cosine: Mean cosine of its keys about their mean.
+    """
+
+    part: str
+    module: str
+    layer: int
+    head: int | None
+    price: Effect | None
+    effective_rank: Effect
+    centred_cosine: Effect
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """The loss by the right labels, and by wrong ones.
+
+    Attributes:
+        right: Loss by the labels that every other number of the report is by.
+        fed: Loss by the tokens that were fed at the same positions: what unshifted labels would give.
+        shuffled: Loss by the right labels in another order within each sequence.
+        answer: ``yes`` where the right labels have the least loss, by whole intervals of the differences; ``no`` where
+            wrong ones have less; else ``not settled`` or ``insufficient data``.
+    """
+
+    right: Effect
+    fed: Effect
+    shuffled: Effect
+    answer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """What leaving out attention costs one model on one text: ``heedful.pruning/1``.
+
+    Attributes:
+        model: Name, class, parameters, layers, heads, dtype, device, notes.
+        data: Text, documents, sequences, tokens, objective; which documents ranked and which priced.
+        settings: Every option that shaped the numbers.
+        versions: heedful, torch, transformers, Python.
+        labels: The check of the labels; None without a loss.
+        units: Layers, then heads.
+        curves: One a part and ranking.
+        savings: One a part, ranking and fraction; none without a loss.
+        correlations: Redundancy against price.
+        not_measured: What was left as it is, and why.
+    """
+
+    model: Mapping[str, Any]
+    data: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    labels: Labels | None
+    units: Sequence[UnitPrice]
+    curves: Sequence[Curve]
+    savings: Sequence[Saving]
+    correlations: Sequence[RankCorrelation]
+    not_measured: Sequence[Mapping[str, str]] = field(default_factory=tuple)

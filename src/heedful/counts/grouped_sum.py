@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +24,9 @@ SENTENCE = (
 
 COLUMNS = {"context": polars.Int64, "next": polars.UInt32, "count": polars.Int64}
 """Columns of every table, ascending in the first two."""
+
+_QUIET = {"DAFT_ANALYTICS_ENABLED": "0", "DAFT_PROGRESS_BAR": "0"}
+"""Without these daft calls home when it is imported, and draws over the command's own progress bar."""
 
 GroupedSum = Callable[[Sequence[Path], int, int], polars.DataFrame]
 
@@ -58,6 +62,8 @@ def daft_sum(shards: Sequence[Path], first: int, last: int) -> polars.DataFrame:
         UsageError: daft is not installed.
     """
     _ensure_daft()
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     import daft
 
     frame: Any = daft.sql(

@@ -139,6 +139,9 @@ def read_manifest(out: Path) -> Manifest:
 
 
 def _manifest(tree: dict[str, Any]) -> Manifest:
+    for name in ("texts", "tables", "notes", "n", "skips", "shard_bytes"):
+        if not isinstance(tree[name], list):
+            raise TypeError(f"{name}: expected a list")
     tables = [
         _record(TableFacts, {**one, "files": tuple(_record(CountFile, each) for each in one["files"])})
         for one in tree["tables"]

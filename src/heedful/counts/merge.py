@@ -14,7 +14,7 @@ from heedful.counts.grouped_sum import GroupedSum
 from heedful.counts.manifest import CountFile, TableFacts
 from heedful.counts.shard import ShardRecord, Spec, file_name, table_file
 
-RANGE_ROWS = 1 << 22
+RANGE_ROWS = 1 << 21
 """Rows of shards that are summed at once: what bounds the memory of a merge."""
 
 _STEP = 1 << 10

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import polars
 
@@ -19,6 +20,12 @@ from heedful.counts.manifest import CountFile
 from heedful.counts.packing import Pairs, Tokens, count_pairs
 
 RECORD = "shard.json"
+
+ROW_GROUP = 1 << 18
+"""Rows of a Parquet row group: what a range of contexts is read in."""
+
+Compression = Literal["zstd", "lz4"]
+"""``zstd`` for what stays, ``lz4`` for shards, which are read once."""
 
 Spec = tuple[int, int]
 """Length of contexts, and skip."""
@@ -89,7 +96,7 @@ def count_shard(
             pairs = count_pairs(tokens, *spec, vocabulary)
             name = file_name(spec)
             totals[name] = int(pairs.count.sum())
-            facts, content = table_file(name, frame_of(pairs))
+            facts, content = table_file(name, frame_of(pairs), "lz4")
             (folder / name).write_bytes(content)  # not flushed to the disk: its checksum is looked at before it is used
             files.append(facts)
         record = ShardRecord(
@@ -109,10 +116,11 @@ def frame_of(pairs: Pairs) -> polars.DataFrame:
     return polars.DataFrame(columns, schema=COLUMNS)
 
 
-def table_file(name: str, frame: polars.DataFrame) -> tuple[CountFile, bytes]:
+def table_file(name: str, frame: polars.DataFrame, compression: Compression = "zstd") -> tuple[CountFile, bytes]:
     """A table of pairs as Parquet, and what is known of that file."""
     buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", statistics=True)
+    # One chunk and fixed row groups, so that equal tables are equal bytes, whatever made them.
+    frame.rechunk().write_parquet(buffer, compression=compression, statistics=True, row_group_size=ROW_GROUP)
     content = buffer.getvalue()
     return CountFile(name, len(frame), len(content), hashlib.sha256(content).hexdigest()), content
 

@@ -15,7 +15,7 @@ class RowAlignment:
     """How well each query's weights agree with those expected of it.
 
     Attributes:
-        divergence: ``KL(expected || actual)`` in nats, ``(row,)``; NaN where nothing is expected.
+        divergence: ``KL(expected || actual)`` in nats, ``(..., row)``; NaN where nothing is expected.
         uniform_divergence: The same of uniform attention over the visible keys.
         cosine: Of the two rows of weights.
         match: 1 where the most attended key has the largest expected weight, or one equal to it; else 0.
@@ -40,11 +40,11 @@ def row_alignment(expected: np.ndarray, log_weights: np.ndarray, rows: np.ndarra
 
     Args:
         expected: ``(row, key)`` from ``expected_rows``; rows of NaN are undefined.
-        log_weights: ``(row, key)`` natural logs of the attention weights, -inf behind the query.
+        log_weights: ``(..., row, key)`` natural logs of the attention weights, -inf behind the query.
         rows: ``(row,)`` positions of the queries: query i sees keys 0 to i.
 
     Returns:
-        Numbers a row; NaN where nothing is expected.
+        Numbers a row, ``(..., row)``; what is of uniform attention ``(row,)``. NaN where nothing is expected.
     """
     seen = np.arange(expected.shape[1])[None, :] <= rows[:, None]
     some = expected > 0
@@ -55,7 +55,8 @@ def row_alignment(expected: np.ndarray, log_weights: np.ndarray, rows: np.ndarra
     length = np.linalg.norm(np.nan_to_num(expected), axis=-1) * np.linalg.norm(weights, axis=-1)
     cosine = (np.nan_to_num(expected) * weights).sum(-1) / np.where(length > 0, length, 1.0)
     best = expected >= expected.max(-1, keepdims=True) * (1 - TIE)
-    chosen = np.take_along_axis(best, weights.argmax(-1)[:, None], axis=-1)[:, 0].astype(float)
+    top = weights.argmax(-1)[..., None]
+    chosen = np.take_along_axis(np.broadcast_to(best, weights.shape), top, axis=-1)[..., 0].astype(float)
     chance = (best & seen).sum(-1) / seen.sum(-1)
     undefined = np.isnan(expected).any(-1)
     return RowAlignment(

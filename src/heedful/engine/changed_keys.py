@@ -81,7 +81,8 @@ def key_change(call: AttentionCall, key: Tensor) -> KeyChange:
     if key.shape != call.key.shape:
         raise CallError(f"key: expected the shape of the call's own, {tuple(call.key.shape)}, got {tuple(key.shape)}")
     other = replace(call, key=key)
-    sums = torch.zeros(4, call.batch, call.heads, dtype=torch.float64, device=key.device)
+    wide = torch.float32 if key.device.type == "mps" else torch.float64
+    sums = torch.zeros(4, call.batch, call.heads, dtype=wide, device=key.device)
     with torch.no_grad(), torch.autocast(key.device.type, enabled=False):
         for begin in range(0, call.n_queries, ROWS):
             sums += _block(call, other, begin, min(begin + ROWS, call.n_queries))
@@ -101,14 +102,14 @@ def _block(call: AttentionCall, other: AttentionCall, begin: int, end: int) -> T
         rows = _divergence(weights / total.clamp_min(0.5), change, torch.zeros_like(total[..., 0]))
     else:
         rows = _divergence(weights, change, (1.0 - total[..., 0]).clamp_min(0.0))
-    found = [torch.where(judged, rows, 0.0).sum(-1), judged.sum(-1)]
+    found = [torch.where(judged, rows, 0.0).sum(-1), judged.sum(-1).to(rows.dtype)]
     if call.value is None:
-        return torch.stack([part.double() for part in (*found, *(torch.zeros_like(found[0]),) * 2)])
+        return torch.stack([*found, *(torch.zeros_like(found[0]),) * 2])
     after = block_at(other, begin, end).nan_to_num(0.0)
     for pattern in (after - weights, weights):
         energy = _weighed(pattern, call, call.value).square().sum(-1)
         found.append(torch.where(judged, energy, 0.0).sum(-1))
-    return torch.stack([part.double() for part in found])
+    return torch.stack(found)
 
 
 def _logit_change(call: AttentionCall, other: AttentionCall, begin: int, end: int) -> Tensor:

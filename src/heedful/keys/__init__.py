@@ -4,6 +4,7 @@ from heedful.keys.gain import DecayCurve, gain_statistics
 from heedful.keys.logit_spread import logit_spread
 from heedful.keys.sample import Sample, first_sequences, sampled
 from heedful.keys.sequence_mean import Interval, sequence_mean, sequence_sums
+from heedful.keys.smooth_crest import smooth_crest
 from heedful.keys.sums import Sums, gathered
 from heedful.keys.vector_statistics import vector_statistics, vector_sums
 from heedful.keys.vectors import Vectors
@@ -21,6 +22,7 @@ __all__ = [
     "sampled",
     "sequence_mean",
     "sequence_sums",
+    "smooth_crest",
     "vector_statistics",
     "vector_sums",
 ]

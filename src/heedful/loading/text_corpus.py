@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,18 +137,18 @@ def _planned(texts: Sequence[SurveyedText], documents: str, size: int) -> Iterat
 
 def _short_documents(file: BinaryIO, part: Stretch) -> Iterator[Piece]:
     """Documents of which each is a line or paragraph."""
-    separator, shown = SEPARATORS[part.documents] or b"", escaped(part.text.path)
+    separator, shown = re.compile(SEPARATORS[part.documents] or b""), escaped(part.text.path)
     place = part.start
     while place < part.stop:
         stop = cut_after(file, place + _PIECE, part.stop, part.documents, shown)
         file.seek(place)
-        for content in file.read(stop - place).split(separator):
+        for content in separator.split(file.read(stop - place)):
             text = _decoded(content)
             if part.documents == "jsonl" and text.strip():
                 text = line_document(text, f"{shown}, line at byte {place:,}")[1]
             if text.strip("\0").strip():
                 yield from pieces_of(text)
-            place += len(content) + len(separator)
+            place += len(content) + 1  # a line of JSON and its end; no other place is told
         place = stop
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import BinaryIO
 
 from heedful.core.errors import ResourceLimit
 
-SEPARATORS = {"file": None, "jsonl": b"\n", "line": b"\n", "paragraph": b"\n\n"}
-"""What makes a document, and the bytes that end one within a file."""
+SEPARATORS = {"file": None, "jsonl": rb"\n", "line": rb"\r?\n", "paragraph": rb"\r?\n(?:\r?\n)+"}
+"""What makes a document, and the pattern of what stands between two in a file."""
+
+_ENDS = {"jsonl": re.compile(rb"\n"), "line": re.compile(rb"\n"), "paragraph": re.compile(rb"\n\r?\n(?=[^\r\n])")}
+"""Behind which a document begins: of several empty lines the last, so that a cut divides no separator."""
+
+_LONGEST_END = 3
 
 LONGEST_DOCUMENT = 64 << 20
 """Bytes of one line or paragraph that is a document of its own; a file that is a document has no such limit."""
 
 _REACH = 1 << 12
+_CHUNK = 1 << 16
 
 
 def cut_after(file: BinaryIO, target: int, stop: int, documents: str, shown: str) -> int:
@@ -34,19 +41,19 @@ def cut_after(file: BinaryIO, target: int, stop: int, documents: str, shown: str
     """
     if target >= stop:
         return stop
-    separator = SEPARATORS[documents]
-    if separator is None:
+    if documents == "file":
         return _between_characters(file, target, stop)
-    place = max(0, target - len(separator) + 1)
+    place = max(0, target - _LONGEST_END)
     file.seek(place)
-    carried = b""
-    while place < min(stop, target + LONGEST_DOCUMENT) and (chunk := file.read(1 << 20)):
-        found = (carried + chunk).find(separator)
-        if found >= 0:
-            return min(stop, place - len(carried) + found + len(separator))
-        carried = (carried + chunk)[1 - len(separator) :] if len(separator) > 1 else b""
-        place += len(chunk)
-    if place < stop:
+    held = b""
+    while place + len(held) < min(stop, target + LONGEST_DOCUMENT) and (chunk := file.read(_CHUNK)):
+        held += chunk
+        for found in _ENDS[documents].finditer(held):
+            if place + found.end() >= target:
+                return min(stop, place + found.end())
+        place += max(0, len(held) - _LONGEST_END)
+        held = held[-_LONGEST_END:]
+    if place + len(held) < stop:
         raise ResourceLimit(f"{shown}: expected documents of at most {LONGEST_DOCUMENT:,} bytes, found a longer one")
     return stop
 

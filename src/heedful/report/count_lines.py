@@ -16,8 +16,8 @@ LEGEND = (
     "coverage: estimated chance that the next pair of such a text is among these (Good 1953); density: share of "
     "entries that are not 0, in rows of observed contexts."
 )
-_COLUMNS = (("n", 2), ("skip", 5), ("positions", 14), ("contexts", 12), ("pairs", 12), ("once", 8), ("coverage", 9))
-_LAST = ("density", 8)
+_COLUMNS = (("n", 2), ("skip", 5), ("positions", 13), ("contexts", 12), ("pairs", 12), ("once", 8), ("coverage", 9))
+_LAST = ("density", 9)
 _NAMED = 3
 _DIGITS = 12
 

@@ -42,7 +42,7 @@ class Objective:
         Returns:
             ``(sequence,)``, with a gradient where grad is enabled; NaN where a sequence predicts nothing.
         """
-        ids, counted, targets = self._question(batch)
+        ids, counted, targets = self.question(batch)
         logits = tensor_of(run_model(model, ids, batch.attention_mask), "logits")
         if logits is None:
             return torch.full((len(ids),), torch.nan)
@@ -52,8 +52,8 @@ class Objective:
         total = losses.masked_fill(counted == 0, 0).sum(1)
         return total / counted.sum(1).masked_fill(counted.sum(1) == 0, torch.nan)
 
-    def _question(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Ids to feed, which predictions count, and the right answers."""
+    def question(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Ids to feed, which predictions count, and the right answers, which are one fewer for the next token."""
         if self.name == "next token":
             counted = (batch.attention_mask[:, 1:] * batch.attention_mask[:, :-1]).float()
             return batch.input_ids, counted, batch.input_ids[:, 1:]

@@ -3,6 +3,7 @@
 from heedful.training.decoder_run import train_decoder
 from heedful.training.gauge_settings import GaugeRunSettings
 from heedful.training.king_james import Chapter, hold_out, parse_chapters, read_king_james
+from heedful.training.max_share_penalty import MaxSharePenalty
 from heedful.training.ngram import KneserNey, modified_discounts
 from heedful.training.run_folder import RunFolder
 from heedful.training.run_settings import RunSettings
@@ -13,6 +14,7 @@ __all__ = [
     "Chapter",
     "GaugeRunSettings",
     "KneserNey",
+    "MaxSharePenalty",
     "RunFolder",
     "RunSettings",
     "hold_out",

@@ -7,7 +7,6 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,20 @@ from heedful.loading.quiet import quiet_transformers
 from heedful.loading.tokenizer_files import load_tokenizer
 from heedful.loading.wording import escaped, reason
 from heedful.training.held_out_figures import held_out_loss
+from heedful.training.max_share_penalty import PenalisedTrainer
 from heedful.training.run_folder import RunFolder, step_of, write_whole
 from heedful.training.run_settings import RunSettings
 from heedful.training.table_trainer import TableTrainer
 from heedful.training.text_split import TextSplit, split_documents
-from heedful.training.token_windows import PackedWindows, build_tokenizer, document_windows, encode, save_texts
+from heedful.training.token_windows import (
+    PackedWindows,
+    build_tokenizer,
+    document_windows,
+    encode,
+    marks_of,
+    save_texts,
+)
+from heedful.training.tracker import AttentionTracker
 from heedful.training.watch import Progress, Watch
 
 WATCHED = 64
@@ -42,14 +50,6 @@ WATCHED = 64
 FIGURES = "held_out.json"
 _BYTES_A_PARAMETER = 16
 """Weight, gradient and AdamW's two moments, float32 each."""
-
-
-@dataclass(frozen=True)
-class Marks:
-    """The tokens around windows and documents."""
-
-    begin: int
-    end: int
 
 
 def train_decoder(
@@ -62,6 +62,7 @@ def train_decoder(
     progress: Progress = lambda _step, _steps, _what: None,
     tell: Callable[[str], None] = lambda _line: None,
     callbacks: Sequence[TrainerCallback] = (),
+    prepare: Callable[[Trainer], None] = lambda _trainer: None,
 ) -> dict[str, Any]:
     """Train, or go on training, and write the folder.
 
@@ -77,6 +78,8 @@ def train_decoder(
         progress: Called after each step.
         tell: Called with a line now and then.
         callbacks: Further callbacks of the Trainer, an ``AttentionTracker`` say.
+        prepare: Called with the Trainer before it trains, to give it an optimizer or callbacks of your own; a run that
+            is gone on with must be given the same.
 
     Returns:
         The figures of ``held_out.json``.
@@ -106,6 +109,9 @@ def train_decoder(
             trainer = build_trainer(settings, arguments, split, words, Watch(progress, tell))
             for callback in callbacks:
                 trainer.add_callback(callback)
+            if settings.track_every is not None:
+                trainer.add_callback(AttentionTracker(out=out, every=settings.track_every, write=tell))
+            prepare(trainer)
         except BaseException:
             if first and not resume:
                 folder.empty()  # nothing was begun: the next try may have other settings
@@ -194,7 +200,7 @@ def build_trainer(
         InputRejected: The text is too little for two windows.
         UsageError: A tracker is not installed.
     """
-    marks = _marks(tokenizer)
+    marks = marks_of(tokenizer)
     config = settings.config(len(tokenizer), marks.begin, marks.end, tokenizer.pad_token_id)
     with torch.device("meta"):
         wanted = settings.model_class(config).num_parameters() * _BYTES_A_PARAMETER
@@ -212,10 +218,16 @@ def build_trainer(
     if not watched:
         told = f"no held-out document of {settings.tokens} tokens"
         raise InputRejected("text", told, "give more or longer text, or a smaller --length")
+    kept: dict[str, Any] = {
+        "model": model,
+        "args": arguments,
+        "train_dataset": packed,
+        "eval_dataset": watched,
+        "callbacks": [watch],
+    }
+    weight = settings.max_share_penalty
     try:
-        trainer = TableTrainer(
-            model=model, args=arguments, train_dataset=packed, eval_dataset=watched, callbacks=[watch]
-        )
+        trainer = PenalisedTrainer(weight, **kept) if weight else TableTrainer(**kept)
     except (ImportError, RuntimeError, ValueError) as error:
         raise UsageError(f"training: {reason(error)}") from error
     trainer.remove_callback(PrinterCallback)
@@ -226,7 +238,7 @@ def _lay_out(folder: RunFolder, settings: RunSettings, split: TextSplit, tokeniz
     """Tokenizer and held-out text into the folder, the record last."""
     given = None if tokenizer is None else _tokenizer(tokenizer)
     words = build_tokenizer(split.training, settings.words, settings.tokens) if given is None else given
-    _marks(words)
+    marks_of(words)
     folder.make()
     words.save_pretrained(folder.path)
     save_texts(folder.path / "held_out.jsonl", split.held_out)
@@ -246,16 +258,6 @@ def _tokenizer(place: Path) -> PreTrainedTokenizerFast:
     if not isinstance(found, PreTrainedTokenizerFast):
         raise InputRejected(escaped(place), "expected a tokenizer.json, found none", "save it as a fast tokenizer")
     return found
-
-
-def _marks(tokenizer: PreTrainedTokenizerFast) -> Marks:
-    """The begin and the end of a text; one stands for the other where a tokenizer has one alone."""
-    begin = [tokenizer.bos_token_id, tokenizer.cls_token_id]
-    end = [tokenizer.eos_token_id, tokenizer.sep_token_id]
-    firsts, lasts = ([mark for mark in side if mark is not None] for side in (begin + end, end + begin))
-    if not firsts:
-        raise InputRejected("tokenizer", "it names no begin or end of a text", "give it a bos_token or an eos_token")
-    return Marks(firsts[0], lasts[0])
 
 
 def _save(trainer: Trainer, out: Path) -> dict[str, Any]:

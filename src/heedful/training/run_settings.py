@@ -12,11 +12,12 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from heedful.core.errors import UsageError
 from heedful.models import PRESETS, VARIANTS, HeedfulDecoderConfig, HeedfulDecoderForCausalLM
 
-FREE = ("save_every", "kept", "device", "trackers")
+FREE = ("save_every", "kept", "device", "trackers", "track_every")
 """Settings that change nothing about the weights, and may differ when a run goes on."""
 
 _LEAST = {"steps": 1, "seed": 0, "vocabulary": 258, "length": 2, "batch": 1, "accumulation": 1, "save_every": 1,
-          "learning_rate": 0, "weight_decay": 0, "warmup_share": 0, "held_out": 0}  # fmt: skip
+          "learning_rate": 0, "weight_decay": 0, "warmup_share": 0, "held_out": 0, "max_share_penalty": 0,
+          "track_every": 1}  # fmt: skip
 _MOST = {"seed": 2**32 - 1, "warmup_share": 1, "held_out": 0.9}
 _WORDS = {"precision": ("float32", "bfloat16"), "device": ("cpu", "auto")}
 
@@ -38,6 +39,7 @@ class RunSettings:
         accumulation: Parts of a step whose gradients are added.
         learning_rate: Its peak.
         weight_decay: On matrices; gains have none.
+        max_share_penalty: Weight of the mean smooth crest of keys in the loss; 0 for none.
         warmup_share: Share of the steps until the peak; a cosine to zero follows.
         held_out: Share of the documents that is never learnt from.
         precision: ``float32``, or ``bfloat16`` autocast.
@@ -46,9 +48,10 @@ class RunSettings:
         kept: Checkpoints that are kept, the latest; at least 2, since one may be cut off while it is written.
         device: ``cpu``, or ``auto`` for whatever accelerate finds.
         trackers: Integrations of the Trainer that get the curves, such as ``tensorboard``.
+        track_every: Steps between records of the attention tracker in the run's folder; None for no tracker.
 
     Raises:
-        UsageError: The preset or the variant is unknown, a number is out of range, or under two checkpoints are kept.
+        UsageError: A word is unknown, a number is out of range, or under two checkpoints are kept.
     """
 
     preset: str = "tiny"
@@ -63,6 +66,7 @@ class RunSettings:
     accumulation: int = 1
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
+    max_share_penalty: float = 0.0
     warmup_share: float = 0.05
     held_out: float = 0.1
     precision: str = "float32"
@@ -71,6 +75,7 @@ class RunSettings:
     kept: int = 2
     device: str = "cpu"
     trackers: tuple[str, ...] = ()
+    track_every: int | None = None
 
     def __post_init__(self) -> None:
         words: dict[str, Collection[str]] = {"preset": PRESETS, "attention": VARIANTS, **_WORDS}
@@ -79,7 +84,7 @@ class RunSettings:
                 raise UsageError(f"{word} {given!r}: expected one of {', '.join(known)}")
         for word, least in _LEAST.items():
             given, most = getattr(self, word), _MOST.get(word, math.inf)
-            if given is not None and not least <= given <= most:
+            if given is not None and not (least <= given <= most and given < math.inf):
                 told = f"at least {least}" if math.isinf(most) else f"from {least} to {most}"
                 raise UsageError(f"{word} {given!r}: expected {told}")
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch.utils.data import IterableDataset
 from transformers import PreTrainedTokenizerFast
+
+from heedful.core.errors import InputRejected
 
 BEGIN, END = "<|begin|>", "<|end|>"
 
@@ -55,6 +58,31 @@ def save_texts(path: Path, texts: Iterable[tuple[str, str]]) -> None:
     """Name and text of each document as a JSONL file, which ``heedful validate --text`` reads."""
     lines = [json.dumps({"id": name, "text": text}) for name, text in texts]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The tokens around windows and documents."""
+
+    begin: int
+    end: int
+
+
+def marks_of(tokenizer: PreTrainedTokenizerFast) -> Marks:
+    """The begin and the end of a text; one stands for the other where a tokenizer has one alone.
+
+    Args:
+        tokenizer: The tokenizer.
+
+    Raises:
+        InputRejected: It has neither.
+    """
+    begin = [tokenizer.bos_token_id, tokenizer.cls_token_id]
+    end = [tokenizer.eos_token_id, tokenizer.sep_token_id]
+    firsts, lasts = ([mark for mark in side if mark is not None] for side in (begin + end, end + begin))
+    if not firsts:
+        raise InputRejected("tokenizer", "it names no begin or end of a text", "give it a bos_token or an eos_token")
+    return Marks(firsts[0], lasts[0])
 
 
 def document_windows(document: Sequence[int], length: int, begin: int) -> list[list[int]]:

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import math
 
-from heedful.core.compression import Damage, Effect, HeadDamage, KeyTails, Quantization, RankCorrelation, Trial
+from heedful.core.compression import (
+    Curve,
+    Damage,
+    Effect,
+    HeadDamage,
+    KeyTails,
+    Labels,
+    Point,
+    Pruning,
+    Quantization,
+    RankCorrelation,
+    Saving,
+    Trial,
+    UnitPrice,
+)
 
 
 def effect(estimate: float, half: float = 0.001, n: int = 32) -> Effect:
@@ -88,4 +102,68 @@ def quantization(*, loss: bool = True) -> Quantization:
             ),
         ],
         not_measured=[] if loss else [{"what": "loss", "why": "no head"}],
+    )
+
+
+def points(part: str, rise: float, orders: int, loss: bool) -> list[Point]:
+    local = part == "dimensions"
+    return [
+        Point(
+            fraction=fraction,
+            removed=round(8 * fraction),
+            loss=effect(rise * fraction, 0.01) if loss else None,
+            shuffled=effect(-rise * fraction, 0.01) if loss else None,
+            divergence=effect(0.02 * fraction) if local else None,
+            error=effect(0.2 * fraction) if local else None,
+            orders=[rise * fraction + 0.1 * k for k in range(orders)] if loss else [],
+        )
+        for fraction in (0.25, 0.5)
+    ]
+
+
+def head(index: int, loss: bool) -> UnitPrice:
+    return UnitPrice(
+        part="heads",
+        module="layers.0",
+        layer=0,
+        head=index,
+        price=effect(0.01 * index) if loss else None,
+        effective_rank=effect(4.2),
+        centred_cosine=effect(-0.01),
+    )
+
+
+def pruning(*, loss: bool = True) -> Pruning:
+    rankings = {"layers": ("effective rank", "price", "random"), "dimensions": ("contribution", "random")}
+    curves = [
+        Curve(
+            part=part, ranking=ranking, units=8, points=points(part, 0.4 + place, 3 if ranking == "random" else 1, loss)
+        )
+        for part, names in rankings.items()
+        if loss or part == "dimensions"
+        for place, ranking in enumerate(names)
+    ]
+    savings = [
+        Saving(part="layers", ranking="effective rank", fraction=0.25, saved=effect(0.5, 0.1), p=0.05, answer="yes"),
+        Saving(part="layers", ranking="price", fraction=0.25, saved=effect(0.25, 0.3), p=0.3, answer="not settled"),
+        Saving(part="layers", ranking="price", fraction=0.5, saved=effect(7.0, 0.1), p=0.05, answer="yes"),
+    ]
+    base = quantization(loss=loss)
+    return Pruning(
+        model=base.model,
+        data={**base.data, "documents_that_rank": 16, "documents_that_price": 16},
+        settings={"orders": 3, "seed": 0},
+        versions=base.versions,
+        labels=Labels(right=effect(3.1), fed=effect(9.0), shuffled=effect(8.0), answer="yes") if loss else None,
+        units=[head(index, loss) for index in range(20)],
+        curves=curves,
+        savings=savings if loss else [],
+        correlations=[
+            RankCorrelation(
+                x="effective_rank", y="price", under="layers", items=8, estimate=0.3, low=0.1, high=0.5, p=0.47
+            )
+        ]
+        if loss
+        else [],
+        not_measured=[{"what": "price of each of the heads alone", "why": "270 of them"}],
     )

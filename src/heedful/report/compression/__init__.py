@@ -3,6 +3,7 @@
 from heedful.report.compression.document import compression_json
 from heedful.report.compression.page import compression_html
 from heedful.report.compression.part import Page, Part
+from heedful.report.compression.pruning import pruning_page
 from heedful.report.compression.quantization import quantization_page
 from heedful.report.compression.terminal import page_lines, page_text, print_page
 
@@ -14,5 +15,6 @@ __all__ = [
     "page_lines",
     "page_text",
     "print_page",
+    "pruning_page",
     "quantization_page",
 ]

@@ -43,7 +43,7 @@ def bounds(effect: Effect | None) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.4f}" if abs(value) < 1 else f"{value:+.2f}"
+    return f"{value:+.4f}" if abs(value) < 1 else f"{value:+.3f}"
 
 
 def correlation(value: float) -> str:

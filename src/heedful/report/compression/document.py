@@ -1,27 +1,36 @@
-"""A record on compression as a strict JSON document: its fields by name, effects as objects of four numbers."""
+"""A record as a strict JSON document: its fields by name, effects as objects of four numbers."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from heedful.report.json_document import document_text
 from heedful.report.json_values import json_value
 
 if TYPE_CHECKING:
-    from heedful.core.compression import Quantization
+    from heedful.core.alignment import Alignment
+    from heedful.core.compression import Pruning, Quantization
+    from heedful.core.explanation import Explanation
 
-SCHEMAS = {"Quantization": "heedful.quantization/1", "Pruning": "heedful.pruning/1"}
+    Record: TypeAlias = Quantization | Pruning | Alignment | Explanation
+
+SCHEMAS = {
+    "Quantization": "heedful.quantization/1",
+    "Pruning": "heedful.pruning/1",
+    "Alignment": "heedful.alignment/1",
+    "Explanation": "heedful.explanation/1",
+}
 """Class of a record to the name of its document."""
 
 
-def compression_document(record: Quantization) -> dict[str, Any]:
+def compression_document(record: Record) -> dict[str, Any]:
     """The record in JSON's own types, fields named as the record's; a number that is not finite becomes null."""
     lost: list[str] = []
     fields = {name: json_value(value, f"$.{name}", lost) for name, value in asdict(record).items()}
     return {"schema": SCHEMAS[type(record).__name__], **fields}
 
 
-def compression_json(record: Quantization) -> str:
+def compression_json(record: Record) -> str:
     """The record as JSON text, ended by a newline."""
     return document_text(compression_document(record))

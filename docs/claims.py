@@ -1,0 +1,70 @@
+"""The stored answers as a page: ``python docs/claims.py`` writes docs/claims.md.
+
+The answers come from ``python -m heedful.experiments``; pictures of the run are kept in docs/claims.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import groupby
+from pathlib import Path
+
+from heedful.experiments import NOTES, Answer, Answered, stored_answers
+from heedful.experiments.lines import numbers
+
+HERE = Path(__file__).parent
+PICTURES = {
+    "002": {
+        "key_norm_evolution": "Mean key norm by group of layers; the dashed line is the square root of the dimension.",
+        "outlier_magnitude": "Share of a key in its largest component, and the largest component of all keys.",
+        "latent_redundancy": "Cosine of two keys, raw and about the mean key of their sequence.",
+        "key_magnitude_profile": "Mean key norm by layer at the last step, and where it began.",
+        "entropy_and_spread": "Entropy of attention against key norm and against the spread of logits.",
+    }
+}
+"""Note to the pictures of its run, drawn by ``heedful keys RUN --figures``."""
+
+MEASURED = {"002": HERE / "claims" / "002.md"}
+"""Note to what was measured for it, in a few sentences."""
+
+
+def page(answers: list[Answered]) -> str:
+    """Markdown: what the answers mean, a table of them, and each claim with its findings."""
+    counts = Counter(one.answer for one in answers)
+    lines = [
+        "# Published claims",
+        "",
+        "Written by `docs/claims.py` from the answers that `python -m heedful.experiments` keeps; `heedful claims` "
+        "shows the same.",
+        "",
+        "A claim is **reproduced** where every part of it holds by its interval, **refuted** where the interval of one "
+        "part lies on the wrong side, **not settled** where intervals hold both or a smaller run cannot refute, and "
+        "**not tested** where nothing was measured. Intervals are 95 %.",
+        "",
+        ", ".join(f"{counts[answer]} {answer}" for answer in Answer if counts[answer]) + ".",
+    ]
+    for number, group in groupby(answers, key=lambda one: one.note):
+        lines += note(number, list(group))
+    return "\n".join(lines) + "\n"
+
+
+def note(number: str, answers: list[Answered]) -> list[str]:
+    """One note: what was measured, a table, pictures, the claims."""
+    lines = ["", f"## Note {number}: {NOTES[number].title}", "", f"On {NOTES[number].about}."]
+    if number in MEASURED:
+        lines += ["", MEASURED[number].read_text(encoding="utf-8").strip()]
+    lines += ["", "| claim | published | answer |", "|---|---|---|"]
+    lines += [f"| [{one.sentence}](#{one.name}) | {one.figure} | {one.answer} |" for one in answers]
+    for name, told in PICTURES.get(number, {}).items():
+        lines += ["", f"![{told}](claims/{name}.svg)", "", f"*{told}*"]
+    for one in answers:
+        lines += ["", f"### {one.name}", "", f"{one.sentence} ({one.section}; published: {one.figure})", ""]
+        lines += [f"**{str(one.answer).capitalize()}.**", ""]
+        for finding in one.findings:
+            measured = numbers(finding)
+            lines.append(f"- {finding.verdict!s}: {finding.reason}" + (f" ({measured})" if measured else ""))
+    return lines
+
+
+if __name__ == "__main__":
+    (HERE / "claims.md").write_text(page(stored_answers()), encoding="utf-8")

@@ -1,0 +1,175 @@
+"""``heedful derive``: counts in, a model with attention computed from them out."""
+
+import json as json_text
+import os
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from heedful.cli import options
+from heedful.cli.align import CountsFolder, table_of
+from heedful.cli.exits import guarded
+from heedful.cli.forms import STANDARD_OUTPUT, Forms, tell
+from heedful.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from heedful.counts import Counts
+    from heedful.derivation.recipe import Recipe
+    from heedful.models.deriving import Derived
+
+Out = Annotated[Path, typer.Option(metavar="MODEL", help="Folder of the model: absent or empty.")]
+RecipeName = Annotated[
+    str, typer.Option("--recipe", metavar="NAME", help="corrected, offset, or seed: the published one, faults and all.")
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; may be given several times."),
+]
+Length = Annotated[int, typer.Option(metavar="N", min=2, help="Most tokens of a sequence.")]
+Json = Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Also write what was kept as JSON.")]
+
+PIECE, PIECES = 32, 64
+"""Tokens and number of the pieces of text that temperatures are fitted on."""
+
+RECORD = "derivation.json"
+
+
+@guarded
+def derive(
+    counts: CountsFolder,
+    out: Out,
+    recipe: RecipeName = "corrected",
+    change: Changes = None,
+    text: options.Text = None,
+    length: Length = 256,
+    seed: options.Seed = 0,
+    json: Json = None,
+    force: options.Force = False,
+    debug: options.Debug = False,
+) -> int:
+    """Derive a model and say what its factors kept; the parameters are the options of the same name.
+
+    Returns:
+        The exit code, 0.
+    """
+    from heedful.counts import read as read_counts
+    from heedful.models.deriving import derive as derived
+    from heedful.report.compression import print_page
+    from heedful.report.derivation import derivation_page
+    from heedful.training import RunFolder
+
+    forms = Forms(json=json, force=force)
+    forms.check()
+    RunFolder(out).check_free()
+    chosen = _recipe(recipe, change or [])
+    stored = read_counts(counts)
+    with progress_bar() as progress:
+        wanted = sorted(chosen.wanted())
+        tables = {}
+        for done, pair in enumerate(wanted):
+            tables[pair] = table_of(stored, *pair)
+            progress(done + 1, len(wanted), "counts")
+        found = derived(tables, chosen, pieces_of(stored, list(text or ())), length, seed)
+    record = _record(found, chosen, stored, seed)
+    _save(found, stored, record, out)
+    content = json_text.dumps(record, indent=2) + "\n"
+    written = forms.write(json=lambda: content)
+    if json == STANDARD_OUTPUT:
+        sys.stdout.write(content)
+    else:
+        print_page(derivation_page(record))
+    tell([*written, out])
+    return 0
+
+
+def _recipe(name: str, changes: list[str]) -> "Recipe":
+    from heedful.core.errors import UsageError
+    from heedful.derivation.recipe import RECIPES, changed
+
+    if name not in RECIPES:
+        raise UsageError(f"--recipe {name!r}: expected one of {', '.join(RECIPES)}")
+    words = {}
+    for one in changes:
+        field, equals, value = one.partition("=")
+        if not equals:
+            raise UsageError(f"--set {one!r}: expected FIELD=VALUE, such as width=512")
+        words[field.strip()] = value.strip()
+    return changed(RECIPES[name], **words)
+
+
+def pieces_of(stored: "Counts", text: list[Path]) -> list[Any]:
+    """Short pieces of text, spread evenly over it, that temperatures are fitted on and explanations read.
+
+    Args:
+        stored: Counts, whose tokenizer reads the text.
+        text: Files; none for the text that ships with heedful.
+    """
+    import numpy as np
+
+    from heedful.loading import load_documents
+
+    encoded = [stored.tokenizer.encode(body).ids for body in load_documents(text or None).texts]
+    pieces = [ids[start : start + PIECE] for ids in encoded for start in range(0, len(ids) - PIECE + 1, PIECE)]
+    return [np.array(piece) for piece in pieces[:: max(1, len(pieces) // PIECES)][:PIECES]]
+
+
+def _record(found: "Derived", recipe: "Recipe", stored: "Counts", seed: int) -> dict[str, Any]:
+    heads = [
+        {
+            "layer": layer,
+            "head": number,
+            "n": recipe.context(layer),
+            "skip": recipe.skip(number),
+            "queries_and_keys": _facts(head.report),
+            "values": _facts(head.value_report),
+        }
+        for layer, row in enumerate(found.heads)
+        for number, head in enumerate(row)
+    ]
+    return {
+        "schema": "heedful.derivation/1",
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "counts": {"tokenizer": stored.manifest.fingerprint, "tokens": stored.manifest.tokens},
+        "embedding": found.model.config.embedding_fingerprint,
+        "heads": heads,
+    }
+
+
+def _facts(report: Any) -> dict[str, Any] | None:
+    if report is None:
+        return None
+    return {
+        "asked": report.asked,
+        "rank": report.rank,
+        "singular_values": [float(value) for value in report.singular_values],
+        "condition": report.condition,
+        "energy": report.energy,
+        "orthogonality": report.orthogonality,
+        "residual": report.residual,
+    }
+
+
+def _save(found: "Derived", stored: "Counts", record: dict[str, Any], out: Path) -> None:
+    """The whole folder, or nothing of it."""
+    from transformers import PreTrainedTokenizerFast
+
+    from heedful.core.errors import OutputError
+    from heedful.loading.quiet import quiet_transformers
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".heedful-") as place, quiet_transformers():
+            made = Path(place) / "model"
+            found.model.save_pretrained(made)
+            PreTrainedTokenizerFast(tokenizer_object=stored.tokenizer).save_pretrained(made)
+            (made / RECORD).write_text(json_text.dumps(record, indent=2) + "\n", encoding="utf-8")
+            if out.is_dir():
+                out.rmdir()
+            os.replace(made, out)
+    except OSError as error:
+        raise OutputError(f"{out}: {error.strerror or error} (name another folder)") from error

@@ -1,0 +1,193 @@
+"""What leaving out more and more costs, order by order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from heedful.compression.ground import LEAST_UNITS, Ground
+from heedful.compression.label_losses import RIGHT, SHUFFLED
+from heedful.compression.order import RANDOM
+from heedful.compression.removal import Removal, losses_without, without_dimensions
+from heedful.compression.stored_keys import Stored, run_all, stored_keys
+from heedful.core.compression import Curve, Effect, Point, Saving
+from heedful.engine import key_change
+from heedful.study import Batch
+from heedful.study.evidence import Array
+from heedful.study.missing import mean_of
+
+ALPHA = 0.05
+TIED = 1e-6
+"""Difference of two losses that rounding makes."""
+
+Removals = Sequence[Removal]
+"""One removal an order."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One curve that shall be measured.
+
+    Attributes:
+        part: ``layers``, ``heads`` or ``dimensions``.
+        ranking: What the order is by.
+        units: Units there are, in each key head for dimensions.
+        steps: ``(fraction, units left out, removals)``, by growing fraction.
+    """
+
+    part: str
+    ranking: str
+    units: int
+    steps: Sequence[tuple[float, int, Removals]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A curve with the rises of the loss behind it, ``(order, sequence)`` a step; empty without a loss."""
+
+    plan: Plan
+    curve: Curve
+    rises: Sequence[Array]
+
+
+def measured_curve(
+    ground: Ground,
+    plan: Plan,
+    base: Array | None,
+    damages: dict[int, tuple[Array, Array]],
+    tick: Callable[[], None],
+    known: dict[object, Array] | None = None,
+) -> Measured:
+    """Run every step of a plan.
+
+    Args:
+        ground: Model and the text on which prices are taken.
+        plan: What to leave out.
+        base: ``(sequence, 3)`` losses with nothing left out; None without a loss.
+        damages: Identity of a removal to divergence and error, ``(sequence,)`` each.
+        tick: Called after each batch.
+        known: Losses of removals that were run before, by ``Removal.name``; filled further.
+    """
+    known = {} if known is None else known
+    points, rises = [], []
+    for fraction, number, removals in plan.steps:
+        rise = None
+        if base is not None:
+            losses = [_losses(ground, one, known, tick) for one in removals]
+            rise = np.stack([one - base for one in losses])
+            rises.append(rise[..., RIGHT])
+        local = damages.get(id(removals[0]))
+        points.append(
+            Point(
+                fraction=fraction,
+                removed=number,
+                loss=None if rise is None else ground.loss_effect(rise[..., RIGHT].mean(0)),
+                shuffled=None if rise is None else ground.loss_effect(rise[..., SHUFFLED].mean(0)),
+                divergence=None if local is None else ground.effect(local[0]),
+                error=None if local is None else ground.effect(local[1]),
+                orders=[] if rise is None else [float(mean_of(one)) for one in rise[..., RIGHT]],
+            )
+        )
+    curve = Curve(part=plan.part, ranking=plan.ranking, units=plan.units, points=points)
+    return Measured(plan, curve, rises)
+
+
+def _losses(ground: Ground, removal: Removal, known: dict[object, Array], tick: Callable[[], None]) -> Array:
+    """Losses without something, run once however many orders come to it."""
+    if removal.name in known:
+        for _ in ground.batches:
+            tick()
+    else:
+        known[removal.name] = losses_without(ground, ground.batches, removal, tick)
+    return known[removal.name]
+
+
+def dimension_damage(ground: Ground, plans: Sequence[Plan]) -> dict[int, tuple[Array, Array]]:
+    """Divergence and error of each layer alone without some dimensions, mean over heads; the first order of each step.
+
+    Args:
+        ground: Model and text.
+        plans: Plans of dimensions.
+
+    Returns:
+        Identity of a removal to ``(sequence,)`` divergences and errors.
+    """
+    removals = [step[2][0] for plan in plans for step in plan.steps]
+    if not removals:
+        return {}
+    now: list[Batch] = [ground.batches[0]]
+    parts: dict[str, list[Array]] = {}
+
+    def visit(stored: Stored) -> None:
+        found = []
+        for removal in removals:
+            gone = removal.dimensions.get(stored.module)
+            if gone is None:
+                return
+            change = key_change(stored.call, without_dimensions(stored.call, gone).key)
+            found.append(np.stack([part.double().cpu().numpy() for part in (change.divergence, change.error)]))
+        parts.setdefault(stored.path, []).append(np.stack(found, 1))
+
+    with stored_keys(ground.model, now, "after", visit):
+        run_all(ground.model, ground.batches, now, ground.ticker(len(ground.batches), "rows without dimensions"))
+    if not parts:
+        return {}
+    whole = np.concatenate([np.concatenate(each, 2) for each in parts.values()], 3)  # 2, removal, sequence, head
+    means = mean_of(whole, axis=-1)
+    return {id(removal): (means[0, place], means[1, place]) for place, removal in enumerate(removals)}
+
+
+def savings(ground: Ground, measured: Sequence[Measured]) -> list[Saving]:
+    """What each ranking saves over random order of the same part, fraction by fraction."""
+    found = []
+    control = {one.plan.part: one for one in measured if one.plan.ranking == RANDOM}
+    for one in measured:
+        random = control.get(one.plan.part)
+        if one.plan.ranking == RANDOM or random is None:
+            continue
+        for step, (own, other) in enumerate(zip(one.rises, random.rises, strict=True)):
+            saved, p = _saved(ground, own[0], other), _p(own[0], other)
+            found.append(
+                Saving(
+                    part=one.plan.part,
+                    ranking=one.plan.ranking,
+                    fraction=one.plan.steps[step][0],
+                    saved=saved,
+                    p=p,
+                    answer=_answer(saved, p),
+                )
+            )
+    return found
+
+
+def _saved(ground: Ground, own: Array, random: Array) -> Effect:
+    """Random less own over documents, the interval widened by what other random orders would give.
+
+    The two sources are independent, so that the squares of their half widths add (MOVER; Zou and Donner 2008,
+    doi:10.1002/sim.3095); orders have Student's t with one degree fewer than there are.
+    """
+    from scipy.stats import t
+
+    effect = ground.loss_effect(random.mean(0) - own)
+    orders = mean_of(random, axis=1)
+    if len(orders) < 2:
+        return Effect(estimate=effect.estimate, low=float("nan"), high=float("nan"), n=effect.n)
+    half = float(t.ppf(0.975, len(orders) - 1) * orders.std(ddof=1) / np.sqrt(len(orders)))
+    low, high = (float(np.hypot(effect.estimate - bound, half)) for bound in (effect.low, effect.high))
+    return Effect(estimate=effect.estimate, low=effect.estimate - low, high=effect.estimate + high, n=effect.n)
+
+
+def _p(own: Array, random: Array) -> float:
+    """Rank of an order among random ones, from below; ties count against it."""
+    cheap = mean_of(random, axis=1) <= mean_of(own) + TIED
+    return float((1 + cheap.sum()) / (1 + len(random)))
+
+
+def _answer(saved: Effect, p: float) -> str:
+    if saved.n < LEAST_UNITS or not np.isfinite(saved.low) or not np.isfinite(saved.high):
+        return "insufficient data"
+    if saved.low > 0:
+        return "yes" if p <= ALPHA else "not beyond chance"
+    return "no" if saved.high < 0 else "not settled"

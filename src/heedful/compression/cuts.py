@@ -1,0 +1,46 @@
+"""What is left out of a model, and how often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from heedful.core.errors import UsageError
+
+PARTS = ("layers", "heads", "dimensions")
+FRACTIONS = (0.1, 0.25, 0.5, 0.75)
+ORDERS = 19
+"""Random orders by default: the fewest among which an order can stand out at 5 %."""
+MOST_PRICED = 64
+"""Units of a part up to which each is priced alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cuts:
+    """What is left out, and how often.
+
+    Attributes:
+        parts: Names of ``PARTS``.
+        fractions: Shares of the units of a part.
+        orders: Random orders.
+        most_priced: Units of a part up to which each is priced alone, one run of the model each.
+
+    Raises:
+        UsageError: A name or a number is out of range.
+    """
+
+    parts: tuple[str, ...] = PARTS
+    fractions: tuple[float, ...] = FRACTIONS
+    orders: int = ORDERS
+    most_priced: int = MOST_PRICED
+
+    def __post_init__(self) -> None:
+        wrong = [part for part in self.parts if part not in PARTS]
+        if wrong or not self.parts:
+            raise UsageError(f"part: expected some of {', '.join(PARTS)}; got {', '.join(wrong) or 'none'}")
+        beyond = [fraction for fraction in self.fractions if not 0 < fraction < 1]
+        if beyond or not self.fractions:
+            raise UsageError(f"fraction: expected numbers between 0 and 1, got {beyond or 'none'}")
+        if self.orders < 2:
+            raise UsageError(f"orders: expected at least 2 random orders, got {self.orders}")
+        if self.most_priced < 0:
+            raise UsageError(f"priced: expected 0 or more, got {self.most_priced}")

@@ -1,0 +1,115 @@
+"""Orders in which layers, heads or dimensions are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from heedful.compression.redundancy import LayerKeys
+from heedful.compression.removal import Removal
+from heedful.study.evidence import Array
+
+RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A layer (all its heads) or one query head."""
+
+    layer: int
+    module: str
+    heads: frozenset[int]
+
+    @property
+    def head(self) -> int | None:
+        """The head, where there is one alone and the unit is no layer."""
+        return next(iter(self.heads)) if len(self.heads) == 1 else None
+
+
+def layer_units(layers: Sequence[LayerKeys]) -> list[Unit]:
+    """Every layer."""
+    return [Unit(number, layer.module, frozenset(range(layer.heads))) for number, layer in enumerate(layers)]
+
+
+def head_units(layers: Sequence[LayerKeys]) -> list[Unit]:
+    """Every query head."""
+    return [
+        Unit(number, layer.module, frozenset([head]))
+        for number, layer in enumerate(layers)
+        for head in range(layer.heads)
+    ]
+
+
+def ordered(scores: Array, seed: int) -> list[int]:
+    """Places by growing score, ties in an order drawn from the seed; units without a score come last."""
+    random = np.random.default_rng(seed).permutation(len(scores))
+    return [int(k) for k in random[np.argsort(np.nan_to_num(scores, nan=np.inf)[random], kind="stable")]]
+
+
+def shuffled(count: int, seed: int) -> list[int]:
+    """Places in random order."""
+    return [int(k) for k in np.random.default_rng(seed).permutation(count)]
+
+
+def taken(fraction: float, count: int) -> int:
+    """How many of so many units a fraction is: at least one, never all."""
+    return min(max(1, round(fraction * count)), max(1, count - 1))
+
+
+def numbers(fractions: Sequence[float], count: int) -> list[tuple[float, int]]:
+    """Fractions with their numbers of units, growing; of those with the same number, the one that fits it best."""
+    found: dict[int, float] = {}
+    for fraction in fractions:
+        number = taken(fraction, count)
+        if number not in found or abs(fraction - number / count) < abs(found[number] - number / count):
+            found[number] = fraction
+    return sorted((fraction, number) for number, fraction in found.items())
+
+
+def without_units(units: Sequence[Unit], order: Sequence[int], number: int) -> Removal:
+    """The first units of an order left out."""
+    heads: dict[str, frozenset[int]] = {}
+    for place in order[:number]:
+        unit = units[place]
+        heads[unit.module] = heads.get(unit.module, frozenset()) | unit.heads
+    return Removal(heads=heads)
+
+
+def dimension_scores(layer: LayerKeys) -> Mapping[str, torch.Tensor]:
+    """Ranking to ``(key_head, group)`` scores of a layer's groups of components; the lowest go first."""
+    values = {"contribution": layer.contribution, "key variance": layer.variance}
+    if layer.gain is not None:
+        values["gain product"] = layer.gain.expand(layer.key_heads, -1)
+    found = {}
+    for name, value in values.items():
+        found[name] = torch.stack([value[:, group].mean(-1) for group in layer.groups], -1)
+    return found
+
+
+def without_dimensions_of(layers: Sequence[LayerKeys], ranking: str, fraction: float, seed: int) -> Removal:
+    """The same fraction of every key head's groups left out, by a ranking or at random.
+
+    Args:
+        layers: Layers whose groups are known; others are left as they are.
+        ranking: A key of ``dimension_scores``, or ``RANDOM``.
+        fraction: Share of the groups.
+        seed: Seed of random orders.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    gone = {}
+    for layer in layers:
+        if not layer.groups:
+            continue
+        count = len(layer.groups)
+        if ranking == RANDOM:
+            scores = torch.rand(layer.key_heads, count, generator=generator)
+        else:
+            scores = dimension_scores(layer)[ranking]
+        mask = torch.zeros(layer.key_heads, layer.dim, dtype=torch.bool)
+        for head, chosen in enumerate(scores.argsort(-1)[:, : taken(fraction, count)].tolist()):
+            mask[head, [c for group in chosen for c in layer.groups[group]]] = True
+        gone[layer.module] = mask
+    return Removal(dimensions=gone)

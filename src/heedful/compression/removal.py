@@ -1,0 +1,70 @@
+"""Layers, heads and dimensions left out of a running model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from torch import Tensor
+
+from heedful.compression.ground import Ground
+from heedful.compression.label_losses import label_losses
+from heedful.compression.stored_keys import Stored, stored_keys
+from heedful.core.call import AttentionCall
+from heedful.engine import attended
+from heedful.study import Batch
+from heedful.study.evidence import Array
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What is left out.
+
+    Attributes:
+        heads: Module path to the query heads whose output becomes 0; all of them for a layer.
+        dimensions: Module path to ``(key_head, dim)`` bool, True where a component is left out of keys and queries.
+    """
+
+    heads: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    dimensions: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def name(self) -> object:
+        """The same for removals of the same things."""
+        gone = ((module, tuple(mask.flatten().tolist())) for module, mask in sorted(self.dimensions.items()))
+        return tuple(sorted((module, tuple(sorted(heads))) for module, heads in self.heads.items())), tuple(gone)
+
+    def output(self, stored: Stored) -> Tensor | None:
+        """Output of a call without what is left out; None where nothing of it is."""
+        if stored.module in self.dimensions:
+            return attended(without_dimensions(stored.call, self.dimensions[stored.module]))
+        gone = self.heads.get(stored.module)
+        if not gone:
+            return None
+        output = stored.own().clone()
+        output[:, sorted(gone)] = 0
+        return output
+
+
+def without_dimensions(call: AttentionCall, gone: Tensor) -> AttentionCall:
+    """The call without some components of queries and keys; scale and all else stay.
+
+    A component that is 0 in the key adds nothing to any product, whatever the query has there.
+
+    Args:
+        call: The attention call.
+        gone: ``(key_head, dim)`` bool.
+    """
+    return replace(call, key=call.key.masked_fill(gone.to(call.key.device)[None, :, None], 0.0))
+
+
+def losses_without(ground: Ground, batches: Sequence[Batch], removal: Removal, tick: Callable[[], None]) -> Array:
+    """Losses by the three sets of labels with something left out, ``(sequence, 3)`` in nats per token."""
+    now: list[Batch] = [batches[0]]
+    parts = []
+    with stored_keys(ground.model, now, "after", removal.output):
+        for batch in batches:
+            now[:] = [batch]
+            parts.append(label_losses(ground, [batch], tick))
+    return np.concatenate(parts)

@@ -1,0 +1,56 @@
+"""The page on a derivation: what the factors of each head kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from heedful.report.compression.cells import share, small
+from heedful.report.compression.part import Page, Part
+
+
+def derivation_page(record: Mapping[str, Any]) -> Page:
+    """The page, top to bottom.
+
+    Args:
+        record: What ``heedful derive`` stores as ``derivation.json``.
+    """
+    recipe = record["recipe"]
+    told = ", ".join(f"{name} {value}" for name, value in recipe.items())
+    tied = record["embedding"]
+    subject = f"{record['counts']['tokens']:,} tokens counted. Recipe: {told}. " + (
+        f"Matrices are tied to embeddings {tied[:12]}..." if tied else "Embeddings were drawn anew: nothing is tied."
+    )
+    return Page(
+        title="Derived attention",
+        subject=subject,
+        parts=[_part(record, "queries_and_keys", "Queries and keys"), _part(record, "values", "Values and outputs")],
+    )
+
+
+def _part(record: Mapping[str, Any], side: str, title: str) -> Part:
+    rows = [
+        (
+            f"L{head['layer']}H{head['head']} n{head['n']} s{head['skip']}",
+            f"{facts['rank']} of {facts['asked']}",
+            small(facts["singular_values"][0]),
+            small(facts["singular_values"][-1]),
+            f"{facts['condition']:.3g}",
+            share(facts["energy"]),
+            small(facts["residual"]),
+        )
+        for head in record["heads"]
+        if (facts := head[side]) is not None
+    ]
+    if not rows:
+        return Part(title=title, text="Copies of the tokens themselves: nothing was factorised.")
+    return Part(
+        title=title,
+        header=("head, table", "rank", "largest", "smallest", "condition", "kept", "residual"),
+        rows=rows,
+        text=(
+            "rank: components kept of those asked for; largest and smallest kept singular value, and their quotient; "
+            "kept: share of the sum of squares, weighed as the recipe says; residual: largest |A v - s u| over the "
+            "largest singular value."
+        ),
+    )

@@ -1,0 +1,282 @@
+"""Why derived attention is flat, or points elsewhere: a sweep of scales, the geometry of scores, and the cause."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+import torch
+from scipy.special import entr, log_softmax
+
+from heedful.capture import AttentionEvent, intercept, unwatched
+from heedful.core.compression import Effect
+from heedful.core.explanation import Explanation, FirstHead, Geometry, Scale, ScaledLayer
+from heedful.derivation import Table, affinity, best_temperature, expected_rows, row_alignment
+from heedful.derivation.factors import factorised
+from heedful.derivation.recipe import Recipe
+from heedful.engine.points import logits_of
+from heedful.inference import bootstrap_t
+from heedful.models import HeedfulDerivedForCausalLM
+from heedful.models.deriving import derive
+from heedful.study.evidence import Array
+from heedful.study.running import evaluating
+
+SCALES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Standard deviations of the published sweep."""
+
+UNRELATED = 0.1
+"""Correlation of scores with the affinity under which the two have nothing to do with one another."""
+
+COLD, HOT = 0.2, 5.0
+"""Factors to the best temperature beyond which attention is called too flat, or too sharp."""
+
+BLIND = 0.25
+"""Skill at the best temperature under which the scores do not say where to look."""
+
+MOST_TOKENS = 2000
+"""Tokens, the first of the vocabulary, between which scores are compared with the affinity."""
+
+RESAMPLES = 1000
+COLUMNS = ("entropy", "share", "largest", "divergence", "uniform", "match")
+
+Progress = Callable[[int, int, str], None]
+
+
+def explain(
+    model: HeedfulDerivedForCausalLM,
+    tables: Mapping[tuple[int, int], Table],
+    recipe: Recipe,
+    documents: Sequence[Array],
+    *,
+    name: str = "",
+    seed: int = 0,
+    scales: Sequence[float] = SCALES,
+    progress: Progress = lambda done, total, what: None,
+) -> Explanation:
+    """Attention as it is, at other scales of its matrices, and what the numbers say of the cause.
+
+    Args:
+        model: A derived model.
+        tables: Counts, at least those that the recipe reads.
+        recipe: What the model was made by.
+        documents: Token numbers, ``(position,)`` each and of one length of at least 2; short: rows are held whole.
+        name: Of the model.
+        seed: That the model was made with.
+        scales: Standard deviations to try.
+        progress: Called with (done, total, what).
+    """
+    progress(0, len(scales) + 1, "scales")
+    own, logits = _scale(model, tables, recipe, documents, None)
+    found = []
+    for done, std in enumerate(scales):
+        changed = replace(recipe, calibration="std", target=std, value_std=std)
+        made = derive(tables, changed, documents, model.config.max_position_embeddings, seed)
+        found.append(_scale(made.model, tables, changed, documents, std)[0])
+        progress(done + 2, len(scales) + 1, "scales")
+    head = _first_head(tables[recipe.context(0), recipe.skip(0)], documents, logits)
+    geometry = _geometry(model, tables[1, recipe.skip(0)], recipe)
+    rows = np.arange(1, len(documents[0]))
+    return Explanation(
+        model=name or type(model).__name__,
+        recipe=asdict(recipe),
+        tokens=len(documents[0]),
+        documents=len(documents),
+        ceiling=float(np.log(rows + 1).mean()),
+        own=own,
+        scales=found,
+        first_head=head,
+        geometry=geometry,
+        cause=_cause(recipe, own.layers[0], head, geometry),
+    )
+
+
+def _scale(
+    model: HeedfulDerivedForCausalLM,
+    tables: Mapping[tuple[int, int], Table],
+    recipe: Recipe,
+    documents: Sequence[Array],
+    std: float | None,
+) -> tuple[Scale, list[Array]]:
+    """A model's layers, and the first head's logits of each document ``(row, key)``."""
+    calls: list[Array] = []
+
+    def visit(event: AttentionEvent) -> None:
+        with unwatched(), torch.no_grad():
+            calls.append(np.asarray(logits_of(event.call, 1, event.call.n_queries).double().cpu().numpy()))
+
+    with evaluating(model), torch.no_grad(), intercept(model, visit):
+        model.model(torch.from_numpy(np.stack(documents)).to(model.device))
+    rows = np.arange(1, calls[0].shape[-1])
+    behind = np.arange(calls[0].shape[-1])[None, :] > rows[:, None]
+    hidden = [np.where(behind, -np.inf, call) for call in calls]
+    layers = [_layer(number, call, tables, recipe, documents, rows) for number, call in enumerate(hidden)]
+    return Scale(std=std, raw=_raw_score(model), layers=layers), list(hidden[0][:, 0])
+
+
+def _layer(
+    number: int,
+    logits: Array,
+    tables: Mapping[tuple[int, int], Table],
+    recipe: Recipe,
+    documents: Sequence[Array],
+    rows: np.ndarray,
+) -> ScaledLayer:
+    """One layer's numbers from its logits ``(document, head, row, key)``."""
+    logs = log_softmax(logits, axis=-1)
+    weights = np.exp(logs)
+    entropy = entr(weights).sum(-1)
+    seen = np.isfinite(logits)
+    sizes = np.where(seen, logits, np.nan)
+    values = np.empty((len(documents), len(COLUMNS)))
+    values[:, 0] = entropy.mean((1, 2))
+    values[:, 1] = (entropy / np.log(rows + 1)).mean((1, 2))
+    values[:, 2] = weights.max(-1).mean((1, 2))
+    for place, tokens in enumerate(documents):
+        parts = [
+            row_alignment(expected_rows(_table(tables, recipe, number, head), tokens, rows), logs[place, head], rows)
+            for head in range(logits.shape[1])
+        ]
+        values[place, 3:] = [
+            np.nanmean([np.nanmean(column) for column in columns])
+            for columns in (
+                [part.divergence for part in parts],
+                [part.uniform_divergence for part in parts],
+                [part.match for part in parts],
+            )
+        ]
+    interval = bootstrap_t(values, resamples=RESAMPLES, seed=0)
+    effects = {}
+    for column, word in enumerate(COLUMNS):
+        one = interval.at(column)
+        effects[word] = Effect(estimate=float(one.estimate), low=float(one.low), high=float(one.high), n=int(one.units))
+    return ScaledLayer(
+        layer=number,
+        logit=float(np.nanmean(np.abs(sizes))),
+        spread=float(np.nanmean(np.nanstd(sizes, axis=-1))),
+        **effects,
+    )
+
+
+def _table(tables: Mapping[tuple[int, int], Table], recipe: Recipe, layer: int, head: int) -> Table:
+    key = (recipe.context(layer), recipe.skip(head))
+    return tables[key] if key in tables else tables[1, recipe.skip(head)]
+
+
+def _raw_score(model: HeedfulDerivedForCausalLM) -> float:
+    """Mean ``|q . k|`` over all pairs of bare embeddings, without norm, positions or division."""
+    query, key = _sides(model, model.model.embed_tokens.weight.detach().double())
+    return float((query @ key.T).abs().mean())
+
+
+def _sides(model: HeedfulDerivedForCausalLM, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Queries and keys of the first head for rows that stand for tokens; of the current token alone."""
+    attention, width = model.model.layers[0].attention, rows.shape[1]
+    own = slice(0, attention.head_dim)
+    query = attention.q_proj.weight.detach()[own, :width].double()
+    return rows @ query.T, rows @ attention.k_proj.weight.detach()[own].double().T
+
+
+def _first_head(table: Table, documents: Sequence[Array], logits: Sequence[Array]) -> FirstHead:
+    """The first head beside its table, as it is and at the factor at which it agrees best."""
+    rows = np.arange(1, len(documents[0]))
+    expected = [expected_rows(table, tokens, rows) for tokens in documents]
+    factor = best_temperature(expected, logits)
+
+    def at(times: float) -> tuple[float, float]:
+        found = [
+            row_alignment(wanted, log_softmax(times * given, axis=-1), rows)
+            for wanted, given in zip(expected, logits, strict=True)
+        ]
+        pairs = [[np.nanmean(part.divergence), np.nanmean(part.uniform_divergence)] for part in found]
+        divergence, uniform = np.nanmean(pairs, axis=0)
+        return float(divergence), float(uniform)
+
+    (now, uniform), (least, _) = at(1.0), at(factor)
+    return FirstHead(divergence=now, uniform=uniform, factor=factor, least=least)
+
+
+def _geometry(model: HeedfulDerivedForCausalLM, table: Table, recipe: Recipe) -> Geometry:
+    rows = model.model.embed_tokens.weight.detach().double()
+    wanted = affinity(recipe.affinity, table)
+    every = np.arange(min(table.vocabulary, MOST_TOKENS))
+    matrix = wanted.at(every, every)
+    products = (rows @ rows.T).numpy()
+    apart = products[~np.eye(len(products), dtype=bool)]
+    factors = factorised(wanted, recipe.head_dim)
+    left, right = (part / np.linalg.norm(part, axis=0) for part in (factors.left, factors.right))
+    norm = model.model.layers[0].input_norm
+    fed = rows if norm is None else norm(rows.float()).double()
+    query, key = _sides(model, fed)
+    scores = _centred((query @ key.T).detach().numpy()[: len(every), : len(every)])
+    correlation, error = _agreement(scores, _centred(matrix))
+    span = np.linalg.qr(rows.numpy())[0]
+    return Geometry(
+        asymmetry=float(np.abs(matrix - matrix.T).max() / np.abs(matrix).max()),
+        similarity=(float(apart.mean()), float(apart.std())),
+        null=float((rows.norm(dim=1) ** 2).mean() / math.sqrt(rows.shape[1])),
+        overlap=float(((span.T @ left) ** 2).sum() / left.shape[1]),
+        coincidence=[float(abs(left[:, place] @ right[:, place])) for place in range(min(4, left.shape[1]))],
+        correlation=correlation,
+        error=error,
+    )
+
+
+def _centred(rows: Array) -> Array:
+    """Rows about their means: what is added to a whole row changes no weight."""
+    return np.asarray(rows - rows.mean(-1, keepdims=True))
+
+
+def _agreement(scores: Array, wanted: Array) -> tuple[float, float]:
+    """Correlation of two centred matrices, and what the better multiple of one leaves of the other."""
+    product, size, own = float((scores * wanted).sum()), float((scores**2).sum()), float((wanted**2).sum())
+    if not size > 0 or not own > 0:
+        return math.nan, 1.0
+    correlation = product / math.sqrt(size * own)
+    return correlation, math.sqrt(max(0.0, 1 - max(correlation, 0.0) ** 2))
+
+
+def _cause(recipe: Recipe, layer: ScaledLayer, head: FirstHead, geometry: Geometry) -> str:
+    """What the numbers of the first head say, most basic fault first."""
+    now = (
+        f"The first layer keeps {layer.share.estimate:.0%} of the entropy that causal rows allow, with logits of "
+        "standard "
+        f"deviation {layer.spread:.3g} in a row. The skill of its first head is {head.skill:.2f}. "
+    )
+    if not geometry.correlation >= UNRELATED:
+        return now + (
+            f"Its scores have nothing to do with the affinity (correlation {geometry.correlation:.2f}), so no "
+            "scale helps: "
+            f"at the best one the skill is {head.best_skill:.2f}. The usual reason is that the model's embeddings "
+            "are not "
+            "those that the matrices were derived for: keep them, and check their fingerprint."
+        )
+    now += f"Its scores follow the affinity (correlation {geometry.correlation:.2f}). "
+    if head.best_skill < BLIND:
+        return now + (
+            f"Yet even at the best scale its skill is {head.best_skill:.2f}: the affinity, as the query sees it, "
+            "does not "
+            "say where the counts look. A query that reads the current token alone cannot follow longer contexts."
+        )
+    if head.factor > 1 / COLD:
+        now += (
+            f"It is too flat because its logits are too small: {head.factor:.3g} times as large, its skill would be "
+            f"{head.best_skill:.2f}. Fit the temperature to what is to be attended to (calibration=divergence), "
+            "not the "
+            "deviation of the matrices."
+        )
+    elif head.factor < 1 / HOT:
+        now += (
+            f"It is too sharp: {head.factor:.3g} times its logits would have a skill of {head.best_skill:.2f}. "
+            "Focus is not "
+            "agreement: the most attended key is the same at every scale."
+        )
+    else:
+        now += f"Its temperature is near the best (factor {head.factor:.3g}, skill {head.best_skill:.2f})."
+    if recipe.affinity.startswith("log_probability"):
+        return now
+    return now + (
+        " The rest is the affinity's: expected attention is the softmax of log P, and no multiple of "
+        f"{recipe.affinity} is."
+    )

@@ -1,0 +1,179 @@
+"""A penalty on keys that lie in few components, for the loss of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from heedful.capture.unrotated import FUSED, PAIRS
+from heedful.core.errors import UsageError
+from heedful.keys.smooth_crest import smooth_crest
+from heedful.training.table_trainer import TableTrainer
+
+JOINED = tuple(name for name in FUSED if name != "query_key_value")
+"""Joint projections whose output is queries, keys, values, one after the other; the other's order differs by model."""
+
+
+class MaxSharePenalty:
+    """The mean smooth crest of all keys that a model makes while this is open, before their rotation.
+
+    >>> with MaxSharePenalty(model) as penalty:  # doctest: +SKIP
+    ...     for batch in batches:
+    ...         loss = model(**batch).loss + 0.1 * penalty.take()
+    ...         loss.backward()
+
+    Keys are what the norm of keys gives, gain included, or what their projection gives where there is no such norm.
+    Only forwards with gradients count. The gradient reaches keys and what they are made of: no query, value or output
+    projection of the same layer.
+
+    Args:
+        model: Any model whose attention modules have submodules named as those of transformers.
+
+    Raises:
+        UsageError: No submodule gives keys, or it cannot be told which part of its output they are.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._sources = key_sources(model)
+        self._met: list[Tensor] = []
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> MaxSharePenalty:
+        """Begin to keep keys."""
+        self._handles = [module.register_forward_hook(self._keep(cut)) for module, cut in self._sources]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._met.clear()
+
+    def take(self, counted: Tensor | None = None) -> Tensor:
+        """The mean over layers of the mean smooth crest of a key, and forget the keys.
+
+        Args:
+            counted: ``(batch, position)``, 0 or False at padding, which is left out; None where all count.
+
+        Returns:
+            A scalar with a gradient, at least 1.
+
+        Raises:
+            UsageError: No forward with gradients was met since the last time.
+        """
+        met, self._met = self._met, []
+        if not met:
+            raise UsageError("penalty: no keys were met (run a forward with gradients inside `with MaxSharePenalty`)")
+        return torch.stack([_mean(smooth_crest(keys), counted) for keys in met]).mean()
+
+    def _keep(self, cut: Callable[[Tensor], Tensor]) -> Callable[..., None]:
+        def keep(module: nn.Module, args: Any, output: Any) -> None:
+            # What checkpointed layers compute again in the backward was met before.
+            if output.requires_grad and torch.is_grad_enabled() and torch._C._current_graph_task_id() == -1:
+                self._met.append(cut(output))
+
+        return keep
+
+
+class PenalisedTrainer(TableTrainer):
+    """The Trainer with the penalty in its training loss; losses of evaluation are without.
+
+    Args:
+        weight: What the penalty is multiplied by, above 0.
+        **given: Of the Trainer.
+    """
+
+    def __init__(self, weight: float, **given: Any) -> None:
+        super().__init__(**given)
+        self.weight = weight
+        model: Any = self.model
+        self.penalty = MaxSharePenalty(model)
+
+    def train(self, *given: Any, **named: Any) -> Any:
+        """Train as the Trainer does, keys watched."""
+        with self.penalty:
+            return super().train(*given, **named)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The Trainer's loss, and in training the penalty of the same forward."""
+        mask = inputs.get("attention_mask")
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)  # type: ignore[misc]
+        if model.training and torch.is_grad_enabled():
+            # A loss that is a sum over all parts of a step is not divided by their number later: the penalty is, here.
+            whole = self.model_accepts_loss_kwargs and num_items_in_batch is not None
+            parts = self.current_gradient_accumulation_steps if whole else 1
+            loss = loss + self.weight * self.penalty.take(mask).to(loss.dtype) / parts
+        return (loss, outputs) if return_outputs else loss
+
+
+def _mean(crests: Tensor, counted: Tensor | None) -> Tensor:
+    """Mean over vectors, ``(batch, head, position)`` or ``(batch, position, head)``."""
+    if counted is None:
+        return crests.mean()
+    held = counted.bool()
+    weight = held[:, None, :] if crests.shape[2] == held.shape[1] else held[:, :, None]
+    weight = weight.expand_as(crests)
+    return (crests * weight).sum() / weight.sum().clamp_min(1)
+
+
+def key_sources(model: nn.Module) -> list[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
+    """The submodules whose outputs are keys before rotation, and how keys are cut out of each output.
+
+    Args:
+        model: The model.
+
+    Raises:
+        UsageError: There is none, or it cannot be told which part of its output they are.
+    """
+    found = []
+    for path, module in model.named_modules():
+        children = dict(module.named_children())
+        single = next((key for query, key in PAIRS if query in children and key in children), None)
+        joint = next((name for name in JOINED if name in children), None)
+        if single or joint:
+            dim = _head_dim(module, path)
+            cut = _whole(dim) if single else _part(dim, _heads(module, path))
+            found.append((children[single or joint or ""], cut))
+    if not found:
+        names = ", ".join([key for _, key in PAIRS] + list(JOINED))
+        raise UsageError(f"penalty: no attention module with a submodule that gives keys was found ({names})")
+    return found
+
+
+def _whole(dim: int) -> Callable[[Tensor], Tensor]:
+    """Keys alone, ``(batch, head, position, dim)``, either order, or ``(batch, position, head * dim)``."""
+    return lambda output: output if output.shape[-1] == dim else output.unflatten(-1, (-1, dim))
+
+
+def _part(dim: int, heads: int) -> Callable[[Tensor], Tensor]:
+    """Keys out of queries, keys and values, of which the last two are as many."""
+
+    def cut(output: Tensor) -> Tensor:
+        vectors = output.unflatten(-1, (-1, dim))
+        return vectors[..., heads : (vectors.shape[-2] + heads) // 2, :]
+
+    return cut
+
+
+def _head_dim(module: nn.Module, path: str) -> int:
+    for name in ("head_dim", "attention_head_size"):
+        if isinstance(getattr(module, name, None), int):
+            return int(getattr(module, name))
+    raise UsageError(f"penalty: {path} does not say the dimension of its heads (head_dim or attention_head_size)")
+
+
+def _heads(module: nn.Module, path: str) -> int:
+    for place in (module, getattr(module, "config", None)):
+        for name in ("num_heads", "num_attention_heads"):
+            if isinstance(getattr(place, name, None), int):
+                return int(getattr(place, name))
+    raise UsageError(f"penalty: {path} does not say how many heads it has (num_heads)")

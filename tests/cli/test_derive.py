@@ -1,0 +1,104 @@
+"""From a text to counts, from counts to a model, and the model held against the counts, by the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.derivation.texts import HELD_OUT
+from transformers import AutoModelForCausalLM
+
+from heedful.cli import main
+
+
+def run(*words: object) -> int:
+    with pytest.raises(SystemExit) as left:
+        main([str(word) for word in words])
+    return int(left.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("derive")
+    lines = HELD_OUT.read_text(encoding="utf-8").splitlines()
+    (place / "train.jsonl").write_text("\n".join(lines[:12]), encoding="utf-8")
+    (place / "test.jsonl").write_text("\n".join(lines[12:32]), encoding="utf-8")
+    assert run("count", place / "train.jsonl", "--n", "1..2", "--skip", "0..1", "--out", place / "counts") == 0
+    return place
+
+
+def test_derived_attention_agrees_with_its_counts_on_other_text(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, record = folder / "model", folder / "align.json"
+    assert run("derive", folder / "counts", "--set", "width=96", "--set", "inner=16", "--out", model) == 0
+    page = capsys.readouterr().out
+    assert "Matrices are tied to embeddings" in " ".join(page.split()) and max(map(len, page.splitlines())) <= 80
+    assert AutoModelForCausalLM.from_pretrained(model).config.embedding_fingerprint
+    words = ("--text", folder / "test.jsonl", "--seq-len", 32, "--sequences", 20, "--json", record)
+    assert run("align", model, folder / "counts", *words) == 0
+    page = capsys.readouterr().out
+    assert "L0H0 n1 s0" in page and max(map(len, page.splitlines())) <= 80
+    head = json.loads(record.read_text(encoding="utf-8"))["heads"][0]
+    assert head["gain"]["low"] > 0.8 * head["uniform"]["estimate"]
+    assert head["gain"]["n"] == 20
+
+
+def test_the_published_recipe_is_there_with_its_faults(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--set", "furthest=1", "--set", "heads=2", "--set", "layers=2", "--set", "width=64", "--json", "-")
+    assert run("derive", folder / "counts", "--recipe", "seed", *words, "--out", folder / "seed") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["embedding"] is None
+    assert [(head["n"], head["skip"]) for head in record["heads"]] == [(1, 0), (1, 1), (2, 0), (2, 1)]
+    assert record["heads"][0]["queries_and_keys"]["singular_values"][0] == pytest.approx(1.0)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--recipe", "best"), "--recipe 'best': expected one of seed, corrected, offset"),
+        (("--set", "width"), "--set 'width': expected FIELD=VALUE"),
+        (("--set", "depth=3"), "'depth' is no field of a recipe"),
+        (("--set", "heads=9", "--set", "furthest=8"), "no table of n = 1, skip 2; there are"),
+    ],
+)
+def test_what_cannot_be_derived(
+    folder: Path, tmp_path: Path, words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("derive", folder / "counts", *words, "--out", tmp_path / "model") == 2
+    told = capsys.readouterr().err
+    assert message in told and len(told.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.fault
+def test_folders_that_are_not_free_or_not_there(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "note.txt").write_text("kept", encoding="utf-8")
+    assert run("derive", folder / "counts", "--out", tmp_path) == 5
+    assert "not an empty folder" in capsys.readouterr().err
+    assert run("derive", tmp_path, "--out", tmp_path / "model") == 3
+    assert run("align", folder / "nothing", folder / "counts") in (2, 3)
+
+
+@pytest.mark.fault
+def test_counts_of_another_tokenizer_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    default = HELD_OUT.parent
+    assert run("align", default, folder / "counts", "--sequences", 4) == 3
+    assert "counted with another tokenizer" in capsys.readouterr().err
+
+
+def test_a_derived_model_is_explained(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--set", "layers=1", "--set", "heads=1", "--set", "longest=1", "--set", "furthest=0", "--set", "width=64")
+    assert run("derive", folder / "counts", "--recipe", "seed", *words, "--out", folder / "lost") == 0
+    capsys.readouterr()
+    page = folder / "why.html"
+    assert run("explain", folder / "lost", folder / "counts", "--html", page) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "have nothing to do with the affinity" in told and "0.001 L0" in told
+    assert "<img alt=" in page.read_text(encoding="utf-8")
+    assert run("explain", folder / "counts", folder / "counts") == 3
+    assert "has no derivation.json" in capsys.readouterr().err

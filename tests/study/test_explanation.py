@@ -1,0 +1,81 @@
+"""Explanations name the fault that was planted, and every number of the sweep is one that can be had otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.derivation.texts import characters, counted
+
+from heedful.core.explanation import Explanation
+from heedful.derivation.recipe import RECIPES, Recipe
+from heedful.models.deriving import derive
+from heedful.report.compression import compression_json, page_text
+from heedful.report.explanation import explanation_page
+from heedful.study.explanation import explain
+
+TEXT = characters(14_000)
+SIZE = int(TEXT.max()) + 1
+TABLES = {(n, s): counted(TEXT[:12_000], n, s, SIZE) for n, s in [(1, 0), (1, 1), (2, 0)]}
+DOCUMENTS = [TEXT[start : start + 16] for start in range(12_000, 12_000 + 16 * 20, 16)]
+SEED = replace(
+    RECIPES["seed"], width=96, head_dim=48, layers=1, heads=1, longest=1, furthest=0, inner=8, positions="none"
+)
+
+
+def explained(recipe: Recipe, scales: tuple[float, ...] = ()) -> Explanation:
+    made = derive(TABLES, recipe, DOCUMENTS, 32)
+    return explain(made.model, TABLES, recipe, DOCUMENTS, scales=scales)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        (SEED, "have nothing to do with the affinity"),
+        (replace(SEED, kept="embedding", target=1e-3), "too flat because its logits are too small"),
+        (replace(SEED, kept="embedding", target=0.5), "It is too sharp"),
+        (replace(SEED, kept="embedding", calibration="divergence"), "no multiple of normalised is"),
+        (replace(RECIPES["corrected"], width=96, inner=8), "Its temperature is near the best"),
+    ],
+    ids=["lost", "cold", "hot", "linear", "corrected"],
+)
+def test_the_planted_fault_is_the_cause(recipe: Recipe, words: str) -> None:
+    assert words in explained(recipe).cause
+
+
+def test_contexts_that_the_query_does_not_see_are_the_cause() -> None:
+    blind = replace(RECIPES["corrected"], width=96, inner=8, shortest=2, longest=2, query="last_token")
+    assert "the current token alone cannot follow" in explained(blind).cause
+
+
+def test_the_sweep_goes_from_uniform_to_one_key() -> None:
+    found = explained(replace(SEED, kept="embedding"), scales=(0.001, 0.01, 0.02, 1.0))
+    assert found.ceiling == pytest.approx(np.log(np.arange(2, 17)).mean())
+    shares = [one.layers[0].share.estimate for one in found.scales]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] == pytest.approx(1.0, abs=1e-3) and shares[-1] < 0.1
+    assert found.scales[0].layers[0].entropy.estimate == pytest.approx(found.ceiling, abs=1e-3)
+    assert found.scales[0].layers[0].skill == pytest.approx(0.0, abs=0.05)
+    assert found.scales[-1].layers[0].skill < -5
+    matches = [one.layers[0].match.estimate for one in found.scales]
+    assert matches == pytest.approx([matches[0]] * 4)
+
+
+def test_bare_scores_grow_with_the_square_of_the_scale() -> None:
+    raw = [one.raw for one in explained(replace(SEED, kept="embedding"), scales=(0.001, 0.01, 0.1)).scales]
+    assert np.polyfit(np.log([0.001, 0.01, 0.1]), np.log(raw), 1)[0] == pytest.approx(2.0, abs=0.01)
+
+
+def test_geometry_of_exact_scores() -> None:
+    geometry = explained(replace(RECIPES["corrected"], width=96, inner=8)).geometry
+    assert geometry.correlation > 0.99 and geometry.error < 0.15
+    assert geometry.similarity[1] == pytest.approx(geometry.null, rel=0.15)
+
+
+def test_the_page_fits_and_the_document_is_whole() -> None:
+    found = explained(SEED, scales=(0.01, 1.0))
+    page = page_text(explanation_page(found))
+    assert max(map(len, page.splitlines())) <= 80
+    assert "AT OTHER SCALES" in page and found.cause.split(".")[0][:40] in " ".join(page.split())
+    assert '"schema": "heedful.explanation/1"' in compression_json(found)
