@@ -14,17 +14,20 @@ from heedful.experiments.lines import numbers
 
 HERE = Path(__file__).parent
 PICTURES = {
+    "001": {
+        "experiments/figures/spin_by_rule": "Nats from uniform of l0, l1 and l2 heads by rule of temperature.",
+    },
     "002": {
-        "key_norm_evolution": "Mean key norm by group of layers; the dashed line is the square root of the dimension.",
-        "outlier_magnitude": "Share of a key in its largest component, and the largest component of all keys.",
-        "latent_redundancy": "Cosine of two keys, raw and about the mean key of their sequence.",
-        "key_magnitude_profile": "Mean key norm by layer at the last step, and where it began.",
-        "entropy_and_spread": "Entropy of attention against key norm and against the spread of logits.",
-    }
+        "claims/key_norm_evolution": "Mean key norm by group of layers; the dashed line is the square root of the dimension.",
+        "claims/outlier_magnitude": "Share of a key in its largest component, and the largest component of all keys.",
+        "claims/latent_redundancy": "Cosine of two keys, raw and about the mean key of their sequence.",
+        "claims/key_magnitude_profile": "Mean key norm by layer at the last step, and where it began.",
+        "claims/entropy_and_spread": "Entropy of attention against key norm and against the spread of logits.",
+    },
 }
 """Note to the pictures of its run, drawn by ``heedful keys RUN --figures``."""
 
-MEASURED = {"002": HERE / "claims" / "002.md"}
+MEASURED = {note: HERE / "claims" / f"{note}.md" for note in ("001", "002")}
 """Note to what was measured for it, in a few sentences."""
 
 
@@ -56,7 +59,7 @@ def note(number: str, answers: list[Answered]) -> list[str]:
     lines += ["", "| claim | published | answer |", "|---|---|---|"]
     lines += [f"| [{one.sentence}](#{one.name}) | {one.figure} | {one.answer} |" for one in answers]
     for name, told in PICTURES.get(number, {}).items():
-        lines += ["", f"![{told}](claims/{name}.svg)", "", f"*{told}*"]
+        lines += ["", f"![{told}]({name}.svg)", "", f"*{told}*"]
     for one in answers:
         lines += ["", f"### {one.name}", "", f"{one.sentence} ({one.section}; published: {one.figure})", ""]
         lines += [f"**{str(one.answer).capitalize()}.**", ""]

@@ -149,3 +149,9 @@ def test_the_plan_is_the_folder_s_own_for_its_processes(words: list[str]) -> Non
     assert invoke(*shlex.split(listed[0])[1:]).exit_code == 0
     assert SweepFolder(Path(words[3])).plan() == before
     assert read_plan(Path(shlex.split(listed[0])[3])) == before
+
+
+def test_a_plan_of_the_package_is_run_by_its_name(tmp_path: Path) -> None:
+    listed = invoke("sweep", "kappa", "--out", str(tmp_path / "S"), "--list-commands")
+    assert listed.exit_code == 0, listed.output
+    assert len(listed.stdout.splitlines()) == 18 and (tmp_path / "S" / "plan.json").is_file()

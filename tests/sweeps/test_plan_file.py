@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from heedful.core.errors import HeedfulError, InputRejected, UsageError
-from heedful.sweeps import Plan, SweepFolder, read_plan
+from heedful.sweeps import PLANS, Plan, SweepFolder, packaged_plan, read_plan
 from heedful.sweeps.plan import MOST_RUNS
 
 PLAN = "recipe: random_attention\nfixed: {keys: 8}\naxes:\n  dim: [2, 4]\n  temperature: [1, 5e-1]\nseeds: [3, 5]\n"
@@ -103,7 +103,7 @@ def test_a_broken_record_is_one_line(content: str, tmp_path: Path) -> None:
         (("dim:", "dims:"), "axes: dims: no setting of random_attention"),
         (("dim:", "seed:"), "axes: seed: seeds have a key of their own"),
         (("keys:", "dim:"), "axes: dim: stands under fixed too"),
-        (("random_attention", "nothing"), "recipe: expected one of decoder, random_attention; got 'nothing'"),
+        (("random_attention", "nothing"), "recipe: expected one of decoder, gauge, random_attention; got 'nothing'"),
         (("recipe:", "recipe: [1]\n#"), "recipe: expected one of decoder"),
         (("fixed: {keys: 8}", "fixed: 3"), "fixed: expected a setting and its value a line"),
         (("fixed:", "text: a.txt\nfixed:"), "text: random_attention reads no text"),
@@ -157,3 +157,16 @@ def test_a_training_plan_depends_on_its_text_and_its_measures(tmp_path: Path) ->
     }.items():
         with pytest.raises(InputRejected, match=told):
             planned(tmp_path, text + change + "\n")
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_plan_of_the_package_is_found_by_name_and_fits(name: str) -> None:
+    plan = read_plan(packaged_plan(Path(name)))
+    assert plan.recipe == "gauge" and len(plan.seeds) >= 3 and name in plan.axes
+
+
+def test_a_file_of_that_name_is_taken_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert packaged_plan(Path("kappa")) != Path("kappa")
+    (tmp_path / "kappa").write_text("mine")
+    assert packaged_plan(Path("kappa")) == Path("kappa") and packaged_plan(Path("x.yaml")) == Path("x.yaml")

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from heedful.sweeps import Plan, Result, SweepFolder
 
 PlanFile = Annotated[
-    Path, typer.Argument(metavar="PLAN", help="A YAML file: recipe, fixed, axes, seeds.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="PLAN", help="A YAML file: recipe, fixed, axes, seeds; or kappa or irreps.", show_default=False
+    ),
 ]
 Out = Annotated[Path, typer.Option(metavar="SWEEP", help="Folder of the sweep: empty, absent, or an earlier one's.")]
 Only = Annotated[str | None, typer.Option(metavar="K", help="Make one run, by number or fingerprint, in this process.")]
@@ -63,11 +66,12 @@ def run(
     """
     os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(threads)  # before torch is loaded
     from heedful.core.errors import UsageError
-    from heedful.sweeps import Share, SweepFolder, read_plan
+    from heedful.sweeps import Share, SweepFolder, packaged_plan, read_plan
 
     if only is not None and (list_commands or processes is not None):
         raise UsageError("--only: makes one run in this process (leave --list-commands and --processes out)")
     share = Share.of_machine(processes, threads)
+    plan = packaged_plan(plan)
     planned, folder = read_plan(plan), SweepFolder(out)
     wanted = None if only is None else planned.run_named(only)
     if plan.absolute() != folder.kept(planned).absolute() and (told := folder.adopt(planned)):

@@ -28,6 +28,9 @@ FeedForward = Annotated[
 ]
 MaskSelf = Annotated[bool, typer.Option("--mask-self/--see-self", help="Tokens that see others see not themselves.")]
 PositionMeans = Annotated[bool, typer.Option("--position-means/--no-position-means", help="Positions have means.")]
+TokenFrames = Annotated[
+    Literal["learned", "none"], typer.Option(metavar="NAME", help="learned, or none: no rotation by token.")
+]
 PositionFrames = Annotated[
     Literal["none", "learned", "sinusoidal"], typer.Option(metavar="NAME", help="none, learned or sinusoidal.")
 ]
@@ -37,6 +40,8 @@ Alignment = Annotated[
     float, typer.Option("--alignment", metavar="X", help="Weight of the divergence from what a token attends to.")
 ]
 Prior = Annotated[float, typer.Option(metavar="X", help="Weight of the divergence from embedded beliefs, a token.")]
+MeanStd = Annotated[float, typer.Option(metavar="X", help="Deviation of untrained means.")]
+PositionStd = Annotated[float, typer.Option(metavar="X", help="Deviation of untrained means of positions.")]
 FrameNorm = Annotated[float, typer.Option(metavar="X", help="Length of untrained angles, up to pi.")]
 Vocabulary = Annotated[
     int | None, typer.Option(metavar="N", min=258, help="Tokens of the learnt tokenizer. Without it: 2048.")
@@ -58,11 +63,14 @@ def gauge(
     feed_forward: FeedForward = "learned",
     mask_self: MaskSelf = True,
     position_means: PositionMeans = True,
+    token_frames: TokenFrames = "learned",
     position_frames: PositionFrames = "none",
     layer_norm: LayerNorm = False,
     residual: Residual = True,
     alignment: Alignment = 0.0,
     prior: Prior = 0.0,
+    mean_std: MeanStd = 1.0,
+    position_std: PositionStd = 0.3,
     frame_norm: FrameNorm = 0.3,
     text: options.Text = None,
     steps: shared.Steps = 200,
@@ -102,11 +110,14 @@ def gauge(
         feed_forward=feed_forward,
         mask_self=mask_self,
         position_means=position_means,
+        token_frames=token_frames,
         position_frames=position_frames,
         layer_norm=layer_norm,
         residual=residual,
         alignment_weight=alignment,
         prior_weight=prior,
+        mean_std=mean_std,
+        position_std=position_std,
         frame_norm=frame_norm,
         steps=steps,
         seed=seed,

@@ -12,6 +12,7 @@ from heedful.gauge import COVARIANCES, check_kappa, parse_irreps
 
 FEED_FORWARDS = ("learned", "variational", "none")
 POSITION_FRAMES = ("none", "learned", "sinusoidal")
+TOKEN_FRAMES = ("learned", "none")
 
 
 class GaugeConfig(PreTrainedConfig):
@@ -27,6 +28,7 @@ class GaugeConfig(PreTrainedConfig):
             at ``kappa`` in every head.
         mask_self: Whether a token that sees another does not see itself; its divergence from itself is 0, the least.
         position_means: Whether a learned mean of each position is added.
+        token_frames: ``learned``, or ``none``: every token has the frame of its position alone, or the common one.
         position_frames: ``none``, ``learned`` or ``sinusoidal``: rotations by position, after those of the token.
         feed_forward: ``learned`` (two matrices about a GELU, not equivariant), ``variational`` or ``none``.
         layer_norm: Whether means are normalised before attention and feed-forward, which is not equivariant.
@@ -58,6 +60,7 @@ class GaugeConfig(PreTrainedConfig):
     target_concentration: float | None = None
     mask_self: bool = True
     position_means: bool = True
+    token_frames: str = "learned"
     position_frames: str = "none"
     feed_forward: str = "learned"
     layer_norm: bool = False
@@ -104,6 +107,7 @@ def _check(config: GaugeConfig) -> None:
     for name, known in (
         ("covariance", COVARIANCES),
         ("feed_forward", FEED_FORWARDS),
+        ("token_frames", TOKEN_FRAMES),
         ("position_frames", POSITION_FRAMES),
     ):
         if getattr(config, name) not in known:

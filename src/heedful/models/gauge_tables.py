@@ -43,7 +43,7 @@ class BeliefTables(nn.Module):
         self.mean = Table(tokens, width, config.mean_std)
         self.log_variance = Table(tokens, self.layout.variances, 0.0)
         self.shear = Table(tokens, self.layout.shears, 0.0) if self.layout.shears else None
-        self.frame = Table(tokens, 3, angles) if turns else None
+        self.frame = Table(tokens, 3, angles) if turns and config.token_frames == "learned" else None
         self.position_mean = Table(positions, width, config.position_std) if config.position_means else None
         self.position_frame = Table(positions, 3, angles) if placed else None
 
@@ -87,14 +87,14 @@ class BeliefTables(nn.Module):
 
     def _frames(self, ids: Tensor, positions: Tensor, like: Tensor) -> tuple[Tensor, ...]:
         orders = [order for _, order in self.layout.irreps.groups]
-        if self.frame is None:
-            return tuple(like.new_ones(1, 1, 1, 1) for _ in orders)
-        own = bounded(exact(self.frame(ids)))
-        by_order = {order: frames(own, order) for order in set(orders) if order}
-        placed = self._position_angles(positions, like)
-        if placed is not None:
-            by_order = {order: found @ frames(placed, order) for order, found in by_order.items()}
-        return tuple(by_order[order] if order else like.new_ones(1, 1, 1, 1) for order in orders)
+        own = None if self.frame is None else bounded(exact(self.frame(ids)))
+        angles = [angle for angle in (own, self._position_angles(positions, like)) if angle is not None]
+        none = like.new_ones(1, 1, 1, 1)
+        if not angles:
+            return tuple(none for _ in orders)
+        by_order = {order: [frames(angle, order) for angle in angles] for order in set(orders) if order}
+        turned = {order: parts[0] if len(parts) == 1 else parts[0] @ parts[1] for order, parts in by_order.items()}
+        return tuple(turned.get(order, none) for order in orders)
 
     def _position_angles(self, positions: Tensor, like: Tensor) -> Tensor | None:
         if self.position_frame is not None:

@@ -12,7 +12,7 @@ import polars
 
 from heedful.checks import Settings, head_rows
 from heedful.core import STATISTICS
-from heedful.loading import load_documents, load_model, make_sequences
+from heedful.loading import LoadedModel, Sequences, load_documents, load_model, make_sequences
 from heedful.loading.strict_json import read_json
 from heedful.sweeps.measured import Measured
 from heedful.training import read_table
@@ -57,17 +57,7 @@ def heads(trained: Path) -> list[Measured]:
     Returns:
         Means over documents, as in ``heedful heads``; ``n`` is the number of documents, or of blocks of few long ones.
     """
-    loaded = load_model(trained)
-    sequences = make_sequences(
-        load_documents([trained / "held_out.jsonl"]),
-        loaded.tokenizer,
-        seq_len=int(read_json(trained / "held_out.json", _FIGURES_BYTES)["window"]),
-        sequences=64,
-        seed=0,
-        max_positions=loaded.max_positions,
-        vocab_size=loaded.vocab_size,
-        trained_positions=loaded.trained_positions,
-    )
+    loaded, sequences = loaded_on_held_out(trained, 64)
     rows = head_rows(loaded.model, sequences, settings=Settings(preset="quick", seed=0))
     documents = len(set(sequences.document.tolist()))
     found = []
@@ -79,6 +69,30 @@ def heads(trained: Path) -> list[Measured]:
     counts = Counter(row.verdict for row in rows)
     found += [Measured(measure=f"{word.lower()}_heads", value=float(counts[word]), n=len(rows)) for word in _VERDICTS]
     return found
+
+
+def loaded_on_held_out(trained: Path, sequences: int) -> tuple[LoadedModel, Sequences]:
+    """A trained model, and held-out sequences of the length it was trained on.
+
+    Args:
+        trained: Folder of a finished training run.
+        sequences: How many, drawn by seed 0.
+
+    Returns:
+        Both.
+    """
+    loaded = load_model(trained)
+    found = make_sequences(
+        load_documents([trained / "held_out.jsonl"]),
+        loaded.tokenizer,
+        seq_len=int(read_json(trained / "held_out.json", _FIGURES_BYTES)["window"]),
+        sequences=sequences,
+        seed=0,
+        max_positions=loaded.max_positions,
+        vocab_size=loaded.vocab_size,
+        trained_positions=loaded.trained_positions,
+    )
+    return loaded, found
 
 
 def tracked(trained: Path) -> list[Measured]:
@@ -104,5 +118,7 @@ def tracked(trained: Path) -> list[Measured]:
     return found
 
 
-MEASURES: dict[str, Callable[[Path], list[Measured]]] = {"held_out": held_out, "heads": heads}
+Measure = Callable[[Path], list[Measured]]
+
+MEASURES: dict[str, Measure] = {"held_out": held_out, "heads": heads}
 """Name to what is measured of a trained folder."""

@@ -16,13 +16,28 @@ def _decoder() -> Recipe:
     return training_recipe("decoder", RunSettings, train_decoder)
 
 
+def _gauge() -> Recipe:
+    from heedful.sweeps.belief_measures import beliefs
+    from heedful.sweeps.gradient_measures import EveryStepLogged, gradients
+    from heedful.sweeps.head_measures import MEASURES
+    from heedful.sweeps.training_recipe import training_recipe
+    from heedful.training import GaugeRunSettings, train_decoder
+
+    measures = {**MEASURES, "beliefs": beliefs, "gradients": gradients}
+    return training_recipe("gauge", GaugeRunSettings, train_decoder, measures=measures, callbacks=[EveryStepLogged])
+
+
 def _random_attention() -> Recipe:
     from heedful.sweeps.random_attention import RandomAttention, random_attention
 
     return Recipe(name="random_attention", settings=RandomAttention, make=random_attention)
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"decoder": _decoder, "random_attention": _random_attention}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "decoder": _decoder,
+    "gauge": _gauge,
+    "random_attention": _random_attention,
+}
 """Name to what gives the recipe."""
 
 

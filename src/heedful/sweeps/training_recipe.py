@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from transformers import TrainerCallback
+
 from heedful.core.errors import UsageError
-from heedful.sweeps.head_measures import MEASURES, tracked
+from heedful.sweeps.head_measures import MEASURES, Measure, tracked
 from heedful.sweeps.measured import Measured
 from heedful.sweeps.recipe import Recipe, Workplace
 from heedful.sweeps.stopwatch import Stopwatch
@@ -20,33 +22,48 @@ TRAINED = "trained"
 """Folder of the training run inside the run's folder: what ``heedful train`` would write."""
 
 
-def training_recipe(name: str, settings: type[Any], train: Callable[..., Any]) -> Recipe:
+def training_recipe(
+    name: str,
+    settings: type[Any],
+    train: Callable[..., Any],
+    *,
+    measures: Mapping[str, Measure] = MEASURES,
+    callbacks: Sequence[type[TrainerCallback]] = (),
+) -> Recipe:
     """The recipe of ``heedful train NAME``.
 
     Args:
         name: The word.
         settings: The settings of the training, as ``RunSettings``.
         train: A function called as ``train_decoder`` is.
+        measures: Name to what is measured of a trained folder.
+        callbacks: Callbacks of the Trainer, one of each is made a run.
 
     Returns:
-        The recipe; its numbers are those of ``MEASURES``, the tracker's last record, time and memory.
+        The recipe; its numbers are those of the measures, the tracker's last record, time and memory.
     """
 
     def make(chosen: Any, work: Workplace) -> list[Measured]:
-        return _trained_and_measured(train, chosen, work)
+        return _trained_and_measured(train, chosen, work, measures, [callback() for callback in callbacks])
 
     return Recipe(
         name=name,
         settings=settings,
         make=make,
-        measures=tuple(MEASURES),
+        measures=tuple(measures),
         trains=True,
         free=FREE,
         unset=("trackers",),
     )
 
 
-def _trained_and_measured(train: Callable[..., Any], settings: Any, work: Workplace) -> list[Measured]:
+def _trained_and_measured(
+    train: Callable[..., Any],
+    settings: Any,
+    work: Workplace,
+    measures: Mapping[str, Measure],
+    callbacks: list[TrainerCallback],
+) -> list[Measured]:
     out, first = work.folder / TRAINED, os.environ.get("RANK", "0") == "0"
     begun = (out / RECORD).is_file()
     if first and not begun and out.is_dir():
@@ -58,20 +75,20 @@ def _trained_and_measured(train: Callable[..., Any], settings: Any, work: Workpl
             watch.step(done, total)
         work.progress(done, total, what)
 
-    options: dict[str, Any] = {"resume": begun, "progress": progress, "tell": work.tell}
+    options: dict[str, Any] = {"resume": begun, "progress": progress, "tell": work.tell, "callbacks": callbacks}
     if work.track is not None:
         if first and RunFolder(out).last_checkpoint() is None:
             _forget_track(work)
-        options["callbacks"] = [AttentionTracker(out=out, every=work.track, write=work.tell)]
+        callbacks.append(AttentionTracker(out=out, every=work.track, write=work.tell))
     train(settings, work.documents, out, **options)
     if not first:
         return []
     found = watch.measured()
     for place, name in enumerate(work.measures):
         work.progress(place, len(work.measures), f"measuring {name}")
-        if name not in MEASURES:
-            raise UsageError(f"measures: expected one of {', '.join(MEASURES)}; got {name!r}")
-        found += MEASURES[name](out)
+        if name not in measures:
+            raise UsageError(f"measures: expected one of {', '.join(measures)}; got {name!r}")
+        found += measures[name](out)
     return found + (tracked(out) if work.track is not None else [])
 
 

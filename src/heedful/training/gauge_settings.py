@@ -30,11 +30,14 @@ class GaugeRunSettings(RunSettings):
         feed_forward: What follows attention.
         mask_self: Whether a token that sees another does not see itself.
         position_means: Whether positions have means.
+        token_frames: Frames of tokens.
         position_frames: Frames of positions.
         layer_norm: Whether means are normalised.
         residual: Whether messages are added to what entered.
         alignment_weight: Weight of the divergence from what is attended to.
         prior_weight: Weight of the divergence from the embedded beliefs.
+        mean_std: Deviation of untrained means.
+        position_std: Deviation of untrained means of positions.
         frame_norm: Length of untrained angles.
 
     Raises:
@@ -50,11 +53,14 @@ class GaugeRunSettings(RunSettings):
     feed_forward: str = "learned"
     mask_self: bool = True
     position_means: bool = True
+    token_frames: str = "learned"
     position_frames: str = "none"
     layer_norm: bool = False
     residual: bool = True
     alignment_weight: float = 0.0
     prior_weight: float = 0.0
+    mean_std: float = 1.0
+    position_std: float = 0.3
     frame_norm: float = 0.3
 
     def __post_init__(self) -> None:
@@ -89,8 +95,8 @@ class GaugeRunSettings(RunSettings):
         """The model's config; arguments as of ``RunSettings``."""
         names = (
             "irreps", "covariance", "kappa", "kappa_rule", "target_concentration", "feed_forward", "mask_self",
-            "position_means", "position_frames", "layer_norm", "residual", "alignment_weight", "prior_weight",
-            "frame_norm",
+            "position_means", "token_frames", "position_frames", "layer_norm", "residual", "alignment_weight",
+            "prior_weight", "mean_std", "position_std", "frame_norm",
         )  # fmt: skip
         return GaugeConfig(
             **{name: getattr(self, name) for name in names},

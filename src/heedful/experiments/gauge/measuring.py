@@ -1,0 +1,55 @@
+"""Plans of the gauge experiment made in one process, a run after the other, and their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+
+from heedful.experiments.gauge.writing import write_table
+from heedful.sweeps import SweepFolder, make_run, packaged_plan, read_plan, read_sweep
+
+OWN = (
+    "deciding",
+    "positions",
+    "rules",
+    "loss",
+    "covariance",
+    "alone",
+    "untrained",
+    "text_gauge",
+    "text_softmax",
+    "large",
+)
+"""Plans of the separating experiment, those that decide first."""
+
+SWEEPS = ("kappa", "irreps")
+"""Plans that ``heedful sweep NAME`` makes too."""
+
+
+def measure_plans(out: Path, names: Sequence[str], tell: Callable[[str], None]) -> None:
+    """Make what is not made yet, and write the table of each plan after every run.
+
+    Args:
+        out: Folder of measurements: ``sweeps/NAME`` holds the runs, ``NAME.parquet`` the tidy table.
+        names: Plans, of ``OWN`` and ``SWEEPS``.
+        tell: Called with a line a run.
+
+    Raises:
+        HeedfulError: A run failed.
+    """
+    for name in names:
+        plan, folder = read_plan(plan_file(name)), SweepFolder(out / "sweeps" / name)
+        folder.adopt(plan)
+        for run in plan.runs:
+            if make_run(plan, run, folder):
+                tell(f"{name}: {run.title}")
+                write_table(read_sweep(folder, plan).table, out / f"{name}.parquet")
+        write_table(read_sweep(folder, plan).table, out / f"{name}.parquet")
+
+
+def plan_file(name: str) -> Path:
+    """The file of a plan, by its name."""
+    if name in SWEEPS:
+        return packaged_plan(Path(name))
+    return Path(str(resources.files("heedful.experiments.gauge").joinpath("plans", f"{name}.yaml")))
