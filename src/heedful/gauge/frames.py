@@ -9,6 +9,7 @@ from torch import Tensor
 
 from heedful.core.errors import UsageError
 from heedful.gauge.generators import generators
+from heedful.gauge.polynomials import HIGHEST, by_polynomials
 
 _TINY = 1e-12
 """Added under the root of a squared length, whose gradient at 0 would be NaN."""
@@ -49,7 +50,8 @@ def frames(phi: Tensor, order: int) -> Tensor:
 
     .. math:: R = \exp\left(\sum_a \phi^a G_a\right)
 
-    The exponential is taken in float64 where the device has it: in float32 it leaves the rotations by 1e-5 at l = 6.
+    Taken in float64 where the device has it: in float32 the exponential leaves the rotations by 1e-5 at l = 6. Up to
+    ``HIGHEST`` it is a polynomial of the quaternion, a third of the exponential's cost or less.
 
     Args:
         phi: ``(..., 3)``, of length up to pi.
@@ -65,6 +67,8 @@ def frames(phi: Tensor, order: int) -> Tensor:
     basis = generators(order).to(phi.device, wide)
     if order == 0:
         return torch.ones(*phi.shape[:-1], 1, 1, dtype=phi.dtype, device=phi.device)
+    if order <= HIGHEST:
+        return by_polynomials(phi.to(wide), order).to(phi.dtype)
     return torch.matrix_exp(torch.einsum("...a,aij->...ij", phi.to(wide), basis)).to(phi.dtype)
 
 
