@@ -63,7 +63,8 @@ def test_a_model_of_nanogpts_kind_is_validated_with_either_checkpoint(folder: Pa
         assert (document["model"]["class"], document["model"]["heads"]) == ("GPT", 4)
         assert document["data"]["objective"] == "next token"
         integrity = {f["claim"]: f["verdict"] for f in document["sections"][0]["findings"] if f["layer"] is None}
-        assert set(integrity.values()) == {"PASS"}, integrity
+        of_beliefs = {integrity.pop("divergence_is_proper"), integrity.pop("global_rotation_is_unseen")}
+        assert (set(integrity.values()), of_beliefs) == ({"PASS"}, {"SKIP"}), integrity
     assert documents[0]["heads"] == documents[1]["heads"]
 
 

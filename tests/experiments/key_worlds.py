@@ -94,3 +94,54 @@ def write_world(folder: Path, as_claimed: bool) -> None:
             )
     error = 0.01 if as_claimed else 0.2
     (folder / "ten-pairs.json").write_text(json.dumps({"error_by_layer": [error, 1.1 * error, 1.2 * error]}))
+    for model in ("pretrained", "embedded"):
+        for name, document in (("quantized", quantized(as_claimed)), ("pruned-layers", pruned(as_claimed))):
+            (folder / f"{name}-{model}.json").write_text(json.dumps(document))
+        (folder / f"pruned-dimensions-{model}.json").write_text(json.dumps(pruned(as_claimed)))
+
+
+def effect(estimate: float) -> dict[str, float]:
+    """An effect as the commands write it."""
+    return {"estimate": estimate, "low": estimate - 0.001, "high": estimate + 0.001, "n": 24}
+
+
+def quantized(as_claimed: bool) -> dict[str, Any]:
+    """Clipping and four bits cost much; or clipping costs nothing, and four bits do."""
+    tried = {(None, "tensor", 99.9): 0.4 if as_claimed else 0.0, (4, "tensor", None): 0.5, (8, "tensor", None): 0.0}
+    return {
+        "trials": [
+            {"bits": bits, "group": group, "clip": clip, "quantized": {"loss": effect(cost)}}
+            for (bits, group, clip), cost in tried.items()
+        ]
+    }
+
+
+def pruned(as_claimed: bool) -> dict[str, Any]:
+    """Layers with redundant keys and half of the dimensions are free; or they cost as much as a random choice."""
+    cost = 0.002 if as_claimed else 0.3
+
+    def curve(part: str, ranking: str, loss: float) -> dict[str, Any]:
+        point = {"fraction": 0.5, "removed": 3, "loss": effect(loss), "orders": [loss, loss]}
+        return {"part": part, "ranking": ranking, "points": [point]}
+
+    layers = [
+        {
+            "part": "layers",
+            "price": effect(0.01 * layer if as_claimed else 0.1),
+            "effective_rank": effect(3.0 + layer),
+        }
+        for layer in range(12)
+    ]
+    saved = {"part": "layers", "ranking": "effective rank", "fraction": 0.5, "saved": effect(0.3 - cost), "p": 0.05}
+    related = {"x": "effective_rank", "under": "layers", "items": 12, **effect(0.9 if as_claimed else -0.9), "p": 0.01}
+    return {
+        "labels": {"right": effect(3.0), "fed": effect(9.0)},
+        "curves": [
+            curve("layers", "effective rank", cost),
+            curve("dimensions", "contribution", cost),
+            curve("dimensions", "random", 0.3),
+        ],
+        "savings": [saved],
+        "correlations": [related],
+        "units": layers,
+    }

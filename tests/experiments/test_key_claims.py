@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -66,3 +68,24 @@ def test_rotation_that_changes_cosines_is_seen(answers: dict[bool, dict[str, Ans
 
 def test_without_measurements_nothing_is_answered(tmp_path: Path) -> None:
     assert {one.answer for one in judge([CLAIMS[name] for name in TESTED], Evidence(tmp_path))} == {Answer.UNTESTED}
+
+
+def test_what_luck_would_show_as_often_settles_nothing(tmp_path: Path) -> None:
+    document: dict[str, Any] = worlds.pruned(as_claimed=True)
+    name = "deep_redundant_layers_can_be_pruned"
+
+    def verdicts() -> list[str]:
+        (tmp_path / "pruned-layers-pretrained.json").write_text(json.dumps(document))
+        return [str(finding.verdict) for finding in judge([CLAIMS[name]], Evidence(tmp_path))[0].findings]
+
+    assert verdicts() == ["PASS", "PASS", "PASS", "INFO"]
+    document["savings"][0]["p"] = document["correlations"][0]["p"] = 0.4
+    assert verdicts() == ["PASS", "INSUFFICIENT DATA", "INSUFFICIENT DATA", "INFO"]
+
+
+def test_an_effect_without_numbers_settles_nothing(tmp_path: Path) -> None:
+    document = worlds.quantized(as_claimed=True)
+    document["trials"][0]["quantized"]["loss"] = {"estimate": None, "low": None, "high": None, "n": 3}
+    (tmp_path / "quantized-embedded.json").write_text(json.dumps(document))
+    found = judge([CLAIMS["outliers_break_quantisation"]], Evidence(tmp_path))[0]
+    assert (found.answer, found.findings[0].verdict) == (Answer.OPEN, Verdict.INSUFFICIENT)

@@ -22,6 +22,8 @@ INTEGRITY = (
     "future_is_unseen",
     "attention_is_finite",
     "entropy_within_bounds",
+    "divergence_is_proper",
+    "global_rotation_is_unseen",
     "gradients_reach_attention",
 )
 """Claims whose failure means that attention is not computed correctly."""

@@ -11,6 +11,7 @@ from heedful.gauge.beliefs import (
     log_of_variance,
     own_divergence,
 )
+from heedful.gauge.diversity import at_rows, diversity_columns, diversity_sums
 from heedful.gauge.frames import bounded, check_frames, frames, into_frame, out_of_frame, transport
 from heedful.gauge.free_energy import lowered
 from heedful.gauge.generators import generators
@@ -28,11 +29,14 @@ __all__ = [
     "Isotropic",
     "Layout",
     "TokenBeliefs",
+    "at_rows",
     "beside",
     "bounded",
     "check_frames",
     "check_kappa",
     "divergences",
+    "diversity_columns",
+    "diversity_sums",
     "first_kappa",
     "frames",
     "gaussians",

@@ -43,6 +43,8 @@ class VariationalFeedForward(DivergenceHeads):
         layer: Index of the layer.
     """
 
+    meets_itself = False  # a second step begins away from the prior, and attention has moved the first
+
     def __init__(self, config: GaugeConfig, layer: int) -> None:
         super().__init__(config, layer)
         self.log_rate = nn.Parameter(torch.zeros(()))

@@ -17,6 +17,7 @@ from heedful.engine import Extras
 from heedful.inference import document_means
 from heedful.study.ablation import ARMS, Replacement, losses_under
 from heedful.study.batches import batch_of, batches_of, leading
+from heedful.study.beliefs import belief_diversity, divergence_proof
 from heedful.study.evidence import Array, Evidence, collect
 from heedful.study.gradient import ParameterGradient, attention_gradients
 from heedful.study.looking import differences_by_looks
@@ -97,6 +98,8 @@ class Study:
             token_groups,
             representations,
             integrity,
+            divergence_proof,
+            belief_diversity,
             query_variation,
             same_token(self.settings.seed),
         ]

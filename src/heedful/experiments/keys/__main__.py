@@ -1,6 +1,7 @@
 """``python -m heedful.experiments.keys OUT --text FILE``: train and measure what claims on keys are judged on.
 
 What is there already is kept. A trained model of your own, measured on the text too: ``--model FOLDER``.
+Fewer bits, dimensions and layers are measured by commands of their own, which ``smaller.py`` names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the note proposes to do with it: quantise, regularise, prune."""
+"""What the note proposes for training: a penalty on the largest component, and its control."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heedful.core import Finding
 from heedful.experiments.deciding import below, beside
 from heedful.experiments.evidence import Evidence, NotMeasured
 from heedful.experiments.keys import tables
-from heedful.experiments.published import published, untested
+from heedful.experiments.published import published
 from heedful.inference import Interval, student_t
 
 SIZES = {"tiny": "2-layer", "twin": "6-layer"}
@@ -95,35 +95,6 @@ def free_gains_spread_energy(evidence: Evidence) -> list[Finding]:
             beside(largest, "Change of the largest component of all keys of a head.", unit="components", null="0"),
         ]  # fmt: skip
     return _or_missing(found)
-
-
-untested(
-    "outliers_break_quantisation",
-    note="002",
-    section="implications, 1",
-    sentence="Naive quantisation of keys clips their outliers and destroys attention.",
-    figure="qualitative",
-    reason="Not tested on these runs: it takes quantised keys in the running model, loss on held-out text, and "
-    "percentile clipping apart from rounding.",
-)
-untested(
-    "half_the_key_dimensions_are_free",
-    note="002",
-    section="follow-up study",
-    sentence="Half to four fifths of key dimensions can be left out at no cost.",
-    figure="loss .0366",
-    reason="Not tested on these runs: the published loss is of unshifted labels, so that a model copies its input; it "
-    "takes key dimensions left out of q and k together, next-token loss and a random choice beside.",
-)
-untested(
-    "deep_redundant_layers_can_be_pruned",
-    note="002",
-    section="implications, 3",
-    sentence="Layers 19 to 21 are redundant and can be pruned without much loss.",
-    figure="qualitative",
-    reason="Not tested on these runs: it takes each layer's attention removed in turn and its loss set against its "
-    "redundancy and against a random choice, in a model trained on millions of tokens.",
-)
 
 
 def _strong(evidence: Evidence, size: str) -> list[Finding]:

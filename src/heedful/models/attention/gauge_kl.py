@@ -63,6 +63,9 @@ class DivergenceHeads(nn.Module):
         layer: Index of the layer.
     """
 
+    meets_itself = True
+    """Whether a query is the very belief that its own key is, so that their divergence is 0."""
+
     def __init__(self, config: GaugeConfig, layer: int) -> None:
         super().__init__()
         self.config, self.layer_idx, self.is_causal = config, layer, True

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from heedful.capture import AttentionEvent
-from heedful.gauge import Gaussians, divergences
+from heedful.gauge import Gaussians, at_rows, diversity_columns, diversity_sums
 from heedful.keys import Sample, Sums
+from heedful.study.beliefs import belief_tables
 
 ROWS = 32
 """Queries of a sequence whose divergences are taken."""
@@ -43,32 +43,9 @@ def belief_sums(event: AttentionEvent, sample: Sample, turn: int) -> Sums:
 def _group_sums(
     queries: Gaussians, keys: Gaussians, rows: Tensor, sequences: int, real: Tensor | None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    some = replace(queries, **{f.name: getattr(queries, f.name).detach()[:sequences, :, rows] for f in fields(queries)})
-    others = replace(keys, **{f.name: getattr(keys, f.name).detach()[:sequences] for f in fields(keys)})
-    earlier = (torch.arange(others.mean.shape[2], device=rows.device) < rows[:, None]).expand(len(some.mean), -1, -1)
-    if real is not None:
-        seen = real[:sequences]
-        earlier = earlier & seen[:, None] & seen[:, rows, None]
-    pairs = earlier[:, None].expand(-1, some.mean.shape[1], -1, -1)
-    apart = torch.where(pairs, divergences(some, others).clamp_min(0), 0.0)
-    distance = torch.where(pairs, torch.cdist(some.mean, others.mean), 0.0)
-    variance = others.log_variance.exp()
-    added = {
-        "pairs": pairs.sum((0, 2, 3)),
-        "kl": apart.sum((0, 2, 3)),
-        "kl_square": apart.square().sum((0, 2, 3)),
-        "distance": distance.sum((0, 2, 3)),
-        "variance": variance.mean(-1).sum((0, 2)),
-        "tokens": torch.full_like(variance[0, :, 0, 0], len(variance) * variance.shape[2]),
-    }
-    near = torch.where(pairs, 1 / (1 + apart), 0.0)  # a least number is a largest one of these
-    maxima = {
-        "kl": apart.amax((0, 2, 3)),
-        "near": near.amax((0, 2, 3)),
-        "variance": variance.amax((0, 2, 3)),
-        "precision": (1 / variance).amax((0, 2, 3)),
-    }
-    return {name: value.double() for name, value in added.items()}, {n: value.double() for n, value in maxima.items()}
+    some, others = at_rows(queries, sequences, rows), at_rows(keys, sequences)
+    added, maxima = diversity_sums(some, others, rows, None if real is None else real[:sequences])
+    return {name: value.sum(0) for name, value in added.items()}, {name: v.amax(0) for name, v in maxima.items()}
 
 
 def belief_rows(sums: Sums) -> list[dict[str, float]]:
@@ -79,18 +56,7 @@ def belief_rows(sums: Sums) -> list[dict[str, float]]:
     """
     if "kl" not in sums.added:
         return []
-    added, largest = sums.added, sums.maxima
-    mean = added["kl"] / added["pairs"]
-    columns = {
-        "kl_mean": mean,
-        "kl_sd": (added["kl_square"] / added["pairs"] - mean.square()).clamp_min(0).sqrt(),
-        "kl_min": 1 / largest["near"] - 1,
-        "kl_max": largest["kl"],
-        "mean_distance": added["distance"] / added["pairs"],
-        "variance_mean": added["variance"] / added["tokens"],
-        "variance_min": 1 / largest["precision"],
-        "variance_max": largest["variance"],
-    }
+    columns = diversity_columns(sums.added, sums.maxima)
     lists = {name: value.tolist() for name, value in columns.items()}
     return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
 
@@ -131,5 +97,5 @@ def angle_spread(model: nn.Module, ids: Tensor | None) -> Tensor | None:
         model: Any model.
         ids: ``(batch, token)``, or None where the forward was given none by name.
     """
-    tables: Any = next((module for module in model.modules() if hasattr(module, "angle_spread")), None)
-    return None if tables is None or ids is None else tables.angle_spread(ids)
+    tables = belief_tables(model)
+    return None if tables is None or ids is None else tables.angle_spread(ids)  # type: ignore[no-any-return]
