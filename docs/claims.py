@@ -18,7 +18,7 @@ PICTURES = {
         "experiments/figures/spin_by_rule": "Nats from uniform of l0, l1 and l2 heads by rule of temperature.",
     },
     "002": {
-        "claims/key_norm_evolution": "Mean key norm by group of layers; the dashed line is the square root of the dimension.",
+        "claims/key_norm_evolution": "Mean key norm by group of layers; dashed, the square root of the dimension.",
         "claims/outlier_magnitude": "Share of a key in its largest component, and the largest component of all keys.",
         "claims/latent_redundancy": "Cosine of two keys, raw and about the mean key of their sequence.",
         "claims/key_magnitude_profile": "Mean key norm by layer at the last step, and where it began.",

@@ -294,6 +294,7 @@ def test_under_autocast_divergences_are_of_float32() -> None:
         ({"kappa_rule": "cold"}, "kappa rule 'cold': expected one of"),
         ({"covariance": "round"}, "covariance 'round': expected one of"),
         ({"feed_forward": "wide"}, "feed_forward 'wide': expected one of"),
+        ({"token_frames": "sinusoidal"}, "token_frames 'sinusoidal': expected one of learned, none"),
         ({"position_frames": "rope"}, "position_frames 'rope': expected one of"),
         ({"frame_norm": 3.5}, r"frame_norm = 3.5: expected \|phi\| of at most pi"),
         ({"min_variance": 0.0}, "variances: expected 0 < min_variance < initial_variance < max_variance, got 0.0"),
