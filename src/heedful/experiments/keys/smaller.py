@@ -146,7 +146,7 @@ def _relation(one: Mapping[str, Any], name: str) -> Finding:
     )
     facts = {"null": "0", "p": one["p"]}
     decide = below if one["x"] == "centred_cosine" else above
-    return _by_chance(decide(_interval(one | {"n": one["items"]}), 0.0, told, **facts))
+    return _by_chance(decide(_interval({**one, "n": one["items"]}), 0.0, told, **facts))
 
 
 def _by_chance(finding: Finding) -> Finding:
