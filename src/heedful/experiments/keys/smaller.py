@@ -53,7 +53,7 @@ def outliers_break_quantisation(evidence: Evidence) -> list[Finding]:
                 "Nothing clipped, 4 bits from the least to the largest key component of a layer",
             ),
             ((None, "tensor", 99.0), beside, "Those outside the middle 99 % clipped, nothing rounded"),
-            ((4, "tensor", 99.0), beside, "Those clipped and the others in 4 bits: a finer step"),
+            ((4, "tensor", 99.0), beside, "Those clipped and the rest in 4 bits of a finer step"),
             ((4, "channel", None), beside, "4 bits with a scale for each component"),
             ((8, "tensor", None), beside, "8 bits, one scale"),
         ]
@@ -103,7 +103,8 @@ def deep_redundant_layers_can_be_pruned(evidence: Evidence) -> list[Finding]:
         loss = float(record["labels"]["right"]["estimate"])
         point = _points(record, "layers", "effective rank")[0]
         told = (
-            f"Rise of the loss without the attention of {point['removed']} layers, those whose keys have the "
+            f"Rise of the loss without the attention of {100 * point['fraction']:g} % of the layers, whose keys "
+            "have the "
             f"least effective rank on other documents; the loss is {loss:.2f}: {name}."
         )
         facts = {"unit": "nat/token", "null": f"{LITTLE * loss:.3f}: 1 % of the loss"}
