@@ -23,7 +23,7 @@ from heedful.inference import Interval, student_t
 MODELS = {
     "pretrained": "a trained model of 135 M parameters, 30 layers",
     "embedded": "the embedded model of 2 M parameters, 4 layers",
-    "note": "the 22-layer run",
+    "note": "the 22-layer run, step 400",
 }
 MARGIN = 0.01
 """Rise of the loss, nats a token, up to which a change costs nothing: the margin of ``heedful quantize-keys``."""
