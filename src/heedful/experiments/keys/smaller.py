@@ -23,7 +23,7 @@ from heedful.inference import Interval, student_t
 MODELS = {
     "pretrained": "a trained model of 135 M parameters, 30 layers",
     "embedded": "the embedded model of 2 M parameters, 4 layers",
-    "note": "the 22-layer run",
+    "note": "the 22-layer run, step 400",
 }
 MARGIN = 0.01
 """Rise of the loss, nats a token, up to which a change costs nothing: the margin of ``heedful quantize-keys``."""
@@ -103,9 +103,14 @@ def deep_redundant_layers_can_be_pruned(evidence: Evidence) -> list[Finding]:
         loss = float(record["labels"]["right"]["estimate"])
         point = _points(record, "layers", "effective rank")[0]
         told = (
+<<<<<<< HEAD
             f"Rise of the loss without the attention of {100 * point['fraction']:g} % of the layers, whose keys "
             "have the "
             f"least effective rank on other documents; the loss is {loss:.2f}: {name}."
+=======
+            f"Rise of the loss without the attention of {100 * point['fraction']:g} % of the layers, whose keys have "
+            f"the least effective rank on other documents; the loss is {loss:.2f}: {name}."
+>>>>>>> w-answers
         )
         facts = {"unit": "nat/token", "null": f"{LITTLE * loss:.3f}: 1 % of the loss"}
         found.append(below(_interval(point["loss"]), LITTLE * loss, told, **facts))
