@@ -28,7 +28,7 @@ def test_what_can_be_required_is_listed_without_descriptions() -> None:
     with pytest.raises(UsageError) as caught:
         Settings(require=("mass_by_distance",))
     offered = str(caught.value).split("expected some of ")[1].split(", ")
-    assert set(offered) == set(CHECKS) - {"mass_by_distance", "ablation_signature"}
+    assert set(offered) == set(CHECKS) - {"mass_by_distance", "ablation_signature", "beliefs_are_diverse"}
     assert Settings(require=tuple(offered)).require == tuple(offered)
 
 

@@ -103,14 +103,8 @@ def deep_redundant_layers_can_be_pruned(evidence: Evidence) -> list[Finding]:
         loss = float(record["labels"]["right"]["estimate"])
         point = _points(record, "layers", "effective rank")[0]
         told = (
-<<<<<<< HEAD
-            f"Rise of the loss without the attention of {100 * point['fraction']:g} % of the layers, whose keys "
-            "have the "
-            f"least effective rank on other documents; the loss is {loss:.2f}: {name}."
-=======
             f"Rise of the loss without the attention of {100 * point['fraction']:g} % of the layers, whose keys have "
             f"the least effective rank on other documents; the loss is {loss:.2f}: {name}."
->>>>>>> w-answers
         )
         facts = {"unit": "nat/token", "null": f"{LITTLE * loss:.3f}: 1 % of the loss"}
         found.append(below(_interval(point["loss"]), LITTLE * loss, told, **facts))
