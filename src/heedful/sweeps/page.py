@@ -113,12 +113,16 @@ def _head_name(row: dict[str, Any]) -> str:
 
 
 def _row(label: str, row: dict[str, Any]) -> list[str]:
-    numbers = _bounded(row["mean"], row["low"], row["high"])
+    numbers, against = _bounded(row["mean"], row["low"], row["high"]), ""
     if row["against_first"] is not None:
-        numbers = f"{numbers:<{_CELL}} | {_bounded(row['against_first'], row['against_low'], row['against_high'], 3)}"
-    if len(label) <= _LABEL:
-        return [f"  {label:<{_LABEL}} {numbers}".rstrip()]
-    return [*_folded(label.rstrip(), "  "), f"  {'':<{_LABEL}} {numbers}".rstrip()]
+        against = f"| {_bounded(row['against_first'], row['against_low'], row['against_high'], 3)}"
+    short = len(label) <= _LABEL
+    above = [] if short else _folded(label.rstrip(), "  ")
+    whole = f"  {label if short else '':<{_LABEL}} {numbers:<{_CELL}} {against}".rstrip()
+    if len(whole) <= WIDTH:
+        return [*above, whole]
+    # Tiny numbers are long: their difference gets a line of its own.
+    return [*above, f"  {label if short else '':<{_LABEL}} {numbers}", f"  {'':<{_LABEL}} {against}"]
 
 
 def _bounded(mean: float | None, low: float | None, high: float | None, digits: int = 4) -> str:
