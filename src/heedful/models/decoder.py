@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from transformers import Cache, DynamicCache, GenerationMixin, PreTrainedModel
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils import can_return_tuple
 
 from heedful.models.attention import VARIANTS
 from heedful.models.decoder_config import HeedfulDecoderConfig
+from heedful.models.language_head import LanguageHead
 from heedful.models.rms_norm import RMSNorm
 from heedful.models.rotation import Rotation, rotation
 
@@ -135,7 +136,7 @@ class HeedfulDecoderModel(HeedfulDecoderPreTrainedModel):
         )
 
 
-class HeedfulDecoderForCausalLM(HeedfulDecoderPreTrainedModel, GenerationMixin):
+class HeedfulDecoderForCausalLM(LanguageHead, HeedfulDecoderPreTrainedModel, GenerationMixin):
     """The decoder with a head over its vocabulary, which is its embedding where the config ties them."""
 
     _tp_plan = {"lm_head": "colwise_gather_output"}  # noqa: RUF012  # transformers' own attribute, as the next
@@ -146,35 +147,3 @@ class HeedfulDecoderForCausalLM(HeedfulDecoderPreTrainedModel, GenerationMixin):
         self.model = HeedfulDecoderModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Any = None,
-        labels: Tensor | None = None,
-        logits_to_keep: int | Tensor = 0,
-        **options: Any,
-    ) -> CausalLMOutputWithPast:
-        """Logits of the next token, and the mean loss where there are labels.
-
-        Args:
-            input_ids: ``(batch, token)``.
-            attention_mask: 1 for tokens, 0 for padding, ``(batch, token)``.
-            labels: The tokens again, -100 where none is to be predicted; they are shifted here.
-            logits_to_keep: Last positions whose logits are wanted, or their indices; 0 for all.
-            options: Of the model without a head, of the kernel and of the loss.
-        """
-        found = self.model(input_ids=input_ids, attention_mask=attention_mask, **options)
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.lm_head(found.last_hidden_state[:, kept])
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **options)
-        return CausalLMOutputWithPast(
-            loss=loss,
-            logits=logits,
-            past_key_values=found.past_key_values,
-            hidden_states=found.hidden_states,
-            attentions=found.attentions,
-        )

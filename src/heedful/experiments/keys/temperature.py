@@ -36,20 +36,7 @@ STRONG = 11.0
 )
 def norm_and_entropy_are_inverse(evidence: Evidence) -> list[Finding]:
     """Rank correlation over key heads, entropy being causal and over its most, on text that was not trained on."""
-    found = []
-    for name, heads, layers in _models(evidence):
-        rank = _over_layers(heads, "norm_mean", spearman)
-        straight = _over_layers(heads, "norm_mean", pearson)
-        told = (
-            f"Rank correlation of key norm with entropy over its most, {heads.height} key heads of {name}; bootstrap "
-            f"over {layers} layers."
-        )
-        found.append(below(rank, 0.0, told, null="0", detail={"pearson": _plain(straight)}))
-    ranks = _twins(evidence, "norm_mean")
-    if ranks is not None:
-        told = "The same in 6-layer runs of 18 key heads, mean over seeds."
-        found.append(below(student_t(ranks), 0.0, told, null="0", detail={"by_seed": ranks.tolist()}))
-    return _or_missing(found, "pretrained/heads")
+    return _beside_entropy(evidence, "norm_mean", "key norm")
 
 
 @published(
@@ -60,20 +47,7 @@ def norm_and_entropy_are_inverse(evidence: Evidence) -> list[Finding]:
 )
 def spread_and_entropy_are_inverse(evidence: Evidence) -> list[Finding]:
     """Rank correlation over key heads of the logits' standard deviation with entropy over its most."""
-    found = []
-    for name, heads, layers in _models(evidence):
-        told = (
-            f"Rank correlation of logit spread with entropy over its most, {heads.height} key heads of {name}; "
-            f"bootstrap over {layers} layers."
-        )
-        straight = _over_layers(heads, "logit_sd", pearson)
-        rank = _over_layers(heads, "logit_sd", spearman)
-        found.append(below(rank, 0.0, told, null="0", detail={"pearson": _plain(straight)}))
-    ranks = _twins(evidence, "logit_sd")
-    if ranks is not None:
-        told = "The same in 6-layer runs of 18 key heads, mean over seeds."
-        found.append(below(student_t(ranks), 0.0, told, null="0", detail={"by_seed": ranks.tolist()}))
-    return _or_missing(found, "pretrained/heads")
+    return _beside_entropy(evidence, "logit_sd", "logit spread")
 
 
 @published(
@@ -149,6 +123,23 @@ def entropy_vanishes_beyond_norm_11(evidence: Evidence) -> list[Finding]:
             below(tables.mean_over_layers(beyond, "entropy_share"), 0.1, told, unit="share", null="1: uniform")
         )
     return _or_missing(found, "heads beyond norm 11")
+
+
+def _beside_entropy(evidence: Evidence, column: str, words: str) -> list[Finding]:
+    """Rank correlation of a column with entropy over its most, in each model and over the 6-layer runs."""
+    found = []
+    for name, heads, layers in _models(evidence):
+        told = (
+            f"Rank correlation of {words} with entropy over its most, {heads.height} key heads of {name}; bootstrap "
+            f"over {layers} layers."
+        )
+        rank, straight = (_over_layers(heads, column, measure) for measure in (spearman, pearson))
+        found.append(below(rank, 0.0, told, null="0", detail={"pearson": _plain(straight)}))
+    ranks = _twins(evidence, column)
+    if ranks is not None:
+        told = "The same in 6-layer runs of 18 key heads, mean over seeds."
+        found.append(below(student_t(ranks), 0.0, told, null="0", detail={"by_seed": ranks.tolist()}))
+    return _or_missing(found, "pretrained/heads")
 
 
 def _models(evidence: Evidence) -> Iterator[tuple[str, polars.DataFrame, int]]:
