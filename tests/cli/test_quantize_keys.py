@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 import heedful.compression
 from heedful.cli import app
-from heedful.report.compression import page_text, quantization_page
+from heedful.report.compression import quantization_page
+from heedful.report.pages import page_text
 
 runner = CliRunner()
 

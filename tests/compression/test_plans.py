@@ -53,7 +53,7 @@ def test_a_layer_goes_as_a_whole_by_the_mean_of_its_key_heads() -> None:
 def test_a_saving_is_as_wide_as_the_orders_spread() -> None:
     """Documents that all say the same leave the orders alone: Student's t of their mean."""
     from heedful.compression.curves import _saved
-    from heedful.core.compression import Effect
+    from heedful.core.effect import Effect
 
     ground: Any = SimpleNamespace(
         loss_effect=lambda values: Effect(estimate=values.mean(), low=values.mean(), high=values.mean(), n=20)

@@ -23,7 +23,7 @@ from heedful.core import CaptureError, UsageError
 from heedful.core.compression import Curve, Pruning
 from heedful.engine import dense
 from heedful.loading import Sequences
-from heedful.report.compression import compression_json
+from heedful.report.pages import record_json
 
 FEW = Cuts(fractions=(0.25,), orders=2)
 
@@ -198,14 +198,14 @@ def test_the_model_is_as_before_and_a_second_run_says_the_same() -> None:
     before = snapshot(model)
     first = prune(model, sequences, cuts=FEW)
     assert snapshot(model) == before
-    assert compression_json(prune(model, sequences, cuts=FEW)) == compression_json(first)
+    assert record_json(prune(model, sequences, cuts=FEW)) == record_json(first)
     assert {one.answer for one in first.savings} == {"insufficient data"}
 
 
 def test_an_order_that_is_one_of_many_is_not_beyond_chance() -> None:
     """Of four layers one is idle: whoever draws a layer has it in a quarter of the orders."""
     from heedful.compression.curves import _answer, _p
-    from heedful.core.compression import Effect
+    from heedful.core.effect import Effect
 
     documents = np.zeros((1, 20))
     random = np.repeat(np.array([0.0, 1.0, 1.0, 1.0] * 5)[:19, None], 20, axis=1)

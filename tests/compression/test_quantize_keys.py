@@ -16,7 +16,8 @@ from heedful.capture import intercept
 from heedful.compression import Quantizer, quantize_keys, standard_quantizers
 from heedful.compression.ground import verdict_on
 from heedful.core import CaptureError, InputRejected, UsageError
-from heedful.core.compression import Effect, Quantization
+from heedful.core.compression import Quantization
+from heedful.core.effect import Effect
 from heedful.loading import Sequences
 
 FINE, COARSE = Quantizer(bits=8, group="channel"), Quantizer(bits=2, group="tensor")

@@ -11,8 +11,8 @@ from tests.derivation.texts import characters, counted
 from heedful.core.explanation import Explanation
 from heedful.derivation.recipe import RECIPES, Recipe
 from heedful.models.deriving import derive
-from heedful.report.compression import compression_json, page_text
 from heedful.report.explanation import explanation_page
+from heedful.report.pages import page_text, record_json
 from heedful.study.explanation import explain
 
 TEXT = characters(14_000)
@@ -78,4 +78,4 @@ def test_the_page_fits_and_the_document_is_whole() -> None:
     page = page_text(explanation_page(found))
     assert max(map(len, page.splitlines())) <= 80
     assert "AT OTHER SCALES" in page and found.cause.split(".")[0][:40] in " ".join(page.split())
-    assert '"schema": "heedful.explanation/1"' in compression_json(found)
+    assert '"schema": "heedful.explanation/1"' in record_json(found)

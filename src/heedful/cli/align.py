@@ -49,7 +49,7 @@ def align(
     """
     from heedful.counts import read as read_counts
     from heedful.report.alignment import alignment_page
-    from heedful.report.compression import compression_html, compression_json, print_page
+    from heedful.report.pages import page_html, print_page, record_json
     from heedful.study.count_alignment import align as measured
 
     forms = Forms(json=json, html=html, force=force)
@@ -76,9 +76,9 @@ def align(
             loaded.model, made, tables, name=loaded.name, counts=str(counts), seed=seed, progress=progress
         )
     page = alignment_page(record)
-    written = forms.write(json=lambda: compression_json(record), html=lambda: compression_html(page))
+    written = forms.write(json=lambda: record_json(record), html=lambda: page_html(page))
     if json == STANDARD_OUTPUT:
-        sys.stdout.write(compression_json(record))
+        sys.stdout.write(record_json(record))
     else:
         print_page(page)
     tell(written)

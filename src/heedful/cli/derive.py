@@ -58,8 +58,8 @@ def derive(
     """
     from heedful.counts import read as read_counts
     from heedful.models.deriving import derive as derived
-    from heedful.report.compression import print_page
     from heedful.report.derivation import derivation_page
+    from heedful.report.pages import print_page
     from heedful.training import RunFolder
 
     forms = Forms(json=json, force=force)

@@ -39,8 +39,8 @@ def explain(
     """
     from heedful.counts import read as read_counts
     from heedful.loading import load_model
-    from heedful.report.compression import compression_html, compression_json, print_page
     from heedful.report.explanation import explanation_page
+    from heedful.report.pages import page_html, print_page, record_json
     from heedful.study.explanation import explain as explained
 
     forms = Forms(json=json, html=html, force=force)
@@ -55,9 +55,9 @@ def explain(
             name=str(model), seed=seed, progress=progress,
         )  # fmt: skip
     page = explanation_page(record)
-    written = forms.write(json=lambda: compression_json(record), html=lambda: compression_html(page))
+    written = forms.write(json=lambda: record_json(record), html=lambda: page_html(page))
     if json == STANDARD_OUTPUT:
-        sys.stdout.write(compression_json(record))
+        sys.stdout.write(record_json(record))
     else:
         print_page(page)
     tell(written)

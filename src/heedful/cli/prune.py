@@ -56,7 +56,8 @@ def prune(
     from heedful.compression import PARTS, Cuts
     from heedful.compression import prune as measured
     from heedful.compression.cuts import FRACTIONS
-    from heedful.report.compression import compression_html, compression_json, print_page, pruning_page
+    from heedful.report.compression import pruning_page
+    from heedful.report.pages import page_html, print_page, record_json
 
     forms = Forms(json=json, html=html, force=force)
     forms.check()
@@ -81,9 +82,9 @@ def prune(
             loaded.model, made, cuts=cuts, seed=seed, name=loaded.name, notes=loaded.notes, progress=progress
         )
     page = pruning_page(record)
-    written = forms.write(json=lambda: compression_json(record), html=lambda: compression_html(page))
+    written = forms.write(json=lambda: record_json(record), html=lambda: page_html(page))
     if json == STANDARD_OUTPUT:
-        sys.stdout.write(compression_json(record))
+        sys.stdout.write(record_json(record))
     else:
         print_page(page)
     tell(written)

@@ -60,7 +60,8 @@ def quantize_keys(
     from heedful.compression import quantize_keys as measured
     from heedful.compression import standard_quantizers
     from heedful.compression.quantize_keys import BITS, CLIPS, GROUPS
-    from heedful.report.compression import compression_html, compression_json, print_page, quantization_page
+    from heedful.report.compression import quantization_page
+    from heedful.report.pages import page_html, print_page, record_json
 
     forms = Forms(json=json, html=html, force=force)
     forms.check()
@@ -92,9 +93,9 @@ def quantize_keys(
             progress=progress,
         )
     page = quantization_page(record)
-    written = forms.write(json=lambda: compression_json(record), html=lambda: compression_html(page))
+    written = forms.write(json=lambda: record_json(record), html=lambda: page_html(page))
     if json == STANDARD_OUTPUT:
-        sys.stdout.write(compression_json(record))
+        sys.stdout.write(record_json(record))
     else:
         print_page(page)
     tell(written)

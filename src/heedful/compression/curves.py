@@ -12,7 +12,8 @@ from heedful.compression.label_losses import RIGHT, SHUFFLED
 from heedful.compression.order import RANDOM
 from heedful.compression.removal import Removal, losses_without, without_dimensions
 from heedful.compression.stored_keys import Stored, run_all, stored_keys
-from heedful.core.compression import Curve, Effect, Point, Saving
+from heedful.core.compression import Curve, Point, Saving
+from heedful.core.effect import Effect
 from heedful.engine import key_change
 from heedful.study import Batch
 from heedful.study.evidence import Array

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from heedful.core.compression import Effect
+from heedful.core.effect import Effect
 from heedful.core.errors import InputRejected
 from heedful.inference import Interval, bootstrap_t, document_means, equivalent
 from heedful.study import Batch, document_fingerprints

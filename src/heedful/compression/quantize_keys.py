@@ -14,15 +14,8 @@ from heedful.compression.ground import Ground, Progress, ground_of, verdict_on
 from heedful.compression.key_damage import LayerDamage, key_damage, quantizer_losses
 from heedful.compression.quantizer import GROUPS, Quantizer
 from heedful.compression.stored_keys import STAGES
-from heedful.core.compression import (
-    Damage,
-    Effect,
-    HeadDamage,
-    KeyTails,
-    Quantization,
-    RankCorrelation,
-    Trial,
-)
+from heedful.core.compression import Damage, HeadDamage, KeyTails, Quantization, RankCorrelation, Trial
+from heedful.core.effect import Effect
 from heedful.core.errors import UsageError
 from heedful.study import evaluating, versions
 from heedful.study.evidence import Array

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from heedful.core.compression import Effect
+from heedful.core.effect import Effect
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,22 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True, kw_only=True)
-class Effect:
-    """A mean over documents with its 95 % interval.
-
-    Attributes:
-        estimate: The mean; NaN where undefined.
-        low: Lower bound; NaN where there is none.
-        high: Upper bound; NaN where there is none.
-        n: Documents behind it.
-    """
-
-    estimate: float
-    low: float
-    high: float
-    n: int
+from heedful.core.effect import Effect
 
 
 @dataclass(frozen=True, kw_only=True)

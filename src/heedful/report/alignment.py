@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from heedful.report.compression.cells import share
-from heedful.report.compression.part import Page, Part
+from heedful.report.pages.cells import share
+from heedful.report.pages.part import Page, Part
 from heedful.report.quantity import count
 
 if TYPE_CHECKING:
     from heedful.core.alignment import Alignment, HeadAlignment
-    from heedful.core.compression import Effect
+    from heedful.core.effect import Effect
 
 SHOWN = 48
 """Heads listed; the others stand in the JSON document."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from heedful.report.compression.cells import share, small
-from heedful.report.compression.part import Page, Part
+from heedful.report.pages.cells import share, small
+from heedful.report.pages.part import Page, Part
 
 
 def derivation_page(record: Mapping[str, Any]) -> Page:

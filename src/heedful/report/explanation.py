@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from heedful.report.compression.cells import share, small
-from heedful.report.compression.part import Page, Part
 from heedful.report.explanation_charts import scale_chart
+from heedful.report.pages.cells import share, small
+from heedful.report.pages.part import Page, Part
 from heedful.report.quantity import count
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from heedful.report.figures.drawing import Drawn
 from heedful.report.figures.figure import BLUE, HEIGHT, ORANGE, WIDTH, Figure, chart_of
 
 if TYPE_CHECKING:
-    from heedful.core.compression import Effect
+    from heedful.core.effect import Effect
     from heedful.core.explanation import Explanation
 
 SERIES = ("entropy over its maximum", "KL over that of equal weights")

@@ -13,7 +13,7 @@ from torch import nn
 from heedful.capture import AttentionEvent, intercept, unwatched
 from heedful.core.alignment import Alignment, HeadAlignment
 from heedful.core.call import AttentionCall
-from heedful.core.compression import Effect
+from heedful.core.effect import Effect
 from heedful.core.errors import CaptureError, InputRejected
 from heedful.derivation import RowAlignment, Table, expected_rows, row_alignment
 from heedful.derivation.affinity import Affinity, probability

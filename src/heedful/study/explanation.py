@@ -11,7 +11,7 @@ import torch
 from scipy.special import entr, log_softmax
 
 from heedful.capture import AttentionEvent, intercept, unwatched
-from heedful.core.compression import Effect
+from heedful.core.effect import Effect
 from heedful.core.explanation import Explanation, FirstHead, Geometry, Scale, ScaledLayer
 from heedful.derivation import Table, affinity, best_temperature, expected_rows, row_alignment
 from heedful.derivation.factors import factorised

@@ -7,7 +7,6 @@ import math
 from heedful.core.compression import (
     Curve,
     Damage,
-    Effect,
     HeadDamage,
     KeyTails,
     Labels,
@@ -19,6 +18,7 @@ from heedful.core.compression import (
     Trial,
     UnitPrice,
 )
+from heedful.core.effect import Effect
 
 
 def effect(estimate: float, half: float = 0.001, n: int = 32) -> Effect:

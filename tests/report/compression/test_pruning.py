@@ -6,7 +6,8 @@ import json
 
 from tests.report.compression.records import pruning
 
-from heedful.report.compression import compression_html, compression_json, page_text, pruning_page
+from heedful.report.compression import pruning_page
+from heedful.report.pages import page_html, page_text, record_json
 
 
 def test_the_verdict_is_spoken_at_a_quarter_and_the_page_fits() -> None:
@@ -44,13 +45,13 @@ def test_without_a_loss_the_rows_of_dimensions_are_left() -> None:
     assert rows[0] == ["contribution", "25%", "2", "5.0e-03", "5.0%"]
     assert "costs less" not in text and "labels" not in text.lower().split("what this")[0]
     assert "nan" not in text
-    assert "data:image" not in compression_html(pruning_page(pruning(loss=False)))
+    assert "data:image" not in page_html(pruning_page(pruning(loss=False)))
 
 
 def test_browser_page_and_json() -> None:
-    html = compression_html(pruning_page(pruning()))
+    html = page_html(pruning_page(pruning()))
     assert html.count("data:image/png;base64,") == 2 and "&lt;b&gt;model" in html and "<b>model" not in html
-    document = json.loads(compression_json(pruning()))
+    document = json.loads(record_json(pruning()))
     assert document["schema"] == "heedful.pruning/1"
     assert document["curves"][0]["points"][0]["loss"]["estimate"] == 0.1
     assert document["savings"][0]["answer"] == "yes"

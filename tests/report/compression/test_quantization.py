@@ -8,7 +8,8 @@ import re
 import pytest
 from tests.report.compression.records import quantization
 
-from heedful.report.compression import compression_html, compression_json, page_text, quantization_page
+from heedful.report.compression import quantization_page
+from heedful.report.pages import page_html, page_text, record_json
 
 
 def test_the_page_has_every_quantizer_with_its_numbers_and_fits() -> None:
@@ -27,7 +28,7 @@ def test_the_page_has_every_quantizer_with_its_numbers_and_fits() -> None:
 def test_nothing_in_a_name_acts() -> None:
     page = quantization_page(quantization())
     assert "\x1b" not in page_text(page)
-    html = compression_html(page)
+    html = page_html(page)
     assert "<b>model" not in html and "&lt;b&gt;model" in html and "\x1b" not in html
 
 
@@ -38,18 +39,18 @@ def test_without_a_loss_nothing_is_said_of_it() -> None:
 
 
 def test_the_browser_page_has_tables_and_two_figures() -> None:
-    html = compression_html(quantization_page(quantization()))
+    html = page_html(quantization_page(quantization()))
     assert html.startswith("<!doctype html>\n<!-- heedful.compression/1 -->")
     assert html.count("data:image/png;base64,") == 2 and html.count("<table>") == 4
     assert "+0.0233" in html and "default-src 'none'" in html
-    assert compression_html(quantization_page(quantization(loss=False))).count("data:image/png;base64,") == 1
+    assert page_html(quantization_page(quantization(loss=False))).count("data:image/png;base64,") == 1
 
 
 @pytest.mark.parametrize("loss", [True, False])
 def test_json_holds_the_record_and_null_for_what_is_not_finite(loss: bool) -> None:
-    document = json.loads(compression_json(quantization(loss=loss)))
+    document = json.loads(record_json(quantization(loss=loss)))
     assert document["schema"] == "heedful.quantization/1"
     assert (document["trials"][1]["quantized"]["loss"] is None) is not loss
     assert document["correlations"][1]["low"] is None
     assert document["trials"][1]["heads"][7]["divergence"] == {"estimate": 0.05, "high": 0.051, "low": 0.049, "n": 32}
-    assert not re.search(r"NaN|Infinity", compression_json(quantization(loss=loss)))
+    assert not re.search(r"NaN|Infinity", record_json(quantization(loss=loss)))

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from heedful.report.compression.cells import NONE, bounds, change, correlation, p_value, share, small
-from heedful.report.compression.part import Page, Part
 from heedful.report.compression.pruning_charts import curve_chart
+from heedful.report.pages.cells import NONE, bounds, change, correlation, p_value, share, small
+from heedful.report.pages.part import Page, Part
 from heedful.report.quantity import count
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from heedful.report.figures.figure import BLUE, HEIGHT, ORANGE, WIDTH, Figure, c
 if TYPE_CHECKING:
     import altair
 
-    from heedful.core.compression import Effect, Quantization
+    from heedful.core.compression import Quantization
+    from heedful.core.effect import Effect
 
 GREEN = "#3c8f5a"
 SERIES = ("quantizer", "noise of its size")

@@ -1,11 +1,11 @@
-"""A page on compression for a terminal."""
+"""A page for a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TextIO
 
-from heedful.report.compression.part import Page, Part
+from heedful.report.pages.part import Page, Part
 from heedful.report.paragraph import BLANK, Line, Sheet, aligned, cells, line, paragraph, plain, sheet
 
 GAP = 2

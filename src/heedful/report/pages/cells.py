@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from heedful.core.compression import Effect
+from heedful.core.effect import Effect
 
 NONE = "-"
 WORDS = {

@@ -1,4 +1,4 @@
-"""A page on compression: tables with a paragraph each, the same on every medium."""
+"""A page: tables with a paragraph each, the same on every medium."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page on compression as HTML that loads nothing and runs nothing."""
+"""A page as HTML that loads nothing and runs nothing."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import hashlib
 from importlib import resources
 from typing import Any
 
-from heedful.report.compression.part import Page, Part
 from heedful.report.escape import visible
 from heedful.report.figures.drawing import png
+from heedful.report.pages.part import Page, Part
 
 _FOLDER = "templates"
 
 
-def compression_html(page: Page) -> str:
+def page_html(page: Page) -> str:
     """The page as text.
 
     Figures are images in the page itself. The content security policy allows these, and the one style sheet by its
@@ -26,11 +26,11 @@ def compression_html(page: Page) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    style = _read("compression.css")
+    style = _read("page.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     # no loader: the template is the one string that ships, and it includes no other
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.from_string(_read("compression.html")).render(
+    return environment.from_string(_read("page.html")).render(
         policy=Markup(f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'"),
         style=Markup(style),
         title=visible(page.title),

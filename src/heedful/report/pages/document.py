@@ -24,13 +24,13 @@ SCHEMAS = {
 """Class of a record to the name of its document."""
 
 
-def compression_document(record: Record) -> dict[str, Any]:
+def record_document(record: Record) -> dict[str, Any]:
     """The record in JSON's own types, fields named as the record's; a number that is not finite becomes null."""
     lost: list[str] = []
     fields = {name: json_value(value, f"$.{name}", lost) for name, value in asdict(record).items()}
     return {"schema": SCHEMAS[type(record).__name__], **fields}
 
 
-def compression_json(record: Record) -> str:
+def record_json(record: Record) -> str:
     """The record as JSON text, ended by a newline."""
-    return document_text(compression_document(record))
+    return document_text(record_document(record))
