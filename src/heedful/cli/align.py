@@ -93,12 +93,9 @@ def table_of(stored: Any, n: int, skip: int) -> "Table":
         n: Tokens in a context.
         skip: Tokens left out.
     """
-    import numpy as np
+    from heedful.derivation.table import stored_table
 
-    from heedful.derivation import Table
-
-    found = stored.table(n, skip)
-    return Table.of_tokens(found.contexts.astype(np.int64), found.matrix, skip)
+    return stored_table(stored, n, skip)
 
 
 def backend(tokenizer: Any, model: str) -> Any:

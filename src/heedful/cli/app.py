@@ -24,6 +24,7 @@ from heedful.cli.report import report
 from heedful.cli.several import spread
 from heedful.cli.sweep import PlanFirst, run, table
 from heedful.cli.train import decoder
+from heedful.cli.train_derived import derived
 from heedful.cli.train_gauge import gauge
 from heedful.cli.validate import validate
 
@@ -60,6 +61,9 @@ app.command("claims", help="Show what was answered to published claims: reproduc
 training = typer.Typer(help="Train a reference model on your text.", no_args_is_help=True)
 training.command("decoder", help="Train the reference decoder; go on after a stop with --resume.")(decoder)
 training.command("gauge", help="Train the gauge transformer: beliefs, SO(3) irreps, KL attention.")(gauge)
+training.command("derived", help="Train a model whose attention is derived from counts, or what it is held against.")(
+    derived
+)
 app.add_typer(training, name="train")
 sweeping = typer.Typer(
     cls=PlanFirst,

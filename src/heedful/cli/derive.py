@@ -32,9 +32,6 @@ Changes = Annotated[
 Length = Annotated[int, typer.Option(metavar="N", min=2, help="Most tokens of a sequence.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Also write what was kept as JSON.")]
 
-PIECE, PIECES = 32, 64
-"""Tokens and number of the pieces of text that temperatures are fitted on."""
-
 RECORD = "derivation.json"
 
 
@@ -57,6 +54,7 @@ def derive(
         The exit code, 0.
     """
     from heedful.counts import read as read_counts
+    from heedful.derivation.recipe import recipe_named
     from heedful.models.deriving import derive as derived
     from heedful.report.derivation import derivation_page
     from heedful.report.pages import print_page
@@ -65,7 +63,7 @@ def derive(
     forms = Forms(json=json, force=force)
     forms.check()
     RunFolder(out).check_free()
-    chosen = _recipe(recipe, change or [])
+    chosen = recipe_named(recipe, change or [])
     stored = read_counts(counts)
     with progress_bar() as progress:
         wanted = sorted(chosen.wanted())
@@ -86,21 +84,6 @@ def derive(
     return 0
 
 
-def _recipe(name: str, changes: list[str]) -> "Recipe":
-    from heedful.core.errors import UsageError
-    from heedful.derivation.recipe import RECIPES, changed
-
-    if name not in RECIPES:
-        raise UsageError(f"--recipe {name!r}: expected one of {', '.join(RECIPES)}")
-    words = {}
-    for one in changes:
-        field, equals, value = one.partition("=")
-        if not equals:
-            raise UsageError(f"--set {one!r}: expected FIELD=VALUE, such as width=512")
-        words[field.strip()] = value.strip()
-    return changed(RECIPES[name], **words)
-
-
 def pieces_of(stored: "Counts", text: list[Path]) -> list[Any]:
     """Short pieces of text, spread evenly over it, that temperatures are fitted on and explanations read.
 
@@ -108,13 +91,10 @@ def pieces_of(stored: "Counts", text: list[Path]) -> list[Any]:
         stored: Counts, whose tokenizer reads the text.
         text: Files; none for the text that ships with heedful.
     """
-    import numpy as np
-
+    from heedful.derivation.calibrated import short_pieces
     from heedful.loading import load_documents
 
-    encoded = [stored.tokenizer.encode(body).ids for body in load_documents(text or None).texts]
-    pieces = [ids[start : start + PIECE] for ids in encoded for start in range(0, len(ids) - PIECE + 1, PIECE)]
-    return [np.array(piece) for piece in pieces[:: max(1, len(pieces) // PIECES)][:PIECES]]
+    return short_pieces([stored.tokenizer.encode(body).ids for body in load_documents(text or None).texts])
 
 
 def _record(found: "Derived", recipe: "Recipe", stored: "Counts", seed: int) -> dict[str, Any]:

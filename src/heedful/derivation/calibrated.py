@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +13,19 @@ from heedful.derivation.head import HeadMatrices, Stage
 from heedful.derivation.recipe import Recipe
 from heedful.derivation.table import Table
 from heedful.derivation.temperature import best_temperature
+
+PIECE, PIECES = 32, 64
+"""Tokens and number of the pieces of text that temperatures are fitted on."""
+
+
+def short_pieces(documents: Iterable[Sequence[int]]) -> list[np.ndarray]:
+    """Pieces of text for `calibrated`, spread evenly over it, ``(position,)`` each.
+
+    Args:
+        documents: Token numbers of each document.
+    """
+    pieces = [ids[start : start + PIECE] for ids in documents for start in range(0, len(ids) - PIECE + 1, PIECE)]
+    return [np.array(piece) for piece in pieces[:: max(1, len(pieces) // PIECES)][:PIECES]]
 
 
 def fed_documents(stage: Stage, recipe: Recipe, documents: Iterable[np.ndarray]) -> list[np.ndarray]:
@@ -102,13 +114,12 @@ def _std(matrices: Iterable[np.ndarray]) -> float:
 
 
 def _of_std(head: HeadMatrices, heads: Sequence[HeadMatrices], recipe: Recipe) -> HeadMatrices:
-    query = head.query * recipe.target / _std(other.query for other in heads)
-    key = head.key * recipe.target / _std(other.key for other in heads)
-    return replace(head, query=query / np.sqrt(recipe.head_dim), key=key)
+    query = recipe.target / _std(other.query for other in heads) / np.sqrt(recipe.head_dim)
+    return head.scaled(query=query, key=recipe.target / _std(other.key for other in heads))
 
 
 def _with_values_of_std(head: HeadMatrices, heads: Sequence[HeadMatrices], recipe: Recipe) -> HeadMatrices:
     if recipe.value_std is None:
         return head
-    value = head.value * recipe.value_std / _std(other.value for other in heads)
-    return replace(head, value=value, output=head.output * recipe.value_std / _std(other.output for other in heads))
+    value = recipe.value_std / _std(other.value for other in heads)
+    return head.scaled(value=value, output=recipe.value_std / _std(other.output for other in heads))

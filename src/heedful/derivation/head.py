@@ -34,6 +34,25 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class HeadFactors:
+    """What the projections of each token should be: with other embeddings, the matrices follow from them again.
+
+    Attributes:
+        query: ``(context, vocabulary, rank)``: of the token itself first, then of those before it.
+        key: ``(vocabulary, rank)``.
+        value: ``(vocabulary, rank')``; None where values copy embeddings.
+        output: ``(vocabulary, rank')``; None where values copy embeddings.
+        copied: ``(rank', width)``: directions of the embeddings that are copied; None where values are derived.
+    """
+
+    query: np.ndarray
+    key: np.ndarray
+    value: np.ndarray | None = None
+    output: np.ndarray | None = None
+    copied: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
 class HeadMatrices:
     """Matrices of a head; each reads a row vector from the left.
 
@@ -44,6 +63,7 @@ class HeadMatrices:
         output: ``(rank', width)``.
         report: Of the factorisation of queries and keys; None where they were not derived.
         value_report: Of that of values; None for a copy.
+        factors: What the matrices were computed from; None where they were not derived.
     """
 
     query: np.ndarray
@@ -52,10 +72,24 @@ class HeadMatrices:
     output: np.ndarray
     report: FactorReport | None = None
     value_report: FactorReport | None = None
+    factors: HeadFactors | None = None
 
     def sharpened(self, factor: float) -> HeadMatrices:
         """With logits multiplied by a factor, shared evenly by queries and keys."""
-        return replace(self, query=self.query * np.sqrt(factor), key=self.key * np.sqrt(factor))
+        return self.scaled(query=np.sqrt(factor), key=np.sqrt(factor))
+
+    def scaled(self, **by: float) -> HeadMatrices:
+        """With matrices, and what they were computed from, multiplied by numbers.
+
+        Args:
+            by: ``query``, ``key``, ``value`` or ``output``, and its number.
+        """
+        factors = self.factors
+        if factors is not None:
+            numbers = {**by, "copied": by.get("value", 1.0)}
+            grown = {name: getattr(factors, name) for name in numbers if getattr(factors, name) is not None}
+            factors = replace(factors, **{name: matrix * numbers[name] for name, matrix in grown.items()})
+        return replace(self, factors=factors, **{name: getattr(self, name) * number for name, number in by.items()})
 
 
 def derived_head(tables: Tables, recipe: Recipe, stage: Stage, context: int, skip: int) -> HeadMatrices:
@@ -71,9 +105,10 @@ def derived_head(tables: Tables, recipe: Recipe, stage: Stage, context: int, ski
     Raises:
         UsageError: Counts that the recipe wants are missing.
     """
-    query, key, report = _query_and_key(tables, recipe, stage, context, skip)
-    value, output, value_report = _value_and_output(tables, recipe, stage, skip)
-    return HeadMatrices(query, key, value, output, report, value_report)
+    query, key, report, sides = _query_and_key(tables, recipe, stage, context, skip)
+    value, output, value_report, values = _value_and_output(tables, recipe, stage, skip)
+    factors = HeadFactors(*sides, *values, copied=output if values[0] is None else None)
+    return HeadMatrices(query, key, value, output, report, value_report, factors)
 
 
 def _of(tables: Tables, context: int, skip: int) -> Table:
@@ -89,12 +124,13 @@ def _factors(matrix: Affinity, weights: tuple[np.ndarray, np.ndarray], recipe: R
 
 def _query_and_key(
     tables: Tables, recipe: Recipe, stage: Stage, context: int, skip: int
-) -> tuple[np.ndarray, np.ndarray, FactorReport]:
+) -> tuple[np.ndarray, np.ndarray, FactorReport, tuple[np.ndarray, np.ndarray]]:
     reading = _read_by_last_token if recipe.query == "last_token" else _read_by_all_tokens
     left, factors = reading(tables, recipe, context, skip)
-    parts = np.split(left, len(left) // len(stage.fed))
+    parts = np.stack(np.split(left, len(left) // len(stage.fed)))
     query = np.concatenate([encoded(recipe.encoder, stage.fed, part, stage.positions) for part in parts])
-    return query, encoded(recipe.encoder, stage.fed, factors.right, stage.positions), factors.report
+    key = encoded(recipe.encoder, stage.fed, factors.right, stage.positions)
+    return query, key, factors.report, (parts, factors.right)
 
 
 def _read_by_last_token(tables: Tables, recipe: Recipe, context: int, skip: int) -> tuple[np.ndarray, Factors]:
@@ -130,14 +166,15 @@ def _read_by_all_tokens(tables: Tables, recipe: Recipe, context: int, skip: int)
 
 def _value_and_output(
     tables: Tables, recipe: Recipe, stage: Stage, skip: int
-) -> tuple[np.ndarray, np.ndarray, FactorReport | None]:
+) -> tuple[np.ndarray, np.ndarray, FactorReport | None, tuple[np.ndarray | None, np.ndarray | None]]:
     if recipe.value == "copy":
         directions = np.linalg.svd(stage.embedding - stage.embedding.mean(0), full_matrices=False)[2]
         kept = directions[: recipe.head_dim]
         read = encoded(recipe.encoder, stage.fed, stage.embedding @ kept.T, stage.positions)
-        return read, kept, None
+        return read, kept, None, (None, None)
     table = _of(tables, 1, skip)
     factors = _factors(affinity(recipe.value, table), frequency_weights(table), recipe)
     value = encoded(recipe.encoder, stage.fed, factors.left, stage.positions)
     encoder = "pseudo_inverse" if recipe.encoder == "joint_pseudo_inverse" else recipe.encoder
-    return value, encoded(encoder, stage.embedding, factors.right).T, factors.report
+    output = encoded(encoder, stage.embedding, factors.right).T
+    return value, output, factors.report, (factors.left, factors.right)

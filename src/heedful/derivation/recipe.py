@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import get_type_hints
 
@@ -128,6 +129,27 @@ RECIPES = {
 }
 """``seed``: the published derivation with its faults. ``corrected``: log P, least squares, paired with copying.
 ``offset``: each head looks a fixed number of tokens back and adds what that token says about the next."""
+
+
+def recipe_named(name: str, changes: Sequence[str] = ()) -> Recipe:
+    """A recipe of ``RECIPES`` with changes as a command line says them.
+
+    Args:
+        name: Its name.
+        changes: ``FIELD=VALUE`` each.
+
+    Raises:
+        UsageError: There is none of this name, or a change cannot be read.
+    """
+    if name not in RECIPES:
+        raise UsageError(f"--recipe {name!r}: expected one of {', '.join(RECIPES)}")
+    words = {}
+    for one in changes:
+        field, equals, value = one.partition("=")
+        if not equals:
+            raise UsageError(f"--set {one!r}: expected FIELD=VALUE, such as width=512")
+        words[field.strip()] = value.strip()
+    return changed(RECIPES[name], **words)
 
 
 def changed(recipe: Recipe, **words: str) -> Recipe:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from heedful.core.errors import InputRejected, UsageError
+from heedful.counts import Counts
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,18 @@ class Table:
         rows = np.where((known[rows] == asked) & (self.row_sums[rows] > 0), rows, -1)
         found[self.length - 1 :] = rows
         return found
+
+
+def stored_table(stored: Counts, n: int, skip: int = 0) -> Table:
+    """A table of counts on disk as derivations read it.
+
+    Args:
+        stored: Counts.
+        n: Tokens in a context.
+        skip: Tokens left out.
+    """
+    found = stored.table(n, skip)
+    return Table.of_tokens(found.contexts.astype(np.int64), found.matrix, skip)
 
 
 def _packed(grams: np.ndarray, vocabulary: int) -> np.ndarray:

@@ -78,6 +78,9 @@ class HeedfulDerivedPreTrainedModel(PreTrainedModel):
         for part in self.modules():
             if isinstance(part, CorpusDerivedAttention):
                 part.requires_grad_(not self.config.frozen_attention)
+                if part.looks_back:
+                    for unused in (part.q_proj, part.k_proj):
+                        unused.requires_grad_(False)
 
 
 class HeedfulDerivedModel(HeedfulDerivedPreTrainedModel):

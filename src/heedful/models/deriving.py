@@ -53,14 +53,14 @@ def derive(
     """
     first = tables[1, 0] if (1, 0) in tables else next(iter(tables.values()))
     rows = embedding(recipe.embedding, first, recipe.width, seed)
-    config = _config(recipe, first.vocabulary, length)
+    config = derived_config(recipe, first.vocabulary, length)
     torch_state = torch.get_rng_state()
     torch.manual_seed(seed)
     try:
         model = HeedfulDerivedForCausalLM(config)
     finally:
         torch.set_rng_state(torch_state)
-    stage = Stage(rows, layer_normalised(rows) if recipe.attention_input == "layer_norm" else rows, _places(model))
+    stage = Stage(rows, layer_normalised(rows) if recipe.attention_input == "layer_norm" else rows, places(model))
     heads = []
     for layer in range(recipe.layers):
         context, skips = recipe.context(layer), [recipe.skip(head) for head in range(recipe.heads)]
@@ -76,7 +76,17 @@ def derive(
     return Derived(model.eval(), heads, rows)
 
 
-def _config(recipe: Recipe, vocabulary: int, length: int) -> HeedfulDerivedConfig:
+def derived_config(recipe: Recipe, vocabulary: int, length: int) -> HeedfulDerivedConfig:
+    """The config of what a recipe makes.
+
+    Args:
+        recipe: What is derived how.
+        vocabulary: Tokens.
+        length: Most tokens of a sequence.
+
+    Raises:
+        ValueError: Sizes that do not go together.
+    """
     offsets: list[int | None] = [
         recipe.skip(head) if recipe.pattern == "offset" else None for head in range(recipe.heads)
     ]
@@ -97,8 +107,8 @@ def _config(recipe: Recipe, vocabulary: int, length: int) -> HeedfulDerivedConfi
     )
 
 
-def _places(model: HeedfulDerivedForCausalLM) -> np.ndarray | None:
-    """The vectors that are added to tokens, by position."""
+def places(model: HeedfulDerivedForCausalLM) -> np.ndarray | None:
+    """The vectors that are added to tokens, ``(position, width)`` float64; None where there are none."""
     config = model.config
     if config.positions == "learned":
         return model.model.embed_positions.weight.detach().double().numpy()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, TrainerCallback
 
 from heedful.core.errors import UsageError
 from heedful.models import PRESETS, VARIANTS, HeedfulDecoderConfig, HeedfulDecoderForCausalLM
+from heedful.training.token_windows import build_tokenizer
 
 FREE = ("save_every", "kept", "device", "trackers", "track_every")
 """Settings that change nothing about the weights, and may differ when a run goes on."""
@@ -115,6 +117,61 @@ class RunSettings:
     def every(self) -> int:
         """Steps between checkpoints."""
         return self.save_every or max(1, self.steps // 8)
+
+    @property
+    def tokenizer(self) -> Path | None:
+        """Place of the tokenizer that the settings ask for; None where one is learnt or given beside them."""
+        return None
+
+    @property
+    def caches(self) -> bool:
+        """Whether the model keeps keys and values while it generates."""
+        return True
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the run's figures should know."""
+        return ()
+
+    def learnt_tokenizer(self, texts: Sequence[str]) -> PreTrainedTokenizerFast:
+        """A tokenizer learnt from the training texts."""
+        return build_tokenizer(texts, self.words, self.tokens)
+
+    def marked(self, tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+        """A given tokenizer, with a begin and an end where it can have them."""
+        return tokenizer
+
+    def prepare(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+        """What one process does before any builds a model; done already where the run is gone on with.
+
+        Args:
+            texts: The training texts.
+            tokenizer: Their tokenizer.
+            out: Folder of the run.
+        """
+
+    def model(
+        self, config: Any, texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, out: Path
+    ) -> PreTrainedModel:
+        """The model before its first step; torch's seed is that of the run.
+
+        Args:
+            config: From ``config``.
+            texts: The training texts.
+            tokenizer: Their tokenizer.
+            out: Folder of the run.
+        """
+        return self.model_class(config)
+
+    def callbacks(self, model: Any, tokenizer: PreTrainedTokenizerFast, out: Path) -> list[TrainerCallback]:
+        """What the training of these settings always has beside it.
+
+        Args:
+            model: The model before its first step.
+            tokenizer: Its tokenizer.
+            out: Folder of the run.
+        """
+        return []
 
     def binding(self) -> dict[str, Any]:
         """What must be the same when the run goes on, as plain values."""
