@@ -54,6 +54,12 @@ def arm_config(
     if embeddings == "linked" and (arm != "frozen" or recipe.kept != "embedding"):
         told = "only frozen attention that was derived for its embeddings can follow them"
         raise UsageError(f"embeddings 'linked': {told} (give --arm frozen, and kept=embedding in the recipe)")
+    if embeddings == "linked" and (recipe.outputs != "shared" or recipe.encoder == "frequency_pseudo_inverse"):
+        raise UsageError(
+            "embeddings 'linked': matrices are computed again from factors alone, without projections of outputs or "
+            f"frequencies; came outputs={recipe.outputs}, encoder={recipe.encoder} "
+            "(give outputs=shared and another encoder)"
+        )
     try:
         config = derived_config(recipe, vocabulary, length)
         fields = {name: getattr(config, name) for name in FIELDS}
