@@ -21,8 +21,8 @@ def test_layers_lengthen_contexts_and_heads_skip() -> None:
 
 
 def test_words_of_a_command_line() -> None:
-    recipe = changed(RECIPES["seed"], target="0.05", value_std="none", final_norm="false", layers="2", kept="embedding")
-    assert (recipe.target, recipe.value_std, recipe.final_norm, recipe.layers) == (0.05, None, False, 2)
+    recipe = changed(RECIPES["seed"], target="0.05", value_std="0.02", final_norm="false", layers="2", kept="embedding")
+    assert (recipe.target, recipe.value_std, recipe.final_norm, recipe.layers) == (0.05, 0.02, False, 2)
     assert recipe.kept == "embedding"
 
 

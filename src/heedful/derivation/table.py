@@ -35,6 +35,8 @@ class Table:
             )
         if not self.counts.nnz:
             raise InputRejected("counts", "no n-gram was counted", "give a longer text")
+        if not (np.isfinite(self.counts.data).all() and (self.counts.data >= 0).all()):
+            raise InputRejected("counts", "some are negative or no numbers", "count the text again")
 
     @classmethod
     def of_tokens(cls, contexts: np.ndarray, counts: sparse.csr_array, skip: int = 0) -> Table:
@@ -79,6 +81,11 @@ class Table:
         """All counts."""
         return float(self.row_sums.sum())
 
+    @cached_property
+    def _known(self) -> tuple[np.ndarray, np.ndarray]:
+        known = _packed(self.contexts, self.vocabulary)
+        return known, np.argsort(known)
+
     def rows_of(self, tokens: np.ndarray) -> np.ndarray:
         """Row of the context that ends at each position.
 
@@ -92,8 +99,7 @@ class Table:
         if len(tokens) < self.length:
             return found
         grams = np.lib.stride_tricks.sliding_window_view(tokens, self.length)
-        known, asked = _packed(self.contexts, self.vocabulary), _packed(grams, self.vocabulary)
-        order = np.argsort(known)
+        (known, order), asked = self._known, _packed(grams, self.vocabulary)
         at = np.minimum(np.searchsorted(known, asked, sorter=order), len(known) - 1)
         rows = order[at]
         rows = np.where((known[rows] == asked) & (self.row_sums[rows] > 0), rows, -1)

@@ -71,7 +71,7 @@ def explain(
     own, logits = _scale(model, tables, recipe, documents, None)
     found = []
     for done, std in enumerate(scales):
-        changed = replace(recipe, calibration="std", target=std, value_std=std)
+        changed = replace(recipe, calibration="std", target=std, value_calibration="std", value_std=std)
         made = derive(tables, changed, documents, model.config.max_position_embeddings, seed)
         found.append(_scale(made.model, tables, changed, documents, std)[0])
         progress(done + 2, len(scales) + 1, "scales")
