@@ -18,7 +18,7 @@ class Agreement:
     Attributes:
         divergence: KL(expected || actual) in nats, rows from the second on.
         uniform: KL(expected || equal weights over the visible keys).
-        gain: ``uniform - divergence``.
+        skill: 1 less the quotient of their means: 1 exact, 0 as equal weights, negative worse.
         cosine: Of expected and actual rows.
         match: Share of rows whose most attended key is among those most expected, copies of a token counting alike.
         chance: Share of visible keys that would match.
@@ -26,19 +26,10 @@ class Agreement:
 
     divergence: Effect
     uniform: Effect
-    gain: Effect
+    skill: Effect
     cosine: Effect
     match: Effect
     chance: Effect
-
-    @property
-    def skill(self) -> Effect:
-        """``gain`` over the mean of ``uniform``: 1 exact, 0 as equal weights, negative worse."""
-        size = self.uniform.estimate
-        low, middle, high = (
-            value / size if size > 0 else float("nan") for value in (self.gain.low, self.gain.estimate, self.gain.high)
-        )
-        return Effect(estimate=middle, low=low, high=high, n=self.gain.n)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +80,7 @@ class Remedy:
     @property
     def misaligned(self) -> bool:
         """Whether it is focused, and on the wrong keys: worse than equal weights by its whole interval."""
-        return self.agreement.gain.high < 0 and self.entropy.estimate < DIFFUSE
+        return self.agreement.skill.high < 0 and self.entropy.estimate < DIFFUSE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,18 +6,36 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING
 
-from heedful.report.pages.cells import NONE, p_value, share
+from heedful.report.pages.cells import NONE, share
 from heedful.report.pages.part import Page, Part, Row
 from heedful.report.quantity import count
 from heedful.report.remedy_charts import ladder_chart
-from heedful.report.remedy_verdict import remedy_verdict
+from heedful.report.remedy_verdict import (
+    ALPHA,
+    SMALL,
+    bounds,
+    heads_alone,
+    number,
+    remedy_verdict,
+    settled,
+    small_widths,
+)
 
 if TYPE_CHECKING:
     from heedful.core.effect import Effect
     from heedful.core.remedy import Agreement, Ladder, Remedy
 
 MARK = "*"
-HEADER = ("rung", "KL", "seeds", "skill", "95 %", "cosine", "match")
+OPEN = "~"
+HEADER = ("rung", "KL", "seeds", "skill", "95 %", "cos", "match")
+
+WIDTHS = (
+    "First word: embeddings (random; ppmi: PPMI vectors; m, log_p: query and key factors of M, or of log P weighed by "
+    "frequency, side by side). Second: encoder (transpose; pinv, least squares; weighted, least squares weighed by "
+    "frequency). Last: width, less than the vocabulary or about it. Best temperatures. Each is compared with random "
+    "embeddings of its encoder and width, pinv with transpose, weighted with pinv."
+)
+"""What the rungs of the group of small widths have in common."""
 
 
 def remedy_page(record: Ladder) -> Page:
@@ -51,7 +69,8 @@ def _reading(record: Ladder) -> Part:
             "Skill: 1 less its quotient by the KL to equal weights: 1 exact, 0 as equal weights, below 0 worse; its "
             "interval is over documents. Match: rows whose most attended key is among the most expected, copies of a "
             f"token alike; by chance {_chance(record)}. Temperatures are fitted on other documents than those "
-            f"measured. {MARK} marks attention that is focused and worse than equal weights.{named}"
+            "measured. Nothing is added to weights, so that the KL of a focused head that errs has no bound. "
+            f"{MARK} marks attention that is focused and worse than equal weights.{named}"
         ),
         chart=partial(ladder_chart, record),
     )
@@ -64,11 +83,12 @@ def _chance(record: Ladder) -> str:
 
 def _group(record: Ladder, name: str) -> Part:
     own = [one for one in record.remedies if one.group == name]
+    told = " ".join(f"{one.name}: {one.change}{_from(one)}." for one in own)
     return Part(
-        title=name,
+        title=name.capitalize(),
         header=HEADER,
         rows=[_row(one, one.agreement) for one in own],
-        text=" ".join(f"{one.name}: {one.change}{_from(one)}." for one in own),
+        text=f"{WIDTHS} {small_widths(record)}" if name == SMALL else told,
     )
 
 
@@ -107,29 +127,25 @@ def _bounds(effect: Effect) -> str:
 
 def _steps(record: Ladder) -> Part:
     rows = [
-        (one.name, one.step.against, _change(one.step.gain.estimate), _range(one.step.gain), p_value(one.step.p))
+        (
+            one.name,
+            ("" if settled(one.step) else OPEN) + one.step.against,
+            number(one.step.gain.estimate),
+            bounds(one.step.gain),
+        )
         for one in record.remedies
         if one.step is not None
     ]
     return Part(
         title="Each change",
-        header=("rung", "after", "gain", "95 %", "p"),
+        header=("rung", "after", "gain", "95 %"),
         rows=rows,
         text=(
-            "gain: how much less KL than the rung it changes, in nats, paired by document. p: of no gain, sign-flip "
-            "test, adjusted for all rows of this table."
+            "gain: how much less KL than the rung it changes, in nats, paired by document, with its own interval. "
+            f"{OPEN} marks what is not told from no change at {ALPHA:.0%} for all rows together (sign flips, largest "
+            "of all rows)."
         ),
     )
-
-
-def _change(value: float) -> str:
-    if not math.isfinite(value):
-        return NONE
-    return f"{value:+.3f}" if abs(value) < 9.9995 else f"{value:+.1f}"
-
-
-def _range(effect: Effect) -> str:
-    return f"[{_change(effect.low)}, {_change(effect.high)}]"
 
 
 def _unseen(record: Ladder) -> Part:
@@ -148,26 +164,25 @@ def _unseen(record: Ladder) -> Part:
 def _losses(record: Ladder) -> Part:
     rows = [
         (
-            one.name,
-            one.attends,
-            one.takes,
+            ("" if not one.p > ALPHA else OPEN) + one.name,
             f"{one.loss.estimate:.3f}",
             f"{one.weight:.2f}" if math.isfinite(one.weight) else NONE,
-            _change(one.gain.estimate),
-            _range(one.gain),
-            p_value(one.p),
+            number(one.gain.estimate),
+            bounds(one.gain),
         )
         for one in record.losses
     ]
+    what = "; ".join(f"{one.name}: {one.attends}, {one.takes}" for one in record.losses)
     return Part(
         title="Heads alone, next token",
-        header=("head", "attends to", "takes", "loss", "mix", "gain", "95 %", "p"),
+        header=("head", "loss", "mix", "gain", "95 %"),
         rows=rows,
         text=(
-            "Loss of the next token, nat a token, of a frozen head and nothing else, mixed with token frequencies at "
-            "a share (mix) fitted on other documents. gain: over the bigram, paired by document; p adjusted for "
-            "all rows. log P as a pattern looks for likely next tokens: what follows those is two steps ahead, so that "
-            "it goes with copying, and P goes with looking back a fixed number of tokens."
+            "Held-out loss, nat a token, of a frozen head and nothing else, mixed with token frequencies at a share "
+            f"(mix) fitted on other documents. gain: over the bigram, paired by document; {OPEN}: not told from none "
+            f"for all rows together. Where each looks and what it takes: {what}. {heads_alone(record)} A pattern by "
+            "log P looks for likely next tokens, and what follows those is two steps ahead: it goes with copying. P "
+            "goes with looking back a fixed number of tokens."
         ),
     )
 

@@ -45,7 +45,7 @@ def ladder_chart(record: Ladder) -> Drawn:
 
 
 def _dot(one: Remedy) -> dict[str, Any]:
-    """Bounds of the quotient from those of the gain, whose noise the two share."""
+    """The quotient of means, and the bounds of the skill, whose other side it is."""
     skill = one.agreement.skill
     low, value, high = (max(LEAST, 1 - bound) for bound in (skill.high, skill.estimate, skill.low))
     return {"rung": one.name, "value": value, "low": low, "high": high}

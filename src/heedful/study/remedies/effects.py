@@ -21,7 +21,5 @@ def effects(values: Array) -> list[Effect]:
     found = []
     for column in range(values.shape[1]):
         one = interval.at(column)
-        found.append(
-            Effect(estimate=float(one.estimate), low=float(one.low), high=float(one.high), n=int(one.units))
-        )
+        found.append(Effect(estimate=float(one.estimate), low=float(one.low), high=float(one.high), n=int(one.units)))
     return found

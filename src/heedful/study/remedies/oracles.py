@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from heedful.derivation.affinity import log_probability
-from heedful.study.remedy_text import Material
+from heedful.study.remedies.text import Material
 
 
 def equal(material: Material, tokens: np.ndarray, seed: int) -> np.ndarray:

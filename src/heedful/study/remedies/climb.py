@@ -13,13 +13,13 @@ from heedful.core.remedy import Agreement, Ladder, Remedy, Step
 from heedful.derivation import best_temperature, row_alignment
 from heedful.inference import document_means, sign_flip
 from heedful.study.evidence import Array
-from heedful.study.remedy_effects import FLIPS, effects
-from heedful.study.remedy_logits import rung_logits
-from heedful.study.remedy_losses import head_losses
-from heedful.study.remedy_rungs import Ground, Rung
-from heedful.study.remedy_text import Material
+from heedful.study.remedies.effects import FLIPS, effects
+from heedful.study.remedies.logits import rung_logits
+from heedful.study.remedies.losses import head_losses
+from heedful.study.remedies.rung import Ground, Rung
+from heedful.study.remedies.text import Material
 
-COLUMNS = ("divergence", "uniform", "cosine", "match", "chance", "gain")
+COLUMNS = ("divergence", "uniform", "cosine", "match", "chance")
 
 Progress = Callable[[int, int, str], None]
 
@@ -76,19 +76,18 @@ def climb(
         )
     found: dict[str, _Measured] = {}
     skipped: dict[str, str] = {}
-    total = len(ladder) * len(seeds)
     for number, rung in enumerate(ladder):
         missing = missing_counts(rung, material)
         if missing:
             skipped[rung.name] = missing
             continue
         try:
-            found[rung.name] = _measured(
-                rung, material, seeds, lambda done, base=number: progress(base * len(seeds) + done, total, "rungs")
-            )
-        except UsageError as error:
+            found[rung.name] = _measured(rung, material, seeds)
+        except (UsageError, InputRejected) as error:
             skipped[rung.name] = str(error)
-    losses = head_losses(material)
+        progress(number + 1, len(ladder), "rungs")
+    progress(len(ladder), len(ladder) + 1, "heads alone")
+    losses, unheard = head_losses(material, ground, seeds)
     shown = [rung for rung in ladder if rung.name in found]
     steps = _steps(shown, found, material.measured.document)
     expected = material.expected("measured", 1)
@@ -105,7 +104,7 @@ def climb(
         rows=float(1 - np.isnan(expected).any(-1).mean()),
         remedies=[_remedy(rung, found[rung.name], steps.get(rung.name), material) for rung in shown],
         losses=losses,
-        skipped=skipped,
+        skipped=skipped | unheard,
         notes=list(notes),
     )
 
@@ -125,13 +124,13 @@ def missing_counts(rung: Rung, material: Material) -> str:
     return f"counts of {told} are missing (heedful count --n 1..{most} --skip 0..{furthest})"
 
 
-def _measured(rung: Rung, material: Material, seeds: Sequence[int], progress: Callable[[int], None]) -> _Measured:
+def _measured(rung: Rung, material: Material, seeds: Sequence[int]) -> _Measured:
     fitting, measured = (material.expected(which, rung.n) for which in ("fitting", "measured"))
     unseen = None
     if material.unseen is not None and (rung.n, 0) in material.unseen:
         unseen = material.expected("unseen", rung.n)
     own, other, entropy, factors, least = [], [], [], [], []
-    for done, seed in enumerate(seeds):
+    for seed in seeds:
         logits_of = rung_logits(rung, material, seed)
         logits = logits_of(material.measured.tokens)
         factor = _best_factor(fitting, logits_of(material.fitting.tokens))
@@ -143,7 +142,6 @@ def _measured(rung: Rung, material: Material, seeds: Sequence[int], progress: Ca
         least.append(np.nanmean(document_means(at_best[:, 0], material.measured.document)))
         entropy.append((entr(np.exp(logs)).sum(-1) / np.log(material.measured.rows + 1)).mean(-1))
         factors.append(factor)
-        progress(done + 1)
     return _Measured(
         np.stack(own), np.stack(other) if other else None, np.stack(entropy), np.array(factors), float(np.mean(least))
     )
@@ -172,8 +170,7 @@ def _agreement(expected: Array, log_weights: Array) -> Array:
     ).reshape(sequences, rows, -1)
     present = ~np.isnan(columns)
     count = present.sum(1)
-    means = np.where(count > 0, np.where(present, columns, 0.0).sum(1) / np.maximum(count, 1), np.nan)
-    return np.concatenate([means, means[:, 1:2] - means[:, 0:1]], axis=-1)
+    return np.where(count > 0, np.where(present, columns, 0.0).sum(1) / np.maximum(count, 1), np.nan)
 
 
 def _remedy(rung: Rung, found: _Measured, step: Step | None, material: Material) -> Remedy:
@@ -195,8 +192,21 @@ def _remedy(rung: Rung, found: _Measured, step: Step | None, material: Material)
 
 
 def _over_documents(values: Array, document: np.ndarray) -> Agreement:
-    found = effects(document_means(values.mean(0), document))
-    return Agreement(**dict(zip(COLUMNS, found, strict=True)))
+    means = document_means(values.mean(0), document)
+    found = effects(np.concatenate([means, _skills(means[:, 0], means[:, 1])[:, None]], axis=-1))
+    return Agreement(**dict(zip((*COLUMNS, "skill"), found, strict=True)))
+
+
+def _skills(divergence: Array, uniform: Array) -> Array:
+    r"""Numbers a document whose mean is ``1 - KL / KL_uniform`` and whose spread is that of the quotient.
+
+    .. math:: s + (g_d - s\, u_d) / \bar u, \qquad g_d = u_d - \mathrm{KL}_d, \quad s = \bar g / \bar u
+
+    Source: the linearised ratio estimator, Cochran 1977, Sampling Techniques, section 6.
+    """
+    gain, size = uniform - divergence, float(np.nanmean(uniform))
+    skill = float(np.nanmean(gain)) / size if size > 0 else float("nan")
+    return np.asarray(skill + (gain - skill * uniform) / size)
 
 
 def _steps(ladder: Sequence[Rung], found: dict[str, _Measured], document: np.ndarray) -> dict[str, Step]:
@@ -213,6 +223,4 @@ def _steps(ladder: Sequence[Rung], found: dict[str, _Measured], document: np.nda
     )  # fmt: skip
     p = np.atleast_1d(sign_flip(gains, resamples=FLIPS, seed=0).p_adjusted)
     told = effects(gains)
-    return {
-        name: Step(against=base, gain=told[place], p=float(p[place])) for place, (name, base) in enumerate(pairs)
-    }
+    return {name: Step(against=base, gain=told[place], p=float(p[place])) for place, (name, base) in enumerate(pairs)}

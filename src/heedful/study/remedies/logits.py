@@ -13,8 +13,8 @@ from heedful.engine.points import logits_of
 from heedful.models import HeedfulDerivedConfig, HeedfulDerivedForCausalLM
 from heedful.models.deriving import derive
 from heedful.study.evidence import Array
-from heedful.study.remedy_rungs import Rung
-from heedful.study.remedy_text import Material
+from heedful.study.remedies.rung import Rung
+from heedful.study.remedies.text import Material
 from heedful.study.running import evaluating
 
 BATCH = 64
@@ -41,7 +41,7 @@ def rung_logits(rung: Rung, material: Material, seed: int) -> Callable[[np.ndarr
     if not isinstance(source, Recipe):
         return lambda tokens: _hidden(source(material, tokens, seed))
     model = _model(source, rung.fed, material, seed)
-    return lambda tokens: _hidden(_run(model, tokens))
+    return lambda tokens: _hidden(_run(model, tokens, rung.layer))
 
 
 def _model(recipe: Recipe, fed: Mapping[str, str], material: Material, seed: int) -> HeedfulDerivedForCausalLM:
@@ -55,18 +55,19 @@ def _model(recipe: Recipe, fed: Mapping[str, str], material: Material, seed: int
     return other.eval()
 
 
-def _run(model: HeedfulDerivedForCausalLM, tokens: np.ndarray) -> Array:
-    """Logits of the first layer's first head."""
-    calls: list[Array] = []
+def _run(model: HeedfulDerivedForCausalLM, tokens: np.ndarray, layer: int) -> Array:
+    """Logits of a layer's first head."""
+    calls: dict[str, list[Array]] = {}
 
     def visit(event: AttentionEvent) -> None:
         with unwatched(), torch.no_grad():
-            calls.append(np.asarray(logits_of(event.call, 1, event.call.n_queries)[:, 0].double().cpu().numpy()))
+            logits = logits_of(event.call, 1, event.call.n_queries)[:, 0].double().cpu().numpy()
+        calls.setdefault(event.path, []).append(np.asarray(logits))
 
     with evaluating(model), torch.no_grad(), intercept(model, visit):
         for start in range(0, len(tokens), BATCH):
             model.model(torch.from_numpy(tokens[start : start + BATCH]))
-    return np.concatenate(calls)
+    return np.concatenate(list(calls.values())[layer])
 
 
 def _hidden(logits: Array) -> Array:
