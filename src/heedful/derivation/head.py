@@ -92,6 +92,11 @@ class HeadMatrices:
     value_report: FactorReport | None = None
     unread: tuple[float, float] | None = None
 
+    @property
+    def output_directions(self) -> int:
+        """Directions of the stream that the head can write to."""
+        return int(np.linalg.matrix_rank(self.output)) if self.output.size else 0
+
     def sharpened(self, factor: float) -> HeadMatrices:
         """With logits multiplied by a factor, shared evenly by queries and keys."""
         return replace(self, query=self.query * np.sqrt(factor), key=self.key * np.sqrt(factor))
