@@ -71,7 +71,7 @@ def derive(
     RunFolder(out).check_free()
     chosen = _recipe(recipe, change or [], reference)
     stored = read_counts(counts)
-    spreads = None if reference is None else _spreads(reference, list(text or ()), seed)
+    spreads = None if reference is None else spreads_of(reference, list(text or ()), seed)
     with progress_bar() as progress:
         wanted = sorted(chosen.wanted())
         tables = {}
@@ -106,8 +106,14 @@ def _recipe(name: str, changes: list[str], reference: str | None) -> "Recipe":
     return chosen
 
 
-def _spreads(reference: str, text: list[Path], seed: int) -> list[list[float]]:
-    """Spread of the logits of a model on short pieces of the text, read with its own tokenizer."""
+def spreads_of(reference: str, text: list[Path], seed: int) -> list[list[float]]:
+    """Spread of the logits of a model on short pieces of the text, read with its own tokenizer, by layer and head.
+
+    Args:
+        reference: The model.
+        text: Files; none for the text that ships with heedful.
+        seed: Of the choice of pieces.
+    """
     from heedful.cli.inputs import Inputs, read
     from heedful.derivation.calibrated import PIECE, PIECES
     from heedful.study.logit_spreads import logit_spreads

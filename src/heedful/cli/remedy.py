@@ -1,6 +1,7 @@
 """``heedful remedy``: counts and text in, every remedy of derived attention on one footing out."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 
 from heedful.cli import options
 from heedful.cli.align import CountsFolder, table_of
+from heedful.cli.derive import spreads_of
 from heedful.cli.exits import guarded
 from heedful.cli.forms import STANDARD_OUTPUT, Forms, tell
 from heedful.cli.progress import progress_bar
@@ -30,6 +32,9 @@ Sequences = Annotated[int, typer.Option(metavar="N", min=4, help="Pieces of text
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="width or head_dim of the derived models.")
 ]
+Reference = Annotated[
+    str | None, typer.Option(metavar="MODEL", help="A trained model whose logits' spread one rung takes over.")
+]
 
 WIDTH, STEP, WIDEST = 256, 64, 1_088
 """The published width; what wider ones are multiples of; beyond it only where it is asked for."""
@@ -47,6 +52,7 @@ def remedy(
     length: Length = 32,
     sequences: Sequences = 100,
     change: Changes = None,
+    reference: Reference = None,
     seed: options.Seed = 0,
     json: options.Json = None,
     html: options.Html = None,
@@ -73,6 +79,8 @@ def remedy(
     ladder = chosen(whole(ground), words)
     with progress_bar() as progress:
         material, origin, notes = _material(stored, unseen, ladder, list(text or ()), length, sequences, seed)
+        if reference is not None:
+            material = replace(material, spreads=spreads_of(reference, list(text or ()), seed))
         _check_asked(ladder, words, material)
         record = climb(
             material,

@@ -77,6 +77,11 @@ def _scales(ground: Ground) -> list[Rung]:
             source=replace(kept, calibration="logit_sd", target=1.0),
         ),
         made(name="best_temperature", change="temperature of least KL", source=replace(kept, calibration="divergence")),
+        made(
+            name="like_reference",
+            change="logits that spread as those of a trained model's first head",
+            source=replace(kept, calibration="reference"),
+        ),
         Rung(
             name="bare_input",
             group="scale",
@@ -124,8 +129,8 @@ def _two_tokens(ground: Ground) -> list[Rung]:
         ),
         made(
             name="oracle_2",
-            change="log P of whole pairs, no matrices",
-            source=oracles.log_probability_of(2),
+            change="log P of whole pairs from the counts as it runs, no matrices",
+            source=oracles.counted(2),
             against="additive_2",
         ),
     ]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from heedful.derivation.affinity import log_probability
+from heedful.derivation.oracle import smoothed_oracle_log_weights
 from heedful.study.remedies.text import Material
 
 
@@ -28,21 +28,16 @@ def noise(material: Material, tokens: np.ndarray, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((sequences, length - 1, length))
 
 
-def log_probability_of(n: int) -> Callable[[Material, np.ndarray, int], np.ndarray]:
-    """Logits ``log P(key's token | the n tokens that end at the query)``; where those were never counted, of one token.
+def counted(n: int) -> Callable[[Material, np.ndarray, int], np.ndarray]:
+    """What the counts say of each key after the n tokens that end at the query, backed off to fewer.
 
     Args:
         n: Tokens of the contexts.
     """
 
     def logits(material: Material, tokens: np.ndarray, seed: int) -> np.ndarray:
-        single, table = log_probability(material.first), material.tables[n, 0]
-        longer = single if n == 1 else log_probability(table)
-        found = []
-        for piece in tokens:
-            rows = table.rows_of(piece)[1:]
-            known = longer.at(np.maximum(rows, 0), piece)
-            found.append(np.where((rows >= 0)[:, None], known, single.at(piece[1:], piece)))
-        return np.stack(found)
+        tables = [material.tables[length, 0] for length in range(n, 0, -1)]
+        rows = np.arange(1, tokens.shape[1])
+        return np.stack([smoothed_oracle_log_weights(tables, piece, rows) for piece in tokens])
 
     return logits

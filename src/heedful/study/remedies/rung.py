@@ -49,7 +49,11 @@ class Rung:
     @property
     def wanted(self) -> set[tuple[int, int]]:
         """Context lengths and skips whose counts it needs."""
-        read = self.source.wanted() if isinstance(self.source, Recipe) else {(1, 0)}
+        read = (
+            self.source.wanted()
+            if isinstance(self.source, Recipe)
+            else {(length, 0) for length in range(1, self.n + 1)}
+        )
         return read | {(self.n, 0)}
 
 

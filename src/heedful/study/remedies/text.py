@@ -55,12 +55,14 @@ class Material:
         measured: What is measured.
         fitting: What is fitted on, none of it measured.
         unseen: Counts of other text, or None.
+        spreads: Of a trained model's logits, by layer and head, or None.
     """
 
     tables: Tables
     measured: Pieces
     fitting: Pieces
     unseen: Tables | None = None
+    spreads: Sequence[Sequence[float]] | None = None
     _expected: dict[tuple[str, int], Array] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
