@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -70,6 +71,13 @@ class HeedfulDerivedPreTrainedModel(PreTrainedModel):
         """As of every model, and what the config calls frozen is frozen: loading makes every tensor trainable."""
         found = super().from_pretrained(*args, **kwargs)
         (found[0] if isinstance(found, tuple) else found).freeze()
+        return found
+
+    def untrained_config(self) -> HeedfulDerivedConfig:
+        """The config of a model of this kind with weights as they are drawn: tied to no embeddings, without factors."""
+        config: Any = copy.deepcopy(self.config)
+        config.embedding_fingerprint = config.linked_encoder = None
+        found: HeedfulDerivedConfig = config
         return found
 
     def freeze(self) -> None:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from heedful.capture import AttentionEvent, Part, intercept, unwatched
-from heedful.core.errors import CaptureError
+from heedful.capture.headless import without_heads
+from heedful.core.errors import CaptureError, InputRejected
 from heedful.engine import Extras, Groups, Moments, tiled
 from heedful.study.overflow import Overflow, overflow_of, without_rows
 from heedful.study.ranks import ALONE, Ranks
@@ -227,6 +228,8 @@ def collect(
             path: f"{name} ran and no attention call of it was seen" for path, name in way.stack.never_met().items()
         }
         unmet |= way.not_understood
+    if not layers and (told := without_heads(model)):
+        raise InputRejected(type(model).__name__, told, "name a model that attends")
     if not layers:
         raise CaptureError(
             type(model).__name__,

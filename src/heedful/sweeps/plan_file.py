@@ -66,10 +66,11 @@ def read_plan(path: Path) -> Plan:
     try:
         recipe = recipe_of(str(tree.get("recipe", "")))
         cells = _cells(tree.get("cells", {}), recipe, refuse)
+        named: dict[str, list[Value]] = {CELL: list(cells)} if cells else {}
         plan = Plan(
             recipe=recipe.name,
             cells=cells,
-            axes=({CELL: list(cells)} if cells else {}) | _axes(tree.get("axes", {}), recipe, refuse),
+            axes=named | _axes(tree.get("axes", {}), recipe, refuse),
             seeds=_seeds(tree.get("seeds"), refuse),
             fixed=_fixed(tree.get("fixed", {}), recipe, refuse),
             text=_text(tree.get("text", []), path, recipe, refuse),
@@ -78,8 +79,8 @@ def read_plan(path: Path) -> Plan:
         )
         for name in plan.axes.keys() & plan.fixed.keys():
             refuse(f"axes: {name}", "stands under fixed too", "name it once")
-        for cell, named in plan.cells.items():
-            for name in named.keys() & (plan.fixed.keys() | plan.axes.keys()):
+        for cell, own in plan.cells.items():
+            for name in own.keys() & (plan.fixed.keys() | plan.axes.keys()):
                 refuse(f"cells: {escaped(cell, 60)}: {name}", "stands under fixed or axes too", "name it once")
         return laid_out(plan, recipe, _text_fingerprint(plan, recipe))
     except UsageError as error:

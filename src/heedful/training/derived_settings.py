@@ -93,6 +93,11 @@ class DerivedRunSettings(RunSettings):
         return self.vocabulary or WORDS
 
     @property
+    def least_words(self) -> int:
+        """Fewest tokens of a tokenizer that is learnt; of characters, the special ones and one more."""
+        return super().least_words if self.units == "bpe" else len(MARKS) + 2
+
+    @property
     def tokens(self) -> int:
         """Tokens of a window."""
         return self.length or TOKENS
@@ -138,7 +143,8 @@ class DerivedRunSettings(RunSettings):
         """A tokenizer learnt from the training texts; of characters, those that stand in them."""
         if self.units == "bpe":
             return super().learnt_tokenizer(texts)
-        return character_tokenizer(texts, self.vocabulary, marks=MARKS)
+        kept = None if self.vocabulary is None else self.vocabulary - len(MARKS)
+        return character_tokenizer(texts, kept, marks=MARKS)
 
     def marked(self, tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
         """A tokenizer of counts; where it has no begin or end, what it has for the unknown stands for them."""

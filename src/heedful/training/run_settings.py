@@ -17,7 +17,7 @@ from heedful.training.token_windows import build_tokenizer
 FREE = ("save_every", "kept", "device", "trackers", "track_every")
 """Settings that change nothing about the weights, and may differ when a run goes on."""
 
-_LEAST = {"steps": 1, "seed": 0, "vocabulary": 258, "length": 2, "batch": 1, "accumulation": 1, "save_every": 1,
+_LEAST = {"steps": 1, "seed": 0, "length": 2, "batch": 1, "accumulation": 1, "save_every": 1,
           "learning_rate": 0, "weight_decay": 0, "warmup_share": 0, "held_out": 0, "max_share_penalty": 0,
           "track_every": 1}  # fmt: skip
 _MOST = {"seed": 2**32 - 1, "warmup_share": 1, "held_out": 0.9}
@@ -84,7 +84,7 @@ class RunSettings:
         for word, known in words.items():
             if (given := getattr(self, word)) not in known:
                 raise UsageError(f"{word} {given!r}: expected one of {', '.join(known)}")
-        for word, least in _LEAST.items():
+        for word, least in {**_LEAST, "vocabulary": self.least_words}.items():
             given, most = getattr(self, word), _MOST.get(word, math.inf)
             if given is not None and not (least <= given <= most and given < math.inf):
                 told = f"at least {least}" if math.isinf(most) else f"from {least} to {most}"
@@ -107,6 +107,11 @@ class RunSettings:
     def words(self) -> int:
         """Tokens of a tokenizer that is learnt."""
         return self.vocabulary or PRESETS[self.preset].vocab_size
+
+    @property
+    def least_words(self) -> int:
+        """Fewest tokens of a tokenizer that is learnt: 256 bytes, the begin and the end."""
+        return 258
 
     @property
     def tokens(self) -> int:
