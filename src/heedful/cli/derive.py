@@ -107,13 +107,21 @@ def pieces_of(stored: "Counts", text: list[Path]) -> list[Any]:
     Args:
         stored: Counts, whose tokenizer reads the text.
         text: Files; none for the text that ships with heedful.
+
+    Raises:
+        InputRejected: No document has as many tokens as a piece.
     """
     import numpy as np
 
+    from heedful.core.errors import InputRejected
     from heedful.loading import load_documents
 
     encoded = [stored.tokenizer.encode(body).ids for body in load_documents(text or None).texts]
     pieces = [ids[start : start + PIECE] for ids in encoded for start in range(0, len(ids) - PIECE + 1, PIECE)]
+    if not pieces:
+        name = ", ".join(map(str, text)) or "the text that ships with heedful"
+        most = max((len(ids) for ids in encoded), default=0)
+        raise InputRejected(name, f"expected a document of {PIECE} tokens, found at most {most}", "give longer --text")
     return [np.array(piece) for piece in pieces[:: max(1, len(pieces) // PIECES)][:PIECES]]
 
 
