@@ -129,6 +129,10 @@ def table_of(stored: Any, n: int, skip: int) -> "Table":
         stored: Counts.
         n: Tokens in a context.
         skip: Tokens left out.
+
+    Raises:
+        UsageError: It was not counted.
+        InputRejected: Nothing was, or a file of it was cut or changed.
     """
     from heedful.derivation.table import stored_table
 

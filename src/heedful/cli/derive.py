@@ -132,11 +132,21 @@ def pieces_of(stored: "Counts", text: list[Path]) -> list[Any]:
     Args:
         stored: Counts, whose tokenizer reads the text.
         text: Files; none for the text that ships with heedful.
+
+    Raises:
+        InputRejected: No document has as many tokens as a piece.
     """
-    from heedful.derivation.calibrated import short_pieces
+    from heedful.core.errors import InputRejected
+    from heedful.derivation.calibrated import PIECE, short_pieces
     from heedful.loading import load_documents
 
-    return short_pieces([stored.tokenizer.encode(body).ids for body in load_documents(text or None).texts])
+    encoded = [stored.tokenizer.encode(body).ids for body in load_documents(text or None).texts]
+    pieces = short_pieces(encoded)
+    if not pieces:
+        name = ", ".join(map(str, text)) or "the text that ships with heedful"
+        most = max((len(ids) for ids in encoded), default=0)
+        raise InputRejected(name, f"expected a document of {PIECE} tokens, found at most {most}", "give longer --text")
+    return pieces
 
 
 def _record(found: "Derived", recipe: "Recipe", stored: "Counts", seed: int) -> dict[str, Any]:

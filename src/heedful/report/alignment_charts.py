@@ -55,7 +55,12 @@ def piece_chart(piece: DrawnPiece) -> Drawn:
     title = f"expected, n={piece.n} s={piece.skip}"
     panels = [(title, piece.expected)]
     panels += [(f"L{one.layer}H{one.head}, {one.why}: {one.skill:+.2f}", one.weights) for one in piece.heads]
-    axis = {"labelExpr": "slice(datum.label, 3)", "labelFontSize": 8, "labelOverlap": False, "ticks": False}
+    axis: dict[str, Any] = {
+        "labelExpr": "slice(datum.label, 3)",
+        "labelFontSize": 8,
+        "labelOverlap": False,
+        "ticks": False,
+    }
     scale = altair.Scale(type="sqrt", domain=[0, 1], range=list(SEQUENTIAL))
     made = (
         chart_of([row for panel, weights in panels for row in _cells(panel, weights, names)])

@@ -122,7 +122,8 @@ def _chances(means: Sequence[Sequence[Array]], seed: int, resamples: int) -> lis
     shapes = [[part.shape[1] for part in row] for row in means]
     flat = np.concatenate([part[..., -2:] for row in means for part in row], axis=1)
     adjusted = np.asarray(sign_flip(flat, resamples=resamples, seed=seed, alternative="greater").p_adjusted)
-    largest, found, begin = adjusted.max(-1), [], 0
+    found: list[list[Array]] = []
+    largest, begin = adjusted.max(-1), 0
     for row in shapes:
         found.append([])
         for heads in row:

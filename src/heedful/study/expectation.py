@@ -54,7 +54,7 @@ class Expectations:
         """Another batch is read."""
         self._kept, self._size = {}, 0
 
-    def of(self, place: int, tokens: Array, rows: Array, key: Key) -> Expectation:
+    def of(self, place: int, tokens: np.ndarray, rows: np.ndarray, key: Key) -> Expectation:
         """Of some rows.
 
         Args:
@@ -75,12 +75,12 @@ class Expectations:
             self._kept[name] = found
         return found
 
-    def _rows(self, table: Table, tokens: Array, rows: Array) -> Array:
+    def _rows(self, table: Table, tokens: np.ndarray, rows: np.ndarray) -> Array:
         likelihood: Affinity = self._likelihoods[id(table)]
         return expected_rows(table, tokens, rows, likelihood)
 
 
-def frequency_log_weights(table: Table, tokens: Array, rows: Array) -> Array:
+def frequency_log_weights(table: Table, tokens: np.ndarray, rows: np.ndarray) -> Array:
     r"""Log weights of attention that knows how often tokens were counted, and no context.
 
     .. math:: A_{ik} = c(t_k) / \sum_{j \le i} c(t_j)
