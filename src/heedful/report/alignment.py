@@ -85,8 +85,8 @@ def _tables(record: Alignment) -> Part:
             "rows: from the second of a sequence on, those whose context was counted and of whose keys one ever "
             "followed it. KL: from what the counts predict to equal weights over the visible keys, and to weights by "
             "how often each key's token was counted, which is all that counts of a long shuffled text would say. "
-            "beyond both: heads nearer to the counts than either, by sign flips over documents, adjusted for all heads, "
-            f"tables and both comparisons together (p at most {LEVEL}). {verdict}"
+            "beyond both: heads nearer to the counts than either, by sign flips over documents, adjusted for all heads "
+            f"and tables and both comparisons (p at most {LEVEL}). {verdict}"
         ),
     )
 
