@@ -147,12 +147,15 @@ def test_what_counts_cannot_be_used_for(
 def test_counts_of_one_letter_are_a_stated_result(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One context, one token: a matrix of one direction, whatever rank is asked for."""
+    """A context that one token always follows: no skill can be told, and no head is praised for rounding."""
     assert run("derive", place / "same", *SMALL, "--out", tmp_path / "model") == 0
-    assert "1 of 16" in capsys.readouterr().out
+    assert "2 of 16" in capsys.readouterr().out
     assert run("align", tmp_path / "model", place / "same", "--text", place / "same.txt", "--seq-len", 8) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "The text is one that was counted" in told and "No head is beyond both" in told
+    assert "No skill can be told" in told
+    assert run("explain", tmp_path / "model", place / "same", "--text", place / "same.txt") == 3
+    assert "there is no attention to explain" in capsys.readouterr().err
 
 
 def test_a_rank_beyond_the_matrix_is_told(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from heedful.core.effect import Effect
 
+ROUNDING = 1e-9
+"""Nats: divergences and their differences below it are rounding. No skill is told by such a divergence to uniform."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class UnseenAgreement:
@@ -87,7 +90,7 @@ class HeadAlignment:
     def frequency_skill(self) -> float:
         """Skill of attention by frequency: what a head reaches that knows no context."""
         size = self.uniform.estimate
-        return 1 - self.frequency.estimate / size if size > 0 else float("nan")
+        return 1 - self.frequency.estimate / size if size > ROUNDING else float("nan")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,5 +164,5 @@ class Alignment:
 
 def _over(gain: Effect, size: float) -> Effect:
     """A gain as a share of the divergence to uniform attention."""
-    share = [value / size if size > 0 else float("nan") for value in (gain.estimate, gain.low, gain.high)]
+    share = [value / size if size > ROUNDING else float("nan") for value in (gain.estimate, gain.low, gain.high)]
     return Effect(estimate=share[0], low=share[1], high=share[2], n=gain.n)

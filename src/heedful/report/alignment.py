@@ -84,9 +84,9 @@ def _tables(record: Alignment) -> Part:
         text=(
             "rows: from the second of a sequence on, those whose context was counted and of whose keys one ever "
             "followed it. KL: from what the counts predict to equal weights over the visible keys, and to weights by "
-            "how often each key's token was counted, which is all that counts of a shuffled text would say. beyond "
-            "both: heads nearer to the counts than either, by sign flips over documents, adjusted for all heads, "
-            f"tables and both comparisons together (p at most {LEVEL}). {verdict}"
+            "how often each key's token was counted, which is all that counts of a long shuffled text would say. "
+            "beyond both: heads nearer to the counts than either, by sign flips over documents, adjusted for all heads "
+            f"and tables and both comparisons (p at most {LEVEL}). {verdict}"
         ),
     )
 
@@ -134,6 +134,8 @@ def _reading(heads: Sequence[HeadAlignment]) -> str:
     above = [one for one in heads if one.gain.low > 0]
     below = [one for one in heads if one.gain.high < 0]
     best = min(heads, key=_order)
+    if not math.isfinite(best.skill.estimate):
+        return "No skill can be told: the counts expect equal weights of every row."
     return (
         f"Better than equal weights, by 95 % intervals one by one: {len(above)} of {len(heads)}; worse: {len(below)}. "
         f"Nearest to its counts: L{best.layer}H{best.head} (n={best.n} s={best.skip}), skill "
@@ -152,7 +154,8 @@ def _layers(record: Alignment) -> Part:
             (f"L{layer}", _signed(mean), f"H{best.head} n{best.n} s{best.skip}", _signed(best.skill.estimate),
              str(sum(map(_beyond, heads))))
         )  # fmt: skip
-    several = len({(one.layer, one.head) for one in record.heads}) > 1
+    told = [one for one in record.heads if math.isfinite(one.skill.estimate)]
+    several = len({(one.layer, one.head) for one in told}) > 1
     return Part(
         title="By layer",
         header=("layer", "mean skill", "nearest", "its skill", "beyond both"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heedful.core.alignment import HeadAlignment, UnseenAgreement
+from heedful.core.alignment import ROUNDING, HeadAlignment, UnseenAgreement
 from heedful.core.effect import Effect
 from heedful.inference import Interval, bootstrap_t, document_means, sign_flip
 from heedful.study.evidence import Array
@@ -114,6 +114,7 @@ def _means(sums: Array, rows: Array, document: Array) -> Array:
     np.divide(sums, rows[:, None, None], out=means, where=rows[:, None, None] > 0)
     with np.errstate(invalid="ignore"):
         gains = means[..., 1:3] - means[..., 0:1]
+        gains = np.where(np.abs(gains) < ROUNDING, 0.0, gains)
     return document_means(np.concatenate([means, gains], axis=-1), document)
 
 

@@ -85,7 +85,8 @@ def frequency_log_weights(table: Table, tokens: np.ndarray, rows: np.ndarray) ->
 
     .. math:: A_{ik} = c(t_k) / \sum_{j \le i} c(t_j)
 
-    Counts of a shuffled text would expect this of every row. Where no token in view was counted, weights are equal.
+    Counts of a shuffled text would expect this of every row, the longer it is the more nearly.
+    Where no token in view was counted, weights are equal.
 
     Args:
         table: Counts.

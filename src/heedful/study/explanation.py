@@ -10,7 +10,9 @@ import torch
 from scipy.special import entr, log_softmax
 
 from heedful.capture import AttentionEvent, intercept, unwatched
+from heedful.core.alignment import ROUNDING
 from heedful.core.effect import Effect
+from heedful.core.errors import InputRejected
 from heedful.core.explanation import Explanation, FirstHead, Geometry, Scale, ScaledLayer
 from heedful.derivation import Table, best_temperature, expected_rows, row_alignment
 from heedful.derivation.recipe import Recipe
@@ -62,9 +64,16 @@ def explain(
         seed: That the model was made with.
         scales: Standard deviations to try.
         progress: Called with (done, total, what).
+
+    Raises:
+        InputRejected: The counts expect equal weights of every row of the text.
     """
     progress(0, len(scales) + 1, "scales")
     own, logits = _scale(model, tables, recipe, documents, None)
+    head = _first_head(tables[recipe.context(0), recipe.skip(0)], documents, logits)
+    if not head.uniform > ROUNDING:
+        told = "every row is expected to weigh its keys alike: there is no attention to explain"
+        raise InputRejected("counts", told, "count a text of more kinds of tokens, or explain on another --text")
     found = []
     made = derive(tables, recipe, documents, model.config.max_position_embeddings, seed)
     report = made.heads[0][0].report
@@ -73,7 +82,6 @@ def explain(
         made = derive(tables, changed, documents, model.config.max_position_embeddings, seed)
         found.append(_scale(made.model, tables, changed, documents, std)[0])
         progress(done + 2, len(scales) + 1, "scales")
-    head = _first_head(tables[recipe.context(0), recipe.skip(0)], documents, logits)
     geometry = geometry_of(model, tables[1, recipe.skip(0)], recipe)
     rows = np.arange(1, len(documents[0]))
     return Explanation(
