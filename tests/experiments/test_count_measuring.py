@@ -48,7 +48,7 @@ def test_the_published_figures_differ_from_the_right_ones_as_they_should() -> No
     assert right["divergence"] == pytest.approx(kl) and right["uniform"] == pytest.approx(0.0, abs=1e-12)
     assert noted["published_divergence"] == pytest.approx(kl / 2, abs=1e-8)
     assert (right["match"], noted["published_match"]) == (1.0, 0.5)
-    assert right["uniform_cosine"] == pytest.approx(1.0) > right["cosine"]
+    assert right["uniform_cosine"] == pytest.approx(1.0) and right["cosine"] < 0.99
 
 
 def test_softmax_of_log_p_is_expected_attention_and_of_m_is_not(unit: samples.Sample) -> None:

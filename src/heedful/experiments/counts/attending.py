@@ -93,8 +93,8 @@ def agreement(expected: Sequence[np.ndarray], logits: Sequence[np.ndarray], fact
         if not np.isnan(one.divergence).all():
             found.append({name: float(np.nanmean(part)) for name, part in parts.items()})
     means = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
-    flat = means["uniform"]
-    return means | {"skill": 1 - means["divergence"] / flat if flat > 0 else math.nan}
+    least = means["uniform"]
+    return means | {"skill": 1 - means["divergence"] / least if least > 0 else math.nan}
 
 
 def published_agreement(expected: Sequence[np.ndarray], logits: Sequence[np.ndarray]) -> dict[str, float]:

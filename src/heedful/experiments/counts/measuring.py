@@ -64,8 +64,9 @@ def measured(unit: Sample) -> polars.DataFrame:
 
 
 def pictured(unit: Sample) -> dict[str, object]:
-    """One sequence's expected and actual weights, entropy row by row, and singular values."""
-    table, place = unit.tables[1, 0], len(unit.documents) // 2
+    """The most varied sequence's expected and actual weights, entropy row by row, and singular values."""
+    table = unit.tables[1, 0]
+    place = int(np.argmax([len(np.unique(tokens)) for tokens in unit.documents]))
     tokens = unit.documents[place]
     every = np.arange(table.vocabulary)
     words = seed_tokenizer().convert_ids_to_tokens(tokens.tolist())

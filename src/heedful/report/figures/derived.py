@@ -45,7 +45,7 @@ def scale_effects(focus: Sequence[Row], skill: Sequence[Row]) -> altair.TopLevel
 
 def _lines(
     rows: Sequence[Row], x: altair.X, title: str, ends: tuple[float, float], colours: Sequence[str]
-) -> altair.TopLevelMixin:
+) -> altair.LayerChart:
     import altair
 
     names = list(dict.fromkeys(row["series"] for row in rows))
@@ -53,7 +53,7 @@ def _lines(
     y = altair.Y("mean:Q", title=title, scale=altair.Scale(domain=list(ends)))
     chart = chart_of([{**row, "mean": max(row["mean"], ends[0])} for row in rows]).properties(width=330, height=HEIGHT)
     line = chart.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour)
-    return altair.layer(line, chart.mark_circle(size=45, opacity=1).encode(x=x, y=y, color=colour))
+    return altair.LayerChart(layer=[line, chart.mark_circle(size=45, opacity=1).encode(x=x, y=y, color=colour)])
 
 
 def _zero() -> altair.Chart:
