@@ -121,7 +121,8 @@ def missing_counts(rung: Rung, material: Material) -> str:
         return ""
     told = ", ".join(f"n={n} skip={skip}" for n, skip in missing)
     most, furthest = (max(pair[place] for pair in rung.wanted) for place in (0, 1))
-    return f"counts of {told} are missing (heedful count --n 1..{most} --skip 0..{furthest})"
+    lengths, skips = (f"{least}..{last}" if last > least else f"{least}" for least, last in ((1, most), (0, furthest)))
+    return f"counts of {told} are missing (heedful count --n {lengths} --skip {skips})"
 
 
 def _measured(rung: Rung, material: Material, seeds: Sequence[int]) -> _Measured:
