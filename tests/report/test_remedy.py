@@ -35,8 +35,8 @@ def test_the_page_fits_eighty_columns_in_one_line_a_rung(record: Ladder) -> None
 
 
 def test_the_verdict_follows_the_numbers(record: Ladder) -> None:
-    told = remedy_verdict(record)
-    helps, hurts = told.split("Helps: ")[1].split("Hurts: ")
+    helps, hurts, _ = (text for _, text in remedy_verdict(record))
+    helps = helps.split("together. ")[1]
     assert "embeddings_kept +" in helps and "log_p +" in helps and "random_logits -" in hurts
     gains = {one.name: one.step.gain.estimate for one in record.remedies if one.step is not None}
     named = [part.split()[0] for part in helps.split(". ")[0].split("], ")]
@@ -47,10 +47,11 @@ def test_the_verdict_follows_the_numbers(record: Ladder) -> None:
         replace(one, step=replace(one.step, gain=worse)) if one.step is not None and one.name == "log_p" else one
         for one in record.remedies
     ]
-    assert "log_p -0.500 [-0.600, -0.400]" in remedy_verdict(replace(record, remedies=turned)).split("Hurts: ")[1]
+    found = dict(remedy_verdict(replace(record, remedies=turned)))
+    assert "log_p -0.500 [-0.600, -0.400]" in found["Verdict: hurts"] and "log_p +" not in found["Verdict: helps"]
     unsettled = [replace(one, step=replace(one.step, p=0.2)) if one.step else one for one in record.remedies]
-    told = remedy_verdict(replace(record, remedies=unsettled))
-    assert "Helps: none. Hurts: none." in told and "log_p" in told.split("Neither")[1]
+    found = dict(remedy_verdict(replace(record, remedies=unsettled)))
+    assert found["Verdict: hurts"] == "none." and "log_p" in found["Verdict: neither"]
 
 
 def test_forms_keep_every_number(record: Ladder) -> None:
