@@ -62,6 +62,17 @@ def test_the_sweep_goes_from_uniform_to_one_key() -> None:
     assert matches == pytest.approx([matches[0]] * 4)
 
 
+def test_ceilings_of_32_keys_are_those_of_equal_weights() -> None:
+    """The first row, with one key, adds an entropy of 0 and a largest weight of 1 to the published means."""
+    documents = [TEXT[start : start + 32] for start in range(12_000, 12_000 + 32 * 20, 32)]
+    flat = replace(SEED, target=1e-9)
+    found = explain(derive(TABLES, flat, documents, 32).model, TABLES, flat, documents, scales=())
+    entropy, largest = (getattr(found.own.layers[0], word).estimate for word in ("entropy", "largest"))
+    assert 31 * found.ceiling / 32 == pytest.approx(2.548686, abs=1e-6)
+    assert 31 * entropy / 32 == pytest.approx(2.548686, abs=1e-6)
+    assert (31 * largest + 1) / 32 == pytest.approx(0.126828, abs=1e-6)
+
+
 def test_bare_scores_grow_with_the_square_of_the_scale() -> None:
     raw = [one.raw for one in explained(replace(SEED, kept="embedding"), scales=(0.001, 0.01, 0.1)).scales]
     assert np.polyfit(np.log([0.001, 0.01, 0.1]), np.log(raw), 1)[0] == pytest.approx(2.0, abs=0.01)

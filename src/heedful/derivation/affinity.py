@@ -20,6 +20,9 @@ from heedful.derivation.table import Table
 PSEUDO_COUNT = 1.0
 BACKOFF_COUNT = 1.0
 
+ROUNDING = 1e-12
+"""Information under which a pair is as frequent as its parts: what is left is rounding."""
+
 ENTRIES = 1 << 17
 """Stored entries that are met at once with the low-rank part beside them."""
 
@@ -177,7 +180,8 @@ def pmi(table: Table) -> Affinity:
 def ppmi(table: Table) -> Affinity:
     """Positive pointwise mutual information, 0 where a pair was never seen (Levy and Goldberg 2014)."""
     ratio = _scaled(table, _inverse(table.row_sums), _inverse(table.column_sums))
-    stored = _with_data(ratio, np.maximum(np.log(ratio.data * table.total), 0.0))
+    information = np.log(ratio.data * table.total)
+    stored = _with_data(ratio, np.where(information > ROUNDING, information, 0.0))
     stored.eliminate_zeros()
     return Affinity.of(stored)
 

@@ -23,6 +23,9 @@ def layer_normalised(rows: np.ndarray) -> np.ndarray:
     return centred / np.sqrt(centred.var(-1, keepdims=True) + EPSILON)
 
 
+SMALLEST = 1e-6
+"""Singular values under this share of the largest are 0: a model in float32 is fed nothing there but rounding."""
+
 Reader = Callable[[np.ndarray], np.ndarray]
 """Factor ``(vocabulary, rank)`` to projection ``(width, rank)``."""
 
@@ -34,7 +37,7 @@ def transpose(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarr
 
 def pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarray | None) -> Reader:
     """``pinv(X) F``: the least-squares answer, exact where tokens are independent."""
-    inverse = np.linalg.pinv(fed)
+    inverse = np.linalg.pinv(fed, rcond=SMALLEST)
     return lambda factor: inverse @ factor
 
 
@@ -43,7 +46,7 @@ def frequency_pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, freq
     if frequency is None:
         raise UsageError("encoder 'frequency_pseudo_inverse' wants how often each token occurs")
     root = np.sqrt(frequency / frequency.sum())[:, None]
-    inverse = np.linalg.pinv(fed * root)
+    inverse = np.linalg.pinv(fed * root, rcond=SMALLEST)
     return lambda factor: inverse @ (factor * root)
 
 
@@ -56,7 +59,7 @@ def joint_pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, frequenc
             f"encoder 'joint_pseudo_inverse' wants a width of at least {len(fed)} tokens and "
             f"{np.linalg.matrix_rank(positions)} directions of positions; came {fed.shape[1]}"
         )
-    inverse = np.linalg.pinv(np.concatenate([fed, positions]))[:, : len(fed)]
+    inverse = np.linalg.pinv(np.concatenate([fed, positions]), rcond=SMALLEST)[:, : len(fed)]
     return lambda factor: inverse @ factor
 
 

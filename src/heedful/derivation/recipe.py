@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from math import inf
 from typing import get_type_hints
 
 from heedful.core.errors import UsageError
@@ -98,8 +99,10 @@ class Recipe:
             raise UsageError(f"shortest must be at most longest; came {self.shortest} and {self.longest}")
         if self.furthest < 0 or self.inner < 0:
             raise UsageError(f"furthest and inner must be at least 0; came {self.furthest} and {self.inner}")
-        if not (self.target > 0 and self.value_std > 0):
-            raise UsageError(f"target and value_std must be above 0; came {self.target} and {self.value_std}")
+        if not (0 < self.target < inf and 0 < self.value_std < inf):
+            raise UsageError(
+                f"target and value_std must be above 0 and finite; came {self.target} and {self.value_std}"
+            )
         self._check_positions()
 
     def _check_positions(self) -> None:

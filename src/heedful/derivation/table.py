@@ -94,8 +94,17 @@ class Table:
 
         Returns:
             ``(position,)`` rows; -1 where the context was never counted or the document is too short.
+
+        Raises:
+            InputRejected: A number is outside the vocabulary.
         """
         found = np.full(len(tokens), -1)
+        outside = tokens[(tokens < 0) | (tokens >= self.vocabulary)]
+        if len(outside):
+            raise InputRejected(
+                "text", f"token {outside[0]} is outside the {self.vocabulary:,} that were counted",
+                "read the text with the tokenizer of the counts",
+            )  # fmt: skip
         if len(tokens) < self.length:
             return found
         grams = np.lib.stride_tricks.sliding_window_view(tokens, self.length)

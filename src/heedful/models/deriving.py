@@ -70,24 +70,30 @@ def derive(
     first = tables[1, 0] if (1, 0) in tables else next(iter(tables.values()))
     wanted = _wanted_spreads(recipe, spreads)
     rows = embedding(recipe.embedding, first, recipe.width, seed)
-    config = _config(recipe, first.vocabulary, length)
-    torch_state = torch.get_rng_state()
-    torch.manual_seed(seed)
-    try:
-        model = HeedfulDerivedForCausalLM(config)
-    finally:
-        torch.set_rng_state(torch_state)
+    model = _empty(recipe, first.vocabulary, length, seed)
     heads = _heads(tables, recipe, _stage(recipe, rows, first, model), documents, wanted)
     with torch.no_grad():
         if recipe.kept == "embedding":
             model.model.embed_tokens.weight.copy_(torch.from_numpy(rows))
-            config.embedding_fingerprint = fingerprint(rows)
+            model.config.embedding_fingerprint = fingerprint(rows)
         for layer, made in zip(model.model.layers, heads, strict=True):
             _pour(layer.attention, made)
     model.eval()
     if recipe.value_calibration == "residual":
         heads = residual_outputs(model, heads, documents)
     return Derived(model, heads, rows)
+
+
+def _empty(recipe: Recipe, vocabulary: int, length: int, seed: int) -> HeedfulDerivedForCausalLM:
+    """The model before anything is derived; the random state is as it was."""
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        return HeedfulDerivedForCausalLM(_config(recipe, vocabulary, length))
+    except ValueError as error:
+        raise UsageError(f"the recipe makes no model: {error}") from error
+    finally:
+        torch.set_rng_state(state)
 
 
 def _heads(

@@ -86,7 +86,8 @@ def _part(record: Mapping[str, Any], side: str, title: str) -> Part:
         header=("head, table", "rank", "largest", "smallest", "condition", "kept", "residual"),
         rows=rows,
         text=(
-            "rank: components kept of those asked for; largest and smallest kept singular value, and their quotient; "
+            "rank: components kept of those asked for, fewer where the matrix has no more; largest and smallest kept "
+            "singular value, and their quotient; "
             "kept: share of the sum of squares, weighed as the recipe says; residual: largest |A v - s u| over the "
             "largest singular value."
         ),

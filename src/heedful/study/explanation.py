@@ -36,7 +36,7 @@ BLIND = 0.25
 """Skill at the best temperature under which the scores do not say where to look."""
 
 MOST_TOKENS = 2000
-"""Tokens, the first of the vocabulary, between which scores are compared with the affinity."""
+"""Tokens, the first of the vocabulary, whose pairs are scored and compared with the affinity."""
 
 RESAMPLES = 1000
 COLUMNS = ("entropy", "share", "largest", "divergence", "uniform", "match")
@@ -166,7 +166,7 @@ def _table(tables: Mapping[tuple[int, int], Table], recipe: Recipe, layer: int, 
 
 def _raw_score(model: HeedfulDerivedForCausalLM) -> float:
     """Mean ``|q . k|`` over all pairs of bare embeddings, without norm, positions or division."""
-    query, key = _sides(model, model.model.embed_tokens.weight.detach().double())
+    query, key = _sides(model, model.model.embed_tokens.weight.detach()[:MOST_TOKENS].double())
     return float((query @ key.T).abs().mean())
 
 
@@ -202,14 +202,14 @@ def _geometry(model: HeedfulDerivedForCausalLM, table: Table, recipe: Recipe) ->
     wanted = affinity(recipe.affinity, table)
     every = np.arange(min(table.vocabulary, MOST_TOKENS))
     matrix = wanted.at(every, every)
-    products = (rows @ rows.T).numpy()
+    first = rows[: len(every)]
+    products = (first @ first.T).numpy()
     apart = products[~np.eye(len(products), dtype=bool)]
     factors = factorised(wanted, recipe.head_dim)
     left, right = (part / np.linalg.norm(part, axis=0) for part in (factors.left, factors.right))
     norm = model.model.layers[0].input_norm
-    fed = rows if norm is None else norm(rows.float()).double()
-    query, key = _sides(model, fed)
-    scores = _centred((query @ key.T).detach().numpy()[: len(every), : len(every)])
+    query, key = _sides(model, first if norm is None else norm(first.float()).double())
+    scores = _centred((query @ key.T).detach().numpy())
     correlation, error = _agreement(scores, _centred(matrix))
     span = np.linalg.qr(rows.numpy())[0]
     return Geometry(
