@@ -41,6 +41,9 @@ WIDTH, STEP, WIDEST = 256, 64, 1_088
 
 FIELDS = ("width", "head_dim")
 
+COPIES = 8
+"""Arrays (piece, row, key) of float64 that are held at once."""
+
 
 @guarded
 def remedy(
@@ -130,9 +133,15 @@ def _material(
 ) -> "tuple[Material, str, list[str]]":
     """Counts and text, and what was odd about it."""
     from heedful.loading import load_documents
+    from heedful.loading.memory import ensure_fits
     from heedful.loading.window_choice import choose_windows
     from heedful.study.remedies import EVERY, FITTING, Material, parted
 
+    ensure_fits(
+        8 * COPIES * count * length * length,
+        f"rows of {count:,} pieces of {length} tokens",
+        hint="lower --sequences or --length",
+    )
     documents = load_documents(text or None)
     choice = choose_windows(
         documents.names,

@@ -48,7 +48,8 @@ def remedy_page(record: Ladder) -> Page:
     parts = [_reading(record), *(_group(record, name) for name in groups), _steps(record)]
     if any(one.unseen is not None for one in record.remedies):
         parts.append(_unseen(record))
-    parts += [_losses(record), _limits(record), Part(title="Verdict", text=remedy_verdict(record))]
+    parts += [_losses(record), _limits(record)]
+    parts += [Part(title=title, text=text) for title, text in remedy_verdict(record)]
     subject = (
         f"{record.text}: {count(record.sequences, 'piece')} of {record.length} tokens of "
         f"{count(record.documents, 'document')}, beside the counts {record.counts}. Vocabulary {record.vocabulary}, "
@@ -118,7 +119,8 @@ def _digits(value: float) -> str:
 def _signed(value: float) -> str:
     if not math.isfinite(value):
         return NONE
-    return f"{value:+.2f}" if abs(value) < 9.995 else f"{value:+.0f}"
+    shown = value if abs(value) >= 0.005 else 0.0  # never "-0.00"
+    return f"{shown:+.2f}" if abs(value) < 9.995 else f"{value:+.0f}"
 
 
 def _bounds(effect: Effect) -> str:

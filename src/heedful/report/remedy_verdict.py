@@ -25,8 +25,8 @@ def settled(step: Step) -> bool:
     return step.p <= ALPHA and (step.gain.low > 0 or step.gain.high < 0)
 
 
-def remedy_verdict(record: Ladder) -> str:
-    """The paragraph at the end of the page: what helps, what hurts, what does neither.
+def remedy_verdict(record: Ladder) -> list[tuple[str, str]]:
+    """Titles and paragraphs at the end of the page: what helps, what hurts, what does neither.
 
     Args:
         record: The ladder.
@@ -39,22 +39,23 @@ def remedy_verdict(record: Ladder) -> str:
     repairs = [pair for pair in large if pair[1].gain.estimate > 0 and known[pair[1].against].misaligned]
     hurts = [pair for pair in large if pair[1].gain.estimate < 0]
     chosen = {one.name for one, _ in large}
-    rest = [pair for pair in steps if pair[0].group != SMALL and pair[0].name not in chosen]
-    parts = [
-        f"Less KL than the rung that each changes, nat, over {count(record.documents, 'document')}; settled at "
-        f"{ALPHA:.0%} for all {len(steps)} changes together.",
-        _list("Helps", sorted(helps, key=lambda pair: -pair[1].gain.estimate)),
-        _list("Undoes what was focused on the wrong keys", repairs) if repairs else "",
-        _list("Hurts", sorted(hurts, key=lambda pair: pair[1].gain.estimate)),
-        f"Neither, or by less than {SLIGHT:g}: {', '.join(one.name for one, _ in rest) or 'none'}.",
+    rest = [one.name for one, _ in steps if one.group != SMALL and one.name not in chosen]
+    footing = (
+        f"Less KL than the rung that each changes, nat, over {count(record.documents, 'document')}, largest first; "
+        f"settled at {ALPHA:.0%} for all {len(steps)} changes together. "
+    )
+    undone = f" Undoes what was focused on the wrong keys: {_list(repairs)}." if repairs else ""
+    return [
+        ("Verdict: helps", f"{footing}{_list(sorted(helps, key=lambda pair: -pair[1].gain.estimate))}.{undone}"),
+        ("Verdict: hurts", f"{_list(sorted(hurts, key=lambda pair: pair[1].gain.estimate))}."),
+        ("Verdict: neither", f"Not settled, or by less than {SLIGHT:g} nat: {', '.join(rest) or 'none'}."),
     ]
-    return " ".join(part for part in parts if part)
 
 
-def _list(title: str, found: Sequence[tuple[Remedy, Step]]) -> str:
+def _list(found: Sequence[tuple[Remedy, Step]]) -> str:
     named = [f"{one.name} {number(step.gain.estimate)} {bounds(step.gain)}" for one, step in found[:NAMED]]
     left = f", {len(found) - NAMED} more in the table" if len(found) > NAMED else ""
-    return f"{title}: {', '.join(named) or 'none'}{left}."
+    return f"{', '.join(named) or 'none'}{left}"
 
 
 def number(value: float) -> str:

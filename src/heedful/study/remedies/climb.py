@@ -21,6 +21,9 @@ from heedful.study.remedies.text import Material
 
 COLUMNS = ("divergence", "uniform", "cosine", "match", "chance")
 
+BLOCK = 256
+"""Pieces whose rows are compared at once."""
+
 Progress = Callable[[int, int, str], None]
 
 
@@ -121,7 +124,8 @@ def missing_counts(rung: Rung, material: Material) -> str:
         return ""
     told = ", ".join(f"n={n} skip={skip}" for n, skip in missing)
     most, furthest = (max(pair[place] for pair in rung.wanted) for place in (0, 1))
-    return f"counts of {told} are missing (heedful count --n 1..{most} --skip 0..{furthest})"
+    lengths, skips = (f"{least}..{last}" if last > least else f"{least}" for least, last in ((1, most), (0, furthest)))
+    return f"counts of {told} are missing (heedful count --n {lengths} --skip {skips})"
 
 
 def _measured(rung: Rung, material: Material, seeds: Sequence[int]) -> _Measured:
@@ -163,6 +167,13 @@ def _rows(blocks: Array) -> Array:
 
 def _agreement(expected: Array, log_weights: Array) -> Array:
     """``(sequence, column)``: means over the rows of each piece that have an expectation."""
+    starts = range(0, len(expected), BLOCK)
+    return np.concatenate(
+        [_of_block(expected[start : start + BLOCK], log_weights[start : start + BLOCK]) for start in starts]
+    )
+
+
+def _of_block(expected: Array, log_weights: Array) -> Array:
     sequences, rows, _ = expected.shape
     found = row_alignment(_rows(expected), _rows(log_weights), np.tile(np.arange(1, rows + 1), sequences))
     columns = np.stack(

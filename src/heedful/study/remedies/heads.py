@@ -109,8 +109,9 @@ def _offsets(
 
 
 def _model(ground: Ground) -> Recipe:
+    """Its values and outputs alone are read: where heads look is given, so that any number of dimensions will do."""
     most = len(OFFSET_WEIGHTS)
-    return replace(RECIPES["offset"], width=ground.width, heads=most, furthest=most - 1, inner=0)
+    return replace(RECIPES["offset"], pattern="content", width=ground.width, heads=most, furthest=most - 1, inner=0)
 
 
 def _pairs(stored: object, tokens: np.ndarray) -> Array:

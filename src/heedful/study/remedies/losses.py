@@ -76,9 +76,12 @@ def _mixed(head: Array, frequency: Array, share: float) -> Array:
 
 
 def _share(head: Array, frequency: Array) -> float:
-    """Share of the head at which the mixture has the least loss."""
+    """Share of the head at which the mixture has the least loss, one row more counted of which the head knows nothing.
+
+    Without that row a head that met no surprise would be believed wholly, and its first surprise would be its mean.
+    """
 
     def loss(share: float) -> float:
-        return float(-np.log(_mixed(head, frequency, share)).mean())
+        return float(-np.log(_mixed(head, frequency, share)).sum() - np.log1p(-share))
 
-    return float(minimize_scalar(loss, bounds=(0.0, MOST), method="bounded", options={"xatol": 1e-5}).x)
+    return float(minimize_scalar(loss, bounds=(0.0, MOST), method="bounded", options={"xatol": 1e-6}).x)
