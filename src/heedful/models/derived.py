@@ -124,7 +124,7 @@ class HeedfulDerivedModel(HeedfulDerivedPreTrainedModel):
         """Hidden states of every token; arguments as in every decoder of transformers, without a cache.
 
         Raises:
-            ValueError: Both ids and embeddings were given, or neither, or more tokens than there are positions.
+            ValueError: Both ids and embeddings were given, or neither, or more tokens than there are learned positions.
             InputRejected: The embeddings are not those that the matrices were derived for.
         """
         if (input_ids is None) == (inputs_embeds is None):
@@ -132,7 +132,7 @@ class HeedfulDerivedModel(HeedfulDerivedPreTrainedModel):
         self._check_fingerprint()
         options = {name: value for name, value in options.items() if name not in ("past_key_values", "use_cache")}
         hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        if hidden.shape[1] > self.config.max_position_embeddings:
+        if self.config.positions == "learned" and hidden.shape[1] > self.config.max_position_embeddings:
             raise ValueError(f"{hidden.shape[1]} tokens: expected at most {self.config.max_position_embeddings}")
         real = attention_mask if attention_mask is not None and attention_mask.dim() == 2 else None
         if position_ids is None:

@@ -22,7 +22,8 @@ class HeedfulDerivedConfig(PreTrainedConfig):
         num_hidden_layers: Layers.
         num_attention_heads: Heads a layer; 0 for layers without attention.
         head_dim: Dimensions of a head: how many components of a factorisation it can hold.
-        max_position_embeddings: Most tokens of a sequence.
+        max_position_embeddings: Most tokens of a sequence where positions are learned; heads that look back are exact
+            up to it.
         positions: ``none``, ``learned`` or ``sinusoidal`` vectors added to tokens, or ``rotary`` queries and keys.
         attention_input: ``layer_norm`` before each attention, or ``none``.
         final_norm: Whether a layer norm stands before the head.
