@@ -10,7 +10,10 @@ import torch
 from tests.models.test_deriving import DOCUMENTS, ROWS, TABLES, TEXT, divergence, weights
 
 from heedful.core.errors import InputRejected, UsageError
+from heedful.derivation import affinity
+from heedful.derivation.position_shift import position_shift
 from heedful.derivation.recipe import RECIPES, Recipe
+from heedful.models.derived import sinusoids
 from heedful.models.deriving import Derived, derive
 
 PLAIN = Recipe(
@@ -38,6 +41,19 @@ def test_taking_the_shift_of_positions_away_loses() -> None:
     assert made.heads[0][0].report.singular_values[0] > 5  # the affinity's own is 1
     with pytest.raises(UsageError, match=r"wants positions learned or sinusoidal, which are added .* came rotary"):
         replace(PLAIN, positions="rotary", subtracted="position_shift")
+
+
+def test_the_shift_of_pairs_scales_their_last_token_by_its_probability() -> None:
+    recipe = replace(PLAIN, positions="sinusoidal", query="last_token", shortest=2, longest=2)
+    made = derive(TABLES, replace(recipe, subtracted="position_shift"), DOCUMENTS, 32)
+    pairs, rows = TABLES[2, 0], np.arange(len(TABLES[2, 0].contexts))
+    first, last = pairs.contexts.T
+    share = affinity("probability", TABLES[1, 0]).stored[first, last]
+    positions = sinusoids(torch.arange(32)[None], 128, torch.float64)[0].numpy()
+    contexts, tokens = share[:, None] * made.embedding[last], made.embedding
+    matrix = affinity("normalised", pairs).at(rows, np.arange(len(tokens)))
+    wanted = np.linalg.norm(matrix - contexts @ position_shift(positions, 2) @ tokens.T, 2)
+    assert made.heads[0][0].report.singular_values[0] == pytest.approx(wanted)
 
 
 def outputs(made: Derived) -> list[np.ndarray]:
