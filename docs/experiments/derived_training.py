@@ -22,6 +22,7 @@ PAIRS = (
     ("all learnt", "learnt"),
     ("content, start", "learnt"),
     ("content, embeddings learnt", "content, frozen"),
+    ("content, embeddings learnt", "all learnt, none"),
     ("content, embeddings linked", "content, frozen"),
     ("one layer, offset", "one layer, none"),
     ("one layer, offset", "one layer, learnt"),
