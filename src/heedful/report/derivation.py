@@ -58,7 +58,7 @@ def _read(record: Mapping[str, Any]) -> Part:
 
 def _pairs(record: Mapping[str, Any]) -> Part:
     told = [
-        f"Heads {', '.join(map(str, one['heads']))} (skip {one['skip']}): "
+        f"{'Head' if len(one['heads']) == 1 else 'Heads'} {', '.join(map(str, one['heads']))} (skip {one['skip']}): "
         f"{'fits' if one['fits'] else 'does not fit'}. Each {one['sentence']}"
         for one in record["pairings"]
     ]

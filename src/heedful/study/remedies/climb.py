@@ -137,7 +137,7 @@ def _measured(rung: Rung, material: Material, seeds: Sequence[int]) -> _Measured
     for seed in seeds:
         logits_of = rung_logits(rung, material, seed)
         logits = logits_of(material.measured.tokens)
-        factor = _best_factor(fitting, logits_of(material.fitting.tokens))
+        factor = best_temperature([_rows(fitting)], [_rows(logits_of(material.fitting.tokens))])
         logs = log_softmax(logits * (factor if rung.temperature == "best" else 1.0), axis=-1)
         own.append(_agreement(measured, logs))
         if unseen is not None:
@@ -149,16 +149,6 @@ def _measured(rung: Rung, material: Material, seeds: Sequence[int]) -> _Measured
     return _Measured(
         np.stack(own), np.stack(other) if other else None, np.stack(entropy), np.array(factors), float(np.mean(least))
     )
-
-
-def _best_factor(expected: Array, logits: Array) -> float:
-    """The factor of least divergence; 1 where logits are all alike."""
-    seen = np.isfinite(logits)
-    size = float(np.nanmean(np.nanstd(np.where(seen, logits, np.nan), axis=-1)))
-    if not size > 0:
-        return 1.0
-    # In units of their spread, so that any logits can be brought near 0.
-    return best_temperature([_rows(expected)], [_rows(logits / size)]) / size
 
 
 def _rows(blocks: Array) -> Array:
