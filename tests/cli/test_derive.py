@@ -34,7 +34,7 @@ def test_derived_attention_agrees_with_its_counts_on_other_text(
     model, record = folder / "model", folder / "align.json"
     assert run("derive", folder / "counts", "--set", "width=96", "--set", "inner=16", "--out", model) == 0
     page = capsys.readouterr().out
-    assert "Matrices are tied to embeddings" in " ".join(page.split()) and "Heads 0 (skip 0): fits." in page
+    assert "Matrices are tied to embeddings" in " ".join(page.split()) and "Head 0 (skip 0): fits." in page
     assert max(map(len, page.splitlines())) <= 80
     assert AutoModelForCausalLM.from_pretrained(model).config.embedding_fingerprint
     words = ("--text", folder / "test.jsonl", "--seq-len", 32, "--sequences", 20, "--json", record)

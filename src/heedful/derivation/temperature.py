@@ -20,8 +20,8 @@ def best_temperature(expected: Sequence[np.ndarray], logits: Sequence[np.ndarray
         logits: Blocks of the same shapes, -inf where a key is not seen.
 
     Returns:
-        The factor; 1 where all logits of a row are alike, and at an end of the range where they carry nothing, or nothing
-        but the order.
+        The factor; 1 where the logits of every row are alike, and at an end of the range where they carry nothing
+        but noise, or the order alone.
     """
     pairs = [(e[ok], z[ok]) for e, z in zip(expected, logits, strict=True) if (ok := ~np.isnan(e).any(-1)).any()]
     size = max((_widest(given) for _, given in pairs), default=0.0)
