@@ -14,6 +14,11 @@ from heedful.experiments.lines import numbers
 
 HERE = Path(__file__).parent
 PICTURES = {
+    "000": {
+        "claims/scale_effects": "Focus of all layers, and agreement of the first with the counts, by scale.",
+        "claims/entropy_and_ceiling": "Entropy of rows at .01, what their length allows, and what was taken for that.",
+        "claims/singular_values": "Singular values of M (Vim user manual): what the note printed as the top.",
+    },
     "001": {
         "experiments/figures/spin_by_rule": "Nats from uniform of l0, l1 and l2 heads by rule of temperature.",
     },
@@ -24,10 +29,14 @@ PICTURES = {
         "claims/key_magnitude_profile": "Mean key norm by layer at the last step, and where it began.",
         "claims/entropy_and_spread": "Entropy of attention against key norm and against the spread of logits.",
     },
+    "003": {
+        "claims/expected_and_actual": "One sequence: expected weights, and those of the first head of three models.",
+        "claims/skill_by_head": "Skill of every head at .01; 0 is uniform attention.",
+    },
 }
-"""Note to the pictures of its run, drawn by ``heedful keys RUN --figures``."""
+"""Note to the pictures of its run, drawn by ``heedful keys RUN --figures`` or a topic's own command."""
 
-MEASURED = {note: HERE / "claims" / f"{note}.md" for note in ("001", "002")}
+MEASURED = {note: HERE / "claims" / f"{note}.md" for note in ("000", "001", "002", "003")}
 """Note to what was measured for it, in a few sentences."""
 
 

@@ -34,7 +34,8 @@ def test_derived_attention_agrees_with_its_counts_on_other_text(
     model, record = folder / "model", folder / "align.json"
     assert run("derive", folder / "counts", "--set", "width=96", "--set", "inner=16", "--out", model) == 0
     page = capsys.readouterr().out
-    assert "Matrices are tied to embeddings" in " ".join(page.split()) and max(map(len, page.splitlines())) <= 80
+    assert "Matrices are tied to embeddings" in " ".join(page.split()) and "Head 0 (skip 0): fits." in page
+    assert max(map(len, page.splitlines())) <= 80
     assert AutoModelForCausalLM.from_pretrained(model).config.embedding_fingerprint
     words = ("--text", folder / "test.jsonl", "--seq-len", 32, "--sequences", 20, "--json", record)
     assert run("align", model, folder / "counts", *words) == 0
@@ -54,12 +55,34 @@ def test_the_published_recipe_is_there_with_its_faults(folder: Path, capsys: pyt
     assert record["heads"][0]["queries_and_keys"]["singular_values"][0] == pytest.approx(1.0)
 
 
+def test_logits_spread_as_those_of_a_reference_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--set", "width=96", "--set", "inner=8", "--set", "heads=2", "--set", "furthest=1", "--json", "-")
+    assert run("derive", folder / "counts", "--reference", HELD_OUT.parent, *words, "--out", folder / "like") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["recipe"]["calibration"] == "reference" and record["reference"]["model"] == str(HELD_OUT.parent)
+    wanted = record["reference"]["spreads"][0]
+    assert all(value > 0 for value in wanted)
+    assert [one["fits"] for one in record["pairings"]] == [True, False]
+
+
 @pytest.mark.fault
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--recipe", "best"), "--recipe 'best': expected one of seed, corrected, offset"),
         (("--set", "width"), "--set 'width': expected FIELD=VALUE"),
+        (("--set", "calibration=reference"), "calibration=reference wants --reference MODEL"),
+        (("--reference", "any", "--set", "calibration=raw"), "goes with calibration=reference; came raw"),
+        (("--set", "positions=alibi"), "the recipe makes no model: positions = 'alibi': expected one of none"),
+        (("--recipe", "offset", "--set", "furthest=1", "--set", "head_dim=4"), "too few dimensions to look back"),
+        (("--set", "embedding=orthonormal", "--set", "width=8"), "a width of at least the vocabulary"),
+        (("--set", "encoder=joint_pseudo_inverse"), "wants the position vectors that are added"),
+        (
+            ("--set", "encoder=joint_pseudo_inverse", "--set", "positions=sinusoidal", "--set", "width=32"),
+            "directions of positions; came 32",
+        ),
+        (("--set", "subtracted=position_shift"), "wants positions learned or sinusoidal"),
+        (("--set", "outputs=orthogonal", "--set", "head_dim=400"), "1 skips x head_dim 400 = 400; came 256"),
         (("--set", "depth=3"), "'depth' is no field of a recipe"),
         (("--set", "heads=9", "--set", "furthest=8"), "no table of n = 1, skip 2; there are"),
     ],

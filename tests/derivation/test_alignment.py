@@ -71,6 +71,8 @@ def test_the_temperature_that_was_used_is_found() -> None:
     expected = np.exp(log_softmax(2.5 * logits, axis=-1))
     expected[0] = np.nan
     assert best_temperature([expected], [logits]) == pytest.approx(2.5, rel=1e-3)
+    assert best_temperature([expected], [logits * 1e9]) == pytest.approx(2.5e-9, rel=1e-3)
+    assert best_temperature([expected], [np.ones_like(logits)]) == 1.0
 
 
 def aligned(table: Table, documents: list[np.ndarray], scores: np.ndarray, factor: float | None) -> float:

@@ -8,7 +8,7 @@ from tests.derivation.texts import characters, counted
 
 from heedful.core.errors import UsageError
 from heedful.derivation import affinity, embedding, encoded, factorised
-from heedful.derivation.encoder import layer_normalised
+from heedful.derivation.encoder import layer_normalised, reader, unread
 
 TABLE = counted(characters(20_000))
 SIZE = TABLE.vocabulary
@@ -47,6 +47,29 @@ def test_the_joint_encoder_does_not_see_positions() -> None:
     given = rows + positions[rng.integers(0, 30, SIZE)]
     assert scores("joint_pseudo_inverse", rows, positions, given) < 1e-9
     assert scores("pseudo_inverse", rows, given=given) > 0.1
+
+
+@pytest.mark.parametrize("name", ["pseudo_inverse", "frequency_pseudo_inverse"])
+def test_a_direction_that_is_rounding_is_not_read(name: str) -> None:
+    """A layer norm leaves nothing along the mean of a row but rounding, which a projection must not make large."""
+    fed = layer_normalised(embedding("random_unit", TABLE, SIZE // 2, 0))
+    found = reader(name, fed, None, TABLE.row_sums + 1)(affinity("normalised", TABLE).at(ROWS, ROWS))
+    assert np.abs(found.sum(0)).max() < 1e-6 * np.abs(found).max()
+
+
+def test_least_squares_by_frequency_are_least_by_frequency() -> None:
+    fed, frequency = embedding("random_unit", TABLE, SIZE // 2, 0), TABLE.row_sums + 1
+    factor = affinity("normalised", TABLE).at(ROWS, ROWS)
+    weighed = reader("frequency_pseudo_inverse", fed, None, frequency)(factor)
+    lost = unread(fed, weighed, factor, frequency)
+    assert lost == pytest.approx(
+        float((frequency[:, None] * (fed @ weighed - factor) ** 2).sum() / (frequency[:, None] * factor**2).sum())
+    )
+    rng = np.random.default_rng(2)
+    for _ in range(5):
+        assert unread(fed, weighed + 1e-3 * rng.standard_normal(weighed.shape), factor, frequency) > lost
+    with pytest.raises(UsageError, match="wants how often each token occurs"):
+        reader("frequency_pseudo_inverse", fed)
 
 
 def test_a_joint_encoder_needs_room_and_positions() -> None:

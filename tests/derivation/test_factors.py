@@ -18,8 +18,8 @@ def test_the_first_singular_value_of_the_normalised_matrix_is_one() -> None:
     found = factorised(affinity("normalised", TABLE), 8)
     assert found.report.singular_values[0] == pytest.approx(1.0, abs=1e-9)
     assert (np.diff(found.report.singular_values) <= 0).all()
-    marginal = np.sqrt(TABLE.row_sums / TABLE.total)
-    assert abs(found.left[:, 0] @ marginal) > 0.99999
+    for factor, sums in ((found.left, TABLE.row_sums), (found.right, TABLE.column_sums)):
+        assert abs(factor[:, 0] @ np.sqrt(sums / TABLE.total)) > 0.99999
     assert found.report.condition >= 1
     assert found.report.orthogonality < 1e-10
 
@@ -68,6 +68,16 @@ def test_a_matrix_of_zeros_is_refused() -> None:
     nothing = Affinity.of(sparse.csr_array((3, 3)))
     with pytest.raises(InputRejected, match="all its entries are 0"):
         factorised(nothing, 2)
+
+
+def test_many_contexts_of_few_tokens_are_not_held_densely(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = counted(characters(6_000), 2)
+    matrix, weights = affinity("log_probability_backoff", pairs), frequency_weights(pairs)
+    dense = factorised(matrix, 10, weights)
+    monkeypatch.setattr(factors, "SMALL", pairs.vocabulary + 1)
+    monkeypatch.setattr(Affinity, "at", lambda self, rows, columns: pytest.fail("the whole matrix was asked for"))
+    iterated = factorised(matrix, 10, weights)
+    np.testing.assert_allclose(iterated.left @ iterated.right.T, dense.left @ dense.right.T, atol=1e-6)
 
 
 def test_a_rank_under_one_is_refused() -> None:

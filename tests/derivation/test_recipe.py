@@ -21,8 +21,8 @@ def test_layers_lengthen_contexts_and_heads_skip() -> None:
 
 
 def test_words_of_a_command_line() -> None:
-    recipe = changed(RECIPES["seed"], target="0.05", value_std="none", final_norm="false", layers="2", kept="embedding")
-    assert (recipe.target, recipe.value_std, recipe.final_norm, recipe.layers) == (0.05, None, False, 2)
+    recipe = changed(RECIPES["seed"], target="0.05", value_std="0.02", final_norm="false", layers="2", kept="embedding")
+    assert (recipe.target, recipe.value_std, recipe.final_norm, recipe.layers) == (0.05, 0.02, False, 2)
     assert recipe.kept == "embedding"
 
 
@@ -34,7 +34,11 @@ def test_words_of_a_command_line() -> None:
         ({"layers": "0"}, "layers must be at least 1; came 0"),
         ({"final_norm": "yes"}, "expected true or false; came 'yes'"),
         ({"value": "sum"}, "value 'sum' is not known; one of: probability"),
-        ({"target": "-1"}, "above 0; came -1"),
+        ({"target": "-1"}, "above 0 and finite; came -1"),
+        ({"value_std": "inf"}, "above 0 and finite; came 0.01 and inf"),
+        ({"order": "random"}, "order 'random' is not known; one of: largest_fastest, largest_slowest"),
+        ({"outputs": "orthogonal", "width": "200"}, "4 skips x head_dim 64 = 256; came 200"),
+        ({"subtracted": "position_shift", "positions": "rotary"}, "learned or sinusoidal"),
         ({"furthest": "-1"}, "at least 0; came -1"),
         ({"shortest": "3"}, "shortest must be at most longest; came 3 and 2"),
     ],

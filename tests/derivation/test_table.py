@@ -44,6 +44,18 @@ def test_an_empty_table_is_refused() -> None:
         Table(np.zeros((2, 1), dtype=int), sparse.csr_array((2, 4)))
 
 
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -1.0])
+def test_counts_that_are_none_are_refused(broken: float) -> None:
+    with pytest.raises(InputRejected, match="some are negative or no numbers"):
+        Table(np.arange(2)[:, None], sparse.csr_array([[1.0, 2.0], [broken, 1.0]]))
+
+
+@pytest.mark.parametrize("token", [4, -1])
+def test_tokens_that_were_never_counted_are_refused(token: int) -> None:
+    with pytest.raises(InputRejected, match=f"token {token} is outside the 4 that were counted"):
+        counted(TOKENS, 2).rows_of(np.array([0, 1, token]))
+
+
 def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UsageError, match="came"):
         Table(np.zeros((3, 1), dtype=int), sparse.csr_array(np.ones((2, 4))))

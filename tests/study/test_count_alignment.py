@@ -7,14 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from tests.derivation.texts import characters, counted
+from tests.oracles.alignment_loops import count, divergence, expected, frequency, mean_over_documents, row_numbers
 from transformers import BertConfig, BertModel
 
 from heedful.core.errors import InputRejected
-from heedful.derivation import expected_rows, row_alignment
+from heedful.derivation import Table, expected_rows, row_alignment
 from heedful.derivation.recipe import RECIPES
 from heedful.loading.sequences import Sequences
 from heedful.models.deriving import derive
+from heedful.report.alignment import FIGURES, alignment_page
+from heedful.report.figures.drawing import svg
+from heedful.report.pages import page_text
 from heedful.study import count_alignment
 from heedful.study.count_alignment import align
 
@@ -87,3 +92,95 @@ def test_counts_of_another_text_say_so() -> None:
     elsewhere = {(2, 0): counted(np.array([SIZE - 1, SIZE - 2, SIZE - 1, SIZE - 2]), 2, 0, SIZE)}
     with pytest.raises(InputRejected, match="no context of the text was counted"):
         align(made.model, held_out(24, 4), elsewhere)
+
+
+@pytest.mark.parametrize(("n", "skip"), [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0)])
+def test_every_number_by_loops_over_rows_and_keys(n: int, skip: int) -> None:
+    """Contexts are the true n-grams; rows from the second on; means over a document's sequences, then documents."""
+    tables = {(n, skip): counted(TEXT[:4_000], n, skip, SIZE)}
+    unseen = {(n, skip): counted(TEXT[6_000:10_000], n, skip, SIZE)}
+    loops = count(TEXT[:4_000].tolist(), n, skip), count(TEXT[6_000:10_000].tolist(), n, skip)
+    made = derive(TABLES, replace(RECIPES["corrected"], width=96, inner=8), length=32)
+    text = held_out(20, 7, padded=4)
+    one = align(made.model, text, tables, unseen, resamples=99).heads[0]
+    made.model.set_attn_implementation("eager")
+    with torch.no_grad():
+        weights = made.model(text.input_ids, attention_mask=text.attention_mask, output_attentions=True).attentions[0]
+    numbers: dict[int, list[list[list[float]]]] = {}
+    both: dict[int, list[list[list[float]]]] = {}
+    for sequence, document in enumerate(text.document.tolist()):
+        tokens = text.input_ids[sequence][text.attention_mask[sequence].bool()].tolist()
+        numbers.setdefault(document, []).append([])
+        both.setdefault(document, []).append([])
+        for row in range(1, len(tokens)):
+            given = weights[sequence, 0, row, : row + 1].double().tolist()
+            wanted, other = (expected(table, tokens, row, n) for table in loops)
+            if wanted is not None:
+                found = row_numbers(wanted, given, frequency(loops[0], tokens, row))
+                numbers[document][-1].append(found)
+                if other is not None:
+                    equal = [1 / len(given)] * len(given)
+                    both[document][-1].append([*found[:2], divergence(other, given), divergence(other, equal)])
+    names = ("divergence", "uniform", "frequency", "cosine", "match", "chance")
+    for name, value in zip(names, mean_over_documents(numbers), strict=True):
+        assert getattr(one, name).estimate == pytest.approx(value, abs=2e-4), name
+    assert one.unseen is not None and one.divergence.n == 4
+    own, uniform, other, other_uniform = mean_over_documents(both)
+    assert one.unseen.skill.estimate == pytest.approx(1 - own / uniform, abs=1e-3)
+    assert one.unseen.unseen_skill.estimate == pytest.approx(1 - other / other_uniform, abs=1e-3)
+    assert one.unseen.memory.estimate == pytest.approx(other / other_uniform - own / uniform, abs=1e-3)
+
+
+def test_attention_by_frequency_is_not_taken_for_agreement() -> None:
+    """It is better than equal weights by far, and not beyond both baselines."""
+    table = TABLES[1, 0]
+    frequencies = sparse.csr_array(np.tile(np.maximum(table.column_sums, 0.1), (SIZE, 1)))
+    blind = {(1, 0): Table(table.contexts, frequencies)}
+    made = derive(blind, replace(RECIPES["corrected"], width=96, inner=8, affinity="log_probability"), length=32)
+    with torch.no_grad():  # a little sharper than frequency, so that it is none of its noise
+        made.model.model.layers[0].attention.q_proj.weight *= 1.15
+    knowing = derive(TABLES, replace(RECIPES["corrected"], width=96, inner=8), length=32)
+    text = held_out(24, 40)
+    frequent, aware = (align(one.model, text, {(1, 0): table}).heads[0] for one in (made, knowing))
+    assert frequent.skill.low > 0.05
+    assert frequent.skill.estimate == pytest.approx(frequent.frequency_skill, abs=0.05)
+    assert frequent.over_frequency.high < 0 and frequent.p > 0.5 and aware.p < 0.01
+
+
+def test_the_piece_is_the_text_and_its_weights() -> None:
+    recipe = replace(RECIPES["corrected"], width=96, inner=8, heads=2)
+    made = derive({**TABLES, (1, 1): counted(TEXT[:12_000], 1, 1, SIZE)}, recipe, length=64)
+    found = align(made.model, held_out(40, 6), TABLES)
+    piece = found.piece
+    assert piece is not None and len(piece.tokens) == 32
+    assert [one.why for one in piece.heads] == ["nearest of all", "farthest of all"]
+    assert piece.heads[0].skill == max(one.skill.estimate for one in found.heads)
+    weights, wanted = np.array(piece.heads[0].weights), np.array(piece.expected)
+    np.testing.assert_allclose(weights.sum(-1), 1.0, atol=1e-3)
+    assert not np.triu(weights, 1).any()
+    rows = ~np.isnan(wanted).any(-1)
+    assert rows[1:].all() and np.abs(weights - wanted)[rows].max() < 0.1
+
+
+def test_the_page_fits_and_says_what_is_memory() -> None:
+    made = derive(TABLES, replace(RECIPES["corrected"], width=96, inner=8), length=32)
+    few = {(2, 0): counted(TEXT[:1_500], 2, 0, SIZE), (1, 0): counted(TEXT[:1_500], 1, 0, SIZE)}
+    text = held_out(24, 20)
+    memory = align(made.model, text, TABLES, few)
+    page = page_text(alignment_page(replace(memory, held_out="unseen", counted_tokens=(12_000, 1_500))))
+    assert max(map(len, page.splitlines())) <= 80
+    assert "is memory of the counted text" in " ".join(page.split()) and "beyond both" in page
+    same = align(made.model, text, TABLES, TABLES)
+    told = " ".join(page_text(alignment_page(replace(same, held_out="unseen"))).split())
+    assert "0.0% may be memory" in told
+    assert all(one.unseen is not None and one.unseen.memory.estimate == 0.0 for one in same.heads)
+
+
+def test_every_figure_is_drawn_and_has_its_name() -> None:
+    recipe = replace(RECIPES["corrected"], width=96, inner=8, heads=2)
+    made = derive({**TABLES, (1, 1): counted(TEXT[:12_000], 1, 1, SIZE)}, recipe, length=32)
+    page = alignment_page(align(made.model, held_out(24, 6), TABLES))
+    drawn = [part.chart() for part in page.parts if part.chart is not None]
+    assert tuple(one.figure.name for one in drawn) == FIGURES
+    pictures = [svg(one) for one in drawn]
+    assert "n=1, skip 0" in pictures[0] and "expected, n=1 s=0" in pictures[1] and "L0H1" in pictures[1]

@@ -62,8 +62,19 @@ def test_the_sweep_goes_from_uniform_to_one_key() -> None:
     assert matches == pytest.approx([matches[0]] * 4)
 
 
+def test_ceilings_of_32_keys_are_those_of_equal_weights() -> None:
+    """The first row, with one key, adds an entropy of 0 and a largest weight of 1 to the published means."""
+    documents = [TEXT[start : start + 32] for start in range(12_000, 12_000 + 32 * 20, 32)]
+    flat = replace(SEED, target=1e-9)
+    found = explain(derive(TABLES, flat, documents, 32).model, TABLES, flat, documents, scales=())
+    entropy, largest = (getattr(found.own.layers[0], word).estimate for word in ("entropy", "largest"))
+    assert 31 * found.ceiling / 32 == pytest.approx(2.548686, abs=1e-6)
+    assert 31 * entropy / 32 == pytest.approx(2.548686, abs=1e-6)
+    assert (31 * largest + 1) / 32 == pytest.approx(0.126828, abs=1e-6)
+
+
 def test_bare_scores_grow_with_the_square_of_the_scale() -> None:
-    raw = [one.raw for one in explained(replace(SEED, kept="embedding"), scales=(0.001, 0.01, 0.1)).scales]
+    raw = [one.layers[0].raw for one in explained(replace(SEED, kept="embedding"), scales=(0.001, 0.01, 0.1)).scales]
     assert np.polyfit(np.log([0.001, 0.01, 0.1]), np.log(raw), 1)[0] == pytest.approx(2.0, abs=0.01)
 
 
@@ -79,3 +90,44 @@ def test_the_page_fits_and_the_document_is_whole() -> None:
     assert max(map(len, page.splitlines())) <= 80
     assert "AT OTHER SCALES" in page and found.cause.split(".")[0][:40] in " ".join(page.split())
     assert '"schema": "heedful.explanation/1"' in record_json(found)
+
+
+def test_the_geometry_by_hand() -> None:
+    """Against plain matrices: the model's own projections, the table's own counts."""
+    recipe = replace(SEED, kept="embedding", target=0.02)
+    made = derive(TABLES, recipe, DOCUMENTS, 32)
+    found = explain(made.model, TABLES, recipe, DOCUMENTS, scales=())
+    rows = made.model.model.embed_tokens.weight.detach().double().numpy()
+    attention = made.model.model.layers[0].attention
+    query, key = (part.weight.detach().double().numpy().T for part in (attention.q_proj, attention.k_proj))
+    assert found.own.layers[0].raw == pytest.approx(np.abs(rows @ query @ key.T @ rows.T).mean())
+    rank, other = (np.linalg.matrix_rank(part, tol=1e-5) for part in (query, key))
+
+    def shared(asked: np.ndarray) -> float:
+        projections = [part @ np.linalg.pinv(part, rcond=1e-5) for part in (asked, key)]
+        return float(np.trace(projections[0] @ projections[1]) / min(rank, other))
+
+    assert found.geometry.shared == pytest.approx(shared(query), rel=1e-4)
+    assert found.geometry.shared_null == pytest.approx(max(rank, other) / 96)
+    assert found.geometry.with_diagonal == pytest.approx(((rows @ rows.T).mean(), (rows @ rows.T).std()))
+    mixed = query @ np.random.default_rng(0).standard_normal((48, 48))
+    assert found.geometry.shared == pytest.approx(shared(mixed), rel=1e-2)
+
+
+def test_the_factors_are_those_of_the_counts() -> None:
+    parts = explained(SEED).decomposition
+    assert parts is not None
+    counts = TABLES[1, 0].counts.toarray()
+    roots = [np.sqrt(np.maximum(counts.sum(axis), 1e-300)) for axis in (1, 0)]
+    values = np.linalg.svd(counts / np.outer(*roots), compute_uv=False)
+    assert list(parts.singular_values) == pytest.approx(values[: len(parts.singular_values)].tolist(), abs=1e-9)
+    smallest = values[len(parts.singular_values) - 1]
+    assert parts.condition == pytest.approx(values[0] / smallest, rel=1e-6) and parts.condition > 1
+    assert parts.directions == int((values > 1e-9).sum()) and parts.orthogonality < 1e-9
+    assert parts.density == pytest.approx((counts > 0).mean())
+
+
+@pytest.mark.parametrize(("target", "word"), [(1e-3, "flat"), (0.5, "one key")])
+def test_classes_follow_the_entropy(target: float, word: str) -> None:
+    layer = explained(replace(SEED, kept="embedding", target=target)).own.layers[0]
+    assert layer.focus == word

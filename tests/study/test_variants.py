@@ -10,6 +10,7 @@ from planted import AttentionOnly, PlantedModel, random_ids, uniform_heads
 from tests.study.material import batch_of, tiny_bert, tiny_gpt2, tiny_llama
 from torch import nn
 
+from heedful.models import HeedfulDerivedConfig, HeedfulDerivedForCausalLM
 from heedful.study.variants import NoFreshModel, fresh_models, repeated, shuffled
 
 
@@ -109,3 +110,10 @@ def test_repeats_repeat_exactly_with_periods_of_their_own() -> None:
 @pytest.mark.parametrize(("length", "kinds"), [(15, 24), (60, 15)], ids=["short", "few tokens"])
 def test_what_cannot_be_repeated_twice_is_none(length: int, kinds: int) -> None:
     assert repeated([batch_of(random_ids(8, length, vocabulary=kinds))], 8, seed=0) is None
+
+
+def test_untrained_models_of_a_derived_one_are_tied_to_no_embeddings() -> None:
+    config = HeedfulDerivedConfig(vocab_size=20, hidden_size=16, embedding_fingerprint="0" * 64)
+    (fresh,) = fresh_models(HeedfulDerivedForCausalLM(config), 1, seed=0)
+    assert torch.isfinite(fresh(torch.arange(5)[None]).logits).all()
+    assert config.embedding_fingerprint == "0" * 64

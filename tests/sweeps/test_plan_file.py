@@ -103,7 +103,10 @@ def test_a_broken_record_is_one_line(content: str, tmp_path: Path) -> None:
         (("dim:", "dims:"), "axes: dims: no setting of random_attention"),
         (("dim:", "seed:"), "axes: seed: seeds have a key of their own"),
         (("keys:", "dim:"), "axes: dim: stands under fixed too"),
-        (("random_attention", "nothing"), "recipe: expected one of decoder, gauge, random_attention; got 'nothing'"),
+        (
+            ("random_attention", "nothing"),
+            "recipe: expected one of decoder, derived, gauge, random_attention; got 'nothing'",
+        ),
         (("recipe:", "recipe: [1]\n#"), "recipe: expected one of decoder"),
         (("fixed: {keys: 8}", "fixed: 3"), "fixed: expected a setting and its value a line"),
         (("fixed:", "text: a.txt\nfixed:"), "text: random_attention reads no text"),
@@ -170,3 +173,39 @@ def test_a_file_of_that_name_is_taken_before(tmp_path: Path, monkeypatch: pytest
     assert packaged_plan(Path("kappa")) != Path("kappa")
     (tmp_path / "kappa").write_text("mine")
     assert packaged_plan(Path("kappa")) == Path("kappa") and packaged_plan(Path("x.yaml")) == Path("x.yaml")
+
+
+CELLS = "recipe: random_attention\ncells:\n  plain: {}\n  cold, wide: {temperature: 0.5, dim: 8}\nseeds: [3, 5]\n"
+
+
+def test_named_cells_are_no_product(tmp_path: Path) -> None:
+    plan = planned(tmp_path, CELLS)
+    assert plan.axes == {"cell": ["plain", "cold, wide"]}
+    assert [run.title for run in plan.runs] == [f"cell={c} seed={s}" for c in ("plain", "cold, wide") for s in (3, 5)]
+    product = planned(tmp_path, "recipe: random_attention\nfixed: {temperature: 0.5, dim: 8}\nseeds: [5]\n")
+    assert product.runs[0].fingerprint == plan.runs[3].fingerprint
+    folder = SweepFolder(tmp_path / "S")
+    folder.adopt(plan)
+    assert folder.plan() == plan == read_plan(folder.kept(plan))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("cells: [1]", "cells: expected a name and its settings a line, got list"),
+        ("cells: {a: 1}", "cells: a: expected its settings"),
+        ("cells: {a: {depth: 1}}", "cells: a: depth: no setting of random_attention"),
+        ("cells: {a: {dim: x}}", "cells: a: dim: expected a whole number"),
+        ("cells: {a: {dim: 2}}\nfixed: {dim: 4}", "cells: a: dim: stands under fixed or axes too"),
+    ],
+)
+def test_bad_cells_are_one_line(words: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(InputRejected) as refused:
+        planned(tmp_path, f"recipe: random_attention\n{words}\nseeds: [0]\n")
+    assert told in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_the_plan_of_derived_attention_fits() -> None:
+    plan = read_plan(Path(__file__).parents[2] / "docs" / "sweeps" / "derived.yaml")
+    assert len(plan.runs) == 3 * len(plan.cells) and next(iter(plan.cells)) == "none"
+    assert len({run.fingerprint for run in plan.runs}) == len(plan.runs)

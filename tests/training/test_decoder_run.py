@@ -24,7 +24,7 @@ from heedful.core.errors import InputRejected, OutputError, UsageError
 from heedful.loading import Documents, load_documents, load_model
 from heedful.models import HeedfulDecoderForCausalLM
 from heedful.training import RunFolder, RunSettings, train_decoder
-from heedful.training.decoder_run import build_trainer, training_arguments
+from heedful.training.run_trainer import build_trainer, training_arguments
 from heedful.training.text_split import split_documents
 from heedful.training.token_windows import encode
 from heedful.training.watch import Watch

@@ -18,7 +18,7 @@ from heedful.core.errors import UsageError
 from heedful.keys import smooth_crest
 from heedful.loading import Documents
 from heedful.models import HeedfulDecoderConfig, HeedfulDecoderForCausalLM
-from heedful.training import MaxSharePenalty, RunSettings, decoder_run, train_decoder
+from heedful.training import MaxSharePenalty, RunSettings, run_trainer, train_decoder
 
 SETTINGS = RunSettings(steps=6, save_every=2, batch=2, length=16, vocabulary=270, max_share_penalty=0.5)
 IDS = torch.arange(12).view(2, 6)
@@ -179,7 +179,7 @@ def test_without_weight_a_run_is_the_plain_one_bitwise(
 ) -> None:
     train_decoder(replace(SETTINGS, max_share_penalty=0.0), documents, tmp_path / "none")
     plain = RunSettings(steps=6, save_every=2, batch=2, length=16, vocabulary=270)
-    monkeypatch.delattr(decoder_run, "PenalisedTrainer")  # a plain run knows nothing of it
+    monkeypatch.delattr(run_trainer, "PenalisedTrainer")  # a plain run knows nothing of it
     train_decoder(plain, documents, tmp_path / "plain")
     assert same(tmp_path / "none", tmp_path / "plain")
 

@@ -1,6 +1,7 @@
 """``heedful align``: a model, counts and text in; each head beside the attention that the counts predict out."""
 
-import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,11 +10,12 @@ import typer
 from heedful.cli import options
 from heedful.cli.count import numbers
 from heedful.cli.exits import guarded
-from heedful.cli.forms import STANDARD_OUTPUT, Forms, tell
 from heedful.cli.inputs import Inputs, read
+from heedful.cli.page_forms import PageForms
 from heedful.cli.progress import progress_bar
 
 if TYPE_CHECKING:
+    from heedful.counts import Counts
     from heedful.derivation import Table
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A causal model with the tokenizer of the counts.")]
@@ -21,12 +23,20 @@ CountsFolder = Annotated[Path, typer.Argument(metavar="COUNTS", help="Folder tha
 Lengths = Annotated[str, typer.Option("--n", metavar="N|N..N", help="Tokens in a context, such as 1..2.")]
 Skips = Annotated[str, typer.Option("--skip", metavar="S|S..S", help="Tokens between a context and what it speaks of.")]
 
+HeldOutCounts = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="COUNTS", help="Counts of another text by the same tokenizer: what they do not confirm is memory."
+    ),
+]
+
 
 @guarded
 def align(
     model: Model,
     counts: CountsFolder,
     text: options.Text = None,
+    held_out_counts: HeldOutCounts = None,
     n: Lengths = "1",
     skip: Skips = "0",
     seq_len: options.SeqLen = 128,
@@ -38,6 +48,7 @@ def align(
     seed: options.Seed = 0,
     json: options.Json = None,
     html: options.Html = None,
+    figures: options.Figures = None,
     force: options.Force = False,
     allow_global: options.AllowGlobal = None,
     debug: options.Debug = False,
@@ -48,15 +59,16 @@ def align(
         The exit code, 0: nothing is required of the result.
     """
     from heedful.counts import read as read_counts
-    from heedful.report.alignment import alignment_page
-    from heedful.report.pages import page_html, print_page, record_json
+    from heedful.report.alignment import FIGURES, alignment_page
     from heedful.study.count_alignment import align as measured
 
-    forms = Forms(json=json, html=html, force=force)
+    forms = PageForms(json=json, html=html, figures=figures, names=FIGURES, force=force)
     forms.check()
     pairs = [(length, back) for length in numbers(n, "--n") for back in numbers(skip, "--skip", least=0)]
     stored = read_counts(counts)
     tables = {pair: table_of(stored, *pair) for pair in pairs}
+    other = _other_counts(held_out_counts, stored)
+    unseen = {} if other is None else {pair: table_of(other, *pair) for pair in pairs}
     inputs = Inputs(
         model=model,
         config=config,
@@ -73,16 +85,41 @@ def align(
     read_counts(counts, tokenizer=backend(loaded.tokenizer, model))
     with progress_bar() as progress:
         record = measured(
-            loaded.model, made, tables, name=loaded.name, counts=str(counts), seed=seed, progress=progress
+            loaded.model, made, tables, unseen, name=loaded.name, counts=str(counts), seed=seed, progress=progress
         )
-    page = alignment_page(record)
-    written = forms.write(json=lambda: record_json(record), html=lambda: page_html(page))
-    if json == STANDARD_OUTPUT:
-        sys.stdout.write(record_json(record))
-    else:
-        print_page(page)
-    tell(written)
+    record = replace(
+        record,
+        held_out=str(held_out_counts or ""),
+        counted_tokens=(stored.manifest.tokens, other.manifest.tokens if other else 0),
+        text_was_counted=_was_counted(stored, text or ()),
+    )
+    forms.deliver(record, alignment_page(record))
     return 0
+
+
+def _other_counts(folder: Path | None, stored: "Counts") -> "Counts | None":
+    """Counts of a text that the others did not see."""
+    from heedful.core.errors import InputRejected
+    from heedful.counts import read as read_counts
+
+    if folder is None:
+        return None
+    found = read_counts(folder, tokenizer=stored.tokenizer)
+    sums = {one.sha256 for one in stored.manifest.texts}
+    shared = [one.name for one in found.manifest.texts if one.sha256 in sums]
+    if shared:
+        told = f"its text {shared[0]} is one that {stored.path} was counted from"
+        raise InputRejected(str(folder), told, "count a text that the others did not see")
+    return found
+
+
+def _was_counted(stored: "Counts", text: Sequence[Path]) -> str:
+    """Whether text files are among those counted, by checksum: a part of one cannot be told."""
+    from heedful.counts.folder import sha256_of
+
+    sums = {one.sha256 for one in stored.manifest.texts}
+    known = [sha256_of(path) in sums for path in text]
+    return "unknown" if not any(known) else "yes" if all(known) else "partly"
 
 
 def table_of(stored: Any, n: int, skip: int) -> "Table":
@@ -92,13 +129,14 @@ def table_of(stored: Any, n: int, skip: int) -> "Table":
         stored: Counts.
         n: Tokens in a context.
         skip: Tokens left out.
+
+    Raises:
+        UsageError: It was not counted.
+        InputRejected: Nothing was, or a file of it was cut or changed.
     """
-    import numpy as np
+    from heedful.derivation.table import stored_table
 
-    from heedful.derivation import Table
-
-    found = stored.table(n, skip)
-    return Table.of_tokens(found.contexts.astype(np.int64), found.matrix, skip)
+    return stored_table(stored, n, skip)
 
 
 def backend(tokenizer: Any, model: str) -> Any:

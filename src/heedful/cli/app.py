@@ -20,10 +20,12 @@ from heedful.cli.heads import heads
 from heedful.cli.keys import keys
 from heedful.cli.prune import prune
 from heedful.cli.quantize_keys import quantize_keys
+from heedful.cli.remedy import remedy
 from heedful.cli.report import report
 from heedful.cli.several import spread
 from heedful.cli.sweep import PlanFirst, run, table
 from heedful.cli.train import decoder
+from heedful.cli.train_derived import derived
 from heedful.cli.train_gauge import gauge
 from heedful.cli.validate import validate
 
@@ -56,10 +58,14 @@ app.command("count", help="Count n-grams of any text into a folder; go on after 
 app.command("derive", help="Compute a model's attention from counts, and say what was kept.")(derive)
 app.command("align", help="Hold each head against the attention that counts predict.")(align)
 app.command("explain", help="Say why derived attention is flat, sharp or elsewhere: scales, geometry, cause.")(explain)
+app.command("remedy", help="Measure every remedy of derived attention, one change at a time, on one text.")(remedy)
 app.command("claims", help="Show what was answered to published claims: reproduced, refuted, or not.")(claims)
 training = typer.Typer(help="Train a reference model on your text.", no_args_is_help=True)
 training.command("decoder", help="Train the reference decoder; go on after a stop with --resume.")(decoder)
 training.command("gauge", help="Train the gauge transformer: beliefs, SO(3) irreps, KL attention.")(gauge)
+training.command("derived", help="Train a model whose attention is derived from counts, or what it is held against.")(
+    derived
+)
 app.add_typer(training, name="train")
 sweeping = typer.Typer(
     cls=PlanFirst,

@@ -30,10 +30,13 @@ Changes = Annotated[
     typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; may be given several times."),
 ]
 Length = Annotated[int, typer.Option(metavar="N", min=2, help="Most tokens of a sequence.")]
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL", help="A trained model whose logits' spread the heads get, layer by layer and head by head."
+    ),
+]
 Json = Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Also write what was kept as JSON.")]
-
-PIECE, PIECES = 32, 64
-"""Tokens and number of the pieces of text that temperatures are fitted on."""
 
 RECORD = "derivation.json"
 
@@ -46,6 +49,7 @@ def derive(
     change: Changes = None,
     text: options.Text = None,
     length: Length = 256,
+    reference: Reference = None,
     seed: options.Seed = 0,
     json: Json = None,
     force: options.Force = False,
@@ -65,16 +69,18 @@ def derive(
     forms = Forms(json=json, force=force)
     forms.check()
     RunFolder(out).check_free()
-    chosen = _recipe(recipe, change or [])
+    chosen = _recipe(recipe, change or [], reference)
     stored = read_counts(counts)
+    spreads = None if reference is None else spreads_of(reference, list(text or ()), seed)
     with progress_bar() as progress:
         wanted = sorted(chosen.wanted())
         tables = {}
         for done, pair in enumerate(wanted):
             tables[pair] = table_of(stored, *pair)
             progress(done + 1, len(wanted), "counts")
-        found = derived(tables, chosen, pieces_of(stored, list(text or ())), length, seed)
+        found = derived(tables, chosen, pieces_of(stored, list(text or ())), length, seed, spreads=spreads)
     record = _record(found, chosen, stored, seed)
+    record["reference"] = None if reference is None else {"model": reference, "spreads": spreads}
     _save(found, stored, record, out)
     content = json_text.dumps(record, indent=2) + "\n"
     written = forms.write(json=lambda: content)
@@ -86,19 +92,38 @@ def derive(
     return 0
 
 
-def _recipe(name: str, changes: list[str]) -> "Recipe":
+def _recipe(name: str, changes: list[str], reference: str | None) -> "Recipe":
+    """The recipe of that name, changed; a reference asks for the calibration that reads it."""
     from heedful.core.errors import UsageError
-    from heedful.derivation.recipe import RECIPES, changed
+    from heedful.derivation.recipe import recipe_named
 
-    if name not in RECIPES:
-        raise UsageError(f"--recipe {name!r}: expected one of {', '.join(RECIPES)}")
-    words = {}
-    for one in changes:
-        field, equals, value = one.partition("=")
-        if not equals:
-            raise UsageError(f"--set {one!r}: expected FIELD=VALUE, such as width=512")
-        words[field.strip()] = value.strip()
-    return changed(RECIPES[name], **words)
+    wanted = [] if reference is None else ["calibration=reference"]
+    chosen = recipe_named(name, [*wanted, *changes])
+    if reference is not None and chosen.calibration != "reference":
+        raise UsageError(f"--reference {reference} goes with calibration=reference; came {chosen.calibration}")
+    if chosen.calibration == "reference" and reference is None:
+        raise UsageError("calibration=reference wants --reference MODEL, whose logits it measures")
+    return chosen
+
+
+def spreads_of(reference: str, text: list[Path], seed: int) -> list[list[float]]:
+    """Spread of the logits of a model on short pieces of the text, read with its own tokenizer, by layer and head.
+
+    Args:
+        reference: The model.
+        text: Files; none for the text that ships with heedful.
+        seed: Of the choice of pieces.
+    """
+    from heedful.cli.inputs import Inputs, read
+    from heedful.derivation.calibrated import PIECE, PIECES
+    from heedful.study.logit_spreads import logit_spreads
+
+    inputs = Inputs(
+        model=reference, config=None, tokenizer=None, text=text, seq_len=PIECE, sequences=PIECES, device="cpu",
+        dtype="auto", seed=seed, allow_globals=(),
+    )  # fmt: skip
+    loaded, sequences = read(inputs)
+    return logit_spreads(loaded.model, sequences)
 
 
 def pieces_of(stored: "Counts", text: list[Path]) -> list[Any]:
@@ -107,17 +132,26 @@ def pieces_of(stored: "Counts", text: list[Path]) -> list[Any]:
     Args:
         stored: Counts, whose tokenizer reads the text.
         text: Files; none for the text that ships with heedful.
-    """
-    import numpy as np
 
+    Raises:
+        InputRejected: No document has as many tokens as a piece.
+    """
+    from heedful.core.errors import InputRejected
+    from heedful.derivation.calibrated import PIECE, short_pieces
     from heedful.loading import load_documents
 
     encoded = [stored.tokenizer.encode(body).ids for body in load_documents(text or None).texts]
-    pieces = [ids[start : start + PIECE] for ids in encoded for start in range(0, len(ids) - PIECE + 1, PIECE)]
-    return [np.array(piece) for piece in pieces[:: max(1, len(pieces) // PIECES)][:PIECES]]
+    pieces = short_pieces(encoded)
+    if not pieces:
+        name = ", ".join(map(str, text)) or "the text that ships with heedful"
+        most = max((len(ids) for ids in encoded), default=0)
+        raise InputRejected(name, f"expected a document of {PIECE} tokens, found at most {most}", "give longer --text")
+    return pieces
 
 
 def _record(found: "Derived", recipe: "Recipe", stored: "Counts", seed: int) -> dict[str, Any]:
+    from heedful.derivation.pairing import pairings
+
     heads = [
         {
             "layer": layer,
@@ -126,6 +160,8 @@ def _record(found: "Derived", recipe: "Recipe", stored: "Counts", seed: int) -> 
             "skip": recipe.skip(number),
             "queries_and_keys": _facts(head.report),
             "values": _facts(head.value_report),
+            "unread": {"queries": head.unread[0], "keys": head.unread[1]} if head.unread else None,
+            "output_directions": head.output_directions,
         }
         for layer, row in enumerate(found.heads)
         for number, head in enumerate(row)
@@ -137,6 +173,10 @@ def _record(found: "Derived", recipe: "Recipe", stored: "Counts", seed: int) -> 
         "counts": {"tokenizer": stored.manifest.fingerprint, "tokens": stored.manifest.tokens},
         "embedding": found.model.config.embedding_fingerprint,
         "heads": heads,
+        "pairings": [
+            {"skip": one.skip, "heads": list(one.heads), "ahead": one.ahead, "fits": one.fits, "sentence": one.sentence}
+            for one in pairings(recipe)
+        ],
     }
 
 

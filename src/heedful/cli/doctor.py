@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from heedful.capture import Proof
 
 NOTHING_MET = 3
+NOTHING = "no module of this model looks like attention, and no attention call was met"
 WIDTH = 80
 SHOWN_NAMES = 2
 SHOWN = 2
@@ -45,6 +46,7 @@ def doctor(
         The exit code: 0, or 3 where no attention was met.
     """
     from heedful.capture import verify
+    from heedful.capture.headless import without_heads
     from heedful.study.running import device_of, run_model
 
     inputs = Inputs(
@@ -68,7 +70,8 @@ def doctor(
         ids, mask = made.input_ids[:SHOWN].to(where), made.attention_mask[:SHOWN].to(where)
         proofs = verify(loaded.model, lambda: run_model(loaded.model, ids, mask))
         if speaks(ranks):
-            for line in [*lines(proofs), *(f"note: {note}" for note in (*loaded.notes, *made.notes))]:
+            table = lines(proofs) if proofs else [without_heads(loaded.model) or NOTHING]
+            for line in [*table, *(f"note: {note}" for note in (*loaded.notes, *made.notes))]:
                 typer.echo(visible(line))
             if ranks is not None:
                 ranks.first("word")
@@ -86,7 +89,7 @@ def lines(proofs: "Sequence[Proof]") -> list[str]:
         error and change by which they are judged. A way in that all modules share is told once, in the sentence.
     """
     if not proofs:
-        return ["no module of this model looks like attention, and no attention call was met"]
+        return [NOTHING]
     shared = proofs[0].way if len({proof.way for proof in proofs}) == 1 else ""
     rows = [("module", *(() if shared else ("way in",)), "recomputed", "replaced")]
     for proof in proofs:

@@ -1,6 +1,5 @@
 """``heedful explain``: a derived model and its counts in, why it attends as it does out."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,7 @@ from heedful.cli import options
 from heedful.cli.align import CountsFolder, backend, table_of
 from heedful.cli.derive import RECORD, pieces_of
 from heedful.cli.exits import guarded
-from heedful.cli.forms import STANDARD_OUTPUT, Forms, tell
+from heedful.cli.page_forms import PageForms
 from heedful.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ def explain(
     text: options.Text = None,
     json: options.Json = None,
     html: options.Html = None,
+    figures: options.Figures = None,
     force: options.Force = False,
     debug: options.Debug = False,
 ) -> int:
@@ -39,11 +39,10 @@ def explain(
     """
     from heedful.counts import read as read_counts
     from heedful.loading import load_model
-    from heedful.report.explanation import explanation_page
-    from heedful.report.pages import page_html, print_page, record_json
+    from heedful.report.explanation import FIGURES, explanation_page
     from heedful.study.explanation import explain as explained
 
-    forms = Forms(json=json, html=html, force=force)
+    forms = PageForms(json=json, html=html, figures=figures, names=FIGURES, force=force)
     forms.check()
     recipe, seed = _recipe(model)
     loaded = load_model(str(model))
@@ -54,13 +53,7 @@ def explain(
             _derived(loaded.model, model), tables, recipe, pieces_of(stored, list(text or ())),
             name=str(model), seed=seed, progress=progress,
         )  # fmt: skip
-    page = explanation_page(record)
-    written = forms.write(json=lambda: record_json(record), html=lambda: page_html(page))
-    if json == STANDARD_OUTPUT:
-        sys.stdout.write(record_json(record))
-    else:
-        print_page(page)
-    tell(written)
+    forms.deliver(record, explanation_page(record))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Records of how attention agrees with what n-gram counts predict."""
+"""Records of attention beside what counts predict."""
 
 from __future__ import annotations
 
@@ -6,6 +6,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from heedful.core.effect import Effect
+
+ROUNDING = 1e-9
+"""Nats: divergences and their differences below it are rounding. No skill is told by such a divergence to uniform."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnseenAgreement:
+    """One head beside counts of two texts, on the rows for which both have an expectation; means over documents.
+
+    Attributes:
+        gain: As that of ``HeadAlignment``, on these rows.
+        uniform: KL(expected || uniform), expected from the counts.
+        unseen_gain: The gain by the held-out counts.
+        unseen_uniform: KL(expected || uniform), expected from the held-out counts.
+        memory: Skill by the counts less skill by the held-out ones, paired by document: what agrees with the one text
+            alone.
+        rows: Such rows, of all rows from the second on, as a share.
+    """
+
+    gain: Effect
+    uniform: Effect
+    unseen_gain: Effect
+    unseen_uniform: Effect
+    memory: Effect
+    rows: float
+
+    @property
+    def skill(self) -> Effect:
+        """Skill by the counts, on these rows."""
+        return _over(self.gain, self.uniform.estimate)
+
+    @property
+    def unseen_skill(self) -> Effect:
+        """Skill by the held-out counts, on these rows."""
+        return _over(self.unseen_gain, self.unseen_uniform.estimate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +55,14 @@ class HeadAlignment:
         skip: Tokens between a context and the token it speaks of.
         divergence: KL(expected || actual) in nats.
         uniform: KL(expected || uniform over the visible keys).
+        frequency: KL(expected || attention by how often each key's token was counted, whatever the context).
         gain: ``uniform - divergence``: above 0 better than uniform attention, below 0 worse.
+        over_frequency: ``frequency - divergence``: above 0 better than attention by frequency.
+        p: That the head is no better than one of the two, adjusted for all heads and tables together.
         cosine: Of expected and actual rows.
         match: Share of rows whose most attended key is among those most expected.
         chance: Share of visible keys that would match.
+        unseen: Beside held-out counts; None where there are none, or no row has both expectations.
     """
 
     layer: int
@@ -33,19 +72,63 @@ class HeadAlignment:
     skip: int
     divergence: Effect
     uniform: Effect
+    frequency: Effect
     gain: Effect
+    over_frequency: Effect
+    p: float
     cosine: Effect
     match: Effect
     chance: Effect
+    unseen: UnseenAgreement | None = None
 
     @property
     def skill(self) -> Effect:
         """``gain`` over the mean of ``uniform``: 1 exact, 0 as uniform attention, negative worse."""
+        return _over(self.gain, self.uniform.estimate)
+
+    @property
+    def frequency_skill(self) -> float:
+        """Skill of attention by frequency: what a head reaches that knows no context."""
         size = self.uniform.estimate
-        share = [
-            value / size if size > 0 else float("nan") for value in (self.gain.estimate, self.gain.low, self.gain.high)
-        ]
-        return Effect(estimate=share[0], low=share[1], high=share[2], n=self.gain.n)
+        return 1 - self.frequency.estimate / size if size > ROUNDING else float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnHead:
+    """One head's weights on the drawn piece.
+
+    Attributes:
+        layer: Layer index.
+        head: Query head.
+        why: Why it was chosen, in a few words.
+        skill: On all the text, by the drawn table.
+        weights: ``(query, key)``, 0 behind the query.
+    """
+
+    layer: int
+    head: int
+    why: str
+    skill: float
+    weights: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnPiece:
+    """Expected and actual weights on a short piece of the text.
+
+    Attributes:
+        tokens: Text of each token: data, to be escaped where it is shown.
+        n: Tokens in a context of the table that the expectation is of.
+        skip: Its skip.
+        expected: ``(query, key)``, 0 behind the query; NaN in rows without an expectation.
+        heads: Those drawn.
+    """
+
+    tokens: Sequence[str]
+    n: int
+    skip: int
+    expected: Sequence[Sequence[float]]
+    heads: Sequence[DrawnHead]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +138,31 @@ class Alignment:
     Attributes:
         model: Its name.
         counts: Where the counts came from.
-        rows: Rows with an expectation, of all rows from the second on, as a share.
+        held_out: Where the held-out counts came from; empty where there are none.
+        counted_tokens: Tokens of the counts, and of the held-out counts; 0 where unknown.
+        text_was_counted: Whether the text is among those that were counted: ``yes``, ``partly`` or ``unknown``.
+        rows: Rows with an expectation, of all rows from the second on, as a share; by table ``(n, skip, share)``.
         sequences: Sequences read.
         documents: Documents they are of.
         heads: One record a head and table, in order of layer, head and table.
+        piece: A short piece drawn; None where no row of it has an expectation.
         unmet: Path to why its attention could not be met.
     """
 
     model: str
     counts: str
-    rows: float
+    held_out: str = ""
+    counted_tokens: tuple[int, int] = (0, 0)
+    text_was_counted: str = "unknown"
+    rows: Sequence[tuple[int, int, float]]
     sequences: int
     documents: int
     heads: Sequence[HeadAlignment]
+    piece: DrawnPiece | None = None
     unmet: dict[str, str]
+
+
+def _over(gain: Effect, size: float) -> Effect:
+    """A gain as a share of the divergence to uniform attention."""
+    share = [value / size if size > ROUNDING else float("nan") for value in (gain.estimate, gain.low, gain.high)]
+    return Effect(estimate=share[0], low=share[1], high=share[2], n=gain.n)

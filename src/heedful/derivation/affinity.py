@@ -20,6 +20,12 @@ from heedful.derivation.table import Table
 PSEUDO_COUNT = 1.0
 BACKOFF_COUNT = 1.0
 
+ROUNDING = 1e-12
+"""Information under which a pair is as frequent as its parts: what is left is rounding."""
+
+ENTRIES = 1 << 17
+"""Stored entries that are met at once with the low-rank part beside them."""
+
 
 @dataclass(frozen=True)
 class Affinity:
@@ -27,7 +33,7 @@ class Affinity:
 
     Attributes:
         stored: ``(context, vocabulary)``, sparse.
-        left: ``(context, m)`` of the low-rank part; m is 0, 1 or 2.
+        left: ``(context, m)`` of the low-rank part; m is small.
         right: ``(vocabulary, m)``.
     """
 
@@ -53,28 +59,39 @@ class Affinity:
         return self.stored[rows][:, columns].toarray() + self.left[rows] @ self.right[columns].T
 
     def operator(self, row_weight: np.ndarray, column_weight: np.ndarray) -> LinearOperator:
-        """``diag(row_weight) A diag(column_weight)`` as products with vectors."""
+        """``diag(row_weight) A diag(column_weight)`` as products with vectors and blocks of them."""
         backward = self.stored.T.tocsr()
 
-        def forward(vector: np.ndarray) -> np.ndarray:
-            weighed = column_weight * vector.ravel()
-            return row_weight * (self.stored @ weighed + self.left @ (self.right.T @ weighed))
+        def forward(block: np.ndarray) -> np.ndarray:
+            weighed = (column_weight * block.T).T
+            return (row_weight * (self.stored @ weighed + self.left @ (self.right.T @ weighed)).T).T
 
-        def adjoint(vector: np.ndarray) -> np.ndarray:
-            weighed = row_weight * vector.ravel()
-            return column_weight * (backward @ weighed + self.right @ (self.left.T @ weighed))
+        def adjoint(block: np.ndarray) -> np.ndarray:
+            weighed = (row_weight * block.T).T
+            return (column_weight * (backward @ weighed + self.right @ (self.left.T @ weighed)).T).T
 
-        return LinearOperator(self.shape, matvec=forward, rmatvec=adjoint, dtype=np.float64)
+        return LinearOperator(
+            self.shape, matvec=forward, rmatvec=adjoint, matmat=forward, rmatmat=adjoint, dtype=np.float64
+        )
 
     def squared_norm(self, row_weight: np.ndarray, column_weight: np.ndarray) -> float:
         """Sum of all squared entries of the weighed matrix, without holding it."""
         stored = sparse.coo_array(self.stored)
-        weight = row_weight[stored.row] ** 2 * column_weight[stored.col] ** 2
-        low = (self.left[stored.row] * self.right[stored.col]).sum(-1)
+        total = 0.0
+        for start in range(0, stored.nnz, ENTRIES):
+            part = slice(start, start + ENTRIES)
+            row, column, data = stored.row[part], stored.col[part], stored.data[part]
+            low = np.einsum("em,em->e", self.left[row], self.right[column])
+            total += float((row_weight[row] ** 2 * column_weight[column] ** 2 * data * (data + 2 * low)).sum())
         left, right = self.left * row_weight[:, None], self.right * column_weight[:, None]
-        return float(
-            (weight * stored.data * (stored.data + 2 * low)).sum() + ((left.T @ left) * (right.T @ right)).sum()
-        )
+        return total + float(((left.T @ left) * (right.T @ right)).sum())
+
+    def size(self, row_weight: np.ndarray, column_weight: np.ndarray) -> float:
+        """Root of the squared entries of the weighed parts, each by itself: what rounding is measured by."""
+        nothing = np.zeros((self.shape[0], 0)), np.zeros((self.shape[1], 0))
+        sparse_part = Affinity(self.stored, *nothing).squared_norm(row_weight, column_weight)
+        low_part = Affinity(sparse.csr_array(self.shape), self.left, self.right)
+        return float(np.sqrt(sparse_part + max(0.0, low_part.squared_norm(row_weight, column_weight))))
 
 
 def _scaled(table: Table, row: np.ndarray, column: np.ndarray) -> sparse.csr_array:
@@ -163,7 +180,8 @@ def pmi(table: Table) -> Affinity:
 def ppmi(table: Table) -> Affinity:
     """Positive pointwise mutual information, 0 where a pair was never seen (Levy and Goldberg 2014)."""
     ratio = _scaled(table, _inverse(table.row_sums), _inverse(table.column_sums))
-    stored = _with_data(ratio, np.maximum(np.log(ratio.data * table.total), 0.0))
+    information = np.log(ratio.data * table.total)
+    stored = _with_data(ratio, np.where(information > ROUNDING, information, 0.0))
     stored.eliminate_zeros()
     return Affinity.of(stored)
 

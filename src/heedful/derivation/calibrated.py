@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from heedful.core.errors import InputRejected, UsageError
 from heedful.derivation.encoder import layer_normalised
 from heedful.derivation.expected import expected_rows
-from heedful.derivation.head import HeadMatrices, Stage
+from heedful.derivation.head import HeadMatrices, Stage, Turn
+from heedful.derivation.order import turned
 from heedful.derivation.recipe import Recipe
 from heedful.derivation.table import Table
 from heedful.derivation.temperature import best_temperature
+
+PIECE, PIECES = 32, 64
+"""Tokens and number of the pieces of text that temperatures are fitted on."""
+
+
+def short_pieces(documents: Iterable[Sequence[int]]) -> list[np.ndarray]:
+    """Pieces of text for `calibrated`, spread evenly over it, ``(position,)`` each.
+
+    Args:
+        documents: Token numbers of each document.
+    """
+    pieces = [ids[start : start + PIECE] for ids in documents for start in range(0, len(ids) - PIECE + 1, PIECE)]
+    return [np.array(piece) for piece in pieces[:: max(1, len(pieces) // PIECES)][:PIECES]]
 
 
 def fed_documents(stage: Stage, recipe: Recipe, documents: Iterable[np.ndarray]) -> list[np.ndarray]:
@@ -31,12 +44,15 @@ def fed_documents(stage: Stage, recipe: Recipe, documents: Iterable[np.ndarray])
     return [layer_normalised(rows) for rows in placed] if recipe.attention_input == "layer_norm" else placed
 
 
-def head_logits(head: HeadMatrices, fed: np.ndarray) -> np.ndarray:
+def head_logits(head: HeadMatrices, fed: np.ndarray, turn: Turn | None = None) -> np.ndarray:
     """Logits of a document's rows from the second on, ``(position - 1, position)``, -inf behind the query."""
     zeros = np.zeros_like(fed)
     context = len(head.query) // fed.shape[1]
     earlier = [np.concatenate([zeros[:back], fed[: len(fed) - back]]) for back in range(context)]
-    logits = (np.concatenate(earlier, axis=1) @ head.query) @ (fed @ head.key).T
+    query, key = np.concatenate(earlier, axis=1) @ head.query, fed @ head.key
+    if turn is not None:
+        query, key = turned(query, turn), turned(key, turn)
+    logits = query @ key.T
     behind = np.triu(np.ones(logits.shape, dtype=bool), 1)
     return np.where(behind, -np.inf, logits)[1:]
 
@@ -47,6 +63,7 @@ def calibrated(
     recipe: Recipe,
     stage: Stage,
     documents: Sequence[np.ndarray],
+    spreads: Sequence[float] = (),
 ) -> list[HeadMatrices]:
     """The heads of one layer with logits of the size that the recipe asks for.
 
@@ -59,6 +76,7 @@ def calibrated(
         recipe: Says which calibration.
         stage: Embeddings.
         documents: Short pieces of text, ``(position,)`` each, at least two tokens long.
+        spreads: Of the logits of a reference model's heads, one a head, for that calibration.
 
     Raises:
         UsageError: There is no text to calibrate on.
@@ -73,13 +91,12 @@ def calibrated(
     if not fed:
         raise UsageError(f"calibration {recipe.calibration!r} wants text; none came")
     found = []
-    for head, table in zip(heads, tables, strict=True):
-        logits = [head_logits(head, rows) for rows in fed]
-        factor = (
-            recipe.target / _spread(logits)
-            if recipe.calibration == "logit_sd"
-            else best_temperature(_expected(table, documents), logits)
-        )
+    for number, (head, table) in enumerate(zip(heads, tables, strict=True)):
+        logits = [head_logits(head, rows, stage.turn) for rows in fed]
+        if recipe.calibration == "divergence":
+            factor = best_temperature(_expected(table, documents), logits)
+        else:
+            factor = (spreads[number] if recipe.calibration == "reference" else recipe.target) / _spread(logits)
         found.append(head.sharpened(factor))
     return found
 
@@ -102,13 +119,12 @@ def _std(matrices: Iterable[np.ndarray]) -> float:
 
 
 def _of_std(head: HeadMatrices, heads: Sequence[HeadMatrices], recipe: Recipe) -> HeadMatrices:
-    query = head.query * recipe.target / _std(other.query for other in heads)
-    key = head.key * recipe.target / _std(other.key for other in heads)
-    return replace(head, query=query / np.sqrt(recipe.head_dim), key=key)
+    query = recipe.target / _std(other.query for other in heads) / np.sqrt(recipe.head_dim)
+    return head.scaled(query=query, key=recipe.target / _std(other.key for other in heads))
 
 
 def _with_values_of_std(head: HeadMatrices, heads: Sequence[HeadMatrices], recipe: Recipe) -> HeadMatrices:
-    if recipe.value_std is None:
+    if recipe.value_calibration != "std":
         return head
-    value = head.value * recipe.value_std / _std(other.value for other in heads)
-    return replace(head, value=value, output=head.output * recipe.value_std / _std(other.output for other in heads))
+    value = recipe.value_std / _std(other.value for other in heads)
+    return head.scaled(value=value, output=recipe.value_std / _std(other.output for other in heads))

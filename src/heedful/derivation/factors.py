@@ -12,7 +12,7 @@ from heedful.derivation.affinity import Affinity
 from heedful.derivation.table import Table
 
 SMALL = 1_500
-"""Up to this many rows or columns a dense decomposition is quicker, and exact."""
+"""Up to the square of this many entries a dense decomposition is quicker, and exact."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,13 @@ def factorised(
         raise UsageError(f"rank must be at least 1; came {rank}")
     row, column = weights or (np.ones(matrix.shape[0]), np.ones(matrix.shape[1]))
     left, values, right = _decomposed(matrix, rank, row, column, seed)
-    kept = values > values.max(initial=0.0) * max(matrix.shape) * np.finfo(np.float64).eps * 10
+    # Parts may cancel: what they leave is rounding, measured by the parts and not by itself.
+    kept = values > matrix.size(row, column) * max(matrix.shape) * np.finfo(np.float64).eps * 10
     kept[rank:] = False
     if not kept.any():
-        raise InputRejected("affinity", "all its entries are 0: it has no directions", "count a longer text")
+        raise InputRejected(
+            "affinity", "all its entries are 0: it has no directions", "count a longer text, of more than one token"
+        )
     left, values, right = left[:, kept], values[kept], right[:, kept]
     report = _report(matrix, rank, (left, values, right), row, column)
     root = np.sqrt(values)
@@ -100,7 +103,7 @@ def _decomposed(
     matrix: Affinity, rank: int, row: np.ndarray, column: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Singular triplets, largest first."""
-    if min(matrix.shape) <= max(SMALL, rank + 1):
+    if matrix.shape[0] * matrix.shape[1] <= SMALL**2 or min(matrix.shape) <= rank + 1:
         rows, columns = np.arange(matrix.shape[0]), np.arange(matrix.shape[1])
         dense = row[:, None] * matrix.at(rows, columns) * column
         left, values, right = np.linalg.svd(dense, full_matrices=False)
@@ -125,7 +128,7 @@ def _report(
 ) -> FactorReport:
     left, values, right = triplets
     operator = matrix.operator(row, column)
-    images = np.stack([operator.matvec(vector) for vector in right.T], axis=1)
+    images = operator @ right
     one = np.eye(len(values))
     return FactorReport(
         asked=rank,

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from math import inf
 from typing import get_type_hints
 
 from heedful.core.errors import UsageError
+from heedful.derivation.order import ORDERS
 
 CHOICES = {
     "factorisation": ("plain", "frequency"),
     "query": ("last_token", "previous_tokens"),
     "pattern": ("content", "offset"),
     "value": ("probability", "log_ratio", "copy"),
-    "calibration": ("raw", "std", "logit_sd", "divergence"),
+    "order": tuple(ORDERS),
+    "subtracted": ("nothing", "position_shift"),
+    "outputs": ("shared", "orthogonal"),
+    "calibration": ("raw", "std", "logit_sd", "divergence", "reference"),
+    "value_calibration": ("raw", "std", "residual"),
     "kept": ("embedding", "reinitialised"),
 }
 """Words of the fields that are no names of other registries."""
@@ -30,9 +37,16 @@ class Recipe:
         query: ``last_token`` of a longer context stands for it, or ``previous_tokens`` are all read.
         pattern: ``content`` decides where heads look, or a fixed ``offset``: their skip.
         value: What is taken from a key's token: ``probability`` of or ``log_ratio`` for what follows it, or a ``copy``.
-        calibration: Of the logits: ``raw``; matrices of a ``std``; logits of a ``logit_sd``; least ``divergence``.
+        order: Of components on the pairs that rotary positions turn, a key of ``ORDERS``.
+        subtracted: Taken from affinities first: ``nothing``, or the ``position_shift`` of a published correction, which
+            loses.
+        outputs: Heads write where they will, ``shared``, or those of different skips into ``orthogonal`` subspaces.
+        calibration: Of the logits: ``raw``; matrices of a ``std``; logits of a ``logit_sd``; least ``divergence``;
+            or logits that spread as those of a ``reference`` model.
         target: What ``std`` or ``logit_sd`` should be.
-        value_std: Standard deviation that value and output matrices are brought to; None leaves them.
+        value_calibration: Of what heads add: ``raw``; value and output matrices of a ``value_std``; or as much as the
+            ``residual`` stream holds, a layer's heads together.
+        value_std: Standard deviation of value and output matrices where they are brought to one.
         width: Of the embeddings.
         head_dim: Components a head.
         layers: Layers; layer l has contexts of ``shortest + l`` tokens, up to ``longest``.
@@ -55,9 +69,13 @@ class Recipe:
     query: str = "previous_tokens"
     pattern: str = "content"
     value: str = "copy"
+    order: str = "largest_slowest"
+    subtracted: str = "nothing"
+    outputs: str = "shared"
     calibration: str = "raw"
     target: float = 1.0
-    value_std: float | None = None
+    value_calibration: str = "raw"
+    value_std: float = 0.01
     width: int = 256
     head_dim: int = 64
     layers: int = 1
@@ -82,8 +100,24 @@ class Recipe:
             raise UsageError(f"shortest must be at most longest; came {self.shortest} and {self.longest}")
         if self.furthest < 0 or self.inner < 0:
             raise UsageError(f"furthest and inner must be at least 0; came {self.furthest} and {self.inner}")
-        if not self.target > 0 or (self.value_std is not None and not self.value_std > 0):
-            raise UsageError(f"target and value_std must be above 0; came {self.target} and {self.value_std}")
+        if not (0 < self.target < inf and 0 < self.value_std < inf):
+            raise UsageError(
+                f"target and value_std must be above 0 and finite; came {self.target} and {self.value_std}"
+            )
+        self._check_positions()
+
+    def _check_positions(self) -> None:
+        if self.subtracted == "position_shift" and self.positions not in ("learned", "sinusoidal"):
+            raise UsageError(
+                f"subtracted 'position_shift' wants positions learned or sinusoidal, which are added to tokens; came "
+                f"{self.positions}"
+            )
+        subspaces = min(self.heads, self.furthest + 1)
+        if self.outputs == "orthogonal" and subspaces * self.head_dim > self.width:
+            raise UsageError(
+                f"outputs 'orthogonal' wants a width of at least {subspaces} skips x head_dim {self.head_dim} = "
+                f"{subspaces * self.head_dim}; came {self.width}"
+            )
 
     def context(self, layer: int) -> int:
         """Tokens of a layer's contexts."""
@@ -111,8 +145,10 @@ RECIPES = {
         encoder="transpose",
         query="last_token",
         value="probability",
+        order="largest_fastest",
         calibration="std",
         target=0.01,
+        value_calibration="std",
         value_std=0.01,
         layers=4,
         heads=4,
@@ -128,6 +164,27 @@ RECIPES = {
 }
 """``seed``: the published derivation with its faults. ``corrected``: log P, least squares, paired with copying.
 ``offset``: each head looks a fixed number of tokens back and adds what that token says about the next."""
+
+
+def recipe_named(name: str, changes: Sequence[str] = ()) -> Recipe:
+    """A recipe of ``RECIPES`` with changes as a command line says them.
+
+    Args:
+        name: Its name.
+        changes: ``FIELD=VALUE`` each.
+
+    Raises:
+        UsageError: There is none of this name, or a change cannot be read.
+    """
+    if name not in RECIPES:
+        raise UsageError(f"--recipe {name!r}: expected one of {', '.join(RECIPES)}")
+    words = {}
+    for one in changes:
+        field, equals, value = one.partition("=")
+        if not equals:
+            raise UsageError(f"--set {one!r}: expected FIELD=VALUE, such as width=512")
+        words[field.strip()] = value.strip()
+    return changed(RECIPES[name], **words)
 
 
 def changed(recipe: Recipe, **words: str) -> Recipe:
@@ -152,8 +209,6 @@ def _read(name: str, word: str, wanted: object) -> object:
         return word == "true"
     if wanted is str:
         return word
-    if wanted == float | None and word == "none":
-        return None
     try:
         return int(word) if wanted is int else float(word)
     except ValueError:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from heedful.core.errors import InputRejected, UsageError
+from heedful.counts import Counts
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Table:
             )
         if not self.counts.nnz:
             raise InputRejected("counts", "no n-gram was counted", "give a longer text")
+        if not (np.isfinite(self.counts.data).all() and (self.counts.data >= 0).all()):
+            raise InputRejected("counts", "some are negative or no numbers", "count the text again")
 
     @classmethod
     def of_tokens(cls, contexts: np.ndarray, counts: sparse.csr_array, skip: int = 0) -> Table:
@@ -79,6 +82,11 @@ class Table:
         """All counts."""
         return float(self.row_sums.sum())
 
+    @cached_property
+    def _known(self) -> tuple[np.ndarray, np.ndarray]:
+        known = _packed(self.contexts, self.vocabulary)
+        return known, np.argsort(known)
+
     def rows_of(self, tokens: np.ndarray) -> np.ndarray:
         """Row of the context that ends at each position.
 
@@ -87,18 +95,45 @@ class Table:
 
         Returns:
             ``(position,)`` rows; -1 where the context was never counted or the document is too short.
+
+        Raises:
+            InputRejected: A number is outside the vocabulary.
         """
         found = np.full(len(tokens), -1)
+        outside = tokens[(tokens < 0) | (tokens >= self.vocabulary)]
+        if len(outside):
+            raise InputRejected(
+                "text", f"token {outside[0]} is outside the {self.vocabulary:,} that were counted",
+                "read the text with the tokenizer of the counts",
+            )  # fmt: skip
         if len(tokens) < self.length:
             return found
         grams = np.lib.stride_tricks.sliding_window_view(tokens, self.length)
-        known, asked = _packed(self.contexts, self.vocabulary), _packed(grams, self.vocabulary)
-        order = np.argsort(known)
+        (known, order), asked = self._known, _packed(grams, self.vocabulary)
         at = np.minimum(np.searchsorted(known, asked, sorter=order), len(known) - 1)
         rows = order[at]
         rows = np.where((known[rows] == asked) & (self.row_sums[rows] > 0), rows, -1)
         found[self.length - 1 :] = rows
         return found
+
+
+def stored_table(stored: Counts, n: int, skip: int = 0) -> Table:
+    """A table of counts on disk as derivations read it.
+
+    Args:
+        stored: Counts.
+        n: Tokens in a context.
+        skip: Tokens left out.
+
+    Raises:
+        UsageError: It was not counted.
+        InputRejected: Nothing was, or a file of it was cut or changed.
+    """
+    if not stored.facts(n, skip).total:
+        told = f"its table of n = {n}, skip {skip} is empty: no document has {n + skip + 1} tokens"
+        raise InputRejected(str(stored.path), told, "count a longer text")
+    found = stored.table(n, skip)
+    return Table.of_tokens(found.contexts.astype(np.int64), found.matrix, skip)
 
 
 def _packed(grams: np.ndarray, vocabulary: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 RANGE = (-12.0, 12.0)
-"""Natural logs between which the factor on the logits is sought."""
+"""Natural logs between which the factor is sought, on logits whose largest distance within a row is 1."""
 
 
 def best_temperature(expected: Sequence[np.ndarray], logits: Sequence[np.ndarray]) -> float:
@@ -20,15 +20,26 @@ def best_temperature(expected: Sequence[np.ndarray], logits: Sequence[np.ndarray
         logits: Blocks of the same shapes, -inf where a key is not seen.
 
     Returns:
-        The factor; at an end of ``exp(RANGE)`` where logits carry nothing, or nothing but the order.
+        The factor; 1 where the logits of every row are alike, and at an end of the range where they carry nothing
+        but noise, or the order alone.
     """
     pairs = [(e[ok], z[ok]) for e, z in zip(expected, logits, strict=True) if (ok := ~np.isnan(e).any(-1)).any()]
+    size = max((_widest(given) for _, given in pairs), default=0.0)
+    if not size > 0:
+        return 1.0
 
     def divergence(log_factor: float) -> float:
         total = 0.0
         for wanted, given in pairs:
-            log_weights = log_softmax(np.exp(log_factor) * given, axis=-1)
+            log_weights = log_softmax(np.exp(log_factor) * (given / size), axis=-1)
             total -= float((wanted * np.where(wanted > 0, log_weights, 0.0)).sum())
         return total
 
-    return float(np.exp(minimize_scalar(divergence, bounds=RANGE, method="bounded", options={"xatol": 1e-6}).x))
+    return float(np.exp(minimize_scalar(divergence, bounds=RANGE, method="bounded", options={"xatol": 1e-6}).x)) / size
+
+
+def _widest(logits: np.ndarray) -> float:
+    """Largest distance between two logits of one row."""
+    seen = np.isfinite(logits)
+    high, low = np.where(seen, logits, -np.inf).max(-1), np.where(seen, logits, np.inf).min(-1)
+    return float((high - low).max(initial=0.0))

@@ -1,5 +1,5 @@
 """Importing this registers every claim; a page of stored answers does without, and without what topics import."""
 
-from heedful.experiments import gauge, keys
+from heedful.experiments import counts, gauge, keys
 
-__all__ = ["gauge", "keys"]
+__all__ = ["counts", "gauge", "keys"]

@@ -23,12 +23,15 @@ LEAST_BPE = 257
 """The 256 bytes and one merge."""
 
 
-def character_tokenizer(texts: Iterable[str], vocabulary: int | None = None) -> PreTrainedTokenizerFast:
+def character_tokenizer(
+    texts: Iterable[str], vocabulary: int | None = None, marks: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
     """Every character of a text a token, ``[UNK]`` first, then in the order of their code points.
 
     Args:
         texts: The text.
         vocabulary: Most tokens to have; the most frequent characters are kept. None keeps all.
+        marks: Further special tokens behind ``[UNK]``: ``[BOS]``, ``[EOS]``, ``[PAD]``.
 
     Returns:
         The tokenizer.
@@ -43,7 +46,7 @@ def character_tokenizer(texts: Iterable[str], vocabulary: int | None = None) -> 
         counts.update(text)
     ordered = sorted(counts, key=lambda character: (-counts[character], character))
     kept = ordered if vocabulary is None else ordered[: vocabulary - 1]
-    return _characters((UNKNOWN,), sorted(kept))
+    return _characters((UNKNOWN, *marks), sorted(kept))
 
 
 def seed_tokenizer() -> PreTrainedTokenizerFast:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -72,12 +73,22 @@ class HeedfulDerivedPreTrainedModel(PreTrainedModel):
         (found[0] if isinstance(found, tuple) else found).freeze()
         return found
 
+    def untrained_config(self) -> HeedfulDerivedConfig:
+        """The config of a model of this kind with weights as they are drawn: tied to no embeddings, without factors."""
+        config: Any = copy.deepcopy(self.config)
+        config.embedding_fingerprint = config.linked_encoder = None
+        found: HeedfulDerivedConfig = config
+        return found
+
     def freeze(self) -> None:
         """Take the gradient from what the config calls frozen."""
         self.get_input_embeddings().requires_grad_(not self.config.frozen_embeddings)
         for part in self.modules():
             if isinstance(part, CorpusDerivedAttention):
                 part.requires_grad_(not self.config.frozen_attention)
+                if part.looks_back:
+                    for unused in (part.q_proj, part.k_proj):
+                        unused.requires_grad_(False)
 
 
 class HeedfulDerivedModel(HeedfulDerivedPreTrainedModel):
@@ -113,7 +124,7 @@ class HeedfulDerivedModel(HeedfulDerivedPreTrainedModel):
         """Hidden states of every token; arguments as in every decoder of transformers, without a cache.
 
         Raises:
-            ValueError: Both ids and embeddings were given, or neither, or more tokens than there are positions.
+            ValueError: Both ids and embeddings were given, or neither, or more tokens than there are learned positions.
             InputRejected: The embeddings are not those that the matrices were derived for.
         """
         if (input_ids is None) == (inputs_embeds is None):
@@ -121,7 +132,7 @@ class HeedfulDerivedModel(HeedfulDerivedPreTrainedModel):
         self._check_fingerprint()
         options = {name: value for name, value in options.items() if name not in ("past_key_values", "use_cache")}
         hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        if hidden.shape[1] > self.config.max_position_embeddings:
+        if self.config.positions == "learned" and hidden.shape[1] > self.config.max_position_embeddings:
             raise ValueError(f"{hidden.shape[1]} tokens: expected at most {self.config.max_position_embeddings}")
         real = attention_mask if attention_mask is not None and attention_mask.dim() == 2 else None
         if position_ids is None:

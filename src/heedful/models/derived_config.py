@@ -6,6 +6,8 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from heedful.derivation.encoder import ENCODERS
+
 POSITIONS = ("none", "learned", "sinusoidal", "rotary")
 NORMS = ("layer_norm", "none")
 
@@ -20,7 +22,8 @@ class HeedfulDerivedConfig(PreTrainedConfig):
         num_hidden_layers: Layers.
         num_attention_heads: Heads a layer; 0 for layers without attention.
         head_dim: Dimensions of a head: how many components of a factorisation it can hold.
-        max_position_embeddings: Most tokens of a sequence.
+        max_position_embeddings: Most tokens of a sequence where positions are learned; heads that look back are exact
+            up to it.
         positions: ``none``, ``learned`` or ``sinusoidal`` vectors added to tokens, or ``rotary`` queries and keys.
         attention_input: ``layer_norm`` before each attention, or ``none``.
         final_norm: Whether a layer norm stands before the head.
@@ -28,6 +31,9 @@ class HeedfulDerivedConfig(PreTrainedConfig):
         offsets: For each layer and head, how many tokens back it attends, or None where queries and keys decide.
         frozen_attention: Whether the attention matrices take no gradient.
         frozen_embeddings: Whether the embeddings take no gradient.
+        linked_encoder: A key of ``ENCODERS`` by which the attention follows its embeddings when told to; None where
+            it does not, and keeps no factors.
+        copies: Whether linked values copy embeddings and are no factors of counts.
         embedding_fingerprint: SHA-256 of the embeddings that the matrices were derived for; None where they were not.
         tie_word_embeddings: Whether the head is the embedding.
 
@@ -51,6 +57,8 @@ class HeedfulDerivedConfig(PreTrainedConfig):
     offsets: list[list[int | None]] | None = None
     frozen_attention: bool = True
     frozen_embeddings: bool = True
+    linked_encoder: str | None = None
+    copies: bool = False
     embedding_fingerprint: str | None = None
     layer_norm_eps: float = 1e-5
     rope_theta: float = 10_000.0
@@ -91,6 +99,8 @@ def _check(config: HeedfulDerivedConfig) -> None:
     layers, heads = config.num_hidden_layers, config.num_attention_heads
     if len(config.context or ()) != layers or any(not isinstance(n, int) or n < 1 for n in config.context or ()):
         raise ValueError(f"context = {config.context}: expected {layers} whole numbers from 1 on, one a layer")
+    if config.linked_encoder is not None and config.linked_encoder not in ENCODERS:
+        raise ValueError(f"linked_encoder = {config.linked_encoder!r}: expected one of {', '.join(ENCODERS)}")
     offsets = config.offsets or []
     if len(offsets) != layers or any(len(row) != heads for row in offsets):
         raise ValueError(f"offsets = {offsets}: expected {layers} layers of {heads} heads")

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from heedful.derivation import embedding, fingerprint, layer_normalised
+from heedful.core.errors import UsageError
+from heedful.derivation import Table, embedding, fingerprint, layer_normalised
 from heedful.derivation.calibrated import calibrated
 from heedful.derivation.head import HeadMatrices, Stage, Tables, derived_head
+from heedful.derivation.orthogonal import orthogonal_outputs
 from heedful.derivation.recipe import Recipe
 from heedful.models.attention.corpus_derived import CorpusDerivedAttention
 from heedful.models.derived import HeedfulDerivedForCausalLM, sinusoids
 from heedful.models.derived_config import HeedfulDerivedConfig
+from heedful.models.rotation import rotation
+from heedful.models.value_calibration import residual_outputs
+
+Spreads = Sequence[Sequence[float]]
+"""Standard deviations of logits by layer and head."""
 
 INITIAL_STD = 0.02
 """Of what is not derived, as in GPT-2."""
@@ -36,7 +44,13 @@ class Derived:
 
 
 def derive(
-    tables: Tables, recipe: Recipe, documents: Sequence[np.ndarray] = (), length: int = 256, seed: int = 0
+    tables: Tables,
+    recipe: Recipe,
+    documents: Sequence[np.ndarray] = (),
+    length: int = 256,
+    seed: int = 0,
+    *,
+    spreads: Spreads | None = None,
 ) -> Derived:
     """Attention out of counts.
 
@@ -46,37 +60,105 @@ def derive(
         documents: Short pieces of text for calibrations that want them.
         length: Most tokens of a sequence.
         seed: Of embeddings and of what is not derived.
+        spreads: Spread of the logits by layer and head of a reference model (``heedful.study.logit_spreads``), at least
+            as many as the recipe has; for calibration ``reference``.
 
     Raises:
         UsageError: Counts that the recipe wants are missing, or its parts do not go together.
         InputRejected: A matrix has no directions, or its decomposition does not converge.
     """
     first = tables[1, 0] if (1, 0) in tables else next(iter(tables.values()))
+    wanted = _wanted_spreads(recipe, spreads)
     rows = embedding(recipe.embedding, first, recipe.width, seed)
-    config = _config(recipe, first.vocabulary, length)
-    torch_state = torch.get_rng_state()
-    torch.manual_seed(seed)
-    try:
-        model = HeedfulDerivedForCausalLM(config)
-    finally:
-        torch.set_rng_state(torch_state)
-    stage = Stage(rows, layer_normalised(rows) if recipe.attention_input == "layer_norm" else rows, _places(model))
-    heads = []
-    for layer in range(recipe.layers):
-        context, skips = recipe.context(layer), [recipe.skip(head) for head in range(recipe.heads)]
-        made = [derived_head(tables, recipe, stage, context, skip) for skip in skips]
-        targets = [tables.get((context, skip), tables[1, skip]) for skip in skips]
-        heads.append(calibrated(made, targets, recipe, stage, documents))
+    model = _empty(recipe, first.vocabulary, length, seed)
+    heads = _heads(tables, recipe, _stage(recipe, rows, first, model), documents, wanted)
     with torch.no_grad():
         if recipe.kept == "embedding":
             model.model.embed_tokens.weight.copy_(torch.from_numpy(rows))
-            config.embedding_fingerprint = fingerprint(rows)
+            model.config.embedding_fingerprint = fingerprint(rows)
         for layer, made in zip(model.model.layers, heads, strict=True):
             _pour(layer.attention, made)
-    return Derived(model.eval(), heads, rows)
+    model.eval()
+    if recipe.value_calibration == "residual":
+        heads = residual_outputs(model, heads, documents)
+    return Derived(model, heads, rows)
 
 
-def _config(recipe: Recipe, vocabulary: int, length: int) -> HeedfulDerivedConfig:
+def _empty(recipe: Recipe, vocabulary: int, length: int, seed: int) -> HeedfulDerivedForCausalLM:
+    """The model before anything is derived; the random state is as it was."""
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        return HeedfulDerivedForCausalLM(derived_config(recipe, vocabulary, length))
+    except ValueError as error:
+        raise UsageError(f"the recipe makes no model: {error}") from error
+    finally:
+        torch.set_rng_state(state)
+
+
+def _heads(
+    tables: Tables, recipe: Recipe, stage: Stage, documents: Sequence[np.ndarray], spreads: Spreads
+) -> list[list[HeadMatrices]]:
+    """Every head's matrices, by layer."""
+    skips = [recipe.skip(head) for head in range(recipe.heads)]
+    contexts = [recipe.context(layer) for layer in range(recipe.layers)]
+    made: dict[tuple[int, int], HeadMatrices] = {}
+    for pair in ((context, skip) for context in contexts for skip in skips):
+        if pair not in made:
+            made[pair] = derived_head(tables, recipe, stage, *pair)
+    heads = [[made[context, skip] for skip in skips] for context in contexts]
+    if recipe.outputs == "orthogonal":
+        heads = orthogonal_outputs(heads, skips)
+    return [
+        calibrated(
+            layer, [tables.get((context, skip), tables[1, skip]) for skip in skips], recipe, stage, documents, row
+        )
+        for layer, context, row in zip(heads, contexts, spreads, strict=True)
+    ]
+
+
+def _stage(recipe: Recipe, rows: np.ndarray, first: Table, model: HeedfulDerivedForCausalLM) -> Stage:
+    config, turn = model.config, None
+    if recipe.positions == "rotary":
+        at = torch.arange(config.max_position_embeddings)[None]
+        cosine, sine = rotation(at, config.head_dim, config.rope_theta, torch.float64)
+        turn = cosine[0].numpy(), sine[0].numpy()
+    return Stage(
+        embedding=rows,
+        fed=layer_normalised(rows) if recipe.attention_input == "layer_norm" else rows,
+        positions=places(model),
+        turn=turn,
+        encoder=recipe.encoder,
+        frequency=first.row_sums + 1 if first.length == 1 else None,
+    )
+
+
+def _wanted_spreads(recipe: Recipe, spreads: Spreads | None) -> Spreads:
+    """The spreads of the recipe's own layers and heads."""
+    if recipe.calibration != "reference":
+        return [()] * recipe.layers
+    if spreads is None:
+        raise UsageError("calibration 'reference' wants the spread of a reference model's logits; none came")
+    if len(spreads) < recipe.layers or min(map(len, spreads)) < recipe.heads:
+        had = f"{len(spreads)} layers of {min(map(len, spreads), default=0)} heads"
+        raise UsageError(f"calibration 'reference' wants {recipe.layers} layers of {recipe.heads} heads; it has {had}")
+    found = [tuple(row[: recipe.heads]) for row in spreads[: recipe.layers]]
+    if not all(math.isfinite(value) and value > 0 for row in found for value in row):
+        raise UsageError(f"calibration 'reference' wants spreads above 0; came {found}")
+    return found
+
+
+def derived_config(recipe: Recipe, vocabulary: int, length: int) -> HeedfulDerivedConfig:
+    """The config of what a recipe makes.
+
+    Args:
+        recipe: What is derived how.
+        vocabulary: Tokens.
+        length: Most tokens of a sequence.
+
+    Raises:
+        ValueError: Sizes that do not go together.
+    """
     offsets: list[int | None] = [
         recipe.skip(head) if recipe.pattern == "offset" else None for head in range(recipe.heads)
     ]
@@ -97,8 +179,8 @@ def _config(recipe: Recipe, vocabulary: int, length: int) -> HeedfulDerivedConfi
     )
 
 
-def _places(model: HeedfulDerivedForCausalLM) -> np.ndarray | None:
-    """The vectors that are added to tokens, by position."""
+def places(model: HeedfulDerivedForCausalLM) -> np.ndarray | None:
+    """The vectors that are added to tokens, ``(position, width)`` float64; None where there are none."""
     config = model.config
     if config.positions == "learned":
         return model.model.embed_positions.weight.detach().double().numpy()

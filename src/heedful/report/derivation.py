@@ -24,8 +24,45 @@ def derivation_page(record: Mapping[str, Any]) -> Page:
     return Page(
         title="Derived attention",
         subject=subject,
-        parts=[_part(record, "queries_and_keys", "Queries and keys"), _part(record, "values", "Values and outputs")],
+        parts=[
+            _part(record, "queries_and_keys", "Queries and keys"),
+            _read(record),
+            _part(record, "values", "Values and outputs"),
+            _pairs(record),
+        ],
     )
+
+
+def _read(record: Mapping[str, Any]) -> Part:
+    """What the projections give back of the factors, and where heads write."""
+    rows = [
+        (
+            f"L{head['layer']}H{head['head']} n{head['n']} s{head['skip']}",
+            share(1 - head["unread"]["queries"]),
+            share(1 - head["unread"]["keys"]),
+            str(head["output_directions"]),
+        )
+        for head in record["heads"]
+    ]
+    return Part(
+        title="What projections read and write",
+        header=("head, table", "queries", "keys", "outputs"),
+        rows=rows,
+        text=(
+            "queries, keys: share of the factors' squares, weighed with frequency, that the projections of embeddings "
+            "give back: 100 % where tokens are independent; under 0 where the encoder makes more of them than there "
+            "is. outputs: directions of the stream that the head can write to."
+        ),
+    )
+
+
+def _pairs(record: Mapping[str, Any]) -> Part:
+    told = [
+        f"{'Head' if len(one['heads']) == 1 else 'Heads'} {', '.join(map(str, one['heads']))} (skip {one['skip']}): "
+        f"{'fits' if one['fits'] else 'does not fit'}. Each {one['sentence']}"
+        for one in record["pairings"]
+    ]
+    return Part(title="Where heads look and what they take", text=" ".join(told))
 
 
 def _part(record: Mapping[str, Any], side: str, title: str) -> Part:
@@ -49,7 +86,8 @@ def _part(record: Mapping[str, Any], side: str, title: str) -> Part:
         header=("head, table", "rank", "largest", "smallest", "condition", "kept", "residual"),
         rows=rows,
         text=(
-            "rank: components kept of those asked for; largest and smallest kept singular value, and their quotient; "
+            "rank: components kept of those asked for, fewer where the matrix has no more; largest and smallest kept "
+            "singular value, and their quotient; "
             "kept: share of the sum of squares, weighed as the recipe says; residual: largest |A v - s u| over the "
             "largest singular value."
         ),

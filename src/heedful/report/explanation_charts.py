@@ -1,54 +1,81 @@
-"""The figure of scale effects: focus and agreement over the scale of the matrices."""
+"""The figure of scale effects: focus and agreement over the scale of the matrices, layer by layer."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from heedful.report.figures.drawing import Drawn
-from heedful.report.figures.figure import BLUE, HEIGHT, ORANGE, WIDTH, Figure, chart_of
+from heedful.report.figures.figure import SEQUENTIAL, Figure, chart_of
 
 if TYPE_CHECKING:
-    from heedful.core.effect import Effect
-    from heedful.core.explanation import Explanation
+    import altair
 
-SERIES = ("entropy over its maximum", "KL over that of equal weights")
+    from heedful.core.explanation import Explanation, ScaledLayer
+
+PANEL_WIDTH, PANEL_HEIGHT = 300, 240
 
 
 def scale_chart(record: Explanation) -> Drawn:
-    """Entropy and divergence of the first layer over the scale, with intervals; 1 is uniform attention in both."""
+    """Entropy over its maximum, and skill cut at -1, over the scale; a line a layer, intervals on the first."""
     import altair
 
-    rows: list[dict[str, Any]] = []
-    for scale in record.scales:
-        first = scale.layers[0]
-        rows.append(_row(SERIES[0], scale.std, first.share, 1.0))
-        rows.append(_row(SERIES[1], scale.std, first.divergence, first.uniform.estimate))
-    base = chart_of(rows)
-    x = altair.X("std:Q", scale=altair.Scale(type="log"), title="standard deviation of the matrices")
-    scale_y = altair.Scale(type="symlog", constant=1, domainMin=0)
-    y = altair.Y("value:Q", scale=scale_y, title="1 = uniform attention")
+    rows: list[dict[str, Any]] = [
+        {"std": scale.std, "layer": f"L{one.layer}", **_focus(one), **_skill(one)}
+        for scale in record.scales
+        for one in scale.layers
+    ]
+    names = [f"L{one.layer}" for one in record.scales[0].layers]
+    shades = list(reversed(SEQUENTIAL[1:]))
+    colours = [shades[place * (len(shades) - 1) // max(len(names) - 1, 1)] for place in range(len(names))]
     colour = altair.Color(
-        "series:N",
-        sort=list(SERIES),
-        scale=altair.Scale(domain=list(SERIES), range=[BLUE, ORANGE]),
-        legend=altair.Legend(title=None, orient="top", labelLimit=300),
+        "layer:N",
+        sort=names,
+        scale=altair.Scale(domain=names, range=colours),
+        legend=altair.Legend(title="layer", orient="right"),
     )
-    made = altair.layer(
-        chart_of([{"at": 1.0}])
-        .mark_rule(color="ink", opacity=0.4, strokeDash=[3, 3])
-        .encode(y=altair.Y("at:Q", scale=scale_y)),
-        base.mark_rule(strokeWidth=1.5).encode(x=x, y=altair.Y("low:Q", scale=scale_y), y2="high:Q", color=colour),
-        base.mark_line(point=True, strokeWidth=2).encode(x=x, y=y, color=colour),
-    ).properties(width=WIDTH, height=HEIGHT)
+    made = altair.hconcat(
+        _panel(rows, "share", "entropy over its maximum", (0.0, 1.0), 1.0, colour),
+        _panel(rows, "skill", "skill: 1 exact, 0 equal weights", (-1.0, 1.0), 0.0, colour),
+        spacing=24,
+    )
     title = "Focus and agreement over scale"
     return Drawn(Figure(name="scale_effects", title=title, caption="", chart=lambda _: made), made)
 
 
-def _row(series: str, std: float | None, effect: Effect, size: float) -> dict[str, Any]:
+def _panel(
+    rows: list[dict[str, Any]],
+    name: str,
+    title: str,
+    domain: tuple[float, float],
+    equal: float,
+    colour: altair.Color,
+) -> Any:
+    import altair
+
+    scales = sorted({float(row["std"]) for row in rows})
+    axis = altair.Axis(values=scales, format="~g", grid=False, labelAngle=-45)
+    x = altair.X("std:Q", scale=altair.Scale(type="log"), title="standard deviation of the matrices", axis=axis)
+    scale = altair.Scale(domain=list(domain), clamp=True, nice=False)
+    y = altair.Y(f"{name}:Q", scale=scale, title=title)
+    first = [row for row in rows if row["layer"] == "L0"]
+    ends = {"y": altair.Y(f"{name}_low:Q", scale=scale, title=title), "y2": altair.Y2(f"{name}_high:Q")}
+    return altair.layer(
+        chart_of([{"at": equal}])
+        .mark_rule(color="ink", opacity=0.4, strokeDash=[3, 3])
+        .encode(y=altair.Y("at:Q", scale=scale, title=title)),
+        chart_of(first).mark_rule(strokeWidth=1.5).encode(x=x, color=colour, **ends),
+        chart_of(rows).mark_line(point=True, strokeWidth=2).encode(x=x, y=y, color=colour),
+    ).properties(width=PANEL_WIDTH, height=PANEL_HEIGHT)
+
+
+def _focus(one: ScaledLayer) -> dict[str, float]:
+    return {"share": one.share.estimate, "share_low": one.share.low, "share_high": one.share.high}
+
+
+def _skill(one: ScaledLayer) -> dict[str, float]:
+    size = one.uniform.estimate
     return {
-        "series": series,
-        "std": std,
-        "value": effect.estimate / size,
-        "low": effect.low / size,
-        "high": effect.high / size,
+        "skill": max(one.skill, -1.0),
+        "skill_low": max(1 - one.divergence.high / size, -1.0),
+        "skill_high": max(1 - one.divergence.low / size, -1.0),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,16 +11,16 @@ import torch
 from torch import nn
 
 from heedful.capture import AttentionEvent, intercept, unwatched
-from heedful.core.alignment import Alignment, HeadAlignment
+from heedful.core.alignment import Alignment
 from heedful.core.call import AttentionCall
-from heedful.core.effect import Effect
 from heedful.core.errors import CaptureError, InputRejected
-from heedful.derivation import RowAlignment, Table, expected_rows, row_alignment
-from heedful.derivation.affinity import Affinity, probability
+from heedful.derivation import Table, row_alignment
 from heedful.engine.points import logits_of
-from heedful.inference import Interval, bootstrap_t, document_means
+from heedful.study.aligned_sums import AlignedLayer, head_records
 from heedful.study.batches import batches_of
+from heedful.study.drawn_piece import drawn_piece
 from heedful.study.evidence import Array
+from heedful.study.expectation import Expectations, Key
 from heedful.study.running import Batch, evaluating, run_model
 
 if TYPE_CHECKING:
@@ -30,31 +30,12 @@ BATCH_TOKENS = 2048
 BLOCK = 128
 """Rows that are held at once."""
 
-NAMES = ("divergence", "uniform", "cosine", "match", "chance")
-
-
-@dataclass
-class _Layer:
-    path: str
-    heads: int
-    sums: dict[tuple[int, int], Array]
-    rows: dict[tuple[int, int], Array]
-
-
-@dataclass
-class _Seen:
-    """What was summed, layer by layer: ``sums`` ``(sequence, head, name)``, ``rows`` ``(sequence,)``."""
-
-    total: int
-    layers: dict[str, _Layer] = field(default_factory=dict)
-    expected: int = 0
-    all: int = 0
-
 
 def align(
     model: nn.Module,
     sequences: Sequences,
-    tables: Mapping[tuple[int, int], Table],
+    tables: Mapping[Key, Table],
+    held_out: Mapping[Key, Table] | None = None,
     *,
     name: str = "",
     counts: str = "",
@@ -64,16 +45,19 @@ def align(
 ) -> Alignment:
     """Expected attention from counts against actual attention.
 
-    Rows from the second of each document on, whose context was counted and one of whose keys ever followed it.
+    Rows from the second of each document on, whose context was counted and one of whose keys ever followed it. Beside
+    each head stand uniform attention and attention by frequency, which knows how often tokens were counted and no
+    context; a head's p is of being better than both.
 
     Args:
         model: A causal model with the tokenizer of the counts.
         sequences: The text; one that the counts did not see tells whether agreement is more than memory.
         tables: Counts by context length and skip.
+        held_out: Counts of a text that the others did not see, some of the same contexts and skips.
         name: Of the model.
         counts: Of the counts.
-        seed: Of the bootstrap.
-        resamples: Of the bootstrap.
+        seed: Of the bootstrap and the sign flips.
+        resamples: Of both.
         progress: Called with (done, total, what).
 
     Returns:
@@ -83,81 +67,79 @@ def align(
         CaptureError: No attention of the model could be met.
         InputRejected: Attention sees later tokens, or no row of the text has an expectation.
     """
-    seen, likelihoods = _Seen(len(sequences.input_ids)), {key: probability(table) for key, table in tables.items()}
+    expectations = Expectations(tables, held_out or {})
+    layers: dict[str, AlignedLayer] = {}
     batches: Sequence[Batch] = batches_of(model, sequences, BATCH_TOKENS)
     now: list[Batch] = [batches[0]]
 
     def visit(event: AttentionEvent) -> None:
         with unwatched(), torch.no_grad():
-            _visit(event, now[0], tables, likelihoods, seen)
+            _visit(event, now[0], expectations, layers, len(sequences.input_ids))
 
     with evaluating(model), torch.no_grad(), intercept(model, visit) as way:
         for done, batch in enumerate(batches):
             now[0] = batch
+            expectations.forget()
             run_model(model, batch.input_ids, batch.attention_mask)
             progress(done + 1, len(batches), "expected attention")
-    if not seen.layers:
+    if not layers:
         raise CaptureError(type(model).__name__, "it ran and none of its attention could be met")
-    if not seen.expected:
+    first = next(iter(layers.values()))
+    if not any(rows.any() for rows in first.rows.values()):
         raise InputRejected(
             counts or "counts", "no context of the text was counted, or nothing in view ever followed one",
             "count a longer text, or shorter contexts",
         )  # fmt: skip
     unmet = {path: f"{kind} ran and no attention call of it was seen" for path, kind in way.stack.never_met().items()}
     document = sequences.document.numpy()
-    heads = [
-        record
-        for index, layer in enumerate(seen.layers.values())
-        for record in _records(index, layer, document, seed, resamples)
-    ]
-    return Alignment(
+    found = Alignment(
         model=name or type(model).__name__,
         counts=counts,
-        rows=seen.expected / seen.all,
-        sequences=seen.total,
+        rows=[(n, skip, float(rows.sum() / max(first.seen, 1))) for (n, skip), rows in sorted(first.rows.items())],
+        sequences=len(sequences.input_ids),
         documents=len(np.unique(document)),
-        heads=sorted(heads, key=lambda one: (one.layer, one.head, one.n, one.skip)),
+        heads=head_records(list(layers.values()), document, seed, resamples),
         unmet=unmet | dict(way.not_understood),
     )
+    return replace(found, piece=drawn_piece(model, sequences, expectations, found.heads, log_weights))
 
 
 def _visit(
-    event: AttentionEvent,
-    batch: Batch,
-    tables: Mapping[tuple[int, int], Table],
-    likelihoods: Mapping[tuple[int, int], Affinity],
-    seen: _Seen,
+    event: AttentionEvent, batch: Batch, expectations: Expectations, layers: dict[str, AlignedLayer], total: int
 ) -> None:
     call = event.call
     if call.n_queries != batch.input_ids.shape[1] or call.n_keys != call.n_queries:
         return
-    if event.path not in seen.layers:
-        sums = {key: np.zeros((seen.total, call.heads, len(NAMES))) for key in tables}
-        seen.layers[event.path] = _Layer(event.path, call.heads, sums, {key: np.zeros(seen.total) for key in tables})
-    layer = seen.layers[event.path]
+    if event.path not in layers:
+        layers[event.path] = AlignedLayer(event.path, call.heads, total, expectations.tables)
+    layer = layers[event.path]
     texts = [ids[mask.bool()].cpu().numpy() for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)]
     for begin in range(1, call.n_queries, BLOCK):
         rows = np.arange(begin, min(begin + BLOCK, call.n_queries))
-        logs = _log_weights(call, rows, event.path)
+        logs = log_weights(call, rows, event.path)
         for place, tokens in enumerate(texts):
-            own = rows[rows < len(tokens)]
+            own, index = rows[rows < len(tokens)], int(batch.index[place])
             block = logs[place, :, : len(own), : len(tokens)]
-            for key, table in tables.items():
-                expected = expected_rows(table, tokens, own, likelihoods[key])
-                _add(layer, key, int(batch.index[place]), row_alignment(expected, block, own), seen)
+            layer.seen += len(own)
+            for key in expectations.tables:
+                wanted = expectations.of(place, tokens, own, key)
+                counts = row_alignment(wanted.counts, block, own)
+                layer.add(key, index, counts, wanted.frequency)
+                if wanted.unseen is not None:
+                    layer.add_unseen(key, index, counts, row_alignment(wanted.unseen, block, own))
 
 
-def _add(layer: _Layer, key: tuple[int, int], index: int, found: RowAlignment, seen: _Seen) -> None:
-    columns = (found.divergence, found.uniform_divergence, found.cosine, found.match, found.uniform_match)
-    wide = np.stack([np.broadcast_to(column, found.divergence.shape) for column in columns], axis=-1)
-    layer.sums[key][index] += np.nansum(wide, axis=1)
-    count = int((~np.isnan(found.uniform_divergence)).sum())
-    layer.rows[key][index] += count
-    seen.expected, seen.all = seen.expected + count, seen.all + len(found.uniform_divergence)
+def log_weights(call: AttentionCall, rows: np.ndarray, path: str) -> Array:
+    """Natural logs of the weights of some rows, ``(batch, head, row, key)``; what lies behind a row must be unseen.
 
+    Args:
+        call: The call.
+        rows: Queries, one after the other.
+        path: Of the module, for messages.
 
-def _log_weights(call: AttentionCall, rows: np.ndarray, path: str) -> Array:
-    """Natural logs of the weights of some rows, ``(batch, head, row, key)``; what lies behind a row must be unseen."""
+    Raises:
+        InputRejected: A query sees later tokens.
+    """
     begin, end, device = int(rows[0]), int(rows[-1]) + 1, call.query.device
     visible = call.visibility.block(begin, end, 0, call.n_keys, call.n_queries, call.n_keys, device)
     behind = torch.arange(call.n_keys, device=device)[None, :] > torch.arange(begin, end, device=device)[:, None]
@@ -168,22 +150,3 @@ def _log_weights(call: AttentionCall, rows: np.ndarray, path: str) -> Array:
     if call.sink is not None:
         total = torch.logaddexp(total, call.sink.double().view(1, -1, 1, 1))
     return np.asarray((logits - total).cpu().numpy())
-
-
-def _records(index: int, layer: _Layer, document: Array, seed: int, resamples: int) -> list[HeadAlignment]:
-    found = []
-    for (n, skip), sums in layer.sums.items():
-        rows = layer.rows[n, skip]
-        means = np.full(sums.shape, np.nan)
-        np.divide(sums, rows[:, None, None], out=means, where=rows[:, None, None] > 0)
-        means = np.concatenate([means, means[..., 1:2] - means[..., 0:1]], axis=-1)
-        interval = bootstrap_t(document_means(means, document), resamples=resamples, seed=seed)
-        for head in range(layer.heads):
-            effects = {word: _effect(interval.at(head, column)) for column, word in enumerate((*NAMES, "gain"))}
-            found.append(HeadAlignment(layer=index, path=layer.path, head=head, n=n, skip=skip, **effects))
-    return found
-
-
-def _effect(interval: Interval) -> Effect:
-    low, high, middle = (float(value) for value in (interval.low, interval.high, interval.estimate))
-    return Effect(estimate=middle, low=low, high=high, n=int(interval.units))

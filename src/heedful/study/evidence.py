@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from heedful.capture import AttentionEvent, Part, intercept, unwatched
-from heedful.core.errors import CaptureError
+from heedful.capture.headless import without_heads
+from heedful.core.errors import CaptureError, HeedfulError, InputRejected
 from heedful.engine import Extras, Groups, Moments, tiled
 from heedful.study.overflow import Overflow, overflow_of, without_rows
 from heedful.study.ranks import ALONE, Ranks
@@ -228,18 +229,25 @@ def collect(
         }
         unmet |= way.not_understood
     if not layers:
-        raise CaptureError(
-            type(model).__name__,
-            "no attention call was met" + (f": {next(iter(unmet.values()))}" if unmet else ""),
-            "its attention must go through transformers' attention table, scaled_dot_product_attention, "
-            "nn.MultiheadAttention or a softmax of its logits",
-        )
+        raise _nothing_met(model, unmet)
     total = sum(len(batch.input_ids) for batch in batches)
     order = {int(i): row for row, i in enumerate(torch.cat([batch.index for batch in batches]).tolist())}
     for path, layer in layers.items():
         layer.values = _joined(parts[path], order, total)
     _merge(list(layers.values()), ranks, batches)
     return Evidence(list(layers.values()), unmet | folded, way.notes, folded)
+
+
+def _nothing_met(model: nn.Module, unmet: Mapping[str, str]) -> HeedfulError:
+    """Why there is no evidence."""
+    if told := without_heads(model):
+        return InputRejected(type(model).__name__, told, "name a model that attends")
+    return CaptureError(
+        type(model).__name__,
+        "no attention call was met" + (f": {next(iter(unmet.values()))}" if unmet else ""),
+        "its attention must go through transformers' attention table, scaled_dot_product_attention, "
+        "nn.MultiheadAttention or a softmax of its logits",
+    )
 
 
 def _layer(event: AttentionEvent, index: int) -> LayerEvidence:

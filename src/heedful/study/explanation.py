@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 
@@ -11,16 +10,18 @@ import torch
 from scipy.special import entr, log_softmax
 
 from heedful.capture import AttentionEvent, intercept, unwatched
+from heedful.core.alignment import ROUNDING
 from heedful.core.effect import Effect
+from heedful.core.errors import InputRejected
 from heedful.core.explanation import Explanation, FirstHead, Geometry, Scale, ScaledLayer
-from heedful.derivation import Table, affinity, best_temperature, expected_rows, row_alignment
-from heedful.derivation.factors import factorised
+from heedful.derivation import Table, best_temperature, expected_rows, row_alignment
 from heedful.derivation.recipe import Recipe
 from heedful.engine.points import logits_of
 from heedful.inference import bootstrap_t
 from heedful.models import HeedfulDerivedForCausalLM
 from heedful.models.deriving import derive
 from heedful.study.evidence import Array
+from heedful.study.geometry import decomposition_of, geometry_of, raw_score
 from heedful.study.running import evaluating
 
 SCALES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -34,9 +35,6 @@ COLD, HOT = 0.2, 5.0
 
 BLIND = 0.25
 """Skill at the best temperature under which the scores do not say where to look."""
-
-MOST_TOKENS = 2000
-"""Tokens, the first of the vocabulary, between which scores are compared with the affinity."""
 
 RESAMPLES = 1000
 COLUMNS = ("entropy", "share", "largest", "divergence", "uniform", "match")
@@ -66,17 +64,25 @@ def explain(
         seed: That the model was made with.
         scales: Standard deviations to try.
         progress: Called with (done, total, what).
+
+    Raises:
+        InputRejected: The counts expect equal weights of every row of the text.
     """
     progress(0, len(scales) + 1, "scales")
     own, logits = _scale(model, tables, recipe, documents, None)
+    head = _first_head(tables[recipe.context(0), recipe.skip(0)], documents, logits)
+    if not head.uniform > ROUNDING:
+        told = "every row is expected to weigh its keys alike: there is no attention to explain"
+        raise InputRejected("counts", told, "count a text of more kinds of tokens, or explain on another --text")
     found = []
+    made = derive(tables, recipe, documents, model.config.max_position_embeddings, seed)
+    report = made.heads[0][0].report
     for done, std in enumerate(scales):
-        changed = replace(recipe, calibration="std", target=std, value_std=std)
+        changed = replace(recipe, calibration="std", target=std, value_calibration="std", value_std=std)
         made = derive(tables, changed, documents, model.config.max_position_embeddings, seed)
         found.append(_scale(made.model, tables, changed, documents, std)[0])
         progress(done + 2, len(scales) + 1, "scales")
-    head = _first_head(tables[recipe.context(0), recipe.skip(0)], documents, logits)
-    geometry = _geometry(model, tables[1, recipe.skip(0)], recipe)
+    geometry = geometry_of(model, tables[1, recipe.skip(0)], recipe)
     rows = np.arange(1, len(documents[0]))
     return Explanation(
         model=name or type(model).__name__,
@@ -88,6 +94,7 @@ def explain(
         scales=found,
         first_head=head,
         geometry=geometry,
+        decomposition=decomposition_of(tables[recipe.context(0), recipe.skip(0)], recipe, report),
         cause=_cause(recipe, own.layers[0], head, geometry),
     )
 
@@ -111,8 +118,11 @@ def _scale(
     rows = np.arange(1, calls[0].shape[-1])
     behind = np.arange(calls[0].shape[-1])[None, :] > rows[:, None]
     hidden = [np.where(behind, -np.inf, call) for call in calls]
-    layers = [_layer(number, call, tables, recipe, documents, rows) for number, call in enumerate(hidden)]
-    return Scale(std=std, raw=_raw_score(model), layers=layers), list(hidden[0][:, 0])
+    layers = [
+        _layer(number, call, tables, recipe, documents, rows, raw_score(model, number))
+        for number, call in enumerate(hidden)
+    ]
+    return Scale(std=std, layers=layers), list(hidden[0][:, 0])
 
 
 def _layer(
@@ -122,6 +132,7 @@ def _layer(
     recipe: Recipe,
     documents: Sequence[Array],
     rows: np.ndarray,
+    raw: float,
 ) -> ScaledLayer:
     """One layer's numbers from its logits ``(document, head, row, key)``."""
     logs = log_softmax(logits, axis=-1)
@@ -153,6 +164,7 @@ def _layer(
         effects[word] = Effect(estimate=float(one.estimate), low=float(one.low), high=float(one.high), n=int(one.units))
     return ScaledLayer(
         layer=number,
+        raw=raw,
         logit=float(np.nanmean(np.abs(sizes))),
         spread=float(np.nanmean(np.nanstd(sizes, axis=-1))),
         **effects,
@@ -162,20 +174,6 @@ def _layer(
 def _table(tables: Mapping[tuple[int, int], Table], recipe: Recipe, layer: int, head: int) -> Table:
     key = (recipe.context(layer), recipe.skip(head))
     return tables[key] if key in tables else tables[1, recipe.skip(head)]
-
-
-def _raw_score(model: HeedfulDerivedForCausalLM) -> float:
-    """Mean ``|q . k|`` over all pairs of bare embeddings, without norm, positions or division."""
-    query, key = _sides(model, model.model.embed_tokens.weight.detach().double())
-    return float((query @ key.T).abs().mean())
-
-
-def _sides(model: HeedfulDerivedForCausalLM, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Queries and keys of the first head for rows that stand for tokens; of the current token alone."""
-    attention, width = model.model.layers[0].attention, rows.shape[1]
-    own = slice(0, attention.head_dim)
-    query = attention.q_proj.weight.detach()[own, :width].double()
-    return rows @ query.T, rows @ attention.k_proj.weight.detach()[own].double().T
 
 
 def _first_head(table: Table, documents: Sequence[Array], logits: Sequence[Array]) -> FirstHead:
@@ -195,46 +193,6 @@ def _first_head(table: Table, documents: Sequence[Array], logits: Sequence[Array
 
     (now, uniform), (least, _) = at(1.0), at(factor)
     return FirstHead(divergence=now, uniform=uniform, factor=factor, least=least)
-
-
-def _geometry(model: HeedfulDerivedForCausalLM, table: Table, recipe: Recipe) -> Geometry:
-    rows = model.model.embed_tokens.weight.detach().double()
-    wanted = affinity(recipe.affinity, table)
-    every = np.arange(min(table.vocabulary, MOST_TOKENS))
-    matrix = wanted.at(every, every)
-    products = (rows @ rows.T).numpy()
-    apart = products[~np.eye(len(products), dtype=bool)]
-    factors = factorised(wanted, recipe.head_dim)
-    left, right = (part / np.linalg.norm(part, axis=0) for part in (factors.left, factors.right))
-    norm = model.model.layers[0].input_norm
-    fed = rows if norm is None else norm(rows.float()).double()
-    query, key = _sides(model, fed)
-    scores = _centred((query @ key.T).detach().numpy()[: len(every), : len(every)])
-    correlation, error = _agreement(scores, _centred(matrix))
-    span = np.linalg.qr(rows.numpy())[0]
-    return Geometry(
-        asymmetry=float(np.abs(matrix - matrix.T).max() / np.abs(matrix).max()),
-        similarity=(float(apart.mean()), float(apart.std())),
-        null=float((rows.norm(dim=1) ** 2).mean() / math.sqrt(rows.shape[1])),
-        overlap=float(((span.T @ left) ** 2).sum() / left.shape[1]),
-        coincidence=[float(abs(left[:, place] @ right[:, place])) for place in range(min(4, left.shape[1]))],
-        correlation=correlation,
-        error=error,
-    )
-
-
-def _centred(rows: Array) -> Array:
-    """Rows about their means: what is added to a whole row changes no weight."""
-    return np.asarray(rows - rows.mean(-1, keepdims=True))
-
-
-def _agreement(scores: Array, wanted: Array) -> tuple[float, float]:
-    """Correlation of two centred matrices, and what the better multiple of one leaves of the other."""
-    product, size, own = float((scores * wanted).sum()), float((scores**2).sum()), float((wanted**2).sum())
-    if not size > 0 or not own > 0:
-        return math.nan, 1.0
-    correlation = product / math.sqrt(size * own)
-    return correlation, math.sqrt(max(0.0, 1 - max(correlation, 0.0) ** 2))
 
 
 def _cause(recipe: Recipe, layer: ScaledLayer, head: FirstHead, geometry: Geometry) -> str:

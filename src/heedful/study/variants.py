@@ -29,8 +29,8 @@ def fresh_models(
     """Untrained models of the same architecture and initialisation, one at a time.
 
     What a function of the user's built is built by it again, with other seeds. A transformers model is built from its
-    config; another module is copied and every submodule's ``reset_parameters`` called, which must reach every entry of
-    every parameter.
+    config, or from its ``untrained_config()`` where a part of the config is true of its own weights alone; another
+    module is copied and every submodule's ``reset_parameters`` called, which must reach every entry of every parameter.
 
     Args:
         model: The tested model.
@@ -62,8 +62,9 @@ def fresh_models(
 
 
 def _from_config(model: nn.Module, config: object) -> nn.Module:
+    untrained = getattr(model, "untrained_config", None)
     try:
-        return type(model)(copy.deepcopy(config))
+        return type(model)(untrained() if callable(untrained) else copy.deepcopy(config))
     except Exception as error:
         raise NoFreshModel(f"{type(model).__name__} cannot be built from its config: {error}") from error
 

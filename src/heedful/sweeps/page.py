@@ -69,6 +69,30 @@ def page_lines(
     return lines
 
 
+def document_lines(plan: Plan, documents: polars.DataFrame) -> list[str]:
+    """The block of held-out loss over documents.
+
+    Args:
+        plan: The plan.
+        documents: What ``over_documents`` gives.
+
+    Returns:
+        Lines of at most 80 columns of visible characters.
+    """
+    found = documents.to_dicts()
+    most = max(row["documents"] for row in found)
+    heading, labels = _aligned(_cells(plan, found), len(found))
+    told = f"held_out_loss over up to {most} documents for these seeds; after |: the difference from the first cell, "
+    lines = _folded(f"{told}paired by document and seed.") + ([f"  {heading}"] if heading else [])
+    for label, row in zip(labels, found, strict=True):
+        lines += _row(label, row)
+    return lines
+
+
+def _cells(plan: Plan, rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    return {axis: [visible(shown(row[axis_column(axis)])) for row in rows] for axis in plan.axes}
+
+
 def _block(name: str, plan: Plan, rows: polars.DataFrame, heads: bool) -> list[str]:
     by_head = rows.filter(polars.col("head").is_not_null())
     means = rows.filter(polars.col("label") == ALL_HEADS)
@@ -78,7 +102,7 @@ def _block(name: str, plan: Plan, rows: polars.DataFrame, heads: bool) -> list[s
     note = "" if heads or not len(by_head) else ", mean over heads"
     lines = [visible(f"{name}{f' ({unit})' if unit else ''}{note}")]
     found = rows.to_dicts()
-    columns = {axis: [visible(shown(row[axis_column(axis)])) for row in found] for axis in plan.axes}
+    columns = _cells(plan, found)
     if heads and len(by_head):
         columns["head"] = [visible(_head_name(row)) for row in found]
     heading, labels = _aligned(columns, len(found))

@@ -1,4 +1,4 @@
-"""A plan: a product of axes and seeds, and the runs that it stands for."""
+"""A plan: a product of axes and seeds, or named cells and seeds, and the runs that it stands for."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ from heedful.sweeps.recipe import Recipe
 SCHEMA = "heedful.sweep-plan/1"
 MOST_RUNS = 4096
 """Runs of one plan; each has a folder of its own in one folder."""
+
+CELL = "cell"
+"""The axis of a plan that names its cells."""
 
 _DIGITS = 12
 _RECORD_BYTES = 16 << 20
@@ -61,6 +64,7 @@ class Plan:
         text: Absolute paths of texts; none for the embedded text.
         measures: What is measured of each run.
         track: Steps between two records of the tracker, or None.
+        cells: Name of a cell to its settings, where cells are no product; their names are the first axis.
         runs: The runs, seeds innermost.
     """
 
@@ -71,6 +75,7 @@ class Plan:
     text: list[str] = field(default_factory=list)
     measures: list[str] = field(default_factory=list)
     track: int | None = None
+    cells: dict[str, dict[str, Value]] = field(default_factory=dict)
     runs: list[PlannedRun] = field(default_factory=list)
 
     def record(self) -> dict[str, Any]:
@@ -87,7 +92,9 @@ class Plan:
         Raises:
             UsageError: The recipe cannot use them.
         """
-        return recipe.settings(**{**self.fixed, **run.axes, "seed": run.seed})
+        axes = dict(run.axes)
+        named = self.cells.get(str(axes.pop(CELL)), {}) if self.cells else {}
+        return recipe.settings(**{**self.fixed, **named, **axes, "seed": run.seed})
 
     def run_named(self, name: str) -> PlannedRun:
         """A run by its number or its fingerprint.

@@ -14,11 +14,11 @@ from heedful.core.errors import InputRejected, UsageError
 from heedful.loading import load_documents
 from heedful.loading.config_file import read_config
 from heedful.loading.wording import escaped, listed
-from heedful.sweeps.plan import SCHEMA, Plan, Value, laid_out
+from heedful.sweeps.plan import CELL, SCHEMA, Plan, Value, laid_out
 from heedful.sweeps.recipe import Recipe
 from heedful.sweeps.recipes import recipe_of
 
-KEYS = ("recipe", "text", "fixed", "axes", "seeds", "measures", "track")
+KEYS = ("recipe", "text", "fixed", "cells", "axes", "seeds", "measures", "track")
 LARGEST_SEED = 2**32 - 1
 _SUFFIXES = (".yaml", ".yml", ".json", ".toml")
 _EXPECTED = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text"}
@@ -36,7 +36,8 @@ def read_plan(path: Path) -> Plan:
           learning_rate: [0.001, 0.003]
         seeds: [0, 1, 2]
 
-    Further keys: ``text`` (files, seen from the plan's folder), ``measures`` (names), ``track`` (steps).
+    Further keys: ``text`` (files, seen from the plan's folder), ``measures`` (names), ``track`` (steps), and ``cells``:
+    settings under a name each, for what is no product; the first is what the others are compared with.
 
     Args:
         path: A YAML file; JSON and TOML are read too.
@@ -53,6 +54,8 @@ def read_plan(path: Path) -> Plan:
     tree = read_config(path)
     if tree.get("schema") == SCHEMA:  # a plan as a sweep's folder keeps it: its runs are found anew
         tree = {key: value for key, value in tree.items() if key not in ("schema", "runs")}
+        if tree.get("cells") and isinstance(tree.get("axes"), dict):
+            tree["axes"] = {name: values for name, values in tree["axes"].items() if name != CELL}
 
     def refuse(key: str, what: str, fix: str = "") -> NoReturn:
         raise InputRejected(f"{escaped(path)}: {key}", what, fix)
@@ -62,9 +65,12 @@ def read_plan(path: Path) -> Plan:
             refuse(escaped(key, 60), f"unknown key, expected one of {', '.join(KEYS)}")
     try:
         recipe = recipe_of(str(tree.get("recipe", "")))
+        cells = _cells(tree.get("cells", {}), recipe, refuse)
+        named: dict[str, list[Value]] = {CELL: list(cells)} if cells else {}
         plan = Plan(
             recipe=recipe.name,
-            axes=_axes(tree.get("axes", {}), recipe, refuse),
+            cells=cells,
+            axes=named | _axes(tree.get("axes", {}), recipe, refuse),
             seeds=_seeds(tree.get("seeds"), refuse),
             fixed=_fixed(tree.get("fixed", {}), recipe, refuse),
             text=_text(tree.get("text", []), path, recipe, refuse),
@@ -73,6 +79,9 @@ def read_plan(path: Path) -> Plan:
         )
         for name in plan.axes.keys() & plan.fixed.keys():
             refuse(f"axes: {name}", "stands under fixed too", "name it once")
+        for cell, own in plan.cells.items():
+            for name in own.keys() & (plan.fixed.keys() | plan.axes.keys()):
+                refuse(f"cells: {escaped(cell, 60)}: {name}", "stands under fixed or axes too", "name it once")
         return laid_out(plan, recipe, _text_fingerprint(plan, recipe))
     except UsageError as error:
         raise InputRejected(escaped(path), str(error)) from error
@@ -94,6 +103,21 @@ def _axes(given: Any, recipe: Recipe, refuse: Refuse) -> dict[str, list[Value]]:
         axes[name] = [_value(value, name, key, recipe, refuse) for value in values]
         _no_duplicates(axes[name], key, refuse)
     return axes
+
+
+def _cells(given: Any, recipe: Recipe, refuse: Refuse) -> dict[str, dict[str, Value]]:
+    if not isinstance(given, dict):
+        refuse("cells", f"expected a name and its settings a line, got {type(given).__name__}")
+    for name, named in given.items():
+        if not isinstance(named, dict):
+            refuse(f"cells: {escaped(name, 60)}", "expected its settings", "write {setting: value}, or {}")
+    return {
+        str(name): {
+            setting: _value(value, setting, f"cells: {escaped(name, 60)}: {escaped(setting, 60)}", recipe, refuse)
+            for setting, value in named.items()
+        }
+        for name, named in given.items()
+    }
 
 
 def _fixed(given: Any, recipe: Recipe, refuse: Refuse) -> dict[str, Value]:

@@ -16,6 +16,13 @@ def _decoder() -> Recipe:
     return training_recipe("decoder", RunSettings, train_decoder)
 
 
+def _derived() -> Recipe:
+    from heedful.sweeps.training_recipe import training_recipe
+    from heedful.training import DerivedRunSettings, train_decoder
+
+    return training_recipe("derived", DerivedRunSettings, train_decoder)
+
+
 def _gauge() -> Recipe:
     from heedful.sweeps.belief_measures import beliefs
     from heedful.sweeps.gradient_measures import EveryStepLogged, gradients
@@ -35,6 +42,7 @@ def _random_attention() -> Recipe:
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "decoder": _decoder,
+    "derived": _derived,
     "gauge": _gauge,
     "random_attention": _random_attention,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from heedful.core.errors import UsageError
 from heedful.loading.wording import escaped, listed
 from heedful.sweeps.folder import Standing, State, SweepFolder
 from heedful.sweeps.intervals import over_seeds
-from heedful.sweeps.page import page_lines
+from heedful.sweeps.over_documents import over_documents
+from heedful.sweeps.page import document_lines, page_lines
 from heedful.sweeps.plan import Plan
 from heedful.sweeps.table import json_rows, save_tables, tidy
 
@@ -30,6 +31,7 @@ class Result:
         table: One row a run, layer, head and measure.
         intervals: One row a cell, layer, head and measure, over seeds.
         notes: Runs whose numbers cannot be read.
+        documents: One row a cell, over held-out documents; empty where runs kept no losses by document.
     """
 
     plan: Plan
@@ -37,6 +39,7 @@ class Result:
     table: polars.DataFrame
     intervals: polars.DataFrame
     notes: list[str]
+    documents: polars.DataFrame = field(default_factory=polars.DataFrame)
 
     @property
     def failed(self) -> list[Standing]:
@@ -59,7 +62,10 @@ class Result:
                 told = listed(known, 30) or "nothing yet"
                 raise UsageError(f"--measure {escaped(name, 60)}: not measured here (measured: {told})")
         waiting = [(s.run.title, str(s.state), s.detail) for s in self.standings if s.state is not State.FINISHED]
-        return page_lines(self.plan, self.intervals, waiting, measures=measures, heads=heads) + self.notes
+        lines = page_lines(self.plan, self.intervals, waiting, measures=measures, heads=heads)
+        if len(self.documents) and (not measures or "held_out_loss" in measures):
+            lines += ["", *document_lines(self.plan, self.documents)]
+        return lines + self.notes
 
     def document(self) -> dict[str, Any]:
         """Everything but the tidy table, in JSON's own types."""
@@ -75,10 +81,11 @@ class Result:
             for standing in self.standings
         ]
         plan = {name: value for name, value in self.plan.record().items() if name not in ("schema", "runs")}
-        return {"schema": SCHEMA, "plan": plan, "runs": runs, "intervals": json_rows(self.intervals)}
+        return {"schema": SCHEMA, "plan": plan, "runs": runs, "intervals": json_rows(self.intervals),
+                "documents": json_rows(self.documents)}  # fmt: skip
 
     def save(self, folder: Path) -> list[Path]:
-        """``table`` and ``intervals``, each as Parquet and CSV.
+        """``table``, ``intervals`` and, where there are losses by document, ``documents``, each as Parquet and CSV.
 
         Args:
             folder: Where.
@@ -86,7 +93,8 @@ class Result:
         Raises:
             OutputError: A file could not be written.
         """
-        return save_tables(folder, {"table": self.table, "intervals": self.intervals})
+        frames = {"table": self.table, "intervals": self.intervals}
+        return save_tables(folder, frames | ({"documents": self.documents} if len(self.documents) else {}))
 
 
 def read_sweep(folder: SweepFolder, plan: Plan | None = None) -> Result:
@@ -102,4 +110,5 @@ def read_sweep(folder: SweepFolder, plan: Plan | None = None) -> Result:
     """
     known = plan or folder.plan()
     table, unread = tidy(known, folder)
-    return Result(known, folder.standings(known), table, over_seeds(known, table), unread)
+    documents = over_documents(known, folder)
+    return Result(known, folder.standings(known), table, over_seeds(known, table), unread, documents)

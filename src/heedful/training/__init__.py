@@ -1,6 +1,7 @@
 """Recipes on the transformers Trainer; run one as ``python -m heedful.training.default_model --out DIR``."""
 
 from heedful.training.decoder_run import train_decoder
+from heedful.training.derived_settings import DerivedRunSettings
 from heedful.training.gauge_settings import GaugeRunSettings
 from heedful.training.king_james import Chapter, hold_out, parse_chapters, read_king_james
 from heedful.training.max_share_penalty import MaxSharePenalty
@@ -12,6 +13,7 @@ from heedful.training.tracker import AttentionTracker, read_table
 __all__ = [
     "AttentionTracker",
     "Chapter",
+    "DerivedRunSettings",
     "GaugeRunSettings",
     "KneserNey",
     "MaxSharePenalty",

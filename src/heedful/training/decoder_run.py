@@ -3,53 +3,37 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    GenerationConfig,
-    PreTrainedTokenizerFast,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import GenerationConfig, PreTrainedTokenizerFast, Trainer, TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
-from heedful.core.errors import InputRejected, UsageError
-from heedful.loading import Documents, ensure_fits, load_model
+from heedful.core.errors import InputRejected
+from heedful.loading import Documents, load_model
 from heedful.loading.quiet import quiet_transformers
 from heedful.loading.tokenizer_files import load_tokenizer
-from heedful.loading.wording import escaped, reason
-from heedful.training.held_out_figures import held_out_loss
-from heedful.training.max_share_penalty import PenalisedTrainer
+from heedful.loading.wording import escaped
+from heedful.report import write_atomic
+from heedful.training.held_out_figures import document_losses
 from heedful.training.run_folder import RunFolder, step_of, write_whole
 from heedful.training.run_settings import RunSettings
-from heedful.training.table_trainer import TableTrainer
+from heedful.training.run_trainer import build_trainer, training_arguments
 from heedful.training.text_split import TextSplit, split_documents
-from heedful.training.token_windows import (
-    PackedWindows,
-    build_tokenizer,
-    document_windows,
-    encode,
-    marks_of,
-    save_texts,
-)
+from heedful.training.token_windows import encode, marks_of, save_texts
 from heedful.training.tracker import AttentionTracker
 from heedful.training.watch import Progress, Watch
 
-WATCHED = 64
-"""Most held-out windows of the curve; the last figure is of all held-out text."""
-
 FIGURES = "held_out.json"
-_BYTES_A_PARAMETER = 16
-"""Weight, gradient and AdamW's two moments, float32 each."""
+DOCUMENTS = "held_out_documents.jsonl"
+"""Loss of each held-out document, in the order of ``held_out.jsonl``."""
 
 
 def train_decoder(
@@ -67,7 +51,8 @@ def train_decoder(
     """Train, or go on training, and write the folder.
 
     The folder holds checkpoints of the Trainer, and at the end the model, its tokenizer, ``held_out.jsonl`` and
-    ``held_out.json`` with the loss on it; ``run.json`` says how the run was begun.
+    ``held_out.json`` with the loss on it, ``held_out_documents.jsonl`` with that of each document; ``run.json`` says
+    how the run was begun.
 
     Args:
         settings: The run.
@@ -91,7 +76,7 @@ def train_decoder(
         ResourceLimit: Model and optimiser would not fit in memory.
     """
     folder = RunFolder(out)
-    split = split_documents(documents, settings.held_out, settings.seed)
+    split, tokenizer = split_documents(documents, settings.held_out, settings.seed), tokenizer or settings.tokenizer
     arguments = training_arguments(settings, out)
     with arguments.main_process_first(local=False):
         first = arguments.process_index == 0
@@ -99,29 +84,38 @@ def train_decoder(
             folder.check_begun() if resume else folder.check_free()
         if first and not resume:
             _lay_out(folder, settings, split, tokenizer, arguments.world_size)
-        words = _tokenizer(tokenizer if resume and tokenizer is not None else out)
+        words = settings.marked(_tokenizer(tokenizer if resume and tokenizer is not None else out))
         folder.check_same(_facts(settings, split, words, arguments.world_size))
         if first:
             folder.discard_unfinished()
+            with _begun(folder, resume):
+                settings.prepare(split.training, words, out)
     start = folder.last_checkpoint()
     with quiet_transformers():
-        try:
+        with _begun(folder, resume or not first):
             trainer = build_trainer(settings, arguments, split, words, Watch(progress, tell))
-            for callback in callbacks:
+            for callback in (*settings.callbacks(trainer.model, words, out), *callbacks):
                 trainer.add_callback(callback)
             if settings.track_every is not None:
                 trainer.add_callback(AttentionTracker(out=out, every=settings.track_every, write=tell))
             prepare(trainer)
-        except BaseException:
-            if first and not resume:
-                folder.empty()  # nothing was begun: the next try may have other settings
-            raise
         try:
             _train(trainer, settings, start)
         finally:
             if first:
                 folder.discard_unfinished()
-        return _finish(trainer, folder, split, words, settings) if first else _save(trainer, out)
+        return _finish(trainer, folder, split, words, settings) if first else _save(trainer, settings, out)
+
+
+@contextmanager
+def _begun(folder: RunFolder, kept: bool) -> Iterator[None]:
+    """What fails here leaves an empty folder, unless it is to be kept: the next try may have other settings."""
+    try:
+        yield
+    except BaseException:
+        if not kept:
+            folder.empty()
+        raise
 
 
 def _train(trainer: Trainer, settings: RunSettings, start: Path | None) -> None:
@@ -133,118 +127,19 @@ def _train(trainer: Trainer, settings: RunSettings, start: Path | None) -> None:
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
 
 
-def training_arguments(settings: RunSettings, out: Path) -> TrainingArguments:
-    """The Trainer's words for a run.
-
-    Args:
-        settings: The run.
-        out: Its folder.
-
-    Raises:
-        UsageError: The Trainer does not take them.
-    """
-    try:
-        return TrainingArguments(
-            output_dir=str(out),
-            max_steps=settings.steps,
-            per_device_train_batch_size=settings.batch,
-            gradient_accumulation_steps=settings.accumulation,
-            **_checkpointing(settings.gradient_checkpointing),
-            learning_rate=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            adam_beta2=0.98,
-            lr_scheduler_type="cosine",
-            warmup_steps=max(1, round(settings.warmup_share * settings.steps)),
-            bf16=settings.precision == "bfloat16",
-            eval_strategy="steps",
-            eval_steps=settings.every,
-            logging_steps=settings.every,
-            save_strategy="steps",
-            save_steps=settings.every,
-            save_total_limit=settings.kept,
-            prediction_loss_only=True,
-            disable_tqdm=True,
-            report_to=list(settings.trackers) or "none",
-            use_cpu=settings.device == "cpu",
-            ddp_backend="gloo" if settings.device == "cpu" and int(os.environ.get("WORLD_SIZE", 1)) > 1 else None,
-            ddp_find_unused_parameters=False,  # every parameter of the decoder is used in every step
-            seed=settings.seed,
-        )
-    except (ValueError, ImportError, RuntimeError) as error:
-        raise UsageError(f"training: {reason(error)}") from error
-
-
-def _checkpointing(wanted: bool) -> dict[str, Any]:
-    """Gradient checkpointing under the name that the installed transformers has for it."""
-    names = TrainingArguments.__dataclass_fields__
-    return {"activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing": wanted}
-
-
-def build_trainer(
-    settings: RunSettings,
-    arguments: TrainingArguments,
-    split: TextSplit,
-    tokenizer: PreTrainedTokenizerFast,
-    watch: Watch,
-) -> Trainer:
-    """The Trainer of a run: an untrained model of the run's seed, packed windows, whole held-out windows.
-
-    Args:
-        settings: The run.
-        arguments: The Trainer's words for it.
-        split: The texts.
-        tokenizer: Their tokenizer.
-        watch: What happens beside.
-
-    Raises:
-        InputRejected: The text is too little for two windows.
-        UsageError: A tracker is not installed.
-    """
-    marks = marks_of(tokenizer)
-    config = settings.config(len(tokenizer), marks.begin, marks.end, tokenizer.pad_token_id)
-    with torch.device("meta"):
-        wanted = settings.model_class(config).num_parameters() * _BYTES_A_PARAMETER
-    ensure_fits(wanted, f"{settings.name}: weights, gradients and optimiser", hint="take a smaller model")
-    set_seed(settings.seed)
-    model = settings.model_class(config)
-    texts = encode(tokenizer, split.training)
-    unseen = encode(tokenizer, (text for _, text in split.held_out))
-    windows = (w for document in unseen for w in document_windows(document, settings.tokens, marks.begin))
-    watched = [{"input_ids": w, "labels": w} for w in windows if len(w) == settings.tokens][:WATCHED]
-    try:
-        packed = PackedWindows(texts, settings.tokens, marks.begin, marks.end, settings.seed)
-    except ValueError as error:
-        raise InputRejected("text", str(error), "give more text, or a smaller --length") from error
-    if not watched:
-        told = f"no held-out document of {settings.tokens} tokens"
-        raise InputRejected("text", told, "give more or longer text, or a smaller --length")
-    kept: dict[str, Any] = {
-        "model": model,
-        "args": arguments,
-        "train_dataset": packed,
-        "eval_dataset": watched,
-        "callbacks": [watch],
-    }
-    weight = settings.max_share_penalty
-    try:
-        trainer = PenalisedTrainer(weight, **kept) if weight else TableTrainer(**kept)
-    except (ImportError, RuntimeError, ValueError) as error:
-        raise UsageError(f"training: {reason(error)}") from error
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
 def _lay_out(folder: RunFolder, settings: RunSettings, split: TextSplit, tokenizer: Path | None, count: int) -> None:
     """Tokenizer and held-out text into the folder, the record last."""
     given = None if tokenizer is None else _tokenizer(tokenizer)
-    words = build_tokenizer(split.training, settings.words, settings.tokens) if given is None else given
+    words = settings.learnt_tokenizer(split.training) if given is None else settings.marked(given)
     marks_of(words)
     folder.make()
     words.save_pretrained(folder.path)
     save_texts(folder.path / "held_out.jsonl", split.held_out)
     words = _tokenizer(folder.path)
     versions = {"torch": torch.__version__}
-    folder.record({**_facts(settings, split, words, count), "notes": split.notes, "versions": versions})
+    folder.record(
+        {**_facts(settings, split, words, count), "notes": [*split.notes, *settings.notes], "versions": versions}
+    )
 
 
 def _facts(settings: RunSettings, split: TextSplit, tokenizer: PreTrainedTokenizerFast, count: int) -> dict[str, Any]:
@@ -260,10 +155,10 @@ def _tokenizer(place: Path) -> PreTrainedTokenizerFast:
     return found
 
 
-def _save(trainer: Trainer, out: Path) -> dict[str, Any]:
+def _save(trainer: Trainer, settings: RunSettings, out: Path) -> dict[str, Any]:
     """The model beside its place, by all processes: a sharded one is gathered."""
     model: Any = trainer.model
-    model.config.use_cache = True  # training turned it off
+    model.config.use_cache = settings.caches  # training turned it off
     model.generation_config = GenerationConfig.from_model_config(model.config)
     trainer.save_model(str(out / ".part"))
     return {}
@@ -274,7 +169,7 @@ def _finish(
 ) -> dict[str, Any]:
     """The model into the folder, and what it is worth on held-out text as it is loaded from there."""
     part = folder.path / ".part"
-    _save(trainer, folder.path)
+    _save(trainer, settings, folder.path)
     for file in sorted(part.iterdir()):
         if file.suffix != ".bin":  # the Trainer's arguments are a pickle, and name this machine's paths
             os.replace(file, folder.path / file.name)
@@ -285,10 +180,12 @@ def _finish(
     unseen = encode(tokenizer, (text for _, text in split.held_out))
     tokens = sum(map(len, unseen))
     model: Any = load_model(folder.path).model
-    loss = held_out_loss(model, unseen, settings.tokens)
+    losses = document_losses(model, unseen, settings.tokens)
+    loss = math.fsum(losses) / tokens if tokens else math.nan
     figures = {
         "steps": settings.steps,
         "parameters": model.num_parameters(),
+        "trainable": sum(part.numel() for part in model.parameters() if part.requires_grad),
         "held_out_loss": loss,
         "unit": "nat/token",
         "bits_per_byte": loss / math.log(2) * tokens / split.held_out_bytes,
@@ -296,5 +193,10 @@ def _finish(
         "tokens": tokens,
         "window": settings.tokens,
     }
+    rows = [
+        {"id": name, "tokens": len(ids), "loss": total / len(ids) if ids else None}
+        for (name, _), ids, total in zip(split.held_out, unseen, losses, strict=True)
+    ]
+    write_atomic(folder.path / DOCUMENTS, "".join(json.dumps(row) + "\n" for row in rows), overwrite=True)
     write_whole(folder.path / FIGURES, figures)
     return figures

@@ -38,9 +38,24 @@ class Figures:
         return loss / math.log(2) * self.tokens[1] / self.held_out_bytes
 
 
-@torch.no_grad()
 def held_out_loss(model: PreTrainedModel, documents: Sequence[Sequence[int]], length: int) -> float:
     """Mean negative log probability, in nats, over all tokens of the documents.
+
+    Args:
+        model: The language model, in evaluation mode.
+        documents: Tokens of each document, without special ones.
+        length: Tokens in a window.
+
+    Returns:
+        Nats per token; NaN where there is no token.
+    """
+    tokens = sum(map(len, documents))
+    return math.fsum(document_losses(model, documents, length)) / tokens if tokens else math.nan
+
+
+@torch.no_grad()
+def document_losses(model: PreTrainedModel, documents: Sequence[Sequence[int]], length: int) -> list[float]:
+    """Negative log probability of each document, in nats, summed over its tokens.
 
     Each document is cut end to end into windows of ``length`` tokens of which the first is ``<|begin|>``; a token sees
     its own window and no more.
@@ -51,16 +66,17 @@ def held_out_loss(model: PreTrainedModel, documents: Sequence[Sequence[int]], le
         length: Tokens in a window.
 
     Returns:
-        Nats per token; NaN where there is no token.
+        Nats a document; 0 for one without tokens.
     """
-    total, tokens = 0.0, 0
+    losses = []
     for document in documents:
+        total = 0.0
         for window in document_windows(document, length, model.config.bos_token_id):
             ids = torch.tensor(window, device=model.device)
             logits = model(ids[None]).logits[0, :-1].double()
             total += torch.nn.functional.cross_entropy(logits, ids[1:], reduction="sum").item()
-            tokens += len(window) - 1
-    return total / tokens if tokens else math.nan
+        losses.append(total)
+    return losses
 
 
 def rival_losses(

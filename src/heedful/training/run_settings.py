@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, TrainerCallback
 
 from heedful.core.errors import UsageError
 from heedful.models import PRESETS, VARIANTS, HeedfulDecoderConfig, HeedfulDecoderForCausalLM
+from heedful.training.token_windows import build_tokenizer
 
 FREE = ("save_every", "kept", "device", "trackers", "track_every")
 """Settings that change nothing about the weights, and may differ when a run goes on."""
 
-_LEAST = {"steps": 1, "seed": 0, "vocabulary": 258, "length": 2, "batch": 1, "accumulation": 1, "save_every": 1,
+_LEAST = {"steps": 1, "seed": 0, "length": 2, "batch": 1, "accumulation": 1, "save_every": 1,
           "learning_rate": 0, "weight_decay": 0, "warmup_share": 0, "held_out": 0, "max_share_penalty": 0,
           "track_every": 1}  # fmt: skip
 _MOST = {"seed": 2**32 - 1, "warmup_share": 1, "held_out": 0.9}
@@ -82,7 +84,7 @@ class RunSettings:
         for word, known in words.items():
             if (given := getattr(self, word)) not in known:
                 raise UsageError(f"{word} {given!r}: expected one of {', '.join(known)}")
-        for word, least in _LEAST.items():
+        for word, least in {**_LEAST, "vocabulary": self.least_words}.items():
             given, most = getattr(self, word), _MOST.get(word, math.inf)
             if given is not None and not (least <= given <= most and given < math.inf):
                 told = f"at least {least}" if math.isinf(most) else f"from {least} to {most}"
@@ -107,6 +109,11 @@ class RunSettings:
         return self.vocabulary or PRESETS[self.preset].vocab_size
 
     @property
+    def least_words(self) -> int:
+        """Fewest tokens of a tokenizer that is learnt: 256 bytes, the begin and the end."""
+        return 258
+
+    @property
     def tokens(self) -> int:
         """Tokens of a window."""
         return self.length or PRESETS[self.preset].max_position_embeddings
@@ -115,6 +122,61 @@ class RunSettings:
     def every(self) -> int:
         """Steps between checkpoints."""
         return self.save_every or max(1, self.steps // 8)
+
+    @property
+    def tokenizer(self) -> Path | None:
+        """Place of the tokenizer that the settings ask for; None where one is learnt or given beside them."""
+        return None
+
+    @property
+    def caches(self) -> bool:
+        """Whether the model keeps keys and values while it generates."""
+        return True
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the run's figures should know."""
+        return ()
+
+    def learnt_tokenizer(self, texts: Sequence[str]) -> PreTrainedTokenizerFast:
+        """A tokenizer learnt from the training texts."""
+        return build_tokenizer(texts, self.words, self.tokens)
+
+    def marked(self, tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+        """A given tokenizer, with a begin and an end where it can have them."""
+        return tokenizer
+
+    def prepare(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+        """What one process does before any builds a model; done already where the run is gone on with.
+
+        Args:
+            texts: The training texts.
+            tokenizer: Their tokenizer.
+            out: Folder of the run.
+        """
+
+    def model(
+        self, config: Any, texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, out: Path
+    ) -> PreTrainedModel:
+        """The model before its first step; torch's seed is that of the run.
+
+        Args:
+            config: From ``config``.
+            texts: The training texts.
+            tokenizer: Their tokenizer.
+            out: Folder of the run.
+        """
+        return self.model_class(config)
+
+    def callbacks(self, model: Any, tokenizer: PreTrainedTokenizerFast, out: Path) -> list[TrainerCallback]:
+        """What the training of these settings always has beside it.
+
+        Args:
+            model: The model before its first step.
+            tokenizer: Its tokenizer.
+            out: Folder of the run.
+        """
+        return []
 
     def binding(self) -> dict[str, Any]:
         """What must be the same when the run goes on, as plain values."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
-from heedful.experiments.gauge.writing import write_table
+from heedful.experiments.writing import write_table
 from heedful.sweeps import SweepFolder, make_run, packaged_plan, read_plan, read_sweep
 
 OWN = (

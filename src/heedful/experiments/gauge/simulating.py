@@ -10,7 +10,7 @@ import polars
 import torch
 
 from heedful.experiments.gauge.recall import ARMS, recalled
-from heedful.experiments.gauge.writing import write_table
+from heedful.experiments.writing import write_table
 
 SEEDS = list(range(8))
 LEFT = 1.5

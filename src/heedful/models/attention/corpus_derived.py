@@ -44,6 +44,26 @@ def sharpness(dim: int, length: int) -> float:
     return MARGIN / gap
 
 
+class DerivedFactors(nn.Module):
+    """What a layer's projections of each token should be, kept where attention follows its embeddings.
+
+    Args:
+        config: Sizes and choices.
+        context: Last tokens that the layer's queries read.
+    """
+
+    def __init__(self, config: HeedfulDerivedConfig, context: int) -> None:
+        super().__init__()
+        heads, tokens, dim = config.num_attention_heads, config.vocab_size, config.head_dim
+        self.register_buffer("query", torch.zeros(heads, context, tokens, dim))
+        self.register_buffer("key", torch.zeros(heads, tokens, dim))
+        if config.copies:
+            self.register_buffer("copied", torch.zeros(heads, dim, config.hidden_size))
+        else:
+            self.register_buffer("value", torch.zeros(heads, tokens, dim))
+            self.register_buffer("output", torch.zeros(heads, tokens, dim))
+
+
 class CorpusDerivedAttention(nn.Module):
     r"""Causal attention of one layer with matrices that were computed and not learned.
 
@@ -69,9 +89,15 @@ class CorpusDerivedAttention(nn.Module):
         self.k_proj = nn.Linear(width, heads * dim, bias=False)
         self.v_proj = nn.Linear(width, heads * dim, bias=False)
         self.o_proj = nn.Linear(heads * dim, width, bias=False)
+        self.factors = DerivedFactors(config, self.context) if config.linked_encoder is not None else None
         self.factor = math.nan
         if any(back is not None for back in self.offsets):
             self.factor = sharpness(dim, config.max_position_embeddings)
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether every head looks a fixed number of tokens back: queries and keys are then of no use."""
+        return bool(self.offsets) and all(back is not None for back in self.offsets)
 
     def forward(
         self,

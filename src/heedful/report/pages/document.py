@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from heedful.core.alignment import Alignment
     from heedful.core.compression import Pruning, Quantization
     from heedful.core.explanation import Explanation
+    from heedful.core.remedy import Ladder
 
-    Record: TypeAlias = Quantization | Pruning | Alignment | Explanation
+    Record: TypeAlias = Quantization | Pruning | Alignment | Explanation | Ladder
 
 SCHEMAS = {
     "Quantization": "heedful.quantization/1",
     "Pruning": "heedful.pruning/1",
     "Alignment": "heedful.alignment/1",
     "Explanation": "heedful.explanation/1",
+    "Ladder": "heedful.remedies/1",
 }
 """Class of a record to the name of its document."""
 

@@ -10,6 +10,7 @@ import polars
 import torch
 from torch import nn
 
+from heedful.capture.headless import without_heads
 from heedful.core.errors import CaptureError, InputRejected
 from heedful.keys import Sample
 from heedful.loading import Documents, LoadedModel, Sequences, load_model, make_sequences
@@ -127,6 +128,8 @@ def forward_sums(
             run_model(model, batch.input_ids, batch.attention_mask)
             tell(place + 1, len(batches))
         met.note_unmet(way)
+    if not met.sums and (told := without_heads(model)):
+        raise InputRejected(escaped(name), told, "name a run whose model attends")
     if not met.sums:
         told = "; ".join(list(met.notes.values())[:1]) or "no module of it attends"
         raise CaptureError(escaped(name), f"it ran and showed no attention: {told}", "see heedful doctor")

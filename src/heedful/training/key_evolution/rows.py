@@ -9,6 +9,7 @@ import numpy as np
 import polars
 
 from heedful.core.errors import InputRejected
+from heedful.loading.strict_json import read_json
 from heedful.training.tracker import read_table
 from heedful.training.tracker.forward_sums import UNMEASURED
 
@@ -70,6 +71,9 @@ class KeyRows:
         return sorted({round(3 * null - 2) for null in self.keys["participation_null"].drop_nulls().unique()})
 
 
+_CONFIG_BYTES = 1 << 20
+
+
 def key_rows(run: str | Path) -> KeyRows:
     """Read the table of a run.
 
@@ -83,6 +87,10 @@ def key_rows(run: str | Path) -> KeyRows:
     if not run.exists():
         raise InputRejected(str(run), "expected a folder with attention.parquet, found no folder", MAKE)
     table = read_table(run)
+    config = run / "config.json"
+    if table.is_empty() and config.is_file() and read_json(config, _CONFIG_BYTES).get("num_attention_heads") == 0:
+        told = "num_attention_heads = 0 in its config: it has no attention to look at"
+        raise InputRejected(str(run), told, "name a run whose model attends")
     if table.is_empty():
         raise InputRejected(str(run), "expected a table attention.parquet with records, found none", MAKE)
     return rows_of(table, str(run))

@@ -1,0 +1,179 @@
+"""``heedful remedy``: counts and text in, every remedy of derived attention on one footing out."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from heedful.cli import options
+from heedful.cli.align import CountsFolder, table_of
+from heedful.cli.derive import spreads_of
+from heedful.cli.exits import guarded
+from heedful.cli.forms import STANDARD_OUTPUT, Forms, tell
+from heedful.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from heedful.counts import Counts
+    from heedful.study.remedies import Ground, Material, Rung, Tables
+
+Unseen = Annotated[
+    Path | None,
+    typer.Option("--held-out-counts", metavar="COUNTS", help="Counts of other text, by the same tokenizer."),
+]
+Seeds = Annotated[int, typer.Option(metavar="N", min=1, max=100, help="Seeds of embeddings and positions.")]
+Rungs = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Rungs or groups of them, with those they change; without it: all."),
+]
+Length = Annotated[int, typer.Option(metavar="N", min=3, max=128, help="Tokens of a piece: rows are held whole.")]
+Sequences = Annotated[int, typer.Option(metavar="N", min=4, help="Pieces of text to measure.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="width or head_dim of the derived models.")
+]
+Reference = Annotated[
+    str | None, typer.Option(metavar="MODEL", help="A trained model whose logits' spread one rung takes over.")
+]
+
+WIDTH, STEP, WIDEST = 256, 64, 1_088
+"""The published width; what wider ones are multiples of; beyond it only where it is asked for."""
+
+FIELDS = ("width", "head_dim")
+
+COPIES = 8
+"""Arrays (piece, row, key) of float64 that are held at once."""
+
+
+@guarded
+def remedy(
+    counts: CountsFolder,
+    text: options.Text = None,
+    held_out_counts: Unseen = None,
+    seeds: Seeds = 3,
+    rungs: Rungs = None,
+    length: Length = 32,
+    sequences: Sequences = 100,
+    change: Changes = None,
+    reference: Reference = None,
+    seed: options.Seed = 0,
+    json: options.Json = None,
+    html: options.Html = None,
+    force: options.Force = False,
+    debug: options.Debug = False,
+) -> int:
+    """Measure the ladder; the parameters are the options of the same name.
+
+    Returns:
+        The exit code, 0.
+    """
+    from heedful.counts import read as read_counts
+    from heedful.report.pages import page_html, print_page, record_json
+    from heedful.report.remedy import remedy_page
+    from heedful.study.remedies import chosen, climb
+    from heedful.study.remedies import rungs as whole
+
+    forms = Forms(json=json, html=html, force=force)
+    forms.check()
+    stored = read_counts(counts)
+    unseen = None if held_out_counts is None else read_counts(held_out_counts, tokenizer=stored.tokenizer)
+    ground = _ground(stored, length, change or [])
+    words = [word.strip() for part in rungs or [] for word in part.split(",")]
+    ladder = chosen(whole(ground), words)
+    with progress_bar() as progress:
+        material, origin, notes = _material(stored, unseen, ladder, list(text or ()), length, sequences, seed)
+        if reference is not None:
+            material = replace(material, spreads=spreads_of(reference, list(text or ()), seed))
+        _check_asked(ladder, words, material)
+        record = climb(
+            material,
+            ladder,
+            ground,
+            seeds=range(seed, seed + seeds),
+            names=(str(counts), None if held_out_counts is None else str(held_out_counts), origin),
+            notes=notes,
+            progress=progress,
+        )
+    page = remedy_page(record)
+    written = forms.write(json=lambda: record_json(record), html=lambda: page_html(page))
+    if json == STANDARD_OUTPUT:
+        sys.stdout.write(record_json(record))
+    else:
+        print_page(page)
+    tell(written)
+    return 0
+
+
+def _ground(stored: "Counts", length: int, changes: list[str]) -> "Ground":
+    """Width for all: the published one, or what tokens and positions need to be told apart."""
+    from heedful.core.errors import UsageError
+    from heedful.study.remedies import Ground
+
+    vocabulary = stored.manifest.vocabulary
+    needed = -(-(vocabulary + length + 1) // STEP) * STEP
+    values = {"width": max(WIDTH, min(needed, WIDEST)), "head_dim": 64}
+    for one in changes:
+        field, equals, value = (part.strip() for part in one.partition("="))
+        if not equals or field not in FIELDS:
+            raise UsageError(f"--set {one!r}: expected width=N or head_dim=N; rungs name the other fields themselves")
+        if not (value.isdecimal() and 2 <= int(value) <= 1 << 16 and int(value) % 2 == 0):
+            raise UsageError(f"--set {one!r}: expected an even whole number from 2 up")
+        values[field] = int(value)
+    return Ground(vocabulary, **values)
+
+
+def _material(
+    stored: "Counts",
+    unseen: "Counts | None",
+    ladder: "list[Rung]",
+    text: list[Path],
+    length: int,
+    count: int,
+    seed: int,
+) -> "tuple[Material, str, list[str]]":
+    """Counts and text, and what was odd about it."""
+    from heedful.loading import load_documents
+    from heedful.loading.memory import ensure_fits
+    from heedful.loading.window_choice import choose_windows
+    from heedful.study.remedies import EVERY, FITTING, Material, parted
+
+    ensure_fits(
+        8 * COPIES * count * length * length,
+        f"rows of {count:,} pieces of {length} tokens",
+        hint="lower --sequences or --length",
+    )
+    documents = load_documents(text or None)
+    choice = choose_windows(
+        documents.names,
+        documents.texts,
+        lambda body: stored.tokenizer.encode(body).ids,
+        size=length,
+        count=max(count * EVERY // (EVERY - 1) + EVERY, FITTING * EVERY),
+        seed=seed,
+    )
+    measured, fitting = parted(choice.windows, choice.sources, count)
+    notes = [*documents.notes, *(note for note in choice.notes if "windows of" not in note)]
+    if len(measured.tokens) < count:
+        notes.append(f"{count} pieces of {length} tokens asked for, the text holds {len(measured.tokens)} to measure")
+    wanted = {pair for rung in ladder for pair in rung.wanted} | {(1, skip) for skip in range(4)}
+    return Material(_tables(stored, wanted), measured, fitting, _unseen(unseen, ladder)), documents.origin, notes
+
+
+def _unseen(stored: "Counts | None", ladder: "list[Rung]") -> "Tables | None":
+    return None if stored is None else _tables(stored, {(rung.n, 0) for rung in ladder})
+
+
+def _tables(stored: "Counts", wanted: set[tuple[int, int]]) -> "dict[tuple[int, int], Any]":
+    """Those of the wanted tables that were counted, and n = 1, skip 0 or a refusal."""
+    counted = {(one.n, one.skip) for one in stored.manifest.tables}
+    return {pair: table_of(stored, *pair) for pair in sorted((wanted & counted) | {(1, 0)})}
+
+
+def _check_asked(ladder: "list[Rung]", words: list[str], material: "Material") -> None:
+    """What was asked for by name is measured or refused; of the whole ladder, rungs may be left out."""
+    from heedful.core.errors import UsageError
+    from heedful.study.remedies import missing_counts
+
+    for rung in ladder:
+        if words and (why := missing_counts(rung, material)):
+            raise UsageError(f"--rungs {rung.name}: {why}")

@@ -1,0 +1,143 @@
+"""Records of a ladder of remedies: derived attention, one change at a time, beside what the counts predict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from heedful.core.effect import Effect
+
+DIFFUSE = 0.5
+"""Entropy over its causal ceiling from which on attention counts as spread out, not focused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How well attention agrees with what one text's counts predict; means over documents of the seeds' means.
+
+    Attributes:
+        divergence: KL(expected || actual) in nats, rows from the second on.
+        uniform: KL(expected || equal weights over the visible keys).
+        skill: 1 less the quotient of their means: 1 exact, 0 as equal weights, negative worse.
+        cosine: Of expected and actual rows.
+        match: Share of rows whose most attended key is among those most expected, copies of a token counting alike.
+        chance: Share of visible keys that would match.
+    """
+
+    divergence: Effect
+    uniform: Effect
+    skill: Effect
+    cosine: Effect
+    match: Effect
+    chance: Effect
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One rung beside the rung that it changes.
+
+    Attributes:
+        against: Name of the earlier rung.
+        gain: Its divergence less this rung's, in nats, paired by document: above 0 this change helps.
+        p: Adjusted for all steps of the ladder; NaN where no document could tell.
+    """
+
+    against: str
+    gain: Effect
+    p: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remedy:
+    """One rung of the ladder, measured.
+
+    Attributes:
+        name: Its word.
+        group: What kind of change it is.
+        change: What it does, in words.
+        n: Tokens of the contexts whose counts it is held against.
+        agreement: With the counts that it was derived from.
+        unseen: With the counts of other text; None where none were given.
+        entropy: Of its rows over their causal ceiling, mean of the rows.
+        spread: Standard deviation over seeds of the mean divergence, in nats; NaN for one seed.
+        factor: On its logits, at which it agrees best with pieces of text that are not measured; geometric mean.
+        best: Mean divergence at that factor, on the text that is measured.
+        step: Beside the rung that it changes; None where it changes none of the ladder.
+    """
+
+    name: str
+    group: str
+    change: str
+    n: int
+    agreement: Agreement
+    unseen: Agreement | None
+    entropy: Effect
+    spread: float
+    factor: float
+    best: float
+    step: Step | None
+
+    @property
+    def misaligned(self) -> bool:
+        """Whether it is focused, and on the wrong keys: worse than equal weights by its whole interval."""
+        return self.agreement.skill.high < 0 and self.entropy.estimate < DIFFUSE
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadLoss:
+    """What a frozen head alone knows of the next token.
+
+    Attributes:
+        name: Its word.
+        attends: Where it looks.
+        takes: What it takes from there.
+        loss: Held-out, nat a token, mixed with token frequencies.
+        weight: Share of the head in the mixture, fitted on pieces of text that are not measured; NaN for frequencies.
+        gain: Loss of the bigram less its own, paired by document.
+        p: Of no gain, adjusted for all rows of the table; NaN for the bigram itself.
+    """
+
+    name: str
+    attends: str
+    takes: str
+    loss: Effect
+    weight: float
+    gain: Effect
+    p: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """Remedies on one text and one footing.
+
+    Attributes:
+        counts: Where the counts came from.
+        unseen: Where the counts of other text came from, or None.
+        text: Where the measured text came from.
+        vocabulary: Tokens there are.
+        width: Of the embeddings, where a rung names no other.
+        length: Tokens of a piece of text.
+        sequences: Pieces measured.
+        documents: Documents they are of.
+        seeds: Seeds averaged.
+        rows: Rows with an expectation, of all rows from the second on, as a share.
+        remedies: In order.
+        losses: In order.
+        skipped: Name of a rung to why it was not measured.
+        notes: What was odd about the text.
+    """
+
+    counts: str
+    unseen: str | None
+    text: str
+    vocabulary: int
+    width: int
+    length: int
+    sequences: int
+    documents: int
+    seeds: int
+    rows: float
+    remedies: Sequence[Remedy]
+    losses: Sequence[HeadLoss]
+    skipped: dict[str, str]
+    notes: Sequence[str]

@@ -1,0 +1,21 @@
+"""Remedies of derived attention: a ladder of rungs, each one change, measured on one text and one footing."""
+
+from heedful.study.remedies.climb import climb, missing_counts
+from heedful.study.remedies.ladder import rungs
+from heedful.study.remedies.rung import Ground, Rung, chosen
+from heedful.study.remedies.text import EVERY, FITTING, Material, Pieces, Tables, parted
+
+__all__ = [
+    "EVERY",
+    "FITTING",
+    "Ground",
+    "Material",
+    "Pieces",
+    "Rung",
+    "Tables",
+    "chosen",
+    "climb",
+    "missing_counts",
+    "parted",
+    "rungs",
+]

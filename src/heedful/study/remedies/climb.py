@@ -1,0 +1,227 @@
+"""Every remedy of derived attention on one text, on one footing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import entr, log_softmax
+
+from heedful.core.errors import InputRejected, UsageError
+from heedful.core.remedy import Agreement, Ladder, Remedy, Step
+from heedful.derivation import best_temperature, row_alignment
+from heedful.inference import document_means, sign_flip
+from heedful.study.evidence import Array
+from heedful.study.remedies.effects import FLIPS, effects
+from heedful.study.remedies.logits import rung_logits
+from heedful.study.remedies.losses import head_losses
+from heedful.study.remedies.rung import Ground, Rung
+from heedful.study.remedies.text import Material
+
+COLUMNS = ("divergence", "uniform", "cosine", "match", "chance")
+
+BLOCK = 256
+"""Pieces whose rows are compared at once."""
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One rung over seeds.
+
+    Attributes:
+        own: ``(seed, sequence, column)`` beside the counts it was derived from.
+        unseen: The same beside counts of other text, or None.
+        entropy: ``(seed, sequence)`` over the causal ceiling.
+        factors: ``(seed,)`` best factors on the logits.
+        best: Mean divergence at those.
+    """
+
+    own: Array
+    unseen: Array | None
+    entropy: Array
+    factors: Array
+    best: float
+
+
+def climb(
+    material: Material,
+    ladder: Sequence[Rung],
+    ground: Ground,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    names: tuple[str, str | None, str] = ("counts", None, "text"),
+    notes: Sequence[str] = (),
+    progress: Progress = lambda done, total, what: None,
+) -> Ladder:
+    """Measure rungs.
+
+    Args:
+        material: Counts and text.
+        ladder: Rungs, in order; one whose counts or width are missing is named as skipped, with the reason.
+        ground: What their recipes share.
+        seeds: Of embeddings and positions.
+        names: Of the counts, of the counts of other text, of the text.
+        notes: To be shown.
+        progress: Called with (done, total, what).
+
+    Returns:
+        Every rung with 95 % intervals over documents, seeds averaged within a document.
+
+    Raises:
+        InputRejected: No row of the text has an expectation.
+    """
+    if np.isnan(material.expected("measured", 1)).all():
+        raise InputRejected(
+            "counts", "no context of the text was counted, or nothing in view ever followed one", "count a longer text"
+        )
+    found: dict[str, _Measured] = {}
+    skipped: dict[str, str] = {}
+    for number, rung in enumerate(ladder):
+        missing = missing_counts(rung, material)
+        if missing:
+            skipped[rung.name] = missing
+            continue
+        try:
+            found[rung.name] = _measured(rung, material, seeds)
+        except (UsageError, InputRejected) as error:
+            skipped[rung.name] = str(error)
+        progress(number + 1, len(ladder), "rungs")
+    progress(len(ladder), len(ladder) + 1, "heads alone")
+    losses, unheard = head_losses(material, ground, seeds)
+    shown = [rung for rung in ladder if rung.name in found]
+    steps = _steps(shown, found, material.measured.document)
+    expected = material.expected("measured", 1)
+    return Ladder(
+        counts=names[0],
+        unseen=names[1],
+        text=names[2],
+        vocabulary=material.first.vocabulary,
+        width=ground.width,
+        length=material.measured.tokens.shape[1],
+        sequences=len(material.measured.tokens),
+        documents=len(np.unique(material.measured.document)),
+        seeds=len(seeds),
+        rows=float(1 - np.isnan(expected).any(-1).mean()),
+        remedies=[_remedy(rung, found[rung.name], steps.get(rung.name), material) for rung in shown],
+        losses=losses,
+        skipped=skipped | unheard,
+        notes=list(notes),
+    )
+
+
+def missing_counts(rung: Rung, material: Material) -> str:
+    """Why a rung cannot be measured with these counts, and which to make; empty where it can.
+
+    Args:
+        rung: Which.
+        material: Counts.
+    """
+    missing = sorted(pair for pair in rung.wanted if pair not in material.tables)
+    if not missing:
+        return ""
+    told = ", ".join(f"n={n} skip={skip}" for n, skip in missing)
+    most, furthest = (max(pair[place] for pair in rung.wanted) for place in (0, 1))
+    lengths, skips = (f"{least}..{last}" if last > least else f"{least}" for least, last in ((1, most), (0, furthest)))
+    return f"counts of {told} are missing (heedful count --n {lengths} --skip {skips})"
+
+
+def _measured(rung: Rung, material: Material, seeds: Sequence[int]) -> _Measured:
+    fitting, measured = (material.expected(which, rung.n) for which in ("fitting", "measured"))
+    unseen = None
+    if material.unseen is not None and (rung.n, 0) in material.unseen:
+        unseen = material.expected("unseen", rung.n)
+    own, other, entropy, factors, least = [], [], [], [], []
+    for seed in seeds:
+        logits_of = rung_logits(rung, material, seed)
+        logits = logits_of(material.measured.tokens)
+        factor = best_temperature([_rows(fitting)], [_rows(logits_of(material.fitting.tokens))])
+        logs = log_softmax(logits * (factor if rung.temperature == "best" else 1.0), axis=-1)
+        own.append(_agreement(measured, logs))
+        if unseen is not None:
+            other.append(_agreement(unseen, logs))
+        at_best = own[-1] if rung.temperature == "best" else _agreement(measured, log_softmax(factor * logits, axis=-1))
+        least.append(np.nanmean(document_means(at_best[:, 0], material.measured.document)))
+        entropy.append((entr(np.exp(logs)).sum(-1) / np.log(material.measured.rows + 1)).mean(-1))
+        factors.append(factor)
+    return _Measured(
+        np.stack(own), np.stack(other) if other else None, np.stack(entropy), np.array(factors), float(np.mean(least))
+    )
+
+
+def _rows(blocks: Array) -> Array:
+    return blocks.reshape(-1, blocks.shape[-1])
+
+
+def _agreement(expected: Array, log_weights: Array) -> Array:
+    """``(sequence, column)``: means over the rows of each piece that have an expectation."""
+    starts = range(0, len(expected), BLOCK)
+    return np.concatenate(
+        [_of_block(expected[start : start + BLOCK], log_weights[start : start + BLOCK]) for start in starts]
+    )
+
+
+def _of_block(expected: Array, log_weights: Array) -> Array:
+    sequences, rows, _ = expected.shape
+    found = row_alignment(_rows(expected), _rows(log_weights), np.tile(np.arange(1, rows + 1), sequences))
+    columns = np.stack(
+        [found.divergence, found.uniform_divergence, found.cosine, found.match, found.uniform_match], axis=-1
+    ).reshape(sequences, rows, -1)
+    present = ~np.isnan(columns)
+    count = present.sum(1)
+    return np.where(count > 0, np.where(present, columns, 0.0).sum(1) / np.maximum(count, 1), np.nan)
+
+
+def _remedy(rung: Rung, found: _Measured, step: Step | None, material: Material) -> Remedy:
+    document = material.measured.document
+    means = [np.nanmean(document_means(one[:, 0], document)) for one in found.own]
+    return Remedy(
+        name=rung.name,
+        group=rung.group,
+        change=rung.change,
+        n=rung.n,
+        agreement=_over_documents(found.own, document),
+        unseen=None if found.unseen is None else _over_documents(found.unseen, document),
+        entropy=effects(document_means(found.entropy.mean(0), document)[:, None])[0],
+        spread=float(np.std(means, ddof=1)) if len(means) > 1 else float("nan"),
+        factor=float(np.exp(np.log(found.factors).mean())),
+        best=found.best,
+        step=step,
+    )
+
+
+def _over_documents(values: Array, document: np.ndarray) -> Agreement:
+    means = document_means(values.mean(0), document)
+    found = effects(np.concatenate([means, _skills(means[:, 0], means[:, 1])[:, None]], axis=-1))
+    return Agreement(**dict(zip((*COLUMNS, "skill"), found, strict=True)))
+
+
+def _skills(divergence: Array, uniform: Array) -> Array:
+    r"""Numbers a document whose mean is ``1 - KL / KL_uniform`` and whose spread is that of the quotient.
+
+    .. math:: s + (g_d - s\, u_d) / \bar u, \qquad g_d = u_d - \mathrm{KL}_d, \quad s = \bar g / \bar u
+
+    Source: the linearised ratio estimator, Cochran 1977, Sampling Techniques, section 6.
+    """
+    gain, size = uniform - divergence, float(np.nanmean(uniform))
+    skill = float(np.nanmean(gain)) / size if size > 0 else float("nan")
+    return np.asarray(skill + (gain - skill * uniform) / size)
+
+
+def _steps(ladder: Sequence[Rung], found: dict[str, _Measured], document: np.ndarray) -> dict[str, Step]:
+    """Each rung beside the one it changes, p adjusted for all of them."""
+    pairs = [(rung.name, rung.against) for rung in ladder if rung.against in found]
+    if not pairs:
+        return {}
+    gains = np.stack(
+        [
+            document_means((found[base].own - found[name].own).mean(0)[:, 0], document)
+            for name, base in pairs
+        ],
+        axis=-1,
+    )  # fmt: skip
+    p = np.atleast_1d(sign_flip(gains, resamples=FLIPS, seed=0).p_adjusted)
+    told = effects(gains)
+    return {name: Step(against=base, gain=told[place], p=float(p[place])) for place, (name, base) in enumerate(pairs)}

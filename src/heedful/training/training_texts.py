@@ -1,0 +1,35 @@
+"""Training texts of a run as a corpus that is counted: held-out documents are no part of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+
+from heedful.counts import Piece, TextFile
+
+
+class TrainingTexts:
+    """Documents in memory as one shard.
+
+    Args:
+        texts: The documents.
+    """
+
+    documents = "training documents"
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = texts
+        size = sum(len(text.encode("utf-8", "replace")) for text in texts)
+        digest = hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
+        self.files: Sequence[TextFile] = (TextFile("training documents", size, digest),)
+        self.notes: Sequence[str] = ()
+        self.shard_bytes: Sequence[int] = (size,)
+
+    def pieces(self, shard: int) -> Iterator[Piece]:
+        """Every document whole.
+
+        Args:
+            shard: 0.
+        """
+        return (Piece(text, 0, len(text)) for text in self.texts)

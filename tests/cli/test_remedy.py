@@ -1,0 +1,75 @@
+"""The ladder by the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.derivation.texts import HELD_OUT
+
+from heedful.cli import main
+
+
+def run(*words: object) -> int:
+    with pytest.raises(SystemExit) as left:
+        main([str(word) for word in words])
+    return int(left.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("remedy")
+    lines = HELD_OUT.read_text(encoding="utf-8").splitlines()
+    (place / "train.jsonl").write_text("\n".join(lines[:12]), encoding="utf-8")
+    (place / "test.jsonl").write_text("\n".join(lines[12:32]), encoding="utf-8")
+    assert run("count", place / "train.jsonl", "--n", "1", "--out", place / "counts") == 0
+    words = ("--n", "1", "--tokenizer", place / "counts" / "tokenizer.json")
+    assert run("count", place / "test.jsonl", *words, "--out", place / "other") == 0
+    return place
+
+
+def test_a_ladder_from_counts_to_forms(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    record, page = folder / "r.json", folder / "r.html"
+    words = ("--text", folder / "test.jsonl", "--held-out-counts", folder / "other", "--sequences", 24, "--seeds", 1)
+    chosen = ("--rungs", "log_p,baselines", "--set", "width=128", "--json", record, "--html", page)
+    assert run("remedy", folder / "counts", *words, *chosen) == 0
+    told = capsys.readouterr().out
+    assert "VERDICT" in told and max(map(len, told.splitlines())) <= 80
+    found = json.loads(record.read_text(encoding="utf-8"))
+    known = {one["name"]: one for one in found["remedies"]}
+    assert found["width"] == 128 and found["documents"] > 4 and page.stat().st_size > 10_000
+    assert known["log_p"]["agreement"]["skill"]["low"] > 0.8 > known["exact_m"]["agreement"]["skill"]["high"]
+    assert known["log_p"]["unseen"]["skill"]["low"] > 0.5
+    assert "heedful count --n 1..2 --skip 0..3" in found["skipped"]["offsets_0_to_3"]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--rungs", "magic"), "--rungs magic: no rung or group of that name"),
+        (("--rungs", "oracle_2"), "counts of n=2 skip=0 are missing (heedful count --n 1..2 --skip 0)"),
+        (("--set", "width=7"), "expected an even whole number"),
+        (("--set", "affinity=pmi"), "expected width=N or head_dim=N"),
+    ],
+)
+def test_what_cannot_be_measured(
+    folder: Path, words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert run("remedy", folder / "counts", *words, "--text", folder / "test.jsonl", "--json", folder / "no.json") == 2
+    told = capsys.readouterr().err
+    assert message in told and len(told.strip().splitlines()) == 1 and not (folder / "no.json").exists()
+
+
+@pytest.mark.fault
+def test_text_and_counts_that_do_not_serve(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "short.txt").write_text("a few words", encoding="utf-8")
+    assert run("remedy", folder / "counts", "--text", folder / "short.txt") == 3
+    assert "give more text, or a smaller --length" in capsys.readouterr().err
+    assert run("count", folder / "test.jsonl", "--n", "1", "--tokenizer", "seed", "--out", folder / "seed") == 0
+    capsys.readouterr()
+    assert run("remedy", folder / "counts", "--held-out-counts", folder / "seed") == 3
+    assert "counted with another tokenizer" in capsys.readouterr().err
