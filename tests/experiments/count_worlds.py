@@ -56,6 +56,9 @@ STRUCTURE: dict[str, tuple[float, float]] = {
 }
 """Number of the matrix to its value where the notes are right, and where they are not."""
 
+TRAINED_SKILL = {True: 0.9, False: -6.0}
+"""Of the first layer at the end, where embeddings learn."""
+
 HEADS: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
     "published_divergence": ((0.85, 3.0), (0.85, 3.0)),
     "published_cosine": ((0.61, 0.1), (0.61, 0.1)),
@@ -162,3 +165,36 @@ def write_world(folder: Path, as_claimed: bool) -> None:
         for row in rows(as_claimed)
     ]
     polars.DataFrame(every, infer_schema_length=None).write_parquet(folder / "counts.parquet")
+    write_trained(folder, as_claimed)
+
+
+def write_trained(folder: Path, as_claimed: bool) -> None:
+    """Losses of trained models and drift of embeddings, as the one note or the other world has them."""
+    losses = []
+    for seed in range(3):
+        for place in range(20):
+            base = 2.0 + 0.1 * place + 0.01 * seed
+            for cell in ("published, none", "published, kept, none", "one layer, none", "all learnt, none",
+                         "content, frozen", "content, embeddings learnt", "content, embeddings linked",
+                         "published, kept", "one layer, offset", "published"):  # fmt: skip
+                worse = 0.3 if cell == "published" and not as_claimed else 0.001 * (place % 3)
+                losses.append({"cell": cell, "seed": seed, "document": f"d{place}", "loss": base + worse})
+    polars.DataFrame(losses).write_parquet(folder / "trained_losses.parquet")
+    drift = [
+        {
+            "cell": cell,
+            "seed": seed,
+            "step": step,
+            "layer": layer,
+            "head": head,
+            "skill": found,
+            "skill_low": found - 0.1,
+            "skill_high": found + 0.1,
+        }
+        for cell in ("content, embeddings learnt", "content, embeddings linked")
+        for seed in range(3)
+        for layer in range(2)
+        for head in range(2)
+        for step, found in ((0, 0.5), (300, 0.0 if layer else TRAINED_SKILL[as_claimed] + 0.01 * seed))
+    ]
+    polars.DataFrame(drift).write_parquet(folder / "trained_drift.parquet")

@@ -1,6 +1,7 @@
 """``python -m heedful.experiments.counts OUT --text FILE...``: derive from counts of these texts and measure.
 
-What is there already is kept. With ``--figures FOLDER`` what is measured is drawn, and nothing measured.
+What is there already is kept. With ``--figures FOLDER`` what is measured is drawn, and nothing measured; with
+``--sweep FOLDER`` what a sweep of ``docs/sweeps/derived.yaml`` trained is put beside.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from heedful.core.errors import HeedfulError
 from heedful.experiments.counts.measuring import measure
 from heedful.experiments.counts.pictures import save_pictures
 from heedful.experiments.counts.samples import SLICES
+from heedful.experiments.counts.trained import gather
 from heedful.experiments.evidence import Evidence
 
 
@@ -31,8 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--text", type=Path, nargs="+", default=[], metavar="FILE", help="plain texts in English")
     parser.add_argument("--slices", type=int, default=SLICES, help=f"slices of each text (default: {SLICES})")
     parser.add_argument("--figures", type=Path, metavar="FOLDER", help="draw what is measured there, measure nothing")
+    parser.add_argument("--sweep", type=Path, metavar="FOLDER", help="put what this sweep trained there")
     given = parser.parse_args(arguments)
-    if given.figures is None and not given.text:
+    if given.figures is None and given.sweep is None and not given.text:
         parser.error("--text: expected at least one file")
     if given.slices < 2:
         parser.error("--slices: expected at least 2, since each is held against another")
@@ -41,7 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             save_pictures(Evidence(given.out), given.figures)
             return 0
         (given.out / "units").mkdir(parents=True, exist_ok=True)
-        measure(given.out, given.text, _tell, given.slices)
+        if given.sweep is not None:
+            gather(given.sweep, given.out)
+        if given.text:
+            measure(given.out, given.text, _tell, given.slices)
     except HeedfulError as error:
         _tell(str(error))
         return 3

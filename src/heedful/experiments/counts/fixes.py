@@ -11,7 +11,7 @@ from heedful.experiments.counts.spectrum import CAUSE
 from heedful.experiments.counts.tables import EQUAL, beyond_uniform, by_unit, over_units, skill
 from heedful.experiments.deciding import above, below, beside, within
 from heedful.experiments.evidence import Evidence
-from heedful.experiments.published import published, untested
+from heedful.experiments.published import published
 
 FIX, ADVICE = "the fix", "recommendations"
 GAIN = 0.02
@@ -153,14 +153,3 @@ def m_is_the_right_matrix(evidence: Evidence) -> list[Finding]:
         within(left, 0.0, GAIN, "KL left by exact logits of M at their best temperature.", unit="nat"),
         beside(error, "Largest difference of a weight of softmax(log P) from expected attention."),
     ]
-
-
-untested(
-    "derived_attention_equals_none",
-    note="000",
-    section=CAUSE,
-    sentence="With frozen embeddings, a model with derived attention is as good as one without attention.",
-    figure="sparse is about zero",
-    reason="It takes derived, all-trainable and attention-free decoders of one size trained by one recipe over several "
-    "seeds; here heads are held against counts, and nothing is trained.",
-)

@@ -9,7 +9,7 @@ from heedful.experiments.counts.fixes import GAIN, saved
 from heedful.experiments.counts.tables import EQUAL, by_unit, over_units, skill
 from heedful.experiments.deciding import above, below, beside
 from heedful.experiments.evidence import Evidence
-from heedful.experiments.published import published, untested
+from heedful.experiments.published import published
 
 WIDE, NARROW = 256, (16, 32)
 
@@ -142,24 +142,3 @@ def reading_both_tokens_follows_pairs(evidence: Evidence) -> list[Finding]:
             )
         ),
     ]
-
-
-untested(
-    "learnable_embeddings_align",
-    note="003",
-    section="option 4",
-    sentence="Embeddings that learn under frozen attention come to agree with the counts.",
-    figure="proposed, not tried",
-    reason="It takes trainings of derived models with and without learnable embeddings over several seeds, their drift "
-    "and the alignment at every step beside the loss; here nothing is trained.",
-)
-
-untested(
-    "learning_embeddings_breaks_the_derivation",
-    note="003",
-    section="option 4",
-    sentence="Embeddings that learn part from the matrices that were made for them.",
-    figure="but this breaks the theoretical foundation",
-    reason="It takes the same trainings. The worst case is measured: replaced altogether, they leave no skill "
-    "(mapping_is_lost).",
-)
