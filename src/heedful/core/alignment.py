@@ -16,31 +16,17 @@ class UnseenAgreement:
     """One head beside counts of two texts, on the rows for which both have an expectation; means over documents.
 
     Attributes:
-        gain: As that of ``HeadAlignment``, on these rows.
-        uniform: KL(expected || uniform), expected from the counts.
-        unseen_gain: The gain by the held-out counts.
-        unseen_uniform: KL(expected || uniform), expected from the held-out counts.
+        skill: As that of ``HeadAlignment``, on these rows.
+        unseen_skill: The skill by the held-out counts.
         memory: Skill by the counts less skill by the held-out ones, paired by document: what agrees with the one text
             alone.
         rows: Such rows, of all rows from the second on, as a share.
     """
 
-    gain: Effect
-    uniform: Effect
-    unseen_gain: Effect
-    unseen_uniform: Effect
+    skill: Effect
+    unseen_skill: Effect
     memory: Effect
     rows: float
-
-    @property
-    def skill(self) -> Effect:
-        """Skill by the counts, on these rows."""
-        return _over(self.gain, self.uniform.estimate)
-
-    @property
-    def unseen_skill(self) -> Effect:
-        """Skill by the held-out counts, on these rows."""
-        return _over(self.unseen_gain, self.unseen_uniform.estimate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +43,8 @@ class HeadAlignment:
         uniform: KL(expected || uniform over the visible keys).
         frequency: KL(expected || attention by how often each key's token was counted, whatever the context).
         gain: ``uniform - divergence``: above 0 better than uniform attention, below 0 worse.
+        skill: ``gain`` over ``uniform``, judged as one quotient: 1 exact, 0 as uniform attention, negative worse; NaN
+            where the counts expect equal weights of every row.
         over_frequency: ``frequency - divergence``: above 0 better than attention by frequency.
         p: That the head is no better than one of the two, adjusted for all heads and tables together.
         cosine: Of expected and actual rows.
@@ -74,17 +62,13 @@ class HeadAlignment:
     uniform: Effect
     frequency: Effect
     gain: Effect
+    skill: Effect
     over_frequency: Effect
     p: float
     cosine: Effect
     match: Effect
     chance: Effect
     unseen: UnseenAgreement | None = None
-
-    @property
-    def skill(self) -> Effect:
-        """``gain`` over the mean of ``uniform``: 1 exact, 0 as uniform attention, negative worse."""
-        return _over(self.gain, self.uniform.estimate)
 
     @property
     def frequency_skill(self) -> float:
@@ -160,9 +144,3 @@ class Alignment:
     heads: Sequence[HeadAlignment]
     piece: DrawnPiece | None = None
     unmet: dict[str, str]
-
-
-def _over(gain: Effect, size: float) -> Effect:
-    """A gain as a share of the divergence to uniform attention."""
-    share = [value / size if size > ROUNDING else float("nan") for value in (gain.estimate, gain.low, gain.high)]
-    return Effect(estimate=share[0], low=share[1], high=share[2], n=gain.n)

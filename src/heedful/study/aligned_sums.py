@@ -15,6 +15,7 @@ from heedful.study.evidence import Array
 if TYPE_CHECKING:
     from heedful.derivation import RowAlignment
     from heedful.study.expectation import Key
+from heedful.study.skill import skill_by_document
 
 NAMES = ("divergence", "uniform", "frequency", "cosine", "match", "chance")
 UNSEEN = ("divergence", "uniform", "unseen_divergence", "unseen_uniform")
@@ -96,7 +97,7 @@ def head_records(layers: Sequence[AlignedLayer], document: Array, seed: int, res
     found = []
     for number, layer in enumerate(layers):
         for place, key in enumerate(keys):
-            effects = _effects(means[number][place], (*NAMES, "gain", "over_frequency"), seed, resamples)
+            effects = _effects(means[number][place], (*NAMES, "skill", "gain", "over_frequency"), seed, resamples)
             unseen = _unseen(layer, key, document, seed, resamples)
             found += [
                 HeadAlignment(
@@ -109,13 +110,14 @@ def head_records(layers: Sequence[AlignedLayer], document: Array, seed: int, res
 
 
 def _means(sums: Array, rows: Array, document: Array) -> Array:
-    """Means over a document's sequences, ``(document, head, name)``, and the gains over the two baselines."""
+    """Means over a document's sequences, ``(document, head, name)``, the skill, and gains over the two baselines."""
     means = np.full(sums.shape, np.nan)
     np.divide(sums, rows[:, None, None], out=means, where=rows[:, None, None] > 0)
     with np.errstate(invalid="ignore"):
         gains = means[..., 1:3] - means[..., 0:1]
         gains = np.where(np.abs(gains) < ROUNDING, 0.0, gains)
-    return document_means(np.concatenate([means, gains], axis=-1), document)
+    means, gains = document_means(means, document), document_means(gains, document)
+    return np.concatenate([means, skill_by_document(means[..., :1], means[..., 1:2]), gains], axis=-1)
 
 
 def _chances(means: Sequence[Sequence[Array]], seed: int, resamples: int) -> list[list[Array]]:
@@ -151,11 +153,9 @@ def _unseen(
     means = np.full(layer.unseen[key].shape, np.nan)
     np.divide(layer.unseen[key], rows[:, None, None], out=means, where=rows[:, None, None] > 0)
     own, uniform, other, other_uniform = np.moveaxis(document_means(means, document), -1, 0)
-    sizes = np.nanmean(uniform, axis=0), np.nanmean(other_uniform, axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        memory = (uniform - own) / sizes[0] - (other_uniform - other) / sizes[1]
-    columns = np.stack([uniform - own, uniform, other_uniform - other, other_uniform, memory], axis=-1)
-    names = ("gain", "uniform", "unseen_gain", "unseen_uniform", "memory")
+    skills = skill_by_document(own, uniform), skill_by_document(other, other_uniform)
+    columns = np.stack([*skills, skills[0] - skills[1]], axis=-1)
+    names = ("skill", "unseen_skill", "memory")
     share = float(rows.sum() / max(layer.seen, 1))
     return [UnseenAgreement(**one, rows=share) for one in _effects(columns, names, seed, resamples)]
 

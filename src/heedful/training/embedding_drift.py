@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +127,8 @@ class EmbeddingDrift(TrainerCallback):
         for head in found.heads:
             if (head.n, head.skip) != self._speaks_of(head.layer, head.head):
                 continue
-            uniform, gain = head.uniform.estimate, head.gain
-            shares = [bound / uniform if uniform else math.nan for bound in (gain.estimate, gain.low, gain.high)]
-            words = (step, head.layer, head.head, head.n, head.skip, change, cosine, head.divergence.estimate, uniform)
-            self.rows.append(dict(zip(_SCHEMA, (*words, *shares), strict=True)))
+            nats = head.divergence.estimate, head.uniform.estimate
+            skill = head.skill.estimate, head.skill.low, head.skill.high
+            words = (step, head.layer, head.head, head.n, head.skip, change, cosine)
+            self.rows.append(dict(zip(_SCHEMA, (*words, *nats, *skill), strict=True)))
         write_atomic(self.path, polars.DataFrame(self.rows, schema=_SCHEMA).write_csv(), overwrite=True)

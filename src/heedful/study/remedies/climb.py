@@ -18,6 +18,7 @@ from heedful.study.remedies.logits import rung_logits
 from heedful.study.remedies.losses import head_losses
 from heedful.study.remedies.rung import Ground, Rung
 from heedful.study.remedies.text import Material
+from heedful.study.skill import skill_by_document
 
 COLUMNS = ("divergence", "uniform", "cosine", "match", "chance")
 
@@ -194,20 +195,8 @@ def _remedy(rung: Rung, found: _Measured, step: Step | None, material: Material)
 
 def _over_documents(values: Array, document: np.ndarray) -> Agreement:
     means = document_means(values.mean(0), document)
-    found = effects(np.concatenate([means, _skills(means[:, 0], means[:, 1])[:, None]], axis=-1))
+    found = effects(np.concatenate([means, skill_by_document(means[:, 0], means[:, 1])[:, None]], axis=-1))
     return Agreement(**dict(zip((*COLUMNS, "skill"), found, strict=True)))
-
-
-def _skills(divergence: Array, uniform: Array) -> Array:
-    r"""Numbers a document whose mean is ``1 - KL / KL_uniform`` and whose spread is that of the quotient.
-
-    .. math:: s + (g_d - s\, u_d) / \bar u, \qquad g_d = u_d - \mathrm{KL}_d, \quad s = \bar g / \bar u
-
-    Source: the linearised ratio estimator, Cochran 1977, Sampling Techniques, section 6.
-    """
-    gain, size = uniform - divergence, float(np.nanmean(uniform))
-    skill = float(np.nanmean(gain)) / size if size > 0 else float("nan")
-    return np.asarray(skill + (gain - skill * uniform) / size)
 
 
 def _steps(ladder: Sequence[Rung], found: dict[str, _Measured], document: np.ndarray) -> dict[str, Step]:
