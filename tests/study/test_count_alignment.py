@@ -10,7 +10,7 @@ import torch
 from scipy import sparse
 from tests.derivation.texts import characters, counted
 from tests.oracles.alignment_loops import count, divergence, expected, frequency, mean_over_documents, row_numbers
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, MistralConfig, MistralForCausalLM
 
 from heedful.core.errors import InputRejected
 from heedful.derivation import Table, expected_rows, row_alignment
@@ -184,3 +184,33 @@ def test_every_figure_is_drawn_and_has_its_name() -> None:
     assert tuple(one.figure.name for one in drawn) == FIGURES
     pictures = [svg(one) for one in drawn]
     assert "n=1, skip 0" in pictures[0] and "expected, n=1 s=0" in pictures[1] and "L0H1" in pictures[1]
+
+
+def test_a_window_is_held_against_what_is_expected_within_it() -> None:
+    config = MistralConfig(
+        vocab_size=SIZE, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, sliding_window=4,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model, text = MistralForCausalLM(config).eval(), held_out(24, 6)
+    with torch.no_grad():
+        model.model.layers[0].self_attn.q_proj.weight[:8] = 0.0
+        model.model.layers[0].self_attn.q_proj.weight[8:] *= 30
+    even, other = align(model, text, {(1, 0): TABLES[1, 0]}).heads
+    assert even.gain.estimate == pytest.approx(0.0, abs=1e-6) and even.skill.estimate == pytest.approx(0.0, abs=1e-6)
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        weights = model(text.input_ids, output_attentions=True).attentions[0].double().numpy()
+    table, found = TABLES[1, 0].counts.toarray(), []
+    for tokens, actual in zip(text.input_ids.numpy(), weights[:, 1], strict=True):
+        rows = []
+        for query in range(1, len(tokens)):
+            keys = np.arange(max(0, query - 3), query + 1)
+            wanted = table[tokens[query], tokens[keys]]
+            if wanted.sum():
+                wanted = wanted / wanted.sum()
+                some = wanted > 0
+                rows.append((wanted[some] * np.log(wanted[some] / actual[query, keys][some])).sum())
+        found.append(np.mean(rows))
+    assert other.divergence.estimate == pytest.approx(np.reshape(found, (3, 2)).mean(-1).mean(), abs=1e-6)
+    assert other.gain.estimate != pytest.approx(0.0, abs=1e-3)

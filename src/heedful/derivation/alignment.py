@@ -29,7 +29,9 @@ class RowAlignment:
     uniform_match: np.ndarray
 
 
-def row_alignment(expected: np.ndarray, log_weights: np.ndarray, rows: np.ndarray) -> RowAlignment:
+def row_alignment(
+    expected: np.ndarray, log_weights: np.ndarray, rows: np.ndarray, visible: np.ndarray | None = None
+) -> RowAlignment:
     r"""Alignment of a block of causal rows.
 
     .. math:: \mathrm{KL}(E_i \| A_i) = \sum_k E_{ik} (\log E_{ik} - \log A_{ik})
@@ -42,11 +44,12 @@ def row_alignment(expected: np.ndarray, log_weights: np.ndarray, rows: np.ndarra
         expected: ``(row, key)`` from ``expected_rows``; rows of NaN are undefined.
         log_weights: ``(..., row, key)`` natural logs of the attention weights, -inf behind the query.
         rows: ``(row,)`` positions of the queries: query i sees keys 0 to i.
+        visible: ``(row, key)`` where queries see fewer: what is expected must be 0 elsewhere. None for all up to i.
 
     Returns:
         Numbers a row, ``(..., row)``; what is of uniform attention ``(row,)``. NaN where nothing is expected.
     """
-    seen = np.arange(expected.shape[1])[None, :] <= rows[:, None]
+    seen = np.arange(expected.shape[1])[None, :] <= rows[:, None] if visible is None else visible
     some = expected > 0
     logs = np.log(np.where(some, expected, 1.0))
     divergence = np.where(some, expected * (logs - np.where(some, log_weights, 0.0)), 0.0).sum(-1)

@@ -20,7 +20,7 @@ from heedful.study.aligned_sums import AlignedLayer, head_records
 from heedful.study.batches import batches_of
 from heedful.study.drawn_piece import drawn_piece
 from heedful.study.evidence import Array
-from heedful.study.expectation import Expectations, Key
+from heedful.study.expectation import Expectations, Key, Seen
 from heedful.study.running import Batch, evaluating, run_model
 
 if TYPE_CHECKING:
@@ -121,12 +121,20 @@ def _visit(
             own, index = rows[rows < len(tokens)], int(batch.index[place])
             block = logs[place, :, : len(own), : len(tokens)]
             layer.seen += len(own)
+            visible = _narrower(block, own)
             for key in expectations.tables:
-                wanted = expectations.of(place, tokens, own, key)
-                counts = row_alignment(wanted.counts, block, own)
+                wanted = expectations.of(place, tokens, own, key, visible)
+                counts = row_alignment(wanted.counts, block, own, visible)
                 layer.add(key, index, counts, wanted.frequency)
                 if wanted.unseen is not None:
-                    layer.add_unseen(key, index, counts, row_alignment(wanted.unseen, block, own))
+                    layer.add_unseen(key, index, counts, row_alignment(wanted.unseen, block, own, visible))
+
+
+def _narrower(block: Array, rows: np.ndarray) -> Seen | None:
+    """Keys ``(row, key)`` that some head sees, where a window or a mask hides others before the query; else None."""
+    visible = np.isfinite(block).any(0)
+    causal = np.arange(block.shape[-1])[None, :] <= rows[:, None]
+    return None if bool((visible == causal).all()) else np.asarray(visible)
 
 
 def log_weights(call: AttentionCall, rows: np.ndarray, path: str) -> Array:

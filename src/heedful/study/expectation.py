@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heedful.derivation import Table, expected_rows, row_alignment
 from heedful.derivation.affinity import Affinity, probability
@@ -13,6 +14,9 @@ from heedful.study.evidence import Array
 
 Key = tuple[int, int]
 """Tokens in a context, and skip."""
+
+Seen = NDArray[np.bool_]
+"""Which keys a query sees."""
 
 KEPT = 1 << 23
 """Numbers that are kept for the next layer; beyond it they are reckoned again."""
@@ -47,14 +51,16 @@ class Expectations:
 
     def __post_init__(self) -> None:
         self._likelihoods = {id(table): probability(table) for table in (*self.tables.values(), *self.unseen.values())}
-        self._kept: dict[tuple[int, int, Key], Expectation] = {}
+        self._kept: dict[tuple[int, int, Key, bytes], Expectation] = {}
         self._size = 0
 
     def forget(self) -> None:
         """Another batch is read."""
         self._kept, self._size = {}, 0
 
-    def of(self, place: int, tokens: np.ndarray, rows: np.ndarray, key: Key) -> Expectation:
+    def of(
+        self, place: int, tokens: np.ndarray, rows: np.ndarray, key: Key, visible: Seen | None = None
+    ) -> Expectation:
         """Of some rows.
 
         Args:
@@ -62,25 +68,27 @@ class Expectations:
             tokens: ``(position,)`` its tokens.
             rows: Positions of the queries.
             key: The table.
+            visible: ``(row, position)``, where a layer's queries see fewer keys than all up to them.
         """
-        name = (place, int(rows[0]) if len(rows) else -1, key)
+        window = b"" if visible is None else np.packbits(visible).tobytes()
+        name = (place, int(rows[0]) if len(rows) else -1, key, window)
         if name in self._kept:
             return self._kept[name]
-        expected = self._rows(self.tables[key], tokens, rows)
-        unseen = self._rows(self.unseen[key], tokens, rows) if key in self.unseen else None
-        logs = frequency_log_weights(self.tables[key], tokens, rows)
-        found = Expectation(expected, unseen, row_alignment(expected, logs, rows).divergence)
+        expected = self._rows(self.tables[key], tokens, rows, visible)
+        unseen = self._rows(self.unseen[key], tokens, rows, visible) if key in self.unseen else None
+        logs = frequency_log_weights(self.tables[key], tokens, rows, visible)
+        found = Expectation(expected, unseen, row_alignment(expected, logs, rows, visible).divergence)
         self._size += 2 * expected.size
         if self._size <= KEPT:
             self._kept[name] = found
         return found
 
-    def _rows(self, table: Table, tokens: np.ndarray, rows: np.ndarray) -> Array:
+    def _rows(self, table: Table, tokens: np.ndarray, rows: np.ndarray, visible: Seen | None) -> Array:
         likelihood: Affinity = self._likelihoods[id(table)]
-        return expected_rows(table, tokens, rows, likelihood)
+        return expected_rows(table, tokens, rows, likelihood, visible)
 
 
-def frequency_log_weights(table: Table, tokens: np.ndarray, rows: np.ndarray) -> Array:
+def frequency_log_weights(table: Table, tokens: np.ndarray, rows: np.ndarray, visible: Seen | None = None) -> Array:
     r"""Log weights of attention that knows how often tokens were counted, and no context.
 
     .. math:: A_{ik} = c(t_k) / \sum_{j \le i} c(t_j)
@@ -92,11 +100,12 @@ def frequency_log_weights(table: Table, tokens: np.ndarray, rows: np.ndarray) ->
         table: Counts.
         tokens: ``(position,)``.
         rows: Positions of the queries.
+        visible: ``(row, key)``, where queries see fewer keys than all up to them.
 
     Returns:
         ``(row, key)`` natural logs, -inf behind the query and at tokens that were never counted.
     """
-    seen = np.arange(len(tokens))[None, :] <= rows[:, None]
+    seen = np.arange(len(tokens))[None, :] <= rows[:, None] if visible is None else visible
     weights = np.where(seen, table.column_sums[tokens][None, :], 0.0)
     none = weights.sum(-1, keepdims=True) == 0
     weights = np.where(none, seen.astype(float), weights)
