@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from heedful.report.comparison_lines import head_name, head_words, numbers, outcome, significant, subject
 from heedful.report.escape import visible
 from heedful.report.quantity import count
+from heedful.report.sealed_page import sealed_page
 
 if TYPE_CHECKING:
     from heedful.core.comparison import Comparison, FindingChange, HeadChange
 
 STATISTICS = ("effective_keys", "sink_mass", "previous_mass")
-_FOLDER = "templates"
 
 
 def comparison_html(comparison: Comparison) -> str:
@@ -28,17 +25,9 @@ def comparison_html(comparison: Comparison) -> str:
     Args:
         comparison: What to show.
     """
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    style = _read("comparison.css")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    # no loader: the template is the one string that ships, and it includes no other
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     verdict, word = outcome(comparison)
-    return environment.from_string(_read("comparison.html")).render(
-        policy=Markup(f"default-src 'none'; style-src 'sha256-{digest}'"),
-        style=Markup(style),
+    return sealed_page(
+        "comparison",
         verdict=verdict,
         word=word,
         names=[visible(name) for name in comparison.names],
@@ -52,10 +41,6 @@ def comparison_html(comparison: Comparison) -> str:
         statistics=[f"change of {name.replace('_', ' ')}" for name in STATISTICS],
         heads=[_head(head) for head in comparison.heads],
     )
-
-
-def _read(name: str) -> str:
-    return resources.files("heedful.report").joinpath(_FOLDER, name).read_text(encoding="utf-8")
 
 
 def _finding(one: FindingChange) -> dict[str, Any]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-from importlib import resources
 
 from heedful.report.escape import visible
 from heedful.report.figures.drawing import svg
 from heedful.report.keys.charts import key_chart
 from heedful.report.keys.record import KeyFigure, KeyReport
-
-_FOLDER = "templates"
+from heedful.report.sealed_page import IMAGES, sealed_page
 
 
 def key_html(report: KeyReport) -> str:
@@ -23,16 +20,9 @@ def key_html(report: KeyReport) -> str:
     Args:
         report: What to show.
     """
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    style = _read("keys.css")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    # no loader: the template is the one string that ships, and it includes no other
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.from_string(_read("keys.html")).render(
-        policy=Markup(f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'"),
-        style=Markup(style),
+    return sealed_page(
+        "keys",
+        IMAGES,
         subject=visible(report.subject),
         measured=visible(report.measured),
         present=[visible(text) for text in report.present],
@@ -50,7 +40,3 @@ def key_html(report: KeyReport) -> str:
 
 def _image(figure: KeyFigure) -> str:
     return base64.b64encode(svg(key_chart(figure), ink="currentColor", background="transparent").encode()).decode()
-
-
-def _read(name: str) -> str:
-    return resources.files("heedful.report").joinpath(_FOLDER, name).read_text(encoding="utf-8")
