@@ -27,8 +27,8 @@ class PageForms:
 
     json: Path | None
     html: Path | None
-    figures: Path | None
-    names: Sequence[str]
+    figures: Path | None = None
+    names: Sequence[str] = ()
     force: bool = False
 
     @property

@@ -1,14 +1,13 @@
 """``heedful prune``: a model and held-out text in, the price of leaving attention out, against random order."""
 
-import sys
 from typing import Annotated
 
 import typer
 
 from heedful.cli import options
 from heedful.cli.exits import guarded
-from heedful.cli.forms import STANDARD_OUTPUT, Forms, tell
 from heedful.cli.inputs import Inputs, read
+from heedful.cli.page_forms import PageForms
 from heedful.cli.progress import progress_bar
 
 Parts = Annotated[
@@ -57,9 +56,8 @@ def prune(
     from heedful.compression import prune as measured
     from heedful.compression.cuts import FRACTIONS
     from heedful.report.compression import pruning_page
-    from heedful.report.pages import page_html, print_page, record_json
 
-    forms = Forms(json=json, html=html, force=force)
+    forms = PageForms(json=json, html=html, force=force)
     forms.check()
     cuts = Cuts(parts=tuple(part or PARTS), fractions=tuple(fraction or FRACTIONS), orders=orders, most_priced=priced)
     inputs = Inputs(
@@ -81,11 +79,5 @@ def prune(
         record = measured(
             loaded.model, made, cuts=cuts, seed=seed, name=loaded.name, notes=loaded.notes, progress=progress
         )
-    page = pruning_page(record)
-    written = forms.write(json=lambda: record_json(record), html=lambda: page_html(page))
-    if json == STANDARD_OUTPUT:
-        sys.stdout.write(record_json(record))
-    else:
-        print_page(page)
-    tell(written)
+    forms.deliver(record, pruning_page(record))
     return 0

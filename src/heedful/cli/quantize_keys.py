@@ -1,14 +1,13 @@
 """``heedful quantize-keys``: a model and held-out text in, the price of keys in few bits out."""
 
-import sys
 from typing import Annotated, Literal
 
 import typer
 
 from heedful.cli import options
 from heedful.cli.exits import guarded
-from heedful.cli.forms import STANDARD_OUTPUT, Forms, tell
 from heedful.cli.inputs import Inputs, read
+from heedful.cli.page_forms import PageForms
 from heedful.cli.progress import progress_bar
 
 Stage = Literal["after", "before"]
@@ -61,9 +60,8 @@ def quantize_keys(
     from heedful.compression import standard_quantizers
     from heedful.compression.quantize_keys import BITS, CLIPS, GROUPS
     from heedful.report.compression import quantization_page
-    from heedful.report.pages import page_html, print_page, record_json
 
-    forms = Forms(json=json, html=html, force=force)
+    forms = PageForms(json=json, html=html, force=force)
     forms.check()
     quantizers = standard_quantizers(tuple(bits or BITS), tuple(group or GROUPS), tuple(clip or CLIPS))
     inputs = Inputs(
@@ -92,11 +90,5 @@ def quantize_keys(
             notes=loaded.notes,
             progress=progress,
         )
-    page = quantization_page(record)
-    written = forms.write(json=lambda: record_json(record), html=lambda: page_html(page))
-    if json == STANDARD_OUTPUT:
-        sys.stdout.write(record_json(record))
-    else:
-        print_page(page)
-    tell(written)
+    forms.deliver(record, quantization_page(record))
     return 0

@@ -1,6 +1,5 @@
 """``heedful remedy``: counts and text in, every remedy of derived attention on one footing out."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ from heedful.cli import options
 from heedful.cli.align import CountsFolder, table_of
 from heedful.cli.derive import spreads_of
 from heedful.cli.exits import guarded
-from heedful.cli.forms import STANDARD_OUTPUT, Forms, tell
+from heedful.cli.page_forms import PageForms
 from heedful.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -68,12 +67,11 @@ def remedy(
         The exit code, 0.
     """
     from heedful.counts import read as read_counts
-    from heedful.report.pages import page_html, print_page, record_json
     from heedful.report.remedy import remedy_page
     from heedful.study.remedies import chosen, climb
     from heedful.study.remedies import rungs as whole
 
-    forms = Forms(json=json, html=html, force=force)
+    forms = PageForms(json=json, html=html, force=force)
     forms.check()
     stored = read_counts(counts)
     unseen = None if held_out_counts is None else read_counts(held_out_counts, tokenizer=stored.tokenizer)
@@ -94,13 +92,7 @@ def remedy(
             notes=notes,
             progress=progress,
         )
-    page = remedy_page(record)
-    written = forms.write(json=lambda: record_json(record), html=lambda: page_html(page))
-    if json == STANDARD_OUTPUT:
-        sys.stdout.write(record_json(record))
-    else:
-        print_page(page)
-    tell(written)
+    forms.deliver(record, remedy_page(record))
     return 0
 
 
