@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.multiprocessing as mp
 from torch import Tensor, nn
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -56,3 +60,18 @@ def train(
     if tracker is not None:
         tracker.__exit__()
     return losses, lines
+
+
+def two_processes(run: Callable[..., None], out: Path, seconds: float = 240) -> None:
+    """``run(rank, 2, port, out)`` in two processes; those that do not end are ended, and that is an error."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = mp.spawn(run, args=(2, port, out), nprocs=2, join=False)
+    until = time.monotonic() + seconds
+    while not started.join(timeout=1):
+        if time.monotonic() > until:
+            waiting = [rank for rank, process in enumerate(started.processes) if process.is_alive()]
+            for process in started.processes:
+                process.kill()
+            raise TimeoutError(f"ranks {waiting} did not end in {seconds:.0f} s")

@@ -1,14 +1,13 @@
 """Two processes that share out every parameter (FSDP2) record what one would have recorded of both their sequences."""
 
-import socket
+import sys
 from pathlib import Path
 
 import polars
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
-from tests.training.tracker.material import batches, qwen
+from tests.training.tracker.material import batches, qwen, two_processes
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
@@ -19,6 +18,7 @@ def run(rank: int, ranks: int, port: int, out: Path) -> None:
     torch.set_num_threads(1)
     model = qwen()
     if ranks > 1:
+        sys.setswitchinterval(1.0)  # a thread of the backend that wants the interpreter gets it when it is awaited only
         dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
         mesh = init_device_mesh("cpu", (ranks,))
         for layer in model.model.layers:
@@ -39,11 +39,8 @@ def run(rank: int, ranks: int, port: int, out: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_that_share_out_are_one(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    run(0, 1, port, tmp_path / "one")
-    mp.spawn(run, args=(2, port, tmp_path / "two"), nprocs=2)
+    run(0, 1, 0, tmp_path / "one")
+    two_processes(run, tmp_path / "two")
     one, two = (read_table(tmp_path / name).drop("seconds") for name in ("one", "two"))
     place = ["step", "layer", "head", "part", "stage"]
     for part, name in (

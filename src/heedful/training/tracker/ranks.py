@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+import time
+
 import torch
 import torch.distributed as dist
 
 from heedful.keys import Sums
+
+PATIENCE = 5.0
+"""Seconds after which a backend's hold on a tensor is its own concern."""
 
 
 def rank() -> int:
@@ -34,5 +40,21 @@ def over_ranks(sums: Sums, device: torch.device) -> Sums:
     # Gloo exchanges memory of the host, others that of their device.
     place = torch.device("cpu") if dist.get_backend() == "gloo" else device
     total = packed.to(place)
-    dist.all_reduce(total)
+    sum_of_all(total)
     return sums.unpacked(total.cpu(), count)
+
+
+def sum_of_all(own: torch.Tensor) -> None:
+    """Add up over processes, in place, and wait until the backend's thread has let go of the tensor.
+
+    Gloo's thread lets go a moment after the exchange, for which it needs the interpreter. A process that lets go of
+    DistributedDataParallel in that moment holds the interpreter while it waits for the thread, and both wait for ever.
+
+    Args:
+        own: This process's numbers; those of all afterwards.
+    """
+    holders = sys.getrefcount(own)
+    dist.all_reduce(own)
+    until = time.monotonic() + PATIENCE
+    while sys.getrefcount(own) > holders and time.monotonic() < until:
+        time.sleep(1e-4)
