@@ -53,7 +53,9 @@ def run(rank: int, ranks: int, port: int, out: Path) -> None:
             optimizer.zero_grad()
             tracker.step(loss)
     if ranks > 1:
+        group = dist.group.WORLD  # outlives DDP, which would wait for the group's threads with the interpreter in hand
         dist.destroy_process_group()
+        del whole, group
 
 
 @pytest.mark.slow

@@ -12,6 +12,8 @@ from heedful.keys import Sums
 
 PATIENCE = 5.0
 """Seconds after which a backend's hold on a tensor is its own concern."""
+REST = 2e-3
+"""Seconds for what else the thread lets go of, which does not show from here."""
 
 
 def rank() -> int:
@@ -58,3 +60,4 @@ def sum_of_all(own: torch.Tensor) -> None:
     until = time.monotonic() + PATIENCE
     while sys.getrefcount(own) > holders and time.monotonic() < until:
         time.sleep(1e-4)
+    time.sleep(REST)
