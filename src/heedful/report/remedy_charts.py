@@ -10,8 +10,8 @@ from heedful.report.figures.figure import BLUE, Figure, chart_of
 if TYPE_CHECKING:
     from heedful.core.remedy import Ladder, Remedy
 
-LEAST = 1e-3
-"""Quotient under which a rung stands at the left edge: exact, on a log scale."""
+LEAST, MOST = 1e-3, 1e3
+"""Quotients beyond which a rung stands at an edge: exact on the left, certain of the wrong keys on the right."""
 
 ROW = 13
 """Height of a rung."""
@@ -47,5 +47,5 @@ def ladder_chart(record: Ladder) -> Drawn:
 def _dot(one: Remedy) -> dict[str, Any]:
     """The quotient of means, and the bounds of the skill, whose other side it is."""
     skill = one.agreement.skill
-    low, value, high = (max(LEAST, 1 - bound) for bound in (skill.high, skill.estimate, skill.low))
+    low, value, high = (min(MOST, max(LEAST, 1 - bound)) for bound in (skill.high, skill.estimate, skill.low))
     return {"rung": one.name, "value": value, "low": low, "high": high}
