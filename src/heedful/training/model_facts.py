@@ -24,6 +24,9 @@ DERIVATION = "derivation.json"
 
 FROZEN = "frozen"
 
+MOST = 4_096
+"""Heads that a record may name."""
+
 FACTS_BYTES, DRIFT_BYTES = 1 << 24, 1 << 26
 
 _TRAINED_BESIDE = ("embeddings", "relink_every")
@@ -112,7 +115,7 @@ def _of_derivation(folder: Path) -> ModelFacts:
     words, seed = record.get("recipe"), record.get("seed")
     try:
         recipe = Recipe(**words)  # type: ignore[arg-type]
-        recipe.wanted()
+        _check_size(recipe)
     except (TypeError, UsageError) as error:
         told = f"its recipe cannot be read: {escaped(error)}"
         raise InputRejected(escaped(folder / DERIVATION), told, "derive the model again") from error
@@ -132,9 +135,18 @@ def _of_derivation(folder: Path) -> ModelFacts:
 
 def _recipe(folder: Path, name: str, changes: str) -> Recipe:
     try:
-        return recipe_named(name, changes.replace(",", " ").split())
+        recipe = recipe_named(name, changes.replace(",", " ").split())
+        _check_size(recipe)
     except UsageError as error:
-        raise InputRejected(escaped(folder / RECORD), f"its recipe cannot be read: {error}") from error
+        raise InputRejected(escaped(folder / RECORD), f"its recipe cannot be read: {escaped(error)}") from error
+    return recipe
+
+
+def _check_size(recipe: Recipe) -> None:
+    """A record is not trusted: its heads are counted before any list of them is made."""
+    sizes = recipe.layers, recipe.heads, recipe.longest, recipe.furthest
+    if not all(isinstance(size, int) for size in sizes) or max(sizes) > MOST or recipe.layers * recipe.heads > MOST:
+        raise UsageError(f"expected whole numbers, and at most {MOST} heads; came {sizes}")
 
 
 def _key(facts: Mapping[str, Any]) -> str:

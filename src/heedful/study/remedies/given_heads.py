@@ -103,7 +103,7 @@ def nearest_head(model: nn.Module, tokens: np.ndarray, expected: Array) -> tuple
     Raises:
         InputRejected: Every layer hides keys from some queries.
     """
-    defined = ~np.isnan(expected).any(-1)
+    defined = np.asarray(~np.isnan(expected).any(-1))
     known, keys = np.where(defined[..., None], expected, 0.0), expected.shape[-1]
     sums: dict[int, Array] = {}
     hides: set[int] = set()
