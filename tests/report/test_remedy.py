@@ -100,6 +100,14 @@ def test_given_models_are_told_beside_what_they_change(record: Ladder) -> None:
         "frozen beside equal weights: layer 0 1 of 1 better" in told
         and "any beside equal weights: nearest head" in told
     )
+    sharp = page.split("SHARPNESS OF GIVEN MODELS")[1].split("entropy:")[0]
+    own = next(line.split() for line in sharp.splitlines() if line.startswith("left:L0H0"))
+    one = whole.remedies[-3]
+    assert own[1:3] == [f"{one.entropy.estimate:.2f}", f"{one.factor:.3f}"] and len(own) == 5
+    assert "L0H0, L1H0 n=1 skip=0" in told
+    skips = [replace(one, skip=3) if one.name == "left:L0H0" else one for one in whole.remedies]
+    other = " ".join(page_text(remedy_page(replace(whole, remedies=skips))).split())
+    assert "frozen:L0H0, left:L1H0 n=1 skip=0; left:L0H0 n=1 skip=3" in other
     assert "GIVEN MODELS" not in page_text(remedy_page(record)) and "LEARNT" not in page_text(remedy_page(record))
     helps, hurts, _ = (text for _, text in remedy_verdict(whole))
     assert "frozen:L0H0" not in helps and "left:" not in hurts

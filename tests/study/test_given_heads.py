@@ -105,6 +105,16 @@ def test_every_derived_head_is_held_against_its_own_counts() -> None:
     assert step.gain.estimate == pytest.approx(base - own, abs=1e-9)
 
 
+def test_layers_of_longer_contexts_are_held_against_counts_of_those() -> None:
+    recipe = replace(RECIPE, heads=1, furthest=0, longest=2)
+    found, _ = measured(Subject(name="m", models=[made(recipe)], recipe=recipe))
+    assert [(name, one.n, one.skip) for name, one in found.items()] == [
+        ("uniform", 1, 0), ("uniform_2", 2, 0), ("m:L0H0", 1, 0), ("m:L1H0", 2, 0)
+    ]  # fmt: skip
+    step = found["m:L1H0"].step
+    assert step is not None and step.against == "uniform_2"
+
+
 def test_embeddings_that_left_their_attention_are_told_from_linked_ones() -> None:
     frozen = made()
     left = HeedfulDerivedForCausalLM(type(frozen.config)(**frozen.config.to_dict() | {"frozen_embeddings": False}))

@@ -10,7 +10,7 @@ from heedful.report.pages.cells import NONE, share
 from heedful.report.pages.part import Page, Part, Row
 from heedful.report.quantity import count
 from heedful.report.remedy_charts import ladder_chart
-from heedful.report.remedy_models import learnt_embeddings, models_told, models_verdict
+from heedful.report.remedy_models import learnt_embeddings, models_told, models_verdict, sharpness
 from heedful.report.remedy_verdict import (
     ALPHA,
     MODELS,
@@ -53,6 +53,8 @@ def remedy_page(record: Ladder) -> Page:
     parts = [_reading(record), *(_group(record, name) for name in groups), _steps(record)]
     if any(one.unseen is not None for one in record.remedies):
         parts.append(_unseen(record))
+    if record.models:
+        parts.append(sharpness(record))
     if any(one.learnt is not None for one in record.models):
         parts.append(learnt_embeddings(record))
     parts += [_losses(record), _limits(record)]

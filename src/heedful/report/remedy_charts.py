@@ -16,7 +16,7 @@ LEAST, MOST = 1e-3, 1e3
 ROW = 13
 """Height of a rung."""
 
-WIDTH = 430
+WIDTH, LETTER = 430, 6.3
 
 
 def ladder_chart(record: Ladder) -> Drawn:
@@ -30,9 +30,9 @@ def ladder_chart(record: Ladder) -> Drawn:
     order = [one.name for one in record.remedies]
     base = chart_of([_dot(one) for one in record.remedies])
     scale = altair.Scale(type="log", domainMin=LEAST, clamp=True)
-    y = altair.Y(
-        "rung:N", sort=order, title=None, axis=altair.Axis(labelLimit=200, labelFontSize=10, grid=True, ticks=False)
-    )
+    room = LETTER * max(map(len, order), default=0)  # a reader's font may be wider than the drawing program's
+    axis = altair.Axis(labelLimit=200, labelFontSize=10, grid=True, ticks=False, minExtent=room)
+    y = altair.Y("rung:N", sort=order, title=None, axis=axis)
     x = altair.X("value:Q", scale=scale, title="KL over that of equal weights (1 = no better), log scale")
     made = altair.layer(
         chart_of([{"at": 1.0}])

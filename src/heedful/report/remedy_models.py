@@ -23,16 +23,54 @@ def models_told(record: Ladder) -> str:
     """
     told = [f"{one.name}: {one.told}{_beside(one)} ({_folders(one)})." for one in record.models]
     own = [one for one in record.remedies if one.group == MODELS]
-    held: dict[tuple[int, int], dict[str, None]] = {}
-    for one in own:
-        if ":L" in one.name:
-            held.setdefault((one.n, one.skip), {})[one.name.rpartition(":")[2]] = None
-    against = "; ".join(f"{', '.join(places)} n={n} skip={skip}" for (n, skip), places in held.items())
+    against = _held_against([one for one in own if ":L" in one.name])
     nearest = " ".join(f"{one.name}: {one.change}." for one in own if "nearest of all heads" in one.change)
     ending = f" {nearest}" if nearest else ""
     return (
         f"Heads of models that were given, layer and head after the name, on the same pieces. {' '.join(told)} Held "
         f"against counts of: {against or 'none'}. seeds: over the folders of one model; no seed drawn here.{ending}"
+    )
+
+
+def _held_against(heads: Sequence[Remedy]) -> str:
+    """Counts and the heads beside them, by place alone where a place means the same in every model."""
+    pairs: dict[str, set[tuple[int, int]]] = {}
+    for one in heads:
+        pairs.setdefault(one.name.rpartition(":")[2], set()).add((one.n, one.skip))
+    alike = all(len(found) == 1 for found in pairs.values())
+    held: dict[tuple[int, int], dict[str, None]] = {}
+    for one in heads:
+        word = one.name.rpartition(":")[2] if alike else one.name
+        held.setdefault((one.n, one.skip), {})[word] = None
+    return "; ".join(f"{', '.join(words)} n={n} skip={skip}" for (n, skip), words in held.items())
+
+
+def sharpness(record: Ladder) -> Part:
+    """How spread out each given head is, and what its temperature has to do with its KL.
+
+    Args:
+        record: The ladder.
+    """
+    heads = [one for model in record.models for one in _heads(record, model)]
+    rows = [
+        (
+            one.name,
+            f"{one.entropy.estimate:.2f}",
+            _digits(one.factor),
+            _digits(one.best),
+            _short(1 - one.best / one.agreement.uniform.estimate),
+        )
+        for one in heads
+    ]
+    return Part(
+        title="Sharpness of given models",
+        header=("rung", "entropy", "factor", "KL", "skill"),
+        rows=rows,
+        text=(
+            "entropy: of the rows, over that of equal weights. factor: on the head's logits at which it agrees best "
+            "with the pieces that temperatures are fitted on, 1 where its own temperature is the best; KL, skill: at that "
+            "factor, on the pieces that are measured."
+        ),
     )
 
 
@@ -66,7 +104,8 @@ def learnt_embeddings(record: Ladder) -> Part:
             "As the runs recorded it at their last step. change: of the embeddings, over their norm before; cosine: of "
             "a token's vector with what it was; both from the least to the largest over seeds. skill: of the heads of "
             "the first layer, which reads embeddings alone, from the least to the largest; best: the same at the "
-            "temperature of least KL, which tells a changed pattern from a changed sharpness."
+            "temperature of least KL, which tells a changed pattern from a changed sharpness. "
+            f"{NONE}: heads that were learnt have no counts of their own."
         ),
     )
 
@@ -103,6 +142,10 @@ def _between(values: Sequence[float]) -> str:
         return NONE
     low, high = (_short(value) for value in (min(known), max(known)))
     return low if low == high else f"{low}..{high}"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.3f}" if 0.01 <= value < 9.9995 else f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def _short(value: float) -> str:

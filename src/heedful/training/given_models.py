@@ -85,7 +85,7 @@ def _load(place: str, counts: Counts, length: int) -> _One:
         read_counts(counts.path, tokenizer=tokenizer)
     except InputRejected as error:
         fix = "count the text with --tokenizer and the model's, or give a model trained with that of the counts"
-        raise UsageError(f"{option}: {error.subject} was {error.what} ({fix})") from error
+        raise UsageError(f"{option}: {error.subject}: {error.what} ({fix})") from error
     vocabulary, rows = counts.manifest.vocabulary, loaded.vocab_size
     if rows is not None and rows < vocabulary:
         raise UsageError(f"{option}: embeds {rows:,} tokens, the counts have {vocabulary:,} (give their own model)")

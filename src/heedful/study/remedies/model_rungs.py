@@ -49,7 +49,7 @@ class Subject:
         if recipe is None or recipe.pattern == "offset":
             return {}
         return {
-            (layer, head): spoken_of(recipe, layer, head)
+            (layer, head): (recipe.context(layer), recipe.skip(head))
             for layer in range(recipe.layers)
             for head in range(recipe.heads)
         }
@@ -58,18 +58,6 @@ class Subject:
     def wanted(self) -> set[Context]:
         """Counts to have."""
         return set(self.contexts.values()) or {FIRST}
-
-
-def spoken_of(recipe: Recipe, layer: int, head: int) -> Context:
-    """Context length and skip of the counts that a derived head's attention is expected from.
-
-    Args:
-        recipe: What it was derived by.
-        layer: Its layer.
-        head: Its number there.
-    """
-    pair = recipe.context(layer), recipe.skip(head)
-    return pair if pair in recipe.wanted() else (1, pair[1])
 
 
 def model_rungs(
