@@ -23,7 +23,11 @@ def with_models(record: Ladder) -> Ladder:
     worse = Effect(estimate=-2.4e7, low=-3e7, high=-2e7, n=18)
     own = replace(one.agreement, divergence=replace(worse, estimate=2.4e7), skill=replace(worse, estimate=-3.1e7))
     far = replace(
-        one, name="left:L0H0", agreement=own, step=replace(one.step, against="frozen:L0H0", gain=worse, p=0.01)
+        one,
+        name="left:L0H0",
+        best=own.uniform.estimate + 1e-9,
+        agreement=own,
+        step=replace(one.step, against="frozen:L0H0", gain=worse, p=0.01),
     )
     near = replace(one, name="frozen:L0H0", step=replace(one.step, against="uniform", p=0.01))
     kept = replace(near, name="left:L1H0", step=replace(one.step, against="frozen:L1H0", p=0.9))
@@ -103,6 +107,7 @@ def test_given_models_are_told_beside_what_they_change(record: Ladder) -> None:
     sharp = page.split("SHARPNESS OF GIVEN MODELS")[1].split("entropy:")[0]
     own = next(line.split() for line in sharp.splitlines() if line.startswith("left:L0H0"))
     one = whole.remedies[-3]
+    assert "-0.00" not in sharp
     assert own[1:3] == [f"{one.entropy.estimate:.2f}", f"{one.factor:.3f}"] and len(own) == 5
     assert "L0H0, L1H0 n=1 skip=0" in told
     skips = [replace(one, skip=3) if one.name == "left:L0H0" else one for one in whole.remedies]

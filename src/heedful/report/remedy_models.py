@@ -68,8 +68,8 @@ def sharpness(record: Ladder) -> Part:
         rows=rows,
         text=(
             "entropy: of the rows, over that of equal weights. factor: on the head's logits at which it agrees best "
-            "with the pieces that temperatures are fitted on, 1 where its own temperature is the best; KL, skill: at that "
-            "factor, on the pieces that are measured."
+            "with the pieces that temperatures are fitted on, 1 where its own temperature is the best; KL, skill: at "
+            "that factor, on the pieces that are measured."
         ),
     )
 
@@ -151,7 +151,8 @@ def _digits(value: float) -> str:
 def _short(value: float) -> str:
     if abs(value) >= 1e3:
         return f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
-    return f"{value:.2f}" if abs(value) < 9.995 else f"{value:.0f}"
+    shown = value if abs(value) >= 0.005 else 0.0  # never "-0.00"
+    return f"{shown:.2f}" if abs(value) < 9.995 else f"{value:.0f}"
 
 
 def _counted(heads: Sequence[Remedy]) -> str:
