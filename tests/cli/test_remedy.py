@@ -73,3 +73,40 @@ def test_text_and_counts_that_do_not_serve(folder: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     assert run("remedy", folder / "counts", "--held-out-counts", folder / "seed") == 3
     assert "counted with another tokenizer" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_runs_stand_on_the_ladder_beside_their_counts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--text", folder / "train.jsonl", "--steps", 30, "--length", 32, "--learning-rate", 0.02)
+    sizes = [part for one in ("width=128", "head_dim=16", "inner=16") for part in ("--set", one)]
+    for embeddings in ("frozen", "trainable", "linked"):
+        out = folder / embeddings
+        given = ("--embeddings", embeddings, "--out", out, folder / "counts")
+        assert run("train", "derived", *given, *words, *sizes) == 0
+    derived = folder / "derived"
+    assert (
+        run("derive", folder / "counts", "--out", derived, "--set", "width=128", "--text", folder / "test.jsonl") == 0
+    )
+    models = [part for name in ("frozen", "trainable", "linked", "derived") for part in ("--model", folder / name)]
+    record = folder / "models.json"
+    text = ("--text", folder / "test.jsonl", "--sequences", 24, "--seeds", 1, "--rungs", "models", "--json", record)
+    assert run("remedy", folder / "counts", *models, *text) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+    found = json.loads(record.read_text(encoding="utf-8"))
+    known = {one["name"]: one for one in found["remedies"]}
+    skill = {name.partition(":")[0]: one["agreement"]["skill"]["estimate"] for name, one in known.items()}
+    assert min(skill[name] for name in ("frozen", "linked", "derived")) > 0.9 > skill["trainable"] + 0.05
+    assert known["trainable:L0H0"]["step"]["against"] == "frozen:L0H0"
+    learnt = {one["name"]: one["learnt"] for one in found["models"]}
+    assert learnt["derived"] is None and learnt["frozen"]["change"] == [0.0] and learnt["trainable"]["change"][0] > 0.05
+
+
+@pytest.mark.fault
+def test_models_that_do_not_fit_the_counts_are_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("count", folder / "test.jsonl", "--n", "1", "--tokenizer", "seed", "--out", folder / "seedc") == 0
+    assert run("derive", folder / "seedc", "--out", folder / "seedm", "--set", "width=128") == 0
+    for model, message in ((folder / "seedm", "counted with another tokenizer"), (folder / "gone", "found none")):
+        capsys.readouterr()
+        assert run("remedy", folder / "counts", "--model", model, "--text", folder / "test.jsonl") == 2
+        told = capsys.readouterr().err.strip()
+        assert message in told and len(told.splitlines()) == 1

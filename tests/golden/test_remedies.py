@@ -89,6 +89,9 @@ def test_longer_contexts_want_earlier_tokens(ladder: Ladder) -> None:
     assert abs(skill["second_layer_2"]) < 0.1
     assert skill["second_layer_2"] < skill["last_token_2"] < skill["current_token_2"] < skill["additive_2"]
     assert skill["oracle_2"] > 0.95 > skill["additive_2"]
+    assert skill["additive_second_2"] == pytest.approx(skill["additive_2"], abs=0.02)
+    assert max(skill["additive_raw_2"], skill["additive_residual_2"]) < skill["additive_second_2"] - 0.2
+    assert max(skill["second_raw_2"], skill["second_residual_2"]) < skill["second_layer_2"]
 
 
 def test_counts_of_other_text_keep_the_order(ladder: Ladder) -> None:

@@ -9,11 +9,36 @@ import pytest
 from tests.study.test_remedies import FITTING, GROUND, MEASURED, TABLES
 
 from heedful.core.effect import Effect
-from heedful.core.remedy import Ladder
+from heedful.core.remedy import GivenModel, Ladder, LearntEmbeddings
 from heedful.report.pages import page_html, page_text, record_json
 from heedful.report.remedy import remedy_page
 from heedful.report.remedy_verdict import remedy_verdict
 from heedful.study.remedies import Material, chosen, climb, rungs
+
+
+def with_models(record: Ladder) -> Ladder:
+    """The same with two models, the second of which left the first's attention by so much that its KL has no bound."""
+    one = next(one for one in record.remedies if one.name == "log_p")
+    assert one.step is not None
+    worse = Effect(estimate=-2.4e7, low=-3e7, high=-2e7, n=18)
+    own = replace(one.agreement, divergence=replace(worse, estimate=2.4e7), skill=replace(worse, estimate=-3.1e7))
+    far = replace(
+        one,
+        name="left:L0H0",
+        best=own.uniform.estimate + 1e-9,
+        agreement=own,
+        step=replace(one.step, against="frozen:L0H0", gain=worse, p=0.01),
+    )
+    near = replace(one, name="frozen:L0H0", step=replace(one.step, against="uniform", p=0.01))
+    kept = replace(near, name="left:L1H0", step=replace(one.step, against="frozen:L1H0", p=0.9))
+    heads = [replace(head, group="models") for head in (near, far, kept, replace(near, name="any:nearest"))]
+    learnt = LearntEmbeddings(embeddings="trainable", step=300, change=[0.41, 0.44], cosine=[0.92, 0.93])
+    models = [
+        GivenModel(name="frozen", told="a run", folders=["f-0", "f-1"], against="", learnt=None),
+        GivenModel(name="left", told="a run", folders=["l-0"], against="frozen", learnt=learnt),
+        GivenModel(name="any", told="a model", folders=["x"], against="", learnt=None),
+    ]
+    return replace(record, remedies=[*record.remedies, *heads], models=models)
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +87,35 @@ def test_forms_keep_every_number(record: Ladder) -> None:
         record.remedies[-1].agreement.skill.low, rel=1e-6
     )
     assert "<img alt=" in page_html(remedy_page(record))
+
+
+def test_given_models_are_told_beside_what_they_change(record: Ladder) -> None:
+    whole = with_models(record)
+    page = page_text(remedy_page(whole))
+    assert max(map(len, page.splitlines())) <= 80
+    changes = page.split("EACH CHANGE")[1].split("gain:")[0].splitlines()
+    rows = {line.split()[0]: line.split() for line in changes if line.strip()}
+    assert rows["left:L0H0"][1:3] == ["frozen:L0H0", "-2e7"] and rows["left:L1H0"][1] == "~frozen:L1H0"
+    assert "2e7" in page and "-3e7" in page and "0.41..0.44" in page and "0.92..0.93" in page
+    told = " ".join(page.split())
+    assert "frozen: a run (2 seeds: f-0, f-1)" in told and "left: a run, held against frozen (l-0)" in told
+    assert "left beside frozen: layer 0 1 of 1 worse (-2e7); layer 1 1 of 1 neither." in told
+    assert (
+        "frozen beside equal weights: layer 0 1 of 1 better" in told
+        and "any beside equal weights: nearest head" in told
+    )
+    sharp = page.split("SHARPNESS OF GIVEN MODELS")[1].split("entropy:")[0]
+    own = next(line.split() for line in sharp.splitlines() if line.startswith("left:L0H0"))
+    one = whole.remedies[-3]
+    assert "-0.00" not in sharp
+    assert own[1:3] == [f"{one.entropy.estimate:.2f}", f"{one.factor:.3f}"] and len(own) == 5
+    assert "L0H0, L1H0 n=1 skip=0" in told
+    skips = [replace(one, skip=3) if one.name == "left:L0H0" else one for one in whole.remedies]
+    other = " ".join(page_text(remedy_page(replace(whole, remedies=skips))).split())
+    assert "frozen:L0H0, left:L1H0 n=1 skip=0; left:L0H0 n=1 skip=3" in other
+    assert "GIVEN MODELS" not in page_text(remedy_page(record)) and "LEARNT" not in page_text(remedy_page(record))
+    helps, hurts, _ = (text for _, text in remedy_verdict(whole))
+    assert "frozen:L0H0" not in helps and "left:" not in hurts
+    assert "<img alt=" in page_html(remedy_page(whole))
+    document = json.loads(record_json(whole))
+    assert document["models"][1]["learnt"]["change"] == [0.41, 0.44] and document["remedies"][-1]["seeds"] == 2

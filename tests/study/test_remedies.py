@@ -158,6 +158,16 @@ def test_a_width_that_cannot_be_is_named() -> None:
     assert "a width of at least" in record.skipped["positions_joint"]
 
 
+def test_what_a_first_layer_adds_moves_the_second_by_its_size() -> None:
+    found = climbed("additive_residual_2", "additive_raw_2", "second_raw_2", "second_residual_2", seeds=(0,))
+    loss = {name: one.agreement.divergence.estimate for name, one in found.items()}
+    assert loss["additive_second_2"] == pytest.approx(loss["additive_2"], abs=0.02)
+    for name in ("additive_raw_2", "additive_residual_2"):
+        step = found[name].step
+        assert step is not None and step.against == "additive_second_2" and step.gain.high < -0.1
+    assert len({loss[name] for name in ("second_layer_2", "second_raw_2", "second_residual_2")}) == 3
+
+
 def test_measured_and_fitted_pieces_share_no_document() -> None:
     windows = [[number] * 5 for number in range(40)]
     measured, fitting = parted(windows, [f"d{number % 8}" for number in range(40)], 20)

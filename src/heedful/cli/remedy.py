@@ -15,7 +15,7 @@ from heedful.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from heedful.counts import Counts
-    from heedful.study.remedies import Ground, Material, Rung, Tables
+    from heedful.study.remedies import Ground, Material, Rung, Subject, Tables
 
 Unseen = Annotated[
     Path | None,
@@ -33,6 +33,15 @@ Changes = Annotated[
 ]
 Reference = Annotated[
     str | None, typer.Option(metavar="MODEL", help="A trained model whose logits' spread one rung takes over.")
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="A model with the tokenizer of the counts, its heads measured beside the others; several times for "
+        "several. Runs of train derived that differ in their seeds alone are averaged.",
+    ),
 ]
 
 WIDTH, STEP, WIDEST = 256, 64, 1_088
@@ -55,6 +64,7 @@ def remedy(
     sequences: Sequences = 100,
     change: Changes = None,
     reference: Reference = None,
+    model: Models = None,
     seed: options.Seed = 0,
     json: options.Json = None,
     html: options.Html = None,
@@ -68,8 +78,7 @@ def remedy(
     """
     from heedful.counts import read as read_counts
     from heedful.report.remedy import remedy_page
-    from heedful.study.remedies import chosen, climb
-    from heedful.study.remedies import rungs as whole
+    from heedful.study.remedies import climb
 
     forms = PageForms(json=json, html=html, force=force)
     forms.check()
@@ -77,12 +86,15 @@ def remedy(
     unseen = None if held_out_counts is None else read_counts(held_out_counts, tokenizer=stored.tokenizer)
     ground = _ground(stored, length, change or [])
     words = [word.strip() for part in rungs or [] for word in part.split(",")]
-    ladder = chosen(whole(ground), words)
+    ladder = _ladder(ground, words, bool(model))
+    subjects, models = _given(model or [], stored, length)
     with progress_bar() as progress:
-        material, origin, notes = _material(stored, unseen, ladder, list(text or ()), length, sequences, seed)
+        wanted = {pair for rung in ladder for pair in rung.wanted} | {pair for one in subjects for pair in one.wanted}
+        material, origin, notes = _material(stored, unseen, wanted, list(text or ()), length, sequences, seed)
         if reference is not None:
             material = replace(material, spreads=spreads_of(reference, list(text or ()), seed))
         _check_asked(ladder, words, material)
+        ladder, skipped = _with_models(ladder, subjects, material)
         record = climb(
             material,
             ladder,
@@ -90,10 +102,39 @@ def remedy(
             seeds=range(seed, seed + seeds),
             names=(str(counts), None if held_out_counts is None else str(held_out_counts), origin),
             notes=notes,
+            models=models,
+            skipped=skipped,
             progress=progress,
         )
     forms.deliver(record, remedy_page(record))
     return 0
+
+
+def _ladder(ground: "Ground", words: list[str], given: bool) -> "list[Rung]":
+    """The rungs asked for, but for those of given models, whose group may be named beside the others."""
+    from heedful.study.remedies import GROUP, chosen
+    from heedful.study.remedies import rungs as whole
+
+    own = [word for word in words if word != GROUP] if given else words
+    return [] if words and not own else chosen(whole(ground), own)
+
+
+def _given(places: list[str], stored: "Counts", length: int) -> "tuple[list[Subject], list[Any]]":
+    """The given models, or nothing: their room is read only where there are any."""
+    if not places:
+        return [], []
+    from heedful.training.given_models import given_models
+
+    return given_models(places, stored, length)
+
+
+def _with_models(
+    ladder: "list[Rung]", subjects: "list[Subject]", material: "Material"
+) -> "tuple[list[Rung], dict[str, str]]":
+    from heedful.study.remedies import model_rungs
+
+    more, skipped = model_rungs(subjects, material, [rung.name for rung in ladder])
+    return [*ladder, *more], skipped
 
 
 def _ground(stored: "Counts", length: int, changes: list[str]) -> "Ground":
@@ -117,7 +158,7 @@ def _ground(stored: "Counts", length: int, changes: list[str]) -> "Ground":
 def _material(
     stored: "Counts",
     unseen: "Counts | None",
-    ladder: "list[Rung]",
+    wanted: set[tuple[int, int]],
     text: list[Path],
     length: int,
     count: int,
@@ -147,15 +188,12 @@ def _material(
     notes = [*documents.notes, *(note for note in choice.notes if "windows of" not in note)]
     if len(measured.tokens) < count:
         notes.append(f"{count} pieces of {length} tokens asked for, the text holds {len(measured.tokens)} to measure")
-    wanted = {pair for rung in ladder for pair in rung.wanted} | {(1, skip) for skip in range(4)}
-    return Material(_tables(stored, wanted), measured, fitting, _unseen(unseen, ladder)), documents.origin, notes
+    tables = _tables(stored, wanted | {(1, skip) for skip in range(4)})
+    others = None if unseen is None else _tables(unseen, wanted)
+    return Material(tables, measured, fitting, others), documents.origin, notes
 
 
-def _unseen(stored: "Counts | None", ladder: "list[Rung]") -> "Tables | None":
-    return None if stored is None else _tables(stored, {(rung.n, 0) for rung in ladder})
-
-
-def _tables(stored: "Counts", wanted: set[tuple[int, int]]) -> "dict[tuple[int, int], Any]":
+def _tables(stored: "Counts", wanted: set[tuple[int, int]]) -> "Tables":
     """Those of the wanted tables that were counted, and n = 1, skip 0 or a refusal."""
     counted = {(one.n, one.skip) for one in stored.manifest.tables}
     return {pair: table_of(stored, *pair) for pair in sorted((wanted & counted) | {(1, 0)})}

@@ -56,9 +56,11 @@ class Remedy:
         group: What kind of change it is.
         change: What it does, in words.
         n: Tokens of the contexts whose counts it is held against.
-        agreement: With the counts that it was derived from.
+        skip: Tokens between these contexts and what was counted.
+        agreement: With the counts that it was derived from, or is held against.
         unseen: With the counts of other text; None where none were given.
         entropy: Of its rows over their causal ceiling, mean of the rows.
+        seeds: Seeds averaged; of a model that was given, its folders that differ in nothing else.
         spread: Standard deviation over seeds of the mean divergence, in nats; NaN for one seed.
         factor: On its logits, at which it agrees best with pieces of text that are not measured; geometric mean.
         best: Mean divergence at that factor, on the text that is measured.
@@ -69,9 +71,11 @@ class Remedy:
     group: str
     change: str
     n: int
+    skip: int
     agreement: Agreement
     unseen: Agreement | None
     entropy: Effect
+    seeds: int
     spread: float
     factor: float
     best: float
@@ -107,6 +111,42 @@ class HeadLoss:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LearntEmbeddings:
+    """How far embeddings went while they were trained, as the runs recorded it.
+
+    Attributes:
+        embeddings: ``frozen``, which go nowhere, ``trainable``, or ``linked``: attention follows them.
+        step: The last that was recorded.
+        change: By seed, norm of their change over that of what they were.
+        cosine: By seed, of a token's vector with what it was, mean over tokens.
+    """
+
+    embeddings: str
+    step: int
+    change: Sequence[float]
+    cosine: Sequence[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenModel:
+    """A model that was given and not derived on the way, or several that differ in their seeds alone.
+
+    Attributes:
+        name: Its word, with which the names of its rungs begin.
+        told: What it is.
+        folders: Where it came from, one a seed.
+        against: Word of the given model that it changes; empty where it changes none.
+        learnt: Of its embeddings; None where no run recorded them.
+    """
+
+    name: str
+    told: str
+    folders: Sequence[str]
+    against: str
+    learnt: LearntEmbeddings | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ladder:
     """Remedies on one text and one footing.
 
@@ -123,6 +163,7 @@ class Ladder:
         rows: Rows with an expectation, of all rows from the second on, as a share.
         remedies: In order.
         losses: In order.
+        models: That were given, in order.
         skipped: Name of a rung to why it was not measured.
         notes: What was odd about the text.
     """
@@ -139,5 +180,6 @@ class Ladder:
     rows: float
     remedies: Sequence[Remedy]
     losses: Sequence[HeadLoss]
+    models: Sequence[GivenModel]
     skipped: dict[str, str]
     notes: Sequence[str]

@@ -10,8 +10,10 @@ from heedful.report.pages.cells import NONE, share
 from heedful.report.pages.part import Page, Part, Row
 from heedful.report.quantity import count
 from heedful.report.remedy_charts import ladder_chart
+from heedful.report.remedy_models import learnt_embeddings, models_told, models_verdict, sharpness
 from heedful.report.remedy_verdict import (
     ALPHA,
+    MODELS,
     SMALL,
     bounds,
     heads_alone,
@@ -24,6 +26,9 @@ from heedful.report.remedy_verdict import (
 if TYPE_CHECKING:
     from heedful.core.effect import Effect
     from heedful.core.remedy import Agreement, Ladder, Remedy
+
+LARGE = 1e4
+"""From which on a number is written with its power of ten, so that a row stays one line."""
 
 MARK = "*"
 OPEN = "~"
@@ -48,8 +53,14 @@ def remedy_page(record: Ladder) -> Page:
     parts = [_reading(record), *(_group(record, name) for name in groups), _steps(record)]
     if any(one.unseen is not None for one in record.remedies):
         parts.append(_unseen(record))
+    if record.models:
+        parts.append(sharpness(record))
+    if any(one.learnt is not None for one in record.models):
+        parts.append(learnt_embeddings(record))
     parts += [_losses(record), _limits(record)]
     parts += [Part(title=title, text=text) for title, text in remedy_verdict(record)]
+    if record.models:
+        parts.append(Part(title="Verdict: given models", text=models_verdict(record)))
     subject = (
         f"{record.text}: {count(record.sequences, 'piece')} of {record.length} tokens of "
         f"{count(record.documents, 'document')}, beside the counts {record.counts}. Vocabulary {record.vocabulary}, "
@@ -78,18 +89,21 @@ def _reading(record: Ladder) -> Part:
 
 
 def _chance(record: Ladder) -> str:
-    found = {one.n: one.agreement.chance.estimate for one in record.remedies}
-    return ", ".join(f"{share(value)} of contexts of {n}" for n, value in found.items())
+    found = {(one.n, one.skip): one.agreement.chance.estimate for one in record.remedies}
+    return ", ".join(
+        f"{share(value)} of contexts of {n}{f', skip {skip}' if skip else ''}" for (n, skip), value in found.items()
+    )
 
 
 def _group(record: Ladder, name: str) -> Part:
     own = [one for one in record.remedies if one.group == name]
-    told = " ".join(f"{one.name}: {one.change}{_from(one)}." for one in own)
+    told = {SMALL: lambda: f"{WIDTHS} {small_widths(record)}", MODELS: lambda: models_told(record)}
+    changes = " ".join(f"{one.name}: {one.change}{_from(one)}." for one in own)
     return Part(
         title=name.capitalize(),
         header=HEADER,
         rows=[_row(one, one.agreement) for one in own],
-        text=f"{WIDTHS} {small_widths(record)}" if name == SMALL else told,
+        text=told[name]() if name in told else changes,
     )
 
 
@@ -113,12 +127,21 @@ def _row(one: Remedy, agreement: Agreement) -> Row:
 def _digits(value: float) -> str:
     if not math.isfinite(value):
         return NONE
+    if value >= LARGE:
+        return _power(value)
     return f"{value:.3f}" if value < 9.9995 else f"{value:.1f}"
+
+
+def _power(value: float) -> str:
+    """A large number to one digit: ``-4e7``."""
+    return f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
 
 
 def _signed(value: float) -> str:
     if not math.isfinite(value):
         return NONE
+    if abs(value) >= LARGE:
+        return _power(value)
     shown = value if abs(value) >= 0.005 else 0.0  # never "-0.00"
     return f"{shown:+.2f}" if abs(value) < 9.995 else f"{value:+.0f}"
 

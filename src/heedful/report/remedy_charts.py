@@ -10,13 +10,13 @@ from heedful.report.figures.figure import BLUE, Figure, chart_of
 if TYPE_CHECKING:
     from heedful.core.remedy import Ladder, Remedy
 
-LEAST = 1e-3
-"""Quotient under which a rung stands at the left edge: exact, on a log scale."""
+LEAST, MOST = 1e-3, 1e3
+"""Quotients beyond which a rung stands at an edge: exact on the left, certain of the wrong keys on the right."""
 
 ROW = 13
 """Height of a rung."""
 
-WIDTH = 430
+WIDTH, LETTER = 430, 6.3
 
 
 def ladder_chart(record: Ladder) -> Drawn:
@@ -30,9 +30,9 @@ def ladder_chart(record: Ladder) -> Drawn:
     order = [one.name for one in record.remedies]
     base = chart_of([_dot(one) for one in record.remedies])
     scale = altair.Scale(type="log", domainMin=LEAST, clamp=True)
-    y = altair.Y(
-        "rung:N", sort=order, title=None, axis=altair.Axis(labelLimit=200, labelFontSize=10, grid=True, ticks=False)
-    )
+    room = LETTER * max(map(len, order), default=0)  # a reader's font may be wider than the drawing program's
+    axis = altair.Axis(labelLimit=200, labelFontSize=10, grid=True, ticks=False, minExtent=room)
+    y = altair.Y("rung:N", sort=order, title=None, axis=axis)
     x = altair.X("value:Q", scale=scale, title="KL over that of equal weights (1 = no better), log scale")
     made = altair.layer(
         chart_of([{"at": 1.0}])
@@ -47,5 +47,5 @@ def ladder_chart(record: Ladder) -> Drawn:
 def _dot(one: Remedy) -> dict[str, Any]:
     """The quotient of means, and the bounds of the skill, whose other side it is."""
     skill = one.agreement.skill
-    low, value, high = (max(LEAST, 1 - bound) for bound in (skill.high, skill.estimate, skill.low))
+    low, value, high = (min(MOST, max(LEAST, 1 - bound)) for bound in (skill.high, skill.estimate, skill.low))
     return {"rung": one.name, "value": value, "low": low, "high": high}

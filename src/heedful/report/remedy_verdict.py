@@ -15,7 +15,9 @@ ALPHA = 0.05
 SLIGHT = 0.005
 """Change in nats under which a rung neither helps nor hurts to speak of."""
 
-SMALL = "small width"
+SMALL, MODELS = "small width", "models"
+"""Groups that have a paragraph of their own."""
+
 NAMED = 24
 """Rungs a list names; the table has the others."""
 
@@ -33,13 +35,14 @@ def remedy_verdict(record: Ladder) -> list[tuple[str, str]]:
     """
     steps = [(one, one.step) for one in record.remedies if one.step is not None]
     known = {one.name: one for one in record.remedies}
-    told = [(one, step) for one, step in steps if one.group != SMALL and settled(step)]
+    changes = [(one, step) for one, step in steps if one.group not in (SMALL, MODELS)]
+    told = [(one, step) for one, step in changes if settled(step)]
     large = [(one, step) for one, step in told if abs(step.gain.estimate) >= SLIGHT]
     helps = [pair for pair in large if pair[1].gain.estimate > 0 and not known[pair[1].against].misaligned]
     repairs = [pair for pair in large if pair[1].gain.estimate > 0 and known[pair[1].against].misaligned]
     hurts = [pair for pair in large if pair[1].gain.estimate < 0]
     chosen = {one.name for one, _ in large}
-    rest = [one.name for one, _ in steps if one.group != SMALL and one.name not in chosen]
+    rest = [one.name for one, _ in changes if one.name not in chosen]
     footing = (
         f"Less KL than the rung that each changes, nat, over {count(record.documents, 'document')}, largest first; "
         f"settled at {ALPHA:.0%} for all {len(steps)} changes together. "
@@ -60,6 +63,8 @@ def _list(found: Sequence[tuple[Remedy, Step]]) -> str:
 
 def number(value: float) -> str:
     """A change in nats, with its sign."""
+    if abs(value) >= 1e4:
+        return f"{value:+.0e}".replace("e+0", "e").replace("e+", "e")
     return f"{value:+.3f}" if abs(value) < 9.9995 else f"{value:+.1f}"
 
 

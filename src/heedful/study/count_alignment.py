@@ -148,13 +148,28 @@ def log_weights(call: AttentionCall, rows: np.ndarray, path: str) -> Array:
     Raises:
         InputRejected: A query sees later tokens.
     """
+    visible = visible_before(call, rows, path)
+    logits = logits_of(call, int(rows[0]), int(rows[-1]) + 1).double().masked_fill(~visible, -torch.inf)
+    total = logits.logsumexp(-1, keepdim=True)
+    if call.sink is not None:
+        total = torch.logaddexp(total, call.sink.double().view(1, -1, 1, 1))
+    return np.asarray((logits - total).cpu().numpy())
+
+
+def visible_before(call: AttentionCall, rows: np.ndarray, path: str) -> torch.Tensor:
+    """Keys that some rows see, bool, broadcastable to ``(batch, head, row, key)``; none of them behind its row.
+
+    Args:
+        call: The call.
+        rows: Queries, one after the other.
+        path: Of the module, for messages.
+
+    Raises:
+        InputRejected: A query sees later tokens.
+    """
     begin, end, device = int(rows[0]), int(rows[-1]) + 1, call.query.device
     visible = call.visibility.block(begin, end, 0, call.n_keys, call.n_queries, call.n_keys, device)
     behind = torch.arange(call.n_keys, device=device)[None, :] > torch.arange(begin, end, device=device)[:, None]
     if bool((visible & behind).any()):
         raise InputRejected(path, "its queries see later tokens", "counts predict the attention of causal models")
-    logits = logits_of(call, begin, end).double().masked_fill(~visible, -torch.inf)
-    total = logits.logsumexp(-1, keepdim=True)
-    if call.sink is not None:
-        total = torch.logaddexp(total, call.sink.double().view(1, -1, 1, 1))
-    return np.asarray((logits - total).cpu().numpy())
+    return visible

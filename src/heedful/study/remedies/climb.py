@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from scipy.special import entr, log_softmax
 
 from heedful.core.errors import InputRejected, UsageError
-from heedful.core.remedy import Agreement, Ladder, Remedy, Step
+from heedful.core.remedy import Agreement, GivenModel, Ladder, Remedy, Step
 from heedful.derivation import best_temperature, row_alignment
 from heedful.inference import document_means, sign_flip
 from heedful.study.evidence import Array
 from heedful.study.remedies.effects import FLIPS, effects
 from heedful.study.remedies.logits import rung_logits
 from heedful.study.remedies.losses import head_losses
-from heedful.study.remedies.rung import Ground, Rung
+from heedful.study.remedies.rung import GivenHeads, Ground, Rung
 from heedful.study.remedies.text import Material
 from heedful.study.skill import skill_by_document
 
@@ -30,7 +31,7 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class _Measured:
-    """One rung over seeds.
+    """One rung over seeds, or over the given models that differ in them.
 
     Attributes:
         own: ``(seed, sequence, column)`` beside the counts it was derived from.
@@ -55,6 +56,8 @@ def climb(
     seeds: Sequence[int] = (0, 1, 2),
     names: tuple[str, str | None, str] = ("counts", None, "text"),
     notes: Sequence[str] = (),
+    models: Sequence[GivenModel] = (),
+    skipped: Mapping[str, str] = MappingProxyType({}),
     progress: Progress = lambda done, total, what: None,
 ) -> Ladder:
     """Measure rungs.
@@ -66,6 +69,8 @@ def climb(
         seeds: Of embeddings and positions.
         names: Of the counts, of the counts of other text, of the text.
         notes: To be shown.
+        models: Those that rungs were given by, to be shown.
+        skipped: What was left out before, name to reason.
         progress: Called with (done, total, what).
 
     Returns:
@@ -79,16 +84,16 @@ def climb(
             "counts", "no context of the text was counted, or nothing in view ever followed one", "count a longer text"
         )
     found: dict[str, _Measured] = {}
-    skipped: dict[str, str] = {}
+    missed = dict(skipped)
     for number, rung in enumerate(ladder):
         missing = missing_counts(rung, material)
         if missing:
-            skipped[rung.name] = missing
+            missed[rung.name] = missing
             continue
         try:
             found[rung.name] = _measured(rung, material, seeds)
         except (UsageError, InputRejected) as error:
-            skipped[rung.name] = str(error)
+            missed[rung.name] = str(error)
         progress(number + 1, len(ladder), "rungs")
     progress(len(ladder), len(ladder) + 1, "heads alone")
     losses, unheard = head_losses(material, ground, seeds)
@@ -108,7 +113,8 @@ def climb(
         rows=float(1 - np.isnan(expected).any(-1).mean()),
         remedies=[_remedy(rung, found[rung.name], steps.get(rung.name), material) for rung in shown],
         losses=losses,
-        skipped=skipped | unheard,
+        models=list(models),
+        skipped=missed | unheard,
         notes=list(notes),
     )
 
@@ -130,26 +136,39 @@ def missing_counts(rung: Rung, material: Material) -> str:
 
 
 def _measured(rung: Rung, material: Material, seeds: Sequence[int]) -> _Measured:
-    fitting, measured = (material.expected(which, rung.n) for which in ("fitting", "measured"))
-    unseen = None
-    if material.unseen is not None and (rung.n, 0) in material.unseen:
-        unseen = material.expected("unseen", rung.n)
+    pair = rung.n, rung.skip
+    fitting, measured = (material.expected(which, *pair) for which in ("fitting", "measured"))
+    unseen = material.expected("unseen", *pair) if pair in (material.unseen or {}) else None
+    seeds = range(len(rung.source.heads)) if isinstance(rung.source, GivenHeads) else seeds
     own, other, entropy, factors, least = [], [], [], [], []
     for seed in seeds:
         logits_of = rung_logits(rung, material, seed)
         logits = logits_of(material.measured.tokens)
-        factor = best_temperature([_rows(fitting)], [_rows(logits_of(material.fitting.tokens))])
-        logs = log_softmax(logits * (factor if rung.temperature == "best" else 1.0), axis=-1)
+        factor = _best_temperature(fitting, logits_of(material.fitting.tokens))
+        logs = _log_weights(logits, factor if rung.temperature == "best" else 1.0)
         own.append(_agreement(measured, logs))
         if unseen is not None:
             other.append(_agreement(unseen, logs))
-        at_best = own[-1] if rung.temperature == "best" else _agreement(measured, log_softmax(factor * logits, axis=-1))
+        at_best = own[-1] if rung.temperature == "best" else _agreement(measured, _log_weights(logits, factor))
         least.append(np.nanmean(document_means(at_best[:, 0], material.measured.document)))
-        entropy.append((entr(np.exp(logs)).sum(-1) / np.log(material.measured.rows + 1)).mean(-1))
+        among_keys = log_softmax(logs, axis=-1)
+        entropy.append((entr(np.exp(among_keys)).sum(-1) / np.log(material.measured.rows + 1)).mean(-1))
         factors.append(factor)
     return _Measured(
         np.stack(own), np.stack(other) if other else None, np.stack(entropy), np.array(factors), float(np.mean(least))
     )
+
+
+def _best_temperature(expected: Array, logits: Array) -> float:
+    """The factor of least KL; nothing is expected of a sink, whose column stands behind those of the keys."""
+    more = logits.shape[-1] - expected.shape[-1]
+    wanted = np.pad(expected, ((0, 0), (0, 0), (0, more)))
+    return best_temperature([_rows(wanted)], [_rows(logits)])
+
+
+def _log_weights(logits: Array, factor: float) -> Array:
+    """Log weights of the keys, ``(sequence, row, position)``: with a sink their weights sum to less than 1."""
+    return np.asarray(log_softmax(factor * logits, axis=-1)[..., : logits.shape[-2] + 1])
 
 
 def _rows(blocks: Array) -> Array:
@@ -183,9 +202,11 @@ def _remedy(rung: Rung, found: _Measured, step: Step | None, material: Material)
         group=rung.group,
         change=rung.change,
         n=rung.n,
+        skip=rung.skip,
         agreement=_over_documents(found.own, document),
         unseen=None if found.unseen is None else _over_documents(found.unseen, document),
         entropy=effects(document_means(found.entropy.mean(0), document)[:, None])[0],
+        seeds=len(found.own),
         spread=float(np.std(means, ddof=1)) if len(means) > 1 else float("nan"),
         factor=float(np.exp(np.log(found.factors).mean())),
         best=found.best,
@@ -206,7 +227,7 @@ def _steps(ladder: Sequence[Rung], found: dict[str, _Measured], document: np.nda
         return {}
     gains = np.stack(
         [
-            document_means((found[base].own - found[name].own).mean(0)[:, 0], document)
+            document_means((found[base].own.mean(0) - found[name].own.mean(0))[:, 0], document)
             for name, base in pairs
         ],
         axis=-1,

@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import torch
 
-from heedful.capture import AttentionEvent, intercept, unwatched
 from heedful.derivation.recipe import Recipe
-from heedful.engine.points import logits_of
 from heedful.models import HeedfulDerivedConfig, HeedfulDerivedForCausalLM
 from heedful.models.deriving import derive
 from heedful.study.evidence import Array
-from heedful.study.remedies.rung import Rung
+from heedful.study.remedies.given_heads import head_logits
+from heedful.study.remedies.rung import GivenHeads, Rung
 from heedful.study.remedies.text import Material
-from heedful.study.running import evaluating
-
-BATCH = 64
-"""Pieces that go through a model together."""
 
 
 def rung_logits(rung: Rung, material: Material, seed: int) -> Callable[[np.ndarray], Array]:
@@ -27,21 +21,24 @@ def rung_logits(rung: Rung, material: Material, seed: int) -> Callable[[np.ndarr
     Args:
         rung: Which.
         material: Counts, and text that calibrations of its recipe are fitted on.
-        seed: Of embeddings, and of whatever is random.
+        seed: Of embeddings, and of whatever is random; of given heads, which of them.
 
     Returns:
-        Tokens ``(sequence, position)`` to logits ``(sequence, row, position)`` of rows from the second on, -inf behind
-        the query.
+        Tokens ``(sequence, position)`` to logits ``(sequence, row, column)`` of rows from the second on: keys, -inf
+        behind the query, and a column more where a given head has a learned sink.
 
     Raises:
         UsageError: The recipe cannot exist for these counts or this width.
-        InputRejected: A matrix has no directions, or its decomposition does not converge.
+        InputRejected: A matrix has no directions, or its decomposition does not converge; or a given head hides keys.
     """
     source = rung.source
+    if isinstance(source, GivenHeads):
+        given, layer, head = source.heads[seed]
+        return lambda tokens: head_logits(given, tokens, layer, head)
     if not isinstance(source, Recipe):
         return lambda tokens: _hidden(source(material, tokens, seed))
     model = _model(source, rung.fed, material, seed)
-    return lambda tokens: _hidden(_run(model, tokens, rung.layer))
+    return lambda tokens: head_logits(model.model, tokens, rung.layer, 0)
 
 
 def _model(recipe: Recipe, fed: Mapping[str, str], material: Material, seed: int) -> HeedfulDerivedForCausalLM:
@@ -54,21 +51,6 @@ def _model(recipe: Recipe, fed: Mapping[str, str], material: Material, seed: int
     other = HeedfulDerivedForCausalLM(config)
     other.load_state_dict(model.state_dict())
     return other.eval()
-
-
-def _run(model: HeedfulDerivedForCausalLM, tokens: np.ndarray, layer: int) -> Array:
-    """Logits of a layer's first head."""
-    calls: dict[str, list[Array]] = {}
-
-    def visit(event: AttentionEvent) -> None:
-        with unwatched(), torch.no_grad():
-            logits = logits_of(event.call, 1, event.call.n_queries)[:, 0].double().cpu().numpy()
-        calls.setdefault(event.path, []).append(np.asarray(logits))
-
-    with evaluating(model), torch.no_grad(), intercept(model, visit):
-        for start in range(0, len(tokens), BATCH):
-            model.model(torch.from_numpy(tokens[start : start + BATCH]))
-    return np.concatenate(list(calls.values())[layer])
 
 
 def _hidden(logits: Array) -> Array:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from torch import nn
 
 from heedful.core.errors import UsageError
 from heedful.derivation.recipe import RECIPES, Recipe
@@ -19,6 +20,17 @@ Oracle = Callable[[Material, np.ndarray, int], np.ndarray]
 on; what lies behind a row is hidden later."""
 
 
+@dataclass(frozen=True)
+class GivenHeads:
+    """Heads of models that stand, and are not derived here.
+
+    Attributes:
+        heads: Model, layer and head, one a seed.
+    """
+
+    heads: Sequence[tuple[nn.Module, int, int]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rung:
     """One way to attend.
@@ -28,33 +40,35 @@ class Rung:
         group: What kind of change it is.
         change: What it does, in words.
         against: The earlier rung that it changes; empty where it changes none.
-        source: A recipe, or logits computed without any matrix.
+        source: A recipe, logits computed without any matrix, or heads of given models.
         fed: Fields of the derived model's config that are changed afterwards: what it is fed that its matrices were
             not derived for.
         temperature: ``own``, or the ``best`` one on pieces of text that are not measured.
         n: Tokens of the contexts whose counts it is held against.
+        skip: Tokens between these contexts and what was counted.
         layer: Of the derived model, whose first head is measured.
     """
 
     name: str
     group: str
     change: str
-    source: Recipe | Oracle
+    source: Recipe | Oracle | GivenHeads
     against: str = ""
     fed: Mapping[str, str] = field(default_factory=dict)
     temperature: str = "own"
     n: int = 1
+    skip: int = 0
     layer: int = 0
 
     @property
     def wanted(self) -> set[tuple[int, int]]:
         """Context lengths and skips whose counts it needs."""
-        read = (
-            self.source.wanted()
-            if isinstance(self.source, Recipe)
-            else {(length, 0) for length in range(1, self.n + 1)}
-        )
-        return read | {(self.n, 0)}
+        own = {(self.n, self.skip)}
+        if isinstance(self.source, Recipe):
+            return self.source.wanted() | own
+        if isinstance(self.source, GivenHeads):
+            return own
+        return {(length, 0) for length in range(1, self.n + 1)} | own
 
 
 @dataclass(frozen=True)

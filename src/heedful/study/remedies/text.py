@@ -63,7 +63,7 @@ class Material:
     fitting: Pieces
     unseen: Tables | None = None
     spreads: Sequence[Sequence[float]] | None = None
-    _expected: dict[tuple[str, int], Array] = field(default_factory=dict, repr=False)
+    _expected: dict[tuple[str, int, int], Array] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if (1, 0) not in self.tables:
@@ -74,26 +74,27 @@ class Material:
         """Counts after one token."""
         return self.tables[1, 0]
 
-    def expected(self, which: str, n: int) -> Array:
+    def expected(self, which: str, n: int, skip: int = 0) -> Array:
         """Expected weights of every judged row, ``(sequence, row, position)``.
 
         Args:
             which: ``measured``, ``fitting``, or ``unseen``: the measured pieces by counts of other text.
             n: Tokens of the contexts.
+            skip: Tokens between these and what was counted.
 
         Raises:
             UsageError: Those counts were not made.
         """
-        if (which, n) not in self._expected:
+        if (which, n, skip) not in self._expected:
             tables = self.unseen or {} if which == "unseen" else self.tables
-            if (n, 0) not in tables:
-                raise UsageError(f"no counts of n={n} skip=0 (heedful count --n 1..{n} --skip 0..3)")
+            if (n, skip) not in tables:
+                raise UsageError(f"no counts of n={n} skip={skip} (heedful count --n 1..{n} --skip 0..{max(3, skip)})")
             pieces = self.fitting if which == "fitting" else self.measured
-            table, likelihood = tables[n, 0], probability(tables[n, 0])
-            self._expected[which, n] = np.stack(
+            table, likelihood = tables[n, skip], probability(tables[n, skip])
+            self._expected[which, n, skip] = np.stack(
                 [expected_rows(table, tokens, pieces.rows, likelihood) for tokens in pieces.tokens]
             )
-        return self._expected[which, n]
+        return self._expected[which, n, skip]
 
 
 def parted(windows: Sequence[Sequence[int]], sources: Sequence[str], sequences: int) -> tuple[Pieces, Pieces]:
