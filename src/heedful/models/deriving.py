@@ -109,12 +109,14 @@ def _heads(
     heads = [[made[context, skip] for skip in skips] for context in contexts]
     if recipe.outputs == "orthogonal":
         heads = orthogonal_outputs(heads, skips)
-    return [
-        calibrated(
-            layer, [tables.get((context, skip), tables[1, skip]) for skip in skips], recipe, stage, documents, row
-        )
-        for layer, context, row in zip(heads, contexts, spreads, strict=True)
-    ]
+    made.clear()
+    # Layers of one context are one layer until their values are brought to the stream: it is held once.
+    found: dict[tuple[int, tuple[float, ...]], list[HeadMatrices]] = {}
+    for layer, context, row in zip(heads, contexts, spreads, strict=True):
+        if (context, tuple(row)) not in found:
+            counted = [tables.get((context, skip), tables[1, skip]) for skip in skips]
+            found[context, tuple(row)] = calibrated(layer, counted, recipe, stage, documents, row)
+    return [found[context, tuple(row)] for context, row in zip(contexts, spreads, strict=True)]
 
 
 def _stage(recipe: Recipe, rows: np.ndarray, first: Table, model: HeedfulDerivedForCausalLM) -> Stage:

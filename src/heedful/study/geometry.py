@@ -10,7 +10,8 @@ import torch
 
 from heedful.core.explanation import Decomposition, Geometry
 from heedful.derivation import FactorReport, Table, affinity
-from heedful.derivation.factors import SMALL, factorised
+from heedful.derivation.decomposition import SMALL
+from heedful.derivation.factors import factorised
 from heedful.derivation.recipe import Recipe
 from heedful.study.evidence import Array
 
