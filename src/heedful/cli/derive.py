@@ -191,6 +191,8 @@ def _facts(report: Any) -> dict[str, Any] | None:
         "energy": report.energy,
         "orthogonality": report.orthogonality,
         "residual": report.residual,
+        "following": report.following,
+        "note": report.note,
     }
 
 

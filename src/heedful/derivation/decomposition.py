@@ -21,8 +21,11 @@ from heedful.derivation.affinity import Affinity
 SMALL = 1_500
 """Up to the square of this many entries a dense decomposition is quicker, and exact."""
 
-RESTARTS = 60
+RESTARTS = 25
 """Of the iteration from one vector; what has not converged by then has values too near to one another for it."""
+
+EXACT = 1e-10
+"""Share of a product under which what is left of it is rounding."""
 
 ROUNDS = 60
 """Of the iteration of a whole block, which near values do not stop; what it leaves is measured afterwards."""
@@ -71,7 +74,9 @@ def decomposed(matrix: Affinity, wanted: int, seed: int) -> Triplets:
     """
     if _is_small(matrix, wanted):
         return _dense(matrix)
-    return _iterated(matrix, wanted, seed) if matrix.left.shape[1] else _by_parts(matrix.stored, wanted, seed)
+    if not matrix.left.shape[1]:
+        return _by_parts(matrix.stored, wanted, seed)
+    return (_within(matrix, wanted, seed) if _is_within(matrix) else None) or _iterated(matrix, wanted, seed)
 
 
 def _is_small(matrix: Affinity, wanted: int) -> bool:
@@ -86,7 +91,7 @@ def _dense(matrix: Affinity) -> Triplets:
 
 def _by_parts(stored: sparse.csr_array, wanted: int, seed: int) -> Triplets:
     """Each connected part of rows and columns by itself; of equal values, that of the larger part first."""
-    rows, columns = stored.shape
+    rows = stored.shape[0]
     graph = sparse.block_array([[None, stored], [stored.T, None]], format="csr")
     count, label = connected_components(graph, directed=False)
     entries = sparse.coo_array(stored)
@@ -130,6 +135,32 @@ def _joined(
     return Triplets(left, np.minimum.accumulate(values[order]), right, parts)
 
 
+def _is_within(matrix: Affinity) -> bool:
+    """Whether the sparse part keeps the low-rank part's directions among themselves: singular vectors of both."""
+    left, right = np.linalg.qr(matrix.left)[0], np.linalg.qr(matrix.right)[0]
+    there, back = matrix.stored @ right, matrix.stored.T @ left
+    lost = np.linalg.norm(there - left @ (left.T @ there)), np.linalg.norm(back - right @ (right.T @ back))
+    return bool(max(lost) <= EXACT * np.linalg.norm(there))
+
+
+def _within(matrix: Affinity, wanted: int, seed: int) -> Triplets | None:
+    """Triplets of the sparse part, turned by the low-rank part alone; None where that turns out not to be enough.
+
+    At right angles to the low-rank part's directions both matrices are one, so that of a few triplets more than are
+    wanted, as many as are wanted lie there.
+    """
+    inner = _by_parts(matrix.stored, wanted + matrix.left.shape[1], seed)
+    if len(inner.values) < wanted:
+        return None
+    operator = _operator(matrix)
+    left, values, turn = np.linalg.svd(operator.matmat(inner.right), full_matrices=False)
+    found = Triplets(left[:, :wanted], values[:wanted], inner.right @ turn[:wanted].T, inner.parts)
+    error = np.linalg.norm(operator.rmatmat(found.left) - found.right * found.values, axis=0).max()
+    start = np.random.default_rng(seed).standard_normal(min(matrix.shape))
+    done = error <= SAME * values[0] and _largest_left(matrix, found, start) <= found.values[-1] * (1 + SAME)
+    return found if done else None
+
+
 def _iterated(matrix: Affinity, wanted: int, seed: int) -> Triplets:
     """By Lanczos from one vector, and where that does not end or missed some, by a block of as many as are wanted."""
     start = np.random.default_rng(seed).standard_normal(min(matrix.shape))
@@ -168,7 +199,9 @@ def _block(matrix: Affinity, wanted: int, seed: int) -> Triplets:
     with warnings.catch_warnings():
         # It warns of what has not converged; the residual is measured and reported.
         warnings.simplefilter("ignore", UserWarning)
-        _, vectors = lobpcg(normal, start, tol=CONVERGED * largest**2, maxiter=ROUNDS, largest=True)
+        _, vectors = lobpcg(
+            normal, start, tol=CONVERGED * largest**2 if np.isfinite(largest) else None, maxiter=ROUNDS, largest=True
+        )
     near = np.linalg.qr(vectors)[0]
     far, values, turn = np.linalg.svd(inner(near), full_matrices=False)
     near = near @ turn.T
@@ -176,10 +209,14 @@ def _block(matrix: Affinity, wanted: int, seed: int) -> Triplets:
 
 
 def _largest(operator: LinearOperator, start: np.ndarray) -> float:
-    values = svds(
-        operator, k=1, v0=start, ncv=SPAN, tol=ROUGHLY, maxiter=RESTARTS, solver="arpack",
-        return_singular_vectors=False,
-    )  # fmt: skip
+    """The largest singular value, from below; infinite where it does not settle."""
+    try:
+        values = svds(
+            operator, k=1, v0=start, ncv=SPAN, tol=ROUGHLY, maxiter=RESTARTS, solver="arpack",
+            return_singular_vectors=False,
+        )  # fmt: skip
+    except ArpackNoConvergence:
+        return np.inf
     return float(values[0])
 
 

@@ -51,7 +51,17 @@ class FactorReport:
     def tied(self) -> int:
         """Last components whose value is that of one left out, to what was measured: others would do as well."""
         near = max(TIED, self.residual) * self.singular_values[0]
-        return int((self.singular_values <= self.following + near).sum())
+        return int((self.singular_values <= self.following + near).sum()) if self.following else 0
+
+    @property
+    def note(self) -> str:
+        """What the choice of components leaves open, in words; empty where it leaves nothing open."""
+        if not self.tied:
+            return ""
+        first = self.rank - self.tied + 1
+        which = f"component {first} has" if self.tied == 1 else f"components {first} to {self.rank} have"
+        parts = f"; the matrix falls into {self.parts:,} parts that share no token" if (self.parts or 0) > 1 else ""
+        return f"{which} the singular value of one left out, {self.following:.4g}: any of that value do as well{parts}"
 
 
 @dataclass(frozen=True)
@@ -113,7 +123,9 @@ def triplets_of(matrix: Affinity, rank: int, weights: Weights | None = None, see
     return decomposed(matrix.weighed(*(weights or _alike(matrix))), rank + 1, seed)
 
 
-def truncated(matrix: Affinity, rank: int, weights: Weights | None, triplets: Triplets) -> Factors:
+def truncated(
+    matrix: Affinity, rank: int, weights: Weights | None, triplets: Triplets, known: FactorReport | None = None
+) -> Factors:
     """Factors out of triplets.
 
     Args:
@@ -121,6 +133,7 @@ def truncated(matrix: Affinity, rank: int, weights: Weights | None, triplets: Tr
         rank: Components to keep.
         weights: As of `factorised`.
         triplets: Of the weighed matrix, those of this rank at least.
+        known: What an earlier call reported of all the same.
 
     Raises:
         InputRejected: The matrix is zero.
@@ -136,7 +149,7 @@ def truncated(matrix: Affinity, rank: int, weights: Weights | None, triplets: Tr
             "affinity", "all its entries are 0: it has no directions", "count a longer text, of more than one token"
         )
     left, values, right = triplets.left[:, kept], triplets.values[kept], triplets.right[:, kept]
-    report = FactorReport(
+    report = known or FactorReport(
         asked=rank,
         rank=len(values),
         singular_values=values,

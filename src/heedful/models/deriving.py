@@ -15,6 +15,7 @@ from heedful.derivation.calibrated import calibrated
 from heedful.derivation.head import HeadMatrices, Stage, Tables, derived_head
 from heedful.derivation.orthogonal import orthogonal_outputs
 from heedful.derivation.recipe import Recipe
+from heedful.derivation.shared_factors import SharedFactors
 from heedful.models.attention.corpus_derived import CorpusDerivedAttention
 from heedful.models.derived import HeedfulDerivedForCausalLM, sinusoids
 from heedful.models.derived_config import HeedfulDerivedConfig
@@ -51,6 +52,7 @@ def derive(
     seed: int = 0,
     *,
     spreads: Spreads | None = None,
+    shared: SharedFactors | None = None,
 ) -> Derived:
     """Attention out of counts.
 
@@ -62,6 +64,7 @@ def derive(
         seed: Of embeddings and of what is not derived.
         spreads: Spread of the logits by layer and head of a reference model (``heedful.study.logit_spreads``), at least
             as many as the recipe has; for calibration ``reference``.
+        shared: Decompositions that several calls share; None keeps none.
 
     Raises:
         UsageError: Counts that the recipe wants are missing, or its parts do not go together.
@@ -69,9 +72,10 @@ def derive(
     """
     first = tables[1, 0] if (1, 0) in tables else next(iter(tables.values()))
     wanted = _wanted_spreads(recipe, spreads)
-    rows = embedding(recipe.embedding, first, recipe.width, seed)
+    shared = shared or SharedFactors()
+    rows = embedding(recipe.embedding, first, recipe.width, seed, shared)
     model = _empty(recipe, first.vocabulary, length, seed)
-    heads = _heads(tables, recipe, _stage(recipe, rows, first, model), documents, wanted)
+    heads = _heads(tables, recipe, _stage(recipe, rows, first, model, shared), documents, wanted)
     with torch.no_grad():
         if recipe.kept == "embedding":
             model.model.embed_tokens.weight.copy_(torch.from_numpy(rows))
@@ -119,7 +123,9 @@ def _heads(
     return [found[context, tuple(row)] for context, row in zip(contexts, spreads, strict=True)]
 
 
-def _stage(recipe: Recipe, rows: np.ndarray, first: Table, model: HeedfulDerivedForCausalLM) -> Stage:
+def _stage(
+    recipe: Recipe, rows: np.ndarray, first: Table, model: HeedfulDerivedForCausalLM, shared: SharedFactors
+) -> Stage:
     config, turn = model.config, None
     if recipe.positions == "rotary":
         at = torch.arange(config.max_position_embeddings)[None]
@@ -132,6 +138,7 @@ def _stage(recipe: Recipe, rows: np.ndarray, first: Table, model: HeedfulDerived
         turn=turn,
         encoder=recipe.encoder,
         frequency=first.row_sums + 1 if first.length == 1 else None,
+        shared=shared,
     )
 
 

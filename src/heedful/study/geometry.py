@@ -96,6 +96,7 @@ def decomposition_of(table: Table, recipe: Recipe, report: FactorReport | None) 
         energy=report.energy,
         orthogonality=report.orthogonality,
         residual=report.residual,
+        note=report.note,
     )
 
 
