@@ -9,6 +9,7 @@ and each part by itself; what is found is taken away, and the largest that is le
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,7 +112,7 @@ def _by_parts(stored: sparse.csr_array, wanted: int, seed: int) -> Triplets:
     return _joined(stored.shape, found, wanted, len(order))
 
 
-def _grouped(label: np.ndarray, count: int):  # type: ignore[no-untyped-def]
+def _grouped(label: np.ndarray, count: int) -> Callable[[int], np.ndarray]:
     """A function from a label to the places that have it."""
     order = np.argsort(label, kind="stable")
     ends = np.searchsorted(label[order], np.arange(count + 1))
