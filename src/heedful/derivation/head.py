@@ -10,7 +10,7 @@ import numpy as np
 
 from heedful.core.errors import UsageError
 from heedful.derivation.affinity import Affinity, affinity, probability, stacked
-from heedful.derivation.encoder import Reader, reader, unread
+from heedful.derivation.encoder import Reader, unread
 from heedful.derivation.factors import FactorReport, Factors, Weights, factorised, frequency_weights
 from heedful.derivation.order import arranged
 from heedful.derivation.position_shift import without_position_shift
@@ -51,13 +51,13 @@ class Stage:
     @cached_property
     def reading(self) -> Reader:
         """Factors to projections of what attention is fed."""
-        return reader(self.encoder, self.fed, self.positions, self.frequency)
+        return self.shared.reading(self.encoder, self.fed, self.positions, self.frequency)
 
     @cached_property
     def writing(self) -> Reader:
         """Factors to projections of the embeddings that the model's head holds its stream against."""
         name = "pseudo_inverse" if self.encoder == "joint_pseudo_inverse" else self.encoder
-        return reader(name, self.embedding, None, self.frequency)
+        return self.shared.reading(name, self.embedding, None, self.frequency)
 
     @cached_property
     def directions(self) -> np.ndarray:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from heedful.derivation.affinity import Affinity
 from heedful.derivation.decomposition import Triplets
+from heedful.derivation.encoder import Reader, reader
 from heedful.derivation.factors import FactorReport, Factors, Weights, triplets_of, truncated
 from heedful.derivation.table import Table
 
 LIMIT = 1 << 30
-"""Bytes of triplets that are kept for later where many derivations share tables."""
+"""Bytes of triplets, and as many of what reads embeddings, that are kept where many derivations share them."""
 
 
 @dataclass
@@ -37,15 +41,18 @@ class _Entry:
 
 
 class SharedFactors:
-    """Factors by matrix; a smaller rank is read off a larger one's triplets. What was used last stays longest.
+    """Factors by matrix; a smaller rank is read off a larger one's triplets. Readers by what they read.
+
+    What was used last stays longest.
 
     Args:
-        limit: Bytes that are kept; 0 keeps nothing.
+        limit: Bytes that are kept of either; 0 keeps nothing.
     """
 
     def __init__(self, limit: int = 0) -> None:
         self._limit = limit
         self._entries: OrderedDict[tuple[object, ...], _Entry] = OrderedDict()
+        self._readers: OrderedDict[tuple[object, ...], tuple[int, Reader]] = OrderedDict()
 
     def factors(
         self, name: str, tables: Sequence[Table], matrix: Affinity, rank: int, weights: Weights | None
@@ -73,3 +80,31 @@ class SharedFactors:
         while self._entries and sum(one.size for one in self._entries.values()) > self._limit:
             self._entries.popitem(last=False)
         return found
+
+    def reading(
+        self, name: str, fed: np.ndarray, positions: np.ndarray | None = None, frequency: np.ndarray | None = None
+    ) -> Reader:
+        """As `reader`.
+
+        Args:
+            name: A key of ``ENCODERS``.
+            fed: ``(vocabulary, width)``.
+            positions: ``(position, width)`` or None.
+            frequency: ``(vocabulary,)`` or None.
+
+        Raises:
+            UsageError: The name is not known, or the encoder cannot exist for this width.
+            InputRejected: What is fed is not finite.
+        """
+        if fed.nbytes > self._limit:
+            return reader(name, fed, positions, frequency)
+        key = (name, *map(_digest, (fed, positions, frequency)))
+        self._readers[key] = self._readers.pop(key, None) or (fed.nbytes, reader(name, fed, positions, frequency))
+        found = self._readers[key][1]
+        while sum(size for size, _ in self._readers.values()) > self._limit:
+            self._readers.popitem(last=False)
+        return found
+
+
+def _digest(rows: np.ndarray | None) -> bytes:
+    return b"" if rows is None else hashlib.blake2b(np.ascontiguousarray(rows)).digest() + repr(rows.shape).encode()
