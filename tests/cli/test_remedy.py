@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.derivation.texts import HELD_OUT
 
-from heedful.cli import main
+from heedful.cli import main, remedy
 
 
 def run(*words: object) -> int:
@@ -73,3 +74,11 @@ def test_text_and_counts_that_do_not_serve(folder: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     assert run("remedy", folder / "counts", "--held-out-counts", folder / "seed") == 3
     assert "counted with another tokenizer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("tokens", "width"), [(100, 256), (500, 576), (2_000, 1_088), (49_152, 256)])
+def test_the_width_is_that_of_the_tokens_while_it_can_be(tokens: int, width: int) -> None:
+    stored = SimpleNamespace(manifest=SimpleNamespace(vocabulary=tokens))
+    ground = remedy._ground(stored, 32, [])  # type: ignore[arg-type]
+    assert ground.width == width and ground.exact.head_dim <= width
+    assert bool(remedy._narrow(ground)) == (width < tokens)

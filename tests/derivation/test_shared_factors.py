@@ -68,3 +68,22 @@ def test_without_room_nothing_is_kept(worked_out: list[int]) -> None:
     for _ in range(2):
         shared.factors("pmi", [TABLE], matrix, 2, None)
     assert worked_out == [2, 2]
+
+
+def test_what_reads_embeddings_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    whole = shared_factors.reader
+    monkeypatch.setattr(shared_factors, "reader", lambda name, *rest: asked.append(name) or whole(name, *rest))
+    draw = np.random.default_rng(0)
+    fed, other, factor = (draw.standard_normal((40, 6)) for _ in range(3))
+    shared = SharedFactors(2 * fed.nbytes)
+    for rows, name in ((fed, "transpose"), (other, "transpose"), (fed, "transpose")):
+        np.testing.assert_array_equal(shared.reading(name, rows)(factor), rows.T @ factor)
+    assert len(asked) == 2
+    np.testing.assert_allclose(shared.reading("pseudo_inverse", fed)(factor), np.linalg.pinv(fed) @ factor)
+    shared.reading("transpose", fed)
+    assert len(asked) == 3
+    shared.reading("transpose", other)
+    assert len(asked) == 4
+    SharedFactors().reading("transpose", fed)
+    assert len(asked) == 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ from heedful.models.derived import HeedfulDerivedForCausalLM, sinusoids
 from heedful.models.derived_config import HeedfulDerivedConfig
 from heedful.models.rotation import rotation
 from heedful.models.value_calibration import residual_outputs
+
+Progress = Callable[[int, int, str], None]
 
 Spreads = Sequence[Sequence[float]]
 """Standard deviations of logits by layer and head."""
@@ -53,6 +55,7 @@ def derive(
     *,
     spreads: Spreads | None = None,
     shared: SharedFactors | None = None,
+    progress: Progress = lambda done, total, what: None,
 ) -> Derived:
     """Attention out of counts.
 
@@ -65,6 +68,7 @@ def derive(
         spreads: Spread of the logits by layer and head of a reference model (``heedful.study.logit_spreads``), at least
             as many as the recipe has; for calibration ``reference``.
         shared: Decompositions that several calls share; None keeps none.
+        progress: Called with (done, total, what).
 
     Raises:
         UsageError: Counts that the recipe wants are missing, or its parts do not go together.
@@ -75,7 +79,7 @@ def derive(
     shared = shared or SharedFactors()
     rows = embedding(recipe.embedding, first, recipe.width, seed, shared)
     model = _empty(recipe, first.vocabulary, length, seed)
-    heads = _heads(tables, recipe, _stage(recipe, rows, first, model, shared), documents, wanted)
+    heads = _heads(tables, recipe, _stage(recipe, rows, first, model, shared), documents, wanted, progress)
     with torch.no_grad():
         if recipe.kept == "embedding":
             model.model.embed_tokens.weight.copy_(torch.from_numpy(rows))
@@ -101,15 +105,21 @@ def _empty(recipe: Recipe, vocabulary: int, length: int, seed: int) -> HeedfulDe
 
 
 def _heads(
-    tables: Tables, recipe: Recipe, stage: Stage, documents: Sequence[np.ndarray], spreads: Spreads
+    tables: Tables,
+    recipe: Recipe,
+    stage: Stage,
+    documents: Sequence[np.ndarray],
+    spreads: Spreads,
+    progress: Progress,
 ) -> list[list[HeadMatrices]]:
     """Every head's matrices, by layer."""
     skips = [recipe.skip(head) for head in range(recipe.heads)]
     contexts = [recipe.context(layer) for layer in range(recipe.layers)]
     made: dict[tuple[int, int], HeadMatrices] = {}
-    for pair in ((context, skip) for context in contexts for skip in skips):
-        if pair not in made:
-            made[pair] = derived_head(tables, recipe, stage, *pair)
+    pairs = list(dict.fromkeys((context, skip) for context in contexts for skip in skips))
+    for done, pair in enumerate(pairs):
+        progress(done, len(pairs), "heads")
+        made[pair] = derived_head(tables, recipe, stage, *pair)
     heads = [[made[context, skip] for skip in skips] for context in contexts]
     if recipe.outputs == "orthogonal":
         heads = orthogonal_outputs(heads, skips)
