@@ -99,12 +99,15 @@ class SharedFactors:
         if fed.nbytes > self._limit:
             return reader(name, fed, positions, frequency)
         key = (name, *map(_digest, (fed, positions, frequency)))
-        self._readers[key] = self._readers.pop(key, None) or (fed.nbytes, reader(name, fed, positions, frequency))
-        found = self._readers[key][1]
-        while sum(size for size, _ in self._readers.values()) > self._limit:
+        known = self._readers.pop(key) if key in self._readers else None
+        size, found = known or (fed.nbytes, reader(name, fed, positions, frequency))
+        self._readers[key] = size, found
+        while sum(held for held, _ in self._readers.values()) > self._limit:
             self._readers.popitem(last=False)
         return found
 
 
 def _digest(rows: np.ndarray | None) -> bytes:
-    return b"" if rows is None else hashlib.blake2b(np.ascontiguousarray(rows)).digest() + repr(rows.shape).encode()
+    return (
+        b"" if rows is None else hashlib.blake2b(np.ascontiguousarray(rows).data).digest() + repr(rows.shape).encode()
+    )
