@@ -76,9 +76,11 @@ def test_text_and_counts_that_do_not_serve(folder: Path, capsys: pytest.CaptureF
     assert "counted with another tokenizer" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("tokens", "width"), [(100, 256), (500, 576), (2_000, 1_088), (49_152, 256)])
-def test_the_width_is_that_of_the_tokens_while_it_can_be(tokens: int, width: int) -> None:
+@pytest.mark.parametrize(
+    ("tokens", "width", "rank"), [(100, 256, 100), (500, 576, 500), (2_000, 1_088, 1_024), (49_152, 256, 128)]
+)
+def test_the_width_is_that_of_the_tokens_while_it_can_be(tokens: int, width: int, rank: int) -> None:
     stored = SimpleNamespace(manifest=SimpleNamespace(vocabulary=tokens))
     ground = remedy._ground(stored, 32, [])  # type: ignore[arg-type]
-    assert ground.width == width and ground.exact.head_dim <= width
+    assert ground.width == width and ground.exact.head_dim == rank
     assert bool(remedy._narrow(ground)) == (width < tokens)

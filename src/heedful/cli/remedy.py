@@ -36,10 +36,8 @@ Reference = Annotated[
 ]
 
 WIDTH, STEP, WIDEST = 256, 64, 1_088
-"""The published width; what wider ones are multiples of; beyond it only where it is asked for."""
-
-LARGE = 8_192
-"""Tokens beyond which no width here tells them apart: the published one serves as well, and what is exact is not."""
+"""The published width, and that of large vocabularies, which none tells apart; what wider ones are multiples of; beyond
+it only where it is asked for."""
 
 FIELDS = ("width", "head_dim")
 
@@ -103,6 +101,7 @@ def _ground(stored: "Counts", length: int, changes: list[str]) -> "Ground":
     """Width for all: the published one, or what tokens and positions need to be told apart."""
     from heedful.core.errors import UsageError
     from heedful.study.remedies import Ground
+    from heedful.study.remedies.rung import LARGE
 
     vocabulary = stored.manifest.vocabulary
     needed = -(-(vocabulary + length + 1) // STEP) * STEP
