@@ -11,11 +11,11 @@ import numpy as np
 from heedful.core.errors import UsageError
 from heedful.derivation.affinity import Affinity, affinity, probability, stacked
 from heedful.derivation.encoder import Reader, unread
-from heedful.derivation.factors import FactorReport, Factors, Weights, factorised, frequency_weights
+from heedful.derivation.factors import FactorReport, Factors, Weights, frequency_weights
 from heedful.derivation.order import arranged
 from heedful.derivation.position_shift import without_position_shift
 from heedful.derivation.recipe import Recipe
-from heedful.derivation.shared_factors import SharedFactors
+from heedful.derivation.shared_factors import SharedFactors, digest
 from heedful.derivation.table import Table
 
 Tables = Mapping[tuple[int, int], Table]
@@ -170,8 +170,8 @@ def _factors(
     name: str, tables: Sequence[Table], matrix: Affinity, weights: Weights, recipe: Recipe, stage: Stage
 ) -> Factors:
     chosen = weights if recipe.factorisation == "frequency" else None
-    if recipe.subtracted != "nothing":  # what was taken depends on these embeddings
-        return factorised(matrix, recipe.head_dim, chosen)
+    if recipe.subtracted != "nothing":  # what was taken depends on these embeddings and positions
+        name = f"{name} {recipe.subtracted} {digest(stage.embedding)!r} {digest(stage.positions)!r}"
     return stage.shared.factors(name, tables, matrix, recipe.head_dim, chosen)
 
 

@@ -98,7 +98,7 @@ class SharedFactors:
         """
         if fed.nbytes > self._limit:
             return reader(name, fed, positions, frequency)
-        key = (name, *map(_digest, (fed, positions, frequency)))
+        key = (name, *map(digest, (fed, positions, frequency)))
         known = self._readers.pop(key) if key in self._readers else None
         size, found = known or (fed.nbytes, reader(name, fed, positions, frequency))
         self._readers[key] = size, found
@@ -107,7 +107,12 @@ class SharedFactors:
         return found
 
 
-def _digest(rows: np.ndarray | None) -> bytes:
+def digest(rows: np.ndarray | None) -> bytes:
+    """What tells arrays apart; of None too.
+
+    Args:
+        rows: Any array.
+    """
     return (
         b"" if rows is None else hashlib.blake2b(np.ascontiguousarray(rows).data).digest() + repr(rows.shape).encode()
     )
