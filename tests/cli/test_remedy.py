@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.derivation.texts import HELD_OUT
 
-from heedful.cli import main
+from heedful.cli import main, remedy
 
 
 def run(*words: object) -> int:
@@ -110,3 +111,13 @@ def test_models_that_do_not_fit_the_counts_are_one_line(folder: Path, capsys: py
         assert run("remedy", folder / "counts", "--model", model, "--text", folder / "test.jsonl") == 2
         told = capsys.readouterr().err.strip()
         assert message in told and len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("tokens", "width", "rank"), [(100, 256, 100), (500, 576, 500), (2_000, 1_088, 1_024), (49_152, 256, 128)]
+)
+def test_the_width_is_that_of_the_tokens_while_it_can_be(tokens: int, width: int, rank: int) -> None:
+    stored = SimpleNamespace(manifest=SimpleNamespace(vocabulary=tokens))
+    ground = remedy._ground(stored, 32, [])  # type: ignore[arg-type]
+    assert ground.width == width and ground.exact.head_dim == rank
+    assert bool(remedy._narrow(ground)) == (width < tokens)

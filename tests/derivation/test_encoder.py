@@ -7,7 +7,7 @@ import pytest
 from tests.derivation.texts import characters, counted
 
 from heedful.core.errors import UsageError
-from heedful.derivation import affinity, embedding, encoded, factorised
+from heedful.derivation import affinity, embedding, encoded, encoder, factorised
 from heedful.derivation.encoder import layer_normalised, reader, unread
 
 TABLE = counted(characters(20_000))
@@ -80,3 +80,17 @@ def test_a_joint_encoder_needs_room_and_positions() -> None:
         encoded("joint_pseudo_inverse", rows, rows)
     with pytest.raises(UsageError, match="'inverse' is not known"):
         encoded("inverse", rows, rows)
+
+
+@pytest.mark.parametrize("directions", [10, 7])
+def test_many_rows_are_read_as_few_are(directions: int) -> None:
+    draw = np.random.default_rng(0)
+    few, many = encoder.TALL * 10 - 1, encoder.TALL * 10
+    fed = draw.standard_normal((many, directions)) @ draw.standard_normal((directions, 10))
+    factor, frequency = draw.standard_normal((many, 3)), draw.random(many) + 0.1
+    root = np.sqrt(frequency / frequency.sum())[:, None]
+    for size in (few, many):
+        rows, wanted = fed[:size], factor[:size]
+        np.testing.assert_allclose(encoded("pseudo_inverse", rows, wanted), np.linalg.pinv(rows) @ wanted, atol=1e-10)
+    weighed = reader("frequency_pseudo_inverse", fed, frequency=frequency)(factor)
+    np.testing.assert_allclose(weighed, np.linalg.pinv(fed * root) @ (factor * root), atol=1e-10)

@@ -8,7 +8,7 @@ from scipy import sparse
 from tests.derivation.texts import characters, counted
 
 from heedful.core.errors import InputRejected, UsageError
-from heedful.derivation import Table, affinity, factorised, factors, frequency_weights
+from heedful.derivation import Table, affinity, decomposition, factorised, factors, frequency_weights
 from heedful.derivation.affinity import Affinity
 
 TABLE = counted(characters(20_000))
@@ -51,7 +51,7 @@ def test_each_criterion_is_best_by_its_own_measure() -> None:
 def test_the_iteration_agrees_with_the_dense_decomposition(monkeypatch: pytest.MonkeyPatch) -> None:
     matrix, weights = affinity("log_probability_backoff", TABLE), frequency_weights(TABLE)
     dense = factorised(matrix, 10, weights)
-    monkeypatch.setattr(factors, "SMALL", 0)
+    monkeypatch.setattr(decomposition, "SMALL", 0)
     iterated = factorised(matrix, 10, weights)
     np.testing.assert_allclose(iterated.left @ iterated.right.T, dense.left @ dense.right.T, atol=1e-6)
     assert iterated.report.residual < 1e-6
@@ -74,7 +74,7 @@ def test_many_contexts_of_few_tokens_are_not_held_densely(monkeypatch: pytest.Mo
     pairs = counted(characters(6_000), 2)
     matrix, weights = affinity("log_probability_backoff", pairs), frequency_weights(pairs)
     dense = factorised(matrix, 10, weights)
-    monkeypatch.setattr(factors, "SMALL", pairs.vocabulary + 1)
+    monkeypatch.setattr(decomposition, "SMALL", pairs.vocabulary + 1)
     monkeypatch.setattr(Affinity, "at", lambda self, rows, columns: pytest.fail("the whole matrix was asked for"))
     iterated = factorised(matrix, 10, weights)
     np.testing.assert_allclose(iterated.left @ iterated.right.T, dense.left @ dense.right.T, atol=1e-6)

@@ -78,7 +78,8 @@ def derive(
         for done, pair in enumerate(wanted):
             tables[pair] = table_of(stored, *pair)
             progress(done + 1, len(wanted), "counts")
-        found = derived(tables, chosen, pieces_of(stored, list(text or ())), length, seed, spreads=spreads)
+        pieces = pieces_of(stored, list(text or ()))
+        found = derived(tables, chosen, pieces, length, seed, spreads=spreads, progress=progress)
     record = _record(found, chosen, stored, seed)
     record["reference"] = None if reference is None else {"model": reference, "spreads": spreads}
     _save(found, stored, record, out)
@@ -191,6 +192,8 @@ def _facts(report: Any) -> dict[str, Any] | None:
         "energy": report.energy,
         "orthogonality": report.orthogonality,
         "residual": report.residual,
+        "following": report.following,
+        "note": report.note,
     }
 
 

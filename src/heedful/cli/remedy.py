@@ -45,7 +45,8 @@ Models = Annotated[
 ]
 
 WIDTH, STEP, WIDEST = 256, 64, 1_088
-"""The published width; what wider ones are multiples of; beyond it only where it is asked for."""
+"""The published width, and that of large vocabularies, which none tells apart; what wider ones are multiples of; beyond
+it only where it is asked for."""
 
 FIELDS = ("width", "head_dim")
 
@@ -101,7 +102,7 @@ def remedy(
             ground,
             seeds=range(seed, seed + seeds),
             names=(str(counts), None if held_out_counts is None else str(held_out_counts), origin),
-            notes=notes,
+            notes=[*notes, *_narrow(ground)],
             models=models,
             skipped=skipped,
             progress=progress,
@@ -141,10 +142,11 @@ def _ground(stored: "Counts", length: int, changes: list[str]) -> "Ground":
     """Width for all: the published one, or what tokens and positions need to be told apart."""
     from heedful.core.errors import UsageError
     from heedful.study.remedies import Ground
+    from heedful.study.remedies.rung import LARGE
 
     vocabulary = stored.manifest.vocabulary
     needed = -(-(vocabulary + length + 1) // STEP) * STEP
-    values = {"width": max(WIDTH, min(needed, WIDEST)), "head_dim": 64}
+    values = {"width": WIDTH if vocabulary > LARGE else max(WIDTH, min(needed, WIDEST)), "head_dim": 64}
     for one in changes:
         field, equals, value = (part.strip() for part in one.partition("="))
         if not equals or field not in FIELDS:
@@ -153,6 +155,14 @@ def _ground(stored: "Counts", length: int, changes: list[str]) -> "Ground":
             raise UsageError(f"--set {one!r}: expected an even whole number from 2 up")
         values[field] = int(value)
     return Ground(vocabulary, **values)
+
+
+def _narrow(ground: "Ground") -> list[str]:
+    """What a width under the vocabulary makes of rungs that are told as exact."""
+    if ground.width >= ground.vocabulary:
+        return []
+    told = f"{ground.vocabulary:,} tokens do not fit into a width of {ground.width:,}"
+    return [f"{told}: least squares are not exact, and every component is the first {ground.exact.head_dim:,}"]
 
 
 def _material(

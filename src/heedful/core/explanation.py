@@ -112,7 +112,8 @@ class Decomposition:
         condition: Largest over smallest kept: never under 1.
         energy: Share of the sum of squares that is kept, weighed as the recipe says.
         orthogonality: Largest ``|U^T U - 1|`` and ``|V^T V - 1|``.
-        residual: Largest ``|A v - s u|`` over the largest singular value.
+        residual: Largest ``|A v - s u|`` and ``|A^T u - s v|`` over the largest singular value.
+        note: What the choice of components leaves open, in words; empty where it leaves nothing open.
     """
 
     shape: tuple[int, int]
@@ -124,6 +125,7 @@ class Decomposition:
     energy: float
     orthogonality: float
     residual: float
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,8 @@ BACKOFF_COUNT = 1.0
 ROUNDING = 1e-12
 """Information under which a pair is as frequent as its parts: what is left is rounding."""
 
-ENTRIES = 1 << 17
-"""Stored entries that are met at once with the low-rank part beside them."""
+ENTRIES = 1 << 20
+"""Numbers of the low-rank part that are held at once beside stored entries."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,11 @@ class Affinity:
         """The entries of some rows and columns, ``(row, column)``: a block, never the whole of a large matrix."""
         return self.stored[rows][:, columns].toarray() + self.left[rows] @ self.right[columns].T
 
+    def weighed(self, row_weight: np.ndarray, column_weight: np.ndarray) -> Affinity:
+        """``diag(row_weight) A diag(column_weight)``."""
+        stored = sparse.diags_array(row_weight) @ self.stored @ sparse.diags_array(column_weight)
+        return Affinity(sparse.csr_array(stored), self.left * row_weight[:, None], self.right * column_weight[:, None])
+
     def operator(self, row_weight: np.ndarray, column_weight: np.ndarray) -> LinearOperator:
         """``diag(row_weight) A diag(column_weight)`` as products with vectors and blocks of them."""
         backward = self.stored.T.tocsr()
@@ -78,8 +83,9 @@ class Affinity:
         """Sum of all squared entries of the weighed matrix, without holding it."""
         stored = sparse.coo_array(self.stored)
         total = 0.0
-        for start in range(0, stored.nnz, ENTRIES):
-            part = slice(start, start + ENTRIES)
+        step = max(1, ENTRIES // max(1, self.left.shape[1]))
+        for start in range(0, stored.nnz, step):
+            part = slice(start, start + step)
             row, column, data = stored.row[part], stored.col[part], stored.data[part]
             low = np.einsum("em,em->e", self.left[row], self.right[column])
             total += float((row_weight[row] ** 2 * column_weight[column] ** 2 * data * (data + 2 * low)).sum())

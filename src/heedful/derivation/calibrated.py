@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from heedful.core.errors import InputRejected, UsageError
+from heedful.derivation.affinity import probability
 from heedful.derivation.encoder import layer_normalised
 from heedful.derivation.expected import expected_rows
 from heedful.derivation.head import HeadMatrices, Stage, Turn
@@ -102,7 +103,8 @@ def calibrated(
 
 
 def _expected(table: Table, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
-    return [expected_rows(table, tokens, np.arange(1, len(tokens))) for tokens in documents]
+    likelihood = probability(table)
+    return [expected_rows(table, tokens, np.arange(1, len(tokens)), likelihood) for tokens in documents]
 
 
 def _spread(logits: Sequence[np.ndarray]) -> float:

@@ -8,18 +8,19 @@ from collections.abc import Callable
 import numpy as np
 
 from heedful.core.errors import UsageError
-from heedful.derivation.affinity import log_probability, normalised, ppmi
-from heedful.derivation.factors import factorised, frequency_weights
+from heedful.derivation.affinity import Affinity, log_probability, normalised, ppmi
+from heedful.derivation.factors import Factors, Weights, frequency_weights
+from heedful.derivation.shared_factors import SharedFactors
 from heedful.derivation.table import Table
 
 
-def random_unit(table: Table, width: int, seed: int) -> np.ndarray:
+def random_unit(table: Table, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
     """Normal rows of length 1."""
     rows = np.random.default_rng(seed).standard_normal((table.vocabulary, width))
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def orthonormal(table: Table, width: int, seed: int) -> np.ndarray:
+def orthonormal(table: Table, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
     """Rows of length 1, each at right angles to all others: the width must reach the vocabulary."""
     if width < table.vocabulary:
         raise UsageError(
@@ -28,24 +29,31 @@ def orthonormal(table: Table, width: int, seed: int) -> np.ndarray:
     return np.linalg.qr(np.random.default_rng(seed).standard_normal((width, table.vocabulary)))[0].T
 
 
-def ppmi_vectors(table: Table, width: int, seed: int) -> np.ndarray:
+def ppmi_vectors(table: Table, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
     """Left factors of the positive pointwise mutual information, rows of length 1; unseen tokens are random."""
-    found = factorised(ppmi(table), width, seed=seed).left
+    found = _factors("ppmi", ppmi(table), table, width, None, shared).left
     return _filled(found, table, width, seed)
 
 
-def normalised_factors(table: Table, width: int, seed: int) -> np.ndarray:
+def normalised_factors(table: Table, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
     """Query and key factors of the normalised matrix side by side, each of half the width."""
-    return _halves(factorised(normalised(table), width // 2, seed=seed), width)
+    return _halves(_factors("normalised", normalised(table), table, width // 2, None, shared), width)
 
 
-def log_probability_factors(table: Table, width: int, seed: int) -> np.ndarray:
+def log_probability_factors(table: Table, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
     """Query and key factors of ``log P`` side by side, each of half the width, weighed with frequency."""
-    return _halves(factorised(log_probability(table), width // 2, frequency_weights(table), seed), width)
+    weights, matrix = frequency_weights(table), log_probability(table)
+    return _halves(_factors("log_probability", matrix, table, width // 2, weights, shared), width)
 
 
-def _halves(factors: object, width: int) -> np.ndarray:
-    left, right = factors.left, factors.right  # type: ignore[attr-defined]
+def _factors(
+    name: str, matrix: Affinity, table: Table, rank: int, weights: Weights | None, shared: SharedFactors | None
+) -> Factors:
+    return (shared or SharedFactors()).factors(name, [table], matrix, rank, weights)
+
+
+def _halves(factors: Factors, width: int) -> np.ndarray:
+    left, right = factors.left, factors.right
     half = width // 2
     rows = np.zeros((len(right), width))
     rows[:, : left.shape[1]], rows[:, half : half + right.shape[1]] = left, right
@@ -60,14 +68,14 @@ def _filled(rows: np.ndarray, table: Table, width: int, seed: int) -> np.ndarray
     return np.where(size > 0, wide / np.where(size > 0, size, 1.0), random_unit(table, width, seed))
 
 
-EMBEDDINGS: dict[str, Callable[[Table, int, int], np.ndarray]] = {
+EMBEDDINGS: dict[str, Callable[[Table, int, int, SharedFactors | None], np.ndarray]] = {
     function.__name__: function
     for function in (random_unit, orthonormal, ppmi_vectors, normalised_factors, log_probability_factors)
 }
-"""Embeddings by name: ``(table, width, seed)`` to ``(vocabulary, width)``."""
+"""Embeddings by name: ``(table, width, seed, shared)`` to ``(vocabulary, width)``."""
 
 
-def embedding(name: str, table: Table, width: int, seed: int) -> np.ndarray:
+def embedding(name: str, table: Table, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
     """The embedding of that name, ``(vocabulary, width)`` float64.
 
     Args:
@@ -75,6 +83,7 @@ def embedding(name: str, table: Table, width: int, seed: int) -> np.ndarray:
         table: Counts whose contexts are single tokens.
         width: Numbers a token.
         seed: Of whatever is random in it.
+        shared: Decompositions that other derivations worked out.
 
     Raises:
         UsageError: The name is not known, the width cannot be had, or contexts are longer than a token.
@@ -85,7 +94,7 @@ def embedding(name: str, table: Table, width: int, seed: int) -> np.ndarray:
         raise UsageError(f"an embedding wants counts after 1 token; these are after {table.length}")
     if width < 2:
         raise UsageError(f"width of an embedding must be at least 2; came {width}")
-    return EMBEDDINGS[name](table, width, seed)
+    return EMBEDDINGS[name](table, width, seed, shared)
 
 
 def fingerprint(rows: np.ndarray) -> str:

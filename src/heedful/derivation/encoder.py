@@ -26,6 +26,9 @@ def layer_normalised(rows: np.ndarray) -> np.ndarray:
 SMALLEST = 1e-6
 """Singular values under this share of the largest are 0: a model in float32 is fed nothing there but rounding."""
 
+TALL = 16
+"""Rows a column from which on least squares go by way of an orthonormal basis."""
+
 Reader = Callable[[np.ndarray], np.ndarray]
 """Factor ``(vocabulary, rank)`` to projection ``(width, rank)``."""
 
@@ -37,8 +40,17 @@ def transpose(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarr
 
 def pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarray | None) -> Reader:
     """``pinv(X) F``: the least-squares answer, exact where tokens are independent."""
-    inverse = np.linalg.pinv(fed, rcond=SMALLEST)
-    return lambda factor: inverse @ factor
+    return _least_squares(fed)
+
+
+def _least_squares(rows: np.ndarray) -> Reader:
+    """``pinv(X) F``; of many rows by way of X = Q R, which holds half as much and has the same singular values."""
+    if len(rows) < TALL * rows.shape[1]:
+        inverse = np.linalg.pinv(rows, rcond=SMALLEST)
+        return lambda factor: inverse @ factor
+    basis, inner = np.linalg.qr(rows)
+    small = np.linalg.pinv(inner, rcond=SMALLEST)
+    return lambda factor: small @ (basis.T @ factor)
 
 
 def frequency_pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarray | None) -> Reader:
@@ -46,8 +58,8 @@ def frequency_pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, freq
     if frequency is None:
         raise UsageError("encoder 'frequency_pseudo_inverse' wants how often each token occurs")
     root = np.sqrt(frequency / frequency.sum())[:, None]
-    inverse = np.linalg.pinv(fed * root, rcond=SMALLEST)
-    return lambda factor: inverse @ (factor * root)
+    solve = _least_squares(fed * root)
+    return lambda factor: solve(factor * root)
 
 
 def joint_pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarray | None) -> Reader:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from heedful.core.errors import UsageError
 from heedful.derivation.affinity import Affinity, affinity, probability, stacked
-from heedful.derivation.encoder import Reader, reader, unread
-from heedful.derivation.factors import FactorReport, Factors, factorised, frequency_weights
+from heedful.derivation.encoder import Reader, unread
+from heedful.derivation.factors import FactorReport, Factors, Weights, frequency_weights
 from heedful.derivation.order import arranged
 from heedful.derivation.position_shift import without_position_shift
 from heedful.derivation.recipe import Recipe
+from heedful.derivation.shared_factors import SharedFactors, digest
 from heedful.derivation.table import Table
 
 Tables = Mapping[tuple[int, int], Table]
@@ -36,6 +37,7 @@ class Stage:
         turn: Rotations of queries and keys, or None.
         encoder: A key of ``ENCODERS``.
         frequency: ``(vocabulary,)``: how often each token occurs, all positive; None where all are alike.
+        shared: Decompositions that other derivations worked out.
     """
 
     embedding: np.ndarray
@@ -44,17 +46,18 @@ class Stage:
     turn: Turn | None = None
     encoder: str = "pseudo_inverse"
     frequency: np.ndarray | None = None
+    shared: SharedFactors = field(default_factory=SharedFactors)
 
     @cached_property
     def reading(self) -> Reader:
         """Factors to projections of what attention is fed."""
-        return reader(self.encoder, self.fed, self.positions, self.frequency)
+        return self.shared.reading(self.encoder, self.fed, self.positions, self.frequency)
 
     @cached_property
     def writing(self) -> Reader:
         """Factors to projections of the embeddings that the model's head holds its stream against."""
         name = "pseudo_inverse" if self.encoder == "joint_pseudo_inverse" else self.encoder
-        return reader(name, self.embedding, None, self.frequency)
+        return self.shared.reading(name, self.embedding, None, self.frequency)
 
     @cached_property
     def directions(self) -> np.ndarray:
@@ -163,8 +166,13 @@ def _of(tables: Tables, context: int, skip: int) -> Table:
     return tables[context, skip]
 
 
-def _factors(matrix: Affinity, weights: tuple[np.ndarray, np.ndarray], recipe: Recipe) -> Factors:
-    return factorised(matrix, recipe.head_dim, weights if recipe.factorisation == "frequency" else None)
+def _factors(
+    name: str, tables: Sequence[Table], matrix: Affinity, weights: Weights, recipe: Recipe, stage: Stage
+) -> Factors:
+    chosen = weights if recipe.factorisation == "frequency" else None
+    if recipe.subtracted != "nothing":  # what was taken depends on these embeddings and positions
+        name = f"{name} {recipe.subtracted} {digest(stage.embedding)!r} {digest(stage.positions)!r}"
+    return stage.shared.factors(name, tables, matrix, recipe.head_dim, chosen)
 
 
 def _query_and_key(
@@ -212,7 +220,7 @@ def _read_by_last_token(
     matrix = affinity(recipe.affinity, table)
     if recipe.subtracted != "nothing":
         matrix = _shiftless(matrix, recipe, stage, weights[:, None] * stage.embedding[last], context + skip)
-    factors = _factors(matrix, frequency_weights(table), recipe)
+    factors = _factors(recipe.affinity, [table], matrix, frequency_weights(table), recipe, stage)
     if context == 1:
         return factors.left, factors
     left = np.zeros((table.vocabulary, factors.left.shape[1]))
@@ -236,7 +244,7 @@ def _read_by_all_tokens(
     ]
     weights = [frequency_weights(table) for table in parts]
     rows = np.concatenate([row for row, _ in weights]) / np.sqrt(context)
-    factors = _factors(stacked(matrices), (rows, weights[0][1]), recipe)
+    factors = _factors("+".join(names), parts, stacked(matrices), (rows, weights[0][1]), recipe, stage)
     return factors.left, factors
 
 
@@ -247,6 +255,7 @@ def _value_and_output(
         kept = stage.directions[: recipe.head_dim]
         return stage.reading(stage.embedding @ kept.T), kept, None, (None, None)
     table = _of(tables, 1, skip)
-    factors = _factors(affinity(recipe.value, table), frequency_weights(table), recipe)
+    weights = frequency_weights(table) if recipe.factorisation == "frequency" else None
+    factors = stage.shared.factors(recipe.value, [table], affinity(recipe.value, table), recipe.head_dim, weights)
     value, output = stage.reading(factors.left), stage.writing(factors.right).T
     return value, output, factors.report, (factors.left, factors.right)

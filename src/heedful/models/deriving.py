@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +15,14 @@ from heedful.derivation.calibrated import calibrated
 from heedful.derivation.head import HeadMatrices, Stage, Tables, derived_head
 from heedful.derivation.orthogonal import orthogonal_outputs
 from heedful.derivation.recipe import Recipe
+from heedful.derivation.shared_factors import SharedFactors
 from heedful.models.attention.corpus_derived import CorpusDerivedAttention
 from heedful.models.derived import HeedfulDerivedForCausalLM, sinusoids
 from heedful.models.derived_config import HeedfulDerivedConfig
 from heedful.models.rotation import rotation
 from heedful.models.value_calibration import residual_outputs
+
+Progress = Callable[[int, int, str], None]
 
 Spreads = Sequence[Sequence[float]]
 """Standard deviations of logits by layer and head."""
@@ -51,6 +54,8 @@ def derive(
     seed: int = 0,
     *,
     spreads: Spreads | None = None,
+    shared: SharedFactors | None = None,
+    progress: Progress = lambda done, total, what: None,
 ) -> Derived:
     """Attention out of counts.
 
@@ -62,6 +67,8 @@ def derive(
         seed: Of embeddings and of what is not derived.
         spreads: Spread of the logits by layer and head of a reference model (``heedful.study.logit_spreads``), at least
             as many as the recipe has; for calibration ``reference``.
+        shared: Decompositions that several calls share; None keeps none.
+        progress: Called with (done, total, what).
 
     Raises:
         UsageError: Counts that the recipe wants are missing, or its parts do not go together.
@@ -69,9 +76,10 @@ def derive(
     """
     first = tables[1, 0] if (1, 0) in tables else next(iter(tables.values()))
     wanted = _wanted_spreads(recipe, spreads)
-    rows = embedding(recipe.embedding, first, recipe.width, seed)
+    shared = shared or SharedFactors()
+    rows = embedding(recipe.embedding, first, recipe.width, seed, shared)
     model = _empty(recipe, first.vocabulary, length, seed)
-    heads = _heads(tables, recipe, _stage(recipe, rows, first, model), documents, wanted)
+    heads = _heads(tables, recipe, _stage(recipe, rows, first, model, shared), documents, wanted, progress)
     with torch.no_grad():
         if recipe.kept == "embedding":
             model.model.embed_tokens.weight.copy_(torch.from_numpy(rows))
@@ -97,27 +105,37 @@ def _empty(recipe: Recipe, vocabulary: int, length: int, seed: int) -> HeedfulDe
 
 
 def _heads(
-    tables: Tables, recipe: Recipe, stage: Stage, documents: Sequence[np.ndarray], spreads: Spreads
+    tables: Tables,
+    recipe: Recipe,
+    stage: Stage,
+    documents: Sequence[np.ndarray],
+    spreads: Spreads,
+    progress: Progress,
 ) -> list[list[HeadMatrices]]:
     """Every head's matrices, by layer."""
     skips = [recipe.skip(head) for head in range(recipe.heads)]
     contexts = [recipe.context(layer) for layer in range(recipe.layers)]
     made: dict[tuple[int, int], HeadMatrices] = {}
-    for pair in ((context, skip) for context in contexts for skip in skips):
-        if pair not in made:
-            made[pair] = derived_head(tables, recipe, stage, *pair)
+    pairs = list(dict.fromkeys((context, skip) for context in contexts for skip in skips))
+    for done, pair in enumerate(pairs):
+        progress(done, len(pairs), "heads")
+        made[pair] = derived_head(tables, recipe, stage, *pair)
     heads = [[made[context, skip] for skip in skips] for context in contexts]
     if recipe.outputs == "orthogonal":
         heads = orthogonal_outputs(heads, skips)
-    return [
-        calibrated(
-            layer, [tables.get((context, skip), tables[1, skip]) for skip in skips], recipe, stage, documents, row
-        )
-        for layer, context, row in zip(heads, contexts, spreads, strict=True)
-    ]
+    made.clear()
+    # Layers of one context are one layer until their values are brought to the stream: it is held once.
+    found: dict[tuple[int, tuple[float, ...]], list[HeadMatrices]] = {}
+    for layer, context, row in zip(heads, contexts, spreads, strict=True):
+        if (context, tuple(row)) not in found:
+            counted = [tables.get((context, skip), tables[1, skip]) for skip in skips]
+            found[context, tuple(row)] = calibrated(layer, counted, recipe, stage, documents, row)
+    return [found[context, tuple(row)] for context, row in zip(contexts, spreads, strict=True)]
 
 
-def _stage(recipe: Recipe, rows: np.ndarray, first: Table, model: HeedfulDerivedForCausalLM) -> Stage:
+def _stage(
+    recipe: Recipe, rows: np.ndarray, first: Table, model: HeedfulDerivedForCausalLM, shared: SharedFactors
+) -> Stage:
     config, turn = model.config, None
     if recipe.positions == "rotary":
         at = torch.arange(config.max_position_embeddings)[None]
@@ -130,6 +148,7 @@ def _stage(recipe: Recipe, rows: np.ndarray, first: Table, model: HeedfulDerived
         turn=turn,
         encoder=recipe.encoder,
         frequency=first.row_sums + 1 if first.length == 1 else None,
+        shared=shared,
     )
 
 

@@ -8,6 +8,9 @@ from typing import Any
 from heedful.report.pages.cells import share, small
 from heedful.report.pages.part import Page, Part
 
+MANY = 100.0
+"""Times a factor's squares from which on their order alone is told."""
+
 
 def derivation_page(record: Mapping[str, Any]) -> Page:
     """The page, top to bottom.
@@ -37,9 +40,9 @@ def _read(record: Mapping[str, Any]) -> Part:
     """What the projections give back of the factors, and where heads write."""
     rows = [
         (
-            f"L{head['layer']}H{head['head']} n{head['n']} s{head['skip']}",
-            share(1 - head["unread"]["queries"]),
-            share(1 - head["unread"]["keys"]),
+            _place(head),
+            _given_back(head["unread"]["queries"]),
+            _given_back(head["unread"]["keys"]),
             str(head["output_directions"]),
         )
         for head in record["heads"]
@@ -56,6 +59,24 @@ def _read(record: Mapping[str, Any]) -> Part:
     )
 
 
+def _place(head: Mapping[str, Any]) -> str:
+    return f"L{head['layer']}H{head['head']} n{head['n']} s{head['skip']}"
+
+
+def _given_back(lost: float) -> str:
+    """What is not lost; where a projection makes a factor many times larger, the size of that alone tells."""
+    return share(1 - lost) if lost < MANY else f"{100 * (1 - lost):.0e}%"
+
+
+def _open(record: Mapping[str, Any], side: str) -> str:
+    """What the choice of components leaves open, heads of one answer together."""
+    heads: dict[str, list[str]] = {}
+    for head in record["heads"]:
+        if head[side] is not None and head[side].get("note"):
+            heads.setdefault(head[side]["note"], []).append(f"L{head['layer']}H{head['head']}")
+    return "".join(f" Not separated in {', '.join(which)}: {note}." for note, which in heads.items())
+
+
 def _pairs(record: Mapping[str, Any]) -> Part:
     told = [
         f"{'Head' if len(one['heads']) == 1 else 'Heads'} {', '.join(map(str, one['heads']))} (skip {one['skip']}): "
@@ -68,7 +89,7 @@ def _pairs(record: Mapping[str, Any]) -> Part:
 def _part(record: Mapping[str, Any], side: str, title: str) -> Part:
     rows = [
         (
-            f"L{head['layer']}H{head['head']} n{head['n']} s{head['skip']}",
+            _place(head),
             f"{facts['rank']} of {facts['asked']}",
             small(facts["singular_values"][0]),
             small(facts["singular_values"][-1]),
@@ -88,7 +109,7 @@ def _part(record: Mapping[str, Any], side: str, title: str) -> Part:
         text=(
             "rank: components kept of those asked for, fewer where the matrix has no more; largest and smallest kept "
             "singular value, and their quotient; "
-            "kept: share of the sum of squares, weighed as the recipe says; residual: largest |A v - s u| over the "
-            "largest singular value."
+            "kept: share of the sum of squares, weighed as the recipe says; residual: largest |A v - s u| and "
+            "|A^T u - s v| over the largest singular value." + _open(record, side)
         ),
     )

@@ -60,18 +60,19 @@ def decomposition_part(found: Decomposition) -> Part:
         header=("what", "value"),
         rows=[
             ("contexts x tokens", f"{found.shape[0]:,} x {found.shape[1]:,}"),
-            ("share of counts that are not 0", share(found.density)),
+            ("share of counts that are not 0", f"{100 * found.density:.2g}%"),
             ("directions that A has", kept),
             ("components kept, asked for", f"{len(values)} of {found.asked}"),
             ("largest over smallest kept", f"{found.condition:.3g}"),
             ("share of the sum of squares kept", share(found.energy)),
             ("largest |U^T U - 1|, |V^T V - 1|", small(found.orthogonality)),
-            ("largest |A v - s u| over s_1", small(found.residual)),
+            ("largest |A v - s u|, |A^T u - s v| over s_1", small(found.residual)),
         ],
         text=(
             f"Singular values, {'largest first' if descending else 'in no order'}: "
             f"{', '.join(small(value) for value in values[:LEADING])}"
             f"{' ... ' + small(values[-1]) if len(values) > LEADING else ''}. The condition is at least 1, and that of "
             "all of A infinite where it has fewer directions than tokens: a quotient under 1 is one turned over."
+            + (f" Not separated: {found.note}." if found.note else "")
         ),
     )

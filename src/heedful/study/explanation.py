@@ -15,7 +15,9 @@ from heedful.core.effect import Effect
 from heedful.core.errors import InputRejected
 from heedful.core.explanation import Explanation, FirstHead, Geometry, Scale, ScaledLayer
 from heedful.derivation import Table, best_temperature, expected_rows, row_alignment
+from heedful.derivation.affinity import probability
 from heedful.derivation.recipe import Recipe
+from heedful.derivation.shared_factors import LIMIT, SharedFactors
 from heedful.engine.points import logits_of
 from heedful.inference import bootstrap_t
 from heedful.models import HeedfulDerivedForCausalLM
@@ -69,18 +71,19 @@ def explain(
         InputRejected: The counts expect equal weights of every row of the text.
     """
     progress(0, len(scales) + 1, "scales")
-    own, logits = _scale(model, tables, recipe, documents, None)
-    head = _first_head(tables[recipe.context(0), recipe.skip(0)], documents, logits)
+    expected = _expected(tables, recipe, documents)
+    own, logits = _scale(model, expected, documents, None)
+    head = _first_head(expected[0][0], logits)
     if not head.uniform > ROUNDING:
         told = "every row is expected to weigh its keys alike: there is no attention to explain"
         raise InputRejected("counts", told, "count a text of more kinds of tokens, or explain on another --text")
     found = []
-    made = derive(tables, recipe, documents, model.config.max_position_embeddings, seed)
-    report = made.heads[0][0].report
+    length, shared = model.config.max_position_embeddings, SharedFactors(LIMIT)
+    report = derive(tables, recipe, documents, length, seed, shared=shared).heads[0][0].report
     for done, std in enumerate(scales):
         changed = replace(recipe, calibration="std", target=std, value_calibration="std", value_std=std)
-        made = derive(tables, changed, documents, model.config.max_position_embeddings, seed)
-        found.append(_scale(made.model, tables, changed, documents, std)[0])
+        made = derive(tables, changed, documents, length, seed, shared=shared).model
+        found.append(_scale(made, expected, documents, std)[0])
         progress(done + 2, len(scales) + 1, "scales")
     geometry = geometry_of(model, tables[1, recipe.skip(0)], recipe)
     rows = np.arange(1, len(documents[0]))
@@ -99,10 +102,23 @@ def explain(
     )
 
 
+def _expected(tables: Mapping[tuple[int, int], Table], recipe: Recipe, documents: Sequence[Array]) -> list[list[Array]]:
+    """What each layer's heads are expected to weigh, ``(document, row, key)`` by layer and head."""
+    rows = np.arange(1, len(documents[0]))
+    found: dict[int, Array] = {}
+
+    def of(table: Table) -> Array:
+        if id(table) not in found:
+            likelihood = probability(table)
+            found[id(table)] = np.stack([expected_rows(table, tokens, rows, likelihood) for tokens in documents])
+        return found[id(table)]
+
+    return [[of(_table(tables, recipe, layer, head)) for head in range(recipe.heads)] for layer in range(recipe.layers)]
+
+
 def _scale(
     model: HeedfulDerivedForCausalLM,
-    tables: Mapping[tuple[int, int], Table],
-    recipe: Recipe,
+    expected: Sequence[Sequence[Array]],
     documents: Sequence[Array],
     std: float | None,
 ) -> tuple[Scale, list[Array]]:
@@ -119,8 +135,7 @@ def _scale(
     behind = np.arange(calls[0].shape[-1])[None, :] > rows[:, None]
     hidden = [np.where(behind, -np.inf, call) for call in calls]
     layers = [
-        _layer(number, call, tables, recipe, documents, rows, raw_score(model, number))
-        for number, call in enumerate(hidden)
+        _layer(number, call, expected[number], rows, raw_score(model, number)) for number, call in enumerate(hidden)
     ]
     return Scale(std=std, layers=layers), list(hidden[0][:, 0])
 
@@ -128,27 +143,22 @@ def _scale(
 def _layer(
     number: int,
     logits: Array,
-    tables: Mapping[tuple[int, int], Table],
-    recipe: Recipe,
-    documents: Sequence[Array],
+    expected: Sequence[Array],
     rows: np.ndarray,
     raw: float,
 ) -> ScaledLayer:
-    """One layer's numbers from its logits ``(document, head, row, key)``."""
+    """One layer's numbers from its logits ``(document, head, row, key)`` and what is expected of each head."""
     logs = log_softmax(logits, axis=-1)
     weights = np.exp(logs)
     entropy = entr(weights).sum(-1)
     seen = np.isfinite(logits)
     sizes = np.where(seen, logits, np.nan)
-    values = np.empty((len(documents), len(COLUMNS)))
+    values = np.empty((len(logits), len(COLUMNS)))
     values[:, 0] = entropy.mean((1, 2))
     values[:, 1] = (entropy / np.log(rows + 1)).mean((1, 2))
     values[:, 2] = weights.max(-1).mean((1, 2))
-    for place, tokens in enumerate(documents):
-        parts = [
-            row_alignment(expected_rows(_table(tables, recipe, number, head), tokens, rows), logs[place, head], rows)
-            for head in range(logits.shape[1])
-        ]
+    for place in range(len(logits)):
+        parts = [row_alignment(wanted[place], logs[place, head], rows) for head, wanted in enumerate(expected)]
         values[place, 3:] = [
             np.nanmean([np.nanmean(column) for column in columns])
             for columns in (
@@ -176,11 +186,10 @@ def _table(tables: Mapping[tuple[int, int], Table], recipe: Recipe, layer: int, 
     return tables[key] if key in tables else tables[1, recipe.skip(head)]
 
 
-def _first_head(table: Table, documents: Sequence[Array], logits: Sequence[Array]) -> FirstHead:
+def _first_head(expected: Array, logits: Sequence[Array]) -> FirstHead:
     """The first head beside its table, as it is and at the factor at which it agrees best."""
-    rows = np.arange(1, len(documents[0]))
-    expected = [expected_rows(table, tokens, rows) for tokens in documents]
-    factor = best_temperature(expected, logits)
+    rows = np.arange(1, expected.shape[-1])
+    factor = best_temperature(list(expected), logits)
 
     def at(times: float) -> tuple[float, float]:
         found = [

@@ -10,7 +10,8 @@ import torch
 
 from heedful.core.explanation import Decomposition, Geometry
 from heedful.derivation import FactorReport, Table, affinity
-from heedful.derivation.factors import SMALL, factorised
+from heedful.derivation.decomposition import SMALL
+from heedful.derivation.factors import factorised
 from heedful.derivation.recipe import Recipe
 from heedful.study.evidence import Array
 
@@ -95,6 +96,7 @@ def decomposition_of(table: Table, recipe: Recipe, report: FactorReport | None) 
         energy=report.energy,
         orthogonality=report.orthogonality,
         residual=report.residual,
+        note=report.note,
     )
 
 

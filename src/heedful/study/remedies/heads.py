@@ -155,7 +155,7 @@ def _ratio(table: Table) -> Saying:
 
 def _sayings(material: Material, recipe: Recipe, seed: int) -> list[Saying]:
     """What heads of a derived model add to the logits of a head tied to its embeddings."""
-    made = derive(material.tables, recipe, (), material.measured.tokens.shape[1], seed)
+    made = derive(material.tables, recipe, (), material.measured.tokens.shape[1], seed, shared=material.shared)
     rows = made.embedding
 
     def saying(place: int) -> Saying:

@@ -44,7 +44,9 @@ def rung_logits(rung: Rung, material: Material, seed: int) -> Callable[[np.ndarr
 def _model(recipe: Recipe, fed: Mapping[str, str], material: Material, seed: int) -> HeedfulDerivedForCausalLM:
     length = material.measured.tokens.shape[1]
     documents = list(material.fitting.tokens)
-    model = derive(material.tables, recipe, documents, length, seed, spreads=material.spreads).model
+    model = derive(
+        material.tables, recipe, documents, length, seed, spreads=material.spreads, shared=material.shared
+    ).model
     if not fed:
         return model
     config = HeedfulDerivedConfig(**{**model.config.to_dict(), **fed})

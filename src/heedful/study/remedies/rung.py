@@ -15,6 +15,9 @@ from heedful.study.remedies.text import Material
 LARGEST_RANK = 1_024
 """Most components of a rung that keeps them all."""
 
+LARGE, LARGE_RANK = 8_192, 128
+"""Tokens beyond which such a rung keeps fewer, and how many: decompositions of ten matrices are what a ladder costs."""
+
 Oracle = Callable[[Material, np.ndarray, int], np.ndarray]
 """Material, tokens ``(sequence, position)`` and seed to logits ``(sequence, row, position)`` of rows from the second
 on; what lies behind a row is hidden later."""
@@ -103,7 +106,7 @@ class Ground:
     @property
     def exact(self) -> Recipe:
         """The same with least squares and every component."""
-        rank = min(self.vocabulary, self.width, LARGEST_RANK)
+        rank = min(self.vocabulary, self.width, LARGEST_RANK if self.vocabulary <= LARGE else LARGE_RANK)
         return replace(self.bare, encoder="pseudo_inverse", head_dim=rank)
 
     @property

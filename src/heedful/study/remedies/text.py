@@ -10,6 +10,7 @@ import numpy as np
 from heedful.core.errors import InputRejected, UsageError
 from heedful.derivation import Table, expected_rows
 from heedful.derivation.affinity import probability
+from heedful.derivation.shared_factors import LIMIT, SharedFactors
 from heedful.study.evidence import Array
 
 FITTING = 64
@@ -56,6 +57,7 @@ class Material:
         fitting: What is fitted on, none of it measured.
         unseen: Counts of other text, or None.
         spreads: Of a trained model's logits, by layer and head, or None.
+        shared: Decompositions that rungs have in common.
     """
 
     tables: Tables
@@ -63,6 +65,7 @@ class Material:
     fitting: Pieces
     unseen: Tables | None = None
     spreads: Sequence[Sequence[float]] | None = None
+    shared: SharedFactors = field(default_factory=lambda: SharedFactors(LIMIT), repr=False)
     _expected: dict[tuple[str, int, int], Array] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
