@@ -37,8 +37,16 @@ def raising(error: BaseException) -> NoReturn:
         (CallError("query: 3 axes"), 6, "error: query: 3 axes"),
         (UnsupportedByEngine("no"), 6, "error: no"),
         (HeedfulError("no"), 6, "error: no"),
-        (MemoryError(), 4, "error: memory: exhausted (lower --sequences or --seq-len)"),
-        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA\nfull"), 4, "error: memory: CUDA full (lower"),
+        (
+            MemoryError(),
+            4,
+            "error: memory: exhausted (ask for less at once: --sequences, --seq-len, --batch, a --set width)",
+        ),
+        (
+            type("OutOfMemoryError", (RuntimeError,), {})("CUDA\nfull"),
+            4,
+            "error: memory: CUDA full (ask for less at once",
+        ),
         (FULL, 5, "error: standard output: No space left on device (free some space)"),
         (OSError(errno.ENOSPC, "No space left", "a.json"), 5, "error: a.json: No space left"),
         (KeyError("x"), 6, "error: heedful: internal: KeyError: 'x' (run again with --debug"),

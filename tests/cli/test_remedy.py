@@ -51,6 +51,7 @@ def test_a_ladder_from_counts_to_forms(folder: Path, capsys: pytest.CaptureFixtu
     ("words", "message"),
     [
         (("--rungs", "magic"), "--rungs magic: no rung or group of that name"),
+        (("--rungs", "log_q"), "rungs of a like name: log_p"),
         (("--rungs", "oracle_2"), "counts of n=2 skip=0 are missing (heedful count --n 1..2 --skip 0)"),
         (("--set", "width=7"), "expected an even whole number"),
         (("--set", "affinity=pmi"), "expected width=N or head_dim=N"),
@@ -74,6 +75,18 @@ def test_text_and_counts_that_do_not_serve(folder: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     assert run("remedy", folder / "counts", "--held-out-counts", folder / "seed") == 3
     assert "counted with another tokenizer" in capsys.readouterr().err
+    assert run("remedy", folder / "counts", "--held-out-counts", folder / "counts") == 3
+    assert "is one that" in capsys.readouterr().err
+
+
+def test_counted_text_is_not_called_held_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--sequences", 8, "--seeds", 1, "--rungs", "baselines", "--set", "width=128", "--json", folder / "t.json")
+    for text, word in (("train", "yes"), ("test", "unknown")):
+        capsys.readouterr()
+        assert run("remedy", folder / "counts", "--text", folder / f"{text}.jsonl", *words) == 0
+        told = " ".join(capsys.readouterr().out.split())
+        assert json.loads((folder / "t.json").read_text(encoding="utf-8"))["text_was_counted"] == word
+        assert ("Held-out loss" in told) is (word == "unknown") is not ("know it by heart" in told)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from tests.derivation.texts import HELD_OUT
 
 from heedful.cli import main
 
-SIZES = ("--set", "width=96", "--set", "head_dim=16", "--set", "inner=32", "--set", "heads=2", "--set", "furthest=1")
+SIZES = ("--set", "width = 96", "--set", "head_dim=16", "--set", "inner=32", "--set", "heads=2", "--set", "furthest=1")
 SHORT = ("--steps", 4, "--save-every", 2, "--batch", 2, "--length", 32, "--tokenizer", "characters", "--held-out", 0.5)
 
 

@@ -96,6 +96,20 @@ def test_a_run_that_is_gone_on_with_counts_the_rest_alone(tmp_path: Path, monkey
     assert corpus.read == [1, 3, 4]
 
 
+def test_a_finished_count_that_was_damaged_is_not_called_whole(tmp_path: Path) -> None:
+    out = tmp_path / "counts"
+    count(material.Numbers(DOCUMENTS, 5), material.Codes(20), out, SETTINGS)
+    again = CountSettings(n=SETTINGS.n, skips=SETTINGS.skips, resume=True)
+    file = out / read(out).facts(2, 0).files[0].name
+    sound = file.read_bytes()
+    file.write_bytes(sound[:100])
+    with pytest.raises(InputRejected, match="cut or changed"):
+        count(material.Numbers(DOCUMENTS, 5), material.Codes(20), out, again)
+    file.write_bytes(sound[:50] + bytes([sound[50] ^ 1]) + sound[51:])
+    with pytest.raises(InputRejected, match="checksum"):
+        count(material.Numbers(DOCUMENTS, 5), material.Codes(20), out, again)
+
+
 @pytest.mark.slow
 def test_a_killed_run_loses_one_shard_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text, out = tmp_path / "a.txt", tmp_path / "counts"

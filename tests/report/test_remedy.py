@@ -119,3 +119,14 @@ def test_given_models_are_told_beside_what_they_change(record: Ladder) -> None:
     assert "<img alt=" in page_html(remedy_page(whole))
     document = json.loads(record_json(whole))
     assert document["models"][1]["learnt"]["change"] == [0.41, 0.44] and document["remedies"][-1]["seeds"] == 2
+
+
+def test_marks_and_words_of_heads_alone_go_by_one_rule(record: Ladder) -> None:
+    bigram, head = record.losses[1], record.losses[2]
+    apart = Effect(estimate=0.2, low=0.1, high=0.3, n=18)
+    for gain, p, told in ((apart, 0.01, True), (apart, 0.2, False), (replace(apart, low=-0.1), 0.01, False)):
+        one = replace(head, gain=gain, p=p)
+        page = page_text(remedy_page(replace(record, losses=[bigram, one])))
+        assert (f"\n{one.name} " in page) is told and (f"\n~{one.name} " in page) is not told
+        assert (f"Better than the bigram: {one.name}" in " ".join(page.split())) is told
+        assert f"\n{bigram.name} " in page

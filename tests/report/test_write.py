@@ -56,6 +56,11 @@ def test_an_earlier_report_is_known_by_its_beginning(tmp_path: Path) -> None:
     assert is_own(path)
     path.write_text('{"schema": "other"}')
     assert not is_own(path)
+    for kind in ("counts", "derivation", "measures", "sweep-plan"):  # what other commands read
+        path.write_text(f'{{\n  "schema": "heedful.{kind}/1",\n')
+        assert not is_own(path)
+    path.write_text('{"schema": "heedful.count/1"}')
+    assert is_own(path)
     (tmp_path / "link").symlink_to(path)
     assert not is_own(tmp_path / "link")
     assert not is_own(tmp_path)

@@ -203,3 +203,10 @@ def test_text_that_counts_know_nothing_of_is_refused() -> None:
     foreign = Pieces(np.full((8, LENGTH), SIZE - 1), np.arange(8))
     with pytest.raises(InputRejected, match="no context of the text was counted"):
         climb(Material({(1, 0): beyond}, foreign, foreign), chosen(rungs(GROUND), ["uniform"]), GROUND)
+
+
+def test_the_same_matrices_are_not_measured_twice() -> None:
+    """A quarter of the tokens is as many components as the model has: one row, not two that count for p."""
+    losses, skipped = head_losses(MATERIAL, replace(GROUND, head_dim=SIZE // 4), (0,))
+    assert "offsets_few" not in {one.name for one in losses} and "offsets_in_model" in {one.name for one in losses}
+    assert skipped["offsets_few"] == "has 3 components as offsets_in_model does, and is the same"

@@ -67,7 +67,7 @@ def align(
     pairs = [(length, back) for length in numbers(n, "--n") for back in numbers(skip, "--skip", least=0)]
     stored = read_counts(counts)
     tables = {pair: table_of(stored, *pair) for pair in pairs}
-    other = _other_counts(held_out_counts, stored)
+    other = other_counts(held_out_counts, stored)
     unseen = {} if other is None else {pair: table_of(other, *pair) for pair in pairs}
     inputs = Inputs(
         model=model,
@@ -91,14 +91,22 @@ def align(
         record,
         held_out=str(held_out_counts or ""),
         counted_tokens=(stored.manifest.tokens, other.manifest.tokens if other else 0),
-        text_was_counted=_was_counted(stored, text or ()),
+        text_was_counted=was_counted(stored, text or ()),
     )
     forms.deliver(record, alignment_page(record))
     return 0
 
 
-def _other_counts(folder: Path | None, stored: "Counts") -> "Counts | None":
-    """Counts of a text that the others did not see."""
+def other_counts(folder: Path | None, stored: "Counts") -> "Counts | None":
+    """Counts of a text that the others did not see.
+
+    Args:
+        folder: Of those counts; None for none.
+        stored: The others.
+
+    Raises:
+        InputRejected: They share a text, or the tokenizer is another.
+    """
     from heedful.core.errors import InputRejected
     from heedful.counts import read as read_counts
 
@@ -113,8 +121,16 @@ def _other_counts(folder: Path | None, stored: "Counts") -> "Counts | None":
     return found
 
 
-def _was_counted(stored: "Counts", text: Sequence[Path]) -> str:
-    """Whether text files are among those counted, by checksum: a part of one cannot be told."""
+def was_counted(stored: "Counts", text: Sequence[Path]) -> str:
+    """Whether text files are among those counted, by checksum: a part of one cannot be told.
+
+    Args:
+        stored: The counts.
+        text: Paths.
+
+    Returns:
+        ``yes``, ``partly`` or ``unknown``.
+    """
     from heedful.counts.folder import sha256_of
 
     sums = {one.sha256 for one in stored.manifest.texts}

@@ -126,8 +126,10 @@ def numbers(words: str, flag: str, least: int = 1) -> tuple[int, ...]:
         if len(ends) > 2 or not all(end.isdecimal() and len(end) < 5 for end in ends):
             raise wrong
         found |= set(range(int(ends[0]), int(ends[-1]) + 1))
-    if not found or min(found) < least or len(found) > LONGEST:
+    if not found or min(found) < least:
         raise wrong
+    if len(found) > LONGEST:
+        raise UsageError(f"{flag} {words}: {len(found):,} numbers, expected {LONGEST} at most (ask for fewer)")
     return tuple(sorted(found))
 
 

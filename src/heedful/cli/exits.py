@@ -103,7 +103,8 @@ def message(error: BaseException) -> str:
     if isinstance(getattr(error, "exit_code", None), int):
         return str(error)
     if _out_of_memory(error):
-        return f"memory: {' '.join(str(error).split()) or 'exhausted'} (lower --sequences or --seq-len)"
+        what = " ".join(str(error).split()) or "exhausted"
+        return f"memory: {what} (ask for less at once: --sequences, --seq-len, --batch, a --set width)"
     if isinstance(error, OSError) and error.errno in _FULL:
         return f"{error.filename or 'standard output'}: {error.strerror} (free some space)"
     text = " ".join(str(error).split())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from heedful.cli import options
-from heedful.cli.align import CountsFolder, table_of
+from heedful.cli.align import CountsFolder, other_counts, table_of, was_counted
 from heedful.cli.derive import spreads_of
 from heedful.cli.exits import guarded
 from heedful.cli.page_forms import PageForms
@@ -84,7 +84,7 @@ def remedy(
     forms = PageForms(json=json, html=html, force=force)
     forms.check()
     stored = read_counts(counts)
-    unseen = None if held_out_counts is None else read_counts(held_out_counts, tokenizer=stored.tokenizer)
+    unseen = other_counts(held_out_counts, stored)
     ground = _ground(stored, length, change or [])
     words = [word.strip() for part in rungs or [] for word in part.split(",")]
     ladder = _ladder(ground, words, bool(model))
@@ -107,6 +107,7 @@ def remedy(
             skipped=skipped,
             progress=progress,
         )
+    record = replace(record, text_was_counted=was_counted(stored, text or ()))
     forms.deliver(record, remedy_page(record))
     return 0
 

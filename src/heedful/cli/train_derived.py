@@ -1,5 +1,6 @@
 """``heedful train derived``: attention out of counts, frozen or not, in a model whose other parts are trained."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -89,7 +90,7 @@ def derived(
     learnt = tokenizer in ("bpe", "characters")
     settings = DerivedRunSettings(
         recipe=recipe,
-        changes=" ".join(change or []),
+        changes=" ".join(re.sub(r"\s*=\s*", "=", one.strip()) for one in change or []),
         arm=arm,
         embeddings=embeddings,
         relink_every=relink_every,

@@ -154,6 +154,7 @@ class Ladder:
         counts: Where the counts came from.
         unseen: Where the counts of other text came from, or None.
         text: Where the measured text came from.
+        text_was_counted: Whether it is among those that were counted: ``yes``, ``partly`` or ``unknown``.
         vocabulary: Tokens there are.
         width: Of the embeddings, where a rung names no other.
         length: Tokens of a piece of text.
@@ -171,6 +172,7 @@ class Ladder:
     counts: str
     unseen: str | None
     text: str
+    text_was_counted: str = "unknown"
     vocabulary: int
     width: int
     length: int

@@ -15,6 +15,7 @@ from heedful.counts.grouped_sum import engine_named
 from heedful.counts.manifest import Manifest, TableFacts, read_manifest
 from heedful.counts.merge import merge_table
 from heedful.counts.packing import check_fits
+from heedful.counts.reading import read
 from heedful.counts.shard import ShardRecord, count_shard, read_shard, specs
 
 Progress = Callable[[int, int, str], None]
@@ -77,7 +78,8 @@ def count(
 
     Raises:
         UsageError: Settings cannot be used, or are not those that the folder was begun with.
-        InputRejected: A text has changed, or most of its tokens are unknown to the tokenizer.
+        InputRejected: A text has changed, most of its tokens are unknown to the tokenizer, or a finished count has
+            files that were cut or changed.
         OutputError: The folder is not empty, another process counts into it, or it cannot be written.
     """
     wanted = settings or CountSettings()
@@ -86,6 +88,7 @@ def count(
     begun = _begun(corpus, encoder, wanted)
     standing = _claimed(out, begun, encoder, wanted.resume)
     if standing is not None and standing.complete:
+        read(out).verify()  # a file that was cut or changed since is no reason to call the counts whole
         return standing
     with _alone(out):
         try:

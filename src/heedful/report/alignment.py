@@ -26,11 +26,12 @@ LEVEL = 0.05
 FIGURES = ("skill_by_head", "expected_and_actual")
 """Names of the page's figures."""
 
-_COUNTED = {
+COUNTED = {
     "yes": "The text is one that was counted, so that the counts know it by heart.",
     "partly": "Part of the text was counted, so that the counts know that part by heart.",
     "unknown": "Whether the text was counted is unknown: none of its files has the checksum of a counted one.",
 }
+"""What is told of a text by whether it was counted."""
 
 
 def alignment_page(record: Alignment) -> Page:
@@ -46,7 +47,7 @@ def alignment_page(record: Alignment) -> Page:
     parts.append(Part(title="Not measured", text=" ".join(told)))
     subject = (
         f"{record.model} beside {record.counts}: {count(record.documents, 'document')}, "
-        f"{count(record.sequences, 'sequence')}. {_COUNTED[record.text_was_counted]}"
+        f"{count(record.sequences, 'sequence')}. {COUNTED[record.text_was_counted]}"
     )
     return Page(title="Attention beside counts", subject=subject, parts=parts)
 

@@ -6,6 +6,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING
 
+from heedful.report.alignment import COUNTED
 from heedful.report.pages.cells import NONE, share
 from heedful.report.pages.part import Page, Part, Row
 from heedful.report.quantity import count
@@ -65,7 +66,7 @@ def remedy_page(record: Ladder) -> Page:
         f"{record.text}: {count(record.sequences, 'piece')} of {record.length} tokens of "
         f"{count(record.documents, 'document')}, beside the counts {record.counts}. Vocabulary {record.vocabulary}, "
         f"width {record.width}, {count(record.seeds, 'seed')}. Counts say what {record.rows:.0%} of the rows should "
-        "attend to; the others, and first rows, are left out."
+        f"attend to; the others, and first rows, are left out. {COUNTED[record.text_was_counted]}"
     )
     return Page(title="Remedies of derived attention", subject=subject, parts=parts)
 
@@ -189,7 +190,7 @@ def _unseen(record: Ladder) -> Part:
 def _losses(record: Ladder) -> Part:
     rows = [
         (
-            ("" if not one.p > ALPHA else OPEN) + one.name,
+            (OPEN if math.isfinite(one.p) and not settled(one) else "") + one.name,
             f"{one.loss.estimate:.3f}",
             f"{one.weight:.2f}" if math.isfinite(one.weight) else NONE,
             number(one.gain.estimate),
@@ -197,13 +198,14 @@ def _losses(record: Ladder) -> Part:
         )
         for one in record.losses
     ]
+    what_loss = "Held-out loss" if record.text_was_counted == "unknown" else "Loss on text that was counted"
     what = "; ".join(f"{one.name}: {one.attends}, {one.takes}" for one in record.losses)
     return Part(
         title="Heads alone, next token",
         header=("head", "loss", "mix", "gain", "95 %"),
         rows=rows,
         text=(
-            "Held-out loss, nat a token, of a frozen head and nothing else, mixed with token frequencies at a share "
+            f"{what_loss}, nat a token, of a frozen head and nothing else, mixed with token frequencies at a share "
             f"(mix) fitted on other documents. gain: over the bigram, paired by document; {OPEN}: not told from none "
             f"for all rows together. Where each looks and what it takes: {what}. {heads_alone(record)} A pattern by "
             "log P looks for likely next tokens, and what follows those is two steps ahead: it goes with copying. P "

@@ -9,7 +9,7 @@ from heedful.report.quantity import count
 
 if TYPE_CHECKING:
     from heedful.core.effect import Effect
-    from heedful.core.remedy import Ladder, Remedy, Step
+    from heedful.core.remedy import HeadLoss, Ladder, Remedy, Step
 
 ALPHA = 0.05
 SLIGHT = 0.005
@@ -22,8 +22,8 @@ NAMED = 24
 """Rungs a list names; the table has the others."""
 
 
-def settled(step: Step) -> bool:
-    """Whether its change is told from none, all changes of the ladder taken together."""
+def settled(step: Step | HeadLoss) -> bool:
+    """Whether its change is told from none, all changes of its table taken together."""
     return step.p <= ALPHA and (step.gain.low > 0 or step.gain.high < 0)
 
 
@@ -92,7 +92,7 @@ def heads_alone(record: Ladder) -> str:
     """Which heads alone know more of the next token than the bigram, and which less."""
 
     def named(better: bool) -> str:
-        found = [one for one in record.losses if one.p <= ALPHA and (one.gain.low > 0 if better else one.gain.high < 0)]
+        found = [one for one in record.losses if settled(one) and (one.gain.low > 0 if better else one.gain.high < 0)]
         found.sort(key=lambda one: -one.gain.estimate)
         return ", ".join(f"{one.name} {number(one.gain.estimate)}" for one in found) or "none"
 

@@ -23,6 +23,10 @@ _OWN_HEADS = (
     b"<?xmlversion='1.0'encoding='utf-8'?><testsuitesname=\"heedful",
 )
 """How files begin that heedful wrote, without their blanks."""
+_READ_AGAIN = tuple(
+    f'{{"schema":"heedful.{kind}/'.encode() for kind in ("counts", "derivation", "measures", "sweep-plan")
+)
+"""The same of records that its other commands read: to lose one is to lose a folder of counts, a model's or a run's."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -128,7 +132,10 @@ def _failure(place: Path, error: OSError, needed: int) -> OutputError:
 
 
 def is_own(path: str | os.PathLike[str]) -> bool:
-    """Whether a regular file stands there that is empty, or begins as something that heedful wrote."""
+    """Whether a regular file stands there that is empty, or begins as a report that heedful wrote.
+
+    Records beside counts, models and runs, which other commands read, are none.
+    """
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):
             return False
@@ -136,7 +143,7 @@ def is_own(path: str | os.PathLike[str]) -> bool:
             head = b"".join(file.read(_OWN_HEAD).split())
     except (OSError, ValueError):
         return False
-    return not head or head.startswith(_OWN_HEADS)
+    return not head or (head.startswith(_OWN_HEADS) and not head.startswith(_READ_AGAIN))
 
 
 def _settle(folder: Path) -> None:

@@ -99,6 +99,9 @@ def _offsets(
         ("offsets_few", few, "shared", f"of {few} components"),
         ("offsets_orthogonal", few, "orthogonal", f"of {few} components, outputs in subspaces of their own"),
     ):
+        if name == "offsets_few" and few == ground.head_dim:
+            skipped[name] = f"has {few} components as offsets_in_model does, and is the same"
+            continue
         recipe = replace(_model(ground), head_dim=rank, outputs=outputs)
         try:
             likelihoods = [_added(share, _sayings(material, recipe, seed)) for seed in seeds]

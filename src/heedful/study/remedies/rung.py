@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 
 import numpy as np
 from torch import nn
@@ -128,8 +129,9 @@ def chosen(ladder: Sequence[Rung], words: Sequence[str]) -> list[Rung]:
     names, groups = {rung.name: rung for rung in ladder}, {rung.group for rung in ladder}
     for word in words:
         if word not in names and word not in groups:
-            known = ", ".join((*dict.fromkeys(rung.group for rung in ladder), *names))
-            raise UsageError(f"--rungs {word}: no rung or group of that name; there are: {known}")
+            told, near = ", ".join(dict.fromkeys(rung.group for rung in ladder)), get_close_matches(word, names, 5)
+            like = f"; rungs of a like name: {', '.join(near)}" if near else ""
+            raise UsageError(f"--rungs {word}: no rung or group of that name; groups: {told}{like}")
     wanted = {rung.name for rung in ladder if not words or rung.name in words or rung.group in words}
     waiting = list(wanted)
     while waiting:
