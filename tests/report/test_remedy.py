@@ -128,5 +128,8 @@ def test_marks_and_words_of_heads_alone_go_by_one_rule(record: Ladder) -> None:
         one = replace(head, gain=gain, p=p)
         page = page_text(remedy_page(replace(record, losses=[bigram, one])))
         assert (f"\n{one.name} " in page) is told and (f"\n~{one.name} " in page) is not told
-        assert (f"Better than the bigram: {one.name}" in " ".join(page.split())) is told
+        assert (f"better than the bigram: {one.name}" in " ".join(page.split())) is told
         assert f"\n{bigram.name} " in page
+    slight = replace(head, gain=Effect(estimate=0.001, low=0.0005, high=0.002, n=18), p=0.01)
+    page = page_text(remedy_page(replace(record, losses=[bigram, slight])))
+    assert f"\n{head.name} " in page and "better than the bigram: none" in " ".join(page.split())

@@ -92,8 +92,9 @@ def heads_alone(record: Ladder) -> str:
     """Which heads alone know more of the next token than the bigram, and which less."""
 
     def named(better: bool) -> str:
-        found = [one for one in record.losses if settled(one) and (one.gain.low > 0 if better else one.gain.high < 0)]
+        told = [one for one in record.losses if settled(one) and abs(one.gain.estimate) >= SLIGHT]
+        found = [one for one in told if (one.gain.estimate > 0) is better]
         found.sort(key=lambda one: -one.gain.estimate)
         return ", ".join(f"{one.name} {number(one.gain.estimate)}" for one in found) or "none"
 
-    return f"Better than the bigram: {named(True)}. Worse: {named(False)}."
+    return f"By {SLIGHT:g} nat or more better than the bigram: {named(True)}. Worse: {named(False)}."
