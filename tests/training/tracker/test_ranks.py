@@ -40,7 +40,6 @@ def run(rank: int, ranks: int, port: int, out: Path) -> None:
     model = qwen()
     whole = model
     if ranks > 1:
-        sys.setswitchinterval(1.0)  # a thread of the backend that wants the interpreter gets it when it is awaited only
         dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
         whole = DistributedDataParallel(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)

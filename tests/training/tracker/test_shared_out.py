@@ -1,6 +1,5 @@
 """Two processes that share out every parameter (FSDP2) record what one would have recorded of both their sequences."""
 
-import sys
 from pathlib import Path
 
 import polars
@@ -18,7 +17,6 @@ def run(rank: int, ranks: int, port: int, out: Path) -> None:
     torch.set_num_threads(1)
     model = qwen()
     if ranks > 1:
-        sys.setswitchinterval(1.0)  # a thread of the backend that wants the interpreter gets it when it is awaited only
         dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
         mesh = init_device_mesh("cpu", (ranks,))
         for layer in model.model.layers:
