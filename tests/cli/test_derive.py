@@ -63,6 +63,20 @@ def test_logits_spread_as_those_of_a_reference_model(folder: Path, capsys: pytes
     wanted = record["reference"]["spreads"][0]
     assert all(value > 0 for value in wanted)
     assert [one["fits"] for one in record["pairings"]] == [True, False]
+    assert run("explain", folder / "like", folder / "counts", "--json", folder / "like.json") == 0
+    assert json.loads((folder / "like.json").read_text(encoding="utf-8"))["recipe"]["calibration"] == "reference"
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("spreads", [None, [], [[]], [["1.0"]], [[-1.0]], [[True]], 3])
+def test_a_reference_without_spreads_is_refused(
+    tmp_path: Path, spreads: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = {"recipe": {"calibration": "reference"}, "seed": 0, "reference": {"model": "m", "spreads": spreads}}
+    (tmp_path / "derivation.json").write_text(json.dumps(record), encoding="utf-8")
+    assert run("explain", tmp_path, tmp_path) == 3
+    told = capsys.readouterr().err
+    assert "expected the spreads of its reference model's logits" in told and len(told.strip().splitlines()) == 1
 
 
 @pytest.mark.fault

@@ -12,6 +12,7 @@ import typer
 
 from heedful.cli import options
 from heedful.cli.align import CountsFolder, table_of
+from heedful.cli.derivation_record import RECORD
 from heedful.cli.exits import guarded
 from heedful.cli.forms import STANDARD_OUTPUT, Forms, tell
 from heedful.cli.progress import progress_bar
@@ -37,8 +38,6 @@ Reference = Annotated[
     ),
 ]
 Json = Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Also write what was kept as JSON.")]
-
-RECORD = "derivation.json"
 
 
 @guarded

@@ -21,7 +21,7 @@ from heedful.derivation.shared_factors import LIMIT, SharedFactors
 from heedful.engine.points import logits_of
 from heedful.inference import bootstrap_t
 from heedful.models import HeedfulDerivedForCausalLM
-from heedful.models.deriving import derive
+from heedful.models.deriving import Spreads, derive
 from heedful.study.evidence import Array
 from heedful.study.geometry import decomposition_of, geometry_of, raw_score
 from heedful.study.running import evaluating
@@ -52,6 +52,7 @@ def explain(
     *,
     name: str = "",
     seed: int = 0,
+    spreads: Spreads | None = None,
     scales: Sequence[float] = SCALES,
     progress: Progress = lambda done, total, what: None,
 ) -> Explanation:
@@ -64,6 +65,7 @@ def explain(
         documents: Token numbers, ``(position,)`` each and of one length of at least 2; short: rows are held whole.
         name: Of the model.
         seed: That the model was made with.
+        spreads: Of the logits of the reference model that it was calibrated by, where it was.
         scales: Standard deviations to try.
         progress: Called with (done, total, what).
 
@@ -79,7 +81,7 @@ def explain(
         raise InputRejected("counts", told, "count a text of more kinds of tokens, or explain on another --text")
     found = []
     length, shared = model.config.max_position_embeddings, SharedFactors(LIMIT)
-    report = derive(tables, recipe, documents, length, seed, shared=shared).heads[0][0].report
+    report = derive(tables, recipe, documents, length, seed, spreads=spreads, shared=shared).heads[0][0].report
     for done, std in enumerate(scales):
         changed = replace(recipe, calibration="std", target=std, value_calibration="std", value_std=std)
         made = derive(tables, changed, documents, length, seed, shared=shared).model
