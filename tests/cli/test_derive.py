@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from tests.derivation.texts import HELD_OUT
 from transformers import AutoModelForCausalLM
 
@@ -139,3 +140,21 @@ def test_a_derived_model_is_explained(folder: Path, capsys: pytest.CaptureFixtur
     assert "<img alt=" in page.read_text(encoding="utf-8")
     assert run("explain", folder / "counts", folder / "counts") == 3
     assert "has no derivation.json" in capsys.readouterr().err
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("command", ["explain", "align"])
+def test_a_weight_that_is_no_number_is_named(
+    folder: Path, tmp_path: Path, command: str, value: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ("--set", "width=32", "--set", "inner=0", "--set", "head_dim=16")
+    assert run("derive", folder / "counts", *small, "--out", tmp_path / "model") == 0
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    weights["model.layers.0.attention.q_proj.weight"][3, 5] = value
+    save_file(weights, tmp_path / "model" / "model.safetensors", {"format": "pt"})
+    capsys.readouterr()
+    assert run(command, tmp_path / "model", folder / "counts") == 3
+    told = capsys.readouterr().err
+    assert "model.layers.0.attention.q_proj.weight holds 1 that is NaN or infinite" in told
+    assert len(told.strip().splitlines()) == 1

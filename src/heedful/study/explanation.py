@@ -24,7 +24,7 @@ from heedful.models import HeedfulDerivedForCausalLM
 from heedful.models.deriving import Spreads, derive
 from heedful.study.evidence import Array
 from heedful.study.geometry import decomposition_of, geometry_of, raw_score
-from heedful.study.running import evaluating
+from heedful.study.running import evaluating, refuse_nonfinite
 
 SCALES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Standard deviations of the published sweep."""
@@ -70,8 +70,9 @@ def explain(
         progress: Called with (done, total, what).
 
     Raises:
-        InputRejected: The counts expect equal weights of every row of the text.
+        InputRejected: A weight is not finite, or the counts expect equal weights of every row of the text.
     """
+    refuse_nonfinite(model, name or type(model).__name__)
     progress(0, len(scales) + 1, "scales")
     expected = _expected(tables, recipe, documents)
     own, logits = _scale(model, expected, documents, None)
