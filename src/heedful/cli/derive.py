@@ -170,7 +170,11 @@ def _record(found: "Derived", recipe: "Recipe", stored: "Counts", seed: int) -> 
         "schema": "heedful.derivation/1",
         "recipe": asdict(recipe),
         "seed": seed,
-        "counts": {"tokenizer": stored.manifest.fingerprint, "tokens": stored.manifest.tokens},
+        "counts": {
+            "tokenizer": stored.manifest.fingerprint,
+            "tokens": stored.manifest.tokens,
+            "vocabulary": stored.manifest.vocabulary,
+        },
         "embedding": found.model.config.embedding_fingerprint,
         "heads": heads,
         "pairings": [
