@@ -212,4 +212,5 @@ def _read(name: str, word: str, wanted: object) -> object:
     try:
         return int(word) if wanted is int else float(word)
     except ValueError:
-        raise UsageError(f"{name}: expected a number; came {word!r}") from None
+        kind = "a whole number, such as 256" if wanted is int else "a number"
+        raise UsageError(f"{name}: expected {kind}; came {word!r}") from None
