@@ -56,6 +56,14 @@ def test_the_published_recipe_is_there_with_its_faults(folder: Path, capsys: pyt
     assert record["heads"][0]["queries_and_keys"]["singular_values"][0] == pytest.approx(1.0)
 
 
+def test_offset_heads_are_as_long_as_they_tell_tokens_apart(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ("--set", "furthest=1", "--set", "inner=0")
+    assert run("derive", folder / "counts", "--recipe", "offset", *small, "--out", folder / "back") == 0
+    assert "Sequences of at most 233 tokens" in " ".join(capsys.readouterr().out.split())
+    more = ("--recipe", "offset", *small, "--length", 234, "--out", folder / "longer")
+    assert run("derive", folder / "counts", *more) == 2
+
+
 def test_logits_spread_as_those_of_a_reference_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--set", "width=96", "--set", "inner=8", "--set", "heads=2", "--set", "furthest=1", "--json", "-")
     assert run("derive", folder / "counts", "--reference", HELD_OUT.parent, *words, "--out", folder / "like") == 0
@@ -90,6 +98,10 @@ def test_a_reference_without_spreads_is_refused(
         (("--reference", "any", "--set", "calibration=raw"), "goes with calibration=reference; came raw"),
         (("--set", "positions=alibi"), "the recipe makes no model: positions = 'alibi': expected one of none"),
         (("--recipe", "offset", "--set", "furthest=1", "--set", "head_dim=4"), "too few dimensions to look back"),
+        (
+            ("--recipe", "offset", "--set", "furthest=1", "--length", 256),
+            "look back among 256 tokens (--length 233 at most, or --set head_dim=128)",
+        ),
         (("--set", "embedding=orthonormal", "--set", "width=8"), "a width of at least the vocabulary"),
         (("--set", "encoder=joint_pseudo_inverse"), "wants the position vectors that are added"),
         (
@@ -103,7 +115,7 @@ def test_a_reference_without_spreads_is_refused(
     ],
 )
 def test_what_cannot_be_derived(
-    folder: Path, tmp_path: Path, words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, words: tuple[object, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("derive", folder / "counts", *words, "--out", tmp_path / "model") == 2
     told = capsys.readouterr().err

@@ -30,7 +30,12 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; may be given several times."),
 ]
-Length = Annotated[int, typer.Option(metavar="N", min=2, help="Most tokens of a sequence.")]
+Length = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=2, help="Most tokens of a sequence. Without it: 256, or what heads with an offset tell apart."
+    ),
+]
 Reference = Annotated[
     str | None,
     typer.Option(
@@ -47,7 +52,7 @@ def derive(
     recipe: RecipeName = "corrected",
     change: Changes = None,
     text: options.Text = None,
-    length: Length = 256,
+    length: Length = None,
     reference: Reference = None,
     seed: options.Seed = 0,
     json: Json = None,
@@ -61,6 +66,7 @@ def derive(
     """
     from heedful.counts import read as read_counts
     from heedful.models.deriving import derive as derived
+    from heedful.models.deriving import usual_length
     from heedful.report.derivation import derivation_page
     from heedful.report.pages import print_page
     from heedful.training import RunFolder
@@ -78,7 +84,9 @@ def derive(
             tables[pair] = table_of(stored, *pair)
             progress(done + 1, len(wanted), "counts")
         pieces = pieces_of(stored, list(text or ()))
-        found = derived(tables, chosen, pieces, length, seed, spreads=spreads, progress=progress)
+        found = derived(
+            tables, chosen, pieces, length or usual_length(chosen), seed, spreads=spreads, progress=progress
+        )
     record = _record(found, chosen, stored, seed)
     record["reference"] = None if reference is None else {"model": reference, "spreads": spreads}
     _save(found, stored, record, out)
@@ -170,6 +178,7 @@ def _record(found: "Derived", recipe: "Recipe", stored: "Counts", seed: int) -> 
         "schema": "heedful.derivation/1",
         "recipe": asdict(recipe),
         "seed": seed,
+        "length": found.model.config.max_position_embeddings,
         "counts": {
             "tokenizer": stored.manifest.fingerprint,
             "tokens": stored.manifest.tokens,

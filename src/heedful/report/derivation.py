@@ -21,7 +21,8 @@ def derivation_page(record: Mapping[str, Any]) -> Page:
     recipe = record["recipe"]
     told = ", ".join(f"{name} {value}" for name, value in recipe.items())
     tied = record["embedding"]
-    subject = f"{record['counts']['tokens']:,} tokens counted. Recipe: {told}. " + (
+    length = f"Sequences of at most {record['length']} tokens. " if "length" in record else ""
+    subject = f"{record['counts']['tokens']:,} tokens counted. Recipe: {told}. {length}" + (
         f"Matrices are tied to embeddings {tied[:12]}..." if tied else "Embeddings were drawn anew: nothing is tied."
     )
     return Page(
