@@ -170,3 +170,39 @@ def test_a_weight_that_is_no_number_is_named(
     told = capsys.readouterr().err
     assert "model.layers.0.attention.q_proj.weight holds 1 that is NaN or infinite" in told
     assert len(told.strip().splitlines()) == 1
+
+
+def test_counts_that_a_model_was_not_derived_from_are_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Counted again, or with more tables, they are the same; of other text by the same tokenizer, they are not."""
+    tokens = ("--tokenizer", folder / "counts" / "tokenizer.json")
+    for name, text, more in (("again", "train", ("--n", 1, "--skip", 0)), ("other", "test", ("--n", 1))):
+        assert run("count", folder / f"{text}.jsonl", *tokens, *more, "--out", tmp_path / name) == 0
+    small = ("--set", "width=64", "--set", "inner=0")
+    assert run("derive", folder / "counts", *small, "--out", tmp_path / "model") == 0
+    record = tmp_path / "model" / "derivation.json"
+
+    def notes(counts: Path) -> list[str]:
+        capsys.readouterr()
+        assert run("explain", tmp_path / "model", counts, "--json", tmp_path / "why.json", "--force") == 0
+        assert "Note: " not in (page := capsys.readouterr().out) or "derived from" in " ".join(page.split())
+        return list(json.loads((tmp_path / "why.json").read_text(encoding="utf-8"))["notes"])
+
+    assert notes(folder / "counts") == [] and notes(tmp_path / "again") == []
+    assert "are not the counts that the model was derived from" in notes(tmp_path / "other")[0]
+    old = json.loads(record.read_text(encoding="utf-8"))
+    del old["counts"]["digest"]
+    record.write_text(json.dumps(old), encoding="utf-8")
+    assert "cannot be told" in notes(folder / "counts")[0]
+
+
+def test_text_is_read_where_the_recipe_wants_it(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "short.txt").write_text("Too short.", encoding="utf-8")
+    words = ("--set", "width=64", "--set", "inner=0", "--text", tmp_path / "short.txt")
+    assert run("derive", folder / "counts", *words, "--out", tmp_path / "raw") == 0
+    for wanted in ("calibration=divergence", "calibration=logit_sd", "value_calibration=residual"):
+        assert run("derive", folder / "counts", *words, "--set", wanted, "--out", tmp_path / "fitted") == 3
+        assert "expected a document of 32 tokens" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from heedful.core.explanation import Explanation
 from heedful.derivation.recipe import RECIPES, Recipe
 from heedful.models.deriving import derive
 from heedful.report.explanation import explanation_page
+from heedful.report.explanation_charts import scale_chart
 from heedful.report.pages import page_text, record_json
 from heedful.study.explanation import explain
 
@@ -116,12 +118,26 @@ def test_geometry_of_exact_scores() -> None:
     assert geometry.similarity[1] == pytest.approx(geometry.null, rel=0.15)
 
 
+def test_notes_stand_at_the_top_of_the_page() -> None:
+    made = derive(TABLES, SEED, DOCUMENTS, 32)
+    found = explain(made.model, TABLES, SEED, DOCUMENTS, scales=(), notes=("Something is odd.",))
+    assert explanation_page(found).subject.endswith("Note: Something is odd.")
+    assert '"Something is odd."' in record_json(found)
+
+
 def test_the_page_fits_and_the_document_is_whole() -> None:
     found = explained(SEED, scales=(0.01, 1.0))
     page = page_text(explanation_page(found))
     assert max(map(len, page.splitlines())) <= 80
     assert "AT OTHER SCALES" in page and found.cause.split(".")[0][:40] in " ".join(page.split())
     assert '"schema": "heedful.explanation/1"' in record_json(found)
+
+
+def test_the_figure_says_that_it_cuts_skills() -> None:
+    found = explained(SEED, scales=(0.01, 1.0))
+    assert found.scales[-1].layers[0].skill < -1
+    drawn = json.dumps(scale_chart(found).chart.to_dict())
+    assert '"skill": -1.0' in drawn and "below -1 at the edge" in drawn
 
 
 def test_the_geometry_by_hand() -> None:

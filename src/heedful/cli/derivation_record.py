@@ -1,10 +1,13 @@
 """What ``heedful derive`` stored beside a model, read again strictly."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from heedful.counts import Counts
     from heedful.derivation.recipe import Recipe
 
 RECORD = "derivation.json"
@@ -19,11 +22,49 @@ class DerivationRecord:
         recipe: Of its attention.
         seed: Of its embeddings.
         spreads: Spread of a reference model's logits by layer and head; None where the recipe reads none.
+        digest: Of the counts, as ``digest_of`` says; empty in records that do not tell.
     """
 
     recipe: "Recipe"
     seed: int
     spreads: list[list[float]] | None
+    digest: str
+
+    def notes(self, stored: "Counts") -> tuple[str, ...]:
+        """What is odd about counts that are given with the model.
+
+        Args:
+            stored: The counts.
+        """
+        if not self.digest:
+            return (f"Whether {stored.path} are the counts that the model was derived from cannot be told: its "
+                    f"{RECORD} does not name them.",)  # fmt: skip
+        if self.digest == digest_of(stored, self.recipe):
+            return ()
+        return (f"{stored.path} are not the counts that the model was derived from; what follows is by these.",)
+
+
+def digest_of(stored: "Counts", recipe: "Recipe") -> str:
+    """What counts a recipe reads, hexadecimal: alike for the same texts and tokenizer, counted however often.
+
+    Args:
+        stored: The counts.
+        recipe: Names their tables.
+
+    Raises:
+        UsageError: A table was not counted.
+    """
+    manifest = stored.manifest
+    tables = [stored.facts(*pair) for pair in sorted(recipe.wanted())]
+    told = {
+        "tokenizer": manifest.fingerprint,
+        "documents_are": manifest.documents_are,
+        "documents": manifest.documents,
+        "tokens": manifest.tokens,
+        "texts": [[one.bytes, one.sha256] for one in manifest.texts],
+        "tables": [[one.n, one.skip, one.total, one.contexts, one.pairs, one.once] for one in tables],
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def derivation_record(model: Path) -> DerivationRecord:
@@ -48,7 +89,9 @@ def derivation_record(model: Path) -> DerivationRecord:
     except (KeyError, TypeError, ValueError) as error:
         raise InputRejected(str(path), "it holds no recipe", "derive the model again") from error
     spreads = _spreads(stored, path) if recipe.calibration == "reference" else None
-    return DerivationRecord(recipe=recipe, seed=seed, spreads=spreads)
+    counts = stored.get("counts")
+    digest = counts.get("digest", "") if isinstance(counts, dict) else ""
+    return DerivationRecord(recipe=recipe, seed=seed, spreads=spreads, digest=digest if isinstance(digest, str) else "")
 
 
 def _spreads(stored: dict[str, Any], path: Path) -> list[list[float]]:

@@ -12,7 +12,7 @@ import typer
 
 from heedful.cli import options
 from heedful.cli.align import CountsFolder, table_of
-from heedful.cli.derivation_record import RECORD
+from heedful.cli.derivation_record import RECORD, digest_of
 from heedful.cli.exits import guarded
 from heedful.cli.forms import STANDARD_OUTPUT, Forms, tell
 from heedful.cli.progress import progress_bar
@@ -83,7 +83,7 @@ def derive(
         for done, pair in enumerate(wanted):
             tables[pair] = table_of(stored, *pair)
             progress(done + 1, len(wanted), "counts")
-        pieces = pieces_of(stored, list(text or ()))
+        pieces = pieces_of(stored, list(text or ())) if chosen.reads_text else []
         found = derived(
             tables, chosen, pieces, length or usual_length(chosen), seed, spreads=spreads, progress=progress
         )
@@ -183,6 +183,7 @@ def _record(found: "Derived", recipe: "Recipe", stored: "Counts", seed: int) -> 
             "tokenizer": stored.manifest.fingerprint,
             "tokens": stored.manifest.tokens,
             "vocabulary": stored.manifest.vocabulary,
+            "digest": digest_of(stored, recipe),
         },
         "embedding": found.model.config.embedding_fingerprint,
         "heads": heads,

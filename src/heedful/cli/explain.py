@@ -49,7 +49,7 @@ def explain(
     with progress_bar() as progress:
         record = explained(
             _derived(loaded.model, model), tables, made.recipe, pieces_of(stored, list(text or ())),
-            name=str(model), seed=made.seed, spreads=made.spreads, progress=progress,
+            name=str(model), seed=made.seed, notes=made.notes(stored), spreads=made.spreads, progress=progress,
         )  # fmt: skip
     forms.deliver(record, explanation_page(record))
     return 0

@@ -44,6 +44,7 @@ def explain(
     *,
     name: str = "",
     seed: int = 0,
+    notes: Sequence[str] = (),
     spreads: Spreads | None = None,
     scales: Sequence[float] = SCALES,
     progress: Progress = lambda done, total, what: None,
@@ -57,6 +58,7 @@ def explain(
         documents: Token numbers, ``(position,)`` each and of one length of at least 2; short: rows are held whole.
         name: Of the model.
         seed: That the model was made with.
+        notes: What is to be known of the counts.
         spreads: Of the logits of the reference model that it was calibrated by, where it was.
         scales: Standard deviations to try.
         progress: Called with (done, total, what).
@@ -94,6 +96,7 @@ def explain(
         geometry=geometry,
         decomposition=decomposition_of(tables[recipe.context(0), recipe.skip(0)], recipe, first.report),
         cause=cause_of(recipe, own.layers[0], head, geometry, reading_of(model, recipe, first.unread)),
+        notes=list(notes),
     )
 
 
