@@ -168,7 +168,7 @@ def test_a_weight_that_is_no_number_is_named(
     capsys.readouterr()
     assert run(command, tmp_path / "model", folder / "counts") == 3
     told = capsys.readouterr().err
-    assert "model.layers.0.attention.q_proj.weight holds 1 that is NaN or infinite" in told
+    assert "model.layers.0.attention.q_proj.weight holds 1 entry NaN or infinite" in told
     assert len(told.strip().splitlines()) == 1
 
 

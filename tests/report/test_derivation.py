@@ -41,3 +41,6 @@ def test_a_width_that_tokens_do_not_fit_is_warned_of() -> None:
     fits, tight, large = (page.parts[1].text for page in pages)
     assert "Warning" not in fits and "257 tokens do not fit in a width of 256" in tight
     assert "projections read as little as 30.0% of a side: --set width=1024 would hold them all" in large
+    record["heads"] = [head(0, "", 128.4)]
+    wild = derivation_page({**record, "counts": {"tokens": 9, "vocabulary": 1000}}).parts[1].text
+    assert "1,000 tokens do not fit in a width of 256: --set width=1024" in wild

@@ -64,12 +64,13 @@ def _read(record: Mapping[str, Any]) -> Part:
 def _too_narrow(record: Mapping[str, Any]) -> str:
     """A warning where embeddings are narrower than tokens are many, with what the least read side keeps."""
     tokens, width = record["counts"].get("vocabulary", 0), record["recipe"].get("width", 0)
-    read = [1 - max(head["unread"].values()) for head in record["heads"] if head["unread"]]
-    if not read or tokens <= width:
+    lost = [max(head["unread"].values()) for head in record["heads"] if head["unread"]]
+    if not lost or tokens <= width:
         return ""
+    least = f", and projections read as little as {share(1 - max(lost))} of a side" if max(lost) <= 1 else ""
     return (
-        f" Warning: {tokens:,} tokens do not fit in a width of {width:,}, and projections read as little as "
-        f"{_given_back(1 - min(read))} of a side: --set width={1 << tokens.bit_length()} would hold them all."
+        f" Warning: {tokens:,} tokens do not fit in a width of {width:,}{least}: --set "
+        f"width={1 << tokens.bit_length()} would hold them all."
     )
 
 
