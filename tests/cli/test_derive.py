@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from tests.derivation.texts import HELD_OUT
 from transformers import AutoModelForCausalLM
 
@@ -55,6 +56,14 @@ def test_the_published_recipe_is_there_with_its_faults(folder: Path, capsys: pyt
     assert record["heads"][0]["queries_and_keys"]["singular_values"][0] == pytest.approx(1.0)
 
 
+def test_offset_heads_are_as_long_as_they_tell_tokens_apart(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ("--set", "furthest=1", "--set", "inner=0")
+    assert run("derive", folder / "counts", "--recipe", "offset", *small, "--out", folder / "back") == 0
+    assert "Sequences of at most 233 tokens" in " ".join(capsys.readouterr().out.split())
+    more = ("--recipe", "offset", *small, "--length", 234, "--out", folder / "longer")
+    assert run("derive", folder / "counts", *more) == 2
+
+
 def test_logits_spread_as_those_of_a_reference_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--set", "width=96", "--set", "inner=8", "--set", "heads=2", "--set", "furthest=1", "--json", "-")
     assert run("derive", folder / "counts", "--reference", HELD_OUT.parent, *words, "--out", folder / "like") == 0
@@ -63,6 +72,20 @@ def test_logits_spread_as_those_of_a_reference_model(folder: Path, capsys: pytes
     wanted = record["reference"]["spreads"][0]
     assert all(value > 0 for value in wanted)
     assert [one["fits"] for one in record["pairings"]] == [True, False]
+    assert run("explain", folder / "like", folder / "counts", "--json", folder / "like.json") == 0
+    assert json.loads((folder / "like.json").read_text(encoding="utf-8"))["recipe"]["calibration"] == "reference"
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("spreads", [None, [], [[]], [["1.0"]], [[-1.0]], [[True]], 3])
+def test_a_reference_without_spreads_is_refused(
+    tmp_path: Path, spreads: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = {"recipe": {"calibration": "reference"}, "seed": 0, "reference": {"model": "m", "spreads": spreads}}
+    (tmp_path / "derivation.json").write_text(json.dumps(record), encoding="utf-8")
+    assert run("explain", tmp_path, tmp_path) == 3
+    told = capsys.readouterr().err
+    assert "expected the spreads of its reference model's logits" in told and len(told.strip().splitlines()) == 1
 
 
 @pytest.mark.fault
@@ -75,6 +98,10 @@ def test_logits_spread_as_those_of_a_reference_model(folder: Path, capsys: pytes
         (("--reference", "any", "--set", "calibration=raw"), "goes with calibration=reference; came raw"),
         (("--set", "positions=alibi"), "the recipe makes no model: positions = 'alibi': expected one of none"),
         (("--recipe", "offset", "--set", "furthest=1", "--set", "head_dim=4"), "too few dimensions to look back"),
+        (
+            ("--recipe", "offset", "--set", "furthest=1", "--length", 256),
+            "look back among 256 tokens (--length 233 at most, or --set head_dim=128)",
+        ),
         (("--set", "embedding=orthonormal", "--set", "width=8"), "a width of at least the vocabulary"),
         (("--set", "encoder=joint_pseudo_inverse"), "wants the position vectors that are added"),
         (
@@ -88,7 +115,7 @@ def test_logits_spread_as_those_of_a_reference_model(folder: Path, capsys: pytes
     ],
 )
 def test_what_cannot_be_derived(
-    folder: Path, tmp_path: Path, words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, words: tuple[object, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("derive", folder / "counts", *words, "--out", tmp_path / "model") == 2
     told = capsys.readouterr().err
@@ -125,3 +152,57 @@ def test_a_derived_model_is_explained(folder: Path, capsys: pytest.CaptureFixtur
     assert "<img alt=" in page.read_text(encoding="utf-8")
     assert run("explain", folder / "counts", folder / "counts") == 3
     assert "has no derivation.json" in capsys.readouterr().err
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("command", ["explain", "align"])
+def test_a_weight_that_is_no_number_is_named(
+    folder: Path, tmp_path: Path, command: str, value: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ("--set", "width=32", "--set", "inner=0", "--set", "head_dim=16")
+    assert run("derive", folder / "counts", *small, "--out", tmp_path / "model") == 0
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    weights["model.layers.0.attention.q_proj.weight"][3, 5] = value
+    save_file(weights, tmp_path / "model" / "model.safetensors", {"format": "pt"})
+    capsys.readouterr()
+    assert run(command, tmp_path / "model", folder / "counts") == 3
+    told = capsys.readouterr().err
+    assert "model.layers.0.attention.q_proj.weight holds 1 entry NaN or infinite" in told
+    assert len(told.strip().splitlines()) == 1
+
+
+def test_counts_that_a_model_was_not_derived_from_are_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Counted again, or with more tables, they are the same; of other text by the same tokenizer, they are not."""
+    tokens = ("--tokenizer", folder / "counts" / "tokenizer.json")
+    for name, text, more in (("again", "train", ("--n", 1, "--skip", 0)), ("other", "test", ("--n", 1))):
+        assert run("count", folder / f"{text}.jsonl", *tokens, *more, "--out", tmp_path / name) == 0
+    small = ("--set", "width=64", "--set", "inner=0")
+    assert run("derive", folder / "counts", *small, "--out", tmp_path / "model") == 0
+    record = tmp_path / "model" / "derivation.json"
+
+    def notes(counts: Path) -> list[str]:
+        capsys.readouterr()
+        assert run("explain", tmp_path / "model", counts, "--json", tmp_path / "why.json", "--force") == 0
+        assert "Note: " not in (page := capsys.readouterr().out) or "derived from" in " ".join(page.split())
+        return list(json.loads((tmp_path / "why.json").read_text(encoding="utf-8"))["notes"])
+
+    assert notes(folder / "counts") == [] and notes(tmp_path / "again") == []
+    assert "are not the counts that the model was derived from" in notes(tmp_path / "other")[0]
+    old = json.loads(record.read_text(encoding="utf-8"))
+    del old["counts"]["digest"]
+    record.write_text(json.dumps(old), encoding="utf-8")
+    assert "cannot be told" in notes(folder / "counts")[0]
+
+
+def test_text_is_read_where_the_recipe_wants_it(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "short.txt").write_text("Too short.", encoding="utf-8")
+    words = ("--set", "width=64", "--set", "inner=0", "--text", tmp_path / "short.txt")
+    assert run("derive", folder / "counts", *words, "--out", tmp_path / "raw") == 0
+    for wanted in ("calibration=divergence", "calibration=logit_sd", "value_calibration=residual"):
+        assert run("derive", folder / "counts", *words, "--set", wanted, "--out", tmp_path / "fitted") == 3
+        assert "expected a document of 32 tokens" in capsys.readouterr().err

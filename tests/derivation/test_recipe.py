@@ -30,7 +30,9 @@ def test_words_of_a_command_line() -> None:
     ("words", "message"),
     [
         ({"scale": "3"}, "'scale' is no field of a recipe; one of: affinity"),
-        ({"layers": "two"}, "layers: expected a number; came 'two'"),
+        ({"layers": "two"}, "layers: expected a whole number, such as 256; came 'two'"),
+        ({"width": "1e9"}, "width: expected a whole number, such as 256; came '1e9'"),
+        ({"target": "big"}, "target: expected a number; came 'big'"),
         ({"layers": "0"}, "layers must be at least 1; came 0"),
         ({"final_norm": "yes"}, "expected true or false; came 'yes'"),
         ({"value": "sum"}, "value 'sum' is not known; one of: probability"),

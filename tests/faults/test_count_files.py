@@ -123,7 +123,7 @@ def test_damaged_counts(
         ("explain {model} {counts} --text {short}", 3, "expected a document of 32 tokens, found at most 11"),
         ("explain {model} {counts} --text {absent}", 2, "absent.txt"),
         ("derive {counts} --text {short} --set calibration=divergence --out {out}", 3, "expected a document of 32"),
-        ("derive {counts} --set width=wide --out {out}", 2, "width: expected a number; came 'wide'"),
+        ("derive {counts} --set width=wide --out {out}", 2, "width: expected a whole number, such as 256; came 'wide'"),
         ("derive {counts} --set affinity=best --out {out}", 2, "'best'"),
         ("derive {counts} --set target=nan --out {out}", 2, "target"),
         ("derive {counts} --set embedding=orthonormal --set width=16 --out {out}", 2, "wants a width of at least"),

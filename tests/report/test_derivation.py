@@ -30,5 +30,17 @@ def test_components_that_are_not_separated_are_named_by_head() -> None:
 
 
 def test_what_is_many_times_too_large_is_told_by_its_order() -> None:
-    reading = told(head(0, "", 418_646.7), head(1, "", 2.5))[1]
-    assert [row[1:3] for row in reading.rows] == [("-4e+07%", "75.0%"), ("-150.0%", "75.0%")]
+    reading = told(head(0, "", 418_646.7), head(1, "", 2.5), head(2, "", 128.4))[1]
+    assert [row[1] for row in reading.rows] == ["4e5x off", "-150.0%", "128x off"]
+    assert [row[2] for row in reading.rows] == ["75.0%"] * 3
+
+
+def test_a_width_that_tokens_do_not_fit_is_warned_of() -> None:
+    record = {"recipe": {"width": 256}, "embedding": None, "pairings": [], "heads": [head(0, "", 0.7)]}
+    pages = [derivation_page({**record, "counts": {"tokens": 9, "vocabulary": size}}) for size in (256, 257, 1000)]
+    fits, tight, large = (page.parts[1].text for page in pages)
+    assert "Warning" not in fits and "257 tokens do not fit in a width of 256" in tight
+    assert "projections read as little as 30.0% of a side: --set width=1024 would hold them all" in large
+    record["heads"] = [head(0, "", 128.4)]
+    wild = derivation_page({**record, "counts": {"tokens": 9, "vocabulary": 1000}}).parts[1].text
+    assert "1,000 tokens do not fit in a width of 256: --set width=1024" in wild

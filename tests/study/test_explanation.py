@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from tests.derivation.texts import characters, counted
 
 from heedful.core.explanation import Explanation
 from heedful.derivation.recipe import RECIPES, Recipe
 from heedful.models.deriving import derive
 from heedful.report.explanation import explanation_page
+from heedful.report.explanation_charts import scale_chart
 from heedful.report.pages import page_text, record_json
 from heedful.study.explanation import explain
 
@@ -42,6 +45,37 @@ def explained(recipe: Recipe, scales: tuple[float, ...] = ()) -> Explanation:
 )
 def test_the_planted_fault_is_the_cause(recipe: Recipe, words: str) -> None:
     assert words in explained(recipe).cause
+
+
+def test_a_width_that_tokens_do_not_fit_is_the_cause() -> None:
+    """Embeddings are kept, by their fingerprint, and are not blamed; what projections read is what was measured."""
+    narrow = replace(RECIPES["corrected"], width=3, inner=8, head_dim=2)
+    query, key = derive(TABLES, narrow, DOCUMENTS, 32).heads[0][0].unread or (0.0, 0.0)
+    cause = explained(narrow).cause
+    assert f"read {1 - query:.0%} of what queries should be and {1 - key:.0%} of keys" in cause
+    assert f"{SIZE} tokens do not fit in a width of 3: derive with --set width={1 << SIZE.bit_length()}" in cause
+    assert "are not those" not in cause and "fingerprint" in cause
+
+
+def test_embeddings_are_blamed_where_no_fingerprint_speaks_for_them() -> None:
+    recipe = replace(RECIPES["corrected"], width=96, inner=8)
+    model = derive(TABLES, recipe, DOCUMENTS, 32).model
+    model.config.embedding_fingerprint = None
+    with torch.no_grad():
+        model.model.embed_tokens.weight.normal_(generator=torch.Generator().manual_seed(1))
+    cause = explain(model, TABLES, recipe, DOCUMENTS, scales=()).cause
+    assert "No fingerprint says that the model's embeddings are those" in cause and "do not fit" not in cause
+
+
+def test_positions_that_matrices_do_not_know_are_measured() -> None:
+    recipe = replace(SEED, kept="embedding", positions="sinusoidal", width=4, head_dim=2)
+    # Half the numbers of a sinusoid's vector are squared sines, half squared cosines; embeddings have length 1.
+    assert "squared, 2 times the embeddings" in explained(recipe).cause
+
+
+def test_heads_that_look_a_fixed_way_back_are_not_called_lost() -> None:
+    recipe = replace(RECIPES["offset"], width=96, inner=8, heads=1, furthest=0)
+    assert "a fixed number of tokens back, 0, whatever the tokens are" in explained(recipe).cause
 
 
 def test_contexts_that_the_query_does_not_see_are_the_cause() -> None:
@@ -84,12 +118,26 @@ def test_geometry_of_exact_scores() -> None:
     assert geometry.similarity[1] == pytest.approx(geometry.null, rel=0.15)
 
 
+def test_notes_stand_at_the_top_of_the_page() -> None:
+    made = derive(TABLES, SEED, DOCUMENTS, 32)
+    found = explain(made.model, TABLES, SEED, DOCUMENTS, scales=(), notes=("Something is odd.",))
+    assert explanation_page(found).subject.endswith("Note: Something is odd.")
+    assert '"Something is odd."' in record_json(found)
+
+
 def test_the_page_fits_and_the_document_is_whole() -> None:
     found = explained(SEED, scales=(0.01, 1.0))
     page = page_text(explanation_page(found))
     assert max(map(len, page.splitlines())) <= 80
     assert "AT OTHER SCALES" in page and found.cause.split(".")[0][:40] in " ".join(page.split())
     assert '"schema": "heedful.explanation/1"' in record_json(found)
+
+
+def test_the_figure_says_that_it_cuts_skills() -> None:
+    found = explained(SEED, scales=(0.01, 1.0))
+    assert found.scales[-1].layers[0].skill < -1
+    drawn = json.dumps(scale_chart(found).chart.to_dict())
+    assert '"skill": -1.0' in drawn and "below -1 at the edge" in drawn
 
 
 def test_the_geometry_by_hand() -> None:

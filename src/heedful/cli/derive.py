@@ -12,6 +12,7 @@ import typer
 
 from heedful.cli import options
 from heedful.cli.align import CountsFolder, table_of
+from heedful.cli.derivation_record import RECORD, digest_of
 from heedful.cli.exits import guarded
 from heedful.cli.forms import STANDARD_OUTPUT, Forms, tell
 from heedful.cli.progress import progress_bar
@@ -29,7 +30,12 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; may be given several times."),
 ]
-Length = Annotated[int, typer.Option(metavar="N", min=2, help="Most tokens of a sequence.")]
+Length = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=2, help="Most tokens of a sequence. Without it: 256, or what heads with an offset tell apart."
+    ),
+]
 Reference = Annotated[
     str | None,
     typer.Option(
@@ -37,8 +43,6 @@ Reference = Annotated[
     ),
 ]
 Json = Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Also write what was kept as JSON.")]
-
-RECORD = "derivation.json"
 
 
 @guarded
@@ -48,7 +52,7 @@ def derive(
     recipe: RecipeName = "corrected",
     change: Changes = None,
     text: options.Text = None,
-    length: Length = 256,
+    length: Length = None,
     reference: Reference = None,
     seed: options.Seed = 0,
     json: Json = None,
@@ -62,6 +66,7 @@ def derive(
     """
     from heedful.counts import read as read_counts
     from heedful.models.deriving import derive as derived
+    from heedful.models.deriving import usual_length
     from heedful.report.derivation import derivation_page
     from heedful.report.pages import print_page
     from heedful.training import RunFolder
@@ -78,8 +83,10 @@ def derive(
         for done, pair in enumerate(wanted):
             tables[pair] = table_of(stored, *pair)
             progress(done + 1, len(wanted), "counts")
-        pieces = pieces_of(stored, list(text or ()))
-        found = derived(tables, chosen, pieces, length, seed, spreads=spreads, progress=progress)
+        pieces = pieces_of(stored, list(text or ())) if chosen.reads_text else []
+        found = derived(
+            tables, chosen, pieces, length or usual_length(chosen), seed, spreads=spreads, progress=progress
+        )
     record = _record(found, chosen, stored, seed)
     record["reference"] = None if reference is None else {"model": reference, "spreads": spreads}
     _save(found, stored, record, out)
@@ -171,7 +178,13 @@ def _record(found: "Derived", recipe: "Recipe", stored: "Counts", seed: int) -> 
         "schema": "heedful.derivation/1",
         "recipe": asdict(recipe),
         "seed": seed,
-        "counts": {"tokenizer": stored.manifest.fingerprint, "tokens": stored.manifest.tokens},
+        "length": found.model.config.max_position_embeddings,
+        "counts": {
+            "tokenizer": stored.manifest.fingerprint,
+            "tokens": stored.manifest.tokens,
+            "vocabulary": stored.manifest.vocabulary,
+            "digest": digest_of(stored, recipe),
+        },
         "embedding": found.model.config.embedding_fingerprint,
         "heads": heads,
         "pairings": [

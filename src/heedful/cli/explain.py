@@ -7,16 +7,14 @@ import typer
 
 from heedful.cli import options
 from heedful.cli.align import CountsFolder, backend, table_of
-from heedful.cli.derive import RECORD, pieces_of
+from heedful.cli.derivation_record import derivation_record
+from heedful.cli.derive import pieces_of
 from heedful.cli.exits import guarded
 from heedful.cli.page_forms import PageForms
 from heedful.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from heedful.derivation.recipe import Recipe
     from heedful.models import HeedfulDerivedForCausalLM
-
-RECORD_BYTES = 1 << 24
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that heedful derive wrote.")]
 
@@ -44,33 +42,17 @@ def explain(
 
     forms = PageForms(json=json, html=html, figures=figures, names=FIGURES, force=force)
     forms.check()
-    recipe, seed = _recipe(model)
+    made = derivation_record(model)
     loaded = load_model(str(model))
     stored = read_counts(counts, tokenizer=backend(loaded.tokenizer, str(model)))
-    tables = {pair: table_of(stored, *pair) for pair in sorted(recipe.wanted())}
+    tables = {pair: table_of(stored, *pair) for pair in sorted(made.recipe.wanted())}
     with progress_bar() as progress:
         record = explained(
-            _derived(loaded.model, model), tables, recipe, pieces_of(stored, list(text or ())),
-            name=str(model), seed=seed, progress=progress,
+            _derived(loaded.model, model), tables, made.recipe, pieces_of(stored, list(text or ())),
+            name=str(model), seed=made.seed, notes=made.notes(stored), spreads=made.spreads, progress=progress,
         )  # fmt: skip
     forms.deliver(record, explanation_page(record))
     return 0
-
-
-def _recipe(model: Path) -> "tuple[Recipe, int]":
-    """What the model was made by."""
-    from heedful.core.errors import InputRejected
-    from heedful.derivation.recipe import Recipe
-    from heedful.loading.strict_json import read_json
-
-    path = model / RECORD
-    if not path.is_file():
-        raise InputRejected(str(model), f"it has no {RECORD}", "give the folder that heedful derive wrote")
-    try:
-        stored = read_json(path, limit=RECORD_BYTES)
-        return Recipe(**stored["recipe"]), int(stored["seed"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputRejected(str(path), "it holds no recipe", "derive the model again") from error
 
 
 def _derived(model: Any, path: Path) -> "HeedfulDerivedForCausalLM":

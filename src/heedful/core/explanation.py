@@ -171,6 +171,7 @@ class Explanation:
         geometry: Of the first head.
         decomposition: Of its affinity; None where its queries and keys are not of counts.
         cause: The paragraph that follows from the numbers.
+        notes: What is to be known of the counts before the rest is read.
     """
 
     model: str
@@ -184,3 +185,4 @@ class Explanation:
     geometry: Geometry
     decomposition: Decomposition | None
     cause: str
+    notes: Sequence[str] = ()

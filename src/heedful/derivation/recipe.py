@@ -127,6 +127,11 @@ class Recipe:
         """Tokens between a head's context and what was counted."""
         return min(head, self.furthest)
 
+    @property
+    def reads_text(self) -> bool:
+        """Whether a calibration of it is fitted on text."""
+        return self.calibration in ("logit_sd", "divergence", "reference") or self.value_calibration == "residual"
+
     def wanted(self) -> set[tuple[int, int]]:
         """Context lengths and skips whose counts the recipe reads."""
         lengths = {self.context(layer) for layer in range(self.layers)}
@@ -212,4 +217,5 @@ def _read(name: str, word: str, wanted: object) -> object:
     try:
         return int(word) if wanted is int else float(word)
     except ValueError:
-        raise UsageError(f"{name}: expected a number; came {word!r}") from None
+        kind = "a whole number, such as 256" if wanted is int else "a number"
+        raise UsageError(f"{name}: expected {kind}; came {word!r}") from None

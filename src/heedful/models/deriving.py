@@ -11,12 +11,12 @@ import torch
 
 from heedful.core.errors import UsageError
 from heedful.derivation import Table, embedding, fingerprint, layer_normalised
-from heedful.derivation.calibrated import calibrated
+from heedful.derivation.calibrated import PIECE, calibrated
 from heedful.derivation.head import HeadMatrices, Stage, Tables, derived_head
 from heedful.derivation.orthogonal import orthogonal_outputs
 from heedful.derivation.recipe import Recipe
 from heedful.derivation.shared_factors import SharedFactors
-from heedful.models.attention.corpus_derived import CorpusDerivedAttention
+from heedful.models.attention.corpus_derived import CorpusDerivedAttention, told_apart
 from heedful.models.derived import HeedfulDerivedForCausalLM, sinusoids
 from heedful.models.derived_config import HeedfulDerivedConfig
 from heedful.models.rotation import rotation
@@ -26,6 +26,9 @@ Progress = Callable[[int, int, str], None]
 
 Spreads = Sequence[Sequence[float]]
 """Standard deviations of logits by layer and head."""
+
+LENGTH = 256
+"""Most tokens of a sequence, unless told otherwise."""
 
 INITIAL_STD = 0.02
 """Of what is not derived, as in GPT-2."""
@@ -50,7 +53,7 @@ def derive(
     tables: Tables,
     recipe: Recipe,
     documents: Sequence[np.ndarray] = (),
-    length: int = 256,
+    length: int = LENGTH,
     seed: int = 0,
     *,
     spreads: Spreads | None = None,
@@ -196,6 +199,20 @@ def derived_config(recipe: Recipe, vocabulary: int, length: int) -> HeedfulDeriv
         offsets=[list(offsets) for _ in range(recipe.layers)],
         initializer_range=INITIAL_STD,
     )
+
+
+def usual_length(recipe: Recipe) -> int:
+    """Most tokens of a sequence where nobody names a number: ``LENGTH``, or what heads that look back tell apart.
+
+    Heads that tell fewer apart than a piece of text has are left to be refused.
+
+    Args:
+        recipe: What is derived how.
+    """
+    if recipe.pattern != "offset":
+        return LENGTH
+    most = told_apart(recipe.head_dim + recipe.head_dim % 2, LENGTH)
+    return most if most >= PIECE else LENGTH
 
 
 def places(model: HeedfulDerivedForCausalLM) -> np.ndarray | None:

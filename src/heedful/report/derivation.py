@@ -8,8 +8,8 @@ from typing import Any
 from heedful.report.pages.cells import share, small
 from heedful.report.pages.part import Page, Part
 
-MANY = 100.0
-"""Times a factor's squares from which on their order alone is told."""
+MANY = 11.0
+"""Times a factor's squares from which on an error is told as such, and not by the share that it leaves."""
 
 
 def derivation_page(record: Mapping[str, Any]) -> Page:
@@ -21,7 +21,8 @@ def derivation_page(record: Mapping[str, Any]) -> Page:
     recipe = record["recipe"]
     told = ", ".join(f"{name} {value}" for name, value in recipe.items())
     tied = record["embedding"]
-    subject = f"{record['counts']['tokens']:,} tokens counted. Recipe: {told}. " + (
+    length = f"Sequences of at most {record['length']} tokens. " if "length" in record else ""
+    subject = f"{record['counts']['tokens']:,} tokens counted. Recipe: {told}. {length}" + (
         f"Matrices are tied to embeddings {tied[:12]}..." if tied else "Embeddings were drawn anew: nothing is tied."
     )
     return Page(
@@ -54,8 +55,22 @@ def _read(record: Mapping[str, Any]) -> Part:
         text=(
             "queries, keys: share of the factors' squares, weighed with frequency, that the projections of embeddings "
             "give back: 100 % where tokens are independent; under 0 where the encoder makes more of them than there "
-            "is. outputs: directions of the stream that the head can write to."
+            "is, told by how many times its squares the error is from 10 on. outputs: directions of the stream that "
+            "the head can write to." + _too_narrow(record)
         ),
+    )
+
+
+def _too_narrow(record: Mapping[str, Any]) -> str:
+    """A warning where embeddings are narrower than tokens are many, with what the least read side keeps."""
+    tokens, width = record["counts"].get("vocabulary", 0), record["recipe"].get("width", 0)
+    lost = [max(head["unread"].values()) for head in record["heads"] if head["unread"]]
+    if not lost or tokens <= width:
+        return ""
+    least = f", and projections read as little as {share(1 - max(lost))} of a side" if max(lost) <= 1 else ""
+    return (
+        f" Warning: {tokens:,} tokens do not fit in a width of {width:,}{least}: --set "
+        f"width={1 << tokens.bit_length()} would hold them all."
     )
 
 
@@ -64,8 +79,10 @@ def _place(head: Mapping[str, Any]) -> str:
 
 
 def _given_back(lost: float) -> str:
-    """What is not lost; where a projection makes a factor many times larger, the size of that alone tells."""
-    return share(1 - lost) if lost < MANY else f"{100 * (1 - lost):.0e}%"
+    """What is not lost; where a projection makes a factor many times larger, how many times its squares it is off."""
+    if lost < MANY:
+        return share(1 - lost)
+    return f"{lost:.0f}x off" if lost < 999.5 else f"{lost:.0e}x off".replace("e+0", "e").replace("e+", "e")
 
 
 def _open(record: Mapping[str, Any], side: str) -> str:

@@ -29,6 +29,7 @@ def explanation_page(record: Explanation) -> Page:
         f"{record.model}: {count(record.documents, 'piece')} of text, {record.tokens} tokens each. A causal row of "
         f"them has at most {record.ceiling:.3f} nat of entropy on average, rows from the second on; log of "
         f"{record.tokens}, which is often taken for it, is only the last row's."
+        + "".join(f" Note: {one}" for one in record.notes)
     )
     parts = [Part(title="Cause", text=record.cause), _own(record), _beside(record)]
     parts += [_sweep(record)] if record.scales else []

@@ -35,7 +35,7 @@ def scale_chart(record: Explanation) -> Drawn:
     )
     made = altair.hconcat(
         _panel(rows, "share", "entropy over its maximum", (0.0, 1.0), 1.0, colour),
-        _panel(rows, "skill", "skill: 1 exact, 0 equal weights", (-1.0, 1.0), 0.0, colour),
+        _panel(rows, "skill", "skill: 1 exact, 0 equal; below -1 at the edge", (-1.0, 1.0), 0.0, colour),
         spacing=24,
     )
     title = "Focus and agreement over scale"

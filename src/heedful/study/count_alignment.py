@@ -21,7 +21,7 @@ from heedful.study.batches import batches_of
 from heedful.study.drawn_piece import drawn_piece
 from heedful.study.evidence import Array
 from heedful.study.expectation import Expectations, Key, Seen
-from heedful.study.running import Batch, evaluating, run_model
+from heedful.study.running import Batch, evaluating, refuse_nonfinite, run_model
 
 if TYPE_CHECKING:
     from heedful.loading import Sequences
@@ -65,8 +65,9 @@ def align(
 
     Raises:
         CaptureError: No attention of the model could be met.
-        InputRejected: Attention sees later tokens, or no row of the text has an expectation.
+        InputRejected: A weight is not finite, attention sees later tokens, or no row of the text has an expectation.
     """
+    refuse_nonfinite(model, name or type(model).__name__)
     expectations = Expectations(tables, held_out or {})
     layers: dict[str, AlignedLayer] = {}
     batches: Sequence[Batch] = batches_of(model, sequences, BATCH_TOKENS)

@@ -13,7 +13,7 @@ from heedful.capture import AttentionEvent, intercept, unwatched
 from heedful.core.alignment import ROUNDING
 from heedful.core.effect import Effect
 from heedful.core.errors import InputRejected
-from heedful.core.explanation import Explanation, FirstHead, Geometry, Scale, ScaledLayer
+from heedful.core.explanation import Explanation, FirstHead, Scale, ScaledLayer
 from heedful.derivation import Table, best_temperature, expected_rows, row_alignment
 from heedful.derivation.affinity import probability
 from heedful.derivation.recipe import Recipe
@@ -21,22 +21,14 @@ from heedful.derivation.shared_factors import LIMIT, SharedFactors
 from heedful.engine.points import logits_of
 from heedful.inference import bootstrap_t
 from heedful.models import HeedfulDerivedForCausalLM
-from heedful.models.deriving import derive
+from heedful.models.deriving import Spreads, derive
 from heedful.study.evidence import Array
+from heedful.study.explanation_cause import cause_of, reading_of
 from heedful.study.geometry import decomposition_of, geometry_of, raw_score
-from heedful.study.running import evaluating
+from heedful.study.running import evaluating, refuse_nonfinite
 
 SCALES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Standard deviations of the published sweep."""
-
-UNRELATED = 0.1
-"""Correlation of scores with the affinity under which the two have nothing to do with one another."""
-
-COLD, HOT = 0.2, 5.0
-"""Factors to the best temperature beyond which attention is called too flat, or too sharp."""
-
-BLIND = 0.25
-"""Skill at the best temperature under which the scores do not say where to look."""
 
 RESAMPLES = 1000
 COLUMNS = ("entropy", "share", "largest", "divergence", "uniform", "match")
@@ -52,6 +44,8 @@ def explain(
     *,
     name: str = "",
     seed: int = 0,
+    notes: Sequence[str] = (),
+    spreads: Spreads | None = None,
     scales: Sequence[float] = SCALES,
     progress: Progress = lambda done, total, what: None,
 ) -> Explanation:
@@ -64,12 +58,15 @@ def explain(
         documents: Token numbers, ``(position,)`` each and of one length of at least 2; short: rows are held whole.
         name: Of the model.
         seed: That the model was made with.
+        notes: What is to be known of the counts.
+        spreads: Of the logits of the reference model that it was calibrated by, where it was.
         scales: Standard deviations to try.
         progress: Called with (done, total, what).
 
     Raises:
-        InputRejected: The counts expect equal weights of every row of the text.
+        InputRejected: A weight is not finite, or the counts expect equal weights of every row of the text.
     """
+    refuse_nonfinite(model, name or type(model).__name__)
     progress(0, len(scales) + 1, "scales")
     expected = _expected(tables, recipe, documents)
     own, logits = _scale(model, expected, documents, None)
@@ -79,7 +76,7 @@ def explain(
         raise InputRejected("counts", told, "count a text of more kinds of tokens, or explain on another --text")
     found = []
     length, shared = model.config.max_position_embeddings, SharedFactors(LIMIT)
-    report = derive(tables, recipe, documents, length, seed, shared=shared).heads[0][0].report
+    first = derive(tables, recipe, documents, length, seed, spreads=spreads, shared=shared).heads[0][0]
     for done, std in enumerate(scales):
         changed = replace(recipe, calibration="std", target=std, value_calibration="std", value_std=std)
         made = derive(tables, changed, documents, length, seed, shared=shared).model
@@ -97,8 +94,9 @@ def explain(
         scales=found,
         first_head=head,
         geometry=geometry,
-        decomposition=decomposition_of(tables[recipe.context(0), recipe.skip(0)], recipe, report),
-        cause=_cause(recipe, own.layers[0], head, geometry),
+        decomposition=decomposition_of(tables[recipe.context(0), recipe.skip(0)], recipe, first.report),
+        cause=cause_of(recipe, own.layers[0], head, geometry, reading_of(model, recipe, first.unread)),
+        notes=list(notes),
     )
 
 
@@ -202,48 +200,3 @@ def _first_head(expected: Array, logits: Sequence[Array]) -> FirstHead:
 
     (now, uniform), (least, _) = at(1.0), at(factor)
     return FirstHead(divergence=now, uniform=uniform, factor=factor, least=least)
-
-
-def _cause(recipe: Recipe, layer: ScaledLayer, head: FirstHead, geometry: Geometry) -> str:
-    """What the numbers of the first head say, most basic fault first."""
-    now = (
-        f"The first layer keeps {layer.share.estimate:.0%} of the entropy that causal rows allow, with logits of "
-        "standard "
-        f"deviation {layer.spread:.3g} in a row. The skill of its first head is {head.skill:.2f}. "
-    )
-    if not geometry.correlation >= UNRELATED:
-        return now + (
-            f"Its scores have nothing to do with the affinity (correlation {geometry.correlation:.2f}), so no "
-            "scale helps: "
-            f"at the best one the skill is {head.best_skill:.2f}. The usual reason is that the model's embeddings "
-            "are not "
-            "those that the matrices were derived for: keep them, and check their fingerprint."
-        )
-    now += f"Its scores follow the affinity (correlation {geometry.correlation:.2f}). "
-    if head.best_skill < BLIND:
-        return now + (
-            f"Yet even at the best scale its skill is {head.best_skill:.2f}: the affinity, as the query sees it, "
-            "does not "
-            "say where the counts look. A query that reads the current token alone cannot follow longer contexts."
-        )
-    if head.factor > 1 / COLD:
-        now += (
-            f"It is too flat because its logits are too small: {head.factor:.3g} times as large, its skill would be "
-            f"{head.best_skill:.2f}. Fit the temperature to what is to be attended to (calibration=divergence), "
-            "not the "
-            "deviation of the matrices."
-        )
-    elif head.factor < 1 / HOT:
-        now += (
-            f"It is too sharp: {head.factor:.3g} times its logits would have a skill of {head.best_skill:.2f}. "
-            "Focus is not "
-            "agreement: the most attended key is the same at every scale."
-        )
-    else:
-        now += f"Its temperature is near the best (factor {head.factor:.3g}, skill {head.best_skill:.2f})."
-    if recipe.affinity.startswith("log_probability"):
-        return now
-    return now + (
-        " The rest is the affinity's: expected attention is the softmax of log P, and no multiple of "
-        f"{recipe.affinity} is."
-    )

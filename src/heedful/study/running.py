@@ -83,6 +83,28 @@ def nonfinite_entries(model: nn.Module) -> dict[str, int]:
     return {name: count for name, count in counts if count}
 
 
+def refuse_nonfinite(model: nn.Module, name: str) -> None:
+    """Refuse a model whose weights are not numbers: nothing measured of it would be one.
+
+    Args:
+        model: Any model.
+        name: Of the model.
+
+    Raises:
+        InputRejected: A parameter holds NaN or infinity; the message names it.
+    """
+    broken = nonfinite_entries(model)
+    if not broken:
+        return
+    first, entries = next(iter(broken.items()))
+    told = (
+        f"expected finite weights; {first} holds {entries:,} {'entry' if entries == 1 else 'entries'} NaN or infinite"
+    )
+    if len(broken) > 1:
+        told += f", and so do {len(broken) - 1} more tensors" if len(broken) > 2 else ", and so does 1 more tensor"
+    raise InputRejected(name, told, "take an earlier checkpoint, or make the model again")
+
+
 def pads_inside(attention_mask: Tensor) -> bool:
     """Whether padding stands before a real token anywhere, so that places in the tensor are not positions."""
     real = attention_mask.bool()

@@ -25,23 +25,52 @@ MARGIN = 30.0
 SMALLEST_GAP = 0.02
 """Of the products of phases, as a share of the dimensions: under it the factor would cost float32 its digits."""
 
+SEARCHED = 1 << 22
+"""Dimensions times tokens beyond which no number of dimensions is looked for."""
+
 
 def beats(dim: int) -> np.ndarray:
     """Angular frequencies of a head that looks back, ``(dim / 2,)`` float64, radians a token."""
     return 2 * math.pi * np.remainder(GOLDEN * np.arange(1, dim // 2 + 1), 1.0)
 
 
+def told_apart(dim: int, most: int) -> int:
+    """Tokens among which a head of so many dimensions can look back, up to some number of them.
+
+    Args:
+        dim: The head's dimensions, an even number.
+        most: Tokens.
+    """
+    alike = np.flatnonzero(_gaps(dim, most) < SMALLEST_GAP * dim)
+    return int(alike[0]) + 1 if len(alike) else most
+
+
 def sharpness(dim: int, length: int) -> float:
     """Factor on the products of phases that puts the wanted key ``MARGIN`` logits before any other.
 
     Raises:
-        ValueError: So few dimensions cannot tell so many distances apart.
+        ValueError: So few dimensions cannot tell so many distances apart; the message names how many they can.
     """
-    distance = np.arange(1, max(2, length))
-    gap = dim // 2 - float(np.cos(distance[:, None] * beats(dim)).sum(-1).max())
+    gap = float(_gaps(dim, length).min())
     if gap < SMALLEST_GAP * dim:
-        raise ValueError(f"head_dim = {dim}: too few dimensions to look back among {length} tokens")
+        fix = f"--length {told_apart(dim, length)} at most, or --set head_dim={_enough(dim, length)}"
+        raise ValueError(f"head_dim = {dim}: too few dimensions to look back among {length} tokens ({fix})")
     return MARGIN / gap
+
+
+def _enough(dim: int, length: int) -> str:
+    """Dimensions that would do, in words; only doublings that are worked out in no time are tried."""
+    while dim * length < SEARCHED:
+        dim *= 2
+        if told_apart(dim, length) == length:
+            return str(dim)
+    return "more"
+
+
+def _gaps(dim: int, length: int) -> np.ndarray:
+    """How far the products of phases are below their largest at each distance from 1 on, ``(length - 1,)``."""
+    distance = np.arange(1, max(2, length))
+    return np.asarray(dim // 2 - np.cos(distance[:, None] * beats(dim)).sum(-1))
 
 
 class DerivedFactors(nn.Module):

@@ -1,0 +1,111 @@
+"""What ``heedful derive`` stored beside a model, read again strictly."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heedful.counts import Counts
+    from heedful.derivation.recipe import Recipe
+
+RECORD = "derivation.json"
+RECORD_BYTES = 1 << 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class DerivationRecord:
+    """What a model was made by.
+
+    Attributes:
+        recipe: Of its attention.
+        seed: Of its embeddings.
+        spreads: Spread of a reference model's logits by layer and head; None where the recipe reads none.
+        digest: Of the counts, as ``digest_of`` says; empty in records that do not tell.
+    """
+
+    recipe: "Recipe"
+    seed: int
+    spreads: list[list[float]] | None
+    digest: str
+
+    def notes(self, stored: "Counts") -> tuple[str, ...]:
+        """What is odd about counts that are given with the model.
+
+        Args:
+            stored: The counts.
+        """
+        if not self.digest:
+            return (f"Whether {stored.path} are the counts that the model was derived from cannot be told: its "
+                    f"{RECORD} does not name them.",)  # fmt: skip
+        if self.digest == digest_of(stored, self.recipe):
+            return ()
+        return (f"{stored.path} are not the counts that the model was derived from; what follows is by these.",)
+
+
+def digest_of(stored: "Counts", recipe: "Recipe") -> str:
+    """What counts a recipe reads, hexadecimal: alike for the same texts and tokenizer, counted however often.
+
+    Args:
+        stored: The counts.
+        recipe: Names their tables.
+
+    Raises:
+        UsageError: A table was not counted.
+    """
+    manifest = stored.manifest
+    tables = [stored.facts(*pair) for pair in sorted(recipe.wanted())]
+    told = {
+        "tokenizer": manifest.fingerprint,
+        "documents_are": manifest.documents_are,
+        "documents": manifest.documents,
+        "tokens": manifest.tokens,
+        "texts": [[one.bytes, one.sha256] for one in manifest.texts],
+        "tables": [[one.n, one.skip, one.total, one.contexts, one.pairs, one.once] for one in tables],
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def derivation_record(model: Path) -> DerivationRecord:
+    """The record in a model's folder.
+
+    Args:
+        model: The folder.
+
+    Raises:
+        InputRejected: It has none, or one that heedful derive did not write.
+    """
+    from heedful.core.errors import InputRejected
+    from heedful.derivation.recipe import Recipe
+    from heedful.loading.strict_json import read_json
+
+    path = model / RECORD
+    if not path.is_file():
+        raise InputRejected(str(model), f"it has no {RECORD}", "give the folder that heedful derive wrote")
+    stored = read_json(path, limit=RECORD_BYTES)
+    try:
+        recipe, seed = Recipe(**stored["recipe"]), int(stored["seed"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputRejected(str(path), "it holds no recipe", "derive the model again") from error
+    spreads = _spreads(stored, path) if recipe.calibration == "reference" else None
+    counts = stored.get("counts")
+    digest = counts.get("digest", "") if isinstance(counts, dict) else ""
+    return DerivationRecord(recipe=recipe, seed=seed, spreads=spreads, digest=digest if isinstance(digest, str) else "")
+
+
+def _spreads(stored: dict[str, Any], path: Path) -> list[list[float]]:
+    """Numbers above 0, rows of them; how many is the derivation's to check."""
+    from heedful.core.errors import InputRejected
+
+    reference = stored.get("reference")
+    rows: Any = reference.get("spreads") if isinstance(reference, dict) else None
+    if not isinstance(rows, list) or not rows or not all(map(_row, rows)):
+        told = "expected the spreads of its reference model's logits, numbers above 0 by layer and head"
+        raise InputRejected(str(path), told, "derive the model again with --reference")
+    return [[float(one) for one in row] for row in rows]
+
+
+def _row(row: object) -> bool:
+    """Whether this is a layer's spreads."""
+    return isinstance(row, list) and bool(row) and all(type(one) in (int, float) and one > 0 for one in row)
