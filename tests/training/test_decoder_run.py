@@ -229,7 +229,11 @@ def test_stopped_it_leaves_whole_checkpoints_and_says_so(
     written = Watch.on_save
     monkeypatch.setattr(Watch, "on_save", send)
     words = ["train", "decoder", "--out", str(tmp_path / "run"), "--steps", "6", "--length", "16", "--save-every", "2"]
-    done = CliRunner().invoke(app, words)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests behind it
+    try:
+        done = CliRunner().invoke(app, words)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert done.exit_code == code
     assert done.stderr.splitlines()[-1].endswith(
         "ed after checkpoint-2: go on with --resume (nothing was left half-written)"
