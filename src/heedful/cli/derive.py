@@ -12,7 +12,6 @@ import typer
 
 from heedful.cli import options
 from heedful.cli.align import CountsFolder, table_of
-from heedful.cli.derivation_record import RECORD, digest_of
 from heedful.cli.exits import guarded
 from heedful.cli.forms import STANDARD_OUTPUT, Forms, tell
 from heedful.cli.progress import progress_bar
@@ -159,6 +158,7 @@ def pieces_of(stored: "Counts", text: list[Path]) -> list[Any]:
 
 def _record(found: "Derived", recipe: "Recipe", stored: "Counts", seed: int) -> dict[str, Any]:
     from heedful.derivation.pairing import pairings
+    from heedful.training.derivation_record import digest_of
 
     heads = [
         {
@@ -216,6 +216,7 @@ def _save(found: "Derived", stored: "Counts", record: dict[str, Any], out: Path)
 
     from heedful.core.errors import OutputError
     from heedful.loading.quiet import quiet_transformers
+    from heedful.training.derivation_record import RECORD
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

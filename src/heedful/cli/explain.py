@@ -7,7 +7,6 @@ import typer
 
 from heedful.cli import options
 from heedful.cli.align import CountsFolder, backend, table_of
-from heedful.cli.derivation_record import derivation_record
 from heedful.cli.derive import pieces_of
 from heedful.cli.exits import guarded
 from heedful.cli.page_forms import PageForms
@@ -39,6 +38,7 @@ def explain(
     from heedful.loading import load_model
     from heedful.report.explanation import FIGURES, explanation_page
     from heedful.study.explanation import explain as explained
+    from heedful.training.derivation_record import derivation_record
 
     forms = PageForms(json=json, html=html, figures=figures, names=FIGURES, force=force)
     forms.check()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,12 @@ from heedful.loading.regular_file import read_small
 from heedful.loading.strict_json import read_json
 from heedful.loading.wording import escaped
 from heedful.models.arms import DERIVED
+from heedful.training.derivation_record import RECORD as DERIVATION_RECORD
+from heedful.training.derivation_record import check_size, derivation_record
 from heedful.training.embedding_drift import DRIFT
 from heedful.training.run_folder import RECORD
 
-DERIVATION = "derivation.json"
-"""What ``heedful derive`` writes beside a model."""
-
 FROZEN = "frozen"
-
-MOST = 4_096
-"""Heads that a record may name."""
 
 FACTS_BYTES, DRIFT_BYTES = 1 << 24, 1 << 26
 
@@ -82,7 +78,7 @@ def model_facts(folder: Path) -> ModelFacts:
     """
     if (folder / RECORD).is_file():
         return _of_run(folder)
-    if (folder / DERIVATION).is_file():
+    if (folder / DERIVATION_RECORD).is_file():
         return _of_derivation(folder)
     told = "a model that nothing says was derived"
     return ModelFacts(recipe=None, seed=None, same=str(folder), told=told)
@@ -111,24 +107,17 @@ def _of_run(folder: Path) -> ModelFacts:
 
 
 def _of_derivation(folder: Path) -> ModelFacts:
-    record = read_json(folder / DERIVATION, FACTS_BYTES)
-    words, seed = record.get("recipe"), record.get("seed")
-    try:
-        recipe = Recipe(**words)  # type: ignore[arg-type]
-        _check_size(recipe)
-    except (TypeError, UsageError) as error:
-        told = f"its recipe cannot be read: {escaped(error)}"
-        raise InputRejected(escaped(folder / DERIVATION), told, "derive the model again") from error
+    made = derivation_record(folder)
     standard = Recipe()
     changed = [
-        f"{one.name}={getattr(recipe, one.name)}"
+        f"{one.name}={getattr(made.recipe, one.name)}"
         for one in fields(Recipe)
-        if getattr(recipe, one.name) != getattr(standard, one.name)
+        if getattr(made.recipe, one.name) != getattr(standard, one.name)
     ]
     return ModelFacts(
-        recipe=recipe,
-        seed=seed if isinstance(seed, int) else None,
-        same=_key({"recipe": words, "counts": record.get("counts")}),
+        recipe=made.recipe,
+        seed=made.seed,
+        same=_key({"recipe": asdict(made.recipe), "counts": made.counts}),
         told=escaped(f"derived, not trained: {', '.join(changed) or 'corrected'}"),
     )
 
@@ -136,17 +125,10 @@ def _of_derivation(folder: Path) -> ModelFacts:
 def _recipe(folder: Path, name: str, changes: str) -> Recipe:
     try:
         recipe = recipe_named(name, changes.replace(",", " ").split())
-        _check_size(recipe)
+        check_size(recipe)
     except UsageError as error:
         raise InputRejected(escaped(folder / RECORD), f"its recipe cannot be read: {escaped(error)}") from error
     return recipe
-
-
-def _check_size(recipe: Recipe) -> None:
-    """A record is not trusted: its heads are counted before any list of them is made."""
-    sizes = recipe.layers, recipe.heads, recipe.longest, recipe.furthest
-    if not all(isinstance(size, int) for size in sizes) or max(sizes) > MOST or recipe.layers * recipe.heads > MOST:
-        raise UsageError(f"expected whole numbers, and at most {MOST} heads; came {sizes}")
 
 
 def _key(facts: Mapping[str, Any]) -> str:

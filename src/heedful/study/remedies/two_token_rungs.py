@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from heedful.derivation.recipe import RECIPES
+from heedful.derivation.recipe import RECIPES, Recipe
 from heedful.study.remedies import oracles
 from heedful.study.remedies.rung import Ground, Rung
 
@@ -76,18 +76,8 @@ def _published_second_layers(ground: Ground) -> list[Rung]:
         kept="embedding",
     )
     told = "the published form in the second layer, where it was published: values of the first of std .01"
-    return [
-        made(name="second_layer_2", change=told, source=published, against="uniform_2"),
-        *(
-            made(
-                name=f"second_{word}_2",
-                change=change,
-                source=replace(published, value_calibration=word),
-                against="second_layer_2",
-            )
-            for word, change in VALUE_SIZES.items()
-        ),
-    ]
+    first = made(name="second_layer_2", change=told, source=published, against="uniform_2")
+    return [first, *_other_sizes(first, published, "second")]
 
 
 def _second_layers_of_log_p(ground: Ground) -> list[Rung]:
@@ -97,15 +87,19 @@ def _second_layers_of_log_p(ground: Ground) -> list[Rung]:
         ground.log_p, longest=2, layers=2, query="previous_tokens", value_calibration="std", value_std=PUBLISHED_STD
     )
     told = "log P and the token before, in a second layer: copies of the first of std .01"
+    first = made(name="additive_second_2", change=told, source=alone, against="additive_2")
+    return [first, *_other_sizes(first, alone, "additive")]
+
+
+def _other_sizes(first: Rung, recipe: Recipe, word: str) -> list[Rung]:
+    """The same rung behind values of other sizes."""
     return [
-        made(name="additive_second_2", change=told, source=alone, against="additive_2"),
-        *(
-            made(
-                name=f"additive_{word}_2",
-                change=change,
-                source=replace(alone, value_calibration=word),
-                against="additive_second_2",
-            )
-            for word, change in VALUE_SIZES.items()
-        ),
+        replace(
+            first,
+            name=f"{word}_{size}_2",
+            change=change,
+            source=replace(recipe, value_calibration=size),
+            against=first.name,
+        )
+        for size, change in VALUE_SIZES.items()
     ]

@@ -1,17 +1,25 @@
 """What ``heedful derive`` stored beside a model, read again strictly."""
 
+from __future__ import annotations
+
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from heedful.counts import Counts
-    from heedful.derivation.recipe import Recipe
+from heedful.core.errors import InputRejected, UsageError
+from heedful.counts import Counts
+from heedful.derivation.recipe import Recipe
+from heedful.loading.strict_json import read_json
+from heedful.loading.wording import escaped
 
 RECORD = "derivation.json"
 RECORD_BYTES = 1 << 24
+
+MOST = 4_096
+"""Heads that a record may name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,15 +30,17 @@ class DerivationRecord:
         recipe: Of its attention.
         seed: Of its embeddings.
         spreads: Spread of a reference model's logits by layer and head; None where the recipe reads none.
+        counts: What it says of the counts.
         digest: Of the counts, as ``digest_of`` says; empty in records that do not tell.
     """
 
-    recipe: "Recipe"
+    recipe: Recipe
     seed: int
     spreads: list[list[float]] | None
+    counts: Mapping[str, Any]
     digest: str
 
-    def notes(self, stored: "Counts") -> tuple[str, ...]:
+    def notes(self, stored: Counts) -> tuple[str, ...]:
         """What is odd about counts that are given with the model.
 
         Args:
@@ -44,7 +54,7 @@ class DerivationRecord:
         return (f"{stored.path} are not the counts that the model was derived from; what follows is by these.",)
 
 
-def digest_of(stored: "Counts", recipe: "Recipe") -> str:
+def digest_of(stored: Counts, recipe: Recipe) -> str:
     """What counts a recipe reads, hexadecimal: alike for the same texts and tokenizer, counted however often.
 
     Args:
@@ -76,33 +86,47 @@ def derivation_record(model: Path) -> DerivationRecord:
     Raises:
         InputRejected: It has none, or one that heedful derive did not write.
     """
-    from heedful.core.errors import InputRejected
-    from heedful.derivation.recipe import Recipe
-    from heedful.loading.strict_json import read_json
-
     path = model / RECORD
     if not path.is_file():
-        raise InputRejected(str(model), f"it has no {RECORD}", "give the folder that heedful derive wrote")
+        raise InputRejected(escaped(model), f"it has no {RECORD}", "give the folder that heedful derive wrote")
     stored = read_json(path, limit=RECORD_BYTES)
     try:
-        recipe, seed = Recipe(**stored["recipe"]), int(stored["seed"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputRejected(str(path), "it holds no recipe", "derive the model again") from error
+        recipe = Recipe(**stored["recipe"])
+        check_size(recipe)
+        seed = int(stored["seed"])
+    except (KeyError, TypeError, ValueError, UsageError) as error:
+        told = f"its recipe cannot be read: {escaped(error)}"
+        raise InputRejected(escaped(path), told, "derive the model again") from error
     spreads = _spreads(stored, path) if recipe.calibration == "reference" else None
     counts = stored.get("counts")
-    digest = counts.get("digest", "") if isinstance(counts, dict) else ""
-    return DerivationRecord(recipe=recipe, seed=seed, spreads=spreads, digest=digest if isinstance(digest, str) else "")
+    counts = counts if isinstance(counts, dict) else {}
+    digest = counts.get("digest")
+    return DerivationRecord(
+        recipe=recipe, seed=seed, spreads=spreads, counts=counts, digest=digest if isinstance(digest, str) else ""
+    )
+
+
+def check_size(recipe: Recipe) -> None:
+    """A record is not trusted: its heads are counted before any list of them is made.
+
+    Args:
+        recipe: Out of a record.
+
+    Raises:
+        UsageError: It has too many.
+    """
+    sizes = recipe.layers, recipe.heads, recipe.longest, recipe.furthest
+    if not all(isinstance(size, int) for size in sizes) or max(sizes) > MOST or recipe.layers * recipe.heads > MOST:
+        raise UsageError(f"expected whole numbers, and at most {MOST} heads; came {sizes}")
 
 
 def _spreads(stored: dict[str, Any], path: Path) -> list[list[float]]:
     """Numbers above 0, rows of them; how many is the derivation's to check."""
-    from heedful.core.errors import InputRejected
-
     reference = stored.get("reference")
     rows: Any = reference.get("spreads") if isinstance(reference, dict) else None
     if not isinstance(rows, list) or not rows or not all(map(_row, rows)):
         told = "expected the spreads of its reference model's logits, numbers above 0 by layer and head"
-        raise InputRejected(str(path), told, "derive the model again with --reference")
+        raise InputRejected(escaped(path), told, "derive the model again with --reference")
     return [[float(one) for one in row] for row in rows]
 
 
