@@ -27,11 +27,11 @@ def captured(model: nn.Module, inputs: dict[str, Any], **options: Any) -> tuple[
 
 def assert_statistics_are_those_of(session: Session, attentions: tuple[torch.Tensor, ...], real: Any) -> None:
     frame = session.heads()
-    assert frame["layer"].unique().sort().to_list() == list(range(len(attentions)))
-    for layer, weights in enumerate(attentions):
+    modules = frame["module"].unique(maintain_order=True).to_list()
+    for module, weights in zip(modules, attentions, strict=True):
         expected = head_statistics(weights, real)
         assert set(expected) == set(STATISTICS)
-        mine = frame.filter(frame["layer"] == layer)
+        mine = frame.filter(frame["module"] == module)
         for name, value in expected.items():
             found = torch.tensor(mine[name].to_list(), dtype=torch.float64)
             # float32 on both sides, averaged over rows: a few roundings of numbers of order 1 to 24.
@@ -187,7 +187,7 @@ def test_a_shared_module_has_one_record_a_call() -> None:
     paths = list(session.records)
     assert len(paths) == 3 and paths[1:] == [f"{paths[0]}#2", f"{paths[0]}#3"]
     labels = session.heads()["label"].to_list()
-    assert labels[0] == "L0H0" and labels[4] == "L1H0 call 2" and labels[8] == "L2H0 call 3"
+    assert labels[0] == "L0H0" and labels[4] == "L0H0 call 2" and labels[8] == "L0H0 call 3"
     _, again = captured(tiny("albert"), inputs_for("albert"))
     assert list(again.records) == paths
 

@@ -39,38 +39,58 @@ class GrowingSequences:
     """Which calls of a module continue the sequences of the call before, and how many rows stand behind each mean.
 
     A call continues them where its first query stands right after the last one of the call before, in the same number
-    of sequences: decoding, or a prompt in parts. A cache that keeps a window forgets positions; there, single rows over
+    of sequences: decoding, or a prompt in parts. Cross-attention has no positions: it continues beside self-attention
+    that does, over as many keys, and in one run of its module, where queries come in parts. A cache that keeps a window forgets positions; there, single rows over
     no more keys than before, in the very next forward, continue. Beam search may exchange sequences between two calls;
     the means over all sequences stay what they are.
 
     Attributes:
         forgotten: Keys that the cache has dropped before the first one of the last call.
+        invocation: Number of the run of the module that made the last call; -1 where it is not known.
     """
 
     forgotten: int = 0
+    invocation: int = -1
 
     _batch: int = 0
     _end: int = 0
     _keys: int = 0
     _forward: int = 0
+    _marks: tuple[float, float] | None = None
     _counts: dict[str, Tensor] = field(default_factory=dict)
 
-    def continued_by(self, call: AttentionCall, forward: int) -> bool:
+    def continued_by(self, call: AttentionCall, forward: int, *, invocation: int = -1, decoding: bool = False) -> bool:
         """Whether a call continues the last one; it becomes the last one.
 
         Args:
             call: The call.
             forward: Number of the forward that makes it.
+            invocation: Number of the run of its module; -1 where it is not known.
+            decoding: Whether self-attention in this forward continues sequences.
         """
         offset = call.offset
         continues = False
+        if offset is None and call.batch == self._batch and call.n_keys == self._keys:
+            parts = invocation == self.invocation >= 0 and call.n_queries < call.n_keys
+            following = forward == self._forward + 1 and (decoding or self._same_keys(call))
+            continues = parts or following
+        if offset is None and call.n_queries < call.n_keys:
+            self._marks = _marks(call)
         if offset is not None and offset > 0 and call.batch == self._batch:
             windowed = call.n_queries == 1 and call.n_keys <= self._keys and forward == self._forward + 1
             continues = offset == self._end or (windowed and offset == call.n_keys - 1 < self._end)
         start = self._end if continues else (offset or 0)
-        self.forgotten = start - (offset or 0)
+        self.forgotten = start - offset if offset is not None else 0
         self._batch, self._end, self._keys, self._forward = call.batch, start + call.n_queries, call.n_keys, forward
+        self.invocation = invocation
         return continues
+
+    def _same_keys(self, call: AttentionCall) -> bool:
+        """Whether one query a sequence came, another than before, for the very keys of the last call."""
+        if call.n_queries > 1 or self._marks is None:
+            return False
+        keys, queries = _marks(call)
+        return keys == self._marks[0] and queries != self._marks[1]
 
     def add(self, entries: list[Tensor], name: str, moments: RowMoments, rows: Tensor, continues: bool) -> None:
         """Add one statistic of one call to the list of its means.
@@ -93,3 +113,10 @@ class GrowingSequences:
         else:
             entries.append(means)
             self._counts[name] = counts
+
+
+def _marks(call: AttentionCall) -> tuple[float, float]:
+    """Sums by which keys and queries are known again; attention written out has them in its logits and values."""
+    keys = call.key if call.bias is None or call.value is None else call.value
+    queries = call.query if call.bias is None else call.bias
+    return float(keys.double().sum()), float(queries.double().sum())
