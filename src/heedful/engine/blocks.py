@@ -86,7 +86,7 @@ class Part:
         labels: Labels | None,
     ) -> Part:
         """Cut sequences ``target[0]`` and key heads ``target[1]`` out of a call."""
-        call = _cut(whole, *target, dtype)
+        call = cut(whole, *target, dtype)
         batch, kv_heads, repeated = call.batch, call.kv_heads, call.heads // call.kv_heads
         heads = slice(target[1].start * repeated, target[1].stop * repeated)
         scale = call.scale if call.softcap is not None else call.scale / math.log(2.0)
@@ -121,7 +121,12 @@ def near_keys(call: AttentionCall, first: Tensor) -> Tensor:
     return torch.cat([around.expand(call.batch, -1, -1), first[..., None]], dim=-1)
 
 
-def _cut(call: AttentionCall, batch: slice, kv_heads: slice, dtype: torch.dtype) -> AttentionCall:
+def cut(call: AttentionCall, batch: slice, kv_heads: slice, dtype: torch.dtype) -> AttentionCall:
+    """Some sequences and key heads of a call, in the dtype of the statistics; the call itself where that is all."""
+    whole = batch == slice(0, call.batch) and kv_heads == slice(0, call.kv_heads)
+    tensors = (call.query, call.key, call.value, call.sink)
+    if whole and all(tensor is None or tensor.dtype == dtype for tensor in tensors):
+        return call
     repeated = call.heads // call.kv_heads
     heads = slice(kv_heads.start * repeated, kv_heads.stop * repeated)
     bias = call.bias
