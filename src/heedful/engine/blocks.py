@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -142,6 +143,13 @@ def cut(call: AttentionCall, batch: slice, kv_heads: slice, dtype: torch.dtype) 
         bias=bias,
         sink=None if call.sink is None else call.sink[heads].to(dtype),
     )
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """While statistics are computed, autocast does not reach them; where it is off already this costs nothing."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 @dataclass

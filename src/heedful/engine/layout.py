@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from heedful.core.axes import LOCAL_DISTANCE
+from heedful.core.axes import LAGS, LOCAL_DISTANCE
 from heedful.core.call import AttentionCall
 
 UNSEEN = -1e30
@@ -31,6 +32,8 @@ class Layout:
         around: ``(query, column)`` int64 keys from 5 before to 5 after each query's own, moved inside; None where
             queries and keys share no positions.
         outside: ``(query, column)`` bool, True where the key was moved.
+        inside: Whether every query stands at a key.
+        unpaired: ``(query,)`` for each of ``LAGS``: NaN where no query follows at that distance, 0 elsewhere.
         bounds: Two ``(query, key)`` integer arrays, or None where the causal rule hides nothing; see ``hide``.
     """
 
@@ -40,10 +43,12 @@ class Layout:
     empty: Tensor | None
     around: Tensor | None
     outside: Tensor | None
+    inside: bool
+    unpaired: tuple[Tensor, ...]
     bounds: tuple[Tensor, Tensor] | None
 
     def hide(self, logits: Tensor) -> None:
-        """Set ``(..., query, key)`` logits of keys after the query's own to ``UNSEEN``, in place, NaN and infinities too.
+        """Set logits ``(..., query, key)`` of keys after the query's own to ``UNSEEN`` in place, whatever they are.
 
         The bits of a float, taken for an integer and held between two equal bounds, become those of the bound, and
         between the least and the largest integer stay what they are: one pass several times as fast as
@@ -85,6 +90,7 @@ def _made(
     if is_causal:
         visible = (query + start + 1).clamp(0, n_keys)
         seen_by = n_queries - (key - start).clamp(0, n_queries)
+    zero = torch.zeros(n_queries, dtype=dtype, device=device)
     around = outside = None
     if offset is not None:
         near = query[:, None] + offset + torch.arange(-LOCAL_DISTANCE, LOCAL_DISTANCE + 1, device=device)
@@ -97,6 +103,8 @@ def _made(
         empty=(visible == 0) if is_causal and start < 0 else None,
         around=around,
         outside=outside,
+        inside=offset is not None and 0 <= offset <= n_keys - n_queries,
+        unpaired=tuple(torch.where(query + lag < n_queries, zero, math.nan) for lag in LAGS),
         bounds=_bounds(query, key, start, dtype) if is_causal and start + 1 < n_keys else None,
     )
 

@@ -1,7 +1,8 @@
 """A call, or a part of one, whose rows fit into one block: all moments at once, with nothing gathered over blocks.
 
-Short sequences cost what their operations cost to start, not what they compute. So each is made once, the weights are
-normalised first, and what depends on lengths alone comes out of ``layout``.
+Short sequences cost what their operations cost to start, not what they compute. So each is made once, weights are
+normalised first, what depends on lengths alone comes out of ``layout``, and rows that are compared with later ones or
+read around their own position are views of one buffer.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from torch import Tensor
 
 from heedful.core.axes import LAGS, LOCAL_DISTANCE
 from heedful.core.call import AttentionCall
-from heedful.engine.blocks import Scratch, cut
+from heedful.engine.blocks import cut
 from heedful.engine.gathered import LN2
 from heedful.engine.groups import Labels
 from heedful.engine.layout import UNSEEN, Layout, layout
 from heedful.engine.moments import Extras, KeyMoments, Moments, RowMoments
 from heedful.engine.tiled_extras import distance_mass, group_moments, log_contrast
+
+BEFORE = 16
+"""Elements of the buffer before the first weight: more than are read before a row's own position."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,12 @@ class Whole:
         laid: The layout of the call.
         seen: Bool, broadcastable to ``(batch, head, query, key)``; None under the causal rule or no rule.
         empty: Bool, broadcastable to ``(batch, head, query)``, True at rows that see nothing; None where none can.
-        peak: ``(batch, head, query, 1)`` largest base-2 logit, the sink's included.
         scaled: ``(batch, head, query, key)`` base-2 logits less the peak.
-        size: ``(batch, head, query, 1)`` sum of ``2 ** scaled``, with the sink's.
+        peak: ``(batch, head, query)`` largest base-2 logit, the sink's included.
+        size: ``(batch, head, query)`` sum of ``2 ** scaled``, with the sink's.
         raw: The same without it.
+        inverse: One over the size, 0 at rows that see nothing.
+        buffer: The weights behind ``BEFORE`` elements of no meaning and before as many rows as the longest lag.
         weights: ``(batch, head, query, key)``, 0 at rows that see nothing.
     """
 
@@ -45,22 +51,25 @@ class Whole:
     laid: Layout
     seen: Tensor | None
     empty: Tensor | None
-    peak: Tensor
     scaled: Tensor
+    peak: Tensor
     size: Tensor
     raw: Tensor
+    inverse: Tensor
+    buffer: Tensor
     weights: Tensor
 
     @classmethod
-    def of(cls, call: AttentionCall, first: Tensor, dtype: torch.dtype, scratch: Scratch) -> Whole:
+    def of(cls, call: AttentionCall, first: Tensor, dtype: torch.dtype) -> Whole:
         """Weigh all keys of a call."""
         laid, rules = layout(call, dtype), call.visibility
-        logits = _logits(call, scratch)
+        logits = _logits(call)
+        batch, heads, rows, keys = logits.shape
         seen, empty = None, laid.empty
         if rules.only_causal():
             laid.hide(logits)
         elif not rules.hides_nothing():
-            seen = rules.block(0, call.n_queries, 0, call.n_keys, call.n_queries, call.n_keys, logits.device)
+            seen = rules.block(0, rows, 0, keys, rows, keys, logits.device)
             logits.masked_fill_(~seen, UNSEEN)
             empty = ~seen.any(-1)
         # Half of UNSEEN as the least peak: a row that sees nothing gets weights of 0, not of 1.
@@ -69,13 +78,22 @@ class Whole:
         if sink is not None:
             peak = torch.maximum(peak, sink)
         scaled = logits.sub_(peak)
-        weights = torch.exp2(scaled, out=scratch.take(1, tuple(scaled.shape)))
+        buffer = scaled.new_empty(BEFORE + (batch * heads * rows + max(LAGS)) * keys)
+        weights = torch.exp2(scaled, out=buffer.as_strided(scaled.shape, scaled.stride(), BEFORE))
         raw = weights.sum(-1, keepdim=True)
         size = raw if sink is None else raw + torch.exp2(sink - peak)
         inverse = size.reciprocal()
         if empty is not None:
             inverse.masked_fill_(empty[..., None], 0.0)
-        return cls(call, first, laid, seen, empty, peak, scaled, size, raw, weights.mul_(inverse))
+        weights.mul_(inverse)
+        flat = (values.squeeze(-1) for values in (peak, size, raw, inverse))
+        return cls(call, first, laid, seen, empty, scaled, *flat, buffer, weights)
+
+    def moved(self, by: int, step: int, width: int) -> Tensor:
+        """A view of as many rows of the buffer: row ``i`` begins ``by + i * step`` elements after the first weight."""
+        batch, heads, rows, keys = self.weights.shape
+        size = rows * keys
+        return self.buffer.as_strided((batch, heads, rows, width), (heads * size, size, step, 1), BEFORE + by)
 
 
 Parts = list[tuple[slice, slice, int]]
@@ -103,16 +121,12 @@ def in_one_block(
     Returns:
         Moments on the device of the query.
     """
-    scratch = Scratch(dtype, call.query.device)
     first = call.visibility.own_first_key(call.batch, call.n_queries, call.n_keys, call.query.device)
     found: dict[int, list[Moments]] = {}
     for batch, kv_heads, _ in parts:
         part = None if labels is None else labels.part(batch).to(dtype)
-        found.setdefault(batch.start, []).append(
-            _part_moments(
-                Whole.of(cut(call, batch, kv_heads, dtype), first[batch], dtype, scratch), scratch, extras, part
-            )
-        )
+        whole = Whole.of(cut(call, batch, kv_heads, dtype), first[batch], dtype)
+        found.setdefault(batch.start, []).append(_part_moments(whole, extras, part))
     return _joined([_joined(heads, 1) for heads in found.values()], 0)
 
 
@@ -133,32 +147,39 @@ def _joined(parts: list[Moments], dim: int) -> Moments:
     )
 
 
-def _part_moments(whole: Whole, scratch: Scratch, extras: Extras, labels: Labels | None) -> Moments:
-    call, weights, shape = whole.call, whole.weights, whole.weights.shape
+def _part_moments(whole: Whole, extras: Extras, labels: Labels | None) -> Moments:
+    call, weights = whole.call, whole.weights
+    batch, heads, rows, keys = weights.shape
     further = _extras(whole, extras, labels)
-    keys = KeyMoments(weights.sum(-2), _counted(whole.seen, whole.laid.seen_by, -2, (*shape[:2], shape[3])))
     output = None
     if call.value is not None:
         value = call.value.reshape(-1, *call.value.shape[2:])
-        output = torch.bmm(weights.view(len(value), -1, shape[3]), value).view(*shape[:3], -1)
-    visible = _counted(whole.seen, whole.laid.visible, -1, shape[:3])
-    rows = RowMoments(
-        visible=visible, n_keys=call.n_keys, has_sink=call.sink is not None, **_row_moments(whole, scratch), **further
+        output = torch.bmm(weights.view(len(value), -1, keys), value).view(batch, heads, rows, -1)
+    return Moments(
+        RowMoments(
+            visible=_counted(whole.seen, whole.laid.visible, -1, (batch, heads, rows)),
+            n_keys=keys,
+            has_sink=call.sink is not None,
+            **_row_moments(whole),
+            **further,
+        ),
+        KeyMoments(weights.sum(-2), _counted(whole.seen, whole.laid.seen_by, -2, (batch, heads, keys))),
+        output,
+        "tiled",
     )
-    return Moments(rows, keys, output, "tiled")
 
 
-def _logits(call: AttentionCall, scratch: Scratch) -> Tensor:
-    """Base-2 logits before any rule, ``(batch, head, query, key)`` in scratch."""
-    stacked, width = call.batch * call.kv_heads, call.query.shape[-1]
-    query, key = call.query.reshape(stacked, -1, width), call.key.reshape(stacked, -1, width).transpose(1, 2)
-    logits = scratch.take(0, (stacked, query.shape[1], call.n_keys))
-    if call.softcap is None:
-        torch.baddbmm(logits, query, key, beta=0, alpha=call.scale / LN2, out=logits)
-    else:
-        torch.baddbmm(logits, query, key, beta=0, alpha=call.scale / call.softcap, out=logits)
+def _logits(call: AttentionCall) -> Tensor:
+    """Base-2 logits before any rule, ``(batch, head, query, key)``."""
+    batch, heads, rows, width = call.query.shape
+    kv_heads, keys = call.key.shape[1:3]
+    query, key = call.query.reshape(batch * kv_heads, -1, width), call.key.reshape(batch * kv_heads, keys, width)
+    logits = query.new_empty(batch * kv_heads, query.shape[1], keys)
+    factor = LN2 if call.softcap is None else call.softcap
+    torch.baddbmm(logits, query, key.transpose(1, 2), beta=0, alpha=call.scale / factor, out=logits)
+    if call.softcap is not None:
         logits.tanh_().mul_(call.softcap / LN2)
-    logits = logits.view(call.batch, call.heads, call.n_queries, call.n_keys)
+    logits = logits.view(batch, heads, rows, keys)
     if call.bias is not None:
         logits.add_(call.bias.to(logits), alpha=1 / LN2)
     return logits
@@ -169,22 +190,22 @@ def _counted(seen: Tensor | None, plain: Tensor, dim: int, shape: tuple[int, ...
     return (plain if seen is None else seen.sum(dim)).expand(shape).clone(memory_format=torch.contiguous_format)
 
 
-def _row_moments(whole: Whole, scratch: Scratch) -> dict[str, Tensor]:
+def _row_moments(whole: Whole) -> dict[str, Tensor]:
     """Moments of each row by name; uses the scaled logits up."""
-    weights, scaled, size = whole.weights, whole.scaled, whole.size[..., 0]
-    log_size, total = size.log(), whole.raw[..., 0] / size
-    surprise = torch.mul(weights, scaled, out=scaled).sum(-1)
-    whole_total = log_size if whole.call.sink is None else total * log_size
+    weights, room, size = whole.weights, whole.scaled, whole.size
+    keys, has_sink = weights.shape[-1], whole.call.sink is not None
+    log_size, total = size.log(), whole.raw / size
+    surprise = torch.mul(weights, room, out=room).sum(-1)
     found = {
-        "logsumexp": torch.add(log_size, whole.peak[..., 0], alpha=LN2),
+        "logsumexp": torch.add(log_size, whole.peak, alpha=LN2),
         "total": total,
-        "entropy": torch.sub(whole_total, surprise, alpha=LN2).clamp_min_(0),
-        "max_weight": weights.amax(-1) if whole.call.sink is not None else size.reciprocal(),
+        "entropy": torch.sub(total * log_size if has_sink else log_size, surprise, alpha=LN2).clamp_min_(0),
+        "max_weight": weights.amax(-1) if has_sink else whole.inverse,
         "collision": torch.linalg.vector_norm(weights, dim=-1).square_(),
-        **_by_position(whole),
+        **_placed(whole),
     }
-    for name, lag in zip(("lag_overlap", "distant_overlap"), LAGS, strict=True):
-        found[name] = _overlap(weights, lag, scaled)
+    for name, lag, unpaired in zip(("lag_overlap", "distant_overlap"), LAGS, whole.laid.unpaired, strict=True):
+        found[name] = torch.mul(weights, whole.moved(lag * keys, keys, keys), out=room).sum(-1).add_(unpaired)
     if whole.empty is None:
         return found
     known = torch.stack(list(found.values())).masked_fill_(whole.empty, math.nan)
@@ -193,47 +214,37 @@ def _row_moments(whole: Whole, scratch: Scratch) -> dict[str, Tensor]:
     return dict(zip(found, known.unbind(), strict=True))
 
 
-def _by_position(whole: Whole) -> dict[str, Tensor]:
+def _placed(whole: Whole) -> dict[str, Tensor]:
     """Mean position, and weight on the first key, the own, the one before and those around."""
-    weights, laid, call = whole.weights, whole.laid, whole.call
+    weights, laid, first = whole.weights, whole.laid, whole.first
     batch, heads, rows, keys = weights.shape
     if whole.seen is None:
-        mean, first_mass = (
-            torch.mv(weights.view(-1, keys), laid.position).view(batch, heads, rows),
-            weights[..., 0].clone(),
-        )
+        mean, sink = torch.mv(weights.view(-1, keys), laid.position).view(batch, heads, rows), weights[..., 0].clone()
     else:
-        first = whole.first
-        first_mass = torch.gather(weights, -1, first[:, None, :, None].expand(-1, heads, -1, -1))[..., 0]
-        if call.visibility.documents is None:
+        sink = torch.gather(weights, -1, first[:, None, :, None].expand(-1, heads, -1, -1)).squeeze(-1)
+        if whole.call.visibility.documents is None:
             away = laid.position - first[:, :1]
             mean = torch.bmm(weights.view(batch, -1, keys), away[..., None]).view(batch, heads, rows)
         else:
             mean = torch.einsum("bhqk,bqk->bhq", weights, laid.position - first[..., None])
-    found = {"mean_position": mean, "first_mass": first_mass}
+    found = {"mean_position": mean, "first_mass": sink}
     if laid.around is None or laid.outside is None:
         return found | {name: torch.full_like(mean, math.nan) for name in ("self_mass", "previous_mass", "local_mass")}
-    near = torch.gather(weights, -1, laid.around.expand(batch, heads, -1, -1))
-    near.masked_fill_(laid.outside, 0.0)
+    if laid.inside:
+        near = whole.moved((whole.call.offset or 0) - LOCAL_DISTANCE, keys + 1, laid.around.shape[1])
+    else:
+        near = torch.gather(weights, -1, laid.around.expand(batch, heads, -1, -1))
+    near = near.masked_fill(laid.outside, 0.0)
     before = LOCAL_DISTANCE - 1
     missing = laid.outside[:, before]
     if whole.seen is not None:
         at = laid.around[:, before, None].expand(batch, whole.seen.shape[1], -1, -1)
-        missing = missing | ~torch.gather(whole.seen.expand(batch, -1, -1, -1), -1, at)[..., 0]
+        missing = missing | ~torch.gather(whole.seen.expand(batch, -1, -1, -1), -1, at).squeeze(-1)
     return found | {
         "self_mass": near[..., LOCAL_DISTANCE],
         "local_mass": near.sum(-1),
         "previous_mass": near[..., before].masked_fill(missing, math.nan),
     }
-
-
-def _overlap(weights: Tensor, lag: int, room: Tensor) -> Tensor:
-    """``A_i . A_(i + lag)``; NaN for the last ``lag`` rows. ``room`` is overwritten."""
-    if weights.shape[2] <= lag:
-        return torch.full_like(weights[..., 0], math.nan)
-    torch.mul(weights[:, :, :-lag], weights[:, :, lag:], out=room[:, :, :-lag])
-    room[:, :, -lag:].fill_(math.nan)
-    return room.sum(-1)
 
 
 def _extras(whole: Whole, extras: Extras, labels: Labels | None) -> dict[str, Tensor]:
@@ -243,11 +254,11 @@ def _extras(whole: Whole, extras: Extras, labels: Labels | None) -> dict[str, Te
     call, weights = whole.call, whole.weights
     rows, keys, device = call.n_queries, call.n_keys, weights.device
     seen = call.visibility.block(0, rows, 0, keys, rows, keys, device) if whole.seen is None else whole.seen
-    known = torch.ones_like(weights[..., 0]).masked_fill_(~seen.any(-1), math.nan)
+    known = (0.0 * whole.size + 1.0).masked_fill_(~seen.any(-1), math.nan)  # NaN where rows are
     found = dict(group_moments(labels, weights, known, seen, (0, rows), 0))
     if extras.distances:
         found["distance_mass"] = distance_mass(call, weights, known, 0, 0)
     if extras.contrast:
-        logs = (whole.scaled * LN2).sub_(whole.size.log())
+        logs = (whole.scaled * LN2).sub_(whole.size.log()[..., None])
         found["log_contrast"] = log_contrast(call, logs, whole.first, 0, rows, 0, keys)
     return found

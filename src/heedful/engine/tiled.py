@@ -16,7 +16,7 @@ from torch import Tensor
 
 from heedful.core.axes import LAGS, LOCAL_DISTANCE
 from heedful.core.call import AttentionCall
-from heedful.engine.blocks import Part, Scratch, Tail, plan
+from heedful.engine.blocks import Part, Scratch, Tail, plan, without_autocast
 from heedful.engine.gathered import LN2, SUMS, Gathered
 from heedful.engine.groups import Labels
 from heedful.engine.layout import UNSEEN
@@ -66,7 +66,7 @@ def tiled(call: AttentionCall, extras: Extras | None = None, *, elements: int | 
     extras = extras or Extras()
     dtype = torch.float64 if call.query.dtype == torch.float64 else torch.float32
     device = call.query.device
-    with torch.no_grad(), torch.autocast(device.type, enabled=False):
+    with torch.no_grad(), without_autocast(device):
         labels, parts = Labels.of(call, extras.groups), list(plan(call, elements))
         if fits_one_block(call, parts):
             return in_one_block(call, parts, dtype, extras, labels)
