@@ -42,6 +42,7 @@ class Whole:
         size: ``(batch, head, query)`` sum of ``2 ** scaled``, with the sink's.
         raw: The same without it.
         inverse: One over the size, 0 at rows that see nothing.
+        collision: Sum of the squares of the normalised weights.
         buffer: The weights behind ``BEFORE`` elements of no meaning and before as many rows as the longest lag.
         weights: ``(batch, head, query, key)``, 0 at rows that see nothing.
     """
@@ -56,6 +57,7 @@ class Whole:
     size: Tensor
     raw: Tensor
     inverse: Tensor
+    collision: Tensor
     buffer: Tensor
     weights: Tensor
 
@@ -72,8 +74,9 @@ class Whole:
             seen = rules.block(0, rows, 0, keys, rows, keys, logits.device)
             logits.masked_fill_(~seen, UNSEEN)
             empty = ~seen.any(-1)
-        # Half of UNSEEN as the least peak: a row that sees nothing gets weights of 0, not of 1.
-        peak = logits.amax(-1, keepdim=True).clamp_(min=UNSEEN / 2)
+        peak = logits.amax(-1, keepdim=True)
+        if empty is not None:
+            peak.clamp_(min=UNSEEN / 2)  # a row that sees nothing gets weights of 0, not of 1
         sink = None if call.sink is None else (call.sink / LN2)[None, :, None, None]
         if sink is not None:
             peak = torch.maximum(peak, sink)
@@ -85,8 +88,10 @@ class Whole:
         inverse = size.reciprocal()
         if empty is not None:
             inverse.masked_fill_(empty[..., None], 0.0)
+        # Squares of weights that are not normalised yet: sums of ones are exact, so that equal weights stay equal.
+        collision = torch.mul(weights, weights).sum(-1, keepdim=True).mul_(inverse).mul_(inverse)
         weights.mul_(inverse)
-        flat = (values.squeeze(-1) for values in (peak, size, raw, inverse))
+        flat = (values.squeeze(-1) for values in (peak, size, raw, inverse, collision))
         return cls(call, first, laid, seen, empty, scaled, *flat, buffer, weights)
 
     def moved(self, by: int, step: int, width: int) -> Tensor:
@@ -201,7 +206,7 @@ def _row_moments(whole: Whole) -> dict[str, Tensor]:
         "total": total,
         "entropy": torch.sub(total * log_size if has_sink else log_size, surprise, alpha=LN2).clamp_min_(0),
         "max_weight": weights.amax(-1) if has_sink else whole.inverse,
-        "collision": torch.linalg.vector_norm(weights, dim=-1).square_(),
+        "collision": whole.collision,
         **_placed(whole),
     }
     for name, lag, unpaired in zip(("lag_overlap", "distant_overlap"), LAGS, whole.laid.unpaired, strict=True):
