@@ -1,6 +1,6 @@
 """What capture costs where sequences are short: forwards inside ``heedful.capture(model)`` beside plain ones, in turn.
 
-    python benchmarks/capture.py [--widths 256 768] [--length 128] [--layers 12] [--rounds 15] [--threads 1] [--json FILE]
+    python benchmarks/capture.py [--widths 256 768] [--length 128] [--layers 12] [--rounds 15] [--json FILE]
 
 Two decoders of heads of 64 dimensions: GPT-2 of transformers, made from a config, met at the attention table; and a
 plain torch module, met at ``scaled_dot_product_attention``. One sequence, no gradient, float32.
@@ -11,8 +11,9 @@ within one process. The parts are shares of the plain forward:
 
 * ``hooks``: the hooks on every module, nothing else watching;
 * ``functions``: what more every torch function costs that passes the function mode, table entries included;
-* ``describing``, ``engine``, ``statistics``, ``comparison``, ``keeping``: clocks around what makes a call's description,
-  its moments, the means of its statistics, the comparison with the model's own output, and the copy to draw from;
+* ``describing``, ``engine``, ``statistics``, ``comparison``, ``keeping``: clocks around what makes a call's
+  description, its moments, the means of its statistics, the comparison with the model's own output, and the copy to
+  draw from (of the first forward, so of ``entering`` alone);
 * ``other``: the rest.
 """
 
@@ -84,9 +85,8 @@ def gpt2(width: int, layers: int, length: int) -> nn.Module:
     """GPT-2 of transformers with attention by its table."""
     import transformers
 
-    config = transformers.GPT2Config(
-        n_embd=width, n_layer=layers, n_head=width // DIM, n_positions=length, vocab_size=VOCABULARY
-    )
+    sizes = {"n_embd": width, "n_layer": layers, "n_head": width // DIM, "n_positions": length}
+    config = transformers.GPT2Config(**sizes, vocab_size=VOCABULARY, bos_token_id=1, eos_token_id=None)
     return transformers.GPT2LMHeadModel(config)
 
 

@@ -100,11 +100,6 @@ class RowMoments:
             return self.entropy
         return (self.entropy / self.total + self.total.log()).clamp_min(0)
 
-    @cached_property
-    def effective_keys(self) -> Tensor:
-        """Exponential of the normalised entropy: equally weighted keys that would give it."""
-        return self.normalised_entropy.exp()
-
 
 @dataclass(frozen=True)
 class KeyMoments:

@@ -91,8 +91,8 @@ class Whole:
         # Squares of weights that are not normalised yet: sums of ones are exact, so that equal weights stay equal.
         collision = torch.mul(weights, weights).sum(-1, keepdim=True).mul_(inverse).mul_(inverse)
         weights.mul_(inverse)
-        flat = (values.squeeze(-1) for values in (peak, size, raw, inverse, collision))
-        return cls(call, first, laid, seen, empty, scaled, *flat, buffer, weights)
+        peak, size, raw, inverse, collision = (one.squeeze(-1) for one in (peak, size, raw, inverse, collision))
+        return cls(call, first, laid, seen, empty, scaled, peak, size, raw, inverse, collision, buffer, weights)
 
     def moved(self, by: int, step: int, width: int) -> Tensor:
         """A view of as many rows of the buffer: row ``i`` begins ``by + i * step`` elements after the first weight."""
@@ -140,7 +140,7 @@ def _joined(parts: list[Moments], dim: int) -> Moments:
     if len(parts) == 1:
         return parts[0]
 
-    def together(records: list[Any]) -> dict[str, Tensor]:
+    def together(records: list[Any]) -> dict[str, Any]:
         columns = {field.name: [getattr(record, field.name) for record in records] for field in fields(records[0])}
         return {name: torch.cat(column, dim) for name, column in columns.items() if isinstance(column[0], Tensor)}
 

@@ -28,4 +28,4 @@ def effective_keys(moments: RowMoments) -> Tensor:
     Returns:
         Keys, ``(batch, head, query)``; NaN where a query sees no key.
     """
-    return moments.effective_keys
+    return moments.normalised_entropy.exp()

@@ -26,4 +26,4 @@ def visible_share(moments: RowMoments) -> Tensor:
     Returns:
         Share in (0, 1], ``(batch, head, query)``; NaN where a query sees no key.
     """
-    return (moments.effective_keys / moments.visible).clamp_max(1)
+    return (moments.normalised_entropy.exp() / moments.visible).clamp_max(1)
