@@ -45,6 +45,7 @@ browser:
 
 bench: setup
 	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/capture.py
 	$(BIN)/python benchmarks/validate.py
 	$(BIN)/python benchmarks/length.py
 	$(BIN)/python benchmarks/tracker.py

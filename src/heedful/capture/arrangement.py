@@ -68,9 +68,7 @@ class Arrangement:
             if whole or not _says_itself(shape[begin:end], full, heads):
                 shape[begin:end] = full
         spread = spread.expand(shape)
-        return spread.reshape(
-            math.prod(shape[:batches]), math.prod(shape[batches : len(order)]), *tensor.shape[-2:]
-        )
+        return spread.reshape(math.prod(shape[:batches]), math.prod(shape[batches : len(order)]), *tensor.shape[-2:])
 
     def own(self, tensor: Tensor, leading: Sequence[int] | None = None) -> Tensor:
         """``(*leading, a, b)`` from ``(batch, head, a, b)``.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from heedful.capture.lineage import FILLS, FORMS, INDICES, PRODUCTS, SUMS, Lineage, Node
@@ -24,7 +23,7 @@ ALWAYS_BELOW = -5e8
 MOST_VALUES = 3
 """A mask is written with at most so many large negative values (a padded future key may have two added up)."""
 
-NEGATED = frozenset("sub sub_ subtract __isub__ __sub__".split())
+NEGATED = frozenset(["sub", "sub_", "subtract", "__isub__", "__sub__"])
 
 
 def hidden_by(lineage: Lineage | None, term: Tensor) -> Tensor | None:

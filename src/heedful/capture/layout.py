@@ -65,7 +65,11 @@ def _axes(node: Node) -> Axes:
         found = rule(node) if rule is not None else _alike(node)
     except (IndexError, ValueError, TypeError, AttributeError, KeyError):
         found = None
-    if found is None or len(found) != len(node.shape) or any(_size(a) != s for a, s in zip(found, node.shape, strict=True)):
+    if (
+        found is None
+        or len(found) != len(node.shape)
+        or any(_size(a) != s for a, s in zip(found, node.shape, strict=True))
+    ):
         return unknown(node.shape)
     return found
 
@@ -360,7 +364,9 @@ def _product(node: Node) -> Axes:
     across = -2 if node.name in ("cdist", "inner") else -1
     rows = left.axes[-2] if len(left.shape) > 1 else None
     columns = right.axes[across] if len(right.shape) > 1 else None
-    ends = [axis for axis in (rows, _column(columns, right, shape[-1]) if columns is not None else None) if axis is not None]
+    ends = [
+        axis for axis in (rows, _column(columns, right, shape[-1]) if columns is not None else None) if axis is not None
+    ]
     lead: list[Axis] = []
     for place in range(len(shape) - len(ends)):
         back = len(shape) - len(ends) - place + 2
@@ -384,7 +390,10 @@ def spelled(equation: str, ranks: Sequence[int]) -> tuple[list[list[str]], list[
     words = terms.split(",")
     if len(words) != len(ranks):
         return None
-    free = max((rank - len(word.replace("...", "")) for word, rank in zip(words, ranks, strict=True) if "..." in word), default=0)
+    free = max(
+        (rank - len(word.replace("...", "")) for word, rank in zip(words, ranks, strict=True) if "..." in word),
+        default=0,
+    )
     dots = [f".{i}" for i in range(free)]
 
     def spell(word: str, rank: int) -> list[str]:
@@ -466,14 +475,16 @@ RULES: dict[str, Callable[[Node], Axes | None]] = {
     **dict.fromkeys(("expand", "expand_as", "broadcast_to"), _expanded),
     **dict.fromkeys(("repeat", "tile"), _repeated),
     "repeat_interleave": _interleaved,
-    **dict.fromkeys("chunk split tensor_split narrow pad index_select gather take_along_dim".split(), _cut),
+    **dict.fromkeys(
+        ["chunk", "split", "tensor_split", "narrow", "pad", "index_select", "gather", "take_along_dim"], _cut
+    ),
     "unbind": lambda node: _without(node, 0),
-    **dict.fromkeys("select mean sum amax amin".split(), _without),
+    **dict.fromkeys(["select", "mean", "sum", "amax", "amin"], _without),
     "__getitem__": _indexed,
     "cat": _joined,
     "stack": _stacked,
     "linear": _linear,
-    **dict.fromkeys("matmul bmm mm addmm baddbmm cdist inner".split(), _product),
+    **dict.fromkeys(["matmul", "bmm", "mm", "addmm", "baddbmm", "cdist", "inner"], _product),
     "einsum": _einsum,
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolved),
     "embedding": _embedded,

@@ -16,14 +16,50 @@ import torch
 from torch import Tensor, nn
 
 PRODUCTS = frozenset(
-    "linear matmul bmm mm mv addmm baddbmm inner einsum bilinear cdist conv1d conv2d conv3d conv_transpose1d "
-    "conv_transpose2d embedding scaled_dot_product_attention multi_head_attention_forward attended".split()
+    [
+        "linear",
+        "matmul",
+        "bmm",
+        "mm",
+        "mv",
+        "addmm",
+        "baddbmm",
+        "inner",
+        "einsum",
+        "bilinear",
+        "cdist",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "embedding",
+        "scaled_dot_product_attention",
+        "multi_head_attention_forward",
+        "attended",
+    ]
 )
 """Functions whose result is new content: a projection, a product, an attention."""
 
-SUMS = frozenset("add add_ sub sub_ subtract __radd__ __rsub__ rsub __iadd__ __isub__ __add__ __sub__ baddbmm".split())
-FILLS = frozenset("masked_fill masked_fill_ where".split())
-WRITES = frozenset("__setitem__ copy_ index_copy_ index_copy".split())
+SUMS = frozenset(
+    [
+        "add",
+        "add_",
+        "sub",
+        "sub_",
+        "subtract",
+        "__radd__",
+        "__rsub__",
+        "rsub",
+        "__iadd__",
+        "__isub__",
+        "__add__",
+        "__sub__",
+        "baddbmm",
+    ]
+)
+FILLS = frozenset(["masked_fill", "masked_fill_", "where"])
+WRITES = frozenset(["__setitem__", "copy_", "index_copy_", "index_copy"])
 """Functions that write further positions into a tensor, a cache say."""
 
 NAMED = {
@@ -35,8 +71,32 @@ NAMED = {
     "moveaxis": "movedim",
 }
 FORMS = frozenset(
-    "view reshape flatten unflatten squeeze unsqueeze permute transpose movedim t T mT adjoint expand repeat "
-    "repeat_interleave chunk split narrow unbind select __getitem__ roll flip".split()
+    [
+        "view",
+        "reshape",
+        "flatten",
+        "unflatten",
+        "squeeze",
+        "unsqueeze",
+        "permute",
+        "transpose",
+        "movedim",
+        "t",
+        "T",
+        "mT",
+        "adjoint",
+        "expand",
+        "repeat",
+        "repeat_interleave",
+        "chunk",
+        "split",
+        "narrow",
+        "unbind",
+        "select",
+        "__getitem__",
+        "roll",
+        "flip",
+    ]
 )
 """Functions that change the form of a tensor and nothing else."""
 

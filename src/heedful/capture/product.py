@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from heedful.capture.layout import FEATURE, LEAD, Axes, kinds, spelled
@@ -87,7 +86,13 @@ class Product:
 
 
 def product_of(
-    name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], first: bool, axes: Axes, key: int
+    name: str,
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    first: bool,
+    axes: Axes,
+    key: int,
 ) -> Product:
     """The product that a function call is.
 
@@ -151,7 +156,10 @@ def _letters(name: str, args: tuple[Any, ...], tensors: Sequence[Tensor]) -> tup
     wide = max(left.dim(), right.dim()) - 2
     names = [f"l{place}" for place in range(wide)]
     out = [*names, "row", "column"]
-    return [[*names[wide - left.dim() + 2 :], "row", "inner"], [*names[wide - right.dim() + 2 :], "inner", "column"]], out
+    return [
+        [*names[wide - left.dim() + 2 :], "row", "inner"],
+        [*names[wide - right.dim() + 2 :], "inner", "column"],
+    ], out
 
 
 def _sublists(args: tuple[Any, ...]) -> tuple[list[Letters], Letters] | None:
@@ -177,14 +185,16 @@ def _in_order(
         raise HeedfulError("one row of its weights is used for several sequences or heads")
     alone = [n for n in own if n != keys and (n not in theirs or value.shape[theirs.index(n)] == 1)]
     tokens = [n for n in alone if FEATURE not in kinds(axes[own.index(n)])]
-    rows = [n for n in (own[-2] if key == len(own) - 1 and len(own) > 1 else "", own[-1] if key == len(own) - 2 else "") if n]
+    rows = [
+        n
+        for n in (own[-2] if key == len(own) - 1 and len(own) > 1 else "", own[-1] if key == len(own) - 2 else "")
+        if n
+    ]
     query = _query(alone, tokens, rows, own, axes, weights)
     return [letter for letter in own if letter not in (keys, query)], (query, keys, widths[0])
 
 
-def _query(
-    alone: Letters, tokens: Letters, rows: Letters, own: Letters, axes: Axes, weights: Tensor
-) -> str:
+def _query(alone: Letters, tokens: Letters, rows: Letters, own: Letters, axes: Axes, weights: Tensor) -> str:
     if not alone:
         raise NoAttention("its weights have no axis of queries: a mixture, no attention over tokens")
     certain = [n for n in tokens if LEAD in kinds(axes[own.index(n)])]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from heedful.core.axes import MIN_VISIBLE
 from heedful.core.call import AttentionCall
+from heedful.core.registry import STATISTICS
 from heedful.engine.moments import RowMoments
 
 
@@ -25,6 +26,35 @@ def sequence_means(moments: RowMoments, rows: Tensor) -> Tensor:
     """
     judged = rows.masked_fill(moments.visible < MIN_VISIBLE, math.nan)
     return judged.nanmean(dim=-1)
+
+
+def statistics_of(moments: RowMoments) -> Tensor:
+    """Every registered statistic of a call's rows, ``(statistic, batch, head, query)``, in the registry's order."""
+    return torch.stack([facts.compute(moments) for facts in STATISTICS.values()])
+
+
+def means_and_counts(moments: RowMoments, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Means of statistics over the judged rows of each sequence, and how many rows stand behind each.
+
+    Args:
+        moments: The call's row moments.
+        rows: ``(..., batch, head, query)`` of the statistics.
+
+    Returns:
+        ``(..., batch, head)`` means, NaN where the count is 0, and counts.
+    """
+    left_out = rows.isnan().logical_or_(moments.visible < MIN_VISIBLE)
+    counts = rows.shape[-1] - left_out.sum(-1)
+    return rows.masked_fill(left_out, 0.0).sum(-1).div_(counts), counts
+
+
+def row_counts(moments: RowMoments) -> tuple[int, int, int, bool]:
+    """How many rows are judged, see fewer keys than that, or none; and whether rows that see keys are not finite."""
+    visible = moments.visible
+    counted = torch.stack([visible >= MIN_VISIBLE, visible > 0, moments.entropy.isnan()])
+    judged, seeing, nan = counted.sum(dim=(1, 2, 3)).tolist()
+    empty = visible.numel() - seeing
+    return judged, seeing - judged, empty, nan != empty
 
 
 def after_forgetting(rows: RowMoments, keys: int) -> RowMoments:
@@ -57,7 +87,7 @@ class GrowingSequences:
     _keys: int = 0
     _forward: int = 0
     _marks: tuple[float, float] | None = None
-    _counts: dict[str, Tensor] = field(default_factory=dict)
+    _counts: Tensor | None = None
 
     def continued_by(self, call: AttentionCall, forward: int, *, invocation: int = -1, decoding: bool = False) -> bool:
         """Whether a call continues the last one; it becomes the last one.
@@ -92,27 +122,27 @@ class GrowingSequences:
         keys, queries = _marks(call)
         return keys == self._marks[0] and queries != self._marks[1]
 
-    def add(self, entries: list[Tensor], name: str, moments: RowMoments, rows: Tensor, continues: bool) -> None:
-        """Add one statistic of one call to the list of its means.
+    def add(self, entries: dict[str, list[Tensor]], moments: RowMoments, continues: bool) -> None:
+        """Add every statistic of one call to the lists of its means.
 
         Args:
-            entries: ``(batch, head)`` means so far; the last one is replaced where the call continues it.
-            name: Of the statistic.
+            entries: Statistic to ``(batch, head)`` means so far; the last one is replaced where the call continues it.
             moments: The call's row moments.
-            rows: ``(batch, head, query)`` of the statistic.
             continues: Whether these rows are further rows of the last entry's sequences.
         """
-        means = sequence_means(moments, rows).double().cpu()
-        counts = ((moments.visible >= MIN_VISIBLE) & ~rows.isnan()).sum(-1).cpu()
-        if continues and entries:
-            before = self._counts[name]
-            total = before + counts
-            whole = entries[-1].nan_to_num() * before + means.nan_to_num() * counts
-            entries[-1] = torch.where(total > 0, whole / total, math.nan)
-            self._counts[name] = total
-        else:
-            entries.append(means)
-            self._counts[name] = counts
+        means, counts = means_and_counts(moments, statistics_of(moments))
+        means, counts = means.to("cpu", torch.float64), counts.cpu()
+        continues = continues and self._counts is not None and bool(entries)
+        if continues and self._counts is not None:
+            before, counts = self._counts, self._counts + counts
+            last = torch.stack([entries[name][-1] for name in STATISTICS])
+            means = (last.nan_to_num() * before + means.nan_to_num() * (counts - before)) / counts
+        self._counts = counts
+        for name, mean in zip(STATISTICS, means.unbind(), strict=True):
+            if continues:
+                entries[name][-1] = mean
+            else:
+                entries.setdefault(name, []).append(mean)
 
 
 def _marks(call: AttentionCall) -> tuple[float, float]:

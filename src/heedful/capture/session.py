@@ -18,11 +18,10 @@ from heedful.capture.intercept import intercept, unwatched
 from heedful.capture.kept_calls import KeptCalls
 from heedful.capture.own_work import depth
 from heedful.capture.selection import Selection, only_heads
-from heedful.capture.sequence_means import GrowingSequences, after_forgetting
+from heedful.capture.sequence_means import GrowingSequences, after_forgetting, row_counts
 from heedful.capture.way import Way
 from heedful.core.axes import MIN_VISIBLE
 from heedful.core.errors import CallError, CaptureError, UsageError
-from heedful.core.registry import STATISTICS
 from heedful.engine.measure import ENGINES
 from heedful.engine.moments import Moments
 
@@ -154,11 +153,12 @@ class Session:
 
     def _add(self, record: CallRecord, event: AttentionEvent, forward: int, moments: Moments, output: Tensor) -> None:
         rows = moments.rows
-        record.rows += int((rows.visible >= MIN_VISIBLE).sum())
-        record.short_rows += int(((rows.visible < MIN_VISIBLE) & (rows.visible > 0)).sum())
-        record.empty_rows += moments.empty_rows
-        not_finite = (rows.entropy.isnan() & (rows.visible > 0)).any(dim=-1).any(dim=0)
-        record.broken.update(record.listed[column] for column in not_finite.nonzero()[:, 0].tolist())
+        judged, short, empty, broken = row_counts(rows)
+        record.rows, record.short_rows = record.rows + judged, record.short_rows + short
+        record.empty_rows += empty
+        if broken:
+            not_finite = (rows.entropy.isnan() & (rows.visible > 0)).any(dim=-1).any(dim=0)
+            record.broken.update(record.listed[column] for column in not_finite.nonzero()[:, 0].tolist())
         sequences, decoding = record.sequences, forward in self._decoding
         another = sequences.invocation == event.invocation and event.call.n_queries < event.call.n_keys
         continues = sequences.continued_by(event.call, forward, invocation=event.invocation, decoding=decoding)
@@ -167,8 +167,7 @@ class Session:
         if another and not continues:
             self.failed.setdefault(event.path, "rows of its sequences come in several calls that do not fit together")
         rows = after_forgetting(rows, record.sequences.forgotten)
-        for name, facts in STATISTICS.items():
-            record.sequences.add(record.values.setdefault(name, []), name, rows, facts.compute(rows), continues)
+        record.sequences.add(record.values, rows, continues)
         error = output_error(moments, output)
         record.error = math.nan if math.isnan(record.error + error) else max(record.error, error)
         if (event.dropout and record.module.training) or not error <= limit_of(event, moments, output):

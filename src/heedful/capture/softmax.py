@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -33,7 +32,7 @@ from heedful.core.visibility import Visibility
 WAY = "softmax"
 
 SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax, torch.special.softmax)
-MULTIPLIED = frozenset("matmul bmm mm einsum baddbmm addmm inner".split())
+MULTIPLIED = frozenset(["matmul", "bmm", "mm", "einsum", "baddbmm", "addmm", "inner"])
 
 
 @dataclass(eq=False)
@@ -180,14 +179,18 @@ class SoftmaxWatch:
                 raise HeedfulError("its queries are features and not tokens: no attention over tokens")
             arrangement.append(self._arranged(logits.shape[:-2], [axes[:-2]], softmax.frames[-1]))
             hidden = hidden_in(softmax.node, logits)
-            return self._called(softmax, arrangement[0].standard(logits, whole=True), _standard(hidden, logits, arrangement[0]), None)
+            return self._called(
+                softmax, arrangement[0].standard(logits, whole=True), _standard(hidden, logits, arrangement[0]), None
+            )
 
         frame = softmax.frames[-1]
         answer = self.way.meet(frame.module, f"{WAY} alone", describe, run, 0.0)
         if frame.path in self.way.not_understood:
             self.way.stack.seen(frame)
         if answer is not None and arrangement and tuple(answer.shape[-2:]) != tuple(softmax.logits.shape[-2:]):
-            raise UsageError(f"replace: {frame.path}: its softmax was seen and no product with values; it cannot be replaced")
+            raise UsageError(
+                f"replace: {frame.path}: its softmax was seen and no product with values; it cannot be replaced"
+            )
 
     def _arranged(self, leading: Any, candidates: list[Axes], frame: Frame) -> Arrangement:
         batch = None if frame.entering is None else frame.entering.shape[0]
@@ -203,7 +206,9 @@ class SoftmaxWatch:
                     given["result"] = result = product.plain()
                 else:
                     lengths = product.value_in_order(product.value).shape[:-2]
-                    result = product.multiply(product.own_value(arrangement.own(other, lengths)).to(product.value.dtype))
+                    result = product.multiply(
+                        product.own_value(arrangement.own(other, lengths)).to(product.value.dtype)
+                    )
             output = arrangement.standard(product.result_in_order(result), whole=True)
             if other is None:
                 given["output"] = output
@@ -327,7 +332,9 @@ def _version(tensor: Tensor) -> int:
     return -1 if tensor.is_inference() else tensor._version
 
 
-SAME_VALUES = FORMS | frozenset("dropout contiguous clone to float half bfloat16 double type type_as detach".split())
+SAME_VALUES = FORMS | frozenset(
+    ["dropout", "contiguous", "clone", "to", "float", "half", "bfloat16", "double", "type", "type_as", "detach"]
+)
 """Functions after which weights are those of the softmax, but for rounding and dropped ones."""
 
 
@@ -354,7 +361,11 @@ def _key_axis(softmax: Softmax, node: Node) -> int:
     shape[softmax.dim] = count
     mark = torch.arange(count).view(shape).expand(softmax.logits.shape)
     mark = _replayed(softmax, node, mark)
-    along = [axis for axis in range(mark.dim()) if mark.shape[axis] > 1 and bool((mark.select(axis, 0) != mark.select(axis, 1)).any())]
+    along = [
+        axis
+        for axis in range(mark.dim())
+        if mark.shape[axis] > 1 and bool((mark.select(axis, 0) != mark.select(axis, 1)).any())
+    ]
     if count == 1:
         return mark.dim() - 1
     if len(along) != 1 or mark.shape[along[0]] != count:

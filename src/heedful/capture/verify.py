@@ -84,9 +84,7 @@ def verify(model: nn.Module, inputs: Mapping[str, Any] | tuple[Any, ...] | Tenso
     return proofs + unmet
 
 
-def _proof(
-    model: nn.Module, run: Run, path: str, records: list[CallRecord], plain: list[Tensor], reason: str
-) -> Proof:
+def _proof(model: nn.Module, run: Run, path: str, records: list[CallRecord], plain: list[Tensor], reason: str) -> Proof:
     error, moved = max((record.error for record in records), key=_nan_last), math.nan
     recomputed = all(record.verified for record in records) and not reason
     if not recomputed and not reason:

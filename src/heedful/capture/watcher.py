@@ -53,5 +53,20 @@ class FunctionWatcher(TorchFunctionMode):
         return result
 
 
-PASSED = frozenset("__set__ size dim stride numel item tolist is_floating_point data_ptr __len__ __bool__ nelement".split())
+PASSED = frozenset(
+    [
+        "__set__",
+        "size",
+        "dim",
+        "stride",
+        "numel",
+        "item",
+        "tolist",
+        "is_floating_point",
+        "data_ptr",
+        "__len__",
+        "__bool__",
+        "nelement",
+    ]
+)
 """Functions that ask something of a tensor."""

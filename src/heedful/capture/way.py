@@ -51,10 +51,14 @@ class Way:
         if self.closed or self._busy or not self.stack.frames or self.stack.elsewhere():
             return False
         if torch._C._functorch.peek_interpreter_stack() is not None and _is_vmapped():
-            self.notes.setdefault(TRANSFORMED, "what ran inside torch.func.vmap was not measured; run each member alone")
+            self.notes.setdefault(
+                TRANSFORMED, "what ran inside torch.func.vmap was not measured; run each member alone"
+            )
             return False
         if torch._C._get_tracing_state() is not None:
-            self.notes.setdefault(TRACED, "what ran while torch.jit.trace recorded was not measured; run the model itself")
+            self.notes.setdefault(
+                TRACED, "what ran while torch.jit.trace recorded was not measured; run the model itself"
+            )
             return False
         return module is None or id(module) in self.stack.paths
 
@@ -156,7 +160,8 @@ class Way:
         """Paths of modules whose attention was not met, or in part, each with the reason."""
         blind = "".join(f" ({note})" for subject, note in self.notes.items() if subject in (TRANSFORMED, TRACED))
         missing = {
-            path: f"{name} ran and no attention call of it was seen{blind}" for path, name in self.stack.never_met().items()
+            path: f"{name} ran and no attention call of it was seen{blind}"
+            for path, name in self.stack.never_met().items()
         }
         return {**missing, **self.not_understood, **self.in_part()}
 
