@@ -112,9 +112,10 @@ class HeedfulDecoderModel(HeedfulDecoderPreTrainedModel):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("expected input_ids or inputs_embeds, and not both")
         hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        held = {CACHE: cache_to_fill(self, one_cache(cache, past_key_values), use_cache)}
+        filled = cache_to_fill(self, one_cache(cache, past_key_values), use_cache)
+        held: dict[str, Any] = {CACHE: filled}
         if position_ids is None:
-            seen = 0 if held[CACHE] is None else held[CACHE].get_seq_length()
+            seen = 0 if filled is None else filled.get_seq_length()
             position_ids = (torch.arange(hidden.shape[1], device=hidden.device) + seen)[None]
         mask = create_causal_mask(
             config=self.config,

@@ -167,8 +167,9 @@ class GaugeModel(GaugePreTrainedModel):
         if input_ids is None or inputs_embeds is not None:
             raise UsageError("expected input_ids: a belief is a mean, a covariance and a frame, not one embedding")
         options = for_model(self, options)
-        held = {CACHE: cache_to_fill(self, one_cache(cache, past_key_values), use_cache)}
-        seen = 0 if held[CACHE] is None else held[CACHE].get_seq_length()
+        filled = cache_to_fill(self, one_cache(cache, past_key_values), use_cache)
+        held: dict[str, Any] = {CACHE: filled}
+        seen = 0 if filled is None else filled.get_seq_length()
         if position_ids is None:
             position_ids = (torch.arange(input_ids.shape[1], device=input_ids.device) + seen)[None]
         self._check_positions(position_ids)
