@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from heedful.cli import app
 from heedful.core import InputRejected, OutputError, UsageError
-from heedful.counts import CountSettings, counting, merge, read
+from heedful.counts import CountSettings, Piece, TokenPiece, counting, merge, read
 from heedful.counts.counting import count
 from heedful.counts.folder import place_of
 from heedful.loading import TextCorpus
@@ -44,6 +45,22 @@ def test_tables_are_those_of_the_loops(shards: int, tmp_path: Path) -> None:
     assert manifest.tokens == sum(map(len, DOCUMENTS)) == found.tokens.sum()
     assert manifest.documents == sum(bool(document) for document in DOCUMENTS) < len(DOCUMENTS)
     assert not (tmp_path / "counts" / "shards").exists()
+
+
+class Deaf(material.Codes):  # type: ignore[name-defined,misc]
+    """Makes no token of 0."""
+
+    def encode(self, pieces: Iterable[Piece], past: int) -> Iterator[TokenPiece]:
+        for piece in super().encode(pieces, past):
+            heard = piece.ids > 0
+            yield TokenPiece(piece.ids[heard], int(heard[: piece.own].sum()), piece.opens)
+
+
+def test_documents_without_a_token_are_none(tmp_path: Path) -> None:
+    documents = [[0, 0], [1, 2, 0, 3], [0], [4], [], [0, 0, 0]]
+    manifest = count(material.Numbers(documents, 2), Deaf(20), tmp_path / "counts")
+    assert (manifest.documents, manifest.tokens) == (2, 4)
+    assert material.as_counter(read(tmp_path / "counts").table(1, 0)) == loops.pair_counts([[1, 2, 3], [4]], 1, 0)
 
 
 def test_a_large_table_is_merged_in_ranges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
