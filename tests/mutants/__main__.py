@@ -1,8 +1,8 @@
 """Apply each mutant to a copy of the source, run its tests there, and list the mutants that no test noticed.
 
-``python -m tests.mutants [WORD ...]``: all mutants, or those whose name, file or tests hold one of the words. Exit code
-1 where one survives or could not be judged. ``--tests`` runs other tests instead of those of the table, ``--pytest`` adds
-options.
+``python -m tests.mutants [WORD ...]``: all mutants, or those whose name, file or tests hold one of the words. Exit
+code 1 where one survives or could not be judged. ``--tests`` runs other tests instead of those of the table,
+``--pytest`` adds options.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class Bench:
         self.environment = {**os.environ, "PYTHONPATH": str(self.source), "PYTHONDONTWRITEBYTECODE": "1"}
         self.environment.setdefault("OMP_NUM_THREADS", "1")
         told = "import heedful; print(heedful.__file__)"
-        found = subprocess.run([sys.executable, "-c", told], env=self.environment, cwd=ROOT, capture_output=True, text=True)
+        found = subprocess.run(
+            [sys.executable, "-c", told], env=self.environment, cwd=ROOT, capture_output=True, text=True
+        )
         if not found.stdout.startswith(str(self.source)):
             raise SystemExit(f"heedful comes from {found.stdout.strip() or found.stderr}, not from the copy")
 
@@ -102,7 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 unknown += [mutant] if code not in (PASSED, FAILED) else []
             shown = "" if code == PASSED else f": {told}"
             seconds = time.monotonic() - begun
-            print(f"[{number}/{len(wanted)}] {answer:10} {mutant.file}: {mutant.name} ({seconds:.0f} s){shown}", flush=True)
+            print(
+                f"[{number}/{len(wanted)}] {answer:10} {mutant.file}: {mutant.name} ({seconds:.0f} s){shown}",
+                flush=True,
+            )
     print(f"{len(wanted)} mutants: {len(survivors)} survive, {len(unknown)} not judged")
     for mutant in (*survivors, *unknown):
         print(f"  {mutant.file}: {mutant.name}: {mutant.old!r} -> {mutant.new!r} ({mutant.tests})")

@@ -39,5 +39,7 @@ class Mutant:
             ValueError: The old text does not occur exactly once.
         """
         if text.count(self.old) != 1:
-            raise ValueError(f"{self.name}: {self.file}: expected {self.old!r} once, found it {text.count(self.old)} times")
+            raise ValueError(
+                f"{self.name}: {self.file}: expected {self.old!r} once, found it {text.count(self.old)} times"
+            )
         return text.replace(self.old, self.new)
