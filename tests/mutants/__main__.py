@@ -8,28 +8,43 @@ code 1 where one survives or could not be judged. ``--tests`` runs other tests i
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from multiprocessing import get_context
 from pathlib import Path
 
+import pytest
 from tests.mutants.mutant import ROOT, SOURCE, Mutant
 from tests.mutants.table import MUTANTS
 
-PASSED, FAILED = 0, 1
-"""Exit codes of pytest: all passed, and some failed. Any other is no answer."""
+PASSED, FAILED, NO_ANSWER = 0, 1, 2
+"""Exit codes of pytest: all passed, some failed, and no answer, as is any other."""
+
+SLOW_TO_IMPORT = (
+    "torch",
+    "hypothesis",
+    "polars",
+    "scipy.stats",
+    "scipy.sparse.linalg",
+    "transformers.generation.utils",
+    "transformers.models.gpt2.modeling_gpt2",
+    "transformers.models.llama.modeling_llama",
+    "transformers.models.mistral.modeling_mistral",
+)
+"""What every run would import anew; nothing of heedful."""
 
 LIMIT = 900
 """Seconds of one run; a mutant that hangs is noticed."""
 
 
 class Bench:
-    """A copy of the source, and pytest that imports it.
+    """A copy of the source, and pytest that imports it: each run a fork of this process, which has imported the rest.
 
     Args:
         folder: An empty folder.
@@ -37,30 +52,42 @@ class Bench:
     """
 
     def __init__(self, folder: Path, options: Sequence[str]) -> None:
-        self.source, self.options = folder / "src", options
+        self.source, self.told, self.options = folder / "src", folder / "told.txt", options
         shutil.copytree(SOURCE, self.source, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        self.environment = {**os.environ, "PYTHONPATH": str(self.source), "PYTHONDONTWRITEBYTECODE": "1"}
-        self.environment.setdefault("OMP_NUM_THREADS", "1")
-        told = "import heedful; print(heedful.__file__)"
-        found = subprocess.run(
-            [sys.executable, "-c", told], env=self.environment, cwd=ROOT, capture_output=True, text=True
-        )
-        if not found.stdout.startswith(str(self.source)):
-            raise SystemExit(f"heedful comes from {found.stdout.strip() or found.stderr}, not from the copy")
+        sys.dont_write_bytecode = True  # what is stored of one mutant must not be read for another
+        for name in SLOW_TO_IMPORT:
+            importlib.import_module(name)
+        if "heedful" in sys.modules:
+            raise SystemExit("heedful is imported already: its copy could not be")
 
     def run(self, tests: str) -> tuple[int, str]:
         """Exit code of pytest (`FAILED` where it hung), and the first test that failed."""
-        fixed = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=no"]
-        command = [sys.executable, "-m", "pytest", *fixed, *self.options, *shlex.split(tests)]
-        try:
-            done = subprocess.run(
-                command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT
-            )
-        except subprocess.TimeoutExpired:
+        child = get_context("fork").Process(target=self._tested, args=(shlex.split(tests),))
+        child.start()
+        child.join(LIMIT)
+        if child.is_alive():
+            child.kill()
+            child.join()
             return FAILED, "it hung"
-        failed = [line.removeprefix("FAILED ") for line in done.stdout.splitlines() if line.startswith("FAILED ")]
-        told = failed[0].split(" - ")[0] if failed else (done.stdout + done.stderr).strip()[-300:]
-        return done.returncode, told
+        told = self.told.read_text(encoding="utf-8", errors="replace")
+        failed = [line.removeprefix("FAILED ") for line in told.splitlines() if line.startswith("FAILED ")]
+        return child.exitcode or 0, failed[0].split(" - ")[0] if failed else told.strip()[-300:]
+
+    def _tested(self, tests: list[str]) -> None:
+        """Run pytest in a process of its own and end it."""
+        with self.told.open("w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            sys.path.insert(0, str(self.source))
+            os.chdir(ROOT)
+            fixed = ["-q", "-x", "-p", "no:cacheprovider", "--tb=no", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+            code = int(pytest.main([*fixed, *self.options, *tests]))
+            file_of = sys.modules["heedful"].__file__ or ""
+            if not file_of.startswith(str(self.source)):
+                print(f"heedful came from {file_of}, not from the copy")
+                code = NO_ANSWER
+            sys.stdout.flush()
+        os._exit(code)
 
     def judge(self, mutant: Mutant, tests: str) -> tuple[int, str]:
         """The same with a mutant in the copy, which is as before afterwards."""
