@@ -65,13 +65,16 @@ def test_each_sequence_is_what_it_is_alone(name: str, implementation: str, side:
 
 
 class RememberingAttention(nn.Module):
-    """Causal attention written out, over all keys that came since it was last told to forget."""
+    """Causal attention written out, over all keys that came since it was last told to forget.
+
+    The first ``blind`` positions do not see the key before their own, so that they have no previous mass.
+    """
 
     num_heads = 2
 
-    def __init__(self) -> None:
+    def __init__(self, blind: int) -> None:
         super().__init__()
-        self.projection = nn.Linear(8, 24)
+        self.projection, self.blind = nn.Linear(8, 24), blind
         self.past: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,15 +82,17 @@ class RememberingAttention(nn.Module):
         self.past.append(torch.stack([key, value]))
         key, value = torch.cat(self.past, dim=-2)
         logits, (queries, keys) = 3 * query @ key.transpose(-1, -2), (query.shape[2], key.shape[2])
-        future = torch.ones(queries, keys, dtype=torch.bool).triu(keys - queries + 1)
-        weights = logits.masked_fill(future, -math.inf).softmax(-1)
+        own, key_at = torch.arange(keys - queries, keys)[:, None], torch.arange(keys)
+        hidden = (key_at > own) | ((key_at == own - 1) & (own < self.blind))
+        weights = logits.masked_fill(hidden, -math.inf).softmax(-1)
         return (weights @ value).transpose(1, 2).flatten(2)
 
 
 @pytest.mark.parametrize("sizes", [(10, 1, 1, 1, 7), (9, 11), (12, *(1,) * 8), (3, 6, 6, 5)])
-def test_attention_written_out(sizes: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("blind", [0, 11])
+def test_attention_written_out(sizes: tuple[int, ...], blind: int) -> None:
     torch.manual_seed(1)
-    attention, x = RememberingAttention(), torch.randn(3, sum(sizes), 8)
+    attention, x = RememberingAttention(blind), torch.randn(3, sum(sizes), 8)
     model = nn.Sequential(attention)
     with torch.no_grad(), heedful.capture(model) as session:
         for part in x.split(sizes, dim=1):
