@@ -257,7 +257,7 @@ CAPTURE = (
         "capture/stack.py",
         '"is_encoder_decoder", False):',
         '"is_encoder_decoder", False) is None:',
-        "tests/capture/test_huggingface.py::test_cross_attention_has_no_diagonal",
+        "tests/capture/test_encoder_decoder.py",
     ),
     Mutant(
         "calls of a module are counted over all forwards",
