@@ -194,11 +194,6 @@ def few_queries_in_the_middle() -> AttentionCall:
 
 
 @_case
-def queries_beyond_the_keys() -> AttentionCall:
-    return attention_call(causal(offset=9), queries=21, keys=15)
-
-
-@_case
 def more_queries_than_keys() -> AttentionCall:
     return attention_call(queries=LENGTH, keys=15)
 
