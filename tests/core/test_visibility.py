@@ -117,6 +117,28 @@ def test_parts() -> None:
     assert torch.equal(part.block(0, 5, 0, 5, 5, 5, CPU).expand(2, 2, 5, 5), whole[1:3, 2:4])
 
 
+@pytest.mark.parametrize("is_causal", [True, False])
+@pytest.mark.parametrize("rule", ["window", "keys", "queries", "mask", "documents"])
+def test_each_rule_hides_something(rule: str, is_causal: bool) -> None:
+    real = torch.tensor([[True, False, True]])
+    value = {"window": 1, "mask": real[None, None], "documents": torch.tensor([[0, 1, 1]])}.get(rule, real)
+    rules = Visibility(is_causal=is_causal, **{rule: value})  # type: ignore[arg-type]
+    assert not rules.only_causal() and not rules.hides_nothing()
+    whole = Visibility(is_causal=is_causal)
+    assert whole.only_causal() == is_causal and whole.hides_nothing() != is_causal
+    seen, more = (one.block(0, 3, 0, 3, 3, 3, CPU) for one in (rules, whole))
+    assert not torch.equal(seen.expand(1, 1, 3, 3), more)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 4, 5), (1, 1, 4, 5), (2, 1, 1, 5), (1, 1, 4, 1), (2, 1, 4, 1), (1, 3, 1, 5)])
+@pytest.mark.parametrize("rules", [bidirectional(), causal(), causal(window=2, offset=1)])
+def test_points_are_entries_of_the_block(rules: Visibility, shape: tuple[int, ...]) -> None:
+    both = rules & masked(random_mask(*shape, share=0.5))
+    block = both.block(0, 4, 0, 5, 4, 5, CPU).expand(2, -1, -1, -1)[:, 0]
+    sequence, query, key = (index.flatten() for index in torch.meshgrid(*map(torch.arange, (2, 4, 5)), indexing="ij"))
+    assert torch.equal(both.at(sequence, query, key, 4, 5), block.flatten())
+
+
 def test_words_about_rules() -> None:
     assert causal().only_causal() and not causal(window=3).only_causal() and not bidirectional().only_causal()
     assert bidirectional().hides_nothing() and not causal().hides_nothing()

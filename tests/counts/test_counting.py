@@ -5,17 +5,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from heedful.cli import app
 from heedful.core import InputRejected, OutputError, UsageError
-from heedful.counts import CountSettings, counting, merge, read
+from heedful.counts import CountSettings, Piece, TokenPiece, counting, merge, read
 from heedful.counts.counting import count
 from heedful.counts.folder import place_of
+from heedful.counts.grouped_sum import ENGINES, polars_sum
 from heedful.loading import TextCorpus
 
 TESTS = Path(__file__).parents[1]
@@ -44,6 +47,22 @@ def test_tables_are_those_of_the_loops(shards: int, tmp_path: Path) -> None:
     assert manifest.tokens == sum(map(len, DOCUMENTS)) == found.tokens.sum()
     assert manifest.documents == sum(bool(document) for document in DOCUMENTS) < len(DOCUMENTS)
     assert not (tmp_path / "counts" / "shards").exists()
+
+
+class Deaf(material.Codes):  # type: ignore[name-defined,misc]
+    """Makes no token of 0."""
+
+    def encode(self, pieces: Iterable[Piece], past: int) -> Iterator[TokenPiece]:
+        for piece in super().encode(pieces, past):
+            heard = piece.ids > 0
+            yield TokenPiece(piece.ids[heard], int(heard[: piece.own].sum()), piece.opens)
+
+
+def test_documents_without_a_token_are_none(tmp_path: Path) -> None:
+    documents = [[0, 0], [1, 2, 0, 3], [0], [4], [], [0, 0, 0]]
+    manifest = count(material.Numbers(documents, 2), Deaf(20), tmp_path / "counts")
+    assert (manifest.documents, manifest.tokens) == (2, 4)
+    assert material.as_counter(read(tmp_path / "counts").table(1, 0)) == loops.pair_counts([[1, 2, 3], [4]], 1, 0)
 
 
 def test_a_large_table_is_merged_in_ranges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +184,32 @@ def test_an_unknown_engine_and_a_folder_in_use(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["mine"]
     with counting._alone(tmp_path), pytest.raises(OutputError, match="another process"), counting._alone(tmp_path):
         pass
+
+
+def test_unknown_tokens_are_counted_once_however_a_document_is_cut(tmp_path: Path) -> None:
+    """Pieces of five tokens, of which each is the past of the next."""
+    documents = [[1, 2, 3, 4, 1, 1, 5, 6, 7, 1, 8, 9, 1], [2, 3, 1]]
+    manifest = count(material.Numbers(documents, 2), material.Codes(20, unknown=1), tmp_path / "counts", SETTINGS)
+    assert (manifest.unknown, manifest.tokens) == (6, 16)
+
+
+def test_a_text_that_becomes_unknown_is_refused(tmp_path: Path) -> None:
+    documents = [[2, 3, 4], [1, 1, 1, 1], [1, 1, 1, 1]]
+    with pytest.raises(InputRejected, match="73% of its tokens are unknown"):
+        count(material.Numbers(documents, 3), material.Codes(20, unknown=1), tmp_path / "counts")
+
+
+@pytest.mark.parametrize("change", ["lost", "twice"])
+def test_a_merge_that_is_not_the_sum_of_the_shards_is_refused(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(*asked: Any) -> Any:
+        frame = polars_sum(*asked)
+        return frame[1:] if change == "lost" else frame.vstack(frame[:1])
+
+    monkeypatch.setitem(ENGINES, "polars", wrong)
+    with pytest.raises(InputRejected, match=r"shards hold [\d,]+ counts, their sum [\d,]+"):
+        count(material.Numbers(DOCUMENTS, 2), material.Codes(20), tmp_path / "counts")
 
 
 @pytest.mark.parametrize(("documents", "notes"), [([[7]], 3), ([[7] * 50], 0), ([[1, 2], [3]], 2)])

@@ -46,6 +46,18 @@ def test_the_past_of_a_piece_is_not_counted_again() -> None:
         assert material.as_counter(table) == loops.pair_counts([whole.tolist()], n, skip)
 
 
+@pytest.mark.parametrize("vocabulary", [1 << 16, (1 << 16) + 1, 1 << 17, 1 << 21])
+@pytest.mark.parametrize("n", [2, 3])
+def test_contexts_that_differ_in_their_highest_bit_alone(n: int, vocabulary: int) -> None:
+    """Three ids of 16 bits and a token are one word of 64; of 17 bits they are more than one."""
+    highest = 1 << (bits_of(vocabulary) - 1)
+    firsts = [first for first in (0, highest, 3, highest | 3, highest >> 3, highest) if first < vocabulary]
+    documents = [[first, *range(5, 5 + n)] for first in firsts]
+    table = CountTable.of(count_pairs(tokens_of(documents), n, 0, vocabulary), n, 0, vocabulary)
+    assert material.as_counter(table) == loops.pair_counts(documents, n, 0)
+    assert len(table.contexts) == len(set(firsts)) > 3
+
+
 @pytest.mark.parametrize(("vocabulary", "bits"), [(1, 1), (2, 1), (3, 2), (256, 8), (257, 9), (50_257, 16)])
 def test_bits_of_a_token(vocabulary: int, bits: int) -> None:
     assert bits_of(vocabulary) == bits

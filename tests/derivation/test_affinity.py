@@ -17,9 +17,10 @@ def whole(name: str, table: Table) -> np.ndarray:
     return affinity(name, table).at(rows, columns)
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["tokens", "pairs"])
+@pytest.fixture(scope="module", params=[(1, None), (2, None), (1, 200)], ids=["tokens", "pairs", "unseen tokens"])
 def table(request: pytest.FixtureRequest) -> Table:
-    return counted(TEXT, request.param)
+    length, vocabulary = request.param
+    return counted(TEXT, length, vocabulary=vocabulary)
 
 
 def test_dense_arithmetic_agrees(table: Table) -> None:

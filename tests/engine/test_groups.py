@@ -74,6 +74,17 @@ def test_own_segment_is_one_of_the_segments(engine: str) -> None:
 
 
 @EVERY
+def test_a_segment_that_no_key_has_gets_nothing(engine: str) -> None:
+    call, segments = uniform([0, 0, 1, 1, 0, 1])
+    rows = rows_of(engine, call, segments=segments, query_segments=torch.tensor([[0, 2, 1, 7, -1, 1]]))
+    same(rows.own_segment_mass, [1, 0, 1 / 3, 0, NAN, 3 / 6])
+    same(rows.own_segment_visible, [1, 0, 1, 0, 0, 3])
+    hidden, _ = uniform([0] * 6, visibility=causal() & masked(torch.tensor([[0, 0, 1, 1, 1, 1]]).bool()))
+    rows = rows_of(engine, hidden, segments=segments, query_segments=torch.full((1, 6), 4))
+    same(rows.own_segment_mass, [NAN, NAN, 0, 0, 0, 0])
+
+
+@EVERY
 def test_a_packed_documents_own_segment_has_all(engine: str) -> None:
     labels = torch.unique(document_ids(), return_inverse=True)[1]
     rows = rows_of(engine, attention_call(causal() & documents(document_ids())), segments=labels)

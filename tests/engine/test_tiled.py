@@ -15,7 +15,7 @@ from tests.tolerances import assert_close, flat_moments, tolerances
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from heedful.core import AttentionCall, bidirectional, causal, masked, padding
-from heedful.engine import Extras, dense, tiled
+from heedful.engine import Extras, Moments, dense, fused, tiled
 
 ELEMENTS = (1, 2500, None)
 """One head of one sequence by sixteen rows; blocks of a few more; all at once."""
@@ -37,6 +37,15 @@ def test_every_case_is_the_dense_oracle_in_every_cut(name: str) -> None:
     truth = dense(call, extras)
     for elements in ELEMENTS:
         assert_close(tiled(call, extras, elements=elements), truth, allowed)
+
+
+@pytest.mark.parametrize("engine", [tiled, fused])
+@pytest.mark.parametrize("offset", [9, 14, 15, 30])
+def test_queries_that_stand_beyond_the_keys_have_no_key_before(engine: Callable[..., Moments], offset: int) -> None:
+    call = attention_call(causal(offset=offset), queries=21, keys=15)
+    truth = dense(call)
+    assert truth.rows.previous_mass.isnan()[0, 0].tolist() == [offset + i > 15 for i in range(21)]
+    assert_close(engine(call), truth, tolerances(call, torch.float32, engine=engine.__name__))
 
 
 @given(

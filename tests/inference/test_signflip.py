@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heedful.inference import sign_flip
+from heedful.inference import sign_flip, signflip
 
 NAN, INF = np.nan, np.inf
 
@@ -48,6 +48,17 @@ def test_enumeration_agrees_with_a_loop(alternative):
     assert found.exact
     np.testing.assert_allclose(found.p, p)
     np.testing.assert_allclose(found.p_adjusted, adjusted)
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
+def test_a_family_of_several_blocks_is_one_family(alternative, monkeypatch):
+    values = np.random.default_rng(5).normal(0.3, 1.0, size=(9, 11))
+    whole = sign_flip(values, seed=0, resamples=199, alternative=alternative)
+    monkeypatch.setattr(signflip, "ENTRIES_AT_ONCE", 4)
+    parts = sign_flip(values, seed=0, resamples=199, alternative=alternative)
+    np.testing.assert_allclose(parts.p, whole.p)
+    np.testing.assert_allclose(parts.p_adjusted, whole.p_adjusted)
+    assert np.max(whole.p_adjusted - whole.p) > 0.1
 
 
 def test_random_flips_approach_enumeration():

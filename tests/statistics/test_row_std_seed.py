@@ -4,7 +4,8 @@ import pytest
 import torch
 from tests.statistics.planted import LENGTHS, nothing_seen, own_key, previous_token, rows_of, uniform
 
-from heedful.core import bidirectional, masked
+from heedful.core import AttentionCall, bidirectional, masked
+from heedful.engine import dense, dense_weights, tiled
 from heedful.statistics import row_std_seed
 
 
@@ -46,6 +47,19 @@ def test_random_rows_are_those_of_the_written_matrix() -> None:
     off_diagonal = weights[~torch.eye(24, dtype=torch.bool)].view(24, 23)
     found = row_std_seed(rows_of(weights, bidirectional()))[0, 0]
     torch.testing.assert_close(found, off_diagonal.std(dim=-1, correction=0), rtol=1e-4, atol=1e-6)
+
+
+def test_rows_beside_a_learned_sink_sum_to_less_than_one() -> None:
+    """What the sink takes is no entry of the row: the mean of the others is their sum over their number."""
+    query, key = torch.randn(2, 1, 3, 12, 4, dtype=torch.float64)
+    call = AttentionCall(
+        query=2 * query, key=key, visibility=bidirectional(), sink=torch.tensor([5.0, -1.0, 0.5], dtype=torch.float64)
+    )
+    weights = dense_weights(call)[0]
+    assert float(weights.sum(-1).min()) < 0.5
+    off_diagonal = weights[:, ~torch.eye(12, dtype=torch.bool)].view(3, 12, 11)
+    for engine in (dense, tiled):
+        torch.testing.assert_close(row_std_seed(engine(call).rows)[0], off_diagonal.std(dim=-1, correction=0))
 
 
 def test_undefined_without_keys_or_other_keys() -> None:

@@ -26,6 +26,10 @@ def null_models(count: int, heads: int = 4, seed: int = 0) -> np.ndarray:
         ((4,), 19, False),
         ((4,), 20, True),
         ((12,) * 12, 99, False),
+        ((1, 8), 178, False),  # the smallest layer decides: 9 heads, a p of 1/179 in the layer of one
+        ((8, 1), 178, False),
+        ((1, 8), 179, True),
+        ((8, 1), 179, True),
     ],
 )
 def test_holm_is_used_where_the_null_models_are_enough_for_one_head(

@@ -1,0 +1,141 @@
+"""A sequence that comes in several forwards over a cache has the statistics that it has in one, padded or not."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import Any
+
+import polars
+import pytest
+import torch
+from tests.capture.models import inputs_for, result_of, tiny
+from torch import Tensor, nn
+
+import heedful
+from heedful.core import STATISTICS
+
+ENDS = {"prompt and chunk": (14, 24), "chunks": (12, 13, 19, 24), "rows": (21, 22, 23, 24)}
+"""Where the parts end. A left-padded sequence's first part holds all its padding."""
+
+OF_ONE_CALL = {"row_std_seed", "visible_share"}
+"""Statistics that count keys which a row does not see, and a cache does not hold yet."""
+
+
+def in_parts(model: Any, inputs: dict[str, Tensor], ends: tuple[int, ...], start: int = 0, **cache: Any) -> Any:
+    """One forward a part, each over the cache of those before it; the last cache under the model's own name for it."""
+    word = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+    ids, real = inputs["input_ids"], inputs["attention_mask"]
+    positions = (real.cumsum(1) - 1).clamp_min(0)
+    for end in ends:
+        part = {"input_ids": ids[:, start:end], "position_ids": positions[:, start:end]}
+        output = result_of(model, {**part, "attention_mask": real[:, :end]}, use_cache=True, **cache)
+        start, cache = end, {word: output[word]}
+    return cache
+
+
+def assert_means(found: polars.DataFrame, expected: list[polars.DataFrame]) -> None:
+    """A table of heads is the mean of tables of single sequences."""
+    assert found["sequences"].unique().to_list() == [len(expected)]
+    for name in sorted(set(STATISTICS) - OF_ONE_CALL):
+        one = torch.tensor([frame[name].to_list() for frame in expected]).mean(0)
+        torch.testing.assert_close(torch.tensor(found[name].to_list()), one, rtol=2e-5, atol=2e-5, msg=name)
+
+
+SETTINGS = [
+    *((name, how, ends) for name, how in (("llama", "sdpa"), ("llama", "eager"), ("gpt2", "sdpa")) for ends in ENDS),
+    ("mistral", "sdpa", "rows"),  # a cache that keeps a window and is given several rows at once tells no positions
+]
+
+
+@pytest.mark.parametrize("side", ["none", "left"])
+@pytest.mark.parametrize(("name", "implementation", "ends"), SETTINGS)
+def test_each_sequence_is_what_it_is_alone(name: str, implementation: str, side: str, ends: str) -> None:
+    model, inputs = tiny(name, implementation), inputs_for(name, side)
+    with heedful.capture(model) as session:
+        in_parts(model, inputs, ENDS[ends])
+    real = inputs["attention_mask"].bool()
+    alone = []
+    for row in range(len(real)):
+        with heedful.capture(model) as one:
+            result_of(model, {"input_ids": inputs["input_ids"][row, real[row]][None]})
+        alone.append(one.heads())
+    assert session.heads()["verified"].all()
+    assert_means(session.heads(), alone)
+
+
+class RememberingAttention(nn.Module):
+    """Causal attention written out, over all keys that came since it was last told to forget.
+
+    The first ``blind`` positions do not see the key before their own, so that they have no previous mass.
+    """
+
+    num_heads = 2
+
+    def __init__(self, blind: int) -> None:
+        super().__init__()
+        self.projection, self.blind = nn.Linear(8, 24), blind
+        self.past: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = (part.unflatten(-1, (2, 4)).transpose(1, 2) for part in self.projection(x).chunk(3, dim=-1))
+        self.past.append(torch.stack([key, value]))
+        key, value = torch.cat(self.past, dim=-2)
+        logits, (queries, keys) = 3 * query @ key.transpose(-1, -2), (query.shape[2], key.shape[2])
+        own, key_at = torch.arange(keys - queries, keys)[:, None], torch.arange(keys)
+        hidden = (key_at > own) | ((key_at == own - 1) & (own < self.blind))
+        weights = logits.masked_fill(hidden, -math.inf).softmax(-1)
+        return (weights @ value).transpose(1, 2).flatten(2)
+
+
+@pytest.mark.parametrize("sizes", [(10, 1, 1, 1, 7), (9, 11), (12, *(1,) * 8), (3, 6, 6, 5)])
+@pytest.mark.parametrize("blind", [0, 11])
+def test_attention_written_out(sizes: tuple[int, ...], blind: int) -> None:
+    torch.manual_seed(1)
+    attention, x = RememberingAttention(blind), torch.randn(3, sum(sizes), 8)
+    model = nn.Sequential(attention)
+    with torch.no_grad(), heedful.capture(model) as session:
+        for part in x.split(sizes, dim=1):
+            model(part)
+    alone = []
+    for sequence in x:
+        attention.past.clear()
+        with torch.no_grad(), heedful.capture(model) as one:
+            model(sequence[None])
+        alone.append(one.heads())
+    assert session.heads()["verified"].all()
+    assert_means(session.heads(), alone)
+
+
+def test_other_sequences_do_not_go_on() -> None:
+    """After three prompts of 12 tokens, two sequences whose next query stands at position 12 are no part of them."""
+    model, inputs = tiny("llama"), inputs_for("llama", batch=3)
+    pair = {name: value[:2].flip(1) for name, value in inputs.items()}
+    begun = in_parts(model, pair, (12,))
+    with heedful.capture(model) as session:
+        in_parts(model, inputs, (12,))
+        in_parts(model, pair, (24,), 12, **begun)
+    assert session.heads()["sequences"].unique().to_list() == [5]
+
+
+def test_a_written_out_call_of_other_keys_has_no_diagonal() -> None:
+    """More keys than queries, all of them seen by all queries: where the queries stand is not known."""
+
+    class AcrossAttention(nn.Module):
+        num_heads = 2
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.projection = nn.Linear(8, 24)
+
+        def forward(self, x: Tensor) -> Tensor:
+            query, key, value = (
+                part.unflatten(-1, (2, 4)).transpose(1, 2) for part in self.projection(x).chunk(3, dim=-1)
+            )
+            return (query[:, :, :5] @ key.transpose(-1, -2)).softmax(-1) @ value
+
+    attention = AcrossAttention()
+    with torch.no_grad(), heedful.capture(nn.Sequential(attention)) as session:
+        session.model(torch.randn(2, 12, 8))
+    frame = session.heads()
+    assert frame["self_mass"].is_null().all() and not frame["row_entropy"].is_null().any()
