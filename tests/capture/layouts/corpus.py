@@ -1,0 +1,12 @@
+"""All layouts: importing this registers every room."""
+
+from importlib import import_module
+
+from tests.capture.layouts.layout import LAYOUTS
+
+ROOMS = ("flattening", "einsums")
+
+for room in ROOMS:
+    import_module(f"tests.capture.layouts.{room}")
+
+__all__ = ["LAYOUTS", "ROOMS"]

@@ -1,0 +1,19 @@
+"""Attention as people write it: what is told as verified is the module's own, and what is not met is told."""
+
+from __future__ import annotations
+
+import pytest
+from tests.capture.layouts.corpus import LAYOUTS
+from tests.capture.layouts.judging import judge, truth_error
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_what_is_verified_is_the_modules_own(name: str) -> None:
+    assert judge(LAYOUTS[name]) == []
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_truth_gives_the_modules_output(name: str) -> None:
+    case = LAYOUTS[name].make()
+    if not case.raises:
+        assert truth_error(case) <= max(1e-4, case.tolerance)
