@@ -4,7 +4,7 @@ from importlib import import_module
 
 from tests.capture.layouts.layout import LAYOUTS
 
-ROOMS = ("flattening", "einsums")
+ROOMS = ("flattening", "einsums", "products", "hiding")
 
 for room in ROOMS:
     import_module(f"tests.capture.layouts.{room}")

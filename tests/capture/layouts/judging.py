@@ -248,9 +248,9 @@ def truth_error(case: Case) -> float:
         if given is None or truth.value is None:
             continue
         ours = (truth.weights @ truth.value.double()).detach()
-        rows = truth.visible().any(-1)[..., None]
+        rows = truth.visible().any(-1)
         assert ours.shape == given.shape, f"{tuple(ours.shape)} is not {tuple(given.shape)}"
-        worst = max(worst, float(((ours - given.detach().double()) * rows).nan_to_num(0).abs().max()))
+        worst = max(worst, float((ours - given.detach().double())[rows].abs().max()))
         total = truth.weights.sum(-1)[truth.visible().any(-1)]
         assert torch.allclose(total, torch.ones_like(total), atol=1e-5), "rows do not sum to 1"
     return worst
