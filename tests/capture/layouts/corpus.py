@@ -4,7 +4,18 @@ from importlib import import_module
 
 from tests.capture.layouts.layout import LAYOUTS
 
-ROOMS = ("flattening", "einsums", "products", "hiding")
+ROOMS = (
+    "flattening",
+    "einsums",
+    "products",
+    "hiding",
+    "padding",
+    "fused",
+    "not_over_tokens",
+    "changed_weights",
+    "names",
+    "calls",
+)
 
 for room in ROOMS:
     import_module(f"tests.capture.layouts.{room}")

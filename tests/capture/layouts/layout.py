@@ -43,6 +43,7 @@ class Truth:
         offset: Key position of query 0.
         sequences: Number of sequences that it counts as.
         replaceable: Whether replacing one head must be exact.
+        partial: Whether the rows sum to less than 1, a sink taking the rest.
     """
 
     weights: Tensor
@@ -55,6 +56,7 @@ class Truth:
     offset: int = 0
     sequences: int | None = None
     replaceable: bool = True
+    partial: bool = False
 
     @property
     def heads(self) -> int:
