@@ -6,6 +6,7 @@ own is itself tested: with the values they give the module's output, head by hea
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -102,6 +103,13 @@ class Case:
     training: bool = False
 
     def runs(self) -> Any:
+        """One run, without what torch has to say of its own."""
+        with warnings.catch_warnings():
+            for told in ("There is a performance drop", "`torch.jit", "Converting a tensor", "Implicit dimension"):
+                warnings.filterwarnings("ignore", message=told)
+            return self._runs()
+
+    def _runs(self) -> Any:
         if self.run is not None:
             return self.run()
         if isinstance(self.inputs, dict):

@@ -125,7 +125,7 @@ def a_module_a_head(heads: int, batch: int) -> Case:
 
 
 class Root(nn.Module):
-    """The model attends itself, between an embedding and a head."""
+    """The model attends itself, after an embedding."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -209,13 +209,11 @@ def shared_weights(form: Callable[[], Projected]) -> Case:
 class OneAnImage(nn.Module):
     """Called once an image, of another length each."""
 
-    def __init__(self, form: Callable[[], Projected], rooted: bool) -> None:
+    def __init__(self, form: Callable[[], Projected]) -> None:
         super().__init__()
-        self.attn, self.rooted = form(), rooted
+        self.attn = form()
 
     def forward(self, images: list[Tensor]) -> list[Tensor]:
-        if self.rooted:
-            return [F.scaled_dot_product_attention(*self.attn.headed(x[None]))[0] for x in images]
         return [self.attn(x[None])[0] for x in images]
 
 
@@ -226,7 +224,7 @@ class OneAnImage(nn.Module):
 )
 def one_call_an_image(form: Callable[[], Projected]) -> Case:
     """Three records of one sequence, or one of three; each length is a sequence and counts as one."""
-    module = OneAnImage(form, False)
+    module = OneAnImage(form)
     images = [seeded(1, length, seed=length)[0] for length in (12, 17, 9)]
     truths = [
         truth_of(
@@ -234,11 +232,19 @@ def one_call_an_image(form: Callable[[], Projected]) -> Case:
         )
         for index, image in enumerate(images)
     ]
-    return Case(module=module, inputs=(images,), truths=truths)
+    return Case(module=module, inputs=(images,), truths=truths, others=([together(truths, 17)],))
 
 
-class MultiheadChild(nn.MultiheadAttention):
-    """torch's module by another name."""
+def together(truths: list[Truth], length: int) -> Truth:
+    """Sequences of several lengths as one batch, the rest padding."""
+
+    def wide(tensor: Tensor) -> Tensor:
+        rest = length - tensor.shape[2]
+        return F.pad(tensor, (0, rest, 0, rest))
+
+    whole = torch.cat([wide(truth.weights) for truth in truths])
+    seen = torch.cat([wide(truth.visible()) for truth in truths])
+    return Truth(weights=whole, seen=seen, place=None, path=truths[0].path)
 
 
 class InADictionary(nn.Module):
