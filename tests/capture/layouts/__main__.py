@@ -16,16 +16,17 @@ def main(words: list[str]) -> int:
     failed: dict[str, int] = {}
     chosen = [one for one in LAYOUTS.values() if not words or any(w in one.name or w == one.room for w in words)]
     for one in chosen:
+        notes: list[str] = []
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                problems = judge(one)
+                problems = judge(one, notes)
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             problems = [f"crash: {type(error).__name__}: {error} ({where.filename.rpartition('/')[2]}:{where.lineno})"]
         if problems:
             failed[one.room] = failed.get(one.room, 0) + 1
-        told = "; ".join(problem.replace("\n", " ")[:230] for problem in problems[:3])
+        told = "; ".join(problem.replace("\n", " ")[:230] for problem in problems[:3] or notes[:2])
         print(f"{'FAIL' if problems else 'ok  '} {one.room}.{one.name} [{one.outcome}] {told}", flush=True)
     print(f"{len(chosen)} layouts, {sum(failed.values())} fail: {failed}")
     return int(bool(failed))

@@ -88,8 +88,13 @@ def _told(values: list[Any]) -> str:
     return "[" + " ".join("-" if value is None else f"{value:.4f}" for value in values[:6]) + "]"
 
 
-def judge(layout: Layout) -> list[str]:
-    """Everything that is wrong of one layout; empty where nothing is."""
+def judge(layout: Layout, notes: list[str] | None = None) -> list[str]:
+    """Everything that is wrong of one layout; empty where nothing is.
+
+    Args:
+        layout: The layout.
+        notes: Filled with what was verified and what was told.
+    """
     case = layout.make()
     with nullcontext() if case.gradient else torch.no_grad():
         torch.manual_seed(0)
@@ -98,6 +103,9 @@ def judge(layout: Layout) -> list[str]:
         torch.manual_seed(0)
         seen = captured(case)
         problems = _same_run(case, plain, refused, seen)
+        if notes is not None:
+            notes += [f"verified {sum(g.verified for g in seen.groups)} of {len(seen.groups)}"]
+            notes += [f"{path!r}: {reason}" for path, reason in seen.not_met.items()]
         after = state_of(case.module)
         if after != before:
             problems.append(f"changed: {[name for name in before if before[name] != after[name]]}")

@@ -18,6 +18,15 @@ from torch import Tensor, nn
 MET, EITHER, LISTED, SILENT = "met", "met or listed", "listed", "not claimed"
 """Every number right and replaced head by head; that, or told as not met; told as not met; told or passed over."""
 
+TORCH_TELLS = (
+    "There is a performance drop",
+    "`torch.jit",
+    "Converting a tensor",
+    "Implicit dim",
+    "The PyTorch API of n",
+)
+"""Beginnings of warnings that torch gives of itself to what these layouts do."""
+
 SELF, CROSS, UNKNOWN = "self", "cross", "unknown"
 """Whether query ``i`` is key ``i``: masses by position are then right or null, null, or not looked at."""
 
@@ -105,7 +114,7 @@ class Case:
     def runs(self) -> Any:
         """One run, without what torch has to say of its own."""
         with warnings.catch_warnings():
-            for told in ("There is a performance drop", "`torch.jit", "Converting a tensor", "Implicit dimension"):
+            for told in TORCH_TELLS:
                 warnings.filterwarnings("ignore", message=told)
             return self._runs()
 
