@@ -14,6 +14,7 @@ from tests.capture.layouts.judging import judge
 def main(words: list[str]) -> int:
     torch.set_num_threads(1)
     failed: dict[str, int] = {}
+    sorts: dict[str, int] = {}
     chosen = [one for one in LAYOUTS.values() if not words or any(w in one.name or w == one.room for w in words)]
     for one in chosen:
         notes: list[str] = []
@@ -26,9 +27,11 @@ def main(words: list[str]) -> int:
             problems = [f"crash: {type(error).__name__}: {error} ({where.filename.rpartition('/')[2]}:{where.lineno})"]
         if problems:
             failed[one.room] = failed.get(one.room, 0) + 1
+            sort = problems[0].partition(":")[0]
+            sorts[sort] = sorts.get(sort, 0) + 1
         told = "; ".join(problem.replace("\n", " ")[:230] for problem in problems[:3] or notes[:2])
         print(f"{'FAIL' if problems else 'ok  '} {one.room}.{one.name} [{one.outcome}] {told}", flush=True)
-    print(f"{len(chosen)} layouts, {sum(failed.values())} fail: {failed}")
+    print(f"{len(chosen)} layouts, {sum(failed.values())} fail: {failed}; by sort: {sorts}")
     return int(bool(failed))
 
 

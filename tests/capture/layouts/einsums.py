@@ -301,3 +301,22 @@ def relative_equation() -> Case:
         for j in range(12):
             bias[:, :, i, j] = (q[:, :, i] * module.relative[i, j].detach()).sum(-1) / 2
     return Case(module=module, inputs=(x,), truths=[truth_of(module, x, bias=bias)])
+
+
+class PositionFirstAttention(Projected):
+    """Transformer-XL: (query, key, batch, head) weights, softmax over axis 1, positions before the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.split(x)
+        logits = einsum("ibnd,jbnd->ijbn", q, k) * self.head_dim**-0.5
+        later = torch.ones(len(x), len(x), dtype=torch.uint8).triu(1)[:, :, None]
+        weights = torch.softmax(logits.float().masked_fill(later.bool()[..., None], -1e30).type_as(logits), dim=1)
+        return einsum("ijbn,jbnd->ibnd", weights, v).flatten(2)
+
+
+@layout(MET, **SIZES)
+def position_first(heads: int, batch: int, length: int, dim: int) -> Case:
+    module, x = PositionFirstAttention(heads, dim, called="n_head"), seeded(batch, length)
+    seen = torch.ones(length, length, dtype=torch.bool).tril()
+    truth = truth_of(module, x, seen=seen, place=lambda out: out.transpose(0, 1))
+    return Case(module=module, inputs=(x.transpose(0, 1),), truths=[truth])

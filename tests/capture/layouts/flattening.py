@@ -277,6 +277,21 @@ def unbatched(heads: int, called: str | None) -> Case:
     return Case(module=module, inputs=(x[0],), truths=[truth])
 
 
+class AddedUnbatchedAttention(Projected):
+    """One sequence of one head: addmm for the logits and for the output."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.projected(x)
+        logits = torch.addmm(torch.zeros(len(x), len(x)), q, k.t(), alpha=self.head_dim**-0.5)
+        return torch.addmm(torch.zeros_like(v), logits.softmax(-1), v)
+
+
+@layout(EITHER)
+def added_unbatched() -> Case:
+    module, x = AddedUnbatchedAttention(1, 5), seeded(1, 12)
+    return Case(module=module, inputs=(x[0],), truths=[truth_of(module, x, place=lambda out: out[None])])
+
+
 class FlattenedLaterAttention(Projected):
     """Softmax in four axes, product in three."""
 

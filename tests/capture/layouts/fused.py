@@ -194,6 +194,27 @@ def forgotten_transpose_sdpa(heads: int) -> Case:
     return Case(module=ForgottenTransposeAttention(heads, 4, called="num_heads"), inputs=(seeded(3, LENGTH),))
 
 
+class UnbatchedAttention(Projected):
+    """(n, width) -> (head, n, d), which looks like (batch, n, d) of one head; or (n, d) of one head."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.query.out_features == self.head_dim:
+            return attend(*self.projected(x))
+        q, k, v = (t.unflatten(-1, (-1, self.head_dim)).transpose(0, 1) for t in self.projected(x))
+        return attend(q, k, v).transpose(0, 1).flatten(1)
+
+
+@layout(
+    EITHER,
+    named={"heads": 4, "called": "num_heads"},
+    unnamed={"heads": 4, "called": None},
+    one={"heads": 1, "called": None},
+)
+def unbatched_sdpa(heads: int, called: str | None) -> Case:
+    module, x = UnbatchedAttention(heads, called=called), seeded(1, LENGTH)
+    return Case(module=module, inputs=(x[0],), truths=[truth_of(module, x, place=lambda out: out[None])])
+
+
 class ShorterQueryAttention(Projected):
     """A query of fewer positions under is_causal: query 0 sees key 0 alone, as torch has it."""
 

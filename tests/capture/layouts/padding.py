@@ -373,6 +373,45 @@ def packed_documents() -> Case:
     return Case(module=module, inputs=(x, numbers), truths=[truth_of(module.attn, x, seen=seen)])
 
 
+class FairseqAttention(Projected):
+    """(n, batch, width), heads folded behind the batch, unfolded for the mask of padding, and folded again."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 4, called="num_heads")
+
+    def forward(self, query: Tensor, key_padding_mask: Tensor | None = None) -> Tensor:
+        n, b, _ = query.shape
+        q, k, v = (t.contiguous().view(n, b * 4, 4).transpose(0, 1) for t in self.projected(query))
+        logits = torch.bmm(q / 2, k.transpose(1, 2))
+        if key_padding_mask is not None:
+            logits = logits.view(b, 4, n, n)
+            logits = logits.masked_fill(key_padding_mask[:, None, None].to(torch.bool), float("-inf"))
+            logits = logits.view(b * 4, n, n)
+        weights = F.softmax(logits, dim=-1, dtype=torch.float32).type_as(logits)
+        return torch.bmm(weights, v).transpose(0, 1).contiguous().view(n, b, 16)
+
+
+class Encoder(nn.Module):
+    """The mask is made of ids, as fairseq does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed_tokens, self.self_attn = nn.Embedding(50, 16), FairseqAttention()
+
+    def forward(self, src_tokens: Tensor) -> Tensor:
+        out: Tensor = self.self_attn(self.embed_tokens(src_tokens).transpose(0, 1), src_tokens.eq(1))
+        return out
+
+
+@layout(MET, right={"real": right}, left={"real": left}, equal={"real": lambda: right((20, 11, 14, 17))})
+def folded_padding(real: Callable[[], Tensor]) -> Case:
+    module, there = Encoder(), real()
+    ids = torch.randint(2, 50, there.shape, generator=torch.Generator().manual_seed(3)).masked_fill(~there, 1)
+    x = module.embed_tokens(ids).detach()
+    truth = truth_of(module.self_attn, x, seen=rules(there), real=there, place=lambda out: out.transpose(0, 1))
+    return Case(module=module, inputs=(ids,), truths=[truth])
+
+
 @layout(MET)
 def cross_of_one_length() -> Case:
     """No padding, query and key of one length: no self, previous or local mass."""
