@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from tests.capture.layouts.corpus import LAYOUTS
-from tests.capture.layouts.judging import judge, truth_error
+from tests.capture.layouts.judging import judge, leftover_modes, truth_error
+
+
+@pytest.fixture(autouse=True)
+def _no_mode_is_left() -> Iterator[None]:
+    """Whatever happened, nothing watches what runs next."""
+    assert leftover_modes() == 0
+    yield
+    assert leftover_modes() == 0
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

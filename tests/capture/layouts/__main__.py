@@ -8,7 +8,7 @@ import warnings
 
 import torch
 from tests.capture.layouts.corpus import LAYOUTS
-from tests.capture.layouts.judging import judge
+from tests.capture.layouts.judging import judge, leftover_modes
 
 
 def main(words: list[str]) -> int:
@@ -25,6 +25,8 @@ def main(words: list[str]) -> int:
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             problems = [f"crash: {type(error).__name__}: {error} ({where.filename.rpartition('/')[2]}:{where.lineno})"]
+        if left := leftover_modes():
+            problems = [*problems[:2], f"modes left: {left} function modes go on watching"]
         if problems:
             failed[one.room] = failed.get(one.room, 0) + 1
             sort = problems[0].partition(":")[0]

@@ -10,6 +10,7 @@ import torch
 from tests.capture.layouts.layout import CROSS, EITHER, LISTED, MET, SELF, SILENT, Case, Layout, Truth
 from tests.capture.state import HOOKS, snapshot
 from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode_stack, _pop_mode
 
 import heedful
 from heedful.core import HeedfulError
@@ -120,6 +121,15 @@ def state_of(module: nn.Module) -> dict[str, Any]:
     if any(parameter.is_meta for parameter in module.parameters()):
         return {path: {name: dict(getattr(m, name)) for name in HOOKS} for path, m in module.named_modules()}
     return snapshot(module)
+
+
+def leftover_modes() -> int:
+    """Function modes that were left behind, taken off so that what runs next is not seen by them."""
+    torch._C._set_tracing_state(None)  # torch itself leaves it behind where a trace fails
+    left = len(_get_current_function_mode_stack())
+    for _ in range(left):
+        _pop_mode()
+    return left
 
 
 def _ran(case: Case) -> tuple[Any, BaseException | None]:
