@@ -14,8 +14,8 @@ from torch import nn
 
 from heedful.capture import Session, capture
 from heedful.capture.agreement import output_error, tolerance
+from heedful.capture.call_record import head_label
 from heedful.capture.sequence_means import sequence_means
-from heedful.capture.session import head_label
 from heedful.core import STATISTICS, CaptureError, UsageError
 from heedful.engine import tiled
 

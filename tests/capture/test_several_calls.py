@@ -40,9 +40,16 @@ def dropped(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(query, key, value, dropout_p=0.5)
 
 
+def behind_the_back(weights: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Weights changed in place by what no function mode sees, as a kernel of one's own would."""
+    with torch._C.DisableTorchFunction():
+        change(weights)
+    return weights
+
+
 def squared(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Weights that do not sum to one."""
-    return (query @ key.transpose(-1, -2) / 2).softmax(-1) ** 2 @ value
+    return behind_the_back((query @ key.transpose(-1, -2) / 2).softmax(-1), Tensor.square_) @ value
 
 
 def unseen(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -122,7 +129,8 @@ def test_a_head_of_small_values_is_compared_with_itself() -> None:
             query, key, value = (
                 part.unflatten(-1, (2, 4)).transpose(1, 2) for part in self.projection(x).chunk(3, dim=-1)
             )
-            weights = (query @ key.transpose(-1, -2)).softmax(-1) * torch.tensor([1.0, self.factor])[:, None, None]
+            factors = torch.tensor([1.0, self.factor])[:, None, None]
+            weights = behind_the_back((query @ key.transpose(-1, -2)).softmax(-1), lambda w: w.mul_(factors))
             return weights @ (value * torch.tensor([1.0, 1e-4])[:, None, None])
 
     for factor, verified in ((1.0, True), (1.05, False)):

@@ -2,13 +2,14 @@
 
 import sys
 
+from heedful.capture.call_record import CallRecord
 from heedful.capture.event import Answer, AttentionEvent
 from heedful.capture.intercept import intercept, unwatched
 from heedful.capture.own_work import own_work
 from heedful.capture.part import Part, is_sharded
 from heedful.capture.replace import replace
 from heedful.capture.room import CallableRoom
-from heedful.capture.session import CallRecord, Session, capture
+from heedful.capture.session import Session, capture
 from heedful.capture.uncompiled import original, plain_path, uncompiled
 from heedful.capture.unrotated import Unrotated
 from heedful.capture.verify import Proof, verify

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from heedful.capture.layout import COPY, FEATURE, LEAD, UNKNOWN, WEIGHT, Axis, kinds
+from heedful.capture.factors import COPY, FEATURE, LEAD, UNKNOWN, WEIGHT, Axis, kinds
 from heedful.core.errors import HeedfulError
 
 BATCH, HEAD = "batch", "head"
@@ -21,7 +21,7 @@ class Arrangement:
     """Roles of the leading axes of weights.
 
     Attributes:
-        axes: For each leading axis its factors, outermost first: a role, a length and a step of features each (0: not known).
+        axes: For each leading axis its factors, outermost first: a role, a length and a step of features (0: unknown).
     """
 
     axes: tuple[Roles, ...]
@@ -64,9 +64,9 @@ class Arrangement:
         batches = sum(role == BATCH for axis in self.axes for role, _, _ in axis)
         shape = list(spread.shape)
         for begin, end, heads in ((0, batches, False), (batches, len(order), True)):
-            full = [lengths[place] for place in order[begin:end]]
-            if whole or not _says_itself(shape[begin:end], full, heads):
-                shape[begin:end] = full
+            complete = [lengths[place] for place in order[begin:end]]
+            if whole or not _says_itself(shape[begin:end], complete, heads):
+                shape[begin:end] = complete
         spread = spread.expand(shape)
         return spread.reshape(math.prod(shape[:batches]), math.prod(shape[batches : len(order)]), *tensor.shape[-2:])
 
@@ -111,7 +111,7 @@ class Arrangement:
         return [size for axis in self.axes for _, size, _ in axis]
 
     def _order(self) -> list[int]:
-        """Factors of sequences first, then those of heads: as the module numbers them, by their place among features."""
+        """Factors of sequences first, then those of heads as the module numbers them: by place among features."""
         factors = [factor for axis in self.axes for factor in axis]
         heads = [i for i, (role, _, _) in enumerate(factors) if role == HEAD]
         steps = [factors[i][2] for i in heads]
@@ -154,7 +154,10 @@ def arranged(
         if size == 1:
             found.append(())
             continue
-        told = [roles for candidate in candidates if (roles := _roles(candidate[place], size)) is not None]
+        axes = [candidate[place] for candidate in candidates]
+        plain = [axis for axis in axes if COPY not in kinds(axis)]  # what copies stand for is told by what is none
+        told = [roles for axis in plain if (roles := _roles(axis, size, batch)) is not None]
+        told = told or [roles for axis in axes if (roles := _roles(axis, size, batch)) is not None]
         if any(_joined(one) != _joined(told[0]) for one in told):
             raise HeedfulError(f"its axis of {size} holds heads by one of its tensors and sequences by another")
         found.append(told[0] if told else None)
@@ -174,13 +177,13 @@ def _joined(roles: Roles) -> tuple[tuple[str, int], ...]:
     return tuple(merged)
 
 
-def _roles(axis: Axis, size: int) -> Roles | None:
+def _roles(axis: Axis, size: int, batch: int | None) -> Roles | None:
     own = kinds(axis)
     if math.prod(length for _, length, _ in axis) != size or UNKNOWN in own or own <= {COPY}:
         return None
     roles: list[tuple[str, int, int]] = []
-    copies = HEAD if own & {FEATURE, WEIGHT} else BATCH
-    for kind, length, step in axis:
+    for place, (kind, length, step) in enumerate(axis):
+        copies = BATCH if not own & {FEATURE, WEIGHT} or (place == 0 and length == batch) else HEAD
         roles.append((BATCH if kind == LEAD else HEAD if kind in (FEATURE, WEIGHT) else copies, length, step))
     return tuple(roles)
 

@@ -1,7 +1,8 @@
 """Where a query stands among more keys than queries, read from masks and from how the keys of a module grow.
 
 Attention written out is told of nothing but its logits. Two things prove that query rows are the last positions of one
-sequence: each row sees one key more than the row before it, or the last key that is seen lies exactly as many positions
+sequence: each row sees one key more than the row before it, up
+to the last key, or the last key that is seen lies exactly as many positions
 further on as there are new queries since the module's last call, which no cross-attention does.
 """
 
@@ -36,7 +37,12 @@ class GrowingRows:
         end = call.n_keys - 1 if last is None else int(last[-1])
         before, self._ends[path] = self._ends.get(path), end
         first = end - call.n_queries + 1
-        stairs = last is not None and call.n_queries > 1 and bool((last[1:] - last[:-1] == 1).all())
+        stairs = (
+            last is not None
+            and call.n_queries > 1
+            and end == call.n_keys - 1  # a window to both sides steps as well
+            and bool((last[1:] - last[:-1] == 1).all())
+        )
         if stairs or (before is not None and before + call.n_queries == end):
             return first
         return None

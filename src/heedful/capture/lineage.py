@@ -2,8 +2,8 @@
 
 Nothing is computed from the nodes until an attention call needs it: which of its axes are heads and which are tokens
 (``layout``), which keys a mask hides (``hidden``), whether query and key come from one stream (``self_attention``).
-Nodes hold shapes and arguments. The only tensors that they hold are masks and biases that were added to something, until
-the call that uses them has been described.
+Nodes hold shapes and arguments. The only tensors that they hold are masks and biases that were added to something,
+until the call that uses them has been described.
 """
 
 from __future__ import annotations
@@ -182,11 +182,14 @@ class Lineage:
 
     def _node(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Node:
         parents: list[Node] = []
+        if name.endswith("_as"):  # whose other argument gives a form and no values
+            args = args[:1]
         given = tuple([self._followed(value, parents) for value in args])
         named = {key: self._followed(value, parents) for key, value in kwargs.items()} if kwargs else kwargs
         node = Node(name, given, named, tuple(parents), tuple(result.shape))
-        node.content = name in PRODUCTS or any([parent.content for parent in parents])
-        node.weight = bool(parents) and all([parent.weight for parent in parents]) and name not in PRODUCTS
+        made = name.endswith("_like") or name.startswith("new_")
+        node.content = name in PRODUCTS or (not made and any(parent.content for parent in parents))
+        node.weight = bool(parents) and all(parent.weight for parent in parents) and name not in PRODUCTS
         if name not in PRODUCTS:
             node.softmax = next((p.softmax for p in parents if p.softmax is not None and _follows(name, p, node)), None)
         if name in SUMS or name in FILLS:
@@ -200,7 +203,7 @@ class Lineage:
             node = self.known(value)
             parents.append(node)
             return node
-        if isinstance(value, list | tuple) and any([isinstance(entry, Tensor) for entry in value]):
+        if isinstance(value, list | tuple) and any(isinstance(entry, Tensor) for entry in value):
             return tuple([self._followed(entry, parents) for entry in value])
         return value
 

@@ -41,6 +41,16 @@ def with_padding(call: AttentionCall, frames: Sequence[Frame]) -> AttentionCall:
     return replace(call, visibility=replace(call.visibility, queries=real.to(call.query.device)))
 
 
+def rows_unknown(call: AttentionCall) -> bool:
+    """Whether some keys are padding and it is not known which queries are; ``with_padding`` has been asked."""
+    rules = call.visibility
+    if call.offset is not None or rules.queries is not None or call.n_queries == 1:
+        return False
+    if rules.mask is None or rules.mask.shape[3] == 1:
+        return rules.keys is not None and not bool(rules.keys.all())
+    return not bool(rules.mask.any(dim=2).any(dim=1).all())
+
+
 def _scope(frames: Sequence[Frame]) -> list[Frame]:
     """Frames innermost first, as far as the one that was handed tokens of its own."""
     found: list[Frame] = []

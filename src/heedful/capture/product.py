@@ -1,7 +1,7 @@
 """The product of weights with values, in each of the forms in which modules write it.
 
-Every form is read as letters, one an axis, as einsum writes them: those of the weights, of the values and of the result.
-The key axis is the one that the softmax ran over; the query axis is one of tokens that the values do not have.
+Every form is read as letters, one an axis, as einsum writes them: of the weights, of the values and of the result. The
+key axis is the one that the softmax ran over; the query axis is one of tokens that the values do not have.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from heedful.capture.layout import FEATURE, LEAD, Axes, kinds, spelled
+from heedful.capture.factors import FEATURE, LEAD, Axes, kinds
+from heedful.capture.product_rules import spelled
 from heedful.core.errors import HeedfulError
 
 Letters = list[str]

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from heedful.capture import hint
 from heedful.capture.arrangement import BATCH, HEAD, Arrangement, arranged
+from heedful.capture.factors import FEATURE, UNKNOWN, Axes, kinds
 from heedful.capture.hint import Told
-from heedful.capture.layout import FEATURE, UNKNOWN, Axes, axes_of, kinds
+from heedful.capture.layout import axes_of
 from heedful.capture.lineage import Node
 from heedful.capture.rules import sdpa_rules
 from heedful.capture.way import Way

@@ -70,9 +70,9 @@ class GrowingSequences:
 
     A call continues them where its first query stands right after the last one of the call before, in the same number
     of sequences: decoding, or a prompt in parts. Cross-attention has no positions: it continues beside self-attention
-    that does, over as many keys, and in one run of its module, where queries come in parts. A cache that keeps a window forgets positions; there, single rows over
-    no more keys than before, in the very next forward, continue. Beam search may exchange sequences between two calls;
-    the means over all sequences stay what they are.
+    that does, over as many keys, and in one run of its module, where queries come in parts. A cache that keeps a window
+    forgets positions; there, single rows over no more keys than before, in the very next forward, continue. Beam search
+    may exchange sequences between two calls; the means over all sequences stay what they are.
 
     Attributes:
         forgotten: Keys that the cache has dropped before the first one of the last call.

@@ -9,7 +9,7 @@ Which axes are sequences, heads, queries and keys is read from how logits and va
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,14 +17,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from heedful.capture.arrangement import Arrangement, arranged
+from heedful.capture.factors import FEATURE, LEAD, Axes, kinds
 from heedful.capture.growing import GrowingRows
-from heedful.capture.hidden import forget, hidden_in, moved
+from heedful.capture.hidden import forget, hidden_in
 from heedful.capture.hint import told
-from heedful.capture.layout import FEATURE, LEAD, UNKNOWN, WEIGHT, Axes, axes_of, kinds
-from heedful.capture.lineage import FORMS, PRODUCTS, Node
+from heedful.capture.layout import axes_of
+from heedful.capture.lineage import PRODUCTS, Node
 from heedful.capture.product import NoAttention, Product, product_of
 from heedful.capture.stack import LOOKS_LIKE_ATTENTION, Frame
 from heedful.capture.way import Way
+from heedful.capture.weights import Softmax, dropout_of, key_axis, refuse_changed, refuse_features, replayed, version_of
 from heedful.core.call import AttentionCall
 from heedful.core.errors import HeedfulError, UsageError
 from heedful.core.visibility import Visibility
@@ -33,31 +35,6 @@ WAY = "softmax"
 
 SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax, torch.special.softmax)
 MULTIPLIED = frozenset(["matmul", "bmm", "mm", "einsum", "baddbmm", "addmm", "inner"])
-
-
-@dataclass(eq=False)
-class Softmax:
-    """Weights on their way from the softmax to the values.
-
-    Attributes:
-        frames: The modules that run, outermost first.
-        logits: What the softmax took.
-        node: Where the logits come from.
-        dim: The axis that it ran over.
-        weights: Node of its result.
-        met: Whether its product with values was met.
-        version: How often the logits' memory had been written to.
-        failed: Why a product with its weights was not understood; empty where none was tried.
-    """
-
-    frames: tuple[Frame, ...]
-    logits: Tensor
-    node: Node
-    dim: int
-    weights: Node
-    met: bool = False
-    version: int = 0
-    failed: str = ""
 
 
 class SoftmaxWatch:
@@ -82,7 +59,7 @@ class SoftmaxWatch:
             lineage, frames = self.way.lineage, tuple(self.way.stack.frames)
             source = lineage.known(logits)
             node = Node("softmax", (source,), {}, (source,), tuple(result.shape), content=source.content)
-            node.softmax = Softmax(frames, logits, source, dim % logits.dim(), node, version=_version(logits))
+            node.softmax = Softmax(frames, logits, source, dim % logits.dim(), node, version=version_of(logits))
             lineage.put(result, node)
             if self.pending:
                 self.pending = [one for one in self.pending if self.way.stack.runs(one.frames[-1])]
@@ -92,6 +69,8 @@ class SoftmaxWatch:
     def multiplies(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a function that may be the product of weights with values."""
         lineage = self.way.lineage
+        if name == "einsum" and len(args) == 2 and isinstance(args[1], list | tuple):
+            args = (args[0], *args[1])
         tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         nodes = [lineage.of(tensor) for tensor in tensors]
         places = [place for place, node in enumerate(nodes) if node is not None and node.softmax is not None]
@@ -105,9 +84,9 @@ class SoftmaxWatch:
                     raise HeedfulError("the weights of two softmaxes are multiplied")
                 if softmax.met:
                     raise HeedfulError("its weights meet two arrays of values, of which the first was measured")
-                if softmax.version != _version(softmax.logits):
+                if softmax.version != version_of(softmax.logits):
                     raise HeedfulError("its logits were overwritten before their weights met the values")
-                key = _key_axis(softmax, weights)  # type: ignore[arg-type]
+                key = key_axis(softmax, weights)  # type: ignore[arg-type]
                 product = product_of(name, func, args, kwargs, not places[0], axes_of(weights), key)  # type: ignore[arg-type]
         except HeedfulError as error:
             for place in places:
@@ -146,7 +125,8 @@ class SoftmaxWatch:
         """Whether the module gives these very weights to the one around it, which may multiply them."""
         if len(softmax.frames) < 2 or softmax.failed or frame.rows:
             return False
-        node = self.way.lineage.of(output) if isinstance(output, Tensor) else None
+        first = output[0] if isinstance(output, tuple) and output else output
+        node = self.way.lineage.of(first) if isinstance(first, Tensor) else None
         return node is not None and node.softmax is softmax
 
     def _without_product(self, softmax: Softmax) -> None:
@@ -215,11 +195,11 @@ class SoftmaxWatch:
             return output
 
         def describe() -> AttentionCall:
-            _unchanged(softmax, weights, used)
+            refuse_changed(softmax, weights, used)
             call, given["arrangement"] = self._described(softmax, weights, product, value)
             return call
 
-        dropout = _dropout(softmax, weights)
+        dropout = dropout_of(softmax, weights)
         streams = self._sources(softmax)
         answer = self.way.meet(None, WAY, describe, run, dropout, streams=streams, within=softmax.frames)
         softmax.met = True
@@ -247,15 +227,15 @@ class SoftmaxWatch:
         axes, theirs = axes_of(weights), product.value_axes(axes_of(value))
         order, own = product.weights
         ordered = [axes[own.index(letter)] for letter in order]
-        _over_tokens(ordered[-1], theirs[-2], theirs[-1], value, softmax.logits.shape[softmax.dim])
+        refuse_features(ordered[-1], theirs[-2], theirs[-1], value, softmax.logits.shape[softmax.dim])
         frame = self.way.stack.owner(None, softmax.frames) or softmax.frames[-1]
         arrangement = self._arranged(product.leading, [tuple(ordered[:-2]), theirs[:-2]], frame)
-        logits = _replayed(softmax, weights, softmax.logits)
+        logits = replayed(softmax, weights, softmax.logits)
         logits = arrangement.standard(product.weights_in_order(logits), whole=True)
         hidden = hidden_in(softmax.node, softmax.logits)
         if hidden is not None:
             if weights is not softmax.weights:
-                hidden = _replayed(softmax, weights, hidden.expand(softmax.logits.shape))
+                hidden = replayed(softmax, weights, hidden.expand(softmax.logits.shape))
             hidden = hidden[(None,) * (len(own) - hidden.dim())]
             hidden = arrangement.standard(product.weights_in_order(hidden))
         values = arrangement.standard(product.value_in_order(product.value))
@@ -291,91 +271,3 @@ def _named_attention(frame: Frame) -> bool:
 
 def _standard(hidden: Tensor | None, logits: Tensor, arrangement: Arrangement) -> Tensor | None:
     return None if hidden is None else arrangement.standard(hidden[(None,) * (logits.dim() - hidden.dim())])
-
-
-def _over_tokens(mine: Any, theirs: Any, width: Any, value: Node, n_keys: int) -> None:
-    """Refuse a softmax that did not run over tokens.
-
-    Raises:
-        HeedfulError: Its axis is one of features, or of nothing that is known.
-    """
-    found = kinds(mine) | kinds(theirs)
-    if FEATURE in found:
-        raise HeedfulError("its softmax runs over features or channels: no attention over tokens")
-    if LEAD not in found and n_keys > 1:
-        if WEIGHT in found:
-            raise HeedfulError("its keys are learned vectors: no attention over tokens")
-        if UNKNOWN in found or not found:
-            raise HeedfulError("it is not known what its softmax runs over")
-    if kinds(width) == {LEAD} and value.content:
-        raise HeedfulError("its weights are multiplied by another array over tokens, not by values")
-
-
-def _links(softmax: Softmax, node: Node) -> list[Node]:
-    """The functions between the softmax and these weights, in order."""
-    links: list[Node] = []
-    while node is not softmax.weights:
-        links.append(node)
-        node = next(parent for parent in node.parents if parent.softmax is softmax)
-    return links[::-1]
-
-
-def _replayed(softmax: Softmax, node: Node, tensor: Tensor) -> Tensor:
-    """A tensor of the logits' shape in the layout that the weights have come to."""
-    for link in _links(softmax, node):
-        if link.name in FORMS:
-            tensor = moved(link, tensor)
-    return tensor
-
-
-def _version(tensor: Tensor) -> int:
-    return -1 if tensor.is_inference() else tensor._version
-
-
-SAME_VALUES = FORMS | frozenset(
-    ["dropout", "contiguous", "clone", "to", "float", "half", "bfloat16", "double", "type", "type_as", "detach"]
-)
-"""Functions after which weights are those of the softmax, but for rounding and dropped ones."""
-
-
-def _unchanged(softmax: Softmax, node: Node, used: Tensor) -> None:
-    """Refuse weights that something has changed between the softmax and their product.
-
-    Raises:
-        HeedfulError: They are not the softmax of the logits.
-    """
-    if all(link.name in SAME_VALUES for link in _links(softmax, node)):
-        return
-    weights = _replayed(softmax, node, torch.softmax(softmax.logits.float(), softmax.dim))
-    limit = 4 * torch.finfo(used.dtype).eps
-    if not torch.allclose(weights, used.float(), rtol=limit, atol=limit, equal_nan=True):
-        raise HeedfulError("its weights were changed between the softmax and the values")
-
-
-def _key_axis(softmax: Softmax, node: Node) -> int:
-    """Which axis of the weights is the one that the softmax ran over."""
-    if node is softmax.weights:
-        return softmax.dim
-    count = softmax.logits.shape[softmax.dim]
-    shape = [1] * softmax.logits.dim()
-    shape[softmax.dim] = count
-    mark = torch.arange(count).view(shape).expand(softmax.logits.shape)
-    mark = _replayed(softmax, node, mark)
-    along = [
-        axis
-        for axis in range(mark.dim())
-        if mark.shape[axis] > 1 and bool((mark.select(axis, 0) != mark.select(axis, 1)).any())
-    ]
-    if count == 1:
-        return mark.dim() - 1
-    if len(along) != 1 or mark.shape[along[0]] != count:
-        raise HeedfulError("a part of its weights is multiplied by values of its own, which is not understood")
-    return along[0]
-
-
-def _dropout(softmax: Softmax, node: Node) -> float:
-    for link in _links(softmax, node):
-        if link.name == "dropout":
-            training = link.kwargs.get("training", link.args[2] if len(link.args) > 2 else True)
-            return float(link.kwargs.get("p", link.args[1] if len(link.args) > 1 else 0.5)) if training else 0.0
-    return 0.0

@@ -22,8 +22,8 @@ LOOKS_LIKE_ATTENTION = re.compile(r"attention|attn|^mha$", re.IGNORECASE)
 PASSES_THROUGH = re.compile(
     r"(output|norm\d*d?|mask|masks|embedd?ings?|dropout|proj|projection|intermediate|layer_?norm|bias)$", re.IGNORECASE
 )
-"""Class names that mention attention and do not attend themselves (``BertSelfOutput`` lies in ``attention.output``). The
-last word of a name says what a thing is: ``AttentionNorm`` is a norm, ``NormAttention`` attends."""
+"""Class names that mention attention and do not attend (``BertSelfOutput`` lies in ``attention.output``). The last word
+of a name says what a thing is: ``AttentionNorm`` is a norm, ``NormAttention`` attends."""
 
 HEAD_COUNTS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads", "nhead", "nheads", "head_num")
 """Attributes by which attention modules name their number of heads."""
@@ -223,12 +223,12 @@ class ModuleStack:
 
     def never_met(self) -> dict[str, str]:
         """Modules that look like attention, ran, and never showed a call: path to class name."""
+        related = [path for path in (*self.met_paths, *self.unmet) if path]
         return {
             path: name
             for path, name in self.unmet.items()
-            if not any(
-                met == path or met.startswith(path + ".") or path.startswith(met + ".") for met in self.met_paths if met
-            )
+            if not any(other.startswith(path + ".") for other in related)  # what lies inside is what attends
+            and not any(path == met or path.startswith(met + ".") for met in self.met_paths if met)
         }
 
 
@@ -243,9 +243,12 @@ def _is_plain_leaf(module: nn.Module) -> bool:
     return type(module).__module__.startswith("torch.nn.modules.") and not module._modules
 
 
+BESIDE = re.compile(r"mask|bias|pos|rel|rotary|alibi|emb$", re.IGNORECASE)
+"""Names of arguments that are no representations of tokens."""
+
+
 def _entering(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-    named = kwargs.get("hidden_states")
-    for value in (named, *args, *kwargs.values()):
+    for value in (kwargs.get("hidden_states"), *args, *(v for name, v in kwargs.items() if not BESIDE.search(name))):
         if isinstance(value, Tensor) and value.dim() == 3 and value.is_floating_point():
             position_first = isinstance(module, nn.MultiheadAttention) and not module.batch_first
             return value.transpose(0, 1) if position_first else value

@@ -7,12 +7,31 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from heedful.capture.layout import LEAD, PIECES, axes_of
-from heedful.capture.lineage import PRODUCTS, Node
+from heedful.capture.factors import LEAD
+from heedful.capture.form_rules import PIECES
+from heedful.capture.layout import axes_of
+from heedful.capture.lineage import INDICES, PRODUCTS, Node
 from heedful.core.call import AttentionCall
 
 FARTHEST = 256
 """Nodes that are looked at on the way back."""
+
+PROJECTED = frozenset(("linear", "addmm", "conv1d", "conv2d"))
+
+SCATTERED = frozenset(
+    (
+        "index_add",
+        "index_add_",
+        "index_put",
+        "index_put_",
+        "scatter",
+        "scatter_",
+        "scatter_add",
+        "gather",
+        "index_select",
+    )
+)
+"""Functions after which it is not known which position is which."""
 
 ADDITIONS = 1
 """How many sums of content are passed on the way back from a projection: positions are added once, and what lies
@@ -30,6 +49,8 @@ def is_cross(call: AttentionCall, query: Node | None, key: Node | None) -> bool:
     if query is None or key is None:
         return False
     mine, theirs = _streams(query), _streams(key)
+    if any(_is_scattered(node) for node in (query, key, *mine, *theirs)):
+        return False
     own_past = _hides_future(call.visibility.mask, call.n_queries, call.n_keys)
     return bool(mine) and bool(theirs) and not _meeting(mine, theirs, FARTHEST if own_past else ADDITIONS)
 
@@ -39,8 +60,15 @@ def same_stream(one: Node | None, other: Node | None) -> bool:
     return one is not None and other is not None and _meeting({one}, {other}, ADDITIONS)
 
 
-def _meeting(mine: set[Node], theirs: set[Node], additions: int) -> bool:
-    return bool(mine & theirs) or bool(_behind(mine, additions) & _behind(theirs, additions))
+def of_one_text(query: Node | None, key: Node | None) -> bool:
+    """Whether queries and keys are made of the same tokens: the same positions, pooled ones, or parts of them."""
+    if query is None or key is None:
+        return False
+    return _meeting(_streams(query), _streams(key), ADDITIONS, parts=True)
+
+
+def _meeting(mine: set[Node], theirs: set[Node], additions: int, *, parts: bool = False) -> bool:
+    return bool(mine & theirs) or bool(_behind(mine, additions, parts) & _behind(theirs, additions, parts))
 
 
 def _hides_future(mask: Tensor | None, n_queries: int, n_keys: int) -> bool:
@@ -69,14 +97,30 @@ def _streams(node: Node) -> set[Node]:
     return found
 
 
+def _is_scattered(node: Node) -> bool:
+    """Whether positions were picked or put by index on the way from a projection, or before it."""
+    for _ in range(FARTHEST):
+        if node.name in SCATTERED or (node.name == "__getitem__" and INDICES in _entries(node.args[1])):
+            return True
+        parents = list(_stream_parents(node))
+        if node.name in PRODUCTS or not parents:
+            return False
+        node = parents[0]
+    return False
+
+
+def _entries(index: object) -> tuple[object, ...]:
+    return tuple(entry for entry in index if isinstance(entry, str)) if isinstance(index, tuple) else (index,)
+
+
 def _stream_parents(node: Node) -> Iterator[Node]:
     """Operands whose positions a result has: those of content, else the first."""
     content = [parent for parent in node.parents if parent.content]
     yield from content or [parent for parent in node.parents[:1] if not parent.weight]
 
 
-def _behind(nodes: set[Node], additions: int) -> set[Node]:
-    """Everything that is no more than so many sums of content behind, parts of one text being texts of their own."""
+def _behind(nodes: set[Node], additions: int, parts: bool) -> set[Node]:
+    """Everything that is no more than so many sums of content behind; parts of a text are texts of their own or not."""
     found: set[Node] = set()
     pending = [(node, 0) for node in nodes]
     while pending and len(found) < FARTHEST:
@@ -84,7 +128,9 @@ def _behind(nodes: set[Node], additions: int) -> set[Node]:
         if node in found:
             continue
         found.add(node)
-        if node.name in PRODUCTS or (node.name in PIECES and _takes_positions(node)):
+        if node.name in PROJECTED and not sums:  # a projection in two steps, as of low rank
+            pending.extend((parent, sums) for parent in node.parents if not parent.weight)
+        if node.name in PRODUCTS or (not parts and node.name in PIECES and _takes_positions(node)):
             continue
         parents = [parent for parent in node.parents if not parent.weight] or list(node.parents[:1])
         whole = [p for p in parents if p.shape == node.shape] or parents[:1]

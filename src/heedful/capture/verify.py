@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from heedful.capture.call_record import CallRecord
 from heedful.capture.own_work import own_work
 from heedful.capture.replace import replace
-from heedful.capture.session import CallRecord, capture
+from heedful.capture.session import capture
 from heedful.capture.uncompiled import uncompiled
 from heedful.core.errors import HeedfulError
 

@@ -13,15 +13,17 @@ from torch import Tensor, nn
 from heedful.capture.event import Answer, AttentionEvent
 from heedful.capture.layout import are_parts
 from heedful.capture.lineage import Lineage, Node
-from heedful.capture.padding import with_padding
+from heedful.capture.padding import rows_unknown, with_padding
 from heedful.capture.part import part_of
 from heedful.capture.stack import Frame, ModuleStack, heads_of
-from heedful.capture.streams import is_cross
+from heedful.capture.streams import is_cross, of_one_text
 from heedful.core.call import AttentionCall
 from heedful.core.errors import HeedfulError
 
 TRANSFORMED = "torch.func.vmap"
 TRACED = "torch.jit.trace"
+
+POOLED = "some of its keys are padding, and which of its queries are is not known: they are no single positions"
 
 
 @dataclass
@@ -107,6 +109,8 @@ class Way:
                 if not call.cross and not call.visibility.is_causal and is_cross(call, *streams):
                     call = changed(call, cross=True)
                 call = with_padding(call, self.stack.frames)
+                if rows_unknown(call) and of_one_text(*streams):
+                    self.not_understood.setdefault(path, POOLED)
                 part = part_of(frame.module, call)
         except HeedfulError as error:
             self.not_understood.setdefault(path, str(error))

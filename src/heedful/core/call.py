@@ -32,7 +32,7 @@ class AttentionCall:
         bias: Finite additive term, broadcastable to ``(batch, head, query, key)``, or None.
         softcap: Bound of the logits before the bias (Gemma 2), or None.
         sink: ``(head,)`` learned logit that takes weight and gives no value (gpt-oss), or None.
-        cross: Whether the keys are of another sequence than the queries; then there is no diagonal, whatever the lengths.
+        cross: Whether the keys are of another sequence than the queries; then there is no diagonal.
 
     Raises:
         CallError: The tensors do not fit together; the message names both sides.
@@ -140,8 +140,8 @@ class AttentionCall:
     def offset(self) -> int | None:
         """Key position of query 0, or None where queries and keys are not positions of one sequence.
 
-        Cross-attention (``cross``; or not causal, different lengths, no offset given) has no diagonal: self, previous and local
-        mass are undefined there.
+        Cross-attention (``cross``; or not causal, different lengths, no offset given) has no diagonal: self, previous
+        and local mass are undefined there.
         """
         visibility = self.visibility
         if self.cross:

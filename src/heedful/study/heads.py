@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from heedful.capture.session import call_number, head_label
+from heedful.capture.call_record import call_number, head_label
 from heedful.core.registry import STATISTICS
 from heedful.core.result import HeadRow
 from heedful.inference import Interval, bootstrap_t

@@ -107,10 +107,6 @@ BIAS, MINUS = torch.zeros(1), float("-inf")
     mask_3d={"batch": 4, "attn_mask": varied()[:1].expand(4, -1, -1), "truth": {"seen": varied()[None, :1]}},
     mask_3d_of_heads={"attn_mask": finite() > -1, "truth": {"seen": (finite() > -1)[None]}},
     mask_4d={"attn_mask": varied()[:, None], "truth": {"seen": varied()[:, None]}},
-    mask_of_keys={
-        "attn_mask": torch.arange(LENGTH)[None] < 11,
-        "truth": {"seen": (torch.arange(LENGTH) < 11)[None, None, None]},
-    },
     mask_float={"attn_mask": torch.where(varied(), 0.0, MINUS)[:, None], "truth": {"seen": varied()[:, None]}},
     mask_smallest={
         "attn_mask": torch.where(varied(), 0.0, torch.finfo(torch.float32).min)[:, None],

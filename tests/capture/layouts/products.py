@@ -207,8 +207,19 @@ def by_head_loop(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 SURE = [operator, named_arguments, method, special, module_softmax, in_float32, by_float, copied, batched, in_place]
-SURE += [broadcast_sum, sum_of_logits, keys_first, transposed_after, transposed_twice, added_batched]
-OTHER = [inner, by_linear, by_tensordot, log_softmax, written_softmax, divided_after, by_logsumexp, ones_appended]
+SURE += [sum_of_logits, keys_first, transposed_after, transposed_twice]
+OTHER = [
+    broadcast_sum,
+    added_batched,
+    inner,
+    by_linear,
+    by_tensordot,
+    log_softmax,
+    written_softmax,
+    divided_after,
+    by_logsumexp,
+    ones_appended,
+]
 OTHER += [two_products, into_given, softmax_into_itself, copied_over, by_head_loop, through_float64, multiplied_by_one]
 FORMS = {form.__name__: (outcome, form) for outcome, forms in ((MET, SURE), (EITHER, OTHER)) for form in forms}
 SIZES: dict[str, dict[str, int]] = {

@@ -1,0 +1,67 @@
+"""What each axis of a tensor is made of: tokens and sequences, or features of a projection.
+
+An axis is a list of factors, outermost first. ``reshape(batch * heads, n, dim)`` leaves a first axis of two factors,
+and their order tells ``(batch * heads)`` from ``(heads * batch)``, whatever the sizes are. A factor is a kind, a length
+and a step: how many features of the projection lie between its neighbours (0: not known). Kinds of factors:
+
+``lead``     sequences or positions: axes that a projection leaves alone
+``feature``  outputs of a projection: heads, and components of a head
+``weight``   an axis of a parameter
+``copy``     made by ``expand`` or ``repeat``
+``?``        not known
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+Factor = tuple[str, int, int]
+Axis = tuple[Factor, ...]
+Axes = tuple[Axis, ...]
+
+LEAD, FEATURE, WEIGHT, COPY, UNKNOWN = "lead", "feature", "weight", "copy", "?"
+
+
+def best_of(axes: Sequence[Axis]) -> Axis:
+    """The axis of which most is known: not one of copies where another tells what they are copies beside."""
+    return min(axes, key=lambda axis: (UNKNOWN in kinds(axis), bool(axis) and kinds(axis) <= {COPY, WEIGHT}))
+
+
+def kinds(axis: Axis) -> set[str]:
+    """The kinds of an axis's factors; empty for an axis of length 1."""
+    return {kind for kind, _, _ in axis}
+
+
+def unknown(shape: Sequence[int]) -> Axes:
+    """Axes of which nothing is known."""
+    return tuple(factor_of(UNKNOWN, size) for size in shape)
+
+
+def factor_of(what: str, size: int, step: int | None = None) -> Axis:
+    """An axis of one factor; an empty one for length 1."""
+    return ((what, size, int(what == FEATURE) if step is None else step),) if size > 1 else ()
+
+
+def length_of(axis: Axis) -> int:
+    """The length of an axis."""
+    return math.prod(size for _, size, _ in axis)
+
+
+def resized(axis: Axis, size: int) -> Axis:
+    """An axis of which a part was taken, or to which more was added."""
+    total = length_of(axis)
+    if total == size:
+        return axis
+    if not axis:
+        return factor_of(UNKNOWN, size)
+    if len(kinds(axis)) == 1:
+        return factor_of(axis[0][0], size, axis[-1][2])
+    (kind, _, step), rest = axis[0], axis[1:]
+    inner = length_of(rest)
+    return (*factor_of(kind, size // inner, step), *rest) if size % inner == 0 else factor_of(UNKNOWN, size)
+
+
+def merged(candidates: list[Axes]) -> Axes:
+    """Axis by axis the first that is known."""
+    return tuple(best_of(column) for column in zip(*candidates, strict=True))
