@@ -100,6 +100,15 @@ FORMS = frozenset(
 )
 """Functions that change the form of a tensor and nothing else."""
 
+MAPS = frozenset(
+    (
+        *("layer_norm", "rms_norm", "group_norm", "batch_norm", "normalize", "dropout", "contiguous", "clone", "detach"),
+        *("to", "float", "half", "bfloat16", "double", "type", "gelu", "relu", "silu", "sigmoid", "tanh", "softplus"),
+        *("pow", "rsqrt", "neg", "exp"),
+    )
+)
+"""Functions of one tensor whose result has its positions and features: they get no node of their own."""
+
 INDICES = "indices"
 """Stands in a node's arguments for a tensor of integers or of truth values."""
 
@@ -186,13 +195,23 @@ class Lineage:
             args = args[:1]
         given = tuple([self._followed(value, parents) for value in args])
         named = {key: self._followed(value, parents) for key, value in kwargs.items()} if kwargs else kwargs
-        node = Node(name, given, named, tuple(parents), tuple(result.shape))
-        made = name.endswith("_like") or name.startswith("new_")
-        node.content = name in PRODUCTS or (not made and any(parent.content for parent in parents))
-        node.weight = bool(parents) and all(parent.weight for parent in parents) and name not in PRODUCTS
-        if name not in PRODUCTS:
+        shape = tuple(result.shape)
+        product, terms = name in PRODUCTS, name in SUMS or name in FILLS
+        content = weight = False
+        data: Node | None = None
+        weight = bool(parents) and not product
+        for parent in parents:
+            content = content or parent.content
+            weight = weight and parent.weight
+            data = (data or parent) if not parent.weight else data
+        if name in MAPS and data is not None and data.shape == shape and data.softmax is None:
+            return data  # the same positions and features with other values
+        node = Node(name, given, named, tuple(parents), shape, 0, product or content, weight)
+        if name.endswith("_like") or name.startswith("new_"):
+            node.content = False
+        if not product:
             node.softmax = next((p.softmax for p in parents if p.softmax is not None and _follows(name, p, node)), None)
-        if name in SUMS or name in FILLS:
+        if terms:
             node.held = _held(name, args, kwargs, node)
         return node
 
@@ -200,7 +219,8 @@ class Lineage:
         if isinstance(value, Tensor):
             if not (value.is_floating_point() or value.is_complex()):
                 return INDICES
-            node = self.known(value)
+            entry = self._nodes.get(id(value))
+            node = entry[1] if entry is not None and entry[0]() is value else self.known(value)
             parents.append(node)
             return node
         if isinstance(value, list | tuple) and any(isinstance(entry, Tensor) for entry in value):

@@ -14,6 +14,10 @@ from heedful.capture.stack import Frame
 from heedful.core.errors import HeedfulError
 
 
+class OverFeatures(HeedfulError):
+    """A softmax over features or channels: whatever it weighs, it is no attention over tokens."""
+
+
 @dataclass(eq=False)
 class Softmax:
     """Weights on their way from the softmax to the values.
@@ -47,7 +51,7 @@ def refuse_features(mine: Axis, theirs: Axis, width: Axis, value: Node, n_keys: 
     """
     found = kinds(mine) | kinds(theirs)
     if FEATURE in found:
-        raise HeedfulError("its softmax runs over features or channels: no attention over tokens")
+        raise OverFeatures("its softmax runs over features or channels: no attention over tokens")
     if LEAD not in found and n_keys > 1:
         if WEIGHT in found:
             raise HeedfulError("its keys are learned vectors: no attention over tokens")
@@ -95,7 +99,8 @@ def refuse_changed(softmax: Softmax, node: Node, used: Tensor) -> None:
         return
     weights = replayed(softmax, node, torch.softmax(softmax.logits.float(), softmax.dim))
     limit = 4 * torch.finfo(used.dtype).eps
-    if not torch.allclose(weights, used.float(), rtol=limit, atol=limit, equal_nan=True):
+    empty = weights.isnan()  # rows that see no key, which some modules set to zero
+    if not torch.allclose(weights.masked_fill(empty, 0.0), used.float().masked_fill(empty, 0.0), rtol=limit, atol=limit):
         raise HeedfulError("its weights were changed between the softmax and the values")
 
 
