@@ -65,16 +65,17 @@ def test_each_sequence_is_what_it_is_alone(name: str, implementation: str, side:
 
 
 class RememberingAttention(nn.Module):
-    """Causal attention written out, over all keys that came since it was last told to forget.
+    """Attention written out, over all keys that came since it was last told to forget.
 
-    The first ``blind`` positions do not see the key before their own, so that they have no previous mass.
+    Position ``i`` sees keys up to ``last[i]``. The first ``blind`` positions do not see the key before their own, so
+    that they have no previous mass.
     """
 
     num_heads = 2
 
-    def __init__(self, blind: int) -> None:
+    def __init__(self, last: Tensor, blind: int = 0) -> None:
         super().__init__()
-        self.projection, self.blind = nn.Linear(8, 24), blind
+        self.projection, self.last, self.blind = nn.Linear(8, 24), last, blind
         self.past: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,16 +84,13 @@ class RememberingAttention(nn.Module):
         key, value = torch.cat(self.past, dim=-2)
         logits, (queries, keys) = 3 * query @ key.transpose(-1, -2), (query.shape[2], key.shape[2])
         own, key_at = torch.arange(keys - queries, keys)[:, None], torch.arange(keys)
-        hidden = (key_at > own) | ((key_at == own - 1) & (own < self.blind))
+        hidden = (key_at > self.last[own]) | ((key_at == own - 1) & (own < self.blind))
         weights = logits.masked_fill(hidden, -math.inf).softmax(-1)
         return (weights @ value).transpose(1, 2).flatten(2)
 
 
-@pytest.mark.parametrize("sizes", [(10, 1, 1, 1, 7), (9, 11), (12, *(1,) * 8), (3, 6, 6, 5)])
-@pytest.mark.parametrize("blind", [0, 11])
-def test_attention_written_out(sizes: tuple[int, ...], blind: int) -> None:
-    torch.manual_seed(1)
-    attention, x = RememberingAttention(blind), torch.randn(3, sum(sizes), 8)
+def assert_parts_are_the_whole(attention: RememberingAttention, sizes: tuple[int, ...]) -> None:
+    x = torch.randn(3, sum(sizes), 8)
     model = nn.Sequential(attention)
     with torch.no_grad(), heedful.capture(model) as session:
         for part in x.split(sizes, dim=1):
@@ -105,6 +103,19 @@ def test_attention_written_out(sizes: tuple[int, ...], blind: int) -> None:
         alone.append(one.heads())
     assert session.heads()["verified"].all()
     assert_means(session.heads(), alone)
+
+
+@pytest.mark.parametrize("sizes", [(10, 1, 1, 1, 7), (9, 11), (12, *(1,) * 8), (3, 6, 6, 5)])
+@pytest.mark.parametrize("blind", [0, 11])
+def test_attention_written_out(sizes: tuple[int, ...], blind: int) -> None:
+    assert_parts_are_the_whole(RememberingAttention(torch.arange(20), blind), sizes)
+
+
+@pytest.mark.parametrize("sizes", [(10, 5, 4), (9, 1, 8), (12, 2, 2, 2)])
+def test_parts_that_see_all_of_themselves(sizes: tuple[int, ...]) -> None:
+    """Every query of a part sees the part's last key: how the keys grow alone tells where queries stand."""
+    last = torch.tensor(sizes).cumsum(0).sub(1).repeat_interleave(torch.tensor(sizes))
+    assert_parts_are_the_whole(RememberingAttention(last), sizes)
 
 
 def test_other_sequences_do_not_go_on() -> None:

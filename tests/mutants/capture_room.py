@@ -125,6 +125,13 @@ CAPTURE = (
         "tests/capture/test_in_parts.py::test_attention_written_out",
     ),
     Mutant(
+        "a written-out cache grows by one key whatever the chunk",
+        "capture/growing.py",
+        "before + call.n_queries == int(last[-1]))",
+        "before + 1 == int(last[-1]))",
+        "tests/capture/test_in_parts.py::test_parts_that_see_all_of_themselves",
+    ),
+    Mutant(
         "any two written-out rows are a stair",
         "capture/growing.py",
         "stairs = call.n_queries > 1 and bool((last[1:] - last[:-1] == 1).all())",
