@@ -4,17 +4,18 @@ VENV ?= .venv
 REAL_MODELS ?= build/realmodels
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+MEETING := tests/capture tests/models tests/engine tests/conformance
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: setup validate check test mutants browser realmodels bench docs calibration default-model clean
+.PHONY: setup validate check test test-oldest test-newest mutants browser realmodels bench docs calibration default-model clean
 
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints-ci.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
-	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints-ci.txt -e '.[test]'
+	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints-ci.txt -b constraints-ci.txt -e '.[test]'
 	touch $(STAMP)
 
 validate: setup
@@ -31,6 +32,17 @@ check: setup
 test: setup check browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu and not realmodels"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "slow and not gpu and not realmodels"
+
+# The floors of pyproject.toml, and the newest releases within it: each in an environment of its own, torch as everywhere.
+test-oldest: RESOLUTION := lowest-direct
+test-newest: RESOLUTION := highest
+test-oldest test-newest: test-%:
+	$(PYTHON) -m venv --clear $(VENV)-$*
+	$(VENV)-$*/bin/python -m pip install --quiet uv
+	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(VENV)-$*/bin/uv pip install --quiet --python $(VENV)-$*/bin/python -c constraints-torch.txt torch
+	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(VENV)-$*/bin/uv pip install --quiet --python $(VENV)-$*/bin/python -c constraints-torch.txt \
+	--resolution $(RESOLUTION) -e '.[test]'
+	OMP_NUM_THREADS=1 $(VENV)-$*/bin/python -m pytest -q -n 2 -m "not slow and not gpu and not realmodels" $(MEETING)
 
 # Single changes of meaning (tests/mutants), each made in a copy of the source, where its tests must fail. A quarter of an hour.
 mutants: setup
@@ -49,6 +61,7 @@ browser:
 
 bench: setup
 	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/capture.py
 	$(BIN)/python benchmarks/validate.py
 	$(BIN)/python benchmarks/length.py
 	$(BIN)/python benchmarks/tracker.py
@@ -73,4 +86,4 @@ default-model: setup
 	$(BIN)/python -m heedful.training.default_model --out src/heedful/assets/default
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest build dist

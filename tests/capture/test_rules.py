@@ -10,7 +10,7 @@ from tests.cases import causal_mask
 from torch import Tensor, nn
 
 from heedful.capture.rules import sdpa_rules, split_mask, table_rules
-from heedful.core import CaptureError
+from heedful.core import CaptureError, HeedfulError
 
 Q, K = torch.zeros(2, 4, 6, 8), torch.zeros(2, 2, 6, 8)
 LOWEST = torch.finfo(torch.float32).min
@@ -45,6 +45,23 @@ def test_bias_and_mask_in_one() -> None:
     assert torch.equal(shown, causal_mask(5))
     assert bias is not None and bias.isfinite().all()
     assert torch.equal(bias, additive * causal_mask(5))
+
+
+def test_a_constant_far_from_a_bias_hides() -> None:
+    """-100 filled into a bias; slopes and distances take many values and hide nothing, however low they are."""
+    bias = torch.randn(1, 1, 9, 9)
+    shown, left = split_mask(bias.masked_fill(~causal_mask(9), -100.0))
+    assert torch.equal(shown, causal_mask(9)) and left is not None and torch.equal(left, bias * causal_mask(9))
+    at = torch.arange(64.0)
+    for term in (-0.5 * (at[:, None] - at).abs(), -((at[:, None] - at) ** 2), -5000 * torch.rand(8, 8)):
+        shown, left = split_mask(term[None, None])
+        assert shown.all() and left is not None and torch.equal(left[0, 0], term)
+
+
+def test_a_mask_that_was_added_to_a_bias_elsewhere_is_not_guessed() -> None:
+    term = torch.randn(1, 1, 9, 9) - 100.0 * ~causal_mask(9)
+    with pytest.raises(HeedfulError, match="mixes a bias with values near"):
+        split_mask(term)
 
 
 def test_bool_masks_pass() -> None:
@@ -137,9 +154,9 @@ def test_masks_of_other_forms_are_refused(mask: Any) -> None:
 
 
 def test_rules_of_scaled_dot_product_attention() -> None:
-    visibility, bias = sdpa_rules(Q[:, :, :4], K, None, True)
+    visibility, bias = sdpa_rules(None, True)
     assert visibility.offset == 0 and visibility.is_causal and bias is None
-    visibility, bias = sdpa_rules(Q, K, None, False)
+    visibility, bias = sdpa_rules(None, False)
     assert visibility.hides_nothing() and bias is None
-    visibility, bias = sdpa_rules(Q, K, torch.rand(6, 6), False)
-    assert bias is not None and visibility.mask is not None and visibility.mask.all()
+    visibility, bias = sdpa_rules(torch.rand(6, 6), False)
+    assert bias is not None and visibility.hides_nothing()

@@ -59,9 +59,13 @@ def test_every_so_many_forwards(every: int, measured: int) -> None:
 
 
 def test_calls_of_a_shared_module() -> None:
+    """One layer index is one module, however often it runs."""
     path = next(iter(session_of("albert").records))
-    assert list(session_of("albert", layers=[1]).records) == [f"{path}#2"]
-    assert len(session_of("albert", layers=[path]).records) == 3
+    for layers in ([0], [path]):
+        assert list(session_of("albert", layers=layers).records) == [path, f"{path}#2", f"{path}#3"]
+    assert list(session_of("albert", layers=[f"{path}#2"]).records) == [f"{path}#2"]
+    with pytest.raises(UsageError, match="no such layers"):
+        session_of("albert", layers=[1])
 
 
 def test_what_does_not_exist() -> None:

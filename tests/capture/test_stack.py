@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from tests.capture.models import inputs_for, nano, result_of, tiny
 from torch import Tensor, nn
 
-from heedful.capture.stack import ModuleStack, _padding
+from heedful.capture.handed import handed
+from heedful.capture.stack import ModuleStack
 
 MASK = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])
 
@@ -19,29 +20,25 @@ class Takes(nn.Module):
         return ids
 
 
-class EncoderDecoder(Takes):
-    class config:
-        is_encoder_decoder = True
+class Bag(NamedTuple):
+    ids: Tensor
+    attention_mask: Tensor
 
 
 @pytest.mark.parametrize(
     ("args", "kwargs", "found"),
     [
-        ((), {"attention_mask": MASK}, True),
-        ((MASK, MASK), {}, True),
-        ((MASK,), {}, False),
-        ((), {"attention_mask": torch.ones(2, 4)}, False),
-        ((), {"attention_mask": MASK[:, None, None, :]}, False),
-        ((), {"attention_mask": {"full": MASK}}, False),
+        ((), {"attention_mask": MASK}, 1),
+        ((MASK, MASK), {}, 1),
+        (({"input_ids": MASK, "attention_mask": MASK},), {}, 1),
+        ((), {"batch": {"inner": Bag(MASK, MASK)}}, 1),
+        ((MASK,), {}, 0),
+        ((), {"attention_mask": MASK[:, None, None, :]}, 0),
+        ((), {"encoder_attention_mask": MASK}, 0),
     ],
 )
-def test_padding_of_a_forward_however_passed(args: tuple[Any, ...], kwargs: dict[str, Any], found: bool) -> None:
-    real = _padding(Takes(), args, kwargs)
-    assert real is None if not found else torch.equal(real, MASK.bool())  # type: ignore[arg-type]
-
-
-def test_padding_of_an_encoder_is_not_that_of_its_decoder() -> None:
-    assert _padding(EncoderDecoder(), (), {"attention_mask": MASK}) is None
+def test_masks_of_a_forward_however_passed(args: tuple[Any, ...], kwargs: dict[str, Any], found: int) -> None:
+    assert len(handed(Takes(), args, kwargs).masks) == found
 
 
 def test_owner_is_the_innermost_running_module() -> None:
@@ -50,11 +47,11 @@ def test_owner_is_the_innermost_running_module() -> None:
     stack = ModuleStack(model)
     for block in model.blocks:
         # Registered before heedful's own hooks, so called while the module is still on the stack.
-        block.c_proj.register_forward_hook(lambda *_: owners.append(stack.owner()))
+        block.register_forward_hook(lambda *_: owners.append(stack.owner(None, None)))
     with stack:
         result_of(model, {"ids": torch.arange(9)[None]})
-    assert [path for path, _, _ in owners] == ["blocks.0.c_proj", "blocks.1.c_proj"]
-    assert owners[0][1] is model.blocks[0].c_proj and owners[0][2].shape == (1, 9, 32)
+    assert [frame.path for frame in owners] == ["blocks.0", "blocks.1"]
+    assert owners[0].module is model.blocks[0] and owners[0].entering.shape == (1, 9, 32) and owners[0].entered == 9
 
 
 def test_attention_that_was_never_met_is_named_once() -> None:
@@ -75,5 +72,5 @@ def test_hooks_do_not_pile_up() -> None:
     model = nano()
     for _ in range(3):
         with ModuleStack(model):
-            assert all(len(m._forward_hooks) == 1 for m in model.modules())
+            assert all(len(m._forward_hooks) == 1 for m in (model, *model.blocks))
     assert all(not m._forward_hooks and not m._forward_pre_hooks for m in model.modules())

@@ -17,6 +17,7 @@ import heedful
 from heedful.core.errors import UsageError
 from heedful.loading import load_model
 from heedful.models import GaugeConfig, GaugeForCausalLM, GaugeModel
+from heedful.models.arguments import CACHE
 from heedful.models.attention.gauge_kl import canonical
 
 COVARIANCES = ("isotropic", "diagonal", "full")
@@ -160,10 +161,8 @@ def test_a_cache_changes_nothing(feed_forward: str, mask_self: bool) -> None:
     model = gauge(feed_forward=feed_forward, covariance="full", mask_self=mask_self, position_frames="sinusoidal")
     ids, logits = tokens(), model(tokens()).logits
     first = model(ids[:, :7], use_cache=True)
-    second = model(ids[:, 7:15], past_key_values=first.past_key_values, use_cache=True)
-    third = [
-        model(ids[:, i : i + 1], past_key_values=second.past_key_values, use_cache=True).logits for i in range(15, 20)
-    ]
+    second = model(ids[:, 7:15], **{CACHE: first[CACHE]}, use_cache=True)
+    third = [model(ids[:, i : i + 1], **{CACHE: second[CACHE]}, use_cache=True).logits for i in range(15, 20)]
     torch.testing.assert_close(torch.cat([first.logits, second.logits, *third], 1), logits, rtol=0, atol=2e-5)
     drawn = [model.generate(ids, max_new_tokens=12, do_sample=False, use_cache=cached) for cached in (True, False)]
     assert torch.equal(*drawn) and drawn[0].shape == (2, 32)

@@ -86,6 +86,3 @@ def test_every_module_is_proved_both_ways(name: str, real: Callable[[str], Any])
     ids, mask = sequences.input_ids[:SEQUENCES], sequences.attention_mask[:SEQUENCES]
     proofs = heedful.verify(model, lambda: run_model(model, ids, mask))
     assert proofs and all(proof.recomputed and proof.replaced for proof in proofs), proofs
-    assert {proof.way for proof in proofs} == (
-        {"nn.MultiheadAttention"} if name == "anarcii" else {"attention table: sdpa"}
-    )

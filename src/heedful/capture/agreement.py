@@ -58,15 +58,22 @@ def output_error(moments: Moments, output: Tensor) -> float:
     """
     if moments.output is None:
         return math.nan
-    seen = (moments.rows.visible > 0)[..., None]
     ours, theirs = moments.output, output.to(moments.output.dtype)
+    if int(moments.rows.visible.min()) > 0:
+        sizes, differences = torch.stack([theirs, ours - theirs]).abs_().amax(dim=(1, 3, 4)).tolist()
+        if all(map(math.isfinite, (*sizes, *differences))):
+            return _relative(sizes, differences)
+    seen = (moments.rows.visible > 0)[..., None]
     both = torch.isfinite(ours) == torch.isfinite(theirs)
     if not bool((both | ~seen).all()):
         return math.inf
-    sizes = _largest(theirs, seen)
-    scale = torch.where(sizes > 0, sizes, sizes.max()).clamp_min(torch.finfo(sizes.dtype).tiny)
-    difference = _largest(ours - theirs, seen)
-    return float((difference / scale).max()) if float(sizes.max()) else float(difference.max())
+    return _relative(_largest(theirs, seen).tolist(), _largest(ours - theirs, seen).tolist())
+
+
+def _relative(sizes: list[float], differences: list[float]) -> float:
+    """Largest difference of a head over its size: that of the largest head where it has none, 1 where none has."""
+    most = max(sizes)
+    return max(change / (size or most or 1.0) for size, change in zip(sizes, differences, strict=True))
 
 
 def _largest(values: Tensor, seen: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ class AttentionEvent:
         call: Query, key, value and rules.
         dropout: Probability with which the kernel drops weights; statistics are those before it.
         entering: ``(batch, position, width)`` representations that entered the module, or None if it took none.
+        invocation: Number of the run of the module that makes the call: its calls in one run are parts of one attention.
         part: Which of the module's heads these are, where several processes divide them; None where they are all.
         run: The model's own kernel, ``run(value)`` with ``(batch, kv_head, key, value_dim)`` values (None: the model's)
             -> ``(batch, head, query, value_dim)``. The kernel draws random numbers if ``dropout`` is not 0.
@@ -37,6 +38,7 @@ class AttentionEvent:
     entering: Tensor | None
     run: Callable[[Tensor | None], Tensor]
     part: Part | None = None
+    invocation: int = 0
 
 
 Answer = Callable[[AttentionEvent], Tensor | None]

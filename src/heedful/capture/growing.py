@@ -25,18 +25,19 @@ class GrowingRows:
 
         Args:
             path: Module path.
-            call: Its call, whose visibility is a mask.
+            call: Its call, whose visibility is a mask, or hides nothing.
         """
         mask = call.visibility.mask
-        if mask is None or call.n_queries > call.n_keys:
+        if call.n_queries > call.n_keys:
             return None
-        last = last_seen(mask, call.n_keys)
-        if last is None:
+        last = None if mask is None else last_seen(mask, call.n_keys)
+        if mask is not None and last is None:
             return None
-        before, self._ends[path] = self._ends.get(path), int(last[-1])
-        first = int(last[-1]) - call.n_queries + 1
-        stairs = call.n_queries > 1 and bool((last[1:] - last[:-1] == 1).all())
-        if stairs or (before is not None and before + call.n_queries == int(last[-1])):
+        end = call.n_keys - 1 if last is None else int(last[-1])
+        before, self._ends[path] = self._ends.get(path), end
+        first = end - call.n_queries + 1
+        stairs = last is not None and call.n_queries > 1 and bool((last[1:] - last[:-1] == 1).all())
+        if stairs or (before is not None and before + call.n_queries == end):
             return first
         return None
 

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from heedful.capture.lineage import Lineage, Node
 from heedful.capture.rules import table_rules
 from heedful.capture.way import Way
 from heedful.core.call import AttentionCall
@@ -104,25 +106,38 @@ class _Watched:
             given["output"] = given["result"][0].transpose(1, 2)
             return given["output"]  # type: ignore[no-any-return]
 
-        describe = _describe(self.name, module, query, key, value, attention_mask, keywords)
+        lineage = self.way.lineage
+        describe = _describe(self.name, module, query, key, value, attention_mask, keywords, lineage)
         dropout = float(keywords.get("dropout") or 0.0)
-        answer = self.way.meet(module, f"attention table: {self.name}", describe, run, dropout)
+        streams = lineage.of(query), lineage.of(key)
+        answer = self.way.meet(module, f"attention table: {self.name}", describe, run, dropout, streams=streams)
         if answer is None:
             run(None)
         elif answer is not given.get("output"):
-            return answer.to(query.dtype).transpose(1, 2).contiguous(), None
+            given["result"] = answer.to(query.dtype).transpose(1, 2).contiguous(), None
+        output = given["result"][0]
+        if isinstance(output, Tensor):
+            with torch._C.DisableTorchFunction():
+                lineage.put(output, Node("attended", shape=tuple(output.shape), content=True))
         return given["result"]
 
 
 def _describe(
-    name: str, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, keywords: dict[str, Any]
+    name: str,
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Any,
+    keywords: dict[str, Any],
+    lineage: Lineage,
 ) -> Callable[[], AttentionCall]:
     def describe() -> AttentionCall:
         if keywords.get("cache") is not None:
             raise HeedfulError(
                 "a paged cache is updated inside the attention function; continuous batching is not supported"
             )
-        visibility, bias = table_rules(name, module, query, key, mask, keywords)
+        visibility, bias = table_rules(name, module, query, key, mask, keywords, lineage)
         scale = keywords.get("scaling")
         if scale is None:
             scale = query.shape[-1] ** -0.5

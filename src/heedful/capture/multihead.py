@@ -21,6 +21,7 @@ from torch import Tensor
 from heedful.capture.hint import telling
 from heedful.capture.rules import MASKED_BELOW, sdpa_rules
 from heedful.capture.sdpa import attend
+from heedful.capture.streams import same_stream
 from heedful.capture.way import Way
 from heedful.core.call import AttentionCall
 
@@ -47,7 +48,7 @@ def multi_head(way: Way, function: Callable[..., Any], args: tuple[Any, ...], kw
     given.apply_defaults()
     if torch.backends.mha.get_fastpath_enabled():
         way.notes.setdefault(WAY, NOTE)
-    told = partial(_told, given.arguments)
+    told = partial(_told, given.arguments, _is_self(way, given.arguments))
     names = {
         **function.__globals__,
         "has_torch_function": lambda _: False,
@@ -64,11 +65,19 @@ def _dropout(arguments: dict[str, Any]) -> float:
     return float(arguments["dropout_p"]) if arguments["training"] else 0.0
 
 
-def _told(arguments: dict[str, Any], call: AttentionCall) -> AttentionCall:
-    """Self-attention: query ``i`` is key ``i`` also where keys were appended, and padded positions see nothing."""
+def _is_self(way: Way, arguments: dict[str, Any]) -> bool:
+    """Whether queries and keys are positions of one sequence."""
     query, key = arguments["query"], arguments["key"]
-    if query is not key:
-        return call
+    if query is key:
+        return True
+    with torch._C.DisableTorchFunction():
+        return same_stream(way.lineage.of(query), way.lineage.of(key))
+
+
+def _told(arguments: dict[str, Any], is_self: bool, call: AttentionCall) -> AttentionCall:
+    """Self-attention: query ``i`` is key ``i`` also where keys were appended, and padded positions see nothing."""
+    if not is_self:
+        return call if call.visibility.is_causal else replace(call, cross=True)
     visibility = call.visibility
     if call.n_keys != call.n_queries and visibility.offset is None:
         visibility = replace(visibility, offset=0)
@@ -119,7 +128,7 @@ class _Products:
         if mask is not None:
             mask = mask[None] if mask.shape[0] == 1 else self._split(mask)
         q, k, v = (self._split(tensor) for tensor in (query, key, value) if tensor is not None)
-        visibility, bias = sdpa_rules(q, k, mask, False)
+        visibility, bias = sdpa_rules(mask, False, self.way.lineage)
         return self.told(AttentionCall(query=q, key=k, value=v, scale=1.0, visibility=visibility, bias=bias))
 
     def _split(self, tensor: Tensor) -> Tensor:

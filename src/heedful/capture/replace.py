@@ -82,7 +82,7 @@ def _check_all(
     name: str, way: Way, order: dict[str, int], layers: Sequence[int | str] | None, replaced: Replacements
 ) -> None:
     """Complain of what should have been replaced and was not."""
-    unmet = {path: f"{kind} ran and no attention call of it was seen" for path, kind in way.stack.never_met().items()}
+    unmet = {path: why for path, why in way.unmet().items() if path not in way.not_understood}
     if not order and (unmet or way.not_understood):
         left = list({**unmet, **way.not_understood})
         raise CaptureError(name, f"replace: no attention call was met in {', '.join(left[:4])} ...")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from heedful.capture import hint
+from heedful.capture.arrangement import BATCH, HEAD, Arrangement, arranged
 from heedful.capture.hint import Told
+from heedful.capture.layout import FEATURE, UNKNOWN, Axes, axes_of, kinds
+from heedful.capture.lineage import Node
 from heedful.capture.rules import sdpa_rules
 from heedful.capture.way import Way
 from heedful.core.call import AttentionCall
+from heedful.core.errors import HeedfulError
 
 WAY = "scaled_dot_product_attention"
 
@@ -53,39 +60,77 @@ def attend(
                 query, key, other, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
             )
 
-    leading = query.shape[:-3]
     known = told or hint.told()
+    nodes = [way.lineage.of(tensor) for tensor in (query, key, value)]
+    given: list[Arrangement] = []
 
     def run(other: Tensor | None) -> Tensor:
         if other is None:
-            return _four(kernel(value))
-        return _four(kernel(other.reshape(*value.shape[:-1], other.shape[-1])))
+            output = kernel(value)
+        else:
+            shape = value.shape[:-2]
+            output = kernel(_grouped(given[0], shape).own(other, shape).to(value.dtype))
+        return given[0].standard(output, whole=True)
 
     def describe() -> AttentionCall:
-        q, k, v = (_four(tensor) for tensor in (query, key, value))
-        mask = attn_mask
-        if mask is not None and mask.dim() > 4:
-            mask = mask.expand(*leading, *mask.shape[-3:]).flatten(0, len(leading) - 1)
-        visibility, bias = sdpa_rules(q, k, mask, is_causal)
-        return known(
-            AttentionCall(
-                query=q,
-                key=k,
-                value=v,
-                scale=query.shape[-1] ** -0.5 if scale is None else float(scale),
-                visibility=visibility,
-                bias=bias,
-            )
-        )
+        arrangement = _arranged(way, (query, key, value), nodes, enable_gqa, named=name == WAY)
+        given.append(arrangement)
+        q = arrangement.standard(query, whole=True)
+        k, v = (_whole_batch(_grouped(arrangement, t.shape[:-2]).standard(t), len(q)) for t in (key, value))
+        if k.shape[1] != v.shape[1]:
+            k, v = (t.expand(-1, max(k.shape[1], v.shape[1]), -1, -1) for t in (k, v))
+        visibility, bias = sdpa_rules(attn_mask, is_causal, way.lineage, arrangement.standard)
+        factor = query.shape[-1] ** -0.5 if scale is None else float(scale)
+        return known(AttentionCall(query=q, key=k, value=v, scale=factor, visibility=visibility, bias=bias))
 
-    answer = way.meet(None, name, describe, run, dropout_p)
+    answer = way.meet(None, name, describe, run, dropout_p, streams=nodes[:2])
     if answer is None:
         return kernel(value)
-    return answer.to(query.dtype).reshape(*query.shape[:-1], answer.shape[-1])
+    return given[0].own(answer).to(query.dtype).reshape(*query.shape[:-1], answer.shape[-1])
 
 
-def _four(tensor: Tensor) -> Tensor:
-    """``(batch, head, position, dim)`` from 3 (one head) or more dimensions."""
-    if tensor.dim() == 3:
-        return tensor[:, None]
-    return tensor if tensor.dim() == 4 else tensor.flatten(0, tensor.dim() - 4)
+def _whole_batch(tensor: Tensor, batch: int) -> Tensor:
+    return tensor if tensor.shape[0] == batch else tensor.expand(batch, *tensor.shape[1:])
+
+
+def _grouped(arrangement: Arrangement, leading: Sequence[int]) -> Arrangement:
+    """The arrangement of keys or values that have fewer heads than queries, on their last leading axis."""
+    own = arrangement.axes[-1] if arrangement.axes else ()
+    if not own or not leading or leading[-1] in (1, math.prod(size for _, size, _ in own)):
+        return arrangement
+    return Arrangement((*arrangement.axes[:-1], ((HEAD, leading[-1], 0),)))
+
+
+def _arranged(
+    way: Way, tensors: Sequence[Tensor], nodes: Sequence[Node | None], grouped: bool, *, named: bool
+) -> Arrangement:
+    """Which leading axes are sequences and which are heads.
+
+    Raises:
+        HeedfulError: It is not known, or what attends and is attended to are features.
+    """
+    query = tensors[0]
+    axes = [None if node is None else axes_of(node) for node in nodes]
+    for tensor, own, word in ((query, axes[0], "queries"), (tensors[1], axes[1], "keys")):
+        if own is not None and FEATURE in kinds(own[-2]) and tensor.shape[-2] > 1:
+            raise HeedfulError(f"its {word} are features, heads or channels: no attention over tokens")
+    leading = query.shape[:-2]
+    frame = way.stack.owner(None, None)
+    batch = None if frame is None or frame.entering is None else frame.entering.shape[0]
+    if not named:  # torch's own module, whose layout is known
+        return Arrangement(tuple(((BATCH if place == 0 else HEAD, size, 0),) for place, size in enumerate(leading)))
+    candidates = []
+    for tensor, own in zip(tensors, axes, strict=True):
+        if own is None or not nodes_known(own):
+            continue
+        fits = [n == size for n, size in zip(tensor.shape[:-2], leading, strict=False)]
+        if tensor.dim() == query.dim():
+            candidates.append(tuple(axis if fit else () for axis, fit in zip(own[:-2], fits, strict=True)))
+    if grouped and candidates:
+        candidates = candidates[:1]
+    return arranged(leading, candidates, heads=way.stack.heads_named(frame), batch=batch, customary=query.dim() > 3)
+
+
+def nodes_known(axes: Axes) -> bool:
+    """Whether anything is known of some axis."""
+    return any(UNKNOWN not in kinds(axis) for axis in axes)

@@ -58,13 +58,14 @@ class Selection:
         """Complain of layers that the model never called.
 
         Args:
-            order: Path of every layer that was met to its index; empty where the model was never run.
+            order: Path of every attention module that was met to its index; empty where the model was never run.
 
         Raises:
             UsageError: A wanted layer is not among them.
         """
-        known = {*order, *order.values(), *(path.split("#")[0] for path in order)}
-        missing = [layer for layer in self.layers or () if layer not in known]
+        known = {*order, *order.values()}
+        wanted = [(layer, layer.split("#")[0] if isinstance(layer, str) else layer) for layer in self.layers or ()]
+        missing = [layer for layer, module in wanted if module not in known]
         if missing and order:
             raise UsageError(
                 f"capture: no such layers: {missing}; the model called {len(order)}: {', '.join(list(order)[:4])} ..."

@@ -18,10 +18,10 @@ from heedful.capture.intercept import intercept, unwatched
 from heedful.capture.kept_calls import KeptCalls
 from heedful.capture.own_work import depth
 from heedful.capture.selection import Selection, only_heads
-from heedful.capture.sequence_means import GrowingSequences, after_forgetting
+from heedful.capture.sequence_means import GrowingSequences, after_forgetting, row_counts
+from heedful.capture.way import Way
 from heedful.core.axes import MIN_VISIBLE
-from heedful.core.errors import CaptureError, UsageError
-from heedful.core.registry import STATISTICS
+from heedful.core.errors import CallError, CaptureError, UsageError
 from heedful.engine.measure import ENGINES
 from heedful.engine.moments import Moments
 
@@ -54,9 +54,9 @@ class CallRecord:
     """What was gathered of one attention module.
 
     Attributes:
-        path: Module path (``#2`` ... for further calls in one forward).
+        path: Module path (``#2`` ... where the module runs again in one forward).
         module: The attention module.
-        layer: Index in the order of first call.
+        layer: Index of the module in the order of first calls.
         heads: Number of query heads.
         listed: The heads that are measured, by index: all, or those asked for.
         way: How its calls were met.
@@ -86,7 +86,16 @@ class CallRecord:
 
 
 class Session:
-    """Records of the attention calls made inside ``with heedful.capture(model) as session``."""
+    """Records of the attention calls made inside ``with heedful.capture(model) as session``.
+
+    Attributes:
+        model: The model.
+        records: Path to what was gathered of one attention module; ``#2`` ... where it runs again in one forward.
+        order: Module path to layer index, in the order of first calls.
+        not_met: Path to reason of modules whose attention was not met, or not all of it.
+        in_part: Those of them of which something was met.
+        notes: Subject to what a reader should know: what being watched changes, and why statistics are null.
+    """
 
     def __init__(self, model: nn.Module, engine: str, selection: Selection | None = None) -> None:
         self.model = model
@@ -95,19 +104,34 @@ class Session:
         self.records: dict[str, CallRecord] = {}
         self.order: dict[str, int] = {}
         self.not_met: dict[str, str] = {}
+        self.in_part: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
         self.notes: dict[str, str] = {}
+        self.forwards = 0
         self.kept = KeptCalls()
         self._depth = depth()
         self._forwards: dict[int, int] = {}
+        self._decoding: set[int] = set()
 
     def _meet(self, event: AttentionEvent, forward: int) -> Tensor | None:
         if depth() != self._depth:
             return None  # a forward that heedful makes to judge the model; the user never asked for it
         forward = self._forwards.setdefault(forward, len(self._forwards) + 1)
-        layer = self.order.setdefault(event.path, len(self.order))
+        layer = self.order.setdefault(event.path.split("#")[0], len(self.order))
         if not self.selection.takes_forward(forward) or not self.selection.takes_layer(event.path, layer):
             return None
-        output = own = event.run(None)
+        own = event.run(None)
+        try:
+            self._measure(event, own, layer, forward)
+        except (UsageError, CallError):
+            raise
+        except Exception as error:  # whatever it is, the user's own forward goes on
+            told = " ".join(str(error).split())[:200]
+            self.failed.setdefault(event.path, f"it could not be measured: {type(error).__name__}: {told}")
+        return own
+
+    def _measure(self, event: AttentionEvent, own: Tensor, layer: int, forward: int) -> None:
+        output = own
         if event.part is not None:  # every process shows the heads of all, in their order
             with torch.no_grad(), unwatched():
                 output, event = event.part.gathered(own), replace(event, call=event.part.whole(event.call))
@@ -115,7 +139,9 @@ class Session:
         record = self.records.get(event.path)
         if record is None:
             record = CallRecord(event.path, event.module, layer, event.call.heads, listed, event.way)
-            self.records[event.path] = record
+        if event.call.heads != record.heads:
+            self.failed.setdefault(event.path, f"its calls have {record.heads} heads and {event.call.heads}")
+            return
         with torch.no_grad(), unwatched():
             event = replace(event, call=only_heads(event.call, listed))
             self.kept.offer(record.path, layer, listed, event.call)
@@ -123,19 +149,25 @@ class Session:
             self._add(
                 record, event, forward, moments, output if len(listed) == record.heads else output[:, list(listed)]
             )
-        return own
+        self.records[event.path] = record
 
     def _add(self, record: CallRecord, event: AttentionEvent, forward: int, moments: Moments, output: Tensor) -> None:
         rows = moments.rows
-        record.rows += int((rows.visible >= MIN_VISIBLE).sum())
-        record.short_rows += int(((rows.visible < MIN_VISIBLE) & (rows.visible > 0)).sum())
-        record.empty_rows += moments.empty_rows
-        not_finite = (rows.entropy.isnan() & (rows.visible > 0)).any(dim=-1).any(dim=0)
-        record.broken.update(record.listed[column] for column in not_finite.nonzero()[:, 0].tolist())
-        continues = record.sequences.continued_by(event.call, forward)
+        judged, short, empty, broken = row_counts(rows)
+        record.rows, record.short_rows = record.rows + judged, record.short_rows + short
+        record.empty_rows += empty
+        if broken:
+            not_finite = (rows.entropy.isnan() & (rows.visible > 0)).any(dim=-1).any(dim=0)
+            record.broken.update(record.listed[column] for column in not_finite.nonzero()[:, 0].tolist())
+        sequences, decoding = record.sequences, forward in self._decoding
+        another = sequences.invocation == event.invocation and event.call.n_queries < event.call.n_keys
+        continues = sequences.continued_by(event.call, forward, invocation=event.invocation, decoding=decoding)
+        if continues and event.call.offset is not None:
+            self._decoding.add(forward)
+        if another and not continues:
+            self.failed.setdefault(event.path, "rows of its sequences come in several calls that do not fit together")
         rows = after_forgetting(rows, record.sequences.forgotten)
-        for name, facts in STATISTICS.items():
-            record.sequences.add(record.values.setdefault(name, []), name, rows, facts.compute(rows), continues)
+        record.sequences.add(record.values, rows, continues)
         error = output_error(moments, output)
         record.error = math.nan if math.isnan(record.error + error) else max(record.error, error)
         if (event.dropout and record.module.training) or not error <= limit_of(event, moments, output):
@@ -153,15 +185,12 @@ class Session:
         """
         import polars
 
-        if not self.records:
-            raise CaptureError(
-                type(self.model).__name__,
-                "no attention call was met",
-                "run the model inside the `with` block; its attention must go through transformers' attention table, "
-                "scaled_dot_product_attention, nn.MultiheadAttention or a softmax of its logits",
-            )
+        if not any(record.values for record in self.records.values()):
+            raise self._nothing_met()
         rows = []
         for record in self.records.values():
+            if not record.values:
+                continue
             stacked = {name: torch.cat(parts).nanmean(dim=0).tolist() for name, parts in record.values.items()}
             sequences = sum(len(part) for part in next(iter(record.values.values())))
             for column, head in enumerate(record.listed):
@@ -180,6 +209,36 @@ class Session:
                     }
                 )
         return polars.DataFrame(rows, infer_schema_length=None)
+
+    def _nothing_met(self) -> CaptureError:
+        """Why there are no heads to show."""
+        name = type(self.model).__name__
+        reasons = [f"{path or name}: {why}" for path, why in self.not_met.items()] + list(self.notes.values())
+        told = "the model ran, and no attention in it" if self.forwards else "the model did not run inside the block"
+        if reasons:
+            told = reasons[0] + (f"; and {len(reasons) - 1} more in session.not_met" if len(reasons) > 1 else "")
+        return CaptureError(
+            name,
+            f"no attention call was met: {told}",
+            ("" if self.forwards else "run the model inside the `with` block; ")
+            + "attention is met in transformers' attention table, scaled_dot_product_attention, nn.MultiheadAttention, "
+            "and in a softmax of logits over tokens with its product with values",
+        )
+
+    def _finish(self, way: Way) -> None:
+        """Take over what the interception knows once the block has ended."""
+        self.forwards = way.stack.forwards
+        way.not_understood.update(self.failed)
+        self.in_part = way.in_part()
+        self.not_met = way.unmet()
+        self.notes = dict(way.notes)
+        for path, record in self.records.items():
+            if path.split("#")[0] in self.in_part or path in self.failed:
+                record.verified = False
+            if not record.rows and record.short_rows:
+                self.notes[path] = (
+                    f"its rows see fewer than {MIN_VISIBLE} keys: statistics, which are of rows that see more, are null"
+                )
 
     def pattern(self, layer: int | str, head: int, *, bins: int = 256) -> altair.Chart:
         """A picture of one head: its weights on the first sequence that its layer saw.
@@ -250,8 +309,5 @@ def capture(
         try:
             yield session
         finally:
-            session.not_met = {
-                path: f"{name} ran and no attention call of it was seen" for path, name in way.stack.never_met().items()
-            } | dict(way.not_understood)
-            session.notes = dict(way.notes)
+            session._finish(way)
     selection.check_layers(session.order)

@@ -3,196 +3,379 @@
 Such modules hold the whole ``(query, key)`` array themselves, so the call may carry it: query and key are zero, and the
 logits stand in the bias. What enters the softmax is the weights' origin whatever made it (ALiBi, relative positions,
 disentangled attention); the product with the values that follows is the module's own output, by which it is verified.
+Which axes are sequences, heads, queries and keys is read from how logits and values were made, not from their shapes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from heedful.capture.arrangement import Arrangement, arranged
 from heedful.capture.growing import GrowingRows
+from heedful.capture.hidden import forget, hidden_in, moved
 from heedful.capture.hint import told
-from heedful.capture.product import Product, product_of, same_storage
-from heedful.capture.rules import MASKED_BELOW
-from heedful.capture.stack import Frame
+from heedful.capture.layout import FEATURE, LEAD, UNKNOWN, WEIGHT, Axes, axes_of, kinds
+from heedful.capture.lineage import FORMS, PRODUCTS, Node
+from heedful.capture.product import NoAttention, Product, product_of
+from heedful.capture.stack import LOOKS_LIKE_ATTENTION, Frame
 from heedful.capture.way import Way
 from heedful.core.call import AttentionCall
-from heedful.core.errors import UsageError
+from heedful.core.errors import HeedfulError, UsageError
 from heedful.core.visibility import Visibility
 
 WAY = "softmax"
 
-HIDDEN_BELOW = MASKED_BELOW / 2
-"""Logits at or below this are of hidden keys: the mask was added to them, and they may have lifted it a little."""
-
-HEAD_COUNTS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads")
-"""Attributes by which attention modules name their number of heads."""
-
 SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax, torch.special.softmax)
-DROPOUT = (F.dropout, torch.dropout)
+MULTIPLIED = frozenset(["matmul", "bmm", "mm", "einsum", "baddbmm", "addmm", "inner"])
 
 
-@dataclass
-class _Pending:
+@dataclass(eq=False)
+class Softmax:
     """Weights on their way from the softmax to the values.
 
     Attributes:
-        frame: The attention module that runs.
-        logits: ``(batch, head, query, key)``.
-        weights: The softmax's result, or what dropout and changes of form have made of it.
-        dropout: Probability with which weights were dropped meanwhile.
+        frames: The modules that run, outermost first.
+        logits: What the softmax took.
+        node: Where the logits come from.
+        dim: The axis that it ran over.
+        weights: Node of its result.
+        met: Whether its product with values was met.
+        version: How often the logits' memory had been written to.
+        failed: Why a product with its weights was not understood; empty where none was tried.
     """
 
-    frame: Frame
+    frames: tuple[Frame, ...]
     logits: Tensor
-    weights: Tensor
-    dropout: float = 0.0
+    node: Node
+    dim: int
+    weights: Node
+    met: bool = False
+    version: int = 0
+    failed: str = ""
 
 
 class SoftmaxWatch:
-    """What torch functions do between a softmax in an attention module and its product with values."""
+    """What torch functions do between a softmax and its product with values."""
 
     def __init__(self, way: Way) -> None:
         self.way = way
-        self.pending: _Pending | None = None
+        self.pending: list[Softmax] = []
         self.rows = GrowingRows()
         way.stack.leaving = self.left
 
-    def passed(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run one function; a softmax is remembered, and the product that follows it is met."""
-        if self.pending is not None and not self.way.stack.runs(self.pending.frame):
-            self.pending = None  # left behind by an interrupt
-        if func in SOFTMAX:
-            return self._softmax(func, args, kwargs)
-        if self.pending is None or not args:
-            return func(*args, **kwargs)
-        product = product_of(func, args, kwargs, self.pending.weights, self.pending.logits)
-        if product is not None:
-            return self._multiply(product)
+    def begins(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a softmax and remember it."""
         result = func(*args, **kwargs)
-        self._follow(func, args, kwargs, result)
+        logits = args[0] if args else kwargs.get("input")
+        dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+        if not isinstance(logits, Tensor) or not isinstance(result, Tensor) or not isinstance(dim, int):
+            return result
+        with torch._C.DisableTorchFunction():
+            if logits.dim() < 2 or not logits.is_floating_point() or not logits.numel():
+                return result
+            lineage, frames = self.way.lineage, tuple(self.way.stack.frames)
+            source = lineage.known(logits)
+            node = Node("softmax", (source,), {}, (source,), tuple(result.shape), content=source.content)
+            node.softmax = Softmax(frames, logits, source, dim % logits.dim(), node, version=_version(logits))
+            lineage.put(result, node)
+            if self.pending:
+                self.pending = [one for one in self.pending if self.way.stack.runs(one.frames[-1])]
+            self.pending.append(node.softmax)
         return result
 
-    def left(self, frame: Frame, returned: bool) -> None:
-        """A module's forward has ended: what is pending in it stays without a product; after an error it is dropped."""
-        if self.pending is not None and self.pending.frame is frame:
-            if returned:
-                self.close()
-            self.pending = None
+    def multiplies(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a function that may be the product of weights with values."""
+        lineage = self.way.lineage
+        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        nodes = [lineage.of(tensor) for tensor in tensors]
+        places = [place for place, node in enumerate(nodes) if node is not None and node.softmax is not None]
+        if not places:
+            return func(*args, **kwargs)
+        weights = nodes[places[0]]
+        softmax: Softmax = weights.softmax  # type: ignore[union-attr]
+        try:
+            with torch._C.DisableTorchFunction():
+                if len(places) > 1:
+                    raise HeedfulError("the weights of two softmaxes are multiplied")
+                if softmax.met:
+                    raise HeedfulError("its weights meet two arrays of values, of which the first was measured")
+                if softmax.version != _version(softmax.logits):
+                    raise HeedfulError("its logits were overwritten before their weights met the values")
+                key = _key_axis(softmax, weights)  # type: ignore[arg-type]
+                product = product_of(name, func, args, kwargs, not places[0], axes_of(weights), key)  # type: ignore[arg-type]
+        except HeedfulError as error:
+            for place in places:
+                self._fails(nodes[place].softmax, error)  # type: ignore[union-attr]
+            return func(*args, **kwargs)
+        other = tensors[1 - places[0]]
+        given = tensors[places[0]]
+        return self._multiply(softmax, weights, given, product, lineage.known(other))  # type: ignore[arg-type]
 
-    def close(self) -> None:
+    def _fails(self, softmax: Softmax, error: HeedfulError) -> None:
+        softmax.failed = softmax.failed or str(error)
+        if isinstance(error, NoAttention) and not _named_attention(softmax.frames[-1]):
+            return
+        self._lists(softmax, softmax.failed)
+
+    def _lists(self, softmax: Softmax, reason: str) -> None:
+        frame = next((f for f in reversed(softmax.frames) if self.way.stack.runs(f)), softmax.frames[0])
+        self.way.not_understood.setdefault(frame.path, reason)
+        self.way.stack.seen(frame)
+
+    def left(self, frame: Frame, output: Any) -> None:
+        """A module's forward has ended: what is pending in it stays without a product; after an error it is dropped."""
+        own = [one for one in self.pending if one.frames[-1] is frame]
+        if not own:
+            return
+        for softmax in own:
+            if output is not None and not softmax.met and self._returns(softmax, frame, output):
+                softmax.frames = softmax.frames[:-1]
+                continue
+            self.pending.remove(softmax)
+            forget(softmax.node)
+            if output is not None and not softmax.met:
+                self._without_product(softmax)
+
+    def _returns(self, softmax: Softmax, frame: Frame, output: Any) -> bool:
+        """Whether the module gives these very weights to the one around it, which may multiply them."""
+        if len(softmax.frames) < 2 or softmax.failed or frame.rows:
+            return False
+        node = self.way.lineage.of(output) if isinstance(output, Tensor) else None
+        return node is not None and node.softmax is softmax
+
+    def _without_product(self, softmax: Softmax) -> None:
+        frame = softmax.frames[-1]
+        if softmax.failed:
+            if _named_attention(frame) or frame.rows:
+                self._lists(softmax, softmax.failed)
+            return
+        over_tokens = LEAD in kinds(axes_of(softmax.node)[softmax.dim]) and softmax.logits.shape[softmax.dim] > 1
+        if not (over_tokens or frame.rows or _named_attention(frame)):
+            return
+        if softmax.logits.dim() > 2 and softmax.dim == softmax.logits.dim() - 1 and over_tokens:
+            self._alone(softmax)
+            return
+        shape = tuple(softmax.logits.shape)
+        self._lists(softmax, f"its softmax is of shape {shape}, and no product of its weights with values was seen")
+
+    def _alone(self, softmax: Softmax) -> None:
         """Meet weights whose product with values was never seen: their statistics are known, their output is not."""
-        pending, self.pending = self.pending, None
-        if pending is None:
-            return
-        if _heads_of(pending.frame) != pending.logits.shape[1]:
-            shape = f"its softmax is of shape {tuple(pending.logits.shape)}"
-            reason = f"{shape}, which is not known to be (batch, head, query, key), and no product with values was seen"
-            self.way.not_understood.setdefault(pending.frame.path, reason)
-            self.way.stack.seen(pending.frame)
-            return
+        arrangement: list[Arrangement] = []
 
         def run(other: Tensor | None) -> Tensor:
             if other is not None:
                 raise UsageError("the product of these weights with values was not seen; other values cannot be put in")
-            return pending.weights
+            return arrangement[0].standard(torch.softmax(softmax.logits, -1), whole=True)
 
-        module = pending.frame.module
-        describe = partial(self._describe, pending, None)
-        answer = self.way.meet(module, f"{WAY} alone", describe, run, pending.dropout)
-        if answer is not None and answer is not pending.weights:
-            path = pending.frame.path
-            raise UsageError(f"replace: {path}: its softmax was seen and no product with values; it cannot be replaced")
+        def describe() -> AttentionCall:
+            logits, axes = softmax.logits, axes_of(softmax.node)
+            if FEATURE in kinds(axes[-2]):
+                raise HeedfulError("its queries are features and not tokens: no attention over tokens")
+            arrangement.append(self._arranged(logits.shape[:-2], [axes[:-2]], softmax.frames[-1]))
+            hidden = hidden_in(softmax.node, logits)
+            return self._called(
+                softmax, arrangement[0].standard(logits, whole=True), _standard(hidden, logits, arrangement[0]), None
+            )
 
-    def _softmax(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        weights = func(*args, **kwargs)
-        logits = args[0] if args else kwargs.get("input")
-        dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-        frame = self.way.stack.attending()
-        if frame is None or frame.met_by not in (None, WAY) or not isinstance(logits, Tensor):
-            return weights
-        with torch._C.DisableTorchFunction():
-            whole = _four(logits, frame) if dim in (-1, logits.dim() - 1) else None
-        if whole is not None:
-            self.close()
-            self.pending = _Pending(frame, whole, weights)
-        return weights
+        frame = softmax.frames[-1]
+        answer = self.way.meet(frame.module, f"{WAY} alone", describe, run, 0.0)
+        if frame.path in self.way.not_understood:
+            self.way.stack.seen(frame)
+        if answer is not None and arrangement and tuple(answer.shape[-2:]) != tuple(softmax.logits.shape[-2:]):
+            raise UsageError(
+                f"replace: {frame.path}: its softmax was seen and no product with values; it cannot be replaced"
+            )
 
-    def _follow(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        """Keep track of the weights through functions that keep their last two axes."""
-        pending = self.pending
-        if pending is None or not isinstance(result, Tensor) or not isinstance(args[0], Tensor):
-            return
-        with torch._C.DisableTorchFunction():
-            before = pending.weights
-            if not same_storage(args[0], before) or result.numel() != before.numel():
-                return
-            if result.shape[-2:] != before.shape[-2:] or result.stride()[-2:] != before.stride()[-2:]:
-                return
-        if func in DROPOUT and kwargs.get("training", args[2] if len(args) > 2 else True):
-            pending.dropout = float(kwargs.get("p", args[1] if len(args) > 1 else 0.5))
-        pending.weights = result
+    def _arranged(self, leading: Any, candidates: list[Axes], frame: Frame) -> Arrangement:
+        batch = None if frame.entering is None else frame.entering.shape[0]
+        return arranged(tuple(leading), candidates, heads=self.way.stack.heads_named(frame), batch=batch)
 
-    def _multiply(self, product: Product) -> Tensor:
-        pending, self.pending = self.pending, None
-        if pending is None:
-            return product.plain()
-        given: dict[str, Tensor] = {}
+    def _multiply(self, softmax: Softmax, weights: Node, used: Tensor, product: Product, value: Node) -> Tensor:
+        given: dict[str, Any] = {}
 
         def run(other: Tensor | None) -> Tensor:
+            arrangement: Arrangement = given["arrangement"]
             with self.way.inside():
-                given["result"] = product.plain() if other is None else product.times(other)
-            given["output"] = product.standard(given["result"])
-            return given["output"]
+                if other is None:
+                    given["result"] = result = product.plain()
+                else:
+                    lengths = product.value_in_order(product.value).shape[:-2]
+                    result = product.multiply(
+                        product.own_value(arrangement.own(other, lengths)).to(product.value.dtype)
+                    )
+            output = arrangement.standard(product.result_in_order(result), whole=True)
+            if other is None:
+                given["output"] = output
+            return output
 
-        describe = partial(self._describe, pending, product.value)
-        answer = self.way.meet(pending.frame.module, WAY, describe, run, pending.dropout)
+        def describe() -> AttentionCall:
+            _unchanged(softmax, weights, used)
+            call, given["arrangement"] = self._described(softmax, weights, product, value)
+            return call
+
+        dropout = _dropout(softmax, weights)
+        streams = self._sources(softmax)
+        answer = self.way.meet(None, WAY, describe, run, dropout, streams=streams, within=softmax.frames)
+        softmax.met = True
+        forget(softmax.node)
         if answer is None:
-            return product.plain()
-        return given["result"] if answer is given.get("output") else product.own(answer)
+            return given["result"] if "result" in given else product.plain()
+        if answer is given.get("output"):
+            return given["result"]  # type: ignore[no-any-return]
+        arrangement = given["arrangement"]
+        return product.own_result(arrangement.own(answer)).to(product.value.dtype).contiguous()
 
-    def _describe(self, pending: _Pending, value: Tensor | None) -> AttentionCall:
-        call = told()(_described(pending.logits, value))
-        with torch._C.DisableTorchFunction():
-            offset = self.rows.offset_of(pending.frame.path, call)
+    @staticmethod
+    def _sources(softmax: Softmax) -> tuple[Node | None, Node | None]:
+        """Where query and key come from: the two factors of the product that the logits are."""
+        node: Node | None = softmax.node
+        while node is not None and node.name not in PRODUCTS:
+            node = next((parent for parent in node.parents if parent.content), None)
+        if node is None or len(node.parents) < 2 or node.name == "linear":
+            return None, None
+        return node.parents[-2], node.parents[-1]
+
+    def _described(
+        self, softmax: Softmax, weights: Node, product: Product, value: Node
+    ) -> tuple[AttentionCall, Arrangement]:
+        axes, theirs = axes_of(weights), product.value_axes(axes_of(value))
+        order, own = product.weights
+        ordered = [axes[own.index(letter)] for letter in order]
+        _over_tokens(ordered[-1], theirs[-2], theirs[-1], value, softmax.logits.shape[softmax.dim])
+        frame = self.way.stack.owner(None, softmax.frames) or softmax.frames[-1]
+        arrangement = self._arranged(product.leading, [tuple(ordered[:-2]), theirs[:-2]], frame)
+        logits = _replayed(softmax, weights, softmax.logits)
+        logits = arrangement.standard(product.weights_in_order(logits), whole=True)
+        hidden = hidden_in(softmax.node, softmax.logits)
+        if hidden is not None:
+            if weights is not softmax.weights:
+                hidden = _replayed(softmax, weights, hidden.expand(softmax.logits.shape))
+            hidden = hidden[(None,) * (len(own) - hidden.dim())]
+            hidden = arrangement.standard(product.weights_in_order(hidden))
+        values = arrangement.standard(product.value_in_order(product.value))
+        if values.shape[0] != logits.shape[0]:
+            values = values.expand(logits.shape[0], *values.shape[1:])
+        return self._called(softmax, logits, hidden, values), arrangement
+
+    def _called(self, softmax: Softmax, logits: Tensor, hidden: Tensor | None, value: Tensor | None) -> AttentionCall:
+        batch, heads, queries, keys = logits.shape
+        hidden = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=logits.device) if hidden is None else hidden
+        seen = ~hidden
+        if seen.shape[1] > 1 and bool((seen == seen[:, :1]).all()):
+            seen = seen[:, :1]
+        call = told()(
+            AttentionCall(
+                query=logits.new_zeros(batch, heads, queries, 1),
+                key=logits.new_zeros(batch, heads if value is None else value.shape[1], keys, 1),
+                value=value,
+                scale=1.0,
+                visibility=Visibility(mask=seen) if bool(hidden.any()) else Visibility(),
+                bias=logits.masked_fill(hidden, 0.0),
+            )
+        )
+        offset = self.rows.offset_of(softmax.frames[-1].path, call)
         if offset is None or call.n_queries == call.n_keys:
             return call
         return replace(call, visibility=replace(call.visibility, offset=offset))
 
 
-def _heads_of(frame: Frame) -> int | None:
-    """Number of heads as the module names it."""
-    found = (getattr(frame.module, name, None) for name in HEAD_COUNTS)
-    return next((heads for heads in found if isinstance(heads, int) and heads > 0), None)
+def _named_attention(frame: Frame) -> bool:
+    return bool(LOOKS_LIKE_ATTENTION.search(type(frame.module).__name__))
 
 
-def _four(logits: Tensor, frame: Frame) -> Tensor | None:
-    """Logits as ``(batch, head, query, key)``; three axes hold batch and head in one where the module says how many."""
-    if logits.dim() == 3:
-        heads = _heads_of(frame)
-        if heads is None or logits.shape[0] % heads:
-            return None
-        logits = logits.unflatten(0, (-1, heads))
-    return logits if logits.dim() == 4 and logits.is_floating_point() and logits.numel() else None
+def _standard(hidden: Tensor | None, logits: Tensor, arrangement: Arrangement) -> Tensor | None:
+    return None if hidden is None else arrangement.standard(hidden[(None,) * (logits.dim() - hidden.dim())])
 
 
-def _described(logits: Tensor, value: Tensor | None) -> AttentionCall:
-    batch, heads, queries, keys = logits.shape
-    with torch._C.DisableTorchFunction():
-        seen = ~(logits <= HIDDEN_BELOW)
-        if heads > 1 and bool((seen == seen[:, :1]).all()):
-            seen = seen[:, :1]
-        return AttentionCall(
-            query=logits.new_zeros(batch, heads, queries, 1),
-            key=logits.new_zeros(batch, heads if value is None else value.shape[1], keys, 1),
-            value=value,
-            scale=1.0,
-            visibility=Visibility(mask=seen),
-            bias=logits.masked_fill(~seen, 0.0),
-        )
+def _over_tokens(mine: Any, theirs: Any, width: Any, value: Node, n_keys: int) -> None:
+    """Refuse a softmax that did not run over tokens.
+
+    Raises:
+        HeedfulError: Its axis is one of features, or of nothing that is known.
+    """
+    found = kinds(mine) | kinds(theirs)
+    if FEATURE in found:
+        raise HeedfulError("its softmax runs over features or channels: no attention over tokens")
+    if LEAD not in found and n_keys > 1:
+        if WEIGHT in found:
+            raise HeedfulError("its keys are learned vectors: no attention over tokens")
+        if UNKNOWN in found or not found:
+            raise HeedfulError("it is not known what its softmax runs over")
+    if kinds(width) == {LEAD} and value.content:
+        raise HeedfulError("its weights are multiplied by another array over tokens, not by values")
+
+
+def _links(softmax: Softmax, node: Node) -> list[Node]:
+    """The functions between the softmax and these weights, in order."""
+    links: list[Node] = []
+    while node is not softmax.weights:
+        links.append(node)
+        node = next(parent for parent in node.parents if parent.softmax is softmax)
+    return links[::-1]
+
+
+def _replayed(softmax: Softmax, node: Node, tensor: Tensor) -> Tensor:
+    """A tensor of the logits' shape in the layout that the weights have come to."""
+    for link in _links(softmax, node):
+        if link.name in FORMS:
+            tensor = moved(link, tensor)
+    return tensor
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
+
+
+SAME_VALUES = FORMS | frozenset(
+    ["dropout", "contiguous", "clone", "to", "float", "half", "bfloat16", "double", "type", "type_as", "detach"]
+)
+"""Functions after which weights are those of the softmax, but for rounding and dropped ones."""
+
+
+def _unchanged(softmax: Softmax, node: Node, used: Tensor) -> None:
+    """Refuse weights that something has changed between the softmax and their product.
+
+    Raises:
+        HeedfulError: They are not the softmax of the logits.
+    """
+    if all(link.name in SAME_VALUES for link in _links(softmax, node)):
+        return
+    weights = _replayed(softmax, node, torch.softmax(softmax.logits.float(), softmax.dim))
+    limit = 4 * torch.finfo(used.dtype).eps
+    if not torch.allclose(weights, used.float(), rtol=limit, atol=limit, equal_nan=True):
+        raise HeedfulError("its weights were changed between the softmax and the values")
+
+
+def _key_axis(softmax: Softmax, node: Node) -> int:
+    """Which axis of the weights is the one that the softmax ran over."""
+    if node is softmax.weights:
+        return softmax.dim
+    count = softmax.logits.shape[softmax.dim]
+    shape = [1] * softmax.logits.dim()
+    shape[softmax.dim] = count
+    mark = torch.arange(count).view(shape).expand(softmax.logits.shape)
+    mark = _replayed(softmax, node, mark)
+    along = [
+        axis
+        for axis in range(mark.dim())
+        if mark.shape[axis] > 1 and bool((mark.select(axis, 0) != mark.select(axis, 1)).any())
+    ]
+    if count == 1:
+        return mark.dim() - 1
+    if len(along) != 1 or mark.shape[along[0]] != count:
+        raise HeedfulError("a part of its weights is multiplied by values of its own, which is not understood")
+    return along[0]
+
+
+def _dropout(softmax: Softmax, node: Node) -> float:
+    for link in _links(softmax, node):
+        if link.name == "dropout":
+            training = link.kwargs.get("training", link.args[2] if len(link.args) > 2 else True)
+            return float(link.kwargs.get("p", link.args[1] if len(link.args) > 1 else 0.5)) if training else 0.0
+    return 0.0

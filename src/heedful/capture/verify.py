@@ -20,7 +20,7 @@ from heedful.core.errors import HeedfulError
 
 Run = Callable[[], Any]
 
-CACHES = ("past_key_values", "cache_params", "state")
+CACHES = ("past_key_values", "cache", "cache_params", "state", "mems")
 """Fields of a model's output that hold no result."""
 
 
@@ -78,16 +78,16 @@ def verify(model: nn.Module, inputs: Mapping[str, Any] | tuple[Any, ...] | Tenso
         proofs = []
         for path, records in by_path.items():
             again()
-            found = _proof(model, run, path, records, plain)
+            found = _proof(model, run, path, records, plain, session.not_met.get(path, ""))
             proofs.append(changed(found, note=session.notes.get(found.way, "")))
     unmet = [Proof(path=path, reason=reason) for path, reason in session.not_met.items() if path not in by_path]
     return proofs + unmet
 
 
-def _proof(model: nn.Module, run: Run, path: str, records: list[CallRecord], plain: list[Tensor]) -> Proof:
-    error, moved, reason = max((record.error for record in records), key=_nan_last), math.nan, ""
-    recomputed = all(record.verified for record in records)
-    if not recomputed:
+def _proof(model: nn.Module, run: Run, path: str, records: list[CallRecord], plain: list[Tensor], reason: str) -> Proof:
+    error, moved = max((record.error for record in records), key=_nan_last), math.nan
+    recomputed = all(record.verified for record in records) and not reason
+    if not recomputed and not reason:
         reason = "no values were seen" if math.isnan(error) else f"recomputed output differs by {error:.1e}"
     try:
         with replace(model, "zero", layers=[path]):

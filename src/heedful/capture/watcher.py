@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
 from heedful.capture.multihead import multi_head
 from heedful.capture.sdpa import attend
-from heedful.capture.softmax import SoftmaxWatch
+from heedful.capture.softmax import MULTIPLIED, SOFTMAX, SoftmaxWatch
 from heedful.capture.way import Way
+
+TRANSPOSES = frozenset(("T", "mT", "H", "mH"))
+"""Properties of tensors that are other forms of them; all others are passed by."""
 
 
 class FunctionWatcher(TorchFunctionMode):
@@ -27,10 +31,42 @@ class FunctionWatcher(TorchFunctionMode):
     ) -> Any:
         """Answer one call, or let it pass."""
         kwargs = kwargs or {}
-        if not self.way.concerns(None):
+        name = getattr(func, "__name__", "")
+        if name == "__get__":
+            name = getattr(getattr(func, "__self__", None), "__name__", "")
+            if name not in TRANSPOSES:
+                return func(*args, **kwargs)
+        if name in PASSED or not self.way.concerns(None):
             return func(*args, **kwargs)
+        if func in SOFTMAX:
+            return self.softmax.begins(func, args, kwargs)
         if func is F.scaled_dot_product_attention:
-            return attend(self.way, *args, **kwargs)
-        if func is F.multi_head_attention_forward:
-            return multi_head(self.way, func, args, kwargs)
-        return self.softmax.passed(func, args, kwargs)
+            result = attend(self.way, *args, **kwargs)
+        elif func is F.multi_head_attention_forward:
+            result = multi_head(self.way, func, args, kwargs)
+        elif name in MULTIPLIED and self.softmax.pending:
+            result = self.softmax.multiplies(name, func, args, kwargs)
+        else:
+            result = func(*args, **kwargs)
+        with torch._C.DisableTorchFunction():
+            self.way.lineage.record(name, args, kwargs, result)
+        return result
+
+
+PASSED = frozenset(
+    [
+        "__set__",
+        "size",
+        "dim",
+        "stride",
+        "numel",
+        "item",
+        "tolist",
+        "is_floating_point",
+        "data_ptr",
+        "__len__",
+        "__bool__",
+        "nelement",
+    ]
+)
+"""Functions that ask something of a tensor."""

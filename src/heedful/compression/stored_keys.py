@@ -95,10 +95,7 @@ def stored_keys(model: nn.Module, batch_now: Sequence[Batch], stage: str, visit:
     try:
         with intercept(model, answer) as way:
             yield left
-        unmet = {
-            path: f"{name} ran and no attention call of it was seen" for path, name in way.stack.never_met().items()
-        }
-        left.reasons |= {**unmet, **way.not_understood}
+        left.reasons |= way.unmet()
     finally:
         unrotated.end()
     if not met[0]:

@@ -32,6 +32,7 @@ class AttentionCall:
         bias: Finite additive term, broadcastable to ``(batch, head, query, key)``, or None.
         softcap: Bound of the logits before the bias (Gemma 2), or None.
         sink: ``(head,)`` learned logit that takes weight and gives no value (gpt-oss), or None.
+        cross: Whether the keys are of another sequence than the queries; then there is no diagonal, whatever the lengths.
 
     Raises:
         CallError: The tensors do not fit together; the message names both sides.
@@ -45,6 +46,7 @@ class AttentionCall:
     bias: Tensor | None = None
     softcap: float | None = None
     sink: Tensor | None = None
+    cross: bool = False
 
     def __post_init__(self) -> None:
         self._check_query_and_key()
@@ -138,10 +140,12 @@ class AttentionCall:
     def offset(self) -> int | None:
         """Key position of query 0, or None where queries and keys are not positions of one sequence.
 
-        Cross-attention (not causal, different lengths, no offset given) has no diagonal: self, previous and local
+        Cross-attention (``cross``; or not causal, different lengths, no offset given) has no diagonal: self, previous and local
         mass are undefined there.
         """
         visibility = self.visibility
+        if self.cross:
+            return None
         if visibility.offset is None and not visibility.is_causal and self.n_queries != self.n_keys:
             return None
         return visibility.start(self.n_queries, self.n_keys)

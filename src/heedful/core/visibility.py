@@ -165,6 +165,8 @@ class Visibility:
         Returns:
             ``(batch,)`` int64; 0 where no key is ever seen.
         """
+        if self._nothing_but_causal():
+            return torch.zeros(batch, dtype=torch.int64, device=device)  # whoever sees a key sees the first
         return self._shown(batch, n_queries, n_keys, device).to(torch.uint8).argmax(dim=1)
 
     def own_first_key(self, batch: int, n_queries: int, n_keys: int, device: torch.device) -> Tensor:

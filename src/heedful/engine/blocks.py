@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -86,7 +87,7 @@ class Part:
         labels: Labels | None,
     ) -> Part:
         """Cut sequences ``target[0]`` and key heads ``target[1]`` out of a call."""
-        call = _cut(whole, *target, dtype)
+        call = cut(whole, *target, dtype)
         batch, kv_heads, repeated = call.batch, call.kv_heads, call.heads // call.kv_heads
         heads = slice(target[1].start * repeated, target[1].stop * repeated)
         scale = call.scale if call.softcap is not None else call.scale / math.log(2.0)
@@ -121,7 +122,12 @@ def near_keys(call: AttentionCall, first: Tensor) -> Tensor:
     return torch.cat([around.expand(call.batch, -1, -1), first[..., None]], dim=-1)
 
 
-def _cut(call: AttentionCall, batch: slice, kv_heads: slice, dtype: torch.dtype) -> AttentionCall:
+def cut(call: AttentionCall, batch: slice, kv_heads: slice, dtype: torch.dtype) -> AttentionCall:
+    """Some sequences and key heads of a call, in the dtype of the statistics; the call itself where that is all."""
+    whole = batch == slice(0, call.batch) and kv_heads == slice(0, call.kv_heads)
+    tensors = (call.query, call.key, call.value, call.sink)
+    if whole and all(tensor is None or tensor.dtype == dtype for tensor in tensors):
+        return call
     repeated = call.heads // call.kv_heads
     heads = slice(kv_heads.start * repeated, kv_heads.stop * repeated)
     bias = call.bias
@@ -137,6 +143,13 @@ def _cut(call: AttentionCall, batch: slice, kv_heads: slice, dtype: torch.dtype)
         bias=bias,
         sink=None if call.sink is None else call.sink[heads].to(dtype),
     )
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """While statistics are computed, autocast does not reach them; where it is off already this costs nothing."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 @dataclass

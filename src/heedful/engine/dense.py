@@ -100,6 +100,7 @@ def dense(call: AttentionCall, extras: Extras | None = None) -> Moments:
         lag_overlap=_overlap(weights, LAGS[0]),
         distant_overlap=_overlap(weights, LAGS[1]),
         n_keys=call.n_keys,
+        has_sink=call.sink is not None,
         **_dense_extras(call, extras, weights, seen, distance, is_first),
     )
     output = None

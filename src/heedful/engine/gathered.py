@@ -92,6 +92,7 @@ class Gathered:
             lag_overlap=_overlap(sums["adjacent"], known, LAGS[0]),
             distant_overlap=_overlap(sums["distant"], known, LAGS[1]),
             n_keys=call.n_keys,
+            has_sink=call.sink is not None,
             **self._around(call, known),
             **self.extras,
         )

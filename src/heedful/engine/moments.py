@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -45,6 +46,7 @@ class RowMoments:
         lag_overlap: ``A_i . A_(i+1)``: what a row shares with the next query's row; NaN for the last.
         distant_overlap: ``A_i . A_(i+10)``; NaN for the last ten.
         n_keys: Length of the key axis, unseen keys included.
+        has_sink: Whether a learned sink may take weight; False says that ``total`` is 1, or NaN.
         group_mass: ``(batch, head, query, group)`` weight on each group of keys, or None.
         group_visible: ``(batch, head, query, group)`` number of visible keys of each group, or None.
         segment_mass: ``(batch, head, query, segment)`` weight on each segment, or None.
@@ -77,6 +79,7 @@ class RowMoments:
     lag_overlap: Tensor
     distant_overlap: Tensor
     n_keys: int
+    has_sink: bool = True
     group_mass: Tensor | None = None
     group_visible: Tensor | None = None
     segment_mass: Tensor | None = None
@@ -90,9 +93,11 @@ class RowMoments:
     distance_mass: Tensor | None = None
     log_contrast: Tensor | None = None
 
-    @property
+    @cached_property
     def normalised_entropy(self) -> Tensor:
         """Entropy of the weights made to sum to one, in nats: a learned sink takes a share and holds no key."""
+        if not self.has_sink:
+            return self.entropy
         return (self.entropy / self.total + self.total.log()).clamp_min(0)
 
 

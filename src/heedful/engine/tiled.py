@@ -16,14 +16,13 @@ from torch import Tensor
 
 from heedful.core.axes import LAGS, LOCAL_DISTANCE
 from heedful.core.call import AttentionCall
-from heedful.engine.blocks import Part, Scratch, Tail, plan
+from heedful.engine.blocks import Part, Scratch, Tail, plan, without_autocast
 from heedful.engine.gathered import LN2, SUMS, Gathered
 from heedful.engine.groups import Labels
+from heedful.engine.layout import UNSEEN
 from heedful.engine.moments import Extras, Moments
+from heedful.engine.one_block import fits_one_block, in_one_block
 from heedful.engine.tiled_extras import distance_mass, group_moments, log_contrast
-
-UNSEEN = -1e30
-"""Base-2 logit of a key that is not visible; its exponential is exactly 0 in float32 and float64."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +66,14 @@ def tiled(call: AttentionCall, extras: Extras | None = None, *, elements: int | 
     extras = extras or Extras()
     dtype = torch.float64 if call.query.dtype == torch.float64 else torch.float32
     device = call.query.device
-    with torch.no_grad(), torch.autocast(device.type, enabled=False):
+    with torch.no_grad(), without_autocast(device):
+        labels, parts = Labels.of(call, extras.groups), list(plan(call, elements))
+        if fits_one_block(call, parts):
+            return in_one_block(call, parts, dtype, extras, labels)
         gathered = Gathered.of(call, dtype)
         first = call.visibility.own_first_key(call.batch, call.n_queries, call.n_keys, device)
         scratch = Scratch(dtype, device)
-        labels = Labels.of(call, extras.groups)
-        for batch, kv_heads, block_rows in plan(call, elements):
+        for batch, kv_heads, block_rows in parts:
             part = Part.of(call, (batch, kv_heads), dtype, first, labels)
             tail = Tail()
             for begin in range(0, call.n_queries, block_rows):
@@ -196,12 +197,12 @@ def _add_extras(part: Part, block: Block, extras: Extras, gathered: Gathered) ->
         block.begin, block.end, block.first, block.last, call.n_queries, call.n_keys, weights.device
     )
     known = block.size.reciprocal().masked_fill(~seen.any(-1), math.nan)
-    for name, value in group_moments(part, weights, known, seen, (block.begin, block.end), block.first):
+    for name, value in group_moments(part.labels, weights, known, seen, (block.begin, block.end), block.first):
         gathered.add_extra(name, value, part.target, span)
     if extras.distances:
         mass = distance_mass(call, weights, known, block.begin, block.first)
         gathered.add_extra("distance_mass", mass, part.target, span)
     if extras.contrast:
         logs = (block.scaled * LN2).sub_(block.size.log()[..., None])
-        contrast = log_contrast(part, logs, block.begin, block.end, block.first, block.last)
+        contrast = log_contrast(call, logs, part.first, block.begin, block.end, block.first, block.last)
         gathered.add_extra("log_contrast", contrast, part.target, span)

@@ -10,18 +10,20 @@ from torch import Tensor
 
 from heedful.core.axes import DISTANCE_EDGES, LOCAL_DISTANCE
 from heedful.core.call import AttentionCall
-from heedful.engine.blocks import Part
 from heedful.engine.dense import LOG_FLOOR
+from heedful.engine.groups import Labels
 
 Found = Iterator[tuple[str, Tensor]]
 """Moments of a block by name."""
 
 
-def group_moments(part: Part, weights: Tensor, known: Tensor, seen: Tensor, span: tuple[int, int], first: int) -> Found:
+def group_moments(
+    labels: Labels | None, weights: Tensor, known: Tensor, seen: Tensor, span: tuple[int, int], first: int
+) -> Found:
     """Mass on groups of keys, segments, same and induction tokens, and how many of these are visible.
 
     Args:
-        part: The part of the call.
+        labels: Groups of the sequences of the weights, or None.
         weights: ``(batch, head, query, key)`` un-normalised weights of the block.
         known: ``(batch, head, query)`` inverse of their normaliser, NaN at rows that see nothing.
         seen: Bool, broadcastable to ``(batch, head, query, key)``.
@@ -31,14 +33,14 @@ def group_moments(part: Part, weights: Tensor, known: Tensor, seen: Tensor, span
     Yields:
         Name and ``(batch, head, query, ...)`` values.
     """
-    if part.labels is None:
+    if labels is None:
         return
     batch, heads, rows, keys = weights.shape
-    if part.labels.columns is not None:
-        columns = part.labels.columns[:, first : first + keys]
+    if labels.columns is not None:
+        columns = labels.columns[:, first : first + keys]
         mass = torch.bmm(weights.view(batch, heads * rows, keys), columns).view(batch, heads, rows, -1)
-        yield from part.labels.named(mass * known[..., None], seen.to(columns) @ columns[:, None], *span)
-    for match in part.labels.matches:
+        yield from labels.named(mass * known[..., None], seen.to(columns) @ columns[:, None], *span)
+    for match in labels.matches:
         pairs = match.block(*span, first, first + keys)
         mass = torch.einsum("bhqk,bqk->bhq", weights, pairs.to(weights))
         yield from match.named(mass * known, (seen & pairs[:, None]).sum(-1), *span)
@@ -77,12 +79,15 @@ def distance_mass(call: AttentionCall, weights: Tensor, known: Tensor, begin: in
     return mass.clamp_(min=0) * known[..., None]
 
 
-def log_contrast(part: Part, logs: Tensor, begin: int, end: int, first: int, last: int) -> Tensor:
+def log_contrast(
+    call: AttentionCall, logs: Tensor, own_first: Tensor, begin: int, end: int, first: int, last: int
+) -> Tensor:
     """Mean log weight near the query minus that further away, own and first key left out.
 
     Args:
-        part: The part of the call.
+        call: The part's call.
         logs: ``(batch, head, query, key)`` log weights of the block; changed in place.
+        own_first: ``(batch, query)`` first key of each row of the call.
         begin: First query of the block.
         end: End of its queries.
         first: First key of the block.
@@ -91,13 +96,12 @@ def log_contrast(part: Part, logs: Tensor, begin: int, end: int, first: int, las
     Returns:
         ``(batch, head, query)``; NaN where either side is empty.
     """
-    call = part.call
     if call.offset is None:
         return torch.full(logs.shape[:3], math.nan, dtype=logs.dtype, device=logs.device)
     seen = call.visibility.block(begin, end, first, last, call.n_queries, call.n_keys, logs.device)
     key = torch.arange(first, last, device=logs.device)
     distance = torch.arange(begin, end, device=logs.device)[:, None] + call.offset - key
-    other = (key != part.first[:, begin:end, None])[:, None]
+    other = (key != own_first[:, begin:end, None])[:, None]
     counted = seen & other & (distance != 0)
     near = counted & (distance.abs() <= LOCAL_DISTANCE)
     far = counted & (distance.abs() > LOCAL_DISTANCE)

@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, DynamicCache, GenerationMixin, PreTrainedModel
+from transformers import Cache, GenerationMixin, PreTrainedModel
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils import can_return_tuple
 
+from heedful.models.arguments import CACHE, CACHE_NAMES, cache_to_fill, for_model, one_cache
 from heedful.models.attention import VARIANTS
 from heedful.models.decoder_config import HeedfulDecoderConfig
 from heedful.models.language_head import LanguageHead
@@ -45,7 +46,8 @@ class DecoderLayer(GradientCheckpointingLayer):
 
     def forward(self, hidden: Tensor, turn: Rotation, **options: Any) -> tuple[Tensor, Tensor | None]:
         """``(batch, token, width)`` to the same, and the attention's weights where its kernel returns them."""
-        taken, weights = self.self_attn(self.input_layernorm(hidden), turn, **options)
+        held = options.pop(CACHE, None)  # transformers' layers know a cache by the name of the day, variants by one
+        taken, weights = self.self_attn(self.input_layernorm(hidden), turn, cache=held, **options)
         hidden = hidden + taken
         return hidden + self.mlp(self.post_attention_layernorm(hidden)), weights
 
@@ -57,7 +59,7 @@ class HeedfulDecoderPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _no_split_modules = ["DecoderLayer"]  # noqa: RUF012  # as in every model of transformers
-    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    _skip_keys_device_placement = CACHE_NAMES
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -94,6 +96,7 @@ class HeedfulDecoderModel(HeedfulDecoderPreTrainedModel):
         position_ids: Tensor | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
+        cache: Cache | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -103,26 +106,28 @@ class HeedfulDecoderModel(HeedfulDecoderPreTrainedModel):
 
         Raises:
             ValueError: Both ids and embeddings were given, or neither.
+            TypeError: An option is nobody's, or a cache came under both names.
         """
+        options = for_model(self, options)
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("expected input_ids or inputs_embeds, and not both")
         hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        if self.config.use_cache if use_cache is None else use_cache:
-            past_key_values = DynamicCache(config=self.config) if past_key_values is None else past_key_values
+        filled = cache_to_fill(self, one_cache(cache, past_key_values), use_cache)
+        held: dict[str, Any] = {CACHE: filled}
         if position_ids is None:
-            seen = 0 if past_key_values is None else past_key_values.get_seq_length()
+            seen = 0 if filled is None else filled.get_seq_length()
             position_ids = (torch.arange(hidden.shape[1], device=hidden.device) + seen)[None]
         mask = create_causal_mask(
             config=self.config,
             inputs_embeds=hidden,
             attention_mask=attention_mask,
-            past_key_values=past_key_values,
             position_ids=position_ids,
+            **held,
         )
         turn = rotation(position_ids, self.config.head_dim, self.config.rope_theta, hidden.dtype)
         states, weights = [hidden], []
         for layer in self.layers:
-            hidden, taken = layer(hidden, turn, attention_mask=mask, past_key_values=past_key_values, **options)
+            hidden, taken = layer(hidden, turn, attention_mask=mask, **held, **options)
             states.append(hidden)
             weights.append(taken)
         hidden = states[-1] = self.norm(hidden)
@@ -130,9 +135,9 @@ class HeedfulDecoderModel(HeedfulDecoderPreTrainedModel):
         shown = self.config.output_attentions if output_attentions is None else output_attentions
         return BaseModelOutputWithPast(
             last_hidden_state=hidden,
-            past_key_values=past_key_values,
             hidden_states=tuple(states) if every else None,
             attentions=tuple(weights) if shown else None,
+            **held,
         )
 
 

@@ -33,7 +33,7 @@ class HeedfulDecoderConfig(PreTrainedConfig):
     """
 
     model_type = "heedful_decoder"
-    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012  # the Trainer adds a list to it
+    keys_to_ignore_at_inference = ["cache", "past_key_values"]  # noqa: RUF012  # the Trainer adds a list to it
     base_model_tp_plan = {  # noqa: RUF012  # transformers' own attribute: how processes divide the heads of each layer
         "layers.*.self_attn.q_proj": "colwise",
         "layers.*.self_attn.k_proj": "colwise",

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationMixin, PreTrainedModel
+from transformers import Cache, GenerationMixin, PreTrainedModel
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
@@ -16,6 +16,7 @@ from transformers.utils import can_return_tuple
 
 from heedful.core.errors import InputRejected
 from heedful.derivation import fingerprint
+from heedful.models.arguments import CACHE, CACHE_NAMES, for_model, no_cache, one_cache
 from heedful.models.attention.corpus_derived import CorpusDerivedAttention
 from heedful.models.derived_config import HeedfulDerivedConfig
 from heedful.models.language_head import LanguageHead
@@ -117,24 +118,30 @@ class HeedfulDerivedModel(HeedfulDerivedPreTrainedModel):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        cache: Cache | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         **options: Any,
     ) -> BaseModelOutputWithPast:
-        """Hidden states of every token; arguments as in every decoder of transformers, without a cache.
+        """Hidden states of every token; arguments as in every decoder of transformers, of which no cache is kept.
 
         Raises:
-            ValueError: Both ids and embeddings were given, or neither, or more tokens than there are learned positions.
+            ValueError: Both ids and embeddings were given, or neither, or more tokens than there are learned positions,
+                or a mask of another number of tokens.
+            TypeError: An option is nobody's, or a cache was given.
             InputRejected: The embeddings are not those that the matrices were derived for.
         """
+        no_cache(self, one_cache(cache, past_key_values))
+        options = for_model(self, options)
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("expected input_ids or inputs_embeds, and not both")
         self._check_fingerprint()
-        options = {name: value for name, value in options.items() if name not in ("past_key_values", "use_cache")}
         hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         if self.config.positions == "learned" and hidden.shape[1] > self.config.max_position_embeddings:
             raise ValueError(f"{hidden.shape[1]} tokens: expected at most {self.config.max_position_embeddings}")
-        real = attention_mask if attention_mask is not None and attention_mask.dim() == 2 else None
+        real = _of_tokens(attention_mask, hidden.shape[1])
         if position_ids is None:
             position_ids = torch.arange(hidden.shape[1], device=hidden.device)[None]
             if real is not None:
@@ -144,7 +151,7 @@ class HeedfulDerivedModel(HeedfulDerivedPreTrainedModel):
             config=self.config,
             inputs_embeds=hidden,
             attention_mask=attention_mask,
-            past_key_values=None,
+            **{CACHE: None},
             position_ids=position_ids,
         )
         turn: Rotation | None = None
@@ -189,6 +196,17 @@ class HeedfulDerivedModel(HeedfulDerivedPreTrainedModel):
         self._checked = now
 
 
+def _of_tokens(mask: Tensor | None, tokens: int) -> Tensor | None:
+    """The mask where it says which tokens are real; it must be of all that are given, for no earlier ones are kept."""
+    if mask is None or mask.dim() != 2:
+        return None
+    if mask.shape[1] != tokens:
+        raise ValueError(
+            f"attention_mask of {mask.shape[1]} tokens beside {tokens}: expected all, for no cache is kept"
+        )
+    return mask
+
+
 def sinusoids(position_ids: Tensor, width: int, dtype: torch.dtype) -> Tensor:
     """Sines and cosines of positions, ``(batch, token, width)``. Source: Vaswani et al. 2017, arXiv:1706.03762."""
     steps = torch.arange(0, width, 2, dtype=torch.float32, device=position_ids.device)
@@ -207,3 +225,18 @@ class HeedfulDerivedForCausalLM(LanguageHead, HeedfulDerivedPreTrainedModel, Gen
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
         self.freeze()
+
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, next_sequence_length: int | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """All tokens at every step, whether or not a cache is wanted: none is kept.
+
+        Raises:
+            TypeError: A cache that holds earlier tokens was given.
+        """
+        kwargs.pop("use_cache", None)
+        for name in CACHE_NAMES:
+            held = kwargs.pop(name, None)
+            no_cache(self, held if held is not None and held.get_seq_length() else None)
+        found: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, **kwargs)
+        return found

@@ -9,19 +9,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, DynamicCache, GenerationMixin, PreTrainedModel, initialization
+from transformers import Cache, GenerationMixin, PreTrainedModel, initialization
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils import can_return_tuple
 
 from heedful.core.errors import UsageError
 from heedful.gauge import Layout, TokenBeliefs, own_divergence
+from heedful.models.arguments import CACHE, CACHE_NAMES, cache_to_fill, for_model, one_cache
 from heedful.models.attention import DivergenceHeads, GaugeKLAttention
 from heedful.models.attention.gauge_kl import canonical
 from heedful.models.gauge_config import GaugeConfig
 from heedful.models.gauge_feed_forward import FIRST_RATE, LearnedFeedForward, VariationalFeedForward
 from heedful.models.gauge_tables import BeliefTables, Table
+from heedful.models.language_head import LanguageHead
 
 
 class GaugeLayer(GradientCheckpointingLayer):
@@ -45,6 +47,7 @@ class GaugeLayer(GradientCheckpointingLayer):
         self, hidden: Tensor, spread: TokenBeliefs, prior: TokenBeliefs, frames: tuple[Tensor, ...], **options: Any
     ) -> tuple[Tensor, TokenBeliefs, Tensor | None, Tensor | None]:
         """``(batch, token, width)`` means to the same; covariances; weights; divergence from what is attended to."""
+        options["cache"] = options.pop(CACHE, None)
         message, weights, around, alignment = self.self_attn(self.input_layernorm(hidden), spread, frames, **options)
         hidden = hidden + message if self.config.residual else message
         if isinstance(self.mlp, VariationalFeedForward):
@@ -57,7 +60,7 @@ class GaugeLayer(GradientCheckpointingLayer):
         return hidden, spread, weights, alignment
 
 
-_ATTENTION_OWN = ("attention_mask", "past_key_values", "aligned")
+_ATTENTION_OWN = ("attention_mask", "cache", "aligned")
 
 
 @dataclass
@@ -81,7 +84,7 @@ class GaugePreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _no_split_modules = ["GaugeLayer"]  # noqa: RUF012  # as in every model of transformers
-    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    _skip_keys_device_placement = CACHE_NAMES
     undecayed = ("beliefs.", "log_kappa", "log_rate")
     """What weight decay would pull to a prior that nobody chose: equal means, and temperatures and rates of 1."""
 
@@ -149,6 +152,7 @@ class GaugeModel(GaugePreTrainedModel):
         position_ids: Tensor | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
+        cache: Cache | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -162,9 +166,10 @@ class GaugeModel(GaugePreTrainedModel):
         """
         if input_ids is None or inputs_embeds is not None:
             raise UsageError("expected input_ids: a belief is a mean, a covariance and a frame, not one embedding")
-        if self.config.use_cache if use_cache is None else use_cache:
-            past_key_values = DynamicCache(config=self.config) if past_key_values is None else past_key_values
-        seen = 0 if past_key_values is None else past_key_values.get_seq_length()
+        options = for_model(self, options)
+        filled = cache_to_fill(self, one_cache(cache, past_key_values), use_cache)
+        held: dict[str, Any] = {CACHE: filled}
+        seen = 0 if filled is None else filled.get_seq_length()
         if position_ids is None:
             position_ids = (torch.arange(input_ids.shape[1], device=input_ids.device) + seen)[None]
         self._check_positions(position_ids)
@@ -173,16 +178,15 @@ class GaugeModel(GaugePreTrainedModel):
             config=self.config,
             inputs_embeds=prior.mean,
             attention_mask=attention_mask,
-            past_key_values=past_key_values,
+            **held,
             position_ids=position_ids,
             and_mask_function=self._others(attention_mask, position_ids, seen) if self.config.mask_self else None,
         )
         hidden, spread, states, weights, apart = prior.mean, prior, [prior.mean], [], []
         for layer in self.layers:
             hidden, spread, taken, alignment = layer(
-                hidden, spread, prior, frames, attention_mask=mask, past_key_values=past_key_values, aligned=aligned,
-                **options,
-            )  # fmt: skip
+                hidden, spread, prior, frames, attention_mask=mask, aligned=aligned, **held, **options
+            )
             states.append(hidden)
             weights.append(taken)
             apart.append(alignment)
@@ -190,7 +194,7 @@ class GaugeModel(GaugePreTrainedModel):
         shown = self.config.output_attentions if output_attentions is None else output_attentions
         return GaugeOutput(
             last_hidden_state=hidden,
-            past_key_values=past_key_values,
+            **held,
             hidden_states=tuple(states) if every else None,
             attentions=tuple(weights) if shown else None,
             alignment=torch.stack(apart).mean(0) if aligned else None,
@@ -226,7 +230,7 @@ class GaugeModel(GaugePreTrainedModel):
         return torch.cat(apart, dim=1).mean(1)
 
 
-class GaugeForCausalLM(GaugePreTrainedModel, GenerationMixin):
+class GaugeForCausalLM(LanguageHead, GaugePreTrainedModel, GenerationMixin):
     r"""The gauge transformer with a head over its vocabulary, which is its table of means where the config ties them.
 
     In training the loss is that of the next token plus the config's weights times the mean alignment and prior
@@ -253,37 +257,25 @@ class GaugeForCausalLM(GaugePreTrainedModel, GenerationMixin):
         """Another table of means."""
         self.model.set_input_embeddings(value)
 
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Any = None,
-        labels: Tensor | None = None,
-        logits_to_keep: int | Tensor = 0,
-        **options: Any,
-    ) -> CausalLMOutputWithPast:
-        """Logits of the next token, and the mean loss where there are labels; arguments as of the reference decoder."""
-        config = self.config
-        penalised = self.training and labels is not None and bool(config.alignment_weight or config.prior_weight)
-        found = self.model(input_ids=input_ids, attention_mask=attention_mask, aligned=penalised, **options)
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        hidden = found.last_hidden_state[:, kept]
-        if config.tie_word_embeddings:
+    @staticmethod
+    def create_masks_for_generate(attention_mask: Tensor | None = None, **_: Any) -> Tensor | None:
+        """The mask as it came, also where a cache has room for tokens to come: this forward's mask has its own rule."""
+        return attention_mask
+
+    def _asked(self, labels: Tensor | None) -> dict[str, Any]:
+        weighed = bool(self.config.alignment_weight or self.config.prior_weight)
+        return {"aligned": self.training and labels is not None and weighed}
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        if self.config.tie_word_embeddings:
             hidden = hidden * hidden.shape[-1] ** -0.5
-        logits = self.lm_head(hidden.to(self.lm_head.weight.dtype))
-        loss: Any = None
-        if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=config.vocab_size, **options)
-        if penalised and labels is not None:
-            own = config.alignment_weight * found.alignment + config.prior_weight * found.prior
-            loss = loss + _mean_of_tokens(own, labels, options.get("num_items_in_batch"))
-        return CausalLMOutputWithPast(
-            loss=loss,
-            logits=logits,
-            past_key_values=found.past_key_values,
-            hidden_states=found.hidden_states,
-            attentions=found.attentions,
-        )
+        return self.lm_head(hidden.to(self.lm_head.weight.dtype))
+
+    def _penalty(self, found: Any, labels: Tensor, items: Any) -> Any:
+        if found.alignment is None:
+            return 0.0
+        own = self.config.alignment_weight * found.alignment + self.config.prior_weight * found.prior
+        return _mean_of_tokens(own, labels, items)
 
 
 def _mean_of_tokens(values: Tensor, labels: Tensor, items: Any) -> Tensor:

@@ -51,7 +51,7 @@ class GaugeConfig(PreTrainedConfig):
     """
 
     model_type = "heedful_gauge"
-    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012  # the Trainer adds a list to it
+    keys_to_ignore_at_inference = ["cache", "past_key_values"]  # noqa: RUF012  # the Trainer adds a list to it
 
     irreps: Any = "5x0e + 3x1e + 1x2e"
     covariance: str = "diagonal"

@@ -1,6 +1,6 @@
 """How far a query's weights are from uniform over the keys it sees."""
 
-from math import inf, nan
+from math import inf
 
 from torch import Tensor
 
@@ -30,5 +30,5 @@ def concentration(moments: RowMoments) -> Tensor:
         Nats from uniform, ``(batch, head, query)``; NaN where a query sees no key. Where a learned sink takes
         weight, the rest is taken as a distribution of its own: a head is not sharp for leaving all keys alone.
     """
-    seen = moments.visible.to(moments.entropy.dtype)
-    return (seen.log() - moments.normalised_entropy).clamp_min(0).masked_fill(moments.visible == 0, nan)
+    # Where no key is seen the entropy is NaN, and so is this.
+    return (moments.visible.to(moments.entropy.dtype).log_() - moments.normalised_entropy).clamp_min_(0)

@@ -34,5 +34,6 @@ def row_std_seed(moments: RowMoments) -> Tensor:
         return torch.full_like(moments.collision, nan)
     own = moments.self_mass.nan_to_num()
     others = moments.n_keys - 1
-    square = (moments.collision - own**2) / others - ((moments.total - own) / others) ** 2
-    return square.clamp_min(0).sqrt()
+    mean = (moments.total - own).div_(others)
+    square = torch.addcmul(moments.collision, own, own, value=-1).div_(others).addcmul_(mean, mean, value=-1)
+    return square.clamp_min_(0).sqrt_()

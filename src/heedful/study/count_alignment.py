@@ -91,7 +91,7 @@ def align(
             counts or "counts", "no context of the text was counted, or nothing in view ever followed one",
             "count a longer text, or shorter contexts",
         )  # fmt: skip
-    unmet = {path: f"{kind} ran and no attention call of it was seen" for path, kind in way.stack.never_met().items()}
+    unmet = way.unmet()
     document = sequences.document.numpy()
     found = Alignment(
         model=name or type(model).__name__,
@@ -100,7 +100,7 @@ def align(
         sequences=len(sequences.input_ids),
         documents=len(np.unique(document)),
         heads=head_records(list(layers.values()), document, seed, resamples),
-        unmet=unmet | dict(way.not_understood),
+        unmet=unmet,
     )
     return replace(found, piece=drawn_piece(model, sequences, expectations, found.heads, log_weights))
 

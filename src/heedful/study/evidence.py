@@ -224,10 +224,9 @@ def collect(
             current[:] = [batch]
             run_model(model, batch.input_ids, batch.attention_mask)
             tick()
-        unmet = {
-            path: f"{name} ran and no attention call of it was seen" for path, name in way.stack.never_met().items()
-        }
-        unmet |= way.not_understood
+        unmet = way.unmet()
+        for path in [path for path in layers if path.split("#")[0] in way.in_part()]:
+            del layers[path], parts[path]  # no verdict rests on a part of a module's rows
     if not layers:
         raise _nothing_met(model, unmet)
     total = sum(len(batch.input_ids) for batch in batches)

@@ -64,7 +64,7 @@ def _carrying(model: nn.Module) -> dict[str, nn.Module]:
         irreps: Any = getattr(getattr(module, "layout", None), "irreps", None)
         if irreps is not None and any(irreps.orders):
             names = set(inspect.signature(module.forward).parameters)
-            if {"hidden", "frames", "attention_mask", "past_key_values"} <= names:
+            if {"hidden", "frames", "attention_mask", "cache"} <= names:
                 found[path] = module
     return found
 
@@ -94,7 +94,7 @@ def _turned(path: str, layer: int, module: Any, given: inspect.BoundArguments) -
     by = [rotations(phi, order) for _, order in module.layout.irreps.groups]
     copies = [number for number, _ in module.layout.irreps.groups]
     whole = torch.block_diag(*[turn for turn, number in zip(by, copies, strict=True) for _ in range(number)])
-    given.arguments["past_key_values"] = None  # the first run filled it
+    given.arguments["cache"] = None  # the first run filled it
     plain = module(*given.args, **given.kwargs)[0]
     changed = inspect.BoundArguments(given.signature, given.arguments.copy())
     changed.arguments["hidden"] = given.arguments["hidden"].to(whole) @ whole.T

@@ -160,7 +160,7 @@ class GaugeKLAttention(DivergenceHeads):
         spread: TokenBeliefs,
         frames: tuple[Tensor, ...],
         attention_mask: Any = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         aligned: bool = False,
         **options: Any,
     ) -> tuple[Tensor, Tensor | None, Around, Tensor | None]:
@@ -171,7 +171,7 @@ class GaugeKLAttention(DivergenceHeads):
             spread: The covariances; its means are not read.
             frames: ``(batch, token, dim, dim)`` of each group.
             attention_mask: What transformers' mask functions made for the kernel.
-            past_key_values: Beliefs of earlier tokens, to which these are added; or None.
+            cache: Beliefs of earlier tokens, to which these are added; or None.
             aligned: Whether the divergence from what is attended to is wanted.
             options: Passed on to the kernel.
 
@@ -180,7 +180,7 @@ class GaugeKLAttention(DivergenceHeads):
             the tokens were met by; and the mean divergence over heads ``(batch, token)``, or None.
         """
         with torch.autocast(hidden.device.type, enabled=False):
-            return self._attended(hidden, spread, frames, attention_mask, past_key_values, aligned, options)
+            return self._attended(hidden, spread, frames, attention_mask, cache, aligned, options)
 
     def _attended(
         self,

@@ -56,7 +56,7 @@ class SoftmaxAttention(nn.Module):
         hidden: Tensor,
         turn: Rotation,
         attention_mask: Any = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         **options: Any,
     ) -> tuple[Tensor, Tensor | None]:
         """What each token takes from those before it.
@@ -65,7 +65,7 @@ class SoftmaxAttention(nn.Module):
             hidden: ``(batch, token, width)``.
             turn: Rotations of the tokens' positions.
             attention_mask: What transformers' mask functions made for the kernel.
-            past_key_values: Keys and values of earlier tokens, to which these are added; or None.
+            cache: Keys and values of earlier tokens, to which these are added; or None.
             options: Passed on to the kernel.
 
         Returns:
@@ -75,8 +75,8 @@ class SoftmaxAttention(nn.Module):
         if self.config.qk_norm:
             query, key = self.q_norm(query), self.k_norm(key)
         query, key = rotated(query, turn), rotated(key, turn)
-        if past_key_values is not None:
-            key, value = past_key_values.update(key, value, self.layer_idx)
+        if cache is not None:
+            key, value = cache.update(key, value, self.layer_idx)
         kernel = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         dropout = self.config.attention_dropout if self.training else 0.0
         output, weights = kernel(

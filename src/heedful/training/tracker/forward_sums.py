@@ -68,8 +68,7 @@ class ForwardSums:
 
     def note_unmet(self, way: Any) -> None:
         """Say which calls were not understood and which modules showed none; the forward has run."""
-        self.notes |= way.not_understood
-        self.notes |= {path: f"{name} ran and showed no attention" for path, name in way.stack.never_met().items()}
+        self.notes |= way.unmet()
 
     def _meet(self, event: AttentionEvent) -> None:
         begin = time.perf_counter()

@@ -1,0 +1,121 @@
+"""Which rows of a call are padding: read from the call itself first, and from masks of its own sequence.
+
+In self-attention a key that no query may see is padding, and so is the row at its position. A mask that a model takes
+and does not use, behind causal attention, changes nothing but which rows count: it is believed where it is the mask of
+the one sequence that entered, and no row that it leaves sees a key that it hides. Rows of cross-attention are those of
+the self-attention beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from heedful.capture.stack import Frame
+from heedful.core.call import AttentionCall
+from heedful.core.visibility import Visibility
+
+
+def with_padding(call: AttentionCall, frames: Sequence[Frame]) -> AttentionCall:
+    """The call with rows of padding seeing nothing.
+
+    Args:
+        call: The call.
+        frames: The running modules, outermost first.
+    """
+    if call.visibility.queries is not None:
+        _remember(call, call.visibility.queries, frames)
+        return call
+    shape = (call.batch, call.n_queries)
+    if call.offset is None or call.offset < 0:
+        real = next((f.real[shape] for f in _scope(frames) if shape in f.real), None)
+    else:
+        real = _seen_at_all(call)
+        if real is None:
+            real = _handed(call, frames)
+        _remember(call, real, frames)
+    if real is None:
+        return call
+    return replace(call, visibility=replace(call.visibility, queries=real.to(call.query.device)))
+
+
+def _scope(frames: Sequence[Frame]) -> list[Frame]:
+    """Frames innermost first, as far as the one that was handed tokens of its own."""
+    found: list[Frame] = []
+    for frame in reversed(frames):
+        found.append(frame)
+        if frame.handed.fresh:
+            break
+    return found
+
+
+def _remember(call: AttentionCall, real: Tensor | None, frames: Sequence[Frame]) -> None:
+    for frame in _scope(frames):
+        frame.real[(call.batch, call.n_queries)] = real
+
+
+def _seen_at_all(call: AttentionCall) -> Tensor | None:
+    """Rows whose own key some query may see; None where all are such rows."""
+    rules, start = call.visibility, call.offset or 0
+    if start + call.n_queries > call.n_keys:
+        return None
+    shown: Tensor | None = None
+    if rules.mask is not None and rules.mask.shape[3] > 1:
+        if _hides_own(rules, start, call.n_queries):
+            return None
+        shown = rules.mask.any(dim=2).any(dim=1)
+    if rules.keys is not None:
+        shown = rules.keys if shown is None else shown & rules.keys
+    if shown is None:
+        return None
+    own = shown[:, start : start + call.n_queries].expand(call.batch, call.n_queries)
+    return None if bool(own.all()) else own
+
+
+def _hides_own(rules: Visibility, start: int, n_queries: int) -> bool:
+    """Whether no row at all sees its own key: then that a key is unseen says nothing."""
+    mask = rules.mask
+    if mask is None or mask.shape[2] != n_queries or n_queries == 1:
+        return False
+    return not bool(mask.diagonal(offset=start, dim1=2, dim2=3).any())
+
+
+def _handed(call: AttentionCall, frames: Sequence[Frame]) -> Tensor | None:
+    """The innermost mask that is of this call's sequence alone, and agrees with what its rows see."""
+    for frame in _scope(frames):
+        masks = [m for m in frame.handed.masks if tuple(m.shape) == (call.batch, call.n_keys)]
+        if not masks:
+            continue
+        same = sum(shape == (call.batch, call.n_keys) for shape in frame.handed.sequences)
+        if len(masks) > 1 or same > 1:
+            return None
+        for real in _readings(masks[0]):
+            found = _agreeing(call, real.to(call.query.device))
+            if found is not None:
+                return found
+        return None
+    return None
+
+
+def _readings(mask: Tensor) -> list[Tensor]:
+    """True at tokens, in the two ways in which masks are written: 1 at tokens, and 1 at padding."""
+    if mask.is_floating_point() and not bool(((mask == 0) | (mask == 1)).all()):
+        return []
+    marks = mask != 0
+    return [] if bool((marks == marks[:1, :1]).all()) else [marks, ~marks]
+
+
+def _agreeing(call: AttentionCall, real: Tensor) -> Tensor | None:
+    rules, start = call.visibility, call.offset or 0
+    if bool(real.all()):
+        return None
+    own = real[:, start : start + call.n_queries]
+    if rules.is_causal:
+        ordered = bool(real[:, 0].all()) and bool((real[:, 1:] <= real[:, :-1]).all())
+        return own if ordered else None  # padding at the end, which no earlier row sees
+    if rules.mask is None or rules.mask.shape[2] == 1:
+        return None
+    seen = rules.mask.any(dim=1) & own[:, :, None] & ~real[:, None, :]
+    return None if bool(seen.any()) else own
