@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 from typing import Any
 
@@ -118,6 +119,36 @@ def test_parts_that_see_all_of_themselves(sizes: tuple[int, ...]) -> None:
     assert_parts_are_the_whole(RememberingAttention(last), sizes)
 
 
+def test_rows_without_a_key_before_do_not_count_in_its_mean() -> None:
+    torch.manual_seed(1)
+    attention, x = RememberingAttention(torch.arange(20), blind=11), torch.randn(2, 20, 8)
+    with torch.no_grad(), heedful.capture(nn.Sequential(attention)) as session:
+        session.model(x)
+        query, key, _ = (p.unflatten(-1, (2, 4)).transpose(1, 2) for p in attention.projection(x).chunk(3, dim=-1))
+    mean = []
+    for head in range(2):
+        rows = []
+        for sequence, i in itertools.product(range(2), range(11, 20)):
+            weights = (3 * key[sequence, head, : i + 1] @ query[sequence, head, i]).softmax(0)
+            rows.append(float(weights[i - 1]))
+        mean.append(sum(rows) / len(rows))
+    assert session.heads()["previous_mass"].to_list() == pytest.approx(mean, abs=1e-5)
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize("hole", [13, 14, 23])
+def test_a_token_that_is_left_out_moves_no_other(hole: int, implementation: str) -> None:
+    """One sequence, so that no other tells where the queries of its second part stand."""
+    model, inputs = tiny("llama", implementation), inputs_for("llama", batch=1)
+    inputs["attention_mask"][0, hole] = 0
+    frames = []
+    for ends in ((24,), (12, 24)):
+        with heedful.capture(model) as session:
+            in_parts(model, inputs, ends)
+        frames.append(session.heads())
+    assert_means(frames[1], [frames[0]])
+
+
 def test_other_sequences_do_not_go_on() -> None:
     """After three prompts of 12 tokens, two sequences whose next query stands at position 12 are no part of them."""
     model, inputs = tiny("llama"), inputs_for("llama", batch=3)
@@ -129,8 +160,9 @@ def test_other_sequences_do_not_go_on() -> None:
     assert session.heads()["sequences"].unique().to_list() == [5]
 
 
-def test_a_written_out_call_of_other_keys_has_no_diagonal() -> None:
-    """More keys than queries, all of them seen by all queries: where the queries stand is not known."""
+@pytest.mark.parametrize("hidden", [0, 1, 4])
+def test_a_written_out_call_of_other_keys_has_no_diagonal(hidden: int) -> None:
+    """More keys than queries, all of them but the last ones seen by all queries: where queries stand is not known."""
 
     class AcrossAttention(nn.Module):
         num_heads = 2
@@ -143,10 +175,11 @@ def test_a_written_out_call_of_other_keys_has_no_diagonal() -> None:
             query, key, value = (
                 part.unflatten(-1, (2, 4)).transpose(1, 2) for part in self.projection(x).chunk(3, dim=-1)
             )
-            return (query[:, :, :5] @ key.transpose(-1, -2)).softmax(-1) @ value
+            logits = query[:, :, :5] @ key.transpose(-1, -2)
+            return logits.masked_fill(torch.arange(24) >= 24 - hidden, -math.inf).softmax(-1) @ value
 
     attention = AcrossAttention()
     with torch.no_grad(), heedful.capture(nn.Sequential(attention)) as session:
-        session.model(torch.randn(2, 12, 8))
+        session.model(torch.randn(2, 24, 8))
     frame = session.heads()
     assert frame["self_mass"].is_null().all() and not frame["row_entropy"].is_null().any()
