@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 from typing import Any
 
@@ -65,16 +66,17 @@ def test_each_sequence_is_what_it_is_alone(name: str, implementation: str, side:
 
 
 class RememberingAttention(nn.Module):
-    """Causal attention written out, over all keys that came since it was last told to forget.
+    """Attention written out, over all keys that came since it was last told to forget.
 
-    The first ``blind`` positions do not see the key before their own, so that they have no previous mass.
+    Position ``i`` sees keys up to ``last[i]``. The first ``blind`` positions do not see the key before their own, so
+    that they have no previous mass.
     """
 
     num_heads = 2
 
-    def __init__(self, blind: int) -> None:
+    def __init__(self, last: Tensor, blind: int = 0) -> None:
         super().__init__()
-        self.projection, self.blind = nn.Linear(8, 24), blind
+        self.projection, self.last, self.blind = nn.Linear(8, 24), last, blind
         self.past: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,16 +85,13 @@ class RememberingAttention(nn.Module):
         key, value = torch.cat(self.past, dim=-2)
         logits, (queries, keys) = 3 * query @ key.transpose(-1, -2), (query.shape[2], key.shape[2])
         own, key_at = torch.arange(keys - queries, keys)[:, None], torch.arange(keys)
-        hidden = (key_at > own) | ((key_at == own - 1) & (own < self.blind))
+        hidden = (key_at > self.last[own]) | ((key_at == own - 1) & (own < self.blind))
         weights = logits.masked_fill(hidden, -math.inf).softmax(-1)
         return (weights @ value).transpose(1, 2).flatten(2)
 
 
-@pytest.mark.parametrize("sizes", [(10, 1, 1, 1, 7), (9, 11), (12, *(1,) * 8), (3, 6, 6, 5)])
-@pytest.mark.parametrize("blind", [0, 11])
-def test_attention_written_out(sizes: tuple[int, ...], blind: int) -> None:
-    torch.manual_seed(1)
-    attention, x = RememberingAttention(blind), torch.randn(3, sum(sizes), 8)
+def assert_parts_are_the_whole(attention: RememberingAttention, sizes: tuple[int, ...]) -> None:
+    x = torch.randn(3, sum(sizes), 8)
     model = nn.Sequential(attention)
     with torch.no_grad(), heedful.capture(model) as session:
         for part in x.split(sizes, dim=1):
@@ -107,6 +106,49 @@ def test_attention_written_out(sizes: tuple[int, ...], blind: int) -> None:
     assert_means(session.heads(), alone)
 
 
+@pytest.mark.parametrize("sizes", [(10, 1, 1, 1, 7), (9, 11), (12, *(1,) * 8), (3, 6, 6, 5)])
+@pytest.mark.parametrize("blind", [0, 11])
+def test_attention_written_out(sizes: tuple[int, ...], blind: int) -> None:
+    assert_parts_are_the_whole(RememberingAttention(torch.arange(20), blind), sizes)
+
+
+@pytest.mark.parametrize("sizes", [(10, 5, 4), (9, 1, 8), (12, 2, 2, 2)])
+def test_parts_that_see_all_of_themselves(sizes: tuple[int, ...]) -> None:
+    """Every query of a part sees the part's last key: how the keys grow alone tells where queries stand."""
+    last = torch.tensor(sizes).cumsum(0).sub(1).repeat_interleave(torch.tensor(sizes))
+    assert_parts_are_the_whole(RememberingAttention(last), sizes)
+
+
+def test_rows_without_a_key_before_do_not_count_in_its_mean() -> None:
+    torch.manual_seed(1)
+    attention, x = RememberingAttention(torch.arange(20), blind=11), torch.randn(2, 20, 8)
+    with torch.no_grad(), heedful.capture(nn.Sequential(attention)) as session:
+        session.model(x)
+        query, key, _ = (p.unflatten(-1, (2, 4)).transpose(1, 2) for p in attention.projection(x).chunk(3, dim=-1))
+    mean = []
+    for head in range(2):
+        rows = []
+        for sequence, i in itertools.product(range(2), range(11, 20)):
+            weights = (3 * key[sequence, head, : i + 1] @ query[sequence, head, i]).softmax(0)
+            rows.append(float(weights[i - 1]))
+        mean.append(sum(rows) / len(rows))
+    assert session.heads()["previous_mass"].to_list() == pytest.approx(mean, abs=1e-5)
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize("hole", [13, 14, 23])
+def test_a_token_that_is_left_out_moves_no_other(hole: int, implementation: str) -> None:
+    """One sequence, so that no other tells where the queries of its second part stand."""
+    model, inputs = tiny("llama", implementation), inputs_for("llama", batch=1)
+    inputs["attention_mask"][0, hole] = 0
+    frames = []
+    for ends in ((24,), (12, 24)):
+        with heedful.capture(model) as session:
+            in_parts(model, inputs, ends)
+        frames.append(session.heads())
+    assert_means(frames[1], [frames[0]])
+
+
 def test_other_sequences_do_not_go_on() -> None:
     """After three prompts of 12 tokens, two sequences whose next query stands at position 12 are no part of them."""
     model, inputs = tiny("llama"), inputs_for("llama", batch=3)
@@ -118,8 +160,9 @@ def test_other_sequences_do_not_go_on() -> None:
     assert session.heads()["sequences"].unique().to_list() == [5]
 
 
-def test_a_written_out_call_of_other_keys_has_no_diagonal() -> None:
-    """More keys than queries, all of them seen by all queries: where the queries stand is not known."""
+@pytest.mark.parametrize("hidden", [0, 1, 4])
+def test_a_written_out_call_of_other_keys_has_no_diagonal(hidden: int) -> None:
+    """More keys than queries, all of them but the last ones seen by all queries: where queries stand is not known."""
 
     class AcrossAttention(nn.Module):
         num_heads = 2
@@ -132,10 +175,11 @@ def test_a_written_out_call_of_other_keys_has_no_diagonal() -> None:
             query, key, value = (
                 part.unflatten(-1, (2, 4)).transpose(1, 2) for part in self.projection(x).chunk(3, dim=-1)
             )
-            return (query[:, :, :5] @ key.transpose(-1, -2)).softmax(-1) @ value
+            logits = query[:, :, :5] @ key.transpose(-1, -2)
+            return logits.masked_fill(torch.arange(24) >= 24 - hidden, -math.inf).softmax(-1) @ value
 
     attention = AcrossAttention()
     with torch.no_grad(), heedful.capture(nn.Sequential(attention)) as session:
-        session.model(torch.randn(2, 12, 8))
+        session.model(torch.randn(2, 24, 8))
     frame = session.heads()
     assert frame["self_mass"].is_null().all() and not frame["row_entropy"].is_null().any()

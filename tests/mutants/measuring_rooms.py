@@ -99,8 +99,8 @@ MEASURING = (
     Mutant(
         "row_std_seed forgets the share of a sink",
         "statistics/row_std_seed.py",
-        "((moments.total - own) / others) ** 2",
-        "((1 - own) / others) ** 2",
+        "mean = (moments.total - own).div_(others)",
+        "mean = (1 - own).div_(others)",
         "tests/statistics/test_row_std_seed.py",
     ),
     Mutant(
