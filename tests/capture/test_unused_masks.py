@@ -77,9 +77,6 @@ def test_padding_that_earlier_rows_do_not_see_is_left_out(written: bool) -> None
     assert_same(heads(model, IDS, RIGHT), alone, ("row_std_seed",))
 
 
-INVERTED = pytest.mark.xfail(
-    strict=True, reason="the mask is read the other way round, 1 at padding, and the rows of tokens are left out"
-)
 BOTH = LEFT.clone()
 BOTH[0, :4] = 0
 
@@ -88,9 +85,9 @@ BOTH[0, :4] = 0
     ("written", "mask"),
     [
         pytest.param(False, LEFT, id="flag"),
-        pytest.param(True, LEFT, id="mask", marks=INVERTED),
-        pytest.param(False, BOTH, id="flag, all padded", marks=INVERTED),
-        pytest.param(True, BOTH, id="mask, all padded", marks=INVERTED),
+        pytest.param(True, LEFT, id="mask"),
+        pytest.param(False, BOTH, id="flag, all padded"),
+        pytest.param(True, BOTH, id="mask, all padded"),
     ],
 )
 def test_padding_that_later_rows_see_is_none(written: bool, mask: Tensor) -> None:

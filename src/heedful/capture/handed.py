@@ -18,12 +18,13 @@ class Handed:
     """Masks and tokens among a module's arguments.
 
     Attributes:
-        masks: ``(batch, position)`` tensors whose name says mask, none that stands for another sequence.
+        masks: ``(batch, position)`` tensors whose name says mask, none that stands for another sequence, each with
+            whether its name says that it marks padding.
         sequences: Shapes ``(batch, position)`` of the token ids and representations beside them.
         fresh: Whether token ids or an image came: what was handed to modules around says nothing of it.
     """
 
-    masks: tuple[Tensor, ...] = ()
+    masks: tuple[tuple[Tensor, bool], ...] = ()
     sequences: tuple[tuple[int, int], ...] = ()
     fresh: bool = False
 
@@ -42,7 +43,7 @@ def handed(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     """
     if len(args) == 1 and not kwargs and isinstance(args[0], Tensor) and args[0].dim() == 3:
         return NOTHING
-    masks: list[Tensor] = []
+    masks: list[tuple[Tensor, bool]] = []
     sequences: list[tuple[int, int]] = []
     fresh = False
     for name, value in _named(module, args, kwargs):
@@ -50,7 +51,7 @@ def handed(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
             continue
         if "mask" in name:
             if value.dim() == 2 and not any(word in name for word in ("encoder", "src", "source", "memory", "cross")):
-                masks.append(value)
+                masks.append((value, "pad" in name))
         elif value.dim() == 2 and not value.is_floating_point():
             sequences.append((value.shape[0], value.shape[1]))
             fresh = True

@@ -102,7 +102,17 @@ FORMS = frozenset(
 
 MAPS = frozenset(
     (
-        *("layer_norm", "rms_norm", "group_norm", "batch_norm", "normalize", "dropout", "contiguous", "clone", "detach"),
+        *(
+            "layer_norm",
+            "rms_norm",
+            "group_norm",
+            "batch_norm",
+            "normalize",
+            "dropout",
+            "contiguous",
+            "clone",
+            "detach",
+        ),
         *("to", "float", "half", "bfloat16", "double", "type", "gelu", "relu", "silu", "sigmoid", "tanh", "softplus"),
         *("pow", "rsqrt", "neg", "exp"),
     )

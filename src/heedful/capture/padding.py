@@ -38,7 +38,17 @@ def with_padding(call: AttentionCall, frames: Sequence[Frame]) -> AttentionCall:
         _remember(call, real, frames)
     if real is None:
         return call
-    return replace(call, visibility=replace(call.visibility, queries=real.to(call.query.device)))
+    real = real.to(call.query.device)
+    return replace(call, visibility=replace(call.visibility, queries=real, keys=_keys(call, real)))
+
+
+def _keys(call: AttentionCall, real: Tensor) -> Tensor | None:
+    """Padded keys hidden, which no row that is left sees, so that they are not the first key of a sequence either."""
+    if call.offset is None or call.offset < 0 or call.offset + call.n_queries > call.n_keys:
+        return call.visibility.keys
+    keys = real.new_ones(call.batch, call.n_keys)
+    keys[:, call.offset : call.offset + call.n_queries] = real
+    return keys if call.visibility.keys is None else keys & call.visibility.keys
 
 
 def rows_unknown(call: AttentionCall) -> bool:
@@ -95,26 +105,20 @@ def _hides_own(rules: Visibility, start: int, n_queries: int) -> bool:
 def _handed(call: AttentionCall, frames: Sequence[Frame]) -> Tensor | None:
     """The innermost mask that is of this call's sequence alone, and agrees with what its rows see."""
     for frame in _scope(frames):
-        masks = [m for m in frame.handed.masks if tuple(m.shape) == (call.batch, call.n_keys)]
+        masks = [entry for entry in frame.handed.masks if tuple(entry[0].shape) == (call.batch, call.n_keys)]
         if not masks:
             continue
         same = sum(shape == (call.batch, call.n_keys) for shape in frame.handed.sequences)
-        if len(masks) > 1 or same > 1:
-            return None
-        for real in _readings(masks[0]):
-            found = _agreeing(call, real.to(call.query.device))
-            if found is not None:
-                return found
-        return None
+        real = _tokens_of(*masks[0]) if len(masks) == 1 and same <= 1 else None
+        return None if real is None else _agreeing(call, real.to(call.query.device))
     return None
 
 
-def _readings(mask: Tensor) -> list[Tensor]:
-    """True at tokens, in the two ways in which masks are written: 1 at tokens, and 1 at padding."""
+def _tokens_of(mask: Tensor, marks_padding: bool) -> Tensor | None:
+    """True at tokens; None where a mask holds other numbers than 0 and 1."""
     if mask.is_floating_point() and not bool(((mask == 0) | (mask == 1)).all()):
-        return []
-    marks = mask != 0
-    return [] if bool((marks == marks[:1, :1]).all()) else [marks, ~marks]
+        return None
+    return (mask != 0) != marks_padding
 
 
 def _agreeing(call: AttentionCall, real: Tensor) -> Tensor | None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from heedful.capture.factors import FEATURE, LEAD, Axes, kinds
 from heedful.capture.product_rules import spelled
+from heedful.capture.weights import OverFeatures
 from heedful.core.errors import HeedfulError
 
 Letters = list[str]
@@ -208,4 +209,4 @@ def _query(alone: Letters, tokens: Letters, rows: Letters, own: Letters, axes: A
     short = [n for n in rows if n in alone and weights.shape[own.index(n)] == 1]
     if short:
         return short[0]
-    raise HeedfulError("its queries are features and not tokens: no attention over tokens")
+    raise OverFeatures("its queries are features and not tokens: no attention over tokens")

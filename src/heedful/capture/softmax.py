@@ -26,7 +26,16 @@ from heedful.capture.lineage import PRODUCTS, Node
 from heedful.capture.product import NoAttention, Product, product_of
 from heedful.capture.stack import LOOKS_LIKE_ATTENTION, Frame
 from heedful.capture.way import Way
-from heedful.capture.weights import Softmax, dropout_of, key_axis, refuse_changed, refuse_features, replayed, version_of
+from heedful.capture.weights import (
+    OverFeatures,
+    Softmax,
+    dropout_of,
+    key_axis,
+    refuse_changed,
+    refuse_features,
+    replayed,
+    version_of,
+)
 from heedful.core.call import AttentionCall
 from heedful.core.errors import HeedfulError, UsageError
 from heedful.core.visibility import Visibility
@@ -98,13 +107,15 @@ class SoftmaxWatch:
 
     def _fails(self, softmax: Softmax, error: HeedfulError) -> None:
         softmax.failed = softmax.failed or str(error)
+        softmax.over_features = softmax.over_features or isinstance(error, OverFeatures)
         if isinstance(error, NoAttention) and not _named_attention(softmax.frames[-1]):
             return
         self._lists(softmax, softmax.failed)
 
     def _lists(self, softmax: Softmax, reason: str) -> None:
         frame = next((f for f in reversed(softmax.frames) if self.way.stack.runs(f)), softmax.frames[0])
-        self.way.not_understood.setdefault(frame.path, reason)
+        where = self.way.over_features if softmax.over_features else self.way.not_understood
+        where.setdefault(frame.path, reason)
         self.way.stack.seen(frame)
 
     def left(self, frame: Frame, output: Any) -> None:
@@ -156,7 +167,7 @@ class SoftmaxWatch:
         def describe() -> AttentionCall:
             logits, axes = softmax.logits, axes_of(softmax.node)
             if FEATURE in kinds(axes[-2]):
-                raise HeedfulError("its queries are features and not tokens: no attention over tokens")
+                raise OverFeatures("its queries are features and not tokens: no attention over tokens")
             arrangement.append(self._arranged(logits.shape[:-2], [axes[:-2]], softmax.frames[-1]))
             hidden = hidden_in(softmax.node, logits)
             return self._called(
@@ -196,7 +207,11 @@ class SoftmaxWatch:
 
         def describe() -> AttentionCall:
             refuse_changed(softmax, weights, used)
-            call, given["arrangement"] = self._described(softmax, weights, product, value)
+            try:
+                call, given["arrangement"] = self._described(softmax, weights, product, value)
+            except OverFeatures as error:
+                self._fails(softmax, error)
+                raise
             return call
 
         dropout = dropout_of(softmax, weights)

@@ -52,7 +52,9 @@ def is_cross(call: AttentionCall, query: Node | None, key: Node | None) -> bool:
     if any(_is_scattered(node) for node in (query, key, *mine, *theirs)):
         return False
     own_past = _hides_future(call.visibility.mask, call.n_queries, call.n_keys)
-    return bool(mine) and bool(theirs) and not _meeting(mine, theirs, FARTHEST if own_past else ADDITIONS)
+    if all(node.weight for node in (*mine, *theirs)):
+        return False  # positions learned as they are, of which nothing is known
+    return not _meeting(mine, theirs, FARTHEST if own_past else ADDITIONS)
 
 
 def same_stream(one: Node | None, other: Node | None) -> bool:

@@ -17,6 +17,7 @@ from heedful.capture.padding import rows_unknown, with_padding
 from heedful.capture.part import part_of
 from heedful.capture.stack import Frame, ModuleStack, heads_of
 from heedful.capture.streams import is_cross, of_one_text
+from heedful.capture.weights import OverFeatures
 from heedful.core.call import AttentionCall
 from heedful.core.errors import HeedfulError
 
@@ -35,6 +36,7 @@ class Way:
         answer: What is done with each event.
         lineage: Where the tensors of the running forward come from.
         not_understood: Path to reason of calls that were met and could not be described.
+        over_features: The same of softmaxes over features; beside attention over tokens they take nothing from it.
         notes: Subject to what being watched changes about it, or why it was not watched.
         closed: Whether the interception is over.
     """
@@ -43,6 +45,7 @@ class Way:
     answer: Answer
     lineage: Lineage = field(default_factory=Lineage)
     not_understood: dict[str, str] = field(default_factory=dict)
+    over_features: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     closed: bool = False
     described: set[str] = field(default_factory=set)
@@ -112,6 +115,8 @@ class Way:
                 if rows_unknown(call) and of_one_text(*streams):
                     self.not_understood.setdefault(path, POOLED)
                 part = part_of(frame.module, call)
+        except OverFeatures:
+            return None
         except HeedfulError as error:
             self.not_understood.setdefault(path, str(error))
             return None
@@ -167,7 +172,9 @@ class Way:
             path: f"{name} ran and no attention call of it was seen{blind}"
             for path, name in self.stack.never_met().items()
         }
-        return {**missing, **self.not_understood, **self.in_part()}
+        met = {path.split("#")[0] for path in self.described}
+        features = {path: why for path, why in self.over_features.items() if path not in met}
+        return {**missing, **features, **self.not_understood, **self.in_part()}
 
 
 def _is_vmapped() -> bool:

@@ -30,6 +30,7 @@ class Softmax:
         weights: Node of its result.
         met: Whether its product with values was met.
         version: How often the logits' memory had been written to.
+        over_features: Whether it ran over features, so that it is no attention over tokens.
         failed: Why a product with its weights was not understood; empty where none was tried.
     """
 
@@ -40,6 +41,7 @@ class Softmax:
     weights: Node
     met: bool = False
     version: int = 0
+    over_features: bool = False
     failed: str = ""
 
 
@@ -100,7 +102,9 @@ def refuse_changed(softmax: Softmax, node: Node, used: Tensor) -> None:
     weights = replayed(softmax, node, torch.softmax(softmax.logits.float(), softmax.dim))
     limit = 4 * torch.finfo(used.dtype).eps
     empty = weights.isnan()  # rows that see no key, which some modules set to zero
-    if not torch.allclose(weights.masked_fill(empty, 0.0), used.float().masked_fill(empty, 0.0), rtol=limit, atol=limit):
+    if not torch.allclose(
+        weights.masked_fill(empty, 0.0), used.float().masked_fill(empty, 0.0), rtol=limit, atol=limit
+    ):
         raise HeedfulError("its weights were changed between the softmax and the values")
 
 
