@@ -1,0 +1,196 @@
+"""What heedful says of a forward, beside what the model's own weights say of it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import heedful
+from architectures.case import Batch, Case
+from architectures.reference import Watched, Weights, statistics, watching
+
+TOLERANCE = 2e-4
+"""Largest difference of a statistic, relative to its size where that is above 1, that float32 explains."""
+
+BY_LENGTH = {"row_std_seed"}
+"""Statistics that change with the length of the tensor by their definition, padding included."""
+
+CROSS = re.compile(
+    r"cross|encoder_attn|encdec|encoderdecoder|enc_dec|multihead_attn|image_to_token|token_to_image|pooler|probe|head\.attention|map_attn"
+)
+"""Paths of modules whose queries and keys are different sequences."""
+
+Heads = dict[str, Tensor]
+"""Statistic to ``(sequence, head)`` values."""
+
+
+@dataclass
+class Said:
+    """What is known of one attention in one forward.
+
+    Attributes:
+        values: Statistic to ``(sequence, head)``.
+        rows: Real query rows that see a key, counted in each head.
+        verified: Whether heedful vouches for it; True for the model's own weights.
+        shown: Where the weights came from, or the way in.
+    """
+
+    values: Heads
+    rows: int
+    verified: bool = True
+    shown: str = ""
+    path: str = ""
+
+
+@dataclass
+class Forward:
+    """One forward as heedful has it and as the model's weights have it, path to attention."""
+
+    ours: dict[str, Said]
+    theirs: dict[str, Said] = field(default_factory=dict)
+    unmet: dict[str, str] = field(default_factory=dict)
+    in_part: dict[str, str] = field(default_factory=dict)
+    entered: dict[str, int] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+    error: str = ""
+
+
+def base(path: str) -> str:
+    """A path without the number of its call."""
+    return path.split("#")[0]
+
+
+def captured(model: nn.Module, batch: Batch) -> heedful.capture.Session:
+    """One forward under capture, without gradient and from one seed."""
+    torch.manual_seed(5)
+    with torch.no_grad(), heedful.capture(model) as session:
+        model(**batch.inputs)
+    return session
+
+
+def of_session(session: Any) -> dict[str, Said]:
+    """Path to what ``heads()`` says."""
+    if not session.records:
+        return {}
+    frame = session.heads()
+    names = [name for name in frame.columns if name in statistics(torch.ones(1, 1, 1, 1), torch.ones(1, 1) > 0, 0)]
+    said = {}
+    for path, record in session.records.items():
+        part = frame.filter(frame["module"] == path)
+        values = {
+            name: torch.tensor([[math.nan if v is None else v for v in part[name].to_list()]], dtype=torch.float64)
+            for name in names
+        }
+        said[path] = Said(values, record.rows + record.short_rows, record.verified, record.way, path)
+    return said
+
+
+def forward(case: Case, model: nn.Module, shown: nn.Module, batch: Batch) -> Forward:
+    """One forward of a model by heedful, and of the same model whose weights can be watched."""
+    session = captured(model, batch)
+    found = Forward(of_session(session), unmet=dict(session.not_met), in_part=dict(getattr(session, "in_part", {})))
+    torch.manual_seed(5)
+    with torch.no_grad(), watching(shown) as watched:
+        shown(**batch.inputs, **case.weights)
+    found.entered = watched.entered
+    heads = {base(path): said.values["row_entropy"].shape[1] for path, said in found.ours.items()}
+    _reference(case, found, watched, heads, batch)
+    return found
+
+
+def _reference(case: Case, found: Forward, watched: Watched, heads: Mapping[str, int], batch: Batch) -> None:
+    calls: dict[str, int] = {}
+    for path in found.ours:
+        calls[base(path)] = calls.get(base(path), 0) + 1
+    used: set[int] = set()
+    for path, count in calls.items():
+        weights = matching(path, watched.weights, set(calls))
+        used |= {id(one) for one in weights}
+        if weights and len(weights) != count:
+            found.lost.append(f"{path}: {count} calls met, {len(weights)} made")
+        for number, one in enumerate(weights[:count] if len(weights) == count else [], 1):
+            name = path if number == 1 else f"{path}#{number}"
+            said = _said(case, one, name, heads[path], batch)
+            if said is not None:
+                found.theirs[name] = said
+    for one in watched.weights:
+        if one.shown == "returned" and id(one) not in used and one.paths and not _covered(one.paths, calls):
+            said = _said(case, one, one.paths[0], one.values.shape[1], batch)
+            if said is not None:
+                found.theirs.setdefault(one.paths[0], said)
+
+
+def _covered(paths: list[str], calls: Mapping[str, int]) -> bool:
+    return any(path == paths[0] or path.startswith(f"{paths[0]}.") for path in calls)
+
+
+def matching(path: str, weights: list[Weights], all_paths: set[str]) -> list[Weights]:
+    """The weights of one module: those it returned, else those of its own softmax or of its kernel."""
+    for shown in ("returned", "softmax", "kernel"):
+        here = [one for one in weights if one.shown == shown and one.paths]
+        exact = [one for one in here if one.paths[0] == path]
+        if exact:
+            return exact
+        inner = [one for one in here if path in one.paths and not any(p in all_paths for p in one.paths[: one.paths.index(path)])]
+        if inner:
+            return inner
+        outer = [one for one in here if path.startswith(f"{one.paths[0]}.") and one.paths[0] not in all_paths]
+        if outer and sum(other.startswith(f"{outer[0].paths[0]}.") for other in all_paths) == 1:
+            return outer
+    return []
+
+
+def _said(case: Case, one: Weights, path: str, heads: int, batch: Batch) -> Said | None:
+    values = one.values
+    if values.dim() == 3:
+        values = values.unflatten(0, (-1, heads)) if values.shape[0] % heads == 0 else values[:, None]
+    if values.dim() > 4:
+        values = values.flatten(0, values.dim() - 4)
+    if values.dim() != 4 or (values.shape[1] != heads):
+        return None
+    real = batch.rows(values.shape[0], values.shape[2])
+    start = start_of(case, base(path), values.shape[2], values.shape[3])
+    seen = ((values > 0).any(-1) & real[:, None]).sum()
+    return Said(statistics(values, real, start), int(seen), True, one.shown, path)
+
+
+def start_of(case: Case, path: str, queries: int, keys: int) -> int | None:
+    """Key position of the first query of a module, as the architecture has it."""
+    if case.positions is not None:
+        return case.positions(path, queries, keys)
+    if CROSS.search(path.lower()):
+        return None
+    return 0 if queries == keys else None
+
+
+def together(parts: list[Said]) -> Said:
+    """Several forwards of one module as ``heads()`` has them: the mean over their sequences."""
+    values = {name: torch.cat([part.values[name] for part in parts]) for name in parts[0].values}
+    return Said(values, sum(part.rows for part in parts), all(part.verified for part in parts), parts[0].shown)
+
+
+def differences(one: Said, other: Said, left_out: set[str] | None = None) -> list[str]:
+    """Statistics whose means over sequences differ, with both numbers of the worst head; and differing rows."""
+    wrong = [] if one.rows == other.rows else [f"rows {one.rows} and {other.rows}"]
+    for name, values in one.values.items():
+        if name in (left_out or ()):
+            continue
+        mine, its = values.double().nanmean(0), other.values[name].double().nanmean(0)
+        if mine.shape != its.shape:
+            wrong.append(f"{len(mine)} and {len(its)} heads")
+            break
+        both = mine.isnan() & its.isnan()
+        gap = ((mine - its).abs() / its.abs().clamp_min(1)).masked_fill(both, 0).nan_to_num(math.inf)
+        if float(gap.max()) > TOLERANCE:
+            head = int(gap.argmax())
+            wrong.append(f"{name} {float(mine[head]):.4g} and {float(its[head]):.4g}")
+    return wrong
+
+
+Compare = Callable[[Said, Said], list[str]]

@@ -1,0 +1,166 @@
+"""What is proved of one architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import nn
+
+from architectures.case import Batch, Case
+from architectures.compared import BY_LENGTH, Forward, base, differences, forward, together
+from architectures.replaced import only_first_head
+from heedful.capture import Proof, verify
+
+
+@dataclass
+class Found:
+    """Everything that the page says of one architecture.
+
+    Attributes:
+        name: The architecture.
+        met: Paths of modules that were met.
+        attending: Paths of modules that attend: met, listed as not met, or showing weights.
+        measured: Query positions measured over all met modules.
+        entered: Query positions that entered modules that attend.
+        equal: Path to differences from the model's own weights; paths without reference are left out.
+        padded: Path to differences between padded and alone, over all sides.
+        sides: Paddings that were tried.
+        moved: Paths whose removal moves the model's output.
+        first_head: Path to whether replacing head 0 touches it alone; None where it cannot be told.
+        shown: Where the weights came from.
+        wrong: Paths whose numbers are wrong though heedful vouches for them.
+        ways: Ways in.
+        remarks: Sentences.
+        error: Why there is nothing to say.
+    """
+
+    name: str
+    met: list[str] = field(default_factory=list)
+    attending: list[str] = field(default_factory=list)
+    measured: int = 0
+    entered: int = 0
+    equal: dict[str, list[str]] = field(default_factory=dict)
+    padded: dict[str, list[str]] = field(default_factory=dict)
+    sides: list[str] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
+    first_head: dict[str, bool | None] = field(default_factory=dict)
+    shown: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    doubted: list[str] = field(default_factory=list)
+    ways: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    error: str = ""
+
+
+def prove(case: Case) -> Found:
+    """Everything that is known of one architecture."""
+    found = Found(case.name)
+    model = case.build(False)
+    shown = case.build(True)
+    shown.load_state_dict(model.state_dict(), strict=False)
+    shown.eval()
+    runs = case.runs(model)
+    alone = [forward(case, model, shown, batch) for batch in runs.alone]
+    padded = {side: forward(case, model, shown, batch) for side, batch in runs.padded.items()}
+    _count(found, alone)
+    _equal(found, alone)
+    found.sides = list(padded)
+    for side, one in padded.items():
+        _padded(found, alone, side, one)
+    proofs = _replaced(found, model, runs.alone[0])
+    _silent(found, [*alone, *padded.values()])
+    _remarks(found, alone, proofs)
+    return found
+
+
+def _count(found: Found, alone: list[Forward]) -> None:
+    ours = dict.fromkeys(base(path) for one in alone for path in one.ours)
+    unmet = {path: why for one in alone for path, why in one.unmet.items()}
+    theirs = dict.fromkeys(base(path) for one in alone for path in one.theirs)
+    found.met = [path for path in ours if path not in unmet]
+    found.attending = list(dict.fromkeys([*ours, *unmet, *theirs]))
+    found.ways = list(dict.fromkeys(said.shown for one in alone for said in one.ours.values()))
+    found.shown = sorted({said.shown for one in alone for said in one.theirs.values()})
+    for one in alone:
+        for path in dict.fromkeys([*one.ours, *one.theirs]):
+            said, own = one.ours.get(path), one.theirs.get(path)
+            heads = (said or own).values["row_entropy"].shape[1]  # type: ignore[union-attr]
+            found.measured += said.rows // heads if said else 0
+            found.entered += (own or said).rows // heads  # type: ignore[union-attr]
+        for path in one.unmet:
+            if path not in one.theirs and path not in one.ours:
+                found.entered += one.entered.get(path, 0)
+
+
+def _equal(found: Found, alone: list[Forward]) -> None:
+    for one in alone:
+        for path, said in one.ours.items():
+            if path in one.theirs:
+                wrong = found.equal.setdefault(path, [])
+                wrong.extend(differences(said, one.theirs[path]))
+        for told in one.lost:
+            found.equal.setdefault(told.split(":")[0], []).append(told.split(": ", 1)[1])
+        for path in one.theirs:
+            if path not in one.ours and base(path) not in one.unmet:
+                found.equal.setdefault(path, []).append("attends, is not met and not listed")
+
+
+def _padded(found: Found, alone: list[Forward], side: str, one: Forward) -> None:
+    """The padded batch against its sequences, or against its own weights where padding changes the model itself."""
+    differ = partial(differences, left_out=BY_LENGTH)
+    for path in dict.fromkeys(path for part in [*alone, one] for path in part.ours):
+        wrong = found.padded.setdefault(path, [])
+        parts = [part.ours[path] for part in alone if path in part.ours]
+        if path not in one.ours or len(parts) != len(alone):
+            wrong.append(f"{side}: met in {len(parts)} of {len(alone)} alone, {int(path in one.ours)} of 1 padded")
+            continue
+        here, expected = one.ours[path], together(parts)
+        own = [part.theirs[path] for part in alone if path in part.theirs]
+        if path in one.theirs and len(own) == len(alone) and differ(one.theirs[path], together(own)):
+            expected = one.theirs[path]
+            found.remarks.append(f"the model itself is another one when padded ({side})")
+        wrong.extend(f"{side}: {told}" for told in differ(here, expected))
+
+
+def _replaced(found: Found, model: nn.Module, batch: Batch) -> list[Proof]:
+    torch.manual_seed(5)
+    proofs = verify(model, dict(batch.inputs))
+    for proof in proofs:
+        if not proof.way:
+            continue
+        if proof.replaced:
+            found.moved.append(proof.path)
+        try:
+            found.first_head[proof.path] = only_first_head(model, batch, proof.path, proof.heads)
+        except Exception as error:
+            found.first_head[proof.path] = False
+            found.remarks.append(f"`{proof.path}`: replace(heads=[0]): {str(error)[:120]}")
+    return proofs
+
+
+def _silent(found: Found, forwards: list[Forward]) -> None:
+    excused = {path for one in forwards for path in (*one.unmet, *one.in_part)}
+    doubted = {path for one in forwards for path, said in one.ours.items() if not said.verified}
+    found.doubted = sorted(doubted)
+    for path in dict.fromkeys([*found.equal, *found.padded]):
+        wrong = found.equal.get(path) or found.padded.get(path)
+        if wrong and path not in doubted and path not in excused and base(path) not in excused:
+            found.wrong.append(path)
+
+
+def _remarks(found: Found, alone: list[Forward], proofs: list[Proof]) -> None:
+    reasons: dict[str, list[str]] = {}
+    for one in alone:
+        for path, why in (one.unmet | one.in_part).items():
+            reasons.setdefault(why, []).append(f"`{path}`")
+    for proof in proofs:
+        if proof.way and proof.reason:
+            reasons.setdefault(proof.reason, []).append(f"`{proof.path}`")
+    found.remarks += [f"{', '.join(list(dict.fromkeys(paths))[:2])}: {why}" for why, paths in reasons.items()]
+    if not found.attending:
+        found.remarks.append("no module looks like attention and no call was met")
+    found.remarks = list(dict.fromkeys(found.remarks))
+
+

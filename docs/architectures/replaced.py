@@ -1,0 +1,97 @@
+"""Whether a replacement of head 0 touches head 0 alone, read off what follows the attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import heedful
+from architectures.case import Batch
+
+CLOSE = 1e-4
+"""Changes below this share of the largest are rounding."""
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        if value.is_floating_point() and value.dim() >= 2:
+            yield value
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _tensors(part)
+
+
+@contextmanager
+def _entering(model: nn.Module) -> Iterator[list[tuple[str, list[Tensor]]]]:
+    """What enters every module without children, and what multi-head attention puts out, in order."""
+    seen: list[tuple[str, list[Tensor]]] = []
+
+    def before(path: str) -> Callable[..., None]:
+        return lambda module, args: seen.append((path, [t.detach().clone() for t in _tensors(args)]))
+
+    def after(path: str) -> Callable[..., None]:
+        return lambda module, args, output: seen.append((path, [t.detach().clone() for t in _tensors(output)][:1]))
+
+    handles = []
+    for path, module in model.named_modules():
+        if isinstance(module, nn.MultiheadAttention):
+            handles.append(module.register_forward_hook(after(path)))
+        elif not any(True for _ in module.children()):
+            handles.append(module.register_forward_pre_hook(before(path)))
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _run(model: nn.Module, batch: Batch) -> list[tuple[str, list[Tensor]]]:
+    torch.manual_seed(5)
+    with torch.no_grad(), _entering(model) as seen:
+        model(**batch.inputs)
+    return seen
+
+
+def only_first_head(model: nn.Module, batch: Batch, path: str, heads: int) -> bool | None:
+    """Whether what first changes after ``replace(heads=[0])`` of a module changes in the columns of head 0 alone.
+
+    Returns:
+        None where what follows the attention does not hold its heads side by side.
+    """
+    plain = _run(model, batch)
+    with heedful.replace(model, "zero", layers=[path], heads=[0]):
+        changed = _run(model, batch)
+    modules = dict(model.named_modules())
+    for (name, before), (other, after) in zip(plain, changed, strict=True):
+        if name != other:
+            return False
+        for one, two in zip(before, after, strict=True):
+            if one.shape != two.shape:
+                return False
+            gap = (one - two).abs()
+            if float(gap.max() if gap.numel() else 0) > CLOSE * float(one.abs().max()):
+                return _in_first(modules[name], one - two, heads)
+    return False
+
+
+def _in_first(module: nn.Module, gap: Tensor, heads: int) -> bool | None:
+    if isinstance(module, nn.MultiheadAttention):
+        weight = module.out_proj.weight
+        first = weight[:, : weight.shape[1] // heads].double()
+        left = gap.reshape(-1, gap.shape[-1]).double().T
+        inside = first @ torch.linalg.lstsq(first, left).solution
+        return bool((inside - left).abs().max() < 1e-3 * left.abs().max())
+    if gap.dim() >= 4 and gap.shape[1] == heads and gap.shape[-1] * heads <= 4096:
+        by_head = gap.abs().amax(dim=(0, *range(2, gap.dim())))
+    elif gap.shape[-1] % heads == 0:
+        by_head = gap.abs().reshape(-1, heads, gap.shape[-1] // heads).amax(dim=(0, 2))
+    else:
+        return None
+    alone = bool(by_head[0] > 0) and bool((by_head[1:] <= CLOSE * by_head[0]).all())
+    if not alone and not isinstance(module, nn.Linear) and type(module).__name__ != "Conv1D":
+        return None
+    return alone
