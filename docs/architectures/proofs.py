@@ -84,13 +84,13 @@ def _count(found: Found, alone: list[Forward]) -> None:
     found.ways = list(dict.fromkeys(said.shown for one in alone for said in one.ours.values()))
     found.shown = sorted({said.shown for one in alone for said in one.theirs.values()})
     for one in alone:
-        for path in dict.fromkeys([*one.ours, *one.theirs]):
+        for path in dict.fromkeys([*one.ours, *(path for path in one.theirs if path not in one.unmet)]):
             said, own = one.ours.get(path), one.theirs.get(path)
             heads = (said or own).values["row_entropy"].shape[1]  # type: ignore[union-attr]
             found.measured += said.rows // heads if said else 0
             found.entered += (own or said).rows // heads  # type: ignore[union-attr]
         for path in one.unmet:
-            if path not in one.theirs and path not in one.ours:
+            if path not in one.ours:
                 found.entered += one.entered.get(path, 0)
 
 
@@ -113,12 +113,12 @@ def _padded(found: Found, alone: list[Forward], side: str, one: Forward) -> None
     for path in dict.fromkeys(path for part in [*alone, one] for path in part.ours):
         wrong = found.padded.setdefault(path, [])
         parts = [part.ours[path] for part in alone if path in part.ours]
-        if path not in one.ours or len(parts) != len(alone):
+        if path not in one.ours or not parts:
             wrong.append(f"{side}: met in {len(parts)} of {len(alone)} alone, {int(path in one.ours)} of 1 padded")
             continue
         here, expected = one.ours[path], together(parts)
         own = [part.theirs[path] for part in alone if path in part.theirs]
-        if path in one.theirs and len(own) == len(alone) and differ(one.theirs[path], together(own)):
+        if path in one.theirs and len(own) == len(parts) and differ(one.theirs[path], together(own)):
             expected = one.theirs[path]
             found.remarks.append(f"the model itself is another one when padded ({side})")
         wrong.extend(f"{side}: {told}" for told in differ(here, expected))

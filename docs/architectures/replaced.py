@@ -25,16 +25,22 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(part)
 
 
+def _copies(value: Any) -> list[Tensor]:
+    """Copies that no function mode sees made: looking on must not change how an attention is met."""
+    with torch._C.DisableTorchFunction():
+        return [tensor.detach().clone() for tensor in _tensors(value)]
+
+
 @contextmanager
 def _entering(model: nn.Module) -> Iterator[list[tuple[str, list[Tensor]]]]:
     """What enters every module without children, and what multi-head attention puts out, in order."""
     seen: list[tuple[str, list[Tensor]]] = []
 
     def before(path: str) -> Callable[..., None]:
-        return lambda module, args: seen.append((path, [t.detach().clone() for t in _tensors(args)]))
+        return lambda module, args: seen.append((path, _copies(args)))
 
     def after(path: str) -> Callable[..., None]:
-        return lambda module, args, output: seen.append((path, [t.detach().clone() for t in _tensors(output)][:1]))
+        return lambda module, args, output: seen.append((path, _copies(output)[:1]))
 
     handles = []
     for path, module in model.named_modules():

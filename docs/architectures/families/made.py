@@ -11,7 +11,9 @@ from torch import nn
 from architectures.case import SHARPNESS, Case, Runs, seeded
 from architectures.inputs import VOCABULARY
 
-SPECIAL = {"vocab_size": VOCABULARY, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+SPECIAL: dict[str, Any] = {"vocab_size": VOCABULARY, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+SPREAD = {"initializer_range": 0.08, "init_std": 0.08}
+SPECIAL |= SPREAD
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 ENCODER = {**SPECIAL, **SIZES, "intermediate_size": 48, "max_position_embeddings": 64}
 GROUPED = {**ENCODER, "num_key_value_heads": 2, "head_dim": 8}
@@ -26,7 +28,7 @@ BOTH_SIDES = {
     "decoder_start_token_id": 1,
     "max_position_embeddings": 64,
 }
-PICTURES = {**SIZES, "intermediate_size": 48, "image_size": 20, "patch_size": 4, "num_channels": 3}
+PICTURES = {**SIZES, "intermediate_size": 48, "image_size": 20, **SPREAD, "patch_size": 4, "num_channels": 3}
 
 
 def made(name: str, keywords: dict[str, Any], cls: str, eager: bool, by: float) -> nn.Module:
