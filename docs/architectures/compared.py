@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,9 @@ CROSS = re.compile(
     r"cross|encoder_attn|encdec|encoderdecoder|enc_dec|multihead_attn|image_to_token|token_to_image|pooler|probe|head\.attention|map_attn"
 )
 """Paths of modules whose queries and keys are different sequences."""
+
+ATTENDS = re.compile(r"atten|attn", re.IGNORECASE)
+"""Classes whose softmax is that of an attention."""
 
 Heads = dict[str, Tensor]
 """Statistic to ``(sequence, head)`` values."""
@@ -58,7 +61,7 @@ class Forward:
     in_part: dict[str, str] = field(default_factory=dict)
     entered: dict[str, int] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
-    error: str = ""
+    unlisted: list[str] = field(default_factory=list)
 
 
 def base(path: str) -> str:
@@ -112,22 +115,24 @@ def _reference(case: Case, found: Forward, watched: Watched, heads: Mapping[str,
     for path, count in calls.items():
         weights = matching(path, watched.weights, set(calls))
         used |= {id(one) for one in weights}
-        if weights and len(weights) != count:
+        if weights and count % len(weights):
             found.lost.append(f"{path}: {count} calls met, {len(weights)} made")
-        for number, one in enumerate(weights[:count] if len(weights) == count else [], 1):
+            continue
+        # A module may call its kernel several times for one pattern, with other values each time.
+        for number, one in enumerate([one for one in weights for _ in range(count // len(weights))], 1):
             name = path if number == 1 else f"{path}#{number}"
             said = _said(case, one, name, heads[path], batch)
             if said is not None:
                 found.theirs[name] = said
+    known = {*calls, *found.unmet}
     for one in watched.weights:
-        if one.shown == "returned" and id(one) not in used and one.paths and not _covered(one.paths, calls):
-            said = _said(case, one, one.paths[0], one.values.shape[1], batch)
-            if said is not None:
-                found.theirs.setdefault(one.paths[0], said)
+        told = one.shown == "returned" or any(ATTENDS.search(name) for name in one.classes[:2])
+        if told and id(one) not in used and one.paths and not _covered(one.paths, known):
+            found.unlisted.append(one.paths[0])
 
 
-def _covered(paths: list[str], calls: Mapping[str, int]) -> bool:
-    return any(path == paths[0] or path.startswith(f"{paths[0]}.") for path in calls)
+def _covered(paths: list[str], known: set[str]) -> bool:
+    return any(path in known for path in paths if path) or any(path.startswith(f"{paths[0]}.") for path in known)
 
 
 def matching(path: str, weights: list[Weights], all_paths: set[str]) -> list[Weights]:
@@ -192,5 +197,3 @@ def differences(one: Said, other: Said, left_out: set[str] | None = None) -> lis
             wrong.append(f"{name} {float(mine[head]):.4g} and {float(its[head]):.4g}")
     return wrong
 
-
-Compare = Callable[[Said, Said], list[str]]

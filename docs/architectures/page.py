@@ -82,7 +82,7 @@ def details(found: Found) -> list[str]:
     """What is wrong, a line each."""
     lines = [f"    silently wrong: {path}" for path in found.wrong]
     lines += [f"    not verified: {path}" for path in found.doubted]
-    lines += [f"    equal {path}: ours and its: {'; '.join(found.equal[path][:6])}" for path in found.equal if found.equal[path]]
+    lines += [f"    equal {path}: ours and its: {'; '.join(dict.fromkeys(found.equal[path][:6]))}" for path in found.equal if found.equal[path]]
     lines += [f"    padded {path}: {'; '.join(found.padded[path][:6])}" for path in found.padded if found.padded[path]]
     lines += [f"    not moved: {path}" for path in found.first_head if path not in found.moved]
     lines += [f"    head 0: {path}: {told}" for path, told in found.first_head.items() if told is not True]

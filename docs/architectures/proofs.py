@@ -78,19 +78,20 @@ def prove(case: Case) -> Found:
 def _count(found: Found, alone: list[Forward]) -> None:
     ours = dict.fromkeys(base(path) for one in alone for path in one.ours)
     unmet = {path: why for one in alone for path, why in one.unmet.items()}
-    theirs = dict.fromkeys(base(path) for one in alone for path in one.theirs)
+    unlisted = dict.fromkeys(path for one in alone for path in one.unlisted)
     found.met = [path for path in ours if path not in unmet]
-    found.attending = list(dict.fromkeys([*ours, *unmet, *theirs]))
+    found.attending = list(dict.fromkeys([*ours, *unmet, *unlisted]))
     found.ways = list(dict.fromkeys(said.shown for one in alone for said in one.ours.values()))
     found.shown = sorted({said.shown for one in alone for said in one.theirs.values()})
     for one in alone:
-        for path in dict.fromkeys([*one.ours, *(path for path in one.theirs if path not in one.unmet)]):
-            said, own = one.ours.get(path), one.theirs.get(path)
-            heads = (said or own).values["row_entropy"].shape[1]  # type: ignore[union-attr]
-            found.measured += said.rows // heads if said else 0
-            found.entered += (own or said).rows // heads  # type: ignore[union-attr]
-        for path in one.unmet:
-            if path not in one.ours:
+        partly = {told.split(":")[0] for told in one.lost}
+        for path, said in one.ours.items():
+            heads = said.values["row_entropy"].shape[1]
+            found.measured += said.rows // heads
+            if base(path) not in partly:
+                found.entered += one.theirs.get(path, said).rows // heads
+        for path in dict.fromkeys([*one.unmet, *one.unlisted, *partly]):
+            if path not in one.ours or path in partly:
                 found.entered += one.entered.get(path, 0)
 
 
@@ -102,9 +103,8 @@ def _equal(found: Found, alone: list[Forward]) -> None:
                 wrong.extend(differences(said, one.theirs[path]))
         for told in one.lost:
             found.equal.setdefault(told.split(":")[0], []).append(told.split(": ", 1)[1])
-        for path in one.theirs:
-            if path not in one.ours and base(path) not in one.unmet:
-                found.equal.setdefault(path, []).append("attends, is not met and not listed")
+        for path in one.unlisted:
+            found.equal.setdefault(path, []).append("attends, is neither met nor listed")
 
 
 def _padded(found: Found, alone: list[Forward], side: str, one: Forward) -> None:

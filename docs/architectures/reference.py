@@ -37,11 +37,13 @@ class Weights:
         paths: Modules that returned them, or ran when they were computed; innermost first.
         values: ``(batch, head, query, key)``, or with fewer or more axes as the model has them.
         shown: ``returned``, ``softmax`` or ``kernel``.
+        classes: Class names of those modules.
     """
 
     paths: list[str]
     values: Tensor
     shown: str
+    classes: list[str]
 
 
 @dataclass
@@ -56,6 +58,11 @@ class Watched:
     weights: list[Weights] = field(default_factory=list)
     entered: dict[str, int] = field(default_factory=dict)
     running: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+
+    def classes(self) -> list[str]:
+        """Class names of the running modules, innermost first."""
+        return [self.names[path] for path in self.running[::-1]]
 
 
 class _Kernels(TorchFunctionMode):
@@ -64,7 +71,7 @@ class _Kernels(TorchFunctionMode):
         self.watched = watched
 
     def note(self, values: Tensor, shown: str) -> None:
-        self.watched.weights.append(Weights(self.watched.running[::-1], values.detach(), shown))
+        self.watched.weights.append(Weights(self.watched.running[::-1], values.detach(), shown, self.watched.classes()))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -105,7 +112,7 @@ def kernel_weights(
 
 
 def _are_weights(found: Any) -> bool:
-    if not isinstance(found, Tensor) or found.dim() != 4 or not found.is_floating_point() or not found.numel():
+    if not isinstance(found, Tensor) or found.dim() not in (4, 5) or not found.is_floating_point() or not found.numel():
         return False
     sums = found.sum(-1)
     return bool((found >= 0).all() and (sums < 1.001).all() and sums.max() > 0.5)
@@ -138,9 +145,9 @@ def watching(model: nn.Module) -> Iterator[Watched]:
 
     def leave(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            for values in _returned(output):
+            for values in () if isinstance(module, nn.MultiheadAttention) else _returned(output):
                 if id(values) not in by_tensor:
-                    found = Weights(watched.running[::-1], values.detach(), "returned")
+                    found = Weights(watched.running[::-1], values.detach(), "returned", watched.classes())
                     by_tensor[id(values)] = values, found  # kept, so that no other tensor gets its number
                     watched.weights.append(found)
             watched.running.pop()
@@ -148,6 +155,7 @@ def watching(model: nn.Module) -> Iterator[Watched]:
         return hook
 
     for path, module in model.named_modules():
+        watched.names[path] = type(module).__name__
         if not isinstance(module, torch.jit.ScriptModule):
             handles.append(module.register_forward_pre_hook(enter(path), with_kwargs=True))
             handles.append(module.register_forward_hook(leave(path), always_call=True))

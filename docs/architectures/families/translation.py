@@ -31,7 +31,11 @@ TEXT_TO_TEXT: dict[str, dict[str, Any]] = {
     "led": {**BOTH_SIDES, "max_encoder_position_embeddings": 64, "attention_window": 8},
     "fsmt": {**BOTH_SIDES, "langs": ["en", "de"], "src_vocab_size": 61, "tgt_vocab_size": 61},
     "prophetnet": {
-        **BOTH_SIDES,
+        **SPECIAL,
+        "encoder_ffn_dim": 48,
+        "decoder_ffn_dim": 48,
+        "decoder_start_token_id": 1,
+        "max_position_embeddings": 64,
         "hidden_size": 32,
         "num_encoder_layers": 2,
         "num_decoder_layers": 2,
@@ -40,12 +44,16 @@ TEXT_TO_TEXT: dict[str, dict[str, Any]] = {
         "ngram": 2,
     },
     "t5gemma": {**SPECIAL, "encoder": ONE_SIDE, "decoder": {**ONE_SIDE, "cross_attention_hidden_size": 32}},
-    "encoder-decoder": {
-        "encoder": {**ENCODER, "model_type": "bert"},
-        "decoder": {**ENCODER, "model_type": "bert", "is_decoder": True, "add_cross_attention": True},
-        **SPECIAL,
-        "decoder_start_token_id": 1,
-    },
 }
 
-CASES = [case(name, keywords, text_to_text, family="encoder-decoder") for name, keywords in TEXT_TO_TEXT.items()]
+TWO_BERTS = {
+    "encoder": {**ENCODER, "model_type": "bert"},
+    "decoder": {**ENCODER, "model_type": "bert", "is_decoder": True, "add_cross_attention": True},
+    **SPECIAL,
+    "decoder_start_token_id": 1,
+}
+
+CASES = [
+    *(case(name, keywords, text_to_text, family="encoder-decoder") for name, keywords in TEXT_TO_TEXT.items()),
+    case("encoder-decoder", TWO_BERTS, text_to_text, family="encoder-decoder", cls="EncoderDecoderModel"),
+]
