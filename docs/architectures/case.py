@@ -13,6 +13,9 @@ from torch import Tensor, nn
 SHARPNESS = 3.0
 """Weights are made a little larger than at initialisation, so that attention is not uniform."""
 
+UNEVEN = 0.1
+"""Standard deviation of parameters that begin as zeros."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -57,7 +60,7 @@ class Case:
         build: A tiny model with the attention that it chooses for itself; given True, the same whose weights can be
             watched (``eager``).
         runs: What goes through it.
-        package: The package it needs beyond transformers, or empty.
+        package: The package it needs beyond transformers, as ``name`` or ``name<major``; or empty.
         family: Where it stands in the page's summary.
         positions: Path and shape of a module's weights to the key position of its first query; None where queries and
             keys are other sequences.
@@ -76,18 +79,22 @@ class Case:
         """The package that is missing, or empty."""
         if not self.package:
             return ""
+        name, _, below = self.package.partition("<")
         try:
-            importlib.metadata.version(self.package)
+            version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             return self.package
-        return ""
+        return self.package if below and int(version.split(".")[0]) >= int(below) else ""
 
 
 def sharpened(model: nn.Module, by: float = SHARPNESS) -> nn.Module:
-    """The model with larger weights, in evaluation mode."""
+    """The model with larger weights, none of them all zero (queries and gates that begin so), in evaluation mode."""
+    generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for parameter in model.parameters():
-            if parameter.dim() > 1:
+            if not bool(parameter.any()):
+                parameter.normal_(0.0, UNEVEN, generator=generator)
+            elif parameter.dim() > 1:
                 parameter.mul_(by)
     return model.eval()
 

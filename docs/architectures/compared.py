@@ -18,11 +18,14 @@ from architectures.reference import Watched, Weights, statistics, watching
 TOLERANCE = 2e-4
 """Largest difference of a statistic, relative to its size where that is above 1, that float32 explains."""
 
+SAME = 1e-2
+"""Largest difference between the model and the same with eager attention, relative to its largest output."""
+
 BY_LENGTH = {"row_std_seed"}
 """Statistics that change with the length of the tensor by their definition, padding included."""
 
 CROSS = re.compile(
-    r"cross|encoder_attn|encdec|encoderdecoder|enc_dec|multihead_attn|image_to_token|token_to_image|pooler|probe|head\.attention|map_attn"
+    r"cross|encoder_attn|encdec|enc_dec|multihead_attn|image_to_token|token_to_image|pool|probe|head\.attention"
 )
 """Paths of modules whose queries and keys are different sequences."""
 
@@ -60,6 +63,7 @@ class Forward:
     unmet: dict[str, str] = field(default_factory=dict)
     in_part: dict[str, str] = field(default_factory=dict)
     entered: dict[str, int] = field(default_factory=dict)
+    same: bool = True
     lost: list[str] = field(default_factory=list)
     unlisted: list[str] = field(default_factory=list)
 
@@ -99,12 +103,35 @@ def forward(case: Case, model: nn.Module, shown: nn.Module, batch: Batch) -> For
     session = captured(model, batch)
     found = Forward(of_session(session), unmet=dict(session.not_met), in_part=dict(getattr(session, "in_part", {})))
     torch.manual_seed(5)
+    with torch.no_grad():
+        plain = _numbers(model(**batch.inputs))
+    torch.manual_seed(5)
     with torch.no_grad(), watching(shown) as watched:
-        shown(**batch.inputs, **case.weights)
+        other = _numbers(shown(**batch.inputs, **case.weights))
     found.entered = watched.entered
+    found.same = _same(plain, other)
     heads = {base(path): said.values["row_entropy"].shape[1] for path, said in found.ours.items()}
     _reference(case, found, watched, heads, batch)
     return found
+
+
+def _numbers(output: Any) -> list[Tensor]:
+    """The first floating tensors of an output."""
+    if isinstance(output, dict):
+        output = tuple(value for name, value in output.items() if "attentions" not in name)
+    if isinstance(output, Tensor):
+        return [output] if output.is_floating_point() else []
+    if isinstance(output, tuple | list):
+        return [found for value in output for found in _numbers(value)]
+    return []
+
+
+def _same(plain: list[Tensor], other: list[Tensor]) -> bool:
+    """Whether the first number that both put out is the same within rounding."""
+    if not plain or not other or plain[0].shape != other[0].shape:
+        return True
+    gap = (plain[0] - other[0]).abs().nan_to_num().max()
+    return bool(gap <= SAME * plain[0].abs().nan_to_num().max().clamp_min(1e-6))
 
 
 def _reference(case: Case, found: Forward, watched: Watched, heads: Mapping[str, int], batch: Batch) -> None:
@@ -113,7 +140,7 @@ def _reference(case: Case, found: Forward, watched: Watched, heads: Mapping[str,
         calls[base(path)] = calls.get(base(path), 0) + 1
     used: set[int] = set()
     for path, count in calls.items():
-        weights = matching(path, watched.weights, set(calls))
+        weights = matching(path, watched.weights, set(calls), count, heads[path])
         used |= {id(one) for one in weights}
         if weights and count % len(weights):
             found.lost.append(f"{path}: {count} calls met, {len(weights)} made")
@@ -135,20 +162,32 @@ def _covered(paths: list[str], known: set[str]) -> bool:
     return any(path in known for path in paths if path) or any(path.startswith(f"{paths[0]}.") for path in known)
 
 
-def matching(path: str, weights: list[Weights], all_paths: set[str]) -> list[Weights]:
-    """The weights of one module: those it returned, else those of its own softmax or of its kernel."""
-    for shown in ("returned", "softmax", "kernel"):
-        here = [one for one in weights if one.shown == shown and one.paths]
-        exact = [one for one in here if one.paths[0] == path]
-        if exact:
-            return exact
-        inner = [one for one in here if path in one.paths and not any(p in all_paths for p in one.paths[: one.paths.index(path)])]
-        if inner:
-            return inner
-        outer = [one for one in here if path.startswith(f"{one.paths[0]}.") and one.paths[0] not in all_paths]
-        if outer and sum(other.startswith(f"{outer[0].paths[0]}.") for other in all_paths) == 1:
-            return outer
+def matching(path: str, weights: list[Weights], all_paths: set[str], count: int, heads: int) -> list[Weights]:
+    """The weights of one module: those it returned, else those of its own softmax or of its kernel, one a call."""
+    weights = [one for one in weights if one.values.dim() == 3 or one.values.shape[-3] == heads]
+    found = [_shown_by(path, weights, all_paths, shown) for shown in ("returned", "softmax", "kernel")]
+    most = max(len(one) for one in found)
+    fitting = [one for one in found if len(one) == count]
+    # Fewer than were made are returned where a module returns those of one of its calls alone.
+    return next(iter(fitting), next((one for one in found if one and len(one) == most), []))
+
+
+def _shown_by(path: str, weights: list[Weights], all_paths: set[str], shown: str) -> list[Weights]:
+    here = [one for one in weights if one.shown == shown and one.paths]
+    exact = [one for one in here if one.paths[0] == path]
+    if exact:
+        return exact
+    inner = [one for one in here if path in one.paths and not _held(one.paths, path, all_paths)]
+    if inner:
+        return inner
+    outer = [one for one in here if path.startswith(f"{one.paths[0]}.") and one.paths[0] not in all_paths]
+    if outer and sum(other.startswith(f"{outer[0].paths[0]}.") for other in all_paths) == 1:
+        return outer
     return []
+
+
+def _held(paths: list[str], path: str, all_paths: set[str]) -> bool:
+    return any(inner in all_paths for inner in paths[: paths.index(path)])
 
 
 def _said(case: Case, one: Weights, path: str, heads: int, batch: Batch) -> Said | None:
@@ -169,7 +208,7 @@ def start_of(case: Case, path: str, queries: int, keys: int) -> int | None:
     """Key position of the first query of a module, as the architecture has it."""
     if case.positions is not None:
         return case.positions(path, queries, keys)
-    if CROSS.search(path.lower()):
+    if CROSS.search(".".join(path.lower().split(".")[-2:])):
         return None
     return 0 if queries == keys else None
 

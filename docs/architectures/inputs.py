@@ -52,18 +52,20 @@ def _one(extra: dict[str, Any], row: int) -> dict[str, Any]:
     }
 
 
-def text(*sides: str, extra: Source | None = None, masked: bool = True, low: int = 3) -> Callable[[nn.Module], Runs]:
+def text(
+    *sides: str, extra: Source | None = None, masked: bool = True, lengths: tuple[int, ...] = LENGTHS
+) -> Callable[[nn.Module], Runs]:
     """Token ids, padded on the sides named.
 
     Args:
         sides: ``right``, ``left``.
         extra: Further arguments of the batch of three (pictures), tensors sliced by sequence.
         masked: Whether the model takes a mask.
-        low: Smallest id.
+        lengths: Of the sequences.
     """
 
     def runs(model: nn.Module) -> Runs:
-        sequences, more = ids(low=low), extra(model) if extra else {}
+        sequences, more = ids(lengths), extra(model) if extra else {}
         alone = [Batch({"input_ids": one[None], **_one(more, row)}) for row, one in enumerate(sequences)]
         batches = {}
         for side in sides if masked else ():
@@ -102,7 +104,9 @@ def whole(inputs: Source) -> Callable[[nn.Module], Runs]:
 def side_of(model: nn.Module) -> int:
     """Width of the pictures that a model takes."""
     config: Any = getattr(model, "config", None)
-    side = getattr(config, "image_size", None) or getattr(getattr(config, "vision_config", None), "image_size", None)
+    side = getattr(config, "input_size", None) or getattr(config, "image_size", None)
+    side = side or getattr(getattr(config, "image_config", None), "image_size", None)
+    side = side or getattr(getattr(config, "vision_config", None), "image_size", None)
     if isinstance(side, list | tuple):
         side = side[0]
     return int(side or 64)

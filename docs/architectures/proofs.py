@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from architectures.case import Batch, Case
-from architectures.compared import BY_LENGTH, Forward, base, differences, forward, together
+from architectures.compared import BY_LENGTH, Forward, Said, base, differences, forward, together
 from architectures.replaced import only_first_head
 from heedful.capture import Proof, verify
 
@@ -97,6 +98,9 @@ def _count(found: Found, alone: list[Forward]) -> None:
 
 def _equal(found: Found, alone: list[Forward]) -> None:
     for one in alone:
+        if not one.same:
+            found.remarks.append("with eager attention it is another model")
+            one.theirs.clear()
         for path, said in one.ours.items():
             if path in one.theirs:
                 wrong = found.equal.setdefault(path, [])
@@ -110,18 +114,24 @@ def _equal(found: Found, alone: list[Forward]) -> None:
 def _padded(found: Found, alone: list[Forward], side: str, one: Forward) -> None:
     """The padded batch against its sequences, or against its own weights where padding changes the model itself."""
     differ = partial(differences, left_out=BY_LENGTH)
-    for path in dict.fromkeys(path for part in [*alone, one] for path in part.ours):
+    for path in dict.fromkeys(base(path) for part in [*alone, one] for path in part.ours):
         wrong = found.padded.setdefault(path, [])
-        parts = [part.ours[path] for part in alone if path in part.ours]
-        if path not in one.ours or not parts:
-            wrong.append(f"{side}: met in {len(parts)} of {len(alone)} alone, {int(path in one.ours)} of 1 padded")
+        parts = [said for part in alone for said in _calls(part.ours, path)]
+        here = _calls(one.ours, path)
+        if not here or not parts:
+            wrong.append(f"{side}: met in {len(parts)} calls alone, {len(here)} padded")
             continue
-        here, expected = one.ours[path], together(parts)
-        own = [part.theirs[path] for part in alone if path in part.theirs]
-        if path in one.theirs and len(own) == len(parts) and differ(one.theirs[path], together(own)):
-            expected = one.theirs[path]
+        expected, own = together(parts), [said for part in alone for said in _calls(part.theirs, path)]
+        its = _calls(one.theirs, path)
+        if len(its) == len(here) and len(own) == len(parts) and differ(together(its), together(own)):
+            expected = together(its)
             found.remarks.append(f"the model itself is another one when padded ({side})")
-        wrong.extend(f"{side}: {told}" for told in differ(here, expected))
+        wrong.extend(f"{side}: {told}" for told in differ(together(here), expected))
+
+
+def _calls(said: Mapping[str, Said], path: str) -> list[Said]:
+    """Every call of one module in one forward."""
+    return [one for name, one in said.items() if base(name) == path]
 
 
 def _replaced(found: Found, model: nn.Module, batch: Batch) -> list[Proof]:
@@ -142,7 +152,7 @@ def _replaced(found: Found, model: nn.Module, batch: Batch) -> list[Proof]:
 
 def _silent(found: Found, forwards: list[Forward]) -> None:
     excused = {path for one in forwards for path in (*one.unmet, *one.in_part)}
-    doubted = {path for one in forwards for path, said in one.ours.items() if not said.verified}
+    doubted = {name for one in forwards for path, said in one.ours.items() if not said.verified for name in (path, base(path))}
     found.doubted = sorted(doubted)
     for path in dict.fromkeys([*found.equal, *found.padded]):
         wrong = found.equal.get(path) or found.padded.get(path)

@@ -59,6 +59,7 @@ class Watched:
     entered: dict[str, int] = field(default_factory=dict)
     running: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
+    noted: set[str] = field(default_factory=set)
 
     def classes(self) -> list[str]:
         """Class names of the running modules, innermost first."""
@@ -80,6 +81,7 @@ class _Kernels(TorchFunctionMode):
         result = func(*args, **kwargs)
         if func is MULTIHEAD:
             self.note(result[1], "returned")
+            self.watched.noted.add(self.watched.running[-1])
         elif func in SOFTMAX:
             dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
             if result.dim() > 2 and dim in (-1, result.dim() - 1):
@@ -145,7 +147,7 @@ def watching(model: nn.Module) -> Iterator[Watched]:
 
     def leave(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            for values in () if isinstance(module, nn.MultiheadAttention) else _returned(output):
+            for values in () if path in watched.noted else _returned(output):
                 if id(values) not in by_tensor:
                     found = Weights(watched.running[::-1], values.detach(), "returned", watched.classes())
                     by_tensor[id(values)] = values, found  # kept, so that no other tensor gets its number

@@ -80,17 +80,19 @@ def only_first_head(model: nn.Module, batch: Batch, path: str, heads: int) -> bo
                 return False
             gap = (one - two).abs()
             if float(gap.max() if gap.numel() else 0) > CLOSE * float(one.abs().max()):
-                return _in_first(modules[name], one - two, heads)
+                return _in_first(modules[name], modules[path], one - two, heads)
     return False
 
 
-def _in_first(module: nn.Module, gap: Tensor, heads: int) -> bool | None:
-    if isinstance(module, nn.MultiheadAttention):
-        weight = module.out_proj.weight
-        first = weight[:, : weight.shape[1] // heads].double()
+def _in_first(module: nn.Module, attention: nn.Module, gap: Tensor, heads: int) -> bool | None:
+    projects = isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+    projected = _projection(attention, heads)
+    if not projects and projected is not None and gap.shape[-1] == projected.shape[0]:
         left = gap.reshape(-1, gap.shape[-1]).double().T
-        inside = first @ torch.linalg.lstsq(first, left).solution
+        inside = projected @ torch.linalg.lstsq(projected, left).solution
         return bool((inside - left).abs().max() < 1e-3 * left.abs().max())
+    if isinstance(module, nn.Conv1d):
+        gap = gap.transpose(1, 2)
     if gap.dim() >= 4 and gap.shape[1] == heads and gap.shape[-1] * heads <= 4096:
         by_head = gap.abs().amax(dim=(0, *range(2, gap.dim())))
     elif gap.shape[-1] % heads == 0:
@@ -98,6 +100,15 @@ def _in_first(module: nn.Module, gap: Tensor, heads: int) -> bool | None:
     else:
         return None
     alone = bool(by_head[0] > 0) and bool((by_head[1:] <= CLOSE * by_head[0]).all())
-    if not alone and not isinstance(module, nn.Linear) and type(module).__name__ != "Conv1D":
-        return None
-    return alone
+    return None if not alone and not projects else alone
+
+
+def _projection(attention: nn.Module, heads: int) -> Tensor | None:
+    """Columns of head 0 in the projection that an attention module applies to its heads without calling a module."""
+    weight = getattr(getattr(attention, "out_proj", None), "weight", None)
+    if isinstance(weight, Tensor) and weight.dim() == 2:
+        return weight[:, : weight.shape[1] // heads].detach().double()
+    weight = getattr(attention, "o", None)
+    if isinstance(weight, nn.Parameter) and weight.dim() == 3:
+        return weight[:, 0].detach().double()
+    return None

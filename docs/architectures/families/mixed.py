@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from architectures.case import Batch, Runs
 from architectures.families.made import BOTH_SIDES, ENCODER, GROUPED, PICTURES, SPECIAL, case
-from architectures.inputs import LENGTHS, TARGETS, ids, noise, padded, pixels, text
+from architectures.inputs import LENGTHS, TARGETS, accepts, ids, noise, padded, pixels, text
 
 TEXT = {**ENCODER, "projection_dim": 16}
 SIGHT = {**PICTURES, "projection_dim": 16}
@@ -96,14 +96,26 @@ def with_picture(tokens: int, sides: tuple[str, ...] = ("right", "left"), **name
             torch.cat([one[:2], torch.full((tokens,), IMAGE), one[2:]]) for one in ids(tuple(n - 4 for n in LENGTHS), low=5)
         ]
         picture = names.get("make", pixels)(model)
-        alone = [Batch({"input_ids": one[None], **_row(picture, row)}) for row, one in enumerate(sequences)]
+        alone = [
+            Batch({"input_ids": one[None], **_row(picture, row), **_types(model, one[None])})
+            for row, one in enumerate(sequences)
+        ]
         batches = {}
         for side in sides:
             values, real = padded(sequences, side)
-            batches[side] = Batch({"input_ids": values, "attention_mask": real.long(), **picture}, (real,))
+            batches[side] = Batch({"input_ids": values, "attention_mask": real.long(), **picture, **_types(model, values)}, (real,))
         return Runs(alone, batches)
 
     return runs
+
+
+def _types(model: nn.Module, values: Tensor) -> dict[str, Any]:
+    """Which tokens are the picture's, for models that ask; PaliGemma asks which are no prefix."""
+    if accepts(model, "mm_token_type_ids"):
+        return {"mm_token_type_ids": (values == IMAGE).long()}
+    if type(model).__name__.startswith("PaliGemma"):
+        return {"token_type_ids": ((values != IMAGE).long().cumsum(-1) > 6).long()}
+    return {}
 
 
 def _row(picture: dict[str, Any], row: int) -> dict[str, Any]:
@@ -199,7 +211,7 @@ KOSMOS = {
 BRIDGE = {
     **ENCODER,
     "text_config": ENCODER,
-    "vision_config": {**PICTURES},
+    "vision_config": {**PICTURES, "hidden_size": 64},
     "share_cross_modal_transformer_layers": True,
     "num_hidden_layers": 2,
 }

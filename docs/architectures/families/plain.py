@@ -126,43 +126,6 @@ def _with_virtual(count: int) -> Any:
     return runs
 
 
-class Sentences(nn.Module):
-    """A sentence encoder called with tokens, as its own ``forward`` takes them in one dictionary."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.encoder = inner
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **more: Any) -> Tensor:
-        """The pooled embedding of each sequence."""
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        found: Tensor = self.encoder({"input_ids": input_ids, "attention_mask": mask})["sentence_embedding"]
-        return found
-
-
-def _sentences(name: str, keywords: dict[str, Any], pooling: str) -> Any:
-    def build(eager: bool) -> nn.Module:
-        from sentence_transformers import SentenceTransformer
-
-        models = __import__("sentence_transformers.models", fromlist=["Pooling", "Transformer"])
-        word = models.Transformer.__new__(models.Transformer)
-        nn.Module.__init__(word)
-        inner = made(name, keywords, "AutoModel", eager, 3.0)
-        return Sentences(nn.Sequential(_Tokens(inner), models.Pooling(32, pooling_mode=pooling))) if SentenceTransformer else word
-
-    return build
-
-
-class _Tokens(nn.Module):
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.auto_model = inner
-
-    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        out = self.auto_model(input_ids=features["input_ids"], attention_mask=features["attention_mask"])
-        return {**features, "token_embeddings": out.last_hidden_state}
-
-
 CASES = [
     *(
         Case(name, lambda eager, make=make: seeded(make, 1.5), runs, family="torch")

@@ -94,7 +94,7 @@ DECODERS: dict[str, dict[str, Any]] = {
         "n_layers": 2,
         "max_seq_len": 64,
         "ffn_config": {"ffn_hidden_size": 32, "moe_num_experts": 4, "moe_top_k": 2},
-        "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0},
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0},
     },
     "jetmoe": {**GROUPED, **EXPERTS, "kv_channels": 8, "num_key_value_heads": 2},
     "hunyuan_v1_dense": GROUPED,
@@ -119,19 +119,17 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "big_bird": {**ENCODER, "attention_type": "original_full"},
     "camembert": {**ENCODER, "max_position_embeddings": 80},
     "convbert": {**ENCODER, "embedding_size": 32, "conv_kernel_size": 3, "num_groups": 1, "head_ratio": 1},
-    "canine": {**ENCODER, "local_transformer_stride": 8, "downsampling_rate": 4, "num_hash_buckets": 64},
+    "canine": {**ENCODER, "downsampling_rate": 2, "num_hash_buckets": 64},
     "ernie": ENCODER,
     "esm": {**ENCODER, "mask_token_id": 1, "position_embedding_type": "rotary"},
     "eurobert": GROUPED,
     "fnet": ENCODER,
-    "funnel": {**SPECIAL, "block_sizes": [1, 1], "d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 48},
     "ibert": ENCODER,
     "layoutlm": ENCODER,
     "luke": {**ENCODER, "entity_vocab_size": 8, "entity_emb_size": 16},
     "megatron-bert": ENCODER,
     "mobilebert": {**ENCODER, "embedding_size": 16, "intra_bottleneck_size": 32, "true_hidden_size": 32},
     "nomic_bert": ENCODER,
-    "nystromformer": {**ENCODER, "num_landmarks": 4, "segment_means_seq_len": 24, "conv_kernel_size": 3},
     "rembert": {**ENCODER, "input_embedding_size": 16},
     "roberta-prelayernorm": {**ENCODER, "max_position_embeddings": 80},
     "roc_bert": {**ENCODER, "enable_pronunciation": False, "enable_shape": False},
@@ -145,6 +143,8 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "gte": ENCODER,
     "jina_embeddings_v3": ENCODER,
 }
+FUNNEL = {**SPECIAL, "block_sizes": [1, 1], "d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 48}
+NYSTROM = {**ENCODER, "num_landmarks": 4, "segment_means_seq_len": 24, "conv_kernel_size": 3}
 STATES: dict[str, dict[str, Any]] = {
     "mamba": {**SPECIAL, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
     "rwkv": {**SPECIAL, "hidden_size": 32, "num_hidden_layers": 2, "context_length": 64},
@@ -153,5 +153,7 @@ STATES: dict[str, dict[str, Any]] = {
 CASES = [
     *(case(name, keywords, text("right", "left"), family="decoder") for name, keywords in DECODERS.items()),
     *(case(name, keywords, text("right"), family="encoder") for name, keywords in ENCODERS.items()),
+    case("funnel", FUNNEL, text("right"), family="encoder", cls="FunnelBaseModel"),
+    case("nystromformer", NYSTROM, text("right", lengths=(24, 20, 16)), family="encoder"),
     *(case(name, keywords, text("right"), family="no attention") for name, keywords in STATES.items()),
 ]

@@ -15,7 +15,7 @@ TEXT_TO_TEXT: dict[str, dict[str, Any]] = {
     "mt5": T5,
     "umt5": T5,
     "longt5": {**T5, "local_radius": 8, "encoder_attention_type": "local"},
-    "switch_transformers": {**T5, "num_experts": 4, "expert_capacity": 64, "num_sparse_encoder_layers": 1},
+    "switch_transformers": {**T5, "num_decoder_layers": 2, "num_experts": 4, "expert_capacity": 64, "num_sparse_encoder_layers": 1},
     "bart": BOTH_SIDES,
     "mbart": BOTH_SIDES,
     "marian": BOTH_SIDES,

@@ -63,8 +63,7 @@ PIXELS: dict[str, dict[str, Any]] = {
     "swin": STAGES,
     "swinv2": STAGES,
     "donut-swin": STAGES,
-    "maskformer-swin": STAGES,
-    "swin2sr": {**STAGES, "upscale": 2},
+    "swin2sr": {**STAGES, "image_size": 8, "patch_size": 1, "upscale": 2},
     "hiera": {
         "image_size": [32, 32],
         "patch_size": [3, 3],
@@ -150,10 +149,7 @@ FILMS: dict[str, tuple[dict[str, Any], Any]] = {
     ),
 }
 
-GENTLE = {"detr", "conditional_detr", "dab-detr", "deformable_detr", "table-transformer"}
-"""Their features come out of a convolution, and weights as large as the others' would leave rows of one key."""
-
 CASES = [
-    *(case(name, keywords, whole(pixels), family="vision", by=0.5 if name in GENTLE else 3.0) for name, keywords in PIXELS.items()),
+    *(case(name, keywords, whole(pixels), family="vision") for name, keywords in PIXELS.items()),
     *(case(name, keywords, runs, family="vision") for name, (keywords, runs) in FILMS.items()),
 ]
