@@ -53,7 +53,7 @@ def _one(extra: dict[str, Any], row: int) -> dict[str, Any]:
 
 
 def text(
-    *sides: str, extra: Source | None = None, masked: bool = True, lengths: tuple[int, ...] = LENGTHS
+    *sides: str, extra: Source | None = None, masked: bool = True, lengths: tuple[int, ...] = LENGTHS, pooled: int = 1
 ) -> Callable[[nn.Module], Runs]:
     """Token ids, padded on the sides named.
 
@@ -62,6 +62,7 @@ def text(
         extra: Further arguments of the batch of three (pictures), tensors sliced by sequence.
         masked: Whether the model takes a mask.
         lengths: Of the sequences.
+        pooled: Positions that some layers make one of.
     """
 
     def runs(model: nn.Module) -> Runs:
@@ -73,7 +74,7 @@ def text(
             inputs = {"input_ids": values, "attention_mask": real.long(), **more}
             if side == "left" and accepts(model, "position_ids"):
                 inputs["position_ids"] = (real.long().cumsum(-1) - 1).clamp_min(0)
-            batches[side] = Batch(inputs, (real,))
+            batches[side] = Batch(inputs, (real,) if pooled == 1 else (real, real[:, ::pooled]))
         return Runs(alone, batches)
 
     return runs

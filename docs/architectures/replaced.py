@@ -93,8 +93,9 @@ def _in_first(module: nn.Module, attention: nn.Module, gap: Tensor, heads: int) 
         return bool((inside - left).abs().max() < 1e-3 * left.abs().max())
     if isinstance(module, nn.Conv1d):
         gap = gap.transpose(1, 2)
-    if gap.dim() >= 4 and gap.shape[1] == heads and gap.shape[-1] * heads <= 4096:
-        by_head = gap.abs().amax(dim=(0, *range(2, gap.dim())))
+    axis = next((axis for axis in (1, 2) if gap.dim() == 4 and gap.shape[axis] == heads and not projects), None)
+    if axis is not None:
+        by_head = gap.abs().amax(dim=tuple(other for other in range(4) if other != axis))
     elif gap.shape[-1] % heads == 0:
         by_head = gap.abs().reshape(-1, heads, gap.shape[-1] // heads).amax(dim=(0, 2))
     else:

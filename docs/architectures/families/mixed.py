@@ -254,6 +254,6 @@ CASES = [
     *(case(name, keywords, runs, family="multimodal") for name, (keywords, runs) in PIECES.items()),
     case("bridgetower", BRIDGE, text("right", extra=pixels), family="multimodal"),
     case("lxmert", LXMERT, text("right", extra=_boxes), family="multimodal"),
-    case("vision-encoder-decoder", VIT_GPT2, _described, family="multimodal", row="vision-encoder-decoder, gpt2", cls="VisionEncoderDecoderModel"),
-    case("vision-encoder-decoder", TROCR, _described, family="multimodal", row="vision-encoder-decoder, trocr", cls="VisionEncoderDecoderModel"),
+    case("vision-encoder-decoder", VIT_GPT2, _described, family="multimodal", row="vision-encoder-decoder (gpt2)", cls="VisionEncoderDecoderModel"),
+    case("vision-encoder-decoder", TROCR, _described, family="multimodal", row="vision-encoder-decoder (trocr)", cls="VisionEncoderDecoderModel"),
 ]

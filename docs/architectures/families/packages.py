@@ -19,7 +19,7 @@ SMALL = {**PICTURE, "patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 4
 WINDOWS = {**PICTURE, "patch_size": 4, "embed_dim": 16, "depths": (2, 2), "num_heads": (2, 4), "window_size": 4}
 TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "timm vit": ("vit_tiny_patch16_224", SMALL),
-    "timm vit, map pooling": ("vit_base_patch16_siglip_224", {**SMALL, "embed_dim": 32}),
+    "timm vit (map pooling)": ("vit_base_patch16_siglip_224", {**SMALL, "embed_dim": 32}),
     "timm deit": ("deit_tiny_distilled_patch16_224", SMALL),
     "timm beit": ("beit_base_patch16_224", SMALL),
     "timm eva": ("eva02_tiny_patch14_224", SMALL),
@@ -129,16 +129,16 @@ def _pictures(side: int) -> Callable[[nn.Module], dict[str, Any]]:
 HEADS = {"dim": 32, "depth": 2, "heads": 4, "attn_dim_head": 8, "ff_mult": 2}
 X_TRANSFORMERS: dict[str, tuple[str, dict[str, Any]]] = {
     "x-transformers decoder": ("Decoder", {}),
-    "x-transformers decoder, flash": ("Decoder", {"attn_flash": True}),
-    "x-transformers decoder, rotary": ("Decoder", {"rotary_pos_emb": True}),
-    "x-transformers decoder, alibi": ("Decoder", {"alibi_pos_bias": True, "alibi_num_heads": 2}),
-    "x-transformers decoder, shared keys": ("Decoder", {"attn_kv_heads": 2}),
-    "x-transformers decoder, memory keys": ("Decoder", {"attn_num_mem_kv": 3}),
-    "x-transformers decoder, normed queries": ("Decoder", {"attn_qk_norm": True}),
-    "x-transformers decoder, talking heads": ("Decoder", {"attn_pre_talking_heads": True}),
-    "x-transformers decoder, gated": ("Decoder", {"attn_gate_values": True}),
+    "x-transformers decoder (flash)": ("Decoder", {"attn_flash": True}),
+    "x-transformers decoder (rotary)": ("Decoder", {"rotary_pos_emb": True}),
+    "x-transformers decoder (alibi)": ("Decoder", {"alibi_pos_bias": True, "alibi_num_heads": 2}),
+    "x-transformers decoder (shared keys)": ("Decoder", {"attn_kv_heads": 2}),
+    "x-transformers decoder (memory keys)": ("Decoder", {"attn_num_mem_kv": 3}),
+    "x-transformers decoder (normed queries)": ("Decoder", {"attn_qk_norm": True}),
+    "x-transformers decoder (talking heads)": ("Decoder", {"attn_pre_talking_heads": True}),
+    "x-transformers decoder (gated)": ("Decoder", {"attn_gate_values": True}),
     "x-transformers encoder": ("Encoder", {}),
-    "x-transformers encoder, T5 bias": ("Encoder", {"rel_pos_bias": True}),
+    "x-transformers encoder (T5 bias)": ("Encoder", {"rel_pos_bias": True}),
 }
 
 
@@ -173,9 +173,9 @@ LENS = {
 }
 TRANSFORMER_LENS: dict[str, dict[str, Any]] = {
     "TransformerLens HookedTransformer": {},
-    "TransformerLens HookedTransformer, rotary": {"positional_embedding_type": "rotary", "rotary_dim": 8},
-    "TransformerLens HookedTransformer, shared keys": {"n_key_value_heads": 2},
-    "TransformerLens HookedTransformer, local": {
+    "TransformerLens HookedTransformer (rotary)": {"positional_embedding_type": "rotary", "rotary_dim": 8},
+    "TransformerLens HookedTransformer (shared keys)": {"n_key_value_heads": 2},
+    "TransformerLens HookedTransformer (local)": {
         "attn_types": ["global", "local"],
         "use_local_attn": True,
         "window_size": 10,
@@ -191,7 +191,7 @@ def _lens(settings: dict[str, Any]) -> Callable[[bool], nn.Module]:
             inner = HookedTransformer(HookedTransformerConfig(**LENS, **settings, device="cpu"))
             return Keyword(inner, "attention_mask")
 
-        return seeded(make, 4.0)
+        return seeded(make, 2.0)
 
     return build
 
@@ -260,7 +260,7 @@ CASES = [
     ),
     *(
         Case(
-            f"sentence-transformers {name}, {pooling} pooling",
+            f"sentence-transformers {name} ({pooling} pooling)",
             _sentences(pooling, name),
             text("right"),
             package="sentence-transformers",

@@ -74,8 +74,8 @@ def _both_runs(model: nn.Module) -> Runs:
 
 PLAIN = {
     "torch TransformerEncoder": (lambda: Stack(), _stack_runs),
-    "torch TransformerEncoder, norm first": (lambda: Stack(norm_first=True), _stack_runs),
-    "torch TransformerEncoder, position first": (lambda: Stack(batch_first=False), _stack_runs),
+    "torch TransformerEncoder (norm first)": (lambda: Stack(norm_first=True), _stack_runs),
+    "torch TransformerEncoder (position first)": (lambda: Stack(batch_first=False), _stack_runs),
     "torch Transformer": (lambda: Both(), _both_runs),
 }
 
@@ -100,14 +100,14 @@ def _after_prefix(path: str, queries: int, keys: int) -> int | None:
 
 VIRTUAL = {"num_virtual_tokens": 5}
 PEFT = {
-    "PEFT prompt tuning, gpt2": ("gpt2", GPT, "GPT2LMHeadModel", "PromptTuningConfig", VIRTUAL),
-    "PEFT prompt tuning, llama": ("llama", GROUPED, "LlamaForCausalLM", "PromptTuningConfig", VIRTUAL),
-    "PEFT prompt tuning, bert": ("bert", ENCODER, "AutoModel", "PromptTuningConfig", VIRTUAL),
-    "PEFT prefix tuning, gpt2": ("gpt2", GPT, "GPT2LMHeadModel", "PrefixTuningConfig", VIRTUAL),
-    "PEFT prefix tuning, llama": ("llama", GROUPED, "LlamaForCausalLM", "PrefixTuningConfig", VIRTUAL),
-    "PEFT p-tuning, llama": ("llama", GROUPED, "LlamaForCausalLM", "PromptEncoderConfig", {**VIRTUAL, "encoder_hidden_size": 16}),
-    "PEFT LoRA, llama": ("llama", GROUPED, "LlamaForCausalLM", "LoraConfig", {"r": 4, "target_modules": ["q_proj", "v_proj"]}),
-    "PEFT IA3, bert": ("bert", ENCODER, "AutoModel", "IA3Config", {"target_modules": ["key", "value"], "feedforward_modules": []}),
+    "PEFT prompt tuning (gpt2)": ("gpt2", GPT, "GPT2LMHeadModel", "PromptTuningConfig", VIRTUAL),
+    "PEFT prompt tuning (llama)": ("llama", GROUPED, "LlamaForCausalLM", "PromptTuningConfig", VIRTUAL),
+    "PEFT prompt tuning (bert)": ("bert", ENCODER, "AutoModel", "PromptTuningConfig", VIRTUAL),
+    "PEFT prefix tuning (gpt2)": ("gpt2", GPT, "GPT2LMHeadModel", "PrefixTuningConfig", VIRTUAL),
+    "PEFT prefix tuning (llama)": ("llama", GROUPED, "LlamaForCausalLM", "PrefixTuningConfig", VIRTUAL),
+    "PEFT p-tuning (llama)": ("llama", GROUPED, "LlamaForCausalLM", "PromptEncoderConfig", {**VIRTUAL, "encoder_hidden_size": 16}),
+    "PEFT LoRA (llama)": ("llama", GROUPED, "LlamaForCausalLM", "LoraConfig", {"r": 4, "target_modules": ["q_proj", "v_proj"]}),
+    "PEFT IA3 (bert)": ("bert", ENCODER, "AutoModel", "IA3Config", {"target_modules": ["key", "value"], "feedforward_modules": []}),
 }
 
 

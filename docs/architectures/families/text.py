@@ -119,7 +119,6 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "big_bird": {**ENCODER, "attention_type": "original_full"},
     "camembert": {**ENCODER, "max_position_embeddings": 80},
     "convbert": {**ENCODER, "embedding_size": 32, "conv_kernel_size": 3, "num_groups": 1, "head_ratio": 1},
-    "canine": {**ENCODER, "downsampling_rate": 2, "num_hash_buckets": 64},
     "ernie": ENCODER,
     "esm": {**ENCODER, "mask_token_id": 1, "position_embedding_type": "rotary"},
     "eurobert": GROUPED,
@@ -144,6 +143,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "jina_embeddings_v3": ENCODER,
 }
 FUNNEL = {**SPECIAL, "block_sizes": [1, 1], "d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 48}
+CANINE = {**ENCODER, "downsampling_rate": 2, "num_hash_buckets": 64}
 NYSTROM = {**ENCODER, "num_landmarks": 4, "segment_means_seq_len": 24, "conv_kernel_size": 3}
 STATES: dict[str, dict[str, Any]] = {
     "mamba": {**SPECIAL, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
@@ -153,7 +153,8 @@ STATES: dict[str, dict[str, Any]] = {
 CASES = [
     *(case(name, keywords, text("right", "left"), family="decoder") for name, keywords in DECODERS.items()),
     *(case(name, keywords, text("right"), family="encoder") for name, keywords in ENCODERS.items()),
-    case("funnel", FUNNEL, text("right"), family="encoder", cls="FunnelBaseModel"),
-    case("nystromformer", NYSTROM, text("right", lengths=(24, 20, 16)), family="encoder"),
+    case("canine", CANINE, text("right", pooled=2), family="encoder"),
+    case("funnel", FUNNEL, text("right", pooled=2), family="encoder", cls="FunnelBaseModel"),
+    case("nystromformer", NYSTROM, text(lengths=(24, 24, 24)), family="encoder"),
     *(case(name, keywords, text("right"), family="no attention") for name, keywords in STATES.items()),
 ]
