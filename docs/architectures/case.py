@@ -65,6 +65,7 @@ class Case:
         positions: Path and shape of a module's weights to the key position of its first query; None where queries and
             keys are other sequences.
         weights: Keyword arguments that ask the model for its attention weights.
+        interleaved: Whether what follows the attention holds the first component of every head, then the second.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Case:
     family: str = "text"
     positions: Callable[[str, int, int], int | None] | None = None
     weights: Mapping[str, Any] = field(default_factory=dict)
+    interleaved: bool = False
 
     def absent(self) -> str:
         """The package that is missing, or empty."""

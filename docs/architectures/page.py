@@ -3,115 +3,134 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import logging
 import sys
 import traceback
 import warnings
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 from architectures.case import Case
-from architectures.compared import base
 from architectures.families import cases
 from architectures.operators import declare
 from architectures.proofs import Found, prove
+from architectures.row import details, row
 
-HEAD = "| architecture | way in | met | rows measured | equal to its own weights | padded equals unpadded | replaced | remark |"
+PAGE = Path(__file__).parent.parent / "architectures.md"
+
+COLUMNS = (
+    "architecture",
+    "way in",
+    "met",
+    "rows",
+    "equal to its own weights",
+    "padded equals unpadded",
+    "replaced",
+    "remark",
+)
+
+EXPLAINED = """\
+- *Met*: modules whose attention is met, of those that attend.
+- *Rows*: query positions measured, of those that entered modules that attend.
+- *Equal to its own weights*: every statistic of `session.heads()` against the same statistic computed, by code of this \
+page alone, from the weights that the model itself returns with eager attention. Where it returns none, from its softmax \
+(or from the arguments of its kernel), which is said in brackets.
+- *Padded equals unpadded*: every statistic of a batch of three sequences of three lengths against the sequences one at a \
+time, and the rows that are left; padding on the sides named, of source and target where there are both. `row_std_seed` \
+is left out: by its definition it changes with the length of the tensor. Where padding makes the model itself another one \
+(states, convolutions), the statistics of its own padded weights take the place of the sequences alone.
+- *Replaced*: modules whose removal moves the model's output; then, of the modules where it can be told from what follows \
+the attention, those in which `replace(heads=[0])` touches head 0 alone.
+- *Silently wrong*: a module whose numbers are unequal, or that attends and is not met, and that heedful neither calls \
+unverified nor lists.
+"""
 
 
 def found_of(case: Case) -> Found:
     """What is proved of a row; an error of the model is told in its remark."""
     absent = case.absent()
     if absent:
-        return Found(case.name, error=f"skipped: needs {absent}")
+        return Found(case.name, skipped=absent)
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            declare()
             return prove(case)
     except Exception as error:
-        logging.getLogger("architectures").debug(traceback.format_exc())
+        traceback.print_exc(file=sys.stderr)
         told = " ".join(str(error).split())[:160]
         return Found(case.name, error=f"{type(error).__name__}: {told}")
+    finally:
+        logging.disable(level)
 
 
-def row(found: Found) -> str:
-    """One line of the table."""
-    if found.error:
-        return f"| {found.name} | - | - | - | - | - | - | {found.error} |"
-    cells = [
-        found.name,
-        ", ".join(found.ways) or "not met",
-        f"{len(found.met)} of {len(found.attending)}",
-        f"{found.measured} of {found.entered}",
-        _equal(found),
-        _padded(found),
-        _replaced(found),
-        "; ".join(found.remarks),
+def versions() -> str:
+    """The packages that the rows are made of, with their versions; rows of absent ones are not on the page."""
+    known = [
+        "torch",
+        "transformers",
+        *sorted({case.package.split("<")[0] for case in cases().values() if case.package}),
     ]
-    return "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |"
+    told = []
+    for name in known:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            told.append(f"{name} {importlib.metadata.version(name).split('+')[0]}")
+    return ", ".join(told)
 
 
-def _equal(found: Found) -> str:
-    told = [path for path in found.equal if base(path) in found.met]
-    if not told:
-        return "-" if not found.met else "not returned"
-    good = f"{sum(not found.equal[path] for path in told)} of {len(told)}"
-    others = [name for name in found.shown if name != "returned"]
-    return f"{good} ({', '.join(others)})" if others else good
+def summary(found: Sequence[Found]) -> str:
+    """How many architectures are met, equal, padded equal, replaced and silently wrong."""
+    known = [one for one in found if not one.skipped]
+    met = [one for one in known if one.met]
+    compared = [one for one in met if one.equal]
+    padded = [one for one in met if one.sides]
+    wrong = [one.name for one in known if one.wrong]
+    lines = [
+        f"{len(known)} architectures: {len(met)} met, {sum(one.all_met for one in known)} of them in every module that "
+        f"attends; {sum(not any(one.equal.values()) for one in compared)} of {len(compared)} equal to their own weights; "
+        f"{sum(not any(one.padded.values()) for one in padded)} of {len(padded)} with a mask equal when padded; "
+        f"{sum(one.all_replaced for one in met)} of {len(met)} replaced in every module.",
+        f"**{len(wrong)} silently wrong**{': ' + ', '.join(wrong) if wrong else ''}.",
+    ]
+    skipped = [f"{one.name} (needs {one.skipped})" for one in found if one.skipped]
+    return "\n\n".join([*lines, *([f"Skipped: {', '.join(skipped)}."] if skipped else [])])
 
 
-def _padded(found: Found) -> str:
-    if not found.met:
-        return "-"
-    if not found.sides:
-        return "no mask"
-    return f"{sum(not wrong for wrong in found.padded.values())} of {len(found.padded)} {', '.join(found.sides)}"
-
-
-def _replaced(found: Found) -> str:
-    if not found.met:
-        return "-"
-    alone = found.first_head.values()
-    good = f"{len(found.moved)} of {len(found.first_head)}"
-    heads = f"head 0 alone {sum(one is True for one in alone)} of {sum(one is not None for one in alone)}"
-    return f"{good}, {heads}"
-
-
-def details(found: Found) -> list[str]:
-    """What is wrong, a line each."""
-    lines = [f"    silently wrong: {path}" for path in found.wrong]
-    lines += [f"    not verified: {path}" for path in found.doubted]
-    lines += [f"    equal {path}: ours and its: {'; '.join(dict.fromkeys(found.equal[path][:6]))}" for path in found.equal if found.equal[path]]
-    lines += [f"    padded {path}: {'; '.join(found.padded[path][:6])}" for path in found.padded if found.padded[path]]
-    lines += [f"    not moved: {path}" for path in found.first_head if path not in found.moved]
-    lines += [f"    head 0: {path}: {told}" for path, told in found.first_head.items() if told is not True]
-    return lines
+def page(found: Sequence[Found]) -> str:
+    """The whole page."""
+    head = (
+        f"# Architectures\n\nTiny random models on {versions()}, with the attention that each chooses for itself, weights "
+        "made larger so that attention is not uniform. Generated by `python docs/architectures.py`; "
+        f"`--only swin,clip --print` shows rows with everything that is wrong with them.\n\n{summary(found)}\n\n"
+        f"{EXPLAINED}\n| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|\n"
+    )
+    return head + "\n".join(row(one) for one in found if not one.skipped) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """``--only a,b`` takes some rows; ``--print`` shows them with what is wrong, in place of writing the page."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--only", default="")
-    parser.add_argument("--family", default="")
-    parser.add_argument("--print", action="store_true", dest="shown")
-    parser.add_argument("--debug", action="store_true")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="names of rows, parted by commas")
+    parser.add_argument("--family", default="", help="rows of one family")
+    parser.add_argument("--print", action="store_true", dest="shown", help="show the rows, and write nothing")
     asked = parser.parse_args(arguments)
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    if asked.debug:
-        logging.basicConfig()
-        logging.getLogger("architectures").setLevel(logging.DEBUG)
-    warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    declare()
     known = cases()
     names = [name for name in asked.only.split(",") if name] or list(known)
+    found = []
     for name in names:
-        if asked.family and known[name].family != asked.family:
-            continue
-        found = found_of(known[name])
-        sys.stdout.write("\n".join([row(found), *details(found)]) + "\n")
-        sys.stdout.flush()
-
-
-PAGE = Path(__file__).parent.parent / "architectures.md"
+        if not asked.family or known[name].family == asked.family:
+            found.append(found_of(known[name]))
+            if asked.shown:
+                sys.stdout.write("\n".join([row(found[-1]), *details(found[-1])]) + "\n")
+                sys.stdout.flush()
+    if asked.shown:
+        sys.stdout.write(summary(found) + "\n")
+    else:
+        PAGE.write_text(page(found), encoding="utf-8")

@@ -34,6 +34,8 @@ class Found:
         wrong: Paths whose numbers are wrong though heedful vouches for them.
         ways: Ways in.
         remarks: Sentences.
+        doubted: Paths that heedful calls unverified.
+        skipped: The package that is missing.
         error: Why there is nothing to say.
     """
 
@@ -52,7 +54,18 @@ class Found:
     doubted: list[str] = field(default_factory=list)
     ways: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    skipped: str = ""
     error: str = ""
+
+    @property
+    def all_met(self) -> bool:
+        """Whether every module that attends was met."""
+        return bool(self.met) and len(self.met) == len(self.attending)
+
+    @property
+    def all_replaced(self) -> bool:
+        """Whether every module can be removed, and in none of them head 0 drags others along."""
+        return len(self.moved) == len(self.met) and False not in self.first_head.values()
 
 
 def prove(case: Case) -> Found:
@@ -70,7 +83,7 @@ def prove(case: Case) -> Found:
     found.sides = list(padded)
     for side, one in padded.items():
         _padded(found, alone, side, one)
-    proofs = _replaced(found, model, runs.alone[0])
+    proofs = _replaced(found, case, model, runs.alone[0])
     _silent(found, [*alone, *padded.values()])
     _remarks(found, alone, proofs)
     return found
@@ -86,13 +99,17 @@ def _count(found: Found, alone: list[Forward]) -> None:
     found.shown = sorted({said.shown for one in alone for said in one.theirs.values()})
     for one in alone:
         partly = {told.split(":")[0] for told in one.lost}
-        for path, said in one.ours.items():
-            heads = said.values["row_entropy"].shape[1]
-            found.measured += said.rows // heads
-            if base(path) not in partly:
-                found.entered += one.theirs.get(path, said).rows // heads
-        for path in dict.fromkeys([*one.unmet, *one.unlisted, *partly]):
-            if path not in one.ours or path in partly:
+        for path in dict.fromkeys(map(base, one.ours)):
+            calls = _calls(one.ours, path)
+            rows = sum(said.rows // said.values["row_entropy"].shape[1] for said in calls)
+            made = one.entered.get(path, rows) if path in partly else rows
+            its = _calls(one.theirs, path)
+            if its and path not in partly:
+                made = sum(said.rows // said.values["row_entropy"].shape[1] for said in its)
+            found.measured += min(rows, made)
+            found.entered += made
+        for path in dict.fromkeys([*one.unmet, *one.unlisted]):
+            if path not in one.ours:
                 found.entered += one.entered.get(path, 0)
 
 
@@ -134,7 +151,7 @@ def _calls(said: Mapping[str, Said], path: str) -> list[Said]:
     return [one for name, one in said.items() if base(name) == path]
 
 
-def _replaced(found: Found, model: nn.Module, batch: Batch) -> list[Proof]:
+def _replaced(found: Found, case: Case, model: nn.Module, batch: Batch) -> list[Proof]:
     torch.manual_seed(5)
     proofs = verify(model, dict(batch.inputs))
     for proof in proofs:
@@ -143,7 +160,7 @@ def _replaced(found: Found, model: nn.Module, batch: Batch) -> list[Proof]:
         if proof.replaced:
             found.moved.append(proof.path)
         try:
-            found.first_head[proof.path] = only_first_head(model, batch, proof.path, proof.heads)
+            found.first_head[proof.path] = only_first_head(model, batch, proof.path, proof.heads, case.interleaved)
         except Exception as error:
             found.first_head[proof.path] = False
             found.remarks.append(f"`{proof.path}`: replace(heads=[0]): {str(error)[:120]}")
@@ -152,7 +169,9 @@ def _replaced(found: Found, model: nn.Module, batch: Batch) -> list[Proof]:
 
 def _silent(found: Found, forwards: list[Forward]) -> None:
     excused = {path for one in forwards for path in (*one.unmet, *one.in_part)}
-    doubted = {name for one in forwards for path, said in one.ours.items() if not said.verified for name in (path, base(path))}
+    doubted = {
+        name for one in forwards for path, said in one.ours.items() if not said.verified for name in (path, base(path))
+    }
     found.doubted = sorted(doubted)
     for path in dict.fromkeys([*found.equal, *found.padded]):
         wrong = found.equal.get(path) or found.padded.get(path)
@@ -172,5 +191,3 @@ def _remarks(found: Found, alone: list[Forward], proofs: list[Proof]) -> None:
     if not found.attending:
         found.remarks.append("no module looks like attention and no call was met")
     found.remarks = list(dict.fromkeys(found.remarks))
-
-

@@ -25,6 +25,9 @@ NEAR = 5
 UNSEEN = 1e-30
 """A weight below this is of a hidden key: additive masks of -100 leave 1e-44, seen keys far more."""
 
+HEAD_COUNTS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads")
+"""Attributes by which modules name their number of heads."""
+
 SOFTMAX = {torch.softmax, Tensor.softmax, F.softmax, torch.special.softmax}
 MULTIHEAD = F.multi_head_attention_forward
 
@@ -38,12 +41,14 @@ class Weights:
         values: ``(batch, head, query, key)``, or with fewer or more axes as the model has them.
         shown: ``returned``, ``softmax`` or ``kernel``.
         classes: Class names of those modules.
+        heads: Number of heads as the module names it; 0 where it does not.
     """
 
     paths: list[str]
     values: Tensor
     shown: str
     classes: list[str]
+    heads: int = 0
 
 
 @dataclass
@@ -59,7 +64,19 @@ class Watched:
     entered: dict[str, int] = field(default_factory=dict)
     running: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
+    heads: dict[str, Any] = field(default_factory=dict)
     noted: set[str] = field(default_factory=set)
+
+    def note(self, values: Tensor, shown: str) -> None:
+        """Add one attention's weights; of five axes or more the one of heads is found by the number of heads."""
+        values = values.detach()
+        declared = next((self.heads[path] for path in self.running[:-4:-1] if self.heads[path]), 0)
+        axes = [axis for axis in range(1, values.dim() - 2) if values.shape[axis] == declared]
+        if values.dim() > 4:
+            values = values.movedim(axes[0], -3) if len(axes) == 1 else values
+            values = values.flatten(0, values.dim() - 4)
+        known = declared if isinstance(declared, int) else 0
+        self.weights.append(Weights(self.running[::-1], values, shown, self.classes(), known))
 
     def classes(self) -> list[str]:
         """Class names of the running modules, innermost first."""
@@ -72,7 +89,7 @@ class _Kernels(TorchFunctionMode):
         self.watched = watched
 
     def note(self, values: Tensor, shown: str) -> None:
-        self.watched.weights.append(Weights(self.watched.running[::-1], values.detach(), shown, self.watched.classes()))
+        self.watched.note(values, shown)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -133,7 +150,7 @@ def _returned(output: Any) -> Iterator[Tensor]:
 def watching(model: nn.Module) -> Iterator[Watched]:
     """Gather the weights that a model shows while it runs."""
     watched, handles = Watched(), []
-    by_tensor: dict[int, tuple[Tensor, Weights]] = {}
+    by_tensor: dict[int, Tensor] = {}
 
     def enter(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -149,15 +166,15 @@ def watching(model: nn.Module) -> Iterator[Watched]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             for values in () if path in watched.noted else _returned(output):
                 if id(values) not in by_tensor:
-                    found = Weights(watched.running[::-1], values.detach(), "returned", watched.classes())
-                    by_tensor[id(values)] = values, found  # kept, so that no other tensor gets its number
-                    watched.weights.append(found)
+                    by_tensor[id(values)] = values  # kept, so that no other tensor gets its number
+                    watched.note(values, "returned")
             watched.running.pop()
 
         return hook
 
     for path, module in model.named_modules():
         watched.names[path] = type(module).__name__
+        watched.heads[path] = next((getattr(module, name) for name in HEAD_COUNTS if hasattr(module, name)), 0)
         if not isinstance(module, torch.jit.ScriptModule):
             handles.append(module.register_forward_pre_hook(enter(path), with_kwargs=True))
             handles.append(module.register_forward_hook(leave(path), always_call=True))

@@ -62,7 +62,7 @@ def _run(model: nn.Module, batch: Batch) -> list[tuple[str, list[Tensor]]]:
     return seen
 
 
-def only_first_head(model: nn.Module, batch: Batch, path: str, heads: int) -> bool | None:
+def only_first_head(model: nn.Module, batch: Batch, path: str, heads: int, interleaved: bool) -> bool | None:
     """Whether what first changes after ``replace(heads=[0])`` of a module changes in the columns of head 0 alone.
 
     Returns:
@@ -80,7 +80,10 @@ def only_first_head(model: nn.Module, batch: Batch, path: str, heads: int) -> bo
                 return False
             gap = (one - two).abs()
             if float(gap.max() if gap.numel() else 0) > CLOSE * float(one.abs().max()):
-                return _in_first(modules[name], modules[path], one - two, heads)
+                gap = one - two
+                if interleaved:
+                    gap = gap.unflatten(-1, (-1, heads)).transpose(-1, -2).flatten(-2)
+                return _in_first(modules[name], modules[path], gap, heads)
     return False
 
 

@@ -46,11 +46,22 @@ HYBRIDS: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 4,
         "layers_block_type": ["mamba", "hybrid", "hybrid"],
     },
-    "zamba2": {**ENCODER, **STATE, "mamba_d_state": 8, "num_key_value_heads": 4, "layers_block_type": ["mamba", "hybrid"]},
+    "zamba2": {
+        **ENCODER,
+        **STATE,
+        "mamba_d_state": 8,
+        "num_key_value_heads": 4,
+        "layers_block_type": ["mamba", "hybrid"],
+    },
     "falcon_h1": {**GROUPED, **STATE},
     "nemotron_h": {**GROUPED, **STATE, "layers_block_type": ["mamba", "attention", "moe"]},
     "granitemoehybrid": MAMBA_THEN_ATTENTION,
-    "recurrent_gemma": {**GROUPED, "attention_window_size": 10, "block_types": ["recurrent", "attention"], "lru_width": 32},
+    "recurrent_gemma": {
+        **GROUPED,
+        "attention_window_size": 10,
+        "block_types": ["recurrent", "attention"],
+        "lru_width": 32,
+    },
     "qwen3_next": {**GROUPED, **EXPERTS, **LINEAR},
     "olmo_hybrid": {**GROUPED, **LINEAR},
     "lfm2": {**GROUPED, "layer_types": ["conv", "full_attention"]},
@@ -103,8 +114,15 @@ HYBRIDS: dict[str, dict[str, Any]] = {
         "is_decoder": True,
         "num_buckets": 2,
     },
-    "xlstm": {**SPECIAL, "hidden_size": 32, "num_hidden_layers": 2, "num_heads": 4, "chunk_size": 16},
-    "mamba2": {**SPECIAL, **STATE, "hidden_size": 32, "num_hidden_layers": 2, "num_heads": 4, "head_dim": 16, "state_size": 8},
+    "mamba2": {
+        **SPECIAL,
+        **STATE,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_heads": 4,
+        "head_dim": 16,
+        "state_size": 8,
+    },
 }
 
 CASES = [case(name, keywords, text("right", "left"), family="hybrid") for name, keywords in HYBRIDS.items()]

@@ -56,7 +56,14 @@ ONE_STREAM: dict[str, tuple[dict[str, Any], int]] = {
     "vilt": (VILT, 26),
     "git": ({**ENCODER, "vision_config": PICTURES}, 26),
     "layoutlmv3": (
-        {**ENCODER, "input_size": 20, "patch_size": 4, "coordinate_size": 6, "shape_size": 4, "max_position_embeddings": 80},
+        {
+            **ENCODER,
+            "input_size": 20,
+            "patch_size": 4,
+            "coordinate_size": 6,
+            "shape_size": 4,
+            "max_position_embeddings": 80,
+        },
         26,
     ),
 }
@@ -93,7 +100,8 @@ def with_picture(tokens: int, sides: tuple[str, ...] = ("right", "left"), **name
 
     def runs(model: nn.Module) -> Runs:
         sequences = [
-            torch.cat([one[:2], torch.full((tokens,), IMAGE), one[2:]]) for one in ids(tuple(n - 4 for n in LENGTHS), low=5)
+            torch.cat([one[:2], torch.full((tokens,), IMAGE), one[2:]])
+            for one in ids(tuple(n - 4 for n in LENGTHS), low=5)
         ]
         picture = names.get("make", pixels)(model)
         alone = [
@@ -103,7 +111,9 @@ def with_picture(tokens: int, sides: tuple[str, ...] = ("right", "left"), **name
         batches = {}
         for side in sides:
             values, real = padded(sequences, side)
-            batches[side] = Batch({"input_ids": values, "attention_mask": real.long(), **picture, **_types(model, values)}, (real,))
+            batches[side] = Batch(
+                {"input_ids": values, "attention_mask": real.long(), **picture, **_types(model, values)}, (real,)
+            )
         return Runs(alone, batches)
 
     return runs
@@ -146,15 +156,38 @@ QWEN_SIGHT = {
 }
 PIECES: dict[str, tuple[dict[str, Any], Callable[[nn.Module], Runs]]] = {
     "llava": (
-        {"text_config": {**GROUPED, "model_type": "llama"}, "vision_config": {**PICTURES, "model_type": "clip_vision_model", "projection_dim": 16}, "image_token_index": IMAGE, "image_token_id": IMAGE},
+        {
+            "text_config": {**GROUPED, "model_type": "llama"},
+            "vision_config": {**PICTURES, "model_type": "clip_vision_model", "projection_dim": 16},
+            "image_token_index": IMAGE,
+            "image_token_id": IMAGE,
+        },
         with_picture(25),
     ),
     "paligemma": (
-        {"text_config": {**GROUPED, "model_type": "gemma"}, "vision_config": {**PICTURES, "model_type": "siglip_vision_model", "vision_use_head": False}, "image_token_index": IMAGE, "image_token_id": IMAGE, "projection_dim": 32, "hidden_size": 32},
+        {
+            "text_config": {**GROUPED, "model_type": "gemma"},
+            "vision_config": {**PICTURES, "model_type": "siglip_vision_model", "vision_use_head": False},
+            "image_token_index": IMAGE,
+            "image_token_id": IMAGE,
+            "projection_dim": 32,
+            "hidden_size": 32,
+        },
         with_picture(25, ("right",)),
     ),
     "gemma3": (
-        {"text_config": {**GROUPED, "sliding_window": 10}, "vision_config": {**PICTURES, "image_size": 16, "model_type": "siglip_vision_model", "vision_use_head": False}, "image_token_index": IMAGE, "image_token_id": IMAGE, "mm_tokens_per_image": 4},
+        {
+            "text_config": {**GROUPED, "sliding_window": 10},
+            "vision_config": {
+                **PICTURES,
+                "image_size": 16,
+                "model_type": "siglip_vision_model",
+                "vision_use_head": False,
+            },
+            "image_token_index": IMAGE,
+            "image_token_id": IMAGE,
+            "mm_tokens_per_image": 4,
+        },
         with_picture(4),
     ),
     "qwen2_vl": (
@@ -162,30 +195,72 @@ PIECES: dict[str, tuple[dict[str, Any], Callable[[nn.Module], Runs]]] = {
         with_picture(16, make=_grid),
     ),
     "qwen2_5_vl": (
-        {"text_config": QWEN_TEXT, "vision_config": {**QWEN_SIGHT, "hidden_size": 32, "out_hidden_size": 32, "window_size": 16, "fullatt_block_indexes": [1]}, **MARKS},
+        {
+            "text_config": QWEN_TEXT,
+            "vision_config": {
+                **QWEN_SIGHT,
+                "hidden_size": 32,
+                "out_hidden_size": 32,
+                "window_size": 16,
+                "fullatt_block_indexes": [1],
+            },
+            **MARKS,
+        },
         with_picture(16, make=_grid),
     ),
     "qwen3_vl": (
-        {"text_config": QWEN_TEXT, "vision_config": {**QWEN_SIGHT, "hidden_size": 32, "out_hidden_size": 32, "num_position_embeddings": 64, "deepstack_visual_indexes": [0]}, **MARKS},
+        {
+            "text_config": QWEN_TEXT,
+            "vision_config": {
+                **QWEN_SIGHT,
+                "hidden_size": 32,
+                "out_hidden_size": 32,
+                "num_position_embeddings": 64,
+                "deepstack_visual_indexes": [0],
+            },
+            **MARKS,
+        },
         with_picture(16, make=_grid),
     ),
     "internvl": (
-        {"text_config": {**GROUPED, "model_type": "qwen2"}, "vision_config": {**PICTURES, "image_size": [16, 16], "patch_size": [4, 4]}, "image_token_id": IMAGE, "downsample_ratio": 0.5},
+        {
+            "text_config": {**GROUPED, "model_type": "qwen2"},
+            "vision_config": {**PICTURES, "image_size": [16, 16], "patch_size": [4, 4]},
+            "image_token_id": IMAGE,
+            "downsample_ratio": 0.5,
+        },
         with_picture(4, make=lambda model: {"pixel_values": noise(3, 3, 16, 16)}),
     ),
     "idefics3": (
-        {"text_config": {**GROUPED, "model_type": "llama"}, "vision_config": {**PICTURES, "image_size": 16}, "image_token_id": IMAGE, "scale_factor": 2},
+        {
+            "text_config": {**GROUPED, "model_type": "llama"},
+            "vision_config": {**PICTURES, "image_size": 16},
+            "image_token_id": IMAGE,
+            "scale_factor": 2,
+        },
         with_picture(4, make=lambda model: {"pixel_values": noise(3, 1, 3, 16, 16)}),
     ),
     "smolvlm": (
-        {"text_config": {**GROUPED, "model_type": "llama"}, "vision_config": {**PICTURES, "image_size": 16}, "image_token_id": IMAGE, "scale_factor": 2},
+        {
+            "text_config": {**GROUPED, "model_type": "llama"},
+            "vision_config": {**PICTURES, "image_size": 16},
+            "image_token_id": IMAGE,
+            "scale_factor": 2,
+        },
         with_picture(4, make=lambda model: {"pixel_values": noise(3, 1, 3, 16, 16)}),
     ),
     "idefics2": (
         {
             "text_config": {**GROUPED, "model_type": "mistral"},
             "vision_config": {**PICTURES, "image_size": 16},
-            "perceiver_config": {"resampler_n_latents": 10, "resampler_depth": 2, "resampler_n_heads": 4, "resampler_head_dim": 8, "num_key_value_heads": 2, "hidden_size": 32},
+            "perceiver_config": {
+                "resampler_n_latents": 10,
+                "resampler_depth": 2,
+                "resampler_n_heads": 4,
+                "resampler_head_dim": 8,
+                "num_key_value_heads": 2,
+                "hidden_size": 32,
+            },
             "image_token_id": IMAGE,
         },
         with_picture(10, make=lambda model: {"pixel_values": noise(3, 1, 3, 16, 16)}),
@@ -228,7 +303,8 @@ def _described(model: nn.Module) -> Runs:
     target, written = padded(targets, "right")
     picture = noise(3, 3, 20, 20)
     alone = [
-        Batch({"pixel_values": picture[row : row + 1], "decoder_input_ids": one[None]}) for row, one in enumerate(targets)
+        Batch({"pixel_values": picture[row : row + 1], "decoder_input_ids": one[None]})
+        for row, one in enumerate(targets)
     ]
     inputs = {"pixel_values": picture, "decoder_input_ids": target, "decoder_attention_mask": written.long()}
     return Runs(alone, {"right": Batch(inputs, (written,))})
@@ -236,13 +312,30 @@ def _described(model: nn.Module) -> Runs:
 
 VIT_GPT2 = {
     "encoder": {**PICTURES, "model_type": "vit"},
-    "decoder": {**SPECIAL, "model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "is_decoder": True, "add_cross_attention": True},
+    "decoder": {
+        **SPECIAL,
+        "model_type": "gpt2",
+        "n_embd": 32,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_positions": 64,
+        "is_decoder": True,
+        "add_cross_attention": True,
+    },
     **{name: SPECIAL[name] for name in ("pad_token_id", "bos_token_id", "eos_token_id")},
     "decoder_start_token_id": 1,
 }
 TROCR = {
     **VIT_GPT2,
-    "decoder": {**SPECIAL, **BOTH_SIDES, "model_type": "trocr", "decoder_layers": 2, "cross_attention_hidden_size": 32, "is_decoder": True, "add_cross_attention": True},
+    "decoder": {
+        **SPECIAL,
+        **BOTH_SIDES,
+        "model_type": "trocr",
+        "decoder_layers": 2,
+        "cross_attention_hidden_size": 32,
+        "is_decoder": True,
+        "add_cross_attention": True,
+    },
 }
 
 CASES = [
@@ -254,6 +347,20 @@ CASES = [
     *(case(name, keywords, runs, family="multimodal") for name, (keywords, runs) in PIECES.items()),
     case("bridgetower", BRIDGE, text("right", extra=pixels), family="multimodal"),
     case("lxmert", LXMERT, text("right", extra=_boxes), family="multimodal"),
-    case("vision-encoder-decoder", VIT_GPT2, _described, family="multimodal", row="vision-encoder-decoder (gpt2)", cls="VisionEncoderDecoderModel"),
-    case("vision-encoder-decoder", TROCR, _described, family="multimodal", row="vision-encoder-decoder (trocr)", cls="VisionEncoderDecoderModel"),
+    case(
+        "vision-encoder-decoder",
+        VIT_GPT2,
+        _described,
+        family="multimodal",
+        row="vision-encoder-decoder (gpt2)",
+        cls="VisionEncoderDecoderModel",
+    ),
+    case(
+        "vision-encoder-decoder",
+        TROCR,
+        _described,
+        family="multimodal",
+        row="vision-encoder-decoder (trocr)",
+        cls="VisionEncoderDecoderModel",
+    ),
 ]

@@ -240,7 +240,14 @@ def _sentences(pooling: str, name: str) -> Callable[[bool], nn.Module]:
 
 CASES = [
     *(
-        Case(name, _timm(model, settings), whole(_pictures(settings.get("img_size", 64))), package="timm", family="timm")
+        Case(
+            name,
+            _timm(model, settings),
+            whole(_pictures(settings.get("img_size", 64))),
+            package="timm",
+            family="timm",
+            interleaved="nest" in name,
+        )
         for name, (model, settings) in TIMM.items()
     ),
     *(

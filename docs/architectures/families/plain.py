@@ -61,7 +61,10 @@ def _states(lengths: tuple[int, ...], seed: int) -> list[Tensor]:
 def _stack_runs(model: nn.Module) -> Runs:
     sequences = _states(LENGTHS, 4)
     values, real = padded(sequences, "right")
-    return Runs([Batch({"states": one[None]}) for one in sequences], {"right": Batch({"states": values, "hidden": ~real}, (real,))})
+    return Runs(
+        [Batch({"states": one[None]}) for one in sequences],
+        {"right": Batch({"states": values, "hidden": ~real}, (real,))},
+    )
 
 
 def _both_runs(model: nn.Module) -> Runs:
@@ -105,9 +108,27 @@ PEFT = {
     "PEFT prompt tuning (bert)": ("bert", ENCODER, "AutoModel", "PromptTuningConfig", VIRTUAL),
     "PEFT prefix tuning (gpt2)": ("gpt2", GPT, "GPT2LMHeadModel", "PrefixTuningConfig", VIRTUAL),
     "PEFT prefix tuning (llama)": ("llama", GROUPED, "LlamaForCausalLM", "PrefixTuningConfig", VIRTUAL),
-    "PEFT p-tuning (llama)": ("llama", GROUPED, "LlamaForCausalLM", "PromptEncoderConfig", {**VIRTUAL, "encoder_hidden_size": 16}),
-    "PEFT LoRA (llama)": ("llama", GROUPED, "LlamaForCausalLM", "LoraConfig", {"r": 4, "target_modules": ["q_proj", "v_proj"]}),
-    "PEFT IA3 (bert)": ("bert", ENCODER, "AutoModel", "IA3Config", {"target_modules": ["key", "value"], "feedforward_modules": []}),
+    "PEFT p-tuning (llama)": (
+        "llama",
+        GROUPED,
+        "LlamaForCausalLM",
+        "PromptEncoderConfig",
+        {**VIRTUAL, "encoder_hidden_size": 16},
+    ),
+    "PEFT LoRA (llama)": (
+        "llama",
+        GROUPED,
+        "LlamaForCausalLM",
+        "LoraConfig",
+        {"r": 4, "target_modules": ["q_proj", "v_proj"]},
+    ),
+    "PEFT IA3 (bert)": (
+        "bert",
+        ENCODER,
+        "AutoModel",
+        "IA3Config",
+        {"target_modules": ["key", "value"], "feedforward_modules": []},
+    ),
 }
 
 

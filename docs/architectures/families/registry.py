@@ -8,5 +8,7 @@ from architectures.families import hybrids, mixed, packages, plain, sound, text,
 
 def cases() -> dict[str, Case]:
     """Name to row, in the order of the alphabet."""
-    found = [case for family in (text, translation, vision, hybrids, plain, sound, mixed, packages) for case in family.CASES]
+    found = [
+        case for family in (text, translation, vision, hybrids, plain, sound, mixed, packages) for case in family.CASES
+    ]
     return {case.name: case for case in sorted(found, key=lambda case: case.name.lower())}

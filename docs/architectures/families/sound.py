@@ -145,10 +145,16 @@ SERIES = {
     "num_time_features": 1,
     "init_std": 0.08,
 }
-PATCHES = {"context_length": 96, "patch_length": 4, "patch_stride": 4, "d_model": 32, "ffn_dim": 48, "num_hidden_layers": 2}
+PATCHES = {
+    "context_length": 96,
+    "patch_length": 4,
+    "patch_stride": 4,
+    "d_model": 32,
+    "ffn_dim": 48,
+    "num_hidden_layers": 2,
+}
 FEATURES = {**SPEECH, "feature_projection_input_dim": 8, "add_adapter": False}
 SPECTRUM = {**SIZES, "intermediate_size": 48, "patch_size": 4, "max_length": 24, "num_mel_bins": 12}
-
 
 
 def _spoken_waves(model: nn.Module) -> Runs:
