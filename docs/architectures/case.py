@@ -23,8 +23,8 @@ class Batch:
 
     Attributes:
         inputs: Keyword arguments of the forward.
-        real: ``(batch, position)`` bool of each stream that is padded: True at real positions. Streams differ in length,
-            so that the rows of an attention module tell by their number whose they are.
+        real: ``(batch, position)`` bool of each stream that is padded: True at real positions. Streams differ in
+            length, so that the rows of an attention module tell by their number whose they are.
     """
 
     inputs: Mapping[str, Any]

@@ -143,11 +143,20 @@ def _reference(case: Case, found: Forward, watched: Watched, heads: Mapping[str,
         calls[base(path)] = calls.get(base(path), 0) + 1
     used: set[int] = set()
     for path, count in calls.items():
+        if path not in heads:
+            continue
         weights = matching(path, watched.weights, set(calls), count, heads[path])
         used |= {id(one) for one in weights}
-        made = sum(one.shown != "returned" and one.paths[:1] == [path] for one in watched.weights)
+        own = [one for one in watched.weights if one.shown != "returned" and one.paths[:1] == [path]]
+        made = max(len(own), len(weights))
+        if count == 1 and made > 1:
+            # One record of several calls: the mean over the sequences of all of them.
+            parts = [_said(case, one, path, heads[path], batch) for one in (own if len(own) == made else weights)]
+            if None not in parts and len({len(part.values["row_entropy"][0]) for part in parts if part}) == 1:
+                found.theirs[path] = together([part for part in parts if part])
+                continue
         if made > count or (weights and count % len(weights)):
-            found.lost.append(f"{path}: {count} calls met, {max(made, len(weights))} made")
+            found.lost.append(f"{path}: {count} calls met, {made} made")
             continue
         # A module may call its kernel several times for one pattern, with other values each time.
         for number, one in enumerate([one for one in weights for _ in range(count // len(weights))], 1):

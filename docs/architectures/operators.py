@@ -14,7 +14,7 @@ _kept: list[Any] = []
 
 
 def declare() -> None:
-    """Let torchvision be imported where its operators cannot be loaded: their names are declared, and nothing runs them.
+    """Let torchvision be imported where its operators cannot be loaded: their names are declared, nothing runs them.
 
     timm and some of transformers import torchvision for its pictures; no model of the page suppresses boxes.
     """

@@ -55,6 +55,8 @@ def made(name: str, keywords: dict[str, Any], cls: str, eager: bool, by: float) 
 
 GENTLE = {
     "roformer": 1.5,
+    "nemotron": 1.5,
+    "recurrent_gemma": 1.0,
     "fsmt": 1.5,
     "mobilebert": 1.0,
     "siglip": 1.5,

@@ -52,7 +52,7 @@ FLAVA = {
 }
 VILT = {**ENCODER, **PICTURES, "max_image_length": -1}
 ONE_STREAM: dict[str, tuple[dict[str, Any], int]] = {
-    "flava": (FLAVA, 26),
+    "flava": (FLAVA, 27),
     "vilt": (VILT, 26),
     "git": ({**ENCODER, "vision_config": PICTURES}, 26),
     "layoutlmv3": (
@@ -341,7 +341,7 @@ TROCR = {
 CASES = [
     *(case(name, keywords, text("right", extra=pixels), family="two towers") for name, keywords in TWO_TOWERS.items()),
     *(
-        case(name, keywords, one_stream(more, before=name == "git"), family="multimodal")
+        case(name, keywords, one_stream(more, before=name in {"git", "flava"}), family="multimodal")
         for name, (keywords, more) in ONE_STREAM.items()
     ),
     *(case(name, keywords, runs, family="multimodal") for name, (keywords, runs) in PIECES.items()),

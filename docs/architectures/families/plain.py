@@ -90,7 +90,7 @@ def _prompted(name: str, keywords: dict[str, Any], cls: str, method: str, **sett
         import peft
 
         inner = made(name, keywords, cls, eager, 3.0)
-        task = "CAUSAL_LM" if cls.endswith("CausalLM") or cls.endswith("LMHeadModel") else "FEATURE_EXTRACTION"
+        task = "CAUSAL_LM" if cls.endswith(("CausalLM", "LMHeadModel")) else "FEATURE_EXTRACTION"
         torch.manual_seed(6)
         return peft.get_peft_model(inner, getattr(peft, method)(task_type=task, **settings)).eval()
 
