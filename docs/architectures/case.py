@@ -35,6 +35,11 @@ class Batch:
         for mask in self.real:
             if mask.shape == (batch, queries):
                 return mask
+        for mask in self.real:
+            blocks, length = batch // mask.shape[0], mask.shape[1]
+            if batch % mask.shape[0] == 0 and 0 <= blocks * queries - length < queries < length:
+                filled = torch.nn.functional.pad(mask, (0, blocks * queries - length))
+                return filled.reshape(batch, queries)  # a sequence in blocks, the last of them filled up
         return torch.ones(batch, queries, dtype=torch.bool)
 
 

@@ -84,7 +84,7 @@ def text_to_text(model: nn.Module) -> Runs:
     """Padded sources and padded targets."""
     sources, targets = ids(), ids(TARGETS, 5)
     alone = [
-        Batch({"input_ids": one[None], "decoder_input_ids": two[None]})
+        Batch({"input_ids": one[None], "decoder_input_ids": two[None]}, (one[None] > 0, two[None] > 0))
         for one, two in zip(sources, targets, strict=True)
     ]
     (source, real), (target, written) = padded(sources, "right"), padded(targets, "right")

@@ -65,7 +65,7 @@ class Found:
     @property
     def all_replaced(self) -> bool:
         """Whether every module can be removed, and in none of them head 0 drags others along."""
-        return len(self.moved) == len(self.met) and False not in self.first_head.values()
+        return all(path in self.moved and self.first_head.get(path) is not False for path in self.met)
 
 
 def prove(case: Case) -> Found:

@@ -53,8 +53,9 @@ def _padded(found: Found) -> str:
 def _replaced(found: Found) -> str:
     if not found.met:
         return "-"
-    told = [one for one in found.first_head.values() if one is not None]
-    return f"{len(found.moved)} of {len(found.met)}, head 0 alone {sum(told)} of {len(told)}"
+    told = [found.first_head[path] for path in found.met if found.first_head.get(path) is not None]
+    moved = sum(path in found.moved for path in found.met)
+    return f"{moved} of {len(found.met)}, head 0 alone {sum(map(bool, told))} of {len(told)}"
 
 
 def details(found: Found) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from architectures.case import Case
-from architectures.families import hybrids, mixed, packages, plain, sound, text, translation, vision
+from architectures.families import hybrids, mixed, packages, pieces, plain, sound, text, translation, vision
 
 
 def cases() -> dict[str, Case]:
     """Name to row, in the order of the alphabet."""
     found = [
-        case for family in (text, translation, vision, hybrids, plain, sound, mixed, packages) for case in family.CASES
+        case
+        for family in (text, translation, vision, hybrids, plain, sound, mixed, pieces, packages)
+        for case in family.CASES
     ]
     return {case.name: case for case in sorted(found, key=lambda case: case.name.lower())}

@@ -59,7 +59,24 @@ TWO_BERTS = {
     "decoder_start_token_id": 1,
 }
 
+
+def _in_blocks(path: str, queries: int, keys: int) -> int | None:
+    """LongT5's blocks see the block before, their own and the one after."""
+    if "Local" in path:
+        return queries
+    return None if "EncDec" in path else 0
+
+
 CASES = [
-    *(case(name, keywords, text_to_text, family="encoder-decoder") for name, keywords in TEXT_TO_TEXT.items()),
+    *(
+        case(
+            name,
+            keywords,
+            text_to_text,
+            family="encoder-decoder",
+            positions=_in_blocks if name == "longt5" else None,
+        )
+        for name, keywords in TEXT_TO_TEXT.items()
+    ),
     case("encoder-decoder", TWO_BERTS, text_to_text, family="encoder-decoder", cls="EncoderDecoderModel"),
 ]

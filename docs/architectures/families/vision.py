@@ -112,7 +112,7 @@ PIXELS: dict[str, dict[str, Any]] = {
         "attention_ratio": [2, 2, 2],
     },
     "mobilevit": {
-        "initializer_range": 0.3,
+        "initializer_range": 0.15,
         "image_size": 64,
         "hidden_sizes": [16, 20, 24],
         "neck_hidden_sizes": [8, 8, 12, 16, 20, 24, 32],
