@@ -76,12 +76,12 @@ def base(path: str) -> str:
     return path.split("#")[0]
 
 
-def captured(model: nn.Module, batch: Batch) -> heedful.capture.Session:
-    """One forward under capture, without gradient and from one seed."""
+def captured(model: nn.Module, batch: Batch) -> tuple[Any, Any]:
+    """The session and the output of one forward under capture, without gradient and from one seed."""
     torch.manual_seed(5)
     with torch.no_grad(), heedful.capture(model) as session:
-        model(**batch.inputs)
-    return session
+        output = model(**batch.inputs)
+    return session, output
 
 
 def of_session(session: Any) -> dict[str, Said]:
@@ -103,16 +103,13 @@ def of_session(session: Any) -> dict[str, Said]:
 
 def forward(case: Case, model: nn.Module, shown: nn.Module, batch: Batch) -> Forward:
     """One forward of a model by heedful, and of the same model whose weights can be watched."""
-    session = captured(model, batch)
+    session, output = captured(model, batch)
     found = Forward(of_session(session), unmet=dict(session.not_met), in_part=dict(getattr(session, "in_part", {})))
-    torch.manual_seed(5)
-    with torch.no_grad():
-        plain = _numbers(model(**batch.inputs))
     torch.manual_seed(5)
     with torch.no_grad(), watching(shown) as watched:
         other = _numbers(shown(**batch.inputs, **case.weights))
     found.entered = watched.entered
-    found.same = _same(plain, other)
+    found.same = _same(_numbers(output), other)
     heads = {base(path): said.values["row_entropy"].shape[1] for path, said in found.ours.items()}
     _reference(case, found, watched, heads, batch)
     return found

@@ -11,7 +11,7 @@ from torch import nn
 
 from architectures.case import Batch, Case
 from architectures.compared import BY_LENGTH, Forward, Said, base, differences, forward, together
-from architectures.replaced import only_first_head
+from architectures.replaced import entering, only_first_head
 from heedful.capture import Proof, verify
 
 
@@ -136,7 +136,8 @@ def _padded(found: Found, alone: list[Forward], side: str, one: Forward) -> None
         parts = [said for part in alone for said in _calls(part.ours, path)]
         here = _calls(one.ours, path)
         if not here or not parts:
-            wrong.append(f"{side}: met in {len(parts)} calls alone, {len(here)} padded")
+            why = one.unmet.get(path, "")
+            wrong.append(f"{side}: met in {len(parts)} calls alone, {len(here)} padded{': ' if why else ''}{why}")
             continue
         expected, own = together(parts), [said for part in alone for said in _calls(part.theirs, path)]
         its = _calls(one.theirs, path)
@@ -154,13 +155,16 @@ def _calls(said: Mapping[str, Said], path: str) -> list[Said]:
 def _replaced(found: Found, case: Case, model: nn.Module, batch: Batch) -> list[Proof]:
     torch.manual_seed(5)
     proofs = verify(model, dict(batch.inputs))
+    plain = entering(model, batch)
     for proof in proofs:
         if not proof.way:
             continue
         if proof.replaced:
             found.moved.append(proof.path)
         try:
-            found.first_head[proof.path] = only_first_head(model, batch, proof.path, proof.heads, case.interleaved)
+            found.first_head[proof.path] = only_first_head(
+                model, batch, plain, proof.path, proof.heads, case.interleaved
+            )
         except Exception as error:
             found.first_head[proof.path] = False
             found.remarks.append(f"`{proof.path}`: replace(heads=[0]): {str(error)[:120]}")

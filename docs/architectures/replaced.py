@@ -12,6 +12,9 @@ from torch import Tensor, nn
 import heedful
 from architectures.case import Batch
 
+Entered = list[tuple[str, list[Tensor]]]
+"""Path of each module in the order of calls, and the floating tensors that entered it."""
+
 CLOSE = 1e-4
 """Changes below this share of the largest are rounding."""
 
@@ -32,9 +35,9 @@ def _copies(value: Any) -> list[Tensor]:
 
 
 @contextmanager
-def _entering(model: nn.Module) -> Iterator[list[tuple[str, list[Tensor]]]]:
+def _entering(model: nn.Module) -> Iterator[Entered]:
     """What enters every module without children, and what multi-head attention puts out, in order."""
-    seen: list[tuple[str, list[Tensor]]] = []
+    seen: Entered = []
 
     def before(path: str) -> Callable[..., None]:
         return lambda module, args: seen.append((path, _copies(args)))
@@ -55,22 +58,24 @@ def _entering(model: nn.Module) -> Iterator[list[tuple[str, list[Tensor]]]]:
             handle.remove()
 
 
-def _run(model: nn.Module, batch: Batch) -> list[tuple[str, list[Tensor]]]:
+def entering(model: nn.Module, batch: Batch) -> Entered:
+    """What enters every module without children in one forward."""
     torch.manual_seed(5)
     with torch.no_grad(), _entering(model) as seen:
         model(**batch.inputs)
     return seen
 
 
-def only_first_head(model: nn.Module, batch: Batch, path: str, heads: int, interleaved: bool) -> bool | None:
+def only_first_head(
+    model: nn.Module, batch: Batch, plain: Entered, path: str, heads: int, interleaved: bool
+) -> bool | None:
     """Whether what first changes after ``replace(heads=[0])`` of a module changes in the columns of head 0 alone.
 
     Returns:
         None where what follows the attention does not hold its heads side by side.
     """
-    plain = _run(model, batch)
     with heedful.replace(model, "zero", layers=[path], heads=[0]):
-        changed = _run(model, batch)
+        changed = entering(model, batch)
     modules = dict(model.named_modules())
     for (name, before), (other, after) in zip(plain, changed, strict=True):
         if name != other:
