@@ -35,7 +35,6 @@ TEXT_TO_TEXT: dict[str, dict[str, Any]] = {
     "plbart": BOTH_SIDES,
     "mvp": BOTH_SIDES,
     "led": {**BOTH_SIDES, "max_encoder_position_embeddings": 64, "attention_window": 8},
-    "fsmt": {**BOTH_SIDES, "langs": ["en", "de"], "src_vocab_size": 61, "tgt_vocab_size": 61},
     "prophetnet": {
         **SPECIAL,
         "encoder_ffn_dim": 48,
@@ -51,6 +50,9 @@ TEXT_TO_TEXT: dict[str, dict[str, Any]] = {
     },
     "t5gemma": {**SPECIAL, "encoder": ONE_SIDE, "decoder": {**ONE_SIDE, "cross_attention_hidden_size": 32}},
 }
+
+FSMT = {**BOTH_SIDES, "langs": ["en", "de"], "src_vocab_size": 61, "tgt_vocab_size": 61}
+"""With a cache, its default, the decoder is given neither the mask of its padding nor the causal one."""
 
 TWO_BERTS = {
     "encoder": {**ENCODER, "model_type": "bert"},
@@ -78,5 +80,7 @@ CASES = [
         )
         for name, keywords in TEXT_TO_TEXT.items()
     ),
+    case("fsmt", {**FSMT, "use_cache": False}, text_to_text, family="encoder-decoder"),
+    case("fsmt", FSMT, text_to_text, family="encoder-decoder", row="fsmt (with a cache)"),
     case("encoder-decoder", TWO_BERTS, text_to_text, family="encoder-decoder", cls="EncoderDecoderModel"),
 ]
