@@ -1,0 +1,1 @@
+"""What ``docs/architectures.md`` is made of: tiny models, what they are given, and what is proved of each."""

@@ -1,0 +1,5 @@
+"""The architectures, a file for each sort of input."""
+
+from architectures.families.registry import cases
+
+__all__ = ["cases"]
