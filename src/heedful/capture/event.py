@@ -25,6 +25,7 @@ class AttentionEvent:
         dropout: Probability with which the kernel drops weights; statistics are those before it.
         entering: ``(batch, position, width)`` representations that entered the module, or None if it took none.
         invocation: Number of the run of the module that makes the call; calls of one run are parts of one attention.
+        follows: Whether its keys are those of the path's call before with more behind them.
         part: Which of the module's heads these are, where several processes divide them; None where they are all.
         run: The model's own kernel, ``run(value)`` with ``(batch, kv_head, key, value_dim)`` values (None: the model's)
             -> ``(batch, head, query, value_dim)``. The kernel draws random numbers if ``dropout`` is not 0.
@@ -39,6 +40,7 @@ class AttentionEvent:
     run: Callable[[Tensor | None], Tensor]
     part: Part | None = None
     invocation: int = 0
+    follows: bool = False
 
 
 Answer = Callable[[AttentionEvent], Tensor | None]

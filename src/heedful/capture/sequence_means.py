@@ -57,11 +57,19 @@ def row_counts(moments: RowMoments) -> tuple[int, int, int, bool]:
     return judged, seeing - judged, empty, nan != empty
 
 
-def after_forgetting(rows: RowMoments, keys: int) -> RowMoments:
-    """Moments of rows whose cache has dropped keys: positions count from the text's first key, which has no weight."""
+def after_forgetting(rows: RowMoments, keys: int, first: Tensor | None) -> RowMoments:
+    """Moments of rows whose cache has dropped keys: positions count from the text's first key.
+
+    Args:
+        rows: The call's row moments.
+        keys: How many keys were dropped.
+        first: ``(batch,)`` position of each sequence's first key, which has no weight once it was dropped; padding may
+            come before it. None: 0.
+    """
     if not keys:
         return rows
-    return replace(rows, first_mass=rows.first_mass * 0.0, mean_position=rows.mean_position + keys)
+    here = 0.0 if first is None else (first >= keys)[:, None, None].to(rows.first_mass.device)
+    return replace(rows, first_mass=rows.first_mass * here, mean_position=rows.mean_position + keys)
 
 
 @dataclass
@@ -77,10 +85,12 @@ class GrowingSequences:
     Attributes:
         forgotten: Keys that the cache has dropped before the first one of the last call.
         invocation: Number of the run of the module that made the last call; -1 where it is not known.
+        first: ``(batch,)`` position of the first key of each sequence; None where it is 0.
     """
 
     forgotten: int = 0
     invocation: int = -1
+    first: Tensor | None = None
 
     _batch: int = 0
     _end: int = 0
@@ -89,13 +99,22 @@ class GrowingSequences:
     _marks: tuple[float, float] | None = None
     _counts: Tensor | None = None
 
-    def continued_by(self, call: AttentionCall, forward: int, *, invocation: int = -1, decoding: bool = False) -> bool:
+    def continued_by(
+        self,
+        call: AttentionCall,
+        forward: int,
+        *,
+        invocation: int = -1,
+        decoding: bool = False,
+        follows: bool = False,
+    ) -> bool:
         """Whether a call continues the last one; it becomes the last one.
 
         Args:
             call: The call.
             forward: Number of the forward that makes it.
             invocation: Number of the run of its module; -1 where it is not known.
+            follows: Whether its keys are those of the last call with more behind them.
             decoding: Whether self-attention in this forward continues sequences.
         """
         offset = call.offset
@@ -108,11 +127,19 @@ class GrowingSequences:
             self._marks = _marks(call)
         if offset is not None and offset > 0 and call.batch == self._batch:
             windowed = call.n_queries == 1 and call.n_keys <= self._keys and forward == self._forward + 1
-            continues = offset == self._end or (windowed and offset == call.n_keys - 1 < self._end)
+            continues = (
+                offset == self._end
+                or (follows and offset < self._end)
+                or (windowed and offset == call.n_keys - 1 < self._end)
+            )
         start = self._end if continues else (offset or 0)
         self.forgotten = start - offset if offset is not None else 0
         self._batch, self._end, self._keys, self._forward = call.batch, start + call.n_queries, call.n_keys, forward
         self.invocation = invocation
+        if not continues:
+            rules = call.visibility
+            bare = rules.mask is None and rules.keys is None
+            self.first = None if bare else rules.first_key(call.batch, call.n_queries, call.n_keys, call.query.device)
         return continues
 
     def _same_keys(self, call: AttentionCall) -> bool:

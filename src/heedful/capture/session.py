@@ -107,12 +107,14 @@ class Session:
             record.broken.update(record.listed[column] for column in not_finite.nonzero()[:, 0].tolist())
         sequences, decoding = record.sequences, forward in self._decoding
         another = sequences.invocation == event.invocation and event.call.n_queries < event.call.n_keys
-        continues = sequences.continued_by(event.call, forward, invocation=event.invocation, decoding=decoding)
+        continues = sequences.continued_by(
+            event.call, forward, invocation=event.invocation, decoding=decoding, follows=event.follows
+        )
         if continues and event.call.offset is not None:
             self._decoding.add(forward)
         if another and not continues:
             self.failed.setdefault(event.path, "rows of its sequences come in several calls that do not fit together")
-        rows = after_forgetting(rows, record.sequences.forgotten)
+        rows = after_forgetting(rows, record.sequences.forgotten, record.sequences.first)
         record.sequences.add(record.values, rows, continues)
         error = output_error(moments, output)
         record.error = math.nan if math.isnan(record.error + error) else max(record.error, error)

@@ -83,7 +83,6 @@ class ModuleStack:
     leaving: Callable[[Frame, Any], None] = lambda frame, output: None
     frames: list[Frame] = field(default_factory=list)
     _handles: list[Any] = field(default_factory=list)
-    _calls: Counter[str] = field(default_factory=Counter)
     _runs: Counter[str] = field(default_factory=Counter)
     _begun: int = 0
     _thread: int = field(default_factory=threading.get_ident)
@@ -122,7 +121,6 @@ class ModuleStack:
                     del self.frames[place:]
                     break
             if not self.frames:
-                self._calls.clear()
                 self._runs.clear()
                 self.forwards += 1
             path = self.paths.get(id(module), "")

@@ -10,7 +10,7 @@ from torch import Tensor
 from heedful.capture.factors import LEAD
 from heedful.capture.form_rules import PIECES
 from heedful.capture.layout import axes_of
-from heedful.capture.lineage import INDICES, PRODUCTS, Node
+from heedful.capture.lineage import INDICES, PRODUCTS, WRITES, Node
 from heedful.core.call import AttentionCall
 
 FARTHEST = 256
@@ -32,6 +32,9 @@ SCATTERED = frozenset(
     )
 )
 """Functions after which it is not known which position is which."""
+
+KEPT = frozenset(("cat", "__getitem__", "narrow", "roll", "to", "contiguous", "clone", "index_select", *WRITES))
+"""Functions by which caches keep keys."""
 
 ADDITIONS = 1
 """How many sums of content are passed on the way back from a projection: positions are added once, and what lies
@@ -55,6 +58,21 @@ def is_cross(call: AttentionCall, query: Node | None, key: Node | None) -> bool:
     if all(node.weight for node in (*mine, *theirs)):
         return False  # positions learned as they are, of which nothing is known
     return not _meeting(mine, theirs, FARTHEST if own_past else ADDITIONS)
+
+
+def follows(key: Node | None, before: Node | None) -> bool:
+    """Whether keys are those of an earlier call with more behind them: a cache has grown, or moved its window on."""
+    if key is None or before is None or key is before:
+        return False
+    pending, seen = [key], {key}
+    while pending and len(seen) < FARTHEST:
+        for parent in pending.pop().parents:
+            if parent is before:
+                return True
+            if parent not in seen and parent.name in KEPT:
+                seen.add(parent)
+                pending.append(parent)
+    return False
 
 
 def same_stream(one: Node | None, other: Node | None) -> bool:

@@ -16,7 +16,7 @@ from heedful.capture.lineage import Lineage, Node
 from heedful.capture.padding import rows_unknown, with_padding
 from heedful.capture.part import part_of
 from heedful.capture.stack import Frame, ModuleStack, heads_of
-from heedful.capture.streams import is_cross, of_one_text
+from heedful.capture.streams import follows, is_cross, of_one_text
 from heedful.capture.weights import OverFeatures
 from heedful.core.call import AttentionCall
 from heedful.core.errors import HeedfulError
@@ -50,6 +50,7 @@ class Way:
     closed: bool = False
     described: set[str] = field(default_factory=set)
     _busy: int = 0
+    _keys: dict[str, Node | None] = field(default_factory=dict)
 
     def concerns(self, module: nn.Module | None) -> bool:
         """Whether a call of this module (None: of whatever runs) is this interception's to answer."""
@@ -128,6 +129,7 @@ class Way:
             self._complain(frame, call, streams[0])
         path = self.stack.numbered(frame, call.batch * call.n_queries)
         self.described.add(path)
+        before, self._keys[path] = self._keys.get(path), streams[1]
         event = AttentionEvent(
             path=path,
             module=frame.module,
@@ -138,6 +140,7 @@ class Way:
             run=run,
             part=part,
             invocation=frame.number,
+            follows=follows(streams[1], before),
         )
         with self.inside():
             return self.answer(event)
