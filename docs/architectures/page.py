@@ -99,6 +99,9 @@ def summary(found: Sequence[Found]) -> str:
         f"{sum(one.all_replaced for one in met)} of {len(met)} replaced in every module.",
         f"**{len(wrong)} silently wrong**{': ' + ', '.join(wrong) if wrong else ''}.",
     ]
+    failed = [one.name for one in known if one.error]
+    if failed:
+        lines.append(f"**{len(failed)} could not be run**: {', '.join(failed)}.")
     skipped = [f"{one.name} (needs {one.skipped})" for one in found if one.skipped]
     return "\n\n".join([*lines, *([f"Skipped: {', '.join(skipped)}."] if skipped else [])])
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,35 +37,71 @@ def _copies(value: Any) -> list[Tensor]:
 
 
 @contextmanager
-def _entering(model: nn.Module) -> Iterator[Entered]:
-    """What enters every module without children, and what multi-head attention puts out, in order."""
-    seen: Entered = []
-
-    def before(path: str) -> Callable[..., None]:
-        return lambda module, args: seen.append((path, _copies(args)))
-
-    def after(path: str) -> Callable[..., None]:
-        return lambda module, args, output: seen.append((path, _copies(output)[:1]))
-
+def _looking(model: nn.Module, look: Callable[[str, Any], None]) -> Iterator[None]:
+    """Show what enters every module without children, and what multi-head attention puts out, in order."""
     handles = []
     for path, module in model.named_modules():
         if isinstance(module, nn.MultiheadAttention):
-            handles.append(module.register_forward_hook(after(path)))
+            after = partial(_after, look, path)
+            handles.append(module.register_forward_hook(after))
         elif not any(True for _ in module.children()):
-            handles.append(module.register_forward_pre_hook(before(path)))
+            handles.append(module.register_forward_pre_hook(partial(_before, look, path)))
     try:
-        yield seen
+        yield
     finally:
         for handle in handles:
             handle.remove()
 
 
+def _before(look: Callable[[str, Any], None], path: str, module: nn.Module, args: Any) -> None:
+    look(path, args)
+
+
+def _after(look: Callable[[str, Any], None], path: str, module: nn.Module, args: Any, output: Any) -> None:
+    look(path, output[:1] if isinstance(output, tuple) else output)
+
+
 def entering(model: nn.Module, batch: Batch) -> Entered:
     """What enters every module without children in one forward."""
+    seen: Entered = []
     torch.manual_seed(5)
-    with torch.no_grad(), _entering(model) as seen:
+    with torch.no_grad(), _looking(model, lambda path, value: seen.append((path, _copies(value)))):
         model(**batch.inputs)
     return seen
+
+
+@dataclass
+class _First:
+    """The first difference from what entered before.
+
+    Attributes:
+        plain: What entered before.
+        place: How many modules were called.
+        path: Module that another input entered first, once one did.
+        gap: The difference; None where the forms differ.
+    """
+
+    plain: Entered
+    place: int = 0
+    path: str | None = None
+    gap: Tensor | None = None
+
+    def look(self, path: str, value: Any) -> None:
+        """Compare one module's inputs with those before."""
+        if self.path is not None:
+            return
+        name, before = self.plain[self.place]
+        self.place += 1
+        with torch._C.DisableTorchFunction():
+            after = list(_tensors(value))
+            if name != path or [one.shape for one in before] != [one.shape for one in after]:
+                self.path = path
+                return
+            for one, two in zip(before, after, strict=True):
+                gap = one - two.detach()
+                if gap.numel() and float(gap.abs().max()) > CLOSE * float(one.abs().max()):
+                    self.path, self.gap = path, gap
+                    return
 
 
 def only_first_head(
@@ -74,22 +112,17 @@ def only_first_head(
     Returns:
         None where what follows the attention does not hold its heads side by side.
     """
-    with heedful.replace(model, "zero", layers=[path], heads=[0]):
-        changed = entering(model, batch)
+    first = _First(plain)
+    torch.manual_seed(5)
+    with heedful.replace(model, "zero", layers=[path], heads=[0]), torch.no_grad(), _looking(model, first.look):
+        model(**batch.inputs)
+    if first.path is None or first.gap is None:
+        return False
+    gap = first.gap
+    if interleaved:
+        gap = gap.unflatten(-1, (-1, heads)).transpose(-1, -2).flatten(-2)
     modules = dict(model.named_modules())
-    for (name, before), (other, after) in zip(plain, changed, strict=True):
-        if name != other:
-            return False
-        for one, two in zip(before, after, strict=True):
-            if one.shape != two.shape:
-                return False
-            gap = (one - two).abs()
-            if float(gap.max() if gap.numel() else 0) > CLOSE * float(one.abs().max()):
-                gap = one - two
-                if interleaved:
-                    gap = gap.unflatten(-1, (-1, heads)).transpose(-1, -2).flatten(-2)
-                return _in_first(modules[name], modules[path], gap, heads)
-    return False
+    return _in_first(modules[first.path], modules[path], gap, heads)
 
 
 def _in_first(module: nn.Module, attention: nn.Module, gap: Tensor, heads: int) -> bool | None:

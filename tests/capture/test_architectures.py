@@ -40,6 +40,7 @@ def test_every_architecture_has_its_row() -> None:
 
 def test_the_page_says_that_nothing_is_silently_wrong() -> None:
     assert re.search(r"^\*\*0 silently wrong\*\*\.$", TEXT, re.MULTILINE)
+    assert "could not be run" not in TEXT
 
 
 def test_what_needs_a_package_says_which() -> None:
