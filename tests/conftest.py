@@ -16,8 +16,21 @@ import torch
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
-CHECKED_ROOMS = ["heedful.core", "heedful.engine", "heedful.statistics", "heedful.keys", "heedful.capture"]
-"""Rooms whose annotations are checked at every call; the others name types that they import for type checkers alone."""
+CALLED_ONCE_A_CALL = (
+    "agreement",
+    "kept_calls",
+    "part",
+    "replace",
+    "rules",
+    "selection",
+    "sequence_means",
+    "session",
+    "verify",
+)
+CHECKED_ROOMS = ["heedful.core", "heedful.engine", "heedful.statistics", "heedful.keys"]
+CHECKED_ROOMS += [f"heedful.capture.{name}" for name in CALLED_ONCE_A_CALL]
+"""Rooms whose annotations are checked at every call; the others name types that they import for type checkers alone, or
+run at every torch function of a model."""
 
 install_import_hook(CHECKED_ROOMS, "tests.typechecker.checked")
 torch.set_num_threads(1)

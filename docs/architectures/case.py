@@ -70,6 +70,7 @@ class Case:
         positions: Path and shape of a module's weights to the key position of its first query; None where queries and
             keys are other sequences.
         weights: Keyword arguments that ask the model for its attention weights.
+        ignores: Why the model attends to padding whatever mask it is given, so that such rows are its own; or empty.
         interleaved: Whether what follows the attention holds the first component of every head, then the second.
     """
 
@@ -80,6 +81,7 @@ class Case:
     family: str = "text"
     positions: Callable[[str, int, int], int | None] | None = None
     weights: Mapping[str, Any] = field(default_factory=dict)
+    ignores: str = ""
     interleaved: bool = False
 
     def absent(self) -> str:

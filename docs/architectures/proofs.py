@@ -84,7 +84,7 @@ def prove(case: Case) -> Found:
     for side, one in padded.items():
         _padded(found, alone, side, one)
     proofs = _replaced(found, case, model, runs.alone[0])
-    _silent(found, [*alone, *padded.values()])
+    _silent(found, [*alone, *padded.values()], case.ignores)
     _remarks(found, alone, proofs)
     return found
 
@@ -171,14 +171,16 @@ def _replaced(found: Found, case: Case, model: nn.Module, batch: Batch) -> list[
     return proofs
 
 
-def _silent(found: Found, forwards: list[Forward]) -> None:
+def _silent(found: Found, forwards: list[Forward], ignores: str) -> None:
+    if ignores:
+        found.remarks.insert(0, ignores)
     excused = {path for one in forwards for path in (*one.unmet, *one.in_part)}
     doubted = {
         name for one in forwards for path, said in one.ours.items() if not said.verified for name in (path, base(path))
     }
     found.doubted = sorted(doubted)
     for path in dict.fromkeys([*found.equal, *found.padded]):
-        wrong = found.equal.get(path) or found.padded.get(path)
+        wrong = found.equal.get(path) or (not ignores and found.padded.get(path))
         if wrong and path not in doubted and path not in excused and base(path) not in excused:
             found.wrong.append(path)
 

@@ -193,6 +193,8 @@ def moved(node: Node, tensor: Tensor) -> Tensor:
     Raises:
         HeedfulError: It went through indices that were not kept.
     """
+    if node.name.endswith("_as"):
+        return tensor.expand(node.shape) if node.name == "expand_as" else tensor.reshape(node.shape)
     if node.name in ("T", "mT", "mH"):
         return getattr(tensor, node.name)  # type: ignore[no-any-return]
     indices = [e for value in node.args[1:] for e in (value if isinstance(value, tuple) else (value,))]

@@ -73,6 +73,9 @@ NAMED = {
 FORMS = frozenset(
     [
         "view",
+        "view_as",
+        "reshape_as",
+        "expand_as",
         "reshape",
         "flatten",
         "unflatten",

@@ -79,13 +79,13 @@ def _remember(call: AttentionCall, real: Tensor | None, frames: Sequence[Frame])
 def _seen_at_all(call: AttentionCall) -> Tensor | None:
     """Rows whose own key some query may see; None where all are such rows."""
     rules, start = call.visibility, call.offset or 0
-    if start + call.n_queries > call.n_keys:
+    if start + call.n_queries > call.n_keys or call.n_queries == 1:
         return None
     shown: Tensor | None = None
     if rules.mask is not None and rules.mask.shape[3] > 1:
-        if _hides_own(rules, start, call.n_queries):
-            return None
         shown = rules.mask.any(dim=2).any(dim=1)
+        if _hides_own(rules, shown, start, call.n_queries):
+            return None
     if rules.keys is not None:
         shown = rules.keys if shown is None else shown & rules.keys
     if shown is None:
@@ -94,12 +94,13 @@ def _seen_at_all(call: AttentionCall) -> Tensor | None:
     return None if bool(own.all()) else own
 
 
-def _hides_own(rules: Visibility, start: int, n_queries: int) -> bool:
-    """Whether no row at all sees its own key: then that a key is unseen says nothing."""
+def _hides_own(rules: Visibility, shown: Tensor, start: int, n_queries: int) -> bool:
+    """Whether rows do not see their own keys by a rule: then it says nothing that nobody sees the last one."""
     mask = rules.mask
-    if mask is None or mask.shape[2] != n_queries or n_queries == 1:
+    if mask is None or mask.shape[2] != n_queries:
         return False
-    return not bool(mask.diagonal(offset=start, dim1=2, dim2=3).any())
+    own, others = mask.any(dim=1).diagonal(offset=start, dim1=1, dim2=2), shown[:, start : start + n_queries]
+    return int((own & others).sum()) * 2 < int(others.sum())
 
 
 def _handed(call: AttentionCall, frames: Sequence[Frame]) -> Tensor | None:

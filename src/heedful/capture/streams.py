@@ -57,7 +57,9 @@ def is_cross(call: AttentionCall, query: Node | None, key: Node | None) -> bool:
     own_past = _hides_future(call.visibility.mask, call.n_queries, call.n_keys)
     if all(node.weight for node in (*mine, *theirs)):
         return False  # positions learned as they are, of which nothing is known
-    return not _meeting(mine, theirs, FARTHEST if own_past else ADDITIONS)
+    if own_past:  # other layers' keys are its own past too; only another text's are not
+        return not _everything({query}) & _everything({key})
+    return not _meeting(mine, theirs, ADDITIONS)
 
 
 def follows(key: Node | None, before: Node | None) -> bool:
@@ -157,6 +159,18 @@ def _behind(nodes: set[Node], additions: int, parts: bool) -> set[Node]:
         adding = len(whole) > 1 and all(parent.content for parent in whole)
         if sums + adding <= additions:
             pending.extend((parent, sums + adding) for parent in whole)
+    return found
+
+
+def _everything(nodes: set[Node]) -> set[Node]:
+    """All that tensors were made of, as far as it is followed, parameters left out."""
+    found: set[Node] = set()
+    pending = list(nodes)
+    while pending and len(found) < FARTHEST:
+        node = pending.pop(0)
+        if node not in found:
+            found.add(node)
+            pending.extend(parent for parent in node.parents if not parent.weight)
     return found
 
 

@@ -116,7 +116,8 @@ class Way:
                 if rows_unknown(call) and of_one_text(*streams):
                     self.not_understood.setdefault(path, POOLED)
                 part = part_of(frame.module, call)
-        except OverFeatures:
+        except OverFeatures as error:
+            self.over_features.setdefault(path, str(error))
             return None
         except HeedfulError as error:
             self.not_understood.setdefault(path, str(error))
