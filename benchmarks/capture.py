@@ -120,8 +120,8 @@ class Clock:
         """Clocks around the parts of a capture."""
         meet = Way.meet
 
-        def met(way: Way, module: Any, name: str, describe: Any, *rest: Any) -> Any:
-            return meet(way, module, name, self.around("describing", describe), *rest)
+        def met(way: Way, module: Any, name: str, describe: Any, *rest: Any, **more: Any) -> Any:
+            return meet(way, module, name, self.around("describing", describe), *rest, **more)
 
         with ExitStack() as patches:
             patches.enter_context(patch.object(Way, "meet", met))
