@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from heedful.capture.event import AttentionEvent
@@ -123,7 +124,8 @@ def _own_output(event: AttentionEvent, pattern: Callable[[AttentionCall], Tensor
     """What a function of the user's gives for the heads of this process; it is shown those of all processes."""
     part = event.part
     call = event.call if part is None else part.whole(event.call)
-    output = pattern(call)
+    with torch._C._EnableTorchFunction():  # a function of the user's is run as the user's
+        output = pattern(call)
     expected = (*call.query.shape[:3], -1 if call.value is None else call.value.shape[-1])
     if output.shape != expected:
         raise UsageError(f"replace: expected the pattern to return shape {expected}, got {tuple(output.shape)}")

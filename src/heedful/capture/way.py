@@ -70,10 +70,20 @@ class Way:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """While the model's own kernel runs, what it calls in turn is not met again."""
+        """While the model's own kernel runs, what it calls in turn is not met again; function modes see it as ever."""
         self._busy += 1
         try:
-            yield
+            with torch._C._EnableTorchFunction():
+                yield
+        finally:
+            self._busy -= 1
+
+    def _answered(self, event: AttentionEvent) -> Tensor | None:
+        """What is done with an event, unseen by function modes: heedful does not watch itself."""
+        self._busy += 1
+        try:
+            with torch._C.DisableTorchFunction():
+                return self.answer(event)
         finally:
             self._busy -= 1
 
@@ -116,6 +126,7 @@ class Way:
                 if rows_unknown(call) and of_one_text(*streams):
                     self.not_understood.setdefault(path, POOLED)
                 part = part_of(frame.module, call)
+                rows = call.batch * call.n_queries
         except OverFeatures as error:
             self.over_features.setdefault(path, str(error))
             return None
@@ -128,7 +139,7 @@ class Way:
             return None
         if module is None and part is None:
             self._complain(frame, call, streams[0])
-        path = self.stack.numbered(frame, call.batch * call.n_queries)
+        path = self.stack.numbered(frame, rows)
         self.described.add(path)
         before, self._keys[path] = self._keys.get(path), streams[1]
         event = AttentionEvent(
@@ -143,8 +154,7 @@ class Way:
             invocation=frame.number,
             follows=follows(streams[1], before),
         )
-        with self.inside():
-            return self.answer(event)
+        return self._answered(event)
 
     def _complain(self, frame: Frame, call: AttentionCall, query: Node | None) -> None:
         """Note that a module's heads come in several calls, or that a call shows some of them."""
