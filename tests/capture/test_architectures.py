@@ -25,13 +25,19 @@ ROWS = {line.split("|")[1].strip(): line for line in TEXT.splitlines() if line.s
 SOME = ["gpt2", "bert", "bloom", "t5", "swin", "siglip_vision_model", "longformer", "mamba"]
 
 
+def beside_the_way(line: str) -> list[str]:
+    """A row without its way in, which is another one in other versions of transformers."""
+    cells = line.split("|")
+    return cells[:2] + cells[3:]
+
+
 def check(name: str) -> None:
     found = found_of(CASES[name])
     if found.skipped:
         pytest.skip(f"needs {found.skipped}")
     assert found.error == ""
     assert found.wrong == []
-    assert row(found) == ROWS[name]
+    assert beside_the_way(row(found)) == beside_the_way(ROWS[name])
 
 
 def test_every_architecture_has_its_row() -> None:

@@ -153,9 +153,14 @@ def test_decoding_steps_are_rows_of_the_same_sequences() -> None:
 
 
 def test_a_softmax_that_is_not_understood_leaves_its_module_in_part() -> None:
-    config = transformers.BigBirdConfig(
-        **SIDE, vocab_size=61, max_position_embeddings=128, block_size=8, num_random_blocks=1
-    )
+    try:
+        config = transformers.BigBirdConfig(
+            **SIDE, vocab_size=61, max_position_embeddings=128, block_size=8, num_random_blocks=1
+        )
+    except Exception as error:
+        if "use_cache" not in str(error.__cause__ or error):
+            raise
+        pytest.skip("this transformers refuses its own default of BigBirdConfig.use_cache")
     model, ids = made(transformers.BigBirdModel, config), tokens(2, 96)
     with torch.no_grad(), heedful.capture(model) as session:
         model(ids)
