@@ -55,7 +55,7 @@ def hidden_in(node: Node | None, logits: Tensor) -> Tensor | None:
     Raises:
         HeedfulError: It cannot be known.
     """
-    found = _of_node(node, {}) if node is not None else None
+    found = _of_node(node) if node is not None else None
     gone = ~(logits > ALWAYS_BELOW) & ~logits.isnan()
     if bool(gone.any()):
         found = gone if found is None else found | gone
@@ -87,7 +87,7 @@ def _of_term(term: Tensor, node: Node | None, sign: int = 1) -> Tensor | None:
                 "whether they hide keys; add mask and bias inside the model, or give a bool mask"
             )
         return gone
-    deeper = _of_node(node, {}) if sign > 0 else None
+    deeper = _of_node(node) if sign > 0 else None
     return gone if deeper is None else deeper | gone
 
 
@@ -108,7 +108,7 @@ def _two_clusters(values: Tensor, low: Tensor, between: Tensor) -> bool:
     return float(values[~low].min()) - top > -0.5 * top
 
 
-def _of_node(node: Node, found: dict[int, Tensor | None]) -> Tensor | None:
+def _of_node(node: Node) -> Tensor | None:
     """Where a node's tensor is hidden, broadcastable to its shape."""
     chain: list[Node] = []
     hidden: Tensor | None = None
@@ -146,15 +146,11 @@ def _own(node: Node) -> Tensor | None:
             sign = -1 if node.name in NEGATED and position == 1 else 1
             own = _of_term(term, node.parents[position], sign)
             if own is not None:
-                found = own if found is None else _both(found, own)
+                found = own if found is None else found | own
         return found
     if node.name not in FILLS or -1 not in held:
         return None
     return _filled(node, held)
-
-
-def _both(one: Tensor, other: Tensor) -> Tensor:
-    return one | other
 
 
 def _filled(node: Node, held: dict[int, Tensor]) -> Tensor | None:

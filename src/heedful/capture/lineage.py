@@ -1,7 +1,7 @@
 """Where the tensors of a running forward come from: one small node for each result of a torch function.
 
 Nothing is computed from the nodes until an attention call needs it: which of its axes are heads and which are tokens
-(``layout``), which keys a mask hides (``hidden``), whether query and key come from one stream (``self_attention``).
+(``layout``), which keys a mask hides (``hidden``), whether query and key come from one stream (``streams``).
 Nodes hold shapes and arguments. The only tensors that they hold are masks and biases that were added to something,
 until the call that uses them has been described.
 """

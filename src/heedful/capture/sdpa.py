@@ -122,7 +122,7 @@ def _arranged(
         return Arrangement(tuple(((BATCH if place == 0 else HEAD, size, 0),) for place, size in enumerate(leading)))
     candidates = []
     for tensor, own in zip(tensors, axes, strict=True):
-        if own is None or not nodes_known(own):
+        if own is None or not _anything_known(own):
             continue
         fits = [n == size for n, size in zip(tensor.shape[:-2], leading, strict=False)]
         if tensor.dim() == query.dim():
@@ -132,6 +132,6 @@ def _arranged(
     return arranged(leading, candidates, heads=way.stack.heads_named(frame), batch=batch, customary=query.dim() > 3)
 
 
-def nodes_known(axes: Axes) -> bool:
+def _anything_known(axes: Axes) -> bool:
     """Whether anything is known of some axis."""
     return any(UNKNOWN not in kinds(axis) for axis in axes)

@@ -225,7 +225,8 @@ def collect(
             run_model(model, batch.input_ids, batch.attention_mask)
             tick()
         unmet = way.unmet()
-        for path in [path for path in layers if path.split("#")[0] in way.in_part()]:
+        in_part = way.in_part()
+        for path in [path for path in layers if path.split("#")[0] in in_part]:
             del layers[path], parts[path]  # no verdict rests on a part of a module's rows
     if not layers:
         raise _nothing_met(model, unmet)
