@@ -4,7 +4,7 @@ VENV ?= .venv
 REAL_MODELS ?= build/realmodels
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-MEETING := tests/capture tests/models tests/engine tests/conformance
+MEETING := tests/interception tests/training/model tests/attention/engines tests/conformance
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
@@ -12,18 +12,18 @@ export TOKENIZERS_PARALLELISM ?= false
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints-ci.txt
+$(STAMP): pyproject.toml reproductions/pyproject.toml constraints-ci.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
-	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints-ci.txt -b constraints-ci.txt -e '.[test]'
+	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints-ci.txt -b constraints-ci.txt -e '.[test]' -e reproductions
 	touch $(STAMP)
 
 validate: setup
 	$(BIN)/heedful validate
 
 check: setup
-	$(BIN)/ruff format --check src tests benchmarks docs
-	$(BIN)/ruff check src tests benchmarks docs
+	$(BIN)/ruff format --check src tests benchmarks docs reproductions
+	$(BIN)/ruff check src tests benchmarks docs reproductions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/conformance/test_sizes.py
@@ -41,7 +41,7 @@ test-oldest test-newest: test-%:
 	$(VENV)-$*/bin/python -m pip install --quiet uv
 	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(VENV)-$*/bin/uv pip install --quiet --python $(VENV)-$*/bin/python -c constraints-torch.txt torch
 	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(VENV)-$*/bin/uv pip install --quiet --python $(VENV)-$*/bin/python -c constraints-torch.txt \
-	--resolution $(RESOLUTION) -e '.[test]'
+	--resolution $(RESOLUTION) -e '.[test]' -e reproductions
 	OMP_NUM_THREADS=1 $(VENV)-$*/bin/python -m pytest -q -n 2 -m "not slow and not gpu and not realmodels" $(MEETING)
 
 # Single changes of meaning (tests/mutants), each made in a copy of the source, where its tests must fail. A quarter of an hour.

@@ -34,10 +34,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import heedful
-from heedful.capture import intercept, kept_calls, session
-from heedful.capture.stack import ModuleStack
-from heedful.capture.way import Way
-from heedful.engine import ENGINES
+from heedful.attention.engines.measure import ENGINES
+from heedful.interception import kept_calls, session
+from heedful.interception.intercept import intercept
+from heedful.interception.interceptors.interceptor import Way
+from heedful.interception.stack import ModuleStack
 
 DIM = 64
 VOCABULARY = 512

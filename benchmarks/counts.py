@@ -5,7 +5,7 @@
 The corpus is made up: documents of a million token ids out of 50,000, the k-th drawn with odds of 1 / k, in a file of
 uint32. Each cell is a process of its own with one thread; it ends with every distinct pair of context and next token:
 
-* ``heedful``: ``heedful.counts.count``, from the file to checked Parquet on disk, a document a shard;
+* ``heedful``: ``heedful.ngrams.counting.counting.count``, from the file to checked Parquet on disk, a document a shard;
 * ``dataframe``: one polars group-by over all pairs in memory;
 * ``dictionary``: the usual loop, a ``Counter`` of tuples;
 * ``suffix array``: an index by tokengrams, asked for the count of every observed pair.
@@ -45,7 +45,8 @@ class Blocks:
     documents, notes, name, size, unknown = "auto", (), "made up", VOCABULARY, None
 
     def __init__(self, path: Path) -> None:
-        from heedful.counts import TextFile, fingerprint
+        from heedful.loading.corpus import TextFile
+        from heedful.loading.fingerprint import fingerprint
 
         self.path, size = path, path.stat().st_size
         self.files = [TextFile(path.name, size, "")]
@@ -54,13 +55,13 @@ class Blocks:
 
     def pieces(self, shard: int) -> Iterator[Any]:
         """One piece: the number of the shard."""
-        from heedful.counts import Piece
+        from heedful.loading.corpus import Piece
 
         yield Piece(str(shard), 0, 0)
 
     def encode(self, pieces: Any, past: int) -> Iterator[Any]:
         """The tokens of that document; none before it, for it begins there."""
-        from heedful.counts import TokenPiece
+        from heedful.loading.corpus import TokenPiece
 
         for piece in pieces:
             begin = int(piece.text) * DOCUMENT * 4
@@ -73,7 +74,7 @@ class Blocks:
 
 def by_heedful(path: Path, n: int) -> int:
     """Distinct pairs, by shards on disk and one grouped sum."""
-    from heedful.counts import CountSettings, count
+    from heedful.ngrams.counting.counting import CountSettings, count
 
     corpus = Blocks(path)
     with tempfile.TemporaryDirectory() as folder:

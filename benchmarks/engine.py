@@ -5,7 +5,7 @@
 Four ways, on the same causal call of 8 heads of 64 dimensions:
 
 * ``attention alone``: scaled_dot_product_attention, which gives the output and nothing else;
-* ``tiled``: ``heedful.engine.tiled``, which gives the output and every standing moment;
+* ``tiled``: ``heedful.attention.engines.tiled``, which gives the output and every standing moment;
 * ``tiled, groups``: the same with the masses of special tokens, segments, same and induction tokens beside them; token
   ids follow Zipf's law;
 * ``usual way``: eager weights materialised, then the same moments by their textbook lines.
@@ -44,14 +44,15 @@ def attention_alone(call: Any) -> Any:
 
 def tiled_moments(call: Any) -> Any:
     """The output and every standing moment, by query blocks."""
-    from heedful.engine import tiled
+    from heedful.attention.engines.tiled import tiled
 
     return tiled(call)
 
 
 def tiled_with_groups(call: Any) -> Any:
     """The same and every mass of groups."""
-    from heedful.engine import Extras, tiled
+    from heedful.attention.engines.moments import Extras
+    from heedful.attention.engines.tiled import tiled
 
     return tiled(call, Extras(groups=groups_of(call.n_keys)))
 
@@ -60,7 +61,7 @@ def groups_of(length: int) -> Any:
     """Two groups of keys, four segments, and token ids of which the k-th is drawn with odds of 1 / k."""
     import torch
 
-    from heedful.engine import Groups
+    from heedful.attention.engines.groups import Groups
 
     generator = torch.Generator().manual_seed(0)
     odds = 1 / torch.arange(1, VOCABULARY + 1)
@@ -115,7 +116,7 @@ def call_of(length: int) -> Any:
     """A causal call of random inputs."""
     import torch
 
-    from heedful.core import AttentionCall
+    from heedful.attention.call import AttentionCall
 
     generator = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(1, HEADS, length, DIM, generator=generator) for _ in range(3))

@@ -21,8 +21,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from heedful.gauge import Full, frames
-from heedful.models import GaugeConfig, GaugeForCausalLM, HeedfulDecoderConfig, HeedfulDecoderForCausalLM
+from heedful.gauge.beliefs import Full
+from heedful.gauge.frames import frames
+from heedful.gauge.model.gauge import GaugeForCausalLM
+from heedful.gauge.model.gauge_config import GaugeConfig
+from heedful.training.model.decoder import HeedfulDecoderForCausalLM
+from heedful.training.model.decoder_config import HeedfulDecoderConfig
 
 BATCH, ORDER, KAPPA = 4, 2, 5.0
 DIM = 2 * ORDER + 1

@@ -29,7 +29,8 @@ def run_way(way: str, call: Any) -> Any:
     """What one way returns for a call."""
     import torch
 
-    from heedful.engine import ENGINES, binned_map
+    from heedful.attention.engines.binned import binned_map
+    from heedful.attention.engines.measure import ENGINES
 
     if way == "attention alone":
         with torch.no_grad():
@@ -41,7 +42,7 @@ def call_of(heads: int, length: int) -> Any:
     """A causal call of random inputs."""
     import torch
 
-    from heedful.core import AttentionCall
+    from heedful.attention.call import AttentionCall
 
     generator = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(1, heads, length, DIM, generator=generator) for _ in range(3))

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from heedful.training.tracker import AttentionTracker
+from heedful.monitoring.tracker.attention_tracker import AttentionTracker
 
 
 def arguments() -> argparse.Namespace:

@@ -18,11 +18,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from heedful.capture import capture
-from heedful.checks import Settings, head_rows, validate
-from heedful.loading import load_documents, load_model, make_sequences
-from heedful.study import Study, evaluating
-from heedful.study.running import run_model
+from heedful.evaluation.nine_sections import head_rows, validate
+from heedful.evaluation.running import evaluating, run_model
+from heedful.evaluation.settings import Settings
+from heedful.evaluation.study import Study
+from heedful.interception.session import capture
+from heedful.loading.documents import load_documents
+from heedful.loading.loaded_model import load_model
+from heedful.loading.sequences import make_sequences
 
 
 def cpu_seconds(work: Callable[[], Any]) -> float:

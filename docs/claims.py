@@ -1,6 +1,6 @@
 """The stored answers as a page: ``python docs/claims.py`` writes docs/claims.md.
 
-The answers come from ``python -m heedful.experiments``; pictures of the run are kept in docs/claims.
+The answers come from ``python -m reproductions``; pictures of the run are kept in docs/claims.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from collections import Counter
 from itertools import groupby
 from pathlib import Path
 
-from heedful.experiments import NOTES, Answer, Answered, stored_answers
-from heedful.experiments.lines import numbers
+from reproductions.answer import Answer
+from reproductions.judging import Answered
+from reproductions.lines import numbers
+from reproductions.notes import NOTES
+from reproductions.stored import stored_answers
 
 HERE = Path(__file__).parent
 PICTURES = {
@@ -46,7 +49,7 @@ def page(answers: list[Answered]) -> str:
     lines = [
         "# Published claims",
         "",
-        "Written by `docs/claims.py` from the answers that `python -m heedful.experiments` keeps; `heedful claims` "
+        "Written by `docs/claims.py` from the answers that `python -m reproductions` keeps; `heedful claims` "
         "shows the same.",
         "",
         "A claim is **reproduced** where every part of it holds by its interval, **refuted** where the interval of one "

@@ -12,7 +12,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from heedful.report import from_json, terminal_text
+from heedful.evaluation.page.json_reader import from_json
+from heedful.evaluation.page.terminal import terminal_text
 
 COLOURS = {
     "✓ PASS": "green",

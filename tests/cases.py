@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heedful.capture.rules import split_mask
-from heedful.core import AttentionCall, Visibility, bidirectional, causal, documents, masked, padding
+from heedful.attention.call import AttentionCall
+from heedful.attention.visibility import Visibility, bidirectional, causal, documents, masked, padding
+from heedful.interception.rules import split_mask
 
 LENGTH = 37
 """Not a multiple of any block, more than two blocks of the fewest rows."""

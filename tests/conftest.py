@@ -27,8 +27,13 @@ CALLED_ONCE_A_CALL = (
     "session",
     "verify",
 )
-CHECKED_ROOMS = ["heedful.core", "heedful.engine", "heedful.statistics", "heedful.keys"]
-CHECKED_ROOMS += [f"heedful.capture.{name}" for name in CALLED_ONCE_A_CALL]
+CHECKED_ROOMS = [
+    "heedful.attention",
+    "heedful.attention.engines",
+    "heedful.attention.statistics",
+    "heedful.monitoring.vectors",
+]
+CHECKED_ROOMS += [f"heedful.interception.{name}" for name in CALLED_ONCE_A_CALL]
 """Rooms whose annotations are checked at every call; the others name types that they import for type checkers alone, or
 run at every torch function of a model."""
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heedful.core import AttentionCall
-from heedful.engine import Groups
+from heedful.attention.call import AttentionCall
+from heedful.attention.engines.groups import Groups
 
 
 def key_groups(call: AttentionCall) -> Groups:

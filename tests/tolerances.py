@@ -22,8 +22,9 @@ from tests.oracles.attention_identities import identity_moments
 from tests.oracles.group_loops import members
 from torch import Tensor
 
-from heedful.core import AttentionCall
-from heedful.engine import Extras, Moments, dense
+from heedful.attention.call import AttentionCall
+from heedful.attention.engines.dense import dense
+from heedful.attention.engines.moments import Extras, Moments
 
 DRAWS = 4
 """Perturbed inputs for one tolerance."""

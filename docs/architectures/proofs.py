@@ -12,7 +12,7 @@ from torch import nn
 from architectures.case import Batch, Case
 from architectures.compared import BY_LENGTH, Forward, Said, base, differences, forward, together
 from architectures.replaced import entering, only_first_head
-from heedful.capture import Proof, verify
+from heedful.interception.verify import Proof, verify
 
 
 @dataclass

@@ -8,8 +8,8 @@ from pathlib import Path
 import altair
 import polars
 
-from heedful.sweeps import SweepFolder
-from heedful.sweeps.over_documents import over_documents
+from heedful.training.sweeps.folder import SweepFolder
+from heedful.training.sweeps.over_documents import over_documents
 
 FIGURES = Path(__file__).parent / "figures"
 PAIRS = (

@@ -9,48 +9,48 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from heedful.capture import Session, capture, replace, verify  # type: ignore[no-redef]
-    from heedful.checks import Margins, Settings, validate
-    from heedful.comparison import compare  # type: ignore[no-redef]
-    from heedful.compression import prune, quantize_keys  # type: ignore[no-redef]
-    from heedful.core import (
-        AttentionCall,
-        Finding,
-        HeedfulError,
-        Report,
-        Verdict,
-        bidirectional,
-        causal,
-        documents,
-        masked,
-        padding,
-    )
-    from heedful.core.comparison import Comparison
-    from heedful.engine import Extras, Groups, Moments, measure
-    from heedful.loading import load_documents, load_model, make_sequences
+    from heedful.attention.call import AttentionCall
+    from heedful.attention.engines.groups import Groups
+    from heedful.attention.engines.measure import measure
+    from heedful.attention.engines.moments import Extras, Moments
+    from heedful.attention.visibility import bidirectional, causal, documents, masked, padding
+    from heedful.comparison.compare import compare
+    from heedful.comparison.record import Comparison
+    from heedful.compression.prune import prune
+    from heedful.compression.quantize_keys import quantize_keys
+    from heedful.errors import HeedfulError
+    from heedful.evaluation.nine_sections import validate
+    from heedful.evaluation.result import Finding, Report, Verdict
+    from heedful.evaluation.settings import Margins, Settings
+    from heedful.interception.replace import replace
+    from heedful.interception.session import Session, capture
+    from heedful.interception.verify import verify
+    from heedful.loading.documents import load_documents
+    from heedful.loading.loaded_model import load_model
+    from heedful.loading.sequences import make_sequences
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "heedful.core": (
-        "AttentionCall",
-        "Finding",
-        "HeedfulError",
-        "Report",
-        "Verdict",
-        "bidirectional",
-        "causal",
-        "documents",
-        "masked",
-        "padding",
-    ),
-    "heedful.engine": ("Extras", "Groups", "Moments", "measure"),
-    "heedful.capture": ("Session", "capture", "replace", "verify"),
-    "heedful.loading": ("load_documents", "load_model", "make_sequences"),
-    "heedful.checks": ("Margins", "Settings", "validate"),
-    "heedful.comparison": ("compare",),
-    "heedful.compression": ("prune", "quantize_keys"),
-    "heedful.core.comparison": ("Comparison",),
+    "heedful.attention.call": ("AttentionCall",),
+    "heedful.attention.engines.groups": ("Groups",),
+    "heedful.attention.engines.measure": ("measure",),
+    "heedful.attention.engines.moments": ("Extras", "Moments"),
+    "heedful.attention.visibility": ("bidirectional", "causal", "documents", "masked", "padding"),
+    "heedful.comparison.compare": ("compare",),
+    "heedful.comparison.record": ("Comparison",),
+    "heedful.compression.prune": ("prune",),
+    "heedful.compression.quantize_keys": ("quantize_keys",),
+    "heedful.errors": ("HeedfulError",),
+    "heedful.evaluation.nine_sections": ("validate",),
+    "heedful.evaluation.result": ("Finding", "Report", "Verdict"),
+    "heedful.evaluation.settings": ("Margins", "Settings"),
+    "heedful.interception.replace": ("replace",),
+    "heedful.interception.session": ("Session", "capture"),
+    "heedful.interception.verify": ("verify",),
+    "heedful.loading.documents": ("load_documents",),
+    "heedful.loading.loaded_model": ("load_model",),
+    "heedful.loading.sequences": ("make_sequences",),
 }
 
 __all__ = [
@@ -86,8 +86,8 @@ __all__ = [
 
 
 def drawing(name: str) -> Any:
-    """The function of ``heedful.notebook`` by which a record shows itself; loaded when one is first shown."""
-    return getattr(importlib.import_module("heedful.notebook"), name)
+    """The function of ``heedful.reporting.notebook`` by which a record shows itself; loaded when one is first shown."""
+    return getattr(importlib.import_module("heedful.reporting.notebook"), name)
 
 
 def __getattr__(name: str) -> Any:

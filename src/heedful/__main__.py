@@ -1,6 +1,6 @@
 """``python -m heedful`` is ``heedful``."""
 
-from heedful.cli import main
+from heedful.app import main
 
 if __name__ == "__main__":
     main()

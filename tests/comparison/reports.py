@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from heedful.core import Finding, HeadRow, Report, Section, Verdict
+from heedful.evaluation.result import Finding, HeadRow, Report, Section, Verdict
 
 NAMES = tuple(f"{index:016x}" for index in range(32))
 

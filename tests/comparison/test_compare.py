@@ -3,11 +3,12 @@ from __future__ import annotations
 import math
 
 import pytest
-from reports import NAMES, finding, head, report, values
+from tests.comparison.reports import NAMES, finding, head, report, values
 
 import heedful
-from heedful.comparison import compare
-from heedful.core import Section, UsageError, Verdict
+from heedful.comparison.compare import compare
+from heedful.errors import UsageError
+from heedful.evaluation.result import Section, Verdict
 
 
 def test_a_report_against_itself_shows_nothing() -> None:

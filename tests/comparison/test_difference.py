@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from reports import NAMES, finding, report, values
 from scipy.stats import ttest_1samp
+from tests.comparison.reports import NAMES, finding, report, values
 
 from heedful.comparison.difference import Difference, difference_of
 from heedful.comparison.pairing import pair_documents
-from heedful.core import Finding
+from heedful.evaluation.result import Finding
 
 PAIRED = pair_documents(report(), report())
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from reports import NAMES, report
+from tests.comparison.reports import NAMES, report
 
 from heedful.comparison.pairing import pair_documents
 

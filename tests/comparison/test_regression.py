@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from reports import finding
+from tests.comparison.reports import finding
 
+from heedful.comparison.record import FindingChange
 from heedful.comparison.regression import check_rules, rules_broken, sentence
-from heedful.core import UsageError
-from heedful.core.comparison import FindingChange
+from heedful.errors import UsageError
 
 
 def change(before: str | None, after: str | None, layer: int | None = None, **more: object) -> FindingChange:

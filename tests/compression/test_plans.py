@@ -53,7 +53,7 @@ def test_a_layer_goes_as_a_whole_by_the_mean_of_its_key_heads() -> None:
 def test_a_saving_is_as_wide_as_the_orders_spread() -> None:
     """Documents that all say the same leave the orders alone: Student's t of their mean."""
     from heedful.compression.curves import _saved
-    from heedful.core.effect import Effect
+    from heedful.inference.effect import Effect
 
     ground: Any = SimpleNamespace(
         loss_effect=lambda values: Effect(estimate=values.mean(), low=values.mean(), high=values.mean(), n=20)
@@ -66,12 +66,12 @@ def test_a_saving_is_as_wide_as_the_orders_spread() -> None:
 def test_no_document_both_ranks_and_prices() -> None:
     from dataclasses import replace
 
-    from tests.capture.models import tiny
-    from tests.checks.planted import random_ids, sequences_of
+    from tests.evaluation.checks.planted import random_ids, sequences_of
+    from tests.interception.models import tiny
 
-    from heedful.compression.ground import ground_of
+    from heedful.compression.loss_context import ground_of
     from heedful.compression.prune import _halves
-    from heedful.study.study import no_progress
+    from heedful.evaluation.study import no_progress
 
     text = replace(sequences_of(random_ids(6, 12)), document=torch.tensor([0, 1, 2, 0, 1, 4]))
     halves = _halves(ground_of(tiny("llama"), text, seed=0, resamples=99, progress=no_progress))

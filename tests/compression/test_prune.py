@@ -8,22 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.capture.models import KernelModel, tiny
-from tests.capture.state import snapshot
-from tests.checks.planted import random_ids, sequences_of
-from tests.study.material import call_of
+from tests.evaluation.checks.planted import random_ids, sequences_of
+from tests.evaluation.material import call_of
+from tests.interception.models import KernelModel, tiny
+from tests.interception.state import snapshot
 from torch import nn
 
 import heedful
-from heedful.compression import Cuts, prune
+from heedful.attention.engines.dense import dense
+from heedful.compression.cuts import Cuts
 from heedful.compression.order import numbers, ordered, taken
+from heedful.compression.prune import prune
+from heedful.compression.record import Curve, Pruning
 from heedful.compression.redundancy import layer_keys
 from heedful.compression.removal import without_dimensions
-from heedful.core import CaptureError, UsageError
-from heedful.core.compression import Curve, Pruning
-from heedful.engine import dense
-from heedful.loading import Sequences
-from heedful.report.pages import record_json
+from heedful.errors import CaptureError, UsageError
+from heedful.loading.sequences import Sequences
+from heedful.reporting.pages.document import record_json
 
 FEW = Cuts(fractions=(0.25,), orders=2)
 
@@ -121,9 +122,9 @@ def _named(found: Pruning) -> list[Any]:
 
 
 def test_dimensions_go_in_pairs_that_rotate_together_and_the_least_contribution_first() -> None:
-    from heedful.compression.ground import ground_of
+    from heedful.compression.loss_context import ground_of
     from heedful.compression.order import without_dimensions_of
-    from heedful.study.study import no_progress
+    from heedful.evaluation.study import no_progress
 
     model = tiny("llama")
     with torch.no_grad():  # a pair of key head 0 whose keys are 0
@@ -164,9 +165,9 @@ def test_a_dimension_is_left_out_of_queries_and_keys_alike() -> None:
 
 def test_labels_are_the_next_tokens() -> None:
     """A model that copies what it was fed would look perfect by unshifted labels; that must be seen."""
-    from heedful.compression.ground import ground_of
     from heedful.compression.label_losses import judged_labels, label_losses
-    from heedful.study.study import no_progress
+    from heedful.compression.loss_context import ground_of
+    from heedful.evaluation.study import no_progress
 
     class Copies(nn.Module):
         def __init__(self, ahead: int) -> None:
@@ -205,7 +206,7 @@ def test_the_model_is_as_before_and_a_second_run_says_the_same() -> None:
 def test_an_order_that_is_one_of_many_is_not_beyond_chance() -> None:
     """Of four layers one is idle: whoever draws a layer has it in a quarter of the orders."""
     from heedful.compression.curves import _answer, _p
-    from heedful.core.effect import Effect
+    from heedful.inference.effect import Effect
 
     documents = np.zeros((1, 20))
     random = np.repeat(np.array([0.0, 1.0, 1.0, 1.0] * 5)[:19, None], 20, axis=1)

@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.capture.models import KernelModel, nano, tiny
-from tests.capture.state import snapshot
-from tests.checks.planted import random_ids, sequences_of
+from tests.evaluation.checks.planted import random_ids, sequences_of
+from tests.interception.models import KernelModel, nano, tiny
+from tests.interception.state import snapshot
 
-from heedful.capture import intercept
-from heedful.compression import Quantizer, quantize_keys, standard_quantizers
-from heedful.compression.ground import verdict_on
-from heedful.core import CaptureError, InputRejected, UsageError
-from heedful.core.compression import Quantization
-from heedful.core.effect import Effect
-from heedful.loading import Sequences
+from heedful.compression.loss_context import verdict_on
+from heedful.compression.quantize_keys import quantize_keys, standard_quantizers
+from heedful.compression.quantizer import Quantizer
+from heedful.compression.record import Quantization
+from heedful.errors import CaptureError, InputRejected, UsageError
+from heedful.inference.effect import Effect
+from heedful.interception.intercept import intercept
+from heedful.loading.sequences import Sequences
 
 FINE, COARSE = Quantizer(bits=8, group="channel"), Quantizer(bits=2, group="tensor")
 
@@ -65,8 +66,8 @@ def test_heads_are_those_of_their_layers_and_overall_is_their_mean() -> None:
 
 
 def test_loss_is_that_of_a_model_whose_keys_were_rounded_by_hand() -> None:
+    from heedful.attention.engines.changed_keys import attended
     from heedful.compression.quantizer import quantized
-    from heedful.engine import attended
 
     model, sequences = tiny("llama"), text()
     found = quantize_keys(model, sequences, quantizers=[COARSE])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from heedful.compression.quantizer import Quantizer, noise_like, quantized
-from heedful.core import UsageError
+from heedful.errors import UsageError
 
 
 def keys(batch: int = 2, heads: int = 3, length: int = 10, dim: int = 4, seed: int = 0) -> Tensor:

@@ -10,19 +10,22 @@ from pathlib import Path
 import pytest
 import torch
 
-import heedful.checks
-from heedful.checks import Settings, nine_sections, validate
-from heedful.core import CHECKS, Finding, Verdict
+import heedful.evaluation.checks
+from heedful.evaluation import nine_sections
+from heedful.evaluation.nine_sections import validate
+from heedful.evaluation.registry import CHECKS
+from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.settings import Settings
 
 TESTS = Path(__file__).parent.parent / "checks"
-FILES = {path.stem for path in Path(heedful.checks.__file__).parent.glob("*.py")} - {"__init__"}
+FILES = {path.stem for path in Path(heedful.evaluation.checks.__file__).parent.glob("*.py")} - {"__init__"}
 NOT_CHECKS = {"nine_sections", "conclusion"}
 EXPORTED_BESIDE = {"Margins", "Settings", "head_rows", "validate"}
 
 
 def test_files_exports_tests_order_and_registry_are_the_same_names() -> None:
     assert set(CHECKS) == FILES - NOT_CHECKS
-    assert set(heedful.checks.__all__) - EXPORTED_BESIDE == set(CHECKS)
+    assert set(heedful.evaluation.checks.__all__) - EXPORTED_BESIDE == set(CHECKS)
     assert len(nine_sections.ORDER) == len(set(nine_sections.ORDER))
     assert set(nine_sections.ORDER) == set(CHECKS)
     missing = [name for name in FILES if not (TESTS / f"test_{name}.py").exists()]
@@ -31,7 +34,7 @@ def test_files_exports_tests_order_and_registry_are_the_same_names() -> None:
 
 @pytest.mark.parametrize("name", sorted(CHECKS))
 def test_a_check_is_a_function_of_its_file_with_a_source_and_a_claim(name: str) -> None:
-    facts, module = CHECKS[name], importlib.import_module(f"heedful.checks.{name}")
+    facts, module = CHECKS[name], importlib.import_module(f"heedful.evaluation.checks.{name}")
     assert facts.judge is getattr(module, name)
     assert facts.source == module.SOURCE and facts.source
     assert module.__doc__ is not None and module.__doc__.startswith(f"Section {facts.section}: ")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import heedful.experiments.topics  # noqa: F401  (registers every claim)
-from heedful.core import Verdict
-from heedful.experiments import CLAIMS, answer_of, stored_answers
+import reproductions.topics  # noqa: F401  (registers every claim)
+from reproductions.answer import answer_of
+from reproductions.published import CLAIMS
+from reproductions.stored import stored_answers
+
+from heedful.evaluation.result import Verdict
 
 
 def test_stored_answers_are_those_of_the_registered_claims() -> None:

@@ -10,8 +10,11 @@ from tests.cases import attention_call, filled_to
 from tests.tolerances import flat_moments
 from torch import Tensor
 
-from heedful.core import AttentionCall, causal
-from heedful.engine import ENGINES, Extras, Groups, Moments
+from heedful.attention.call import AttentionCall
+from heedful.attention.engines.groups import Groups
+from heedful.attention.engines.measure import ENGINES
+from heedful.attention.engines.moments import Extras, Moments
+from heedful.attention.visibility import causal
 
 LENGTH, STEPS = 30, (1, 2, 7, 21, 30)
 TOKENS = torch.randint(-1, 5, (2, LENGTH), generator=torch.Generator().manual_seed(2))

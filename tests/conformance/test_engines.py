@@ -21,8 +21,11 @@ import torch
 from tests.cases import LENGTH, alibi, attention_call, document_ids, filled_to, random_mask, real_tokens, t5_bias
 from tests.tolerances import DRAWS, assert_close, flat_moments, perturbed, tolerances
 
-from heedful.core import AttentionCall, UnsupportedByEngine, bidirectional, causal, documents, masked, padding
-from heedful.engine import ENGINES, dense
+from heedful.attention.call import AttentionCall
+from heedful.attention.engines.dense import dense
+from heedful.attention.engines.measure import ENGINES
+from heedful.attention.visibility import bidirectional, causal, documents, masked, padding
+from heedful.errors import UnsupportedByEngine
 
 MULTIPLE = 3
 """Largest of a few draws against one further draw, of rounding errors over some hundred rows."""

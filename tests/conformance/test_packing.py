@@ -10,8 +10,10 @@ import torch
 from tests.cases import attention_call, document_ids
 from tests.tolerances import flat_moments
 
-from heedful.core import AttentionCall, Visibility, bidirectional, causal, documents
-from heedful.engine import ENGINES, Extras
+from heedful.attention.call import AttentionCall
+from heedful.attention.engines.measure import ENGINES
+from heedful.attention.engines.moments import Extras
+from heedful.attention.visibility import Visibility, bidirectional, causal, documents
 
 ALL = Extras(distances=True, contrast=True)
 EXTRAS = {"dense": ALL, "tiled": ALL, "fused": Extras()}

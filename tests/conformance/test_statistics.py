@@ -15,12 +15,16 @@ import torch
 from tests.cases import CASES, LENGTH, UNSUPPORTED, attention_call, causal_mask, real_tokens
 from torch import Tensor
 
-import heedful.statistics
-from heedful.capture.rules import split_mask
-from heedful.core import STATISTICS, AttentionCall, Visibility, bidirectional, causal, masked, padding
-from heedful.engine import ENGINES, RowMoments, tiled
+import heedful.attention.statistics
+from heedful.attention.call import AttentionCall
+from heedful.attention.engines.measure import ENGINES
+from heedful.attention.engines.moments import RowMoments
+from heedful.attention.engines.tiled import tiled
+from heedful.attention.registry import STATISTICS
+from heedful.attention.visibility import Visibility, bidirectional, causal, masked, padding
+from heedful.interception.rules import split_mask
 
-FOLDER = Path(heedful.statistics.__file__).parent
+FOLDER = Path(heedful.attention.statistics.__file__).parent
 TESTS = Path(__file__).parent.parent / "statistics"
 
 NOT_PADDING_INVARIANT = {"row_std_seed"}
@@ -43,12 +47,12 @@ def same(found: Tensor, expected: Tensor) -> bool:
 def test_file_function_key_export_and_test_are_one_name() -> None:
     files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
     tests = {path.stem.removeprefix("test_") for path in TESTS.glob("test_*.py")}
-    assert files == set(STATISTICS) == set(heedful.statistics.__all__) == tests
-    assert sorted(heedful.statistics.__all__) == heedful.statistics.__all__
+    assert files == set(STATISTICS) == set(heedful.attention.statistics.__all__) == tests
+    assert sorted(heedful.attention.statistics.__all__) == heedful.attention.statistics.__all__
     for name, facts in STATISTICS.items():
-        module = importlib.import_module(f"heedful.statistics.{name}")
+        module = importlib.import_module(f"heedful.attention.statistics.{name}")
         assert facts.name == facts.compute.__name__ == name
-        assert getattr(heedful.statistics, name) is getattr(module, name) is facts.compute
+        assert getattr(heedful.attention.statistics, name) is getattr(module, name) is facts.compute
 
 
 @pytest.mark.parametrize("name", STATISTICS)

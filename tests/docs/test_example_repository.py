@@ -28,7 +28,11 @@ def run(command: str, folder: Path, summary: Path) -> subprocess.CompletedProces
     summary.write_text("")
     tools = folder / "bin"
     tools.mkdir(exist_ok=True)
-    for name, words in (("heedful", "-m heedful"), ("pytest", "-m pytest -p heedful.pytest_plugin"), ("python", "")):
+    for name, words in (
+        ("heedful", "-m heedful"),
+        ("pytest", "-m pytest -p heedful.testing.pytest_plugin"),
+        ("python", ""),
+    ):
         (tools / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
         (tools / name).chmod(0o755)
     environment = {

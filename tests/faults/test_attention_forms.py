@@ -9,14 +9,21 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.checks.planted import PlantedModel, alternating_ids, previous_token_heads, random_ids, sequences_of
+from tests.evaluation.checks.planted import (
+    PlantedModel,
+    alternating_ids,
+    previous_token_heads,
+    random_ids,
+    sequences_of,
+)
+from tests.evaluation.material import tiny_gpt2
 from tests.faults.test_in_process import alike, judged, overall, sharp, statistics
-from tests.study.material import tiny_gpt2
 from torch import Tensor, nn
 
-from heedful import capture
-from heedful.core import UsageError, Verdict
-from heedful.study.batches import batches_of
+from heedful import interception as capture
+from heedful.errors import UsageError
+from heedful.evaluation.batches import batches_of
+from heedful.evaluation.result import Verdict
 
 pytestmark = pytest.mark.fault
 

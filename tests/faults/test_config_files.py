@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from heedful.loading import load_model
+from heedful.loading.loaded_model import load_model
 
 material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 pytestmark = pytest.mark.fault

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.derivation.texts import HELD_OUT
+from tests.ngrams.derivation.texts import HELD_OUT
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
-from heedful.cli import main
-from heedful.counts import read
+from heedful.app import main
+from heedful.ngrams.counting.reading import read
 
 pytestmark = pytest.mark.fault
 SMALL = ("--set", "width=64", "--set", "inner=8", "--set", "head_dim=16")

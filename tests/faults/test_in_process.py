@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.capture.state import snapshot
-from tests.checks.planted import random_ids, sequences_of
-from tests.study.material import tiny_gpt2
+from tests.evaluation.checks.planted import random_ids, sequences_of
+from tests.evaluation.material import tiny_gpt2
+from tests.interception.state import snapshot
 from torch import nn
 
-from heedful import Settings, capture, validate
-from heedful.checks import head_rows
-from heedful.core import CaptureError, Report, Verdict
-from heedful.study.batches import batch_of, batches_of
-from heedful.study.evidence import collect
-from heedful.study.probes import row_statistics
-from heedful.study.running import evaluating
+from heedful import Settings, validate
+from heedful import interception as capture
+from heedful.errors import CaptureError
+from heedful.evaluation.batches import batch_of, batches_of
+from heedful.evaluation.evidence import collect
+from heedful.evaluation.nine_sections import head_rows
+from heedful.evaluation.probes import row_statistics
+from heedful.evaluation.result import Report, Verdict
+from heedful.evaluation.running import evaluating
 
 pytestmark = pytest.mark.fault
 QUICK = Settings(preset="quick", null_models=0, resamples=199)

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from heedful.loading import Documents, load_model, make_sequences
+from heedful.loading.documents import Documents
+from heedful.loading.loaded_model import load_model
+from heedful.loading.sequences import make_sequences
 
 material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 pytestmark = pytest.mark.fault

@@ -12,16 +12,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tests.checks.planted import random_ids, sequences_of
+from tests.evaluation.checks.planted import random_ids, sequences_of
+from tests.evaluation.material import call_of, sight_of, tiny_bert, tiny_gpt2, tiny_llama
 from tests.faults.test_in_process import alike, judged, overall, sharp, statistics
-from tests.study.material import call_of, sight_of, tiny_bert, tiny_gpt2, tiny_llama
 from torch import nn
 from typer.testing import CliRunner
 
-from heedful.cli import app
-from heedful.core import AttentionCall, Verdict
-from heedful.study.batches import batches_of
-from heedful.study.overflow import overflow_of
+from heedful.app import app
+from heedful.attention.call import AttentionCall
+from heedful.evaluation.batches import batches_of
+from heedful.evaluation.overflow import overflow_of
+from heedful.evaluation.result import Verdict
 
 material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 pytestmark = pytest.mark.fault

@@ -18,9 +18,13 @@ from types import SimpleNamespace
 import pytest
 
 import heedful
-from heedful.core import InputRejected, OutputError
-from heedful.report import from_json, save_heads, terminal_text, to_json, write_atomic
-from heedful.report import write as writing
+from heedful.errors import InputRejected, OutputError
+from heedful.evaluation.page.head_table import save_heads
+from heedful.evaluation.page.json_document import to_json
+from heedful.evaluation.page.json_reader import from_json
+from heedful.evaluation.page.terminal import terminal_text
+from heedful.reporting import write as writing
+from heedful.reporting.write import write_atomic
 
 pytestmark = pytest.mark.fault
 
@@ -103,7 +107,7 @@ def test_s22_report_and_command_line_know_no_pickle() -> None:
 
 def made(path: Path) -> None:
     """A page at the path, or figures where it has no suffix."""
-    from heedful.cli.outputs import Outputs
+    from heedful.commandline.outputs import Outputs
 
     Outputs(**({"html": path} if path.suffix else {"figures": path}), force=True).write(factory.realistic())
 
@@ -154,8 +158,8 @@ def test_s19_a_page_or_figure_in_the_place_of_a_link_leaves_its_target_whole(tmp
 
 
 def test_f30_a_page_that_was_lost_is_made_again_from_its_document(tmp_path: Path) -> None:
-    from heedful.cli.outputs import Outputs
-    from heedful.report.html import to_html
+    from heedful.commandline.outputs import Outputs
+    from heedful.evaluation.page.html.page import to_html
 
     document, page = tmp_path / "report.json", tmp_path / "report.html"
     Outputs(json=document, html=page).write(factory.realistic())
@@ -350,7 +354,7 @@ def test_f44_nothing_ever_asks() -> None:
 def test_f46_a_newer_schema_and_a_cut_file_are_rejected() -> None:
     text = to_json(factory.realistic())
     with pytest.raises(InputRejected, match="schema 3 > 1") as newer:
-        from_json(text.replace("heedful.report/1", "heedful.report/3"))
+        from_json(text.replace("heedful.reporting/1", "heedful.reporting/3"))
     with pytest.raises(InputRejected) as cut:
         from_json(text[:-20])
     assert newer.value.exit_code == cut.value.exit_code == 3

@@ -8,16 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.checks.planted import random_ids, sequences_of
+from tests.evaluation.checks.planted import random_ids, sequences_of
+from tests.evaluation.material import tiny_bert, tiny_gpt2, tiny_llama
 from tests.faults.test_in_process import QUICK, judged, overall, sharp
-from tests.study.material import tiny_bert, tiny_gpt2, tiny_llama
 from torch import Tensor, nn
 
 import heedful
-from heedful.core import Verdict
-from heedful.loading import Sequences
-from heedful.study import Study
-from heedful.study.running import pads_inside, positions_of, run_model, takes_positions
+from heedful.evaluation.result import Verdict
+from heedful.evaluation.running import pads_inside, positions_of, run_model, takes_positions
+from heedful.evaluation.study import Study
+from heedful.loading.sequences import Sequences
 
 pytestmark = pytest.mark.fault
 SIDES = [(5, 0), (0, 5), (3, 4)]

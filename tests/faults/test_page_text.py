@@ -9,16 +9,17 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from tests.report import factory
-from tests.report.cards import DISTANCES, card, carded
-from tests.report.html.reading import assert_closed
+from tests.evaluation.page import factory
+from tests.evaluation.page.cards import DISTANCES, card, carded
+from tests.evaluation.page.html.reading import assert_closed
 
-from heedful.core import Cards, Strongest
-from heedful.report import from_json, to_json
-from heedful.report.escape import visible
-from heedful.report.figures.saving import save_figures
-from heedful.report.html import to_html
-from heedful.report.html.heads import heads_json
+from heedful.evaluation.cards import Cards, Strongest
+from heedful.evaluation.page.html.heads import heads_json
+from heedful.evaluation.page.html.page import to_html
+from heedful.evaluation.page.json_document import to_json
+from heedful.evaluation.page.json_reader import from_json
+from heedful.reporting.escape import visible
+from heedful.reporting.figure_files import save_figures
 
 pytestmark = pytest.mark.fault
 

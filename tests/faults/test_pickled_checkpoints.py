@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import torch
 
-from heedful.loading import load_model
+from heedful.loading.loaded_model import load_model
 
 material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 pytestmark = pytest.mark.fault

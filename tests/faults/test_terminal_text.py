@@ -11,10 +11,13 @@ from types import SimpleNamespace
 import polars
 import pytest
 
-from heedful.cli.exits import outcome
-from heedful.core import InputRejected
-from heedful.report import from_json, print_heads, save_heads, terminal_text, to_json
-from heedful.report.escape import encoded
+from heedful.commandline.errors import outcome
+from heedful.errors import InputRejected
+from heedful.evaluation.page.head_table import save_heads
+from heedful.evaluation.page.json_document import to_json
+from heedful.evaluation.page.json_reader import from_json
+from heedful.evaluation.page.terminal import print_heads, terminal_text
+from heedful.reporting.escape import encoded
 
 pytestmark = pytest.mark.fault
 

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from heedful.loading import Documents, documents, load_documents, make_sequences
+from heedful.loading import documents
+from heedful.loading.documents import Documents, load_documents
+from heedful.loading.sequences import make_sequences
 
 material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 pytestmark = pytest.mark.fault

@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 import torch.distributed as dist
-from tests.capture.state import digest
-from tests.checks.planted import random_ids, sequences_of
+from tests.evaluation.checks.planted import random_ids, sequences_of
+from tests.evaluation.material import tiny_gpt2, tiny_llama
 from tests.faults.test_in_process import alike, judged, overall, sharp, statistics
-from tests.study.material import tiny_gpt2, tiny_llama
+from tests.interception.state import digest
 from torch import nn
 
-from heedful import capture
-from heedful.checks import head_rows
-from heedful.core import HeedfulError, InputRejected, Report, Verdict
-from heedful.study.batches import batches_of
-from heedful.study.wrapped import unwrapped
+from heedful import interception as capture
+from heedful.errors import HeedfulError, InputRejected
+from heedful.evaluation.batches import batches_of
+from heedful.evaluation.nine_sections import head_rows
+from heedful.evaluation.result import Report, Verdict
+from heedful.evaluation.wrapped import unwrapped
 
 pytestmark = pytest.mark.fault
 IDS = random_ids(4, 24)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from heedful.gauge import Gaussians, gaussians
+from heedful.gauge.beliefs import Gaussians, gaussians
 
 ORDERS = range(7)
 

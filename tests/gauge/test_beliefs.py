@@ -10,8 +10,9 @@ from tests.gauge.drawn import ORDERS, angles, beliefs
 from tests.oracles.gauge_pairs import pair_divergences
 from torch import Tensor
 
-from heedful.core.errors import UsageError
-from heedful.gauge import COVARIANCES, Full, Gaussians, divergences, frames, gaussians, log_of_variance, own_divergence
+from heedful.errors import UsageError
+from heedful.gauge.beliefs import COVARIANCES, Full, Gaussians, divergences, gaussians, log_of_variance, own_divergence
+from heedful.gauge.frames import frames
 
 CASES = pytest.mark.parametrize(
     ("covariance", "order"), [(covariance, order) for covariance in COVARIANCES for order in ORDERS]

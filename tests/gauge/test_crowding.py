@@ -7,14 +7,8 @@ import math
 import pytest
 import torch
 
-from heedful.core.errors import UsageError
-from heedful.gauge.crowding import (
-    entropy_deficit,
-    least_dimension,
-    needed_ratio,
-    sharp_ratio,
-    simulated_concentration,
-)
+from heedful.errors import UsageError
+from heedful.gauge.crowding import entropy_deficit, least_dimension, needed_ratio, sharp_ratio, simulated_concentration
 
 
 def simulated(dim: int, ratio: float, keys: int, heads: int = 64) -> tuple[float, float, float]:

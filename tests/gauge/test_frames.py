@@ -9,8 +9,9 @@ import pytest
 import torch
 from tests.gauge.drawn import ORDERS, angles
 
-from heedful.core.errors import UsageError
-from heedful.gauge import bounded, check_frames, frames, generators, transport
+from heedful.errors import UsageError
+from heedful.gauge.frames import bounded, check_frames, frames, transport
+from heedful.gauge.generators import generators
 
 
 @pytest.mark.parametrize("order", ORDERS)

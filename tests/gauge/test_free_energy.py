@@ -10,7 +10,8 @@ from tests.gauge.drawn import beliefs
 from tests.oracles.gauge_pairs import free_energies, pair_divergences, weights
 from torch import Tensor
 
-from heedful.gauge import COVARIANCES, Gaussians, divergences, lowered
+from heedful.gauge.beliefs import COVARIANCES, Gaussians, divergences
+from heedful.gauge.free_energy import lowered
 
 KAPPA, PULL = 1.7, 0.6
 VISIBLE = torch.ones(7, 7, dtype=torch.bool).tril()

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from heedful.core.errors import UsageError
-from heedful.gauge import Layout, generators, parse_irreps
+from heedful.errors import UsageError
+from heedful.gauge.generators import generators
+from heedful.gauge.irreps import parse_irreps
+from heedful.gauge.layout import Layout
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_without_e3nn_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPa
 
 
 def test_columns_belong_to_heads_and_come_back() -> None:
-    from heedful.gauge import TokenBeliefs
+    from heedful.gauge.layout import TokenBeliefs
 
     for covariance, variances, shears in (("isotropic", 9, 0), ("diagonal", 19, 0), ("full", 19, 19)):
         layout = Layout(parse_irreps("5x0e + 3x1e + 1x2e"), covariance)

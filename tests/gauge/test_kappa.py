@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from heedful.core.errors import UsageError
-from heedful.gauge import first_kappa, kappa_for
+from heedful.errors import UsageError
+from heedful.gauge.kappa import first_kappa, kappa_for
 
 
 def test_rules() -> None:

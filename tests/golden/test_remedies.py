@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.derivation.texts import characters, counted
+from tests.ngrams.derivation.texts import characters, counted
 
-from heedful.core.remedy import Ladder
-from heedful.study.remedies import Ground, Material, climb, parted, rungs
+from heedful.ngrams.remedies.record import Ladder
+from heedful.ngrams.remedies.running import climb
+from heedful.ngrams.remedies.suite import rungs
+from heedful.ngrams.remedies.text import Material, parted
+from heedful.ngrams.remedies.variant import Ground
 
 pytestmark = pytest.mark.slow
 

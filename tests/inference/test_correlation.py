@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from heedful.inference import spearman_over_units
+from heedful.inference.correlation import spearman_over_units
 
 NAN = np.nan
 

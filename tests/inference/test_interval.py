@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heedful.inference import Interval, bootstrap_t, clustered_t, document_means, student_t
+from heedful.inference.interval import Interval, bootstrap_t, clustered_t, student_t
+from heedful.inference.units import document_means
 
 NAN, INF = np.nan, np.inf
 T_975_1, T_975_3 = 12.706204736432095, 3.182446305284263

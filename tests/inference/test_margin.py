@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedful.core.result import Verdict
-from heedful.inference import Interval, equivalent, judge, student_t
+from heedful.evaluation.result import Verdict
+from heedful.inference.interval import Interval, student_t
+from heedful.inference.margin import equivalent, judge
 
 NAN, INF = np.nan, np.inf
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedful.inference import benjamini_hochberg, count_discoveries, holm
+from heedful.inference.multiplicity import benjamini_hochberg, count_discoveries, holm
 
 NAN = np.nan
 FAMILIES = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=12)

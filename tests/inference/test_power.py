@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedful.inference import minimal_detectable_effect, units_needed
+from heedful.inference.power import minimal_detectable_effect, units_needed
 
 TABLE = {0.1: (785, 1375, 1953), 0.2: (197, 344, 489), 0.3: (88, 153, 217), 0.5: (32, 55, 79), 0.8: (13, 22, 31)}
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedful.inference import max_rank_p, pooled_rank_p, rank_p
+from heedful.inference.ranks import max_rank_p, pooled_rank_p, rank_p
 
 NAN, INF = np.nan, np.inf
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heedful.inference import sign_flip, signflip
+from heedful.inference import signflip
+from heedful.inference.signflip import sign_flip
 
 NAN, INF = np.nan, np.inf
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import skew, t, ttest_1samp
 
-from heedful.inference import bootstrap_t, repeated_interval, repeated_p, skew_p, skew_t, student_t
+from heedful.inference.interim_analyses import repeated_interval, repeated_p
+from heedful.inference.interval import bootstrap_t, student_t
+from heedful.inference.skewness import skew_p, skew_t
 
 
 def lognormal(units: int, samples: int, seed: int) -> np.ndarray:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedful.inference import document_means, mean_and_spread, resample_counts
+from heedful.inference.units import document_means, mean_and_spread, resample_counts
 
 NAN, INF = np.nan, np.inf
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from heedful.core.errors import HeedfulError
+from heedful.errors import HeedfulError
 
 TEXT = (
     "in the beginning god created heaven and earth now was without form void darkness upon face of deep spirit "

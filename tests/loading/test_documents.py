@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from heedful.loading import documents, load_documents
+from heedful.loading import documents
+from heedful.loading.documents import load_documents
 
 material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 

@@ -15,7 +15,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from heedful.loading import LoadedModel, load_factory
+from heedful.loading.factory import load_factory
+from heedful.loading.loaded_model import LoadedModel
 
 HERE = Path(__file__).parent
 material = SimpleNamespace(**runpy.run_path(str(HERE / "material.py")))

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from heedful.loading import hub, load_model
+from heedful.loading import hub
+from heedful.loading.loaded_model import load_model
 
 material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from heedful.loading import load_documents, load_model, make_sequences
+from heedful.loading.documents import load_documents
+from heedful.loading.loaded_model import load_model
+from heedful.loading.sequences import make_sequences
 
 material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from heedful.loading import ensure_fits, memory
+from heedful.loading import memory
+from heedful.loading.memory import ensure_fits
 
 material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 

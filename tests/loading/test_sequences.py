@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from heedful.loading import Documents, make_sequences
+from heedful.loading.documents import Documents
+from heedful.loading.sequences import make_sequences
 
 material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 

@@ -9,8 +9,8 @@ import accelerate
 import pytest
 import torch
 
-from heedful.core import ResourceLimit, UsageError
-from heedful.loading import load_model
+from heedful.errors import ResourceLimit, UsageError
+from heedful.loading.loaded_model import load_model
 from heedful.loading.spread import main_device, spread
 
 

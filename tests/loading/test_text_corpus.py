@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from heedful.core import InputRejected, ResourceLimit, UsageError
-from heedful.loading import TextCorpus, text_corpus, text_cuts
-from heedful.loading.text_corpus import pieces_of
+from heedful.errors import InputRejected, ResourceLimit, UsageError
+from heedful.loading import text_corpus, text_cuts
+from heedful.loading.text_corpus import TextCorpus, pieces_of
 
 HARD = "\ufeffaé\r\nb\n\nc\rd €uro 😀 x\n\n\nlast" * 40
 

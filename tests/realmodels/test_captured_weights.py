@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import heedful
-from heedful.core.axes import MIN_VISIBLE
-from heedful.study.running import run_model
+from heedful.attention.axes import MIN_VISIBLE
+from heedful.evaluation.running import run_model
 
 pytestmark = pytest.mark.realmodels
 SEQUENCES = 2

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from heedful.checks import Settings, head_rows
-from heedful.core.result import HeadRow
+from heedful.evaluation.nine_sections import head_rows
+from heedful.evaluation.result import HeadRow
+from heedful.evaluation.settings import Settings
 
 pytestmark = pytest.mark.realmodels
 Heads = dict[tuple[int, int], HeadRow]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from heedful.loading import Documents
+from heedful.loading.documents import Documents
 
 _HEAVY = [
     "EVQLLESGGGLVQPGGSLRLSCAASGFTFSSYAMSWVRQAPGKGLEWVSAISGSGGSTYYADSVKGRFTISRDNSKNTLYLQMNSLRAEDTAVYYCAK",

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import texts
 import torch
+from tests.realmodels import texts
+from tests.realmodels.wheels import file_of
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
-from wheels import file_of
 
-from heedful.loading import LoadedModel, Sequences, load_documents, load_factory, load_model, make_sequences
+from heedful.loading.documents import load_documents
+from heedful.loading.factory import load_factory
+from heedful.loading.loaded_model import LoadedModel, load_model
+from heedful.loading.sequences import Sequences, make_sequences
 
 _SMILES = r"%[0-9]{2}|\[[^\]]+]|Br|Cl|>>|."
 """Atoms in brackets, two-letter elements and the arrow are one token each, every other character is one."""

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from heedful.core import UsageError
-from heedful.testing import as_sequences
+from heedful.errors import UsageError
+from heedful.testing.batches import as_sequences
 
 
 def test_a_tensor_is_one_document_a_row() -> None:

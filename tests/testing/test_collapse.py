@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from pattern_models import PatternModel, nothing, own_token
-from planted import random_ids
+from tests.evaluation.checks.pattern_models import PatternModel, nothing, own_token
+from tests.evaluation.checks.planted import random_ids
 
-from heedful.core import UsageError
-from heedful.testing import assert_not_collapsed
+from heedful.errors import UsageError
+from heedful.testing.collapse import assert_not_collapsed
 
 
 def test_heads_that_choose_have_not_collapsed() -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from pattern_models import PatternModel, own_token
-from planted import PlantedModel, previous_token_heads, random_ids, uniform_heads
+from tests.evaluation.checks.pattern_models import PatternModel, own_token
+from tests.evaluation.checks.planted import PlantedModel, previous_token_heads, random_ids, uniform_heads
 from torch import nn
 
 import heedful.testing as testing

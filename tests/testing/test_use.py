@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from pattern_models import PatternModel, nothing, own_token
-from planted import PlantedModel, alternating_ids, previous_token_heads, random_ids
+from tests.evaluation.checks.pattern_models import PatternModel, nothing, own_token
+from tests.evaluation.checks.planted import PlantedModel, alternating_ids, previous_token_heads, random_ids
 
-from heedful.core import UsageError
-from heedful.testing import as_sequences, assert_attention_used
+from heedful.errors import UsageError
+from heedful.testing.batches import as_sequences
+from heedful.testing.use import assert_attention_used
 
 
 def test_a_model_that_reads_what_it_needs_uses_attention() -> None:

@@ -19,15 +19,18 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from heedful.cli import app
-from heedful.core.errors import InputRejected, OutputError, UsageError
-from heedful.loading import Documents, load_documents, load_model
-from heedful.models import HeedfulDecoderForCausalLM
-from heedful.training import RunFolder, RunSettings, train_decoder
+from heedful.app import app
+from heedful.errors import InputRejected, OutputError, UsageError
+from heedful.loading.documents import Documents, load_documents
+from heedful.loading.loaded_model import load_model
+from heedful.training.decoder_run import train_decoder
+from heedful.training.model.decoder import HeedfulDecoderForCausalLM
+from heedful.training.progress_callback import Watch
+from heedful.training.run_folder import RunFolder
+from heedful.training.run_settings import RunSettings
 from heedful.training.run_trainer import build_trainer, training_arguments
 from heedful.training.text_split import split_documents
 from heedful.training.token_windows import encode
-from heedful.training.watch import Watch
 
 SETTINGS = RunSettings(steps=6, save_every=2, batch=2, length=16, vocabulary=270)
 

@@ -14,11 +14,15 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from heedful.core.errors import UsageError
-from heedful.keys import smooth_crest
-from heedful.loading import Documents
-from heedful.models import HeedfulDecoderConfig, HeedfulDecoderForCausalLM
-from heedful.training import MaxSharePenalty, RunSettings, run_trainer, train_decoder
+from heedful.errors import UsageError
+from heedful.loading.documents import Documents
+from heedful.monitoring.vectors.smooth_peak_share import smooth_crest
+from heedful.training import run_trainer
+from heedful.training.decoder_run import train_decoder
+from heedful.training.max_share_penalty import MaxSharePenalty
+from heedful.training.model.decoder import HeedfulDecoderForCausalLM
+from heedful.training.model.decoder_config import HeedfulDecoderConfig
+from heedful.training.run_settings import RunSettings
 
 SETTINGS = RunSettings(steps=6, save_every=2, batch=2, length=16, vocabulary=270, max_share_penalty=0.5)
 IDS = torch.arange(12).view(2, 6)

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from heedful.training import KneserNey, modified_discounts
+from heedful.training.ngram import KneserNey, modified_discounts
 
 BEGIN, VOCABULARY = 0, 7
 

@@ -13,12 +13,12 @@ from heedful.comparison.context import context_of
 from heedful.comparison.difference import difference_of
 from heedful.comparison.heads import head_changes, head_verdicts
 from heedful.comparison.pairing import Pairing, pair_documents
+from heedful.comparison.record import Comparison, FindingChange
 from heedful.comparison.regression import check_rules, rules_broken, sentence
-from heedful.core.comparison import Comparison, FindingChange
-from heedful.inference import holm
+from heedful.inference.multiplicity import holm
 
 if TYPE_CHECKING:
-    from heedful.core import Finding, Report
+    from heedful.evaluation.result import Finding, Report
 
 _Key = tuple[str, int | None, int]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from heedful.core import Report
+    from heedful.evaluation.result import Report
 
 _PARTS = ("model", "data", "settings", "versions")
 _UNTOLD = frozenset({"notes", "document_fingerprints"})

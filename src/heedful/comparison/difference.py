@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heedful.comparison.pairing import FEWEST, Pairing
-from heedful.core.result import Finding
-from heedful.inference import bootstrap_t, sign_flip
+from heedful.evaluation.result import Finding
+from heedful.inference.interval import bootstrap_t
+from heedful.inference.signflip import sign_flip
 
 Array = NDArray[np.float64]
 

@@ -6,10 +6,10 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from heedful.core.comparison import HeadChange
+from heedful.comparison.record import HeadChange
 
 if TYPE_CHECKING:
-    from heedful.core import Finding, HeadRow, Report
+    from heedful.evaluation.result import Finding, HeadRow, Report
 
 STATISTICS = ("effective_keys", "sink_mass", "previous_mass", "concentration", "max_weight", "self_mass", "local_mass")
 

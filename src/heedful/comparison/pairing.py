@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from heedful.core import Report
+    from heedful.evaluation.result import Report
 
 FEWEST = 16
 """Shared documents below which nothing is paired: as for every interval of a report."""

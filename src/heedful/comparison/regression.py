@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from heedful.core.comparison import FAIL_ON, FindingChange
-from heedful.core.errors import UsageError
-from heedful.core.result import Verdict
+from heedful.comparison.record import FAIL_ON, FindingChange
+from heedful.errors import UsageError
+from heedful.evaluation.result import Verdict
 
 ALPHA = 0.05
 _BROKEN = (Verdict.FAIL, Verdict.ERROR)

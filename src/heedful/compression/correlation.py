@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from heedful.compression.ground import Ground
-from heedful.core.compression import RankCorrelation
-from heedful.inference import holm, spearman_over_units
-from heedful.study.evidence import Array
+from heedful.compression.loss_context import Ground
+from heedful.compression.record import RankCorrelation
+from heedful.evaluation.evidence import Array
+from heedful.inference.correlation import spearman_over_units
+from heedful.inference.multiplicity import holm
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from heedful.compression.ground import LEAST_UNITS, Ground
+from heedful.attention.engines.changed_keys import key_change
 from heedful.compression.label_losses import RIGHT, SHUFFLED
+from heedful.compression.loss_context import LEAST_UNITS, Ground
 from heedful.compression.order import RANDOM
+from heedful.compression.record import Curve, Point, Saving
 from heedful.compression.removal import Removal, losses_without, without_dimensions
 from heedful.compression.stored_keys import Stored, run_all, stored_keys
-from heedful.core.compression import Curve, Point, Saving
-from heedful.core.effect import Effect
-from heedful.engine import key_change
-from heedful.study import Batch
-from heedful.study.evidence import Array
-from heedful.study.missing import mean_of
+from heedful.evaluation.evidence import Array
+from heedful.evaluation.missing import mean_of
+from heedful.evaluation.running import Batch
+from heedful.inference.effect import Effect
 
 ALPHA = 0.05
 TIED = 1e-6

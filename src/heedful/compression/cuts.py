@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from heedful.core.errors import UsageError
+from heedful.errors import UsageError
 
 PARTS = ("layers", "heads", "dimensions")
 FRACTIONS = (0.1, 0.25, 0.5, 0.75)

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heedful.compression.ground import Ground
+from heedful.attention.engines.changed_keys import attended, key_change
+from heedful.compression.loss_context import Ground
 from heedful.compression.quantizer import Quantizer, noise_like, quantized
 from heedful.compression.stored_keys import Stored, other_keys, run_all, stored_keys
-from heedful.engine import attended, key_change
-from heedful.keys.tails import tails
-from heedful.study import Batch
-from heedful.study.ablation import losses_of
-from heedful.study.evidence import Array
+from heedful.evaluation.ablation import losses_of
+from heedful.evaluation.evidence import Array
+from heedful.evaluation.running import Batch
+from heedful.monitoring.vectors.tails import tails
 
 
 @dataclass

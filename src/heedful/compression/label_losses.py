@@ -9,11 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from heedful.compression.ground import Ground
-from heedful.core.compression import Labels
-from heedful.study import Batch
-from heedful.study.evidence import Array
-from heedful.study.running import run_model, tensor_of
+from heedful.compression.loss_context import Ground
+from heedful.compression.record import Labels
+from heedful.evaluation.evidence import Array
+from heedful.evaluation.running import Batch, run_model, tensor_of
 
 RIGHT, FED, SHUFFLED = 0, 1, 2
 """Columns of ``label_losses``."""

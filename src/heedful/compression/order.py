@@ -10,7 +10,7 @@ import torch
 
 from heedful.compression.redundancy import LayerKeys
 from heedful.compression.removal import Removal
-from heedful.study.evidence import Array
+from heedful.evaluation.evidence import Array
 
 RANDOM = "random"
 

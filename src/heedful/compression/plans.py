@@ -8,7 +8,7 @@ import numpy as np
 
 from heedful.compression.curves import Plan
 from heedful.compression.cuts import Cuts
-from heedful.compression.ground import Ground
+from heedful.compression.loss_context import Ground
 from heedful.compression.order import (
     RANDOM,
     Unit,
@@ -20,8 +20,8 @@ from heedful.compression.order import (
     without_units,
 )
 from heedful.compression.redundancy import LayerKeys
-from heedful.study.evidence import Array
-from heedful.study.missing import mean_of
+from heedful.evaluation.evidence import Array
+from heedful.evaluation.missing import mean_of
 
 REDUNDANCY = ("effective_rank", "centred_cosine")
 """Arrays of ``LayerKeys`` that say how redundant keys are."""

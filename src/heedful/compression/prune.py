@@ -13,23 +13,24 @@ from torch import nn
 from heedful.compression.correlation import Question, rank_correlations
 from heedful.compression.curves import Measured, dimension_damage, measured_curve, savings
 from heedful.compression.cuts import Cuts
-from heedful.compression.ground import BATCH_TOKENS, Ground, Progress, ground_of
 from heedful.compression.label_losses import RIGHT, judged_labels, label_losses
+from heedful.compression.loss_context import BATCH_TOKENS, Ground, Progress, ground_of
 from heedful.compression.order import Unit, head_units, layer_units, without_units
 from heedful.compression.plans import REDUNDANCY, dimension_plans, unit_plans
 from heedful.compression.quantize_keys import RESAMPLES
+from heedful.compression.record import Pruning, RankCorrelation, UnitPrice
 from heedful.compression.redundancy import LayerKeys, layer_keys
 from heedful.compression.removal import Removal, losses_without
-from heedful.core.compression import Pruning, RankCorrelation, UnitPrice
-from heedful.core.errors import UsageError
-from heedful.study import evaluating, versions
-from heedful.study.batches import batches_of
-from heedful.study.evidence import Array
-from heedful.study.study import no_progress
-from heedful.study.wrapped import unwrapped
+from heedful.errors import UsageError
+from heedful.evaluation.batches import batches_of
+from heedful.evaluation.evidence import Array
+from heedful.evaluation.running import evaluating
+from heedful.evaluation.study import no_progress
+from heedful.evaluation.versions import versions
+from heedful.evaluation.wrapped import unwrapped
 
 if TYPE_CHECKING:
-    from heedful.loading import Sequences
+    from heedful.loading.sequences import Sequences
 
 
 def prune(

@@ -10,21 +10,22 @@ import numpy as np
 from torch import nn
 
 from heedful.compression.correlation import Question, rank_correlations
-from heedful.compression.ground import Ground, Progress, ground_of, verdict_on
 from heedful.compression.key_damage import LayerDamage, key_damage, quantizer_losses
+from heedful.compression.loss_context import Ground, Progress, ground_of, verdict_on
 from heedful.compression.quantizer import GROUPS, Quantizer
+from heedful.compression.record import Damage, HeadDamage, KeyTails, Quantization, RankCorrelation, Trial
 from heedful.compression.stored_keys import STAGES
-from heedful.core.compression import Damage, HeadDamage, KeyTails, Quantization, RankCorrelation, Trial
-from heedful.core.effect import Effect
-from heedful.core.errors import UsageError
-from heedful.study import evaluating, versions
-from heedful.study.evidence import Array
-from heedful.study.settings import Margins
-from heedful.study.study import no_progress
-from heedful.study.wrapped import unwrapped
+from heedful.errors import UsageError
+from heedful.evaluation.evidence import Array
+from heedful.evaluation.running import evaluating
+from heedful.evaluation.settings import Margins
+from heedful.evaluation.study import no_progress
+from heedful.evaluation.versions import versions
+from heedful.evaluation.wrapped import unwrapped
+from heedful.inference.effect import Effect
 
 if TYPE_CHECKING:
-    from heedful.loading import Sequences
+    from heedful.loading.sequences import Sequences
 
 BITS = (8, 4, 3)
 CLIPS = (99.9, 99.0)

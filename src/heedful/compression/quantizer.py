@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from heedful.core.errors import UsageError
+from heedful.errors import UsageError
 
 GROUPS = ("tensor", "token", "channel")
 """What shares one scale: all keys of a layer, the components of one key, or one component of a head over positions."""

@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from heedful.capture import AttentionEvent, Unrotated, intercept
-from heedful.capture.unrotated import NOT_ROTATED
-from heedful.compression.ground import Ground
+from heedful.compression.loss_context import Ground
 from heedful.compression.stored_keys import Stored, run_all, stored_keys
-from heedful.keys import Vectors
-from heedful.keys.cosine import centred
-from heedful.keys.turn import turn_between
-from heedful.study import Batch
-from heedful.study.evidence import Array
+from heedful.evaluation.evidence import Array
+from heedful.evaluation.running import Batch
+from heedful.interception.event import AttentionEvent
+from heedful.interception.intercept import intercept
+from heedful.interception.unrotated import NOT_ROTATED, Unrotated
+from heedful.monitoring.vectors.cosine import centred
+from heedful.monitoring.vectors.rotation import turn_between
+from heedful.monitoring.vectors.vectors import Vectors
 
 NORMS = (("q_norm", "k_norm"), ("query_layernorm", "key_layernorm"), ("q_layernorm", "k_layernorm"))
 """Names of norms whose gains multiply queries and keys."""

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from torch import Tensor
 
-from heedful.compression.ground import Ground
+from heedful.attention.call import AttentionCall
+from heedful.attention.engines.changed_keys import attended
 from heedful.compression.label_losses import label_losses
+from heedful.compression.loss_context import Ground
 from heedful.compression.stored_keys import Stored, stored_keys
-from heedful.core.call import AttentionCall
-from heedful.engine import attended
-from heedful.study import Batch
-from heedful.study.evidence import Array
+from heedful.evaluation.evidence import Array
+from heedful.evaluation.running import Batch
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from heedful.capture import AttentionEvent, Unrotated, intercept, unwatched
-from heedful.capture.unrotated import NOT_ROTATED
-from heedful.core.call import AttentionCall
-from heedful.core.errors import CaptureError
-from heedful.keys.turn import Turn, turn_between
-from heedful.study.evidence import NO_PRODUCT, without_padded_rows
-from heedful.study.running import Batch, run_model
+from heedful.attention.call import AttentionCall
+from heedful.errors import CaptureError
+from heedful.evaluation.evidence import NO_PRODUCT, without_padded_rows
+from heedful.evaluation.running import Batch, run_model
+from heedful.interception.event import AttentionEvent
+from heedful.interception.intercept import intercept, unwatched
+from heedful.interception.unrotated import NOT_ROTATED, Unrotated
+from heedful.monitoring.vectors.rotation import Turn, turn_between
 
 STAGES = ("after", "before")
 """Keys after the rotation of positions, as they are cached, or before it."""

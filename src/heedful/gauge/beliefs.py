@@ -21,7 +21,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from heedful.core.errors import UsageError
+from heedful.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from heedful.core.errors import UsageError
+from heedful.errors import UsageError
 
 FEWEST_KEYS = 16
 """Rows with fewer keys are left out of simulated means: their entropy says little."""

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from heedful.core.errors import UsageError
+from heedful.errors import UsageError
 from heedful.gauge.generators import generators
 from heedful.gauge.polynomials import HIGHEST, by_polynomials
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from heedful.core.errors import UsageError
+from heedful.errors import UsageError
 
 
 def o3() -> Any:

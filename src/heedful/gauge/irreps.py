@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from heedful.core.errors import UsageError
+from heedful.errors import UsageError
 from heedful.gauge.guest import o3
 
 HIGHEST = 11

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from heedful.core.errors import UsageError
+from heedful.errors import UsageError
 
 KAPPA_RULES = ("shared", "sqrt", "dim", "calibrated", "learned")
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from heedful.core.errors import UsageError
+from heedful.errors import UsageError
 from heedful.gauge.beliefs import COVARIANCES, Full, Gaussians, gaussians
 from heedful.gauge.irreps import Irreps
 

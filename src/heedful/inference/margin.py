@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from heedful.core.result import Verdict
+from heedful.evaluation.result import Verdict
 from heedful.inference.interval import Interval
 from heedful.inference.power import minimal_detectable_effect
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from heedful.core.errors import HeedfulError, InputRejected, ResourceLimit
+from heedful.errors import HeedfulError, InputRejected, ResourceLimit
 from heedful.loading.model_config import ModelPlan
 from heedful.loading.quiet import quiet_transformers
 from heedful.loading.skeleton import Skeleton, is_too_large

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 
-from heedful.core.errors import InputRejected
+from heedful.errors import InputRejected
 from heedful.loading.regular_file import open_regular
 from heedful.loading.wording import escaped
 

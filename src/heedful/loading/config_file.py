@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from heedful.core.errors import InputRejected
+from heedful.errors import InputRejected
 from heedful.loading.regular_file import read_small
 from heedful.loading.strict_json import CONFIG_BYTES, DEEPEST, parse_json, plain_tree
 from heedful.loading.wording import escaped, reason

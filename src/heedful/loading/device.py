@@ -6,7 +6,7 @@ import re
 
 import torch
 
-from heedful.core.errors import UsageError
+from heedful.errors import UsageError
 from heedful.loading.wording import escaped
 
 DTYPES = {

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from heedful.core.errors import HeedfulError, InputRejected, UsageError
+from heedful.errors import HeedfulError, InputRejected, UsageError
 from heedful.loading.device import resolve_device, resolve_dtype
 from heedful.loading.filling import fill
 from heedful.loading.loaded_model import LoadedModel, agreement, placed, tokenizer_place

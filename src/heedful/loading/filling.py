@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from heedful.core.errors import InputRejected
+from heedful.errors import InputRejected
 from heedful.loading.assembly import counted, mismatch, without_foreign_root
 from heedful.loading.skeleton import tied_names
 from heedful.loading.state_dict import is_derived

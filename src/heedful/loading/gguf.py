@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from heedful.core.errors import HeedfulError, InputRejected
+from heedful.errors import HeedfulError, InputRejected
 from heedful.loading.gguf_header import read_gguf_header
 from heedful.loading.memory import ensure_fits
 from heedful.loading.model_config import ModelPlan

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from heedful.core.errors import InputRejected, ResourceLimit
+from heedful.errors import InputRejected, ResourceLimit
 from heedful.loading.regular_file import open_regular
 from heedful.loading.wording import escaped
 

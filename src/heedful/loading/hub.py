@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from heedful.core.errors import InputRejected, UsageError
+from heedful.errors import InputRejected, UsageError
 from heedful.loading.wording import escaped
 
 HUB_FILES = (

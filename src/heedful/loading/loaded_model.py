@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from heedful.core.errors import InputRejected, ResourceLimit, UsageError
+from heedful.errors import InputRejected, ResourceLimit, UsageError
 from heedful.loading.assembly import assemble
 from heedful.loading.checkpoint_format import CheckpointFormat, checkpoint_format
 from heedful.loading.config_file import read_config

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from heedful.core.errors import ResourceLimit
+from heedful.errors import ResourceLimit
 
 SHARE = 0.6
 """Part of the free memory that one piece of work may take; the rest is left to the run and to others."""

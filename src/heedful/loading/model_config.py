@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from heedful.core.errors import InputRejected, ResourceLimit
+from heedful.errors import InputRejected, ResourceLimit
 from heedful.loading.device import DTYPES
 from heedful.loading.quiet import quiet_transformers
 from heedful.loading.wording import escaped, listed, reason
@@ -122,7 +122,7 @@ def _check_counts(node: Any, subject: str) -> None:
 def _build_config(settings: dict[str, Any], architectures: list[str], subject: str) -> PreTrainedConfig:
     from transformers import CONFIG_MAPPING
 
-    import heedful.models  # noqa: F401  # registers heedful's own models
+    import heedful.training.model  # noqa: F401  # registers heedful's own models
 
     model_type = settings.get("model_type")
     if model_type is None:
@@ -167,7 +167,7 @@ def _named_class(name: str) -> type[PreTrainedModel] | None:
     """The model class of that name in transformers or heedful; only model classes, never another function or class."""
     import transformers
 
-    import heedful.models
+    import heedful.training.model
 
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,100}", name):
         return None
@@ -175,7 +175,7 @@ def _named_class(name: str) -> type[PreTrainedModel] | None:
         found = getattr(transformers, name, None)
     except (ImportError, RuntimeError):
         return None
-    found = getattr(heedful.models, name, None) if found is None else found
+    found = getattr(heedful.training.model, name, None) if found is None else found
     if not isinstance(found, type) or not issubclass(found, transformers.PreTrainedModel):
         return None
     return found if found.config_class is not None else None

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from heedful.core.errors import InputRejected, ResourceLimit, UsageError
+from heedful.errors import InputRejected, ResourceLimit, UsageError
 from heedful.loading.wording import escaped
 
 _KINDS = (

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from heedful.core.errors import InputRejected, ResourceLimit
+from heedful.errors import InputRejected, ResourceLimit
 from heedful.loading.regular_file import open_regular
 from heedful.loading.strict_json import parse_json
 from heedful.loading.wording import escaped

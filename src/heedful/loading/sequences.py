@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from heedful.core.errors import InputRejected, UsageError
+from heedful.errors import InputRejected, UsageError
 from heedful.loading.documents import Documents
 from heedful.loading.memory import ensure_fits
 from heedful.loading.token_kinds import TokenText, mark_punctuation, surrounding_tokens

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from heedful.core.errors import InputRejected, ResourceLimit
+from heedful.errors import InputRejected, ResourceLimit
 from heedful.loading.memory import ensure_fits
 from heedful.loading.model_config import ModelPlan
 from heedful.loading.quiet import quiet_transformers

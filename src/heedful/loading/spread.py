@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from heedful.core.errors import ResourceLimit, UsageError
+from heedful.errors import ResourceLimit, UsageError
 from heedful.loading.wording import escaped, reason
 
 AUTO = "auto"

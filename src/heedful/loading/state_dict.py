@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from heedful.core.errors import InputRejected
+from heedful.errors import InputRejected
 from heedful.loading.torch_archive import check_dense
 from heedful.loading.wording import escaped, listed
 

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from heedful.core.errors import InputRejected
+from heedful.errors import InputRejected
 from heedful.loading.regular_file import read_small
 from heedful.loading.wording import escaped, reason
 

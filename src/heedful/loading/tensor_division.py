@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from heedful.core.errors import InputRejected, UsageError
+from heedful.errors import InputRejected, UsageError
 from heedful.loading.model_config import ModelPlan
 from heedful.loading.wording import escaped
 

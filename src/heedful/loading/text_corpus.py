@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from heedful.core.errors import InputRejected, UsageError
-from heedful.counts import Piece, TextFile
+from heedful.errors import InputRejected, UsageError
+from heedful.loading.corpus import Piece, TextFile
 from heedful.loading.documents import line_document
 from heedful.loading.regular_file import open_regular
 from heedful.loading.text_cuts import SEPARATORS, character_before, cut_after

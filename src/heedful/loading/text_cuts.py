@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import BinaryIO
 
-from heedful.core.errors import ResourceLimit
+from heedful.errors import ResourceLimit
 
 SEPARATORS = {"file": None, "jsonl": rb"\n", "line": rb"\r?\n", "paragraph": rb"\r?\n(?:\r?\n)+"}
 """What makes a document, and the pattern of what stands between two in a file."""

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from heedful.core.errors import InputRejected
-from heedful.counts import TextFile
+from heedful.errors import InputRejected
+from heedful.loading.corpus import TextFile
 from heedful.loading.documents import check_plain
 from heedful.loading.regular_file import kind_of, open_regular
 from heedful.loading.wording import escaped

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heedful.core.errors import InputRejected
-from heedful.counts import Piece, TokenPiece, fingerprint
+from heedful.errors import InputRejected
+from heedful.loading.corpus import Piece, TokenPiece
+from heedful.loading.fingerprint import fingerprint
 from heedful.loading.learnt_tokenizer import ANY_CHARACTER
 from heedful.loading.wording import escaped, reason
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from heedful.core.errors import InputRejected, UsageError
+from heedful.errors import InputRejected, UsageError
 from heedful.loading.quiet import quiet_transformers
 from heedful.loading.regular_file import kind_of, read_small
 from heedful.loading.strict_json import read_json

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from heedful.core.errors import HeedfulError, InputRejected, ResourceLimit, UsageError
+from heedful.errors import HeedfulError, InputRejected, ResourceLimit, UsageError
 from heedful.loading.memory import ensure_fits
 from heedful.loading.regular_file import open_regular
 from heedful.loading.wording import escaped, listed, reason

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from heedful.core.errors import InputRejected
+from heedful.errors import InputRejected
 from heedful.loading.checkpoint_format import CheckpointFormat, checkpoint_format
 from heedful.loading.regular_file import kind_of
 from heedful.loading.safetensors_header import check_safetensors

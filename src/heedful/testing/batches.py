@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heedful.core.errors import UsageError
-from heedful.loading import Sequences
+from heedful.errors import UsageError
+from heedful.loading.sequences import Sequences
 
 Batches = Tensor | Sequences | Mapping[str, Any] | Iterable[Any]
 """Token ids ``(sequence, token)``, a mapping with ``input_ids``, an iterable of either, or heedful's own sequences."""

@@ -6,9 +6,10 @@ from collections import Counter
 
 from torch import nn
 
-from heedful.core.errors import UsageError
-from heedful.core.result import Finding, HeadRow, Verdict
-from heedful.study import Margins, Study
+from heedful.errors import UsageError
+from heedful.evaluation.result import Finding, HeadRow, Verdict
+from heedful.evaluation.settings import Margins
+from heedful.evaluation.study import Study
 from heedful.testing.batches import Batches
 from heedful.testing.judged import held, study_of
 

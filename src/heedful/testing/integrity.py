@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from heedful.checks.attention_is_finite import attention_is_finite
-from heedful.checks.capture_matches_output import capture_matches_output
-from heedful.checks.future_is_unseen import future_is_unseen
-from heedful.checks.gradients_reach_attention import gradients_reach_attention
-from heedful.checks.rows_sum_to_one import rows_sum_to_one
-from heedful.core.result import Finding
+from heedful.evaluation.checks.attention_is_finite import attention_is_finite
+from heedful.evaluation.checks.capture_matches_output import capture_matches_output
+from heedful.evaluation.checks.future_is_unseen import future_is_unseen
+from heedful.evaluation.checks.gradients_reach_attention import gradients_reach_attention
+from heedful.evaluation.checks.rows_sum_to_one import rows_sum_to_one
+from heedful.evaluation.result import Finding
 from heedful.testing.batches import Batches, as_sequences
 from heedful.testing.judged import held, study_of
 

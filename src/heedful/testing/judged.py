@@ -8,11 +8,13 @@ from typing import Any
 
 from torch import nn
 
-from heedful.core.errors import CaptureError
-from heedful.core.result import Finding, Verdict
-from heedful.study import Settings, Study, evaluating
-from heedful.study.ranks import ALONE
-from heedful.study.sharded import refuse_unshared
+from heedful.distributed.ranks import ALONE
+from heedful.distributed.sharded import refuse_unshared
+from heedful.errors import CaptureError
+from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.running import evaluating
+from heedful.evaluation.settings import Settings
+from heedful.evaluation.study import Study
 from heedful.testing.batches import Batches, as_sequences
 
 NOT_JUDGED = (Verdict.SKIP, Verdict.UNDEFINED, Verdict.INSUFFICIENT)

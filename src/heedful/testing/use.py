@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
-from heedful.core.errors import UsageError
-from heedful.core.result import Finding, Verdict
-from heedful.inference import judge, skew_t
-from heedful.study import Margins, Study
-from heedful.study.ablation import ARMS, Replacement, losses_under
-from heedful.study.ablation_judging import MEANINGS
+from heedful.errors import UsageError
+from heedful.evaluation.ablation import ARMS, Replacement, losses_under
+from heedful.evaluation.ablation_judging import MEANINGS
+from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.settings import Margins
+from heedful.evaluation.study import Study
+from heedful.inference.margin import judge
+from heedful.inference.skewness import skew_t
 from heedful.testing.batches import Batches
 from heedful.testing.judged import held, study_of
 

@@ -16,20 +16,21 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Trainer, TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
-from heedful.core.errors import InputRejected
-from heedful.loading import Documents, load_model
+from heedful.errors import InputRejected
+from heedful.loading.documents import Documents
+from heedful.loading.loaded_model import load_model
 from heedful.loading.quiet import quiet_transformers
 from heedful.loading.tokenizer_files import load_tokenizer
 from heedful.loading.wording import escaped
-from heedful.report import write_atomic
+from heedful.monitoring.tracker.attention_tracker import AttentionTracker
+from heedful.reporting.write import write_atomic
 from heedful.training.held_out_figures import document_losses
+from heedful.training.progress_callback import Progress, Watch
 from heedful.training.run_folder import RunFolder, step_of, write_whole
 from heedful.training.run_settings import RunSettings
 from heedful.training.run_trainer import build_trainer, training_arguments
 from heedful.training.text_split import TextSplit, split_documents
 from heedful.training.token_windows import encode, marks_of, save_texts
-from heedful.training.tracker import AttentionTracker
-from heedful.training.watch import Progress, Watch
 
 FIGURES = "held_out.json"
 DOCUMENTS = "held_out_documents.jsonl"

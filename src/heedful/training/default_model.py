@@ -23,7 +23,7 @@ from transformers import (
     set_seed,
 )
 
-from heedful.core.errors import HeedfulError
+from heedful.errors import HeedfulError
 from heedful.training.held_out_figures import Figures, measure_figures
 from heedful.training.king_james import Chapter, Split, hold_out, parse_chapters, read_king_james
 from heedful.training.model_card import Recipe, render_card

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from heedful.capture.unrotated import FUSED, PAIRS
-from heedful.core.errors import UsageError
-from heedful.keys.smooth_crest import smooth_crest
+from heedful.errors import UsageError
+from heedful.interception.unrotated import FUSED, PAIRS
+from heedful.monitoring.vectors.smooth_peak_share import smooth_crest
 from heedful.training.table_trainer import TableTrainer
 
 JOINED = tuple(name for name in FUSED if name != "query_key_value")

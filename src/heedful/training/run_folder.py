@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heedful.core.errors import InputRejected, OutputError, UsageError
+from heedful.errors import InputRejected, OutputError, UsageError
 from heedful.loading.strict_json import read_json
 from heedful.loading.wording import escaped
 

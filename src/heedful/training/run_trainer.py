@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerFast, PrinterCallback, Trainer, TrainingArguments, set_seed
 
-from heedful.core.errors import InputRejected, UsageError
-from heedful.loading import ensure_fits
+from heedful.errors import InputRejected, UsageError
+from heedful.loading.memory import ensure_fits
 from heedful.loading.wording import reason
 from heedful.training.max_share_penalty import PenalisedTrainer
+from heedful.training.progress_callback import Watch
 from heedful.training.run_settings import RunSettings
 from heedful.training.table_trainer import TableTrainer
 from heedful.training.text_split import TextSplit
 from heedful.training.token_windows import PackedWindows, document_windows, encode, marks_of
-from heedful.training.watch import Watch
 
 WATCHED = 64
 """Most held-out windows of the curve; the last figure is of all held-out text."""

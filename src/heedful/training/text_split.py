@@ -7,8 +7,8 @@ import json
 import random
 from dataclasses import dataclass
 
-from heedful.core.errors import InputRejected
-from heedful.loading import Documents
+from heedful.errors import InputRejected
+from heedful.loading.documents import Documents
 
 ENOUGH = 16
 """Fewer documents than these are cut into blocks, of which some are held out."""

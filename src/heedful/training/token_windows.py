@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch.utils.data import IterableDataset
 from transformers import PreTrainedTokenizerFast
 
-from heedful.core.errors import InputRejected
+from heedful.errors import InputRejected
 
 BEGIN, END = "<|begin|>", "<|end|>"
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 
-from heedful.counts import Piece, TextFile
+from heedful.loading.corpus import Piece, TextFile
 
 
 class TrainingTexts:

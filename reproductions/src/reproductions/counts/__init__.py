@@ -1,0 +1,5 @@
+"""Claims of notes 000 and 003 on attention derived from counts; ``python -m reproductions.counts`` measures."""
+
+from reproductions.counts import agreeing, fixes, geometry, losing, scales, solving, spectrum, training
+
+__all__ = ["agreeing", "fixes", "geometry", "losing", "scales", "solving", "spectrum", "training"]

@@ -1,0 +1,179 @@
+"""Claims on the geometry of queries and keys: symmetry, orthogonality, and what scores have to do with them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from heedful.evaluation.result import Finding
+from heedful.inference.interval import Interval
+from reproductions.counts.scales import ARM
+from reproductions.counts.sweeping import PUBLISHED
+from reproductions.counts.tables import band, by_text, by_unit, over_units
+from reproductions.deciding import above, below, beside, within
+from reproductions.evidence import Evidence
+from reproductions.published import published
+
+TOLERANCE = 1e-6
+"""Of the note's test of symmetry and of orthogonality."""
+
+register = partial(published, note="000", section="2, queries and keys")
+
+
+def number(evidence: Evidence, measure: str, arm: str = "") -> Interval:
+    """A number of the matrix, its factors or its projections, over slices."""
+    return over_units(by_unit(evidence, "structure", measure, arm=arm))
+
+
+def of_each_text(evidence: Evidence, measure: str) -> list[Finding]:
+    """The same number of each text apart, beside a figure that depends on the text."""
+    found = by_text(evidence, "structure", measure)
+    return [beside(over_units(values), f"Slices of {text} alone.") for text, values in found.items()]
+
+
+@register(sentence="The matrix of counts is not symmetric.", figure="M differs from its transpose by more than 1e-6")
+def affinity_is_not_symmetric(evidence: Evidence) -> list[Finding]:
+    """Its largest difference from its transpose, over its largest entry."""
+    told = "Largest difference of M from its transpose, over the largest entry."
+    return [above(number(evidence, "asymmetry"), TOLERANCE, told)]
+
+
+@register(
+    sentence="So queries and keys read different subspaces: left and right factors have nothing in common.",
+    figure="U differs from V",
+)
+def queries_and_keys_read_different_subspaces(evidence: Evidence) -> list[Finding]:
+    """Overlap of the eight leading directions: no more than twice chance, says the claim; the first beside."""
+    chance = number(evidence, "leading_chance")
+    told = "Share of the eight leading left directions that lies in the eight leading right ones."
+    return [
+        below(number(evidence, "leading_overlap"), 2 * float(chance.estimate), told, null="random: 8/85 = 0.094"),
+        beside(
+            number(evidence, "frequency_cosine"), "Cosine of the first pair of factors, the roots of the marginals."
+        ),
+    ]
+
+
+@register(
+    sentence="Embeddings are nearly orthogonal.",
+    figure="products of all pairs: mean .0145, deviation .124",
+)
+def embeddings_are_nearly_orthogonal(evidence: Evidence) -> list[Finding]:
+    """Drawn as the note drew them: its two figures to their last digit. Different embeddings alone, and the null."""
+    noted = {name: number(evidence, name, "seed 42") for name in ("similarity_mean", "similarity_std")}
+    return [
+        within(noted["similarity_mean"], 0.01445, 0.01455, "Mean product of all 85 x 85 pairs, seed 42.",
+               null="each with itself among them: 1/85 = 0.0118"),
+        within(noted["similarity_std"], 0.1235, 0.1245, "Their standard deviation.",
+               null="root of 1/85 + 1/256: 0.125"),
+        beside(number(evidence, "apart_mean", "seed 42"), "Mean of different embeddings alone."),
+        beside(number(evidence, "apart_std"), "Deviation of different embeddings, other seeds.",
+               null="1 / root of 256: 0.0625"),
+    ]  # fmt: skip
+
+
+@register(
+    sentence="Low similarity of the embeddings makes scores small.",
+    figure=".014, so small attention scores",
+)
+def near_orthogonality_weakens_scores(evidence: Evidence) -> list[Finding]:
+    """Deviation of scores in a row, none alike over alike by chance; what those scores have to do with M beside."""
+    exact, random = (by_unit(evidence, "structure", name) for name in ("spread_orthonormal", "spread"))
+    fit, chance = (number(evidence, name) for name in ("correlation_orthonormal", "correlation"))
+    told = "Deviation of scores in a row: orthonormal embeddings over random ones, which are alike by chance."
+    return [
+        below(over_units(exact / random), 1.0, told, unit="x"),
+        beside(fit, "Correlation of scores with M, rows centred, orthonormal embeddings: what is less is noise."),
+        beside(chance, "The same with random embeddings of length 1."),
+    ]
+
+
+@register(
+    sentence="Factors are not aligned with embeddings: the decomposition finds structure that embeddings lack.",
+    figure="mean similarity -.0015 (U) and -.0008 (V)",
+)
+def factors_ignore_embeddings(evidence: Evidence) -> list[Finding]:
+    """Share of the factors in the span of the embeddings; the published mean, 0 for any vectors, beside."""
+    told = "Share of the left factors that lies in the span of the embeddings."
+    return [
+        below(number(evidence, "left_in_span"), 0.1, told, null="85 tokens in 256 dimensions: 1"),
+        *(
+            beside(number(evidence, f"{name}_mean"), f"Mean of products with the embeddings' coordinates, {word}.")
+            for name, word in (("left", "U"), ("right", "V"), ("random", "random orthonormal vectors"))
+        ),
+    ]
+
+
+@register(
+    sentence="The largest entry of the product of the two projections is about 1.",
+    figure="mean .0007, largest 1.02",
+)
+def largest_product_is_one(evidence: Evidence) -> list[Finding]:
+    """``W_Q^T W_K`` of raw weights; its mean beside."""
+    told = "Largest entry of the product of the raw projections."
+    return [
+        within(number(evidence, "product_largest"), *band(1.02), told),
+        beside(number(evidence, "product_mean"), "Mean entry."),
+    ]
+
+
+@register(
+    sentence="Its diagonal is small: a query direction and its key direction differ.",
+    figure=".004, .003, .008, ...",
+)
+def diagonal_of_products_is_small(evidence: Evidence) -> list[Finding]:
+    """The leading entry, largest singular value first; the three that the note printed are of the smallest, beside."""
+    return [
+        below(number(evidence, "product_first"), 0.1, "Entry of the leading direction."),
+        beside(
+            number(evidence, "product_end"), "Mean size of the three of the smallest singular values, as published."
+        ),
+    ]
+
+
+@register(sentence="Raw projections have a standard deviation of .025.", figure="W_Q .0252, W_K .0250")
+def raw_projections_are_small(evidence: Evidence) -> list[Finding]:
+    """Of other texts, within a quarter."""
+    return [
+        within(number(evidence, f"{name}_std"), *band(0.025), f"Deviation of the raw {name} projection.")
+        for name in ("query", "key")
+    ]
+
+
+@register(sentence="Equal columns of the two projections have a cosine of .12.", figure=".120: low but not 0")
+def column_cosine_is_an_eighth(evidence: Evidence) -> list[Finding]:
+    """Of other texts, within a quarter."""
+    return [
+        within(number(evidence, "column_cosine"), *band(0.12), "Mean cosine of equal columns."),
+        *of_each_text(evidence, "column_cosine"),
+    ]
+
+
+@register(
+    sentence="That cosine says how strong scores are.",
+    figure="low similarity, so small attention scores",
+)
+def column_cosine_sets_scores(evidence: Evidence) -> list[Finding]:
+    """Turning the head's basis leaves every score as it is: the cosine must then stay too, within .02."""
+    own, other = (by_unit(evidence, "structure", name) for name in ("column_cosine", "column_cosine_other_basis"))
+    told = "Cosine of equal columns in a turned basis minus that in the first; every score is the same."
+    return [
+        within(over_units(other - own), -0.02, 0.02, told),
+        beside(number(evidence, "scores_moved"), "Largest change of a score by it, over the largest score."),
+    ]
+
+
+@register(
+    sentence="A mean cosine of queries and keys of .014 makes attention uniform.",
+    figure=".014 at scale .01",
+)
+def query_key_cosine_makes_attention_uniform(evidence: Evidence) -> list[Finding]:
+    """At 1 the cosine is the same and attention is one key: the share of entropy there, which the claim wants high."""
+    cosine = {
+        std: by_unit(evidence, "sweep", "query_key_cosine", arm=ARM, std=std, layer=0) for std in (PUBLISHED, 1.0)
+    }
+    share = over_units(by_unit(evidence, "sweep", "of_ceiling", arm=ARM, std=1.0, layer=0))
+    return [
+        above(share, 0.9, "Entropy over its ceiling at scale 1, first layer."),
+        beside(over_units(cosine[PUBLISHED]), "Mean cosine of all queries and keys at .01, bare embeddings."),
+        beside(over_units(cosine[1.0] - cosine[PUBLISHED]), "That at 1 minus that at .01."),
+    ]

@@ -1,0 +1,128 @@
+"""The table of measurements as the claims read it: a number a unit, in the order of the units."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import polars
+from numpy.typing import NDArray
+
+from heedful.inference.interval import Interval, student_t
+from reproductions.counts.measuring import TABLE
+from reproductions.evidence import Evidence, NotMeasured
+
+Values = NDArray[np.float64]
+
+QUARTER = 0.25
+"""A figure of another text counts as reproduced within a quarter of it each way."""
+
+EQUAL = 0.02
+"""Skill nearer to 0 than this is that of uniform attention."""
+
+
+def by_unit(
+    evidence: Evidence,
+    part: str,
+    measure: str,
+    *,
+    arm: str = "",
+    std: float | None = None,
+    layer: int | tuple[int, ...] | None = None,
+    head: int | None = None,
+) -> Values:
+    """A measure of each unit, the mean over layers and heads that are not named.
+
+    Args:
+        evidence: Measurements.
+        part: Which measurement.
+        measure: Name of the measure.
+        arm: Variant.
+        std: Scale of the matrices.
+        layer: Layer, or several; None for all.
+        head: Head; None for all.
+
+    Raises:
+        NotMeasured: No unit has it.
+    """
+    wanted = (polars.col("part") == part) & (polars.col("measure") == measure) & (polars.col("arm") == arm)
+    if std is not None:
+        wanted &= polars.col("std") == std
+    if layer is not None:
+        wanted &= polars.col("layer").is_in([layer] if isinstance(layer, int) else list(layer))
+    if head is not None:
+        wanted &= polars.col("head") == head
+    found = evidence.table(TABLE).filter(wanted).group_by("unit").agg(polars.col("value").mean()).sort("unit")
+    if found.is_empty():
+        raise NotMeasured(" ".join([part, arm, measure]))
+    return found["value"].to_numpy().astype(float)
+
+
+def by_text(evidence: Evidence, part: str, measure: str) -> dict[str, Values]:
+    """A measure of the slices of each text apart, by the text's name.
+
+    Args:
+        evidence: Measurements.
+        part: Which measurement.
+        measure: Name of the measure.
+    """
+    table = evidence.table(TABLE)
+    units = sorted(table["unit"].unique())
+    values = by_unit(evidence, part, measure)
+    texts = np.array([unit.rpartition("-")[0] for unit in units])
+    return {str(text): values[texts == text] for text in dict.fromkeys(texts)}
+
+
+def over_units(values: Values) -> Interval:
+    """Mean and Student's 95 % interval over slices."""
+    return student_t(values)
+
+
+def skill(
+    evidence: Evidence,
+    part: str,
+    arm: str,
+    *,
+    std: float | None = None,
+    layer: int | tuple[int, ...] | None = None,
+    head: int | None = None,
+) -> Values:
+    """``1 - KL / KL of uniform`` of each unit, from means over layers and heads; arguments as of :func:`by_unit`."""
+    kl, flat = _divergences(evidence, part, arm, std, layer, head)
+    return np.asarray(1 - kl / flat)
+
+
+def beyond_uniform(
+    evidence: Evidence,
+    part: str,
+    arm: str,
+    *,
+    std: float | None = None,
+    layer: int | tuple[int, ...] | None = None,
+) -> Values:
+    """KL of uniform attention minus KL, in nats: above 0 better than uniform; arguments as of :func:`by_unit`."""
+    kl, flat = _divergences(evidence, part, arm, std, layer, None)
+    return np.asarray(flat - kl)
+
+
+def _divergences(
+    evidence: Evidence,
+    part: str,
+    arm: str,
+    std: float | None,
+    layer: int | tuple[int, ...] | None,
+    head: int | None,
+) -> tuple[Values, Values]:
+    own = partial(by_unit, evidence, part, arm=arm, std=std, layer=layer, head=head)
+    return own("divergence"), own("uniform")
+
+
+def slope(evidence: Evidence, measure: str, stds: tuple[float, ...], arm: str) -> Values:
+    """Exponent with which a measure of the first layer grows with the scale, by unit."""
+    found = np.log([by_unit(evidence, "sweep", measure, arm=arm, std=std, layer=0) for std in stds])
+    return np.array([np.polyfit(np.log(stds), column, 1)[0] for column in found.T])
+
+
+def band(figure: float) -> tuple[float, float]:
+    """A quarter of a figure each way."""
+    return figure * (1 - QUARTER), figure * (1 + QUARTER)

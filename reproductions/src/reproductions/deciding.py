@@ -1,0 +1,83 @@
+"""From an interval and what a claim says of it to a finding: each part of a claim is decided by one of these."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from heedful.evaluation.result import Finding, Verdict
+from heedful.inference.interval import Interval
+
+
+def above(found: Interval, bound: float, reason: str, **facts: Any) -> Finding:
+    """The claim says "more than the bound": reproduced where the interval lies above it, refuted where it lies below.
+
+    Args:
+        found: Estimate and interval, plain numbers.
+        bound: What it must exceed.
+        reason: What was measured, in a sentence.
+        facts: Fields of the finding: ``unit``, ``null``, ``detail``, ``p``.
+    """
+    return _finding(_verdict(found, bound, math.inf), found, reason, bound, facts)
+
+
+def below(found: Interval, bound: float, reason: str, **facts: Any) -> Finding:
+    """The claim says "less than the bound"; arguments as :func:`above`.
+
+    Args:
+        found: Estimate and interval, plain numbers.
+        bound: What it must stay under.
+        reason: What was measured, in a sentence.
+        facts: Fields of the finding.
+    """
+    return _finding(_verdict(found, -math.inf, bound), found, reason, bound, facts)
+
+
+def within(found: Interval, low: float, high: float, reason: str, **facts: Any) -> Finding:
+    """The claim names a figure: reproduced where the interval lies in a band about it, refuted where it lies outside.
+
+    Args:
+        found: Estimate and interval, plain numbers.
+        low: Lower end of the band.
+        high: Upper end.
+        reason: What was measured, in a sentence.
+        facts: Fields of the finding.
+    """
+    return _finding(_verdict(found, low, high), found, reason, None, facts)
+
+
+def beside(found: Interval, reason: str, **facts: Any) -> Finding:
+    """A number that stands beside and decides nothing.
+
+    Args:
+        found: Estimate and interval, plain numbers.
+        reason: What was measured, in a sentence.
+        facts: Fields of the finding.
+    """
+    return _finding(Verdict.INFO, found, reason, None, facts)
+
+
+def _verdict(found: Interval, low: float, high: float) -> Verdict:
+    below_, above_ = float(found.low), float(found.high)
+    if math.isnan(below_) or math.isnan(above_):
+        return Verdict.INSUFFICIENT
+    if below_ >= low and above_ <= high:
+        return Verdict.PASS
+    return Verdict.ABSENT if above_ < low or below_ > high else Verdict.INSUFFICIENT
+
+
+def _finding(
+    verdict: Verdict, found: Interval, reason: str, threshold: float | None, facts: Mapping[str, Any]
+) -> Finding:
+    estimate, low, high = (float(value) for value in (found.estimate, found.low, found.high))
+    return Finding(
+        claim="",
+        verdict=verdict,
+        reason=reason,
+        estimate=None if math.isnan(estimate) else estimate,
+        interval=None if math.isnan(low) or math.isnan(high) else (low, high),
+        n=int(found.units),
+        threshold=threshold,
+        **facts,
+    )

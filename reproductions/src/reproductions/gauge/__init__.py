@@ -1,0 +1,5 @@
+"""Claims of note 001 on attention by divergence of beliefs; ``python -m reproductions.gauge`` measures."""
+
+from reproductions.gauge import explanations, remedies, uniformity
+
+__all__ = ["explanations", "remedies", "uniformity"]

@@ -1,0 +1,96 @@
+"""Tidy tables of the plans as the claims read them: a number a seed, in the order of the seeds."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import polars
+from numpy.typing import NDArray
+
+from heedful.inference.interval import Interval, student_t
+from reproductions.evidence import Evidence, NotMeasured
+
+Values = NDArray[np.float64]
+_SAME = 1e-12
+"""A standard error below it is that of equal values."""
+
+LABELS = ("l0", "l1", "l2")
+
+
+def by_seed(table: polars.DataFrame, measure: str, label: str | None = None, **cell: Any) -> Values:
+    """A measure of one cell, the mean over heads where it is one of heads.
+
+    Args:
+        table: A tidy table.
+        measure: Its name.
+        label: Heads of this irrep alone; None for all, or for a measure of the whole model.
+        cell: Axis to its value.
+
+    Returns:
+        ``(seed,)``.
+
+    Raises:
+        NotMeasured: No run of the cell is finished.
+    """
+    wanted = polars.col("measure") == measure
+    for axis, value in cell.items():
+        wanted &= polars.col(axis) == value
+    if label is not None:
+        wanted &= polars.col("label").str.ends_with(label)
+    found = table.filter(wanted).group_by("seed").agg(polars.col("value").mean()).sort("seed")
+    if found.is_empty():
+        raise NotMeasured(" ".join([measure, *(f"{axis}={value}" for axis, value in cell.items())]))
+    return found["value"].to_numpy().astype(float)
+
+
+def spin_contrast(table: polars.DataFrame, **cell: Any) -> Values:
+    """``D(l2) - D(l0)`` of each run of a cell, in nats."""
+    return by_seed(table, "concentration", "l2", **cell) - by_seed(table, "concentration", "l0", **cell)
+
+
+def paired(one: Values, other: Values) -> Values:
+    """Differences by seed, over the seeds that both have: the first ones, in both."""
+    both = min(len(one), len(other))
+    return one[:both] - other[:both]
+
+
+def over_seeds(values: Values) -> Interval:
+    """Mean and Student's 95 % interval."""
+    return student_t(values)
+
+
+def recall(evidence: Evidence, measure: str, arm: str, dim: int, weight: float = 0.0) -> Values:
+    """A measure of an arm of the recall task, by seed."""
+    table = evidence.table("recall")
+    cell = (polars.col("arm") == arm) & (polars.col("dim") == dim) & (polars.col("weight") == weight)
+    found = table.filter(cell).sort("seed")[measure].to_numpy().astype(float)
+    if not len(found):
+        raise NotMeasured(f"recall {arm}, {dim} dimensions")
+    return found
+
+
+def slopes(evidence: Evidence, dim: int) -> Values:
+    """Slope of ``log(kappa / s^2)`` on ``log N``, by seed, of the temperatures that leave one and a half keys."""
+    table = evidence.table("crowding").filter(polars.col("dim") == dim)
+    parts = table.partition_by("seed", maintain_order=True)
+    found = [np.polyfit(np.log(part["keys"].to_numpy()), np.log(part["ratio"].to_numpy()), 1)[0] for part in parts]
+    return np.array(found, dtype=float)
+
+
+def above_p(values: Values, bound: float) -> float:
+    """One-sided p of Student's t-test that the mean is above a bound; NaN below two seeds."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        return math.nan
+    beyond, error = values.mean() - bound, values.std(ddof=1) / math.sqrt(len(values))
+    if error < _SAME:
+        return float(beyond <= 0)
+    return float(t.sf(beyond / error, len(values) - 1))
+
+
+def equivalence_p(values: Values, margin: float) -> float:
+    """The larger p of two one-sided t-tests that the mean is nearer to 0 than a margin: Schuirmann 1987."""
+    return max(above_p(values, -margin), above_p(-values, -margin))

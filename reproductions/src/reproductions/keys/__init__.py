@@ -1,0 +1,5 @@
+"""Claims of note 002 on keys in training, one noun a file; ``python -m reproductions.keys`` measures."""
+
+from reproductions.keys import norms, outliers, redundancy, smaller, temperature, uses
+
+__all__ = ["norms", "outliers", "redundancy", "smaller", "temperature", "uses"]

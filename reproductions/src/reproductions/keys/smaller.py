@@ -1,0 +1,200 @@
+"""What the note says of smaller attention: keys in few bits, fewer dimensions, fewer layers.
+
+Measured by the commands, on held-out text: ``heedful quantize-keys MODEL --json OUT/quantized-NAME.json`` and ``heedful
+prune MODEL --part layers --json OUT/pruned-layers-NAME.json``, with ``dimensions`` likewise; ``NAME`` is one of
+``MODELS``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from heedful.evaluation.result import Finding, Verdict
+from heedful.inference.interval import Interval, student_t
+from reproductions.deciding import above, below, beside
+from reproductions.evidence import Evidence, NotMeasured
+from reproductions.published import published
+
+MODELS = {
+    "pretrained": "a trained model of 135 M parameters, 30 layers",
+    "embedded": "the embedded model of 2 M parameters, 4 layers",
+    "note": "the 22-layer run, step 400",
+}
+MARGIN = 0.01
+"""Rise of the loss, nats a token, up to which a change costs nothing: the margin of ``heedful quantize-keys``."""
+LITTLE = 0.01
+"""Share of the loss up to which a rise is no great loss."""
+LEVEL = 0.05
+LAST, FEW = 3, 4
+"""Layers that the note names, the last ones: 19 to 21 of 22; told of where they are a quarter of all at most."""
+
+
+@published(
+    note="002",
+    section="implications, 1",
+    sentence="Naive quantisation of keys clips their outliers and destroys attention.",
+    figure="qualitative",
+)
+def outliers_break_quantisation(evidence: Evidence) -> list[Finding]:
+    """Loss with outliers clipped and nothing rounded, and with four bits by one scale for all keys of a layer."""
+    found: list[Finding] = []
+    for name, record in _records(evidence, "quantized"):
+        of = {(one["bits"], one["group"], one["clip"]): one for one in record["trials"]}
+        parts: list[tuple[tuple[int | None, str, float | None], Callable[..., Finding], str]] = [
+            ((None, "tensor", 99.9), above, "Key components outside the middle 99.9 % clipped, nothing rounded"),
+            (
+                (4, "tensor", None),
+                above,
+                "Nothing clipped, 4 bits from the least to the largest key component of a layer",
+            ),
+            ((None, "tensor", 99.0), beside, "Those outside the middle 99 % clipped, nothing rounded"),
+            ((4, "tensor", 99.0), beside, "Those clipped and the rest in 4 bits of a finer step"),
+            ((4, "channel", None), beside, "4 bits with a scale for each component"),
+            ((8, "tensor", None), beside, "8 bits, one scale"),
+        ]
+        for key, decide, told in parts:
+            if key in of:
+                bound = (MARGIN,) if decide is above else ()
+                reason = f"{told}: rise of the loss, {name}."
+                facts = {"unit": "nat/token", "null": f"{MARGIN}: costs nothing" if bound else ""}
+                found.append(decide(_interval(of[key]["quantized"]["loss"]), *bound, reason, **facts))
+    return _or_missing(found, "quantized-pretrained")
+
+
+@published(
+    note="002",
+    section="follow-up study",
+    sentence="Half to four fifths of key dimensions can be left out at no cost.",
+    figure="loss .0366",
+)
+def half_the_key_dimensions_are_free(evidence: Evidence) -> list[Finding]:
+    """Half of each key head's dimensions left out of queries and keys, by contribution; random order beside."""
+    found: list[Finding] = []
+    for name, record in _records(evidence, "pruned-dimensions"):
+        told = f"Rise of the next-token loss without %d %% of the dimensions of every query and key, %s: {name}."
+        for point in _points(record, "dimensions", "contribution"):
+            words = (100 * point["fraction"], "those that contribute least on other documents")
+            half = math.isclose(point["fraction"], 0.5)
+            facts = {"unit": "nat/token", "null": f"{MARGIN}: no cost" if half else ""}
+            loss = _interval(point["loss"])
+            found.append(below(loss, MARGIN, told % words, **facts) if half else beside(loss, told % words, **facts))
+        for point in _points(record, "dimensions", "random"):
+            words = (100 * point["fraction"], f"mean of {len(point['orders'])} random orders")
+            found.append(beside(_interval(point["loss"]), told % words, unit="nat/token"))
+        found.append(_fed(record, name))
+    return _or_missing(found, "pruned-dimensions-pretrained")
+
+
+@published(
+    note="002",
+    section="implications, 3",
+    sentence="Layers 19 to 21 are redundant and can be pruned without much loss.",
+    figure="qualitative",
+)
+def deep_redundant_layers_can_be_pruned(evidence: Evidence) -> list[Finding]:
+    """Attention of the layers with the most redundant keys left out, random order, and the last layers one by one."""
+    found: list[Finding] = []
+    for name, record in _records(evidence, "pruned-layers"):
+        loss = float(record["labels"]["right"]["estimate"])
+        point = _points(record, "layers", "effective rank")[0]
+        told = (
+            f"Rise of the loss without the attention of {100 * point['fraction']:g} % of the layers, whose keys have "
+            f"the least effective rank on other documents; the loss is {loss:.2f}: {name}."
+        )
+        facts = {"unit": "nat/token", "null": f"{LITTLE * loss:.3f}: 1 % of the loss"}
+        found.append(below(_interval(point["loss"]), LITTLE * loss, told, **facts))
+        found += [_saving(one, name) for one in record["savings"] if one["part"] == "layers"]
+        found += [_relation(one, name) for one in record["correlations"] if one["under"] == "layers"]
+        found += _last_layers(record, name)
+    return _or_missing(found, "pruned-layers-pretrained")
+
+
+def _fed(record: Mapping[str, Any], name: str) -> Finding:
+    labels = record["labels"]
+    told = (
+        "Loss by the tokens that were just fed, as in the study, where a copy is what is asked for; by the next token "
+        f"it is {float(labels['right']['estimate']):.2f}: {name}."
+    )
+    return beside(_interval(labels["fed"]), told, unit="nat/token")
+
+
+def _saving(one: Mapping[str, Any], name: str) -> Finding:
+    """What a ranking saves, and its place among random orders; by measured price it is the best there is."""
+    told = (
+        f"Loss without {100 * one['fraction']:g} % of the layers in random order, less that by {one['ranking']}; p is "
+        f"its place among random orders: {name}."
+    )
+    facts = {"unit": "nat/token", "null": "0: a random choice", "p": one["p"]}
+    saved = _interval(one["saved"])
+    if one["ranking"] == "price":
+        return beside(saved, told, **facts)
+    found = above(saved, 0.0, told, **facts)
+    return _by_chance(found) if found.verdict == Verdict.PASS else found
+
+
+def _relation(one: Mapping[str, Any], name: str) -> Finding:
+    """Redundancy says what may go: cheap layers have the least effective rank, and the largest cosine."""
+    word = one["x"].replace("_", " ")
+    told = (
+        f"Rank correlation of {word} of keys with the price of a layer, over layers; p asks whether unrelated layers "
+        f"would show as much: {name}."
+    )
+    facts = {"null": "0", "p": one["p"]}
+    decide = below if one["x"] == "centred_cosine" else above
+    return _by_chance(decide(_interval({**one, "n": one["items"]}), 0.0, told, **facts))
+
+
+def _by_chance(finding: Finding) -> Finding:
+    """What luck would show as often settles nothing, however narrow its interval over documents."""
+    if finding.verdict == Verdict.INSUFFICIENT or (finding.p is not None and finding.p <= LEVEL):
+        return finding
+    return replace(finding, verdict=Verdict.INSUFFICIENT, reason=f"{finding.reason} Not beyond chance.")
+
+
+def _last_layers(record: Mapping[str, Any], name: str) -> list[Finding]:
+    """Prices of the last layers, each alone, beside those of the others; their keys' effective rank likewise."""
+    units = [one for one in record["units"] if one["part"] == "layers" and one["price"] is not None]
+    if len(units) < FEW * LAST:
+        return []
+    ends, others = units[-LAST:], units[:-LAST]
+    price = student_t([one["price"]["estimate"] for one in ends])
+    ranks = [np.mean([one["effective_rank"]["estimate"] for one in part]) for part in (ends, others)]
+    elsewhere = np.mean([one["price"]["estimate"] for one in others])
+    told = (
+        f"Rise of the loss without the attention of one of the last {LAST} layers, over these (over the others "
+        f"{elsewhere:.3f}); effective rank of their keys {ranks[0]:.1f}, of the others' {ranks[1]:.1f}: {name}."
+    )
+    return [beside(price, told, unit="nat/token")]
+
+
+def _records(evidence: Evidence, what: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What a command wrote for each model it was run on."""
+    for model, name in MODELS.items():
+        try:
+            yield name, evidence.document(f"{what}-{model}")
+        except NotMeasured:
+            continue
+
+
+def _points(record: Mapping[str, Any], part: str, ranking: str) -> list[Mapping[str, Any]]:
+    curves = [one for one in record["curves"] if (one["part"], one["ranking"]) == (part, ranking)]
+    return [point for curve in curves for point in curve["points"]]
+
+
+def _interval(effect: Mapping[str, Any]) -> Interval:
+    """An effect of a document, whose undefined numbers are null there."""
+    estimate, low, high = (
+        math.nan if effect[name] is None else float(effect[name]) for name in ("estimate", "low", "high")
+    )
+    return Interval(estimate, low, high, int(effect["n"]), 1 - LEVEL)
+
+
+def _or_missing(found: list[Finding], name: str) -> list[Finding]:
+    if not found:
+        raise NotMeasured(name)
+    return found

@@ -1,0 +1,161 @@
+"""Tables of a tracker as the claims read them: a row a layer and key head, the mean where there are many records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars
+
+from heedful.evaluation.result import Finding, Verdict
+from heedful.inference.interval import Interval, student_t
+from reproductions.evidence import Evidence, NotMeasured
+
+KEYS = (
+    "norm_mean", "largest_share", "global_max", "participation", "participation_null", "cosine", "centred_cosine",
+    "effective_rank", "vectors",
+)  # fmt: skip
+ROWS = ("entropy_share", "logit_sd", "sink_mass", "max_weight")
+PLACE = ("layer", "head")
+NOTE_RUN = "note-0"
+"""The run of the note's own sizes."""
+TOKENS = "512 tokens a step"
+"""How much of the text a step of that run saw."""
+
+
+def whole_runs(evidence: Evidence, pattern: str, least: int) -> list[Path]:
+    """Runs of an arm that came to their end.
+
+    Args:
+        evidence: The measurements.
+        pattern: Names of the runs.
+        least: How many it takes.
+
+    Raises:
+        NotMeasured: There are fewer.
+    """
+    found = [run for run in evidence.runs(pattern) if (run / "held_out.json").exists()]
+    if len(found) < least:
+        raise NotMeasured(f"{pattern}, {least} runs")
+    return found
+
+
+def records(run: Path) -> polars.DataFrame:
+    """The table of a run.
+
+    Args:
+        run: Its folder.
+
+    Raises:
+        NotMeasured: A tracker recorded nothing there.
+    """
+    from heedful.monitoring.tracker.table import read_table
+
+    table = read_table(run)
+    if table.is_empty():
+        raise NotMeasured(run.name)
+    return table
+
+
+def first_step(table: polars.DataFrame) -> int:
+    """The first step that was recorded."""
+    return int(table["step"].to_numpy().min())
+
+
+def last_step(table: polars.DataFrame) -> int:
+    """The last step that was recorded."""
+    return int(table["step"].to_numpy().max())
+
+
+def nearest_step(table: polars.DataFrame, step: int) -> int:
+    """The recorded step that is nearest to one."""
+    steps = table["step"].unique().to_numpy()
+    return int(steps[np.abs(steps - step).argmin()])
+
+
+def key_heads(table: polars.DataFrame, steps: list[int] | None = None, stage: str = "before") -> polars.DataFrame:
+    """A row a key head: means over steps of what is known of its keys, and of the query heads that use them.
+
+    Args:
+        table: Records of a run.
+        steps: Which of them; None for all.
+        stage: ``before`` or ``after`` rotation; ``after`` where nothing was recorded before it.
+    """
+    some = table if steps is None else table.filter(polars.col("step").is_in(steps))
+    keys = some.filter(polars.col("part") == "key")
+    keys = keys.filter(polars.col("stage") == (stage if stage in keys["stage"].to_list() else "after"))
+    found = _means(keys, KEYS)
+    queries = query_heads(table, steps)
+    sharing = (
+        queries.group_by("layer")
+        .agg(polars.col("head").n_unique().alias("queries"))
+        .join(found.group_by("layer").agg(polars.col("head").n_unique().alias("keys")), on="layer")
+    )
+    shared = queries.join(sharing, on="layer").with_columns(
+        (polars.col("head") // (polars.col("queries") // polars.col("keys"))).cast(polars.Int32).alias("head")
+    )
+    return found.join(_means(shared, ROWS), on=PLACE).sort(PLACE)
+
+
+def query_heads(table: polars.DataFrame, steps: list[int] | None = None) -> polars.DataFrame:
+    """A row a query head: means over steps of its rows of attention.
+
+    Args:
+        table: Records of a run.
+        steps: Which of them; None for all.
+    """
+    some = table if steps is None else table.filter(polars.col("step").is_in(steps))
+    return _means(some.filter(polars.col("part") == "attention"), ROWS).sort(PLACE)
+
+
+def _means(frame: polars.DataFrame, names: tuple[str, ...]) -> polars.DataFrame:
+    return frame.group_by(*PLACE).agg(polars.col(name).cast(polars.Float64).mean() for name in names)
+
+
+def of_layers(heads: polars.DataFrame, layers: list[int]) -> polars.DataFrame:
+    """Heads of some layers."""
+    return heads.filter(polars.col("layer").is_in(layers))
+
+
+def groups(table: polars.DataFrame) -> dict[str, list[int]]:
+    """Two layers each: the first, those in the middle, the last, as the note groups them."""
+    count = int(table["layer"].drop_nulls().to_numpy().max()) + 1
+    half = count // 2
+    return {"early": [0, 1], "middle": [half, half + 1], "final": [count - 2, count - 1]}
+
+
+def mean_over_heads(heads: polars.DataFrame, name: str) -> Interval:
+    """Mean over heads with Student's interval."""
+    return student_t(heads[name].to_numpy())
+
+
+def mean_over_layers(heads: polars.DataFrame, name: str) -> Interval:
+    """Mean over layers of the mean over their heads, with Student's interval over layers."""
+    layers = heads.group_by("layer").agg(polars.col(name).mean()).sort("layer")
+    return student_t(layers[name].to_numpy())
+
+
+def change(before: polars.DataFrame, after: polars.DataFrame, name: str) -> Interval:
+    """Mean change of a head with Student's interval over heads.
+
+    Args:
+        before: Heads as they were.
+        after: The same heads.
+        name: Column.
+    """
+    paired = before.join(after, on=PLACE, suffix="_after")
+    return student_t((paired[f"{name}_after"] - paired[name]).to_numpy())
+
+
+def at_this_scale(finding: Finding, table: polars.DataFrame) -> Finding:
+    """A part that says what grows with training: its absence in a shorter training refutes nothing.
+
+    Args:
+        finding: The part.
+        table: Records of the run.
+    """
+    if finding.verdict != Verdict.ABSENT:
+        return finding
+    told = f"{finding.reason} Not so by step {last_step(table)}, {TOKENS}; the note's run saw 8 million."
+    return replace(finding, verdict=Verdict.INSUFFICIENT, reason=told)

@@ -1,0 +1,21 @@
+"""Tables of measurements as files."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import polars
+
+from heedful.reporting.write import write_atomic
+
+
+def write_table(table: polars.DataFrame, path: Path) -> None:
+    """Parquet, whole or not at all; what stands there is replaced.
+
+    Raises:
+        OutputError: It could not be written.
+    """
+    buffer = io.BytesIO()
+    table.write_parquet(buffer, compression="zstd")
+    write_atomic(path, buffer.getvalue(), overwrite=True)

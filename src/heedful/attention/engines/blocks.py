@@ -1,0 +1,202 @@
+"""How a call is cut into parts and blocks, and what neighbouring blocks hand on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from heedful.attention.axes import LAGS, LOCAL_DISTANCE
+from heedful.attention.call import AttentionCall
+from heedful.attention.engines.groups import Labels
+
+CPU_ELEMENTS = 2**20
+"""Logits held at once on a CPU: 4 MB of float32, which stays near the cores' caches (benchmarks/engine.py)."""
+
+DEVICE_ELEMENTS = 2**25
+"""Logits held at once elsewhere: 128 MB of float32, enough to fill an accelerator."""
+
+LEAST_ROWS, MOST_ROWS = 16, 128
+"""Rows of a block: more than the longest lag, and few enough that little of a causal block is wasted."""
+
+
+def plan(call: AttentionCall, elements: int | None = None) -> Iterator[tuple[slice, slice, int]]:
+    """Parts of a call, each with the number of query rows to hold at once.
+
+    Yields:
+        Slice of sequences, slice of key heads, rows a block.
+    """
+    on_cpu = call.query.device.type == "cpu"
+    if elements is None:
+        elements = CPU_ELEMENTS if on_cpu else DEVICE_ELEMENTS
+    most = min(call.n_queries, MOST_ROWS if on_cpu else 8 * MOST_ROWS)
+    window = call.visibility.window
+    width = call.n_keys if window is None else min(call.n_keys, 2 * window + most)
+    row = call.heads // call.kv_heads * width
+    rows = max(min(LEAST_ROWS, call.n_queries), min(most, elements // row))
+    # Rows make matrix products efficient; further heads only spare calls, so they get half the room and stay in caches.
+    units = max(1, elements // (2 * row * rows))
+    heads = min(call.kv_heads, units)
+    sequences = max(1, units // call.kv_heads)
+    for start in range(0, call.batch, sequences):
+        for head in range(0, call.kv_heads, heads):
+            yield (
+                slice(start, min(start + sequences, call.batch)),
+                slice(head, min(head + heads, call.kv_heads)),
+                rows,
+            )
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some sequences and key heads of a call, laid out for matrix products.
+
+    Attributes:
+        call: The call cut to this part, in the dtype of the statistics.
+        target: Slices of sequences and query heads in the whole call.
+        query: ``(batch, kv_head, group, query, dim)``; scale, and base 2 where there is no softcap, folded in.
+        key: ``(batch * kv_head, dim, key)``.
+        value: ``(batch * kv_head, key, value_dim)`` or None.
+        first: ``(batch, query)`` first key that the sequence, or the query's document, shows.
+        position: ``(batch, key, 1)`` position counted from there; None where rows differ in it (packed documents).
+        near: ``(batch, 1, query, column)`` keys whose weight is kept: around the own position, then the first key.
+        labels: Groups of the part's sequences, columns in the dtype of the statistics; or None.
+    """
+
+    call: AttentionCall
+    target: tuple[slice, slice]
+    query: Tensor
+    key: Tensor
+    value: Tensor | None
+    first: Tensor
+    position: Tensor | None
+    near: Tensor
+    labels: Labels | None
+
+    @classmethod
+    def of(
+        cls,
+        whole: AttentionCall,
+        target: tuple[slice, slice],
+        dtype: torch.dtype,
+        first: Tensor,
+        labels: Labels | None,
+    ) -> Part:
+        """Cut sequences ``target[0]`` and key heads ``target[1]`` out of a call."""
+        call = cut(whole, *target, dtype)
+        batch, kv_heads, repeated = call.batch, call.kv_heads, call.heads // call.kv_heads
+        heads = slice(target[1].start * repeated, target[1].stop * repeated)
+        scale = call.scale if call.softcap is not None else call.scale / math.log(2.0)
+        first = first[target[0]]
+        position = torch.arange(call.n_keys, device=first.device) - first[:, :1]
+        return cls(
+            call=call,
+            target=(target[0], heads),
+            query=(call.query * scale).view(batch, kv_heads, repeated, call.n_queries, -1),
+            key=call.key.reshape(batch * kv_heads, call.n_keys, -1).transpose(1, 2),
+            value=None if call.value is None else call.value.reshape(batch * kv_heads, call.n_keys, -1),
+            first=first,
+            position=None if call.visibility.documents is not None else position.to(dtype)[..., None],
+            near=near_keys(call, first)[:, None],
+            labels=None if labels is None else labels.part(target[0]).to(dtype),
+        )
+
+
+def near_keys(call: AttentionCall, first: Tensor) -> Tensor:
+    """Keys whose weight is kept of every row.
+
+    Args:
+        call: The attention call.
+        first: ``(batch, query)`` first key of each row.
+
+    Returns:
+        ``(batch, query, column)``: keys from 5 before to 5 after each query's own, and the first key.
+    """
+    device = first.device
+    own = torch.arange(call.n_queries, device=device)[:, None] + (call.offset or 0)
+    around = own + torch.arange(-LOCAL_DISTANCE, LOCAL_DISTANCE + 1, device=device)
+    return torch.cat([around.expand(call.batch, -1, -1), first[..., None]], dim=-1)
+
+
+def cut(call: AttentionCall, batch: slice, kv_heads: slice, dtype: torch.dtype) -> AttentionCall:
+    """Some sequences and key heads of a call, in the dtype of the statistics; the call itself where that is all."""
+    whole = batch == slice(0, call.batch) and kv_heads == slice(0, call.kv_heads)
+    tensors = (call.query, call.key, call.value, call.sink)
+    if whole and all(tensor is None or tensor.dtype == dtype for tensor in tensors):
+        return call
+    repeated = call.heads // call.kv_heads
+    heads = slice(kv_heads.start * repeated, kv_heads.stop * repeated)
+    bias = call.bias
+    if bias is not None:
+        bias = bias if bias.shape[0] == 1 else bias[batch]
+        bias = bias if bias.shape[1] == 1 else bias[:, heads]
+    return replace(
+        call,
+        query=call.query[batch, heads].to(dtype, memory_format=torch.contiguous_format),
+        key=call.key[batch, kv_heads].to(dtype),
+        value=None if call.value is None else call.value[batch, kv_heads].to(dtype),
+        visibility=call.visibility.part(batch, heads),
+        bias=bias,
+        sink=None if call.sink is None else call.sink[heads].to(dtype),
+    )
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """While statistics are computed, autocast does not reach them; where it is off already this costs nothing."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
+
+@dataclass
+class Scratch:
+    """Buffers to which every block of a call writes its logits, weights and products: none is allocated anew."""
+
+    dtype: torch.dtype
+    device: torch.device
+    _buffers: dict[int, Tensor] = field(default_factory=dict)
+
+    def take(self, slot: int, shape: tuple[int, ...]) -> Tensor:
+        """A contiguous tensor of this shape; whatever was in the slot is lost."""
+        size = math.prod(shape)
+        buffer = self._buffers.get(slot)
+        if buffer is None or buffer.numel() < size:
+            buffer = self._buffers[slot] = torch.empty(size, dtype=self.dtype, device=self.device)
+        return buffer[:size].view(shape)
+
+
+@dataclass
+class Tail:
+    """The last rows of the block before: the partners of this block's first rows."""
+
+    weights: Tensor | None = None
+    first: int = 0
+
+    def products(self, weights: Tensor, begin: int, first: int, scratch: Scratch) -> Iterator[tuple[int, int, Tensor]]:
+        """Products of rows ``i`` and ``i + lag`` for every pair that ends in this block; the tail becomes this block's.
+
+        Args:
+            weights: ``(batch, head, query, key)`` un-normalised weights of the block.
+            begin: First query of the block.
+            first: First key of the block.
+            scratch: Buffers; slot 0 is overwritten.
+
+        Yields:
+            The lag, first query it is for, ``(batch, head, pair)`` values at the earlier query of each pair.
+        """
+        rows = weights.shape[2]
+        for lag in LAGS:
+            if self.weights is not None:
+                count = min(lag, rows)
+                low = max(first, self.first)
+                high = max(low, min(first + weights.shape[3], self.first + self.weights.shape[3]))
+                old = self.weights[:, :, -lag:][:, :, :count, low - self.first : high - self.first]
+                yield lag, begin - lag, (old * weights[:, :, :count, low - first : high - first]).sum(-1)
+            if rows > lag:
+                early, late = weights[:, :, :-lag], weights[:, :, lag:]
+                yield lag, begin, torch.mul(early, late, out=scratch.take(0, tuple(early.shape))).sum(-1)
+        self.weights, self.first = weights[:, :, -max(LAGS) :].clone(), first

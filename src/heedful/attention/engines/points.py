@@ -1,0 +1,114 @@
+"""Single logits and whole rows of a call where asked for, without the rest of the ``(query, key)`` array."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from heedful.attention.call import AttentionCall
+from heedful.errors import CallError
+
+
+def logits_at(call: AttentionCall, sequence: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    """Logits of chosen (sequence, query, key) triples for every head.
+
+    Args:
+        call: The attention call.
+        sequence: ``(point,)`` int64.
+        query: ``(point,)`` int64.
+        key: ``(point,)`` int64.
+
+    Returns:
+        ``(head, point)`` in float32 or better, after scale, softcap and bias; visibility is not applied.
+
+    Raises:
+        CallError: The three index tensors differ in length.
+    """
+    if not sequence.shape == query.shape == key.shape:
+        raise CallError(
+            f"points: expected three index tensors of one length, got {tuple(sequence.shape)}, {tuple(query.shape)}, "
+            f"{tuple(key.shape)}"
+        )
+    dtype = torch.float64 if call.query.dtype == torch.float64 else torch.float32
+    kv_head = torch.arange(call.heads, device=call.query.device) // (call.heads // call.kv_heads)
+    left = call.query[sequence, :, query].to(dtype)
+    right = call.key[sequence, :, key].to(dtype)[:, kv_head]
+    with torch.autocast(left.device.type, enabled=False):
+        logits = torch.linalg.vecdot(left, right).T * call.scale
+    if call.softcap is not None:
+        logits = call.softcap * torch.tanh(logits / call.softcap)
+    if call.bias is not None:
+        full = call.bias.expand(call.batch, call.heads, call.n_queries, call.n_keys)
+        logits = logits + full[sequence, :, query, key].T.to(dtype)
+    return logits
+
+
+def rows_at(call: AttentionCall, queries: Tensor) -> Tensor:
+    """Weights of a few queries over all keys.
+
+    Args:
+        call: The attention call.
+        queries: ``(row,)`` int64, the same for every sequence.
+
+    Returns:
+        ``(batch, head, row, key)`` in float32 or better; 0 where unseen, NaN in rows that see nothing.
+    """
+    return _weights(call, queries, seen_at(call, queries))
+
+
+def seen_at(call: AttentionCall, queries: Tensor) -> Tensor:
+    """Visibility of every key for a few queries.
+
+    Returns:
+        Bool, broadcastable to ``(batch, head, row, key)``.
+    """
+    device = call.query.device
+    rows = [
+        call.visibility.block(i, i + 1, 0, call.n_keys, call.n_queries, call.n_keys, device) for i in queries.tolist()
+    ]
+    return torch.cat(rows, dim=2)
+
+
+def block_at(call: AttentionCall, begin: int, end: int) -> Tensor:
+    """Weights of queries ``[begin, end)`` over all keys.
+
+    Returns:
+        ``(batch, head, end - begin, key)`` in float32 or better; 0 where unseen, NaN in rows that see nothing.
+    """
+    seen = call.visibility.block(begin, end, 0, call.n_keys, call.n_queries, call.n_keys, call.query.device)
+    return _weights(call, torch.arange(begin, end, device=call.query.device), seen)
+
+
+def logits_of(call: AttentionCall, begin: int, end: int) -> Tensor:
+    """Logits of queries ``[begin, end)`` over all keys, after scale, softcap and bias; visibility is not applied.
+
+    Returns:
+        ``(batch, head, end - begin, key)`` in float32 or better.
+    """
+    return _logits(call, torch.arange(begin, end, device=call.query.device))
+
+
+def _logits(call: AttentionCall, queries: Tensor) -> Tensor:
+    dtype = torch.float64 if call.query.dtype == torch.float64 else torch.float32
+    groups = call.heads // call.kv_heads
+    query = call.query[:, :, queries].to(dtype) * call.scale
+    batch, rows = call.batch, queries.numel()
+    flat = query.reshape(batch, call.kv_heads, groups * rows, -1)
+    with torch.autocast(query.device.type, enabled=False):
+        logits = (flat @ call.key.to(dtype).transpose(-1, -2)).view(batch, call.heads, rows, call.n_keys)
+    if call.softcap is not None:
+        logits = call.softcap * torch.tanh(logits / call.softcap)
+    if call.bias is not None:
+        bias = call.bias if call.bias.shape[2] == 1 else call.bias[:, :, queries]
+        logits = logits + bias.to(dtype)
+    return logits
+
+
+def _weights(call: AttentionCall, queries: Tensor, seen: Tensor) -> Tensor:
+    logits = _logits(call, queries).masked_fill(~seen, -math.inf)
+    normaliser = torch.logsumexp(logits, dim=-1, keepdim=True)
+    if call.sink is not None:
+        normaliser = torch.logaddexp(normaliser, call.sink.to(logits.dtype)[None, :, None, None])
+    return torch.exp(logits - normaliser).masked_fill(~seen.any(-1, keepdim=True), math.nan)

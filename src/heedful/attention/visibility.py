@@ -1,0 +1,299 @@
+"""Which keys a query may see, in blocks: no ``(query, key)`` array is built beyond the block asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from heedful.attention.packing import NO_DOCUMENT, both_packings, counted, first_of_own, numbered
+from heedful.errors import CallError
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """The visible set of every query, as rules that are evaluated block by block.
+
+    A key is visible where every rule given allows it. Query ``i`` stands at key position ``i + offset``; ``offset``
+    None means ``n_keys - n_queries``, the alignment of cached decoding.
+
+    Attributes:
+        is_causal: Keys after the query's own position are unseen.
+        window: How many keys back a query sees, its own included; two-sided where not causal. None: all.
+        offset: Key position of query 0, or None for the alignment at the end.
+        keys: ``(batch, key)`` bool, False at padding; or None.
+        queries: ``(batch, query)`` bool, False where the row is padding and sees nothing; or None.
+        mask: Bool, broadcastable to ``(batch, head, query, key)``, True where visible; or None.
+        documents: ``(batch, key)`` integer label of the document each key is of, where several are packed into one
+            sequence: a query sees the keys of its own label alone; or None.
+        query_documents: ``(batch, query)`` labels of the queries; None takes the label of the key at the query's own
+            position.
+    """
+
+    is_causal: bool = False
+    window: int | None = None
+    offset: int | None = None
+    keys: Tensor | None = None
+    queries: Tensor | None = None
+    mask: Tensor | None = None
+    documents: Tensor | None = None
+    query_documents: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.window is not None and self.window < 1:
+            raise CallError(f"window: expected at least 1 key, got {self.window}")
+        for name, value, dimensions in (
+            ("keys", self.keys, (2,)),
+            ("queries", self.queries, (2,)),
+            ("mask", self.mask, (2, 3, 4)),
+        ):
+            if value is None:
+                continue
+            if value.dtype != torch.bool:
+                raise CallError(f"visibility.{name}: expected a bool tensor (True = visible), got {value.dtype}")
+            if value.dim() not in dimensions:
+                raise CallError(f"visibility.{name}: expected {dimensions} dimensions, got shape {tuple(value.shape)}")
+        for name, labels in (("documents", self.documents), ("query_documents", self.query_documents)):
+            if labels is not None and (labels.dim() != 2 or labels.is_floating_point() or labels.dtype == torch.bool):
+                raise CallError(
+                    f"visibility.{name}: expected integer labels (batch, position), got {tuple(labels.shape)} "
+                    f"{labels.dtype}"
+                )
+        if self.query_documents is not None and self.documents is None:
+            raise CallError("visibility.query_documents: expected documents of the keys beside them, got none")
+        if self.mask is not None and self.mask.dim() < 4:
+            object.__setattr__(self, "mask", self.mask[(None,) * (4 - self.mask.dim())])
+
+    def __and__(self, other: Visibility) -> Visibility:
+        """Visible under both.
+
+        Raises:
+            CallError: Both set a rule of which only one can be kept.
+        """
+        merged: dict[str, Any] = {"is_causal": self.is_causal or other.is_causal}
+        for name in ("window", "offset"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine is not None and theirs is not None and mine != theirs:
+                raise CallError(f"visibility: two different values of {name}: {mine} and {theirs}")
+            merged[name] = mine if mine is not None else theirs
+        for name in ("keys", "queries", "mask"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            merged[name] = (
+                mine & theirs if mine is not None and theirs is not None else (mine if mine is not None else theirs)
+            )
+        merged["documents"], merged["query_documents"] = both_packings(
+            (self.documents, self.query_documents), (other.documents, other.query_documents)
+        )
+        return Visibility(**merged)
+
+    def start(self, n_queries: int, n_keys: int) -> int:
+        """Key position of query 0."""
+        return n_keys - n_queries if self.offset is None else self.offset
+
+    def key_range(self, begin: int, end: int, n_queries: int, n_keys: int) -> tuple[int, int]:
+        """Smallest ``[first, last)`` range of keys that causal and window rules leave to queries ``[begin, end)``."""
+        start = self.start(n_queries, n_keys)
+        first, last = 0, n_keys
+        if self.window is not None:
+            first = max(0, begin + start - self.window + 1)
+            last = min(n_keys, end - 1 + start + self.window)
+        if self.is_causal:
+            last = min(last, end + start)
+        return min(first, n_keys), max(min(first, n_keys), last)
+
+    def _near(self, distance: Tensor) -> Tensor:
+        """Whether the causal and window rules allow keys this many positions back."""
+        seen = distance >= 0 if self.is_causal else torch.ones_like(distance, dtype=torch.bool)
+        if self.window is not None:
+            seen = seen & (distance < self.window) & (distance > -self.window)
+        return seen
+
+    def block(
+        self, begin: int, end: int, first: int, last: int, n_queries: int, n_keys: int, device: torch.device
+    ) -> Tensor:
+        """Visibility of keys ``[first, last)`` for queries ``[begin, end)``.
+
+        Returns:
+            Bool, broadcastable to ``(batch, head, end - begin, last - first)``.
+        """
+        seen = torch.ones(1, 1, end - begin, last - first, dtype=torch.bool, device=device)
+        if self.is_causal or self.window is not None:
+            position = torch.arange(begin, end, device=device)[:, None] + self.start(n_queries, n_keys)
+            seen = seen & self._near(position - torch.arange(first, last, device=device)[None, :])
+        if self.keys is not None:
+            seen = seen & self.keys.to(device)[:, None, None, first:last]
+        if self.queries is not None:
+            seen = seen & self.queries.to(device)[:, None, begin:end, None]
+        if self.documents is not None:
+            own = self._own_documents(n_queries, n_keys, device)[:, None, begin:end, None]
+            seen = seen & (own == self.documents.to(device)[:, None, None, first:last])
+        if self.mask is not None:
+            rows = self.mask if self.mask.shape[2] == 1 else self.mask[:, :, begin:end]
+            seen = seen & (rows if rows.shape[3] == 1 else rows[..., first:last]).to(device)
+        return seen
+
+    def at(self, sequence: Tensor, query: Tensor, key: Tensor, n_queries: int, n_keys: int) -> Tensor:
+        """Visibility of chosen (sequence, query, key) triples, for the first head where heads differ.
+
+        Returns:
+            ``(point,)`` bool.
+        """
+        seen = self._near(query + self.start(n_queries, n_keys) - key)
+        if self.keys is not None:
+            seen = seen & self.keys.to(seen.device)[sequence, key]
+        if self.queries is not None:
+            seen = seen & self.queries.to(seen.device)[sequence, query]
+        if self.documents is not None:
+            own = self._own_documents(n_queries, n_keys, seen.device)[sequence, query]
+            seen = seen & (own == self.documents.to(seen.device)[sequence, key])
+        if self.mask is not None:
+            sizes = self.mask.shape
+            picked = self.mask.to(seen.device)[
+                sequence * (sizes[0] > 1), torch.zeros_like(query), query * (sizes[2] > 1), key * (sizes[3] > 1)
+            ]
+            seen = seen & picked
+        return seen
+
+    def first_key(self, batch: int, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
+        """Position of the first key that any query of the sequence sees: the sink candidate.
+
+        A mask beside other rules is taken by itself: a key must be shown by the mask to some query and by the rules to
+        some query, not by both to one.
+
+        Returns:
+            ``(batch,)`` int64; 0 where no key is ever seen.
+        """
+        if self._nothing_but_causal():
+            return torch.zeros(batch, dtype=torch.int64, device=device)  # whoever sees a key sees the first
+        return self._shown(batch, n_queries, n_keys, device).to(torch.uint8).argmax(dim=1)
+
+    def own_first_key(self, batch: int, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
+        """The first key as each row has it: that of its own document where documents are packed.
+
+        A packed document has its sink at its own beginning, so that its moments are those it would have alone. Without
+        documents this is ``first_key`` in every row.
+
+        Returns:
+            ``(batch, query)`` int64; 0 where no key of the document is ever seen.
+        """
+        if self.documents is None:
+            return self.first_key(batch, n_queries, n_keys, device)[:, None].expand(batch, n_queries)
+        shown = self._shown(batch, n_queries, n_keys, device)
+        keys = self.documents.to(device)
+        return first_of_own(keys, self._own_documents(n_queries, n_keys, device), shown)
+
+    def _shown(self, batch: int, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
+        """Whether a key is shown by each rule to some query: ``(batch, key)`` bool."""
+        seen = self._in_reach(batch, n_queries, n_keys, device)
+        if self.keys is not None:
+            seen = seen & self.keys.to(device)
+        if self.mask is not None:
+            seen = seen & self.mask.any(dim=2).any(dim=1).to(device)
+        return seen
+
+    def _own_documents(self, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
+        """Label of each query's document, ``(batch, query)``; ``NO_DOCUMENT`` where none can be told."""
+        if self.documents is None:
+            raise CallError("visibility: the rules name no documents")
+        if self.query_documents is not None:
+            return self.query_documents.to(device)
+        documents = self.documents.to(device, torch.int64)
+        own = torch.arange(n_queries, device=device) + self.start(n_queries, n_keys)
+        inside = (own >= 0) & (own < n_keys)
+        return documents[:, own.clamp(0, n_keys - 1)].masked_fill(~inside, NO_DOCUMENT)
+
+    def _in_reach(self, batch: int, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
+        """Whether a real query, of the key's own document, is in reach by causal and window rules: ``(batch, key)``."""
+        real = torch.ones(batch, n_queries, dtype=torch.bool, device=device)
+        if self.queries is not None:
+            real = real & self.queries.to(device)
+        own = torch.arange(n_keys, device=device) - self.start(n_queries, n_keys)
+        begin = own if self.is_causal else torch.zeros_like(own)
+        end = torch.full_like(own, n_queries)
+        if self.window is not None:
+            begin = begin if self.is_causal else own - self.window + 1
+            end = own + self.window
+        begin, end = begin.clamp(0, n_queries), end.clamp(0, n_queries)
+        if self.documents is not None:
+            keys, own = self.documents.to(device), self._own_documents(n_queries, n_keys, device)
+            key_number, query_number, _ = numbered(keys, own)
+            return counted(query_number, real, key_number, begin, end) > 0
+        real_before = torch.nn.functional.pad(real.cumsum(dim=1), (1, 0))
+        return real_before[:, end] > real_before[:, begin]
+
+    def part(self, batch: slice, heads: slice) -> Visibility:
+        """The same rules for some of the sequences and heads."""
+        mask = self.mask
+        if mask is not None:
+            mask = mask if mask.shape[0] == 1 else mask[batch]
+            mask = mask if mask.shape[1] == 1 else mask[:, heads]
+        names = ("keys", "queries", "documents", "query_documents")
+        cut: dict[str, Any] = {
+            name: None if getattr(self, name) is None else getattr(self, name)[batch] for name in names
+        }
+        return replace(self, mask=mask, **cut)
+
+    def only_causal(self) -> bool:
+        """Whether the causal rule is the only one."""
+        return self.is_causal and self._nothing_but_causal()
+
+    def hides_nothing(self) -> bool:
+        """Whether every query sees every key."""
+        return not self.is_causal and self._nothing_but_causal()
+
+    def _nothing_but_causal(self) -> bool:
+        rules = (self.window, self.keys, self.queries, self.mask, self.documents)
+        return all(rule is None for rule in rules)
+
+    def with_padding(self, keys: Tensor | None = None, queries: Tensor | None = None) -> Visibility:
+        """The same rules with padded keys hidden and padded queries seeing nothing."""
+        return replace(self, keys=keys, queries=queries)
+
+
+def causal(*, window: int | None = None, offset: int | None = None) -> Visibility:
+    """Each query sees its own position and those before it, at most ``window`` of them.
+
+    Args:
+        window: Number of keys seen, the query's own included; None for all.
+        offset: Key position of query 0; None aligns the last query with the last key.
+    """
+    return Visibility(is_causal=True, window=window, offset=offset)
+
+
+def bidirectional(*, window: int | None = None) -> Visibility:
+    """Each query sees every key, or those less than ``window`` positions away on either side."""
+    return Visibility(window=window)
+
+
+def padding(attention_mask: Tensor, *, queries: bool = True) -> Visibility:
+    """Keys where ``attention_mask`` is 0 are unseen, and the rows of such positions see nothing.
+
+    Args:
+        attention_mask: ``(batch, key)``, non-zero at real tokens, as tokenizers return it.
+        queries: Whether the same mask stands for the queries too (self-attention of equal lengths).
+    """
+    real = attention_mask.bool()
+    return Visibility(keys=real, queries=real if queries else None)
+
+
+def masked(mask: Tensor) -> Visibility:
+    """Exactly the keys where ``mask`` is True.
+
+    Args:
+        mask: Bool, broadcastable to ``(batch, head, query, key)``.
+    """
+    return Visibility(mask=mask)
+
+
+def documents(ids: Tensor, query_ids: Tensor | None = None) -> Visibility:
+    """Keys of the query's own document alone: several documents packed into one sequence.
+
+    Labels may come in any order and need not be contiguous; they say nothing about padding, which is ``padding``.
+
+    Args:
+        ids: ``(batch, key)`` integer label of each key's document.
+        query_ids: ``(batch, query)`` labels of the queries; None takes the label at each query's own position.
+    """
+    return Visibility(documents=ids, query_documents=query_ids)

@@ -1,0 +1,140 @@
+"""Whatever happens becomes an exit code and at most one line on standard error.
+
+::
+
+    0 passed    1 validation failed    2 usage       3 input rejected    4 resource limit
+    5 output    6 internal             130 Ctrl-C    141 broken pipe     143 SIGTERM
+"""
+
+import contextlib
+import errno
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, TextIO
+
+import typer
+
+from heedful.commandline.signals import Terminated, stops_raise
+from heedful.reporting.escape import visible
+
+FAILED, RESOURCES, OUTPUT, INTERNAL, INTERRUPTED, BROKEN_PIPE, TERMINATED = 1, 4, 5, 6, 130, 141, 143
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+class Silent(BaseException):
+    """Another process of the run speaks for this one too; it only leaves with a code."""
+
+    def __init__(self, code: int) -> None:
+        self.exit_code = code
+        super().__init__(code)
+
+
+def guarded(command: Callable[..., int]) -> Callable[..., None]:
+    """A subcommand that returns its exit code, made into one that leaves with it, whatever it raises."""
+
+    @functools.wraps(command)
+    def leave(*arguments: Any, **options: Any) -> None:
+        code = outcome(lambda: command(*arguments, **options), debug=bool(options.get("debug")))
+        if code:
+            raise typer.Exit(code)
+
+    return leave
+
+
+def outcome(work: Callable[[], int | None], *, debug: bool = False) -> int:
+    """The exit code of some work; its failure is told in one line on standard error.
+
+    Args:
+        work: What to do; it returns an exit code, or None for success.
+        debug: Whether to show the traceback above the line.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        with stops_raise():
+            code = work() or 0
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        return code
+    except typer.Exit:
+        raise
+    except SystemExit as left:
+        if not isinstance(left.__context__, BrokenPipeError):
+            raise
+        _close(sys.stdout)
+        return BROKEN_PIPE
+    except BrokenPipeError:
+        _close(sys.stdout)
+        return BROKEN_PIPE
+    except BaseException as error:
+        code = exit_code(error)
+        if code == OUTPUT:
+            _close(sys.stdout)
+        _tell(error, debug=debug)
+        return code
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code of an error: its own where it has one, else by its kind."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, Terminated):
+        return TERMINATED
+    own = getattr(error, "exit_code", None)
+    if isinstance(own, int):
+        return own
+    if _out_of_memory(error):
+        return RESOURCES
+    return OUTPUT if isinstance(error, OSError) and error.errno in _FULL else INTERNAL
+
+
+def message(error: BaseException) -> str:
+    """One line: the subject, what is wrong with it, and how to mend it."""
+    if isinstance(error, KeyboardInterrupt | Terminated):
+        word = "interrupted" if isinstance(error, KeyboardInterrupt) else "terminated"
+        more = f" {error}" if str(error) else ""
+        return f"heedful: {word}{more} (nothing was left half-written)"
+    if hasattr(error, "format_message"):
+        return _usage(error)
+    if isinstance(getattr(error, "exit_code", None), int):
+        return str(error)
+    if _out_of_memory(error):
+        what = " ".join(str(error).split()) or "exhausted"
+        return f"memory: {what} (ask for less at once: --sequences, --seq-len, --batch, a --set width)"
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return f"{error.filename or 'standard output'}: {error.strerror} (free some space)"
+    text = " ".join(str(error).split())
+    return f"heedful: internal: {type(error).__name__}: {text} (run again with --debug and tell the developers)"
+
+
+def _usage(error: Any) -> str:
+    """A parser's complaint with the option in front, as every other message has its subject."""
+    command = getattr(getattr(error, "ctx", None), "command_path", "heedful")
+    names = getattr(getattr(error, "param", None), "opts", None)
+    subject, what = (names[-1], error.message) if names and error.message else (command, error.format_message())
+    return f"{subject}: {str(what).removeprefix('Value error, ').rstrip('.')} (see {command} --help)"
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def _tell(error: BaseException, *, debug: bool) -> None:
+    if sys.stderr is None or (isinstance(error, Silent) and not debug):
+        return
+    lines = "".join(traceback.format_exception(error)).splitlines() if debug else []
+    with contextlib.suppress(OSError):
+        for line in (*lines, f"error: {message(error)}"):
+            typer.echo(visible(line, sys.stderr.encoding or "ascii"), err=True)
+
+
+def _close(stream: TextIO | None) -> None:
+    """Let what is left in the stream go nowhere, so that the interpreter's last flush says nothing."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]
+        os.close(nowhere)

@@ -1,0 +1,87 @@
+"""The files that a command writes beside its page: checked before the work, written whole after it, then told."""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from heedful.reporting.escape import visible
+from heedful.reporting.write import check_target, is_own, write_atomic
+
+STANDARD_OUTPUT = Path("-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forms:
+    """Where each form of the result shall be written, if anywhere.
+
+    Attributes:
+        json: Path, or ``-`` for standard output.
+        html: Path.
+        markdown: Path; an empty file that stands there, as ``$GITHUB_STEP_SUMMARY`` does, is filled.
+        junit: Path.
+        force: Whether a file that is not heedful's own may be replaced.
+    """
+
+    json: Path | None = None
+    html: Path | None = None
+    markdown: Path | None = None
+    junit: Path | None = None
+    force: bool = False
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Form to path of what goes to a file."""
+        named = {"json": self.json, "html": self.html, "markdown": self.markdown, "junit": self.junit}
+        return {form: path for form, path in named.items() if path is not None and (form, path) != _TO_STREAM}
+
+    def check(self) -> None:
+        """Refuse paths that cannot be written, before anything is read.
+
+        Raises:
+            UsageError: One path is named twice, or a form other than JSON is asked for on standard output.
+            OutputError: A path cannot be written, or a file that is not heedful's own stands there.
+        """
+        from heedful.errors import UsageError
+
+        seen: dict[Path, str] = {}
+        for form, path in self.files.items():
+            if path == STANDARD_OUTPUT:
+                raise UsageError(f"--{form} -: standard output takes --json alone (name a file)")
+            place = Path(os.path.abspath(path))
+            if place in seen:
+                raise UsageError(f"--{form} {path}: is the path of --{seen[place]} too (name another)")
+            seen[place] = form
+            check_target(path, overwrite=self.force or is_own(path))
+
+    def write(self, **texts: Callable[[], str | bytes]) -> list[Path]:
+        """Write the forms that are given and were asked for, JSON first: from it the others can be made again.
+
+        Args:
+            **texts: Form to a function that gives its content.
+
+        Returns:
+            What was written.
+
+        Raises:
+            OutputError: A file could not be written; what stood there is whole.
+        """
+        written = {form: path for form, path in self.files.items() if form in texts}
+        for form, path in written.items():
+            write_atomic(path, texts[form](), overwrite=self.force or is_own(path))
+        return list(written.values())
+
+
+def tell(written: Iterable[Path]) -> None:
+    """One line on standard error for each file.
+
+    Args:
+        written: What was written.
+    """
+    for path in written:
+        typer.echo(f"wrote {visible(path)}", err=True)
+
+
+_TO_STREAM = ("json", STANDARD_OUTPUT)

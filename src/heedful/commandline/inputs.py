@@ -1,0 +1,97 @@
+"""What both commands read: the model and the sequences that it shall see."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heedful.commandline.several_processes import own_device
+
+if TYPE_CHECKING:
+    from heedful.loading.loaded_model import LoadedModel
+    from heedful.loading.sequences import Sequences as BatchedText
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The model and text options of a command line, as given."""
+
+    model: str | None
+    config: Path | None
+    tokenizer: str | None
+    text: Sequence[Path]
+    seq_len: int
+    sequences: int
+    device: str
+    dtype: str
+    seed: int
+    allow_globals: Sequence[str]
+    factory: str | None = None
+    checkpoint: Path | None = None
+    processes: int = 1
+
+
+def read(inputs: Inputs) -> "tuple[LoadedModel, BatchedText]":
+    """The loaded model and its sequences.
+
+    Args:
+        inputs: The options.
+
+    Returns:
+        What ``load_model`` or ``load_factory``, and ``make_sequences`` give.
+
+    Raises:
+        UsageError: Options do not go together.
+        InputRejected: What a factory built cannot be judged.
+    """
+    from heedful.loading.documents import load_documents
+    from heedful.loading.sequences import make_sequences
+
+    _check_together(inputs)
+    documents = load_documents(list(inputs.text) or None)  # first: it fails fast
+    loaded = _loaded(inputs)
+    sequences = make_sequences(
+        documents,
+        loaded.tokenizer,
+        seq_len=inputs.seq_len,
+        sequences=inputs.sequences,
+        seed=inputs.seed,
+        max_positions=loaded.max_positions,
+        vocab_size=loaded.vocab_size,
+        trained_positions=loaded.trained_positions,
+    )
+    if inputs.factory is not None:
+        from heedful.evaluation.trial import try_model
+
+        try_model(loaded.model, sequences, inputs.factory)
+    return loaded, sequences
+
+
+def _check_together(inputs: Inputs) -> None:
+    from heedful.errors import UsageError
+
+    if inputs.factory is None:
+        if inputs.checkpoint is not None:
+            told = "weights for the model of a --factory (without one, name the checkpoint as the MODEL)"
+            raise UsageError(f"--checkpoint {inputs.checkpoint}: {told}")
+    elif inputs.processes > 1:
+        raise UsageError(f"--factory {inputs.factory}: --parallel tensor divides a MODEL by transformers' plan for it")
+    elif inputs.model is not None or inputs.config is not None:
+        other = f"MODEL {inputs.model}" if inputs.model is not None else f"--config {inputs.config}"
+        raise UsageError(f"--factory {inputs.factory}: builds the model itself (leave {other} out)")
+
+
+def _loaded(inputs: Inputs) -> "LoadedModel":
+    options: dict[str, Any] = {
+        "tokenizer": inputs.tokenizer,
+        "device": own_device(inputs.device),
+        "dtype": inputs.dtype,
+        "allow_globals": tuple(inputs.allow_globals),
+    }
+    if inputs.factory is not None:
+        from heedful.loading.factory import load_factory
+
+        return load_factory(inputs.factory, checkpoint=inputs.checkpoint, seed=inputs.seed, **options)
+    from heedful.loading.loaded_model import load_model
+
+    return load_model(inputs.model, config=inputs.config, processes=inputs.processes, **options)

@@ -1,0 +1,80 @@
+"""A progress bar on standard error, only where that is a terminal and only when the work takes a while."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+from heedful.reporting.escape import visible
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+Progress = Callable[[int, int, str], None]
+PATIENCE = 2.0
+"""Seconds of work before a bar appears."""
+
+
+@contextmanager
+def progress_bar(shown: bool = True, stream: TextIO | None = None, patience: float = PATIENCE) -> Iterator[Progress]:
+    """A callback ``progress(done, total, what)`` that draws a bar; it is wiped away at the end.
+
+    Args:
+        shown: Whether this process draws at all; one of several does.
+        stream: Where to draw; standard error where not given.
+        patience: Seconds of work before the bar appears.
+
+    Yields:
+        The callback; it does nothing where the stream is no terminal.
+    """
+    out = stream or sys.stderr
+    if not shown or out is None or not out.isatty() or os.environ.get("TERM") == "dumb":
+        yield _nothing
+        return
+    bar = _Bar(out, time.monotonic() + patience)
+    try:
+        yield bar.show
+    finally:
+        bar.stop()
+
+
+def _nothing(_done: int, _total: int, _what: str) -> None:
+    """The callback where no bar is drawn."""
+
+
+class _Bar:
+    def __init__(self, stream: TextIO, begins: float) -> None:
+        self.stream, self.begins = stream, begins
+        self.drawn: Any = None
+        self.task: Any = None
+
+    def show(self, done: int, total: int, what: str) -> None:
+        if self.drawn is None:
+            if time.monotonic() < self.begins:
+                return
+            self.drawn = self._made()
+            self.task = self.drawn.add_task("", total=1)
+        text = visible(what, self.stream.encoding or "ascii")
+        self.drawn.update(self.task, completed=done, total=max(total, 1), description=text)
+        self.drawn.start()
+
+    def stop(self) -> None:
+        if self.drawn is not None:
+            self.drawn.stop()
+
+    def _made(self) -> "RichProgress":
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as RichProgress
+
+        console = Console(file=self.stream, markup=False, emoji=False, highlight=False)
+        description = TextColumn("{task.description}", markup=False)
+        columns = (
+            description,
+            BarColumn(bar_width=30),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeElapsedColumn(),
+        )
+        return RichProgress(*columns, console=console, transient=True)

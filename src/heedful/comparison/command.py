@@ -1,0 +1,107 @@
+"""``heedful compare``: two reports in, what changed between them out."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from heedful.commandline import options
+from heedful.commandline.errors import FAILED, guarded
+from heedful.commandline.forms import STANDARD_OUTPUT, Forms, tell
+from heedful.commandline.stored import stored_report
+
+if TYPE_CHECKING:
+    from heedful.comparison.record import Comparison
+    from heedful.evaluation.result import Report
+
+
+First = Annotated[Path, typer.Argument(metavar="FIRST.json", help="The baseline: a report by --json.")]
+Second = Annotated[Path, typer.Argument(metavar="SECOND.json", help="The report that is compared with it.")]
+FailOn = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="RULE",
+        help="What is a regression: verdict (PASS lost, or a new FAIL; the default), fail (a new FAIL), "
+        "effect (smaller by more than its margin; needs shared documents), never; one or more.",
+    ),
+]
+Page = Annotated[Path | None, typer.Option("--html", metavar="PATH", help="Also write one HTML page.")]
+Tolerance = Annotated[
+    float, typer.Option(metavar="SHARE", min=0.0, help="Share of a claim's margin that --fail-on effect lets pass.")
+]
+
+
+@guarded
+def compare(
+    first: First,
+    second: Second,
+    fail_on: FailOn = None,
+    tolerance: Tolerance = 1.0,
+    seed: options.Seed = 0,
+    json: options.Json = None,
+    html: Page = None,
+    markdown: options.Markdown = None,
+    junit: options.Junit = None,
+    force: options.Force = False,
+    debug: options.Debug = False,
+) -> int:
+    """Compare two reports; the parameters are the options of the same name.
+
+    Returns:
+        The exit code: 1 on a regression by ``--fail-on``, else 0.
+    """
+    forms = Forms(json=json, html=html, markdown=markdown, junit=junit, force=force)
+    forms.check()
+    _keep_inputs(forms, (first, second))
+    before, after = _read_both(first, second)
+    from heedful.comparison.compare import compare as judge
+
+    found = judge(before, after, fail_on=tuple(fail_on or ("verdict",)), tolerance=tolerance, seed=seed)
+    _deliver(found, forms)
+    return FAILED if found.failed else 0
+
+
+def _read_both(first: Path, second: Path) -> "tuple[Report, Report]":
+    from heedful.errors import UsageError
+
+    if first == second or _same(first, second):
+        raise UsageError(f"{second}: is the same file as {first} (name two reports)")
+    return stored_report(first), stored_report(second)
+
+
+def _keep_inputs(forms: Forms, inputs: tuple[Path, Path]) -> None:
+    """Refuse to write over a report that is read: as heedful's own file it could be replaced."""
+    from heedful.errors import UsageError
+
+    for form, path in forms.files.items():
+        if any(_same(path, one) for one in inputs):
+            raise UsageError(f"--{form} {path}: is one of the two reports (name another path)")
+
+
+def _same(first: Path, second: Path) -> bool:
+    try:
+        return os.path.samefile(first, second)
+    except (OSError, ValueError):
+        return False
+
+
+def _deliver(found: "Comparison", forms: Forms) -> None:
+    from heedful.comparison.page_document import comparison_json
+    from heedful.comparison.page_html import comparison_html
+    from heedful.comparison.page_lines import print_comparison
+    from heedful.comparison.page_markdown import comparison_markdown
+    from heedful.evaluation.page.junit import comparison_junit
+
+    written = forms.write(
+        json=lambda: comparison_json(found),
+        html=lambda: comparison_html(found),
+        markdown=lambda: comparison_markdown(found),
+        junit=lambda: comparison_junit(found),
+    )
+    if forms.json == STANDARD_OUTPUT:
+        sys.stdout.write(comparison_json(found))
+    else:
+        print_comparison(found)
+    tell(written)

@@ -1,0 +1,126 @@
+"""Records of two reports beside each other: what changed, how surely, and what of it is a regression."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from heedful.evaluation.result import Finding
+
+FAIL_ON = ("verdict", "fail", "effect", "never")
+"""Rules by which a comparison fails: a verdict lost, a new failure, an effect smaller by its margin, or nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingChange:
+    """One claim in two reports, of the model or of a layer.
+
+    Attributes:
+        claim: Registry name.
+        section: Number of its section.
+        layer: Layer index, or None for the whole model.
+        before: The finding of the first report, or None.
+        after: That of the second, or None.
+        difference: Second estimate less the first, in ``unit``; None where one of them is missing.
+        interval: 95 % interval of the difference; None where there is none.
+        unit: Unit of both estimates.
+        n: Documents behind the interval: pairs, or the smaller of the two numbers where they are not paired.
+        paired: Whether the interval is that of differences within documents.
+        p: Two-sided p of no difference.
+        p_adjusted: The same by Holm over all that is compared.
+        margin: Size of a difference that counts, from the finding's own margin; None where it has none.
+        reason: Why there is no interval, or why it is not paired; empty otherwise.
+        regressions: Rules of ``FAIL_ON`` that this change breaks.
+    """
+
+    claim: str
+    section: int
+    layer: int | None
+    before: Finding | None
+    after: Finding | None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    unit: str = ""
+    n: int = 0
+    paired: bool = False
+    p: float | None = None
+    p_adjusted: float | None = None
+    margin: float | None = None
+    reason: str = ""
+    regressions: tuple[str, ...] = ()
+
+    @property
+    def verdicts(self) -> tuple[str, str]:
+        """Both verdicts as words; ``-`` where a report has no such finding."""
+        before, after = ("-" if one is None else str(one.verdict) for one in (self.before, self.after))
+        return before, after
+
+    @property
+    def changed(self) -> bool:
+        """Whether the verdict is another one."""
+        return self.verdicts[0] != self.verdicts[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadChange:
+    """One head of the head tables of two reports.
+
+    Attributes:
+        module: Path of the attention module.
+        layer: Layer index.
+        head: Head index.
+        label: Name of the head.
+        verdicts: SHARP ... DIFFUSE in the first and the second report.
+        patterns: Named pattern in each; "" for none.
+        differences: Statistic to second value less the first; NaN where undefined.
+    """
+
+    module: str
+    layer: int
+    head: int
+    label: str
+    verdicts: tuple[str, str]
+    patterns: tuple[str, str]
+    differences: Mapping[str, float]
+
+    @property
+    def changed(self) -> bool:
+        """Whether verdict or pattern is another one."""
+        return self.verdicts[0] != self.verdicts[1] or self.patterns[0] != self.patterns[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What changed between two reports.
+
+    Attributes:
+        names: What the first and the second report call their model.
+        verdicts: Verdicts of both reports.
+        context: What differs beside the results: ``(what, first, second)``.
+        pairing: One sentence on how the documents of both were paired.
+        findings: Claims of the model, then those of layers.
+        head_verdicts: Claim to the number of heads whose verdict on it changed, and of heads compared.
+        heads: Heads that are in both head tables.
+        heads_reason: Why heads were not compared, or what to know about it; empty otherwise.
+        fail_on: Rules that were asked for.
+        regressions: One sentence for each regression under these rules.
+        settings: Level, resamples, seed and tolerance.
+    """
+
+    names: tuple[str, str]
+    verdicts: tuple[str, str]
+    context: Sequence[tuple[str, str, str]]
+    pairing: str
+    findings: Sequence[FindingChange]
+    head_verdicts: Mapping[str, tuple[int, int]]
+    heads: Sequence[HeadChange]
+    heads_reason: str
+    fail_on: tuple[str, ...]
+    regressions: Sequence[str]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a rule that was asked for is broken."""
+        return bool(self.regressions)

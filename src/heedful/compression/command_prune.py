@@ -1,0 +1,82 @@
+"""``heedful prune``: a model and held-out text in, the price of leaving attention out, against random order."""
+
+from typing import Annotated
+
+import typer
+
+from heedful.commandline import options
+from heedful.commandline.errors import guarded
+from heedful.commandline.inputs import Inputs, read
+from heedful.commandline.page_forms import PageForms
+from heedful.commandline.progress import progress_bar
+
+Parts = Annotated[
+    list[str] | None,
+    typer.Option("--part", metavar="NAME", help="What to leave out: layers, heads, dimensions; all three if none."),
+]
+Fractions = Annotated[
+    list[float] | None,
+    typer.Option("--fraction", metavar="SHARE", help="Shares to leave out, one or more; .1, .25, .5 and .75 if none."),
+]
+Orders = Annotated[int, typer.Option("--orders", metavar="R", min=2, help="Random orders, the control.")]
+Priced = Annotated[
+    int, typer.Option("--priced", metavar="N", min=0, help="Price each layer or head alone where there are up to N.")
+]
+
+
+@guarded
+def prune(
+    model: options.Model = None,
+    config: options.Config = None,
+    factory: options.Factory = None,
+    checkpoint: options.Checkpoint = None,
+    tokenizer: options.Tokenizer = None,
+    text: options.Text = None,
+    seq_len: options.SeqLen = 128,
+    sequences: options.Sequences = 64,
+    part: Parts = None,
+    fraction: Fractions = None,
+    orders: Orders = 19,
+    priced: Priced = 64,
+    device: options.Device = "cpu",
+    dtype: options.DtypeOption = "auto",
+    seed: options.Seed = 0,
+    json: options.Json = None,
+    html: options.Html = None,
+    force: options.Force = False,
+    allow_global: options.AllowGlobal = None,
+    debug: options.Debug = False,
+) -> int:
+    """Measure what leaving attention out costs; the parameters are the options of the same name.
+
+    Returns:
+        The exit code, 0: nothing is required of the result.
+    """
+    from heedful.compression.cuts import FRACTIONS, PARTS, Cuts
+    from heedful.compression.page_pruning import pruning_page
+    from heedful.compression.prune import prune as measured
+
+    forms = PageForms(json=json, html=html, force=force)
+    forms.check()
+    cuts = Cuts(parts=tuple(part or PARTS), fractions=tuple(fraction or FRACTIONS), orders=orders, most_priced=priced)
+    inputs = Inputs(
+        model=model,
+        config=config,
+        factory=factory,
+        checkpoint=checkpoint,
+        tokenizer=tokenizer,
+        text=text or (),
+        seq_len=seq_len,
+        sequences=sequences,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+        allow_globals=allow_global or (),
+    )
+    loaded, made = read(inputs)
+    with progress_bar() as progress:
+        record = measured(
+            loaded.model, made, cuts=cuts, seed=seed, name=loaded.name, notes=loaded.notes, progress=progress
+        )
+    forms.deliver(record, pruning_page(record))
+    return 0

@@ -1,0 +1,188 @@
+"""What every price is measured on: a model, its text, its loss, and means over documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from heedful.errors import InputRejected
+from heedful.evaluation.batches import batch_of, batches_of
+from heedful.evaluation.evidence import Array
+from heedful.evaluation.missing import without_rounding
+from heedful.evaluation.objective import Objective, find_objective, is_causal_by_name
+from heedful.evaluation.perturbation import future_leaks
+from heedful.evaluation.running import Batch, device_of, nonfinite_entries
+from heedful.evaluation.settings import Margins
+from heedful.evaluation.study import PERTURBED
+from heedful.evaluation.unit_values import document_fingerprints
+from heedful.inference.effect import Effect
+from heedful.inference.interval import Interval, bootstrap_t
+from heedful.inference.margin import equivalent
+from heedful.inference.units import document_means
+
+if TYPE_CHECKING:
+    from heedful.loading.sequences import Sequences
+
+Progress = Callable[[int, int, str], None]
+
+BATCH_TOKENS = 2048
+"""Tokens that go through the model at once, as in a validation."""
+
+LEAST_UNITS = 16
+"""Documents below which nothing is claimed, as in a validation."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What prices are measured on.
+
+    Attributes:
+        model: The model, in evaluation mode while it is used.
+        sequences: The text.
+        batches: All of it, in order.
+        objective: The loss.
+        seed: Seed of every random choice.
+        resamples: Bootstrap resamples.
+        progress: Called with (done, total, what).
+    """
+
+    model: nn.Module
+    sequences: Sequences
+    batches: Sequence[Batch]
+    objective: Objective
+    seed: int
+    resamples: int
+    progress: Progress
+
+    def ticker(self, total: int, what: str) -> Callable[[], None]:
+        """A function to call after each of ``total`` pieces of work."""
+        done = 0
+
+        def tick() -> None:
+            nonlocal done
+            done += 1
+            self.progress(done, total, what)
+
+        self.progress(0, total, what)
+        return tick
+
+    def units(self, values: Array) -> Array:
+        """Means over each document's sequences: ``(sequence, ...)`` to ``(document, ...)``."""
+        return without_rounding(document_means(values, self.sequences.document.numpy()))
+
+    def exact_units(self, values: Array) -> Array:
+        """The same where differences of 1e-8 are no rounding, such as divergences summed without cancellation."""
+        return np.asarray(document_means(values, self.sequences.document.numpy()))
+
+    def effects(self, values: Array) -> list[Effect]:
+        """One effect a column of ``(sequence, column)``; documents are the units."""
+        if not values.shape[1]:
+            return []
+        interval = bootstrap_t(self.exact_units(values), resamples=self.resamples, seed=self.seed)
+        return [effect_of(interval.at(place)) for place in range(values.shape[1])]
+
+    def effect(self, values: Array) -> Effect:
+        """The effect of ``(sequence,)`` values; documents are the units."""
+        return self.effects(values[:, None])[0]
+
+    def loss_effect(self, values: Array) -> Effect:
+        """The effect of loss differences ``(sequence,)``, in which differences of rounding count as none."""
+        return effect_of(bootstrap_t(self.units(values), resamples=self.resamples, seed=self.seed))
+
+    def facts(self, name: str, notes: Sequence[str], layers: int, heads: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a report says of the model and of the text."""
+        first = next(self.model.parameters(), None)
+        model = {
+            "name": name or type(self.model).__name__,
+            "class": type(self.model).__name__,
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "layers": layers,
+            "heads": heads,
+            "dtype": str(first.dtype).removeprefix("torch.") if first is not None else "",
+            "device": str(device_of(self.model)),
+            "notes": list(notes),
+        }
+        text = self.sequences
+        data = {
+            "origin": text.origin,
+            "documents": len(np.unique(text.document.numpy())),
+            "sequences": int(text.input_ids.shape[0]),
+            "sequence_length": int(text.input_ids.shape[1]),
+            "tokens": int(text.attention_mask.sum()),
+            "objective": self.objective.name,
+            "fingerprint": text.fingerprint,
+            "document_fingerprints": document_fingerprints(text),
+            "notes": list(text.notes),
+        }
+        return model, data
+
+
+def ground_of(model: nn.Module, sequences: Sequences, *, seed: int, resamples: int, progress: Progress) -> Ground:
+    """A model and its text, with the loss that it can be judged by.
+
+    Args:
+        model: The model, in evaluation mode.
+        sequences: The text.
+        seed: Seed of every random choice.
+        resamples: Bootstrap resamples.
+        progress: Called with (done, total, what).
+
+    Raises:
+        InputRejected: Parameters are not finite, so that no price follows from them.
+        ResourceLimit: A batch would not fit in memory.
+    """
+    broken = nonfinite_entries(model)
+    if broken:
+        name, count = next(iter(broken.items()))
+        told = f"{count:,} entries of {name} are not finite"
+        raise InputRejected(type(model).__name__, told, "heedful validate names them all")
+    batches = batches_of(model, sequences, BATCH_TOKENS)
+    with torch.no_grad():
+        objective = find_objective(
+            model,
+            batches[0],
+            hides_future=is_causal_by_name(model) or _hides_future(model, sequences),
+            mask_token=sequences.mask_token,
+            vocabulary=int(sequences.input_ids.max()) + 1,
+            seed=seed,
+        )
+    return Ground(model, sequences, batches, objective, seed, resamples, progress)
+
+
+def _hides_future(model: nn.Module, sequences: Sequences) -> bool:
+    """Whether no output moves before a token that is changed."""
+    batch = batch_of(sequences, torch.arange(min(PERTURBED, len(sequences.input_ids))), device_of(model))
+    return all(leak.before <= Margins().leak for leak in future_leaks(model, batch))
+
+
+def effect_of(interval: Interval) -> Effect:
+    """An interval of one entry as a record keeps it."""
+    return Effect(
+        estimate=float(interval.estimate), low=float(interval.low), high=float(interval.high), n=int(interval.units)
+    )
+
+
+def verdict_on(effect: Effect | None, margin: float) -> str:
+    """What a loss difference's whole interval says of a margin.
+
+    Args:
+        effect: The difference in nats per token; None without a loss.
+        margin: Size of a difference that counts.
+
+    Returns:
+        ``within``, ``costs``, ``helps``, ``not settled``, ``insufficient data`` or ``no loss``.
+    """
+    if effect is None:
+        return "no loss"
+    if effect.n < LEAST_UNITS or np.isnan(effect.low) or np.isnan(effect.high):
+        return "insufficient data"
+    if equivalent(Interval(effect.estimate, effect.low, effect.high, effect.n, 0.95), margin):
+        return "within"
+    if effect.low > margin:
+        return "costs"
+    return "helps" if effect.high < -margin else "not settled"

@@ -1,0 +1,270 @@
+"""The page on leaving out layers, heads and dimensions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from heedful.compression.page_pruning_charts import curve_chart
+from heedful.reporting.pages.cells import NONE, bounds, change, correlation, p_value, share, small
+from heedful.reporting.pages.part import Page, Part
+from heedful.reporting.quantity import count
+
+if TYPE_CHECKING:
+    from heedful.compression.record import Curve, Pruning, Saving, UnitPrice
+
+QUARTER = 0.25
+"""Share at which the verdict is spoken, or the nearest that was measured."""
+
+SHOWN = 12
+"""Layers or heads listed; the others stand in the JSON document."""
+
+NAMES = {"layers": "attention of whole layers", "heads": "heads", "dimensions": "key dimensions, jointly in q and k"}
+RANDOM = "random"
+BY = {"effective rank": "lowest effective rank first", "centred cosine": "highest centred cosine first"}
+
+
+def pruning_page(record: Pruning) -> Page:
+    """The page, top to bottom.
+
+    Args:
+        record: What to show.
+    """
+    parts: list[Part | None] = [_verdicts(record), _labels(record)]
+    for name in dict.fromkeys(curve.part for curve in record.curves):
+        parts.append(_curves(record, name))
+    parts += [_units(record, "layers"), _units(record, "heads"), _correlations(record), _limits(record)]
+    return Page(title="What attention can be left out", subject=_subject(record), parts=[p for p in parts if p])
+
+
+def _subject(record: Pruning) -> str:
+    model, data = record.model, record.data
+    return (
+        f"{model['name']}: {model['class']}, {count(model['layers'], 'attention layer')}, "
+        f"{count(model['heads'], 'head')}, {model['dtype']} on {model['device']}. "
+        f"{count(data['documents'], 'document')}, {count(data['sequences'], 'sequence')} of {data['sequence_length']} "
+        f"tokens ({data['origin']}): {data['documents_that_rank']} rank, the other {data['documents_that_price']} "
+        "price, so that no order is tried on the text it was chosen on."
+    )
+
+
+def _verdicts(record: Pruning) -> Part | None:
+    if not record.savings:
+        return None
+    spoken = [one for one in record.savings if one.fraction == _nearest(record.savings, one.part)]
+    rows = [
+        (f"{one.part}, {one.ranking}", f"{one.fraction:.0%}", change(one.saved), bounds(one.saved), p_value(one.p))
+        for one in spoken
+    ]
+    text = (
+        f"Saved: loss in random order (mean of {record.settings['orders']}) less loss in this order, nats per token; "
+        "its interval holds what other documents and other random orders would give. p: share of orders that cost as "
+        "little, which an order that knows nothing reaches by luck. yes: the interval is above 0 and p at most .05. "
+    )
+    return Part(
+        title="Does the ranking save anything?",
+        header=("left out", "share", "saved", "95 %", "p"),
+        rows=rows,
+        text=f"{text}{_sentence(spoken)} {_others(spoken)}".strip(),
+    )
+
+
+def _nearest(savings: Sequence[Saving], part: str) -> float:
+    """The share of a part nearest to a quarter."""
+    return min((one.fraction for one in savings if one.part == part), key=lambda fraction: abs(fraction - QUARTER))
+
+
+def _sentence(savings: Sequence[Saving]) -> str:
+    """The verdict on redundancy, in one sentence a part and ranking."""
+    told = []
+    for one in savings:
+        if one.ranking in BY:
+            told.append(
+                f"Pruning {one.part} by redundancy ({BY[one.ranking]}) costs less than random order by "
+                f"{change(one.saved)} {bounds(one.saved)} nat/token at {one.fraction:.0%}: {one.answer}."
+            )
+    return " ".join(told)
+
+
+def _others(savings: Sequence[Saving]) -> str:
+    """The answers on the other rankings."""
+    told = [f"{one.part} by {one.ranking}: {one.answer}" for one in savings if one.ranking not in BY]
+    return f"{'; '.join(told).capitalize()}." if told else ""
+
+
+def _labels(record: Pruning) -> Part | None:
+    labels = record.labels
+    if labels is None:
+        return None
+    rows = [
+        (name, f"{effect.estimate:.4f}", f"[{effect.low:.4f}, {effect.high:.4f}]")
+        for name, effect in (
+            ("the right ones", labels.right),
+            ("tokens fed", labels.fed),
+            ("shuffled", labels.shuffled),
+        )
+    ]
+    told = {
+        "yes": "The right labels have the least loss, by whole intervals: the model answers to them.",
+        "no": "Wrong labels have less loss than the right ones: no price of this report means anything.",
+        "not settled": "Not settled whether the right labels have the least loss: prices may mean nothing.",
+    }.get(labels.answer, "Too few documents to tell.")
+    objective = record.data["objective"]
+    return Part(
+        title=f"Are the labels right? ({objective})",
+        header=("labels", "loss", "95 %"),
+        rows=rows,
+        text=f"{told} Unshifted labels would ask for the tokens that were fed, which a head that copies can give away.",
+    )
+
+
+def _curves(record: Pruning, name: str) -> Part:
+    curves = [curve for curve in record.curves if curve.part == name]
+    judged = any(point.loss is not None for curve in curves for point in curve.points)
+    rows = [row for curve in curves for row in (_judged_rows(curve) if judged else _local_rows(curve))]
+    local = [point for curve in curves for point in curve.points if point.divergence is not None]
+    units = curves[0].units
+    each = " in each key head, all alike" if name == "dimensions" else ""
+    told = f"{count(units, 'unit')}{each}. "
+    if judged:
+        told += "Loss: rise in nats per token with its 95 % interval over documents; 'shuffled': rise of the loss by "
+        told += "shuffled labels, which falls where a model merely becomes less sure of anything. "
+        spread = _spread(curves)
+        told += f"Random order from order to order: {spread}." if spread else ""
+    if name == "dimensions":
+        told += " Components that rotate together go together. contribution: mean square of the queries times "
+        told += "variance of the keys, lowest first; gain product, where norms have gains: |gain of q x gain of k|."
+        if local and judged:
+            told += " KL of the rows, each layer alone: " + _divergences(curves)
+    header = ("left out by", "share", "units", "loss", "95 %", "shuffled")
+    return Part(
+        title=f"Leaving out {NAMES[name]}",
+        header=header if judged else ("left out by", "share", "units", "KL", "output"),
+        rows=rows,
+        text=told.strip(),
+        chart=partial(curve_chart, name, curves) if judged else None,
+    )
+
+
+def _judged_rows(curve: Curve) -> list[tuple[str, ...]]:
+    return [
+        (
+            curve.ranking,
+            f"{point.fraction:.0%}",
+            str(point.removed),
+            change(point.loss),
+            bounds(point.loss),
+            change(point.shuffled),
+        )
+        for point in curve.points
+    ]
+
+
+def _local_rows(curve: Curve) -> list[tuple[str, ...]]:
+    return [
+        (
+            curve.ranking,
+            f"{point.fraction:.0%}",
+            str(point.removed),
+            NONE if point.divergence is None else small(point.divergence.estimate),
+            NONE if point.error is None else share(point.error.estimate),
+        )
+        for point in curve.points
+    ]
+
+
+def _spread(curves: Sequence[Curve]) -> str:
+    random = next((curve for curve in curves if curve.ranking == RANDOM), None)
+    if random is None:
+        return ""
+    return ", ".join(
+        f"{point.fraction:.0%} {min(point.orders):+.3f} to {max(point.orders):+.3f}"
+        for point in random.points
+        if point.orders
+    )
+
+
+def _divergences(curves: Sequence[Curve]) -> str:
+    told = []
+    for curve in curves:
+        values = [small(point.divergence.estimate) for point in curve.points if point.divergence is not None]
+        told.append(f"{curve.ranking} {', '.join(values)}")
+    return "; ".join(told) + "."
+
+
+def _units(record: Pruning, part: str) -> Part | None:
+    known = [unit for unit in record.units if unit.part == part and unit.price is not None]
+    if not known:
+        return None
+    cheapest = sorted(known, key=_price)
+    shown = cheapest if len(cheapest) <= SHOWN else [*cheapest[: SHOWN // 2], *cheapest[-SHOWN // 2 :]]
+    rows = [
+        (
+            f"L{unit.layer}" if unit.head is None else f"L{unit.layer}H{unit.head}",
+            change(unit.price),
+            bounds(unit.price),
+            f"{unit.effective_rank.estimate:.1f}",
+            correlation(unit.centred_cosine.estimate),
+        )
+        for unit in shown
+    ]
+    more = len(known) - len(shown)
+    told = f"The cheapest and the dearest; {more} more stand in the JSON document. " if more else "Cheapest first. "
+    told += (
+        "Rank: participation ratio of the covariance of the keys it reads, sequence by sequence; cosine: of two keys "
+    )
+    told += "about their mean. Measured on the documents that rank."
+    return Part(
+        title=f"{part.capitalize()}, each alone",
+        header=("without", "loss", "95 %", "rank", "cosine"),
+        rows=rows,
+        text=told,
+    )
+
+
+def _price(unit: UnitPrice) -> float:
+    value = math.nan if unit.price is None else unit.price.estimate
+    return value if math.isfinite(value) else math.inf
+
+
+def _correlations(record: Pruning) -> Part | None:
+    if not record.correlations:
+        return None
+    rows = [
+        (
+            f"{one.x.replace('_', ' ')} with price",
+            f"{one.items} {one.under}",
+            correlation(one.estimate),
+            f"[{correlation(one.low)}, {correlation(one.high)}]" if math.isfinite(one.low) else NONE,
+            p_value(one.p),
+        )
+        for one in record.correlations
+    ]
+    told = (
+        "Were redundant keys cheap, effective rank would go with the price (above 0), the cosine against it (below 0). "
+    )
+    told += (
+        "The interval is over documents for these very layers or heads; none is given where there are fewer than 8 or "
+    )
+    told += "prices are too noisy to tell them apart. p asks whether unrelated ones would show as much (Holm)."
+    return Part(
+        title="Does redundancy go with the price?",
+        header=("rank correlation of", "over", "rank", "95 %", "p"),
+        rows=rows,
+        text=told,
+    )
+
+
+def _limits(record: Pruning) -> Part:
+    told = [
+        "Nothing is trained again after it is left out: these are prices before any repair. What is left out is set to "
+        "0, which a model has never seen; biases of output projections stay. Effective rank and cosine are of keys "
+        "after their rotation, as attention reads them. Intervals and answers are one by one."
+    ]
+    told += [f"Not measured: {one['what']}: {one['why']}." for one in list(record.not_measured)[:8]]
+    if len(record.not_measured) > 8:
+        told.append(f"And {len(record.not_measured) - 8} more, in the JSON document.")
+    told += [f"Note: {note}." for note in record.model["notes"]]
+    return Part(title="What this does not show", text=" ".join(told))

@@ -1,0 +1,221 @@
+"""The page on keys in few bits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from heedful.compression.page_quantization_charts import layer_chart, loss_chart
+from heedful.reporting.pages.cells import WORDS, bounds, change, correlation, p_value, share, small
+from heedful.reporting.pages.part import Page, Part
+from heedful.reporting.quantity import count
+
+if TYPE_CHECKING:
+    from heedful.compression.record import HeadDamage, Quantization, Trial
+
+SHOWN = 48
+"""Layers listed; the others stand in the JSON document."""
+
+STAGES = {
+    "after": "after their rotation, as they are cached",
+    "before": "before their rotation (rotated again once rounded)",
+}
+ALPHA = 0.05
+
+
+def quantization_page(record: Quantization) -> Page:
+    """The page, top to bottom.
+
+    Args:
+        record: What to show.
+    """
+    parts = [_costs(record), _structure(record), _layers(record), _tails(record), _limits(record)]
+    return Page(title="Keys in few bits", subject=_subject(record), parts=[part for part in parts if part is not None])
+
+
+def _subject(record: Quantization) -> str:
+    model, data = record.model, record.data
+    told = [
+        f"{model['name']}: {model['class']}, {count(model['layers'], 'attention layer')}, "
+        f"{count(model['heads'], 'head')}, {model['dtype']} on {model['device']}. "
+        f"{count(data['documents'], 'document')}, "
+        f"{count(data['sequences'], 'sequence')} of {data['sequence_length']} tokens ({data['origin']}).",
+        f"Keys are rounded {STAGES[record.stage]}, to evenly spaced levels from the smallest to the largest "
+        "component of a group (asymmetric min-max); scales are those of the whole sequence that is measured, "
+        "later keys included.",
+    ]
+    if record.loss is not None and record.recomputed is not None:
+        told.append(
+            f"Loss of the model as it is: {record.loss.estimate:.4f} nat/token [{record.loss.low:.4f}, "
+            f"{record.loss.high:.4f}] ({data['objective']}); with attention recomputed from unchanged keys "
+            f"{record.recomputed.estimate:+.1e}, and every change is counted from there."
+        )
+    return " ".join(told)
+
+
+def _costs(record: Quantization) -> Part:
+    rows = [
+        (
+            trial.name,
+            small(trial.quantized.divergence.estimate),
+            share(trial.quantized.error.estimate),
+            change(trial.quantized.loss),
+            bounds(trial.quantized.loss),
+        )
+        for trial in record.trials
+    ]
+    told = (
+        "KL: from each query's weights to those with the rounded keys, in nats, each layer alone; output: change of a "
+    )
+    told += "head's output over its norm; loss: nats per token with all layers rounded at once, with its 95 % interval "
+    told += f"over documents, one by one. {_by_verdict(record)}"
+    chart = partial(loss_chart, record) if record.loss is not None else None
+    return Part(
+        title="What each quantizer costs",
+        header=("keys stored as", "KL", "output", "loss", "95 %"),
+        rows=rows,
+        text=told,
+        chart=chart,
+    )
+
+
+def _by_verdict(record: Quantization) -> str:
+    margin = float(record.settings["margin"])
+    named = {
+        verdict: [trial.name for trial in record.trials if trial.verdict == verdict]
+        for verdict in dict.fromkeys(trial.verdict for trial in record.trials)
+    }
+    told = "; ".join(f"{WORDS.get(verdict, verdict)}: {', '.join(names)}" for verdict, names in named.items())
+    return f"At a margin of {margin:g} nat/token: {told}."
+
+
+def _structure(record: Quantization) -> Part:
+    rows = [
+        (
+            trial.name,
+            small(trial.noise.divergence.estimate),
+            change(trial.noise.loss),
+            change(trial.structure),
+            bounds(trial.structure),
+        )
+        for trial in record.trials
+    ]
+    sharper = [trial.name for trial in record.trials if trial.structure is not None and trial.structure.low > 0]
+    milder = [trial.name for trial in record.trials if trial.structure is not None and trial.structure.high < 0]
+    told = (
+        "The control is Gaussian noise of the same root mean square in each sequence and key head; the difference is "
+    )
+    told += "the loss with the quantizer less that with the noise. "
+    if record.loss is None:
+        told += "Without a loss only the divergences can be compared."
+    else:
+        told += f"Above 0, the error's structure costs beyond its size: {', '.join(sharper) or 'none'}. "
+        told += f"Below 0: {', '.join(milder) or 'none'}. For the others these documents do not tell the two apart."
+    return Part(
+        title="Its size or its structure?",
+        header=("noise in place of", "KL", "loss", "beyond", "95 %"),
+        rows=rows,
+        text=told,
+    )
+
+
+def shown_trial(record: Quantization) -> Trial:
+    """The quantizer whose layers and heads a page lists: the fewest bits per tensor at 4 or more, else the first."""
+    plain = [trial for trial in record.trials if trial.clip is None and trial.bits is not None]
+    wanted = sorted(plain, key=lambda trial: (trial.bits != 4, trial.group != "tensor", trial.bits or 0))
+    return (wanted or list(record.trials))[0]
+
+
+def _layers(record: Quantization) -> Part:
+    trial, rows = shown_trial(record), []
+    layers = sorted({head.layer for head in trial.heads})
+    for layer in layers[:SHOWN]:
+        heads = [head for head in trial.heads if head.layer == layer]
+        shapes = [one for one in record.tails if one.layer == layer]
+        worst = max(heads, key=_divergence)
+        rows.append(
+            (
+                str(layer),
+                small(_mean([head.divergence.estimate for head in heads])),
+                share(_mean([head.error.estimate for head in heads])),
+                f"{_mean([one.kurtosis.estimate for one in shapes]):.1f}",
+                f"{_mean([one.crest.estimate for one in shapes]):.1f}",
+                f"H{worst.head} {small(worst.divergence.estimate)}",
+            )
+        )
+    told = f"{len(layers) - SHOWN} further layers stand in the JSON document. " if len(layers) > SHOWN else ""
+    most = sorted(trial.heads, key=_divergence, reverse=True)[:5]
+    told += "Most moved heads: " + ", ".join(
+        f"L{head.layer}H{head.head} {small(head.divergence.estimate)} [{small(head.divergence.low)}, "
+        f"{small(head.divergence.high)}]"
+        for head in most
+    )
+    told += ". Kurtosis of a Gaussian is 3; the crest factor is the largest component over the root mean square."
+    return Part(
+        title=f"Layer by layer, {trial.name}",
+        header=("layer", "KL", "output", "kurtosis", "crest", "most moved"),
+        rows=rows,
+        text=told,
+        chart=partial(layer_chart, record),
+    )
+
+
+def _tails(record: Quantization) -> Part:
+    bits = shown_trial(record).bits
+    wanted = {trial.name for trial in record.trials if trial.bits == bits and trial.clip is None}
+    clipped = [trial.name for trial in record.trials if trial.bits is None]
+    shown = [one for one in record.correlations if one.under in (*wanted, *clipped[-1:])]
+    rows = [
+        (
+            one.under,
+            one.x,
+            {"divergence": "KL", "error": "output"}[one.y],
+            correlation(one.estimate),
+            f"[{correlation(one.low)}, {correlation(one.high)}]" if math.isfinite(one.low) else "-",
+            p_value(one.p),
+        )
+        for one in shown
+    ]
+    items = shown[0].items if shown else 0
+    settled = [one for one in record.correlations if one.p <= ALPHA]
+    told = f"Rank correlation over {count(items, 'key head')}. The interval is over documents for these heads; p asks "
+    told += "whether unrelated heads would show as much, and is Holm over all "
+    told += f"{count(len(record.correlations), 'correlation')} of this run. "
+    told += (
+        f"Beyond chance: {len(settled)}, {sum(one.estimate > 0 for one in settled)} of them positive (heavier tails, "
+        "more damage)."
+        if settled
+        else "None is beyond chance: these heads do not show that heavy tails predict the damage."
+    )
+    return Part(
+        title="Do heavy tails predict the damage?",
+        header=("under", "tails", "damage", "rank", "95 %", "p"),
+        rows=rows,
+        text=told,
+    )
+
+
+def _limits(record: Quantization) -> Part:
+    told = [
+        "Values are left as they are, and so are weights. A scale of a whole sequence knows keys that a cache has not "
+        "seen yet, so that per tensor and per channel are best cases; per token is as a cache would have it. KL and "
+        "output are of rows that see at least 8 keys, each layer alone; the loss is of these documents at this length, "
+        "where every key is rounded, the newest too. Intervals are one by one, not adjusted over quantizers."
+    ]
+    told += [f"Not measured: {one['what']}: {one['why']}." for one in list(record.not_measured)[:8]]
+    if len(record.not_measured) > 8:
+        told.append(f"And {len(record.not_measured) - 8} more, in the JSON document.")
+    told += [f"Note: {note}." for note in record.model["notes"]]
+    return Part(title="What this does not show", text=" ".join(told))
+
+
+def _divergence(head: HeadDamage) -> float:
+    value = head.divergence.estimate
+    return value if math.isfinite(value) else -1.0
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if math.isfinite(value)]
+    return sum(known) / len(known) if known else math.nan

@@ -1,0 +1,1 @@
+"""Processes that divide documents or heads, and sums that merge."""

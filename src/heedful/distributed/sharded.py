@@ -1,0 +1,102 @@
+"""Parameters of which each process holds a part (tensor parallelism): their gradients, counts and values made whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from heedful.distributed.ranks import Ranks
+from heedful.errors import UsageError
+from heedful.interception.part import is_sharded
+
+OF_OWN_HEADS = "replicated_with_grad_allreduce"
+"""Plan word for a parameter that is whole in every process and works on its own heads: gradients are still to be
+summed. The norms of queries and keys of Qwen 3 are such."""
+
+
+def is_tensor_parallel(model: nn.Module) -> bool:
+    """Whether transformers has divided the model's tensors over processes, and nothing else of it."""
+    divided = int(getattr(model, "tp_size", None) or 1) > 1
+    return divided and int(getattr(model, "fsdp_size", None) or 1) == 1
+
+
+def refuse_unshared(model: nn.Module, ranks: Ranks) -> None:
+    """A divided model must be judged by all of its processes together.
+
+    Raises:
+        UsageError: It is divided and the ranks are not said to divide it, or it is whole and they are.
+    """
+    divided = is_tensor_parallel(model)
+    if divided != (ranks.divide == "tensor"):
+        name, size = type(model).__name__, int(getattr(model, "tp_size", None) or 1)
+        told = f"is divided over {size} processes and each would judge its part" if divided else "is not divided"
+        raise UsageError(f"{name} {told} (torchrun --nproc-per-node N -m heedful validate MODEL --parallel tensor)")
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor with what every process holds of it; every process must ask for it."""
+    return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined,no-any-return]
+
+
+def divided_like(values: Tensor, parameter: Any) -> Tensor:
+    """Values divided over the processes as a parameter is; every process must hold the same values."""
+    if not is_sharded(parameter):
+        return values.to(parameter)
+    from torch.distributed.tensor import distribute_tensor
+
+    placed = values.to(device=parameter.device, dtype=parameter.dtype)
+    return distribute_tensor(placed, parameter.device_mesh, parameter.placements, src_data_rank=None)
+
+
+def whole_gradients(model: nn.Module, gradients: Mapping[str, Tensor | None]) -> dict[str, Tensor | None]:
+    """Gradients as one process would have them.
+
+    Args:
+        model: The model; its plan names parameters whose gradients are to be summed.
+        gradients: Parameter name to this process's gradient, the same names in the same order in every process.
+    """
+    plan: Mapping[str, str] = getattr(model, "tp_plan", None) or {}
+    group = group_of(model)
+    found: dict[str, Tensor | None] = {}
+    for name, gradient in gradients.items():
+        style = plan.get(re.sub(r"\d+", "*", name.rpartition(".")[0]))
+        if gradient is not None and group is not None:
+            gradient = whole(gradient).contiguous()
+            if style == OF_OWN_HEADS:
+                gradient = gradient.clone()
+                dist.all_reduce(gradient, group=group)
+        found[name] = gradient
+    return found
+
+
+def group_of(model: nn.Module) -> Any:
+    """Processes that share the model's parameters; None where no parameter is shared."""
+    for parameter in model.parameters():
+        if is_sharded(parameter):
+            place = next((i for i, shard in enumerate(parameter.placements) if shard.is_shard()), 0)  # type: ignore[attr-defined]
+            return parameter.device_mesh.get_group(place)  # type: ignore[attr-defined]
+    return None
+
+
+def whole_counts(parameters: Iterable[Tensor], counts: Iterable[int]) -> list[int]:
+    """A count of each parameter's own entries, over all processes; that of a whole parameter is left as it is."""
+    listed, own = list(parameters), list(counts)
+    shared = [index for index, parameter in enumerate(listed) if is_sharded(parameter)]
+    if shared:
+        first: Any = listed[shared[0]]
+        packed = torch.tensor([own[index] for index in shared], device=first.to_local().device)
+        place = next((i for i, shard in enumerate(first.placements) if shard.is_shard()), 0)
+        dist.all_reduce(packed, group=first.device_mesh.get_group(place))
+        for index, count in zip(shared, packed.tolist(), strict=True):
+            own[index] = int(count)
+    return own
+
+
+def own_entries(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor."""
+    return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined,no-any-return]

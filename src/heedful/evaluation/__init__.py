@@ -1,0 +1,1 @@
+"""A model and its text in, a report out: evidence, nulls, ablation, judging."""

@@ -1,0 +1,33 @@
+"""Intervals of loss differences at several numbers of documents: how often the true mean lies beyond a bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from heedful.evaluation.calibration.losses import noise_of
+from heedful.evaluation.calibration.rate import Rate
+from heedful.inference.skewness import skew_t
+
+CLAIM = "loss differences"
+DOCUMENTS = (16, 32, 64, 128, 256, 512)
+
+
+def bound_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
+    """Rates at which the true mean lies above the interval, as "unused" needs it, and below, as PASS does.
+
+    Args:
+        shape: A name of ``losses.SKEW``.
+        trials: Samples of each number of documents.
+        seed: Seed.
+    """
+    random = np.random.default_rng(seed)
+    for documents in DOCUMENTS:
+        interval = skew_t(noise_of(shape, random, (documents, trials)))
+        beyond = {"above": np.asarray(interval.high) < 0, "below": np.asarray(interval.low) > 0}
+        for side, missed in beyond.items():
+            yield Rate(
+                claim=CLAIM, event=f"true mean {side} the interval", world=f"{shape}, {documents} documents",
+                count=int(missed.sum()), trials=trials, nominal=0.025,
+            )  # fmt: skip

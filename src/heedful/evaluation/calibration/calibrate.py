@@ -1,0 +1,191 @@
+"""All experiments of a plan, one after the other: what ``heedful calibrate`` runs."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import heedful.evaluation.checks  # noqa: F401  (registers the claims)
+from heedful.errors import UsageError
+from heedful.evaluation.calibration.bounds import bound_rates
+from heedful.evaluation.calibration.claims import WITHOUT_TEST
+from heedful.evaluation.calibration.correlation import CLAIM as CORRELATION
+from heedful.evaluation.calibration.correlation import LAYERS, NOISE, correlation_rates
+from heedful.evaluation.calibration.faults import fault_rates
+from heedful.evaluation.calibration.fresh import ARCHITECTURES, fresh_rates
+from heedful.evaluation.calibration.intervals import interval_rates
+from heedful.evaluation.calibration.losses import SKEW, loss_rates
+from heedful.evaluation.calibration.planted_study import planted_call_of
+from heedful.evaluation.calibration.rate import Rate
+from heedful.evaluation.calibration.seed_rules import seed_answers
+from heedful.evaluation.calibration.sequential import ablation_rates, sequential_rates
+from heedful.evaluation.calibration.world import FLAT, FOLLOWS, IID, KEYS, POINTED
+from heedful.evaluation.registry import CHECKS
+
+LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)
+WORLDS = (IID, KEYS, FLAT, POINTED, FOLLOWS)
+FULL_LENGTH = 256
+"""Length up to which every repetition is made; beyond, fewer, as each costs more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to calibrate, and how much.
+
+    Attributes:
+        repetitions: Studies of planted attention for each world and length up to 256, 8 heads each.
+        lengths: Tokens of a document.
+        seed: Seed of everything.
+        claims: Registry names; empty for all.
+
+    Raises:
+        UsageError: A claim does not exist, a length is below 16, or there is no repetition.
+    """
+
+    repetitions: int = 10
+    lengths: tuple[int, ...] = LENGTHS
+    seed: int = 0
+    claims: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = [claim for claim in self.claims if claim not in CHECKS]
+        if unknown:
+            raise UsageError(f"claims: no such claim: {', '.join(unknown)}; expected some of {', '.join(CHECKS)}")
+        if not self.lengths or min(self.lengths) < 16:
+            raise UsageError(f"lengths: expected 16 or more, got {', '.join(map(str, self.lengths)) or 'none'}")
+        if self.repetitions < 2:
+            raise UsageError(f"repetitions: expected 2 or more, got {self.repetitions}")
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Claims that are calibrated."""
+        return self.claims or tuple(CHECKS)
+
+    def trials(self, length: int, least: int = 2) -> int:
+        """Repetitions at a length."""
+        return max(least, round(self.repetitions * min(1.0, FULL_LENGTH / length)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """How often one rule of the older guide said yes on one kind of attention.
+
+    Attributes:
+        rule: The rule in words.
+        world: The kind of attention.
+        length: Tokens.
+        causal: Whether attention was causal.
+        count: Answers that were yes.
+        trials: Answers.
+    """
+
+    rule: str
+    world: str
+    length: int
+    causal: bool
+    count: int
+    trials: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What was found.
+
+    Attributes:
+        plan: What was asked.
+        rates: Every rate.
+        answers: What the older guide says.
+        untested: Wanted claims without a test, and why.
+        seconds: Wall-clock time.
+    """
+
+    plan: Plan
+    rates: Sequence[Rate]
+    answers: Sequence[Answers]
+    untested: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def broken(self) -> list[Rate]:
+        """Rates whose promise does not stand, all rates being looked at together."""
+        return [rate for rate in self.rates if not rate.kept(len(self.rates))]
+
+
+Job = tuple[str, Callable[[], Iterable[Rate]]]
+
+
+def calibrate(plan: Plan, progress: Callable[[int, int, str], None] = lambda done, total, what: None) -> Calibration:
+    """Run every experiment of a plan.
+
+    Args:
+        plan: What and how much.
+        progress: Called with (done, total, what).
+
+    Returns:
+        All rates.
+    """
+    started = time.monotonic()
+    jobs = list(_jobs(plan))
+    rates: list[Rate] = []
+    for done, (what, job) in enumerate(jobs):
+        progress(done, len(jobs), what)
+        rates += job()
+    answers = list(_answers(plan)) if not plan.claims else []
+    return Calibration(
+        plan=plan,
+        rates=rates,
+        answers=answers,
+        untested={claim: why for claim, why in WITHOUT_TEST.items() if claim in plan.wanted},
+        seconds=time.monotonic() - started,
+    )
+
+
+def _jobs(plan: Plan) -> Iterator[Job]:
+    wanted, seed, repetitions = plan.wanted, _seed(plan), plan.repetitions
+    for place, shape in enumerate(SKEW):
+        yield f"losses, {shape}", partial(loss_rates, shape, wanted, 4 * repetitions, seed + place)
+        if not plan.claims:
+            yield f"bounds, {shape}", partial(bound_rates, shape, 200 * repetitions, seed + place)
+            yield f"looks, {shape}", partial(sequential_rates, shape, 40 * repetitions, seed + place)
+            yield f"ablation by looks, {shape}", partial(ablation_rates, shape, 2 * repetitions, seed + place)
+    if CORRELATION in wanted:
+        for layers in LAYERS:
+            for noise in NOISE:
+                yield f"{layers} {noise}", partial(correlation_rates, layers, noise, 3 * repetitions, seed + layers)
+    for length in plan.lengths:
+        few = max(1, plan.trials(length) // 3)
+        yield f"planted faults, {length} tokens", partial(fault_rates, length, wanted, few, seed)
+        for world in WORLDS:
+            for hides in (True, False):
+                trials = plan.trials(length)
+                job = partial(interval_rates, world, length, hides, wanted, trials, seed)
+                yield f"{world.name}, {length} tokens", job
+        for place, one in enumerate(ARCHITECTURES):
+            other = seed + 1009 * (length + place)  # other models at every length: the trials are pooled
+            yield f"fresh {one.name}, {length} tokens", partial(fresh_rates, one, length, wanted, few, other)
+
+
+def _seed(plan: Plan) -> int:
+    return plan.seed * 1_000_003 + 11
+
+
+def _answers(plan: Plan) -> Iterator[Answers]:
+    """What the older guide says of the first documents of the same planted attention."""
+    for length in plan.lengths:
+        for world in WORLDS[:-1]:
+            for hides in (True, False):
+                yes: Counter[str] = Counter()
+                all_of: Counter[str] = Counter()
+                for k in range(max(2, plan.trials(length) // 2)):
+                    call, ids = planted_call_of(world, length, hides, _seed(plan) + k)
+                    for rule, told in seed_answers(call, ids).items():
+                        yes[rule] += sum(told)
+                        all_of[rule] += len(told)
+                for rule, trials in all_of.items():
+                    if trials:
+                        yield Answers(
+                            rule=rule, world=world.name, length=length, causal=hides, count=yes[rule], trials=trials
+                        )

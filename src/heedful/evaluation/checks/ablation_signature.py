@@ -1,0 +1,70 @@
+"""Section 9: what kind of work does attention do?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from heedful.evaluation.ablation_judging import left_whole, redundant, signature_of
+from heedful.evaluation.evidence import Array
+from heedful.evaluation.registry import check
+from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.study import Study
+
+SOURCE = (
+    "signature of the arms: Hassid et al. 2022, arXiv:2211.03495 (mean pattern); "
+    "Michel et al. 2019, arXiv:1905.10650 (redundancy)"
+)
+
+
+@check(section=9, source=SOURCE, descriptive=True)
+def ablation_signature(study: Study) -> list[Finding]:
+    """Positional, content, value average or unused, by which replacements the loss forgives; a layer each in standard.
+
+    Redundant besides, where equal weights cost something in the whole and nothing in any one part: the layers of the
+    model (preset standard), the heads of a layer (preset full).
+    """
+    if study.objective.name == "none":
+        return [_skipped(study.objective.reason)]
+    if len(study.sequences.input_ids) < 2:
+        return [_skipped("one sequence: nothing to pair it with")]
+    if left := left_whole(study):
+        return [_skipped(left)]
+    if not study.settings.runs("standard"):
+        return [_signature(study, study.whole_model, [])]
+    layers = [arms["uniform"] for arms in study.each_layer]
+    heads = study.each_head if study.settings.runs("full") else [[] for _ in layers]
+    each = zip(study.observed.replaceable, study.each_layer, heads, strict=True)
+    return [
+        _signature(study, study.whole_model, layers),
+        *(_signature(study, arms, alone, layer.layer) for layer, arms, alone in each),
+    ]
+
+
+def _skipped(reason: str) -> Finding:
+    return Finding(claim="ablation_signature", verdict=Verdict.SKIP, reason=reason, source=SOURCE)
+
+
+def _signature(study: Study, arms: dict[str, Array], alone: list[Array], layer: int | None = None) -> Finding:
+    name, reason = signature_of(study, arms)
+    count = int(np.isfinite(study.first_units(arms["uniform"])).sum())
+    if not name:
+        return Finding(
+            claim="ablation_signature",
+            verdict=Verdict.INSUFFICIENT,
+            reason=reason,
+            n=count,
+            source=SOURCE,
+            layer=layer,
+            detail={"signature": "too few documents", "redundant": False},
+        )
+    spare = bool(alone) and redundant(study, arms["uniform"], alone)
+    part = "layer" if layer is None else "head"
+    return Finding(
+        claim="ablation_signature",
+        verdict=Verdict.INFO,
+        reason=f"{name}: {reason}" + (f"; redundant: no {part} alone costs anything" if spare else ""),
+        n=count,
+        source=SOURCE,
+        layer=layer,
+        detail={"signature": name, "redundant": spare},
+    )

@@ -1,0 +1,38 @@
+"""Section 1: do the measured queries, keys, values and masks reproduce what the module put out?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from heedful.evaluation.missing import largest_of
+from heedful.evaluation.registry import check
+from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.study import Study
+
+SOURCE = "recomputed output against the module's own, relative to its head's largest output"
+
+
+@check(section=1, source=SOURCE)
+def capture_matches_output(study: Study) -> list[Finding]:
+    """The output recomputed from what was captured is the module's own, so the statistics are of the real weights."""
+    layers = study.observed.layers
+    errors = {layer.path: largest_of(layer.values["output_error"]) for layer in layers}
+    limits = {layer.path: largest_of(layer.values["output_limit"]) for layer in layers}
+    bad = [path for path, error in errors.items() if not error <= limits[path]]
+    worst = largest_of(np.array([*errors.values()]))
+    return [
+        Finding(
+            claim="capture_matches_output",
+            verdict=Verdict.WARN if bad else Verdict.PASS,
+            reason=f"{len(bad)} of {len(errors)} layers put out something else than their captured call gives "
+            f"({', '.join(bad[:3])}): their statistics describe the call, not the kernel"
+            if bad
+            else f"recomputed outputs of {len(errors)} layers agree within {worst:.1e}",
+            estimate=worst,
+            unit="relative error",
+            n=study.n_documents,
+            null="exact: 0",
+            threshold=max(limits.values()),
+            source=SOURCE,
+        )
+    ]

@@ -1,0 +1,128 @@
+"""Section 7: are layers with more diverse representations also those with sharper attention?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from heedful.evaluation.evidence import Array
+from heedful.evaluation.missing import mean_of
+from heedful.evaluation.registry import check
+from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.settings import Settings
+from heedful.evaluation.study import Study
+from heedful.evaluation.unit_values import unit_values
+from heedful.inference.correlation import spearman_over_units
+from heedful.inference.interval import bootstrap_t
+
+SOURCE = (
+    "Spearman over layers of representation spread against concentration, bootstrap over documents and random pairings "
+    "of layers; 8 layers or more"
+)
+FEWEST = 8
+"""Layers below which no correlation is judged."""
+
+SPREAD = 0.05
+"""Mean pairwise cosine distance below which representations count as collapsed."""
+
+
+@check(section=7, source=SOURCE)
+def diversity_tracks_concentration(study: Study) -> list[Finding]:
+    """Over layers, attention is more concentrated where the representations that enter it are more diverse.
+
+    One finding a layer says what entered and how concentrated the layer is: uniform attention over collapsed
+    representations is expected, over diverse ones it is a fact about the layer.
+    """
+    layers = study.observed.layers
+    spread = np.stack([study.units(layer.values["entering_spread"]) for layer in layers], axis=1)
+    focus = np.stack([study.units(mean_of(layer.values["concentration"], axis=1)) for layer in layers], axis=1)
+    if np.isnan(spread).all():
+        return [
+            Finding(
+                claim="diversity_tracks_concentration",
+                verdict=Verdict.SKIP,
+                reason="no attention module takes representations (batch, token, width) as its input",
+                source=SOURCE,
+            )
+        ]
+    interval = spearman_over_units(spread, focus, resamples=study.settings.resamples, seed=study.settings.seed)
+    low, high = float(interval.low), float(interval.high)
+    known = int((np.isfinite(mean_of(spread, axis=0)) & np.isfinite(mean_of(focus, axis=0))).sum())
+    p = _by_chance(mean_of(spread, axis=0), mean_of(focus, axis=0), study.settings)
+    if known < FEWEST:
+        verdict, reason = Verdict.SKIP, f"{known} layers: a correlation over fewer than {FEWEST} says nothing"
+    elif interval.units < study.settings.least_units:
+        verdict, reason = (
+            Verdict.INSUFFICIENT,
+            f"{interval.units} documents; at least {study.settings.least_units} are needed",
+        )
+    elif np.isnan(low):
+        verdict, reason = Verdict.INSUFFICIENT, "documents do not tell the layers apart well enough for an interval"
+    elif low <= 0 <= high:
+        verdict, reason = Verdict.WARN, "no clear direction: the interval holds 0"
+    elif not p <= study.settings.alpha:
+        verdict, reason = Verdict.WARN, f"{known} layers paired at random show as much (p {p:.3g})"
+    elif low > 0:
+        verdict, reason = Verdict.PASS, "layers with more diverse input attend more sharply"
+    else:
+        verdict, reason = Verdict.ABSENT, "layers with more diverse input attend less sharply"
+    overall = Finding(
+        claim="diversity_tracks_concentration",
+        verdict=verdict,
+        reason=reason,
+        estimate=float(interval.estimate),
+        interval=(low, high),
+        unit="Spearman",
+        n=int(interval.units),
+        null="0: layers paired at random",
+        p=None if np.isnan(p) else p,
+        threshold=0.0,
+        source=SOURCE,
+    )
+    return [overall, *(_layer(study, layer.layer, spread[:, k], focus[:, k]) for k, layer in enumerate(layers))]
+
+
+def _by_chance(x: Array, y: Array, settings: Settings) -> float:
+    """Share of random pairings of the layers that correlate as much, either way; NaN where nothing correlates.
+
+    The interval over documents says how well this model's own correlation is known, not whether so few layers show one.
+    Source: Phipson and Smyth 2010, doi:10.2202/1544-6115.1585.
+    """
+    from scipy.stats import rankdata
+
+    there = np.isfinite(x) & np.isfinite(y)
+    if there.sum() < FEWEST or np.ptp(x[there]) == 0 or np.ptp(y[there]) == 0:
+        return float("nan")
+    a, b = (np.asarray(rankdata(side[there])) - (there.sum() + 1) / 2 for side in (x, y))
+    random = np.random.default_rng(settings.seed)
+    paired = random.permuted(np.tile(b, (settings.resamples, 1)), axis=1) @ a
+    return float((1 + (np.abs(paired) >= abs(a @ b) - 1e-9).sum()) / (settings.resamples + 1))
+
+
+def _layer(study: Study, layer: int, spread: Array, focus: Array) -> Finding:
+    interval = bootstrap_t(spread, resamples=study.settings.resamples, seed=study.settings.seed)
+    mean = float(mean_of(focus))
+    if np.isnan(mean) or np.isnan(float(interval.estimate)):
+        seen = "no row sees enough keys" if np.isnan(mean) else "no representation entered that could be read"
+        return Finding(
+            claim="diversity_tracks_concentration", verdict=Verdict.UNDEFINED, reason=seen, source=SOURCE, layer=layer
+        )
+    collapsed, flat = float(interval.high) < SPREAD, mean < study.settings.margins.diffuse
+    words = {
+        (True, True): "collapsed representations, near-uniform attention: as expected",
+        (True, False): "collapsed representations, yet attention off uniform: by position, or by small differences",
+        (False, True): "representations not collapsed, yet near-uniform attention",
+        (False, False): "representations not collapsed, attention off uniform",
+    }
+    return Finding(
+        claim="diversity_tracks_concentration",
+        verdict=Verdict.INFO,
+        reason=f"{words[collapsed, flat]} ({mean:.2f} nats from uniform)",
+        estimate=float(interval.estimate),
+        interval=(float(interval.low), float(interval.high)),
+        unit="cosine distance",
+        n=len(spread),
+        threshold=SPREAD,
+        source=SOURCE,
+        layer=layer,
+        units=unit_values(spread),
+    )

@@ -1,0 +1,26 @@
+"""Section 2: does the first key draw weight whatever it is?"""
+
+from __future__ import annotations
+
+from heedful.evaluation.judging import HeadClaim, head_findings
+from heedful.evaluation.registry import check
+from heedful.evaluation.result import Finding
+from heedful.evaluation.study import Study
+
+SOURCE = "Xiao et al. 2023, arXiv:2309.17453; epsilon 0.3 of Gu et al. 2024, arXiv:2410.10781"
+
+
+@check(section=2, source=SOURCE)
+def first_key_sink(study: Study) -> list[Finding]:
+    """Some head rests much of its weight on the first key of the sequence: an attention sink."""
+    margin = study.settings.margins.sink
+    claim = HeadClaim(
+        claim="first_key_sink",
+        what="mass on the first key",
+        unit="mass",
+        present_above=margin,
+        absent_below=margin,
+        source=SOURCE,
+        null_name="sink_mass",
+    )
+    return head_findings(study, claim, study.units(study.observed.stacked("sink_mass")))

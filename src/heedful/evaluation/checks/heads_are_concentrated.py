@@ -1,0 +1,29 @@
+"""Section 4: is attention further from uniform than a margin, and than an untrained model's?"""
+
+from __future__ import annotations
+
+from heedful.evaluation.judging import HeadClaim, head_findings
+from heedful.evaluation.registry import check
+from heedful.evaluation.result import Finding
+from heedful.evaluation.study import Study
+
+SOURCE = (
+    "nats from uniform over visible keys, geometric mean over documents; margin 0.05, just above untrained GPT-2 small"
+)
+
+
+@check(section=4, source=SOURCE)
+def heads_are_concentrated(study: Study) -> list[Finding]:
+    """Some heads are further from uniform than 0.05 nats and than heads of untrained models of the same config."""
+    margin = study.settings.margins.diffuse
+    claim = HeadClaim(
+        claim="heads_are_concentrated",
+        what="concentration",
+        unit="nat",
+        present_above=margin,
+        absent_below=margin,
+        source=SOURCE,
+        null_name="concentration",
+        as_log=True,
+    )
+    return head_findings(study, claim, study.units(study.observed.stacked("concentration")))

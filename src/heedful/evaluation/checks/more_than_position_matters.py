@@ -1,0 +1,18 @@
+"""Section 9: does attention need more than a pattern of position?"""
+
+from __future__ import annotations
+
+from heedful.evaluation.ablation_judging import ablation_findings
+from heedful.evaluation.registry import check
+from heedful.evaluation.result import Finding
+from heedful.evaluation.study import Study
+
+SOURCE = (
+    "paired loss difference in vivo, documents as units; used above 0.01 nats a token, unused within 0.01 both ways"
+)
+
+
+@check(section=9, source=SOURCE)
+def more_than_position_matters(study: Study) -> list[Finding]:
+    """The mean pattern of the other sequences, which knows positions and no content, raises the loss."""
+    return ablation_findings(study, "more_than_position_matters", "mean", SOURCE)

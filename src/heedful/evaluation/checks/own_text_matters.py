@@ -1,0 +1,18 @@
+"""Section 9: is the pattern tied to its own text?"""
+
+from __future__ import annotations
+
+from heedful.evaluation.ablation_judging import ablation_findings
+from heedful.evaluation.registry import check
+from heedful.evaluation.result import Finding
+from heedful.evaluation.study import Study
+
+SOURCE = (
+    "paired loss difference in vivo, documents as units; used above 0.01 nats a token, unused within 0.01 both ways"
+)
+
+
+@check(section=9, source=SOURCE)
+def own_text_matters(study: Study) -> list[Finding]:
+    """The pattern of another document raises the loss: this text needs its own weights."""
+    return ablation_findings(study, "own_text_matters", "shuffled", SOURCE)

@@ -1,0 +1,16 @@
+"""Section 3: does punctuation draw more than its share?"""
+
+from __future__ import annotations
+
+from heedful.evaluation.group_mass import group_mass_findings
+from heedful.evaluation.registry import check
+from heedful.evaluation.result import Finding
+from heedful.evaluation.study import Study
+
+SOURCE = "mass over uniform share on the same rows, as a log ratio; Clark et al. 2019, arXiv:1906.04341; margin 1.25"
+
+
+@check(section=3, source=SOURCE)
+def punctuation_mass(study: Study) -> list[Finding]:
+    """Tokens of punctuation alone get more weight than uniform attention would give them."""
+    return group_mass_findings(study, "punctuation_mass", "punctuation", "punctuation gets", SOURCE)

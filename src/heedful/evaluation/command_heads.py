@@ -1,0 +1,94 @@
+"""``heedful heads``: the head table alone, shown or saved."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from heedful.commandline import options
+from heedful.commandline.errors import guarded
+from heedful.commandline.inputs import Inputs, read
+from heedful.commandline.progress import progress_bar
+from heedful.commandline.several_processes import processes_of, ranks_of_this_run, speaks
+from heedful.evaluation.page.head_table import check_suffix, save_heads
+from heedful.evaluation.page.json_document import document_text, head_documents
+from heedful.evaluation.page.terminal import print_heads
+from heedful.reporting.escape import visible
+from heedful.reporting.write import check_target
+
+if TYPE_CHECKING:
+    from heedful.distributed.ranks import Ranks
+    from heedful.evaluation.result import HeadRow
+
+
+@guarded
+def heads(
+    model: options.Model = None,
+    config: options.Config = None,
+    factory: options.Factory = None,
+    checkpoint: options.Checkpoint = None,
+    tokenizer: options.Tokenizer = None,
+    text: options.Text = None,
+    seq_len: options.SeqLen = 128,
+    sequences: options.Sequences = 64,
+    device: options.Device = "cpu",
+    parallel: options.Parallel = "documents",
+    dtype: options.DtypeOption = "auto",
+    seed: options.Seed = 0,
+    out: options.Out = None,
+    json: options.JsonRows = False,
+    force: options.Force = False,
+    allow_global: options.AllowGlobal = None,
+    debug: options.Debug = False,
+) -> int:
+    """Measure every head and print or save the table; the parameters are the options of the same name.
+
+    Returns:
+        The exit code, 0.
+    """
+    inputs = Inputs(
+        model=model,
+        config=config,
+        factory=factory,
+        checkpoint=checkpoint,
+        tokenizer=tokenizer,
+        text=text or (),
+        seq_len=seq_len,
+        sequences=sequences,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+        allow_globals=allow_global or (),
+        processes=processes_of(parallel),
+    )
+    with ranks_of_this_run(parallel) as ranks:
+        if out is not None and speaks(ranks):
+            check_suffix(out)
+            check_target(out, overwrite=force)
+        rows = _measured(inputs, ranks)
+        if speaks(ranks):
+            _deliver(rows, out, json, force)
+            if ranks is not None:
+                ranks.first("word")
+    return 0
+
+
+def _measured(inputs: Inputs, ranks: "Ranks | None") -> "list[HeadRow]":
+    from heedful.evaluation.nine_sections import head_rows
+    from heedful.evaluation.settings import Settings
+
+    loaded, made = read(inputs)
+    settings = Settings(preset="quick", seed=inputs.seed)
+    with progress_bar(speaks(ranks)) as progress:
+        return head_rows(loaded.model, made, settings=settings, progress=progress, ranks=ranks)
+
+
+def _deliver(rows: "list[HeadRow]", out: Path | None, json: bool, force: bool) -> None:
+    if out is not None:
+        save_heads(rows, out, overwrite=force)
+        typer.echo(f"wrote {visible(out)}", err=True)
+    if json:
+        sys.stdout.write(document_text(head_documents(rows)))
+    elif out is None:
+        print_heads(rows)

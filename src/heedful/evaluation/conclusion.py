@@ -1,0 +1,219 @@
+"""Counts, multiplicity, and a conclusion that follows from four questions and nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from heedful.evaluation.result import Finding, HeadRow, Section, Verdict
+from heedful.evaluation.settings import Settings
+
+YES, NO, OPEN = "yes", "no", "open"
+
+MULTIPLICITY = (
+    "named heads: within each claim, Holm where there are null models enough, else the largest standardised head of "
+    "each null model, or of each sign flip where the claim has no null model; ablations of the model and its layers: "
+    "one Holm family; counts of heads: Benjamini-Hochberg at 5 %, or the family-wise count; claims are not pooled"
+)
+
+INTEGRITY = (
+    "rows_sum_to_one",
+    "future_is_unseen",
+    "attention_is_finite",
+    "entropy_within_bounds",
+    "divergence_is_proper",
+    "global_rotation_is_unseen",
+    "gradients_reach_attention",
+)
+"""Claims whose failure means that attention is not computed correctly."""
+
+MEASURED = ("rows_sum_to_one", "attention_is_finite", "entropy_within_bounds", "capture_matches_output")
+"""Claims that must PASS before attention is said to be computed correctly."""
+
+
+def summarise(sections: Sequence[Section], settings: Settings, heads: Sequence[HeadRow]) -> dict[str, Any]:
+    """The summary of a report.
+
+    Args:
+        sections: The nine sections.
+        settings: Options of the validation.
+        heads: The head table.
+
+    Returns:
+        ``counts`` of verdicts on the model's claims, ``tests`` made, ``multiplicity`` in words, the ``decision`` cell,
+        ``conclusion`` and ``next`` steps.
+    """
+    findings = [finding for section in sections for finding in section.findings]
+    overall = {f.claim: f for f in findings if f.layer is None and f.head is None}
+    decision = decide(overall)
+    counts = Counter(str(f.verdict) for f in overall.values())
+    return {
+        "counts": {name: counts[name] for name in sorted(counts)},
+        "heads": dict(sorted(Counter(row.verdict for row in heads).items())),
+        "tests": sum(f.p is not None and "strongest" not in f.detail for f in findings),
+        "multiplicity": MULTIPLICITY,
+        **_looks(findings),
+        "decision": decision,
+        "failed": [f.claim for f in overall.values() if f.verdict is Verdict.FAIL],
+        "conclusion": conclude(decision, overall),
+        "next": next_steps(decision, overall, settings),
+    }
+
+
+def _looks(findings: Sequence[Finding]) -> dict[str, Any]:
+    """How early the ablations stopped, where they were looked at more than once."""
+    looked = [f.detail for f in findings if "look" in f.detail]
+    if not looked:
+        return {}
+    stopped = Counter(int(detail["look"]) for detail in looked)
+    read, planned = (sum(detail[name] for detail in looked) for name in ("sequences", "sequences_planned"))
+    early = sum(detail["look"] < detail["looks"] for detail in looked)
+    words = f"{early} of {len(looked)} ablations stopped early, after {read} of {planned} sequences in all"
+    at = {str(look): stopped[look] for look in sorted(stopped)}
+    return {"sequential": {"words": words, "stopped_at_look": at, "sequences": read, "sequences_planned": planned}}
+
+
+def decide(overall: dict[str, Finding]) -> dict[str, str]:
+    """Answers to the four questions: yes, no, or open."""
+    broken = any(name in overall and _own_verdict(overall[name]) == Verdict.FAIL for name in INTEGRITY)
+    sound = all(name in overall and _own_verdict(overall[name]) == Verdict.PASS for name in MEASURED)
+    return {
+        "correct": NO if broken else YES if sound else OPEN,
+        "content_dependent": _answer(overall.get("queries_attend_by_content")),
+        "concentrated": _answer(overall.get("heads_are_concentrated")),
+        "useful": _useful(overall.get("learned_weights_matter"), overall.get("attention_output_matters")),
+    }
+
+
+def _own_verdict(finding: Finding) -> str:
+    """The verdict that the evidence gave, before the user's requirement made a failure of it."""
+    return str(finding.detail.get("without_require", finding.verdict))
+
+
+def _answer(finding: Finding | None) -> str:
+    if finding is None:
+        return OPEN
+    return {Verdict.PASS.value: YES, Verdict.ABSENT.value: NO}.get(_own_verdict(finding), OPEN)
+
+
+def _unused(output: Finding | None) -> bool:
+    """Whether removing attention's output was shown to change nothing."""
+    return output is not None and bool(output.detail.get("unused"))
+
+
+def _useful(weights: Finding | None, output: Finding | None) -> str:
+    return NO if _unused(output) else _answer(weights)
+
+
+_SENTENCES = {
+    "correct": {
+        YES: "Attention is computed correctly.",
+        NO: "Attention is not computed correctly; read sections 1 and 8 first.",
+        OPEN: "Whether attention is computed correctly is not settled; read section 1 first.",
+    },
+    "content_dependent": {
+        YES: "What a query attends to depends on the text.",
+        NO: "What a query attends to depends on its position alone.",
+        OPEN: "Whether what a query attends to depends on the text is not settled.",
+    },
+    "concentrated": {
+        YES: "Some heads are further from uniform than the margin, and than heads of untrained models.",
+        NO: "Every head is close to uniform.",
+        OPEN: "Whether heads are further from uniform than untrained ones is not settled.",
+    },
+    "useful": {
+        YES: "The learned pattern does work: equal weights in its place cost the model loss.",
+        NO: "The learned pattern does no work that an average over the visible keys does not do as well.",
+        OPEN: "Whether the learned pattern does any work was not settled.",
+    },
+}
+
+_NOT_USED = "Removing what attention puts out costs the model nothing: it is not used."
+
+POSITIONAL = "positional"
+_MOSTLY_POSITION = "These heads attend by content too, but what the model needs of them here is a pattern of positions."
+_READINGS = {
+    (YES, YES, YES): "All agree: these heads pay attention, and the model needs it.",
+    (
+        YES,
+        YES,
+        NO,
+    ): "Patterns that follow the text and carry no loss: look for redundancy with the rest of the network.",
+    (YES, NO, YES): "Nearly uniform, yet useful: small differences between weights do the work. Nothing is broken.",
+    (
+        YES,
+        NO,
+        NO,
+    ): "Small differences that the loss does not need: attention averages, and the rest of the network does the work.",
+    (NO, YES, YES): "Attention here is a learned pattern of positions; the loss needs it.",
+    (NO, YES, NO): "A pattern of positions that the loss does not need.",
+    (NO, NO, YES): "Nearly uniform and blind to content, yet the loss reacts: look at the layers one by one.",
+    (
+        NO,
+        NO,
+        NO,
+    ): "Attention is an average over the visible keys. It is not broken; it is not doing selective work either.",
+}
+
+
+def conclude(decision: dict[str, str], overall: dict[str, Finding]) -> str:
+    """The conclusion in plain words."""
+    parts = [_SENTENCES["correct"][decision["correct"]]]
+    if decision["correct"] == NO:
+        failed = [f"{f.claim}: {f.reason}" for f in overall.values() if f.verdict is Verdict.FAIL]
+        return " ".join([*parts, *failed[:2]])
+    parts += [_SENTENCES[question][decision[question]] for question in ("content_dependent", "concentrated")]
+    if _unused(overall.get("attention_output_matters")):
+        return " ".join([*parts, _NOT_USED])
+    parts.append(_SENTENCES["useful"][decision["useful"]])
+    signature = overall.get("ablation_signature")
+    if signature is not None and signature.verdict is Verdict.INFO:
+        parts.append(f"By ablation of the whole model its work is: {signature.detail['signature']}.")
+    reading = _READINGS.get((decision["content_dependent"], decision["concentrated"], decision["useful"]))
+    if (
+        reading == _READINGS[YES, YES, YES]
+        and signature is not None
+        and signature.detail.get("signature") == POSITIONAL
+    ):
+        reading = _MOSTLY_POSITION
+    return " ".join([*parts, reading] if reading and decision["correct"] == YES else parts)
+
+
+def _crosses_margin(finding: Finding) -> bool:
+    """Whether an interval holds its margin, so that more text might change the verdict."""
+    if finding.interval is None or finding.threshold is None:
+        return False
+    return finding.interval[0] <= finding.threshold <= finding.interval[1]
+
+
+def next_steps(decision: dict[str, str], overall: dict[str, Finding], settings: Settings) -> list[str]:
+    """What to try next, each step following from a verdict."""
+    steps = []
+    for name in INTEGRITY:
+        finding = overall.get(name)
+        if finding is not None and finding.verdict is Verdict.FAIL:
+            steps.append(f"mend {name}: {finding.reason}")
+    thin = [f for f in overall.values() if f.verdict is Verdict.INSUFFICIENT and f.n < settings.least_units]
+    if thin:
+        steps.append(
+            f"give more text: {thin[0].n} documents are too few for {len(thin)} claims; "
+            f"at least {settings.least_units} are needed"
+        )
+    # The units of diversity's correlation are layers, which more documents do not add.
+    claims = [f for f in overall.values() if f.claim != "diversity_tracks_concentration"]
+    waiting = [f for f in claims if f.verdict is Verdict.WARN and _crosses_margin(f)]
+    if waiting and not thin:
+        steps.append(f"{waiting[0].claim} is not settled: more documents (--text, --sequences) narrow its interval")
+    if not settings.nulls:
+        steps.append("compare with untrained models: --null-models 19")
+    worth = overall.get("learned_weights_matter")
+    if decision["useful"] == OPEN and worth is not None and worth.verdict is Verdict.SKIP:
+        lacks_mask = "mask token" in worth.reason
+        need = "give a --tokenizer with a mask token" if lacks_mask else "load the model with its language-model head"
+        steps.append(f"{need}, so that ablation can be judged by loss")
+    if decision["useful"] == NO and decision["correct"] == YES:
+        steps.append("train longer or sharpen the logits, then validate again: the pattern is not used yet")
+    if decision["correct"] == YES and decision["useful"] == YES and settings.preset != "full":
+        steps.append("see which heads carry the loss: --preset full")
+    return steps or ["nothing is open: keep this report and compare the next checkpoint with it"]

@@ -1,0 +1,294 @@
+"""Everything measured of one model on one set of sequences: arrays per layer, sequence and head, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from heedful.attention.engines.groups import Groups
+from heedful.attention.engines.moments import Extras, Moments
+from heedful.attention.engines.tiled import tiled
+from heedful.distributed.ranks import ALONE, Ranks
+from heedful.distributed.whole_heads import whole_heads
+from heedful.errors import CaptureError, HeedfulError, InputRejected
+from heedful.evaluation.overflow import Overflow, overflow_of, without_rows
+from heedful.evaluation.running import Batch, run_model
+from heedful.interception.event import AttentionEvent
+from heedful.interception.headless import without_heads
+from heedful.interception.intercept import intercept, unwatched
+from heedful.interception.part import Part
+
+Array = NDArray[np.float64]
+
+
+@dataclass
+class Sight:
+    """One attention call, the batch that made it, and the module's own output.
+
+    Attributes:
+        event: The call.
+        output: ``(batch, head, query, value_dim)`` of the module's kernel.
+        batch: The batch that was running.
+        extras: Moments wanted beyond the standing ones.
+        overflow: Rows beyond the number format, None where none was looked for.
+    """
+
+    event: AttentionEvent
+    output: Tensor
+    batch: Batch
+    extras: Extras
+    overflow: Overflow | None = None
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Moments of the call, computed when a probe first asks for them."""
+        return tiled(self.event.call, self.extras)
+
+    def span(self) -> tuple[int, int]:
+        """First and last query position that is real in any sequence of the batch: padding around them is no sample."""
+        length = self.event.call.n_queries
+        real = self.batch.attention_mask.bool().any(0).nonzero()[:, 0]
+        if self.batch.attention_mask.shape[1] != length or not len(real):
+            return 0, length - 1
+        return int(real[0]), int(real[-1])
+
+    def within_format(self) -> Sight:
+        """The same with rows beyond the call's number format undefined, wherever they are computed.
+
+        Only half precision, and output that is not finite, are looked at: other formats hold any logit of theirs.
+        """
+        call = self.event.call
+        if call.query.dtype != torch.float16 and bool(torch.isfinite(self.output).all()):
+            return self
+        overflow = overflow_of(call, self.moments, self.output)
+        if not bool(overflow.rows.any()):
+            self.overflow = overflow
+            return self
+        event = replace(self.event, call=without_rows(call, overflow.rows))
+        output = self.output.masked_fill(overflow.rows[..., None], torch.nan)
+        return replace(self, event=event, output=output, overflow=overflow)
+
+
+NO_PRODUCT = "its softmax was seen and no product with values"
+
+Probe = Callable[[Sight], dict[str, Tensor]]
+"""From one call to arrays whose first axis is the sequence, the second (where there is one) the head."""
+
+
+@dataclass
+class LayerEvidence:
+    """What was measured of one attention module.
+
+    Attributes:
+        path: Module path.
+        module: The module.
+        layer: Index in the order of first call.
+        heads: Number of query heads.
+        way: How it was met.
+        values: Name to ``(sequence, ...)``, rows in the order of the study's sequences.
+        fixed: Why its pattern cannot be replaced; empty where it can.
+        part: Which of its heads this process holds, None where it holds all; ``heads`` and ``values`` are of all.
+    """
+
+    path: str
+    module: nn.Module
+    layer: int
+    heads: int
+    way: str
+    values: dict[str, Array] = field(default_factory=dict)
+    fixed: str = ""
+    part: Part | None = None
+
+    @property
+    def module_path(self) -> str:
+        """Path of the module, without the count of its calls in one forward."""
+        return self.path.split("#")[0]
+
+
+@dataclass
+class Evidence:
+    """Layers of one model on one set of sequences.
+
+    Attributes:
+        layers: In the order in which the model called them.
+        unmet: Path to reason of attention that was not met or not understood.
+        notes: Subject to what being watched changes about it.
+        folded: Path to reason of calls whose sequences are not the study's: not measured, and replaced with the rest.
+    """
+
+    layers: list[LayerEvidence]
+    unmet: dict[str, str]
+    notes: dict[str, str] = field(default_factory=dict)
+    folded: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def module_paths(self) -> list[str]:
+        """Paths of the modules, each once."""
+        return list(dict.fromkeys(layer.module_path for layer in self.layers))
+
+    @cached_property
+    def replaceable(self) -> list[LayerEvidence]:
+        """Modules whose pattern can be replaced, each by its first call: a replacement reaches all of its calls."""
+        fixed = {layer.module_path for layer in self.layers if layer.fixed}
+        found = {layer.module_path: layer for layer in reversed(self.layers) if layer.module_path not in fixed}
+        return [layer for layer in self.layers if found.get(layer.module_path) is layer]
+
+    @property
+    def reached(self) -> tuple[str, ...] | None:
+        """Paths that a replacement of the whole model names; None where it reaches every module anyway."""
+        folded = (path.split("#")[0] for path in self.folded)
+        paths = dict.fromkeys((*(layer.module_path for layer in self.replaceable), *folded))
+        return tuple(paths) if self.irreplaceable else None
+
+    @cached_property
+    def irreplaceable(self) -> dict[str, str]:
+        """Path to reason of attention that no replacement reaches: not met, not understood, or of unseen values."""
+        fixed = {layer.module_path: layer.fixed for layer in self.layers if layer.fixed}
+        reached = {layer.module_path for layer in self.layers} | set(self.folded)
+        unmet = {path: why for path, why in self.unmet.items() if path not in reached}
+        return fixed | unmet
+
+    def calls_of(self, layer: LayerEvidence) -> int:
+        """Times that a layer's module is called in one forward."""
+        return sum(other.module_path == layer.module_path for other in self.layers)
+
+    def stacked(self, name: str) -> Array:
+        """One array over layers, heads side by side.
+
+        Returns:
+            ``(sequence, all heads, ...)``.
+        """
+        return np.concatenate([layer.values[name] for layer in self.layers], axis=1)
+
+    def has(self, name: str) -> bool:
+        """Whether every layer carries this array."""
+        return bool(self.layers) and all(name in layer.values for layer in self.layers)
+
+
+def collect(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    probes: Sequence[Probe],
+    *,
+    extras: Extras | None = None,
+    groups: bool = False,
+    tick: Callable[[], None] = lambda: None,
+    ranks: Ranks = ALONE,
+) -> Evidence:
+    """Run a model over batches and apply every probe to every attention call.
+
+    Args:
+        model: The model, in evaluation mode.
+        batches: What to run.
+        probes: What to measure of each call.
+        extras: Moments wanted beyond the standing ones.
+        groups: Whether special and punctuation masses are wanted among the moments.
+        tick: Called after each batch.
+        ranks: Processes that divide the batches; the evidence is whole on each of them.
+
+    Raises:
+        CaptureError: The model made no attention call that heedful could meet.
+    """
+    layers: dict[str, LayerEvidence] = {}
+    folded: dict[str, str] = {}
+    parts: dict[str, list[tuple[Batch, dict[str, Tensor]]]] = {}
+    current: list[Batch] = []
+
+    wanted = extras or Extras()
+
+    def answer(event: AttentionEvent) -> Tensor:
+        output = event.run(None)
+        batch = current[0].at(event.call.query.device)
+        if event.call.batch != len(batch.input_ids):
+            told = f"its batch of {event.call.batch} is not one of {len(batch.input_ids)} sequences"
+            folded.setdefault(event.path, told)
+            return output
+        event = without_padded_rows(event, batch)
+        same = event.call.n_keys == batch.input_ids.shape[1]
+        marks = Groups(keys=torch.stack([batch.special, batch.punctuation], dim=-1)) if groups and same else None
+        if event.path not in layers:
+            layers[event.path] = _layer(event, len(layers))
+        sight = Sight(event, output, batch, replace(wanted, groups=marks))
+        found: dict[str, Tensor] = {}
+        with unwatched():
+            sight = sight.within_format()
+            for probe in probes:
+                found |= probe(sight)
+        parts.setdefault(event.path, []).append((batch, {name: v.double().cpu() for name, v in found.items()}))
+        return output
+
+    with torch.no_grad(), intercept(model, answer) as way:
+        for batch in ranks.run(batches) or batches[:1]:  # a rank without any learns the shapes of the others' arrays
+            current[:] = [batch]
+            run_model(model, batch.input_ids, batch.attention_mask)
+            tick()
+        unmet = way.unmet()
+        in_part = way.in_part()
+        for path in [path for path in layers if path.split("#")[0] in in_part]:
+            del layers[path], parts[path]  # no verdict rests on a part of a module's rows
+    if not layers:
+        raise _nothing_met(model, unmet)
+    total = sum(len(batch.input_ids) for batch in batches)
+    order = {int(i): row for row, i in enumerate(torch.cat([batch.index for batch in batches]).tolist())}
+    for path, layer in layers.items():
+        layer.values = _joined(parts[path], order, total)
+    _merge(list(layers.values()), ranks, batches)
+    return Evidence(list(layers.values()), unmet | folded, way.notes, folded)
+
+
+def _nothing_met(model: nn.Module, unmet: Mapping[str, str]) -> HeedfulError:
+    """Why there is no evidence."""
+    if told := without_heads(model):
+        return InputRejected(type(model).__name__, told, "name a model that attends")
+    return CaptureError(
+        type(model).__name__,
+        "no attention call was met" + (f": {next(iter(unmet.values()))}" if unmet else ""),
+        "its attention must go through transformers' attention table, scaled_dot_product_attention, "
+        "nn.MultiheadAttention or a softmax of its logits",
+    )
+
+
+def _layer(event: AttentionEvent, index: int) -> LayerEvidence:
+    fixed = NO_PRODUCT if event.call.value is None else ""
+    heads = event.call.heads * (1 if event.part is None else event.part.count)
+    return LayerEvidence(event.path, event.module, index, heads, event.way, fixed=fixed, part=event.part)
+
+
+def without_padded_rows(event: AttentionEvent, batch: Batch) -> AttentionEvent:
+    """The event with rows of padding seeing nothing, also where the model was never told of the padding."""
+    call = event.call
+    real = batch.attention_mask.bool()
+    if call.visibility.queries is not None or call.n_queries != real.shape[1] or bool(real.all()):
+        return event
+    return replace(event, call=replace(call, visibility=replace(call.visibility, queries=real)))
+
+
+def _merge(layers: list[LayerEvidence], ranks: Ranks, batches: Sequence[Batch]) -> None:
+    """Every layer's arrays made whole over the ranks, all of them in one sum."""
+    if ranks.divide == "tensor":
+        found = whole_heads([(layer.part, layer.values) for layer in layers], ranks, len(ranks.run_rows(batches)))
+        for layer, whole in zip(layers, found, strict=True):
+            layer.values = whole
+        return
+    places = [(layer, name) for layer in layers for name in sorted(layer.values)]
+    merged = ranks.merged([layer.values[name] for layer, name in places], ranks.own_rows(batches))
+    for (layer, name), values in zip(places, merged, strict=True):
+        layer.values[name] = values
+
+
+def _joined(pieces: list[tuple[Batch, dict[str, Tensor]]], order: dict[int, int], total: int) -> dict[str, Array]:
+    joined: dict[str, Array] = {}
+    for batch, found in pieces:
+        rows = [order[int(i)] for i in batch.index.tolist()]
+        for name, tensor in found.items():
+            values = tensor.numpy()
+            if name not in joined:
+                joined[name] = np.full((total, *values.shape[1:]), np.nan)
+            joined[name][rows] = values
+    return joined

@@ -1,0 +1,90 @@
+"""A real backward: what reaches each parameter of each attention module, without touching ``.grad``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from heedful.distributed.sharded import whole_gradients
+from heedful.evaluation.objective import Objective
+from heedful.evaluation.running import Batch
+from heedful.evaluation.zero_init_gates import gates_of
+from heedful.interception.uncompiled import plain_path
+
+
+@dataclass(frozen=True)
+class ParameterGradient:
+    """What one backward gave one parameter.
+
+    Attributes:
+        name: Parameter path in the model.
+        layer: Index of its attention module.
+        frozen: Whether it does not require a gradient.
+        norm: Euclidean norm of the gradient of the mean loss; NaN where frozen, 0 where it was not reached.
+        nonzero: Share of entries that are not exactly 0.
+        finite: Whether every entry is finite.
+        gate: Name of a parameter of exactly 0 behind which it lies, so that it gets a gradient once that has moved; ""
+            where there is none.
+        elsewhere: Whether accelerate keeps its weights on disk or in memory until its layer runs: a backward gives the
+            copy a gradient and the parameter none.
+    """
+
+    name: str
+    layer: int
+    frozen: bool
+    norm: float
+    nonzero: float
+    finite: bool
+    gate: str = ""
+    elsewhere: bool = False
+
+
+def attention_gradients(
+    model: nn.Module, objective: Objective, batch: Batch, paths: Sequence[str]
+) -> list[ParameterGradient]:
+    """Gradients of the batch's mean loss for the parameters of the attention modules at ``paths``.
+
+    ``torch.autograd.grad`` is used, so that no ``.grad`` of the model changes.
+    """
+    wanted: dict[str, tuple[int, nn.Parameter]] = {}
+    modules = {plain_path(path): module for path, module in model.named_modules(remove_duplicate=False)}
+    for layer, path in enumerate(paths):
+        module = modules[path.split("#")[0]]
+        for name, parameter in module.named_parameters():
+            full = f"{path.split('#')[0]}.{name}" if path else name
+            wanted.setdefault(full, (layer, parameter))
+    live = {name: parameter for name, (_, parameter) in wanted.items() if _live(parameter)}
+    gradients: dict[str, torch.Tensor | None] = {}
+    if live:
+        with torch.enable_grad():
+            loss = objective.losses(model, batch).nanmean()
+            found = (
+                torch.autograd.grad(loss, list(live.values()), allow_unused=True)
+                if loss.requires_grad
+                else [None] * len(live)
+            )
+        gradients = whole_gradients(model, dict(zip(live, found, strict=True)))
+    described = [_described(name, layer, gradients.get(name), parameter) for name, (layer, parameter) in wanted.items()]
+    dead = {g.name: live[g.name] for g in described if not g.frozen and g.finite and g.norm == 0.0}
+    if not dead:
+        return described
+    gates = gates_of(model, objective, batch, dead)
+    return [replace(g, gate=gates.get(g.name, "")) for g in described]
+
+
+def _live(parameter: nn.Parameter) -> bool:
+    return parameter.requires_grad and not parameter.is_meta
+
+
+def _described(name: str, layer: int, gradient: torch.Tensor | None, parameter: nn.Parameter) -> ParameterGradient:
+    frozen = not parameter.requires_grad
+    if gradient is None:
+        norm = 0.0 if _live(parameter) else float("nan")
+        return ParameterGradient(name, layer, frozen, norm, 0.0, True, elsewhere=parameter.is_meta)
+    finite = bool(torch.isfinite(gradient).all())
+    return ParameterGradient(
+        name, layer, frozen, float(gradient.double().norm()), float((gradient != 0).double().mean()), finite
+    )

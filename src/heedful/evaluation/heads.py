@@ -1,0 +1,106 @@
+"""The head table: statistics, named pattern and verdict of every head."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from heedful.attention.registry import STATISTICS
+from heedful.evaluation.evidence import Array
+from heedful.evaluation.missing import ROUNDING
+from heedful.evaluation.result import HeadRow
+from heedful.evaluation.study import Study
+from heedful.inference.interval import Interval, bootstrap_t
+from heedful.interception.call_record import call_number, head_label
+
+SHARP, SELECTIVE, WEAK, DIFFUSE, UNDEFINED = "SHARP", "SELECTIVE", "WEAK", "DIFFUSE", "UNDEFINED"
+
+
+def head_rows(study: Study) -> list[HeadRow]:
+    """One row a head, in the order of layers.
+
+    A head is SHARP or SELECTIVE, WEAK or DIFFUSE by whole intervals over documents (``Margins``); UNDEFINED where no
+    row of it sees enough keys or its weights are not finite.
+    """
+    seed, resamples = study.settings.seed, study.settings.resamples
+    evidence = study.observed
+    intervals = {
+        name: bootstrap_t(study.units(evidence.stacked(name)), resamples=resamples, seed=seed)
+        for name in (*STATISTICS, "log_contrast")
+    }
+    log_concentration = _log_concentration(study)
+    induction = _induction(study)
+    rows, position = [], 0
+    for layer in evidence.layers:
+        for head in range(layer.heads):
+            at = {name: interval.at(position) for name, interval in intervals.items()}
+            verdict, reason = _verdict(study, log_concentration.at(position), at)
+            statistics = {name: float(at[name].estimate) for name in at}
+            statistics["induction_mass"] = float(induction.at(position).estimate) if induction else math.nan
+            rows.append(
+                HeadRow(
+                    layer=layer.layer,
+                    module=layer.path,
+                    head=head,
+                    label=head_label(layer.module, layer.layer, head, call_number(layer.path)),
+                    verdict=verdict,
+                    pattern=_pattern(study, at, induction.at(position) if induction else None),
+                    statistics=statistics,
+                    reason=reason,
+                )
+            )
+            position += 1
+    return rows
+
+
+def _log_concentration(study: Study) -> Interval:
+    """Interval of the log of the geometric mean over documents, ``(all heads,)``."""
+    logs = np.log(np.clip(study.units(study.observed.stacked("concentration")), ROUNDING, None))
+    return bootstrap_t(logs, resamples=study.settings.resamples, seed=study.settings.seed)
+
+
+def could_be_selective(study: Study) -> int:
+    """Number of heads whose interval reaches above the margin of selectivity."""
+    return int((np.asarray(_log_concentration(study).high) > math.log(study.settings.margins.selective)).sum())
+
+
+def _induction(study: Study) -> Interval | None:
+    if not study.hides_future or study.on_repeats is None:
+        return None
+    values: Array = study.on_repeats.stacked("induction_mass")
+    return bootstrap_t(values, resamples=study.settings.resamples, seed=study.settings.seed)
+
+
+def _verdict(study: Study, log_concentration: Interval, at: dict[str, Interval]) -> tuple[str, str]:
+    margins = study.settings.margins
+    low, high = float(log_concentration.low), float(log_concentration.high)
+    plain = float(np.exp(float(log_concentration.estimate)))
+    if not math.isfinite(plain) or math.isnan(low):
+        return UNDEFINED, "no row of this head sees at least 8 keys with finite weights in two documents"
+    shown = f"{plain:.3g} [{math.exp(low):.3g}, {math.exp(high):.3g}] nats from uniform"
+    weight, keys = at["max_weight"], at["effective_keys"]
+    if low > math.log(margins.selective):
+        if float(weight.low) > margins.sharp_weight or float(keys.high) < margins.sharp_keys:
+            return (
+                SHARP,
+                f"{shown}; {float(keys.estimate):.3g} effective keys, largest weight {float(weight.estimate):.2f}",
+            )
+        return SELECTIVE, f"{shown}, above {margins.selective}"
+    if high < math.log(margins.diffuse):
+        return DIFFUSE, f"{shown}, below {margins.diffuse}"
+    return WEAK, f"{shown}, not all above {margins.selective} and not all below {margins.diffuse}"
+
+
+def _pattern(study: Study, at: dict[str, Interval], induction: Interval | None) -> str:
+    margins = study.settings.margins
+    named = [("induction", induction), ("previous token", at["previous_mass"]), ("own token", at["self_mass"])]
+    for name, interval in named:
+        if interval is not None and float(interval.low) > margins.pattern:
+            return name
+    if float(at["sink_mass"].low) > margins.sink:
+        return "first key"
+    for name, interval in named:
+        if interval is not None and float(interval.low) > margins.pattern_partial:
+            return f"partly {name}"
+    return "local" if float(at["log_contrast"].low) > margins.log_odds else ""

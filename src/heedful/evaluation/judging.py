@@ -1,0 +1,225 @@
+"""From documents by heads to findings: the path that every claim about heads takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from heedful.evaluation.evidence import Array
+from heedful.evaluation.missing import ROUNDING
+from heedful.evaluation.null_comparison import Against, margin, untrained
+from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.study import Study
+from heedful.evaluation.unit_values import unit_values
+from heedful.inference.interval import Interval, bootstrap_t
+from heedful.inference.margin import judge
+from heedful.inference.power import minimal_detectable_effect
+from heedful.inference.units import mean_and_spread
+
+LARGEST_EXPONENT = 700.0
+"""Log ratios beyond are shown as this one: the factor would not be a float."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadClaim:
+    """A claim that is judged head by head.
+
+    Attributes:
+        claim: Registry name.
+        what: The effect in words, for the reasons ("mass on the previous token").
+        unit: Unit of the values.
+        present_above: Margin that the whole interval must exceed.
+        absent_below: Margin below which the effect is absent.
+        source: Where definition and margin come from.
+        null_name: Statistic of the null models that fits, or None where the claim has no such null.
+        as_log: Judge the geometric mean over documents: intervals and margins on the log scale, shown on the plain one.
+        as_factor: Values are log ratios, to be shown as factors in words.
+        counted: What the independent units are.
+    """
+
+    claim: str
+    what: str
+    unit: str
+    present_above: float
+    absent_below: float
+    source: str
+    null_name: str | None = None
+    as_log: bool = False
+    as_factor: bool = False
+    counted: str = "document"
+
+    @property
+    def margins(self) -> tuple[float, float]:
+        """Margins of presence and absence on the scale on which intervals are taken."""
+        if self.as_log:
+            return math.log(self.present_above), math.log(self.absent_below)
+        return self.present_above, self.absent_below
+
+    def shown(self, estimate: float) -> str:
+        """An estimate in words."""
+        if self.as_factor:
+            factor = math.exp(min(estimate, LARGEST_EXPONENT))
+            return f"a factor of {factor:,.0f}" if 1e3 <= factor < 1e7 else f"a factor of {factor:.3g}"
+        return f"{estimate:.3g}" if self.what.startswith(self.unit) else f"{estimate:.3g} {self.unit}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Interval, units present and detectable effect of each head."""
+
+    interval: Interval
+    units: Array
+    detectable: Array
+
+
+def head_findings(
+    study: Study, claim: HeadClaim, units: Array, against: Against | None = None, null: str = ""
+) -> list[Finding]:
+    """One finding for the model and one for each head.
+
+    Args:
+        study: The study.
+        claim: What is claimed.
+        units: ``(independent unit, all heads)``, mostly ``study.units`` of ``(sequence, all heads)``.
+        against: A comparison of the claim's own; None takes the null models where the claim names a statistic of
+            theirs, else the margin.
+        null: What the effect is counted from, in words, for claims that are compared with the margin.
+    """
+    if against is None and claim.null_name is not None:
+        against = untrained(study, claim.null_name)
+    elif against is None:
+        words = f"an effect at the margin, {claim.shown(claim.present_above)}" + (f"; {null}" if null else "")
+        against = margin(study, units, claim.present_above, words)
+    measured = _measured(study, claim, units)
+    found, position = [], 0
+    for layer in study.observed.layers:
+        for head in range(layer.heads):
+            found.append(_one_head(study, claim, measured, against, position, (layer.layer, head)))
+            position += 1
+    overall = _overall(study, claim, against, found)
+    if claim.counted == "document":
+        overall = _with_units(claim, overall, found, units)
+    return [overall, *found]
+
+
+def _measured(study: Study, claim: HeadClaim, units: Array) -> Measured:
+    if claim.as_log:
+        units = np.log(np.clip(units, ROUNDING, None))
+    interval = bootstrap_t(units, resamples=study.settings.resamples, seed=study.settings.seed)
+    _, spread, counts = mean_and_spread(units)
+    detectable = minimal_detectable_effect(spread, np.maximum(counts, 1), tests=units.shape[1])
+    return Measured(interval, np.asarray(counts, dtype=float), np.asarray(detectable, dtype=float))
+
+
+def _one_head(
+    study: Study, claim: HeadClaim, measured: Measured, against: Against, position: int, place: tuple[int, int]
+) -> Finding:
+    at, units = measured.interval.at(position), int(measured.units[position])
+    verdict, reason = judge(
+        at,
+        present_above=claim.margins[0],
+        absent_below=claim.margins[1],
+        units=units,
+        null_available=against.available,
+        smallest=study.settings.least_units,
+        detectable=_number(measured.detectable[position]) if math.isfinite(at.high - at.low) else None,
+    )
+    verdict, reason = against.verdict(position, verdict, reason, study.settings.alpha)
+    shown = [math.exp(x) if claim.as_log else x for x in (float(at.estimate), float(at.low), float(at.high))]
+    if claim.as_log and verdict is not Verdict.UNDEFINED:
+        reason = (
+            f"{claim.what}: {shown[0]:.3g} [{shown[1]:.3g}, {shown[2]:.3g}] {claim.unit}; on the log scale, {reason}"
+        )
+    return Finding(
+        claim=claim.claim,
+        verdict=verdict,
+        reason=reason,
+        estimate=shown[0],
+        interval=(shown[1], shown[2]),
+        unit=claim.unit,
+        n=units,
+        null=against.null,
+        p=_number(against.p[position]),
+        p_adjusted=_number(against.p_adjusted[position]),
+        threshold=claim.absent_below if verdict is Verdict.ABSENT else claim.present_above,
+        source=claim.source,
+        layer=place[0],
+        head=place[1],
+    )
+
+
+def _number(value: float) -> float | None:
+    return None if not math.isfinite(value) else float(value)
+
+
+def overall_verdict(verdicts: list[Verdict]) -> Verdict:
+    """Verdict on a model from those on its heads: present in any, absent in all, else the weakest that holds."""
+    if not verdicts:
+        return Verdict.UNDEFINED
+    for verdict in (Verdict.FAIL, Verdict.PASS):
+        if verdict in verdicts:
+            return verdict
+    if all(v in (Verdict.ABSENT, Verdict.UNDEFINED) for v in verdicts):
+        return Verdict.ABSENT if Verdict.ABSENT in verdicts else Verdict.UNDEFINED
+    return Verdict.INSUFFICIENT if Verdict.INSUFFICIENT in verdicts and Verdict.WARN not in verdicts else Verdict.WARN
+
+
+def _overall(study: Study, claim: HeadClaim, against: Against, found: list[Finding]) -> Finding:
+    named = sorted((f for f in found if f.verdict is Verdict.PASS), key=lambda f: -(f.estimate or 0.0))
+    verdict = overall_verdict([f.verdict for f in found])
+    strongest = named[0] if named else max(found, key=_size)
+    reason = _in_words(claim, verdict, strongest, found)
+    if against.found is not None:
+        reason += f"; {against.found} {against.counted}"
+    return Finding(
+        claim=claim.claim,
+        verdict=verdict,
+        reason=reason,
+        estimate=strongest.estimate,
+        interval=strongest.interval,
+        unit=claim.unit,
+        n=strongest.n,
+        null=against.null,
+        p=strongest.p,
+        p_adjusted=strongest.p_adjusted,
+        threshold=claim.absent_below if verdict is Verdict.ABSENT else claim.present_above,
+        source=claim.source,
+        detail={
+            "heads": len(found),
+            "pass": len(named),
+            "absent": sum(f.verdict is Verdict.ABSENT for f in found),
+            "discoveries": against.found,
+            "strongest": f"L{strongest.layer}H{strongest.head}",
+            "named": [f"L{f.layer}H{f.head} {f.estimate:.3g}" for f in named[:6]],
+        },
+    )
+
+
+def _with_units(claim: HeadClaim, overall: Finding, found: list[Finding], units: Array) -> Finding:
+    """The model's finding with the documents of the head that it tells of."""
+    names = [f"L{finding.layer}H{finding.head}" for finding in found]
+    values = unit_values(units[:, names.index(overall.detail["strongest"])])
+    return replace(overall, units=values, detail={**overall.detail, "scale": "log"} if claim.as_log else overall.detail)
+
+
+def _size(finding: Finding) -> float:
+    """Estimate to sort by; undefined ones last."""
+    return -math.inf if finding.estimate is None or math.isnan(finding.estimate) else finding.estimate
+
+
+def _in_words(claim: HeadClaim, verdict: Verdict, strongest: Finding, found: list[Finding]) -> str:
+    """What the heads' findings say together, in one sentence."""
+    place, size = f"L{strongest.layer}H{strongest.head}", claim.shown(_size(strongest))
+    if verdict is Verdict.PASS:
+        count = sum(f.verdict is Verdict.PASS for f in found)
+        return f"{count} of {len(found)} heads show it; strongest {place}: {claim.what} {size}"
+    if verdict is Verdict.ABSENT:
+        return f"no head reaches the margin; largest {place}: {claim.what} {size}"
+    if verdict is Verdict.UNDEFINED:
+        return f"{claim.what} is defined for no head here"
+    if verdict is Verdict.INSUFFICIENT:
+        lacking = max((f for f in found if f.verdict is verdict), key=_size)
+        return f"too little text to judge; L{lacking.layer}H{lacking.head}: {lacking.reason}"
+    return f"not settled; largest {place}: {claim.what} {size}; {strongest.reason}"

@@ -1,0 +1,56 @@
+"""Whether a query's weights differ from those of a query some positions before, over the keys that both see."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from heedful.evaluation.judging import HeadClaim, head_findings
+from heedful.evaluation.missing import mean_of
+from heedful.evaluation.result import Finding
+from heedful.evaluation.study import Study
+from heedful.inference.signflip import sign_flip
+
+
+def lagged_queries(study: Study, claim: str, lag: str, source: str) -> list[Finding]:
+    """Findings for one lag: the divergence beyond that of the mean patterns, which know positions alone.
+
+    ``detail`` of the model's finding holds the divergence itself, and whether the excess is another on shuffled tokens.
+
+    Args:
+        study: The study.
+        claim: Registry name.
+        lag: ``adjacent`` or ``distant``.
+        source: Where the definition comes from.
+    """
+    margin = study.settings.margins.content
+    excess, shuffled = (
+        evidence.stacked(lag) - evidence.stacked(f"{lag}_by_position")
+        for evidence in (study.observed, study.on_shuffled)
+    )
+    head_claim = HeadClaim(
+        claim=claim,
+        what=f"divergence from the query {'1' if lag == 'adjacent' else '10'} before, beyond position,",
+        unit="nat",
+        present_above=margin,
+        absent_below=margin,
+        source=source,
+    )
+    found = head_findings(
+        study, head_claim, study.units(excess), null="a pattern that is the same in every text gives 0"
+    )
+    order = sign_flip(
+        study.units(mean_of(excess - shuffled, axis=1)), resamples=study.settings.resamples, seed=study.settings.seed
+    )
+    more = {
+        "divergence": float(mean_of(study.observed.stacked(lag))),
+        "shuffled_tokens": float(mean_of(shuffled)),
+        "order_p": float(order.p),
+    }
+    return [with_detail(found[0], **more), *found[1:]]
+
+
+def with_detail(finding: Finding, **more: float) -> Finding:
+    """The same finding with further numbers; those that are not finite become None."""
+    plain = {name: (value if math.isfinite(value) else None) for name, value in more.items()}
+    return replace(finding, detail={**finding.detail, **plain})

@@ -1,0 +1,278 @@
+"""The whole validation: every check of the preset in nine sections, one verdict, one report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from heedful.distributed.ranks import ALONE, Ranks, checksum
+from heedful.distributed.sharded import refuse_unshared
+from heedful.evaluation.conclusion import summarise
+from heedful.evaluation.head_cards import head_cards
+from heedful.evaluation.registry import CHECKS, SECTION_TITLES, CheckFacts
+from heedful.evaluation.result import Finding, HeadRow, Report, Section, Verdict
+from heedful.evaluation.running import device_of, evaluating, pads_inside, takes_positions
+from heedful.evaluation.settings import Settings
+from heedful.evaluation.study import Study, no_progress
+from heedful.evaluation.unit_values import document_fingerprints
+from heedful.evaluation.versions import versions
+from heedful.evaluation.wrapped import unwrapped
+from heedful.interception.part import is_sharded
+
+if TYPE_CHECKING:
+    from heedful.loading.sequences import Sequences
+
+ORDER = (
+    "rows_sum_to_one",
+    "future_is_unseen",
+    "attention_is_finite",
+    "entropy_within_bounds",
+    "capture_matches_output",
+    "divergence_is_proper",
+    "global_rotation_is_unseen",
+    "local_bias",
+    "previous_token",
+    "first_key_sink",
+    "mass_by_distance",
+    "same_token_attraction",
+    "special_token_mass",
+    "punctuation_mass",
+    "induction",
+    "heads_are_concentrated",
+    "concentration_keeps_with_length",
+    "heads_by_verdict",
+    "queries_attend_by_content",
+    "adjacent_queries_differ",
+    "distant_queries_differ",
+    "diversity_tracks_concentration",
+    "beliefs_are_diverse",
+    "gradients_reach_attention",
+    "tables_learn_through_attention",
+    "attention_output_matters",
+    "learned_weights_matter",
+    "more_than_position_matters",
+    "own_text_matters",
+    "more_than_local_average_matters",
+    "ablation_signature",
+)
+"""Order of the checks in a report; a check that is not named here comes last in its section."""
+
+
+def validate(
+    model: nn.Module,
+    sequences: Sequences,
+    *,
+    settings: Settings | None = None,
+    name: str = "",
+    notes: Sequence[str] = (),
+    progress: Callable[[int, int, str], None] = no_progress,
+    ranks: Ranks | None = None,
+    build: Callable[[int], nn.Module] | None = None,
+    cards: bool = False,
+) -> Report:
+    """Judge the attention of a model on some text.
+
+    The model's flags, gradients, hooks and random state are as before afterwards.
+
+    ``torch.compile`` and data-parallel wrappers are taken off, and the model inside is judged as it is written.
+
+    Args:
+        model: A transformers model, or any module that maps token ids to logits and calls
+            ``scaled_dot_product_attention``.
+        sequences: Token ids with their documents (``heedful.loading.sequences.make_sequences``).
+        settings: Options and margins.
+        name: What the user calls the model.
+        notes: Remarks of the loader that the report should carry.
+        progress: Called with (done, total, what).
+        ranks: Processes that divide the text, each of which makes the whole report; None for this one alone.
+        build: What built the model, called with a seed for each untrained model that it is compared with; None builds
+            them from its config, or resets a copy.
+        cards: Whether to gather what a page shows of each head beside its row, too.
+
+    Returns:
+        The report.
+
+    Raises:
+        CaptureError: No attention call of the model could be met.
+        InputRejected: The model's parameters are sharded.
+        UsageError: A required claim does not exist.
+    """
+    settings = settings or Settings()
+    started = time.time()
+    study = _study(model, sequences, settings, progress, ranks)
+    study.build = build
+    with evaluating(study.model):
+        findings = {facts.name: _judged(study, facts) for facts in _ordered()}
+        heads = [] if study.nonfinite_parameters else study.head_table
+        sections = [
+            Section(
+                number=number,
+                title=title,
+                findings=[f for facts in _ordered() if facts.section == number for f in findings[facts.name]],
+            )
+            for number, title in SECTION_TITLES.items()
+        ]
+        overall = [f for section in sections for f in section.findings if f.layer is None and f.head is None]
+        gathered = head_cards(study) if cards and heads else None
+        not_measured = _not_measured(study)
+        model_facts = _model_facts(study, name, notes)
+    return Report(
+        verdict=_verdict(overall),
+        model=model_facts,
+        data=_data_facts(study),
+        settings=_settings_facts(settings),
+        versions=versions(),
+        sections=sections,
+        heads=heads,
+        not_measured=not_measured,
+        summary=summarise(sections, settings, heads),
+        run={"seconds": time.time() - started, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started))},
+        cards=gathered,
+    )
+
+
+def head_rows(
+    model: nn.Module,
+    sequences: Sequences,
+    *,
+    settings: Settings | None = None,
+    progress: Callable[[int, int, str], None] = no_progress,
+    ranks: Ranks | None = None,
+) -> list[HeadRow]:
+    """The head table alone: no null models, no ablation.
+
+    Args:
+        model: As for ``validate``.
+        sequences: As for ``validate``.
+        settings: Options and margins.
+        progress: Called with (done, total, what).
+        ranks: As for ``validate``.
+
+    Returns:
+        One row a head.
+
+    Raises:
+        CaptureError: No attention call of the model could be met.
+        InputRejected: The model's parameters are sharded.
+    """
+    study = _study(model, sequences, settings or Settings(), progress, ranks)
+    with evaluating(study.model):
+        return study.head_table
+
+
+def _study(
+    model: nn.Module,
+    sequences: Sequences,
+    settings: Settings,
+    progress: Callable[[int, int, str], None],
+    ranks: Ranks | None,
+) -> Study:
+    inside, worn = unwrapped(model)
+    study = Study(inside, sequences, settings, progress, ranks or ALONE, worn=worn)
+    refuse_unshared(inside, study.ranks)
+    if study.ranks.count > 1:
+        study.ranks.ensure_same("weights", checksum(p for p in inside.parameters() if not is_sharded(p)))
+        study.ranks.ensure_same("token sequences", checksum([sequences.input_ids, sequences.document]))
+    return study
+
+
+def _ordered() -> list[CheckFacts]:
+    rank = {name: place for place, name in enumerate(ORDER)}
+    return sorted(CHECKS.values(), key=lambda facts: (facts.section, rank.get(facts.name, len(rank)), facts.name))
+
+
+def _judged(study: Study, facts: CheckFacts) -> list[Finding]:
+    if not study.settings.runs(facts.preset):
+        reason = f"part of preset {facts.preset}, and {study.settings.preset} was asked for"
+        found = [Finding(claim=facts.name, verdict=Verdict.SKIP, reason=reason, source=facts.source)]
+    elif study.nonfinite_parameters and facts.name != "attention_is_finite":
+        reason = "non-finite parameters: nothing that follows from them is worth judging"
+        found = [Finding(claim=facts.name, verdict=Verdict.SKIP, reason=reason, source=facts.source)]
+    else:
+        found = list(facts.judge(study))
+    if facts.name in study.settings.require and found[0].verdict is not Verdict.PASS:
+        reason = f"required, and not shown ({found[0].verdict}): {found[0].reason}"
+        detail = {**found[0].detail, "without_require": str(found[0].verdict)}
+        found[0] = replace(found[0], verdict=Verdict.FAIL, reason=reason, detail=detail)
+    return found
+
+
+def _verdict(overall: Sequence[Finding]) -> Verdict:
+    verdicts = {finding.verdict for finding in overall}
+    if Verdict.FAIL in verdicts:
+        return Verdict.FAIL
+    return Verdict.WARN if verdicts & {Verdict.WARN, Verdict.ERROR, Verdict.INSUFFICIENT} else Verdict.PASS
+
+
+def _model_facts(study: Study, name: str, notes: Sequence[str]) -> dict[str, Any]:
+    model = study.model
+    config = getattr(model, "config", None)
+    first = next(model.parameters(), None)
+    broken = bool(study.nonfinite_parameters)
+    return {
+        "name": name or type(model).__name__,
+        "class": type(model).__name__,
+        "architecture": getattr(config, "model_type", "") or "plain module",
+        "attention": getattr(config, "_attn_implementation", "") or "scaled_dot_product_attention",
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "layers": 0 if broken else len(study.observed.layers),
+        "heads": 0 if broken else sum(layer.heads for layer in study.observed.layers),
+        "dtype": str(first.dtype).removeprefix("torch.") if first is not None else "",
+        "device": str(device_of(model)),
+        "causal": None if broken else study.meant_causal,
+        "notes": [*notes, *study.worn, *_position_note(study), *(() if broken else _watching_notes(study))],
+    }
+
+
+def _watching_notes(study: Study) -> list[str]:
+    return [f"{what}: {why}" for what, why in study.observed.notes.items()]
+
+
+def _position_note(study: Study) -> list[str]:
+    """What is to be said of padding before real tokens."""
+    if not pads_inside(study.sequences.attention_mask):
+        return []
+    if takes_positions(study.model):
+        return ["padding before tokens: positions are counted over real tokens"]
+    return ["padding before tokens, and the model takes no position_ids: learned positions are places in the tensor"]
+
+
+def _data_facts(study: Study) -> dict[str, Any]:
+    sequences = study.sequences
+    return {
+        "origin": sequences.origin,
+        "documents": study.n_documents,
+        "sequences": int(sequences.input_ids.shape[0]),
+        "sequence_length": int(sequences.input_ids.shape[1]),
+        "tokens": int(sequences.attention_mask.sum()),
+        "objective": "" if study.nonfinite_parameters else study.objective.name,
+        "fingerprint": sequences.fingerprint,
+        "document_fingerprints": document_fingerprints(sequences),
+        "notes": list(sequences.notes),
+    }
+
+
+def _settings_facts(settings: Settings) -> dict[str, Any]:
+    return {**asdict(settings), "null_models": settings.nulls, "require": list(settings.require)}
+
+
+def _not_measured(study: Study) -> list[dict[str, str]]:
+    if study.nonfinite_parameters:
+        return [{"what": "everything but parameters", "why": "parameters are not finite"}]
+    found = [{"what": path, "why": why} for path, why in study.observed.unmet.items()]
+    empty = int(sum(layer.values["empty_rows"].sum() for layer in study.observed.layers))
+    if empty:
+        found.append({"what": f"{empty} (head, query) rows", "why": "padding or masks leave them no visible key"})
+    if not study.nulls:
+        found.append({"what": "comparison with untrained models", "why": study.null_reason})
+    if study.objective.name == "none":
+        found.append({"what": "loss, gradients and ablation", "why": study.objective.reason})
+    elif not study.settings.runs("standard"):
+        found.append({"what": "ablation of each layer", "why": "part of preset standard"})
+    elif not study.settings.runs("full"):
+        found.append({"what": "ablation of each head", "why": "part of preset full"})
+    return found

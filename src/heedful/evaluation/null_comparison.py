@@ -1,0 +1,135 @@
+"""What heads are compared with, beside their interval: untrained models, or the margin itself."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from heedful.evaluation.evidence import Array
+from heedful.evaluation.result import Verdict
+from heedful.evaluation.study import Study
+from heedful.inference.multiplicity import count_discoveries, holm
+from heedful.inference.ranks import max_rank_p, pooled_rank_p
+from heedful.inference.signflip import sign_flip
+
+RANDOM_INIT = "untrained models of the same config"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Against:
+    """A comparison of every head, and how it came out.
+
+    Attributes:
+        null: What the heads are compared with, in words.
+        p: ``(all heads,)``; NaN where it is undefined.
+        p_adjusted: The same, adjusted for the family of all heads.
+        exceeded: What a small p says of a head ("exceeds the null").
+        reached: What a large one says ("the null shows as much").
+        found: Number of heads that the comparison singles out; None where it has no p.
+        counted: What is said of that number, and how it was counted.
+        available: False where the comparison is wanted and could not be made.
+    """
+
+    null: str
+    p: Array
+    p_adjusted: Array
+    exceeded: str = "exceeds the null"
+    reached: str = "the null shows as much"
+    found: int | None = None
+    counted: str = ""
+    available: bool = True
+
+    def verdict(self, head: int, verdict: Verdict, reason: str, alpha: float) -> tuple[Verdict, str]:
+        """A head's verdict by its interval, with this comparison taken into account: PASS needs both."""
+        if verdict is not Verdict.PASS:
+            return verdict, reason
+        return with_p(verdict, reason, float(self.p_adjusted[head]), alpha, self.exceeded, self.reached)
+
+
+def with_p(
+    verdict: Verdict, reason: str, adjusted: float, alpha: float, exceeded: str, reached: str
+) -> tuple[Verdict, str]:
+    """PASS kept, or taken back to WARN, by an adjusted p."""
+    if math.isnan(adjusted):
+        return Verdict.WARN, f"{reason}, but the comparison is undefined: descriptive only"
+    if adjusted <= alpha:
+        return verdict, f"{reason} and {exceeded} (adjusted p {adjusted:.3g})"
+    return Verdict.WARN, f"{reason}, but {reached} (adjusted p {adjusted:.3g} > {alpha:g})"
+
+
+def untrained(study: Study, name: str) -> Against:
+    """Ranks of a statistic among fresh models of the same config.
+
+    Args:
+        study: The study.
+        name: Statistic of the null models.
+    """
+    null = study.nulls.get(name)
+    if null is None:
+        nan = np.full(len(study.on_null_subset(name)), math.nan)
+        return Against(null=f"not available: {study.null_reason}", p=nan, p_adjusted=nan, available=False)
+    alpha = study.settings.alpha
+    raw, adjusted = null_p(study, study.on_null_subset(name), null)
+    words, found = f"{len(null)} {RANDOM_INIT}", _family_wise(adjusted, alpha)
+    if not np.isfinite(raw).any():
+        return Against(null=words, p=raw, p_adjusted=adjusted)
+    if enough_for_holm(study, len(null)):
+        found, counted = count_discoveries(raw, alpha), f"beyond the null (BH, q = {alpha:g})"
+    else:
+        counted = f"beyond the null (family-wise, {alpha:.0%})"
+    return Against(null=words, p=raw, p_adjusted=adjusted, found=found, counted=counted)
+
+
+def margin(study: Study, units: Array, above: float, null: str) -> Against:
+    """Sign flips of the documents' distances from the margin: the family-wise error of naming heads by it is held.
+
+    Args:
+        study: The study.
+        units: ``(document, all heads)``.
+        above: The margin.
+        null: That margin in words.
+    """
+    test = sign_flip(units - above, resamples=study.settings.resamples, seed=study.settings.seed, alternative="greater")
+    return Against(
+        null=null,
+        p=np.asarray(test.p),
+        p_adjusted=np.asarray(test.p_adjusted),
+        exceeded="does so after adjustment for all heads",
+        reached="not after adjustment for all heads",
+        found=_family_wise(np.asarray(test.p_adjusted), study.settings.alpha),
+        counted=f"beyond the margin (family-wise, {study.settings.alpha:.0%})",
+    )
+
+
+def _family_wise(adjusted: Array, alpha: float) -> int | None:
+    """Number of adjusted p at or below alpha; None where none is defined."""
+    return int(np.nansum(adjusted <= alpha)) if np.isfinite(adjusted).any() else None
+
+
+def enough_for_holm(study: Study, models: int) -> bool:
+    """Whether so many null models let one head's p, ranked within its layer, survive Holm's factor."""
+    heads = [layer.heads for layer in study.observed.layers]
+    return max(sum(heads) / (models * count + 1) for count in heads) <= study.settings.alpha
+
+
+def null_p(study: Study, tested: Array, null: Array) -> tuple[Array, Array]:
+    """Rank p and family-adjusted p of each head against null models.
+
+    Raw p pools the heads of a layer. The adjusted p is Holm's over those where R allows it to reach the significance
+    level (a matter of R and the number of heads alone), else that of the largest standardised head of each model.
+
+    Args:
+        study: The study.
+        tested: ``(all heads,)``.
+        null: ``(model, all heads)``.
+    """
+    raw, start = np.full(len(tested), math.nan), 0
+    for layer in study.observed.layers:
+        part = slice(start, start + layer.heads)
+        raw[part] = pooled_rank_p(tested[part], null[:, part])
+        start += layer.heads
+    if enough_for_holm(study, len(null)):
+        return raw, np.asarray(holm(raw))
+    return raw, np.asarray(max_rank_p(tested, null), dtype=float)

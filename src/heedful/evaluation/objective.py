@@ -1,0 +1,124 @@
+"""The loss by which ablations are judged, per sequence: next token, masked token, or none."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from heedful.evaluation.running import Batch, run_model, tensor_of
+
+OFFER = "load it with its language-model or masked-token head, or let it return logits (batch, token, vocabulary)"
+"""What a model without a loss must be given."""
+
+_OF_POSITIONS = re.compile(r"wpe|pos", re.IGNORECASE)
+
+MASKED_SHARE = 0.15
+"""Share of tokens hidden for the masked-token loss (Devlin et al. 2019, arXiv:1810.04805)."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the model is asked to predict.
+
+    Attributes:
+        name: ``next token``, ``masked token`` or ``none``.
+        reason: Why there is none; empty otherwise.
+        mask_token: Id that hides a token, for ``masked token``.
+        seed: Seed of the hidden positions.
+    """
+
+    name: str
+    reason: str = ""
+    mask_token: int | None = None
+    seed: int = 0
+
+    def losses(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Mean negative log likelihood of each sequence in nats per predicted token.
+
+        Returns:
+            ``(sequence,)``, with a gradient where grad is enabled; NaN where a sequence predicts nothing.
+        """
+        ids, counted, targets = self.question(batch)
+        logits = tensor_of(run_model(model, ids, batch.attention_mask), "logits")
+        if logits is None:
+            return torch.full((len(ids),), torch.nan)
+        if self.name == "next token":
+            logits = logits[:, :-1]
+        losses = F.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")
+        total = losses.masked_fill(counted == 0, 0).sum(1)
+        return total / counted.sum(1).masked_fill(counted.sum(1) == 0, torch.nan)
+
+    def question(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Ids to feed, which predictions count, and the right answers, which are one fewer for the next token."""
+        if self.name == "next token":
+            counted = (batch.attention_mask[:, 1:] * batch.attention_mask[:, :-1]).float()
+            return batch.input_ids, counted, batch.input_ids[:, 1:]
+        hidden = torch.zeros_like(batch.input_ids, dtype=torch.bool)
+        for row, index in enumerate(batch.index.tolist()):
+            draw = torch.rand(
+                batch.input_ids.shape[1], generator=torch.Generator().manual_seed(self.seed * 1_000_003 + index)
+            )
+            hidden[row] = (draw < MASKED_SHARE).to(hidden.device)
+        hidden &= batch.attention_mask.bool() & ~batch.special
+        ids = batch.input_ids.masked_fill(hidden, self.mask_token or 0)
+        return ids, hidden.float(), batch.input_ids
+
+
+def find_objective(
+    model: nn.Module, batch: Batch, *, hides_future: bool, mask_token: int | None, vocabulary: int, seed: int
+) -> Objective:
+    """Which loss a model can be judged by.
+
+    Args:
+        model: The model.
+        batch: A batch to try it on.
+        hides_future: Whether every layer hides the future.
+        mask_token: The tokenizer's mask token, or None.
+        vocabulary: One more than the largest token id seen.
+        seed: Seed of hidden positions.
+    """
+    with torch.no_grad():
+        logits = tensor_of(run_model(model, batch.input_ids[:1], batch.attention_mask[:1]), "logits")
+    hidden = getattr(getattr(model, "config", None), "hidden_size", None)
+    if (
+        logits is None
+        or logits.dim() != 3
+        or logits.shape[1] != batch.input_ids.shape[1]
+        or logits.shape[-1] < vocabulary
+    ):
+        return Objective("none", f"the model returns no logits over the vocabulary, so it has no loss: {OFFER}")
+    width = logits.shape[-1]
+    headless = hidden == width and type(model).__name__.endswith("Model")
+    if headless or _is_hidden(model, width, vocabulary):
+        told = f"the model has no language-model head (it returns hidden states of width {width}), so it has no loss"
+        return Objective("none", f"{told}: {OFFER}")
+    if hides_future:
+        return Objective("next token", seed=seed)
+    if mask_token is None:
+        return Objective(
+            "none",
+            "the model sees both ways and its tokenizer has no mask token, so it has no loss: "
+            "give --tokenizer with the mask token that it was trained with",
+        )
+    return Objective("masked token", mask_token=mask_token, seed=seed)
+
+
+def is_causal_by_name(model: nn.Module) -> bool:
+    """Whether a transformers model says by its class or its config that it predicts the next token."""
+    config, name = getattr(model, "config", None), type(model).__name__
+    named = name.endswith(("ForCausalLM", "LMHeadModel")) or getattr(config, "is_decoder", False)
+    return config is not None and bool(named)
+
+
+def _is_hidden(model: nn.Module, width: int, vocabulary: int) -> bool:
+    """Whether outputs have the width of the token vectors, and not one entry for each of them."""
+    tables = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and module.num_embeddings >= vocabulary and not _OF_POSITIONS.search(name)
+    ]
+    return any(t.embedding_dim == width for t in tables) and all(t.num_embeddings != width for t in tables)

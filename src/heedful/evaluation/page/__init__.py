@@ -1,0 +1,1 @@
+"""A report as terminal page, JSON, JUnit, Markdown and head table."""

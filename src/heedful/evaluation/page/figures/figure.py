@@ -1,0 +1,63 @@
+"""What a figure is: a name, what it shows, and a function from a report to a chart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import altair
+
+    from heedful.evaluation.result import Report
+
+BLUE, ORANGE = "#2f74c0", "#c4661f"
+"""Two colours that can be told apart with any colour vision, and stand out from white and from near black."""
+
+SEQUENTIAL = ("#e9f1f8", "#bcd6ea", "#82b3d8", "#4a8bc2", "#2566a3", "#12457c", "#082a52")
+DIVERGING = ("#1b5e9e", "#7fb0d8", "#f2f2f0", "#e6a36b", "#a94a12")
+
+WIDTH, HEIGHT = 420, 250
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One figure.
+
+    Attributes:
+        name: Its file name without the suffix.
+        title: What it shows, in a few words.
+        caption: How to read it.
+        chart: From a report to a chart; None where the report has nothing to show.
+        wide: Whether it needs the width of two.
+    """
+
+    name: str
+    title: str
+    caption: str
+    chart: Callable[[Report], altair.TopLevelMixin | None]
+    wide: bool = False
+
+
+def chart_of(rows: Sequence[Row]) -> altair.Chart:
+    """A chart of plain rows."""
+    import altair
+
+    return altair.Chart(altair.Data(values=list(rows)))
+
+
+def layer_axis(layers: int) -> altair.X:
+    """The axis of layers: whole numbers, as many as fit."""
+    import altair
+
+    ticks = list(range(0, layers, max(1, -(-layers // 12))))
+    scale = altair.Scale(domain=[-0.5, layers - 0.5], nice=False, zero=False)
+    axis = altair.Axis(values=ticks, format="d", grid=False)
+    return altair.X("layer:Q", title="layer", scale=scale, axis=axis)
+
+
+def layers_of(report: Report) -> int:
+    """Number of layers in the head table."""
+    return max((row.layer for row in report.heads), default=-1) + 1

@@ -1,0 +1,155 @@
+"""The shape of a report document, from which the shipped JSON Schema comes.
+
+Write it anew after a change of a field::
+
+    python -m heedful.evaluation.page.schema > src/heedful/report/schema/heedful.report.1.json
+
+This file imports pydantic and is itself imported only where a document is read or its schema written.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import resources
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from heedful.evaluation.page.json_document import SCHEMA
+from heedful.evaluation.result import Verdict
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+FILE = "heedful.reporting.1.json"
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Three = tuple[Number | None, Number | None, Number | None]
+Free = dict[str, Any]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class FindingDocument(_Record):
+    """One claim, its verdict, and everything needed to disagree with it."""
+
+    claim: str = Field(min_length=1, description="Name of the check: a claim that can be false.")
+    verdict: Verdict
+    estimate: Number | None = Field(description="Effect size in unit; null where undefined.")
+    interval: tuple[Number | None, Number | None] | None = Field(description="95 % interval of the estimate.")
+    unit: str = Field(description="Unit of estimate, interval and threshold.")
+    n: int = Field(ge=0, description="Independent units (documents) behind the estimate.")
+    null: str = Field(description="What the estimate was compared with, in words.")
+    p: Number | None = Field(description="Unadjusted p-value against that null.")
+    p_adjusted: Number | None = Field(description="p-value adjusted over the claim's family.")
+    threshold: Number | None = Field(description="Margin that the verdict used.")
+    source: str = Field(description="Where definition and margin come from.")
+    layer: int | None = Field(description="Layer index; null for the whole model.")
+    head: int | None = Field(description="Head index; null for the whole layer or model.")
+    reason: str = Field(description="One sentence that says why this verdict.")
+    detail: Free = Field(description="Further numbers of this claim; not part of the verdict.")
+    units: list[Number | None] | None = Field(
+        default=None, description="Value of each document, in the order of data.document_fingerprints; null where none."
+    )
+
+
+class SectionDocument(_Record):
+    """One of the nine sections."""
+
+    number: int = Field(ge=1, le=9)
+    title: str
+    findings: list[FindingDocument]
+
+
+class HeadDocument(_Record):
+    """One head's row of the head table."""
+
+    layer: int = Field(ge=0, description="Index in the order in which the model called its attention.")
+    module: str = Field(description="Path of the attention module in the model.")
+    head: int = Field(ge=0)
+    label: str = Field(description="Name the model gives the head, else L0H0.")
+    verdict: str = Field(description="SHARP, SELECTIVE, WEAK, DIFFUSE or UNDEFINED.")
+    pattern: str = Field(description="Named pattern, or empty.")
+    statistics: dict[str, Number | None] = Field(description="Mean over judged rows; null where undefined.")
+    reason: str
+
+
+class PictureDocument(_Record):
+    """The weights of one head on one document, on a grid of bins; the shade is a logarithm of weight over uniform."""
+
+    rows: int = Field(ge=1, le=256, description="Bins of queries.")
+    columns: int = Field(ge=1, le=256, description="Bins of keys.")
+    shades: str = Field(
+        max_length=120_000,
+        pattern=r"^[A-Za-z0-9+/]*={0,2}$",
+        description="A byte from 0 (unseen) to 15 a bin, row after row; zlib, base64.",
+    )
+
+
+class StrongestDocument(_Record):
+    """The heaviest keys of one query, or of all."""
+
+    query: int | None = Field(description="Position of the query; null where weights are means over all queries.")
+    keys: list[int]
+    weights: list[Number | None]
+
+
+class HeadCardDocument(_Record):
+    """Further evidence on one head."""
+
+    layer: int = Field(ge=0)
+    head: int = Field(ge=0)
+    picture: PictureDocument | None
+    distance: list[Three] = Field(description="Mass by distance with its 95 % interval: estimate, low, high a bin.")
+    uniform: list[Number | None] = Field(description="What uniform attention over the same rows would have there.")
+    received: StrongestDocument | None = Field(description="Keys that receive most, as a share of all attention.")
+    strongest: list[StrongestDocument]
+    untrained: dict[str, Three] = Field(description="Smallest, mean, largest over untrained models, a statistic each.")
+    keys_are_tokens: bool = Field(description="Whether key positions are positions of the document's own tokens.")
+
+
+class CardsDocument(_Record):
+    """Cards of all heads, and the document that they picture."""
+
+    document: str
+    length: int = Field(ge=0, description="Tokens of the document.")
+    tokens: dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], str] = Field(description="Position to token text.")
+    distances: list[str] = Field(description="Names of the distance bins.")
+    heads: list[HeadCardDocument]
+
+
+class ReportDocument(_Record):
+    """Everything one validation found."""
+
+    schema_: Literal["heedful.reporting/1"] = Field(alias="schema")
+    verdict: Verdict
+    model: Free = Field(description="What was validated.")
+    data: Free = Field(description="Text, documents, sequences, tokens.")
+    settings: Free = Field(description="Every option that shaped the numbers, seed included.")
+    versions: dict[str, str]
+    sections: list[SectionDocument]
+    heads: list[HeadDocument]
+    not_measured: list[dict[str, str]] = Field(description="What was not reached or not understood, and why.")
+    summary: Free = Field(description="Counts, multiplicity, conclusion, what to try next, paths of lost numbers.")
+    run: Free = Field(description="Times: the only part that differs between two equal runs.")
+    cards: CardsDocument | None = Field(default=None, description="Evidence on each head, where it was asked for.")
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a report, made from the records above."""
+    return {"$schema": DIALECT, "$id": f"urn:{SCHEMA.replace('/', ':')}", **ReportDocument.model_json_schema()}
+
+
+def schema_text() -> str:
+    """The JSON Schema as it is shipped."""
+    return json.dumps(json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+def shipped_schema() -> str:
+    """The text of the shipped file."""
+    return resources.files("heedful.reporting").joinpath("schema", FILE).read_text(encoding="ascii")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(schema_text())

@@ -1,0 +1,133 @@
+"""A report on a terminal page: plain lines of at most 70 cells, the same words with and without colour."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TextIO
+
+from heedful.evaluation.page.finding_lines import INDENT, finding_lines, head_tally
+from heedful.evaluation.page.head_lines import head_lines, layer_lines
+from heedful.evaluation.page.layer_table import layer_table
+from heedful.evaluation.page.summary_lines import (
+    conclusion_lines,
+    heading_lines,
+    next_lines,
+    not_measured_lines,
+    summary_lines,
+)
+from heedful.reporting.marks import mark, style
+from heedful.reporting.paragraph import BLANK, Line, Sheet, aligned, cells, line, plain, sheet
+
+if TYPE_CHECKING:
+    from heedful.evaluation.result import Finding, HeadRow, Report, Section
+
+TITLE = "ATTENTION VALIDATION REPORT"
+COLUMNS = 80
+"""Columns where the stream is no terminal and ``COLUMNS`` is not set."""
+_HEADS_SECTION = 5
+_SECTIONS = 9
+
+
+def terminal_lines(report: Report, page: Sheet) -> list[Line]:
+    """The whole page, top to bottom.
+
+    Args:
+        report: What to show.
+        page: What to write on.
+
+    Returns:
+        Lines of styled segments; their text alone says everything.
+    """
+    lines = [*_banner(TITLE, page, str(report.verdict)), *heading_lines(report, page)]
+    found = {section.number: section for section in report.sections}
+    for number in range(1, _SECTIONS + 1):
+        lines += [BLANK, *_section(number, found.get(number), report.heads, page)]
+    for title, body in (
+        ("NOT MEASURED", not_measured_lines(report, page)),
+        ("SUMMARY", summary_lines(report, page)),
+        ("CONCLUSION", conclusion_lines(report, page)),
+        ("WHAT TO TRY NEXT", next_lines(report, page)),
+    ):
+        if body:
+            lines += [BLANK, *(_banner(title, page) if title == "SUMMARY" else _titled(title, page)), *body]
+    return [*lines, line("=" * page.width)]
+
+
+def terminal_text(report: Report, *, columns: int = COLUMNS, encoding: str = "utf-8") -> str:
+    """The page as text without any escape, for a stream of this encoding."""
+    return plain(terminal_lines(report, sheet(columns, encoding)))
+
+
+def print_report(report: Report, stream: TextIO | None = None) -> None:
+    """Write the page: coloured on a terminal that wants colour, else without any escape."""
+    out = stream or sys.stdout
+    print_lines(terminal_lines(report, stream_sheet(out)), out)
+
+
+def print_heads(heads: Iterable[HeadRow], stream: TextIO | None = None) -> None:
+    """Write the head table alone, every head in the model's order, with the summary per layer."""
+    out, rows = stream or sys.stdout, list(heads)
+    page = stream_sheet(out)
+    print_lines([*head_lines(rows, page, shown=None), *layer_lines(rows, page, shown=None)], out)
+
+
+def stream_sheet(stream: TextIO) -> Sheet:
+    """The sheet that a stream offers: its width and its encoding."""
+    return sheet(shutil.get_terminal_size((COLUMNS, 24)).columns, getattr(stream, "encoding", None) or "ascii")
+
+
+def print_lines(lines: Iterable[Line], stream: TextIO) -> None:
+    """Write lines to a stream, with colour only where the stream is a terminal that wants it."""
+    if not wants_colour(stream):
+        stream.write(plain(lines))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False)
+    for one in lines:
+        console.print(Text.assemble(*one), soft_wrap=True)
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Whether escapes may be written: a terminal, not a dumb one, and no ``NO_COLOR``."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
+
+
+def _section(number: int, section: Section | None, heads: Iterable[HeadRow], page: Sheet) -> list[Line]:
+    title = section.title if section else "not in this report"
+    lines = _titled(f"[{number}/{_SECTIONS}] {page.text(title)}", page)
+    findings = section.findings if section else ()
+    for claim in dict.fromkeys(finding.claim for finding in findings):
+        lines += _claim([finding for finding in findings if finding.claim == claim], page)
+    lines += layer_table([one for one in findings if one.layer is not None and one.head is None], page)
+    if number == _HEADS_SECTION:
+        rows = list(heads)
+        lines += [*([BLANK] if findings else []), *head_lines(rows, page), *layer_lines(rows, page)]
+    elif not findings:
+        lines.append(line(f"{mark('SKIP', page.encoding)} SKIP    nothing of this section was measured"))
+    return lines
+
+
+def _claim(findings: list[Finding], page: Sheet) -> list[Line]:
+    whole = [finding for finding in findings if finding.layer is None and finding.head is None]
+    lines = [row for finding in whole for row in finding_lines(finding, page)]
+    by_head = [finding for finding in findings if finding.head is not None]
+    if by_head and not whole:
+        lines.append(line(INDENT + page.text(by_head[0].claim)))
+    return lines + head_tally(by_head, page)
+
+
+def _banner(title: str, page: Sheet, verdict: str = "") -> list[Line]:
+    rule = line("=" * page.width)
+    word = f"{mark(verdict, page.encoding)} {verdict}" if verdict else ""
+    return [rule, ((aligned(title, page.width - cells(word)), "bold"), (word, style(verdict))), rule]
+
+
+def _titled(title: str, page: Sheet) -> list[Line]:
+    return [line(title, "bold"), line("-" * page.width)]

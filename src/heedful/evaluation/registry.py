@@ -1,0 +1,67 @@
+"""Checks register themselves here, each under its own name with its facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from heedful.plugins import Registry
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+PRESETS = ("quick", "standard", "full")
+SECTION_TITLES = {
+    1: "Correctness",
+    2: "Position",
+    3: "Tokens",
+    4: "Statistics",
+    5: "Heads",
+    6: "Queries",
+    7: "Diversity",
+    8: "Gradients",
+    9: "Ablation",
+}
+
+
+@dataclass(frozen=True)
+class CheckFacts:
+    """What is fixed about a check: its section, the cheapest preset that runs it, and its source.
+
+    ``descriptive`` checks say what is and never PASS, so that they cannot be required.
+    """
+
+    name: str
+    judge: Callable[..., Any]
+    section: int
+    preset: str
+    source: str
+    descriptive: bool = False
+
+
+CHECKS: Registry[CheckFacts] = Registry("checks", "check")
+
+
+def check(
+    *, section: int, source: str, preset: str = "quick", descriptive: bool = False
+) -> Callable[[Function], Function]:
+    """Register a function of a study that returns findings, under its own name.
+
+    Args:
+        section: Number of its section.
+        source: Where definition and margin come from.
+        preset: Cheapest preset that runs it.
+        descriptive: Whether it only describes: it never PASSes, and cannot be required.
+
+    Raises:
+        ValueError: The name is taken, or section or preset is unknown.
+    """
+
+    def register(function: Function) -> Function:
+        name = function.__name__
+        if section not in SECTION_TITLES or preset not in PRESETS:
+            raise ValueError(f"check {name!r}: section {section} or preset {preset!r} is unknown")
+        CHECKS.add(name, CheckFacts(name, function, section, preset, source, descriptive))
+        return function
+
+    return register

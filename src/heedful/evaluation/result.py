@@ -1,0 +1,137 @@
+"""Records that the rooms hand on: a finding, a section, a head's row, a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from heedful.evaluation.cards import Cards
+
+
+class Verdict(StrEnum):
+    """Answers a finding can give. Only integrity, required and unused attention give ``FAIL``."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    WARN = "WARN"
+    ABSENT = "ABSENT"
+    INFO = "INFO"
+    INSUFFICIENT = "INSUFFICIENT DATA"
+    UNDEFINED = "UNDEFINED"
+    SKIP = "SKIP"
+    ERROR = "ERROR"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One claim, its verdict, and everything needed to disagree with it.
+
+    Attributes:
+        claim: Registry name of the check, a claim that can be false.
+        verdict: The answer.
+        estimate: Effect size in ``unit``; None where undefined.
+        interval: 95 % interval of the estimate, or None.
+        unit: Unit of estimate, interval and threshold ("nat", "mass", "ratio", "nat/token", ...).
+        n: Number of independent units (documents) behind the estimate.
+        null: What the estimate was compared with, in words.
+        p: Unadjusted p-value against that null, or None.
+        p_adjusted: Holm-adjusted p over the claim's family, or None.
+        threshold: Margin that the verdict used, or None.
+        source: Where definition and margin come from.
+        layer: Layer index, or None for the whole model.
+        head: Head index, or None for the whole layer or model.
+        reason: One sentence that says why this verdict.
+        detail: Further numbers of this claim, JSON-able; not part of the verdict.
+        units: The value of each document behind the estimate, in the order of the report's ``document_fingerprints``,
+            None where a document has none; None for findings that are no mean over documents.
+    """
+
+    claim: str
+    verdict: Verdict
+    reason: str
+    estimate: float | None = None
+    interval: tuple[float, float] | None = None
+    unit: str = ""
+    n: int = 0
+    null: str = ""
+    p: float | None = None
+    p_adjusted: float | None = None
+    threshold: float | None = None
+    source: str = ""
+    layer: int | None = None
+    head: int | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    units: Sequence[float | None] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One of the nine sections of a report."""
+
+    number: int
+    title: str
+    findings: Sequence[Finding]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadRow:
+    """What is known of one head: a row of the head table.
+
+    Attributes:
+        layer: Layer index in the order in which the model called its attention.
+        module: Path of the attention module in the model.
+        head: Head index within the module.
+        label: Name the model gives the head (an irrep, say), else ``L0H0``.
+        verdict: SHARP, SELECTIVE, WEAK, DIFFUSE or UNDEFINED.
+        pattern: Named pattern ("previous token", "first key", "induction", "local", "self") or "".
+        statistics: Statistic name to mean over judged rows; NaN where undefined.
+        reason: Why the verdict, in one sentence.
+    """
+
+    layer: int
+    module: str
+    head: int
+    label: str
+    verdict: str
+    pattern: str
+    statistics: Mapping[str, float]
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything one validation found. Field names are those of the JSON schema ``heedful.reporting/1``.
+
+    Attributes:
+        verdict: PASS, FAIL or WARN for the whole model.
+        model: What was validated: name, class, architecture, parameters, layers, heads, dtype, device.
+        data: Text, documents, sequences, tokens.
+        settings: Every option that shaped the numbers, seed included.
+        versions: heedful, torch, transformers, Python.
+        sections: The nine sections in order.
+        heads: One row a head.
+        not_measured: What was not reached or not understood: ``{"what": ..., "why": ...}``.
+        summary: Counts per verdict, multiplicity, the decision cell, the conclusion and what to try next.
+        run: Times; the only part that differs between two equal runs.
+        cards: Further evidence on each head, gathered where it was asked for.
+    """
+
+    verdict: Verdict
+    model: Mapping[str, Any]
+    data: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    sections: Sequence[Section]
+    heads: Sequence[HeadRow]
+    not_measured: Sequence[Mapping[str, str]]
+    summary: Mapping[str, Any]
+    run: Mapping[str, Any] = field(default_factory=dict)
+    cards: Cards | None = None
+
+    def _repr_html_(self) -> str:
+        """The report as a notebook shows it, drawn by what the package's door names: records know no room above."""
+        import heedful
+
+        return str(heedful.drawing("report_html")(self))

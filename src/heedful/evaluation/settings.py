@@ -1,0 +1,111 @@
+"""Every option that shapes a validation, and every margin a verdict uses, each with its source."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from heedful.errors import UsageError
+from heedful.evaluation.registry import CHECKS, PRESETS
+
+NULL_MODELS = {"quick": 19, "standard": 19, "full": 99}
+"""Fresh models of the same config per preset. 19 is the least with which a head among many can be named at 5 %."""
+
+MOST_LOOKS = 8
+"""Each further look halves the first one, which decides nothing in the end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margins:
+    """Effect sizes that verdicts compare whole intervals with.
+
+    Attributes:
+        diffuse: Nats from uniform below which a head is diffuse: just above untrained GPT-2 small (0.039-0.046).
+        selective: Nats from uniform above which a head is selective: logits of standard deviation 1 give 0.5.
+        sharp_weight: Mean largest weight from which a selective head is sharp.
+        sharp_keys: Effective keys up to which a selective head is sharp.
+        log_odds: Local contrast and same-token attraction, in log odds: a factor of 1.25.
+        pattern: Mass on a named pattern that makes a head a strong one; ``pattern_partial`` a partial one.
+        sink: Mass on the first key that makes a sink (epsilon of arXiv:2410.10781).
+        content: Jensen-Shannon divergence in nats between queries at the same position in different documents.
+        share_log: Log ratio of a token group's mass to its uniform share: a factor of 1.25.
+        loss: Loss difference in nats per token that counts as used; below it, both ways, as unused.
+        dispersal: Slope of concentration over log keys below which attention spreads with length.
+        leak: Largest weight on, or relative change through, a key that a causal model must not see.
+    """
+
+    diffuse: float = 0.05
+    selective: float = 0.5
+    sharp_weight: float = 0.5
+    sharp_keys: float = 4.0
+    log_odds: float = math.log(1.25)
+    pattern: float = 0.4
+    pattern_partial: float = 0.2
+    sink: float = 0.3
+    content: float = 0.01
+    share_log: float = math.log(1.25)
+    loss: float = 0.01
+    dispersal: float = -0.1
+    leak: float = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Options of one validation.
+
+    Attributes:
+        preset: ``quick`` (whole-model ablations), ``standard`` (each layer too), ``full`` (each head, 99 null models).
+        null_models: Number of fresh models of the same config; None takes the preset's.
+        null_sequences: Sequences that the null models, and the tested model beside them, are compared on.
+        layer_sequences: Sequences of the per-layer and per-head ablations.
+        require: Claims that must PASS; anything else fails the report.
+        seed: Seed of every resampling, null model, shuffle and random sequence.
+        alpha: Significance level of adjusted p-values.
+        resamples: Bootstrap and sign-flip resamples.
+        least_units: Documents below which nothing is claimed.
+        batch_tokens: Tokens that go through the model at once.
+        looks: Looks at growing text in the ablations, each replacement being left once it has decided; 1 reads all.
+        margins: Effect sizes that verdicts use.
+        causal: Whether the model must hide the future; None infers it from the model.
+
+    Raises:
+        UsageError: The preset or a required claim does not exist, a required one only describes, or a number is out of
+            range.
+    """
+
+    preset: str = "standard"
+    null_models: int | None = None
+    null_sequences: int = 16
+    layer_sequences: int = 32
+    require: tuple[str, ...] = ()
+    seed: int = 0
+    alpha: float = 0.05
+    resamples: int = 1999
+    least_units: int = 16
+    batch_tokens: int = 2048
+    looks: int = 1
+    margins: Margins = field(default_factory=Margins)
+    causal: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise UsageError(f"preset: expected one of {', '.join(PRESETS)}; got {self.preset!r}")
+        if self.null_models is not None and self.null_models < 0:
+            raise UsageError(f"null models: expected 0 or more, got {self.null_models}")
+        if not 1 <= self.looks <= MOST_LOOKS:
+            raise UsageError(f"looks: expected 1 to {MOST_LOOKS}, got {self.looks}")
+        unknown = [claim for claim in self.require if claim not in CHECKS]
+        silent = [claim for claim in self.require if claim in CHECKS and CHECKS[claim].descriptive]
+        if unknown or silent:
+            what = f"no such claim: {', '.join(unknown)}" if unknown else f"{', '.join(silent)}: never passes or fails"
+            possible = ", ".join(name for name, facts in CHECKS.items() if not facts.descriptive)
+            raise UsageError(f"require: {what}; expected some of {possible}")
+
+    @property
+    def nulls(self) -> int:
+        """Number of null models to build."""
+        return NULL_MODELS[self.preset] if self.null_models is None else self.null_models
+
+    def runs(self, preset: str) -> bool:
+        """Whether a check of this preset is part of the chosen one."""
+        return PRESETS.index(preset) <= PRESETS.index(self.preset)

@@ -1,0 +1,297 @@
+"""One model, its sequences, and everything the checks may ask of them, each gathered once and only when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from heedful.attention.engines.moments import Extras
+from heedful.distributed.ranks import ALONE, Ranks
+from heedful.errors import UsageError
+from heedful.evaluation.ablation import ARMS, Replacement, losses_under
+from heedful.evaluation.batches import batch_of, batches_of, leading
+from heedful.evaluation.evidence import Array, Evidence, collect
+from heedful.evaluation.gradient import ParameterGradient, attention_gradients
+from heedful.evaluation.interim_ablation import differences_by_looks
+from heedful.evaluation.missing import mean_of, without_rounding
+from heedful.evaluation.null_inputs import Repeats, repeated, shuffled
+from heedful.evaluation.null_models import Build, NoFreshModel
+from heedful.evaluation.objective import Objective, find_objective, is_causal_by_name
+from heedful.evaluation.perturbation import Leak, future_leaks
+from heedful.evaluation.probes import distances, growth, integrity, representations, row_statistics, token_groups
+from heedful.evaluation.query_probes import query_variation
+from heedful.evaluation.result import HeadRow
+from heedful.evaluation.running import Batch, device_of, nonfinite_entries
+from heedful.evaluation.settings import Settings
+from heedful.evaluation.token_probes import repeats, same_token
+from heedful.evaluation.untrained import untrained_statistics
+from heedful.gauge.evidence_beliefs import belief_diversity, divergence_proof
+from heedful.inference.units import document_means
+
+if TYPE_CHECKING:
+    from heedful.loading.sequences import Sequences
+
+PERTURBED = 4
+"""Sequences on which later tokens are changed."""
+
+
+def no_progress(done: int, total: int, what: str) -> None:
+    """A progress callback that says nothing."""
+
+
+@dataclass
+class Study:
+    """What the checks judge.
+
+    Attributes:
+        model: The model, in evaluation mode while the study runs.
+        sequences: Token ids with their documents.
+        settings: Options and margins.
+        progress: Called with (done, total, what) as work proceeds.
+        ranks: Processes that divide the batches; the evidence is whole on each of them.
+        build: What built the model from a seed, where it can do so again; null models come from it.
+        worn: A note for each wrapper that was taken off the model.
+    """
+
+    model: nn.Module
+    sequences: Sequences
+    settings: Settings = field(default_factory=Settings)
+    progress: Callable[[int, int, str], None] = no_progress
+    ranks: Ranks = ALONE
+    build: Build | None = None
+    worn: Sequence[str] = ()
+    null_reason: str = "no null models were asked for"
+
+    @cached_property
+    def batches(self) -> list[Batch]:
+        """All sequences in order, at least two to a batch wherever there are two."""
+        return batches_of(self.model, self.sequences, self.settings.batch_tokens)
+
+    def first_batches(self, count: int) -> list[Batch]:
+        """Whole batches from the beginning that hold at least ``count`` sequences, or all."""
+        return leading(self.batches, count)
+
+    def _ticker(self, total: int, what: str) -> Callable[[], None]:
+        done = 0
+
+        def tick() -> None:
+            nonlocal done
+            done += 1
+            self.progress(done, total, what)
+
+        self.progress(0, total, what)
+        return tick
+
+    @cached_property
+    def observed(self) -> Evidence:
+        """The model on its text."""
+        probes = [
+            row_statistics,
+            growth,
+            distances,
+            token_groups,
+            representations,
+            integrity,
+            divergence_proof,
+            belief_diversity,
+            query_variation,
+            same_token(self.settings.seed),
+        ]
+        tick = self._ticker(len(self.ranks.run(self.batches)), "measuring attention")
+        extras = Extras(distances=True, contrast=True)
+        return collect(self.model, self.batches, probes, extras=extras, groups=True, tick=tick, ranks=self.ranks)
+
+    @cached_property
+    def on_shuffled(self) -> Evidence:
+        """The model on the same tokens in another order."""
+        tick = self._ticker(len(self.ranks.run(self.batches)), "shuffled tokens")
+        batches = [shuffled(batch, self.settings.seed) for batch in self.batches]
+        return collect(self.model, batches, [query_variation], tick=tick, ranks=self.ranks)
+
+    @cached_property
+    def repeats(self) -> Repeats | None:
+        """Random repeated sequences like the study's own, or None where they are too short."""
+        return repeated(self.batches, min(len(self.sequences.input_ids), 64), self.settings.seed)
+
+    @cached_property
+    def on_repeats(self) -> Evidence | None:
+        """The model on random repeats."""
+        if self.repeats is None:
+            return None
+        probe = repeats(self.repeats.periods, self.repeats.prefix)
+        tick = self._ticker(len(self.ranks.run(self.repeats.batches)), "repeats")
+        return collect(self.model, self.repeats.batches, [probe], tick=tick, ranks=self.ranks)
+
+    @cached_property
+    def null_subset(self) -> list[Batch]:
+        """The batches on which fresh models are compared."""
+        return self.first_batches(self.settings.null_sequences)
+
+    @cached_property
+    def nulls(self) -> dict[str, Array]:
+        """Statistics of fresh models of the same config, mean over the subset: name to ``(model, all heads)``.
+
+        Empty where none was asked for or none could be built; ``null_reason`` says which.
+        """
+        count = self.settings.nulls
+        if not count:
+            return {}
+        tick = self._ticker(len(self.ranks.own(range(count))), "untrained models")
+        try:
+            given = (self.model, count, self.null_subset, self.repeats, self.settings.seed, tick, self.ranks)
+            return untrained_statistics(*given, build=self.build, paths=self.observed.module_paths)
+        except NoFreshModel as error:
+            self.null_reason = str(error)
+            return {}
+
+    def on_null_subset(self, name: str) -> Array:
+        """A statistic of the tested model on the same sequences as the null models, ``(all heads,)``."""
+        if name == "induction_mass":
+            if self.on_repeats is None or self.repeats is None:
+                return np.full(self.observed.stacked("concentration").shape[1], np.nan)
+            first = len(self.repeats.batches[0].index)
+            return np.asarray(mean_of(self.on_repeats.stacked(name)[:first], axis=0))
+        count = sum(len(batch.index) for batch in self.null_subset)
+        return np.asarray(mean_of(self.observed.stacked(name)[:count], axis=0))
+
+    @cached_property
+    def n_documents(self) -> int:
+        """Documents that the sequences come from."""
+        return len(np.unique(self.sequences.document.numpy()))
+
+    def units(self, values: Array) -> Array:
+        """Means over each document's sequences: ``(sequence, ...)`` to ``(document, ...)``."""
+        return without_rounding(document_means(values, self.sequences.document.numpy()))
+
+    def first_units(self, values: Array) -> Array:
+        """The same where only the first sequences were measured."""
+        return without_rounding(document_means(values, self.sequences.document.numpy()[: len(values)]))
+
+    def paired_units(self, values: Array) -> Array:
+        r"""Document means of values that compare a sequence with one of another document, spread to be safe.
+
+        Each document stands behind its own values and behind those of its partners, so the means are not independent:
+        by Hoeffding's decomposition :math:`h(X, Y) = m + a(X) + a(Y) + r` their mean has variance
+        :math:`4 \sigma_a^2 / G` beside the residual's, each of them :math:`\sigma_a^2` or more. Deviations from the
+        mean are doubled, so that the spread is that of independent documents at least. Source: Hoeffding 1948,
+        doi:10.1214/aoms/1177730196.
+        """
+        units = self.units(values)
+        middle = mean_of(units, axis=0)
+        return np.asarray(middle + 2.0 * (units - middle))
+
+    @cached_property
+    def hides_future(self) -> bool:
+        """Whether no self-attention layer lets a query see a later key."""
+        counts = [np.nansum(layer.values["visible_future"]) for layer in self.observed.layers]
+        return all(count == 0 for count in counts)
+
+    @cached_property
+    def meant_causal(self) -> bool:
+        """Whether the model is meant to hide the future: as told, as its class says, or as most of its layers do."""
+        if self.settings.causal is not None:
+            return self.settings.causal
+        if is_causal_by_name(self.model):
+            return True
+        hiding = [np.nansum(layer.values["visible_future"]) == 0 for layer in self.observed.layers]
+        return sum(hiding) * 2 > len(hiding)
+
+    @cached_property
+    def leaks(self) -> list[Leak]:
+        """What changing later tokens does to earlier positions."""
+        whole = [i for i in range(len(self.sequences.input_ids)) if bool(self.sequences.attention_mask[i].all())]
+        index = torch.tensor((whole or [0])[:PERTURBED])
+        return future_leaks(self.model, batch_of(self.sequences, index, device_of(self.model)))
+
+    @cached_property
+    def objective(self) -> Objective:
+        """The loss by which the model is judged."""
+        return find_objective(
+            self.model,
+            self.batches[0],
+            hides_future=self.meant_causal,
+            mask_token=getattr(self.sequences, "mask_token", None),
+            vocabulary=int(self.sequences.input_ids.max()) + 1,
+            seed=self.settings.seed,
+        )
+
+    def _losses(self, what: str, replacements: Sequence[Replacement | None], batches: Sequence[Batch]) -> list[Array]:
+        tick = self._ticker(len(replacements) * len(self.ranks.run(batches)), what)
+        return losses_under(self.model, self.objective, batches, replacements, tick=tick, ranks=self.ranks)
+
+    def _differences(
+        self, what: str, replacements: Sequence[Replacement], batches: Sequence[Batch], tests: int
+    ) -> list[Array]:
+        if self.settings.looks > 1:
+            return differences_by_looks(self, partial(self._losses, what), replacements, batches, tests)
+        base = self.loss[: sum(len(batch.index) for batch in batches)]
+        return [losses - base for losses in self._losses(what, replacements, batches)]
+
+    @property
+    def _ablations(self) -> int:  # one family of tests
+        return len(ARMS) * (1 + (len(self.observed.replaceable) if self.settings.runs("standard") else 0))
+
+    @cached_property
+    def loss(self) -> Array:
+        """Loss of each sequence with the learned attention, ``(sequence,)`` in nats per token."""
+        return self._losses("loss", [None], self.batches)[0]
+
+    @cached_property
+    def whole_model(self) -> dict[str, Array]:
+        """Loss difference of each arm in all replaceable layers at once: arm to ``(sequence,)`` in nats per token."""
+        if len(self.sequences.input_ids) < 2:
+            raise UsageError("ablation: expected at least 2 sequences, got 1")
+        wanted = [Replacement(arm, self.observed.reached) for arm in ARMS]
+        found = self._differences("ablation of the whole model", wanted, self.batches, self._ablations)
+        return dict(zip(ARMS, found, strict=True))
+
+    @cached_property
+    def each_layer(self) -> list[dict[str, Array]]:
+        """The same for each replaceable module alone, on the first sequences: one dict a module."""
+        layers = self.observed.replaceable
+        wanted = [Replacement(arm, (layer.module_path,)) for layer in layers for arm in ARMS]
+        first = self.first_batches(self.settings.layer_sequences)
+        found = iter(self._differences("ablation of each layer", wanted, first, self._ablations))
+        return [{arm: next(found) for arm in ARMS} for _ in layers]
+
+    @cached_property
+    def each_head(self) -> list[list[Array]]:
+        """Loss difference with one head's weights uniform, on the first sequences: replaceable module, head,
+        ``(sequence,)``.
+        """
+        layers = self.observed.replaceable
+        places = [(layer.module_path, head) for layer in layers for head in range(layer.heads)]
+        wanted = [Replacement("uniform", (path,), (head,)) for path, head in places]
+        first = self.first_batches(self.settings.layer_sequences)
+        found = iter(self._differences("ablation of each head", wanted, first, len(wanted)))
+        return [[next(found) for _ in range(layer.heads)] for layer in layers]
+
+    @cached_property
+    def ablation_family(self) -> dict[tuple[str, int | None], float]:
+        """Holm-adjusted p of every (arm, layer) ablated; layer None is the whole model."""
+        from heedful.evaluation.ablation_judging import family
+
+        return family(self)
+
+    @cached_property
+    def head_table(self) -> list[HeadRow]:
+        """One row a head."""
+        from heedful.evaluation.heads import head_rows
+
+        return head_rows(self)
+
+    @cached_property
+    def gradients(self) -> list[ParameterGradient]:
+        """What one backward gives every attention parameter."""
+        return attention_gradients(self.model, self.objective, self.batches[0], self.observed.module_paths)
+
+    @cached_property
+    def nonfinite_parameters(self) -> dict[str, int]:
+        """Name to number of entries that are NaN or infinite."""
+        return nonfinite_entries(self.model)

@@ -1,0 +1,146 @@
+"""Probes of what attention does with token identity: same-token pairs, and repeats of random sequences."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from heedful.attention.engines.points import logits_at
+from heedful.evaluation.evidence import Probe, Sight
+
+PAIRS = 48
+"""Same-token pairs drawn per sequence."""
+
+PARTNERS = 6
+"""Other-token partners drawn for each pair."""
+
+REACH = 10
+"""Partners lie at most this many positions from the pair's own query and key."""
+
+
+def _draw_pairs(tokens: Tensor, real: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Pairs of positions of one token, drawn evenly over all such pairs, with replacement.
+
+    Positions are grouped by sorting, so that no (token, token) array is built.
+
+    Returns:
+        Later and earlier position, at least 2 apart; fewer than ``PAIRS`` where neighbours were drawn.
+    """
+    position = real.nonzero()[:, 0]
+    position = position[torch.argsort(tokens[position], stable=True)]
+    _, counts = tokens[position].unique_consecutive(return_counts=True)
+    pairs = (counts * (counts - 1) // 2).double()
+    if not bool(pairs.any()):
+        return position[:0], position[:0]
+    group = torch.multinomial(pairs, PAIRS, replacement=True, generator=generator)
+    start, count = (counts.cumsum(0) - counts)[group], counts[group]
+    first = (torch.rand(PAIRS, generator=generator) * count).long().clamp_max(count - 1)
+    second = (torch.rand(PAIRS, generator=generator) * (count - 1)).long().clamp_max(count - 2)
+    second = second + (second >= first)
+    a, b = position[start + first], position[start + second]
+    later, earlier = torch.maximum(a, b), torch.minimum(a, b)
+    apart = later - earlier > 1
+    return later[apart], earlier[apart]
+
+
+def draw_quadruples(ids: Tensor, real: Tensor, generator: torch.Generator) -> Tensor:
+    """Cells of the 2 x 2 tables of same-token attraction.
+
+    For a pair ``j < i`` of equal tokens, a query ``i'`` near ``i`` and a key ``j'`` near ``j`` such that the other
+    three cells join different tokens and every key lies before every query.
+
+    Args:
+        ids: ``(sequence, token)`` on the CPU.
+        real: ``(sequence, token)`` bool.
+        generator: Randomness.
+
+    Returns:
+        ``(cell, 5)`` int64: sequence, i, j, i', j'.
+    """
+    found: list[Tensor] = []
+    for row in range(len(ids)):
+        tokens, n = ids[row], ids.shape[1]
+        i, j = (x.repeat_interleave(PARTNERS) for x in _draw_pairs(tokens, real[row], generator))
+        other_i = i + torch.randint(-REACH, REACH + 1, i.shape, generator=generator)
+        other_j = j + torch.randint(-REACH, REACH + 1, j.shape, generator=generator)
+        inside = (
+            (other_i >= 0) & (other_i < n) & (other_j >= 0) & (torch.maximum(j, other_j) < torch.minimum(i, other_i))
+        )
+        i, j, other_i, other_j = (x[inside] for x in (i, j, other_i, other_j))
+        good = real[row][other_i] & real[row][other_j]
+        for a, b in ((i, other_j), (other_i, j), (other_i, other_j)):
+            good &= tokens[a] != tokens[b]
+        i, j, other_i, other_j = (x[good] for x in (i, j, other_i, other_j))
+        found.append(torch.stack([torch.full_like(i, row), i, j, other_i, other_j], dim=1))
+    return torch.cat(found) if found else torch.zeros(0, 5, dtype=torch.long)
+
+
+def same_token(seed: int) -> Probe:
+    """A probe of same-token attraction: mean log odds ``(sequence, head)``.
+
+    Row normalisers and the popularity of keys cancel in each 2 x 2 table, so a head that merely likes frequent tokens,
+    or certain positions, has 0; a bias of relative position cancels as far as it is smooth.
+    """
+    cells: dict[int, Tensor] = {}
+
+    def probe(sight: Sight) -> dict[str, Tensor]:
+        call, batch = sight.event.call, sight.batch
+        size = (len(batch.input_ids), call.heads)
+        if call.n_keys != batch.input_ids.shape[1] or call.n_queries != call.n_keys:
+            return {"same_token": torch.full(size, math.nan)}
+        key = int(batch.index[0])
+        if key not in cells:
+            generator = torch.Generator().manual_seed(seed * 7919 + key)
+            real = batch.attention_mask.bool() & ~batch.special
+            cells[key] = draw_quadruples(batch.input_ids.cpu(), real.cpu(), generator)
+        row, i, j, other_i, other_j = cells[key].to(call.query.device).unbind(1)
+        if not len(row):
+            return {"same_token": torch.full(size, math.nan)}
+        corners = ((i, j), (i, other_j), (other_i, j), (other_i, other_j))
+        seen = torch.ones_like(row, dtype=torch.bool)
+        for a, b in corners:
+            seen &= call.visibility.at(row, a, b, call.n_queries, call.n_keys)
+        logit = [logits_at(call, row, a, b) for a, b in corners]
+        odds = (logit[0] - logit[1] - logit[2] + logit[3]).double().masked_fill(~seen, 0)
+        total = torch.zeros(*reversed(size), dtype=torch.double, device=odds.device).index_add_(1, row, odds)
+        count = torch.zeros(size[0], dtype=torch.double, device=odds.device).index_add_(0, row, seen.double())
+        return {"same_token": (total / count.masked_fill(count == 0, math.nan)).T}
+
+    return probe
+
+
+def repeats(periods: Tensor, prefix: int) -> Probe:
+    """A probe of sequences that repeat random tokens with a period each: induction, duplicate and previous-token mass.
+
+    Args:
+        periods: ``(sequence,)`` period of each of the study's repeated sequences.
+        prefix: Number of special tokens before the repeats begin.
+
+    Returns:
+        A probe giving ``induction_mass``, ``duplicate_mass`` ``(sequence, head)``: mean weight on the token after the
+        earlier copy of the query's token, and on that copy.
+    """
+
+    def probe(sight: Sight) -> dict[str, Tensor]:
+        call, batch = sight.event.call, sight.batch
+        period = periods[batch.index]
+        sums = {name: torch.full((len(period), call.heads), math.nan) for name in ("induction_mass", "duplicate_mass")}
+        if call.n_queries != batch.input_ids.shape[1] or call.n_queries != call.n_keys:
+            return sums
+        normaliser = sight.moments.rows.logsumexp
+        for row, p in enumerate(period.tolist()):
+            end = int(batch.attention_mask[row].sum())
+            query = torch.arange(min(prefix + p, end), end, device=call.query.device)
+            if not len(query):
+                continue
+            sequence = torch.full_like(query, row)
+            for name, back in (("induction_mass", p - 1), ("duplicate_mass", p)):
+                logits = logits_at(call, sequence, query, query - back)
+                seen = call.visibility.at(sequence, query, query - back, call.n_queries, call.n_keys)
+                weights = (logits - normaliser[row][:, query]).exp().masked_fill(~seen, 0)
+                sums[name][row] = weights.mean(-1).cpu()
+        return sums
+
+    return probe

@@ -1,0 +1,56 @@
+"""What a finding keeps of each document, so that two reports on the same documents can be compared pair by pair."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heedful.evaluation.evidence import Array
+from heedful.evaluation.study import Study
+
+if TYPE_CHECKING:
+    from heedful.loading.sequences import Sequences
+
+DIGITS = 16
+"""Hexadecimal digits of a document's fingerprint: two of a million documents share one with a chance of 3e-8."""
+
+
+def unit_values(units: Array) -> tuple[float | None, ...]:
+    """One number a document as a finding keeps it: None where it is missing or infinite.
+
+    Args:
+        units: ``(document,)`` in the order of ``Study.units``.
+    """
+    return tuple(float(value) if np.isfinite(value) else None for value in units)
+
+
+def first_unit_values(study: Study, values: Array) -> tuple[float | None, ...]:
+    """The same where only the first sequences were measured: None for documents that lie beyond.
+
+    Args:
+        study: The study.
+        values: ``(sequence,)`` of the first sequences.
+    """
+    whole = np.full(len(study.sequences.input_ids), np.nan)
+    whole[: len(values)] = values
+    return unit_values(study.units(whole))
+
+
+def document_fingerprints(sequences: Sequences) -> list[str]:
+    """A name for the tokens that each document contributes, in the order of ``Study.units``.
+
+    Two runs give a document the same name where the same windows of it, cut into the same tokens, were read.
+    """
+    ids, mask, document = (
+        tensor.numpy() for tensor in (sequences.input_ids, sequences.attention_mask, sequences.document)
+    )
+    found = []
+    for label in np.unique(document):
+        digest = hashlib.sha256()
+        for row in np.flatnonzero(document == label):
+            tokens = ids[row][mask[row] == 1].astype("<i8")
+            digest.update(len(tokens).to_bytes(8, "little") + tokens.tobytes())
+        found.append(digest.hexdigest()[:DIGITS])
+    return found

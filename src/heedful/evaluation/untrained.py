@@ -1,0 +1,88 @@
+"""The same statistics of models that have learned nothing: what a claim about learning must exceed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from torch import nn
+
+from heedful.attention.engines.moments import Extras
+from heedful.distributed.ranks import ALONE, Ranks
+from heedful.errors import ResourceLimit
+from heedful.evaluation.evidence import Array, collect
+from heedful.evaluation.missing import mean_of
+from heedful.evaluation.null_inputs import Repeats, fresh_models
+from heedful.evaluation.null_models import Build, NoFreshModel
+from heedful.evaluation.probes import row_statistics
+from heedful.evaluation.running import Batch, device_of
+from heedful.evaluation.token_probes import repeats, same_token
+from heedful.loading.memory import ensure_fits
+
+
+def untrained_statistics(
+    model: nn.Module,
+    count: int,
+    batches: Sequence[Batch],
+    again: Repeats | None,
+    seed: int,
+    tick: Callable[[], None] = lambda: None,
+    ranks: Ranks = ALONE,
+    *,
+    build: Build | None = None,
+    paths: Sequence[str] = ("",),
+) -> dict[str, Array]:
+    """Statistics of fresh models of the same config, mean over sequences.
+
+    Args:
+        model: The tested model.
+        count: Fresh models.
+        batches: The sequences that they read.
+        again: Random repeats, whose first batch gives ``induction_mass``; or None.
+        seed: Seed of the weights, and of the tokens that same-token attraction looks at.
+        tick: Called after each model.
+        ranks: Processes that divide the models; each fresh model is whole in one of them.
+        build: What built the tested model, where that can be done again.
+        paths: Attention modules, whose weights must differ from one built model to another.
+
+    Returns:
+        Name to ``(model, all heads)``.
+
+    Raises:
+        NoFreshModel: The model cannot be built anew, or is divided over processes and does not fit whole into one.
+    """
+    if ranks.divide == "tensor":
+        _ensure_room(model, ranks)
+    mine = ranks.own(range(count))
+    found: dict[str, Array] = {}
+    which = mine or [0]  # a rank without any learns the shapes of the others' arrays
+    made = fresh_models(model, count, seed, which, build=build, paths=paths)
+    for place, fresh in zip(which, made, strict=True):
+        for name, value in _statistics(fresh, batches, again, seed).items():
+            found.setdefault(name, np.zeros((count, *value.shape)))[place] = value
+        tick()
+    names = sorted(found)
+    rows = np.isin(np.arange(count), mine)
+    return dict(zip(names, ranks.merged([found[name] for name in names], rows), strict=True))
+
+
+def _ensure_room(model: nn.Module, ranks: Ranks) -> None:
+    """Every rank must have room for a whole fresh model beside its part of the tested one, or none builds any."""
+    size, device = sum(p.numel() * p.element_size() for p in model.parameters()), device_of(model)
+    together = ranks.count if device.type == "cpu" else 1
+    try:
+        ensure_fits(size * together, "fresh models", device=str(device))
+        told = ""
+    except ResourceLimit as error:
+        told = str(error)
+    if not ranks.agree(not told):
+        raise NoFreshModel(f"fresh models are built whole, one a process: {told or 'another process has no room'}")
+
+
+def _statistics(fresh: nn.Module, batches: Sequence[Batch], again: Repeats | None, seed: int) -> dict[str, Array]:
+    evidence = collect(fresh, batches, [row_statistics, same_token(seed)], extras=Extras(contrast=True))
+    found = {name: mean_of(evidence.stacked(name), axis=0) for name in evidence.layers[0].values}
+    if again is not None:
+        repeated = collect(fresh, again.batches[:1], [repeats(again.periods, again.prefix)])
+        found["induction_mass"] = mean_of(repeated.stacked("induction_mass"), axis=0)
+    return found

@@ -1,5 +1,0 @@
-"""Claims of notes 000 and 003 on attention derived from counts; ``python -m heedful.experiments.counts`` measures."""
-
-from heedful.experiments.counts import agreeing, fixes, geometry, losing, scales, solving, spectrum, training
-
-__all__ = ["agreeing", "fixes", "geometry", "losing", "scales", "solving", "spectrum", "training"]

@@ -1,5 +1,0 @@
-"""Importing this registers every claim; a page of stored answers does without, and without what topics import."""
-
-from heedful.experiments import counts, gauge, keys
-
-__all__ = ["counts", "gauge", "keys"]

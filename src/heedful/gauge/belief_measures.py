@@ -1,0 +1,156 @@
+"""What is measured of the beliefs of a gauge model: how far apart they are, by head, and at which temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from heedful.errors import InputRejected
+from heedful.gauge.beliefs import Gaussians, divergences
+from heedful.gauge.crowding import entropy_deficit
+from heedful.gauge.frames import bounded
+from heedful.gauge.layout import TokenBeliefs
+from heedful.gauge.model.attention.gauge_kl import canonical, exact
+from heedful.gauge.model.gauge import GaugeForCausalLM
+from heedful.loading.wording import escaped
+from heedful.training.sweeps.head_measures import loaded_on_held_out
+from heedful.training.sweeps.measured import Measured
+
+SEQUENCES = 16
+ROWS = 24
+FEWEST_KEYS = 8
+"""Held-out sequences, sampled queries of each, and the fewest keys that such a query sees."""
+
+Met = dict[int, tuple[Tensor, TokenBeliefs, tuple[Tensor, ...]]]
+"""Layer to means, covariances and frames as its attention got them."""
+
+
+def beliefs(trained: Path) -> list[Measured]:
+    """``measured_beliefs`` of a trained gauge model on held-out text.
+
+    Args:
+        trained: Folder of a finished training run.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        InputRejected: The model is of another form.
+    """
+    loaded, found = loaded_on_held_out(trained, SEQUENCES)
+    if not isinstance(loaded.model, GaugeForCausalLM):
+        told = f"expected a gauge model, got {type(loaded.model).__name__}"
+        raise InputRejected(escaped(trained), told, "measure beliefs of gauge models alone")
+    return measured_beliefs(loaded.model, found.input_ids)
+
+
+@torch.no_grad()
+def measured_beliefs(model: GaugeForCausalLM, ids: Tensor) -> list[Measured]:
+    r"""Divergences of every head, the spread of its beliefs, its temperature, and the diversity of all tokens.
+
+    Of a head: ``kl_mean``, ``kl_sd``, ``kl_least`` and ``kl_most`` over pairs of a query and a key that it sees, itself
+    left out; ``logit_sd``, the deviation of ``KL / kappa`` in a row; ``belief_spread``, the variance of a component of
+    the means in units of the beliefs' own variance, :math:`s^2`; ``kappa``; ``kappa_over_spread``; and
+    ``expected_concentration``, what normal beliefs of that spread have (``heedful.gauge.crowding``).
+    Of the model: ``mean_distance`` between two tokens' means, ``frame_spread``, the deviation of an angle's component
+    over tokens, and least, mean and most ``variance``. All in the common frame, but for ``mean_distance``.
+
+    Args:
+        model: A gauge model.
+        ids: ``(sequence, token)``, without padding.
+
+    Returns:
+        The numbers; ``n`` is the number of sequences.
+    """
+    with _met(model) as met:
+        model(ids, use_cache=False)
+    rows = [measured for layer in sorted(met) for measured in _of_layer(model, layer, *met[layer])]
+    return [replace(one, n=len(ids)) for one in rows + _of_tokens(model, ids)]
+
+
+@contextmanager
+def _met(model: GaugeForCausalLM) -> Iterator[Met]:
+    met: Met = {}
+
+    def keep(attention: Any, given: tuple[Any, ...]) -> None:
+        met[attention.layer_idx] = given[:3]
+
+    hooks = [layer.self_attn.register_forward_pre_hook(keep) for layer in model.model.layers]
+    try:
+        yield met
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _of_layer(
+    model: GaugeForCausalLM, layer: int, hidden: Tensor, spread: TokenBeliefs, frames: tuple[Tensor, ...]
+) -> list[Measured]:
+    attention: Any = model.model.layers[layer].self_attn
+    groups = canonical(attention.layout, replace(spread, mean=exact(hidden)), frames)
+    kappas = exact(attention.log_kappa).exp().split([number for number, _ in attention.layout.irreps.groups])
+    columns = [_of_group(group, kappa) for group, kappa in zip(groups, kappas, strict=True)]
+    labels = attention.layout.irreps.labels
+    return [
+        Measured(
+            measure=name, value=float(value), unit=unit, layer=layer, head=head, label=f"L{layer}H{head} {labels[head]}"
+        )
+        for (name, unit) in UNITS.items()
+        for head, value in enumerate(torch.cat([column[name] for column in columns]))
+    ]
+
+
+UNITS = {"kl_mean": "nat", "kl_sd": "nat", "kl_least": "nat", "kl_most": "nat", "logit_sd": "nat", "belief_spread": "",
+         "kappa": "", "kappa_over_spread": "", "expected_concentration": "nat"}  # fmt: skip
+
+
+def _of_group(group: Gaussians, kappa: Tensor) -> dict[str, Tensor]:
+    """Numbers of each copy, ``(copy,)``; beliefs are ``(batch, copy, token, dim)``."""
+    length, dim = group.mean.shape[2:]
+    rows = torch.linspace(min(FEWEST_KEYS, length - 1), length - 1, ROWS).round().unique().long()
+    shift = group.mean.mean(2, keepdim=True)  # changes no divergence, and keeps squares small
+    near = replace(group, mean=group.mean - shift)
+    some = replace(near, **{field.name: getattr(near, field.name)[:, :, rows] for field in fields(near)})
+    apart = divergences(some, near).transpose(0, 1)
+    seen = (torch.arange(length) < rows[:, None]).expand(apart.shape[1:])
+    pairs = apart[:, seen].double()
+    by_row = (apart.double() / kappa.double()[:, None, None, None]).masked_fill(~seen, torch.nan)
+    middle = by_row.nanmean(-1, keepdim=True)
+    in_row = (by_row - middle).square().nanmean(-1).mean((-1, -2)).sqrt()
+    logs = group.log_variance.transpose(0, 1).flatten(1)
+    own = group.mean.transpose(0, 1).flatten(1, 2).double()
+    s2 = own.var(1).mean(-1) * (-logs.double()).exp().mean(-1)
+    ratio = kappa.double() / s2
+    expected = [entropy_deficit(dim, float(one)) if float(one) > 0 else torch.nan for one in ratio]
+    return {
+        "kl_mean": pairs.mean(-1),
+        "kl_sd": pairs.std(-1, correction=0),
+        "kl_least": pairs.amin(-1),
+        "kl_most": pairs.amax(-1),
+        "logit_sd": in_row,
+        "belief_spread": s2,
+        "kappa": kappa.double(),
+        "kappa_over_spread": ratio,
+        "expected_concentration": torch.tensor(expected, dtype=torch.float64),
+    }
+
+
+def _of_tokens(model: GaugeForCausalLM, ids: Tensor) -> list[Measured]:
+    """Diversity of the embedded beliefs."""
+    tables = model.model.beliefs
+    embedded, _ = tables(ids, torch.arange(ids.shape[1])[None].expand(len(ids), -1))
+    apart = torch.cdist(embedded.mean, embedded.mean)
+    pairs = ~torch.eye(ids.shape[1], dtype=torch.bool)
+    variance = embedded.log_variance.exp()
+    found = [Measured(measure="mean_distance", value=float(apart[:, pairs].mean()))]
+    if tables.frame is not None:
+        angles = bounded(exact(tables.frame(ids)))
+        found.append(Measured(measure="frame_spread", value=float(angles.std(1).mean()), unit="rad"))
+    told = {"least": variance.amin(), "mean": variance.mean(), "most": variance.amax()}
+    return found + [Measured(measure=f"variance_{name}", value=float(value)) for name, value in told.items()]

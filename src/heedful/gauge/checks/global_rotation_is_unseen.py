@@ -1,0 +1,46 @@
+"""Section 1: does attention of beliefs in frames depend on the frames' common orientation?"""
+
+from __future__ import annotations
+
+from heedful.evaluation.registry import check
+from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.study import Study
+from heedful.gauge.evidence_rotated import SEQUENCES, turned_layers
+
+SOURCE = "a rotation of 2.3 radians of all beliefs and frames; relative tolerance 1e-4, 1e-5 for the frames themselves"
+CHANGE, ORTHOGONAL = 1e-4, 1e-5
+
+
+@check(section=1, source=SOURCE)
+def global_rotation_is_unseen(study: Study) -> list[Finding]:
+    """Frames are rotations, and turning all beliefs and frames by one rotation turns messages and changes no weight.
+
+    Transport is flat with such frames: from k to j to i is from k to i. Skipped where no head has a frame.
+    """
+    layers = turned_layers(study)
+    if not layers:
+        reason = "no attention module carries beliefs from frame to frame"
+        return [Finding(claim="global_rotation_is_unseen", verdict=Verdict.SKIP, reason=reason, source=SOURCE)]
+    known = [layer for layer in layers if layer.change == layer.change]
+    if not known:
+        reason = "no finite message was sent"
+        return [Finding(claim="global_rotation_is_unseen", verdict=Verdict.UNDEFINED, reason=reason, source=SOURCE)]
+    bad = [layer.path for layer in known if layer.change > CHANGE or layer.frames > ORTHOGONAL]
+    change, frames = max(layer.change for layer in known), max(layer.frames for layer in known)
+    told = f"messages change by at most {change:.1e}, and frames are off a rotation by {frames:.1e}"
+    return [
+        Finding(
+            claim="global_rotation_is_unseen",
+            verdict=Verdict.FAIL if bad else Verdict.PASS,
+            reason=f"{len(bad)} of {len(known)} layers see a rotation of everything: {', '.join(bad[:3])} ({told})"
+            if bad
+            else f"{len(known)} layers: {told}",
+            estimate=change,
+            unit="relative change",
+            n=len(study.sequences.document[study.batches[0].index[:SEQUENCES]].unique()),
+            null="exact: 0",
+            threshold=CHANGE,
+            source=SOURCE,
+            detail={"layers": bad, "frames": frames},
+        )
+    ]

@@ -1,0 +1,1 @@
+"""The gauge transformer as a transformers model."""

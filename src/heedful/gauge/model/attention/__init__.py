@@ -1,0 +1,1 @@
+"""Attention by KL divergence between beliefs."""

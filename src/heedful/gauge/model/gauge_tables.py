@@ -1,0 +1,107 @@
+"""The tables out of which every belief is read: means, variances and frames of tokens and of positions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from heedful.gauge.frames import bounded, frames
+from heedful.gauge.irreps import parse_irreps
+from heedful.gauge.layout import Layout, TokenBeliefs
+from heedful.gauge.model.attention.gauge_kl import exact
+from heedful.gauge.model.gauge_config import GaugeConfig
+
+
+class Table(nn.Embedding):
+    """A table that knows the standard deviation of its untrained numbers; with 0 they begin at 0.
+
+    The deviation belongs to the table itself: transformers draws nothing for modules without parameters.
+    """
+
+    def __init__(self, rows: int, columns: int, deviation: float) -> None:
+        super().__init__(rows, columns)
+        self.deviation = deviation
+
+
+class BeliefTables(nn.Module):
+    """Beliefs and frames of tokens at their positions.
+
+    Variances lie strictly within the config's bounds whatever the table holds, and angles below pi.
+
+    Args:
+        config: Sizes and choices.
+    """
+
+    def __init__(self, config: GaugeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layout = Layout(parse_irreps(config.irreps), config.covariance)
+        tokens, positions, width = config.vocab_size, config.max_position_embeddings, self.layout.irreps.dim
+        turns = any(self.layout.irreps.orders)  # scalars have no frames
+        angles = config.frame_norm / math.sqrt(3)
+        placed = turns and config.position_frames == "learned"
+        self.mean = Table(tokens, width, config.mean_std)
+        self.log_variance = Table(tokens, self.layout.variances, 0.0)
+        self.shear = Table(tokens, self.layout.shears, 0.0) if self.layout.shears else None
+        self.frame = Table(tokens, 3, angles) if turns and config.token_frames == "learned" else None
+        self.position_mean = Table(positions, width, config.position_std) if config.position_means else None
+        self.position_frame = Table(positions, 3, angles) if placed else None
+
+    def forward(self, ids: Tensor, positions: Tensor) -> tuple[TokenBeliefs, tuple[Tensor, ...]]:
+        """Beliefs in their own frames, and the frame of each group of irreps.
+
+        Args:
+            ids: ``(batch, token)``.
+            positions: ``(batch, token)``.
+
+        Returns:
+            Beliefs, means in the token's own frame and covariances in the common one; frames
+            ``(batch, token, dim, dim)``.
+        """
+        with torch.autocast(ids.device.type, enabled=False):
+            return self._read(ids, positions)
+
+    def _read(self, ids: Tensor, positions: Tensor) -> tuple[TokenBeliefs, tuple[Tensor, ...]]:
+        mean = exact(self.mean(ids))
+        if self.position_mean is not None:
+            mean = mean + self.position_mean(positions)
+        shear = None if self.shear is None else torch.tanh(exact(self.shear(ids)))
+        beliefs = TokenBeliefs(mean, self._log_variance(exact(self.log_variance(ids))), shear)
+        return beliefs, self._frames(ids, positions, mean)
+
+    @torch.no_grad()
+    def angle_spread(self, ids: Tensor) -> Tensor:
+        """Standard deviation over tokens of each angle, mean of the three; NaN where scalars alone are.
+
+        Args:
+            ids: ``(batch, token)``.
+        """
+        if self.frame is None:
+            return torch.full((), math.nan)
+        return bounded(exact(self.frame(ids))).flatten(0, 1).std(0).mean()
+
+    def _log_variance(self, table: Tensor) -> Tensor:
+        low, start, high = (math.log(getattr(self.config, f"{name}_variance")) for name in ("min", "initial", "max"))
+        middle, half = (low + high) / 2, (high - low) / 2
+        return middle + half * torch.tanh(table / half + math.atanh((start - middle) / half))
+
+    def _frames(self, ids: Tensor, positions: Tensor, like: Tensor) -> tuple[Tensor, ...]:
+        orders = [order for _, order in self.layout.irreps.groups]
+        own = None if self.frame is None else bounded(exact(self.frame(ids)))
+        angles = [angle for angle in (own, self._position_angles(positions, like)) if angle is not None]
+        none = like.new_ones(1, 1, 1, 1)
+        if not angles:
+            return tuple(none for _ in orders)
+        by_order = {order: [frames(angle, order) for angle in angles] for order in set(orders) if order}
+        turned = {order: parts[0] if len(parts) == 1 else parts[0] @ parts[1] for order, parts in by_order.items()}
+        return tuple(turned.get(order, none) for order in orders)
+
+    def _position_angles(self, positions: Tensor, like: Tensor) -> Tensor | None:
+        if self.position_frame is not None:
+            return bounded(exact(self.position_frame(positions)))
+        if self.config.position_frames == "none":
+            return None
+        rates = self.config.max_position_embeddings ** (-torch.arange(3, device=positions.device) / 3)
+        return torch.sin(positions[..., None] * rates).to(like.dtype)  # longest sqrt(3), below pi

@@ -1,0 +1,1 @@
+"""A running model in, its attention calls out. Every hook is removed afterwards."""

@@ -1,0 +1,37 @@
+"""What one way in knows of a call that interceptions around it see in a plainer form.
+
+Where captures are nested, the innermost answers ``nn.MultiheadAttention`` and the others see only the
+``scaled_dot_product_attention`` or the softmax inside it, which know nothing of padded queries and appended keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from heedful.attention.call import AttentionCall
+
+Told = Callable[[AttentionCall], AttentionCall]
+
+
+def _nothing(call: AttentionCall) -> AttentionCall:
+    return call
+
+
+_told: ContextVar[Told] = ContextVar("told", default=_nothing)
+
+
+def told() -> Told:
+    """What is known of the attention that is running beyond its own arguments."""
+    return _told.get()
+
+
+@contextmanager
+def telling(known: Told) -> Iterator[None]:
+    """Let interceptions that see the inside know it too."""
+    token = _told.set(known)
+    try:
+        yield
+    finally:
+        _told.reset(token)

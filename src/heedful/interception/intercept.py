@@ -1,0 +1,71 @@
+"""Every attention call of a model, met once: the one door that capture and replacement share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+from torch import nn
+
+from heedful.errors import UsageError
+from heedful.interception.event import Answer
+from heedful.interception.interceptors.huggingface import attention_table
+from heedful.interception.interceptors.interceptor import Way
+from heedful.interception.part import refuse_unknown_division
+from heedful.interception.stack import ModuleStack
+from heedful.interception.uncompiled import uncompiled
+from heedful.interception.watcher import FunctionWatcher
+
+_holders: dict[int, tuple[int, int]] = {}
+_lock = threading.Lock()
+
+
+@contextmanager
+def intercept(model: nn.Module, answer: Answer) -> Iterator[Way]:
+    """Call ``answer`` for every attention call that the model makes in this thread.
+
+    Hooks, table entries and modes are gone afterwards, also after an error; parameters, flags and random state are
+    never touched. Compiled models run eagerly meanwhile.
+
+    Args:
+        model: Any module; transformers models are met at their attention table, others at
+            ``scaled_dot_product_attention``, ``nn.MultiheadAttention`` or the softmax of their logits.
+        answer: What is done with each event.
+
+    Raises:
+        UsageError: Another thread is capturing this model, or its heads are divided over processes and nothing
+            says how.
+    """
+    refuse_unknown_division(model)
+    with _only_thread(model), uncompiled(), ModuleStack(model) as stack:
+        way = Way(stack, answer)
+        with attention_table(way), FunctionWatcher(way):
+            yield way
+
+
+def unwatched() -> AbstractContextManager[None]:
+    """While statistics are computed, function modes (heedful's own and others') do not see their operations."""
+    return torch._C.DisableTorchFunction()  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _only_thread(model: nn.Module) -> Iterator[None]:
+    me = threading.get_ident()
+    with _lock:
+        thread, depth = _holders.get(id(model), (me, 0))
+        if thread != me:
+            raise UsageError(
+                "capture: another thread is capturing this model; give each thread its own copy, or take turns"
+            )
+        _holders[id(model)] = (me, depth + 1)
+    try:
+        yield
+    finally:
+        with _lock:
+            thread, depth = _holders[id(model)]
+            if depth == 1:
+                del _holders[id(model)]
+            else:
+                _holders[id(model)] = (thread, depth - 1)

@@ -1,0 +1,1 @@
+"""How attention is recorded, one place where models compute it a file."""

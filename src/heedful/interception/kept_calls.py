@@ -1,0 +1,125 @@
+"""The first sequence of each layer's first call, kept while there is room, so that a head can be drawn afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor
+
+from heedful.attention.call import AttentionCall
+from heedful.attention.engines.binned import BINS, BinnedMap, binned_map
+from heedful.errors import CaptureError, UsageError
+
+BUDGET = 64 << 20
+"""Bytes of queries, keys and masks that one session keeps."""
+
+
+@dataclass
+class KeptCall:
+    """One sequence of one call.
+
+    Attributes:
+        layer: Index of its layer.
+        listed: Head index of each of its heads.
+        call: The call, without values; None where there was no room for it.
+    """
+
+    layer: int
+    listed: tuple[int, ...]
+    call: AttentionCall | None
+
+
+@dataclass
+class KeptCalls:
+    """What a session keeps to draw from: copies, so that nothing of the model's own stays alive.
+
+    Attributes:
+        calls: Module path to its call.
+        left: Bytes that may still be kept.
+    """
+
+    calls: dict[str, KeptCall] = field(default_factory=dict)
+    left: int = BUDGET
+
+    def offer(self, path: str, layer: int, listed: tuple[int, ...], call: AttentionCall) -> None:
+        """Keep the first sequence of a layer's first call, where it fits into what is left."""
+        if path in self.calls:
+            return
+        one = first_sequence(call)
+        size = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(one))
+        if size > self.left:
+            self.calls[path] = KeptCall(layer, listed, None)
+            return
+        self.left -= size
+        self.calls[path] = KeptCall(layer, listed, _copied(one))
+
+    def map(self, layer: int | str, head: int, bins: int = BINS) -> tuple[str, BinnedMap]:
+        """Module path and binned map of one head.
+
+        Args:
+            layer: Layer index, or module path.
+            head: Head index.
+            bins: Most bins of each axis.
+
+        Raises:
+            CaptureError: No attention call was met.
+            UsageError: There is no such layer or head, there was no room to keep it, or bins are not 1 to 256.
+        """
+        if not 1 <= bins <= BINS:
+            raise UsageError(f"pattern: bins: expected 1 to {BINS}, got {bins}")
+        if not self.calls:
+            raise CaptureError("pattern", "no attention call was met", "run the model inside the `with` block")
+        found = [(path, kept) for path, kept in self.calls.items() if layer in (path, kept.layer)]
+        if not found:
+            known = ", ".join(f"{kept.layer} ({path})" for path, kept in list(self.calls.items())[:4])
+            raise UsageError(f"pattern: no such layer: {layer!r}; measured: {known} ...")
+        path, kept = found[0]
+        if head not in kept.listed:
+            raise UsageError(f"pattern: {path} has heads {', '.join(map(str, kept.listed[:16]))}; got {head}")
+        if kept.call is None:
+            told = f"no room to keep {path} beside {BUDGET >> 20} MiB of others"
+            raise UsageError(f"pattern: {told}; capture it alone: heedful.capture(model, layers=[{kept.layer}])")
+        return path, binned_map(_one_head(kept.call, kept.listed.index(head)), bins)
+
+
+def first_sequence(call: AttentionCall) -> AttentionCall:
+    """The call of the first sequence alone, without values; its tensors are views."""
+    one = slice(0, 1)
+    return replace(
+        call,
+        query=call.query[one],
+        key=call.key[one],
+        value=None,
+        visibility=call.visibility.part(one, slice(None)),
+        bias=None if call.bias is None else call.bias[one],
+    )
+
+
+def _tensors(call: AttentionCall) -> list[Tensor]:
+    rules = call.visibility
+    wanted = (call.query, call.key, call.bias, call.sink, rules.mask, rules.keys, rules.queries)
+    return [tensor for tensor in (*wanted, rules.documents, rules.query_documents) if tensor is not None]
+
+
+def _copied(call: AttentionCall) -> AttentionCall:
+    rules, names = call.visibility, ("mask", "keys", "queries", "documents", "query_documents")
+    own: dict[str, Any] = {name: _own(getattr(rules, name)) for name in names}
+    return replace(
+        call,
+        query=call.query.detach().clone(),
+        key=call.key.detach().clone(),
+        bias=_own(call.bias),
+        sink=_own(call.sink),
+        visibility=replace(rules, **own),
+    )
+
+
+def _own(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach().clone()
+
+
+def _one_head(call: AttentionCall, head: int) -> AttentionCall:
+    from heedful.interception.selection import only_heads
+
+    return only_heads(call, [head])

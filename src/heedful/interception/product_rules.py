@@ -1,0 +1,138 @@
+"""The axes of results of products: projections, convolutions, embeddings, einsum, attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from heedful.interception.factors import COPY, FEATURE, LEAD, UNKNOWN, WEIGHT, Axes, Axis, best_of, factor_of, kinds
+from heedful.interception.lineage import Node
+
+
+def linear(node: Node) -> Axes:
+    """Leading axes are the input's. Where positions are projected away, its features stand for tokens.
+
+    Of an input of two or three axes that came from who knows where, the leading ones are sequences and positions. So
+    are those of a parameter that is projected, such as latents.
+    """
+    axes = node.parents[0].axes
+    lead = axes[:-1]
+    if len(lead) < 3:
+        lead = tuple(_named_lead(axis, {UNKNOWN}) for axis in lead)
+    if kinds(axes[-1]) == {LEAD}:
+        lead = tuple(_named_lead(axis, {FEATURE}) if kinds(axis) == {FEATURE} else axis for axis in lead)
+    return (*(_named_lead(axis, {WEIGHT, COPY}) for axis in lead), factor_of(FEATURE, node.shape[-1]))
+
+
+def _named_lead(axis: Axis, which: set[str]) -> Axis:
+    """An axis whose factors of some kinds are sequences or positions."""
+    return tuple((LEAD, size, 0) if kind in which else (kind, size, step) for kind, size, step in axis)
+
+
+def _column(axis: Axis, other: Node, size: int) -> Axis:
+    """An axis that only one factor of a product has: of a weight, it is the product's features."""
+    return factor_of(FEATURE, size) if other.weight else axis
+
+
+def product(node: Node) -> Axes:
+    """``matmul``, ``bmm``, ``baddbmm``, ``addmm``, ``cdist``."""
+    left, right = node.parents[-2:]
+    shape = node.shape
+    across = -2 if node.name in ("cdist", "inner") else -1
+    rows = left.axes[-2] if len(left.shape) > 1 else None
+    columns = right.axes[across] if len(right.shape) > 1 else None
+    ends = [
+        axis for axis in (rows, _column(columns, right, shape[-1]) if columns is not None else None) if axis is not None
+    ]
+    lead: list[Axis] = []
+    for place in range(len(shape) - len(ends)):
+        back = len(shape) - len(ends) - place + 2
+        sides = [n for n in (left, right) if len(n.shape) >= back and n.shape[-back] == shape[place]]
+        axes = [factor_of(FEATURE, shape[place]) if n.weight else n.axes[-back] for n in sides]
+        lead.append(best_of(axes) if axes else factor_of(UNKNOWN, shape[place]))
+    return (*lead, *ends)
+
+
+def letters_of(node: Node) -> tuple[list[list[str]], list[str]] | None:
+    """The axes of an einsum's operands and of its result as letters, ellipses written out; None if not understood."""
+    equation = node.args[0] if node.args else None
+    if not isinstance(equation, str):
+        return None
+    return spelled(equation, [len(parent.shape) for parent in node.parents])
+
+
+def spelled(equation: str, ranks: Sequence[int]) -> tuple[list[list[str]], list[str]] | None:
+    """An einsum's letters for operands of so many axes each."""
+    terms, arrow, out = equation.replace(" ", "").partition("->")
+    words = terms.split(",")
+    if len(words) != len(ranks):
+        return None
+    free = max(
+        (rank - len(word.replace("...", "")) for word, rank in zip(words, ranks, strict=True) if "..." in word),
+        default=0,
+    )
+    dots = [f".{i}" for i in range(free)]
+
+    def spell(word: str, rank: int) -> list[str]:
+        before, dotted, after = word.partition("...")
+        if not dotted:
+            return list(word)
+        wide = rank - len(before) - len(after)
+        return [*before, *dots[len(dots) - wide :], *after]
+
+    given = [spell(word, rank) for word, rank in zip(words, ranks, strict=True)]
+    if any(len(letters) != rank for letters, rank in zip(given, ranks, strict=True)):
+        return None
+    if not arrow:
+        every = [letter for letters in given for letter in letters]
+        once = sorted(letter for letter in set(every) if every.count(letter) == 1 and not letter.startswith("."))
+        return given, [*dots, *once]
+    return given, spell(out, len(out.replace("...", "")) + free)
+
+
+def einsum(node: Node) -> Axes | None:
+    """``einsum``, letter by letter."""
+    letters = letters_of(node)
+    if letters is None:
+        return None
+    operands = sorted(zip(node.parents, letters[0], strict=True), key=lambda pair: pair[0].weight)
+    found: list[Axis] = []
+    for letter, size in zip(letters[1], node.shape, strict=True):
+        axes = [
+            factor_of(FEATURE, size) if parent.weight and len(operands) > 1 else parent.axes[word.index(letter)]
+            for parent, word in operands
+            if letter in word and parent.shape[word.index(letter)] == size
+        ]
+        found.append(best_of(axes) if axes else factor_of(UNKNOWN, size))
+    return tuple(found)
+
+
+def convolved(node: Node) -> Axes:
+    """``(batch, channel, *places)``, or without a batch."""
+    channel = len(node.shape) - 1 - int(node.name[-2])
+    return tuple(factor_of(FEATURE if place == channel else LEAD, size) for place, size in enumerate(node.shape))
+
+
+def embedded(node: Node) -> Axes:
+    """``embedding``: a vector of features for each index."""
+    return (*(factor_of(LEAD, size) for size in node.shape[:-1]), factor_of(FEATURE, node.shape[-1]))
+
+
+def attended(node: Node) -> Axes:
+    """``scaled_dot_product_attention``: the query's axes, and the value's last."""
+    query, value = node.parents[0], node.parents[2]
+    return (*query.axes[:-1], value.axes[-1])
+
+
+def heads_last(node: Node) -> Axes:
+    """What transformers' attention functions return: ``(batch, query, head, dim)``."""
+    return tuple(factor_of(kind, size) for kind, size in zip((LEAD, LEAD, FEATURE, FEATURE), node.shape, strict=True))
+
+
+def complex_of(node: Node) -> Axes:
+    """``view_as_complex``: the last axis is in the numbers."""
+    return node.parents[0].axes[:-1]
+
+
+def real_of(node: Node) -> Axes:
+    """``view_as_real``: two numbers more."""
+    return (*node.parents[0].axes, factor_of(FEATURE, node.shape[-1]))

@@ -1,0 +1,132 @@
+"""Another attention pattern in place of the learned one, while a block of code runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from heedful.attention.call import AttentionCall
+from heedful.attention.engines.patterns import PATTERNS, pattern_output
+from heedful.errors import CaptureError, UsageError
+from heedful.interception.event import AttentionEvent
+from heedful.interception.intercept import intercept
+from heedful.interception.interceptors.interceptor import Way
+
+
+class Replacements(dict[str, int]):
+    """Module path to number of calls replaced.
+
+    Attributes:
+        left: Path to reason of attention that ran and was left as it is though no layers were named.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left: dict[str, str] = {}
+
+
+Pattern = str | Callable[[AttentionCall], Tensor]
+
+
+@contextmanager
+def replace(
+    model: nn.Module,
+    pattern: Pattern,
+    *,
+    layers: Sequence[int | str] | None = None,
+    heads: Sequence[int] | None = None,
+) -> Iterator[Replacements]:
+    """Replace attention in some layers and heads of a model.
+
+    >>> with heedful.replace(model, "uniform", layers=[0], heads=[2]):  # doctest: +SKIP
+    ...     loss = model(**batch).loss
+
+    Args:
+        model: Any module whose attention heedful can meet.
+        pattern: ``uniform``, ``local``, ``mean``, ``shuffled`` or ``zero`` (see ``heedful.attention.engines.patterns.PATTERNS``), or a
+            function from an ``AttentionCall`` to its new output ``(batch, head, query, value_dim)``.
+        layers: Layers by index, in the order in which the model first calls them, or by module path; None for all.
+        heads: Query heads by index; None for all.
+
+    Yields:
+        Module path to number of calls replaced, filled while the model runs; its ``left`` lists, once the block has
+        ended, modules that look like attention, ran, and showed no call.
+
+    Raises:
+        UsageError: The pattern, a layer or a head does not exist (a layer only once the block has ended without error),
+            or a pattern of one's own returned another shape.
+        CaptureError: The model ran and none of its attention was met, or a call of a wanted layer was met and could not
+            be understood, so that the model ran with it as it is.
+    """
+    if isinstance(pattern, str) and pattern not in PATTERNS:
+        raise UsageError(f"replace: expected one of {', '.join(PATTERNS)} or a function; got {pattern!r}")
+    order: dict[str, int] = {}
+    replaced = Replacements()
+
+    def answer(event: AttentionEvent) -> Tensor | None:
+        path = event.path.split("#")[0]
+        index = order.setdefault(path, len(order))
+        if layers is not None and index not in layers and path not in layers:
+            return None
+        replaced[path] = replaced.get(path, 0) + 1
+        return _replaced(event, pattern, heads)
+
+    with intercept(model, answer) as way:
+        yield replaced
+    _check_all(type(model).__name__, way, order, layers, replaced)
+
+
+def _check_all(
+    name: str, way: Way, order: dict[str, int], layers: Sequence[int | str] | None, replaced: Replacements
+) -> None:
+    """Complain of what should have been replaced and was not."""
+    unmet = {path: why for path, why in way.unmet().items() if path not in way.not_understood}
+    if not order and (unmet or way.not_understood):
+        left = list({**unmet, **way.not_understood})
+        raise CaptureError(name, f"replace: no attention call was met in {', '.join(left[:4])} ...")
+    refused = {path.split("#")[0]: why for path, why in way.not_understood.items()}
+    wanted = [path for path in refused if layers is None or path in layers]
+    if wanted:
+        told = f"replace: {len(wanted)} modules ran as they are: {wanted[0]}: {refused[wanted[0]]}"
+        raise CaptureError(name, told, f"name the layers that can be replaced: {', '.join(list(order)[:4])} ...")
+    known = {*order, *order.values()}
+    missing = [layer for layer in layers or () if layer not in known]
+    if missing and order:
+        raise UsageError(
+            f"replace: no such layers: {missing}; the model called {len(order)}: {', '.join(list(order)[:4])} ..."
+        )
+    if layers is None:
+        replaced.left.update(unmet)
+
+
+def _replaced(event: AttentionEvent, pattern: Pattern, heads: Sequence[int] | None) -> Tensor:
+    call, part = event.call, event.part
+    if call.value is None:
+        raise UsageError(f"replace: {event.path}: its softmax was seen and no product with values; name other layers")
+    total = call.heads if part is None else call.heads * part.count
+    chosen = list(range(total) if heads is None else heads)
+    wrong = [head for head in chosen if not 0 <= head < total]
+    if wrong:
+        raise UsageError(f"replace: {event.path} has heads 0..{total - 1}, got {wrong}")
+    output = pattern_output(call, pattern) if isinstance(pattern, str) else _own_output(event, pattern)
+    if heads is None:
+        return output
+    here = chosen if part is None else part.own_heads(chosen, call.heads)
+    mixed = event.run(None).clone()
+    mixed[:, here] = output[:, here].to(mixed.dtype)
+    return mixed
+
+
+def _own_output(event: AttentionEvent, pattern: Callable[[AttentionCall], Tensor]) -> Tensor:
+    """What a function of the user's gives for the heads of this process; it is shown those of all processes."""
+    part = event.part
+    call = event.call if part is None else part.whole(event.call)
+    with torch._C._EnableTorchFunction():  # a function of the user's is run as the user's
+        output = pattern(call)
+    expected = (*call.query.shape[:3], -1 if call.value is None else call.value.shape[-1])
+    if output.shape != expected:
+        raise UsageError(f"replace: expected the pattern to return shape {expected}, got {tuple(output.shape)}")
+    return output if part is None else part.own(output)

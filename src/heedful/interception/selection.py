@@ -1,0 +1,99 @@
+"""Which layers, heads and forwards of a model are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from heedful.attention.call import AttentionCall
+from heedful.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What a capture is asked for; by default everything.
+
+    Attributes:
+        layers: Layers by index, in the order in which the model first calls them, or by module path; None for all.
+        heads: Query heads by index; None for all.
+        every: Measure the first forward of the model and every so many after it.
+
+    Raises:
+        UsageError: ``every`` is less than 1, or layers or heads are an empty list.
+    """
+
+    layers: Sequence[int | str] | None = None
+    heads: Sequence[int] | None = None
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise UsageError(f"every: expected at least 1, got {self.every}")
+        for name in ("layers", "heads"):
+            if getattr(self, name) is not None and not len(getattr(self, name)):
+                raise UsageError(f"{name}: expected at least one, or None for all; got {getattr(self, name)!r}")
+
+    def takes_layer(self, path: str, index: int) -> bool:
+        """Whether a layer is wanted."""
+        return self.layers is None or index in self.layers or path in self.layers or path.split("#")[0] in self.layers
+
+    def takes_forward(self, count: int) -> bool:
+        """Whether the forward of this number, counted from 1, is wanted."""
+        return (count - 1) % self.every == 0
+
+    def heads_of(self, path: str, call: AttentionCall) -> tuple[int, ...]:
+        """The wanted heads of a call.
+
+        Raises:
+            UsageError: The call has no such head.
+        """
+        if self.heads is None:
+            return tuple(range(call.heads))
+        wrong = [head for head in self.heads if not 0 <= head < call.heads]
+        if wrong:
+            raise UsageError(f"capture: {path} has heads 0..{call.heads - 1}, got {wrong}")
+        return tuple(self.heads)
+
+    def check_layers(self, order: dict[str, int]) -> None:
+        """Complain of layers that the model never called.
+
+        Args:
+            order: Path of every attention module that was met to its index; empty where the model was never run.
+
+        Raises:
+            UsageError: A wanted layer is not among them.
+        """
+        known = {*order, *order.values()}
+        wanted = [(layer, layer.split("#")[0] if isinstance(layer, str) else layer) for layer in self.layers or ()]
+        missing = [layer for layer, module in wanted if module not in known]
+        if missing and order:
+            raise UsageError(
+                f"capture: no such layers: {missing}; the model called {len(order)}: {', '.join(list(order)[:4])} ..."
+            )
+
+
+def only_heads(call: AttentionCall, heads: Sequence[int]) -> AttentionCall:
+    """The same call with some of its query heads, each with the key head that it reads.
+
+    Args:
+        call: The call.
+        heads: Query heads by index, in the order wanted.
+    """
+    if list(heads) == list(range(call.heads)):
+        return call
+    chosen = list(heads)
+    read = [head // (call.heads // call.kv_heads) for head in chosen]
+    mask, bias = call.visibility.mask, call.bias
+    if mask is not None and mask.shape[1] > 1:
+        mask = mask[:, chosen]
+    if bias is not None and bias.shape[1] > 1:
+        bias = bias[:, chosen]
+    return replace(
+        call,
+        query=call.query[:, chosen],
+        key=call.key[:, read],
+        value=None if call.value is None else call.value[:, read],
+        visibility=replace(call.visibility, mask=mask),
+        bias=bias,
+        sink=None if call.sink is None else call.sink[chosen],
+    )

@@ -1,0 +1,261 @@
+"""Statistics of every attention call of a model, gathered while it runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+import heedful.attention.statistics  # noqa: F401  (registers the statistics)
+from heedful.attention.axes import MIN_VISIBLE
+from heedful.attention.engines.measure import ENGINES
+from heedful.attention.engines.moments import Moments
+from heedful.errors import CallError, CaptureError, UsageError
+from heedful.interception.agreement import limit_of, output_error
+from heedful.interception.call_record import CallRecord, call_number, head_label
+from heedful.interception.event import AttentionEvent
+from heedful.interception.intercept import intercept, unwatched
+from heedful.interception.interceptors.interceptor import Way
+from heedful.interception.internal_forward import depth
+from heedful.interception.kept_calls import KeptCalls
+from heedful.interception.selection import Selection, only_heads
+from heedful.interception.sequence_means import after_forgetting, row_counts
+
+if TYPE_CHECKING:
+    import altair
+    import polars
+
+
+class Session:
+    """Records of the attention calls made inside ``with heedful.capture(model) as session``.
+
+    Attributes:
+        model: The model.
+        records: Path to what was gathered of one attention module; ``#2`` ... where it runs again in one forward.
+        order: Module path to layer index, in the order of first calls.
+        not_met: Path to reason of modules whose attention was not met, or not all of it.
+        in_part: Those of them of which something was met.
+        notes: Subject to what a reader should know: what being watched changes, and why statistics are null.
+    """
+
+    def __init__(self, model: nn.Module, engine: str, selection: Selection | None = None) -> None:
+        self.model = model
+        self.engine = engine
+        self.selection = selection or Selection()
+        self.records: dict[str, CallRecord] = {}
+        self.order: dict[str, int] = {}
+        self.not_met: dict[str, str] = {}
+        self.in_part: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
+        self.notes: dict[str, str] = {}
+        self.forwards = 0
+        self.kept = KeptCalls()
+        self._depth = depth()
+        self._forwards: dict[int, int] = {}
+        self._decoding: set[int] = set()
+
+    def _meet(self, event: AttentionEvent, forward: int) -> Tensor | None:
+        if depth() != self._depth:
+            return None  # a forward that heedful makes to judge the model; the user never asked for it
+        forward = self._forwards.setdefault(forward, len(self._forwards) + 1)
+        layer = self.order.setdefault(event.path.split("#")[0], len(self.order))
+        if not self.selection.takes_forward(forward) or not self.selection.takes_layer(event.path, layer):
+            return None
+        own = event.run(None)
+        try:
+            self._measure(event, own, layer, forward)
+        except (UsageError, CallError):
+            raise
+        except Exception as error:  # whatever it is, the user's own forward goes on
+            told = " ".join(str(error).split())[:200]
+            self.failed.setdefault(event.path, f"it could not be measured: {type(error).__name__}: {told}")
+        return own
+
+    def _measure(self, event: AttentionEvent, own: Tensor, layer: int, forward: int) -> None:
+        output = own
+        if event.part is not None:  # every process shows the heads of all, in their order
+            with torch.no_grad(), unwatched():
+                output, event = event.part.gathered(own), replace(event, call=event.part.whole(event.call))
+        listed = self.selection.heads_of(event.path, event.call)
+        record = self.records.get(event.path)
+        if record is None:
+            record = CallRecord(event.path, event.module, layer, event.call.heads, listed, event.way)
+        if event.call.heads != record.heads:
+            self.failed.setdefault(event.path, f"its calls have {record.heads} heads and {event.call.heads}")
+            return
+        with torch.no_grad(), unwatched():
+            event = replace(event, call=only_heads(event.call, listed))
+            self.kept.offer(record.path, layer, listed, event.call)
+            moments = ENGINES[self.engine](event.call, None)
+            self._add(
+                record, event, forward, moments, output if len(listed) == record.heads else output[:, list(listed)]
+            )
+        self.records[event.path] = record
+
+    def _add(self, record: CallRecord, event: AttentionEvent, forward: int, moments: Moments, output: Tensor) -> None:
+        rows = moments.rows
+        judged, short, empty, broken = row_counts(rows)
+        record.rows, record.short_rows = record.rows + judged, record.short_rows + short
+        record.empty_rows += empty
+        if broken:
+            not_finite = (rows.entropy.isnan() & (rows.visible > 0)).any(dim=-1).any(dim=0)
+            record.broken.update(record.listed[column] for column in not_finite.nonzero()[:, 0].tolist())
+        sequences, decoding = record.sequences, forward in self._decoding
+        another = sequences.invocation == event.invocation and event.call.n_queries < event.call.n_keys
+        continues = sequences.continued_by(
+            event.call, forward, invocation=event.invocation, decoding=decoding, follows=event.follows
+        )
+        if continues and event.call.offset is not None:
+            self._decoding.add(forward)
+        if another and not continues:
+            self.failed.setdefault(event.path, "rows of its sequences come in several calls that do not fit together")
+        rows = after_forgetting(rows, record.sequences.forgotten, record.sequences.first)
+        record.sequences.add(record.values, rows, continues)
+        error = output_error(moments, output)
+        record.error = math.nan if math.isnan(record.error + error) else max(record.error, error)
+        if (event.dropout and record.module.training) or not error <= limit_of(event, moments, output):
+            record.verified = False
+
+    def heads(self) -> polars.DataFrame:
+        """One row per (module path, head): mean of every statistic over sequences.
+
+        Returns:
+            Columns ``layer, module, head, label, sequences, verified`` and every registered statistic; a statistic is
+            null where no row could be judged, and in heads of which a row was not finite.
+
+        Raises:
+            CaptureError: No attention call was met.
+        """
+        import polars
+
+        if not any(record.values for record in self.records.values()):
+            raise self._nothing_met()
+        rows = []
+        for record in self.records.values():
+            if not record.values:
+                continue
+            stacked = {name: torch.cat(parts).nanmean(dim=0).tolist() for name, parts in record.values.items()}
+            sequences = sum(len(part) for part in next(iter(record.values.values())))
+            for column, head in enumerate(record.listed):
+                rows.append(
+                    {
+                        "layer": record.layer,
+                        "module": record.path,
+                        "head": head,
+                        "label": head_label(record.module, record.layer, head, call_number(record.path)),
+                        "sequences": sequences,
+                        "verified": record.verified,
+                        **{
+                            name: None if math.isnan(means[column]) or head in record.broken else means[column]
+                            for name, means in stacked.items()
+                        },
+                    }
+                )
+        return polars.DataFrame(rows, infer_schema_length=None)
+
+    def _nothing_met(self) -> CaptureError:
+        """Why there are no heads to show."""
+        name = type(self.model).__name__
+        reasons = [f"{path or name}: {why}" for path, why in self.not_met.items()] + list(self.notes.values())
+        told = "the model ran, and no attention in it" if self.forwards else "the model did not run inside the block"
+        if reasons:
+            told = reasons[0] + (f"; and {len(reasons) - 1} more in session.not_met" if len(reasons) > 1 else "")
+        return CaptureError(
+            name,
+            f"no attention call was met: {told}",
+            ("" if self.forwards else "run the model inside the `with` block; ")
+            + "attention is met in transformers' attention table, scaled_dot_product_attention, nn.MultiheadAttention, "
+            "and in a softmax of logits over tokens with its product with values",
+        )
+
+    def _finish(self, way: Way) -> None:
+        """Take over what the interception knows once the block has ended."""
+        self.forwards = way.stack.forwards
+        way.not_understood.update(self.failed)
+        self.in_part = way.in_part()
+        self.not_met = way.unmet()
+        self.notes = dict(way.notes)
+        for path, record in self.records.items():
+            if path.split("#")[0] in self.in_part or path in self.failed:
+                record.verified = False
+            if not record.rows and record.short_rows:
+                self.notes[path] = (
+                    f"its rows see fewer than {MIN_VISIBLE} keys: statistics, which are of rows that see more, are null"
+                )
+
+    def pattern(self, layer: int | str, head: int, *, bins: int = 256) -> altair.Chart:
+        """A picture of one head: its weights on the first sequence that its layer saw.
+
+        Exact: with no more positions than bins every cell is one weight, with more it is the mean weight of the visible
+        pairs in it. The chart displays itself in a notebook; ``chart.save("head.svg")`` writes it (png, html, json).
+
+        Args:
+            layer: Layer index, in the order in which the model called its attention, or module path.
+            head: Head index.
+            bins: Most cells of each axis, at most 256.
+
+        Returns:
+            An Altair chart.
+
+        Raises:
+            CaptureError: No attention call was met.
+            UsageError: There is no such layer or head, or its layer was too large to be kept beside the others.
+        """
+        import heedful
+
+        return heedful.drawing("head_pattern")(self, layer, head, bins)
+
+    def _repr_html_(self) -> str:
+        """What was met, and the first heads, as a notebook shows it."""
+        import heedful
+
+        return str(heedful.drawing("session_html")(self))
+
+
+@contextmanager
+def capture(
+    model: nn.Module,
+    *,
+    engine: str = "auto",
+    layers: Sequence[int | str] | None = None,
+    heads: Sequence[int] | None = None,
+    every: int = 1,
+) -> Iterator[Session]:
+    """Gather exact statistics of every attention call that a model makes.
+
+    >>> with heedful.capture(model) as session:  # doctest: +SKIP
+    ...     model(**inputs)
+    >>> session.heads()  # doctest: +SKIP
+
+    The model is unchanged: same outputs, hooks and table entries gone afterwards, flags and random state as before.
+
+    Args:
+        model: A transformers model, or any module that calls ``scaled_dot_product_attention`` or
+            ``nn.MultiheadAttention``, or writes its attention out with a softmax.
+        engine: ``auto``, ``tiled`` or ``dense``.
+        layers: Layers to measure, by index in the order in which the model first calls them, or by module path.
+        heads: Query heads to measure and list, by index.
+        every: Measure the first forward of the model inside the block and every so many after it.
+
+    Yields:
+        The session, which can be read after the block as well.
+
+    Raises:
+        UsageError: The engine is unknown, another thread is capturing this model, or a layer or head does not exist (a
+            layer only once the block has ended without error).
+    """
+    if engine != "auto" and engine not in ENGINES:
+        raise UsageError(f"engine: expected one of auto, {', '.join(ENGINES)}; got {engine!r}")
+    selection = Selection(layers=layers, heads=heads, every=every)
+    session = Session(model, "tiled" if engine == "auto" else engine, selection)
+    with intercept(model, lambda event: session._meet(event, way.stack.forwards)) as way:
+        try:
+            yield session
+        finally:
+            session._finish(way)
+    selection.check_layers(session.order)

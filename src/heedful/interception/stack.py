@@ -1,0 +1,279 @@
+"""Which module is running: hooks on every module, gone without trace afterwards."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from heedful.interception.handed import NOTHING, Handed, handed
+from heedful.interception.uncompiled import plain_path
+
+LOOKS_LIKE_ATTENTION = re.compile(r"attention|attn|^mha$", re.IGNORECASE)
+"""Class or attribute names of modules that are expected to attend. Only used to list what was not met."""
+
+PASSES_THROUGH = re.compile(
+    r"(output|norm\d*d?|mask|masks|embedd?ings?|dropout|proj|projection|intermediate|layer_?norm|bias)$", re.IGNORECASE
+)
+"""Class names that mention attention and do not attend (``BertSelfOutput`` lies in ``attention.output``). The last word
+of a name says what a thing is: ``AttentionNorm`` is a norm, ``NormAttention`` attends."""
+
+HEAD_COUNTS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads", "nhead", "nheads", "head_num")
+"""Attributes by which attention modules name their number of heads."""
+
+
+@dataclass(eq=False)
+class Frame:
+    """A module whose forward is running.
+
+    Attributes:
+        path: Its path.
+        module: The module.
+        entering: ``(batch, position, width)`` representations that entered it, or None.
+        handed: Masks and fresh inputs that it was handed.
+        number: Of this run of a module, counted over all modules and forwards.
+        met: Whether attention of it or of a module inside was met.
+        rows: Query rows of its own calls that were described.
+        covered: Those of its calls since each of its positions had asked once.
+        queries: Where the queries of its calls come from.
+        entered: How many positions entered it; None where it is not known.
+        real: Shape ``(batch, query)`` to which of those positions are tokens, as self-attention inside has shown it;
+            None where all are.
+    """
+
+    path: str
+    module: nn.Module
+    entering: Tensor | None
+    handed: Handed
+    number: int = 0
+    met: bool = False
+    rows: int = 0
+    covered: int = 0
+    queries: list[Any] = field(default_factory=list)
+    entered: int | None = None
+    real: dict[tuple[int, int], Tensor | None] = field(default_factory=dict)
+
+
+@dataclass
+class ModuleStack:
+    """The modules whose forward is running, outermost first, and what was seen of the current forward.
+
+    Attributes:
+        paths: Module identity to its path; the root is the empty path.
+        unmet: Path to class name of modules that look like attention, ran, and showed no call.
+        shares: Path to rows that were described of a module's calls, and rows that it put out.
+        forwards: Number of outermost forwards begun.
+        leaving: Called with each frame whose forward ends, while it is still on the stack, and its output (None after
+            an error).
+    """
+
+    model: nn.Module
+    paths: dict[int, str] = field(default_factory=dict)
+    unmet: dict[str, str] = field(default_factory=dict)
+    met_paths: set[str] = field(default_factory=set)
+    shares: dict[str, list[int]] = field(default_factory=dict)
+    forwards: int = 0
+    leaving: Callable[[Frame, Any], None] = lambda frame, output: None
+    frames: list[Frame] = field(default_factory=list)
+    _handles: list[Any] = field(default_factory=list)
+    _runs: Counter[str] = field(default_factory=Counter)
+    _begun: int = 0
+    _thread: int = field(default_factory=threading.get_ident)
+
+    def __enter__(self) -> ModuleStack:
+        for path, module in self.model.named_modules():
+            self.paths.setdefault(id(module), plain_path(path))
+        for module in {id(m): m for m in self.model.modules()}.values():
+            if isinstance(module, torch.jit.ScriptModule) or (_is_plain_leaf(module) and module is not self.model):
+                continue
+            self._handles.append(module.register_forward_pre_hook(self._push, with_kwargs=True))
+            self._handles.append(module.register_forward_hook(self._pop, always_call=True))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self.frames.clear()
+
+    def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Take a forward that runs already as begun: hooks made inside a hook are first called in the next one."""
+        self._push(module, args, kwargs)
+
+    def elsewhere(self) -> bool:
+        """Whether this is another thread than the one that watches, or a backward pass that runs a forward again."""
+        return threading.get_ident() != self._thread or torch._C._current_graph_task_id() != -1
+
+    def _push(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.elsewhere():
+            return
+        with torch._C.DisableTorchFunction():
+            # A module that is on the stack already was left by an interrupt, whose frames nobody took off.
+            for place, frame in enumerate(self.frames):
+                if frame.module is module:
+                    del self.frames[place:]
+                    break
+            if not self.frames:
+                self._runs.clear()
+                self.forwards += 1
+            path = self.paths.get(id(module), "")
+            self._begun += 1
+            if torch._C._get_tracing_state() is not None:  # nothing of ours belongs into a traced graph
+                self.frames.append(Frame(path, module, None, NOTHING, self._begun))
+                return
+            found = handed(module, args, kwargs)
+            entering = _entering(module, args, kwargs)
+            entered = _entered(module, entering, args, kwargs)
+            self.frames.append(Frame(path, module, entering, found, self._begun, entered=entered))
+
+    def _pop(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self.elsewhere() or not any(frame.module is module for frame in self.frames):
+            return
+        with torch._C.DisableTorchFunction():
+            while self.frames:
+                frame = self.frames[-1]
+                ends = frame.module is module
+                try:
+                    self.leaving(frame, output if ends else None)
+                finally:
+                    del self.frames[-1]
+                self._note(frame, output if ends else None)
+                if ends:
+                    return
+
+    def _note(self, frame: Frame, output: Any) -> None:
+        name, attribute = type(frame.module).__name__, frame.path.rsplit(".", 1)[-1]
+        if frame.rows and output is not None:
+            expected = _rows_out(frame, output)
+            if expected is not None:
+                share = self.shares.setdefault(frame.path, [0, 0])
+                share[0] += min(frame.rows, expected)
+                share[1] += expected
+        if frame.met:
+            if self.frames:
+                self.frames[-1].met = True
+            return
+        looks = LOOKS_LIKE_ATTENTION.search(name) or (
+            LOOKS_LIKE_ATTENTION.search(attribute) and any(frame.module.children())
+        )
+        inside = any(LOOKS_LIKE_ATTENTION.search(type(f.module).__name__) and f.met for f in self.frames)
+        if looks and not PASSES_THROUGH.search(name) and not inside and any(True for _ in frame.module.parameters()):
+            self.unmet[frame.path] = name
+
+    def path_of(self, frame: Frame) -> str:
+        """The path of a frame, something of whose attention was seen."""
+        self.seen(frame)
+        return frame.path
+
+    def seen(self, frame: Frame) -> None:
+        """Something of this module was seen, so that neither it nor what holds it is listed as never met."""
+        frame.met = True
+        self.met_paths.add(frame.path)
+
+    def runs(self, frame: Frame) -> bool:
+        """Whether this very forward is still running."""
+        return any(frame is running for running in self.frames)
+
+    def owner(self, module: nn.Module | None, within: tuple[Frame, ...] | None) -> Frame | None:
+        """The frame of the attention that is calling now.
+
+        Args:
+            module: The module as the caller knows it; None takes the innermost running one.
+            within: The frames that ran when the call began, where it began before: then the innermost one that they
+                share with those that run now.
+        """
+        if within is not None:
+            shared = [one for one, other in zip(within, self.frames, strict=False) if one is other]
+            return shared[-1] if shared else None
+        return next((f for f in reversed(self.frames) if module is None or f.module is module), None)
+
+    def numbered(self, frame: Frame, rows: int) -> str:
+        """The path of a frame's call: ``#2`` ... where its positions ask again in one forward.
+
+        Args:
+            frame: The frame.
+            rows: Query rows of the call; calls of fewer rows than positions entered are parts of one.
+        """
+        if not frame.covered or frame.entered is None or frame.covered + rows > frame.entered:
+            self._runs[frame.path] += 1
+            frame.covered = 0
+        frame.covered += rows
+        frame.rows += rows
+        count = self._runs[frame.path]
+        return frame.path if count <= 1 else f"{frame.path}#{count}"
+
+    def heads_named(self, frame: Frame | None) -> int | None:
+        """The number of heads as the innermost module around a frame that names one names it."""
+        if frame is None or not self.runs(frame):
+            return None
+        for around in reversed(self.frames[: self.frames.index(frame) + 1]):
+            found = heads_of(around.module)
+            if found is not None:
+                return found
+        return None
+
+    def never_met(self) -> dict[str, str]:
+        """Modules that look like attention, ran, and never showed a call: path to class name."""
+        related = [path for path in (*self.met_paths, *self.unmet) if path]
+        return {
+            path: name
+            for path, name in self.unmet.items()
+            if not any(other.startswith(path + ".") for other in related)  # what lies inside is what attends
+            and not any(path == met or path.startswith(met + ".") for met in self.met_paths if met)
+        }
+
+
+def heads_of(module: nn.Module) -> int | None:
+    """Number of heads as a module names it."""
+    found = (getattr(module, name, None) for name in HEAD_COUNTS)
+    return next((n for n in found if isinstance(n, int) and not isinstance(n, bool) and n > 0), None)
+
+
+def _is_plain_leaf(module: nn.Module) -> bool:
+    """Torch's own layers without children, ``Linear`` say: what runs in them is their parent's."""
+    return type(module).__module__.startswith("torch.nn.modules.") and not module._modules
+
+
+BESIDE = re.compile(r"mask|bias|pos|rel|rotary|alibi|emb$", re.IGNORECASE)
+"""Names of arguments that are no representations of tokens."""
+
+
+def _entering(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    for value in (kwargs.get("hidden_states"), *args, *(v for name, v in kwargs.items() if not BESIDE.search(name))):
+        if isinstance(value, Tensor) and value.dim() == 3 and value.is_floating_point():
+            position_first = isinstance(module, nn.MultiheadAttention) and not module.batch_first
+            return value.transpose(0, 1) if position_first else value
+    return None
+
+
+def _entered(module: nn.Module, entering: Tensor | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+    """How many positions entered a module: of all sequences, or in one row (all images' patches)."""
+    first = kwargs.get("hidden_states", args[0] if args else None)
+    if isinstance(first, Tensor) and first.dim() == 2 and first.is_floating_point():
+        return first.shape[0]
+    return None if entering is None else entering.shape[0] * entering.shape[1]
+
+
+def _rows_out(frame: Frame, output: Any) -> int | None:
+    """How many rows a module with attention of its own should have asked: as many positions as it puts out.
+
+    A module that pools positions puts out fewer than entered it. Convolutions have them on other axes: not known.
+    """
+    if frame.entered is None or _has_convolutions(frame.module):
+        return None
+    first = output[0] if isinstance(output, tuple | list) and output else output
+    sizes = [frame.entered]
+    if isinstance(first, Tensor) and first.dim() in (2, 3):
+        sizes.append(math.prod(first.shape[: first.dim() - 1]))
+    return min(sizes) or None
+
+
+def _has_convolutions(module: nn.Module) -> bool:
+    return any("Conv" in type(part).__name__ and type(part).__name__ != "Conv1D" for part in module.modules())

@@ -1,0 +1,72 @@
+"""The function mode that sees what plain modules call: one mode for every way in that is a torch function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
+
+from heedful.interception.interceptors.interceptor import Way
+from heedful.interception.interceptors.multihead import multi_head
+from heedful.interception.interceptors.sdpa import attend
+from heedful.interception.interceptors.softmax import MULTIPLIED, SOFTMAX, SoftmaxWatch
+
+TRANSPOSES = frozenset(("T", "mT", "H", "mH"))
+"""Properties of tensors that are other forms of them; all others are passed by."""
+
+
+class FunctionWatcher(TorchFunctionMode):
+    """Sees every torch function of this thread that runs in the model and that the attention table has not met."""
+
+    def __init__(self, way: Way) -> None:
+        super().__init__()
+        self.way = way
+        self.softmax = SoftmaxWatch(way)
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Answer one call, or let it pass."""
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name == "__get__":
+            name = getattr(getattr(func, "__self__", None), "__name__", "")
+            if name not in TRANSPOSES:
+                return func(*args, **kwargs)
+        if name in PASSED or not self.way.concerns(None):
+            return func(*args, **kwargs)
+        if func in SOFTMAX:
+            return self.softmax.begins(func, args, kwargs)
+        if func is F.scaled_dot_product_attention:
+            result = attend(self.way, *args, **kwargs)
+        elif func is F.multi_head_attention_forward:
+            result = multi_head(self.way, func, args, kwargs)
+        elif name in MULTIPLIED and self.softmax.pending:
+            result = self.softmax.multiplies(name, func, args, kwargs)
+        else:
+            result = func(*args, **kwargs)
+        with torch._C.DisableTorchFunction():
+            self.way.lineage.record(name, args, kwargs, result)
+        return result
+
+
+PASSED = frozenset(
+    [
+        "__set__",
+        "size",
+        "dim",
+        "stride",
+        "numel",
+        "item",
+        "tolist",
+        "is_floating_point",
+        "data_ptr",
+        "__len__",
+        "__bool__",
+        "nelement",
+    ]
+)
+"""Functions that ask something of a tensor."""

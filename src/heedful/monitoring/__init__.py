@@ -1,0 +1,1 @@
+"""Queries, keys and heads during training or over checkpoints."""

@@ -1,0 +1,1 @@
+"""The tracker's table, measured afterwards from checkpoints of any model."""

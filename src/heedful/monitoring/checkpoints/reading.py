@@ -1,0 +1,204 @@
+"""Checkpoints read over one text, each measured as the tracker measures a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars
+import torch
+from torch import nn
+
+from heedful.errors import CaptureError, InputRejected
+from heedful.evaluation.batches import batches_of
+from heedful.evaluation.running import evaluating, run_model
+from heedful.evaluation.trial import try_model
+from heedful.interception.headless import without_heads
+from heedful.loading.documents import Documents
+from heedful.loading.loaded_model import LoadedModel, agreement, load_model
+from heedful.loading.sequences import Sequences, make_sequences
+from heedful.loading.tokenizer_files import load_tokenizer
+from heedful.loading.wording import escaped
+from heedful.monitoring.checkpoints.listing import Checkpoint
+from heedful.monitoring.tracker.forward_sums import ForwardSums
+from heedful.monitoring.tracker.parameters import Gains, Row
+from heedful.monitoring.tracker.record import layer_rows
+from heedful.monitoring.tracker.table import table_frame
+from heedful.monitoring.vectors.sample import Sample
+
+TOKENS = 1024
+"""Tokens of a batch, about."""
+
+Progress = Callable[[int, int, str], None]
+Shape = list[tuple[str, int, int, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What all checkpoints read, and how they are loaded.
+
+    Attributes:
+        documents: The text.
+        seq_len: Tokens of a sequence.
+        sequences: Sequences.
+        seed: Seed of the choice of sequences.
+        device: As ``load_model`` takes it.
+        dtype: As ``load_model`` takes it.
+        config: Config of bare checkpoints, or None.
+        tokenizer: Folder, file or hub name; None for that of each checkpoint, or of the folder it stands in.
+        allow_globals: As ``load_model`` takes it.
+    """
+
+    documents: Documents
+    seq_len: int = 128
+    sequences: int = 32
+    seed: int = 0
+    device: str = "cpu"
+    dtype: str = "auto"
+    config: Path | None = None
+    tokenizer: str | None = None
+    allow_globals: tuple[str, ...] = ()
+
+
+def checkpoint_table(
+    checkpoints: Sequence[Checkpoint], reading: Reading, progress: Progress = lambda *_: None
+) -> polars.DataFrame:
+    """The tracker's table of some checkpoints: queries, keys, rows and gains, without what belongs to a training.
+
+    Each is loaded, run in evaluation mode over the same sequences, and left. All tokens of all sequences are measured.
+
+    Args:
+        checkpoints: In the order of their steps.
+        reading: What they read.
+        progress: Called as ``progress(done, total, what)``.
+
+    Returns:
+        The columns of ``AttentionTracker``'s table; a row of part ``text`` at each step names what was read.
+
+    Raises:
+        InputRejected: A checkpoint cannot be loaded or run, or differs from the first in its attention or its tokens.
+        UsageError: A path is missing, or an argument does not go with the others.
+        ResourceLimit: A model would not fit in memory.
+    """
+    frames, first, shape = [], None, None
+    for place, one in enumerate(checkpoints):
+        loaded = _loaded(one, reading)
+        sequences = _sequences(loaded, reading)
+        if first is None:
+            first = sequences
+        elif sequences.fingerprint != first.fingerprint:
+            told = f"its tokenizer makes other tokens of the text than that of {escaped(checkpoints[0].name)}"
+            raise InputRejected(escaped(one.name), told, "give --tokenizer PATH for all")
+
+        def tell(done: int, total: int, place: int = place, one: Checkpoint = one) -> None:
+            progress(place * total + done, len(checkpoints) * total, f"reading with {Path(one.name).name}")
+
+        met = forward_sums(loaded.model, sequences, one.name, tell)
+        own = _shape(met)
+        if shape is None:
+            shape = own
+        elif own != shape:
+            raise InputRejected(escaped(one.name), _difference(shape, own, checkpoints[0].name), "give one model's")
+        frames.append(table_frame(one.step, _rows(met, loaded, sequences)))
+        del loaded
+    return polars.concat(frames, how="diagonal")
+
+
+def forward_sums(
+    model: nn.Module, sequences: Sequences, name: str, tell: Callable[[int, int], None] = lambda *_: None
+) -> ForwardSums:
+    """Sums of every attention call of a model over some sequences.
+
+    Args:
+        model: The model; left as it was.
+        sequences: What it reads.
+        name: What the user called it.
+        tell: Called as ``tell(done, total)`` after each batch.
+
+    Raises:
+        InputRejected: Its forward raises, or shows no attention.
+        ResourceLimit: A batch would not fit in memory.
+    """
+    try_model(model, sequences, escaped(name))
+    everything = Sample(sequences=len(sequences.input_ids), positions=sequences.input_ids.shape[1], logits=None)
+    met = ForwardSums(everything)
+    batches = batches_of(model, sequences, TOKENS)
+    with evaluating(model), torch.no_grad(), met.meeting(model) as way:
+        for place, batch in enumerate(batches):
+            run_model(model, batch.input_ids, batch.attention_mask)
+            tell(place + 1, len(batches))
+        met.note_unmet(way)
+    if not met.sums and (told := without_heads(model)):
+        raise InputRejected(escaped(name), told, "name a run whose model attends")
+    if not met.sums:
+        told = "; ".join(list(met.notes.values())[:1]) or "no module of it attends"
+        raise CaptureError(escaped(name), f"it ran and showed no attention: {told}", "see heedful doctor")
+    return met
+
+
+def _loaded(checkpoint: Checkpoint, reading: Reading) -> LoadedModel:
+    loaded = load_model(
+        checkpoint.name,
+        config=reading.config,
+        tokenizer=reading.tokenizer,
+        device=reading.device,
+        dtype=reading.dtype,
+        allow_globals=reading.allow_globals,
+    )
+    place = Path(checkpoint.name).expanduser().absolute()
+    if loaded.tokenizer is not None or not place.exists():
+        return loaded
+    # A Trainer that was given no tokenizer leaves step folders without one; the run's folder may hold it.
+    tokenizer, _ = load_tokenizer(place.parent)
+    agreement(tokenizer, loaded.model, checkpoint.name)
+    return replace(loaded, tokenizer=tokenizer)
+
+
+def _sequences(loaded: LoadedModel, reading: Reading) -> Sequences:
+    return make_sequences(
+        reading.documents,
+        loaded.tokenizer,
+        seq_len=reading.seq_len,
+        sequences=reading.sequences,
+        seed=reading.seed,
+        max_positions=loaded.max_positions,
+        vocab_size=loaded.vocab_size,
+        trained_positions=loaded.trained_positions,
+    )
+
+
+def _told(sequences: Sequences) -> str:
+    number, length = sequences.input_ids.shape
+    return (
+        f"{int(sequences.attention_mask.sum()):,} tokens in {number:,} sequences of at most {length:,} "
+        f"from {sequences.origin}"
+    )
+
+
+def _rows(met: ForwardSums, loaded: LoadedModel, sequences: Sequences) -> list[Row]:
+    gains = Gains()
+    gains.begin(loaded.model, ())
+    rows: list[Row] = [{"part": "text", "note": _told(sequences)}]
+    rows += [{"part": "note", "note": note} for note in (*loaded.notes, *sequences.notes)]
+    for path, layer in met.layers.items():
+        found = layer_rows(layer, met.sums[path]) + gains.rows(path)
+        rows += [{"layer": layer.index, "module": path, **row} for row in found]
+    return rows + [{"part": "note", "module": path, "note": note} for path, note in met.notes.items()]
+
+
+def _shape(met: ForwardSums) -> Shape:
+    """Path, heads, key heads and dimension of each attention module."""
+    dims = {path: sums.within("key/after/").added["second_moments"].shape[-1] for path, sums in met.sums.items()}
+    return [(path, layer.heads, layer.kv_heads, dims[path]) for path, layer in met.layers.items()]
+
+
+def _difference(expected: Shape, found: Shape, first: str) -> str:
+    if len(expected) != len(found):
+        return f"expected {len(expected)} attention modules as in {escaped(first)}, found {len(found)}"
+    one, other = next((a, b) for a, b in zip(expected, found, strict=True) if a != b)
+    first_words, words = (
+        f"{path} with {heads} query heads and {kv_heads} key heads of dimension {dim}"
+        for path, heads, kv_heads, dim in (one, other)
+    )
+    return f"expected {first_words} as in {escaped(first)}, found {words}"

@@ -1,0 +1,160 @@
+"""The rows of a run's table that its key figures need, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars
+
+from heedful.errors import InputRejected
+from heedful.loading.strict_json import read_json
+from heedful.monitoring.tracker.forward_sums import UNMEASURED
+from heedful.monitoring.tracker.table import read_table
+
+KEY = ("norm_mean", "largest_share", "global_max", "cosine", "centred_cosine", "participation_null", "vectors", "pairs")
+ATTENTION = ("entropy_share", "logit_sd")
+NAMES = ("early", "middle", "final")
+MAKE = "record one with heedful.monitoring.tracker.attention_tracker.AttentionTracker(model, out=FOLDER), or name checkpoints"
+
+
+@dataclass(frozen=True)
+class KeyRows:
+    """What is known of the keys of a run.
+
+    Attributes:
+        keys: A row a step, layer and key head, at ``stage``, with its ``group`` of layers.
+        rotated: The same after rotation, where ``keys`` are those before it; else empty.
+        attention: A row a step, layer and query head.
+        gains: A row a step and layer with ``gain_norm`` and ``gain_decay``; empty without key norms.
+        stage: ``before`` or ``after`` rotation.
+        steps: Steps that were recorded, ascending.
+        text: What all steps were measured on, where checkpoints were read over one text; else empty.
+        unrotated: Why keys before their rotation are not there, where they are not: reasons, each once.
+        notes: What else was noted, on the whole or on a module, each once.
+    """
+
+    keys: polars.DataFrame
+    rotated: polars.DataFrame
+    attention: polars.DataFrame
+    gains: polars.DataFrame
+    stage: str
+    steps: tuple[int, ...]
+    text: str = ""
+    unrotated: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one step alone, so that nothing goes on in time."""
+        return len(self.steps) == 1
+
+    @property
+    def sharing(self) -> list[int]:
+        """Query heads that share a key head, each number that occurs."""
+        heads = [
+            frame.group_by("layer").agg(polars.col("head").n_unique()).sort("layer")
+            for frame in (self.attention, self.keys)
+        ]
+        both = heads[0].join(heads[1], on="layer", suffix="_keys")
+        return sorted({row["head"] // max(1, row["head_keys"]) for row in both.to_dicts()})
+
+    @property
+    def groups(self) -> list[str]:
+        """Names of the groups of layers, in the order of layers."""
+        return list(dict.fromkeys(self.keys.sort("layer")["group"]))
+
+    @property
+    def dims(self) -> list[int]:
+        """Dimensions of the heads, from the null of their participation, ``(dim + 2) / 3``."""
+        return sorted({round(3 * null - 2) for null in self.keys["participation_null"].drop_nulls().unique()})
+
+
+_CONFIG_BYTES = 1 << 20
+
+
+def key_rows(run: str | Path) -> KeyRows:
+    """Read the table of a run.
+
+    Args:
+        run: Folder in which a tracker wrote ``attention.parquet``, or such a table by itself.
+
+    Raises:
+        InputRejected: There is no such folder or table, it is no tracker's, or it holds no keys.
+    """
+    run = Path(run)
+    if not run.exists():
+        raise InputRejected(str(run), "expected a folder with attention.parquet, found no folder", MAKE)
+    table = read_table(run)
+    config = run / "config.json"
+    if table.is_empty() and config.is_file() and read_json(config, _CONFIG_BYTES).get("num_attention_heads") == 0:
+        told = "num_attention_heads = 0 in its config: it has no attention to look at"
+        raise InputRejected(str(run), told, "name a run whose model attends")
+    if table.is_empty():
+        raise InputRejected(str(run), "expected a table attention.parquet with records, found none", MAKE)
+    return rows_of(table, str(run))
+
+
+def rows_of(table: polars.DataFrame, name: str) -> KeyRows:
+    """What figures need of a table.
+
+    Args:
+        table: A table of the tracker, or of checkpoints.
+        name: What it is called in messages.
+
+    Raises:
+        InputRejected: It lacks a column, or holds no keys.
+    """
+    wrong = [column for column in (*KEY, *ATTENTION) if column not in table or not table.schema[column].is_numeric()]
+    if wrong:
+        raise InputRejected(name, f"the table lacks numbers in {', '.join(wrong)}", MAKE)
+    keys = table.filter((polars.col("part") == "key") & polars.col("norm_mean").is_finite())
+    if keys.is_empty():
+        raise InputRejected(name, "no key of it is finite, or none was met", "see the rows of part 'note'")
+    after, before = (keys.filter(polars.col("stage") == stage) for stage in ("after", "before"))
+    # Where some layers rotate their keys and others do not, only what all have can be set side by side.
+    stage = "before" if set(before["layer"]) == set(keys["layer"]) else "after"
+    chosen = _grouped(before if stage == "before" else after)
+    return KeyRows(
+        keys=chosen,
+        rotated=_grouped(after) if stage == "before" else chosen.clear(),
+        attention=_grouped(table.filter((polars.col("part") == "attention") & polars.col("entropy_share").is_finite())),
+        gains=_gains(table),
+        stage=stage,
+        steps=tuple(sorted(set(chosen["step"]))),
+        text=next(iter(table.filter(polars.col("part") == "text")["note"].drop_nulls()), ""),
+        unrotated=() if stage == "before" else _reasons(table),
+        notes=_notes(table),
+    )
+
+
+def _reasons(table: polars.DataFrame) -> tuple[str, ...]:
+    notes = table.filter(polars.col("part") == "note")["note"].drop_nulls()
+    return tuple(sorted({note.removeprefix(UNMEASURED) for note in notes if note.startswith(UNMEASURED)}))
+
+
+def _notes(table: polars.DataFrame) -> tuple[str, ...]:
+    noted = table.filter((polars.col("part") == "note") & polars.col("note").is_not_null())
+    said = [(row["module"], row["note"]) for row in noted.iter_rows(named=True)]
+    told = (f"{module}: {note}" if module else note for module, note in said if not note.startswith(UNMEASURED))
+    return tuple(dict.fromkeys(told))
+
+
+def _gains(table: polars.DataFrame) -> polars.DataFrame:
+    if not {"gain_norm", "gain_decay"} <= set(table.columns):
+        return table.clear()
+    return table.filter((polars.col("part") == "key_gain") & polars.col("gain_norm").is_finite())
+
+
+def _grouped(frame: polars.DataFrame) -> polars.DataFrame:
+    """Rows with the third of layers that they belong to; with one or two layers, one or two groups."""
+    layers = sorted(set(frame["layer"]))
+    names = {1: ("all",), 2: ("early", "final")}.get(len(layers), NAMES)
+    named: dict[int, str] = {}
+    for name, part in zip(names, np.array_split(np.array(layers, dtype=int), len(names)), strict=True):
+        if len(part):
+            span = f"layer {part[0]}" if len(part) == 1 else f"layers {part[0]}-{part[-1]}"
+            named |= dict.fromkeys(part.tolist(), f"{name} ({span})")
+    column = polars.col("layer").replace_strict(named, default="", return_dtype=polars.String).alias("group")
+    return frame.with_columns(column)

@@ -1,0 +1,1 @@
+"""Key vectors of a run: five figures, each with a paragraph."""

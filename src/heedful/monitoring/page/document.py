@@ -1,0 +1,29 @@
+"""The figures on key vectors as a strict JSON document, ``heedful.monitoring.vectors/1``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from heedful.evaluation.page.json_document import document_text
+from heedful.monitoring.page.record import KeyReport
+from heedful.reporting.json_values import json_value
+
+KEYS_SCHEMA = "heedful.monitoring.vectors/1"
+
+
+def key_document(report: KeyReport) -> dict[str, Any]:
+    """The page in JSON's own types; a number that is not finite becomes null.
+
+    Args:
+        report: What to write.
+    """
+    lost: list[str] = []
+    return {
+        name: json_value(value, f"$.{name}", lost) for name, value in {"schema": KEYS_SCHEMA, **asdict(report)}.items()
+    }
+
+
+def key_json(report: KeyReport) -> str:
+    """The page as JSON text, ended by a newline."""
+    return document_text(key_document(report))

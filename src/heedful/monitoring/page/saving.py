@@ -1,0 +1,41 @@
+"""The figures on key vectors as files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from heedful.monitoring.page.charts import key_chart
+from heedful.monitoring.page.record import NAMES, KeyReport
+from heedful.reporting.figure_files import check_figures, save_drawn
+
+
+def check_key_figures(folder: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Refuse a folder in which the figures cannot be written, before the work begins.
+
+    Args:
+        folder: A folder, or nothing yet.
+        overwrite: Whether figures that stand there may be replaced.
+
+    Raises:
+        OutputError: The folder is none, or a figure stands there and must not be replaced.
+    """
+    check_figures(folder, overwrite=overwrite, names=NAMES)
+
+
+def save_key_figures(report: KeyReport, folder: str | os.PathLike[str], *, overwrite: bool) -> list[Path]:
+    """Write every figure that has something to draw, as SVG and PNG.
+
+    Args:
+        report: What to show.
+        folder: Where; it is made where it is not there.
+        overwrite: Whether figures that stand there may be replaced.
+
+    Returns:
+        The files, in order.
+
+    Raises:
+        OutputError: One could not be written; files that stand are whole.
+    """
+    check_key_figures(folder, overwrite=overwrite)
+    return save_drawn([key_chart(figure) for figure in report.drawn], folder, overwrite=overwrite)

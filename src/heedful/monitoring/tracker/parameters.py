@@ -1,0 +1,140 @@
+"""What the optimizer sees of attention: gradient norms a head, gains, and weight decay on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from heedful.interception.unrotated import PAIRS
+from heedful.monitoring.tracker.layer import Layer
+from heedful.monitoring.vectors.gain import DecayCurve, gain_statistics
+
+PROJECTIONS = {
+    "query": ("q_proj", "query"),
+    "key": ("k_proj", "key"),
+    "value": ("v_proj", "value"),
+    "output": ("o_proj",),
+}
+"""Part to the names of the projection that gives it (of the output: takes it), head by head."""
+
+Row = dict[str, Any]
+
+
+def inner_optimizers(given: Any) -> list[torch.optim.Optimizer]:
+    """The optimizers themselves, out of a list and out of the wrappers that accelerate puts around them."""
+    if given is None:
+        return []
+    if isinstance(given, Sequence):
+        return [one for part in given for one in inner_optimizers(part)]
+    while hasattr(given, "optimizer"):
+        given = given.optimizer
+    return [given]
+
+
+def undivided(values: Tensor) -> Tensor:
+    """A tensor that processes share out, whole; every process must ask, in the same order."""
+    return values.full_tensor() if isinstance(values, DTensor) else values
+
+
+def shared_out(modules: Iterable[nn.Module]) -> bool:
+    """Whether processes share out a parameter of some modules."""
+    return any(isinstance(parameter, DTensor) for module in modules for parameter in module.parameters())
+
+
+def gradient_rows(layer: Layer, module: nn.Module, scale: float) -> list[Row]:
+    """Norm of each head's gradient and weight, of separate projections that give or take whole heads.
+
+    A weight that is shared out over processes has none: to bring it together would cost what sharing saves.
+
+    Args:
+        layer: The layer.
+        module: Its attention module.
+        scale: Factor that gradients still carry.
+    """
+    rows = []
+    children = dict(module.named_children())
+    for part, names in PROJECTIONS.items():
+        weight = next((children[n].weight for n in names if hasattr(children.get(n), "weight")), None)
+        heads = layer.kv_heads if part in ("key", "value") else layer.heads
+        if not isinstance(weight, Tensor) or weight.dim() != 2 or weight.grad is None:
+            continue
+        axis = 1 if part == "output" else 0
+        if weight.shape[axis] % heads or type(weight.grad) is not Tensor:
+            continue
+        norms = _by_head(weight.grad, heads, axis) / scale
+        weights = _by_head(weight, heads, axis)
+        for head, (gradient, size) in enumerate(zip(norms.tolist(), weights.tolist(), strict=True)):
+            rows.append({"part": f"{part}_weight", "head": head, "gradient_norm": gradient, "weight_norm": size})
+    return rows
+
+
+def _by_head(values: Tensor, heads: int, axis: int) -> Tensor:
+    with torch.no_grad():
+        split = values.detach().unflatten(axis, (heads, -1)).movedim(axis, 0).flatten(1)
+        return torch.linalg.vector_norm(split, dim=1, dtype=torch.float32)
+
+
+def total_gradient(optimizers: Sequence[torch.optim.Optimizer], scale: float) -> float:
+    """Norm of all gradients of some optimizers; NaN where there is none."""
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+    if not gradients:
+        return math.nan
+    return float(undivided(torch.nn.utils.get_total_norm(gradients))) / scale
+
+
+@dataclass
+class Gains:
+    """Gains of query and key norms, and the curve of weight decay alone for each."""
+
+    found: dict[tuple[str, str], nn.Parameter] = field(default_factory=dict)
+    curves: dict[tuple[str, str], DecayCurve] = field(default_factory=dict)
+    groups: list[tuple[DecayCurve, torch.optim.Optimizer, int]] = field(default_factory=list)
+
+    def begin(self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        """Find the gains of a model, and the groups of the optimizers that they are in.
+
+        Args:
+            model: The model.
+            optimizers: Its optimizers; without one there are no curves.
+        """
+        self.found, self.curves, self.groups = {}, {}, []
+        roles = {name: role for pair in PAIRS[:3] for name, role in zip(pair, ("query", "key"), strict=True)}
+        for path, module in model.named_modules():
+            parent, _, name = path.rpartition(".")
+            gain = getattr(module, "weight", None)
+            if name in roles and isinstance(gain, nn.Parameter):
+                self.found[parent, roles[name]] = gain
+        for place, gain in self.found.items():
+            for optimizer in optimizers:
+                for number, group in enumerate(optimizer.param_groups):
+                    if any(gain is one for one in group["params"]):
+                        curve = self.curves[place] = DecayCurve(gain_statistics(undivided(gain))["gain_norm"])
+                        self.groups.append((curve, optimizer, number))
+
+    def stepped(self, optimizer: torch.optim.Optimizer) -> None:
+        """One step of an optimizer at the rates that its groups have now."""
+        for curve, owner, number in self.groups:
+            if owner is not optimizer:
+                continue
+            group = owner.param_groups[number]
+            decay = group.get("weight_decay", 0.0)
+            decoupled = group.get("decoupled_weight_decay", not decay)
+            curve.stepped(float(group["lr"]), float(decay) if decoupled else math.nan)
+
+    def rows(self, path: str) -> list[Row]:
+        """Statistics of the gains of one attention module; where gains are shared out, every process must ask."""
+        rows = []
+        for role in ("query", "key"):
+            gain = self.found.get((path, role))
+            if gain is not None:
+                curve = self.curves.get((path, role))
+                row = {"part": f"{role}_gain", "head": None, **gain_statistics(undivided(gain))}
+                rows.append(row | {"gain_decay": math.nan if curve is None else curve.norm})
+        return rows

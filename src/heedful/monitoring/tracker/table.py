@@ -1,0 +1,151 @@
+"""The table of a run: written as it grows, whole at every moment, and continued where a run is resumed.
+
+Parquet cannot be appended to. Each record is a part of its own, written beside its place and moved there in one step;
+when a run ends, or goes on, the parts become one file. A process that is killed loses what it had not recorded yet.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars
+
+from heedful.errors import InputRejected, OutputError
+from heedful.reporting.write import write_atomic
+
+SCHEMA = "heedful.attention/1"
+NAME, PARTS = "attention.parquet", "attention.parts"
+
+SUBJECT = {
+    "step": polars.Int64,
+    "layer": polars.Int32,
+    "module": polars.String,
+    "head": polars.Int32,
+    "part": polars.String,
+    "stage": polars.String,
+    "label": polars.String,
+    "irrep": polars.String,
+    "alarm": polars.String,
+    "note": polars.String,
+}
+"""Columns that say what a row is of; all others are Float32, null where they do not belong to the part."""
+
+PARTS_OF_A_STEP = (
+    "step", "query", "key", "attention", "beliefs", "query_gain", "key_gain", "query_weight", "key_weight",
+    "value_weight", "output_weight", "text", "note",
+)  # fmt: skip
+"""What a row can be of: the whole step, queries, keys, rows of a head, beliefs, gains, weights, the text that
+checkpoints were read over (in training each step has a batch of its own), or what was not measured."""
+
+
+def read_table(run: str | Path) -> polars.DataFrame:
+    """The table of a run, also of one that still goes on or was killed.
+
+    Args:
+        run: Folder of the run, or a table by itself.
+
+    Returns:
+        One row per step, layer, head, part and stage, in the order of steps; no row where nothing was recorded yet.
+
+    Raises:
+        InputRejected: A file in its place is no table of this schema.
+    """
+    run = Path(run)
+    if run.is_file():
+        return _read(run).sort("step", maintain_order=True)
+    frames = [_read(path) for path in [run / NAME, *sorted((run / PARTS).glob("*.parquet"))] if path.exists()]
+    if not frames:
+        return polars.DataFrame(schema=SUBJECT)
+    seen: set[int] = set()
+    kept = []
+    for frame in frames:
+        # A run killed between writing the whole and removing its parts leaves both.
+        kept.append(frame.filter(~polars.col("step").is_in(list(seen))))
+        seen |= set(frame["step"].unique())
+    return polars.concat(kept, how="diagonal").sort("step", maintain_order=True)
+
+
+def _read(path: Path) -> polars.DataFrame:
+    try:
+        content = path.read_bytes()
+        found = polars.read_parquet_metadata(io.BytesIO(content)).get("schema")
+        frame = polars.read_parquet(io.BytesIO(content))
+    except (OSError, polars.exceptions.PolarsError) as error:
+        raise InputRejected(str(path), f"expected a Parquet table ({type(error).__name__})", "move it away") from error
+    if found != SCHEMA:
+        raise InputRejected(str(path), f"expected a table of schema {SCHEMA}, found {str(found)!r}", "move it away")
+    return frame
+
+
+class TrackTable:
+    """The table of one run, written by one process.
+
+    Args:
+        run: Folder of the run; made if absent.
+        step: Step that the run goes on from: rows of later steps are dropped, since those steps are made again.
+
+    Raises:
+        OutputError: A run that begins at 0 finds a table, which is kept; or the folder cannot be made.
+        InputRejected: What stands there is no table of this schema.
+    """
+
+    def __init__(self, run: str | Path, step: int = 0) -> None:
+        self.run = Path(run)
+        try:
+            (self.run / PARTS).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.run}: {error.strerror} (name a folder that can be made)") from error
+        standing = read_table(self.run)
+        if len(standing) and not step:
+            last = standing.select(polars.col("step").max()).item()
+            raise OutputError(
+                f"{self.run / NAME}: a table up to step {last} stands there and was kept "
+                "(resume that run, or name another folder)"
+            )
+        self._whole(standing.filter(polars.col("step") <= step))
+
+    def add(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write one record.
+
+        Args:
+            step: Number of the step.
+            rows: Column to value each; what is absent or NaN becomes null.
+
+        Raises:
+            OutputError: It could not be written; all earlier records are whole.
+        """
+        write_atomic(self.run / PARTS / f"{step:012d}.parquet", table_bytes(table_frame(step, rows)), overwrite=True)
+
+    def close(self) -> None:
+        """Make the parts one file."""
+        self._whole(read_table(self.run))
+
+    def _whole(self, frame: polars.DataFrame) -> None:
+        if len(frame) or (self.run / NAME).exists():
+            write_atomic(self.run / NAME, table_bytes(frame), overwrite=True)
+        for part in (self.run / PARTS).glob("*.parquet"):
+            part.unlink()
+
+
+def table_frame(step: int, rows: Sequence[Mapping[str, Any]]) -> polars.DataFrame:
+    """One record as a table.
+
+    Args:
+        step: Number of the step.
+        rows: Column to value each; what is absent or NaN becomes null.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row if name not in SUBJECT))
+    schema = SUBJECT | dict.fromkeys(names, polars.Float32)
+    columns = {name: [row.get(name) for row in rows] for name in schema} | {"step": [step] * len(rows)}
+    frame = polars.DataFrame(columns, schema=schema, strict=False)
+    return frame.with_columns(polars.col(polars.Float32).fill_nan(None))
+
+
+def table_bytes(frame: polars.DataFrame) -> bytes:
+    """A table as the bytes of a Parquet file that ``read_table`` knows as its own."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", metadata={"schema": SCHEMA})
+    return buffer.getvalue()

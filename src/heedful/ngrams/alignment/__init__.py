@@ -1,0 +1,1 @@
+"""Each head compared with the attention that counts predict."""

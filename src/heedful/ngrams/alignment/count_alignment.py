@@ -1,0 +1,178 @@
+"""Attention of a running model beside the attention that n-gram counts predict, head by head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from heedful.attention.call import AttentionCall
+from heedful.attention.engines.points import logits_of
+from heedful.errors import CaptureError, InputRejected
+from heedful.evaluation.batches import batches_of
+from heedful.evaluation.evidence import Array
+from heedful.evaluation.running import Batch, evaluating, refuse_nonfinite, run_model
+from heedful.interception.event import AttentionEvent
+from heedful.interception.intercept import intercept, unwatched
+from heedful.ngrams.alignment.aligned_sums import AlignedLayer, head_records
+from heedful.ngrams.alignment.drawn_piece import drawn_piece
+from heedful.ngrams.alignment.expectation import Expectations, Key, Seen
+from heedful.ngrams.alignment.record import Alignment
+from heedful.ngrams.derivation.row_alignment import row_alignment
+from heedful.ngrams.derivation.table import Table
+
+if TYPE_CHECKING:
+    from heedful.loading.sequences import Sequences
+
+BATCH_TOKENS = 2048
+BLOCK = 128
+"""Rows that are held at once."""
+
+
+def align(
+    model: nn.Module,
+    sequences: Sequences,
+    tables: Mapping[Key, Table],
+    held_out: Mapping[Key, Table] | None = None,
+    *,
+    name: str = "",
+    counts: str = "",
+    seed: int = 0,
+    resamples: int = 2000,
+    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+) -> Alignment:
+    """Expected attention from counts against actual attention.
+
+    Rows from the second of each document on, whose context was counted and one of whose keys ever followed it. Beside
+    each head stand uniform attention and attention by frequency, which knows how often tokens were counted and no
+    context; a head's p is of being better than both.
+
+    Args:
+        model: A causal model with the tokenizer of the counts.
+        sequences: The text; one that the counts did not see tells whether agreement is more than memory.
+        tables: Counts by context length and skip.
+        held_out: Counts of a text that the others did not see, some of the same contexts and skips.
+        name: Of the model.
+        counts: Of the counts.
+        seed: Of the bootstrap and the sign flips.
+        resamples: Of both.
+        progress: Called with (done, total, what).
+
+    Returns:
+        Every head against every table, with 95 % intervals over documents.
+
+    Raises:
+        CaptureError: No attention of the model could be met.
+        InputRejected: A weight is not finite, attention sees later tokens, or no row of the text has an expectation.
+    """
+    refuse_nonfinite(model, name or type(model).__name__)
+    expectations = Expectations(tables, held_out or {})
+    layers: dict[str, AlignedLayer] = {}
+    batches: Sequence[Batch] = batches_of(model, sequences, BATCH_TOKENS)
+    now: list[Batch] = [batches[0]]
+
+    def visit(event: AttentionEvent) -> None:
+        with unwatched(), torch.no_grad():
+            _visit(event, now[0], expectations, layers, len(sequences.input_ids))
+
+    with evaluating(model), torch.no_grad(), intercept(model, visit) as way:
+        for done, batch in enumerate(batches):
+            now[0] = batch
+            expectations.forget()
+            run_model(model, batch.input_ids, batch.attention_mask)
+            progress(done + 1, len(batches), "expected attention")
+    if not layers:
+        raise CaptureError(type(model).__name__, "it ran and none of its attention could be met")
+    first = next(iter(layers.values()))
+    if not any(rows.any() for rows in first.rows.values()):
+        raise InputRejected(
+            counts or "counts", "no context of the text was counted, or nothing in view ever followed one",
+            "count a longer text, or shorter contexts",
+        )  # fmt: skip
+    unmet = way.unmet()
+    document = sequences.document.numpy()
+    found = Alignment(
+        model=name or type(model).__name__,
+        counts=counts,
+        rows=[(n, skip, float(rows.sum() / max(first.seen, 1))) for (n, skip), rows in sorted(first.rows.items())],
+        sequences=len(sequences.input_ids),
+        documents=len(np.unique(document)),
+        heads=head_records(list(layers.values()), document, seed, resamples),
+        unmet=unmet,
+    )
+    return replace(found, piece=drawn_piece(model, sequences, expectations, found.heads, log_weights))
+
+
+def _visit(
+    event: AttentionEvent, batch: Batch, expectations: Expectations, layers: dict[str, AlignedLayer], total: int
+) -> None:
+    call = event.call
+    if call.n_queries != batch.input_ids.shape[1] or call.n_keys != call.n_queries:
+        return
+    if event.path not in layers:
+        layers[event.path] = AlignedLayer(event.path, call.heads, total, expectations.tables)
+    layer = layers[event.path]
+    texts = [ids[mask.bool()].cpu().numpy() for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)]
+    for begin in range(1, call.n_queries, BLOCK):
+        rows = np.arange(begin, min(begin + BLOCK, call.n_queries))
+        logs = log_weights(call, rows, event.path)
+        for place, tokens in enumerate(texts):
+            own, index = rows[rows < len(tokens)], int(batch.index[place])
+            block = logs[place, :, : len(own), : len(tokens)]
+            layer.seen += len(own)
+            visible = _narrower(block, own)
+            for key in expectations.tables:
+                wanted = expectations.of(place, tokens, own, key, visible)
+                counts = row_alignment(wanted.counts, block, own, visible)
+                layer.add(key, index, counts, wanted.frequency)
+                if wanted.unseen is not None:
+                    layer.add_unseen(key, index, counts, row_alignment(wanted.unseen, block, own, visible))
+
+
+def _narrower(block: Array, rows: np.ndarray) -> Seen | None:
+    """Keys ``(row, key)`` that some head sees, where a window or a mask hides others before the query; else None."""
+    visible = np.isfinite(block).any(0)
+    causal = np.arange(block.shape[-1])[None, :] <= rows[:, None]
+    return None if bool((visible == causal).all()) else np.asarray(visible)
+
+
+def log_weights(call: AttentionCall, rows: np.ndarray, path: str) -> Array:
+    """Natural logs of the weights of some rows, ``(batch, head, row, key)``; what lies behind a row must be unseen.
+
+    Args:
+        call: The call.
+        rows: Queries, one after the other.
+        path: Of the module, for messages.
+
+    Raises:
+        InputRejected: A query sees later tokens.
+    """
+    visible = visible_before(call, rows, path)
+    logits = logits_of(call, int(rows[0]), int(rows[-1]) + 1).double().masked_fill(~visible, -torch.inf)
+    total = logits.logsumexp(-1, keepdim=True)
+    if call.sink is not None:
+        total = torch.logaddexp(total, call.sink.double().view(1, -1, 1, 1))
+    return np.asarray((logits - total).cpu().numpy())
+
+
+def visible_before(call: AttentionCall, rows: np.ndarray, path: str) -> torch.Tensor:
+    """Keys that some rows see, bool, broadcastable to ``(batch, head, row, key)``; none of them behind its row.
+
+    Args:
+        call: The call.
+        rows: Queries, one after the other.
+        path: Of the module, for messages.
+
+    Raises:
+        InputRejected: A query sees later tokens.
+    """
+    begin, end, device = int(rows[0]), int(rows[-1]) + 1, call.query.device
+    visible = call.visibility.block(begin, end, 0, call.n_keys, call.n_queries, call.n_keys, device)
+    behind = torch.arange(call.n_keys, device=device)[None, :] > torch.arange(begin, end, device=device)[:, None]
+    if bool((visible & behind).any()):
+        raise InputRejected(path, "its queries see later tokens", "counts predict the attention of causal models")
+    return visible

@@ -1,0 +1,252 @@
+"""Text counted into a folder: shard after shard, then one grouped sum a table; a stop loses one shard at most."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from heedful.errors import InputRejected, OutputError, UsageError
+from heedful.loading.corpus import Corpus, Encoder
+from heedful.ngrams.counting.folder import MANIFEST, SHARDS, told_as_output
+from heedful.ngrams.counting.grouped_sum import engine_named
+from heedful.ngrams.counting.manifest import Manifest, TableFacts, read_manifest
+from heedful.ngrams.counting.merge import merge_table
+from heedful.ngrams.counting.packing import check_fits
+from heedful.ngrams.counting.reading import read
+from heedful.ngrams.counting.shard import ShardRecord, count_shard, read_shard, specs
+
+Progress = Callable[[int, int, str], None]
+"""Called with what is done, what there is to do, and what is being done."""
+
+UNKNOWN_SHARE = 0.1
+TOO_UNKNOWN = 0.5
+"""Beyond it, what is counted is no longer the text."""
+
+_MIB = 1 << 20
+_LOCK = ".lock"
+_FEW = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountSettings:
+    """What is counted, and how it is merged.
+
+    Attributes:
+        n: Lengths of contexts, each from 1 up.
+        skips: Tokens between a context and the token that is counted after it, each from 0 up.
+        engine: What merges: a key of ``heedful.ngrams.counting.grouped_sum.ENGINES``.
+        resume: Whether to go on in a folder where counting was begun.
+    """
+
+    n: tuple[int, ...] = (1,)
+    skips: tuple[int, ...] = (0,)
+    engine: str = "polars"
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        for name, flag, least in (("n", "--n", 1), ("skips", "--skip", 0)):
+            values = getattr(self, name)
+            if not values or any(isinstance(one, bool) or one < least for one in values):
+                raise UsageError(f"{flag} {','.join(map(str, values))}: expected whole numbers from {least} up")
+            object.__setattr__(self, name, tuple(sorted(set(values))))
+
+
+def count(
+    corpus: Corpus,
+    encoder: Encoder,
+    out: Path,
+    settings: CountSettings | None = None,
+    progress: Progress = lambda _done, _total, _what: None,
+) -> Manifest:
+    r"""Count every pair of context and following token of a corpus, :math:`C^{n,s}` of `heedful.ngrams.counting.packing`.
+
+    Documents are never joined. Memory is bounded by the size of a shard, not by that of the text. Shards that are
+    whole are never counted again: after a stop, ``resume`` goes on with the next and ends with the same bytes.
+
+    Args:
+        corpus: The text.
+        encoder: The tokenizer.
+        out: The folder of counts: absent or empty, or with ``resume`` one where the same counting was begun.
+        settings: What is counted.
+        progress: Called before and after each shard and table.
+
+    Returns:
+        The manifest, which stands in the folder as ``counts.json``.
+
+    Raises:
+        UsageError: Settings cannot be used, or are not those that the folder was begun with.
+        InputRejected: A text has changed, most of its tokens are unknown to the tokenizer, or a finished count has
+            files that were cut or changed.
+        OutputError: The folder is not empty, another process counts into it, or it cannot be written.
+    """
+    wanted = settings or CountSettings()
+    engine = engine_named(wanted.engine)
+    check_fits(max(wanted.n), encoder.size)
+    begun = _begun(corpus, encoder, wanted)
+    standing = _claimed(out, begun, encoder, wanted.resume)
+    if standing is not None and standing.complete:
+        read(out).verify()  # a file that was cut or changed since is no reason to call the counts whole
+        return standing
+    with _alone(out):
+        try:
+            shards = _count_shards(corpus, encoder, out, wanted, progress)
+        except InputRejected:
+            if standing is None:  # of no use to anyone, and in the way of the next try
+                _emptied(out)
+            raise
+        tables: list[TableFacts] = []
+        known = specs(wanted.n, wanted.skips)
+        for spec in known:
+            progress(len(tables), len(known), f"merging n = {spec[0]}, skip {spec[1]}")
+            tables.append(merge_table(out, shards, spec, engine))
+        whole = _whole(begun, shards, tables)
+        whole.write(out)
+        shutil.rmtree(out / SHARDS, ignore_errors=True)
+    return whole
+
+
+def _begun(corpus: Corpus, encoder: Encoder, settings: CountSettings) -> Manifest:
+    return Manifest(
+        complete=False,
+        tokenizer=encoder.name,
+        fingerprint=encoder.fingerprint,
+        vocabulary=encoder.size,
+        documents_are=corpus.documents,
+        texts=tuple(corpus.files),
+        n=settings.n,
+        skips=settings.skips,
+        shard_bytes=tuple(corpus.shard_bytes),
+        notes=tuple(corpus.notes),
+    )
+
+
+def _claimed(out: Path, begun: Manifest, encoder: Encoder, resume: bool) -> Manifest | None:
+    """The folder made ready; the manifest that stands there where counting goes on."""
+    if resume and (out / MANIFEST).is_file():
+        standing = read_manifest(out)
+        check_same(out, standing, begun)
+        return standing
+    with told_as_output(out):
+        if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+            fix = "give --resume to go on" if (out / MANIFEST).is_file() else "name another folder"
+            raise OutputError(f"{out}: not an empty folder, nothing was changed ({fix})")
+        out.mkdir(parents=True, exist_ok=True)
+        encoder.save(out)
+    begun.write(out)
+    return None
+
+
+def check_same(out: Path, standing: Manifest, now: Manifest) -> None:
+    """Refuse to go on with counts of another text, tokenizer or kind of count.
+
+    Args:
+        out: The folder.
+        standing: Its manifest.
+        now: What would be counted now.
+
+    Raises:
+        InputRejected: A text has changed.
+        UsageError: The settings differ.
+    """
+    for before, after in zip(standing.texts, now.texts, strict=False):
+        if before != after:
+            told = f"is not the text that {out} was begun with ({before.name}, {before.bytes:,} bytes)"
+            raise InputRejected(after.name, told, "give the same text, or count into another folder")
+    words = {"texts": "texts", "fingerprint": "tokenizer", "documents_are": "documents"}
+    for name, word in {**words, "n": "n", "skips": "skip", "shard_bytes": "shards of bytes"}.items():
+        was, is_now = getattr(standing, name), getattr(now, name)
+        if was != is_now:
+            told = f"begun with {word} {_brief(was)}, now {_brief(is_now)}"
+            raise UsageError(f"{out}: {told} (give the same, or count into another folder)")
+
+
+def _brief(value: object) -> str:
+    """A value in a message: few numbers as they are, of much else how many, of a fingerprint its first digits."""
+    if not isinstance(value, tuple):
+        return str(value)[:12]
+    if len(value) <= _FEW and all(isinstance(one, int) for one in value):
+        return ",".join(map(str, value))
+    return f"({len(value)} of them)"
+
+
+def _emptied(out: Path) -> None:
+    """Remove what stands in a folder that was empty before."""
+    for path in out.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _count_shards(
+    corpus: Corpus, encoder: Encoder, out: Path, settings: CountSettings, progress: Progress
+) -> list[ShardRecord]:
+    wanted = specs(settings.n, settings.skips)
+    past = max(settings.n) + max(settings.skips)
+    sizes = corpus.shard_bytes
+    total, done = sum(sizes) // _MIB, 0
+    records: list[ShardRecord] = []
+    for number, size in enumerate(sizes):
+        progress(done // _MIB, total, "MiB counted")
+        record = read_shard(out, number)
+        if record is None:
+            tokens = encoder.encode(corpus.pieces(number), past)
+            record = count_shard(out, number, tokens, wanted, encoder.size, encoder.unknown)
+        records.append(record)
+        done += size
+        if number == 0 or number == len(sizes) - 1:
+            _check_known(records)
+    progress(total, total, "MiB counted")
+    if not any(one.tokens for one in records):
+        raise InputRejected("text", "the tokenizer makes no token of it", "give text in its language")
+    return records
+
+
+def _check_known(records: list[ShardRecord]) -> None:
+    tokens = sum(one.tokens for one in records)
+    share = sum(one.unknown for one in records) / max(1, tokens)
+    if share > TOO_UNKNOWN:
+        fix = "give text in its language, or another --tokenizer"
+        raise InputRejected("text", f"{share:.0%} of its tokens are unknown to the tokenizer", fix)
+
+
+def _whole(begun: Manifest, shards: list[ShardRecord], tables: list[TableFacts]) -> Manifest:
+    tokens, unknown = sum(one.tokens for one in shards), sum(one.unknown for one in shards)
+    notes = list(begun.notes)
+    if unknown > UNKNOWN_SHARE * tokens:
+        notes.append(f"{unknown / tokens:.0%} of the tokens are unknown to the tokenizer: is it the right one?")
+    for table in tables:
+        if not table.total:
+            needed = table.n + table.skip + 1
+            notes.append(f"n = {table.n}, skip {table.skip}: no document has {needed} tokens, so nothing was counted")
+    return Manifest(
+        **{
+            **{name: getattr(begun, name) for name in begun.__dataclass_fields__},
+            "complete": True,
+            "documents": sum(one.documents for one in shards),
+            "tokens": tokens,
+            "unknown": unknown,
+            "tables": tuple(tables),
+            "notes": tuple(notes),
+        }
+    )
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold a lock on the folder, which the system gives back however this process ends."""
+    try:
+        import fcntl
+    except ImportError:  # a system without file locks
+        yield
+        return
+    with told_as_output(out), open(out / _LOCK, "wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(f"{out}: another process counts into it (wait, or name another folder)") from error
+        yield
+        (out / _LOCK).unlink(missing_ok=True)

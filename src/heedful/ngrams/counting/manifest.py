@@ -1,0 +1,182 @@
+"""The manifest of counts: what was counted, how, and the checksum of every file, in one JSON document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from heedful.errors import InputRejected
+from heedful.loading.corpus import TextFile
+from heedful.ngrams.counting.folder import MANIFEST, put
+
+SCHEMA = "heedful.ngrams.counting/1"
+LARGEST = 1 << 28
+_Record = TypeVar("_Record")
+
+
+@dataclass(frozen=True)
+class CountFile:
+    """One Parquet file.
+
+    Attributes:
+        name: Its path within the folder.
+        rows: Its pairs.
+        bytes: Its size.
+        sha256: Of its bytes, hexadecimal.
+    """
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableFacts:
+    r"""What is known of one table of pairs.
+
+    Attributes:
+        n: Tokens in a context.
+        skip: Tokens between a context and the token after it.
+        total: Positions counted: the sum of all counts.
+        contexts: Distinct contexts.
+        pairs: Distinct pairs of context and next token, the entries of the matrix that are not 0.
+        once: Pairs that were counted once.
+        files: Where they stand.
+    """
+
+    n: int
+    skip: int
+    total: int
+    contexts: int
+    pairs: int
+    once: int
+    files: tuple[CountFile, ...]
+
+    @property
+    def coverage(self) -> float:
+        r"""Estimated chance that the next pair of such text is among those counted, :math:`1 - N_1 / N`.
+
+        Source: Good 1953, doi:10.1093/biomet/40.3-4.237. NaN where nothing was counted.
+        """
+        return 1 - self.once / self.total if self.total else float("nan")
+
+    def density(self, vocabulary: int) -> float:
+        """Share of (observed context, token) entries that are not 0; NaN where nothing was counted."""
+        return self.pairs / (self.contexts * vocabulary) if self.contexts else float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What counts say of themselves.
+
+    Attributes:
+        complete: Whether the counts are merged and whole.
+        tokenizer: Name of the tokenizer.
+        fingerprint: Of the tokenizer, hexadecimal.
+        vocabulary: Number of token ids.
+        documents_are: What makes a document.
+        texts: The texts, in their order.
+        n: Lengths of contexts.
+        skips: Skips.
+        shard_bytes: Bytes of text in each shard.
+        documents: Documents that hold a token.
+        tokens: Tokens of all documents.
+        unknown: Tokens that stand for what the vocabulary lacks.
+        tables: One a pair of ``n`` and ``skip``, and that of ``n = 0``: the tokens alone.
+        notes: What was odd about the texts.
+    """
+
+    complete: bool
+    tokenizer: str
+    fingerprint: str
+    vocabulary: int
+    documents_are: str
+    texts: tuple[TextFile, ...]
+    n: tuple[int, ...]
+    skips: tuple[int, ...]
+    shard_bytes: tuple[int, ...]
+    documents: int = 0
+    tokens: int = 0
+    unknown: int = 0
+    tables: tuple[TableFacts, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    def write(self, out: Path) -> None:
+        """Put the manifest into a folder."""
+        text = json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, ensure_ascii=False)
+        put(out / MANIFEST, (text + "\n").encode("utf-8", "backslashreplace"))
+
+
+def read_manifest(out: Path) -> Manifest:
+    """The manifest of a folder.
+
+    Args:
+        out: The folder of counts.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        InputRejected: There is none, or it is none of this schema.
+    """
+    path = out / MANIFEST
+    fix = "name a folder that heedful count wrote"
+    if not path.is_file():
+        raise InputRejected(str(out), f"expected a folder of counts, found no {MANIFEST}", fix)
+    try:
+        with open(path, "rb") as file:
+            tree = json.loads(file.read(LARGEST))
+        found = tree.pop("schema") if isinstance(tree, dict) else None
+        if found != SCHEMA:
+            raise InputRejected(str(path), f"expected schema {SCHEMA}, found {str(found)[:60]!r}", fix)
+        return _manifest(tree)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputRejected(str(path), f"not a manifest of counts ({type(error).__name__})", fix) from error
+
+
+def _manifest(tree: dict[str, Any]) -> Manifest:
+    for name in ("texts", "tables", "notes", "n", "skips", "shard_bytes"):
+        if not isinstance(tree[name], list):
+            raise TypeError(f"{name}: expected a list")
+    tables = [
+        _record(TableFacts, {**one, "files": tuple(_record(CountFile, each) for each in one["files"])})
+        for one in tree["tables"]
+    ]
+    for table in tables:
+        for one in table.files:
+            if Path(one.name).name != one.name or not one.name.endswith(".parquet"):
+                raise ValueError(f"{one.name!r} is no name of a file of counts")
+    return _record(
+        Manifest,
+        {
+            **tree,
+            "texts": tuple(_record(TextFile, one) for one in tree["texts"]),
+            "tables": tuple(tables),
+            **{name: _whole(tree[name]) for name in ("n", "skips", "shard_bytes")},
+            "notes": tuple(map(str, tree["notes"])),
+        },
+    )
+
+
+_TYPES = {"int": int, "str": str, "bool": bool}
+
+
+def _record(wanted: type[_Record], tree: dict[str, Any]) -> _Record:
+    """A record of exactly its fields, whole numbers, words and truth values of their types."""
+    for one in fields(wanted):  # type: ignore[arg-type]
+        plain = _TYPES.get(str(one.type))
+        if plain is not None and type(tree[one.name]) is not plain:
+            raise TypeError(f"{one.name}: {tree[one.name]!r}")
+        if plain is int and tree[one.name] < 0:
+            raise ValueError(f"{one.name}: {tree[one.name]}")
+    return wanted(**tree)
+
+
+def _whole(values: Sequence[Any]) -> tuple[int, ...]:
+    if not all(type(value) is int and value >= 0 for value in values):
+        raise TypeError("expected whole numbers")
+    return tuple(values)

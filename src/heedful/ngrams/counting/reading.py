@@ -1,0 +1,187 @@
+"""Counts read again, and believed only where every byte is the one that was written."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars
+
+from heedful.errors import InputRejected, UsageError
+from heedful.loading.fingerprint import fingerprint
+from heedful.ngrams.counting.folder import check_sum, sha256_of
+from heedful.ngrams.counting.grouped_sum import COLUMNS
+from heedful.ngrams.counting.manifest import CountFile, Manifest, TableFacts, read_manifest
+from heedful.ngrams.counting.packing import Pairs, bits_of
+from heedful.ngrams.counting.table import CountTable
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+TOKENIZER = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Counts of a text.
+
+    Attributes:
+        path: Their folder.
+        manifest: What they say of themselves.
+    """
+
+    path: Path
+    manifest: Manifest
+
+    def table(self, n: int, skip: int = 0) -> CountTable:
+        """One table, its checksums verified.
+
+        Args:
+            n: Tokens in a context; 0 for the tokens alone.
+            skip: Tokens between a context and the token after it.
+
+        Returns:
+            The table.
+
+        Raises:
+            UsageError: It was not counted.
+            InputRejected: A file of it was cut or changed, or holds what is no count.
+        """
+        facts = self.facts(n, skip)
+        frames = [_read(self.path / one.name, one) for one in facts.files]
+        frame = polars.concat(frames) if frames else polars.DataFrame(schema=COLUMNS)
+        pairs = Pairs(*(frame[name].to_numpy() for name in COLUMNS))
+        self._check(pairs, facts)
+        return CountTable.of(pairs, n, skip, self.manifest.vocabulary)
+
+    def facts(self, n: int, skip: int = 0) -> TableFacts:
+        """What the manifest says of one table.
+
+        Raises:
+            UsageError: It was not counted.
+        """
+        for one in self.manifest.tables:
+            if (one.n, one.skip) == (n, skip):
+                return one
+        known = ", ".join(f"({one.n}, {one.skip})" for one in self.manifest.tables)
+        raise UsageError(f"{self.path}: no table of n = {n}, skip {skip}; there are (n, skip): {known}")
+
+    @cached_property
+    def tokens(self) -> np.ndarray:
+        """How often each token stands in the text, ``(vocabulary,)``, int64."""
+        return self.table(0).next_counts
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, of the ``tokenizers`` library, as it was when the text was counted."""
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_str((self.path / TOKENIZER).read_text(encoding="utf-8"))
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """The text of each token id; empty where the tokenizer has none for it."""
+        return [self.tokenizer.id_to_token(number) or "" for number in range(self.manifest.vocabulary)]
+
+    def verify(self) -> None:
+        """Read and check every file.
+
+        Raises:
+            InputRejected: One was cut or changed.
+        """
+        for one in self.manifest.tables:
+            self.table(one.n, one.skip)
+
+    def _check(self, pairs: Pairs, facts: TableFacts) -> None:
+        top = 1 << (bits_of(self.manifest.vocabulary) * facts.n)
+        ascending = (pairs.context[1:] > pairs.context[:-1]) | (
+            (pairs.context[1:] == pairs.context[:-1]) & (pairs.next[1:] > pairs.next[:-1])
+        )
+        sound = (
+            len(pairs.count) == facts.pairs
+            and int(pairs.count.sum()) == facts.total
+            and bool(ascending.all())
+            and (not len(pairs.count) or int(pairs.count.min()) >= 1)
+            and (not len(pairs.next) or int(pairs.next.max()) < self.manifest.vocabulary)
+            and (not len(pairs.context) or 0 <= int(pairs.context[0]) <= int(pairs.context[-1]) < top)
+        )
+        if not sound:
+            told = f"its table of n = {facts.n}, skip {facts.skip} holds what is no count of its vocabulary"
+            raise InputRejected(str(self.path), told, "count the text again")
+
+
+def read(folder: str | Path, *, tokenizer: Tokenizer | None = None, text: Sequence[str | Path] | None = None) -> Counts:
+    """Counts that ``heedful count`` wrote.
+
+    Args:
+        folder: Their folder.
+        tokenizer: A tokenizer that must be the one they were counted with, a model's say.
+        text: Text files that must be those that were counted.
+
+    Returns:
+        The counts; a table is read, and its checksums verified, when it is asked for.
+
+    Raises:
+        InputRejected: The folder holds no whole counts; or they are of another tokenizer or of another text.
+    """
+    path = Path(folder)
+    manifest = read_manifest(path)
+    if not manifest.complete:
+        raise InputRejected(str(path), "counting was begun and not finished", "go on with heedful count --resume")
+    for table in manifest.tables:
+        for one in table.files:
+            _check_there(path / one.name, one)
+    _check_tokenizer(path, manifest, tokenizer)
+    _check_text(path, manifest, [Path(one) for one in text] if text is not None else None)
+    return Counts(path, manifest)
+
+
+def _check_there(path: Path, facts: CountFile) -> None:
+    size = path.stat().st_size if path.is_file() else None
+    if size != facts.bytes:
+        found = "no file" if size is None else f"{size:,} bytes: it was cut or changed"
+        raise InputRejected(str(path), f"expected {facts.bytes:,} bytes, found {found}", "count the text again")
+
+
+def _check_tokenizer(path: Path, manifest: Manifest, tokenizer: Tokenizer | None) -> None:
+    try:
+        own = fingerprint((path / TOKENIZER).read_text(encoding="utf-8"))
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputRejected(str(path / TOKENIZER), "cannot be read as a tokenizer", "count the text again") from error
+    if own != manifest.fingerprint:
+        told = f"is not the tokenizer that was counted with ({own[:12]}, expected {manifest.fingerprint[:12]})"
+        raise InputRejected(str(path / TOKENIZER), told, "count the text again")
+    if tokenizer is not None and (other := fingerprint(tokenizer.to_str())) != own:
+        told = f"counted with another tokenizer ({manifest.tokenizer}, {own[:12]}; yours is {other[:12]})"
+        raise InputRejected(str(path), told, "count the text with this tokenizer")
+
+
+def _check_text(path: Path, manifest: Manifest, text: list[Path] | None) -> None:
+    if text is None:
+        return
+    fix = "give the texts that were counted, or count these"
+    if len(text) != len(manifest.texts):
+        raise InputRejected(str(path), f"counted from {len(manifest.texts)} texts, {len(text)} were given", fix)
+    for place, facts in zip(text, manifest.texts, strict=True):
+        try:
+            same = place.stat().st_size == facts.bytes and sha256_of(place) == facts.sha256
+        except OSError as error:
+            raise InputRejected(str(place), f"cannot be read: {error.strerror}", "check the path") from error
+        if not same:
+            raise InputRejected(str(place), f"is not the text that {path} was counted from ({facts.name})", fix)
+
+
+def _read(path: Path, facts: CountFile) -> polars.DataFrame:
+    check_sum(path, facts.bytes, facts.sha256)
+    try:
+        frame = polars.read_parquet(io.BytesIO(path.read_bytes()))
+    except (OSError, polars.exceptions.PolarsError) as error:
+        raise InputRejected(str(path), f"not a Parquet table ({type(error).__name__})", "count again") from error
+    if dict(frame.schema) != COLUMNS or frame.null_count().sum_horizontal().item():
+        raise InputRejected(str(path), f"expected the columns {', '.join(COLUMNS)}", "count the text again")
+    return frame

@@ -1,0 +1,147 @@
+"""One shard counted: its tables as Parquet files, and a record beside them that says what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import polars
+
+from heedful.errors import InputRejected
+from heedful.loading.corpus import TokenPiece
+from heedful.ngrams.counting.folder import check_sum, place_of, shard_folder
+from heedful.ngrams.counting.grouped_sum import COLUMNS
+from heedful.ngrams.counting.manifest import CountFile
+from heedful.ngrams.counting.packing import Pairs, Tokens, count_pairs
+
+RECORD = "shard.json"
+
+ROW_GROUP = 1 << 18
+"""Rows of a Parquet row group: what a range of contexts is read in."""
+
+Compression = Literal["zstd", "lz4"]
+"""``zstd`` for what stays, ``lz4`` for shards, which are read once."""
+
+Spec = tuple[int, int]
+"""Length of contexts, and skip."""
+
+TOKENS_ALONE: Spec = (0, 0)
+"""The table that counts every token, which comes with all others."""
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """What one shard holds.
+
+    Attributes:
+        documents: Documents that begin in it and hold a token.
+        tokens: Its tokens.
+        unknown: Tokens of it that the vocabulary lacks.
+        totals: Positions counted in each table, by the name of its file.
+        files: Its tables.
+    """
+
+    documents: int
+    tokens: int
+    unknown: int
+    totals: dict[str, int]
+    files: tuple[CountFile, ...]
+
+
+def specs(n: Iterable[int], skips: Iterable[int]) -> list[Spec]:
+    """Every table of some lengths and skips, the tokens alone first."""
+    known = tuple(skips)
+    return [TOKENS_ALONE, *((length, skip) for length in n for skip in known)]
+
+
+def file_name(spec: Spec) -> str:
+    """Name of a table's file in a shard."""
+    return f"n{spec[0]}.s{spec[1]}.parquet"
+
+
+def count_shard(
+    out: Path, number: int, pieces: Iterator[TokenPiece], wanted: Iterable[Spec], vocabulary: int, unknown: int | None
+) -> ShardRecord:
+    """Count one shard and put it in its place.
+
+    Args:
+        out: The folder of counts.
+        number: The shard.
+        pieces: Its tokens.
+        wanted: The tables.
+        vocabulary: Number of token ids.
+        unknown: The id of what the vocabulary lacks.
+
+    Returns:
+        Its record.
+
+    Raises:
+        InputRejected: A token id is not below ``vocabulary``.
+        OutputError: It could not be written.
+    """
+    known = list(pieces)
+    tokens = Tokens.of(known)
+    if len(tokens.ids) and (largest := int(tokens.ids.max())) >= vocabulary:
+        raise InputRejected("tokenizer", f"it gives token id {largest:,}, its vocabulary has {vocabulary:,}")
+    own = tokens.past >= 0
+    totals: dict[str, int] = {}
+    files = []
+    with shard_folder(out, number) as folder:
+        for spec in wanted:
+            pairs = count_pairs(tokens, *spec, vocabulary)
+            name = file_name(spec)
+            totals[name] = int(pairs.count.sum())
+            facts, content = table_file(name, frame_of(pairs), "lz4")
+            (folder / name).write_bytes(content)  # not flushed to the disk: its checksum is looked at before it is used
+            files.append(facts)
+        record = ShardRecord(
+            documents=sum(piece.opens for piece in known if len(piece.ids)),
+            tokens=int(own.sum()),
+            unknown=int((tokens.ids[own] == unknown).sum()) if unknown is not None else 0,
+            totals=totals,
+            files=tuple(files),
+        )
+        (folder / RECORD).write_text(json.dumps(asdict(record)), encoding="utf-8")
+    return record
+
+
+def frame_of(pairs: Pairs) -> polars.DataFrame:
+    """Pairs as a dataframe."""
+    columns = {"context": pairs.context, "next": pairs.next, "count": pairs.count}
+    return polars.DataFrame(columns, schema=COLUMNS)
+
+
+def table_file(name: str, frame: polars.DataFrame, compression: Compression = "zstd") -> tuple[CountFile, bytes]:
+    """A table of pairs as Parquet, and what is known of that file."""
+    buffer = io.BytesIO()
+    # One chunk and fixed row groups, so that equal tables are equal bytes, whatever made them.
+    frame.rechunk().write_parquet(buffer, compression=compression, statistics=True, row_group_size=ROW_GROUP)
+    content = buffer.getvalue()
+    return CountFile(name, len(frame), len(content), hashlib.sha256(content).hexdigest()), content
+
+
+def read_shard(out: Path, number: int) -> ShardRecord | None:
+    """The record of a shard that was counted, believed by the checksums of its files.
+
+    Args:
+        out: The folder of counts.
+        number: The shard.
+
+    Returns:
+        The record; None where the shard must be counted: it is missing, or damaged.
+    """
+    folder = place_of(out, number)
+    try:
+        tree = json.loads((folder / RECORD).read_bytes())
+        files = tuple(CountFile(**one) for one in tree.pop("files"))
+        record = ShardRecord(**tree, files=files)
+        for one in files:
+            check_sum(folder / one.name, one.bytes, one.sha256)
+    except (OSError, ValueError, TypeError, KeyError, InputRejected):
+        return None
+    return record

@@ -1,0 +1,1 @@
+"""Attention weights computed from n-gram counts: affinities, factors, embeddings, encoders."""

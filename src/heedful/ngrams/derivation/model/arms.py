@@ -1,0 +1,112 @@
+"""The derived model and what it is held against: the same parts with attention learnt, begun otherwise, or none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from heedful.errors import UsageError
+from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
+from heedful.ngrams.derivation.model.derived_config import HeedfulDerivedConfig
+from heedful.ngrams.derivation.model.deriving import Derived, derived_config
+from heedful.ngrams.derivation.model.linking import keep_factors
+from heedful.ngrams.derivation.recipe import Recipe
+
+ARMS = ("frozen", "trainable", "derived-start", "none", "none-wide")
+"""Attention derived and ``frozen``; ``trainable`` from a random start, or from the derived one; ``none``; ``none`` with
+the feed-forward widened by as many numbers as attention has."""
+
+EMBEDDINGS = ("frozen", "trainable", "linked")
+"""``trainable`` embeddings drift from what the attention was derived for; those that are ``linked`` take it along."""
+
+DERIVED, WITHOUT = ("frozen", "derived-start"), ("none", "none-wide")
+"""Arms whose attention begins as derived, and those without any."""
+
+FIELDS = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim",
+    "max_position_embeddings", "positions", "attention_input", "final_norm", "context", "offsets", "initializer_range",
+)  # fmt: skip
+"""What an arm's config has of the recipe's."""
+
+
+def arm_config(
+    recipe: Recipe, arm: str, embeddings: str, vocabulary: int, length: int, **words: Any
+) -> HeedfulDerivedConfig:
+    """The config of one arm.
+
+    Learnt attention looks where it likes: heads of an ``offset`` recipe, whose place is fixed, have it free there.
+
+    Args:
+        recipe: What is derived how.
+        arm: One of ``ARMS``.
+        embeddings: One of ``EMBEDDINGS``.
+        vocabulary: Tokens.
+        length: Most tokens of a sequence.
+        words: Further fields of the config.
+
+    Raises:
+        UsageError: Words or sizes that do not go together.
+    """
+    for name, word, known in (("arm", arm, ARMS), ("embeddings", embeddings, EMBEDDINGS)):
+        if word not in known:
+            raise UsageError(f"{name} {word!r}: expected one of {', '.join(known)}")
+    if embeddings == "linked" and (arm != "frozen" or recipe.kept != "embedding"):
+        told = "only frozen attention that was derived for its embeddings can follow them"
+        raise UsageError(f"embeddings 'linked': {told} (give --arm frozen, and kept=embedding in the recipe)")
+    if embeddings == "linked" and (recipe.outputs != "shared" or recipe.encoder == "frequency_pseudo_inverse"):
+        raise UsageError(
+            "embeddings 'linked': matrices are computed again from factors alone, without projections of outputs or "
+            f"frequencies; came outputs={recipe.outputs}, encoder={recipe.encoder} "
+            "(give outputs=shared and another encoder)"
+        )
+    try:
+        config = derived_config(recipe, vocabulary, length)
+        fields = {name: getattr(config, name) for name in FIELDS}
+        fields |= {"frozen_attention": arm == "frozen", "frozen_embeddings": embeddings == "frozen"}
+        if embeddings == "linked":
+            fields |= {"linked_encoder": recipe.encoder, "copies": recipe.value == "copy"}
+        if arm == "trainable":
+            fields |= {"offsets": None}
+        if arm in WITHOUT:
+            fields |= {"num_attention_heads": 0, "offsets": None}
+        if arm == "none-wide":
+            fields |= {"intermediate_size": _widened(config)}
+        return HeedfulDerivedConfig(**(fields | words))
+    except ValueError as error:
+        raise UsageError(f"--set {error}") from error
+
+
+def _widened(config: HeedfulDerivedConfig) -> int:
+    """Feed-forward width that has attention's numbers beside its own, to within half a unit a layer."""
+    heads, width = config.num_attention_heads * config.head_dim, config.hidden_size
+    numbers = sum((context + 3) * width * heads for context in config.context or ())
+    return config.intermediate_size + round(numbers / config.num_hidden_layers / (2 * width + 1))
+
+
+def arm_model(made: Derived, config: HeedfulDerivedConfig, arm: str, seed: int) -> HeedfulDerivedForCausalLM:
+    """The model of one arm; what it shares with the derived model begins as there.
+
+    Args:
+        made: The derived model.
+        config: Of the arm, from ``arm_config``.
+        arm: One of ``ARMS``.
+        seed: Of what is random beyond it.
+    """
+    if arm in DERIVED:
+        config.embedding_fingerprint = made.model.config.embedding_fingerprint
+    torch_state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        model = HeedfulDerivedForCausalLM(config)
+    finally:
+        torch.set_rng_state(torch_state)
+    derived = made.model.state_dict()
+    for name, tensor in model.state_dict().items():
+        begins_anew = ".attention." in name and arm not in DERIVED
+        if not begins_anew and name in derived and derived[name].shape == tensor.shape:
+            tensor.copy_(derived[name])
+    if config.linked_encoder is not None:
+        for layer, heads in zip(model.model.layers, made.heads, strict=True):
+            keep_factors(layer.attention, heads)
+    return model.eval()

@@ -1,0 +1,1 @@
+"""Attention whose matrices are computed from counts."""

@@ -1,0 +1,242 @@
+"""Derived matrices into a model of transformers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from heedful.errors import UsageError
+from heedful.ngrams.derivation.calibrated import PIECE, calibrated
+from heedful.ngrams.derivation.embeddings import embedding, fingerprint
+from heedful.ngrams.derivation.encoder import layer_normalised
+from heedful.ngrams.derivation.head import HeadMatrices, Stage, Tables, derived_head
+from heedful.ngrams.derivation.model.attention.corpus_derived import CorpusDerivedAttention, told_apart
+from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM, sinusoids
+from heedful.ngrams.derivation.model.derived_config import HeedfulDerivedConfig
+from heedful.ngrams.derivation.model.value_calibration import residual_outputs
+from heedful.ngrams.derivation.orthogonal import orthogonal_outputs
+from heedful.ngrams.derivation.recipe import Recipe
+from heedful.ngrams.derivation.shared_factors import SharedFactors
+from heedful.ngrams.derivation.table import Table
+from heedful.training.model.rotation import rotation
+
+Progress = Callable[[int, int, str], None]
+
+Spreads = Sequence[Sequence[float]]
+"""Standard deviations of logits by layer and head."""
+
+LENGTH = 256
+"""Most tokens of a sequence, unless told otherwise."""
+
+INITIAL_STD = 0.02
+"""Of what is not derived, as in GPT-2."""
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A model and what it was made of.
+
+    Attributes:
+        model: In evaluation mode, float32.
+        heads: Matrices by layer and head.
+        embedding: ``(vocabulary, width)`` that they were derived for, float64.
+    """
+
+    model: HeedfulDerivedForCausalLM
+    heads: list[list[HeadMatrices]]
+    embedding: np.ndarray
+
+
+def derive(
+    tables: Tables,
+    recipe: Recipe,
+    documents: Sequence[np.ndarray] = (),
+    length: int = LENGTH,
+    seed: int = 0,
+    *,
+    spreads: Spreads | None = None,
+    shared: SharedFactors | None = None,
+    progress: Progress = lambda done, total, what: None,
+) -> Derived:
+    """Attention out of counts.
+
+    Args:
+        tables: Counts by context length and skip, over one vocabulary.
+        recipe: What is derived how.
+        documents: Short pieces of text for calibrations that want them.
+        length: Most tokens of a sequence.
+        seed: Of embeddings and of what is not derived.
+        spreads: Spread of the logits by layer and head of a reference model (``heedful.ngrams.explanation.logit_spreads``), at least
+            as many as the recipe has; for calibration ``reference``.
+        shared: Decompositions that several calls share; None keeps none.
+        progress: Called with (done, total, what).
+
+    Raises:
+        UsageError: Counts that the recipe wants are missing, or its parts do not go together.
+        InputRejected: A matrix has no directions, or its decomposition does not converge.
+    """
+    first = tables[1, 0] if (1, 0) in tables else next(iter(tables.values()))
+    wanted = _wanted_spreads(recipe, spreads)
+    shared = shared or SharedFactors()
+    rows = embedding(recipe.embedding, first, recipe.width, seed, shared)
+    model = _empty(recipe, first.vocabulary, length, seed)
+    heads = _heads(tables, recipe, _stage(recipe, rows, first, model, shared), documents, wanted, progress)
+    with torch.no_grad():
+        if recipe.kept == "embedding":
+            model.model.embed_tokens.weight.copy_(torch.from_numpy(rows))
+            model.config.embedding_fingerprint = fingerprint(rows)
+        for layer, made in zip(model.model.layers, heads, strict=True):
+            _pour(layer.attention, made)
+    model.eval()
+    if recipe.value_calibration == "residual":
+        heads = residual_outputs(model, heads, documents)
+    return Derived(model, heads, rows)
+
+
+def _empty(recipe: Recipe, vocabulary: int, length: int, seed: int) -> HeedfulDerivedForCausalLM:
+    """The model before anything is derived; the random state is as it was."""
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        return HeedfulDerivedForCausalLM(derived_config(recipe, vocabulary, length))
+    except ValueError as error:
+        raise UsageError(f"the recipe makes no model: {error}") from error
+    finally:
+        torch.set_rng_state(state)
+
+
+def _heads(
+    tables: Tables,
+    recipe: Recipe,
+    stage: Stage,
+    documents: Sequence[np.ndarray],
+    spreads: Spreads,
+    progress: Progress,
+) -> list[list[HeadMatrices]]:
+    """Every head's matrices, by layer."""
+    skips = [recipe.skip(head) for head in range(recipe.heads)]
+    contexts = [recipe.context(layer) for layer in range(recipe.layers)]
+    made: dict[tuple[int, int], HeadMatrices] = {}
+    pairs = list(dict.fromkeys((context, skip) for context in contexts for skip in skips))
+    for done, pair in enumerate(pairs):
+        progress(done, len(pairs), "heads")
+        made[pair] = derived_head(tables, recipe, stage, *pair)
+    heads = [[made[context, skip] for skip in skips] for context in contexts]
+    if recipe.outputs == "orthogonal":
+        heads = orthogonal_outputs(heads, skips)
+    made.clear()
+    # Layers of one context are one layer until their values are brought to the stream: it is held once.
+    found: dict[tuple[int, tuple[float, ...]], list[HeadMatrices]] = {}
+    for layer, context, row in zip(heads, contexts, spreads, strict=True):
+        if (context, tuple(row)) not in found:
+            counted = [tables.get((context, skip), tables[1, skip]) for skip in skips]
+            found[context, tuple(row)] = calibrated(layer, counted, recipe, stage, documents, row)
+    return [found[context, tuple(row)] for context, row in zip(contexts, spreads, strict=True)]
+
+
+def _stage(
+    recipe: Recipe, rows: np.ndarray, first: Table, model: HeedfulDerivedForCausalLM, shared: SharedFactors
+) -> Stage:
+    config, turn = model.config, None
+    if recipe.positions == "rotary":
+        at = torch.arange(config.max_position_embeddings)[None]
+        cosine, sine = rotation(at, config.head_dim, config.rope_theta, torch.float64)
+        turn = cosine[0].numpy(), sine[0].numpy()
+    return Stage(
+        embedding=rows,
+        fed=layer_normalised(rows) if recipe.attention_input == "layer_norm" else rows,
+        positions=places(model),
+        turn=turn,
+        encoder=recipe.encoder,
+        frequency=first.row_sums + 1 if first.length == 1 else None,
+        shared=shared,
+    )
+
+
+def _wanted_spreads(recipe: Recipe, spreads: Spreads | None) -> Spreads:
+    """The spreads of the recipe's own layers and heads."""
+    if recipe.calibration != "reference":
+        return [()] * recipe.layers
+    if spreads is None:
+        raise UsageError("calibration 'reference' wants the spread of a reference model's logits; none came")
+    if len(spreads) < recipe.layers or min(map(len, spreads)) < recipe.heads:
+        had = f"{len(spreads)} layers of {min(map(len, spreads), default=0)} heads"
+        raise UsageError(f"calibration 'reference' wants {recipe.layers} layers of {recipe.heads} heads; it has {had}")
+    found = [tuple(row[: recipe.heads]) for row in spreads[: recipe.layers]]
+    if not all(math.isfinite(value) and value > 0 for row in found for value in row):
+        raise UsageError(f"calibration 'reference' wants spreads above 0; came {found}")
+    return found
+
+
+def derived_config(recipe: Recipe, vocabulary: int, length: int) -> HeedfulDerivedConfig:
+    """The config of what a recipe makes.
+
+    Args:
+        recipe: What is derived how.
+        vocabulary: Tokens.
+        length: Most tokens of a sequence.
+
+    Raises:
+        ValueError: Sizes that do not go together.
+    """
+    offsets: list[int | None] = [
+        recipe.skip(head) if recipe.pattern == "offset" else None for head in range(recipe.heads)
+    ]
+    return HeedfulDerivedConfig(
+        vocab_size=vocabulary,
+        hidden_size=recipe.width,
+        intermediate_size=recipe.inner,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        head_dim=recipe.head_dim + recipe.head_dim % 2,
+        max_position_embeddings=length,
+        positions=recipe.positions,
+        attention_input=recipe.attention_input,
+        final_norm=recipe.final_norm,
+        context=[recipe.context(layer) if recipe.query == "previous_tokens" else 1 for layer in range(recipe.layers)],
+        offsets=[list(offsets) for _ in range(recipe.layers)],
+        initializer_range=INITIAL_STD,
+    )
+
+
+def usual_length(recipe: Recipe) -> int:
+    """Most tokens of a sequence where nobody names a number: ``LENGTH``, or what heads that look back tell apart.
+
+    Heads that tell fewer apart than a piece of text has are left to be refused.
+
+    Args:
+        recipe: What is derived how.
+    """
+    if recipe.pattern != "offset":
+        return LENGTH
+    most = told_apart(recipe.head_dim + recipe.head_dim % 2, LENGTH)
+    return most if most >= PIECE else LENGTH
+
+
+def places(model: HeedfulDerivedForCausalLM) -> np.ndarray | None:
+    """The vectors that are added to tokens, ``(position, width)`` float64; None where there are none."""
+    config = model.config
+    if config.positions == "learned":
+        return model.model.embed_positions.weight.detach().double().numpy()
+    if config.positions == "sinusoidal":
+        at = torch.arange(config.max_position_embeddings)[None]
+        return sinusoids(at, config.hidden_size, torch.float64)[0].numpy()
+    return None
+
+
+def _pour(attention: CorpusDerivedAttention, heads: Sequence[HeadMatrices]) -> None:
+    """Every head's matrices into its rows of the projections; dimensions beyond their rank are 0."""
+    dim = attention.head_dim
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    for projection in (*projections, attention.o_proj):
+        projection.weight.zero_()
+    for number, head in enumerate(heads):
+        for projection, matrix in zip(projections, (head.query, head.key, head.value), strict=True):
+            rows = slice(number * dim, number * dim + matrix.shape[1])
+            projection.weight[rows] = torch.from_numpy(matrix.T).float()
+        columns = slice(number * dim, number * dim + len(head.output))
+        attention.o_proj.weight[:, columns] = torch.from_numpy(head.output.T).float()

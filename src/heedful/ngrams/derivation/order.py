@@ -1,0 +1,65 @@
+r"""Which dimensions of a rotary head hold which components of a factorisation.
+
+Rotary positions turn pairs of dimensions, dimension ``i`` and ``i + dim / 2``, by angles that grow with distance: the
+first pair fastest. A component on a fast pair no longer matches its partner a few tokens away, so the components that
+matter most belong on the slowest pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from heedful.errors import UsageError
+
+
+def largest_fastest(dim: int) -> np.ndarray:
+    """Components 1 and 2 on the fastest pair, 3 and 4 on the next: what a published derivation does, and its fault."""
+    component = np.arange(dim)
+    return component // 2 + component % 2 * (dim // 2)
+
+
+def largest_slowest(dim: int) -> np.ndarray:
+    """Components 1 and 2 on the slowest pair, so that distance hardly turns what decides."""
+    component = np.arange(dim)
+    return dim // 2 - 1 - component // 2 + component % 2 * (dim // 2)
+
+
+ORDERS: dict[str, Callable[[int], np.ndarray]] = {
+    function.__name__: function for function in (largest_fastest, largest_slowest)
+}
+"""Orders by name: ``dim``, even, to the dimension of each component, ``(dim,)``, largest singular value first."""
+
+
+def arranged(order: str, matrix: np.ndarray, dim: int) -> np.ndarray:
+    """Columns moved to the dimensions of a rotary head, 0 where there is no component.
+
+    Args:
+        order: A key of ``ORDERS``.
+        matrix: ``(row, component)``, largest singular value first, at most ``dim`` of them.
+        dim: Dimensions of the head, even.
+
+    Returns:
+        ``(row, dim)``.
+
+    Raises:
+        UsageError: The order is not known.
+    """
+    if order not in ORDERS:
+        raise UsageError(f"order {order!r} is not known; one of: {', '.join(ORDERS)}")
+    found = np.zeros((len(matrix), dim))
+    found[:, ORDERS[order](dim)[: matrix.shape[1]]] = matrix
+    return found
+
+
+def turned(vectors: np.ndarray, turn: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Vectors of consecutive positions from the first on, rotated as a rotary head rotates them.
+
+    Args:
+        vectors: ``(position, dim)``.
+        turn: Cosines and sines, ``(position, dim)`` each, of at least as many positions.
+    """
+    cosine, sine = (part[: len(vectors)] for part in turn)
+    first, second = np.split(vectors, 2, axis=-1)
+    return vectors * cosine + np.concatenate([-second, first], axis=-1) * sine

@@ -1,0 +1,61 @@
+"""Whether where a head looks and what it takes from there go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from heedful.ngrams.derivation.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What heads of one skip do to the prediction of the next token.
+
+    Attributes:
+        skip: Their skip.
+        heads: Which heads of each layer.
+        ahead: How many tokens behind the query stands the one that they speak of; 1 is the next.
+        sentence: What they do, in words.
+    """
+
+    skip: int
+    heads: tuple[int, ...]
+    ahead: int
+    sentence: str
+
+    @property
+    def fits(self) -> bool:
+        """Whether they speak of the next token, which is what is predicted."""
+        return self.ahead == 1
+
+
+def pairings(recipe: Recipe) -> list[Pairing]:
+    """Every skip of a recipe, with the heads that have it.
+
+    A pattern by ``content`` looks for tokens that the counts put ``skip + 1`` after the query; an ``offset`` looks
+    back ``skip`` tokens, from where ``skip + 1`` further on is the next: to look anywhere else is impossible here. A
+    ``copy`` speaks of the token that is looked at, ``probability`` and ``log_ratio`` of what stands ``skip + 1`` after
+    it.
+
+    Args:
+        recipe: What is derived how.
+    """
+    by_skip: dict[int, list[int]] = {}
+    for head in range(recipe.heads):
+        by_skip.setdefault(recipe.skip(head), []).append(head)
+    return [_pairing(recipe, skip, tuple(heads)) for skip, heads in sorted(by_skip.items())]
+
+
+def _pairing(recipe: Recipe, skip: int, heads: tuple[int, ...]) -> Pairing:
+    looked = -skip if recipe.pattern == "offset" else skip + 1
+    ahead = looked if recipe.value == "copy" else looked + skip + 1
+    looks = f"looks back {skip} tokens" if recipe.pattern == "offset" else f"looks for what often stands {_at(looked)}"
+    takes = "copies it" if recipe.value == "copy" else f"adds what stands {skip + 1} after it"
+    meaning = "which is the next token" if ahead == 1 else f"which is {_at(ahead)}, while the next is asked for"
+    return Pairing(skip, heads, ahead, f"{looks} and {takes}, {meaning}.")
+
+
+def _at(ahead: int) -> str:
+    if ahead > 0:
+        return f"{ahead} after the query"
+    return "the query itself" if ahead == 0 else f"{-ahead} before the query"

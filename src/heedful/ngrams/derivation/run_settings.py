@@ -1,0 +1,206 @@
+"""What a training run of a derived model is told beyond what every run is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, TrainerCallback
+
+from heedful.errors import InputRejected, UsageError
+from heedful.loading.learnt_tokenizer import character_tokenizer
+from heedful.loading.token_encoder import TokenEncoder
+from heedful.ngrams.counting.counting import CountSettings, count
+from heedful.ngrams.counting.reading import read as read_counts
+from heedful.ngrams.derivation.calibrated import short_pieces
+from heedful.ngrams.derivation.embedding_drift import EmbeddingDrift, Relinking
+from heedful.ngrams.derivation.model.arms import DERIVED, WITHOUT, arm_config, arm_model
+from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
+from heedful.ngrams.derivation.model.deriving import derive
+from heedful.ngrams.derivation.recipe import Recipe, recipe_named
+from heedful.ngrams.derivation.table import stored_table
+from heedful.training.run_settings import RunSettings
+from heedful.training.token_windows import encode
+from heedful.training.training_texts import TrainingTexts
+
+WORDS, TOKENS = 512, 128
+"""Tokens of a learnt tokenizer and of a window, where none are given."""
+
+COUNTED = "counts"
+"""Folder of counts inside the folder of a run that counts its own training texts."""
+
+UNITS = ("bpe", "characters")
+MARKS = ("[PAD]", "[BOS]", "[EOS]")
+_OF_THE_DECODER = ("preset", "attention", "qk_norm", "max_share_penalty", "counts")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DerivedRunSettings(RunSettings):
+    """Settings of one run of a model whose attention is derived, or of what it is held against.
+
+    Attributes:
+        recipe: Name of the derivation.
+        changes: Changes of its fields, ``width=128 heads=2``.
+        arm: One of ``heedful.ngrams.derivation.model.arms.ARMS``.
+        embeddings: One of ``heedful.ngrams.derivation.model.arms.EMBEDDINGS``.
+        relink_every: Steps after which linked attention follows its embeddings.
+        counts: Folder of counts; None to count the training texts, and nothing else, with the run's tokenizer.
+        units: Tokens of a tokenizer that is learnt: ``bpe`` or ``characters``.
+
+    Raises:
+        UsageError: Names or sizes that do not go together.
+    """
+
+    recipe: str = "corrected"
+    changes: str = ""
+    arm: str = "frozen"
+    embeddings: str = "frozen"
+    relink_every: int = 1
+    counts: str | None = None
+    units: str = "bpe"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.units not in UNITS:
+            raise UsageError(f"units {self.units!r}: expected one of {', '.join(UNITS)}")
+        if self.relink_every < 1:
+            raise UsageError(f"relink_every {self.relink_every}: expected at least 1")
+        if self.max_share_penalty and self.arm in WITHOUT:
+            raise UsageError(f"max_share_penalty {self.max_share_penalty}: an arm without attention has no keys")
+        self.config(self.words, 0, 0, None)  # refuses what the model would, before any text is read
+
+    @cached_property
+    def derivation(self) -> Recipe:
+        """The recipe with its changes."""
+        return recipe_named(self.recipe, self.changes.replace(",", " ").split())
+
+    @property
+    def model_class(self) -> type[PreTrainedModel]:
+        """What is trained."""
+        return HeedfulDerivedForCausalLM
+
+    @property
+    def name(self) -> str:
+        """What the run is called in messages."""
+        return f"derived {self.recipe}, {self.arm}"
+
+    @property
+    def words(self) -> int:
+        """Tokens of a tokenizer that is learnt."""
+        return self.vocabulary or WORDS
+
+    @property
+    def least_words(self) -> int:
+        """Fewest tokens of a tokenizer that is learnt; of characters, the special ones and one more."""
+        return super().least_words if self.units == "bpe" else len(MARKS) + 2
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a window."""
+        return self.length or TOKENS
+
+    @property
+    def tokenizer(self) -> Path | None:
+        """Place of the tokenizer that counts were made with."""
+        return None if self.counts is None else Path(self.counts)
+
+    @property
+    def caches(self) -> bool:
+        """Queries may read earlier tokens: there is no cache."""
+        return False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Of what the counts are, and whether embeddings stay those that attention was derived for."""
+        found = [
+            "attention is derived from counts of the training documents alone"
+            if self.counts is None
+            else "attention is derived from given counts: held-out documents may have been counted, and the held-out "
+            "loss be too good (give no counts: the run then counts its training documents)"
+        ]
+        if self.arm in DERIVED and self.embeddings == "trainable":
+            found.append("embeddings are trained: attention is soon no longer that which was derived for them")
+        if self.arm in DERIVED and self.derivation.positions == "learned" and not self._blind:
+            found.append("positions are trained, and the attention is not blind to them")
+        return tuple(found)
+
+    @property
+    def _blind(self) -> bool:
+        return self.embeddings == "linked" and self.derivation.encoder == "joint_pseudo_inverse"
+
+    def binding(self) -> dict[str, Any]:
+        """What must be the same when the run goes on, as plain values; of given counts, their content."""
+        found = {name: value for name, value in super().binding().items() if name not in _OF_THE_DECODER}
+        if self.counts is not None:
+            manifest = read_counts(self.counts).path / "counts.json"
+            found["counts"] = hashlib.sha256(manifest.read_bytes()).hexdigest()
+        return found
+
+    def learnt_tokenizer(self, texts: Sequence[str]) -> PreTrainedTokenizerFast:
+        """A tokenizer learnt from the training texts; of characters, those that stand in them."""
+        if self.units == "bpe":
+            return super().learnt_tokenizer(texts)
+        kept = None if self.vocabulary is None else self.vocabulary - len(MARKS)
+        return character_tokenizer(texts, kept, marks=MARKS)
+
+    def marked(self, tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+        """A tokenizer of counts; where it has no begin or end, what it has for the unknown stands for them."""
+        if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None and tokenizer.cls_token_id is None:
+            if tokenizer.unk_token is None:
+                told = "its tokenizer names no begin or end of a text, and nothing that could stand for them"
+                fix = "leave COUNTS out: the run then counts its training text; or count with --tokenizer characters"
+                raise InputRejected(str(self.counts or "tokenizer"), told, fix)
+            tokenizer.bos_token = tokenizer.eos_token = tokenizer.unk_token
+        return tokenizer
+
+    def prepare(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+        """Count the training texts, or see that given counts are of this tokenizer and hold what is wanted."""
+        wanted = self.derivation.wanted()
+        if self.counts is None:
+            lengths, skips = zip(*wanted, strict=True)
+            settings = CountSettings(n=lengths, skips=skips, resume=True)
+            count(TrainingTexts(texts), TokenEncoder(tokenizer, "tokenizer"), out / COUNTED, settings)
+            return
+        stored = read_counts(self.counts, tokenizer=tokenizer.backend_tokenizer)
+        for pair in sorted(wanted):
+            stored.facts(*pair)
+
+    def config(self, tokens: int, begin: int, end: int, pad: int | None) -> PreTrainedConfig:
+        """The model's config; arguments as of ``RunSettings``."""
+        return arm_config(
+            self.derivation,
+            self.arm,
+            self.embeddings,
+            tokens,
+            self.tokens,
+            tie_word_embeddings=self.tied,
+            bos_token_id=begin,
+            eos_token_id=end,
+            pad_token_id=pad,
+        )
+
+    def model(
+        self, config: Any, texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, out: Path
+    ) -> PreTrainedModel:
+        """Derived from the counts; its temperatures are fitted on training texts."""
+        stored = read_counts(self.counts or out / COUNTED, tokenizer=tokenizer.backend_tokenizer)
+        tables = {pair: stored_table(stored, *pair) for pair in sorted(self.derivation.wanted())}
+        pieces = short_pieces(encode(tokenizer, texts))
+        made = derive(tables, self.derivation, pieces, self.tokens, self.seed)
+        if made.model.config.vocab_size != config.vocab_size:
+            told = f"counts of {made.model.config.vocab_size} tokens, and a tokenizer of {config.vocab_size}"
+            raise InputRejected(str(stored.path), told, "count the text again with this tokenizer")
+        return arm_model(made, config, self.arm, self.seed)
+
+    def callbacks(self, model: Any, tokenizer: PreTrainedTokenizerFast, out: Path) -> list[TrainerCallback]:
+        """Attention that follows its embeddings, and a table of how far they went and what attention agrees with."""
+        linked: list[TrainerCallback] = [Relinking(self.relink_every)] if self.embeddings == "linked" else []
+        if self.arm in WITHOUT:
+            return linked
+        counts = Path(self.counts) if self.counts is not None else out / COUNTED
+        drift = EmbeddingDrift(model, tokenizer, counts, self.derivation, out, self.track_every or self.every)
+        return [*linked, drift]

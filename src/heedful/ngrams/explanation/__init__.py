@@ -1,0 +1,1 @@
+"""Why derived attention is flat, sharp or elsewhere."""

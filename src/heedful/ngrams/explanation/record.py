@@ -1,0 +1,188 @@
+"""Records of why derived attention is as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from heedful.inference.effect import Effect
+
+FOCUS = ((0.9, "flat"), (0.5, "mild"), (0.1, "focused"))
+"""Shares of the causal ceiling above which attention is called so; below the last it rests on one key."""
+
+ONE_KEY = "one key"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaledLayer:
+    """One layer's attention at one scale of the matrices; means over heads, and over documents where an ``Effect``.
+
+    Attributes:
+        layer: Layer index.
+        entropy: Mean entropy in nats, rows from the second on.
+        share: Entropy over its causal ceiling ``log(i + 1)``, mean of the rows.
+        largest: Largest weight of a row.
+        raw: Mean size of ``q . k`` of the bare token embeddings, first head: what was once taken for logits.
+        logit: Mean size of the logits that are softmaxed.
+        spread: Their standard deviation within a row.
+        divergence: KL(expected || actual) in nats, with the table of the layer's contexts and each head's skip.
+        uniform: The same of equal weights.
+        match: Share of rows whose most attended key is among the most expected.
+    """
+
+    layer: int
+    entropy: Effect
+    share: Effect
+    largest: Effect
+    raw: float
+    logit: float
+    spread: float
+    divergence: Effect
+    uniform: Effect
+    match: Effect
+
+    @property
+    def skill(self) -> float:
+        """1 - KL / KL of equal weights."""
+        return 1 - self.divergence.estimate / self.uniform.estimate
+
+    @property
+    def focus(self) -> str:
+        """How far from equal weights, in a word: by the share of the causal ceiling that the entropy keeps."""
+        return next((word for least, word in FOCUS if self.share.estimate > least), ONE_KEY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """All layers at one scale.
+
+    Attributes:
+        std: Standard deviation that query and key, value and output matrices were brought to; None for the model's own.
+        layers: Top to bottom.
+    """
+
+    std: float | None
+    layers: Sequence[ScaledLayer]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Queries and keys of the first head beside the affinity they were made for.
+
+    Attributes:
+        asymmetry: Largest ``|A - A^T|`` of the affinity over its largest entry: 0 where it is symmetric.
+        similarity: Mean and standard deviation of inner products of different embeddings.
+        null: What random embeddings of that width have: 0 and ``1 / sqrt(width)`` times their squared length.
+        with_diagonal: Mean and standard deviation of all inner products, each embedding's with itself too.
+        diagonal_null: What random embeddings have of these.
+        overlap: Share of the left factors that lies in the span of the embeddings.
+        overlap_null: Of random vectors: the rank of the embeddings over the number of tokens.
+        shared: Overlap of the directions that queries and keys read: mean squared cosine of their principal angles,
+            which no invertible change between the two alters.
+        shared_null: Of random directions: the head's dimensions over the width.
+        coincidence: ``|u_i . v_i|`` of the leading factors: 1 where queries and keys read the same direction.
+        correlation: Of the model's scores, centred in each row, with the affinity's, over all pairs of tokens.
+        error: Norm of what is left of the affinity's rows after the best common factor on the scores, over its own.
+    """
+
+    asymmetry: float
+    similarity: tuple[float, float]
+    null: float
+    with_diagonal: tuple[float, float]
+    diagonal_null: tuple[float, float]
+    overlap: float
+    overlap_null: float
+    shared: float
+    shared_null: float
+    coincidence: Sequence[float]
+    correlation: float
+    error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decomposition:
+    """How the first head's affinity was taken apart.
+
+    Attributes:
+        shape: Contexts and tokens.
+        density: Share of the counts' entries that are not 0.
+        directions: Rank of the affinity; None where it is too large to tell.
+        asked: Components asked for.
+        singular_values: Those kept, largest first.
+        condition: Largest over smallest kept: never under 1.
+        energy: Share of the sum of squares that is kept, weighed as the recipe says.
+        orthogonality: Largest ``|U^T U - 1|`` and ``|V^T V - 1|``.
+        residual: Largest ``|A v - s u|`` and ``|A^T u - s v|`` over the largest singular value.
+        note: What the choice of components leaves open, in words; empty where it leaves nothing open.
+    """
+
+    shape: tuple[int, int]
+    density: float
+    directions: int | None
+    asked: int
+    singular_values: Sequence[float]
+    condition: float
+    energy: float
+    orthogonality: float
+    residual: float
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstHead:
+    """One head beside the table it was derived from, means over documents, in nats.
+
+    Attributes:
+        divergence: KL(expected || actual).
+        uniform: The same of equal weights.
+        factor: Factor on its logits at which the divergence is least.
+        least: The divergence there.
+    """
+
+    divergence: float
+    uniform: float
+    factor: float
+    least: float
+
+    @property
+    def skill(self) -> float:
+        """1 - KL / KL of equal weights."""
+        return 1 - self.divergence / self.uniform
+
+    @property
+    def best_skill(self) -> float:
+        """The same at the best factor."""
+        return 1 - self.least / self.uniform
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Why a derived model attends as it does.
+
+    Attributes:
+        model: Its name.
+        recipe: Field to value.
+        tokens: Tokens of a document.
+        documents: How many were read.
+        ceiling: Mean of ``log(i + 1)`` over a document's rows from the second on, in nats.
+        own: The model as it is.
+        scales: The sweep.
+        first_head: The first layer's first head beside its table.
+        geometry: Of the first head.
+        decomposition: Of its affinity; None where its queries and keys are not of counts.
+        cause: The paragraph that follows from the numbers.
+        notes: What is to be known of the counts before the rest is read.
+    """
+
+    model: str
+    recipe: dict[str, object]
+    tokens: int
+    documents: int
+    ceiling: float
+    own: Scale
+    scales: Sequence[Scale]
+    first_head: FirstHead
+    geometry: Geometry
+    decomposition: Decomposition | None
+    cause: str
+    notes: Sequence[str] = ()

@@ -1,0 +1,145 @@
+"""Rungs that change what queries and keys factorise, how far, and for which embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from heedful.ngrams.derivation.recipe import Recipe
+from heedful.ngrams.remedies import oracles
+from heedful.ngrams.remedies.variant import Ground, Rung
+
+PLAIN_RANKS = (8, 16, 32, 64)
+WEIGHTED_RANKS = (4, 8, 16, 32, 64)
+SMALL_WIDTHS = (16, 32, 64)
+
+ENCODERS = {"transpose": "transpose", "pinv": "pseudo_inverse", "weighted": "frequency_pseudo_inverse"}
+"""Word of a rung of small width to its encoder."""
+
+
+def affinity_rungs(ground: Ground) -> list[Rung]:
+    """Other matrices in place of M.
+
+    Args:
+        ground: What their recipes share.
+    """
+    exact = ground.exact
+    fitted = partial(Rung, group="affinity", temperature="best")
+    as_it_is = partial(Rung, group="affinity")
+    rows = replace(exact, embedding="orthonormal", encoder="transpose")
+    other = {
+        "residual": ("M without its first component", "residual", "exact_m"),
+        "degree_regularised": ("M with degrees regularised", "degree_regularised", "exact_m"),
+        "probability": ("P in place of M", "probability", "exact_m"),
+        "sqrt_probability": ("root of P", "sqrt_probability", "probability"),
+        "pmi": ("mutual information", "pmi", "exact_m"),
+        "ppmi": ("positive mutual information", "ppmi", "exact_m"),
+    }
+    told = "least squares in place of the transpose, every component"
+    both = replace(ground.bare, affinity="symmetrised")
+    backed = replace(ground.log_p, affinity="log_probability_backoff")
+    oracle = oracles.counted(1)
+    return [
+        fitted(name="exact_m", change=told, source=exact, against="bare_input"),
+        fitted(name="orthonormal_m", change="orthonormal embeddings, transpose", source=rows, against="exact_m"),
+        fitted(name="symmetrised", change="(M + M^T)/2", source=both, against="bare_input"),
+        fitted(
+            name="symmetrised_exact",
+            change="(M + M^T)/2, exact",
+            source=replace(exact, affinity="symmetrised"),
+            against="exact_m",
+        ),
+        *(
+            fitted(name=name, change=change, source=replace(exact, affinity=matrix), against=against)
+            for name, (change, matrix, against) in other.items()
+        ),
+        as_it_is(name="log_p", change="log P, a count added to every pair", source=ground.log_p, against="exact_m"),
+        as_it_is(
+            name="log_p_backoff",
+            change="log P, a count a context spread by frequency",
+            source=backed,
+            against="log_p",
+        ),
+        as_it_is(
+            name="log_p_oracle",
+            change="the same from the counts as it runs, no matrices",
+            source=oracle,
+            against="log_p_backoff",
+        ),
+    ]
+
+
+def rank_rungs(ground: Ground) -> list[Rung]:
+    """Fewer components of log P.
+
+    Args:
+        ground: What their recipes share.
+    """
+    made = partial(Rung, group="rank")
+    most = min(ground.vocabulary, ground.width)
+    plain = [rank for rank in PLAIN_RANKS if rank <= most]
+
+    def truncated(rank: int, factorisation: str) -> Recipe:
+        return replace(ground.log_p, head_dim=rank, factorisation=factorisation)
+
+    return [
+        *(
+            made(
+                name=f"log_p_rank_{rank}",
+                change=f"{rank} components of log P",
+                source=truncated(rank, "plain"),
+                against="log_p",
+            )
+            for rank in plain
+        ),
+        *(
+            made(
+                name=f"log_p_weighted_{rank}",
+                change=f"{rank} components, errors weighed by frequency",
+                source=truncated(rank, "frequency"),
+                against=f"log_p_rank_{rank}" if rank in plain else "log_p",
+            )
+            for rank in WEIGHTED_RANKS
+            if rank <= most
+        ),
+    ]
+
+
+def small_width_rungs(ground: Ground) -> list[Rung]:
+    """Embeddings narrower than the vocabulary, and encoders.
+
+    Args:
+        ground: What their recipes share.
+    """
+    return [rung for width in SMALL_WIDTHS for rung in _of_width(ground, width)]
+
+
+def _of_width(ground: Ground, width: int) -> list[Rung]:
+    small = replace(ground.bare, width=width)
+    halves = replace(small, head_dim=width // 2)
+    log_p = replace(halves, embedding="log_probability_factors", affinity="log_probability", factorisation="frequency")
+    rows = {
+        "random": (small, "random embeddings"),
+        "ppmi": (replace(small, embedding="ppmi_vectors"), "PPMI embeddings"),
+        "m": (replace(halves, embedding="normalised_factors"), "factors of M as embeddings"),
+        "log_p": (log_p, "weighted factors of log P as embeddings"),
+    }
+    return [
+        Rung(
+            name=f"{stem}_{word}_{width}",
+            group="small width",
+            change=f"{told}, width {width}, {word}",
+            source=replace(recipe, encoder=encoder),
+            against=_against(stem, word, width),
+            temperature="best",
+        )
+        for stem, (recipe, told) in rows.items()
+        for word, encoder in ENCODERS.items()
+        if stem == "random" or word != "weighted"
+    ]
+
+
+def _against(stem: str, word: str, width: int) -> str:
+    if stem != "random":
+        return f"random_{word}_{width}"
+    return {"transpose": "", "pinv": f"random_transpose_{width}", "weighted": f"random_pinv_{width}"}[word]

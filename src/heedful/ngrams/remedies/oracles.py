@@ -1,0 +1,43 @@
+"""Attention without any matrix: baselines, and logits read off the counts as the text goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from heedful.ngrams.derivation.oracle import smoothed_oracle_log_weights
+from heedful.ngrams.remedies.text import Material
+
+
+def equal(material: Material, tokens: np.ndarray, seed: int) -> np.ndarray:
+    """Logits of 0."""
+    sequences, length = tokens.shape
+    return np.zeros((sequences, length - 1, length))
+
+
+def frequency(material: Material, tokens: np.ndarray, seed: int) -> np.ndarray:
+    """Log frequency of each key's token, one count added."""
+    logs = np.log(material.first.column_sums + 1)[tokens]
+    return np.repeat(logs[:, None, :], tokens.shape[1] - 1, axis=1)
+
+
+def noise(material: Material, tokens: np.ndarray, seed: int) -> np.ndarray:
+    """Normal logits of deviation 1, which depend on the place of a piece among all and on nothing in it."""
+    sequences, length = tokens.shape
+    return np.random.default_rng(seed).standard_normal((sequences, length - 1, length))
+
+
+def counted(n: int) -> Callable[[Material, np.ndarray, int], np.ndarray]:
+    """What the counts say of each key after the n tokens that end at the query, backed off to fewer.
+
+    Args:
+        n: Tokens of the contexts.
+    """
+
+    def logits(material: Material, tokens: np.ndarray, seed: int) -> np.ndarray:
+        tables = [material.tables[length, 0] for length in range(n, 0, -1)]
+        rows = np.arange(1, tokens.shape[1])
+        return np.stack([smoothed_oracle_log_weights(tables, piece, rows) for piece in tokens])
+
+    return logits

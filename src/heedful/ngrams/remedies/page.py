@@ -1,0 +1,219 @@
+"""The page on remedies of derived attention."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING
+
+from heedful.ngrams.alignment.page import COUNTED
+from heedful.ngrams.remedies.page_charts import ladder_chart
+from heedful.ngrams.remedies.page_models import learnt_embeddings, models_told, models_verdict, sharpness
+from heedful.ngrams.remedies.page_verdict import (
+    ALPHA,
+    MODELS,
+    SMALL,
+    bounds,
+    heads_alone,
+    number,
+    remedy_verdict,
+    settled,
+    small_widths,
+)
+from heedful.reporting.pages.cells import NONE, share
+from heedful.reporting.pages.part import Page, Part, Row
+from heedful.reporting.quantity import count
+
+if TYPE_CHECKING:
+    from heedful.inference.effect import Effect
+    from heedful.ngrams.remedies.record import Agreement, Ladder, Remedy
+
+LARGE = 1e4
+"""From which on a number is written with its power of ten, so that a row stays one line."""
+
+MARK = "*"
+OPEN = "~"
+HEADER = ("rung", "KL", "seeds", "skill", "95 %", "cos", "match")
+
+WIDTHS = (
+    "First word: embeddings (random; ppmi: PPMI vectors; m, log_p: query and key factors of M, or of log P weighed by "
+    "frequency, side by side). Second: encoder (transpose; pinv, least squares; weighted, least squares weighed by "
+    "frequency). Last: width, less than the vocabulary or about it. Best temperatures. Each is compared with random "
+    "embeddings of its encoder and width, pinv with transpose, weighted with pinv."
+)
+"""What the rungs of the group of small widths have in common."""
+
+
+def remedy_page(record: Ladder) -> Page:
+    """The page, top to bottom.
+
+    Args:
+        record: What to show.
+    """
+    groups = list(dict.fromkeys(one.group for one in record.remedies))
+    parts = [_reading(record), *(_group(record, name) for name in groups), _steps(record)]
+    if any(one.unseen is not None for one in record.remedies):
+        parts.append(_unseen(record))
+    if record.models:
+        parts.append(sharpness(record))
+    if any(one.learnt is not None for one in record.models):
+        parts.append(learnt_embeddings(record))
+    parts += [_losses(record), _limits(record)]
+    parts += [Part(title=title, text=text) for title, text in remedy_verdict(record)]
+    if record.models:
+        parts.append(Part(title="Verdict: given models", text=models_verdict(record)))
+    subject = (
+        f"{record.text}: {count(record.sequences, 'piece')} of {record.length} tokens of "
+        f"{count(record.documents, 'document')}, beside the counts {record.counts}. Vocabulary {record.vocabulary}, "
+        f"width {record.width}, {count(record.seeds, 'seed')}. Counts say what {record.rows:.0%} of the rows should "
+        f"attend to; the others, and first rows, are left out. {COUNTED[record.text_was_counted]}"
+    )
+    return Page(title="Remedies of derived attention", subject=subject, parts=parts)
+
+
+def _reading(record: Ladder) -> Part:
+    focused = [one.name for one in record.remedies if one.misaligned]
+    named = f" Here: {', '.join(focused)}." if focused else " Here: none."
+    return Part(
+        title="How to read it",
+        text=(
+            "Each rung changes one thing of an earlier one. KL: from the attention that the counts predict to the "
+            "rung's own, in nats, mean over documents of the seeds' mean; seeds: its standard deviation over seeds. "
+            "Skill: 1 less its quotient by the KL to equal weights: 1 exact, 0 as equal weights, below 0 worse; its "
+            "interval is over documents. Match: rows whose most attended key is among the most expected, copies of a "
+            f"token alike; by chance {_chance(record)}. Temperatures are fitted on other documents than those "
+            "measured. Nothing is added to weights, so that the KL of a focused head that errs has no bound. "
+            f"{MARK} marks attention that is focused and worse than equal weights.{named}"
+        ),
+        chart=partial(ladder_chart, record),
+    )
+
+
+def _chance(record: Ladder) -> str:
+    found = {(one.n, one.skip): one.agreement.chance.estimate for one in record.remedies}
+    return ", ".join(
+        f"{share(value)} of contexts of {n}{f', skip {skip}' if skip else ''}" for (n, skip), value in found.items()
+    )
+
+
+def _group(record: Ladder, name: str) -> Part:
+    own = [one for one in record.remedies if one.group == name]
+    told = {SMALL: lambda: f"{WIDTHS} {small_widths(record)}", MODELS: lambda: models_told(record)}
+    changes = " ".join(f"{one.name}: {one.change}{_from(one)}." for one in own)
+    return Part(
+        title=name.capitalize(),
+        header=HEADER,
+        rows=[_row(one, one.agreement) for one in own],
+        text=told[name]() if name in told else changes,
+    )
+
+
+def _from(one: Remedy) -> str:
+    return f" (after {one.step.against})" if one.step is not None else ""
+
+
+def _row(one: Remedy, agreement: Agreement) -> Row:
+    skill = agreement.skill
+    return (
+        one.name + (MARK if one.misaligned else ""),
+        _digits(agreement.divergence.estimate),
+        _digits(one.spread),
+        _signed(skill.estimate),
+        _bounds(skill),
+        f"{agreement.cosine.estimate:.3f}",
+        f"{agreement.match.estimate:.2f}",
+    )
+
+
+def _digits(value: float) -> str:
+    if not math.isfinite(value):
+        return NONE
+    if value >= LARGE:
+        return _power(value)
+    return f"{value:.3f}" if value < 9.9995 else f"{value:.1f}"
+
+
+def _power(value: float) -> str:
+    """A large number to one digit: ``-4e7``."""
+    return f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
+
+
+def _signed(value: float) -> str:
+    if not math.isfinite(value):
+        return NONE
+    if abs(value) >= LARGE:
+        return _power(value)
+    shown = value if abs(value) >= 0.005 else 0.0  # never "-0.00"
+    return f"{shown:+.2f}" if abs(value) < 9.995 else f"{value:+.0f}"
+
+
+def _bounds(effect: Effect) -> str:
+    return f"[{_signed(effect.low)}, {_signed(effect.high)}]"
+
+
+def _steps(record: Ladder) -> Part:
+    rows = [
+        (
+            one.name,
+            ("" if settled(one.step) else OPEN) + one.step.against,
+            number(one.step.gain.estimate),
+            bounds(one.step.gain),
+        )
+        for one in record.remedies
+        if one.step is not None
+    ]
+    return Part(
+        title="Each change",
+        header=("rung", "after", "gain", "95 %"),
+        rows=rows,
+        text=(
+            "gain: how much less KL than the rung it changes, in nats, paired by document, with its own interval. "
+            f"{OPEN} marks what is not told from no change at {ALPHA:.0%} for all rows together (sign flips, largest "
+            "of all rows)."
+        ),
+    )
+
+
+def _unseen(record: Ladder) -> Part:
+    shown = [(one, one.unseen) for one in record.remedies if one.unseen is not None]
+    return Part(
+        title="Beside counts of other text",
+        header=HEADER,
+        rows=[_row(one, agreement) for one, agreement in shown],
+        text=(
+            f"The same attention, temperatures as above, beside what {record.unseen} predicts: counts that no rung was "
+            "derived from. What is exact above by construction is measured here. seeds: as above."
+        ),
+    )
+
+
+def _losses(record: Ladder) -> Part:
+    rows = [
+        (
+            (OPEN if math.isfinite(one.p) and not settled(one) else "") + one.name,
+            f"{one.loss.estimate:.3f}",
+            f"{one.weight:.2f}" if math.isfinite(one.weight) else NONE,
+            number(one.gain.estimate),
+            bounds(one.gain),
+        )
+        for one in record.losses
+    ]
+    what_loss = "Held-out loss" if record.text_was_counted == "unknown" else "Loss on text that was counted"
+    what = "; ".join(f"{one.name}: {one.attends}, {one.takes}" for one in record.losses)
+    return Part(
+        title="Heads alone, next token",
+        header=("head", "loss", "mix", "gain", "95 %"),
+        rows=rows,
+        text=(
+            f"{what_loss}, nat a token, of a frozen head and nothing else, mixed with token frequencies at a share "
+            f"(mix) fitted on other documents. gain: over the bigram, paired by document; {OPEN}: not told from none "
+            f"for all rows together. Where each looks and what it takes: {what}. {heads_alone(record)} A pattern by "
+            "log P looks for likely next tokens, and what follows those is two steps ahead: it goes with copying. P "
+            "goes with looking back a fixed number of tokens."
+        ),
+    )
+
+
+def _limits(record: Ladder) -> Part:
+    told = [f"{name}: {why}." for name, why in record.skipped.items()] or ["Every rung was measured."]
+    return Part(title="Not measured", text=" ".join([*told, *(f"{note}." for note in record.notes)]))

@@ -1,0 +1,100 @@
+"""What follows from a ladder's numbers, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from heedful.reporting.quantity import count
+
+if TYPE_CHECKING:
+    from heedful.inference.effect import Effect
+    from heedful.ngrams.remedies.record import HeadLoss, Ladder, Remedy, Step
+
+ALPHA = 0.05
+SLIGHT = 0.005
+"""Change in nats under which a rung neither helps nor hurts to speak of."""
+
+SMALL, MODELS = "small width", "models"
+"""Groups that have a paragraph of their own."""
+
+NAMED = 24
+"""Rungs a list names; the table has the others."""
+
+
+def settled(step: Step | HeadLoss) -> bool:
+    """Whether its change is told from none, all changes of its table taken together."""
+    return step.p <= ALPHA and (step.gain.low > 0 or step.gain.high < 0)
+
+
+def remedy_verdict(record: Ladder) -> list[tuple[str, str]]:
+    """Titles and paragraphs at the end of the page: what helps, what hurts, what does neither.
+
+    Args:
+        record: The ladder.
+    """
+    steps = [(one, one.step) for one in record.remedies if one.step is not None]
+    known = {one.name: one for one in record.remedies}
+    changes = [(one, step) for one, step in steps if one.group not in (SMALL, MODELS)]
+    told = [(one, step) for one, step in changes if settled(step)]
+    large = [(one, step) for one, step in told if abs(step.gain.estimate) >= SLIGHT]
+    helps = [pair for pair in large if pair[1].gain.estimate > 0 and not known[pair[1].against].misaligned]
+    repairs = [pair for pair in large if pair[1].gain.estimate > 0 and known[pair[1].against].misaligned]
+    hurts = [pair for pair in large if pair[1].gain.estimate < 0]
+    chosen = {one.name for one, _ in large}
+    rest = [one.name for one, _ in changes if one.name not in chosen]
+    footing = (
+        f"Less KL than the rung that each changes, nat, over {count(record.documents, 'document')}, largest first; "
+        f"settled at {ALPHA:.0%} for all {len(steps)} changes together. "
+    )
+    undone = f" Undoes what was focused on the wrong keys: {_list(repairs)}." if repairs else ""
+    return [
+        ("Verdict: helps", f"{footing}{_list(sorted(helps, key=lambda pair: -pair[1].gain.estimate))}.{undone}"),
+        ("Verdict: hurts", f"{_list(sorted(hurts, key=lambda pair: pair[1].gain.estimate))}."),
+        ("Verdict: neither", f"Not settled, or by less than {SLIGHT:g} nat: {', '.join(rest) or 'none'}."),
+    ]
+
+
+def _list(found: Sequence[tuple[Remedy, Step]]) -> str:
+    named = [f"{one.name} {number(step.gain.estimate)} {bounds(step.gain)}" for one, step in found[:NAMED]]
+    left = f", {len(found) - NAMED} more in the table" if len(found) > NAMED else ""
+    return f"{', '.join(named) or 'none'}{left}"
+
+
+def number(value: float) -> str:
+    """A change in nats, with its sign."""
+    if abs(value) >= 1e4:
+        return f"{value:+.0e}".replace("e+0", "e").replace("e+", "e")
+    return f"{value:+.3f}" if abs(value) < 9.9995 else f"{value:+.1f}"
+
+
+def bounds(effect: Effect) -> str:
+    """Its interval."""
+    return f"[{number(effect.low)}, {number(effect.high)}]"
+
+
+def small_widths(record: Ladder) -> str:
+    """The best and the worst rung of each small width."""
+    own = [one for one in record.remedies if one.group == SMALL]
+    told = []
+    for width in sorted({int(one.name.rsplit("_", 1)[1]) for one in own}):
+        same = sorted(
+            (one for one in own if one.name.endswith(f"_{width}")), key=lambda one: one.agreement.divergence.estimate
+        )
+        told.append(
+            f"{width}: {same[0].name} ({same[0].agreement.divergence.estimate:.3f}), worst {same[-1].name} "
+            f"({same[-1].agreement.divergence.estimate:.3f})"
+        )
+    return f"Least KL at each width: {'; '.join(told)}." if told else ""
+
+
+def heads_alone(record: Ladder) -> str:
+    """Which heads alone know more of the next token than the bigram, and which less."""
+
+    def named(better: bool) -> str:
+        told = [one for one in record.losses if settled(one) and abs(one.gain.estimate) >= SLIGHT]
+        found = [one for one in told if (one.gain.estimate > 0) is better]
+        found.sort(key=lambda one: -one.gain.estimate)
+        return ", ".join(f"{one.name} {number(one.gain.estimate)}" for one in found) or "none"
+
+    return f"By {SLIGHT:g} nat or more better than the bigram: {named(True)}. Worse: {named(False)}."

@@ -1,0 +1,92 @@
+"""The rungs of the ladder, in the order in which they are told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from heedful.ngrams.remedies import oracles
+from heedful.ngrams.remedies.input_variants import input_rungs
+from heedful.ngrams.remedies.matrix_variants import affinity_rungs, rank_rungs, small_width_rungs
+from heedful.ngrams.remedies.two_token_variants import two_token_rungs
+from heedful.ngrams.remedies.variant import Ground, Rung
+
+STANDARDS = (0.005, 0.02, 0.05, 0.1)
+
+
+def rungs(ground: Ground) -> list[Rung]:
+    """The whole ladder.
+
+    Args:
+        ground: What its recipes share.
+    """
+    parts = (
+        _baselines,
+        _published,
+        _scales,
+        affinity_rungs,
+        rank_rungs,
+        input_rungs,
+        small_width_rungs,
+        two_token_rungs,
+    )
+    return [rung for part in parts for rung in part(ground)]
+
+
+def _baselines(ground: Ground) -> list[Rung]:
+    made = partial(Rung, group="baselines")
+    return [
+        made(name="uniform", change="equal weights", source=oracles.equal),
+        made(name="unigram", change="token frequency alone", source=oracles.frequency, against="uniform"),
+        made(name="random_logits", change="normal logits of deviation 1", source=oracles.noise, against="uniform"),
+    ]
+
+
+def _published(ground: Ground) -> list[Rung]:
+    made, recipe = partial(Rung, group="published"), ground.published
+    told = "the published recipe as it ran: embeddings drawn anew after the derivation"
+    return [
+        made(name="published", change=told, source=recipe, against="uniform"),
+        made(
+            name="published_fitted",
+            change="at its best temperature",
+            source=recipe,
+            against="published",
+            temperature="best",
+        ),
+        made(
+            name="embeddings_kept",
+            change="embeddings kept, std .01",
+            source=replace(recipe, kept="embedding"),
+            against="published",
+        ),
+    ]
+
+
+def _scales(ground: Ground) -> list[Rung]:
+    made = partial(Rung, group="scale", against="embeddings_kept")
+    kept = replace(ground.published, kept="embedding")
+    return [
+        *(
+            made(name=f"std_{std:g}", change=f"matrices of std {std:g}", source=replace(kept, target=std))
+            for std in STANDARDS
+        ),
+        made(
+            name="logit_sd_1",
+            change="logits of deviation 1",
+            source=replace(kept, calibration="logit_sd", target=1.0),
+        ),
+        made(name="best_temperature", change="temperature of least KL", source=replace(kept, calibration="divergence")),
+        made(
+            name="like_reference",
+            change="logits that spread as those of a trained model's first head",
+            source=replace(kept, calibration="reference"),
+        ),
+        Rung(
+            name="bare_input",
+            group="scale",
+            change="neither positions nor layer norm, temperature of least KL",
+            source=replace(ground.bare, calibration="divergence"),
+            against="best_temperature",
+        ),
+    ]

@@ -1,0 +1,105 @@
+"""Rungs of contexts of two tokens: how queries come to know the token before, and what a first layer adds to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from heedful.ngrams.derivation.recipe import RECIPES, Recipe
+from heedful.ngrams.remedies import oracles
+from heedful.ngrams.remedies.variant import Ground, Rung
+
+VALUE_SIZES = {
+    "raw": "values of the first layer as they come",
+    "residual": "the first layer adds as much as the stream holds",
+}
+"""Value calibrations that were not published, and what each does."""
+
+PUBLISHED_STD = RECIPES["seed"].value_std
+"""Of value and output matrices."""
+
+
+def two_token_rungs(ground: Ground) -> list[Rung]:
+    """Contexts of two tokens, held against counts of those.
+
+    Args:
+        ground: What their recipes share.
+    """
+    made = partial(Rung, group="two tokens", n=2)
+    kept = replace(ground.published, kept="embedding", shortest=2, longest=2)
+    return [
+        made(name="uniform_2", change="equal weights", source=oracles.equal),
+        made(
+            name="last_token_2",
+            change="published form, embeddings kept: contexts folded on their last token",
+            source=kept,
+            against="uniform_2",
+        ),
+        made(
+            name="last_token_2_fitted",
+            change="neither positions nor norm, at its best temperature",
+            source=replace(ground.bare, shortest=2, longest=2),
+            against="last_token_2",
+            temperature="best",
+        ),
+        *_published_second_layers(ground),
+        made(
+            name="current_token_2", change="log P of the current token alone", source=ground.log_p, against="uniform_2"
+        ),
+        made(
+            name="additive_2",
+            change="what the token before says, added, at its best temperature",
+            source=replace(ground.log_p, shortest=2, longest=2, query="previous_tokens"),
+            against="current_token_2",
+            temperature="best",
+        ),
+        *_second_layers_of_log_p(ground),
+        made(
+            name="oracle_2",
+            change="log P of whole pairs from the counts as it runs, no matrices",
+            source=oracles.counted(2),
+            against="additive_2",
+        ),
+    ]
+
+
+def _published_second_layers(ground: Ground) -> list[Rung]:
+    """The published form where it was published, and with other sizes of what its first layer adds."""
+    made = partial(Rung, group="two tokens", n=2, layer=1)
+    published = replace(
+        RECIPES["seed"],
+        width=ground.width,
+        head_dim=ground.head_dim,
+        layers=2,
+        heads=1,
+        furthest=0,
+        kept="embedding",
+    )
+    told = "the published form in the second layer, where it was published: values of the first of std .01"
+    first = made(name="second_layer_2", change=told, source=published, against="uniform_2")
+    return [first, *_other_sizes(first, published, "second")]
+
+
+def _second_layers_of_log_p(ground: Ground) -> list[Rung]:
+    """Log P with the token before, in a second layer whose input holds what the first layer's copies add."""
+    made = partial(Rung, group="two tokens", n=2, layer=1, temperature="best")
+    alone = replace(
+        ground.log_p, longest=2, layers=2, query="previous_tokens", value_calibration="std", value_std=PUBLISHED_STD
+    )
+    told = "log P and the token before, in a second layer: copies of the first of std .01"
+    first = made(name="additive_second_2", change=told, source=alone, against="additive_2")
+    return [first, *_other_sizes(first, alone, "additive")]
+
+
+def _other_sizes(first: Rung, recipe: Recipe, word: str) -> list[Rung]:
+    """The same rung behind values of other sizes."""
+    return [
+        replace(
+            first,
+            name=f"{word}_{size}_2",
+            change=change,
+            source=replace(recipe, value_calibration=size),
+            against=first.name,
+        )
+        for size, change in VALUE_SIZES.items()
+    ]

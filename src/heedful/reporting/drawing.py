@@ -1,0 +1,113 @@
+"""Charts made into SVG and PNG: one look, ink that follows the reader's theme, nothing loaded from anywhere."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import altair
+
+    from heedful.evaluation.page.figures.figure import Figure
+    from heedful.evaluation.result import Report
+
+FONT = "system-ui, sans-serif"
+INK, PAPER = "#1c2128", "#ffffff"
+LIGHT_INK = "#dfe5ec"
+PIXELS_PER_UNIT = 2.0
+
+_FOLLOWS = (
+    f"<style>svg{{color:{INK}}}@media(prefers-color-scheme:dark){{svg{{color:{LIGHT_INK}}}}}</style>"
+    '<g fill="none" stroke-miterlimit="10"'
+)
+_OWN_NAME = re.compile(r"\b(?:gradient_|clip)\d+\b")
+_FIRST_GROUP = '<g fill="none" stroke-miterlimit="10"'
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure and its chart."""
+
+    figure: Figure
+    chart: altair.TopLevelMixin
+
+
+def drawn(report: Report, figures: Sequence[Figure]) -> list[Drawn]:
+    """The figures for which the report has something to show.
+
+    Args:
+        report: The report.
+        figures: Figures to draw.
+
+    Returns:
+        Figures and charts, in order.
+    """
+    charts = [(figure, figure.chart(report)) for figure in figures]
+    return [Drawn(figure, chart) for figure, chart in charts if chart is not None]
+
+
+def svg(one: Drawn, *, ink: str = INK, background: str = PAPER) -> str:
+    """The figure as SVG.
+
+    Args:
+        one: The figure.
+        ink: Colour of text and rules; ``currentColor`` follows the reader's light or dark theme.
+        background: Colour of the ground, or ``transparent``.
+    """
+    import vl_convert
+
+    text = _renumbered(str(vl_convert.vegalite_to_svg(_specification(one, ink, background))))
+    return text.replace(_FIRST_GROUP, _FOLLOWS, 1) if ink == "currentColor" else text
+
+
+def png(one: Drawn) -> bytes:
+    """The figure as PNG, dark on white, two pixels a unit."""
+    import vl_convert
+
+    return bytes(vl_convert.vegalite_to_png(_specification(one, INK, PAPER), scale=PIXELS_PER_UNIT))
+
+
+def _renumbered(text: str) -> str:
+    """The same SVG with its own names counted from 0: the program that draws counts on from figure to figure."""
+    names = list(dict.fromkeys(_OWN_NAME.findall(text)))
+    return _OWN_NAME.sub(lambda found: f"own{names.index(found[0])}", text)
+
+
+def _specification(one: Drawn, ink: str, background: str) -> dict[str, Any]:
+    """The chart in Vega-Lite's own words, in the look of all figures."""
+    text = {"labelColor": ink, "titleColor": ink, "labelFont": FONT, "titleFont": FONT, "titleFontWeight": "normal"}
+    rules = {"domainColor": ink, "domainOpacity": 0.4, "tickColor": ink, "tickOpacity": 0.4, "labelFontSize": 11}
+    look = {
+        "background": background,
+        "padding": {"left": 5, "top": 5, "right": 18, "bottom": 5},  # a reader's font may be wider than ours
+        "font": FONT,
+        "view": {"stroke": None},
+        "mark": {"aria": False},
+        "text": {"color": ink, "font": FONT, "fontSize": 11},
+        "axis": {**text, **rules, "gridColor": ink, "gridOpacity": 0.12, "titleFontSize": 12, "titlePadding": 8},
+        "legend": {
+            **text,
+            "labelFontSize": 11,
+            "titleFontSize": 11,
+            "symbolStrokeWidth": 2,
+            "columnPadding": 26,
+            "gradientLength": 130,
+        },
+        "header": {"labelColor": ink, "labelFont": FONT, "labelFontSize": 12, "titleColor": ink, "titleFont": FONT},
+    }
+    specification: dict[str, Any] = one.chart.to_dict()
+    given = specification.get("config", {})
+    specification["config"] = look | {"view": {**given.get("view", {}), "stroke": None}}
+    return _inked(specification, ink)
+
+
+def _inked(value: Any, ink: str) -> Any:
+    """A specification with the word ``ink`` in the place of a colour made that colour."""
+    if isinstance(value, dict):
+        return {name: _inked(part, ink) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_inked(part, ink) for part in value]
+    return ink if value == "ink" else value

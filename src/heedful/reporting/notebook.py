@@ -1,0 +1,48 @@
+"""How records show themselves in a notebook; loaded by ``heedful.drawing`` when one is first shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from heedful.evaluation.page.notebook_html import report_html, table_html
+from heedful.reporting.pattern_chart import pattern_chart
+
+if TYPE_CHECKING:
+    import altair
+
+    from heedful.interception.session import Session
+
+__all__ = ["head_pattern", "report_html", "session_html"]
+
+COLUMNS = ("effective_keys", "visible_share", "max_weight", "previous_mass", "sink_mass", "self_mass", "verified")
+
+
+def session_html(session: Session) -> str:
+    """What a session met, what it did not, and the first heads of its table.
+
+    Args:
+        session: The session, while or after its block runs.
+    """
+    unmet = [f"not met: {path}: {why}" for path, why in session.not_met.items()]
+    notes = [*unmet, *(f"{what}: {why}" for what, why in session.notes.items())]
+    name = type(session.model).__name__
+    if not session.records:
+        return table_html(f"{name}: no attention call was met yet", [], notes)
+    rows = session.heads().to_dicts()
+    told = f"{name}: {len(session.records)} attention modules met, {len(rows)} heads"
+    kept = [{"head": row["label"], "module": row["module"], **{key: row.get(key) for key in COLUMNS}} for row in rows]
+    return table_html(told, kept, notes)
+
+
+def head_pattern(session: Session, layer: int | str, head: int, bins: int) -> altair.Chart:
+    """The weights of one head on the first sequence that its layer saw.
+
+    Args:
+        session: The session.
+        layer: Layer index or module path.
+        head: Head index.
+        bins: Most cells of each axis.
+    """
+    path, found = session.kept.map(layer, head, bins)
+    mean = found.mean[0, 0].double().cpu().tolist()
+    return pattern_chart(mean, found.query_edges.tolist(), found.key_edges.tolist(), title=f"{path} head {head}")

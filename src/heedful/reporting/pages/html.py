@@ -1,0 +1,40 @@
+"""A page as HTML that loads nothing and runs nothing."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from heedful.reporting.drawing import png
+from heedful.reporting.escape import visible
+from heedful.reporting.pages.part import Page, Part
+from heedful.reporting.sealed_page import IMAGES, sealed_page
+
+
+def page_html(page: Page) -> str:
+    """The page as text.
+
+    Figures are images in the page itself. The content security policy allows these, and the one style sheet by its
+    digest, and nothing else.
+
+    Args:
+        page: What to show.
+    """
+    return sealed_page(
+        "page",
+        IMAGES,
+        title=visible(page.title),
+        subject=visible(page.subject),
+        parts=[_part(part) for part in page.parts],
+    )
+
+
+def _part(part: Part) -> dict[str, Any]:
+    image = "" if part.chart is None else base64.b64encode(png(part.chart())).decode()
+    return {
+        "title": visible(part.title),
+        "text": visible(part.text),
+        "header": [visible(cell) for cell in part.header],
+        "rows": [[visible(cell) for cell in row] for row in part.rows],
+        "image": image,
+    }

@@ -1,0 +1,156 @@
+"""A file is written whole or not at all: beside its place, flushed to the disk, then moved there in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from heedful.errors import OutputError
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_OWN_HEAD = 128
+_OWN_HEADS = (
+    b'{"schema":"heedful.',
+    b"<!--heedful.",
+    b"<!doctypehtml><!--heedful.",
+    b"<?xmlversion='1.0'encoding='utf-8'?><testsuitesname=\"heedful",
+)
+"""How files begin that heedful wrote, without their blanks."""
+_READ_AGAIN = tuple(
+    f'{{"schema":"heedful.{kind}/'.encode() for kind in ("counts", "derivation", "measures", "sweep-plan")
+)
+"""The same of records that its other commands read: to lose one is to lose a folder of counts, a model's or a run's."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes | str, *, overwrite: bool) -> None:
+    """Put the data at the path, or leave what stands there as it is.
+
+    Args:
+        path: A regular file, or nothing yet; a link, a device or a folder is refused.
+        data: What to write; a string as UTF-8.
+        overwrite: Whether a file that stands there may be replaced.
+
+    Raises:
+        OutputError: It could not be written; the old file is whole and no temporary file is left.
+    """
+    place = Path(path)
+    content = data.encode("utf-8") if isinstance(data, str) else data
+    check_target(path, overwrite=overwrite)
+    temporary = place.parent / f".heedful-{os.getpid()}-{secrets.token_hex(8)}.tmp"
+    try:
+        mode = _final_mode(place)
+        descriptor = os.open(temporary, _NEW_FILE, 0o600)
+        try:
+            _fill(descriptor, content, mode)
+            os.replace(temporary, place)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise _failure(place, error, len(content)) from error
+    _settle(place.parent)
+
+
+def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Refuse a path that cannot be written, before the work begins.
+
+    Args:
+        path: Where a file shall be written.
+        overwrite: Whether a file that stands there may be replaced.
+
+    Raises:
+        OutputError: The path is a link, a folder or a device; its folder is missing or read-only; or a file stands
+            there and must not be replaced.
+    """
+    place, text = Path(path), os.fspath(path)
+    try:
+        if not os.path.isdir(place.parent):
+            raise _refusal(text, f"the folder {place.parent} does not exist", "create it first")
+        if not os.access(place.parent, os.W_OK | os.X_OK):
+            raise _refusal(text, f"the folder {place.parent} cannot be written", "choose another path")
+        found = place.lstat()
+    except FileNotFoundError:
+        if text.endswith(os.sep) or not place.name:
+            raise _refusal(text, "expected the path of a file, got a folder", "add a file name") from None
+        return
+    except (OSError, ValueError) as error:
+        raise _refusal(text, getattr(error, "strerror", None) or str(error), "choose another path") from None
+    _refuse_standing(text, found.st_mode, overwrite)
+
+
+def _refuse_standing(text: str, mode: int, overwrite: bool) -> None:
+    if stat.S_ISLNK(mode):
+        raise _refusal(text, "is a symbolic link; its target was not touched", "name the file itself")
+    if stat.S_ISDIR(mode):
+        raise _refusal(text, "is a folder", "add a file name")
+    if not stat.S_ISREG(mode):
+        raise _refusal(text, "is no regular file", "name a file, or use - for standard output")
+    if not overwrite:
+        raise _refusal(text, "a file stands there already and was kept", "give --force to replace it")
+
+
+def _refusal(text: str, what: str, fix: str) -> OutputError:
+    from heedful.errors import OutputError
+
+    return OutputError(f"{text}: {what} ({fix})")
+
+
+def _fill(descriptor: int, content: bytes, mode: int) -> None:
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+
+
+def _final_mode(place: Path) -> int:
+    try:
+        return stat.S_IMODE(place.lstat().st_mode)
+    except FileNotFoundError:
+        umask = os.umask(0o077)
+        os.umask(umask)
+        return 0o666 & ~umask
+
+
+def _failure(place: Path, error: OSError, needed: int) -> OutputError:
+    if error.errno not in _FULL:
+        return _refusal(str(place), error.strerror or str(error), "choose another path")
+    try:
+        free = f"{shutil.disk_usage(place.parent).free:,}"
+    except OSError:
+        free = "an unknown number of"
+    return _refusal(str(place), f"no space left: {needed:,} bytes are needed, {free} are free", "free some space")
+
+
+def is_own(path: str | os.PathLike[str]) -> bool:
+    """Whether a regular file stands there that is empty, or begins as a report that heedful wrote.
+
+    Records beside counts, models and runs, which other commands read, are none.
+    """
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return False
+        with open(path, "rb") as file:
+            head = b"".join(file.read(_OWN_HEAD).split())
+    except (OSError, ValueError):
+        return False
+    return not head or (head.startswith(_OWN_HEADS) and not head.startswith(_READ_AGAIN))
+
+
+def _settle(folder: Path) -> None:
+    """Make the move itself durable, where the file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,93 @@
+"""The pytest fixture ``attention``: heedful's assertions, their numbers kept for the run's summary and its JUnit file.
+
+Loading this plugin imports neither torch nor any room of heedful; that waits for the first test that asserts something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from heedful.evaluation.result import Finding
+
+_LINES = pytest.StashKey[list[str]]()
+
+
+class Attention:
+    """The assertions of ``heedful.testing`` without their prefix; what holds is recorded with its numbers.
+
+    Args:
+        record: Called with the name of an assertion and what it found.
+    """
+
+    def __init__(self, record: Callable[[str, str], None]) -> None:
+        self._record = record
+
+    def causal(self, model: Any, batches: Any) -> Finding:
+        """No query sees a later key (``heedful.testing.integrity.assert_causal``)."""
+        __tracebackhide__ = True
+        return self._held("assert_causal", model, batches)
+
+    def rows_sum_to_one(self, model: Any, batches: Any) -> Finding:
+        """Every row of weights sums to one (``heedful.testing.integrity.assert_rows_sum_to_one``)."""
+        __tracebackhide__ = True
+        return self._held("assert_rows_sum_to_one", model, batches)
+
+    def finite(self, model: Any, batches: Any) -> Finding:
+        """No parameter, logit or weight is NaN or infinite (``heedful.testing.integrity.assert_finite``)."""
+        __tracebackhide__ = True
+        return self._held("assert_finite", model, batches)
+
+    def gradients_reach(self, model: Any, batches: Any) -> Finding:
+        """The loss reaches every attention parameter (``heedful.testing.integrity.assert_gradients_reach_attention``)."""
+        __tracebackhide__ = True
+        return self._held("assert_gradients_reach_attention", model, batches)
+
+    def capture_matches(self, model: Any, batches: Any) -> Finding:
+        """What heedful captures is what the model computes (``heedful.testing.integrity.assert_capture_matches``)."""
+        __tracebackhide__ = True
+        return self._held("assert_capture_matches", model, batches)
+
+    def used(self, model: Any, batches: Any, **options: Any) -> Finding:
+        """Replacing attention raises the loss (``heedful.testing.use.assert_attention_used``)."""
+        __tracebackhide__ = True
+        return self._held("assert_attention_used", model, batches, **options)
+
+    def not_collapsed(self, model: Any, batches: Any, **options: Any) -> Finding:
+        """Heads are not near uniform (``heedful.testing.collapse.assert_not_collapsed``)."""
+        __tracebackhide__ = True
+        return self._held("assert_not_collapsed", model, batches, **options)
+
+    def _held(self, name: str, model: Any, batches: Any, **options: Any) -> Finding:
+        __tracebackhide__ = True
+        import heedful.testing
+
+        found: Finding = getattr(heedful.testing, name)(model, batches, **options)
+        size = "" if found.estimate is None else f": {found.estimate:.3g} {found.unit}"
+        bounds = "" if found.interval is None else f" [{found.interval[0]:.3g}, {found.interval[1]:.3g}]"
+        self._record(name, f"{found.verdict}{size}{bounds}")
+        return found
+
+
+@pytest.fixture
+def attention(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Attention:
+    """Assertions on the attention of a model: ``attention.causal(model, input_ids)`` and the others."""
+    lines = request.config.stash.setdefault(_LINES, [])
+
+    def record(name: str, told: str) -> None:
+        record_property(name, told)
+        lines.append(f"{request.node.nodeid} {name} {told}")
+
+    return Attention(record)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List what the assertions measured, one line each, where any was made."""
+    lines = terminalreporter.config.stash.get(_LINES, [])
+    if lines:
+        terminalreporter.section("attention")
+        for one in lines:
+            terminalreporter.write_line(one)

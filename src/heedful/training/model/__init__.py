@@ -1,0 +1,1 @@
+"""The reference decoder as a transformers model."""

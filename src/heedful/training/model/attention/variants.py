@@ -1,0 +1,5 @@
+"""Attention variants that the reference decoder's config can name."""
+
+from heedful.training.model.attention.softmax import SoftmaxAttention
+
+VARIANTS = {"softmax": SoftmaxAttention}

@@ -1,0 +1,91 @@
+"""The head of a language model: logits, and the mean loss of the next token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from transformers import Cache
+from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.utils import can_return_tuple
+
+from heedful.training.model.arguments import CACHE, for_loss, for_model
+
+
+class LanguageHead:
+    """Forward of a model that has ``model`` without a head, ``lm_head``, and transformers' ``loss_function``."""
+
+    model: Any
+    lm_head: Any
+    config: Any
+    loss_function: Any
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Any = None,
+        labels: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        cache: Cache | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool | None = None,
+        **options: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits of the next token, and the mean loss where there are labels.
+
+        Args:
+            input_ids: ``(batch, token)``.
+            attention_mask: 1 for tokens, 0 for padding, ``(batch, token)``.
+            labels: The tokens again, -100 where none is to be predicted; they are shifted here.
+            logits_to_keep: Last positions whose logits are wanted, or their indices; 0 for all.
+            position_ids: ``(batch or 1, token)``; None for those of the model without a head.
+            inputs_embeds: ``(batch, token, width)`` in place of ids.
+            cache: What earlier tokens left, to which these are added.
+            past_key_values: Its older name.
+            use_cache: Whether to keep one; None for what the config says.
+            options: Of the model without a head, of the kernel and of the loss.
+
+        Raises:
+            TypeError: An option is nobody's, or a cache came under both names.
+        """
+        model: Any = self
+        found = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            cache=cache,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            return_dict=True,
+            **self._asked(labels),
+            **for_model(model, options),
+        )
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self._logits(found.last_hidden_state[:, kept])
+        loss: Any = None
+        if labels is not None:
+            of_loss = for_loss(options)
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **of_loss)
+            loss = loss + self._penalty(found, labels, of_loss.get("num_items_in_batch"))
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            hidden_states=found.hidden_states,
+            attentions=found.attentions,
+            **{CACHE: getattr(found, CACHE)},
+        )
+
+    def _asked(self, labels: Tensor | None) -> dict[str, Any]:
+        """What else the model without a head is asked."""
+        return {}
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        return self.lm_head(hidden)
+
+    def _penalty(self, found: Any, labels: Tensor, items: Any) -> Any:
+        """What a model adds to the loss of the next token."""
+        return 0.0

@@ -1,0 +1,1 @@
+"""A plan (a product of axes and seeds) into runs that resume, and one table."""

@@ -1,0 +1,192 @@
+"""``heedful sweep``: a plan into runs that resume and one table; ``heedful sweep table`` shows it."""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from heedful.commandline import options
+from heedful.commandline.errors import FAILED, guarded
+from heedful.commandline.signals import Terminated
+from heedful.reporting.escape import visible
+
+if TYPE_CHECKING:
+    from heedful.training.sweeps.folder import SweepFolder
+    from heedful.training.sweeps.plan import Plan
+    from heedful.training.sweeps.result import Result
+
+PlanFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PLAN", help="A YAML file: recipe, fixed, axes, seeds; or kappa or irreps.", show_default=False
+    ),
+]
+Out = Annotated[Path, typer.Option(metavar="SWEEP", help="Folder of the sweep: empty, absent, or an earlier one's.")]
+Only = Annotated[str | None, typer.Option(metavar="K", help="Make one run, by number or fingerprint, in this process.")]
+ListCommands = Annotated[
+    bool, typer.Option("--list-commands", help="Print one shell command for each run that is not finished; run none.")
+]
+Processes = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Runs at a time. Without it: cores over threads.")
+]
+Threads = Annotated[int, typer.Option(metavar="N", min=1, help="Threads of each run.")]
+Json = Annotated[bool, typer.Option("--json", help="Print plan, runs and intervals as JSON.")]
+Sweep = Annotated[Path, typer.Argument(metavar="SWEEP", help="Folder that --out named.", show_default=False)]
+Measure = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A measure to show, one or more.")]
+Heads = Annotated[bool, typer.Option("--heads", help="Show each head instead of the mean over heads.")]
+
+
+class PlanFirst(typer.core.TyperGroup):
+    """``heedful sweep plan.yaml ...`` means ``heedful sweep run plan.yaml ...``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The words, ``run`` before them where they name no command."""
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@guarded
+def run(
+    plan: PlanFile,
+    out: Out,
+    only: Only = None,
+    list_commands: ListCommands = False,
+    processes: Processes = None,
+    threads: Threads = 1,
+    json: Json = False,
+    debug: options.Debug = False,
+) -> int:
+    """Make the runs of a plan; the parameters are the options of the same name.
+
+    Returns:
+        The exit code: 0 where every run is finished, 1 where one failed.
+    """
+    os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(threads)  # before torch is loaded
+    from heedful.errors import UsageError
+    from heedful.training.sweeps.folder import SweepFolder
+    from heedful.training.sweeps.packaged import packaged_plan
+    from heedful.training.sweeps.parallel import Share
+    from heedful.training.sweeps.plan_file import read_plan
+
+    if only is not None and (list_commands or processes is not None):
+        raise UsageError("--only: makes one run in this process (leave --list-commands and --processes out)")
+    share = Share.of_machine(processes, threads)
+    plan = packaged_plan(plan)
+    planned, folder = read_plan(plan), SweepFolder(out)
+    wanted = None if only is None else planned.run_named(only)
+    if plan.absolute() != folder.kept(planned).absolute() and (told := folder.adopt(planned)):
+        typer.echo(visible(told), err=True)
+    if list_commands:
+        return _list(planned, folder, threads)
+    if wanted is not None:
+        return _one(planned, wanted, folder, threads)
+    return _all(planned, folder, share, json)
+
+
+@guarded
+def table(
+    sweep: Sweep,
+    measure: Measure = None,
+    heads: Heads = False,
+    json: Json = False,
+    debug: options.Debug = False,
+) -> int:
+    """Show what a sweep has found so far, and write its tables; the parameters are the options of the same name.
+
+    Returns:
+        The exit code, 0: nothing is judged.
+    """
+    from heedful.training.sweeps.folder import SweepFolder
+    from heedful.training.sweeps.result import read_sweep
+
+    result = read_sweep(SweepFolder(sweep))
+    _deliver(result, sweep, json, measures=measure or [], heads=heads)
+    return 0
+
+
+def _list(plan: "Plan", folder: "SweepFolder", threads: int) -> int:
+    from heedful.training.sweeps.parallel import run_command
+
+    for run in plan.runs:
+        if not folder.place(run).finished:
+            typer.echo(run_command(plan, run, folder, threads))
+    return 0
+
+
+def _one(plan: "Plan", wanted: Any, folder: "SweepFolder", threads: int) -> int:
+    _end_with_the_sweep()
+    import torch
+
+    from heedful.commandline.progress import progress_bar
+    from heedful.training.sweeps.one_run import make_run
+
+    torch.set_num_threads(threads)
+    with progress_bar(os.environ.get("RANK", "0") == "0") as progress:
+        made = make_run(plan, wanted, folder, progress=progress, tell=_tell)
+    _tell(f"{'finished' if made else 'was finished already'}: run {wanted.number}, {wanted.title}")
+    return 0
+
+
+def _all(plan: "Plan", folder: "SweepFolder", share: Any, json: bool) -> int:
+    from heedful.training.sweeps.command_screen import screen
+    from heedful.training.sweeps.parallel import run_sweep
+    from heedful.training.sweeps.result import read_sweep
+
+    waiting = sum(not folder.place(run).finished for run in plan.runs)
+    if waiting:
+        thread = "thread" if share.threads == 1 else "threads"
+        process = "process" if share.processes == 1 else "processes"
+        earlier = f", {len(plan.runs) - waiting} finished earlier" if waiting < len(plan.runs) else ""
+        _tell(f"{len(plan.runs)} runs{earlier}; {share.processes} {process} of {share.threads} {thread}")
+    try:
+        with screen() as (look, ended):
+            run_sweep(plan, folder, share, look=look, ended=ended)
+    except (KeyboardInterrupt, Terminated) as stopped:
+        done = sum(folder.place(run).finished for run in plan.runs)
+        stopped.args = (f"after {done} of {len(plan.runs)} runs: the same command goes on",)
+        raise
+    result = read_sweep(folder, plan)
+    _deliver(result, folder.path, json)
+    return FAILED if result.failed else 0
+
+
+def _deliver(result: "Result", folder: Path, json: bool, **options: Any) -> None:
+    from heedful.evaluation.page.json_document import document_text
+
+    lines = result.lines(**options)
+    written = result.save(folder)
+    if json:
+        sys.stdout.write(document_text(result.document()))
+    else:
+        encoding = sys.stdout.encoding or "ascii"
+        typer.echo("\n".join(visible(line, encoding) for line in lines))
+    for path in written:
+        _tell(f"wrote {path}")
+
+
+def _end_with_the_sweep() -> None:
+    """A process of a sweep leaves when the sweep does, even when that was killed: its standard input closes then."""
+    from heedful.training.sweeps.parallel import FOLLOWS
+
+    if os.environ.pop(FOLLOWS, None) is None:
+        return
+    stream = os.dup(0)
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nowhere, 0)
+    os.close(nowhere)
+
+    def wait() -> None:
+        while os.read(stream, 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _tell(line: str) -> None:
+    typer.echo(visible(line, getattr(sys.stderr, "encoding", None) or "ascii"), err=True)

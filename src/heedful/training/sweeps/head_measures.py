@@ -1,0 +1,126 @@
+"""What is measured of a trained folder: its loss on held-out text, its heads, its tracker's last record."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars
+
+from heedful.attention.registry import STATISTICS
+from heedful.evaluation.nine_sections import head_rows
+from heedful.evaluation.settings import Settings
+from heedful.loading.documents import load_documents
+from heedful.loading.loaded_model import LoadedModel, load_model
+from heedful.loading.sequences import Sequences, make_sequences
+from heedful.loading.strict_json import read_json
+from heedful.monitoring.tracker.table import SUBJECT, read_table
+from heedful.training.sweeps.measured import Measured
+
+_FIGURES_BYTES = 1 << 20
+_STATE_BYTES = 64 << 20
+_VERDICTS = ("SHARP", "SELECTIVE", "WEAK", "DIFFUSE", "UNDEFINED")
+
+
+def held_out(trained: Path) -> list[Measured]:
+    """Loss on all held-out text, cut into windows that do not overlap, and the last loss of training.
+
+    Args:
+        trained: Folder of a finished training run.
+
+    Returns:
+        ``held_out_loss`` in nats per token with the number of tokens, ``perplexity``, ``bits_per_byte``, the number of
+        ``parameters``, and ``training_loss`` as the Trainer logged it last.
+    """
+    figures = read_json(trained / "held_out.json", _FIGURES_BYTES)
+    loss, tokens = float(figures["held_out_loss"]), int(figures["tokens"])
+    found = [
+        Measured(measure="held_out_loss", value=loss, unit="nat/token", n=tokens),
+        Measured(measure="perplexity", value=math.exp(loss) if loss < math.log(1e300) else math.inf, n=tokens),
+        Measured(measure="bits_per_byte", value=float(figures["bits_per_byte"]), unit="bit/byte", n=tokens),
+        Measured(measure="parameters", value=float(figures["parameters"])),
+    ]
+    logged = read_json(trained / "trainer_state.json", _STATE_BYTES).get("log_history", [])
+    losses = [entry["loss"] for entry in logged if "loss" in entry]
+    if losses:
+        found.append(Measured(measure="training_loss", value=float(losses[-1]), unit="nat/token"))
+    return found
+
+
+def heads(trained: Path) -> list[Measured]:
+    """Every statistic of every head on held-out text, and how many heads have each verdict.
+
+    Args:
+        trained: Folder of a finished training run.
+
+    Returns:
+        Means over documents, as in ``heedful heads``; ``n`` is the number of documents, or of blocks of few long ones.
+    """
+    loaded, sequences = loaded_on_held_out(trained, 64)
+    rows = head_rows(loaded.model, sequences, settings=Settings(preset="quick", seed=0))
+    documents = len(set(sequences.document.tolist()))
+    found = []
+    for row in rows:
+        place: dict[str, Any] = {"layer": row.layer, "head": row.head, "label": row.label, "verdict": row.verdict}
+        for name, value in row.statistics.items():
+            unit = STATISTICS[name].unit if name in STATISTICS else ""
+            found.append(Measured(measure=name, value=value, unit=unit, n=documents, **place))
+    counts = Counter(row.verdict for row in rows)
+    found += [Measured(measure=f"{word.lower()}_heads", value=float(counts[word]), n=len(rows)) for word in _VERDICTS]
+    return found
+
+
+def loaded_on_held_out(trained: Path, sequences: int) -> tuple[LoadedModel, Sequences]:
+    """A trained model, and held-out sequences of the length it was trained on.
+
+    Args:
+        trained: Folder of a finished training run.
+        sequences: How many, drawn by seed 0.
+
+    Returns:
+        Both.
+    """
+    loaded = load_model(trained)
+    found = make_sequences(
+        load_documents([trained / "held_out.jsonl"]),
+        loaded.tokenizer,
+        seq_len=int(read_json(trained / "held_out.json", _FIGURES_BYTES)["window"]),
+        sequences=sequences,
+        seed=0,
+        max_positions=loaded.max_positions,
+        vocab_size=loaded.vocab_size,
+        trained_positions=loaded.trained_positions,
+    )
+    return loaded, found
+
+
+def tracked(trained: Path) -> list[Measured]:
+    """The last record of the tracker: ``attention.entropy_share``, ``key.after.norm`` and so on, and its alarms.
+
+    Args:
+        trained: Folder of a training run that was tracked.
+
+    Returns:
+        One number a column, layer and head; ``alarms`` is the number over the whole run.
+    """
+    table = read_table(trained)
+    alarms = table.filter(polars.col("alarm").is_not_null()).height
+    found = [Measured(measure="alarms", value=float(alarms))]
+    last = table.filter(polars.col("step") == polars.col("step").max())
+    for row in last.iter_rows(named=True):
+        name = ".".join(word for word in (row["part"], row["stage"]) if word)
+        found += [
+            Measured(measure=f"{name}.{column}", value=value, layer=row["layer"], head=row["head"])
+            for column, value in row.items()
+            if column not in SUBJECT and value is not None
+        ]
+    return found
+
+
+Measure = Callable[[Path], list[Measured]]
+
+MEASURES: dict[str, Measure] = {"held_out": held_out, "heads": heads}
+"""Name to what is measured of a trained folder."""

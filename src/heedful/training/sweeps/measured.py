@@ -1,0 +1,91 @@
+"""One number that was measured of a run, and the file that holds all of a run's."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from heedful.errors import InputRejected
+from heedful.loading.strict_json import read_json
+from heedful.loading.wording import escaped
+from heedful.reporting.write import write_atomic
+
+SCHEMA = "heedful.measures/1"
+MOST_BYTES = 64 << 20
+"""A run of 10,000 heads with a dozen statistics each stays below it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A number, and what it is of.
+
+    Attributes:
+        measure: Its name.
+        value: The number; None where it is undefined.
+        unit: Its unit, empty for a pure number.
+        n: What it was averaged over: tokens of a loss, documents of a head's statistic; None for a single reading.
+        layer: Layer, or None for the whole model.
+        head: Head within the layer, or None for the whole layer or model.
+        label: Name of the head: an irrep, say.
+        verdict: What the head is: SHARP, SELECTIVE, WEAK, DIFFUSE or UNDEFINED.
+    """
+
+    measure: str
+    value: float | None
+    unit: str = ""
+    n: int | None = None
+    layer: int | None = None
+    head: int | None = None
+    label: str = ""
+    verdict: str = ""
+
+
+def save_measured(path: Path, measured: Sequence[Measured], facts: Mapping[str, Any]) -> None:
+    """Write a run's numbers whole or not at all; a number that is not finite is written as null.
+
+    Args:
+        path: The file.
+        measured: The numbers.
+        facts: What else is kept: the run's settings, versions, seconds.
+
+    Raises:
+        OutputError: It could not be written.
+    """
+    document = {"schema": SCHEMA, **facts, "measures": [_sparse(one) for one in measured]}
+    write_atomic(path, json.dumps(document, indent=1) + "\n", overwrite=True)
+
+
+def read_measured(path: Path) -> tuple[list[Measured], dict[str, Any]]:
+    """Read what `save_measured` wrote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The numbers, and the other facts.
+
+    Raises:
+        InputRejected: It holds something else.
+    """
+    document = read_json(path, MOST_BYTES)
+    if document.pop("schema", None) != SCHEMA:
+        raise InputRejected(escaped(path), f"expected a document of schema {SCHEMA}", "move it away")
+    try:
+        return TypeAdapter(list[Measured]).validate_python(document.pop("measures", None)), document
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        told = f"measures.{place}: {error.errors()[0]['msg']}"
+        raise InputRejected(escaped(path), escaped(told), "move it away; the run is then measured again") from error
+
+
+def _sparse(one: Measured) -> dict[str, Any]:
+    """Its fields without those that say nothing; the value always stands."""
+    finite = one.value is not None and math.isfinite(one.value)
+    fields = {name: field for name, field in asdict(one).items() if field not in (None, "")}
+    return fields | {"value": one.value if finite else None}

@@ -1,0 +1,74 @@
+"""Held-out loss of every cell over documents, and its difference from another cell's on the same documents."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars
+
+from heedful.inference.interval import Interval, bootstrap_t
+from heedful.training.sweeps.folder import SweepFolder
+from heedful.training.sweeps.plan import Plan, Value
+from heedful.training.sweeps.table import axis_column
+
+TRAINED, DOCUMENTS = "trained", "held_out_documents.jsonl"
+FEWEST = 16
+"""Documents under which no interval is given."""
+
+_NUMBERS = ("mean", "low", "high", "against_first", "against_low", "against_high")
+_NONE = (None, None, None)
+Losses = dict[tuple[int, str], float]
+
+
+def over_documents(plan: Plan, folder: SweepFolder, against: Mapping[str, Value] | None = None) -> polars.DataFrame:
+    """Mean and 95 % interval over held-out documents of every cell, and of its difference from another cell.
+
+    A document's loss is per token of it, so every document weighs the same. What two cells differ by on one document
+    is taken within a seed, which held out the same documents for both, and averaged over the seeds that held it out.
+    Reading: intervals are over documents, for these seeds; ``over_seeds`` has those over seeds.
+
+    Args:
+        plan: The plan.
+        folder: Its folder.
+        against: Axes of the cell that others are compared with; None for the plan's first.
+
+    Returns:
+        Axes, ``documents``, ``mean``, ``low``, ``high``, ``against_first``, ``against_low``, ``against_high``; a row a
+        cell with a finished run that kept losses by document. Bounds are null under 16 documents.
+    """
+    cells: dict[tuple[Value, ...], Losses] = defaultdict(dict)
+    for run in plan.runs:
+        file = folder.place(run).path / TRAINED / DOCUMENTS
+        if folder.place(run).finished and file.is_file():
+            own = cells[tuple(run.axes.values())]
+            for line in file.read_text(encoding="utf-8").splitlines():
+                row = json.loads(line)
+                if row["loss"] is not None:
+                    own[run.seed, row["id"]] = float(row["loss"])
+    chosen = against or {name: values[0] for name, values in plan.axes.items()}
+    first = cells.get(tuple(chosen[name] for name in plan.axes), {})
+    rows = []
+    for cell, losses in cells.items():
+        mean = _interval(losses)
+        apart = _interval({key: losses[key] - first[key] for key in losses.keys() & first})
+        words: dict[str, Any] = {axis_column(name): value for name, value in zip(plan.axes, cell, strict=True)}
+        words["documents"] = len({name for _, name in losses})
+        rows.append(words | dict(zip(_NUMBERS, (*mean, *(apart if losses is not first else _NONE)), strict=True)))
+    return polars.DataFrame(rows, schema_overrides=dict.fromkeys(_NUMBERS, polars.Float64))
+
+
+def _interval(losses: Losses) -> tuple[float | None, float | None, float | None]:
+    by_document: dict[str, list[float]] = defaultdict(list)
+    for (_, name), loss in losses.items():
+        by_document[name].append(loss)
+    units = np.array([np.mean(by_document[name]) for name in sorted(by_document)])
+    if not len(units):
+        return None, None, None
+    if len(units) < FEWEST:
+        return float(units.mean()), None, None
+    found: Interval = bootstrap_t(units[:, None], seed=0)
+    return tuple(float(np.ravel(value)[0]) for value in (found.estimate, found.low, found.high))  # type: ignore[return-value]

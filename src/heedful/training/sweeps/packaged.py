@@ -1,0 +1,20 @@
+"""Plans that come with the package, run by name."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+PLANS = ("irreps", "kappa")
+"""Their names."""
+
+
+def packaged_plan(given: Path) -> Path:
+    """The file of a plan: of the package where its name is given and no such file stands, else as given.
+
+    Args:
+        given: A name of ``PLANS``, or a file.
+    """
+    if str(given) in PLANS and not given.exists():
+        return Path(str(resources.files("heedful.training.sweeps").joinpath("plans", f"{given}.yaml")))
+    return given

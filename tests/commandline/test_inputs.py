@@ -1,0 +1,29 @@
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from heedful.commandline.inputs import Inputs, read
+
+rooms = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "rooms.py")))
+
+
+def test_no_text_is_the_embedded_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = rooms.install(monkeypatch.setitem, lambda **_: None)
+    loaded, sequences = read(
+        Inputs(
+            model=None,
+            config=None,
+            tokenizer=None,
+            text=(),
+            seq_len=8,
+            sequences=2,
+            device="cpu",
+            dtype="auto",
+            seed=1,
+            allow_globals=(),
+        )
+    )
+    assert (loaded.name, sequences) == ("embedded default", "sequences")
+    assert calls["load_documents"] is None

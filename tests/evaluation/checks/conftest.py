@@ -1,0 +1,3 @@
+from tests.misnormalised import misnormalised_llama
+
+__all__ = ["misnormalised_llama"]

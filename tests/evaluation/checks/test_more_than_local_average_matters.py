@@ -1,0 +1,27 @@
+"""Equal weights on the nearest keys."""
+
+from __future__ import annotations
+
+from tests.evaluation.checks.ablation_claims import repeated_ids, says_nothing_of_too_little, topical_ids
+from tests.evaluation.checks.pattern_models import PatternModel, induction_keys, judged, near_keys
+
+from heedful.evaluation.checks.more_than_local_average_matters import more_than_local_average_matters
+from heedful.evaluation.result import Verdict
+
+
+def test_a_pattern_that_is_needed_passes() -> None:
+    (found,) = judged(more_than_local_average_matters, PatternModel(induction_keys), repeated_ids())
+    assert found.verdict is Verdict.PASS
+    assert found.interval is not None and found.interval[0] > 0.01
+    assert found.p_adjusted is not None and found.p_adjusted <= 0.05
+    assert (found.threshold, found.unit) == (0.01, "nat/token")
+
+
+def test_a_pattern_that_is_not_needed_is_absent() -> None:
+    (found,) = judged(more_than_local_average_matters, PatternModel(lambda ids: 30.0 * near_keys(ids)), topical_ids())
+    assert found.verdict is Verdict.ABSENT
+    assert found.estimate is not None and abs(found.estimate) < 0.01
+
+
+def test_too_little_to_judge() -> None:
+    says_nothing_of_too_little(more_than_local_average_matters)

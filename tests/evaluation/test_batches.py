@@ -1,0 +1,38 @@
+"""Sequences in batches of at least two."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.evaluation.checks.planted import random_ids, sequences_of
+from torch import nn
+
+from heedful.evaluation.batches import batch_of, batches_of, leading
+
+MODEL = nn.Linear(2, 2)
+
+
+@pytest.mark.parametrize(
+    ("count", "length", "sizes"),
+    [(10, 8, [4, 4, 2]), (9, 8, [4, 5]), (5, 100, [2, 3]), (1, 8, [1]), (2, 8, [2]), (4, 8, [4])],
+)
+def test_no_sequence_is_left_alone(count: int, length: int, sizes: list[int]) -> None:
+    ids = random_ids(count, length)
+    batches = batches_of(MODEL, sequences_of(ids), tokens=32)
+    assert [len(batch.index) for batch in batches] == sizes
+    assert torch.equal(torch.cat([batch.input_ids for batch in batches]), ids)
+    assert torch.cat([batch.index for batch in batches]).tolist() == list(range(count))
+
+
+def test_a_batch_holds_every_mark_of_its_sequences() -> None:
+    sequences = sequences_of(random_ids(6, 8))
+    batch = batch_of(sequences, torch.tensor([4, 1]), torch.device("cpu"))
+    assert torch.equal(batch.punctuation, sequences.punctuation[[4, 1]])
+    assert torch.equal(batch.special, sequences.special[[4, 1]])
+    assert torch.equal(batch.attention_mask, sequences.attention_mask[[4, 1]])
+
+
+@pytest.mark.parametrize(("count", "taken"), [(1, 1), (4, 1), (5, 2), (99, 3)])
+def test_leading_batches_are_whole(count: int, taken: int) -> None:
+    batches = batches_of(MODEL, sequences_of(random_ids(10, 8)), tokens=32)
+    assert leading(batches, count) == batches[:taken]

@@ -1,0 +1,193 @@
+"""Four questions, their answers, and a text that never contradicts the verdicts."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from heedful.evaluation.conclusion import INTEGRITY, MEASURED, NO, OPEN, YES, conclude, decide, next_steps, summarise
+from heedful.evaluation.result import Finding, HeadRow, Section, Verdict
+from heedful.evaluation.settings import Settings
+
+V = Verdict
+SOUND = dict.fromkeys({*INTEGRITY, *MEASURED}, V.PASS)
+ANSWERS = {YES: V.PASS, NO: V.ABSENT, OPEN: V.WARN}
+QUESTIONS = {
+    "content_dependent": "queries_attend_by_content",
+    "concentrated": "heads_are_concentrated",
+    "useful": "learned_weights_matter",
+}
+
+
+def finding(claim: str, verdict: Verdict, **more: Any) -> Finding:
+    return Finding(claim=claim, verdict=verdict, **{"reason": f"why {claim} is {verdict}", **more})
+
+
+def overall(verdicts: dict[str, Verdict], **details: dict[str, Any]) -> dict[str, Finding]:
+    return {claim: finding(claim, verdict, detail=details.get(claim, {})) for claim, verdict in verdicts.items()}
+
+
+def cell(correct: str, content: str, concentrated: str, useful: str) -> dict[str, Finding]:
+    broken = {NO: {"rows_sum_to_one": V.FAIL}, OPEN: {"capture_matches_output": V.WARN}, YES: {}}[correct]
+    answers = {
+        "queries_attend_by_content": ANSWERS[content],
+        "heads_are_concentrated": ANSWERS[concentrated],
+        "learned_weights_matter": ANSWERS[useful],
+        "attention_output_matters": V.PASS,
+    }
+    return overall(SOUND | broken | answers)
+
+
+SAID = {
+    "content_dependent": {
+        YES: "depends on the text.",
+        NO: "depends on its position alone",
+        OPEN: "depends on the text is not",
+    },
+    "concentrated": {
+        YES: "Some heads are further",
+        NO: "Every head is close to uniform",
+        OPEN: "untrained ones is not settled",
+    },
+    "useful": {YES: "does work: equal weights", NO: "does no work", OPEN: "was not settled"},
+}
+
+
+@pytest.mark.parametrize("correct", [YES, NO, OPEN])
+@pytest.mark.parametrize("answers", list(itertools.product((YES, NO, OPEN), repeat=3)), ids="-".join)
+def test_every_cell_says_what_its_verdicts_say_and_nothing_else(correct: str, answers: tuple[str, str, str]) -> None:
+    found = cell(correct, *answers)
+    decision = decide(found)
+    assert decision == {"correct": correct, **dict(zip(QUESTIONS, answers, strict=True))}
+    text = conclude(decision, found)
+    if correct == NO:
+        assert "is not computed correctly" in text
+        assert "why rows_sum_to_one is FAIL" in text
+        assert not any(words in text for said in SAID.values() for words in said.values())
+        return
+    assert ("is computed correctly." in text) == (correct == YES)
+    assert ("is computed correctly is not settled" in text) == (correct == OPEN)
+    for question, answer in zip(QUESTIONS, answers, strict=True):
+        for other, words in SAID[question].items():
+            assert (words in text) == (other == answer), (question, other)
+    assert ("All agree" in text) == (correct == YES and answers == (YES, YES, YES))
+    for praise in ("Nothing is broken", "It is not broken"):
+        assert praise not in text or correct == YES
+
+
+def test_every_settled_cell_has_a_reading_of_its_own() -> None:
+    readings = set()
+    for answers in itertools.product((YES, NO), repeat=3):
+        found = cell(YES, *answers)
+        readings.add(conclude(decide(found), found))
+    assert len(readings) == 8
+
+
+@pytest.mark.parametrize("verdict", [V.SKIP, V.UNDEFINED, V.INSUFFICIENT, V.WARN, None])
+def test_what_was_not_shown_is_open(verdict: Verdict | None) -> None:
+    rest = {} if verdict is None else dict.fromkeys(QUESTIONS.values(), verdict)
+    assert set(list(decide(overall(SOUND | rest)).values())[1:]) == {OPEN}
+
+
+@pytest.mark.parametrize("claim", MEASURED)
+@pytest.mark.parametrize("verdict", [V.SKIP, V.UNDEFINED, V.WARN])
+def test_correctness_that_was_not_measured_is_not_claimed(claim: str, verdict: Verdict) -> None:
+    assert decide(overall(SOUND | {claim: verdict}))["correct"] == OPEN
+
+
+@pytest.mark.parametrize("claim", INTEGRITY)
+def test_any_failure_of_integrity_is_incorrect_and_to_be_mended_first(claim: str) -> None:
+    found = overall(SOUND | {claim: V.FAIL})
+    decision = decide(found)
+    assert decision["correct"] == NO
+    assert next_steps(decision, found, Settings())[0] == f"mend {claim}: why {claim} is FAIL"
+
+
+@pytest.mark.parametrize("uniform", [V.ABSENT, V.PASS, V.WARN])
+def test_attention_that_is_unused_is_said_to_be_and_nothing_is_read_into_it(uniform: Verdict) -> None:
+    verdicts = SOUND | dict.fromkeys(QUESTIONS.values(), V.PASS)
+    verdicts |= {"attention_output_matters": V.FAIL, "learned_weights_matter": uniform, "ablation_signature": V.INFO}
+    found = overall(
+        verdicts,
+        attention_output_matters={"arm": "zero", "unused": True},
+        ablation_signature={"signature": "mixed or not settled"},
+    )
+    decision = decide(found)
+    text = conclude(decision, found)
+    assert decision["useful"] == NO
+    assert "it is not used" in text
+    assert not any(words in text for words in SAID["useful"].values())
+    assert "By ablation" not in text and "All agree" not in text
+
+
+def test_a_required_claim_keeps_the_answer_that_its_evidence_gave() -> None:
+    """FAIL because it was required is no answer to the question: ABSENT stays no, and too few documents stay open."""
+    absent = overall(
+        SOUND | {"queries_attend_by_content": V.FAIL, "attention_output_matters": V.FAIL},
+        queries_attend_by_content={"without_require": "ABSENT"},
+        attention_output_matters={"arm": "zero", "unused": False, "without_require": "INSUFFICIENT DATA"},
+    )
+    decision = decide(absent)
+    assert (decision["content_dependent"], decision["useful"]) == (NO, OPEN)
+    skipped = overall(SOUND | {"future_is_unseen": V.FAIL}, future_is_unseen={"without_require": "SKIP"})
+    assert decide(skipped)["correct"] == YES
+
+
+def test_the_signature_is_told_where_there_is_one() -> None:
+    found = cell(YES, YES, YES, YES) | overall(
+        {"ablation_signature": V.INFO}, ablation_signature={"signature": "content"}
+    )
+    assert "By ablation of the whole model its work is: content." in conclude(decide(found), found)
+    position = cell(YES, YES, YES, YES) | overall(
+        {"ablation_signature": V.INFO}, ablation_signature={"signature": "positional"}
+    )
+    told = conclude(decide(position), position)
+    assert "All agree" not in told and "needs of them here is a pattern of positions" in told
+    few = cell(YES, YES, YES, YES) | overall(
+        {"ablation_signature": V.INSUFFICIENT}, ablation_signature={"signature": "too few documents"}
+    )
+    assert "By ablation" not in conclude(decide(few), few)
+
+
+def steps(*more: Finding, **options: Any) -> list[str]:
+    found = cell(YES, YES, YES, OPEN) | {f.claim: f for f in more}
+    return next_steps(decide(found), found, Settings(**options))
+
+
+def test_next_steps_follow_from_what_is_open() -> None:
+    thin = finding("local_bias", V.INSUFFICIENT, n=6)
+    assert steps(thin)[0] == "give more text: 6 documents are too few for 1 claims; at least 16 are needed"
+    crossing = finding("local_bias", V.WARN, interval=(0.1, 0.3), threshold=0.22)
+    assert "local_bias is not settled" in steps(crossing)[0]
+    layers = finding("diversity_tracks_concentration", V.WARN, interval=(-0.1, 0.1), threshold=0.0)
+    assert not any("narrow" in step for step in steps(layers))
+    settled = finding("local_bias", V.WARN, interval=(0.3, 0.4), threshold=0.22)
+    assert not any("narrow" in step for step in steps(settled))
+    assert not any("narrow" in step for step in steps(finding("capture_matches_output", V.WARN)))
+    assert "compare with untrained models: --null-models 19" in steps(null_models=0)
+    assert any("language-model head" in step for step in steps(finding("learned_weights_matter", V.SKIP)))
+    told = steps(finding("learned_weights_matter", V.SKIP, reason="its tokenizer has no mask token"))
+    assert any("--tokenizer with a mask token" in step for step in told)
+    assert not any("language-model head" in step for step in told)
+    assert steps(finding("learned_weights_matter", V.PASS)) == ["see which heads carry the loss: --preset full"]
+    assert "not used yet" in steps(finding("learned_weights_matter", V.ABSENT))[0]
+    assert steps(finding("learned_weights_matter", V.PASS), preset="full")[0].startswith("nothing is open")
+
+
+def test_a_summary_counts_claims_heads_and_tests_once() -> None:
+    findings = [
+        finding("local_bias", V.PASS, p=0.01, detail={"strongest": "L0H0"}),
+        finding("local_bias", V.PASS, p=0.01, layer=0, head=0),
+        finding("local_bias", V.ABSENT, p=0.9, layer=0, head=1),
+        finding("attention_output_matters", V.FAIL, p=0.5),
+        finding("mass_by_distance", V.INFO),
+    ]
+    heads = [HeadRow(layer=0, module="m", head=h, label="", verdict="SHARP", pattern="", statistics={}) for h in (0, 1)]
+    found = summarise([Section(number=2, title="Position", findings=findings)], Settings(), heads)
+    assert found["counts"] == {"FAIL": 1, "INFO": 1, "PASS": 1}
+    assert found["heads"] == {"SHARP": 2}
+    assert found["tests"] == 3
+    assert found["failed"] == ["attention_output_matters"]
+    assert set(found) >= {"multiplicity", "decision", "conclusion", "next"}

@@ -1,0 +1,87 @@
+"""The head table: verdicts at the margins, and named patterns."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.evaluation.stub import documents, stub_study
+from torch import nn
+
+from heedful.attention.registry import STATISTICS
+from heedful.evaluation.heads import could_be_selective, head_rows
+
+QUIET = dict.fromkeys((*STATISTICS, "log_contrast"), 0.0) | {"effective_keys": 30.0, "concentration": 0.2}
+
+
+def table(induction: float | None = None, count: int = 20, **means: float) -> list[Any]:
+    """The rows of one head with these means, and of one that is quiet."""
+    values = {name: documents([means.get(name, quiet), quiet], 0.001, count) for name, quiet in QUIET.items()}
+    values["concentration"] = np.exp(documents([math.log(means.get("concentration", 0.2)), -1.6], 0.01, count))
+    repeats = None if induction is None else SimpleNamespace(stacked=lambda name: documents([induction, 0.0], 0.001))
+    study = stub_study((2,), hides_future=True, on_repeats=repeats, units=lambda x: x)
+    study.observed.stacked = values.__getitem__
+    study.observed.layers[0].module = nn.Identity()
+    return head_rows(study)
+
+
+@pytest.mark.parametrize(
+    ("means", "verdict"),
+    [
+        ({"concentration": 0.03}, "DIFFUSE"),
+        ({"concentration": 0.0499}, "WEAK"),
+        ({"concentration": 0.0501}, "WEAK"),
+        ({"concentration": 0.497}, "WEAK"),
+        ({"concentration": 0.51}, "SELECTIVE"),
+        ({"concentration": 0.51, "max_weight": 0.499}, "SELECTIVE"),
+        ({"concentration": 0.51, "max_weight": 0.51}, "SHARP"),
+        ({"concentration": 0.51, "effective_keys": 4.01}, "SELECTIVE"),
+        ({"concentration": 0.51, "effective_keys": 3.9}, "SHARP"),
+        ({"concentration": 0.3, "max_weight": 0.9}, "WEAK"),
+        ({"concentration": math.nan}, "UNDEFINED"),
+    ],
+)
+def test_a_verdict_needs_the_whole_interval_beyond_its_margin(means: dict[str, float], verdict: str) -> None:
+    row, quiet = table(**means)
+    assert row.verdict == verdict, row.reason
+    assert quiet.verdict == "WEAK"
+    assert row.reason
+
+
+@pytest.mark.parametrize(
+    ("induction", "means", "pattern"),
+    [
+        (None, {}, ""),
+        (0.6, {"previous_mass": 0.5}, "induction"),
+        (0.1, {"previous_mass": 0.5, "sink_mass": 0.5}, "previous token"),
+        (None, {"self_mass": 0.5}, "own token"),
+        (None, {"sink_mass": 0.35, "previous_mass": 0.3}, "first key"),
+        (0.3, {"log_contrast": 1.0}, "partly induction"),
+        (None, {"previous_mass": 0.25}, "partly previous token"),
+        (None, {"log_contrast": 0.3}, "local"),
+        (None, {"log_contrast": 0.2231}, ""),
+    ],
+)
+def test_a_pattern_is_named_by_its_margin(induction: float | None, means: dict[str, float], pattern: str) -> None:
+    row, quiet = table(induction, **means)
+    assert (row.pattern, quiet.pattern) == (pattern, "")
+    shown = row.statistics["induction_mass"]
+    assert shown == pytest.approx(induction if induction is not None else math.nan, nan_ok=True)
+
+
+def test_every_statistic_and_place_stands_in_the_row() -> None:
+    row = table(max_weight=0.3)[0]
+    assert (row.layer, row.head, row.module, row.label) == (0, 0, "layer.0", "L0H0")
+    assert set(row.statistics) == {*STATISTICS, "log_contrast", "induction_mass"}
+    assert row.statistics["max_weight"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(("concentration", "count"), [(0.499, 1), (0.3, 0), (3.0, 1)])
+def test_heads_that_might_be_selective_are_counted(concentration: float, count: int) -> None:
+    values = np.exp(documents([math.log(concentration), -2.0], 0.05))
+    study = stub_study((2,), units=lambda x: x)
+    study.observed.stacked = lambda name: values
+    assert could_be_selective(study) == count

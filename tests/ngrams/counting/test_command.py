@@ -1,0 +1,128 @@
+import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from heedful.app import app
+from heedful.errors import UsageError
+from heedful.ngrams.counting.command import numbers
+from heedful.ngrams.counting.reading import read
+
+TESTS = Path(__file__).parents[1]
+loops = SimpleNamespace(**runpy.run_path(str(TESTS / "oracles" / "ngram_loops.py")))
+material = SimpleNamespace(**runpy.run_path(str(TESTS / "counts" / "material.py")))
+runner = CliRunner()
+LINES = ["the cat sat on the mat", "the dog sat", "a", "on the mat the cat"] * 5
+
+
+@pytest.fixture(autouse=True)
+def _eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    (tmp_path / "a.txt").write_text("\n".join(LINES), encoding="utf-8")
+    return tmp_path / "a.txt"
+
+
+def invoke(*words: object) -> tuple[int, str, str]:
+    result = runner.invoke(app, ["count", *map(str, words)])
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.mark.parametrize("tokenizer", ["characters", "seed", "bpe"])
+def test_counts_of_a_text(tokenizer: str, text: Path, tmp_path: Path) -> None:
+    out, page = tmp_path / "counts", tmp_path / "counts.json"
+    more = ("--vocabulary", 270) if tokenizer == "bpe" else ()
+    asked = (text, "--n", "1..2", "--skip", "0,1", "--documents", "line", "--tokenizer", tokenizer, "--out", out, *more)
+    code, stdout, stderr = invoke(*asked, "--json", page, "--shard-bytes", 100)
+    assert (code, stderr) == (0, f"wrote {page}\nwrote {out}\n")
+    assert max(map(len, stdout.splitlines())) <= 80 and "20 documents" in stdout
+    counts = read(out, text=[text])
+    documents = [counts.tokenizer.encode(line).ids for line in LINES]
+    for n, skip in ((1, 0), (1, 1), (2, 0), (2, 1)):
+        assert material.as_counter(counts.table(n, skip)) == loops.pair_counts(documents, n, skip)
+        facts = counts.facts(n, skip)
+        assert f"{facts.total:,}" in stdout and f"{facts.pairs:,}" in stdout
+    document = json.loads(page.read_text())
+    assert document["tokens"] == sum(map(len, documents)) and document["tokens_per_second"] > 0
+    assert document["tables"][1]["coverage"] == pytest.approx(counts.facts(1).coverage)
+
+
+def test_the_same_bytes_with_and_without_a_stop(text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "counts"
+    asked = (text, "--out", out, "--tokenizer", "bpe", "--vocabulary", 280)
+    assert invoke(*asked)[0] == 0
+    code, stdout, stderr = invoke(*asked)
+    assert (code, stdout) == (5, "") and "give --resume" in stderr
+    code, stdout, _ = invoke(*asked, "--resume")
+    assert code == 0 and "tokens a second" not in stdout
+    code, _, stderr = invoke(text, "--out", out, "--resume")
+    assert code == 2 and "begun with tokenizer bpe 280, now characters" in stderr
+    text.write_text("the cat changed", encoding="utf-8")
+    code, _, stderr = invoke(*asked, "--resume")
+    assert code == 3 and "a.txt: is not the text that" in stderr and stderr.count("\n") == 1
+
+
+def test_json_alone_on_standard_output(text: Path, tmp_path: Path) -> None:
+    code, stdout, _ = invoke(text, "--out", tmp_path / "counts", "--json", "-", "--n", 3)
+    tree = json.loads(stdout)
+    assert code == 0 and tree["schema"] == "heedful.count/1"
+    assert [(one["n"], one["skip"]) for one in tree["tables"]] == [(0, 0), (3, 0)]
+
+
+def test_a_tokenizer_by_path(text: Path, tmp_path: Path) -> None:
+    assert invoke(text, "--out", tmp_path / "a")[0] == 0
+    assert invoke(text, "--out", tmp_path / "b", "--tokenizer", tmp_path / "a")[0] == 0
+    before, after = read(tmp_path / "a"), read(tmp_path / "b", text=[text])
+    assert before.manifest.fingerprint == after.manifest.fingerprint
+    assert read(tmp_path / "a", tokenizer=after.tokenizer).vocabulary == after.vocabulary
+    assert invoke(text, "--out", tmp_path / "c", "--tokenizer", "bpe")[0] == 0
+    with pytest.raises(Exception, match="counted with another tokenizer"):
+        read(tmp_path / "c", tokenizer=after.tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("--n", "0"), 2, "--n 0: expected whole numbers from 1 up"),
+        (("--n", "3..1"), 2, "--n 3..1"),
+        (("--n", "1..100"), 2, "--n 1..100: 100 numbers, expected 64 at most"),
+        (("--skip", "-1"), 2, "--skip"),
+        (("--n", "40"), 2, "do not fit into 63 bits"),
+        (("--engine", "spark"), 2, "--engine spark: expected one of polars, daft"),
+        (("--tokenizer", "seed", "--vocabulary", "9"), 2, "only of a learnt tokenizer"),
+        (("--tokenizer", "bpe", "--vocabulary", "9"), 2, "expected 257 or more"),
+    ],
+)
+def test_wrong_words_are_one_line(words: tuple[str, ...], code: int, says: str, text: Path, tmp_path: Path) -> None:
+    found, stdout, stderr = invoke(text, "--out", tmp_path / "counts", *words)
+    assert (found, stdout, stderr.count("\n")) == (code, "", 1) and says in stderr
+    assert not (tmp_path / "counts").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [("", "nothing but blanks"), ("\u4e2d" * 50, "are unknown to the tokenizer")]
+)
+def test_texts_that_cannot_be_counted(content: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(content, encoding="utf-8")
+    code, stdout, stderr = invoke(tmp_path / "a.txt", "--out", tmp_path / "counts", "--tokenizer", "seed")
+    assert (code, stdout, stderr.count("\n")) == (3, "", 1) and says in stderr
+    assert not (tmp_path / "counts").exists() or not list((tmp_path / "counts").iterdir())
+
+
+def test_a_corpus_of_one_token_is_a_stated_result(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x", encoding="utf-8")
+    code, stdout, _ = invoke(tmp_path / "a.txt", "--out", tmp_path / "counts", "--n", "1..3")
+    assert code == 0 and " ".join(stdout.split()).count("so nothing was counted") == 3
+
+
+def test_numbers() -> None:
+    assert numbers("1..3", "--n") == (1, 2, 3) and numbers("0, 2,2", "--skip", 0) == (0, 2)
+    for wrong in ("", "a", "1...3", "1..", "3..1", "12345"):
+        with pytest.raises(UsageError, match="expected whole numbers"):
+            numbers(wrong, "--n")

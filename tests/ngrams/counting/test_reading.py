@@ -1,0 +1,117 @@
+import hashlib
+import json
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import polars
+import pytest
+
+from heedful.errors import InputRejected, UsageError
+from heedful.ngrams.counting.counting import count
+from heedful.ngrams.counting.reading import read
+
+material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "counts" / "material.py")))
+DOCUMENTS = material.zipf(10, 30, 20)
+TABLE = "n1.s0.0000.parquet"
+
+
+@pytest.fixture
+def counts(tmp_path: Path) -> Path:
+    count(material.Numbers(DOCUMENTS), material.Codes(20), tmp_path / "counts")
+    return tmp_path / "counts"
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "says"),
+    [
+        (TABLE, cut, "it was cut or changed"),
+        (TABLE, Path.unlink, "found no file"),
+        (TABLE, flipped, "its checksum is not that of the manifest"),
+        ("tokenizer.json", Path.unlink, "cannot be read as a tokenizer"),
+        ("tokenizer.json", cut, "cannot be read as a tokenizer"),
+        ("counts.json", cut, "not a manifest of counts"),
+        ("counts.json", Path.unlink, "found no counts.json"),
+        ("tokenizer.json", lambda path: path.write_text('{"model": null}'), "is not the tokenizer that was counted"),
+    ],
+)
+def test_damage_is_one_line(name: str, damage: Callable[[Path], object], says: str, counts: Path) -> None:
+    damage(counts / name)
+    with pytest.raises(InputRejected, match=says) as refused:
+        read(counts).verify()
+    assert "\n" not in str(refused.value) and str(counts) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("schema",), "heedful.ngrams.counting/2"),
+        (("n",), "1"),
+        (("complete",), 1),
+        (("vocabulary",), -1),
+        (("tables", 1, "total"), None),
+        (("tables", 1, "files", 0, "name"), "../outside.parquet"),
+        (("texts",), 7),
+        (("tables",), {}),
+    ],
+)
+def test_a_manifest_of_other_types_is_refused(path: tuple[str | int, ...], value: object, counts: Path) -> None:
+    tree = json.loads((counts / "counts.json").read_text())
+    place = tree
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    (counts / "counts.json").write_text(json.dumps(tree))
+    with pytest.raises(InputRejected, match=r"not a manifest of counts|expected schema"):
+        read(counts).table(1)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {"context": [0, 1], "next": [1, 20], "count": [1, 1]},
+        {"context": [0, 20_000_000], "next": [1, 1], "count": [1, 1]},
+        {"context": [1, 0], "next": [1, 1], "count": [1, 1]},
+        {"context": [0, 1], "next": [1, 1], "count": [2, 0]},
+        {"context": [0, 0], "next": [1, 1], "count": [1, 1]},
+        {"context": [0, None], "next": [1, 1], "count": [2, 0]},
+    ],
+)
+def test_a_forged_table_is_refused(rows: dict[str, list[int]], counts: Path) -> None:
+    """Its checksums agree; its content is no count."""
+    schema = {"context": polars.Int64, "next": polars.UInt32, "count": polars.Int64}
+    polars.DataFrame(rows, schema=schema).write_parquet(counts / TABLE)
+    content = (counts / TABLE).read_bytes()
+    tree = json.loads((counts / "counts.json").read_text())
+    facts = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    tree["tables"][1]["files"][0].update(facts)
+    tree["tables"][1].update(pairs=2, total=2)
+    (counts / "counts.json").write_text(json.dumps(tree))
+    with pytest.raises(InputRejected, match=r"holds what is no count|expected the columns"):
+        read(counts).table(1)
+
+
+def test_a_table_that_was_not_counted(counts: Path) -> None:
+    with pytest.raises(UsageError, match=r"no table of n = 2, skip 1; there are \(n, skip\): \(0, 0\), \(1, 0\)"):
+        read(counts).table(2, 1)
+
+
+def test_counts_of_another_text(counts: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    with pytest.raises(InputRejected, match="counted from 10 texts, 1 were given"):
+        read(counts, text=[tmp_path / "a.txt"])
+    with pytest.raises(InputRejected, match=r"a.txt: is not the text that .* was counted from \(0.txt\)"):
+        read(counts, text=[tmp_path / "a.txt"] * 10)
+    with pytest.raises(InputRejected, match=r"b.txt: cannot be read"):
+        read(counts, text=[tmp_path / "b.txt"] * 10)

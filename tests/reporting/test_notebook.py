@@ -1,0 +1,70 @@
+"""Records show themselves: by the names that notebooks look for, without importing what they do not need."""
+
+from __future__ import annotations
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import polars
+import pytest
+import torch
+from tests.interception.models import inputs_for, result_of, tiny
+
+import heedful
+from heedful.errors import UsageError
+from heedful.reporting.notebook import session_html
+
+factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "report" / "factory.py")))
+
+
+def test_a_report_shows_itself() -> None:
+    shown = factory.realistic()._repr_html_()
+    assert "<pre" in shown and "ATTENTION VALIDATION REPORT" in shown and "<script" not in shown
+
+
+def test_a_session_shows_itself_and_its_heads_are_a_dataframe() -> None:
+    model = tiny("llama")
+    with heedful.capture(model) as session:
+        assert "no attention call was met yet" in session._repr_html_()
+        result_of(model, inputs_for("llama"))
+    shown = session._repr_html_()
+    assert "2 attention modules met, 8 heads" in shown and "model.layers.0.self_attn" in shown and "L1H3" in shown
+    assert isinstance(session.heads(), polars.DataFrame)
+
+
+def test_a_hostile_module_name_is_shown_and_does_not_act() -> None:
+    class Named(torch.nn.Module):
+        pass
+
+    Named.__name__ = "<script>alert(1)</script>\x1b[2J"
+    with heedful.capture(Named()) as session:
+        pass
+    shown = session_html(session)
+    assert "<script" not in shown and "\x1b" not in shown and "&lt;script&gt;" in shown
+
+
+def test_a_session_draws_one_head(tmp_path: Path) -> None:
+    model = tiny("llama")
+    with heedful.capture(model) as session:
+        result_of(model, inputs_for("llama"))
+    chart = session.pattern(0, 1)
+    spec = chart.to_dict()
+    (values,) = spec["datasets"].values() if "datasets" in spec else (spec["data"]["values"],)
+    rows: dict[int, float] = {}
+    for cell in values:
+        assert cell["k"] <= cell["q"]
+        rows[cell["q"]] = rows.get(cell["q"], 0.0) + cell["w"]
+    assert list(rows.values()) == pytest.approx([1.0] * len(rows), abs=2e-3)
+    chart.save(tmp_path / "head.svg")
+    with pytest.raises(UsageError, match="no such layer: 7"):
+        session.pattern(7, 0)
+
+
+def test_showing_nothing_loads_nothing() -> None:
+    heavy = "{'altair', 'polars', 'heedful.reporting'}"
+    told = f"import sys, heedful.attention; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,152 @@
+"""Tables of a sweep: tidy rows, intervals over seeds against closed forms, a page of 80 columns."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import polars
+import pytest
+from scipy import stats
+
+from heedful.errors import UsageError
+from heedful.training.sweeps.folder import SweepFolder
+from heedful.training.sweeps.measured import Measured, save_measured
+from heedful.training.sweeps.page import page_lines
+from heedful.training.sweeps.plan import Plan
+from heedful.training.sweeps.plan_file import read_plan
+from heedful.training.sweeps.result import Result, read_sweep
+
+PLAN = "recipe: random_attention\naxes: {dim: [2, 4], keys: [8]}\nseeds: [0, 1, 2]\n"
+LOSS = {2: [1.0, 2.0, 4.0], 4: [1.5, 2.5, 4.6]}
+
+
+def swept(tmp_path: Path, plan_text: str = PLAN) -> tuple[Plan, SweepFolder]:
+    (tmp_path / "plan.yaml").write_text(plan_text)
+    plan, folder = read_plan(tmp_path / "plan.yaml"), SweepFolder(tmp_path / "S")
+    folder.adopt(plan)
+    for run in plan.runs:
+        value = LOSS[int(run.axes["dim"] or 0)][run.seed]
+        rows = [Measured(measure="held_out_loss", value=value, unit="nat/token", n=10)]
+        for head, factor in enumerate((1.0, 3.0)):
+            label = f"l{head}"
+            rows.append(
+                Measured(measure="concentration", value=factor * value, unit="nat", layer=0, head=head, label=label)
+            )
+        folder.place(run).path.mkdir(parents=True)
+        save_measured(folder.place(run).measures, rows, {})
+    return plan, folder
+
+
+def row(result: Result, dim: int, **subject: object) -> dict[str, object]:
+    found = result.intervals.filter(dim=dim, **subject)
+    assert len(found) == 1
+    return found.to_dicts()[0]
+
+
+def test_the_table_is_tidy(tmp_path: Path) -> None:
+    plan, folder = swept(tmp_path)
+    table = read_sweep(folder).table
+    assert table.columns == [
+        "run", "dim", "keys", "seed", "layer", "head", "label", "verdict", "measure", "value", "unit", "n",
+    ]  # fmt: skip
+    assert len(table) == 6 * 3 and table.schema["dim"] == polars.Int64
+    one = table.filter(dim=4, seed=2, head=1).to_dicts()[0]
+    assert one["run"] == plan.runs[5].fingerprint and one["value"] == pytest.approx(13.8) and one["label"] == "l1"
+
+
+def test_intervals_are_students_and_differences_are_paired(tmp_path: Path) -> None:
+    _, folder = swept(tmp_path)
+    result = read_sweep(folder)
+    found = row(result, 4, measure="held_out_loss")
+    half = stats.t.ppf(0.975, 2) * stats.tstd(LOSS[4]) / math.sqrt(3)
+    mean = sum(LOSS[4]) / 3
+    assert (found["mean"], found["low"], found["high"]) == pytest.approx((mean, mean - half, mean + half))
+    differences = [b - a for a, b in zip(LOSS[2], LOSS[4], strict=True)]
+    half = stats.t.ppf(0.975, 2) * stats.tstd(differences) / math.sqrt(3)
+    middle = sum(differences) / 3
+    shown = (found["against_first"], found["against_low"], found["against_high"])
+    assert shown == pytest.approx((middle, middle - half, middle + half)) and found["seeds"] == 3
+    assert row(result, 2, measure="held_out_loss")["against_first"] is None
+    head = row(result, 4, measure="concentration", label="l1")
+    assert head["mean"] == pytest.approx(3 * mean) and head["against_first"] == pytest.approx(3 * middle)
+    whole = row(result, 4, measure="concentration", label="all heads")
+    assert whole["mean"] == pytest.approx(2 * mean) and whole["against_first"] == pytest.approx(2 * middle)
+
+
+def test_a_missing_seed_is_left_out_of_both_sides(tmp_path: Path) -> None:
+    plan, folder = swept(tmp_path)
+    folder.place(plan.runs[0]).measures.unlink()
+    folder.place(plan.runs[4]).measures.unlink()
+    result = read_sweep(folder)
+    assert row(result, 2, measure="held_out_loss")["mean"] == pytest.approx(3.0)
+    found = row(result, 4, measure="held_out_loss")
+    assert found["mean"] == pytest.approx((1.5 + 4.6) / 2) and found["against_first"] == pytest.approx(0.6)
+    assert found["against_low"] is None and found["seeds"] == 2
+    lines = result.lines()
+    assert lines[0] == "SWEEP random_attention: 4 of 6 runs finished, 2 cells x 3 seeds"
+    assert "  stopped: dim=2 keys=8 seed=0" in lines and "(one seed)" in "\n".join(lines)
+
+
+def test_a_cell_without_any_run_and_a_sweep_without_any(tmp_path: Path) -> None:
+    plan, folder = swept(tmp_path)
+    for run in plan.runs[:3]:
+        folder.place(run).measures.unlink()
+    assert row(read_sweep(folder), 4, measure="held_out_loss")["against_first"] is None
+    for run in plan.runs[3:]:
+        folder.place(run).measures.unlink()
+    result = read_sweep(folder)
+    assert len(result.table) == len(result.intervals) == 0
+    assert "0 of 6 runs finished" in result.lines()[0]
+    result.save(tmp_path)
+
+
+def test_many_seeds_are_resampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {2: [float(k * k) for k in range(17)], 4: [float(k) for k in range(17)]}
+    monkeypatch.setitem(LOSS, 2, values[2])
+    monkeypatch.setitem(LOSS, 4, values[4])
+    _, folder = swept(tmp_path, PLAN.replace("[0, 1, 2]", json.dumps(list(range(17)))))
+    found = row(read_sweep(folder), 2, measure="held_out_loss")
+    mean = sum(values[2]) / 17
+    assert found["mean"] == pytest.approx(mean)
+    low, high = float(str(found["low"])), float(str(found["high"]))
+    assert high - mean > 1.1 * (mean - low)
+
+
+def test_the_page_fits_and_says_what_else_there_is(tmp_path: Path) -> None:
+    _, folder = swept(tmp_path)
+    result = read_sweep(folder)
+    lines = result.lines()
+    assert max(map(len, lines)) <= 80
+    assert "concentration (nat), mean over heads" in lines
+    assert any(line.split()[:2] == ["4", "8"] and "| 0.533 [" in line for line in lines)
+    lines = result.lines(measures=["concentration"], heads=True)
+    assert sum("L0H1 l1" in line for line in lines) == 2 and "also measured (--measure NAME): held_out_loss" in lines
+    whole = read_plan(tmp_path / "plan.yaml")
+    wide = replace(whole, axes={"a_name_that_needs_room_of_its_own": [1, 2]})
+    frame = result.intervals.rename({"dim": "a_name_that_needs_room_of_its_own"})
+    lines = page_lines(wide, frame, [("dim=2 seed=0", "failed", "why " * 40)])
+    assert lines.count("  a_name_that_needs_room_of_its_own=4") == 2 and max(map(len, lines)) <= 80
+    with pytest.raises(UsageError, match="--measure bogus: not measured here"):
+        result.lines(measures=["bogus"])
+    document = json.loads(json.dumps(result.document(), allow_nan=False))
+    assert document["schema"] == "heedful.sweep/1" and len(document["runs"]) == 6
+    assert len(document["intervals"]) == len(result.intervals)
+
+
+def test_files_hold_the_same_and_formulas_are_text(tmp_path: Path) -> None:
+    plan, folder = swept(tmp_path)
+    rows = [Measured(measure="=1+1", value=math.nan)]
+    save_measured(folder.place(plan.runs[0]).measures, rows, {})
+    folder.place(plan.runs[1]).measures.write_text("{")
+    result = read_sweep(folder)
+    assert len(result.notes) == 1 and "measures.json: expected JSON" in result.notes[0]
+    written = result.save(tmp_path)
+    assert sorted(path.name for path in written) == [
+        "intervals.csv", "intervals.parquet", "table.csv", "table.parquet",
+    ]  # fmt: skip
+    assert polars.read_parquet(tmp_path / "table.parquet").equals(result.table)
+    text = (tmp_path / "table.csv").read_text()
+    assert ",'=1+1," in text and len(text.splitlines()) == len(result.table) + 1
