@@ -131,10 +131,10 @@ for told in comparison.regressions:
 # %%
 import heedful.testing
 
-print(heedful.testing.integrity.assert_causal(model, sequences).reason)
-print(heedful.testing.use.assert_attention_used(model, sequences, replacement="uniform").reason)
+print(heedful.testing.assert_causal(model, sequences).reason)
+print(heedful.testing.assert_attention_used(model, sequences, replacement="uniform").reason)
 try:
-    heedful.testing.use.assert_attention_used(model, sequences.input_ids[:4])
+    heedful.testing.assert_attention_used(model, sequences.input_ids[:4])
 except AssertionError as error:
     print("AssertionError:", error)
 

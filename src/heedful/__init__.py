@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from heedful.lazy import loader
+
 if TYPE_CHECKING:
     from heedful.attention.call import AttentionCall
     from heedful.attention.engines.groups import Groups
@@ -90,13 +92,7 @@ def drawing(name: str) -> Any:
     return getattr(importlib.import_module("heedful.reporting.notebook"), name)
 
 
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            value = getattr(importlib.import_module(home), name)
-            globals()[name] = value
-            return value
-    raise AttributeError(f"module 'heedful' has no attribute {name!r}")
+__getattr__ = loader(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from click.testing import Result
 from safetensors.torch import save_file
+from tests.loading import material
+from tests.loading.own_model import MODULE
 from typer.testing import CliRunner
 
 from heedful.app import app
 from heedful.loading.factory import load_factory
 
 TESTS = Path(__file__).parents[1]
-material = SimpleNamespace(**runpy.run_path(str(TESTS / "loading" / "material.py")))
-MODULE = runpy.run_path(str(TESTS / "loading" / "own_model.py"))["MODULE"]
+
+
 SMALL = ["--tokenizer", "words", "--text", "a.jsonl", "--seq-len", "24", "--sequences", "18"]
 
 

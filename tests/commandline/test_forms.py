@@ -1,10 +1,10 @@
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from tests.commandline import rooms
+from tests.evaluation.page import factory
 from typer.testing import CliRunner
 
 from heedful.app import app
@@ -12,8 +12,6 @@ from heedful.commandline.forms import Forms
 from heedful.errors import OutputError, UsageError
 from heedful.evaluation.page.terminal import terminal_text
 
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
-rooms = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "rooms.py")))
 runner = CliRunner()
 
 

@@ -1,12 +1,7 @@
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
+from tests.commandline import rooms
 
 from heedful.commandline.inputs import Inputs, read
-
-rooms = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "rooms.py")))
 
 
 def test_no_text_is_the_embedded_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,11 @@
 import io
 import re
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 from typing import TextIO
 
 import pytest
+from tests.reporting import screen
 
 from heedful.commandline.progress import progress_bar
-
-screen = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "screen.py")))
 
 
 def drawn(patience: float, monkeypatch: pytest.MonkeyPatch, terminal: str = "xterm-256color") -> str:

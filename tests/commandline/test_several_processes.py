@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.loading import material
+from tests.loading.own_model import MODULE
 from typer.testing import CliRunner
 
 import heedful
@@ -20,8 +20,8 @@ from heedful.commandline.several_processes import own_device, ranks_of_this_run,
 from heedful.errors import UsageError
 
 TESTS = Path(__file__).parents[1]
-material = SimpleNamespace(**runpy.run_path(str(TESTS / "loading" / "material.py")))
-MODULE = runpy.run_path(str(TESTS / "loading" / "own_model.py"))["MODULE"]
+
+
 LOST = """
 import os, signal, torch
 import own_gpt

@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import math
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from tests.loading import material
 
 import heedful
 from heedful.commandline.several_processes import processes_of
 from heedful.errors import UsageError
 
 TESTS = Path(__file__).parents[1]
-material = SimpleNamespace(**runpy.run_path(str(TESTS / "loading" / "material.py")))
+
 SIZES = {
     "hidden_size": 32,
     "intermediate_size": 48,

@@ -1,10 +1,9 @@
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
+from tests.evaluation.page import factory
 from typer.testing import CliRunner
 
 from heedful.app import app, main
@@ -13,7 +12,6 @@ from heedful.comparison.record import FAIL_ON
 from heedful.evaluation.page.json_document import to_json
 from heedful.evaluation.result import Section, Verdict
 
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
 runner = CliRunner()
 
 

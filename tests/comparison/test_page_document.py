@@ -1,14 +1,10 @@
 import json
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.comparison import comparisons
+from tests.evaluation.page import factory
 
 from heedful.comparison.page_document import comparison_json
-
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("factory.py"))))
-comparisons = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("comparisons.py"))))
 
 
 def test_the_document_holds_everything() -> None:

@@ -1,17 +1,13 @@
 import base64
 import hashlib
 import re
-import runpy
 from html.parser import HTMLParser
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.comparison import comparisons
+from tests.evaluation.page import factory
 
 from heedful.comparison.page_html import comparison_html
-
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("factory.py"))))
-comparisons = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("comparisons.py"))))
 
 
 class Page(HTMLParser):

@@ -1,15 +1,11 @@
 import io
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.comparison import comparisons
+from tests.evaluation.page import factory
 
 from heedful.comparison.page_lines import comparison_text, print_comparison
 from heedful.reporting.paragraph import cells
-
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("factory.py"))))
-comparisons = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("comparisons.py"))))
 
 
 def test_the_page_says_what_changed() -> None:

@@ -1,18 +1,16 @@
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import polars
 import pytest
+from tests.commandline import rooms
+from tests.evaluation.page import factory
 from typer.testing import CliRunner
 
 from heedful.app import app
 from heedful.evaluation.page.json_document import to_document
 
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
-rooms = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "rooms.py")))
 runner = CliRunner()
 
 

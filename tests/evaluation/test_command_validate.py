@@ -1,10 +1,10 @@
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.commandline import rooms
+from tests.evaluation.page import factory
 from typer.testing import CliRunner
 
 from heedful.app import app
@@ -14,8 +14,6 @@ from heedful.evaluation.page.json_reader import from_json
 from heedful.evaluation.page.terminal import terminal_text
 from heedful.evaluation.result import Verdict
 
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
-rooms = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "rooms.py")))
 runner = CliRunner()
 
 

@@ -1,15 +1,13 @@
 """S14, S15, S21: configs that are programs, bombs or beyond memory."""
 
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.loading import material
 
 from heedful.loading.loaded_model import load_model
 
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 pytestmark = pytest.mark.fault
 
 

@@ -2,16 +2,14 @@
 
 import os
 import random
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.loading import material
 
 from heedful.loading.loaded_model import load_model
 
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 pytestmark = pytest.mark.fault
 FLIPS = 100
 

@@ -1,17 +1,15 @@
 """S20, F13, F15, F16, F26: lengths, counts, token ids, dtypes and devices that cannot be."""
 
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.loading import material
 
 from heedful.loading.documents import Documents
 from heedful.loading.loaded_model import load_model
 from heedful.loading.sequences import make_sequences
 
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 pytestmark = pytest.mark.fault
 
 

@@ -1,17 +1,15 @@
 """S13, F05-F07: folders that bring code, and state dicts that do not fit."""
 
-import runpy
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.loading import material
 
 from heedful.loading.loaded_model import load_model
 
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 pytestmark = pytest.mark.fault
 
 

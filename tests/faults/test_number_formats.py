@@ -5,16 +5,15 @@ from __future__ import annotations
 import copy
 import json
 import math
-import runpy
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from tests.evaluation.checks.planted import random_ids, sequences_of
 from tests.evaluation.material import call_of, sight_of, tiny_bert, tiny_gpt2, tiny_llama
 from tests.faults.test_in_process import alike, judged, overall, sharp, statistics
+from tests.loading import material
 from torch import nn
 from typer.testing import CliRunner
 
@@ -24,7 +23,6 @@ from heedful.evaluation.batches import batches_of
 from heedful.evaluation.overflow import overflow_of
 from heedful.evaluation.result import Verdict
 
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 pytestmark = pytest.mark.fault
 
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 8e-3}

@@ -6,16 +6,15 @@ import json
 import math
 import os
 import resource
-import runpy
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.evaluation.page import factory
 
 import heedful
 from heedful.errors import InputRejected, OutputError
@@ -28,7 +27,7 @@ from heedful.reporting.write import write_atomic
 
 pytestmark = pytest.mark.fault
 
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
+
 ROOMS = Path(__file__).parents[1] / "cli" / "rooms.py"
 SOURCES = sorted(Path(heedful.__file__).parent.rglob("*.py"))
 

@@ -8,22 +8,20 @@ import logging
 import os
 import pathlib
 import pickle
-import runpy
 import shutil
 import tarfile
 import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from tests.loading import material
 
 from heedful.loading.loaded_model import load_model
 
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 pytestmark = pytest.mark.fault
 GADGETS: dict[str, Callable[[Path], tuple[object, ...]]] = {
     "open": lambda marker: (open, str(marker), "w"),

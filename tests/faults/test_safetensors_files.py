@@ -1,18 +1,16 @@
 """S06, S07, F03: safetensors files that lie about themselves. Each is refused in less than a second."""
 
-import runpy
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.loading import material
 
 from heedful.loading.loaded_model import load_model
 
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 pytestmark = pytest.mark.fault
 MOST_BYTES = 300 << 20
 

@@ -4,12 +4,11 @@ import csv
 import io
 import json
 import re
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import polars
 import pytest
+from tests.evaluation.page import factory
 
 from heedful.commandline.errors import outcome
 from heedful.errors import InputRejected
@@ -21,7 +20,7 @@ from heedful.reporting.escape import encoded
 
 pytestmark = pytest.mark.fault
 
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
+
 everywhere = factory.everywhere
 TOKENS = sorted(factory.HOSTILE.items())
 each_token = pytest.mark.parametrize("token", [token for _, token in TOKENS], ids=[name for name, _ in TOKENS])

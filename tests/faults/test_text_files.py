@@ -2,17 +2,15 @@
 
 import gzip
 import os
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.loading import material
 
 from heedful.loading import documents
 from heedful.loading.documents import Documents, load_documents
 from heedful.loading.sequences import make_sequences
 
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 pytestmark = pytest.mark.fault
 
 

@@ -1,6 +1,6 @@
 """Tiny models, tokenizers and texts for the tests of loading, and the oracle of every refusal.
 
-Used as ``material = SimpleNamespace(**runpy.run_path(...))``, for tests are no package.
+Used as ``from tests.loading import material``.
 """
 
 import json

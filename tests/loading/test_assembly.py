@@ -1,16 +1,12 @@
 import json
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.loading import material
 
 from heedful.loading.assembly import assemble
 from heedful.loading.model_config import plan_model
 from heedful.loading.skeleton import build_skeleton
-
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 
 
 def _fill(

@@ -1,16 +1,13 @@
 import io
-import runpy
 import tarfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.loading import material
 
 from heedful.loading.checkpoint_format import CheckpointFormat, checkpoint_format
-
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 
 
 def test_formats_are_told_by_content_and_not_by_name(tmp_path: Path) -> None:

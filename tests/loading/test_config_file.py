@@ -1,12 +1,10 @@
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.loading import material
 
 from heedful.loading.config_file import read_config
 
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 EXPECTED = {"model_type": "gpt2", "n_layer": 2, "resid_pdrop": 0.5, "names": ["a", "b"], "deep": {"x": True}}
 FORMS = {
     "c.json": '{"model_type": "gpt2", "n_layer": 2, "resid_pdrop": 0.5, "names": ["a", "b"], "deep": {"x": true}}',

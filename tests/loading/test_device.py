@@ -1,13 +1,9 @@
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 import torch
+from tests.loading import material
 
 from heedful.loading.device import DTYPES, resolve_device, resolve_dtype
 
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 CPU = torch.device("cpu")
 
 

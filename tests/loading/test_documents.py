@@ -1,14 +1,11 @@
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.loading import material
 
 from heedful.loading import documents
 from heedful.loading.documents import load_documents
-
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 
 
 def test_a_text_file_is_one_document(tmp_path: Path) -> None:

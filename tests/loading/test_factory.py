@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import random
-import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.loading import material
+from tests.loading.own_model import MODULE
 
 from heedful.loading.factory import load_factory
 from heedful.loading.loaded_model import LoadedModel
 
 HERE = Path(__file__).parent
-material = SimpleNamespace(**runpy.run_path(str(HERE / "material.py")))
-MODULE = runpy.run_path(str(HERE / "own_model.py"))["MODULE"]
 
 
 @pytest.fixture

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 import torch
+from tests.loading import material
 from torch import nn
 
 from heedful.loading.filling import fill
-
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "material.py")))
 
 
 class Tied(nn.Module):

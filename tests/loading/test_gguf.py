@@ -1,15 +1,12 @@
 import random
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from tests.loading import material
 
 from heedful.loading.loaded_model import load_model
-
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,10 @@
-import runpy
 import struct
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.loading import material
 
 from heedful.loading.gguf_header import read_gguf_header
-
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 
 
 def text(value: str) -> bytes:

@@ -1,13 +1,10 @@
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.loading import material
 
 from heedful.loading import hub
 from heedful.loading.loaded_model import load_model
-
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 
 
 @pytest.mark.parametrize("name", ["gpt2", "owner/model-1.0", "a/b_c"])

@@ -1,17 +1,14 @@
 import json
-import runpy
 from importlib.resources import files
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.loading import material
 
 from heedful.loading.documents import load_documents
 from heedful.loading.loaded_model import load_model
 from heedful.loading.sequences import make_sequences
-
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "bert"])

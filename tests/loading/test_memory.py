@@ -1,13 +1,10 @@
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.loading import material
 
 from heedful.loading import memory
 from heedful.loading.memory import ensure_fits
-
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 
 
 def test_some_memory_is_free_and_a_kilobyte_fits() -> None:

@@ -1,12 +1,8 @@
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
+from tests.loading import material
 
 from heedful.loading.model_config import plan_model, without_code
 
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 GPT2 = {"model_type": "gpt2", "n_layer": 2, "n_head": 2, "n_embd": 16, "vocab_size": 50}
 
 

@@ -1,13 +1,8 @@
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import transformers
+from tests.loading import material
 from torch import nn
 
 from heedful.loading.positions import embedded_tokens, learned_positions, trained_positions
-
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 
 
 def test_tables_of_positions_are_found() -> None:

@@ -1,13 +1,10 @@
 import os
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.loading import material
 
 from heedful.loading.regular_file import kind_of, open_regular, read_small
-
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 
 
 def _open(path: Path) -> bytes:

@@ -1,14 +1,11 @@
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.loading import material
 
 from heedful.loading.safetensors_header import check_safetensors
-
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 
 
 def test_a_written_file_passes(tmp_path: Path) -> None:

@@ -1,14 +1,9 @@
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 import torch
+from tests.loading import material
 
 from heedful.loading.documents import Documents
 from heedful.loading.sequences import make_sequences
-
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 
 
 def corpus(count: int = 20, sentences: int = 10) -> Documents:

@@ -1,14 +1,10 @@
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 import torch
+from tests.loading import material
 
 from heedful.loading.model_config import plan_model
 from heedful.loading.skeleton import build_skeleton, is_too_large
 
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 GPT2 = {
     "model_type": "gpt2",
     "n_layer": 2,

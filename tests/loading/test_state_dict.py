@@ -1,14 +1,11 @@
-import runpy
 from collections import OrderedDict
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.loading import material
 
 from heedful.loading.state_dict import extract_state_dict, is_derived
 
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 ONE = torch.ones(1)
 
 

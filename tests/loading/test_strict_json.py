@@ -1,12 +1,9 @@
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.loading import material
 
 from heedful.loading.strict_json import parse_json, plain_tree, read_json
-
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 
 
 def test_plain_json_is_read() -> None:

@@ -1,13 +1,8 @@
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 import torch
+from tests.loading import material
 
 from heedful.loading.token_kinds import TokenText, is_punctuation, mark_punctuation, surrounding_tokens
-
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 
 
 @pytest.mark.parametrize("text", [",", " ...", "\u2014", "##.", "##", "$", "\u00ab\n", "'\""])

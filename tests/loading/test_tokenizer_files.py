@@ -1,13 +1,10 @@
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.loading import material
 
 from heedful.loading.tokenizer_files import load_tokenizer
-
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 
 
 @pytest.fixture

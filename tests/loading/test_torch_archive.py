@@ -1,16 +1,13 @@
 import argparse
-import runpy
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.loading import material
 
 from heedful.loading.torch_archive import check_dense, read_torch_archive
-
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 
 
 def test_a_state_dict_comes_back(tmp_path: Path) -> None:

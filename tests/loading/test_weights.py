@@ -1,14 +1,12 @@
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.loading import material
 
 from heedful.loading.weights import read_folder_weights, read_weights
 
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
 INDEX = "model.safetensors.index.json"
 
 

@@ -1,19 +1,19 @@
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import polars
 import pytest
+from tests.loading import material
+from tests.monitoring.evolution import tables
 from typer.testing import CliRunner
 
 from heedful.app import app
 from heedful.monitoring.page.record import NAMES
 
 TABLES = Path(__file__).parents[1] / "training" / "key_evolution" / "tables.py"
-tables = SimpleNamespace(**runpy.run_path(str(TABLES)))
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "loading" / "material.py")))
+
+
 runner = CliRunner()
 
 

@@ -1,15 +1,11 @@
-import runpy
 import unicodedata
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.evaluation.page import factory
 
 from heedful.reporting.escape import LONGEST, encodable, encoded, visible
-
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
 
 
 @pytest.mark.parametrize(

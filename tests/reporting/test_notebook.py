@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import polars
 import pytest
 import torch
+from tests.evaluation.page import factory
 from tests.interception.models import inputs_for, result_of, tiny
 
 import heedful
 from heedful.errors import UsageError
 from heedful.reporting.notebook import session_html
-
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "report" / "factory.py")))
 
 
 def test_a_report_shows_itself() -> None:

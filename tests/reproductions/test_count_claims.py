@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import polars
 import pytest
@@ -13,10 +11,10 @@ from reproductions.answer import Answer
 from reproductions.evidence import Evidence, NotMeasured
 from reproductions.judging import Answered, judge
 from reproductions.published import CLAIMS
+from tests.reproductions import count_worlds as worlds
 
 from reproductions.counts import tables
 
-worlds = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "count_worlds.py")))
 OURS = [name for name, claim in CLAIMS.items() if claim.note in ("000", "003")]
 TESTED = [name for name in OURS if CLAIMS[name].judge is not None]
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import runpy
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import polars
@@ -14,11 +12,11 @@ import pytest
 from reproductions.counts.__main__ import main
 from reproductions.counts.measuring import measured, pictured
 from reproductions.counts.pictures import cells, entropy_rows
+from tests.reproductions import count_worlds as worlds
 
 from heedful.loading.documents import load_documents
 from reproductions.counts import attending, measuring, mending, samples, structure, sweeping
 
-worlds = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "count_worlds.py")))
 TEXT = " ".join(load_documents(None).texts)[:12_000]
 
 

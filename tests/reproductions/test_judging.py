@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars
 import pytest
-from reproductions.__main__ import main, merged
+from reproductions.answering import main, merged
 from reproductions.answer import Answer, answer_of
 from reproductions.deciding import above, below, beside, within
 from reproductions.evidence import Evidence, NotMeasured

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,10 +12,10 @@ from reproductions.answer import Answer
 from reproductions.evidence import Evidence
 from reproductions.judging import Answered, judge
 from reproductions.published import CLAIMS
+from tests.reproductions import key_worlds as worlds
 
 from heedful.evaluation.result import Verdict
 
-worlds = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "key_worlds.py")))
 TESTED = [name for name, claim in CLAIMS.items() if claim.note == "002" and claim.judge is not None]
 OTHER_WORLDS = {
     "norm_sets_sharpness": "both worlds hold attention as it is under scaling",

@@ -1,5 +1,51 @@
-"""Assertions for the tests of your own model, and the pytest plugin.
+"""Assertions for the tests of your own model: each raises AssertionError with one sentence and its numbers.
 
 An assertion that cannot be judged (too few documents, no loss, no row that sees enough keys) does not pass: it raises
-and says so. The model's weights, flags, hooks and random state are as before afterwards.
+and says why. The model's weights, flags, hooks and random state are as before afterwards.
 """
+
+from typing import TYPE_CHECKING
+
+from heedful.lazy import loader
+
+if TYPE_CHECKING:
+    from heedful.testing.batches import as_sequences
+    from heedful.testing.collapse import assert_not_collapsed
+    from heedful.testing.integrity import (
+        assert_capture_matches,
+        assert_causal,
+        assert_finite,
+        assert_gradients_reach_attention,
+        assert_rows_sum_to_one,
+    )
+    from heedful.testing.use import assert_attention_used
+
+_HOMES = {
+    "heedful.testing.batches": ("as_sequences",),
+    "heedful.testing.collapse": ("assert_not_collapsed",),
+    "heedful.testing.integrity": (
+        "assert_capture_matches",
+        "assert_causal",
+        "assert_finite",
+        "assert_gradients_reach_attention",
+        "assert_rows_sum_to_one",
+    ),
+    "heedful.testing.use": ("assert_attention_used",),
+}
+
+__all__ = [
+    "as_sequences",
+    "assert_attention_used",
+    "assert_capture_matches",
+    "assert_causal",
+    "assert_finite",
+    "assert_gradients_reach_attention",
+    "assert_not_collapsed",
+    "assert_rows_sum_to_one",
+]
+
+__getattr__ = loader(__name__, _HOMES)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -27,37 +27,37 @@ class Attention:
         self._record = record
 
     def causal(self, model: Any, batches: Any) -> Finding:
-        """No query sees a later key (``heedful.testing.integrity.assert_causal``)."""
+        """No query sees a later key (``heedful.testing.assert_causal``)."""
         __tracebackhide__ = True
         return self._held("assert_causal", model, batches)
 
     def rows_sum_to_one(self, model: Any, batches: Any) -> Finding:
-        """Every row of weights sums to one (``heedful.testing.integrity.assert_rows_sum_to_one``)."""
+        """Every row of weights sums to one (``heedful.testing.assert_rows_sum_to_one``)."""
         __tracebackhide__ = True
         return self._held("assert_rows_sum_to_one", model, batches)
 
     def finite(self, model: Any, batches: Any) -> Finding:
-        """No parameter, logit or weight is NaN or infinite (``heedful.testing.integrity.assert_finite``)."""
+        """No parameter, logit or weight is NaN or infinite (``heedful.testing.assert_finite``)."""
         __tracebackhide__ = True
         return self._held("assert_finite", model, batches)
 
     def gradients_reach(self, model: Any, batches: Any) -> Finding:
-        """The loss reaches every attention parameter (``heedful.testing.integrity.assert_gradients_reach_attention``)."""
+        """The loss reaches every attention parameter (``heedful.testing.assert_gradients_reach_attention``)."""
         __tracebackhide__ = True
         return self._held("assert_gradients_reach_attention", model, batches)
 
     def capture_matches(self, model: Any, batches: Any) -> Finding:
-        """What heedful captures is what the model computes (``heedful.testing.integrity.assert_capture_matches``)."""
+        """What heedful captures is what the model computes (``heedful.testing.assert_capture_matches``)."""
         __tracebackhide__ = True
         return self._held("assert_capture_matches", model, batches)
 
     def used(self, model: Any, batches: Any, **options: Any) -> Finding:
-        """Replacing attention raises the loss (``heedful.testing.use.assert_attention_used``)."""
+        """Replacing attention raises the loss (``heedful.testing.assert_attention_used``)."""
         __tracebackhide__ = True
         return self._held("assert_attention_used", model, batches, **options)
 
     def not_collapsed(self, model: Any, batches: Any, **options: Any) -> Finding:
-        """Heads are not near uniform (``heedful.testing.collapse.assert_not_collapsed``)."""
+        """Heads are not near uniform (``heedful.testing.assert_not_collapsed``)."""
         __tracebackhide__ = True
         return self._held("assert_not_collapsed", model, batches, **options)
 

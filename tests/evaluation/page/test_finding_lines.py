@@ -1,14 +1,11 @@
 import math
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.evaluation.page import factory
 
 from heedful.evaluation.page.finding_lines import NAMED, finding_lines, head_tally
 from heedful.reporting.paragraph import Sheet, plain
 
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
 PAGE = Sheet(70)
 
 

@@ -1,16 +1,13 @@
 import io
 import math
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import polars
 import pytest
+from tests.evaluation.page import factory
 
 from heedful.errors import OutputError, UsageError
 from heedful.evaluation.page.head_table import check_suffix, head_frame, save_heads
-
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
 
 
 def test_the_frame_has_a_row_a_head_and_a_column_a_statistic() -> None:

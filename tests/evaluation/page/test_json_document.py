@@ -1,18 +1,15 @@
 import json
 import math
-import runpy
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.evaluation.page import factory
 from tests.evaluation.page.cards import carded
 
 from heedful.evaluation.page.json_document import SCHEMA, head_documents, to_document, to_json
 from heedful.evaluation.result import Section
 from heedful.reporting.escape import encoded
 
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
 TOP = [
     "schema",
     "verdict",

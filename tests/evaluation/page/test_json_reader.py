@@ -1,10 +1,8 @@
 import json
 import math
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.evaluation.page import factory
 from tests.evaluation.page.cards import carded
 
 from heedful.errors import InputRejected
@@ -12,8 +10,6 @@ from heedful.evaluation.page.json_document import to_json
 from heedful.evaluation.page.json_reader import from_json
 from heedful.evaluation.page.terminal import terminal_text
 from heedful.evaluation.result import Report, Section, Verdict
-
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
 
 
 def changed(**fields: object) -> str:

@@ -1,15 +1,11 @@
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
+from tests.comparison import comparisons
+from tests.evaluation.page import factory
 
 from heedful.evaluation.page.junit import comparison_junit, junit
 from heedful.evaluation.result import Section
-
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("factory.py"))))
-comparisons = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("comparisons.py"))))
 
 
 def report_of(*findings: object) -> object:

@@ -1,11 +1,7 @@
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
+from tests.evaluation.page import factory
 
 from heedful.evaluation.page.layer_table import LAYERS, layer_table
 from heedful.reporting.paragraph import Sheet, cells, plain
-
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
 
 
 def by_layer(name: str, layers: int = 2, **more: object) -> list[object]:

@@ -1,16 +1,12 @@
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 from markdown_it import MarkdownIt
+from tests.comparison import comparisons
+from tests.evaluation.page import factory
 
 from heedful.comparison.page_markdown import comparison_markdown
 from heedful.evaluation.page.markdown import cell, markdown
 from heedful.evaluation.result import Section, Verdict
 
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("factory.py"))))
-comparisons = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("comparisons.py"))))
 ACTING = {
     **factory.HOSTILE,
     "link": "[x](https://example.org)",

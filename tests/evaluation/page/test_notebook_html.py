@@ -1,14 +1,10 @@
-import runpy
 from html.parser import HTMLParser
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.evaluation.page import factory
 
 from heedful.evaluation.page.notebook_html import report_html, table_html
 from heedful.evaluation.page.terminal import terminal_text
-
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("factory.py"))))
 
 
 class Page(HTMLParser):

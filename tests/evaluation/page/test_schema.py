@@ -1,17 +1,14 @@
 import json
 import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import jsonschema
 import pytest
+from tests.evaluation.page import factory
 from tests.evaluation.page.cards import carded
 
 from heedful.evaluation.page import schema
 from heedful.evaluation.page.json_document import to_document, to_json
 from heedful.evaluation.page.schema import ReportDocument, json_schema, schema_text, shipped_schema
-
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
 
 
 def test_the_shipped_schema_is_current() -> None:

@@ -1,6 +1,4 @@
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
+from tests.evaluation.page import factory
 
 from heedful.evaluation.page.summary_lines import (
     conclusion_lines,
@@ -12,7 +10,6 @@ from heedful.evaluation.page.summary_lines import (
 from heedful.evaluation.result import Section, Verdict
 from heedful.reporting.paragraph import Sheet, plain
 
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
 PAGE = Sheet(70)
 
 

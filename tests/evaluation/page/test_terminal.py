@@ -6,17 +6,15 @@ HEEDFUL_UPDATE_GOLDEN=1 pytest tests/evaluation/page/test_terminal.py
 import io
 import os
 import re
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.evaluation.page import factory
+from tests.reporting import screen
 
 from heedful.evaluation.page.terminal import print_heads, print_report, terminal_text
 from heedful.reporting.paragraph import cells
 
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "report" / "factory.py")))
-screen = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "screen.py")))
 GOLDEN = Path(__file__).parents[1] / "golden" / "terminal_80.txt"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 

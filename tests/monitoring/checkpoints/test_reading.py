@@ -1,15 +1,14 @@
 """The table of checkpoints holds what each model does with one text, whatever family it is of."""
 
-import runpy
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import polars
 import pytest
 import torch
 import transformers
+from tests.loading import material
 from tests.monitoring.tracker.material import qwen
 
 from heedful.errors import CaptureError, InputRejected
@@ -21,7 +20,6 @@ from heedful.monitoring.checkpoints.reading import Reading, checkpoint_table, fo
 from heedful.monitoring.evolution.figures import report_of
 from heedful.monitoring.evolution.rows import rows_of
 
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "loading" / "material.py")))
 TEXTS = tuple(material.make_text(12, seed) for seed in range(20))
 READING = Reading(
     documents=Documents(names=tuple(f"d{i}" for i in range(20)), texts=TEXTS, origin="made up"), seq_len=24, sequences=6

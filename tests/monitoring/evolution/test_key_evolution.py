@@ -1,10 +1,9 @@
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import polars
 import pytest
+from tests.monitoring.evolution import tables
 
 from heedful.errors import InputRejected
 from heedful.monitoring.evolution.change import changes, directions
@@ -13,8 +12,6 @@ from heedful.monitoring.evolution.figures import key_report
 from heedful.monitoring.evolution.pairs import entropy_pairs
 from heedful.monitoring.evolution.paragraphs import _share_without_structure
 from heedful.monitoring.evolution.rows import key_rows
-
-tables = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "tables.py")))
 
 
 def test_layers_fall_into_thirds_and_changes_are_those_of_the_table(tmp_path: Path) -> None:

@@ -3,12 +3,11 @@
 import base64
 import json
 import re
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.monitoring.page import factory
 
 from heedful.monitoring.page.charts import _labels, key_chart
 from heedful.monitoring.page.document import key_json
@@ -16,8 +15,6 @@ from heedful.monitoring.page.lines import key_text
 from heedful.monitoring.page.page import key_html
 from heedful.monitoring.page.saving import save_key_figures
 from heedful.reporting.drawing import svg
-
-factory = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "factory.py")))
 
 
 def pictures(page: str) -> list[str]:

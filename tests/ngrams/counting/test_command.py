@@ -1,9 +1,9 @@
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tests.ngrams.counting import material
+from tests.oracles import ngram_loops as loops
 from typer.testing import CliRunner
 
 from heedful.app import app
@@ -12,8 +12,8 @@ from heedful.ngrams.counting.command import numbers
 from heedful.ngrams.counting.reading import read
 
 TESTS = Path(__file__).parents[1]
-loops = SimpleNamespace(**runpy.run_path(str(TESTS / "oracles" / "ngram_loops.py")))
-material = SimpleNamespace(**runpy.run_path(str(TESTS / "counts" / "material.py")))
+
+
 runner = CliRunner()
 LINES = ["the cat sat on the mat", "the dog sat", "a", "on the mat the cat"] * 5
 

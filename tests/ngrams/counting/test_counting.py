@@ -1,16 +1,16 @@
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.ngrams.counting import material
+from tests.oracles import ngram_loops as loops
 from typer.testing import CliRunner
 
 from heedful.app import app
@@ -24,8 +24,8 @@ from heedful.ngrams.counting.grouped_sum import ENGINES, polars_sum
 from heedful.ngrams.counting.reading import read
 
 TESTS = Path(__file__).parents[1]
-loops = SimpleNamespace(**runpy.run_path(str(TESTS / "oracles" / "ngram_loops.py")))
-material = SimpleNamespace(**runpy.run_path(str(TESTS / "counts" / "material.py")))
+
+
 DOCUMENTS = material.zipf(40, 30, 20)
 SETTINGS = CountSettings(n=(1, 2, 3), skips=(0, 1, 3))
 

@@ -1,11 +1,11 @@
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.ngrams.counting import material
+from tests.oracles import ngram_loops as loops
 
 from heedful.errors import UsageError
 from heedful.loading.corpus import TokenPiece
@@ -13,8 +13,6 @@ from heedful.ngrams.counting.packing import Tokens, bits_of, check_fits, count_p
 from heedful.ngrams.counting.table import CountTable
 
 TESTS = Path(__file__).parents[1]
-loops = SimpleNamespace(**runpy.run_path(str(TESTS / "oracles" / "ngram_loops.py")))
-material = SimpleNamespace(**runpy.run_path(str(TESTS / "counts" / "material.py")))
 
 
 def tokens_of(documents: list[list[int]]) -> Tokens:

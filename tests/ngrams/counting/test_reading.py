@@ -1,18 +1,16 @@
 import hashlib
 import json
-import runpy
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import polars
 import pytest
+from tests.ngrams.counting import material
 
 from heedful.errors import InputRejected, UsageError
 from heedful.ngrams.counting.counting import count
 from heedful.ngrams.counting.reading import read
 
-material = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "counts" / "material.py")))
 DOCUMENTS = material.zipf(10, 30, 20)
 TABLE = "n1.s0.0000.parquet"
 

@@ -1,9 +1,9 @@
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.ngrams.counting import material
+from tests.oracles import ngram_loops as loops
 
 from heedful.errors import UsageError
 from heedful.loading.corpus import TokenPiece
@@ -11,8 +11,6 @@ from heedful.ngrams.counting.packing import Tokens, count_pairs
 from heedful.ngrams.counting.table import CountTable
 
 TESTS = Path(__file__).parents[1]
-loops = SimpleNamespace(**runpy.run_path(str(TESTS / "oracles" / "ngram_loops.py")))
-material = SimpleNamespace(**runpy.run_path(str(TESTS / "counts" / "material.py")))
 
 
 def table_of(documents: list[list[int]], n: int, skip: int, vocabulary: int = 12) -> CountTable:

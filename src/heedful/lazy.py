@@ -1,0 +1,30 @@
+"""Names of a package that are imported on first use, so that importing the package costs nothing."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def loader(package: str, homes: Mapping[str, tuple[str, ...]]) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a package.
+
+    Args:
+        package: Its ``__name__``.
+        homes: Module to the names that it defines.
+
+    Returns:
+        A function of a name. It raises AttributeError for names that are not listed.
+    """
+
+    def load(name: str) -> Any:
+        for home, names in homes.items():
+            if name in names:
+                value = getattr(importlib.import_module(home), name)
+                setattr(sys.modules[package], name, value)
+                return value
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return load
