@@ -5,8 +5,7 @@ Names are loaded on first use, so that ``import heedful`` costs nothing.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from heedful.lazy import loader
 
@@ -22,14 +21,19 @@ if TYPE_CHECKING:
     from heedful.compression.quantize_keys import quantize_keys
     from heedful.errors import HeedfulError
     from heedful.evaluation.nine_sections import validate
-    from heedful.evaluation.result import Finding, Report, Verdict
+    from heedful.evaluation.result import Finding, Report
     from heedful.evaluation.settings import Margins, Settings
+    from heedful.inference.verdict import Verdict
     from heedful.interception.replace import replace
     from heedful.interception.session import Session, capture
     from heedful.interception.verify import verify
     from heedful.loading.documents import load_documents
     from heedful.loading.loaded_model import load_model
+    from heedful.loading.model_types import register_models
     from heedful.loading.sequences import make_sequences
+    from heedful.monitoring.tracker.attention_tracker import AttentionTracker
+    from heedful.monitoring.tracker.table import read_table
+    from heedful.ngrams.counting.reading import read_counts
 
 __version__ = "0.1.0"
 
@@ -45,18 +49,24 @@ _HOMES = {
     "heedful.compression.quantize_keys": ("quantize_keys",),
     "heedful.errors": ("HeedfulError",),
     "heedful.evaluation.nine_sections": ("validate",),
-    "heedful.evaluation.result": ("Finding", "Report", "Verdict"),
+    "heedful.evaluation.result": ("Finding", "Report"),
     "heedful.evaluation.settings": ("Margins", "Settings"),
+    "heedful.inference.verdict": ("Verdict",),
     "heedful.interception.replace": ("replace",),
     "heedful.interception.session": ("Session", "capture"),
     "heedful.interception.verify": ("verify",),
     "heedful.loading.documents": ("load_documents",),
     "heedful.loading.loaded_model": ("load_model",),
+    "heedful.loading.model_types": ("register_models",),
     "heedful.loading.sequences": ("make_sequences",),
+    "heedful.monitoring.tracker.attention_tracker": ("AttentionTracker",),
+    "heedful.monitoring.tracker.table": ("read_table",),
+    "heedful.ngrams.counting.reading": ("read_counts",),
 }
 
 __all__ = [
     "AttentionCall",
+    "AttentionTracker",
     "Comparison",
     "Extras",
     "Finding",
@@ -81,15 +91,13 @@ __all__ = [
     "padding",
     "prune",
     "quantize_keys",
+    "read_counts",
+    "read_table",
+    "register_models",
     "replace",
     "validate",
     "verify",
 ]
-
-
-def drawing(name: str) -> Any:
-    """The function of ``heedful.reporting.notebook`` by which a record shows itself; loaded when one is first shown."""
-    return getattr(importlib.import_module("heedful.reporting.notebook"), name)
 
 
 __getattr__ = loader(__name__, _HOMES)

@@ -18,7 +18,7 @@ import pkgutil
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
@@ -29,7 +29,7 @@ Item = TypeVar("Item")
 _log = logging.getLogger(__name__)
 
 
-class Registry(Mapping[str, Item], Generic[Item]):
+class Registry(MutableMapping[str, Item], Generic[Item]):
     """Named items of one kind. The first read imports the plugins that add to it.
 
     Args:
@@ -60,6 +60,12 @@ class Registry(Mapping[str, Item], Generic[Item]):
 
     def __getitem__(self, name: str) -> Item:
         return self._read()[name]
+
+    def __setitem__(self, name: str, item: Item) -> None:
+        self._read()[name] = item
+
+    def __delitem__(self, name: str) -> None:
+        del self._read()[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._read())

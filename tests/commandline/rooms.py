@@ -62,11 +62,17 @@ def install(
         calls["judge"] = {"model": model, "sequences": sequences, **options}
         return judge(**options)
 
-    loading, checks = ModuleType("heedful.loading"), ModuleType("heedful.evaluation.checks")
-    vars(loading).update(load_model=load_model, load_documents=load_documents, make_sequences=make_sequences)
-    vars(checks).update(Settings=Settings, validate=run, head_rows=run)
-    set_item(sys.modules, "heedful.loading", loading)
-    set_item(sys.modules, "heedful.evaluation.checks", checks)
+    rooms: dict[str, dict[str, Any]] = {
+        "heedful.loading.loaded_model": {"load_model": load_model},
+        "heedful.loading.documents": {"load_documents": load_documents},
+        "heedful.loading.sequences": {"make_sequences": make_sequences},
+        "heedful.evaluation.settings": {"Settings": Settings},
+        "heedful.evaluation.nine_sections": {"validate": run, "head_rows": run},
+    }
+    for name, names in rooms.items():
+        room = ModuleType(name)
+        vars(room).update(names)
+        set_item(sys.modules, name, room)
     return calls
 
 

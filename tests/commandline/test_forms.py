@@ -34,7 +34,7 @@ def test_an_empty_file_is_filled_and_a_strange_one_is_kept(tmp_path: Path) -> No
     strange.write_text("my notes")
     forms = Forms(markdown=empty)
     forms.check()
-    forms.write(markdown=lambda: "<!-- heedful.reporting/1 -->\nx\n")
+    forms.write(markdown=lambda: "<!-- heedful.report/1 -->\nx\n")
     assert empty.read_text().endswith("x\n")
     Forms(markdown=empty).check()
     with pytest.raises(OutputError, match=r"--force"):
@@ -64,7 +64,7 @@ def test_forms_for_continuous_integration_are_written_beside_the_page(calls: dic
     assert (result.exit_code, result.stdout) == (0, terminal_text(factory.small()))
     assert result.stderr == f"wrote {summary}\nwrote {xml}\n"
     assert ElementTree.parse(xml).getroot().get("tests") == "1"
-    assert summary.read_text().startswith("<!-- heedful.reporting/1 -->")
+    assert summary.read_text().startswith("<!-- heedful.report/1 -->")
     xml.write_text("<other/>")
     assert runner.invoke(app, words).exit_code == 5
 

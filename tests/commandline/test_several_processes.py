@@ -19,9 +19,6 @@ from heedful.app import app
 from heedful.commandline.several_processes import own_device, ranks_of_this_run, speaks
 from heedful.errors import UsageError
 
-TESTS = Path(__file__).parents[1]
-
-
 LOST = """
 import os, signal, torch
 import own_gpt

@@ -18,8 +18,6 @@ import heedful
 from heedful.commandline.several_processes import processes_of
 from heedful.errors import UsageError
 
-TESTS = Path(__file__).parents[1]
-
 SIZES = {
     "hidden_size": 32,
     "intermediate_size": 48,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from heedful.comparison.record import Comparison, FindingChange, HeadChange
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
+from heedful.inference.verdict import Verdict
 
 
 def finding(verdict: str = "PASS", reason: str = "As it should be.", **more: Any) -> Finding:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from heedful.evaluation.result import Finding, HeadRow, Report, Section, Verdict
+from heedful.evaluation.result import Finding, HeadRow, Report, Section
+from heedful.inference.verdict import Verdict
 
 NAMES = tuple(f"{index:016x}" for index in range(32))
 

@@ -10,7 +10,8 @@ from heedful.app import app, main
 from heedful.commandline.multi_value_options import _RULES
 from heedful.comparison.record import FAIL_ON
 from heedful.evaluation.page.json_document import to_json
-from heedful.evaluation.result import Section, Verdict
+from heedful.evaluation.result import Section
+from heedful.inference.verdict import Verdict
 
 runner = CliRunner()
 
@@ -85,9 +86,9 @@ def test_json_to_standard_output_is_alone_there(reports: list[str]) -> None:
         (None, 2, "found none"),
         ("", 3, "expected a whole JSON document"),
         ("cut", 3, "expected a whole JSON document"),
-        ("{}", 3, "expected schema heedful.reporting/1, got None"),
-        ('{"schema": "heedful.reporting/2"}', 3, "schema 2 > 1"),
-        ('{"schema": "heedful.reporting/1"}', 3, "does not follow"),
+        ("{}", 3, "expected schema heedful.report/1, got None"),
+        ('{"schema": "heedful.report/2"}', 3, "schema 2 > 1"),
+        ('{"schema": "heedful.report/1"}', 3, "does not follow"),
         ("folder", 3, "expected a regular file, found a directory"),
     ],
 )

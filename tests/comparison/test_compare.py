@@ -8,7 +8,8 @@ from tests.comparison.reports import NAMES, finding, head, report, values
 import heedful
 from heedful.comparison.compare import compare
 from heedful.errors import UsageError
-from heedful.evaluation.result import Section, Verdict
+from heedful.evaluation.result import Section
+from heedful.inference.verdict import Verdict
 
 
 def test_a_report_against_itself_shows_nothing() -> None:

@@ -12,7 +12,6 @@ import pytest
 from tests.compression.records import pruning
 from typer.testing import CliRunner
 
-import heedful.compression
 from heedful.app import app
 from heedful.compression.page_pruning import pruning_page
 from heedful.reporting.pages.terminal import page_text
@@ -35,7 +34,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(importlib.import_module("heedful.compression.command_prune"), "read", read)
-    monkeypatch.setattr(heedful.compression, "prune", measured)
+    monkeypatch.setattr(importlib.import_module("heedful.compression.prune"), "prune", measured)
     return noted
 
 

@@ -12,7 +12,6 @@ import pytest
 from tests.compression.records import quantization
 from typer.testing import CliRunner
 
-import heedful.compression
 from heedful.app import app
 from heedful.compression.page_quantization import quantization_page
 from heedful.reporting.pages.terminal import page_text
@@ -35,7 +34,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(importlib.import_module("heedful.compression.command_quantize_keys"), "read", read)
-    monkeypatch.setattr(heedful.compression, "quantize_keys", measured)
+    monkeypatch.setattr(importlib.import_module("heedful.compression.quantize_keys"), "quantize_keys", measured)
     return noted
 
 

@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 import importlib
-import sys
+import pkgutil
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
+from tests.evaluation.checks import pattern_models, planted
+from tests.places import TESTS
 
-import heedful.evaluation.checks
 from heedful.evaluation import nine_sections
 from heedful.evaluation.nine_sections import validate
 from heedful.evaluation.registry import CHECKS
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.settings import Settings
+from heedful.inference.verdict import Verdict
 
-TESTS = Path(__file__).parent.parent / "checks"
-FILES = {path.stem for path in Path(heedful.evaluation.checks.__file__).parent.glob("*.py")} - {"__init__"}
-NOT_CHECKS = {"nine_sections", "conclusion"}
-EXPORTED_BESIDE = {"Margins", "Settings", "head_rows", "validate"}
+FOLDERS = {"heedful.evaluation.checks": TESTS / "evaluation/checks", "heedful.gauge.checks": TESTS / "gauge/checks"}
+FILES = {
+    module.name: f"{package}.{module.name}"
+    for package in FOLDERS
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__)
+}
+"""Name of a check to its module."""
 
 
-def test_files_exports_tests_order_and_registry_are_the_same_names() -> None:
-    assert set(CHECKS) == FILES - NOT_CHECKS
-    assert set(heedful.evaluation.checks.__all__) - EXPORTED_BESIDE == set(CHECKS)
+def test_files_tests_order_and_registry_are_the_same_names() -> None:
+    assert set(CHECKS) == set(FILES)
     assert len(nine_sections.ORDER) == len(set(nine_sections.ORDER))
     assert set(nine_sections.ORDER) == set(CHECKS)
-    missing = [name for name in FILES if not (TESTS / f"test_{name}.py").exists()]
+    tests = {path.stem.removeprefix("test_") for folder in FOLDERS.values() for path in folder.glob("test_*.py")}
+    missing = sorted(set(FILES) - tests)
     assert not missing, f"without a test: {missing}"
 
 
 @pytest.mark.parametrize("name", sorted(CHECKS))
 def test_a_check_is_a_function_of_its_file_with_a_source_and_a_claim(name: str) -> None:
-    facts, module = CHECKS[name], importlib.import_module(f"heedful.evaluation.checks.{name}")
+    facts, module = CHECKS[name], importlib.import_module(FILES[name])
     assert facts.judge is getattr(module, name)
     assert facts.source == module.SOURCE and facts.source
     assert module.__doc__ is not None and module.__doc__.startswith(f"Section {facts.section}: ")
@@ -51,12 +55,6 @@ def test_order_keeps_sections_together() -> None:
 @cache
 def planted_findings(fault: str) -> list[Finding]:
     """Findings of a whole report on planted attention: sound, faulty, diffuse, and with too little text."""
-    sys.path.insert(0, str(TESTS))
-    try:
-        pattern_models = importlib.import_module("pattern_models")
-        planted = importlib.import_module("planted")
-    finally:
-        sys.path.remove(str(TESTS))
     models = {
         "content": lambda: pattern_models.PatternModel(pattern_models.own_token, pattern_models.near_keys),
         "diffuse": lambda: pattern_models.PatternModel(pattern_models.nothing),

@@ -7,7 +7,7 @@ from reproductions.answer import answer_of
 from reproductions.published import CLAIMS
 from reproductions.stored import stored_answers
 
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 def test_stored_answers_are_those_of_the_registered_claims() -> None:

@@ -7,22 +7,19 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.places import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
-SOURCES = sorted((ROOT / "src" / "heedful").rglob("*.py"))
-TESTS = sorted((ROOT / "tests").rglob("*.py"))
+SOURCES = sorted([*(ROOT / "src" / "heedful").rglob("*.py"), *(ROOT / "reproductions").rglob("*.py")])
+TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
 BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 
-MOST_LINES, MOST_TEST_LINES, MOST_BODY = 300, 500, 50
+MOST_LINES, MOST_TEST_LINES, MOST_BODY = 600, 600, 60
 
 LONGER_FILES: dict[str, str] = {}
-"""Path to the reason why it may be longer than 300 lines (500 for tests)."""
+"""Path to the reason why it may be longer than 600 lines."""
 
-LONGER_FUNCTIONS: dict[str, str] = {
-    "tests/evaluation/page/factory.py::realistic": "one literal report, which reads best in one piece",
-    "tests/evaluation/page/factory.py::_position": "one literal section of that report, a finding after the other",
-}
-"""``path::function`` to the reason why its body may be longer than 50 lines."""
+LONGER_FUNCTIONS: dict[str, str] = {}
+"""``path::function`` to the reason why its body may be longer than 60 lines."""
 
 BANNED = re.compile(r"(^|_)(utils?|helpers?|common|misc|manager|handler|base2)(_|$)|^new_|^final_|_v2$", re.IGNORECASE)
 BANNED_ARGUMENTS = {"mode", "kind"}
@@ -51,10 +48,10 @@ def words(path: Path) -> set[str]:
 
 
 def test_there_is_something_to_hold() -> None:
-    assert len(SOURCES) > 50 and len(TESTS) > 50
+    assert len(SOURCES) > 50 and len(TEST_FILES) > 50
 
 
-@pytest.mark.parametrize(("paths", "most"), [(SOURCES + BENCHMARKS, MOST_LINES), (TESTS, MOST_TEST_LINES)])
+@pytest.mark.parametrize(("paths", "most"), [(SOURCES + BENCHMARKS, MOST_LINES), (TEST_FILES, MOST_TEST_LINES)])
 def test_files_are_short(paths: list[Path], most: int) -> None:
     long = {relative(path): n for path in paths if (n := len(path.read_text(encoding="utf-8").splitlines())) > most}
     assert set(long) <= set(LONGER_FILES), long
@@ -63,7 +60,7 @@ def test_files_are_short(paths: list[Path], most: int) -> None:
 def test_functions_are_short() -> None:
     long = {
         f"{relative(path)}::{function.name}": n
-        for path in SOURCES + BENCHMARKS + TESTS
+        for path in SOURCES + BENCHMARKS + TEST_FILES
         for function in functions(path)
         if (n := body_lines(function)) > MOST_BODY
     }
@@ -105,13 +102,3 @@ def test_no_assert_outside_tests() -> None:
         if isinstance(node, ast.Assert)
     ]
     assert found == []
-
-
-def test_rooms_export_what_they_name() -> None:
-    """An ``__init__`` holds imports, ``__all__`` and at most one statement more."""
-    for path in SOURCES:
-        if path.name != "__init__.py" or path.parent.name == "heedful":
-            continue
-        body = ast.parse(path.read_text(encoding="utf-8")).body
-        other = [node for node in body if not isinstance(node, ast.Import | ast.ImportFrom | ast.Assign | ast.Expr)]
-        assert other == [], relative(path)

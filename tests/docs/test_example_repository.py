@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "example-repository"
 
 

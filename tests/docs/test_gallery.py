@@ -7,8 +7,9 @@ import runpy
 from pathlib import Path
 
 import pytest
+from tests.places import DOCS
 
-GALLERY = Path(__file__).parents[2] / "docs" / "gallery"
+GALLERY = DOCS / "gallery"
 SCRIPTS = sorted(GALLERY.glob("*.py"))
 
 

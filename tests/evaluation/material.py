@@ -14,8 +14,8 @@ from heedful.attention.engines.moments import Extras
 from heedful.attention.engines.tiled import tiled
 from heedful.attention.visibility import Visibility, causal
 from heedful.evaluation.evidence import Sight
-from heedful.evaluation.running import Batch
 from heedful.interception.event import AttentionEvent
+from heedful.loading.batch import Batch
 
 
 def batch_of(

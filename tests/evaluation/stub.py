@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,9 @@ def stub_study(heads: tuple[int, ...] = (2, 2), **more: Any) -> SimpleNamespace:
         "null_reason": "no null models were asked for",
         "on_null_subset": lambda name: tested.get(name, np.zeros(sum(heads))),
     }
-    return SimpleNamespace(**{**known, **more})
+    study = SimpleNamespace(**{**known, **more})
+    study.once = cache(lambda question: question(study))
+    return study
 
 
 def documents(means: list[float], spread: float = 0.01, count: int = 20, seed: int = 0) -> np.ndarray:

@@ -12,7 +12,7 @@ from tests.evaluation.stub import documents, stub_study
 from heedful.evaluation.ablation import ARMS
 from heedful.evaluation.ablation_judging import ablation_findings, family, redundant, signature_of
 from heedful.evaluation.evidence import Evidence
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 V = Verdict
 
@@ -20,7 +20,7 @@ V = Verdict
 def study_with(whole: dict[str, float], count: int = 20, spread: float = 0.002, **more: Any) -> SimpleNamespace:
     """Loss differences with exactly these means over documents, one sequence each."""
     arms = {arm: documents([whole.get(arm, 0.0)], spread, count, seed=k)[:, 0] for k, arm in enumerate(ARMS)}
-    study = stub_study(
+    return stub_study(
         settings={"preset": "quick"} | more.pop("settings", {}),
         objective=SimpleNamespace(name="next token", reason=""),
         sequences=SimpleNamespace(input_ids=np.zeros((count, 4))),
@@ -31,8 +31,6 @@ def study_with(whole: dict[str, float], count: int = 20, spread: float = 0.002, 
         each_layer=[arms, arms],
         **more,
     )
-    study.ablation_family = family(study)
-    return study
 
 
 @pytest.mark.parametrize(
@@ -56,7 +54,7 @@ def test_a_loss_that_rises_stays_falls_or_is_open(estimate: float, arm: str, ver
 
 def test_an_effect_among_many_must_stand_after_adjustment() -> None:
     study = study_with({"uniform": 0.05})
-    study.ablation_family["uniform", None] = 0.2
+    study.once(family)["uniform", None] = 0.2
     (found,) = ablation_findings(study, "claim", "uniform", "source")
     assert found.verdict is V.WARN
     assert "not beyond chance over all replacements (adjusted p 0.2 > 0.05)" in found.reason
@@ -74,7 +72,7 @@ def test_few_documents_and_missing_losses() -> None:
 
 def test_layers_are_part_of_one_family_and_of_preset_standard() -> None:
     study = study_with({"uniform": 0.05, "zero": 0.05}, settings={"preset": "standard"})
-    assert set(study.ablation_family) == {(arm, place) for arm in ARMS for place in (None, 0, 1)}
+    assert set(study.once(family)) == {(arm, place) for arm in ARMS for place in (None, 0, 1)}
     found = ablation_findings(study, "claim", "uniform", "s")
     assert [(f.layer, f.head, f.verdict) for f in found] == [(None, None, V.PASS), (0, None, V.PASS), (1, None, V.PASS)]
     assert all(f.p is not None and f.p < f.p_adjusted for f in found)
@@ -144,7 +142,6 @@ def test_attention_that_cannot_be_replaced_settles_nothing() -> None:
         study.observed.layers[1].fixed = "no product"
         study.observed = Evidence(study.observed.layers, {})
         study.each_layer = study.each_layer[:1]
-        study.ablation_family = family(study)
         whole, *layers = ablation_findings(study, "claim", arm, "source")
         assert whole.verdict is V.WARN and "was left as it is: layer.1: no product; in the rest, " in whole.reason
         assert whole.detail["left"] == ["layer.1"] and not whole.detail["unused"]
@@ -161,7 +158,6 @@ def test_a_shared_module_is_one_unit() -> None:
     study.observed.layers[1].path = "layer.0#2"
     study.observed = Evidence(study.observed.layers, {})
     study.each_layer = study.each_layer[:1]
-    study.ablation_family = family(study)
     found = ablation_findings(study, "claim", "uniform", "source")
-    assert [one.layer for one in found] == [None, 0] and len(study.ablation_family) == 10
+    assert [one.layer for one in found] == [None, 0] and len(study.once(family)) == 10
     assert found[1].reason.startswith("in all 2 calls of this shared module: ") and found[1].detail["calls"] == 2

@@ -12,7 +12,7 @@ from heedful.errors import InputRejected
 from heedful.evaluation.page.json_document import to_json
 from heedful.evaluation.page.json_reader import from_json
 from heedful.evaluation.page.terminal import terminal_text
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 runner = CliRunner()
 
@@ -120,7 +120,7 @@ def test_a_file_of_another_kind_needs_force(calls: dict[str, Any], tmp_path: Pat
     assert path.read_text() == "{}"
     assert calls == {}
     assert runner.invoke(app, ["validate", "--json", str(path), "--force"]).exit_code == 0
-    assert json.loads(path.read_text())["schema"] == "heedful.reporting/1"
+    assert json.loads(path.read_text())["schema"] == "heedful.report/1"
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from heedful.evaluation.conclusion import INTEGRITY, MEASURED, NO, OPEN, YES, conclude, decide, next_steps, summarise
-from heedful.evaluation.result import Finding, HeadRow, Section, Verdict
+from heedful.evaluation.result import Finding, HeadRow, Section
 from heedful.evaluation.settings import Settings
+from heedful.inference.verdict import Verdict
 
 V = Verdict
 SOUND = dict.fromkeys({*INTEGRITY, *MEASURED}, V.PASS)

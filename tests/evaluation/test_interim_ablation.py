@@ -7,11 +7,12 @@ import pytest
 from tests.evaluation.test_ablation_judging import study_with
 
 from heedful.errors import UsageError
+from heedful.evaluation.ablation_judging import look_facts, over_documents
 from heedful.evaluation.calibration.losses import study_with_looks
 from heedful.evaluation.checks.learned_weights_matter import learned_weights_matter
-from heedful.evaluation.interim_ablation import look_ends, look_facts, over_documents
-from heedful.evaluation.result import Verdict
+from heedful.evaluation.interim_ablation import look_ends
 from heedful.evaluation.settings import Settings
+from heedful.inference.verdict import Verdict
 
 ARMS = ("uniform", "local", "mean", "shuffled", "zero")
 

@@ -10,7 +10,8 @@ import pytest
 from tests.evaluation.stub import documents, stub_study
 
 from heedful.evaluation.judging import HeadClaim, head_findings, overall_verdict
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
+from heedful.inference.verdict import Verdict
 
 V = Verdict
 

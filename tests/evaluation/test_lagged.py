@@ -9,7 +9,8 @@ import pytest
 from tests.evaluation.stub import documents, stub_study
 
 from heedful.evaluation.lagged import lagged_queries, with_detail
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
+from heedful.inference.verdict import Verdict
 
 
 def evidence(**values: np.ndarray) -> object:

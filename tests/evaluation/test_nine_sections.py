@@ -18,8 +18,9 @@ import heedful.evaluation.nine_sections as nine_sections
 from heedful.errors import CaptureError
 from heedful.evaluation.nine_sections import head_rows, validate
 from heedful.evaluation.registry import CHECKS, SECTION_TITLES
-from heedful.evaluation.result import Finding, Report, Verdict
+from heedful.evaluation.result import Finding, Report
 from heedful.evaluation.settings import Settings
+from heedful.inference.verdict import Verdict
 
 QUICK = Settings(preset="quick", null_models=2, resamples=199)
 

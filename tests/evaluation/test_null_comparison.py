@@ -9,9 +9,9 @@ import pytest
 from tests.evaluation.stub import documents, stub_study
 
 from heedful.evaluation.null_comparison import enough_for_holm, margin, null_p, untrained, with_p
-from heedful.evaluation.result import Verdict
 from heedful.inference.multiplicity import holm
 from heedful.inference.ranks import max_rank_p
+from heedful.inference.verdict import Verdict
 
 
 def null_models(count: int, heads: int = 4, seed: int = 0) -> np.ndarray:

@@ -14,8 +14,9 @@ from heedful.errors import InputRejected
 from heedful.evaluation.nine_sections import validate
 from heedful.evaluation.null_inputs import fresh_models
 from heedful.evaluation.null_models import NoFreshModel, rebuilt
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.settings import Settings
+from heedful.inference.verdict import Verdict
 
 PATHS = ("blocks.0", "blocks.1")
 IDS = random_ids(18, 24, vocabulary=64)

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from heedful.evaluation.result import Finding, HeadRow, Report, Section, Verdict
+from heedful.evaluation.result import Finding, HeadRow, Report, Section
+from heedful.inference.verdict import Verdict
 
 
 def test_verdicts_are_their_words() -> None:

@@ -12,6 +12,7 @@ from tests.evaluation.checks.planted import AttentionOnly, PlantedModel, previou
 from tests.evaluation.material import tiny_bert, tiny_gpt2
 
 from heedful.errors import UsageError
+from heedful.evaluation.heads import head_table
 from heedful.evaluation.running import evaluating
 from heedful.evaluation.study import Study
 from heedful.loading.sequences import Sequences
@@ -61,7 +62,8 @@ def test_everything_is_gathered_once_and_only_when_asked_for() -> None:
     with evaluating(study.model):
         assert study.observed is study.observed
         assert set(told) == {"measuring attention"}
-        assert study.leaks and study.gradients and study.head_table
+        assert study.leaks and study.gradients and head_table(study)
+        assert head_table(study) is head_table(study)
     assert {"loss", "ablation of the whole model", "shuffled tokens"}.isdisjoint(told)
 
 

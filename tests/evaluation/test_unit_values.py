@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
+from tests.evaluation.checks.planted import random_ids, sequences_of
 
 from heedful.evaluation.study import Study
 from heedful.evaluation.unit_values import document_fingerprints, first_unit_values, unit_values
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "checks"))
-from tests.evaluation.checks.planted import random_ids, sequences_of
 
 
 def test_missing_and_infinite_values_are_none() -> None:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from heedful import interception as capture
 from heedful.errors import UsageError
 from heedful.evaluation.batches import batches_of
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 pytestmark = pytest.mark.fault
 

@@ -13,7 +13,7 @@ from tests.ngrams.derivation.texts import HELD_OUT
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from heedful.app import main
-from heedful.ngrams.counting.reading import read
+from heedful.ngrams.counting.reading import read_counts
 
 pytestmark = pytest.mark.fault
 SMALL = ("--set", "width=64", "--set", "inner=8", "--set", "head_dim=16")
@@ -159,14 +159,14 @@ def test_counts_of_one_letter_are_a_stated_result(
 
 
 def test_a_rank_beyond_the_matrix_is_told(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    size = read(place / "counts").manifest.vocabulary
+    size = read_counts(place / "counts").manifest.vocabulary
     assert run("derive", place / "counts", "--set", "width=96", "--set", "head_dim=400", "--out", tmp_path / "m") == 0
     kept = next(line.split() for line in capsys.readouterr().out.splitlines() if "of 400" in line)
     assert int(kept[kept.index("of") - 1]) <= size
 
 
 def test_a_bidirectional_model_is_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    counts = read(place / "counts")
+    counts = read_counts(place / "counts")
     config = BertConfig(
         vocab_size=counts.manifest.vocabulary, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
         intermediate_size=16,

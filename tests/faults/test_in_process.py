@@ -21,8 +21,9 @@ from heedful.evaluation.batches import batch_of, batches_of
 from heedful.evaluation.evidence import collect
 from heedful.evaluation.nine_sections import head_rows
 from heedful.evaluation.probes import row_statistics
-from heedful.evaluation.result import Report, Verdict
+from heedful.evaluation.result import Report
 from heedful.evaluation.running import evaluating
+from heedful.inference.verdict import Verdict
 
 pytestmark = pytest.mark.fault
 QUICK = Settings(preset="quick", null_models=0, resamples=199)

@@ -21,7 +21,7 @@ from heedful.app import app
 from heedful.attention.call import AttentionCall
 from heedful.evaluation.batches import batches_of
 from heedful.evaluation.overflow import overflow_of
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 pytestmark = pytest.mark.fault
 

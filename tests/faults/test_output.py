@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.evaluation.page import factory
+from tests.places import TESTS
 
 import heedful
 from heedful.errors import InputRejected, OutputError
@@ -28,7 +29,7 @@ from heedful.reporting.write import write_atomic
 pytestmark = pytest.mark.fault
 
 
-ROOMS = Path(__file__).parents[1] / "cli" / "rooms.py"
+ROOMS = TESTS / "commandline" / "rooms.py"
 SOURCES = sorted(Path(heedful.__file__).parent.rglob("*.py"))
 
 
@@ -106,7 +107,7 @@ def test_s22_report_and_command_line_know_no_pickle() -> None:
 
 def made(path: Path) -> None:
     """A page at the path, or figures where it has no suffix."""
-    from heedful.commandline.outputs import Outputs
+    from heedful.evaluation.command_outputs import Outputs
 
     Outputs(**({"html": path} if path.suffix else {"figures": path}), force=True).write(factory.realistic())
 
@@ -157,7 +158,7 @@ def test_s19_a_page_or_figure_in_the_place_of_a_link_leaves_its_target_whole(tmp
 
 
 def test_f30_a_page_that_was_lost_is_made_again_from_its_document(tmp_path: Path) -> None:
-    from heedful.commandline.outputs import Outputs
+    from heedful.evaluation.command_outputs import Outputs
     from heedful.evaluation.page.html.page import to_html
 
     document, page = tmp_path / "report.json", tmp_path / "report.html"
@@ -177,7 +178,7 @@ def test_f32_a_page_on_a_read_only_file_system(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from heedful.report.write import write_atomic
+from heedful.reporting.write import write_atomic
 while True:
     for letter in "ab":
         write_atomic(sys.argv[1], letter * 300_000, overwrite=True)
@@ -353,7 +354,7 @@ def test_f44_nothing_ever_asks() -> None:
 def test_f46_a_newer_schema_and_a_cut_file_are_rejected() -> None:
     text = to_json(factory.realistic())
     with pytest.raises(InputRejected, match="schema 3 > 1") as newer:
-        from_json(text.replace("heedful.reporting/1", "heedful.reporting/3"))
+        from_json(text.replace("heedful.report/1", "heedful.report/3"))
     with pytest.raises(InputRejected) as cut:
         from_json(text[:-20])
     assert newer.value.exit_code == cut.value.exit_code == 3

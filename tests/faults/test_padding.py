@@ -14,9 +14,9 @@ from tests.faults.test_in_process import QUICK, judged, overall, sharp
 from torch import Tensor, nn
 
 import heedful
-from heedful.evaluation.result import Verdict
 from heedful.evaluation.running import pads_inside, positions_of, run_model, takes_positions
 from heedful.evaluation.study import Study
+from heedful.inference.verdict import Verdict
 from heedful.loading.sequences import Sequences
 
 pytestmark = pytest.mark.fault

@@ -14,12 +14,12 @@ from tests.evaluation.page.cards import DISTANCES, card, carded
 from tests.evaluation.page.html.reading import assert_closed
 
 from heedful.evaluation.cards import Cards, Strongest
+from heedful.evaluation.page.figures.saving import save_figures
 from heedful.evaluation.page.html.heads import heads_json
 from heedful.evaluation.page.html.page import to_html
 from heedful.evaluation.page.json_document import to_json
 from heedful.evaluation.page.json_reader import from_json
 from heedful.reporting.escape import visible
-from heedful.reporting.figure_files import save_figures
 
 pytestmark = pytest.mark.fault
 

@@ -19,8 +19,9 @@ from heedful import interception as capture
 from heedful.errors import HeedfulError, InputRejected
 from heedful.evaluation.batches import batches_of
 from heedful.evaluation.nine_sections import head_rows
-from heedful.evaluation.result import Report, Verdict
+from heedful.evaluation.result import Report
 from heedful.evaluation.wrapped import unwrapped
+from heedful.inference.verdict import Verdict
 
 pytestmark = pytest.mark.fault
 IDS = random_ids(4, 24)

@@ -14,7 +14,7 @@ from heedful.gauge.model.gauge import GaugeForCausalLM
 from heedful.gauge.model.gauge_config import GaugeConfig
 from heedful.training.sweeps.folder import SweepFolder
 from heedful.training.sweeps.gradient_measures import explosions
-from heedful.training.sweeps.measured import Measured, read_measured
+from heedful.training.sweeps.measured import RunMeasure, read_measured
 from heedful.training.sweeps.one_run import make_run
 from heedful.training.sweeps.plan_file import read_plan
 
@@ -25,7 +25,7 @@ def model_of(**settings: object) -> GaugeForCausalLM:
     return GaugeForCausalLM(GaugeConfig(**{**sizes, "irreps": "2x0e+1x2e", "kappa": 0.5, **settings})).eval()
 
 
-def by_name(found: list[Measured]) -> dict[tuple[str, int | None], Measured]:
+def by_name(found: list[RunMeasure]) -> dict[tuple[str, int | None], RunMeasure]:
     return {(one.measure, one.head): one for one in found}
 
 

@@ -12,7 +12,7 @@ import torch
 from heedful.errors import UsageError
 from heedful.gauge.generators import generators
 from heedful.gauge.irreps import parse_irreps
-from heedful.gauge.layout import Layout
+from heedful.gauge.layout import BeliefLayout
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_columns_belong_to_heads_and_come_back() -> None:
     from heedful.gauge.layout import TokenBeliefs
 
     for covariance, variances, shears in (("isotropic", 9, 0), ("diagonal", 19, 0), ("full", 19, 19)):
-        layout = Layout(parse_irreps("5x0e + 3x1e + 1x2e"), covariance)
+        layout = BeliefLayout(parse_irreps("5x0e + 3x1e + 1x2e"), covariance)
         assert (layout.variances, layout.shears) == (variances, shears)
         parts = [torch.randn(2, 4, columns) for columns in (19, variances, shears)]
         tokens = TokenBeliefs(parts[0], parts[1], parts[2] if shears else None)
@@ -88,4 +88,4 @@ def test_columns_belong_to_heads_and_come_back() -> None:
         assert torch.equal(again.mean, parts[0]) and torch.equal(again.log_variance, parts[1])
         assert (again.shear is None) == (not shears) and (not shears or torch.equal(again.shear, parts[2]))
     with pytest.raises(UsageError, match="covariance 'round': expected one of"):
-        Layout(parse_irreps("1x0e"), "round")
+        BeliefLayout(parse_irreps("1x0e"), "round")

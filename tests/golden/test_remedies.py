@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from tests.ngrams.derivation.texts import characters, counted
 
-from heedful.ngrams.remedies.record import Ladder
-from heedful.ngrams.remedies.running import climb
-from heedful.ngrams.remedies.suite import rungs
+from heedful.ngrams.remedies.record import AblationSuite
+from heedful.ngrams.remedies.running import run_ablations
+from heedful.ngrams.remedies.suite import ablation_suite
 from heedful.ngrams.remedies.text import Material, parted
-from heedful.ngrams.remedies.variant import Ground
+from heedful.ngrams.remedies.variant import RemedyContext
 
 pytestmark = pytest.mark.slow
 
@@ -22,18 +22,18 @@ LENGTH, COUNTED, HELD_OUT = 32, 60_000, 20_000
 
 
 @pytest.fixture(scope="module")
-def ladder() -> Ladder:
+def ladder() -> AblationSuite:
     text = characters(COUNTED + HELD_OUT)
     size = int(text.max()) + 1
     tables = {pair: counted(text[:COUNTED], *pair, size) for pair in [(1, 0), (1, 1), (1, 2), (1, 3), (2, 0)]}
     unseen = {pair: counted(text[COUNTED:], *pair, size) for pair in [(1, 0), (2, 0)]}
     windows = text[COUNTED:][: HELD_OUT // LENGTH * LENGTH].reshape(-1, LENGTH)[:96]
     measured, fitting = parted(windows.tolist(), [str(place // 3) for place in range(len(windows))], 60)
-    ground = Ground(size, 256)
-    return climb(Material(tables, measured, fitting, unseen), rungs(ground), ground, seeds=(0, 1))
+    ground = RemedyContext(size, 256)
+    return run_ablations(Material(tables, measured, fitting, unseen), ablation_suite(ground), ground, seeds=(0, 1))
 
 
-def test_baselines_are_near_the_specification(ladder: Ladder) -> None:
+def test_baselines_are_near_the_specification(ladder: AblationSuite) -> None:
     known = {one.name: one.agreement for one in ladder.remedies}
     uniform = known["uniform"]
     assert uniform.divergence.estimate == pytest.approx(0.78, abs=0.08)
@@ -43,7 +43,7 @@ def test_baselines_are_near_the_specification(ladder: Ladder) -> None:
     assert known["random_logits"].divergence.estimate == pytest.approx(1.21, abs=0.12)
 
 
-def test_what_helps_stands_in_order(ladder: Ladder) -> None:
+def test_what_helps_stands_in_order(ladder: AblationSuite) -> None:
     loss = {one.name: one.agreement.divergence.estimate for one in ladder.remedies}
     order = ("log_p", "sqrt_probability", "probability", "exact_m", "bare_input", "embeddings_kept", "uniform")
     values = [loss[name] for name in order]
@@ -57,7 +57,7 @@ def test_what_helps_stands_in_order(ladder: Ladder) -> None:
     assert loss["best_temperature"] < min(loss[f"std_{std}"] for std in ("0.005", "0.02", "0.05", "0.1"))
 
 
-def test_what_does_not_help_does_not(ladder: Ladder) -> None:
+def test_what_does_not_help_does_not(ladder: AblationSuite) -> None:
     known = {one.name: one for one in ladder.remedies}
     loss = {name: one.agreement.divergence.estimate for name, one in known.items()}
     for name in ("symmetrised_exact", "residual", "degree_regularised", "ppmi"):
@@ -69,14 +69,14 @@ def test_what_does_not_help_does_not(ladder: Ladder) -> None:
     assert loss["shift_taken_bare"] > loss["bare_input"] + 0.2
 
 
-def test_inputs_must_be_known(ladder: Ladder) -> None:
+def test_inputs_must_be_known(ladder: AblationSuite) -> None:
     loss = {one.name: one.agreement.divergence.estimate for one in ladder.remedies}
     for name in ("norm_aware", "positions_joint", "sinusoids_joint"):
         assert loss[name] == pytest.approx(loss["log_p"], abs=1e-3)
     assert loss["positions"] > 0.1 and loss["positions_normed"] > 0.1
 
 
-def test_narrow_embeddings_want_factors_of_log_p(ladder: Ladder) -> None:
+def test_narrow_embeddings_want_factors_of_log_p(ladder: AblationSuite) -> None:
     loss = {one.name: one.agreement.divergence.estimate for one in ladder.remedies}
     for width in (16, 32):
         names = [f"{stem}_{width}" for stem in ("log_p_pinv", "m_pinv", "ppmi_pinv", "random_pinv", "random_transpose")]
@@ -86,7 +86,7 @@ def test_narrow_embeddings_want_factors_of_log_p(ladder: Ladder) -> None:
         assert values == sorted(values)
 
 
-def test_longer_contexts_want_earlier_tokens(ladder: Ladder) -> None:
+def test_longer_contexts_want_earlier_tokens(ladder: AblationSuite) -> None:
     known = {one.name: one for one in ladder.remedies}
     skill = {name: one.agreement.skill.estimate for name, one in known.items()}
     assert abs(skill["second_layer_2"]) < 0.1
@@ -97,14 +97,14 @@ def test_longer_contexts_want_earlier_tokens(ladder: Ladder) -> None:
     assert max(skill["second_raw_2"], skill["second_residual_2"]) < skill["second_layer_2"]
 
 
-def test_counts_of_other_text_keep_the_order(ladder: Ladder) -> None:
+def test_counts_of_other_text_keep_the_order(ladder: AblationSuite) -> None:
     loss = {one.name: one.unseen.divergence.estimate for one in ladder.remedies if one.unseen is not None}
     assert loss["log_p"] == pytest.approx(0.06, abs=0.04)
     assert loss["log_p"] < loss["sqrt_probability"] < loss["probability"] < loss["exact_m"] < loss["uniform"]
     assert loss["oracle_2"] < loss["additive_2"] < loss["current_token_2"]
 
 
-def test_heads_alone_stand_in_order(ladder: Ladder) -> None:
+def test_heads_alone_stand_in_order(ladder: AblationSuite) -> None:
     known = {one.name: one for one in ladder.losses}
     loss = {name: one.loss.estimate for name, one in known.items()}
     assert loss["self_p"] == pytest.approx(loss["bigram"], abs=1e-12)

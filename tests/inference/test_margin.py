@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedful.evaluation.result import Verdict
 from heedful.inference.interval import Interval, student_t
 from heedful.inference.margin import equivalent, judge
+from heedful.inference.verdict import Verdict
 
 NAN, INF = np.nan, np.inf
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from tests.places import DOCS
 
-DOCS = Path(__file__).parents[2] / "docs"
 sys.path.insert(0, str(DOCS))
 
-from architectures.case import Batch, Runs  # noqa: E402
-from architectures.compared import Said, differences  # noqa: E402
-from architectures.families import cases  # noqa: E402
-from architectures.page import PAGE, found_of  # noqa: E402
-from architectures.reference import kernel_weights, statistics  # noqa: E402
-from architectures.row import row  # noqa: E402
+from architectures.case import Batch, Runs
+from architectures.compared import Said, differences
+from architectures.families import cases
+from architectures.page import PAGE, found_of
+from architectures.reference import kernel_weights, statistics
+from architectures.row import row
 
 CASES = cases()
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -13,12 +13,13 @@ from tests.interception.models import inputs_for, nano, result_of, tiny
 
 from heedful.errors import UsageError
 from heedful.evaluation.nine_sections import validate
-from heedful.evaluation.result import Verdict
-from heedful.evaluation.running import Batch, device_of
+from heedful.evaluation.running import device_of
 from heedful.evaluation.settings import Settings
+from heedful.inference.verdict import Verdict
 from heedful.interception.replace import replace
 from heedful.interception.session import capture
 from heedful.interception.verify import verify
+from heedful.loading.batch import Batch
 
 PARTS = ("model.embed_tokens", "model.layers.0", "model.layers.1", "model.norm", "model.rotary_emb", "lm_head")
 LAYOUTS: dict[str, dict[str, str]] = {

@@ -11,9 +11,6 @@ from typer.testing import CliRunner
 from heedful.app import app
 from heedful.monitoring.page.record import NAMES
 
-TABLES = Path(__file__).parents[1] / "training" / "key_evolution" / "tables.py"
-
-
 runner = CliRunner()
 
 
@@ -79,7 +76,7 @@ def test_checkpoints_are_read_saved_and_shown_again(text: Path, tmp_path: Path) 
     assert (kept.exit_code, kept.stdout) == (5, "") and "--force" in kept.stderr
     single = runner.invoke(app, [*asked[:1], str(run / "checkpoint-10"), *asked[2:], "--json", "-"])
     document = json.loads(single.stdout)
-    assert (single.exit_code, document["schema"]) == (0, "heedful.monitoring.vectors/1")
+    assert (single.exit_code, document["schema"]) == (0, "heedful.keys/1")
     assert [len(figure["rows"]) > 0 for figure in document["figures"]] == [False, False, False, True, True]
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.mutants.capture_room import CAPTURE
-from tests.mutants.judging_rooms import JUDGING
-from tests.mutants.measuring_rooms import MEASURING
+from tests.mutants.interception import CAPTURE
+from tests.mutants.judging import JUDGING
+from tests.mutants.measuring import MEASURING
 
 MUTANTS = (*CAPTURE, *MEASURING, *JUDGING)

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 from heedful.reporting.json_values import json_value, step
 
 

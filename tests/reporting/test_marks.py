@@ -1,6 +1,6 @@
 import pytest
 
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 from heedful.reporting.marks import VERDICTS, draws, ellipsis, mark, style
 
 

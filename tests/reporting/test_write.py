@@ -52,7 +52,7 @@ def test_a_path_that_cannot_be_a_file_is_refused(name: str, tmp_path: Path) -> N
 def test_an_earlier_report_is_known_by_its_beginning(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     assert not is_own(path)
-    path.write_text('{\n  "schema": "heedful.reporting/7",\n')
+    path.write_text('{\n  "schema": "heedful.report/7",\n')
     assert is_own(path)
     path.write_text('{"schema": "other"}')
     assert not is_own(path)

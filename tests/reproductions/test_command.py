@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 import reproductions as experiments
 from heedful.app import app
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
+from heedful.inference.verdict import Verdict
 
 runner = CliRunner()
 

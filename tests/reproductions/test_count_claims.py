@@ -8,7 +8,7 @@ import polars
 import pytest
 import reproductions.topics  # noqa: F401  (registers every claim)
 from reproductions.answer import Answer
-from reproductions.evidence import Evidence, NotMeasured
+from reproductions.evidence import Measurements, NotMeasured
 from reproductions.judging import Answered, judge
 from reproductions.published import CLAIMS
 from tests.reproductions import count_worlds as worlds
@@ -32,7 +32,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, dict[str, An
     for as_claimed in (True, False):
         folder = tmp_path_factory.mktemp("world")
         worlds.write_world(folder, as_claimed)
-        found[as_claimed] = {one.name: one for one in judge([CLAIMS[name] for name in OURS], Evidence(folder))}
+        found[as_claimed] = {one.name: one for one in judge([CLAIMS[name] for name in OURS], Measurements(folder))}
     return found
 
 
@@ -57,7 +57,7 @@ def test_two_thirds_of_the_entropy_are_two_thirds_of_what_rows_allow(
     table = polars.read_parquet(tmp_path / "counts.parquet")
     value = polars.when(polars.col("measure") == "of_ceiling").then(share).otherwise(polars.col("value"))
     table.with_columns(value.alias("value")).write_parquet(tmp_path / "counts.parquet")
-    assert judge([CLAIMS[NOT_BOTH]], Evidence(tmp_path))[0].answer == answer
+    assert judge([CLAIMS[NOT_BOTH]], Measurements(tmp_path))[0].answer == answer
 
 
 def test_what_takes_a_training_is_not_tested_and_says_what_it_takes() -> None:
@@ -66,12 +66,12 @@ def test_what_takes_a_training_is_not_tested_and_says_what_it_takes() -> None:
 
 
 def test_without_measurements_nothing_is_answered(tmp_path: Path) -> None:
-    assert {one.answer for one in judge([CLAIMS[name] for name in TESTED], Evidence(tmp_path))} == {Answer.UNTESTED}
+    assert {one.answer for one in judge([CLAIMS[name] for name in TESTED], Measurements(tmp_path))} == {Answer.UNTESTED}
 
 
 def test_numbers_are_those_of_units_and_texts(tmp_path: Path) -> None:
     worlds.write_world(tmp_path, as_claimed=True)
-    evidence = Evidence(tmp_path)
+    evidence = Measurements(tmp_path)
     found = tables.by_text(evidence, "structure", "density")
     assert list(found) == ["one", "two"] and [len(values) for values in found.values()] == [2, 2]
     assert found["one"].tolist() == tables.by_unit(evidence, "structure", "density")[:2].tolist()

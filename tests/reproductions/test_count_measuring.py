@@ -21,13 +21,13 @@ TEXT = " ".join(load_documents(None).texts)[:12_000]
 
 
 @pytest.fixture(scope="module")
-def unit(tmp_path_factory: pytest.TempPathFactory) -> samples.Sample:
+def unit(tmp_path_factory: pytest.TempPathFactory) -> samples.CountSample:
     parts = [TEXT[:6000], TEXT[6000:]]
     found = samples.sample(parts, 0, "text", 42, tmp_path_factory.mktemp("counts"))
     return replace(found, documents=found.documents[:6])
 
 
-def test_counts_do_not_cross_blocks_and_are_those_of_a_loop(unit: samples.Sample) -> None:
+def test_counts_do_not_cross_blocks_and_are_those_of_a_loop(unit: samples.CountSample) -> None:
     blocks = samples.blocks(TEXT[:6000])
     assert len(blocks) == 6000 // samples.BLOCK
     assert unit.tables[1, 0].total == len(blocks) * (samples.BLOCK - 1)
@@ -49,7 +49,7 @@ def test_the_published_figures_differ_from_the_right_ones_as_they_should() -> No
     assert right["uniform_cosine"] == pytest.approx(1.0) and right["cosine"] < 0.99
 
 
-def test_softmax_of_log_p_is_expected_attention_and_of_m_is_not(unit: samples.Sample) -> None:
+def test_softmax_of_log_p_is_expected_attention_and_of_m_is_not(unit: samples.CountSample) -> None:
     table = unit.tables[1, 0]
     expected = attending.expectations(table, unit.documents)
     assert mending.identity_error(table, unit.documents, expected) < 1e-12
@@ -58,7 +58,7 @@ def test_softmax_of_log_p_is_expected_attention_and_of_m_is_not(unit: samples.Sa
     assert mending.identity_error(table, unit.documents, wrong) > 0.1
 
 
-def test_keeping_the_embeddings_is_what_gives_skill_and_scale_moves_no_first_choice(unit: samples.Sample) -> None:
+def test_keeping_the_embeddings_is_what_gives_skill_and_scale_moves_no_first_choice(unit: samples.CountSample) -> None:
     expected = attending.expectations(unit.tables[1, 0], unit.documents)
     first = {
         (arm, std): attending.layer_logits(sweeping.made(unit, arm, std).model, unit.documents)[0][:, 0]
@@ -73,13 +73,13 @@ def test_keeping_the_embeddings_is_what_gives_skill_and_scale_moves_no_first_cho
         assert same.mean() > 0.99
 
 
-def test_the_raw_score_grows_with_the_square_of_the_scale(unit: samples.Sample) -> None:
+def test_the_raw_score_grows_with_the_square_of_the_scale(unit: samples.CountSample) -> None:
     small, large = (sweeping.bare_scores(sweeping.made(unit, "published", std), unit) for std in (0.01, 0.1))
     assert large["raw_score"] / small["raw_score"] == pytest.approx(100, rel=1e-4)
     assert large["query_key_cosine"] == pytest.approx(small["query_key_cosine"], abs=1e-6)
 
 
-def test_numbers_of_the_matrix_are_those_that_theory_knows(unit: samples.Sample) -> None:
+def test_numbers_of_the_matrix_are_those_that_theory_knows(unit: samples.CountSample) -> None:
     found = {row["measure"]: row["value"] for row in structure.structured(unit) if not row["arm"]}
     noted = {row["measure"]: row["value"] for row in structure.structured(unit) if row["arm"]}
     assert found["singular_1"] == pytest.approx(1.0) and found["frequency_cosine"] > 0.99
@@ -120,7 +120,7 @@ def test_texts_that_cannot_be_used_are_one_line(tmp_path: Path, capsys: pytest.C
         main([str(tmp_path / "out")])
 
 
-def test_what_pictures_show_is_plain_and_leaves_out_what_is_undefined(unit: samples.Sample) -> None:
+def test_what_pictures_show_is_plain_and_leaves_out_what_is_undefined(unit: samples.CountSample) -> None:
     shown = json.loads(json.dumps(pictured(unit), allow_nan=False))
     assert len(shown["tokens"]) == samples.TOKENS and set(shown["weights"]) == {
         "expected",
@@ -138,7 +138,7 @@ def test_what_pictures_show_is_plain_and_leaves_out_what_is_undefined(unit: samp
 
 
 @pytest.mark.slow
-def test_every_measure_of_a_unit_is_a_number(unit: samples.Sample) -> None:
+def test_every_measure_of_a_unit_is_a_number(unit: samples.CountSample) -> None:
     table = measured(replace(unit, documents=unit.documents[:2]))
     assert table["unit"].unique().to_list() == ["text-0"] and set(table["part"]) >= {"sweep", "heads", "structure"}
     assert table.filter(~polars.col("value").is_finite()).is_empty()

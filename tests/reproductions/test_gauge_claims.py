@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import polars
 import pytest
-from reproductions.evidence import Evidence, NotMeasured
+from reproductions.evidence import Measurements, NotMeasured
 from reproductions.gauge import explanations, uniformity
 from reproductions.gauge.__main__ import main
 from reproductions.gauge.measuring import OWN, SWEEPS, plan_file
 from reproductions.gauge.pictures import expected_rows, found_rows, rule_rows
-from reproductions.gauge.recall import Arm, RecallHeads, recalled
+from reproductions.gauge.recall import RecallArm, RecallHeads, recalled
 from reproductions.gauge.simulating import ratio_for
 from reproductions.gauge.tables import above_p, by_seed, equivalence_p, spin_contrast
 from scipy.stats import ttest_1samp
 
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 from heedful.training.sweeps.plan_file import read_plan
 
 NOISE = (0.01, -0.02, 0.0, 0.02, -0.01)
@@ -71,7 +71,7 @@ def verdicts(findings: Any) -> list[Verdict]:
 def test_equal_heads_under_calibration_speak_for_temperature_and_against_geometry(tmp_path: Path) -> None:
     deciding(tmp_path, ALIKE)
     simulated(tmp_path)
-    evidence = Evidence(tmp_path)
+    evidence = Measurements(tmp_path)
     found = explanations.temperature_makes_the_spin_effect(evidence)
     assert verdicts(found) == [Verdict.PASS, Verdict.PASS]
     assert found[1].p_adjusted is not None and found[1].p is not None and found[1].p_adjusted > found[1].p
@@ -82,7 +82,7 @@ def test_equal_heads_under_calibration_speak_for_temperature_and_against_geometr
 def test_a_tensor_that_is_sharper_with_frames_speaks_for_geometry(tmp_path: Path) -> None:
     deciding(tmp_path, ALIKE | {("calibrated", "learned"): (0.5, 0.9)})
     simulated(tmp_path, line=2.0, learned=9.0, power=-1.0)
-    evidence = Evidence(tmp_path)
+    evidence = Measurements(tmp_path)
     assert verdicts(explanations.temperature_makes_the_spin_effect(evidence)) == [Verdict.PASS, Verdict.ABSENT]
     assert verdicts(explanations.rotation_sharpens_a_head(evidence)) == [Verdict.PASS]
     crowds = verdicts(explanations.a_line_crowds(evidence))
@@ -92,7 +92,7 @@ def test_a_tensor_that_is_sharper_with_frames_speaks_for_geometry(tmp_path: Path
 def test_without_an_effect_under_one_temperature_nothing_is_explained(tmp_path: Path) -> None:
     deciding(tmp_path, ALIKE | {("shared", "learned"): (0.5, 0.5)})
     simulated(tmp_path)
-    found = explanations.temperature_makes_the_spin_effect(Evidence(tmp_path))
+    found = explanations.temperature_makes_the_spin_effect(Measurements(tmp_path))
     assert verdicts(found) == [Verdict.ABSENT, Verdict.PASS]
 
 
@@ -109,12 +109,12 @@ def test_whether_low_spin_can_be_sharp_is_decided_by_the_keys_left(
     cold = {"measure": "concentration", "kappa": 0.0086, "alignment_weight": 0.0, "label": "L0H0 l0"}
     kappa = [{**cold, "seed": seed, "value": 1.0 + noise} for seed, noise in enumerate(NOISE)]
     polars.DataFrame(kappa).write_parquet(tmp_path / "kappa.parquet")
-    assert verdicts(uniformity.low_spin_cannot_attend_sharply(Evidence(tmp_path))) == [verdict, verdict]
+    assert verdicts(uniformity.low_spin_cannot_attend_sharply(Measurements(tmp_path))) == [verdict, verdict]
 
 
 def test_a_cell_that_was_not_run_is_not_measured(tmp_path: Path) -> None:
     deciding(tmp_path, ALIKE)
-    table = Evidence(tmp_path).table("deciding")
+    table = Measurements(tmp_path).table("deciding")
     assert spin_contrast(table, kappa_rule="shared").tolist() == pytest.approx([1.5 + n / 2 for n in NOISE])
     with pytest.raises(NotMeasured, match="kappa_rule=sqrt"):
         by_seed(table, "concentration", kappa_rule="sqrt")
@@ -129,17 +129,19 @@ def test_equivalence_is_two_tests() -> None:
 
 
 def test_recall_is_learned_and_seeds_stay_apart() -> None:
-    arm = Arm(name="learned", dim=3)
+    arm = RecallArm(name="learned", dim=3)
     alone, both = recalled(arm, [1], steps=80), recalled(arm, [1, 2], steps=80)
     assert alone[0]["effective_keys"] == pytest.approx(both[0]["effective_keys"], rel=1e-3)
-    untrained = recalled(Arm(name="learned", dim=3), [1], steps=1)
+    untrained = recalled(RecallArm(name="learned", dim=3), [1], steps=1)
     assert float(untrained[0]["accuracy"]) < 0.5 < float(alone[0]["accuracy"])
     assert float(alone[0]["kappa_over_spread"]) < 0.4
 
 
 def test_a_held_arm_keeps_its_temperature_over_its_spread() -> None:
-    assert recalled(Arm(name="held", dim=1), [0], steps=20)[0]["kappa_over_spread"] == pytest.approx(0.4318, rel=1e-4)
-    placed = RecallHeads(Arm(name="held", dim=2), [0]).placed()
+    assert recalled(RecallArm(name="held", dim=1), [0], steps=20)[0]["kappa_over_spread"] == pytest.approx(
+        0.4318, rel=1e-4
+    )
+    placed = RecallHeads(RecallArm(name="held", dim=2), [0]).placed()
     assert placed.detach().var(1).mean() == pytest.approx(1.0, rel=1e-5)
 
 
@@ -155,7 +157,7 @@ def test_every_plan_of_the_experiment_fits(name: str) -> None:
 
 def test_figures_show_what_was_measured_and_leave_out_what_was_not(tmp_path: Path) -> None:
     deciding(tmp_path, ALIKE)
-    rows = rule_rows(Evidence(tmp_path))
+    rows = rule_rows(Measurements(tmp_path))
     cells = [(row["cell"], row["spin"]) for row in rows]
     assert cells[:2] == [("one kappa", "l0"), ("one kappa", "l2")] and ("times d", "l0") not in cells
     assert rows[1]["mean"] == pytest.approx(2.0) and rows[1]["low"] < 2.0 < rows[1]["high"]
@@ -166,7 +168,7 @@ def test_figures_show_what_was_measured_and_leave_out_what_was_not(tmp_path: Pat
     ]
     polars.DataFrame(heads).write_parquet(tmp_path / "untrained.parquet")
     polars.DataFrame(heads).filter(polars.col("run") == "none").write_parquet(tmp_path / "deciding.parquet")
-    assert found_rows(Evidence(tmp_path)) == [{"spin": "l1", "ratio": 0.5, "nats": 1.25, "trained": False}]
+    assert found_rows(Measurements(tmp_path)) == [{"spin": "l1", "ratio": 0.5, "nats": 1.25, "trained": False}]
 
 
 def test_expected_lines_fall_with_the_temperature_and_rise_with_the_spin() -> None:

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import polars
 import pytest
-from reproductions.answering import main, merged
 from reproductions.answer import Answer, answer_of
+from reproductions.answering import main, merged
 from reproductions.deciding import above, below, beside, within
-from reproductions.evidence import Evidence, NotMeasured
+from reproductions.evidence import Measurements, NotMeasured
 from reproductions.judging import judge
 from reproductions.published import CLAIMS, published, untested
 from reproductions.stored import stored_answers, write_answers
 
 from heedful.errors import InputRejected
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.inference.interval import Interval
+from heedful.inference.verdict import Verdict
 
 WORDS = {"note": "002", "section": "section 1", "sentence": "It rises.", "figure": "9"}
 
@@ -75,16 +76,16 @@ def test_claims_are_judged_kept_and_read_again(tmp_path: Path) -> None:
     (tmp_path / "rise.json").write_text("[1.5, 2.5]")
 
     @published(**WORDS)
-    def norms_rise(evidence: Evidence) -> list[Finding]:
+    def norms_rise(evidence: Measurements) -> list[Finding]:
         low, high = evidence.document("rise")
         return [above(found(low, high), 1.0, "It rose.", unit="norm", null="1", detail={"x": math.nan})]
 
     @published(**WORDS)
-    def norms_fall(evidence: Evidence) -> list[Finding]:
+    def norms_fall(evidence: Measurements) -> list[Finding]:
         return [below(found(*evidence.document("fall")), 1.0, "It fell.")]
 
     untested("norms_jump", **WORDS, reason="It takes a trampoline.")
-    answers = judge(CLAIMS.values(), Evidence(tmp_path))
+    answers = judge(CLAIMS.values(), Measurements(tmp_path))
     assert [one.answer for one in answers] == [Answer.REPRODUCED, Answer.UNTESTED, Answer.UNTESTED]
     assert answers[0].findings[0].claim == "norms_rise" and answers[0].findings[0].source == "note 002, section 1"
     assert answers[1].findings[0].reason == "nothing was measured under 'fall'."
@@ -98,7 +99,7 @@ def test_claims_are_judged_kept_and_read_again(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_claims")
 def test_what_was_not_measured_this_time_keeps_its_answer(tmp_path: Path) -> None:
     @published(**WORDS)
-    def norms_rise(evidence: Evidence) -> list[Finding]:
+    def norms_rise(evidence: Measurements) -> list[Finding]:
         return [above(found(*evidence.document("rise")), 1.0, "It rose.")]
 
     (tmp_path / "full").mkdir()
@@ -118,7 +119,7 @@ def test_what_was_not_measured_this_time_keeps_its_answer(tmp_path: Path) -> Non
 def test_a_folder_gives_runs_tables_and_documents_or_says_what_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    evidence = Evidence(tmp_path)
+    evidence = Measurements(tmp_path)
     for name in ("arm-1", "arm-0"):
         (tmp_path / name).mkdir()
     polars.DataFrame({"a": [1]}).write_csv(tmp_path / "one.csv")
@@ -148,6 +149,6 @@ def test_a_claim_is_registered_once_under_a_known_note_and_judged_or_not_for_a_r
 
 
 def test_answers_of_another_schema_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "002.json").write_text(json.dumps({"schema": "heedful.reporting/1", "claims": []}))
+    (tmp_path / "002.json").write_text(json.dumps({"schema": "heedful.report/1", "claims": []}))
     with pytest.raises(InputRejected, match=r"expected answers of schema heedful\.claims/1"):
         stored_answers(tmp_path)

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import reproductions.topics  # noqa: F401  (registers every claim)
 from reproductions.answer import Answer
-from reproductions.evidence import Evidence
+from reproductions.evidence import Measurements
 from reproductions.judging import Answered, judge
 from reproductions.published import CLAIMS
 from tests.reproductions import key_worlds as worlds
 
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 TESTED = [name for name, claim in CLAIMS.items() if claim.note == "002" and claim.judge is not None]
 OTHER_WORLDS = {
@@ -36,7 +36,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, dict[str, An
         folder = tmp_path_factory.mktemp("world")
         worlds.write_world(folder, as_claimed)
         wanted = [claim for claim in CLAIMS.values() if claim.note == "002"]
-        found[as_claimed] = {one.name: one for one in judge(wanted, Evidence(folder))}
+        found[as_claimed] = {one.name: one for one in judge(wanted, Measurements(folder))}
     return found
 
 
@@ -68,7 +68,7 @@ def test_rotation_that_changes_cosines_is_seen(answers: dict[bool, dict[str, Ans
 
 
 def test_without_measurements_nothing_is_answered(tmp_path: Path) -> None:
-    assert {one.answer for one in judge([CLAIMS[name] for name in TESTED], Evidence(tmp_path))} == {Answer.UNTESTED}
+    assert {one.answer for one in judge([CLAIMS[name] for name in TESTED], Measurements(tmp_path))} == {Answer.UNTESTED}
 
 
 def test_what_luck_would_show_as_often_settles_nothing(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_what_luck_would_show_as_often_settles_nothing(tmp_path: Path) -> None:
 
     def verdicts() -> list[str]:
         (tmp_path / "pruned-layers-pretrained.json").write_text(json.dumps(document))
-        return [str(finding.verdict) for finding in judge([CLAIMS[name]], Evidence(tmp_path))[0].findings]
+        return [str(finding.verdict) for finding in judge([CLAIMS[name]], Measurements(tmp_path))[0].findings]
 
     assert verdicts() == ["PASS", "PASS", "PASS", "INFO"]
     document["savings"][0]["p"] = document["correlations"][0]["p"] = 0.4
@@ -88,5 +88,5 @@ def test_an_effect_without_numbers_settles_nothing(tmp_path: Path) -> None:
     document = worlds.quantized(as_claimed=True)
     document["trials"][0]["quantized"]["loss"] = {"estimate": None, "low": None, "high": None, "n": 3}
     (tmp_path / "quantized-embedded.json").write_text(json.dumps(document))
-    found = judge([CLAIMS["outliers_break_quantisation"]], Evidence(tmp_path))[0]
+    found = judge([CLAIMS["outliers_break_quantisation"]], Measurements(tmp_path))[0]
     assert (found.answer, found.findings[0].verdict) == (Answer.OPEN, Verdict.INSUFFICIENT)

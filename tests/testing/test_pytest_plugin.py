@@ -5,19 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from tests.places import ROOT
 
 pytest_plugins = ["pytester"]
-ROOT = Path(__file__).parents[1]
 PLUGIN = ("-p", "heedful.testing.pytest_plugin", "-p", "no:cacheprovider")
 
 TESTS = f"""
 import sys
-sys.path.insert(0, {str(ROOT / "tests" / "checks")!r})
-from planted import PlantedModel, alternating_ids, previous_token_heads
+sys.path.insert(0, {str(ROOT)!r})
+from tests.evaluation.checks.planted import PlantedModel, alternating_ids, previous_token_heads
 
 def model(fault=""):
     return PlantedModel(*previous_token_heads(2, 32), fault=fault)
@@ -67,7 +66,8 @@ def test_the_fixture_is_listed_with_its_meaning(pytester: pytest.Pytester) -> No
 
 
 def test_loading_it_is_light() -> None:
-    told = "import sys, heedful.testing.pytest_plugin; print(sorted({'torch', 'numpy', 'heedful.attention'} & set(sys.modules)))"
+    heavy = {"torch", "numpy", "heedful.attention"}
+    told = f"import sys, heedful.testing.pytest_plugin; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

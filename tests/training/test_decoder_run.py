@@ -25,7 +25,7 @@ from heedful.loading.documents import Documents, load_documents
 from heedful.loading.loaded_model import load_model
 from heedful.training.decoder_run import train_decoder
 from heedful.training.model.decoder import HeedfulDecoderForCausalLM
-from heedful.training.progress_callback import Watch
+from heedful.training.progress_callback import ProgressCallback
 from heedful.training.run_folder import RunFolder
 from heedful.training.run_settings import RunSettings
 from heedful.training.run_trainer import build_trainer, training_arguments
@@ -187,7 +187,7 @@ def test_windows_keep_the_two_sides_apart(documents: Documents, finished: Path, 
     tokenizer: Any = load_model(finished).tokenizer
     split = split_documents(documents, SETTINGS.held_out, SETTINGS.seed)
     arguments = training_arguments(SETTINGS, tmp_path)
-    watch = Watch(lambda *_: None, lambda _: None)
+    watch = ProgressCallback(lambda *_: None, lambda _: None)
     trainer: Any = build_trainer(SETTINGS, arguments, split, tokenizer, watch)
     learnt = ["".join(map(chr, ids)) for ids in encode(tokenizer, split.training)]
     pieces = [
@@ -224,13 +224,13 @@ def test_stopped_it_leaves_whole_checkpoints_and_says_so(
 ) -> None:
     """The signal comes while the second checkpoint is being written: a file of it is there, its mark is not."""
 
-    def send(self: Watch, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def send(self: ProgressCallback, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == 4:
             os.kill(os.getpid(), number)
         written(self, args, state, control)
 
-    written = Watch.on_save
-    monkeypatch.setattr(Watch, "on_save", send)
+    written = ProgressCallback.on_save
+    monkeypatch.setattr(ProgressCallback, "on_save", send)
     words = ["train", "decoder", "--out", str(tmp_path / "run"), "--steps", "6", "--length", "16", "--save-every", "2"]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests behind it
     try:

@@ -16,7 +16,7 @@ from heedful.errors import InputRejected
 from heedful.training.default_model import build_model, main, train_default_model
 from heedful.training.held_out_figures import entropy_shares, held_out_loss
 from heedful.training.king_james import Chapter, Split, hold_out, parse_chapters, read_king_james
-from heedful.training.model_card import Recipe
+from heedful.training.model_card import DefaultModelSizes
 from heedful.training.token_windows import BEGIN, PackedWindows, build_tokenizer, document_windows, encode
 
 SHIPPED = Path(heedful.__file__).parent / "assets" / "default"
@@ -26,7 +26,7 @@ Ge1:2 And the earth was without form,  and void.
 Ge2:1 Thus the heavens and the earth were finished.
 1Jn1:1 That which was from the beginning.
 """
-TINY = Recipe(hidden=16, layers=2, heads=2, kv_heads=1, intermediate=32, length=16, batch=2, steps=3)
+TINY = DefaultModelSizes(hidden=16, layers=2, heads=2, kv_heads=1, intermediate=32, length=16, batch=2, steps=3)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -119,7 +119,7 @@ def test_tokenizer_sets_begin_and_loses_nothing() -> None:
 
 def test_three_steps_on_a_tiny_text_write_a_loadable_folder(tmp_path) -> None:
     split = Split(chapters(6), chapters(8)[6:])
-    figures = train_default_model(Recipe(**{**vars(TINY), "vocabulary": 300}), split, tmp_path)
+    figures = train_default_model(DefaultModelSizes(**{**vars(TINY), "vocabulary": 300}), split, tmp_path)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
     assert model.dtype == torch.float32
     texts = encode(tokenizer, [chapter.text for chapter in split.held_out])
@@ -161,10 +161,10 @@ def test_shipped_model_beats_the_best_ngram_of_its_card(shipped, held_out) -> No
     card = (SHIPPED / "README.md").read_text(encoding="utf-8")
     best = min(float(nats) for nats in re.findall(r"\| \d-gram \| ([\d.]+) \|", card))
     texts = encode(tokenizer, [document["text"] for document in held_out[::6]])
-    assert held_out_loss(model, texts, Recipe.length) < best - 0.05
+    assert held_out_loss(model, texts, DefaultModelSizes.length) < best - 0.05
 
 
 def test_shipped_attention_is_not_uniform(held_out) -> None:
     model = AutoModelForCausalLM.from_pretrained(SHIPPED, attn_implementation="eager").eval()
     texts = encode(AutoTokenizer.from_pretrained(SHIPPED), [document["text"] for document in held_out[::12]])
-    assert entropy_shares(model, texts, Recipe.length).mean(-1).min() < 0.7
+    assert entropy_shares(model, texts, DefaultModelSizes.length).mean(-1).min() < 0.7

@@ -16,7 +16,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForC
 
 from heedful.errors import UsageError
 from heedful.loading.documents import Documents
-from heedful.monitoring.vectors.smooth_peak_share import smooth_crest
+from heedful.monitoring.vectors.smooth_peak_share import smooth_peak_share
 from heedful.training import run_trainer
 from heedful.training.decoder_run import train_decoder
 from heedful.training.max_share_penalty import MaxSharePenalty
@@ -64,7 +64,7 @@ def test_it_is_the_mean_crest_of_a_models_keys(make: Any, dim: int) -> None:
     with MaxSharePenalty(model) as penalty:
         model(input_ids=IDS)
         found = penalty.take()
-    expected = torch.stack([smooth_crest(k if k.shape[-1] == dim else k.unflatten(-1, (-1, dim))).mean()
+    expected = torch.stack([smooth_peak_share(k if k.shape[-1] == dim else k.unflatten(-1, (-1, dim))).mean()
                             for k in keys_of(model)]).mean()  # fmt: skip
     assert torch.isclose(found, expected) and found.requires_grad and 1 < float(found.detach()) < dim**0.375
 

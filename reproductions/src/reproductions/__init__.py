@@ -2,7 +2,7 @@
 
 from reproductions.answer import Answer, answer_of
 from reproductions.deciding import above, below, beside, within
-from reproductions.evidence import Evidence, NotMeasured
+from reproductions.evidence import Measurements, NotMeasured
 from reproductions.judging import Answered, judge
 from reproductions.lines import claim_lines, print_claims
 from reproductions.notes import NOTES, Note
@@ -14,7 +14,7 @@ __all__ = [
     "NOTES",
     "Answer",
     "Answered",
-    "Evidence",
+    "Measurements",
     "NotMeasured",
     "Note",
     "PublishedClaim",

@@ -1,4 +1,4 @@
-"""``python -P -m reproductions.answering EVIDENCE``: judge the published claims on a folder of measurements, keep the answers.
+"""``python -P -m reproductions.answering EVIDENCE``: judge the published claims on measurements, keep the answers.
 
 A claim whose measurements are not in the folder keeps the answer that is stored.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import reproductions.topics  # noqa: F401  (registers every claim)
 from heedful.errors import HeedfulError
 from reproductions.answer import Answer
-from reproductions.evidence import Evidence
+from reproductions.evidence import Measurements
 from reproductions.judging import Answered, judge
 from reproductions.notes import NOTES
 from reproductions.published import CLAIMS
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         wanted = [claim for claim in CLAIMS.values() if given.note in (None, claim.note)]
-        found = judge(wanted, Evidence(given.evidence))
+        found = judge(wanted, Measurements(given.evidence))
         written = write_answers(merged(found, stored_answers(given.out)), given.out)
     except HeedfulError as error:
         sys.stderr.write(f"{error}\n")

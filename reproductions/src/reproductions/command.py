@@ -1,4 +1,4 @@
-"""``python -P -m reproductions``: what was answered to published claims, from the answers that are kept with the package."""
+"""``python -P -m reproductions``: the answers given to published claims, from those kept with the package."""
 
 import sys
 from pathlib import Path
@@ -39,7 +39,7 @@ def claims(
     Returns:
         The exit code, 0: nothing is judged anew.
     """
-    from heedful.evaluation.page.json_document import document_text
+    from heedful.reporting.json_text import document_text
     from reproductions.lines import print_claims
     from reproductions.stored import claims_document
 

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.inference.interval import Interval
+from heedful.inference.verdict import Verdict
 
 
 def above(found: Interval, bound: float, reason: str, **facts: Any) -> Finding:

@@ -23,7 +23,7 @@ class NotMeasured(HeedfulError):
         super().__init__(f"nothing was measured under {name!r}")
 
 
-class Evidence:
+class Measurements:
     """Measurements in a folder: ``NAME/`` a run, ``NAME.parquet`` or ``NAME.csv`` a table, ``NAME.json`` a document.
 
     Args:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
+from heedful.inference.verdict import Verdict
 from reproductions.answer import Answer, answer_of
-from reproductions.evidence import Evidence, NotMeasured
+from reproductions.evidence import Measurements, NotMeasured
 from reproductions.published import PublishedClaim
 
 
@@ -34,7 +35,7 @@ class Answered:
     findings: Sequence[Finding]
 
 
-def judge(claims: Iterable[PublishedClaim], evidence: Evidence) -> list[Answered]:
+def judge(claims: Iterable[PublishedClaim], evidence: Measurements) -> list[Answered]:
     """Answers to claims.
 
     Args:
@@ -44,7 +45,7 @@ def judge(claims: Iterable[PublishedClaim], evidence: Evidence) -> list[Answered
     return [_answered(claim, _findings(claim, evidence)) for claim in claims]
 
 
-def _findings(claim: PublishedClaim, evidence: Evidence) -> Sequence[Finding]:
+def _findings(claim: PublishedClaim, evidence: Measurements) -> Sequence[Finding]:
     if claim.judge is None:
         return [Finding(claim=claim.name, verdict=Verdict.SKIP, reason=claim.reason)]
     try:

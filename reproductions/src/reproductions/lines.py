@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TextIO
 
-from heedful.evaluation.page.terminal import print_lines, stream_sheet
 from heedful.evaluation.result import Finding
 from heedful.reporting.marks import mark, style
 from heedful.reporting.paragraph import BLANK, Line, Sheet, line, listed, paragraph
 from heedful.reporting.quantity import interval, probability, quantity
+from heedful.reporting.terminal import print_lines, stream_sheet
 from reproductions.answer import OF_VERDICT, Answer
 from reproductions.judging import Answered
 from reproductions.notes import NOTES

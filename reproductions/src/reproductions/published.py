@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from heedful.evaluation.result import Finding
-from reproductions.evidence import Evidence
+from reproductions.evidence import Measurements
 from reproductions.notes import NOTES
 
-Judge = Callable[[Evidence], Sequence[Finding]]
+Judge = Callable[[Measurements], Sequence[Finding]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ CLAIMS: dict[str, PublishedClaim] = {}
 
 
 def published(*, note: str, section: str, sentence: str, figure: str) -> Callable[[Judge], Judge]:
-    """Register a function of :class:`Evidence` that returns findings, as the claim of its own name.
+    """Register a function of :class:`Measurements` that returns findings, as the claim of its own name.
 
     Args:
         note: Number of the note, a key of ``NOTES``.

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from heedful.errors import InputRejected
-from heedful.evaluation.page.json_document import document_text
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
+from heedful.inference.verdict import Verdict
+from heedful.reporting.json_text import document_text
 from heedful.reporting.json_values import json_value
 from heedful.reporting.write import write_atomic
 from reproductions.answer import Answer

@@ -77,7 +77,7 @@ def speaks(ranks: "Ranks | None") -> bool:
     return ranks is None or ranks.rank == 0
 
 
-def told_once(command: Callable[..., int]) -> Callable[..., int]:
+def printed_once(command: Callable[..., int]) -> Callable[..., int]:
     """A command of which every process refuses the same for the same reason, so that rank 0 alone says it.
 
     Args:

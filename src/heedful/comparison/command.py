@@ -10,7 +10,7 @@ import typer
 from heedful.commandline import options
 from heedful.commandline.errors import FAILED, guarded
 from heedful.commandline.forms import STANDARD_OUTPUT, Forms, tell
-from heedful.commandline.stored import stored_report
+from heedful.evaluation.stored_report import stored_report
 
 if TYPE_CHECKING:
     from heedful.comparison.record import Comparison
@@ -90,9 +90,9 @@ def _same(first: Path, second: Path) -> bool:
 def _deliver(found: "Comparison", forms: Forms) -> None:
     from heedful.comparison.page_document import comparison_json
     from heedful.comparison.page_html import comparison_html
+    from heedful.comparison.page_junit import comparison_junit
     from heedful.comparison.page_lines import print_comparison
     from heedful.comparison.page_markdown import comparison_markdown
-    from heedful.evaluation.page.junit import comparison_junit
 
     written = forms.write(
         json=lambda: comparison_json(found),

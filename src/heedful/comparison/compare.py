@@ -12,7 +12,7 @@ import numpy as np
 from heedful.comparison.context import context_of
 from heedful.comparison.difference import difference_of
 from heedful.comparison.heads import head_changes, head_verdicts
-from heedful.comparison.pairing import Pairing, pair_documents
+from heedful.comparison.pairing import DocumentPairing, pair_documents
 from heedful.comparison.record import Comparison, FindingChange
 from heedful.comparison.regression import check_rules, rules_broken, sentence
 from heedful.inference.multiplicity import holm
@@ -73,11 +73,11 @@ def compare(
     )
 
 
-def _unjudged(rules: tuple[str, ...], pairing: Pairing) -> list[str]:
+def _unjudged(rules: tuple[str, ...], pairing: DocumentPairing) -> list[str]:
     return [f"effect: could not be judged: {pairing.told}"] if "effect" in rules and not pairing.enough else []
 
 
-def _changes(before: Report, after: Report, pairing: Pairing, resamples: int, seed: int) -> list[FindingChange]:
+def _changes(before: Report, after: Report, pairing: DocumentPairing, resamples: int, seed: int) -> list[FindingChange]:
     ours, theirs = _by_place(before), _by_place(after)
     keys = sorted(dict.fromkeys([*ours, *theirs]), key=lambda key: key[1] is not None)  # the model first; stable
     return [_change(key, ours.get(key), theirs.get(key), pairing, resamples, seed) for key in keys]
@@ -99,7 +99,7 @@ def _change(
     key: _Key,
     before: tuple[int, Finding] | None,
     after: tuple[int, Finding] | None,
-    pairing: Pairing,
+    pairing: DocumentPairing,
     resamples: int,
     seed: int,
 ) -> FindingChange:

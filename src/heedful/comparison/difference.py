@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from heedful.comparison.pairing import FEWEST, Pairing
+from heedful.comparison.pairing import FEWEST, DocumentPairing
 from heedful.evaluation.result import Finding
 from heedful.inference.interval import bootstrap_t
 from heedful.inference.signflip import sign_flip
@@ -45,7 +45,7 @@ class Difference:
 
 
 def difference_of(
-    before: Finding | None, after: Finding | None, pairing: Pairing, *, resamples: int, seed: int
+    before: Finding | None, after: Finding | None, pairing: DocumentPairing, *, resamples: int, seed: int
 ) -> Difference:
     """The difference between one claim's estimates in two reports.
 
@@ -80,7 +80,7 @@ def _undefined(value: float | None) -> bool:
     return value is None or math.isnan(value)
 
 
-def _pairs(before: Finding, after: Finding, pairing: Pairing) -> tuple[Array, Array] | None:
+def _pairs(before: Finding, after: Finding, pairing: DocumentPairing) -> tuple[Array, Array] | None:
     """Values of the documents that both findings have, or None where there are too few."""
     if before.units is None or after.units is None or not pairing.enough:
         return None
@@ -157,7 +157,7 @@ def _normal_p(d: float, low: float, high: float) -> float | None:
     return float(2.0 * ndtr(-abs(d) / half * ndtri(0.975)))
 
 
-def _why(before: Finding, after: Finding, pairing: Pairing) -> str:
+def _why(before: Finding, after: Finding, pairing: DocumentPairing) -> str:
     if before.interval is None or after.interval is None:
         return "an exact value or a count, without an interval"
     if before.units is None or after.units is None:

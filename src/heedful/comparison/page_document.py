@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from heedful.evaluation.page.json_document import document_text
+from heedful.reporting.json_text import document_text
 from heedful.reporting.json_values import json_value
 
 if TYPE_CHECKING:

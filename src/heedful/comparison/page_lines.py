@@ -60,7 +60,7 @@ def print_comparison(comparison: Comparison, stream: TextIO | None = None) -> No
     """Write the page: coloured on a terminal that wants colour, else without any escape."""
     import sys
 
-    from heedful.evaluation.page.terminal import print_lines, stream_sheet
+    from heedful.reporting.terminal import print_lines, stream_sheet
 
     out = stream or sys.stdout
     print_lines(comparison_lines(comparison, stream_sheet(out)), out)

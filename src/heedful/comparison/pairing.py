@@ -15,7 +15,7 @@ FEWEST = 16
 
 
 @dataclass(frozen=True)
-class Pairing:
+class DocumentPairing:
     """Places of the shared documents in the units of both reports.
 
     Attributes:
@@ -34,7 +34,7 @@ class Pairing:
         return len(self.before) >= FEWEST
 
 
-def pair_documents(before: Report, after: Report) -> Pairing:
+def pair_documents(before: Report, after: Report) -> DocumentPairing:
     """Pair the documents of two reports.
 
     Copies of one text are paired in their order. A report that was written without fingerprints pairs with none.
@@ -46,14 +46,16 @@ def pair_documents(before: Report, after: Report) -> Pairing:
     first, second = (_names(report) for report in (before, after))
     if not first or not second:
         which = "the first report lacks" if second else "the second report lacks" if first else "both reports lack"
-        return Pairing((), (), f"not paired: {which} the names of documents (an older heedful); by the two intervals")
+        return DocumentPairing(
+            (), (), f"not paired: {which} the names of documents (an older heedful); by the two intervals"
+        )
     place = {name: index for index, name in enumerate(second)}
     pairs = [(index, place[name]) for index, name in enumerate(first) if name in place]
     ours, theirs = zip(*pairs, strict=True) if pairs else ((), ())
     told = f"{len(pairs)} documents are in both reports ({len(first)} and {len(second)})"
     if len(pairs) < FEWEST:
-        return Pairing(ours, theirs, f"not paired: {told}, at least {FEWEST} are needed; by the two intervals")
-    return Pairing(ours, theirs, f"paired by document: {told}")
+        return DocumentPairing(ours, theirs, f"not paired: {told}, at least {FEWEST} are needed; by the two intervals")
+    return DocumentPairing(ours, theirs, f"paired by document: {told}")
 
 
 def _names(report: Report) -> list[Hashable]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from heedful.comparison.record import FAIL_ON, FindingChange
 from heedful.errors import UsageError
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 ALPHA = 0.05
 _BROKEN = (Verdict.FAIL, Verdict.ERROR)

@@ -6,9 +6,9 @@ import typer
 
 from heedful.commandline import options
 from heedful.commandline.errors import guarded
-from heedful.commandline.inputs import Inputs, read
 from heedful.commandline.page_forms import PageForms
 from heedful.commandline.progress import progress_bar
+from heedful.evaluation.command_inputs import Inputs, read
 
 Stage = Literal["after", "before"]
 

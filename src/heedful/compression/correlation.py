@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from heedful.compression.loss_context import Ground
+from heedful.compression.loss_context import EvaluationContext
 from heedful.compression.record import RankCorrelation
 from heedful.evaluation.evidence import Array
 from heedful.inference.correlation import spearman_over_units
@@ -34,7 +34,7 @@ class Question:
     second: Array
 
 
-def rank_correlations(ground: Ground, questions: Sequence[Question]) -> list[RankCorrelation]:
+def rank_correlations(ground: EvaluationContext, questions: Sequence[Question]) -> list[RankCorrelation]:
     """Spearman correlations of document means.
 
     The interval is over documents, for these very items. Whether as much would come about among unrelated items is

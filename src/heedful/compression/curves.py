@@ -9,15 +9,15 @@ import numpy as np
 
 from heedful.attention.engines.changed_keys import key_change
 from heedful.compression.label_losses import RIGHT, SHUFFLED
-from heedful.compression.loss_context import LEAST_UNITS, Ground
+from heedful.compression.loss_context import LEAST_UNITS, EvaluationContext
 from heedful.compression.order import RANDOM
 from heedful.compression.record import Curve, Point, Saving
 from heedful.compression.removal import Removal, losses_without, without_dimensions
 from heedful.compression.stored_keys import Stored, run_all, stored_keys
 from heedful.evaluation.evidence import Array
 from heedful.evaluation.missing import mean_of
-from heedful.evaluation.running import Batch
 from heedful.inference.effect import Effect
+from heedful.loading.batch import Batch
 
 ALPHA = 0.05
 TIED = 1e-6
@@ -28,7 +28,7 @@ Removals = Sequence[Removal]
 
 
 @dataclass(frozen=True)
-class Plan:
+class CurvePlan:
     """One curve that shall be measured.
 
     Attributes:
@@ -45,22 +45,22 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredCurve:
     """A curve with the rises of the loss behind it, ``(order, sequence)`` a step; empty without a loss."""
 
-    plan: Plan
+    plan: CurvePlan
     curve: Curve
     rises: Sequence[Array]
 
 
 def measured_curve(
-    ground: Ground,
-    plan: Plan,
+    ground: EvaluationContext,
+    plan: CurvePlan,
     base: Array | None,
     damages: dict[int, tuple[Array, Array]],
     tick: Callable[[], None],
     known: dict[object, Array] | None = None,
-) -> Measured:
+) -> MeasuredCurve:
     """Run every step of a plan.
 
     Args:
@@ -92,10 +92,10 @@ def measured_curve(
             )
         )
     curve = Curve(part=plan.part, ranking=plan.ranking, units=plan.units, points=points)
-    return Measured(plan, curve, rises)
+    return MeasuredCurve(plan, curve, rises)
 
 
-def _losses(ground: Ground, removal: Removal, known: dict[object, Array], tick: Callable[[], None]) -> Array:
+def _losses(ground: EvaluationContext, removal: Removal, known: dict[object, Array], tick: Callable[[], None]) -> Array:
     """Losses without something, run once however many orders come to it."""
     if removal.name in known:
         for _ in ground.batches:
@@ -105,7 +105,7 @@ def _losses(ground: Ground, removal: Removal, known: dict[object, Array], tick: 
     return known[removal.name]
 
 
-def dimension_damage(ground: Ground, plans: Sequence[Plan]) -> dict[int, tuple[Array, Array]]:
+def dimension_damage(ground: EvaluationContext, plans: Sequence[CurvePlan]) -> dict[int, tuple[Array, Array]]:
     """Divergence and error of each layer alone without some dimensions, mean over heads; the first order of each step.
 
     Args:
@@ -140,7 +140,7 @@ def dimension_damage(ground: Ground, plans: Sequence[Plan]) -> dict[int, tuple[A
     return {id(removal): (means[0, place], means[1, place]) for place, removal in enumerate(removals)}
 
 
-def savings(ground: Ground, measured: Sequence[Measured]) -> list[Saving]:
+def savings(ground: EvaluationContext, measured: Sequence[MeasuredCurve]) -> list[Saving]:
     """What each ranking saves over random order of the same part, fraction by fraction."""
     found = []
     control = {one.plan.part: one for one in measured if one.plan.ranking == RANDOM}
@@ -163,7 +163,7 @@ def savings(ground: Ground, measured: Sequence[Measured]) -> list[Saving]:
     return found
 
 
-def _saved(ground: Ground, own: Array, random: Array) -> Effect:
+def _saved(ground: EvaluationContext, own: Array, random: Array) -> Effect:
     """Random less own over documents, the interval widened by what other random orders would give.
 
     The two sources are independent, so that the squares of their half widths add (MOVER; Zou and Donner 2008,

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from heedful.attention.engines.changed_keys import attended, key_change
-from heedful.compression.loss_context import Ground
+from heedful.compression.loss_context import EvaluationContext
 from heedful.compression.quantizer import Quantizer, noise_like, quantized
 from heedful.compression.stored_keys import Stored, other_keys, run_all, stored_keys
 from heedful.evaluation.ablation import losses_of
 from heedful.evaluation.evidence import Array
-from heedful.evaluation.running import Batch
+from heedful.loading.batch import Batch
 from heedful.monitoring.vectors.tails import tails
 
 
@@ -43,7 +43,9 @@ class LayerDamage:
         return self.path.split("#")[0]
 
 
-def key_damage(ground: Ground, quantizers: Sequence[Quantizer], stage: str) -> tuple[list[LayerDamage], dict[str, str]]:
+def key_damage(
+    ground: EvaluationContext, quantizers: Sequence[Quantizer], stage: str
+) -> tuple[list[LayerDamage], dict[str, str]]:
     """Tails of all keys, and the damage of each quantizer and of noise of its size, layer by layer.
 
     The model runs as it is: each layer's queries, values and keys are its own, so that the damage is of one layer
@@ -103,7 +105,7 @@ def _relative(stored: Stored, key: Tensor) -> Tensor:
 Change = Callable[[Stored], Tensor]
 
 
-def losses_with(ground: Ground, stage: str, change: Change, tick: Callable[[], None]) -> Array:
+def losses_with(ground: EvaluationContext, stage: str, change: Change, tick: Callable[[], None]) -> Array:
     """Loss of each sequence with changed keys in every layer at once.
 
     Args:
@@ -125,7 +127,7 @@ def losses_with(ground: Ground, stage: str, change: Change, tick: Callable[[], N
 
 
 def quantizer_losses(
-    ground: Ground, stage: str, quantizers: Sequence[Quantizer]
+    ground: EvaluationContext, stage: str, quantizers: Sequence[Quantizer]
 ) -> tuple[Array, Array, list[tuple[Array, Array]]]:
     """Losses as they are, recomputed from unchanged keys, and under each quantizer and noise of its size.
 

@@ -9,16 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from heedful.compression.loss_context import Ground
-from heedful.compression.record import Labels
+from heedful.compression.loss_context import EvaluationContext
+from heedful.compression.record import LabelLosses
 from heedful.evaluation.evidence import Array
-from heedful.evaluation.running import Batch, run_model, tensor_of
+from heedful.evaluation.running import run_model, tensor_of
+from heedful.loading.batch import Batch
 
 RIGHT, FED, SHUFFLED = 0, 1, 2
 """Columns of ``label_losses``."""
 
 
-def label_losses(ground: Ground, batches: Sequence[Batch], tick: Callable[[], None]) -> Array:
+def label_losses(ground: EvaluationContext, batches: Sequence[Batch], tick: Callable[[], None]) -> Array:
     """Loss of each sequence by three sets of labels.
 
     The right ones are the objective's: the next token, or the hidden one. The second are the tokens that were fed at
@@ -48,7 +49,7 @@ def label_losses(ground: Ground, batches: Sequence[Batch], tick: Callable[[], No
     return np.concatenate(parts)
 
 
-def judged_labels(ground: Ground, losses: Array) -> Labels:
+def judged_labels(ground: EvaluationContext, losses: Array) -> LabelLosses:
     """Whether the right labels are the ones that the model answers to.
 
     Args:
@@ -60,7 +61,7 @@ def judged_labels(ground: Ground, losses: Array) -> Labels:
     if not all(np.isfinite(gap.low) and np.isfinite(gap.high) for gap in gaps):
         answer = "insufficient data"
     right, fed, shuffled = ground.effects(losses)
-    return Labels(right=right, fed=fed, shuffled=shuffled, answer=answer)
+    return LabelLosses(right=right, fed=fed, shuffled=shuffled, answer=answer)
 
 
 def _mean_loss(logits: Tensor, counted: Tensor, labels: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from heedful.evaluation.evidence import Array
 from heedful.evaluation.missing import without_rounding
 from heedful.evaluation.objective import Objective, find_objective, is_causal_by_name
 from heedful.evaluation.perturbation import future_leaks
-from heedful.evaluation.running import Batch, device_of, nonfinite_entries
+from heedful.evaluation.running import device_of, nonfinite_entries
 from heedful.evaluation.settings import Margins
 from heedful.evaluation.study import PERTURBED
 from heedful.evaluation.unit_values import document_fingerprints
@@ -24,6 +24,7 @@ from heedful.inference.effect import Effect
 from heedful.inference.interval import Interval, bootstrap_t
 from heedful.inference.margin import equivalent
 from heedful.inference.units import document_means
+from heedful.loading.batch import Batch
 
 if TYPE_CHECKING:
     from heedful.loading.sequences import Sequences
@@ -38,7 +39,7 @@ LEAST_UNITS = 16
 
 
 @dataclass(frozen=True)
-class Ground:
+class EvaluationContext:
     """What prices are measured on.
 
     Attributes:
@@ -122,7 +123,9 @@ class Ground:
         return model, data
 
 
-def ground_of(model: nn.Module, sequences: Sequences, *, seed: int, resamples: int, progress: Progress) -> Ground:
+def ground_of(
+    model: nn.Module, sequences: Sequences, *, seed: int, resamples: int, progress: Progress
+) -> EvaluationContext:
     """A model and its text, with the loss that it can be judged by.
 
     Args:
@@ -151,7 +154,7 @@ def ground_of(model: nn.Module, sequences: Sequences, *, seed: int, resamples: i
             vocabulary=int(sequences.input_ids.max()) + 1,
             seed=seed,
         )
-    return Ground(model, sequences, batches, objective, seed, resamples, progress)
+    return EvaluationContext(model, sequences, batches, objective, seed, resamples, progress)
 
 
 def _hides_future(model: nn.Module, sequences: Sequences) -> bool:

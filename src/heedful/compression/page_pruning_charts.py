@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from heedful.evaluation.page.figures.figure import BLUE, HEIGHT, ORANGE, WIDTH, Figure, chart_of
 from heedful.reporting.drawing import Drawn
+from heedful.reporting.figure import BLUE, HEIGHT, ORANGE, WIDTH, Figure, chart_of
 
 if TYPE_CHECKING:
     import altair
@@ -54,7 +54,7 @@ def curve_chart(part: str, curves: Sequence[Curve]) -> Drawn:
         base.mark_area(opacity=0.13).encode(x=x, y=altair.Y("low:Q", title=""), y2="high:Q", color=colour),
         base.mark_line(point=True, strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash),
     ).properties(width=WIDTH, height=HEIGHT)
-    figure = Figure(name=f"pruning_{part}", title=f"Leaving out {part}", caption="", chart=lambda _: made)
+    figure = Figure[object](name=f"pruning_{part}", title=f"Leaving out {part}", caption="", chart=lambda _: made)
     return Drawn(figure, made)
 
 

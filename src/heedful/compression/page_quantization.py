@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from heedful.compression.page_quantization_charts import layer_chart, loss_chart
+from heedful.compression.page_quantization_charts import layer_chart, loss_chart, shown_trial
 from heedful.reporting.pages.cells import WORDS, bounds, change, correlation, p_value, share, small
 from heedful.reporting.pages.part import Page, Part
 from heedful.reporting.quantity import count
 
 if TYPE_CHECKING:
-    from heedful.compression.record import HeadDamage, Quantization, Trial
+    from heedful.compression.record import HeadDamage, Quantization
 
 SHOWN = 48
 """Layers listed; the others stand in the JSON document."""
@@ -119,13 +119,6 @@ def _structure(record: Quantization) -> Part:
         rows=rows,
         text=told,
     )
-
-
-def shown_trial(record: Quantization) -> Trial:
-    """The quantizer whose layers and heads a page lists: the fewest bits per tensor at 4 or more, else the first."""
-    plain = [trial for trial in record.trials if trial.clip is None and trial.bits is not None]
-    wanted = sorted(plain, key=lambda trial: (trial.bits != 4, trial.group != "tensor", trial.bits or 0))
-    return (wanted or list(record.trials))[0]
 
 
 def _layers(record: Quantization) -> Part:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from heedful.evaluation.page.figures.figure import BLUE, HEIGHT, ORANGE, WIDTH, Figure, chart_of, layer_axis
 from heedful.reporting.drawing import Drawn
+from heedful.reporting.figure import BLUE, HEIGHT, ORANGE, WIDTH, Figure, chart_of, layer_axis
 
 if TYPE_CHECKING:
     import altair
 
-    from heedful.compression.record import Quantization
+    from heedful.compression.record import Quantization, Trial
     from heedful.inference.effect import Effect
 
 GREEN = "#3c8f5a"
@@ -43,11 +43,16 @@ def loss_chart(record: Quantization) -> Drawn:
     return _drawn("quantizer_loss", "What each quantizer costs", made)
 
 
+def shown_trial(record: Quantization) -> Trial:
+    """The quantizer whose layers and heads a page lists: the fewest bits per tensor at 4 or more, else the first."""
+    plain = [trial for trial in record.trials if trial.clip is None and trial.bits is not None]
+    wanted = sorted(plain, key=lambda trial: (trial.bits != 4, trial.group != "tensor", trial.bits or 0))
+    return (wanted or list(record.trials))[0]
+
+
 def layer_chart(record: Quantization) -> Drawn:
     """Mean divergence of each layer under the shown number of bits, a line a group."""
     import altair
-
-    from heedful.compression.page_quantization import shown_trial
 
     bits = shown_trial(record).bits
     rows: list[dict[str, Any]] = []

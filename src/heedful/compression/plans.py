@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from heedful.compression.curves import Plan
+from heedful.compression.curves import CurvePlan
 from heedful.compression.cuts import Cuts
-from heedful.compression.loss_context import Ground
+from heedful.compression.loss_context import EvaluationContext
 from heedful.compression.order import (
     RANDOM,
     Unit,
@@ -28,8 +28,13 @@ REDUNDANCY = ("effective_rank", "centred_cosine")
 
 
 def unit_plans(
-    ground: Ground, layers: Sequence[LayerKeys], part: str, units: list[Unit], price: Array | None, cuts: Cuts
-) -> list[Plan]:
+    ground: EvaluationContext,
+    layers: Sequence[LayerKeys],
+    part: str,
+    units: list[Unit],
+    price: Array | None,
+    cuts: Cuts,
+) -> list[CurvePlan]:
     """Curves of layers or heads.
 
     Args:
@@ -53,7 +58,7 @@ def unit_plans(
         steps = []
         for fraction, number in numbers(cuts.fractions, len(units)):
             steps.append((fraction, number, [without_units(units, order, number) for order in several]))
-        plans.append(Plan(part, ranking, len(units), steps))
+        plans.append(CurvePlan(part, ranking, len(units), steps))
     return plans
 
 
@@ -64,7 +69,7 @@ def _of_unit(layers: Sequence[LayerKeys], unit: Unit, name: str) -> float:
     return float(mean_of(getattr(layer, name)[:, read]))
 
 
-def dimension_plans(ground: Ground, layers: Sequence[LayerKeys], cuts: Cuts) -> list[Plan]:
+def dimension_plans(ground: EvaluationContext, layers: Sequence[LayerKeys], cuts: Cuts) -> list[CurvePlan]:
     """Curves of key dimensions; layers whose components are not known to go together are left as they are.
 
     Args:
@@ -88,5 +93,5 @@ def dimension_plans(ground: Ground, layers: Sequence[LayerKeys], cuts: Cuts) -> 
             )
             for fraction, number in numbers(cuts.fractions, count)
         ]
-        plans.append(Plan("dimensions", ranking, count, steps))
+        plans.append(CurvePlan("dimensions", ranking, count, steps))
     return plans

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from heedful.compression.correlation import Question, rank_correlations
-from heedful.compression.curves import Measured, dimension_damage, measured_curve, savings
+from heedful.compression.curves import MeasuredCurve, dimension_damage, measured_curve, savings
 from heedful.compression.cuts import Cuts
 from heedful.compression.label_losses import RIGHT, judged_labels, label_losses
-from heedful.compression.loss_context import BATCH_TOKENS, Ground, Progress, ground_of
+from heedful.compression.loss_context import BATCH_TOKENS, EvaluationContext, Progress, ground_of
 from heedful.compression.order import Unit, head_units, layer_units, without_units
 from heedful.compression.plans import REDUNDANCY, dimension_plans, unit_plans
 from heedful.compression.quantize_keys import RESAMPLES
@@ -109,7 +109,7 @@ def prune(
     )
 
 
-def _halves(ground: Ground) -> tuple[Ground, Ground]:
+def _halves(ground: EvaluationContext) -> tuple[EvaluationContext, EvaluationContext]:
     """Every other document, and the rest."""
     document = ground.sequences.document
     names = document.unique()
@@ -118,7 +118,7 @@ def _halves(ground: Ground) -> tuple[Ground, Ground]:
     return _on(ground, names[0::2]), _on(ground, names[1::2])
 
 
-def _on(ground: Ground, names: torch.Tensor) -> Ground:
+def _on(ground: EvaluationContext, names: torch.Tensor) -> EvaluationContext:
     text = ground.sequences
     index = torch.isin(text.document, names).nonzero()[:, 0]
     fields = ("input_ids", "attention_mask", "document", "special", "punctuation")
@@ -126,7 +126,9 @@ def _on(ground: Ground, names: torch.Tensor) -> Ground:
     return replace(ground, sequences=part, batches=batches_of(ground.model, part, BATCH_TOKENS))
 
 
-def _prices(ground: Ground, units: dict[str, list[Unit]], cuts: Cuts) -> tuple[dict[str, Array], list[dict[str, str]]]:
+def _prices(
+    ground: EvaluationContext, units: dict[str, list[Unit]], cuts: Cuts
+) -> tuple[dict[str, Array], list[dict[str, str]]]:
     """Rise of the loss without each unit alone, ``(sequence, unit)`` a part, and parts that were too many."""
     found: dict[str, Array] = {}
     told = []
@@ -146,8 +148,12 @@ def _prices(ground: Ground, units: dict[str, list[Unit]], cuts: Cuts) -> tuple[d
 
 
 def _measured(
-    ground: Ground, layers: Sequence[LayerKeys], units: dict[str, list[Unit]], prices: dict[str, Array], cuts: Cuts
-) -> tuple[list[Measured], Array | None]:
+    ground: EvaluationContext,
+    layers: Sequence[LayerKeys],
+    units: dict[str, list[Unit]],
+    prices: dict[str, Array],
+    cuts: Cuts,
+) -> tuple[list[MeasuredCurve], Array | None]:
     """Every curve, and the losses with nothing left out."""
     judged = ground.objective.name != "none"
     plans = []
@@ -168,7 +174,7 @@ def _measured(
 
 
 def _unit_prices(
-    ground: Ground, layers: Sequence[LayerKeys], part: str, units: Sequence[Unit], price: Array | None
+    ground: EvaluationContext, layers: Sequence[LayerKeys], part: str, units: Sequence[Unit], price: Array | None
 ) -> list[UnitPrice]:
     prices = [None] * len(units) if price is None else [ground.loss_effect(price[:, k]) for k in range(len(units))]
     shapes = {}
@@ -194,7 +200,9 @@ def _sequences_of(layers: Sequence[LayerKeys], unit: Unit, name: str) -> Array:
     return np.asarray(getattr(layer, name)[:, read].mean(1))
 
 
-def _correlations(ground: Ground, layers: Sequence[LayerKeys], prices: dict[str, Array]) -> list[RankCorrelation]:
+def _correlations(
+    ground: EvaluationContext, layers: Sequence[LayerKeys], prices: dict[str, Array]
+) -> list[RankCorrelation]:
     """Redundancy against price: layers; and key heads, the prices of the heads that read one being averaged."""
     questions = []
     for name in REDUNDANCY:

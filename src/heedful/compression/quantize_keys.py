@@ -11,7 +11,7 @@ from torch import nn
 
 from heedful.compression.correlation import Question, rank_correlations
 from heedful.compression.key_damage import LayerDamage, key_damage, quantizer_losses
-from heedful.compression.loss_context import Ground, Progress, ground_of, verdict_on
+from heedful.compression.loss_context import EvaluationContext, Progress, ground_of, verdict_on
 from heedful.compression.quantizer import GROUPS, Quantizer
 from heedful.compression.record import Damage, HeadDamage, KeyTails, Quantization, RankCorrelation, Trial
 from heedful.compression.stored_keys import STAGES
@@ -130,7 +130,7 @@ def quantize_keys(
 
 
 def _trial(
-    ground: Ground,
+    ground: EvaluationContext,
     layers: Sequence[LayerDamage],
     index: int,
     quantizer: Quantizer,
@@ -168,7 +168,7 @@ def _mean(values: Array) -> Array:
     return np.asarray(np.where(there, values, 0.0).sum(1) / np.where(count > 0, count, np.nan))
 
 
-def _heads(ground: Ground, layers: Sequence[LayerDamage], index: int) -> list[HeadDamage]:
+def _heads(ground: EvaluationContext, layers: Sequence[LayerDamage], index: int) -> list[HeadDamage]:
     found = []
     for number, layer in enumerate(layers):
         divergence, error = (ground.effects(layer.values[name][:, index, 0]) for name in ("divergence", "error"))
@@ -185,7 +185,7 @@ def _heads(ground: Ground, layers: Sequence[LayerDamage], index: int) -> list[He
     return found
 
 
-def _tails(ground: Ground, layers: Sequence[LayerDamage]) -> list[KeyTails]:
+def _tails(ground: EvaluationContext, layers: Sequence[LayerDamage]) -> list[KeyTails]:
     found = []
     for number, layer in enumerate(layers):
         kurtosis, crest = (ground.effects(layer.values[name]) for name in ("kurtosis", "crest"))
@@ -197,7 +197,7 @@ def _tails(ground: Ground, layers: Sequence[LayerDamage]) -> list[KeyTails]:
 
 
 def _correlations(
-    ground: Ground, layers: Sequence[LayerDamage], quantizers: Sequence[Quantizer]
+    ground: EvaluationContext, layers: Sequence[LayerDamage], quantizers: Sequence[Quantizer]
 ) -> list[RankCorrelation]:
     """Tails of key heads against their damage, that of the query heads which read a key head being averaged."""
     questions = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from heedful.inference.effect import Effect
 
@@ -139,6 +139,8 @@ class Quantization:
         not_measured: What was left as it is, and why.
     """
 
+    schema: ClassVar[str] = "heedful.quantization/1"
+
     model: Mapping[str, Any]
     data: Mapping[str, Any]
     settings: Mapping[str, Any]
@@ -239,7 +241,7 @@ class UnitPrice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labels:
+class LabelLosses:
     """The loss by the right labels, and by wrong ones.
 
     Attributes:
@@ -273,11 +275,13 @@ class Pruning:
         not_measured: What was left as it is, and why.
     """
 
+    schema: ClassVar[str] = "heedful.pruning/1"
+
     model: Mapping[str, Any]
     data: Mapping[str, Any]
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
-    labels: Labels | None
+    labels: LabelLosses | None
     units: Sequence[UnitPrice]
     curves: Sequence[Curve]
     savings: Sequence[Saving]

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from heedful.compression.loss_context import Ground
+from heedful.compression.loss_context import EvaluationContext
 from heedful.compression.stored_keys import Stored, run_all, stored_keys
 from heedful.evaluation.evidence import Array
-from heedful.evaluation.running import Batch
 from heedful.interception.event import AttentionEvent
 from heedful.interception.intercept import intercept
 from heedful.interception.unrotated import NOT_ROTATED, Unrotated
+from heedful.loading.batch import Batch
 from heedful.monitoring.vectors.cosine import centred
-from heedful.monitoring.vectors.rotation import turn_between
+from heedful.monitoring.vectors.rotation import rotation_between
 from heedful.monitoring.vectors.vectors import Vectors
 
 NORMS = (("q_norm", "k_norm"), ("query_layernorm", "key_layernorm"), ("q_layernorm", "k_layernorm"))
@@ -56,7 +56,7 @@ class LayerKeys:
     reason: str = ""
 
 
-def layer_keys(ground: Ground, batches: Sequence[Batch]) -> tuple[list[LayerKeys], dict[str, str]]:
+def layer_keys(ground: EvaluationContext, batches: Sequence[Batch]) -> tuple[list[LayerKeys], dict[str, str]]:
     """Measure every layer's keys on some batches.
 
     Args:
@@ -135,7 +135,7 @@ def _gain(module: nn.Module, dim: int) -> Tensor | None:
     return None
 
 
-def _find_groups(ground: Ground, layers: dict[str, LayerKeys], batch: Batch) -> None:
+def _find_groups(ground: EvaluationContext, layers: dict[str, LayerKeys], batch: Batch) -> None:
     """Which components of each layer go together, from one batch; queries and keys before the rotation are needed."""
     unrotated = Unrotated()
     for layer in layers.values():
@@ -159,7 +159,7 @@ def _groups(unrotated: Unrotated, module: nn.Module, query: Tensor, key: Tensor)
     dim = key.shape[-1]
     if before is None:
         return ([[c] for c in range(dim)], "") if reason == NOT_ROTATED else ([], reason)
-    turn = turn_between(before[1], key)
+    turn = rotation_between(before[1], key)
     if turn is None:
         return [], "pairs of components that rotate together were not found"
     pairs = [list(pair) for pair in zip(turn.first.tolist(), turn.second.tolist(), strict=True)]

@@ -11,10 +11,10 @@ from torch import Tensor
 from heedful.attention.call import AttentionCall
 from heedful.attention.engines.changed_keys import attended
 from heedful.compression.label_losses import label_losses
-from heedful.compression.loss_context import Ground
+from heedful.compression.loss_context import EvaluationContext
 from heedful.compression.stored_keys import Stored, stored_keys
 from heedful.evaluation.evidence import Array
-from heedful.evaluation.running import Batch
+from heedful.loading.batch import Batch
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ def without_dimensions(call: AttentionCall, gone: Tensor) -> AttentionCall:
     return replace(call, key=call.key.masked_fill(gone.to(call.key.device)[None, :, None], 0.0))
 
 
-def losses_without(ground: Ground, batches: Sequence[Batch], removal: Removal, tick: Callable[[], None]) -> Array:
+def losses_without(
+    ground: EvaluationContext, batches: Sequence[Batch], removal: Removal, tick: Callable[[], None]
+) -> Array:
     """Losses by the three sets of labels with something left out, ``(sequence, 3)`` in nats per token."""
     now: list[Batch] = [batches[0]]
     parts = []

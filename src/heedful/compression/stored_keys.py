@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from heedful.attention.call import AttentionCall
 from heedful.errors import CaptureError
 from heedful.evaluation.evidence import NO_PRODUCT, without_padded_rows
-from heedful.evaluation.running import Batch, run_model
+from heedful.evaluation.running import run_model
 from heedful.interception.event import AttentionEvent
 from heedful.interception.intercept import intercept, unwatched
 from heedful.interception.unrotated import NOT_ROTATED, Unrotated
-from heedful.monitoring.vectors.rotation import Turn, turn_between
+from heedful.loading.batch import Batch
+from heedful.monitoring.vectors.rotation import Rotation, rotation_between
 
 STAGES = ("after", "before")
 """Keys after the rotation of positions, as they are cached, or before it."""
@@ -39,7 +40,7 @@ class Stored:
     call: AttentionCall
     key: Tensor
     real: Tensor | None
-    turn: Turn | None
+    turn: Rotation | None
     path: str
     layer: nn.Module
     own: Callable[[], Tensor]
@@ -138,7 +139,7 @@ def _stored(event: AttentionEvent, batch: Batch, stage: str, unrotated: Unrotate
             return Stored(call, call.key, real, None, event.path, event.module, own)
         left.reasons.setdefault(event.path, f"before rotation: {reason}")
         return None
-    turn = turn_between(before[1], call.key)
+    turn = rotation_between(before[1], call.key)
     if turn is None:
         left.reasons.setdefault(event.path, "before rotation: its pairs of components were not found")
         return None

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from heedful.errors import InputRejected, RankLost
 
 if TYPE_CHECKING:
-    from heedful.evaluation.running import Batch
+    from heedful.loading.batch import Batch
 
 Array = NDArray[np.float64]
 Item = TypeVar("Item")

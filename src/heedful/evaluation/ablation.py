@@ -12,8 +12,8 @@ from torch import nn
 from heedful.distributed.ranks import ALONE, Ranks
 from heedful.evaluation.evidence import Array
 from heedful.evaluation.objective import Objective
-from heedful.evaluation.running import Batch
 from heedful.interception.replace import replace
+from heedful.loading.batch import Batch
 
 ARMS = ("uniform", "local", "mean", "shuffled", "zero")
 """Patterns put in place of the learned one; see ``heedful.attention.engines.patterns.PATTERNS``."""

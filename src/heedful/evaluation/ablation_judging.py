@@ -5,19 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from heedful.evaluation.evidence import Array
-from heedful.evaluation.interim_ablation import look_facts, over_documents, p_of_zero
+from heedful.evaluation.interim_ablation import fractions_of, look_ends
 from heedful.evaluation.missing import mean_of
 from heedful.evaluation.null_comparison import with_p
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 from heedful.evaluation.unit_values import first_unit_values
+from heedful.inference.interim_analyses import repeated_interval, repeated_p
 from heedful.inference.interval import Interval
 from heedful.inference.margin import equivalent, judge
 from heedful.inference.multiplicity import holm
+from heedful.inference.skewness import skew_p, skew_t
+from heedful.inference.verdict import Verdict
 
 MEANINGS = {
     "zero": "attention's output removed",
@@ -28,6 +32,44 @@ MEANINGS = {
 }
 MEAN_SHARE = 0.1
 """Share of the cost of equal weights up to which the mean pattern counts as doing the same work."""
+
+
+def over_documents(study: Study, values: Array) -> Interval:
+    """Interval of the mean loss difference, documents as units: at the look at which it stopped, if there are looks."""
+    units = study.first_units(values)
+    if study.settings.looks == 1:
+        return skew_t(units)
+    look, ends = _look_of(study, values)
+    return repeated_interval(units, look, fractions_of(ends))
+
+
+def p_of_zero(study: Study, values: Array) -> float:
+    """Two-sided p of a zero mean over documents; NaN where it has no spread or too few values."""
+    units = study.first_units(values)
+    units = units[np.isfinite(units)]
+    if len(units) < 2 or np.ptp(units) < 1e-12:
+        return math.nan
+    if study.settings.looks == 1:
+        return skew_p(units)
+    look, ends = _look_of(study, values)
+    return repeated_p(units, look, fractions_of(ends))
+
+
+def look_facts(study: Study, values: Array) -> dict[str, Any]:
+    """At which look a replacement stopped, and how many sequences it took; empty without looks."""
+    if study.settings.looks == 1:
+        return {}
+    look, ends = _look_of(study, values)
+    return {"look": look + 1, "looks": len(ends), "sequences": ends[look], "sequences_planned": ends[-1]}
+
+
+def _look_of(study: Study, values: Array) -> tuple[int, tuple[int, ...]]:
+    """The look at which measuring stopped, from 0, and all looks of these values."""
+    starts = np.cumsum([0, *(len(batch.index) for batch in study.batches)])
+    ends = look_ends(study.batches[: int(np.searchsorted(starts, len(values)))], study.settings.looks)
+    measured = np.flatnonzero(~np.isnan(values))
+    seen = int(measured[-1]) + 1 if len(measured) else ends[-1]
+    return next(k for k, end in enumerate(ends) if end >= seen), ends
 
 
 def family(study: Study) -> dict[tuple[str, int | None], float]:
@@ -60,7 +102,7 @@ def ablation_findings(study: Study, claim: str, arm: str, source: str) -> list[F
         ]
     if not study.observed.replaceable:
         return [Finding(claim=claim, verdict=Verdict.SKIP, reason=left_whole(study), source=source)]
-    adjusted = study.ablation_family
+    adjusted = study.once(family)
     whole = _finding(study, claim, arm, source, study.whole_model[arm], None, adjusted[arm, None])
     found = [_of_a_part(study, whole)]
     if study.settings.runs("standard"):

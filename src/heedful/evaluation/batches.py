@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from heedful.evaluation.memory_estimate import batch_bytes
-from heedful.evaluation.running import Batch, device_of
+from heedful.evaluation.running import device_of
+from heedful.loading.batch import Batch
 from heedful.loading.memory import ensure_fits
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import typer
 
 from heedful.commandline import options
 from heedful.commandline.errors import guarded
-from heedful.commandline.inputs import Inputs, read
 from heedful.commandline.several_processes import processes_of, ranks_of_this_run, speaks
+from heedful.evaluation.command_inputs import Inputs, read
 from heedful.reporting.escape import visible
 
 if TYPE_CHECKING:

@@ -8,13 +8,14 @@ import typer
 
 from heedful.commandline import options
 from heedful.commandline.errors import guarded
-from heedful.commandline.inputs import Inputs, read
 from heedful.commandline.progress import progress_bar
 from heedful.commandline.several_processes import processes_of, ranks_of_this_run, speaks
+from heedful.evaluation.command_inputs import Inputs, read
 from heedful.evaluation.page.head_table import check_suffix, save_heads
-from heedful.evaluation.page.json_document import document_text, head_documents
+from heedful.evaluation.page.json_document import head_documents
 from heedful.evaluation.page.terminal import print_heads
 from heedful.reporting.escape import visible
+from heedful.reporting.json_text import document_text
 from heedful.reporting.write import check_target
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ import typer
 from heedful.commandline import options
 from heedful.commandline.errors import guarded
 from heedful.commandline.forms import tell
-from heedful.commandline.outputs import Outputs
-from heedful.commandline.stored import stored_report
-from heedful.evaluation.page.terminal import print_report
+from heedful.errors import UsageError
+from heedful.evaluation.command_outputs import Outputs
+from heedful.evaluation.stored_report import REPORT, stored_record
+from heedful.reporting.readers import RECORDS
 
 
 @guarded
@@ -30,9 +31,14 @@ def report(
     """
     outputs = Outputs(html=html, figures=figures, markdown=markdown, junit=junit, force=force)
     outputs.check()
-    found = stored_report(document)
+    reader, found = stored_record(document)
+    if reader is not RECORDS[REPORT]:
+        if outputs.forms.files or figures is not None:
+            raise UsageError(f"{document}: only a heedful.report has pages and figures (leave them out to show it)")
+        reader.show(found, None)
+        return 0
     written = outputs.write(found)
     if not written:
-        print_report(found)
+        reader.show(found, None)
     tell(written)
     return 0

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from heedful.commandline import options
 from heedful.commandline.errors import FAILED, guarded
 from heedful.commandline.forms import STANDARD_OUTPUT, tell
-from heedful.commandline.inputs import Inputs, read
-from heedful.commandline.outputs import Outputs
 from heedful.commandline.progress import progress_bar
 from heedful.commandline.several_processes import processes_of, ranks_of_this_run, speaks
+from heedful.evaluation.command_inputs import Inputs, read
+from heedful.evaluation.command_outputs import Outputs
 from heedful.evaluation.page.json_document import to_json
 from heedful.evaluation.page.terminal import print_report
 

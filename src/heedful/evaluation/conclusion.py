@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from heedful.evaluation.result import Finding, HeadRow, Section, Verdict
+from heedful.evaluation.result import Finding, HeadRow, Section
 from heedful.evaluation.settings import Settings
+from heedful.inference.verdict import Verdict
 
 YES, NO, OPEN = "yes", "no", "open"
 

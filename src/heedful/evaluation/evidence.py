@@ -18,11 +18,12 @@ from heedful.distributed.ranks import ALONE, Ranks
 from heedful.distributed.whole_heads import whole_heads
 from heedful.errors import CaptureError, HeedfulError, InputRejected
 from heedful.evaluation.overflow import Overflow, overflow_of, without_rows
-from heedful.evaluation.running import Batch, run_model
+from heedful.evaluation.running import run_model
 from heedful.interception.event import AttentionEvent
 from heedful.interception.headless import without_heads
 from heedful.interception.intercept import intercept, unwatched
 from heedful.interception.part import Part
+from heedful.loading.batch import Batch
 
 Array = NDArray[np.float64]
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from heedful.distributed.sharded import whole_gradients
 from heedful.evaluation.objective import Objective
-from heedful.evaluation.running import Batch
 from heedful.evaluation.zero_init_gates import gates_of
 from heedful.interception.uncompiled import plain_path
+from heedful.loading.batch import Batch
 
 
 @dataclass(frozen=True)

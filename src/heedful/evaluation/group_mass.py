@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from heedful.evaluation.judging import HeadClaim, head_findings
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
+from heedful.inference.verdict import Verdict
 
 
 def group_mass_findings(study: Study, claim: str, group: str, words: str, source: str) -> list[Finding]:

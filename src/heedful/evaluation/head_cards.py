@@ -18,6 +18,7 @@ from heedful.attention.engines.points import rows_at
 from heedful.evaluation.batches import batch_of
 from heedful.evaluation.cards import LEAST_SHARE, SHADES, Cards, HeadCard, Picture, Strongest
 from heedful.evaluation.evidence import Array, LayerEvidence, Probe, Sight, collect
+from heedful.evaluation.heads import head_table
 from heedful.evaluation.missing import mean_of
 from heedful.evaluation.running import device_of
 from heedful.evaluation.study import Study
@@ -42,7 +43,7 @@ def head_cards(study: Study) -> Cards:
         study: The study.
 
     Returns:
-        Cards in the order of ``study.head_table``.
+        Cards in the order of ``heads.head_table``.
     """
     layers = study.observed.layers
     total = sum(layer.heads for layer in layers)
@@ -183,7 +184,7 @@ def _curve(curve: tuple[Array, Array] | None, head: int, used: int) -> dict[str,
 def _untrained(study: Study, position: int) -> dict[str, tuple[float, float, float]]:
     """Smallest, mean and largest of each statistic over untrained models, for one head."""
     found = {}
-    for name in study.head_table[position].statistics:
+    for name in head_table(study)[position].statistics:
         if name in study.nulls:
             values = study.nulls[name][:, position]
             if np.isfinite(values).all():

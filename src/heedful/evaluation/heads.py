@@ -17,6 +17,11 @@ from heedful.interception.call_record import call_number, head_label
 SHARP, SELECTIVE, WEAK, DIFFUSE, UNDEFINED = "SHARP", "SELECTIVE", "WEAK", "DIFFUSE", "UNDEFINED"
 
 
+def head_table(study: Study) -> list[HeadRow]:
+    """The rows of ``head_rows``, computed once for a study."""
+    return study.once(head_rows)
+
+
 def head_rows(study: Study) -> list[HeadRow]:
     """One row a head, in the order of layers.
 

@@ -10,13 +10,14 @@ import numpy as np
 from heedful.evaluation.evidence import Array
 from heedful.evaluation.missing import ROUNDING
 from heedful.evaluation.null_comparison import Against, margin, untrained
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 from heedful.evaluation.unit_values import unit_values
 from heedful.inference.interval import Interval, bootstrap_t
 from heedful.inference.margin import judge
 from heedful.inference.power import minimal_detectable_effect
 from heedful.inference.units import mean_and_spread
+from heedful.inference.verdict import Verdict
 
 LARGEST_EXPONENT = 700.0
 """Log ratios beyond are shown as this one: the factor would not be a float."""

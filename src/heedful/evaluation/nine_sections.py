@@ -13,14 +13,16 @@ from heedful.distributed.ranks import ALONE, Ranks, checksum
 from heedful.distributed.sharded import refuse_unshared
 from heedful.evaluation.conclusion import summarise
 from heedful.evaluation.head_cards import head_cards
+from heedful.evaluation.heads import head_table
 from heedful.evaluation.registry import CHECKS, SECTION_TITLES, CheckFacts
-from heedful.evaluation.result import Finding, HeadRow, Report, Section, Verdict
+from heedful.evaluation.result import Finding, HeadRow, Report, Section
 from heedful.evaluation.running import device_of, evaluating, pads_inside, takes_positions
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.study import Study, no_progress
 from heedful.evaluation.unit_values import document_fingerprints
 from heedful.evaluation.versions import versions
 from heedful.evaluation.wrapped import unwrapped
+from heedful.inference.verdict import Verdict
 from heedful.interception.part import is_sharded
 
 if TYPE_CHECKING:
@@ -107,7 +109,7 @@ def validate(
     study.build = build
     with evaluating(study.model):
         findings = {facts.name: _judged(study, facts) for facts in _ordered()}
-        heads = [] if study.nonfinite_parameters else study.head_table
+        heads = [] if study.nonfinite_parameters else head_table(study)
         sections = [
             Section(
                 number=number,
@@ -161,7 +163,7 @@ def head_rows(
     """
     study = _study(model, sequences, settings or Settings(), progress, ranks)
     with evaluating(study.model):
-        return study.head_table
+        return head_table(study)
 
 
 def _study(

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from heedful.evaluation.evidence import Array
-from heedful.evaluation.result import Verdict
 from heedful.evaluation.study import Study
 from heedful.inference.multiplicity import count_discoveries, holm
 from heedful.inference.ranks import max_rank_p, pooled_rank_p
 from heedful.inference.signflip import sign_flip
+from heedful.inference.verdict import Verdict
 
 RANDOM_INIT = "untrained models of the same config"
 

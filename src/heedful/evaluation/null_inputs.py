@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from heedful.evaluation.null_models import Build, NoFreshModel, ensure_random, rebuilt
-from heedful.evaluation.running import Batch, device_of
+from heedful.evaluation.running import device_of
+from heedful.loading.batch import Batch
 
 SHORTEST_PERIOD, LONGEST_PERIOD = 8, 32
 """Periods of the repeats are drawn anew for each sequence: a fixed one could be solved by position."""

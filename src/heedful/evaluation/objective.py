@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from heedful.evaluation.running import Batch, run_model, tensor_of
+from heedful.evaluation.running import run_model, tensor_of
+from heedful.loading.batch import Batch
 
 OFFER = "load it with its language-model or masked-token head, or let it return logits (batch, token, vocabulary)"
 """What a model without a loss must be given."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from heedful.evaluation.running import Batch, main_output, run_model
+from heedful.evaluation.running import main_output, run_model
+from heedful.loading.batch import Batch
 
 PLACES = (0.25, 0.5, 0.75, 1.0)
 """Where tokens are changed, as shares of the sequence; the last place is its last token."""

@@ -4,24 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from heedful.evaluation.cards import Cards
-
-
-class Verdict(StrEnum):
-    """Answers a finding can give. Only integrity, required and unused attention give ``FAIL``."""
-
-    PASS = "PASS"
-    FAIL = "FAIL"
-    WARN = "WARN"
-    ABSENT = "ABSENT"
-    INFO = "INFO"
-    INSUFFICIENT = "INSUFFICIENT DATA"
-    UNDEFINED = "UNDEFINED"
-    SKIP = "SKIP"
-    ERROR = "ERROR"
+from heedful.inference.verdict import Verdict
+from heedful.showing import drawing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +89,7 @@ class HeadRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything one validation found. Field names are those of the JSON schema ``heedful.reporting/1``.
+    """Everything one validation found. Field names are those of the JSON schema ``heedful.report/1``.
 
     Attributes:
         verdict: PASS, FAIL or WARN for the whole model.
@@ -131,7 +118,5 @@ class Report:
     cards: Cards | None = None
 
     def _repr_html_(self) -> str:
-        """The report as a notebook shows it, drawn by what the package's door names: records know no room above."""
-        import heedful
-
-        return str(heedful.drawing("report_html")(self))
+        """The report as a notebook shows it, drawn by what `showing` names: records know no room above."""
+        return str(drawing("report_html")(self))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,34 +14,6 @@ from heedful.distributed.sharded import own_entries, whole_counts
 from heedful.errors import InputRejected
 from heedful.interception.internal_forward import own_work
 from heedful.interception.uncompiled import uncompiled
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some sequences that go through the model together.
-
-    Attributes:
-        input_ids: ``(sequence, token)`` on the model's device.
-        attention_mask: ``(sequence, token)``, 1 at real tokens.
-        index: ``(sequence,)`` position of each in the study's sequences.
-        special: ``(sequence, token)`` bool, special tokens.
-        punctuation: ``(sequence, token)`` bool, tokens of punctuation alone.
-    """
-
-    input_ids: Tensor
-    attention_mask: Tensor
-    index: Tensor
-    special: Tensor
-    punctuation: Tensor
-
-    def at(self, device: torch.device) -> Batch:
-        """The same beside a layer that lies on another device."""
-        if device == self.input_ids.device:
-            return self
-        ids, mask, special, punctuation = (
-            tensor.to(device) for tensor in (self.input_ids, self.attention_mask, self.special, self.punctuation)
-        )
-        return Batch(ids, mask, self.index, special, punctuation)
 
 
 @contextmanager

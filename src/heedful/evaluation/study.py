@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,27 +18,29 @@ from heedful.evaluation.ablation import ARMS, Replacement, losses_under
 from heedful.evaluation.batches import batch_of, batches_of, leading
 from heedful.evaluation.evidence import Array, Evidence, collect
 from heedful.evaluation.gradient import ParameterGradient, attention_gradients
-from heedful.evaluation.interim_ablation import differences_by_looks
+from heedful.evaluation.interim_ablation import differences_by_analyses
 from heedful.evaluation.missing import mean_of, without_rounding
 from heedful.evaluation.null_inputs import Repeats, repeated, shuffled
 from heedful.evaluation.null_models import Build, NoFreshModel
 from heedful.evaluation.objective import Objective, find_objective, is_causal_by_name
 from heedful.evaluation.perturbation import Leak, future_leaks
+from heedful.evaluation.probe_registry import PROBES
 from heedful.evaluation.probes import distances, growth, integrity, representations, row_statistics, token_groups
 from heedful.evaluation.query_probes import query_variation
-from heedful.evaluation.result import HeadRow
-from heedful.evaluation.running import Batch, device_of, nonfinite_entries
+from heedful.evaluation.running import device_of, nonfinite_entries
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.token_probes import repeats, same_token
 from heedful.evaluation.untrained import untrained_statistics
-from heedful.gauge.evidence_beliefs import belief_diversity, divergence_proof
 from heedful.inference.units import document_means
+from heedful.loading.batch import Batch
 
 if TYPE_CHECKING:
     from heedful.loading.sequences import Sequences
 
 PERTURBED = 4
 """Sequences on which later tokens are changed."""
+
+Answer = TypeVar("Answer")
 
 
 def no_progress(done: int, total: int, what: str) -> None:
@@ -47,7 +49,7 @@ def no_progress(done: int, total: int, what: str) -> None:
 
 @dataclass
 class Study:
-    """What the checks judge.
+    """What the checks judge: evidence alone. Judges take a study; it knows none of them.
 
     Attributes:
         model: The model, in evaluation mode while the study runs.
@@ -67,6 +69,14 @@ class Study:
     build: Build | None = None
     worn: Sequence[str] = ()
     null_reason: str = "no null models were asked for"
+    _answers: dict[Callable[[Study], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, question: Callable[[Study], Answer]) -> Answer:
+        """A function's answer for this study, computed at the first call and kept for the checks that share it."""
+        if question not in self._answers:
+            self._answers[question] = question(self)
+        answer: Answer = self._answers[question]
+        return answer
 
     @cached_property
     def batches(self) -> list[Batch]:
@@ -98,8 +108,7 @@ class Study:
             token_groups,
             representations,
             integrity,
-            divergence_proof,
-            belief_diversity,
+            *PROBES.values(),
             query_variation,
             same_token(self.settings.seed),
         ]
@@ -229,7 +238,10 @@ class Study:
         self, what: str, replacements: Sequence[Replacement], batches: Sequence[Batch], tests: int
     ) -> list[Array]:
         if self.settings.looks > 1:
-            return differences_by_looks(self, partial(self._losses, what), replacements, batches, tests)
+            losses = partial(self._losses, what)
+            return differences_by_analyses(
+                losses, replacements, batches, self.loss, units=self.first_units, settings=self.settings, tests=tests
+            )
         base = self.loss[: sum(len(batch.index) for batch in batches)]
         return [losses - base for losses in self._losses(what, replacements, batches)]
 
@@ -271,20 +283,6 @@ class Study:
         first = self.first_batches(self.settings.layer_sequences)
         found = iter(self._differences("ablation of each head", wanted, first, len(wanted)))
         return [[next(found) for _ in range(layer.heads)] for layer in layers]
-
-    @cached_property
-    def ablation_family(self) -> dict[tuple[str, int | None], float]:
-        """Holm-adjusted p of every (arm, layer) ablated; layer None is the whole model."""
-        from heedful.evaluation.ablation_judging import family
-
-        return family(self)
-
-    @cached_property
-    def head_table(self) -> list[HeadRow]:
-        """One row a head."""
-        from heedful.evaluation.heads import head_rows
-
-        return head_rows(self)
 
     @cached_property
     def gradients(self) -> list[ParameterGradient]:

@@ -15,8 +15,9 @@ from heedful.evaluation.missing import mean_of
 from heedful.evaluation.null_inputs import Repeats, fresh_models
 from heedful.evaluation.null_models import Build, NoFreshModel
 from heedful.evaluation.probes import row_statistics
-from heedful.evaluation.running import Batch, device_of
+from heedful.evaluation.running import device_of
 from heedful.evaluation.token_probes import repeats, same_token
+from heedful.loading.batch import Batch
 from heedful.loading.memory import ensure_fits
 
 

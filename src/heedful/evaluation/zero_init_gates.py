@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from heedful.distributed.sharded import divided_like, whole, whole_gradients
 from heedful.evaluation.objective import Objective
-from heedful.evaluation.running import Batch
+from heedful.loading.batch import Batch
 
 ROUNDS = 3
 """Gates behind one another that are looked through: a low-rank update in a branch that is itself gated, say."""

@@ -20,7 +20,7 @@ from heedful.gauge.model.attention.gauge_kl import canonical, exact
 from heedful.gauge.model.gauge import GaugeForCausalLM
 from heedful.loading.wording import escaped
 from heedful.training.sweeps.head_measures import loaded_on_held_out
-from heedful.training.sweeps.measured import Measured
+from heedful.training.sweeps.measured import RunMeasure
 
 SEQUENCES = 16
 ROWS = 24
@@ -31,7 +31,7 @@ Met = dict[int, tuple[Tensor, TokenBeliefs, tuple[Tensor, ...]]]
 """Layer to means, covariances and frames as its attention got them."""
 
 
-def beliefs(trained: Path) -> list[Measured]:
+def beliefs(trained: Path) -> list[RunMeasure]:
     """``measured_beliefs`` of a trained gauge model on held-out text.
 
     Args:
@@ -51,7 +51,7 @@ def beliefs(trained: Path) -> list[Measured]:
 
 
 @torch.no_grad()
-def measured_beliefs(model: GaugeForCausalLM, ids: Tensor) -> list[Measured]:
+def measured_beliefs(model: GaugeForCausalLM, ids: Tensor) -> list[RunMeasure]:
     r"""Divergences of every head, the spread of its beliefs, its temperature, and the diversity of all tokens.
 
     Of a head: ``kl_mean``, ``kl_sd``, ``kl_least`` and ``kl_most`` over pairs of a query and a key that it sees, itself
@@ -91,14 +91,14 @@ def _met(model: GaugeForCausalLM) -> Iterator[Met]:
 
 def _of_layer(
     model: GaugeForCausalLM, layer: int, hidden: Tensor, spread: TokenBeliefs, frames: tuple[Tensor, ...]
-) -> list[Measured]:
+) -> list[RunMeasure]:
     attention: Any = model.model.layers[layer].self_attn
     groups = canonical(attention.layout, replace(spread, mean=exact(hidden)), frames)
     kappas = exact(attention.log_kappa).exp().split([number for number, _ in attention.layout.irreps.groups])
     columns = [_of_group(group, kappa) for group, kappa in zip(groups, kappas, strict=True)]
     labels = attention.layout.irreps.labels
     return [
-        Measured(
+        RunMeasure(
             measure=name, value=float(value), unit=unit, layer=layer, head=head, label=f"L{layer}H{head} {labels[head]}"
         )
         for (name, unit) in UNITS.items()
@@ -141,16 +141,16 @@ def _of_group(group: Gaussians, kappa: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _of_tokens(model: GaugeForCausalLM, ids: Tensor) -> list[Measured]:
+def _of_tokens(model: GaugeForCausalLM, ids: Tensor) -> list[RunMeasure]:
     """Diversity of the embedded beliefs."""
     tables = model.model.beliefs
     embedded, _ = tables(ids, torch.arange(ids.shape[1])[None].expand(len(ids), -1))
     apart = torch.cdist(embedded.mean, embedded.mean)
     pairs = ~torch.eye(ids.shape[1], dtype=torch.bool)
     variance = embedded.log_variance.exp()
-    found = [Measured(measure="mean_distance", value=float(apart[:, pairs].mean()))]
+    found = [RunMeasure(measure="mean_distance", value=float(apart[:, pairs].mean()))]
     if tables.frame is not None:
         angles = bounded(exact(tables.frame(ids)))
-        found.append(Measured(measure="frame_spread", value=float(angles.std(1).mean()), unit="rad"))
+        found.append(RunMeasure(measure="frame_spread", value=float(angles.std(1).mean()), unit="rad"))
     told = {"least": variance.amin(), "mean": variance.mean(), "most": variance.amax()}
-    return found + [Measured(measure=f"variance_{name}", value=float(value)) for name, value in told.items()]
+    return found + [RunMeasure(measure=f"variance_{name}", value=float(value)) for name, value in told.items()]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from heedful.evaluation.evidence import Array, Sight
+from heedful.evaluation.probe_registry import PROBES
 from heedful.evaluation.running import device_of
 from heedful.gauge.beliefs import Gaussians
 from heedful.gauge.diversity import at_rows, diversity_columns, diversity_sums
@@ -135,3 +136,7 @@ def _normal(beliefs: Gaussians, beside: int) -> MultivariateNormal:
     root, _ = torch.linalg.cholesky_ex(beliefs.covariance().double())
     mean = beliefs.mean.double().unsqueeze(beside)
     return MultivariateNormal(mean, scale_tril=root.unsqueeze(beside), validate_args=False)
+
+
+PROBES.add("divergence_proof", divergence_proof)
+PROBES.add("belief_diversity", belief_diversity)

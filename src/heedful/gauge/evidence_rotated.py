@@ -21,7 +21,7 @@ ANGLES = (0.9, -1.7, 1.2)
 
 
 @dataclass(frozen=True)
-class Turned:
+class RotatedLayer:
     """What one rotation of all beliefs and frames did to a layer.
 
     Attributes:
@@ -38,7 +38,7 @@ class Turned:
     change: float
 
 
-def turned_layers(study: Study) -> list[Turned]:
+def rotated_layers(study: Study) -> list[RotatedLayer]:
     """Each attention module with frames that are not scalars, on the first sequences.
 
     Args:
@@ -88,7 +88,7 @@ def _given(modules: Mapping[str, nn.Module]) -> Iterator[list[tuple[str, nn.Modu
             handle.remove()
 
 
-def _turned(path: str, layer: int, module: Any, given: inspect.BoundArguments) -> Turned:
+def _turned(path: str, layer: int, module: Any, given: inspect.BoundArguments) -> RotatedLayer:
     own: tuple[Tensor, ...] = given.arguments["frames"]
     phi = own[0].new_tensor(ANGLES)
     by = [rotations(phi, order) for _, order in module.layout.irreps.groups]
@@ -101,7 +101,7 @@ def _turned(path: str, layer: int, module: Any, given: inspect.BoundArguments) -
     changed.arguments["frames"] = tuple(turn @ frame for turn, frame in zip(by, own, strict=True))
     turned = module(*changed.args, **changed.kwargs)[0]
     apart = (turned - plain.to(whole) @ whole.T).abs().max() / plain.abs().max()
-    return Turned(path, layer, max(_off(frame) for frame in own), float(apart))
+    return RotatedLayer(path, layer, max(_off(frame) for frame in own), float(apart))
 
 
 def _off(frame: Tensor) -> float:

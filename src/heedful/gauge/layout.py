@@ -30,7 +30,7 @@ class TokenBeliefs:
 
 
 @dataclass(frozen=True)
-class Layout:
+class BeliefLayout:
     """Columns of means, log-variances and shears of some irreps under a form of covariance.
 
     Attributes:

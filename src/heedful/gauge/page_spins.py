@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from heedful.evaluation.page.figures.figure import BLUE, HEIGHT, ORANGE, WIDTH, Row, chart_of
+from heedful.reporting.figure import BLUE, HEIGHT, ORANGE, WIDTH, Row, chart_of
 
 if TYPE_CHECKING:
     import altair

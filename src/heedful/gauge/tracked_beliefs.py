@@ -13,6 +13,7 @@ from heedful.gauge.beliefs import Gaussians
 from heedful.gauge.diversity import at_rows, diversity_columns, diversity_sums
 from heedful.gauge.evidence_beliefs import belief_tables
 from heedful.interception.event import AttentionEvent
+from heedful.monitoring.tracker.part import TRACKER_PARTS, TrackerPart
 from heedful.monitoring.vectors.sample import Sample
 from heedful.monitoring.vectors.sums import Sums
 
@@ -92,12 +93,15 @@ def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
     return sum(row[name] for row in rows) / len(rows)
 
 
-def angle_spread(model: nn.Module, ids: Tensor | None) -> Tensor | None:
-    """Spread of the angles of tokens, as the model's tables of beliefs have them; None where it has no frames.
+def angle_spread(model: nn.Module, ids: Tensor | None) -> dict[str, Tensor]:
+    """Spread of the angles of tokens, as the model's tables of beliefs have them; nothing where it has no frames.
 
     Args:
         model: Any model.
         ids: ``(batch, token)``, or None where the forward was given none by name.
     """
     tables = belief_tables(model)
-    return None if tables is None or ids is None else tables.angle_spread(ids)  # type: ignore[no-any-return]
+    return {} if tables is None or ids is None else {"angle_spread": tables.angle_spread(ids)}
+
+
+TRACKER_PARTS.add("beliefs", TrackerPart(sums=belief_sums, rows=belief_rows, step=angle_spread, line=belief_line))

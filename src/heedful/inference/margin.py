@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from heedful.evaluation.result import Verdict
 from heedful.inference.interval import Interval
 from heedful.inference.power import minimal_detectable_effect
+from heedful.inference.verdict import Verdict
 
 ALPHA = 0.05
 MANY_UNITS = 1e6

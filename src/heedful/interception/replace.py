@@ -46,7 +46,7 @@ def replace(
 
     Args:
         model: Any module whose attention heedful can meet.
-        pattern: ``uniform``, ``local``, ``mean``, ``shuffled`` or ``zero`` (see ``heedful.attention.engines.patterns.PATTERNS``), or a
+        pattern: ``uniform``, ``local``, ``mean``, ``shuffled`` or ``zero`` (see ``engines.patterns.PATTERNS``), or a
             function from an ``AttentionCall`` to its new output ``(batch, head, query, value_dim)``.
         layers: Layers by index, in the order in which the model first calls them, or by module path; None for all.
         heads: Query heads by index; None for all.

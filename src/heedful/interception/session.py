@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-import heedful.attention.statistics  # noqa: F401  (registers the statistics)
 from heedful.attention.axes import MIN_VISIBLE
 from heedful.attention.engines.measure import ENGINES
 from heedful.attention.engines.moments import Moments
@@ -25,6 +24,7 @@ from heedful.interception.internal_forward import depth
 from heedful.interception.kept_calls import KeptCalls
 from heedful.interception.selection import Selection, only_heads
 from heedful.interception.sequence_means import after_forgetting, row_counts
+from heedful.showing import drawing
 
 if TYPE_CHECKING:
     import altair
@@ -206,15 +206,11 @@ class Session:
             CaptureError: No attention call was met.
             UsageError: There is no such layer or head, or its layer was too large to be kept beside the others.
         """
-        import heedful
-
-        return heedful.drawing("head_pattern")(self, layer, head, bins)
+        return drawing("head_pattern")(self, layer, head, bins)
 
     def _repr_html_(self) -> str:
         """What was met, and the first heads, as a notebook shows it."""
-        import heedful
-
-        return str(heedful.drawing("session_html")(self))
+        return str(drawing("session_html")(self))
 
 
 @contextmanager

@@ -122,8 +122,9 @@ def _check_counts(node: Any, subject: str) -> None:
 def _build_config(settings: dict[str, Any], architectures: list[str], subject: str) -> PreTrainedConfig:
     from transformers import CONFIG_MAPPING
 
-    import heedful.training.model  # noqa: F401  # registers heedful's own models
+    from heedful.loading.model_types import register_models
 
+    register_models()
     model_type = settings.get("model_type")
     if model_type is None:
         owner = next((cls for name in architectures if (cls := _named_class(name)) is not None), None)
@@ -167,7 +168,7 @@ def _named_class(name: str) -> type[PreTrainedModel] | None:
     """The model class of that name in transformers or heedful; only model classes, never another function or class."""
     import transformers
 
-    import heedful.training.model
+    from heedful.loading.model_types import MODEL_TYPES
 
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,100}", name):
         return None
@@ -175,7 +176,9 @@ def _named_class(name: str) -> type[PreTrainedModel] | None:
         found = getattr(transformers, name, None)
     except (ImportError, RuntimeError):
         return None
-    found = getattr(heedful.training.model, name, None) if found is None else found
+    if found is None:
+        own = [cls for added in MODEL_TYPES.values() for cls in (added.model, added.language_model)]
+        found = next((cls for cls in own if cls.__name__ == name), None)
     if not isinstance(found, type) or not issubclass(found, transformers.PreTrainedModel):
         return None
     return found if found.config_class is not None else None

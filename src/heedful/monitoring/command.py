@@ -14,7 +14,7 @@ from heedful.commandline.progress import progress_bar
 if TYPE_CHECKING:
     import polars
 
-    from heedful.monitoring.checkpoints.reading import Reading
+    from heedful.monitoring.checkpoints.reading import CheckpointReading
     from heedful.monitoring.page.record import KeyReport
 
 Runs = Annotated[
@@ -67,9 +67,9 @@ def keys(
         found = key_report(runs[0])
     else:
         from heedful.loading.documents import load_documents
-        from heedful.monitoring.checkpoints.reading import Reading
+        from heedful.monitoring.checkpoints.reading import CheckpointReading
 
-        reading = Reading(
+        reading = CheckpointReading(
             documents=load_documents(list(text or ()) or None),  # first: it fails fast
             seq_len=seq_len,
             sequences=sequences,
@@ -117,7 +117,7 @@ def _refuse(run: str, names: list[str]) -> None:
         raise UsageError(f"{run}: {names[0]} is for checkpoints, and this is a recorded table (leave it out)")
 
 
-def _read(runs: list[str], reading: "Reading", out: Path | None, force: bool) -> "KeyReport":
+def _read(runs: list[str], reading: "CheckpointReading", out: Path | None, force: bool) -> "KeyReport":
     """Read checkpoints, save their table where asked for, and make the figures of it."""
     from heedful.monitoring.checkpoints.listing import find_checkpoints
     from heedful.monitoring.checkpoints.reading import checkpoint_table

@@ -6,13 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from heedful.reporting.figure import Figure, Source
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import altair
-
-    from heedful.evaluation.page.figures.figure import Figure
-    from heedful.evaluation.result import Report
 
 FONT = "system-ui, sans-serif"
 INK, PAPER = "#1c2128", "#ffffff"
@@ -31,21 +30,21 @@ _FIRST_GROUP = '<g fill="none" stroke-miterlimit="10"'
 class Drawn:
     """A figure and its chart."""
 
-    figure: Figure
+    figure: Figure[Any]
     chart: altair.TopLevelMixin
 
 
-def drawn(report: Report, figures: Sequence[Figure]) -> list[Drawn]:
-    """The figures for which the report has something to show.
+def drawn(source: Source, figures: Sequence[Figure[Source]]) -> list[Drawn]:
+    """The figures for which there is something to show.
 
     Args:
-        report: The report.
+        source: What they are drawn of: a report, say.
         figures: Figures to draw.
 
     Returns:
         Figures and charts, in order.
     """
-    charts = [(figure, figure.chart(report)) for figure in figures]
+    charts = [(figure, figure.chart(source)) for figure in figures]
     return [Drawn(figure, chart) for figure, chart in charts if chart is not None]
 
 

@@ -7,24 +7,22 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heedful.evaluation.page.figures.figures import FIGURES
-from heedful.reporting.drawing import drawn, png, svg
+from heedful.reporting.drawing import png, svg
 from heedful.reporting.write import check_target, write_atomic
 
 if TYPE_CHECKING:
-    from heedful.evaluation.result import Report
     from heedful.reporting.drawing import Drawn
 
 FORMATS: dict[str, Callable[[Drawn], str | bytes]] = {".svg": svg, ".png": png}
 
 
-def check_figures(folder: str | os.PathLike[str], *, overwrite: bool, names: Sequence[str] | None = None) -> None:
+def check_figures(folder: str | os.PathLike[str], *, overwrite: bool, names: Sequence[str]) -> None:
     """Refuse a folder in which figures cannot be written, before the work begins.
 
     Args:
         folder: Where figures shall be written: a folder, or nothing yet.
         overwrite: Whether figures that stand there may be replaced.
-        names: Names of the figures; those of a report where None is given.
+        names: Names of the figures.
 
     Raises:
         OutputError: The folder is none, or a figure stands there and must not be replaced.
@@ -33,27 +31,9 @@ def check_figures(folder: str | os.PathLike[str], *, overwrite: bool, names: Seq
     if not place.is_dir():
         check_target(place, overwrite=False)
         return
-    for name in [figure.name for figure in FIGURES] if names is None else names:
+    for name in names:
         for suffix in FORMATS:
             check_target(place / f"{name}{suffix}", overwrite=overwrite)
-
-
-def save_figures(report: Report, folder: str | os.PathLike[str], *, overwrite: bool) -> list[Path]:
-    """Write every figure for which the report has something to show.
-
-    Args:
-        report: What to show.
-        folder: Where; it is made where it is not there.
-        overwrite: Whether figures that stand there may be replaced.
-
-    Returns:
-        The files, in order.
-
-    Raises:
-        OutputError: One could not be written; files that stand are whole, and no temporary file is left.
-    """
-    check_figures(folder, overwrite=overwrite)
-    return save_drawn(drawn(report, FIGURES), folder, overwrite=overwrite)
 
 
 def save_drawn(found: Iterable[Drawn], folder: str | os.PathLike[str], *, overwrite: bool) -> list[Path]:

@@ -7,9 +7,11 @@ from collections import Counter
 from torch import nn
 
 from heedful.errors import UsageError
-from heedful.evaluation.result import Finding, HeadRow, Verdict
+from heedful.evaluation.heads import head_table
+from heedful.evaluation.result import Finding, HeadRow
 from heedful.evaluation.settings import Margins
 from heedful.evaluation.study import Study
+from heedful.inference.verdict import Verdict
 from heedful.testing.batches import Batches
 from heedful.testing.judged import held, study_of
 
@@ -58,7 +60,7 @@ def _judged(study: Study, most: float) -> Finding:
     if study.n_documents < study.settings.least_units:
         told = f"{study.n_documents} documents, at least {study.settings.least_units} are needed"
         return Finding(claim="not_collapsed", verdict=Verdict.INSUFFICIENT, reason=told)
-    rows = study.head_table
+    rows = head_table(study)
     counts = Counter(row.verdict for row in rows)
     known = len(rows) - counts["UNDEFINED"]
     if not known:

@@ -11,10 +11,11 @@ from torch import nn
 from heedful.distributed.ranks import ALONE
 from heedful.distributed.sharded import refuse_unshared
 from heedful.errors import CaptureError
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.running import evaluating
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.study import Study
+from heedful.inference.verdict import Verdict
 from heedful.testing.batches import Batches, as_sequences
 
 NOT_JUDGED = (Verdict.SKIP, Verdict.UNDEFINED, Verdict.INSUFFICIENT)

@@ -8,11 +8,12 @@ from torch import nn
 from heedful.errors import UsageError
 from heedful.evaluation.ablation import ARMS, Replacement, losses_under
 from heedful.evaluation.ablation_judging import MEANINGS
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.settings import Margins
 from heedful.evaluation.study import Study
 from heedful.inference.margin import judge
 from heedful.inference.skewness import skew_t
+from heedful.inference.verdict import Verdict
 from heedful.testing.batches import Batches
 from heedful.testing.judged import held, study_of
 

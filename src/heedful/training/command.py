@@ -9,7 +9,7 @@ import typer
 from heedful.commandline import options
 from heedful.commandline.errors import guarded
 from heedful.commandline.progress import progress_bar
-from heedful.commandline.several_processes import told_once
+from heedful.commandline.several_processes import printed_once
 from heedful.commandline.signals import Terminated
 from heedful.reporting.escape import visible
 
@@ -59,7 +59,7 @@ Trackers = Annotated[
 
 
 @guarded
-@told_once
+@printed_once
 def decoder(
     out: Out,
     preset: Preset = "tiny",

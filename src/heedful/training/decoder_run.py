@@ -25,7 +25,7 @@ from heedful.loading.wording import escaped
 from heedful.monitoring.tracker.attention_tracker import AttentionTracker
 from heedful.reporting.write import write_atomic
 from heedful.training.held_out_figures import document_losses
-from heedful.training.progress_callback import Progress, Watch
+from heedful.training.progress_callback import Progress, ProgressCallback
 from heedful.training.run_folder import RunFolder, step_of, write_whole
 from heedful.training.run_settings import RunSettings
 from heedful.training.run_trainer import build_trainer, training_arguments
@@ -94,7 +94,7 @@ def train_decoder(
     start = folder.last_checkpoint()
     with quiet_transformers():
         with _begun(folder, resume or not first):
-            trainer = build_trainer(settings, arguments, split, words, Watch(progress, tell))
+            trainer = build_trainer(settings, arguments, split, words, ProgressCallback(progress, tell))
             for callback in (*settings.callbacks(trainer.model, words, out), *callbacks):
                 trainer.add_callback(callback)
             if settings.track_every is not None:

@@ -26,11 +26,11 @@ from transformers import (
 from heedful.errors import HeedfulError
 from heedful.training.held_out_figures import Figures, measure_figures
 from heedful.training.king_james import Chapter, Split, hold_out, parse_chapters, read_king_james
-from heedful.training.model_card import Recipe, render_card
+from heedful.training.model_card import DefaultModelSizes, render_card
 from heedful.training.token_windows import PackedWindows, build_tokenizer, document_windows, encode, save_texts
 
 
-def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+def build_model(recipe: DefaultModelSizes, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """Untrained Llama of the recipe's sizes, its weights drawn from the recipe's seed."""
     set_seed(recipe.seed)
     config = LlamaConfig(
@@ -51,7 +51,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
 
 
 def build_trainer(
-    recipe: Recipe, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, split: Split, folder: str
+    recipe: DefaultModelSizes, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, split: Split, folder: str
 ) -> Trainer:
     """Trainer of a model: AdamW, a warm-up and a cosine, packed windows, whole held-out windows for the curve."""
     begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
@@ -85,7 +85,7 @@ def build_trainer(
     return Trainer(model=model, args=arguments, train_dataset=windows, eval_dataset=watched)
 
 
-def train_default_model(recipe: Recipe, split: Split, out: Path) -> Figures:
+def train_default_model(recipe: DefaultModelSizes, split: Split, out: Path) -> Figures:
     """Train by the recipe and write the folder: weights in half precision, tokenizer, held-out text, model card.
 
     Args:
@@ -124,7 +124,7 @@ def save_folder(
     save_texts(out / "held_out.jsonl", ((chapter.id, chapter.text) for chapter in held_out))
 
 
-def steps_within(minutes: float, recipe: Recipe, split: Split) -> int:
+def steps_within(minutes: float, recipe: DefaultModelSizes, split: Split) -> int:
     """Steps that this machine takes in so many minutes, judged by twenty of them."""
     trial = replace(recipe, steps=20, evaluations=1)
     tokenizer = build_tokenizer((chapter.text for chapter in split.training), recipe.vocabulary, recipe.length)
@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
     except HeedfulError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    recipe = Recipe(seed=given.seed)
+    recipe = DefaultModelSizes(seed=given.seed)
     if given.minutes is not None:
         recipe = replace(recipe, steps=steps_within(given.minutes, recipe, split))
     train_default_model(recipe, split, given.out)

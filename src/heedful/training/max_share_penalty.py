@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from heedful.errors import UsageError
 from heedful.interception.unrotated import FUSED, PAIRS
-from heedful.monitoring.vectors.smooth_peak_share import smooth_crest
+from heedful.monitoring.vectors.smooth_peak_share import smooth_peak_share
 from heedful.training.table_trainer import TableTrainer
 
 JOINED = tuple(name for name in FUSED if name != "query_key_value")
@@ -67,7 +67,7 @@ class MaxSharePenalty:
         met, self._met = self._met, []
         if not met:
             raise UsageError("penalty: no keys were met (run a forward with gradients inside `with MaxSharePenalty`)")
-        return torch.stack([_mean(smooth_crest(keys), counted) for keys in met]).mean()
+        return torch.stack([_mean(smooth_peak_share(keys), counted) for keys in met]).mean()
 
     def _keep(self, cut: Callable[[Tensor], Tensor]) -> Callable[..., None]:
         def keep(module: nn.Module, args: Any, output: Any) -> None:

@@ -87,7 +87,7 @@ without a choice on the held-out text.
 
 
 @dataclass(frozen=True)
-class Recipe:
+class DefaultModelSizes:
     """Sizes of the model and of its training."""
 
     vocabulary: int = 2048
@@ -106,7 +106,7 @@ class Recipe:
     seed: int = 0
 
 
-def render_card(figures: Figures, recipe: Recipe, log: list[dict[str, float]]) -> str:
+def render_card(figures: Figures, recipe: DefaultModelSizes, log: list[dict[str, float]]) -> str:
     """Model card in Markdown.
 
     Args:

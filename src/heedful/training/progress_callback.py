@@ -8,12 +8,13 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from heedful.training.run_folder import WHOLE, write_whole
+from heedful.loading.run_files import WHOLE
+from heedful.training.run_folder import write_whole
 
 Progress = Callable[[int, int, str], None]
 
 
-class Watch(TrainerCallback):
+class ProgressCallback(TrainerCallback):
     """Marks each checkpoint as whole once all of it is written, and tells of the losses.
 
     Args:

@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from heedful.errors import InputRejected, OutputError, UsageError
+from heedful.loading.run_files import RECORD, WHOLE
 from heedful.loading.strict_json import read_json
 from heedful.loading.wording import escaped
-
-RECORD = "run.json"
-WHOLE = "whole.json"
-"""Written into a checkpoint after everything else of it."""
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _RECORD_BYTES = 1 << 20

@@ -13,7 +13,7 @@ from heedful.errors import InputRejected, UsageError
 from heedful.loading.memory import ensure_fits
 from heedful.loading.wording import reason
 from heedful.training.max_share_penalty import PenalisedTrainer
-from heedful.training.progress_callback import Watch
+from heedful.training.progress_callback import ProgressCallback
 from heedful.training.run_settings import RunSettings
 from heedful.training.table_trainer import TableTrainer
 from heedful.training.text_split import TextSplit
@@ -78,7 +78,7 @@ def build_trainer(
     arguments: TrainingArguments,
     split: TextSplit,
     tokenizer: PreTrainedTokenizerFast,
-    watch: Watch,
+    watch: ProgressCallback,
 ) -> Trainer:
     """The Trainer of a run: an untrained model of the run's seed, packed windows, whole held-out windows.
 

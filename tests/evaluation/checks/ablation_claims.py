@@ -9,8 +9,9 @@ from tests.evaluation.checks.pattern_models import PatternModel, induction_keys,
 from tests.evaluation.checks.planted import VOCABULARY, alternating_ids, random_ids
 from torch import Tensor
 
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
+from heedful.inference.verdict import Verdict
 
 Check = Callable[[Study], list[Finding]]
 

@@ -9,7 +9,7 @@ from tests.evaluation.checks.planted import PlantedModel, previous_token_heads
 from torch import Tensor, nn
 
 from heedful.evaluation.checks.ablation_signature import ablation_signature
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tests.evaluation.checks.planted import PlantedModel, previous_token_heads, 
 from torch import Tensor
 
 from heedful.evaluation.checks.adjacent_queries_differ import adjacent_queries_differ
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 def bag_of_words(ids: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from tests.evaluation.checks.pattern_models import PatternModel, judged, nothing
 from tests.evaluation.checks.planted import PlantedModel, previous_token_heads, random_ids
 
 from heedful.evaluation.checks.attention_is_finite import attention_is_finite
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 def test_finite_attention_passes() -> None:

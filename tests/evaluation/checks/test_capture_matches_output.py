@@ -7,7 +7,7 @@ from tests.evaluation.checks.planted import PlantedModel, previous_token_heads, 
 from torch import nn
 
 from heedful.evaluation.checks.capture_matches_output import capture_matches_output
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 def test_a_softmax_kernel_is_reproduced() -> None:

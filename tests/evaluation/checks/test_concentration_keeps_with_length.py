@@ -7,7 +7,7 @@ from tests.evaluation.checks.pattern_models import PatternModel, judged, nothing
 from tests.evaluation.checks.planted import PlantedModel, previous_token_heads, random_ids
 
 from heedful.evaluation.checks.concentration_keeps_with_length import concentration_keeps_with_length
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 def test_a_fixed_number_of_keys_has_slope_one() -> None:

@@ -7,7 +7,7 @@ from tests.evaluation.checks.pattern_models import PatternModel, SpreadModel, ju
 from tests.evaluation.checks.planted import random_ids
 
 from heedful.evaluation.checks.diversity_tracks_concentration import diversity_tracks_concentration
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 RISING = [0.1 * k for k in range(1, 10)]
 MORE = [0.3 + 0.2 * k for k in range(9)]

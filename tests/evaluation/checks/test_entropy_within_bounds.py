@@ -7,7 +7,7 @@ from tests.evaluation.checks.pattern_models import PatternModel, own_token, stud
 from tests.evaluation.checks.planted import PlantedModel, previous_token_heads, random_ids
 
 from heedful.evaluation.checks.entropy_within_bounds import entropy_within_bounds
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 def test_measured_entropy_passes() -> None:

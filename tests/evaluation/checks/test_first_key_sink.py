@@ -7,7 +7,7 @@ from tests.evaluation.checks.pattern_models import PatternModel, first_key, judg
 from tests.evaluation.checks.planted import random_ids
 
 from heedful.evaluation.checks.first_key_sink import first_key_sink
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 def test_a_sink_passes() -> None:

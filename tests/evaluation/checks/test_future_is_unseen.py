@@ -9,7 +9,7 @@ from tests.evaluation.checks.planted import PlantedModel, previous_token_heads, 
 from torch import nn
 
 from heedful.evaluation.checks.future_is_unseen import future_is_unseen
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 class LeakBesideAttention(nn.Module):

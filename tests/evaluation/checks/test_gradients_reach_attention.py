@@ -9,7 +9,7 @@ from tests.evaluation.checks.planted import PlantedModel, previous_token_heads, 
 from tests.evaluation.material import tiny_gpt2
 
 from heedful.evaluation.checks.gradients_reach_attention import gradients_reach_attention
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 def test_parameters_that_are_reached_pass_with_their_norm() -> None:

@@ -8,7 +8,7 @@ from tests.evaluation.checks.planted import random_ids
 from torch import nn
 
 from heedful.evaluation.checks.heads_are_concentrated import heads_are_concentrated
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 @pytest.mark.parametrize("pattern", [own_token, near_keys])

@@ -9,7 +9,7 @@ from tests.evaluation.checks.planted import PlantedModel, previous_token_heads, 
 from torch import Tensor
 
 from heedful.evaluation.checks.heads_by_verdict import heads_by_verdict
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 def faint(ids: Tensor) -> Tensor:

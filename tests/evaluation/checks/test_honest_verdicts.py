@@ -14,8 +14,9 @@ from tests.evaluation.checks.planted import (
 )
 
 from heedful.evaluation.nine_sections import validate
-from heedful.evaluation.result import Report, Verdict
+from heedful.evaluation.result import Report
 from heedful.evaluation.settings import Settings
+from heedful.inference.verdict import Verdict
 
 QUICK = Settings(preset="quick", null_models=0, resamples=499)
 LENGTHS = [16, 32, 64, 128, 256, pytest.param(512, marks=pytest.mark.slow), pytest.param(1024, marks=pytest.mark.slow)]

@@ -7,7 +7,7 @@ from tests.evaluation.checks.pattern_models import PatternModel, induction_keys,
 from tests.evaluation.checks.planted import PlantedModel, previous_token_heads, random_ids, sequences_of
 
 from heedful.evaluation.checks.induction import induction
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 def test_a_hand_built_induction_head_passes() -> None:

@@ -6,7 +6,7 @@ from tests.evaluation.checks.ablation_claims import repeated_ids, says_nothing_o
 from tests.evaluation.checks.pattern_models import PatternModel, induction_keys, judged, nothing
 
 from heedful.evaluation.checks.learned_weights_matter import learned_weights_matter
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 def test_a_pattern_that_is_needed_passes() -> None:

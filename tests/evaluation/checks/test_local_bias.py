@@ -9,7 +9,7 @@ from tests.evaluation.checks.pattern_models import PatternModel, judged, near_ke
 from tests.evaluation.checks.planted import random_ids
 
 from heedful.evaluation.checks.local_bias import local_bias
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 def test_a_window_head_passes_with_its_true_contrast() -> None:

@@ -7,7 +7,7 @@ from tests.evaluation.checks.pattern_models import PatternModel, judged, nothing
 from tests.evaluation.checks.planted import PlantedModel, previous_token_heads, random_ids
 
 from heedful.evaluation.checks.mass_by_distance import mass_by_distance
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 def test_uniform_attention_has_its_uniform_share_in_every_bin() -> None:

@@ -6,7 +6,7 @@ from tests.evaluation.checks.ablation_claims import repeated_ids, says_nothing_o
 from tests.evaluation.checks.pattern_models import PatternModel, induction_keys, judged, near_keys
 
 from heedful.evaluation.checks.more_than_local_average_matters import more_than_local_average_matters
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 def test_a_pattern_that_is_needed_passes() -> None:

@@ -7,7 +7,7 @@ from tests.evaluation.checks.pattern_models import PatternModel, induction_keys,
 from tests.evaluation.checks.planted import PlantedModel, previous_token_heads
 
 from heedful.evaluation.checks.more_than_position_matters import more_than_position_matters
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 def test_a_pattern_that_is_needed_passes() -> None:

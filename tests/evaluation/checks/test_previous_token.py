@@ -7,7 +7,7 @@ from tests.evaluation.checks.pattern_models import PatternModel, judged, nothing
 from tests.evaluation.checks.planted import PlantedModel, previous_token_heads, random_ids
 
 from heedful.evaluation.checks.previous_token import previous_token
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 def test_a_previous_token_head_passes() -> None:

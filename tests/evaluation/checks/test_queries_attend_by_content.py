@@ -9,7 +9,7 @@ from tests.evaluation.checks.planted import PlantedModel, previous_token_heads, 
 from torch import nn
 
 from heedful.evaluation.checks.queries_attend_by_content import queries_attend_by_content
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 def test_a_head_of_token_identity_passes() -> None:

@@ -10,7 +10,7 @@ from tests.evaluation.checks.planted import PlantedModel, previous_token_heads, 
 from torch import nn
 
 from heedful.evaluation.checks.rows_sum_to_one import rows_sum_to_one, tolerance
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 class Dropping(nn.Module):

@@ -8,7 +8,7 @@ from tests.evaluation.checks.pattern_models import PatternModel, first_key, judg
 from tests.evaluation.checks.planted import random_ids
 
 from heedful.evaluation.checks.same_token_attraction import same_token_attraction
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 
 def test_a_head_of_token_identity_passes_with_its_true_log_odds() -> None:

@@ -9,7 +9,7 @@ from tests.evaluation.checks.planted import random_ids, sequences_of
 from torch import Tensor
 
 from heedful.evaluation.checks.special_token_mass import special_token_mass
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 from heedful.loading.sequences import Sequences
 
 

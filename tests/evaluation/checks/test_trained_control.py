@@ -7,8 +7,9 @@ import torch
 from tests.evaluation.checks.planted import repeating_ids, sequences_of, train_on_repeats
 
 from heedful.evaluation.nine_sections import validate
-from heedful.evaluation.result import Finding, Report, Verdict
+from heedful.evaluation.result import Finding, Report
 from heedful.evaluation.settings import Settings
+from heedful.inference.verdict import Verdict
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from heedful.evaluation.result import Finding, HeadRow, Report, Section, Verdict
+from heedful.evaluation.result import Finding, HeadRow, Report, Section
+from heedful.inference.verdict import Verdict
 
 HOSTILE = {
     "escape": "\x1b[2J\x1b]0;pwn\x07",

@@ -9,7 +9,8 @@ from heedful.errors import InputRejected
 from heedful.evaluation.page.json_document import to_json
 from heedful.evaluation.page.json_reader import from_json
 from heedful.evaluation.page.terminal import terminal_text
-from heedful.evaluation.result import Report, Section, Verdict
+from heedful.evaluation.result import Report, Section
+from heedful.inference.verdict import Verdict
 
 
 def changed(**fields: object) -> str:
@@ -34,12 +35,12 @@ def test_null_statistics_come_back_undefined() -> None:
 @pytest.mark.parametrize(
     ("schema", "said"),
     [
-        ("heedful.reporting/2", r"schema 2 > 1 \(read it with a newer heedful\)"),
-        ("heedful.reporting/0", "expected schema heedful.reporting/1, got 'heedful.reporting/0'"),
+        ("heedful.report/2", r"schema 2 > 1 \(read it with a newer heedful\)"),
+        ("heedful.report/0", "expected schema heedful.report/1, got 'heedful.report/0'"),
         ("heedful.reporting/\u00b2", "expected schema"),
         ("other/1", "expected schema"),
-        (None, "expected schema heedful.reporting/1, got None"),
-        (["heedful.reporting/1"], "expected schema"),
+        (None, "expected schema heedful.report/1, got None"),
+        (["heedful.report/1"], "expected schema"),
     ],
 )
 def test_another_schema_is_refused(schema: object, said: str) -> None:
@@ -60,9 +61,9 @@ def test_a_cut_file_is_refused(share: float) -> None:
     [
         "[]",
         "null",
-        '"heedful.reporting/1"',
-        '{"schema": "heedful.reporting/1"}',
-        '{"schema": "heedful.reporting/1", "schema": "heedful.reporting/1"}',
+        '"heedful.report/1"',
+        '{"schema": "heedful.report/1"}',
+        '{"schema": "heedful.report/1", "schema": "heedful.report/1"}',
         "[" * 100_000,
         "1" * 10_000,
         b"\xff\xfe\xfa",

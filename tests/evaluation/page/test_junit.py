@@ -1,10 +1,9 @@
 from xml.etree import ElementTree
 
 import pytest
-from tests.comparison import comparisons
 from tests.evaluation.page import factory
 
-from heedful.evaluation.page.junit import comparison_junit, junit
+from heedful.evaluation.page.junit import junit
 from heedful.evaluation.result import Section
 
 
@@ -68,24 +67,6 @@ def test_every_text_is_well_formed_and_shown(token: str) -> None:
     told = case[0].text or ""
     assert told.startswith("FAIL: seen ") and told.endswith(" there")
     assert all(character.isprintable() or character == "\n" for character in told)
-    compared = cases(comparison_junit(comparisons.comparison(token)))
-    assert len(compared) == 4
-
-
-def test_regressions_that_were_asked_for_are_failures() -> None:
-    found = cases(comparison_junit(comparisons.comparison()))
-    failure = found["own_text_matters"][0]
-    assert (failure.tag, failure.get("type")) == ("failure", "regression: verdict")
-    assert "PASS -> WARN" in (failure.text or "") and "[-0.700, -0.300]" in (failure.text or "")
-    assert found["extra"][0].tag == "failure"
-    calm = cases(comparison_junit(comparisons.comparison(fail_on=("never",))))
-    assert [case[0].tag for case in calm.values()] == ["system-out", "system-out", "skipped", "system-out"]
-
-
-def test_a_rule_that_could_not_be_judged_is_a_failure_of_its_own() -> None:
-    told = "effect: could not be judged: not paired"
-    found = cases(comparison_junit(comparisons.comparison(regressions=[told], fail_on=("effect",))))
-    assert (found["effect"][0].tag, found["effect"][0].text) == ("failure", told)
 
 
 def test_equal_reports_give_equal_bytes_and_a_declaration() -> None:

@@ -5,7 +5,8 @@ from tests.evaluation.page import factory
 
 from heedful.comparison.page_markdown import comparison_markdown
 from heedful.evaluation.page.markdown import cell, markdown
-from heedful.evaluation.result import Section, Verdict
+from heedful.evaluation.result import Section
+from heedful.inference.verdict import Verdict
 
 ACTING = {
     **factory.HOSTILE,

@@ -30,7 +30,7 @@ def test_documents_follow_the_schema(make: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "break_it", [{"surplus": 1}, {"schema": "heedful.reporting/2"}, {"verdict": "MAYBE"}, {"heads": 1}]
+    "break_it", [{"surplus": 1}, {"schema": "heedful.report/2"}, {"verdict": "MAYBE"}, {"heads": 1}]
 )
 def test_what_breaks_the_schema_is_seen(break_it: dict[str, object]) -> None:
     document = {**to_document(factory.small()), **break_it}

@@ -7,7 +7,8 @@ from heedful.evaluation.page.summary_lines import (
     not_measured_lines,
     summary_lines,
 )
-from heedful.evaluation.result import Section, Verdict
+from heedful.evaluation.result import Section
+from heedful.inference.verdict import Verdict
 from heedful.reporting.paragraph import Sheet, plain
 
 PAGE = Sheet(70)

@@ -6,16 +6,16 @@ HEEDFUL_UPDATE_GOLDEN=1 pytest tests/evaluation/page/test_terminal.py
 import io
 import os
 import re
-from pathlib import Path
 
 import pytest
 from tests.evaluation.page import factory
+from tests.places import TESTS
 from tests.reporting import screen
 
 from heedful.evaluation.page.terminal import print_heads, print_report, terminal_text
 from heedful.reporting.paragraph import cells
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "terminal_80.txt"
+GOLDEN = TESTS / "golden" / "terminal_80.txt"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 

@@ -8,10 +8,10 @@ from tests.evaluation.checks.belief_models import belief_model
 from tests.evaluation.checks.pattern_models import PatternModel, judged, nothing, study_of
 from tests.evaluation.checks.planted import random_ids
 
-from heedful.evaluation.result import Verdict
 from heedful.gauge.beliefs import divergences
 from heedful.gauge.checks.beliefs_are_diverse import beliefs_are_diverse
 from heedful.gauge.model.attention.gauge_kl import canonical
+from heedful.inference.verdict import Verdict
 
 
 def test_a_head_s_divergence_is_the_mean_over_pairs_and_its_label_is_told() -> None:

@@ -9,9 +9,9 @@ from tests.evaluation.checks.pattern_models import PatternModel, judged, nothing
 from tests.evaluation.checks.planted import random_ids
 from torch import Tensor
 
-from heedful.evaluation.result import Verdict
 from heedful.gauge.beliefs import Diagonal
 from heedful.gauge.checks.divergence_is_proper import divergence_is_proper
+from heedful.inference.verdict import Verdict
 
 
 @pytest.mark.parametrize("covariance", ["isotropic", "diagonal", "full"])

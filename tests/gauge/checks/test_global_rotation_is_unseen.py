@@ -10,8 +10,8 @@ from tests.evaluation.checks.belief_models import belief_model, untied
 from tests.evaluation.checks.pattern_models import PatternModel, judged, nothing
 from tests.evaluation.checks.planted import random_ids
 
-from heedful.evaluation.result import Verdict
 from heedful.gauge.checks.global_rotation_is_unseen import global_rotation_is_unseen
+from heedful.inference.verdict import Verdict
 
 
 @pytest.mark.parametrize("options", [{}, {"covariance": "full", "position_frames": "learned", "layer_norm": True}])

@@ -10,8 +10,8 @@ from tests.evaluation.checks.belief_models import belief_model
 from tests.evaluation.checks.pattern_models import PatternModel, judged, nothing
 from tests.evaluation.checks.planted import random_ids
 
-from heedful.evaluation.result import Verdict
 from heedful.gauge.checks.tables_learn_through_attention import tables_learn_through_attention
+from heedful.inference.verdict import Verdict
 
 
 def test_every_table_is_reached_and_covariances_through_weights_alone() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from heedful.errors import UsageError
+from heedful.loading.run_files import RECORD, WHOLE
 from heedful.monitoring.checkpoints.listing import find_checkpoints
-from heedful.training.run_folder import RECORD, WHOLE
 
 
 def folder(place: Path, step: int | None = None) -> Path:

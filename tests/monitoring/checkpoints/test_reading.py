@@ -16,12 +16,12 @@ from heedful.loading.documents import Documents
 from heedful.loading.loaded_model import load_model
 from heedful.loading.sequences import make_sequences
 from heedful.monitoring.checkpoints.listing import find_checkpoints
-from heedful.monitoring.checkpoints.reading import Reading, checkpoint_table, forward_sums
+from heedful.monitoring.checkpoints.reading import CheckpointReading, checkpoint_table, forward_sums
 from heedful.monitoring.evolution.figures import report_of
 from heedful.monitoring.evolution.rows import rows_of
 
 TEXTS = tuple(material.make_text(12, seed) for seed in range(20))
-READING = Reading(
+READING = CheckpointReading(
     documents=Documents(names=tuple(f"d{i}" for i in range(20)), texts=TEXTS, origin="made up"), seq_len=24, sequences=6
 )
 

@@ -61,7 +61,7 @@ def test_every_sentence_is_on_the_terminal_page_within_its_width() -> None:
 def test_the_document_is_strict_json() -> None:
     rows = ({"layer": 0, "value": float("nan"), "low": 1.0, "high": 2.0},)
     document = json.loads(key_json(factory.report(figures=(factory.figure(rows=rows),))), parse_constant=pytest.fail)
-    assert document["schema"] == "heedful.monitoring.vectors/1" and document["figures"][0]["rows"][0]["value"] is None
+    assert document["schema"] == "heedful.keys/1" and document["figures"][0]["rows"][0]["value"] is None
     assert document["subject"] == "<b>run</b>" and document["present"] == ["No gain <i>here</i>."]
 
 

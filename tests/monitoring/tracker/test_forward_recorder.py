@@ -13,7 +13,7 @@ from transformers.modeling_utils import AttentionInterface
 
 from heedful.interception.uncompiled import _hold
 from heedful.monitoring.tracker.attention_tracker import AttentionTracker
-from heedful.monitoring.tracker.forward_recorder import Watch
+from heedful.monitoring.tracker.forward_recorder import ForwardRecorder
 from heedful.monitoring.tracker.table import read_table
 from heedful.monitoring.vectors.sample import Sample
 
@@ -48,7 +48,7 @@ def test_a_forward_that_raises_in_the_trainer_leaves_nothing(compiled: bool, tmp
 
 def test_nothing_stands_between_a_measured_forward_and_the_end_of_its_step() -> None:
     model = qwen()
-    watch = Watch(model, Sample(), 0, True)
+    watch = ForwardRecorder(model, Sample(), 0, True)
     assert hooks(model) == 2 and _hold.count == 1
     with torch.no_grad():
         model(input_ids=batches(1)[0])  # evaluation does not count
@@ -69,7 +69,7 @@ def test_a_tracker_that_is_gone_takes_its_hooks_along(tmp_path: Path) -> None:
 
 def test_a_hook_of_another_made_last_is_not_lost_among_ours(tmp_path: Path) -> None:
     model = qwen()
-    watch = Watch(model, Sample(), 0, True)
+    watch = ForwardRecorder(model, Sample(), 0, True)
     later: list[Any] = []
 
     def plant(*given: Any) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from heedful.monitoring.vectors.rotation import turn_between
+from heedful.monitoring.vectors.rotation import rotation_between
 
 
 def rotated(values: Tensor, first: list[int], second: list[int]) -> Tensor:
@@ -33,7 +33,7 @@ PAIRS = {
 def test_pairs_are_found_and_other_keys_turn_alike(name: str, heads: int, dtype: torch.dtype) -> None:
     first, second = PAIRS[name]
     before, other = torch.randn(2, 2, heads, 12, 8, generator=torch.Generator().manual_seed(1)).to(dtype)
-    found = turn_between(before, rotated(before, first, second))
+    found = rotation_between(before, rotated(before, first, second))
     assert found is not None
     tolerance = 1e-4 if dtype == torch.float32 else 0.1
     assert torch.allclose(found.of(other).float(), rotated(other, first, second).float(), atol=tolerance)
@@ -44,12 +44,12 @@ def test_pairs_are_found_and_other_keys_turn_alike(name: str, heads: int, dtype:
 
 def test_what_is_no_rotation_is_not_taken_for_one() -> None:
     before = torch.randn(1, 2, 12, 8, generator=torch.Generator().manual_seed(1))
-    assert turn_between(before, before * 1.1) is None
-    assert turn_between(before, before.flip(1)) is None  # heads in another order: all norms are there
-    assert turn_between(before, rotated(before, [0, 1], [3, 2])) is None
+    assert rotation_between(before, before * 1.1) is None
+    assert rotation_between(before, before.flip(1)) is None  # heads in another order: all norms are there
+    assert rotation_between(before, rotated(before, [0, 1], [3, 2])) is None
 
 
 def test_keys_of_zero_turn_into_zero() -> None:
     nothing = torch.zeros(1, 2, 3, 4)
-    found = turn_between(nothing, nothing)
+    found = rotation_between(nothing, nothing)
     assert found is not None and torch.equal(found.of(nothing), nothing)

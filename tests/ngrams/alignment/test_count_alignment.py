@@ -21,7 +21,7 @@ from heedful.ngrams.derivation.expected import expected_rows
 from heedful.ngrams.derivation.model.deriving import derive
 from heedful.ngrams.derivation.recipe import RECIPES
 from heedful.ngrams.derivation.row_alignment import row_alignment
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 from heedful.reporting.drawing import svg
 from heedful.reporting.pages.terminal import page_text
 
@@ -137,7 +137,7 @@ def test_attention_by_frequency_is_not_taken_for_agreement() -> None:
     """It is better than equal weights by far, and not beyond both baselines."""
     table = TABLES[1, 0]
     frequencies = sparse.csr_array(np.tile(np.maximum(table.column_sums, 0.1), (SIZE, 1)))
-    blind = {(1, 0): Table(table.contexts, frequencies)}
+    blind = {(1, 0): NgramTable(table.contexts, frequencies)}
     made = derive(blind, replace(RECIPES["corrected"], width=96, inner=8, affinity="log_probability"), length=32)
     with torch.no_grad():  # a little sharper than frequency, so that it is none of its noise
         made.model.model.layers[0].attention.q_proj.weight *= 1.15

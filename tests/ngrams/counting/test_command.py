@@ -9,10 +9,7 @@ from typer.testing import CliRunner
 from heedful.app import app
 from heedful.errors import UsageError
 from heedful.ngrams.counting.command import numbers
-from heedful.ngrams.counting.reading import read
-
-TESTS = Path(__file__).parents[1]
-
+from heedful.ngrams.counting.reading import read_counts
 
 runner = CliRunner()
 LINES = ["the cat sat on the mat", "the dog sat", "a", "on the mat the cat"] * 5
@@ -42,7 +39,7 @@ def test_counts_of_a_text(tokenizer: str, text: Path, tmp_path: Path) -> None:
     code, stdout, stderr = invoke(*asked, "--json", page, "--shard-bytes", 100)
     assert (code, stderr) == (0, f"wrote {page}\nwrote {out}\n")
     assert max(map(len, stdout.splitlines())) <= 80 and "20 documents" in stdout
-    counts = read(out, text=[text])
+    counts = read_counts(out, text=[text])
     documents = [counts.tokenizer.encode(line).ids for line in LINES]
     for n, skip in ((1, 0), (1, 1), (2, 0), (2, 1)):
         assert material.as_counter(counts.table(n, skip)) == loops.pair_counts(documents, n, skip)
@@ -78,12 +75,12 @@ def test_json_alone_on_standard_output(text: Path, tmp_path: Path) -> None:
 def test_a_tokenizer_by_path(text: Path, tmp_path: Path) -> None:
     assert invoke(text, "--out", tmp_path / "a")[0] == 0
     assert invoke(text, "--out", tmp_path / "b", "--tokenizer", tmp_path / "a")[0] == 0
-    before, after = read(tmp_path / "a"), read(tmp_path / "b", text=[text])
+    before, after = read_counts(tmp_path / "a"), read_counts(tmp_path / "b", text=[text])
     assert before.manifest.fingerprint == after.manifest.fingerprint
-    assert read(tmp_path / "a", tokenizer=after.tokenizer).vocabulary == after.vocabulary
+    assert read_counts(tmp_path / "a", tokenizer=after.tokenizer).vocabulary == after.vocabulary
     assert invoke(text, "--out", tmp_path / "c", "--tokenizer", "bpe")[0] == 0
     with pytest.raises(Exception, match="counted with another tokenizer"):
-        read(tmp_path / "c", tokenizer=after.tokenizer)
+        read_counts(tmp_path / "c", tokenizer=after.tokenizer)
 
 
 @pytest.mark.parametrize(

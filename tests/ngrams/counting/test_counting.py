@@ -21,10 +21,7 @@ from heedful.ngrams.counting import counting, merge
 from heedful.ngrams.counting.counting import CountSettings, count
 from heedful.ngrams.counting.folder import place_of
 from heedful.ngrams.counting.grouped_sum import ENGINES, polars_sum
-from heedful.ngrams.counting.reading import read
-
-TESTS = Path(__file__).parents[1]
-
+from heedful.ngrams.counting.reading import read_counts
 
 DOCUMENTS = material.zipf(40, 30, 20)
 SETTINGS = CountSettings(n=(1, 2, 3), skips=(0, 1, 3))
@@ -37,7 +34,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("shards", [1, 3, 100])
 def test_tables_are_those_of_the_loops(shards: int, tmp_path: Path) -> None:
     manifest = count(material.Numbers(DOCUMENTS, shards), material.Codes(20), tmp_path / "counts", SETTINGS)
-    found = read(tmp_path / "counts")
+    found = read_counts(tmp_path / "counts")
     for n, skip in [(0, 0), *((n, skip) for n in SETTINGS.n for skip in SETTINGS.skips)]:
         wanted = loops.pair_counts(DOCUMENTS, n, skip)
         assert material.as_counter(found.table(n, skip)) == wanted and wanted
@@ -64,7 +61,9 @@ def test_documents_without_a_token_are_none(tmp_path: Path) -> None:
     documents = [[0, 0], [1, 2, 0, 3], [0], [4], [], [0, 0, 0]]
     manifest = count(material.Numbers(documents, 2), Deaf(20), tmp_path / "counts")
     assert (manifest.documents, manifest.tokens) == (2, 4)
-    assert material.as_counter(read(tmp_path / "counts").table(1, 0)) == loops.pair_counts([[1, 2, 3], [4]], 1, 0)
+    assert material.as_counter(read_counts(tmp_path / "counts").table(1, 0)) == loops.pair_counts(
+        [[1, 2, 3], [4]], 1, 0
+    )
 
 
 def test_a_large_table_is_merged_in_ranges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +71,7 @@ def test_a_large_table_is_merged_in_ranges(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(merge, "RANGE_ROWS", 100)
     monkeypatch.setattr(merge, "_STEP", 10)
     count(material.Numbers(DOCUMENTS, 4), material.Codes(20), tmp_path / "ranges", SETTINGS)
-    whole, ranged = read(tmp_path / "whole"), read(tmp_path / "ranges")
+    whole, ranged = read_counts(tmp_path / "whole"), read_counts(tmp_path / "ranges")
     assert len(ranged.facts(3, 0).files) > 3 and len(whole.facts(3, 0).files) == 1
     for one in ranged.manifest.tables:
         assert material.as_counter(ranged.table(one.n, one.skip)) == material.as_counter(whole.table(one.n, one.skip))
@@ -103,7 +102,7 @@ def test_a_run_that_is_gone_on_with_counts_the_rest_alone(tmp_path: Path, monkey
         count(material.Numbers(DOCUMENTS, 5), material.Codes(20), out, SETTINGS)
     monkeypatch.setattr(counting, "count_shard", real)
     with pytest.raises(InputRejected, match="begun and not finished"):
-        read(out)
+        read_counts(out)
     with pytest.raises(OutputError, match="give --resume"):
         count(material.Numbers(DOCUMENTS, 5), material.Codes(20), out, SETTINGS)
     cut = place_of(out, 1) / "n3.s0.parquet"
@@ -121,7 +120,7 @@ def test_a_finished_count_that_was_damaged_is_not_called_whole(tmp_path: Path) -
     out = tmp_path / "counts"
     count(material.Numbers(DOCUMENTS, 5), material.Codes(20), out, SETTINGS)
     again = CountSettings(n=SETTINGS.n, skips=SETTINGS.skips, resume=True)
-    file = out / read(out).facts(2, 0).files[0].name
+    file = out / read_counts(out).facts(2, 0).files[0].name
     sound = file.read_bytes()
     file.write_bytes(sound[:100])
     with pytest.raises(InputRejected, match="cut or changed"):
@@ -147,7 +146,7 @@ def test_a_killed_run_loses_one_shard_at_most(tmp_path: Path, monkeypatch: pytes
     real, read_again = TextCorpus.pieces, []
     monkeypatch.setattr(TextCorpus, "pieces", lambda self, shard: (read_again.append(shard), real(self, shard))[1])
     assert CliRunner().invoke(app, [*words, str(out), "--resume"]).exit_code == 0
-    shards = len(read(out).manifest.shard_bytes)
+    shards = len(read_counts(out).manifest.shard_bytes)
     assert read_again == [number for number in range(shards) if number not in kept] and shards > 20
     assert CliRunner().invoke(app, [*words, str(tmp_path / "whole")]).exit_code == 0
     assert contents(out) == contents(tmp_path / "whole")
@@ -219,7 +218,7 @@ def test_tiny_corpora_are_counted_as_they_are(documents: list[list[int]], notes:
     """One token; one token again and again; contexts longer than the documents."""
     settings = CountSettings(n=(1, 2, 3))
     manifest = count(material.Numbers(documents), material.Codes(20), tmp_path / "counts", settings)
-    found = read(tmp_path / "counts")
+    found = read_counts(tmp_path / "counts")
     for n in settings.n:
         assert material.as_counter(found.table(n)) == loops.pair_counts(documents, n, 0)
     assert len(manifest.notes) == notes
@@ -241,5 +240,5 @@ def test_no_token_and_unknown_tokens_are_refused_and_leave_nothing(tmp_path: Pat
 
 def test_the_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     manifest = count(material.Numbers(DOCUMENTS), material.Codes(20), tmp_path / "counts")
-    assert read(tmp_path / "counts").manifest == manifest
-    assert json.loads((tmp_path / "counts" / "counts.json").read_text())["schema"] == "heedful.ngrams.counting/1"
+    assert read_counts(tmp_path / "counts").manifest == manifest
+    assert json.loads((tmp_path / "counts" / "counts.json").read_text())["schema"] == "heedful.counts/1"

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,8 +9,6 @@ from heedful.errors import UsageError
 from heedful.loading.corpus import TokenPiece
 from heedful.ngrams.counting.packing import Tokens, bits_of, check_fits, count_pairs, pack, unpack
 from heedful.ngrams.counting.table import CountTable
-
-TESTS = Path(__file__).parents[1]
 
 
 def tokens_of(documents: list[list[int]]) -> Tokens:

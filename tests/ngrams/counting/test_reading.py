@@ -9,7 +9,7 @@ from tests.ngrams.counting import material
 
 from heedful.errors import InputRejected, UsageError
 from heedful.ngrams.counting.counting import count
-from heedful.ngrams.counting.reading import read
+from heedful.ngrams.counting.reading import read_counts
 
 DOCUMENTS = material.zipf(10, 30, 20)
 TABLE = "n1.s0.0000.parquet"
@@ -47,14 +47,14 @@ def flipped(path: Path) -> None:
 def test_damage_is_one_line(name: str, damage: Callable[[Path], object], says: str, counts: Path) -> None:
     damage(counts / name)
     with pytest.raises(InputRejected, match=says) as refused:
-        read(counts).verify()
+        read_counts(counts).verify()
     assert "\n" not in str(refused.value) and str(counts) in str(refused.value)
 
 
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("schema",), "heedful.ngrams.counting/2"),
+        (("schema",), "heedful.counts/2"),
         (("n",), "1"),
         (("complete",), 1),
         (("vocabulary",), -1),
@@ -72,7 +72,7 @@ def test_a_manifest_of_other_types_is_refused(path: tuple[str | int, ...], value
     place[path[-1]] = value
     (counts / "counts.json").write_text(json.dumps(tree))
     with pytest.raises(InputRejected, match=r"not a manifest of counts|expected schema"):
-        read(counts).table(1)
+        read_counts(counts).table(1)
 
 
 @pytest.mark.parametrize(
@@ -97,19 +97,19 @@ def test_a_forged_table_is_refused(rows: dict[str, list[int]], counts: Path) -> 
     tree["tables"][1].update(pairs=2, total=2)
     (counts / "counts.json").write_text(json.dumps(tree))
     with pytest.raises(InputRejected, match=r"holds what is no count|expected the columns"):
-        read(counts).table(1)
+        read_counts(counts).table(1)
 
 
 def test_a_table_that_was_not_counted(counts: Path) -> None:
     with pytest.raises(UsageError, match=r"no table of n = 2, skip 1; there are \(n, skip\): \(0, 0\), \(1, 0\)"):
-        read(counts).table(2, 1)
+        read_counts(counts).table(2, 1)
 
 
 def test_counts_of_another_text(counts: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a")
     with pytest.raises(InputRejected, match="counted from 10 texts, 1 were given"):
-        read(counts, text=[tmp_path / "a.txt"])
+        read_counts(counts, text=[tmp_path / "a.txt"])
     with pytest.raises(InputRejected, match=r"a.txt: is not the text that .* was counted from \(0.txt\)"):
-        read(counts, text=[tmp_path / "a.txt"] * 10)
+        read_counts(counts, text=[tmp_path / "a.txt"] * 10)
     with pytest.raises(InputRejected, match=r"b.txt: cannot be read"):
-        read(counts, text=[tmp_path / "b.txt"] * 10)
+        read_counts(counts, text=[tmp_path / "b.txt"] * 10)

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from tests.ngrams.counting import material
@@ -9,8 +7,6 @@ from heedful.errors import UsageError
 from heedful.loading.corpus import TokenPiece
 from heedful.ngrams.counting.packing import Tokens, count_pairs
 from heedful.ngrams.counting.table import CountTable
-
-TESTS = Path(__file__).parents[1]
 
 
 def table_of(documents: list[list[int]], n: int, skip: int, vocabulary: int = 12) -> CountTable:

@@ -8,23 +8,23 @@ from tests.ngrams.derivation.texts import characters, counted
 
 from heedful.errors import UsageError
 from heedful.ngrams.derivation.affinities import AFFINITIES, affinity, stacked
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 
 TEXT = characters(3_000)
 
 
-def whole(name: str, table: Table) -> np.ndarray:
+def whole(name: str, table: NgramTable) -> np.ndarray:
     rows, columns = (np.arange(size) for size in table.counts.shape)
     return affinity(name, table).at(rows, columns)
 
 
 @pytest.fixture(scope="module", params=[(1, None), (2, None), (1, 200)], ids=["tokens", "pairs", "unseen tokens"])
-def table(request: pytest.FixtureRequest) -> Table:
+def table(request: pytest.FixtureRequest) -> NgramTable:
     length, vocabulary = request.param
     return counted(TEXT, length, vocabulary=vocabulary)
 
 
-def test_dense_arithmetic_agrees(table: Table) -> None:
+def test_dense_arithmetic_agrees(table: NgramTable) -> None:
     counts = table.counts.toarray()
     row, column, size = counts.sum(1, keepdims=True), counts.sum(0), counts.shape[1]
     safe_row, safe_column = np.where(row > 0, row, 1), np.where(column > 0, column, 1)
@@ -75,7 +75,7 @@ def test_matrices_are_stacked() -> None:
     )
 
 
-def test_probabilities_sum_to_one(table: Table) -> None:
+def test_probabilities_sum_to_one(table: NgramTable) -> None:
     seen = table.row_sums > 0
     for name in ("log_probability", "log_probability_backoff"):
         np.testing.assert_allclose(np.exp(whole(name, table)).sum(1), 1.0)

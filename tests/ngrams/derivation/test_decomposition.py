@@ -10,7 +10,7 @@ from heedful.ngrams.derivation import decomposition
 from heedful.ngrams.derivation.affinities import Affinity, affinity
 from heedful.ngrams.derivation.decomposition import Triplets, decomposed
 from heedful.ngrams.derivation.factors import factorised
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 
 PARTS, SIDE, WANTED = 60, 4, 20
 
@@ -20,13 +20,13 @@ def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decomposition, "SMALL", 0)
 
 
-def in_parts() -> Table:
+def in_parts() -> NgramTable:
     """Counts of 60 groups of 4 tokens that only follow one another, and of one group of 300."""
     draw = np.random.default_rng(0)
     groups = [sparse.csr_array(draw.integers(1, 9, (SIDE, SIDE)).astype(float)) for _ in range(PARTS)]
     large = draw.integers(1, 9, (300, 300)) * (draw.random((300, 300)) < 0.05) + np.eye(300)
     counts = sparse.block_diag([*groups, sparse.csr_array(large)], format="csr")
-    return Table(np.arange(counts.shape[0])[:, None], sparse.csr_array(counts))
+    return NgramTable(np.arange(counts.shape[0])[:, None], sparse.csr_array(counts))
 
 
 def dense_values(matrix: Affinity) -> np.ndarray:

@@ -24,7 +24,7 @@ from heedful.app import app
 from heedful.errors import InputRejected, UsageError
 from heedful.loading.documents import Documents
 from heedful.loading.loaded_model import load_model
-from heedful.ngrams.counting.reading import read as read_counts
+from heedful.ngrams.counting.reading import read_counts
 from heedful.ngrams.derivation.encoder import layer_normalised
 from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
 from heedful.ngrams.derivation.model.linking import relink

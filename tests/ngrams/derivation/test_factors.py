@@ -11,7 +11,7 @@ from heedful.errors import InputRejected, UsageError
 from heedful.ngrams.derivation import decomposition, factors
 from heedful.ngrams.derivation.affinities import Affinity, affinity
 from heedful.ngrams.derivation.factors import factorised, frequency_weights
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 
 TABLE = counted(characters(20_000))
 
@@ -61,7 +61,7 @@ def test_the_iteration_agrees_with_the_dense_decomposition(monkeypatch: pytest.M
 
 def test_more_components_than_directions_is_said() -> None:
     counts = sparse.csr_array(np.outer([1.0, 2, 3, 4], [1.0, 1, 2, 2]))
-    table = Table(np.arange(4)[:, None], counts)
+    table = NgramTable(np.arange(4)[:, None], counts)
     found = factorised(affinity("normalised", table), 3)
     assert (found.report.asked, found.report.rank) == (3, 1)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from heedful.errors import UsageError
-from heedful.ngrams.derivation.order import ORDERS, arranged, turned
+from heedful.ngrams.derivation.order import ORDERS, arranged, rotated_vectors
 from heedful.training.model.rotation import rotated, rotation
 
 DIM = 12
@@ -36,7 +36,9 @@ def test_vectors_turn_as_in_a_rotary_head() -> None:
     vectors = np.random.default_rng(1).standard_normal((9, DIM))
     turn = rotation(torch.arange(20)[None], DIM, 10_000.0, torch.float64)
     wanted = rotated(torch.from_numpy(vectors)[None, None], (turn[0][:, :9], turn[1][:, :9]))[0, 0]
-    np.testing.assert_allclose(turned(vectors, (turn[0][0].numpy(), turn[1][0].numpy())), wanted.numpy(), atol=1e-12)
+    np.testing.assert_allclose(
+        rotated_vectors(vectors, (turn[0][0].numpy(), turn[1][0].numpy())), wanted.numpy(), atol=1e-12
+    )
 
 
 def test_an_order_that_is_not_known() -> None:

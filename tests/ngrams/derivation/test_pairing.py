@@ -11,12 +11,12 @@ from tests.ngrams.derivation.texts import counted
 
 from heedful.ngrams.derivation.model.deriving import derive
 from heedful.ngrams.derivation.pairing import pairings
-from heedful.ngrams.derivation.recipe import RECIPES, Recipe
+from heedful.ngrams.derivation.recipe import RECIPES, DerivationRecipe
 
 ROUND = 11
 TEXT = np.tile(np.arange(ROUND), 40)
 TABLES = {(1, skip): counted(TEXT, 1, skip) for skip in range(3)}
-PLAIN = Recipe(width=24, head_dim=24, inner=0, final_norm=False, attention_input="none")
+PLAIN = DerivationRecipe(width=24, head_dim=24, inner=0, final_norm=False, attention_input="none")
 
 
 @pytest.mark.parametrize("value", ["copy", "probability", "log_ratio"])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from heedful.errors import UsageError
-from heedful.ngrams.derivation.recipe import RECIPES, Recipe, changed
+from heedful.ngrams.derivation.recipe import RECIPES, DerivationRecipe, changed
 
 
 def test_counts_that_a_recipe_reads() -> None:
     assert RECIPES["seed"].wanted() == {(n, s) for n in (1, 2) for s in range(4)}
     assert RECIPES["corrected"].wanted() == {(1, 0)}
-    assert Recipe(shortest=2, longest=2, heads=2, furthest=1).wanted() == {(1, 0), (1, 1), (1, 2)}
+    assert DerivationRecipe(shortest=2, longest=2, heads=2, furthest=1).wanted() == {(1, 0), (1, 1), (1, 2)}
 
 
 def test_layers_lengthen_contexts_and_heads_skip() -> None:

@@ -13,7 +13,7 @@ from heedful.ngrams.derivation.encoder import encoded
 from heedful.ngrams.derivation.expected import expected_rows
 from heedful.ngrams.derivation.factors import factorised, frequency_weights
 from heedful.ngrams.derivation.row_alignment import row_alignment
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 from heedful.ngrams.derivation.temperature import best_temperature
 
 LENGTH = 32
@@ -72,7 +72,7 @@ def test_the_temperature_that_was_used_is_found() -> None:
     assert best_temperature([expected], [np.ones_like(logits)]) == 1.0
 
 
-def aligned(table: Table, documents: list[np.ndarray], scores: np.ndarray, factor: float | None) -> float:
+def aligned(table: NgramTable, documents: list[np.ndarray], scores: np.ndarray, factor: float | None) -> float:
     """Mean divergence over documents; the best factor where none is given."""
     expected = [expected_rows(table, tokens, ROWS) for tokens in documents]
     logits = [np.where(BEHIND, -np.inf, scores[np.ix_(tokens, tokens)][ROWS]) for tokens in documents]

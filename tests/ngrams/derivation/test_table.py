@@ -8,7 +8,7 @@ from scipy import sparse
 from tests.ngrams.derivation.texts import counted
 
 from heedful.errors import InputRejected, UsageError
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 
 TOKENS = np.array([0, 1, 2, 0, 1, 3])
 
@@ -35,19 +35,19 @@ def test_a_skip_leaves_tokens_out() -> None:
 
 def test_contexts_beyond_64_bits_are_found() -> None:
     contexts = np.array([[70_000, 3, 69_999, 1], [70_000, 3, 69_999, 2]])
-    table = Table(contexts, sparse.csr_array(([1.0, 2.0], ([0, 1], [5, 6])), shape=(2, 70_001)))
+    table = NgramTable(contexts, sparse.csr_array(([1.0, 2.0], ([0, 1], [5, 6])), shape=(2, 70_001)))
     assert table.rows_of(np.array([0, 70_000, 3, 69_999, 2])).tolist() == [-1, -1, -1, -1, 1]
 
 
 def test_an_empty_table_is_refused() -> None:
     with pytest.raises(InputRejected, match="no n-gram was counted"):
-        Table(np.zeros((2, 1), dtype=int), sparse.csr_array((2, 4)))
+        NgramTable(np.zeros((2, 1), dtype=int), sparse.csr_array((2, 4)))
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf, -1.0])
 def test_counts_that_are_none_are_refused(broken: float) -> None:
     with pytest.raises(InputRejected, match="some are negative or no numbers"):
-        Table(np.arange(2)[:, None], sparse.csr_array([[1.0, 2.0], [broken, 1.0]]))
+        NgramTable(np.arange(2)[:, None], sparse.csr_array([[1.0, 2.0], [broken, 1.0]]))
 
 
 @pytest.mark.parametrize("token", [4, -1])
@@ -58,4 +58,4 @@ def test_tokens_that_were_never_counted_are_refused(token: int) -> None:
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UsageError, match="came"):
-        Table(np.zeros((3, 1), dtype=int), sparse.csr_array(np.ones((2, 4))))
+        NgramTable(np.zeros((3, 1), dtype=int), sparse.csr_array(np.ones((2, 4))))

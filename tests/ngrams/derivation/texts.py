@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 import heedful
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 
 HELD_OUT = Path(heedful.__file__).parent / "assets" / "default" / "held_out.jsonl"
 
@@ -23,7 +23,7 @@ def characters(size: int) -> np.ndarray:
     return np.array([alphabet[letter] for letter in text])
 
 
-def counted(tokens: np.ndarray, length: int = 1, skip: int = 0, vocabulary: int | None = None) -> Table:
+def counted(tokens: np.ndarray, length: int = 1, skip: int = 0, vocabulary: int | None = None) -> NgramTable:
     """A table of one document, pair by pair."""
     pairs: Counter[tuple[tuple[int, ...], int]] = Counter()
     for end in range(length - 1, len(tokens) - 1 - skip):
@@ -32,4 +32,4 @@ def counted(tokens: np.ndarray, length: int = 1, skip: int = 0, vocabulary: int 
     row = {context: number for number, context in enumerate(contexts)}
     shape = (len(contexts), vocabulary or int(tokens.max()) + 1)
     entries = (list(pairs.values()), ([row[context] for context, _ in pairs], [token for _, token in pairs]))
-    return Table.of_tokens(np.array(contexts), sparse.csr_array(entries, shape=shape, dtype=float), skip)
+    return NgramTable.of_tokens(np.array(contexts), sparse.csr_array(entries, shape=shape, dtype=float), skip)

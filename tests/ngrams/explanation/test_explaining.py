@@ -11,7 +11,7 @@ import torch
 from tests.ngrams.derivation.texts import characters, counted
 
 from heedful.ngrams.derivation.model.deriving import derive
-from heedful.ngrams.derivation.recipe import RECIPES, Recipe
+from heedful.ngrams.derivation.recipe import RECIPES, DerivationRecipe
 from heedful.ngrams.explanation.explaining import explain
 from heedful.ngrams.explanation.page import explanation_page
 from heedful.ngrams.explanation.page_charts import scale_chart
@@ -28,7 +28,7 @@ SEED = replace(
 )
 
 
-def explained(recipe: Recipe, scales: tuple[float, ...] = ()) -> Explanation:
+def explained(recipe: DerivationRecipe, scales: tuple[float, ...] = ()) -> Explanation:
     made = derive(TABLES, recipe, DOCUMENTS, 32)
     return explain(made.model, TABLES, recipe, DOCUMENTS, scales=scales)
 
@@ -44,7 +44,7 @@ def explained(recipe: Recipe, scales: tuple[float, ...] = ()) -> Explanation:
     ],
     ids=["lost", "cold", "hot", "linear", "corrected"],
 )
-def test_the_planted_fault_is_the_cause(recipe: Recipe, words: str) -> None:
+def test_the_planted_fault_is_the_cause(recipe: DerivationRecipe, words: str) -> None:
     assert words in explained(recipe).cause
 
 

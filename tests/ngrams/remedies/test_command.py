@@ -1,4 +1,4 @@
-"""The ladder by the command line."""
+"""The suite by the command line."""
 
 from __future__ import annotations
 

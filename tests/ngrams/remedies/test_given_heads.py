@@ -15,12 +15,12 @@ from heedful.inference.units import document_means
 from heedful.ngrams.derivation.model.arms import arm_config, arm_model
 from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
 from heedful.ngrams.derivation.model.deriving import derive
-from heedful.ngrams.derivation.recipe import RECIPES, Recipe
+from heedful.ngrams.derivation.recipe import RECIPES, DerivationRecipe
 from heedful.ngrams.derivation.row_alignment import row_alignment
 from heedful.ngrams.remedies.given_heads import check_causal, head_logits, nearest_head
-from heedful.ngrams.remedies.model_variants import Subject, model_rungs
+from heedful.ngrams.remedies.model_variants import Subject, model_variants
 from heedful.ngrams.remedies.record import Remedy
-from heedful.ngrams.remedies.running import climb
+from heedful.ngrams.remedies.running import run_ablations
 from heedful.ngrams.remedies.text import Material
 
 RECIPE = replace(
@@ -28,13 +28,13 @@ RECIPE = replace(
 )
 
 
-def made(recipe: Recipe = RECIPE, seed: int = 0) -> HeedfulDerivedForCausalLM:
+def made(recipe: DerivationRecipe = RECIPE, seed: int = 0) -> HeedfulDerivedForCausalLM:
     return derive(TABLES, recipe, list(FITTING.tokens), LENGTH, seed).model
 
 
 def measured(*subjects: Subject, material: Material = MATERIAL) -> tuple[dict[str, Remedy], dict[str, str]]:
-    rungs, skipped = model_rungs(subjects, material, [])
-    record = climb(material, rungs, GROUND, seeds=(0, 1), skipped=skipped)
+    variants, skipped = model_variants(subjects, material, [])
+    record = run_ablations(material, variants, GROUND, seeds=(0, 1), skipped=skipped)
     return {one.name: one for one in record.remedies}, record.skipped
 
 
@@ -86,7 +86,7 @@ def test_a_head_of_any_model_has_the_numbers_of_its_eager_weights(build: object)
 
 
 def test_a_derived_model_measures_as_its_recipe_does() -> None:
-    """The ladder's own rung derives the model anew: the same head, by another way in."""
+    """The suite's own variant derives the model anew: the same head, by another way in."""
     models = [made(GROUND.log_p, seed) for seed in (0, 1)]
     found, _ = measured(Subject(name="given", models=models, recipe=GROUND.log_p))
     one, own = found["given:L0H0"], climbed("log_p")["log_p"]

@@ -1,4 +1,4 @@
-"""Models of a ladder: seeds put together, twins found, drift read, and what does not fit refused in one line."""
+"""Models of a suite: seeds put together, twins found, drift read, and what does not fit refused in one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from heedful.loading.learnt_tokenizer import character_tokenizer
 from heedful.loading.text_corpus import TextCorpus
 from heedful.loading.token_encoder import TokenEncoder
 from heedful.ngrams.counting.counting import CountSettings, count
-from heedful.ngrams.counting.reading import Counts, read
+from heedful.ngrams.counting.reading import Counts, read_counts
 from heedful.ngrams.derivation.model.arms import arm_config
 from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
 from heedful.ngrams.derivation.model.deriving import derive
@@ -41,7 +41,7 @@ def counts(tmp_path_factory: pytest.TempPathFactory) -> Counts:
     tokenizer = character_tokenizer([json.loads(line)["text"] for line in lines], None)
     settings = CountSettings(n=(1,), skips=(0, 1))
     count(TextCorpus([place / "t.jsonl"]), TokenEncoder(tokenizer, "characters"), place / "counts", settings)
-    return read(place / "counts")
+    return read_counts(place / "counts")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A ladder's page fits, says what its numbers say, and its document keeps every number."""
+"""A suite's page fits, says what its numbers say, and its document keeps every number."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tests.ngrams.remedies.test_remedies import FITTING, GROUND, MEASURED, TABLE
 from heedful.inference.effect import Effect
 from heedful.ngrams.remedies.page import remedy_page
 from heedful.ngrams.remedies.page_verdict import remedy_verdict
-from heedful.ngrams.remedies.record import GivenModel, Ladder, LearntEmbeddings
-from heedful.ngrams.remedies.running import climb
-from heedful.ngrams.remedies.suite import rungs
+from heedful.ngrams.remedies.record import AblationSuite, GivenModel, LearntEmbeddings
+from heedful.ngrams.remedies.running import run_ablations
+from heedful.ngrams.remedies.suite import ablation_suite
 from heedful.ngrams.remedies.text import Material
 from heedful.ngrams.remedies.variant import chosen
 from heedful.reporting.pages.document import record_json
@@ -21,7 +21,7 @@ from heedful.reporting.pages.html import page_html
 from heedful.reporting.pages.terminal import page_text
 
 
-def with_models(record: Ladder) -> Ladder:
+def with_models(record: AblationSuite) -> AblationSuite:
     """The same with two models, the second of which left the first's attention by so much that its KL has no bound."""
     one = next(one for one in record.remedies if one.name == "log_p")
     assert one.step is not None
@@ -47,13 +47,13 @@ def with_models(record: Ladder) -> Ladder:
 
 
 @pytest.fixture(scope="module")
-def record() -> Ladder:
+def record() -> AblationSuite:
     words = ["log_p", "random_logits", "random_pinv_16", "current_token_2"]
     material = Material(TABLES, MEASURED, FITTING, {pair: TABLES[pair] for pair in ((1, 0), (2, 0))})
-    return climb(material, chosen(rungs(GROUND), words), GROUND, seeds=(0, 1), names=("a", "b", "c"))
+    return run_ablations(material, chosen(ablation_suite(GROUND), words), GROUND, seeds=(0, 1), names=("a", "b", "c"))
 
 
-def test_the_page_fits_eighty_columns_in_one_line_a_rung(record: Ladder) -> None:
+def test_the_page_fits_eighty_columns_in_one_line_a_rung(record: AblationSuite) -> None:
     page = page_text(remedy_page(record))
     assert max(map(len, page.splitlines())) <= 80
     told = " ".join(page.split())
@@ -64,7 +64,7 @@ def test_the_page_fits_eighty_columns_in_one_line_a_rung(record: Ladder) -> None
     assert page.rstrip("=\n ").splitlines()[-1].endswith(".") and "VERDICT" in page
 
 
-def test_the_verdict_follows_the_numbers(record: Ladder) -> None:
+def test_the_verdict_follows_the_numbers(record: AblationSuite) -> None:
     helps, hurts, _ = (text for _, text in remedy_verdict(record))
     helps = helps.split("together. ")[1]
     assert "embeddings_kept +" in helps and "log_p +" in helps and "random_logits -" in hurts
@@ -84,7 +84,7 @@ def test_the_verdict_follows_the_numbers(record: Ladder) -> None:
     assert found["Verdict: hurts"] == "none." and "log_p" in found["Verdict: neither"]
 
 
-def test_forms_keep_every_number(record: Ladder) -> None:
+def test_forms_keep_every_number(record: AblationSuite) -> None:
     document = json.loads(record_json(record))
     assert document["schema"] == "heedful.remedies/1"
     assert [one["name"] for one in document["remedies"]] == [one.name for one in record.remedies]
@@ -94,7 +94,7 @@ def test_forms_keep_every_number(record: Ladder) -> None:
     assert "<img alt=" in page_html(remedy_page(record))
 
 
-def test_given_models_are_told_beside_what_they_change(record: Ladder) -> None:
+def test_given_models_are_told_beside_what_they_change(record: AblationSuite) -> None:
     whole = with_models(record)
     page = page_text(remedy_page(whole))
     assert max(map(len, page.splitlines())) <= 80
@@ -126,7 +126,7 @@ def test_given_models_are_told_beside_what_they_change(record: Ladder) -> None:
     assert document["models"][1]["learnt"]["change"] == [0.41, 0.44] and document["remedies"][-1]["seeds"] == 2
 
 
-def test_marks_and_words_of_heads_alone_go_by_one_rule(record: Ladder) -> None:
+def test_marks_and_words_of_heads_alone_go_by_one_rule(record: AblationSuite) -> None:
     bigram, head = record.losses[1], record.losses[2]
     apart = Effect(estimate=0.2, low=0.1, high=0.3, n=18)
     for gain, p, told in ((apart, 0.01, True), (apart, 0.2, False), (replace(apart, low=-0.1), 0.01, False)):

@@ -1,4 +1,4 @@
-"""Every rung is measured, baselines are closed forms, planted faults are seen, fitting never meets what is measured."""
+"""Every variant is measured, baselines are closed forms, planted faults are seen, fitting and measuring are apart."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from heedful.errors import InputRejected, UsageError
 from heedful.ngrams.derivation.expected import expected_rows
 from heedful.ngrams.remedies.losses import head_losses
 from heedful.ngrams.remedies.record import Remedy
-from heedful.ngrams.remedies.running import climb
-from heedful.ngrams.remedies.suite import rungs
+from heedful.ngrams.remedies.running import run_ablations
+from heedful.ngrams.remedies.suite import ablation_suite
 from heedful.ngrams.remedies.text import Material, Pieces, parted
-from heedful.ngrams.remedies.variant import Ground, chosen
+from heedful.ngrams.remedies.variant import RemedyContext, chosen
 
 LENGTH, SIZE = 10, 12
 TEXT = characters(9_000) % SIZE
 ALL = [(1, 0), (1, 1), (1, 2), (1, 3), (2, 0)]
 TABLES = {pair: counted(TEXT[:8_000], *pair, SIZE) for pair in ALL}
-GROUND = Ground(SIZE, width=32, head_dim=16)
+GROUND = RemedyContext(SIZE, width=32, head_dim=16)
 
 
 def pieces(start: int, number: int) -> Pieces:
@@ -35,20 +35,22 @@ MATERIAL = Material(TABLES, MEASURED, FITTING)
 
 
 def climbed(*words: str, material: Material = MATERIAL, seeds: tuple[int, ...] = (0, 1)) -> dict[str, Remedy]:
-    record = climb(material, chosen(rungs(GROUND), words), GROUND, seeds=seeds)
+    record = run_ablations(material, chosen(ablation_suite(GROUND), words), GROUND, seeds=seeds)
     return {one.name: one for one in record.remedies}
 
 
 @pytest.mark.slow
 def test_every_rung_is_measured() -> None:
-    ladder = rungs(GROUND)
-    whole = climb(MATERIAL, ladder, GROUND, seeds=(0,))
-    assert [one.name for one in whole.remedies] == [rung.name for rung in ladder if rung.name not in whole.skipped]
-    assert len({rung.name for rung in ladder}) == len(ladder) and set(whole.skipped) == {"like_reference"}
+    suite = ablation_suite(GROUND)
+    whole = run_ablations(MATERIAL, suite, GROUND, seeds=(0,))
+    assert [one.name for one in whole.remedies] == [
+        variant.name for variant in suite if variant.name not in whole.skipped
+    ]
+    assert len({variant.name for variant in suite}) == len(suite) and set(whole.skipped) == {"like_reference"}
     earlier: set[str] = set()
-    for rung in ladder:
-        assert not rung.against or rung.against in earlier, rung.name
-        earlier.add(rung.name)
+    for variant in suite:
+        assert not variant.against or variant.against in earlier, variant.name
+        earlier.add(variant.name)
     for one in whole.remedies:
         assert np.isfinite((one.agreement.divergence.estimate, one.agreement.skill.low, one.factor, one.best)).all()
         assert 0 <= one.entropy.estimate <= 1 + 1e-9 and 0 <= one.agreement.match.estimate <= 1
@@ -130,15 +132,15 @@ def test_seeds_are_averaged_within_documents_and_their_spread_is_told() -> None:
 
 
 def test_rungs_bring_those_they_change() -> None:
-    names = [rung.name for rung in chosen(rungs(GROUND), ["log_p"])]
+    names = [variant.name for variant in chosen(ablation_suite(GROUND), ["log_p"])]
     assert names[0] == "uniform" and names[-1] == "log_p" and "exact_m" in names and "pmi" not in names
     with pytest.raises(UsageError, match="--rungs nothing: no rung or group"):
-        chosen(rungs(GROUND), ["nothing"])
+        chosen(ablation_suite(GROUND), ["nothing"])
 
 
 def test_counts_that_are_missing_are_named() -> None:
     poor = Material({(1, 0): TABLES[1, 0]}, MEASURED, FITTING)
-    record = climb(poor, chosen(rungs(GROUND), ["log_p_oracle", "additive_2"]), GROUND, seeds=(0,))
+    record = run_ablations(poor, chosen(ablation_suite(GROUND), ["log_p_oracle", "additive_2"]), GROUND, seeds=(0,))
     assert (
         "counts of n=1 skip=1, n=2 skip=0 are missing (heedful count --n 1..2 --skip 0..1)"
         in (record.skipped["additive_2"])
@@ -156,8 +158,8 @@ def test_logits_spread_as_those_of_a_reference_where_one_is_given() -> None:
 
 
 def test_a_width_that_cannot_be_is_named() -> None:
-    narrow = Ground(SIZE, width=16, head_dim=8)
-    record = climb(MATERIAL, chosen(rungs(narrow), ["positions_joint"]), narrow, seeds=(0,))
+    narrow = RemedyContext(SIZE, width=16, head_dim=8)
+    record = run_ablations(MATERIAL, chosen(ablation_suite(narrow), ["positions_joint"]), narrow, seeds=(0,))
     assert "a width of at least" in record.skipped["positions_joint"]
 
 
@@ -205,7 +207,7 @@ def test_text_that_counts_know_nothing_of_is_refused() -> None:
     beyond = counted(TEXT[:200] % 3, 1, 0, SIZE)
     foreign = Pieces(np.full((8, LENGTH), SIZE - 1), np.arange(8))
     with pytest.raises(InputRejected, match="no context of the text was counted"):
-        climb(Material({(1, 0): beyond}, foreign, foreign), chosen(rungs(GROUND), ["uniform"]), GROUND)
+        run_ablations(Material({(1, 0): beyond}, foreign, foreign), chosen(ablation_suite(GROUND), ["uniform"]), GROUND)
 
 
 def test_the_same_matrices_are_not_measured_twice() -> None:

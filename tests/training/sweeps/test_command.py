@@ -15,7 +15,7 @@ import heedful.training.sweeps
 from heedful.app import app
 from heedful.training.sweeps.folder import Standing, State, SweepFolder
 from heedful.training.sweeps.one_run import make_run
-from heedful.training.sweeps.plan import Plan
+from heedful.training.sweeps.plan import SweepPlan
 from heedful.training.sweeps.plan_file import read_plan
 
 PLAN = "recipe: random_attention\nfixed: {keys: 8, heads: 2}\naxes: {dim: [2, 4]}\nseeds: [0, 1]\n"
@@ -38,7 +38,7 @@ def invoke(*words: str) -> Any:
 
 
 def in_this_process(monkeypatch: pytest.MonkeyPatch, broken: int | None = None) -> None:
-    def run_sweep(plan: Plan, folder: SweepFolder, share: Any, *, look: Any, ended: Any) -> None:
+    def run_sweep(plan: SweepPlan, folder: SweepFolder, share: Any, *, look: Any, ended: Any) -> None:
         for run in plan.runs:
             if run.number == broken:
                 folder.place(run).path.mkdir()
@@ -100,7 +100,7 @@ def test_a_changed_plan_is_told_in_one_line(words: list[str], monkeypatch: pytes
 
 
 def test_ctrl_c_says_how_to_go_on(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def run_sweep(plan: Plan, folder: SweepFolder, *_: Any, **__: Any) -> None:
+    def run_sweep(plan: SweepPlan, folder: SweepFolder, *_: Any, **__: Any) -> None:
         make_run(plan, plan.runs[0], folder)
         raise KeyboardInterrupt
 

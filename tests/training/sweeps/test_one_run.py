@@ -13,18 +13,18 @@ from heedful.errors import InputRejected, UsageError
 from heedful.training.sweeps import recipes as registry
 from heedful.training.sweeps.claim import ClaimLost, Held, claimed
 from heedful.training.sweeps.folder import State, SweepFolder
-from heedful.training.sweeps.measured import Measured, read_measured, save_measured
+from heedful.training.sweeps.measured import RunMeasure, read_measured, save_measured
 from heedful.training.sweeps.one_run import make_run
-from heedful.training.sweeps.plan import Plan
+from heedful.training.sweeps.plan import SweepPlan
 from heedful.training.sweeps.plan_file import read_plan
 from heedful.training.sweeps.random_attention import RandomAttention, random_attention
-from heedful.training.sweeps.recipe import Recipe, Workplace
+from heedful.training.sweeps.recipe import SweepRecipe, Workplace
 
 PLAN = "recipe: random_attention\nfixed: {keys: 8, heads: 2}\naxes: {dim: [2, 4]}\nseeds: [0, 1]\n"
 
 
 @pytest.fixture
-def planned(tmp_path: Path) -> tuple[Plan, SweepFolder]:
+def planned(tmp_path: Path) -> tuple[SweepPlan, SweepFolder]:
     (tmp_path / "plan.yaml").write_text(PLAN)
     plan, folder = read_plan(tmp_path / "plan.yaml"), SweepFolder(tmp_path / "S")
     folder.adopt(plan)
@@ -32,11 +32,11 @@ def planned(tmp_path: Path) -> tuple[Plan, SweepFolder]:
 
 
 def cook(monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
-    recipe = Recipe(name="random_attention", settings=RandomAttention, make=make)
+    recipe = SweepRecipe(name="random_attention", settings=RandomAttention, make=make)
     monkeypatch.setitem(registry.RECIPES, "random_attention", lambda: recipe)
 
 
-def test_a_run_is_made_once_and_its_numbers_are_kept(planned: tuple[Plan, SweepFolder]) -> None:
+def test_a_run_is_made_once_and_its_numbers_are_kept(planned: tuple[SweepPlan, SweepFolder]) -> None:
     plan, folder = planned
     run, place = plan.runs[2], folder.place(plan.runs[2])
     assert place.standing(run).state is State.WAITING
@@ -55,12 +55,12 @@ def test_a_run_is_made_once_and_its_numbers_are_kept(planned: tuple[Plan, SweepF
 
 
 def test_a_failure_is_one_line_and_is_gone_when_it_works(
-    planned: tuple[Plan, SweepFolder], monkeypatch: pytest.MonkeyPatch
+    planned: tuple[SweepPlan, SweepFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, folder = planned
     run, place = plan.runs[0], folder.place(plan.runs[0])
 
-    def broken(_settings: Any, _work: Workplace) -> list[Measured]:
+    def broken(_settings: Any, _work: Workplace) -> list[RunMeasure]:
         raise ZeroDivisionError("first line\nsecond line")
 
     with monkeypatch.context() as patch:
@@ -73,11 +73,13 @@ def test_a_failure_is_one_line_and_is_gone_when_it_works(
     assert not place.failure.exists()
 
 
-def test_what_stops_a_run_is_no_failure(planned: tuple[Plan, SweepFolder], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_stops_a_run_is_no_failure(
+    planned: tuple[SweepPlan, SweepFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan, folder = planned
     run, place = plan.runs[0], folder.place(plan.runs[0])
 
-    def stopped(_settings: Any, work: Workplace) -> list[Measured]:
+    def stopped(_settings: Any, work: Workplace) -> list[RunMeasure]:
         work.progress(1, 4, "half")
         assert place.progress() == (1, 4, "half") and place.standing(run).state is State.RUNNING
         raise KeyboardInterrupt
@@ -88,7 +90,7 @@ def test_what_stops_a_run_is_no_failure(planned: tuple[Plan, SweepFolder], monke
     assert place.standing(run).state is State.STOPPED and not place.failure.exists()
 
 
-def test_a_run_of_another_is_left_alone(planned: tuple[Plan, SweepFolder]) -> None:
+def test_a_run_of_another_is_left_alone(planned: tuple[SweepPlan, SweepFolder]) -> None:
     plan, folder = planned
     place = folder.place(plan.runs[0])
     place.path.mkdir(parents=True)
@@ -98,12 +100,12 @@ def test_a_run_of_another_is_left_alone(planned: tuple[Plan, SweepFolder]) -> No
 
 
 def test_a_run_that_was_taken_over_writes_nothing(
-    planned: tuple[Plan, SweepFolder], monkeypatch: pytest.MonkeyPatch
+    planned: tuple[SweepPlan, SweepFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, folder = planned
     place = folder.place(plan.runs[0])
 
-    def slow(_settings: Any, work: Workplace) -> list[Measured]:
+    def slow(_settings: Any, work: Workplace) -> list[RunMeasure]:
         claim = next(place.path.glob("claim-*"))
         (claim.parent / "claim-000002").write_text("{}")
         for _ in range(2000):
@@ -122,10 +124,12 @@ def test_a_run_that_was_taken_over_writes_nothing(
 
 def test_numbers_come_back_and_nan_is_null(tmp_path: Path) -> None:
     path = tmp_path / "measures.json"
-    whole = Measured(measure="a", value=1.5, unit="nat", n=3, layer=0, head=0, label="l0", verdict="SHARP")
-    save_measured(path, [whole, Measured(measure="b", value=math.nan), Measured(measure="c", value=math.inf)], {"x": 1})
+    whole = RunMeasure(measure="a", value=1.5, unit="nat", n=3, layer=0, head=0, label="l0", verdict="SHARP")
+    save_measured(
+        path, [whole, RunMeasure(measure="b", value=math.nan), RunMeasure(measure="c", value=math.inf)], {"x": 1}
+    )
     found, facts = read_measured(path)
-    assert found[0] == whole and found[1] == Measured(measure="b", value=None) and found[2].value is None
+    assert found[0] == whole and found[1] == RunMeasure(measure="b", value=None) and found[2].value is None
     assert facts == {"x": 1}
 
 

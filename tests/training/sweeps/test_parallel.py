@@ -17,10 +17,10 @@ from heedful.errors import UsageError
 from heedful.training.sweeps import parallel
 from heedful.training.sweeps.claim import claimed
 from heedful.training.sweeps.folder import Standing, State, SweepFolder
-from heedful.training.sweeps.measured import Measured, save_measured
+from heedful.training.sweeps.measured import RunMeasure, save_measured
 from heedful.training.sweeps.one_run import make_run
 from heedful.training.sweeps.parallel import Share, View, run_command, run_sweep
-from heedful.training.sweeps.plan import Plan
+from heedful.training.sweeps.plan import SweepPlan
 from heedful.training.sweeps.plan_file import read_plan
 
 PLAN = "recipe: random_attention\nfixed: {keys: 8, heads: 2}\naxes: {dim: [2, 4]}\nseeds: [0, 1, 2]\n"
@@ -31,7 +31,7 @@ POPEN = subprocess.Popen
 
 
 @pytest.fixture
-def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Plan, SweepFolder]:
+def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[SweepPlan, SweepFolder]:
     (tmp_path / "plan.yaml").write_text(PLAN)
     plan, folder = read_plan(tmp_path / "plan.yaml"), SweepFolder(tmp_path / "S")
     folder.adopt(plan)
@@ -56,7 +56,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch, folder: SweepFolder, of: dict[str, 
 
 
 def test_each_run_is_made_and_a_failed_one_stops_none(
-    planned: tuple[Plan, SweepFolder], monkeypatch: pytest.MonkeyPatch
+    planned: tuple[SweepPlan, SweepFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, folder = planned
     names = [run.fingerprint for run in plan.runs]
@@ -83,7 +83,7 @@ def test_each_run_is_made_and_a_failed_one_stops_none(
 
 
 def test_runs_of_others_are_waited_for_and_taken_over(
-    planned: tuple[Plan, SweepFolder], monkeypatch: pytest.MonkeyPatch
+    planned: tuple[SweepPlan, SweepFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One is finished by its holder, one is given up, one fails there; the failed one is not tried again here."""
     plan, folder = planned
@@ -96,7 +96,7 @@ def test_runs_of_others_are_waited_for_and_taken_over(
         with claimed(places[0].path), claimed(places[1].path), claimed(places[2].path):
             ready.set()
             seen.wait(30)
-            save_measured(places[0].measures, [Measured(measure="a", value=1.0)], {})
+            save_measured(places[0].measures, [RunMeasure(measure="a", value=1.0)], {})
             places[2].fail("broke over there")
 
     def look(view: View) -> None:
@@ -114,7 +114,7 @@ def test_runs_of_others_are_waited_for_and_taken_over(
     assert found[2].detail == "broke over there" and len(most) == 4
 
 
-def test_stopped_it_leaves_no_process(planned: tuple[Plan, SweepFolder], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_it_leaves_no_process(planned: tuple[SweepPlan, SweepFolder], monkeypatch: pytest.MonkeyPatch) -> None:
     plan, folder = planned
     wait = "import pathlib, sys, time; pathlib.Path(sys.argv[1], 'here').touch(); time.sleep(60)"
     scripts(monkeypatch, folder, dict.fromkeys([run.fingerprint for run in plan.runs], wait), [])
@@ -143,7 +143,7 @@ def test_the_machine_is_divided(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_loses_no_finished_run(planned: tuple[Plan, SweepFolder]) -> None:
+def test_a_killed_sweep_loses_no_finished_run(planned: tuple[SweepPlan, SweepFolder]) -> None:
     """Real processes: the sweep is killed, its children leave by themselves, and the same command goes on."""
     plan, folder = planned
     make_run(plan, plan.runs[0], folder)
@@ -167,7 +167,7 @@ def test_a_killed_sweep_loses_no_finished_run(planned: tuple[Plan, SweepFolder])
 
 
 @pytest.mark.slow
-def test_the_printed_command_makes_the_run(planned: tuple[Plan, SweepFolder]) -> None:
+def test_the_printed_command_makes_the_run(planned: tuple[SweepPlan, SweepFolder]) -> None:
     plan, folder = planned
     command = run_command(plan, plan.runs[3], folder, 1)
     words = command.replace("heedful", f"{sys.executable} -m heedful", 1)

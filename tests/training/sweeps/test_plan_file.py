@@ -6,17 +6,18 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.places import DOCS
 
 from heedful.errors import HeedfulError, InputRejected, UsageError
 from heedful.training.sweeps.folder import SweepFolder
 from heedful.training.sweeps.packaged import PLANS, packaged_plan
-from heedful.training.sweeps.plan import MOST_RUNS, Plan
+from heedful.training.sweeps.plan import MOST_RUNS, SweepPlan
 from heedful.training.sweeps.plan_file import read_plan
 
 PLAN = "recipe: random_attention\nfixed: {keys: 8}\naxes:\n  dim: [2, 4]\n  temperature: [1, 5e-1]\nseeds: [3, 5]\n"
 
 
-def planned(folder: Path, text: str = PLAN) -> Plan:
+def planned(folder: Path, text: str = PLAN) -> SweepPlan:
     path = folder / "plan.yaml"
     path.write_text(text, encoding="utf-8")
     return read_plan(path)
@@ -208,6 +209,6 @@ def test_bad_cells_are_one_line(words: str, told: str, tmp_path: Path) -> None:
 
 
 def test_the_plan_of_derived_attention_fits() -> None:
-    plan = read_plan(Path(__file__).parents[2] / "docs" / "sweeps" / "derived.yaml")
+    plan = read_plan(DOCS / "sweeps" / "derived.yaml")
     assert len(plan.runs) == 3 * len(plan.cells) and next(iter(plan.cells)) == "none"
     assert len({run.fingerprint for run in plan.runs}) == len(plan.runs)

@@ -13,9 +13,9 @@ from scipy import stats
 
 from heedful.errors import UsageError
 from heedful.training.sweeps.folder import SweepFolder
-from heedful.training.sweeps.measured import Measured, save_measured
+from heedful.training.sweeps.measured import RunMeasure, save_measured
 from heedful.training.sweeps.page import page_lines
-from heedful.training.sweeps.plan import Plan
+from heedful.training.sweeps.plan import SweepPlan
 from heedful.training.sweeps.plan_file import read_plan
 from heedful.training.sweeps.result import Result, read_sweep
 
@@ -23,17 +23,17 @@ PLAN = "recipe: random_attention\naxes: {dim: [2, 4], keys: [8]}\nseeds: [0, 1, 
 LOSS = {2: [1.0, 2.0, 4.0], 4: [1.5, 2.5, 4.6]}
 
 
-def swept(tmp_path: Path, plan_text: str = PLAN) -> tuple[Plan, SweepFolder]:
+def swept(tmp_path: Path, plan_text: str = PLAN) -> tuple[SweepPlan, SweepFolder]:
     (tmp_path / "plan.yaml").write_text(plan_text)
     plan, folder = read_plan(tmp_path / "plan.yaml"), SweepFolder(tmp_path / "S")
     folder.adopt(plan)
     for run in plan.runs:
         value = LOSS[int(run.axes["dim"] or 0)][run.seed]
-        rows = [Measured(measure="held_out_loss", value=value, unit="nat/token", n=10)]
+        rows = [RunMeasure(measure="held_out_loss", value=value, unit="nat/token", n=10)]
         for head, factor in enumerate((1.0, 3.0)):
             label = f"l{head}"
             rows.append(
-                Measured(measure="concentration", value=factor * value, unit="nat", layer=0, head=head, label=label)
+                RunMeasure(measure="concentration", value=factor * value, unit="nat", layer=0, head=head, label=label)
             )
         folder.place(run).path.mkdir(parents=True)
         save_measured(folder.place(run).measures, rows, {})
@@ -138,7 +138,7 @@ def test_the_page_fits_and_says_what_else_there_is(tmp_path: Path) -> None:
 
 def test_files_hold_the_same_and_formulas_are_text(tmp_path: Path) -> None:
     plan, folder = swept(tmp_path)
-    rows = [Measured(measure="=1+1", value=math.nan)]
+    rows = [RunMeasure(measure="=1+1", value=math.nan)]
     save_measured(folder.place(plan.runs[0]).measures, rows, {})
     folder.place(plan.runs[1]).measures.write_text("{")
     result = read_sweep(folder)

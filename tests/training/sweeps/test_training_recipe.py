@@ -16,7 +16,7 @@ from heedful.training.run_folder import RunFolder
 from heedful.training.sweeps.folder import State, SweepFolder
 from heedful.training.sweeps.measured import read_measured
 from heedful.training.sweeps.one_run import make_run
-from heedful.training.sweeps.plan import Plan
+from heedful.training.sweeps.plan import SweepPlan
 from heedful.training.sweeps.plan_file import read_plan
 from heedful.training.sweeps.stopwatch import Stopwatch, memory_peak
 
@@ -27,14 +27,14 @@ track: %d
 """
 
 
-def planned(folder: Path, steps: int, every: int) -> tuple[Plan, SweepFolder]:
+def planned(folder: Path, steps: int, every: int) -> tuple[SweepPlan, SweepFolder]:
     (folder / "plan.yaml").write_text(PLAN % (steps, every, every))
     plan, sweep = read_plan(folder / "plan.yaml"), SweepFolder(folder / "S")
     sweep.adopt(plan)
     return plan, sweep
 
 
-def values(sweep: SweepFolder, plan: Plan) -> dict[tuple[Any, ...], float | None]:
+def values(sweep: SweepFolder, plan: SweepPlan) -> dict[tuple[Any, ...], float | None]:
     """What was measured, but for time, memory and the tracker, whose sample of a batch begins anew."""
     measured, _ = read_measured(sweep.place(plan.runs[0]).measures)
     free = ("step_time", "peak_memory", "memory_before", "peak_device_memory", "alarms")

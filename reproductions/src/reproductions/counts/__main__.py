@@ -16,7 +16,7 @@ from reproductions.counts.measuring import measure
 from reproductions.counts.pictures import save_pictures
 from reproductions.counts.samples import SLICES
 from reproductions.counts.trained import gather
-from reproductions.evidence import Evidence
+from reproductions.evidence import Measurements
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--slices: expected at least 2, since each is held against another")
     try:
         if given.figures is not None:
-            save_pictures(Evidence(given.out), given.figures)
+            save_pictures(Measurements(given.out), given.figures)
             return 0
         (given.out / "units").mkdir(parents=True, exist_ok=True)
         if given.sweep is not None:

@@ -10,7 +10,7 @@ from heedful.evaluation.result import Finding
 from reproductions.counts.sweeping import PUBLISHED
 from reproductions.counts.tables import EQUAL, Values, band, by_unit, over_units, skill
 from reproductions.deciding import above, below, beside, within
-from reproductions.evidence import Evidence
+from reproductions.evidence import Measurements
 from reproductions.published import published, untested
 
 DEEPER = (1, 2, 3)
@@ -22,7 +22,7 @@ EVIDENCE, STATE = "evidence", "current state"
 register = partial(published, note="003")
 
 
-def own(evidence: Evidence, measure: str, layer: int | tuple[int, ...], head: int | None = None) -> Values:
+def own(evidence: Measurements, measure: str, layer: int | tuple[int, ...], head: int | None = None) -> Values:
     """A measure of heads of the published model at its scale, by slice."""
     return by_unit(evidence, "heads", measure, arm="published", std=PUBLISHED, layer=layer, head=head)
 
@@ -32,7 +32,7 @@ def own(evidence: Evidence, measure: str, layer: int | tuple[int, ...], head: in
     sentence="The first head's attention is far from what the counts expect.",
     figure="KL .85, cosine .61, match 12.9 %",
 )
-def first_head_is_far_from_the_counts(evidence: Evidence) -> list[Finding]:
+def first_head_is_far_from_the_counts(evidence: Measurements) -> list[Finding]:
     """The note's own statistics within a quarter; the same of uniform attention is the next claim's."""
     found = [over_units(own(evidence, f"published_{name}", 0, 0)) for name in ("divergence", "cosine", "match")]
     words = ("KL, the first row among the rows.", "Cosine, the same.", "Match, the first of equal keys alone right.")
@@ -48,7 +48,7 @@ def first_head_is_far_from_the_counts(evidence: Evidence) -> list[Finding]:
     sentence="These figures tell of the derivation: another attention would have others.",
     figure="KL .85 = poor alignment, cosine .61 = moderate",
 )
-def figures_tell_of_the_derivation(evidence: Evidence) -> list[Finding]:
+def figures_tell_of_the_derivation(evidence: Measurements) -> list[Finding]:
     """Then the first head's skill is not within .02 of uniform attention's; cosines of the two beside."""
     found = skill(evidence, "heads", "published", std=PUBLISHED, layer=0, head=0)
     far = np.abs(found)
@@ -66,7 +66,7 @@ def figures_tell_of_the_derivation(evidence: Evidence) -> list[Finding]:
     sentence="The most attended key is hardly ever the most expected one.",
     figure="12.9 % of positions, very poor; position 10 attends to 0 in place of 8",
 )
-def matches_are_rarer_than_chance(evidence: Evidence) -> list[Finding]:
+def matches_are_rarer_than_chance(evidence: Measurements) -> list[Finding]:
     """Rarer than by chance by five points, ties counted; with the embeddings that the matrices were made for beside."""
     match, chance = (own(evidence, name, 0, 0) for name in ("match", "chance"))
     kept = by_unit(evidence, "heads", "match", arm="kept", std=PUBLISHED, layer=0, head=0)
@@ -84,7 +84,7 @@ def matches_are_rarer_than_chance(evidence: Evidence) -> list[Finding]:
     sentence="The first layer agrees best.",
     figure="cosine .61 to .74, match 12 to 35 %; deeper .33 to .64, 0 to 20 %",
 )
-def first_layer_agrees_best(evidence: Evidence) -> list[Finding]:
+def first_layer_agrees_best(evidence: Measurements) -> list[Finding]:
     """Cosine of the first layer minus that of the deeper ones; the same of uniform attention beside."""
     cosine = own(evidence, "cosine", 0) - own(evidence, "cosine", DEEPER)
     flat = own(evidence, "uniform_cosine", 0) - own(evidence, "uniform_cosine", DEEPER)
@@ -101,7 +101,7 @@ def first_layer_agrees_best(evidence: Evidence) -> list[Finding]:
     sentence="Cosines with what is expected are .61 to .74 in the first layer and .33 to .64 in deeper ones.",
     figure="these ranges",
 )
-def cosines_have_these_ranges(evidence: Evidence) -> list[Finding]:
+def cosines_have_these_ranges(evidence: Measurements) -> list[Finding]:
     """Means over the layers' heads within the published ranges; those of uniform attention beside."""
     first, deeper = (over_units(own(evidence, "cosine", layer)) for layer in (0, DEEPER))
     flat = [over_units(own(evidence, "uniform_cosine", layer)) for layer in (0, DEEPER)]
@@ -118,7 +118,7 @@ def cosines_have_these_ranges(evidence: Evidence) -> list[Finding]:
     sentence="Deeper layers agree ever worse.",
     figure="KL increases, cosine decreases",
 )
-def deeper_layers_agree_worse(evidence: Evidence) -> list[Finding]:
+def deeper_layers_agree_worse(evidence: Measurements) -> list[Finding]:
     """KL and cosine from layer 1 to 3, whose counts are the same; with the embeddings kept beside."""
     divergence, cosine = (own(evidence, name, 3) - own(evidence, name, 1) for name in ("divergence", "cosine"))
     kept = skill(evidence, "heads", "kept", std=PUBLISHED, layer=3) - skill(

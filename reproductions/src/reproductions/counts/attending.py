@@ -15,7 +15,7 @@ from heedful.interception.event import AttentionEvent
 from heedful.interception.intercept import intercept, unwatched
 from heedful.ngrams.derivation.expected import expected_rows
 from heedful.ngrams.derivation.row_alignment import RowAlignment, row_alignment
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 
 if TYPE_CHECKING:
     from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
@@ -58,7 +58,7 @@ def content_logits(scores: np.ndarray, documents: Sequence[np.ndarray]) -> list[
     return [causal(scores[np.ix_(tokens, tokens)]) for tokens in documents]
 
 
-def expectations(table: Table, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
+def expectations(table: NgramTable, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Expected weights, ``(row, key)`` a document, the first row among them."""
     return [expected_rows(table, tokens, np.arange(len(tokens))) for tokens in documents]
 

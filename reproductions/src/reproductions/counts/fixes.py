@@ -10,7 +10,7 @@ from heedful.evaluation.result import Finding
 from reproductions.counts.spectrum import CAUSE
 from reproductions.counts.tables import EQUAL, beyond_uniform, by_unit, over_units, skill
 from reproductions.deciding import above, below, beside, within
-from reproductions.evidence import Evidence
+from reproductions.evidence import Measurements
 from reproductions.published import published
 
 FIX, ADVICE = "the fix", "recommendations"
@@ -20,7 +20,7 @@ GAIN = 0.02
 register = partial(published, note="000")
 
 
-def saved(evidence: Evidence, part: str, arm: str, than: str) -> np.ndarray:
+def saved(evidence: Measurements, part: str, arm: str, than: str) -> np.ndarray:
     """KL from the counts of one variant minus that of another, in nats, by slice: below 0 where the first is better."""
     one, other = (by_unit(evidence, part, "divergence", arm=name) for name in (arm, than))
     return np.asarray(one - other)
@@ -31,7 +31,7 @@ def saved(evidence: Evidence, part: str, arm: str, than: str) -> np.ndarray:
     sentence="The scale is why derived attention does nothing: it carries the counts, only too weakly.",
     figure="normalisation too small",
 )
-def scale_is_the_root_cause(evidence: Evidence) -> list[Finding]:
+def scale_is_the_root_cause(evidence: Measurements) -> list[Finding]:
     """Then some temperature must help: skill at the best one, first head as published; with its embeddings beside."""
     best = {arm: skill(evidence, "model", f"{arm}, best temperature") for arm in ("published", "kept")}
     now = skill(evidence, "model", "kept")
@@ -48,7 +48,7 @@ def scale_is_the_root_cause(evidence: Evidence) -> list[Finding]:
     sentence="Raw weights, not normalised, give meaningful attention.",
     figure="option 2, first half",
 )
-def raw_weights_are_meaningful(evidence: Evidence) -> list[Finding]:
+def raw_weights_are_meaningful(evidence: Measurements) -> list[Finding]:
     """Nats gained over uniform by the first head with raw weights, as published and with its embeddings."""
     found = {arm: over_units(beyond_uniform(evidence, "model", f"{arm}, raw")) for arm in ("published", "kept")}
     told = "KL of uniform attention minus that of the first head with raw weights"
@@ -63,7 +63,7 @@ def raw_weights_are_meaningful(evidence: Evidence) -> list[Finding]:
     sentence="Logits of the size that trained attention has would mend it.",
     figure="option 2, second half",
 )
-def another_magnitude_mends(evidence: Evidence) -> list[Finding]:
+def another_magnitude_mends(evidence: Measurements) -> list[Finding]:
     """Whatever size that is: KL at the best of all sizes bounds it. As published; with its embeddings beside."""
     told = "KL at the best of all magnitudes minus KL of uniform attention, first head"
     found = {arm: over_units(-beyond_uniform(evidence, "model", f"{arm}, best temperature"))
@@ -79,7 +79,7 @@ def another_magnitude_mends(evidence: Evidence) -> list[Finding]:
     sentence="Another normalisation of the counts makes the derivation better.",
     figure="option 3: M might need different normalisation",
 )
-def another_normalisation_helps(evidence: Evidence) -> list[Finding]:
+def another_normalisation_helps(evidence: Measurements) -> list[Finding]:
     """KL of exact logits, each at its best temperature, minus that of M: log P decides, the others stand beside."""
     others = ("probability", "sqrt_probability", "degree_regularised", "residual", "pmi", "ppmi")
     told = "KL of logits log P, without any temperature, minus that of M at its best."
@@ -99,7 +99,7 @@ def another_normalisation_helps(evidence: Evidence) -> list[Finding]:
     sentence="How embeddings are computed must be mended.",
     figure="option 3: the embedding computation might need adjustment",
 )
-def embeddings_must_be_mended(evidence: Evidence) -> list[Finding]:
+def embeddings_must_be_mended(evidence: Measurements) -> list[Finding]:
     """Keeping those that the matrices were made for, at the published scale and nothing else changed."""
     told = "KL of the first head with its embeddings minus that with replaced ones, scale .01."
     return [
@@ -114,7 +114,7 @@ def embeddings_must_be_mended(evidence: Evidence) -> list[Finding]:
     sentence="The decomposition should keep more dimensions.",
     figure="option 3: 64 of 85 kept",
 )
-def more_dimensions_help(evidence: Evidence) -> list[Finding]:
+def more_dimensions_help(evidence: Measurements) -> list[Finding]:
     """KL of all of M minus that of its 64 components, each at its best temperature."""
     told = "KL of the whole of M minus that of 64 components, each at its best temperature."
     return [
@@ -127,7 +127,7 @@ def more_dimensions_help(evidence: Evidence) -> list[Finding]:
     sentence="A symmetric matrix, half of M and its transpose, is better.",
     figure="short-term: analyse if M should be symmetric",
 )
-def a_symmetric_matrix_is_better(evidence: Evidence) -> list[Finding]:
+def a_symmetric_matrix_is_better(evidence: Measurements) -> list[Finding]:
     """KL at the best temperature minus that of M: what follows what has a direction."""
     told = "KL of (M + M')/2 minus that of M, each at its best temperature."
     match = over_units(
@@ -145,7 +145,7 @@ def a_symmetric_matrix_is_better(evidence: Evidence) -> list[Finding]:
     sentence="M is the right matrix: attention by it is what the counts expect.",
     figure="long-term: are we computing the right matrices?",
 )
-def m_is_the_right_matrix(evidence: Evidence) -> list[Finding]:
+def m_is_the_right_matrix(evidence: Measurements) -> list[Finding]:
     """KL left at the best temperature, within .02 nat of none; softmax of log P, which is the expectation, beside."""
     error = over_units(by_unit(evidence, "affinity", "identity_error", arm="log P"))
     left = over_units(by_unit(evidence, "affinity", "divergence", arm="normalised"))

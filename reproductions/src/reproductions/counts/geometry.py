@@ -10,7 +10,7 @@ from reproductions.counts.scales import ARM
 from reproductions.counts.sweeping import PUBLISHED
 from reproductions.counts.tables import band, by_text, by_unit, over_units
 from reproductions.deciding import above, below, beside, within
-from reproductions.evidence import Evidence
+from reproductions.evidence import Measurements
 from reproductions.published import published
 
 TOLERANCE = 1e-6
@@ -19,19 +19,19 @@ TOLERANCE = 1e-6
 register = partial(published, note="000", section="2, queries and keys")
 
 
-def number(evidence: Evidence, measure: str, arm: str = "") -> Interval:
+def number(evidence: Measurements, measure: str, arm: str = "") -> Interval:
     """A number of the matrix, its factors or its projections, over slices."""
     return over_units(by_unit(evidence, "structure", measure, arm=arm))
 
 
-def of_each_text(evidence: Evidence, measure: str) -> list[Finding]:
+def of_each_text(evidence: Measurements, measure: str) -> list[Finding]:
     """The same number of each text apart, beside a figure that depends on the text."""
     found = by_text(evidence, "structure", measure)
     return [beside(over_units(values), f"Slices of {text} alone.") for text, values in found.items()]
 
 
 @register(sentence="The matrix of counts is not symmetric.", figure="M differs from its transpose by more than 1e-6")
-def affinity_is_not_symmetric(evidence: Evidence) -> list[Finding]:
+def affinity_is_not_symmetric(evidence: Measurements) -> list[Finding]:
     """Its largest difference from its transpose, over its largest entry."""
     told = "Largest difference of M from its transpose, over the largest entry."
     return [above(number(evidence, "asymmetry"), TOLERANCE, told)]
@@ -41,7 +41,7 @@ def affinity_is_not_symmetric(evidence: Evidence) -> list[Finding]:
     sentence="So queries and keys read different subspaces: left and right factors have nothing in common.",
     figure="U differs from V",
 )
-def queries_and_keys_read_different_subspaces(evidence: Evidence) -> list[Finding]:
+def queries_and_keys_read_different_subspaces(evidence: Measurements) -> list[Finding]:
     """Overlap of the eight leading directions: no more than twice chance, says the claim; the first beside."""
     chance = number(evidence, "leading_chance")
     told = "Share of the eight leading left directions that lies in the eight leading right ones."
@@ -57,7 +57,7 @@ def queries_and_keys_read_different_subspaces(evidence: Evidence) -> list[Findin
     sentence="Embeddings are nearly orthogonal.",
     figure="products of all pairs: mean .0145, deviation .124",
 )
-def embeddings_are_nearly_orthogonal(evidence: Evidence) -> list[Finding]:
+def embeddings_are_nearly_orthogonal(evidence: Measurements) -> list[Finding]:
     """Drawn as the note drew them: its two figures to their last digit. Different embeddings alone, and the null."""
     noted = {name: number(evidence, name, "seed 42") for name in ("similarity_mean", "similarity_std")}
     return [
@@ -75,7 +75,7 @@ def embeddings_are_nearly_orthogonal(evidence: Evidence) -> list[Finding]:
     sentence="Low similarity of the embeddings makes scores small.",
     figure=".014, so small attention scores",
 )
-def near_orthogonality_weakens_scores(evidence: Evidence) -> list[Finding]:
+def near_orthogonality_weakens_scores(evidence: Measurements) -> list[Finding]:
     """Deviation of scores in a row, none alike over alike by chance; what those scores have to do with M beside."""
     exact, random = (by_unit(evidence, "structure", name) for name in ("spread_orthonormal", "spread"))
     fit, chance = (number(evidence, name) for name in ("correlation_orthonormal", "correlation"))
@@ -91,7 +91,7 @@ def near_orthogonality_weakens_scores(evidence: Evidence) -> list[Finding]:
     sentence="Factors are not aligned with embeddings: the decomposition finds structure that embeddings lack.",
     figure="mean similarity -.0015 (U) and -.0008 (V)",
 )
-def factors_ignore_embeddings(evidence: Evidence) -> list[Finding]:
+def factors_ignore_embeddings(evidence: Measurements) -> list[Finding]:
     """Share of the factors in the span of the embeddings; the published mean, 0 for any vectors, beside."""
     told = "Share of the left factors that lies in the span of the embeddings."
     return [
@@ -107,7 +107,7 @@ def factors_ignore_embeddings(evidence: Evidence) -> list[Finding]:
     sentence="The largest entry of the product of the two projections is about 1.",
     figure="mean .0007, largest 1.02",
 )
-def largest_product_is_one(evidence: Evidence) -> list[Finding]:
+def largest_product_is_one(evidence: Measurements) -> list[Finding]:
     """``W_Q^T W_K`` of raw weights; its mean beside."""
     told = "Largest entry of the product of the raw projections."
     return [
@@ -120,7 +120,7 @@ def largest_product_is_one(evidence: Evidence) -> list[Finding]:
     sentence="Its diagonal is small: a query direction and its key direction differ.",
     figure=".004, .003, .008, ...",
 )
-def diagonal_of_products_is_small(evidence: Evidence) -> list[Finding]:
+def diagonal_of_products_is_small(evidence: Measurements) -> list[Finding]:
     """The leading entry, largest singular value first; the three that the note printed are of the smallest, beside."""
     return [
         below(number(evidence, "product_first"), 0.1, "Entry of the leading direction."),
@@ -131,7 +131,7 @@ def diagonal_of_products_is_small(evidence: Evidence) -> list[Finding]:
 
 
 @register(sentence="Raw projections have a standard deviation of .025.", figure="W_Q .0252, W_K .0250")
-def raw_projections_are_small(evidence: Evidence) -> list[Finding]:
+def raw_projections_are_small(evidence: Measurements) -> list[Finding]:
     """Of other texts, within a quarter."""
     return [
         within(number(evidence, f"{name}_std"), *band(0.025), f"Deviation of the raw {name} projection.")
@@ -140,7 +140,7 @@ def raw_projections_are_small(evidence: Evidence) -> list[Finding]:
 
 
 @register(sentence="Equal columns of the two projections have a cosine of .12.", figure=".120: low but not 0")
-def column_cosine_is_an_eighth(evidence: Evidence) -> list[Finding]:
+def column_cosine_is_an_eighth(evidence: Measurements) -> list[Finding]:
     """Of other texts, within a quarter."""
     return [
         within(number(evidence, "column_cosine"), *band(0.12), "Mean cosine of equal columns."),
@@ -152,7 +152,7 @@ def column_cosine_is_an_eighth(evidence: Evidence) -> list[Finding]:
     sentence="That cosine says how strong scores are.",
     figure="low similarity, so small attention scores",
 )
-def column_cosine_sets_scores(evidence: Evidence) -> list[Finding]:
+def column_cosine_sets_scores(evidence: Measurements) -> list[Finding]:
     """Turning the head's basis leaves every score as it is: the cosine must then stay too, within .02."""
     own, other = (by_unit(evidence, "structure", name) for name in ("column_cosine", "column_cosine_other_basis"))
     told = "Cosine of equal columns in a turned basis minus that in the first; every score is the same."
@@ -166,7 +166,7 @@ def column_cosine_sets_scores(evidence: Evidence) -> list[Finding]:
     sentence="A mean cosine of queries and keys of .014 makes attention uniform.",
     figure=".014 at scale .01",
 )
-def query_key_cosine_makes_attention_uniform(evidence: Evidence) -> list[Finding]:
+def query_key_cosine_makes_attention_uniform(evidence: Measurements) -> list[Finding]:
     """At 1 the cosine is the same and attention is one key: the share of entropy there, which the claim wants high."""
     cosine = {
         std: by_unit(evidence, "sweep", "query_key_cosine", arm=ARM, std=std, layer=0) for std in (PUBLISHED, 1.0)

@@ -9,7 +9,7 @@ from reproductions.counts.geometry import number
 from reproductions.counts.sweeping import PUBLISHED
 from reproductions.counts.tables import EQUAL, beyond_uniform, by_unit, over_units, skill
 from reproductions.deciding import above, below, beside
-from reproductions.evidence import Evidence
+from reproductions.evidence import Measurements
 from reproductions.published import published
 
 PROBLEM, WHY, ROOT, SHOULD, CONCLUSION = (
@@ -26,7 +26,7 @@ register = partial(published, note="003")
     sentence="The way from co-occurrence of tokens to attention of positions is lost.",
     figure="the fundamental mismatch",
 )
-def mapping_is_lost(evidence: Evidence) -> list[Finding]:
+def mapping_is_lost(evidence: Measurements) -> list[Finding]:
     """Then a head has no skill with its own embeddings either, nothing else changed; as published beside."""
     kept, replaced = (skill(evidence, "heads", arm, std=PUBLISHED, layer=0) for arm in ("kept", "published"))
     return [
@@ -41,7 +41,7 @@ def mapping_is_lost(evidence: Evidence) -> list[Finding]:
     sentence="Scores depend on the similarity of embeddings, not on the counts.",
     figure="score = embedding similarity",
 )
-def scores_are_similarities(evidence: Evidence) -> list[Finding]:
+def scores_are_similarities(evidence: Measurements) -> list[Finding]:
     """Correlation of scores with the similarity of embeddings minus that with M, rows centred."""
     likeness, counts = (by_unit(evidence, "structure", f"correlation{end}") for end in ("_similarity", ""))
     return [
@@ -56,7 +56,7 @@ def scores_are_similarities(evidence: Evidence) -> list[Finding]:
     sentence="With orthogonal embeddings the score of two different tokens is about 0, whatever the counts say.",
     figure="similarity about .01",
 )
-def orthogonal_embeddings_score_nothing(evidence: Evidence) -> list[Finding]:
+def orthogonal_embeddings_score_nothing(evidence: Measurements) -> list[Finding]:
     """With exactly orthogonal embeddings scores would have nothing to do with M, says the claim: they are M."""
     told = "Correlation of scores with M, orthonormal embeddings, rows centred."
     return [
@@ -70,7 +70,7 @@ def orthogonal_embeddings_score_nothing(evidence: Evidence) -> list[Finding]:
     sentence="Projections do not preserve the structure of the counts.",
     figure="W_Q = E'U sqrt(S), W_K = E'V sqrt(S)",
 )
-def projections_lose_the_counts(evidence: Evidence) -> list[Finding]:
+def projections_lose_the_counts(evidence: Measurements) -> list[Finding]:
     """Correlation of the scores of the note's own projections with M, its own embeddings."""
     told = "Correlation of scores with M, random embeddings of length 1 in 256 dimensions."
     return [
@@ -84,7 +84,7 @@ def projections_lose_the_counts(evidence: Evidence) -> list[Finding]:
     sentence="Nothing can turn 'A follows B' into 'attend to where A stands'.",
     figure="the derivation loses positional information",
 )
-def types_cannot_choose_positions(evidence: Evidence) -> list[Finding]:
+def types_cannot_choose_positions(evidence: Measurements) -> list[Finding]:
     """A head that reads tokens alone: matches minus chance; log P decides, the published matrix beside."""
     gain = {
         name: by_unit(evidence, part, "match", arm=name) - by_unit(evidence, part, "chance", arm=name)
@@ -102,7 +102,7 @@ def types_cannot_choose_positions(evidence: Evidence) -> list[Finding]:
     sentence="Embeddings of n-grams are those of their last token, made longer or shorter.",
     figure="E^n = P E: scaling does not change direction",
 )
-def ngram_embeddings_keep_direction(evidence: Evidence) -> list[Finding]:
+def ngram_embeddings_keep_direction(evidence: Measurements) -> list[Finding]:
     """Cosine of two tokens' embedding with that of the last token."""
     return [above(number(evidence, "ngram_to_token"), 0.999, "Mean cosine with the embedding of the last token.")]
 
@@ -112,7 +112,7 @@ def ngram_embeddings_keep_direction(evidence: Evidence) -> list[Finding]:
     sentence="Similar n-grams have orthogonal embeddings.",
     figure="still orthogonal",
 )
-def similar_ngrams_are_orthogonal(evidence: Evidence) -> list[Finding]:
+def similar_ngrams_are_orthogonal(evidence: Measurements) -> list[Finding]:
     """N-grams that end in one token have one direction: that of others is beside."""
     return [
         below(number(evidence, "ngram_same_last"), UNRELATED, "Cosine of different pairs that end in the same token."),
@@ -125,7 +125,7 @@ def similar_ngrams_are_orthogonal(evidence: Evidence) -> list[Finding]:
     sentence="Contexts of two tokens do not reach attention.",
     figure="layers from 1 on: match 0 to 20 %",
 )
-def contexts_of_two_are_lost(evidence: Evidence) -> list[Finding]:
+def contexts_of_two_are_lost(evidence: Measurements) -> list[Finding]:
     """Skill of a head for two tokens, its embeddings kept, at its best temperature: under a quarter, says the claim."""
     kept, last, both = (
         over_units(skill(evidence, "pairs", arm))
@@ -144,7 +144,7 @@ def contexts_of_two_are_lost(evidence: Evidence) -> list[Finding]:
     sentence="So attention is uniform, or nearly so.",
     figure="Q.K about 0 for all keys",
 )
-def attention_becomes_uniform(evidence: Evidence) -> list[Finding]:
+def attention_becomes_uniform(evidence: Measurements) -> list[Finding]:
     """Share of entropy of the first layer at .01 as published; with the embeddings kept beside."""
     own, kept = (
         over_units(by_unit(evidence, "sweep", "of_ceiling", arm=arm, std=PUBLISHED, layer=0))
@@ -161,7 +161,7 @@ def attention_becomes_uniform(evidence: Evidence) -> list[Finding]:
     sentence="The fixed deviation makes attention uniform anyway, whatever else is mended.",
     figure="conclusion 3",
 )
-def deviation_makes_uniform_anyway(evidence: Evidence) -> list[Finding]:
+def deviation_makes_uniform_anyway(evidence: Measurements) -> list[Finding]:
     """With the embeddings kept at the same deviation: nats gained over uniform, under .02 says the claim."""
     kept = over_units(beyond_uniform(evidence, "heads", "kept", std=PUBLISHED, layer=0))
     factor = over_units(by_unit(evidence, "model", "factor", arm="kept, best temperature"))

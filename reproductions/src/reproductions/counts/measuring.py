@@ -16,7 +16,7 @@ from heedful.reporting.write import write_atomic
 from reproductions.counts.attending import content_logits, expectations, layer_logits
 from reproductions.counts.mending import LONG, mended
 from reproductions.counts.rows import COLUMNS
-from reproductions.counts.samples import SEED, SLICES, Sample, sample, slices
+from reproductions.counts.samples import SEED, SLICES, CountSample, sample, slices
 from reproductions.counts.structure import structured
 from reproductions.counts.sweeping import made, swept
 from reproductions.writing import write_table
@@ -55,7 +55,7 @@ def measure(out: Path, texts: Sequence[Path], tell: Callable[[str], None], numbe
     write_table(polars.concat(found), out / f"{TABLE}.parquet")
 
 
-def measured(unit: Sample) -> polars.DataFrame:
+def measured(unit: CountSample) -> polars.DataFrame:
     """The tidy table of one unit."""
     rows = [*swept(unit), *structured(unit), *mended(unit)]
     types = {"std": polars.Float64, "layer": polars.Int64, "head": polars.Int64, "value": polars.Float64}
@@ -63,7 +63,7 @@ def measured(unit: Sample) -> polars.DataFrame:
     return polars.DataFrame(rows, schema=schema).with_columns(unit=polars.lit(unit.name))
 
 
-def pictured(unit: Sample) -> dict[str, object]:
+def pictured(unit: CountSample) -> dict[str, object]:
     """The most varied sequence's expected and actual weights, entropy row by row, and singular values."""
     table = unit.tables[1, 0]
     place = int(np.argmax([len(np.unique(tokens)) for tokens in unit.documents]))

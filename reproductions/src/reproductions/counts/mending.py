@@ -16,11 +16,11 @@ from heedful.ngrams.derivation.encoder import encoded
 from heedful.ngrams.derivation.factors import factorised, frequency_weights
 from heedful.ngrams.derivation.model.deriving import derive
 from heedful.ngrams.derivation.recipe import RECIPES
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 from heedful.ngrams.derivation.temperature import best_temperature
 from reproductions.counts.attending import agreement, causal, content_logits, expectations, layer_logits
 from reproductions.counts.rows import Row, rows_of
-from reproductions.counts.samples import Sample
+from reproductions.counts.samples import CountSample
 from reproductions.counts.sweeping import ARMS, LENGTH, PUBLISHED, made
 
 TEMPERED = (
@@ -38,7 +38,7 @@ matrices are made for embeddings of length 1, a layer norm's being the root of t
 Blocks = Sequence[np.ndarray]
 
 
-def mended(sample: Sample) -> list[Row]:
+def mended(sample: CountSample) -> list[Row]:
     """A row a measure and variant."""
     table, documents = sample.tables[1, 0], sample.documents
     expected = expectations(table, documents)
@@ -57,7 +57,7 @@ def plain(expected: Blocks, logits: Blocks) -> dict[str, float]:
     return agreement(expected[1::2], logits[1::2])
 
 
-def _affinities(table: Table, documents: Blocks, expected: Blocks) -> list[Row]:
+def _affinities(table: NgramTable, documents: Blocks, expected: Blocks) -> list[Row]:
     every = np.arange(table.vocabulary)
     rows = []
     for name in TEMPERED:
@@ -75,7 +75,7 @@ def _affinities(table: Table, documents: Blocks, expected: Blocks) -> list[Row]:
     ]
 
 
-def identity_error(table: Table, documents: Blocks, expected: Blocks) -> float:
+def identity_error(table: NgramTable, documents: Blocks, expected: Blocks) -> float:
     """Largest difference of expected attention from the softmax of ``log P``, minus infinity where P is 0."""
     every = np.arange(table.vocabulary)
     with np.errstate(divide="ignore"):
@@ -89,7 +89,7 @@ def identity_error(table: Table, documents: Blocks, expected: Blocks) -> float:
     return worst
 
 
-def _embeddings(table: Table, sample: Sample, expected: Blocks) -> list[Row]:
+def _embeddings(table: NgramTable, sample: CountSample, expected: Blocks) -> list[Row]:
     """Embeddings of several widths, read by least squares; those of co-occurrence also by mere likeness."""
     rank, rows = RECIPES["seed"].head_dim, []
     plainly = factorised(affinity("normalised", table), rank)
@@ -107,7 +107,7 @@ def _embeddings(table: Table, sample: Sample, expected: Blocks) -> list[Row]:
     return rows
 
 
-def _models(sample: Sample, expected: Blocks) -> list[Row]:
+def _models(sample: CountSample, expected: Blocks) -> list[Row]:
     """First heads of whole models: at the best temperature, at raw weights, and as the corrected recipe has them."""
     rows = []
     for arm in ARMS:
@@ -119,11 +119,11 @@ def _models(sample: Sample, expected: Blocks) -> list[Row]:
     return [*rows, *rows_of("model", plain(expected, _first_head(found.model, sample)), arm="corrected")]
 
 
-def _first_head(model: object, sample: Sample) -> list[np.ndarray]:
+def _first_head(model: object, sample: CountSample) -> list[np.ndarray]:
     return list(layer_logits(model, sample.documents)[0][:, 0])  # type: ignore[arg-type]
 
 
-def _unseen(sample: Sample) -> list[Row]:
+def _unseen(sample: CountSample) -> list[Row]:
     """What counts of other text of the same book expect, and what these counts give."""
     table, wanted = sample.tables[1, 0], expectations(sample.unseen[1, 0], sample.documents)
     every = np.arange(table.vocabulary)
@@ -134,7 +134,7 @@ def _unseen(sample: Sample) -> list[Row]:
     return rows
 
 
-def _pairs(sample: Sample) -> list[Row]:
+def _pairs(sample: CountSample) -> list[Row]:
     """Heads that should follow what stands after two tokens."""
     documents, recipe = sample.documents, RECIPES["corrected"]
     expected, unseen = (expectations(tables[2, 0], documents) for tables in (sample.tables, sample.unseen))
@@ -153,7 +153,7 @@ def _pairs(sample: Sample) -> list[Row]:
     ]
 
 
-def _looked_up(sample: Sample) -> list[np.ndarray]:
+def _looked_up(sample: CountSample) -> list[np.ndarray]:
     """Logits out of the table of pairs at run time, without any matrix; a context that is new looks like no other."""
     table = sample.tables[2, 0]
     likelihood = affinity(LONG, table)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from heedful.evaluation.page.figures.figure import Figure
 from heedful.inference.interval import Interval
 from heedful.ngrams.derivation.recipe import RECIPES
 from heedful.ngrams.explanation.page_figures import (
@@ -19,11 +18,12 @@ from heedful.ngrams.explanation.page_figures import (
     skill_by_head,
 )
 from heedful.reporting.drawing import Drawn
+from heedful.reporting.figure import Figure
 from heedful.reporting.figure_files import save_drawn
 from reproductions.counts.measuring import PICTURED
 from reproductions.counts.sweeping import PUBLISHED, SCALES
 from reproductions.counts.tables import by_unit, over_units, skill
-from reproductions.evidence import Evidence
+from reproductions.evidence import Measurements
 
 ARMS = {"published": "as published", "kept": "embeddings kept"}
 PANELS = {
@@ -34,7 +34,7 @@ PANELS = {
 }
 
 
-def save_pictures(evidence: Evidence, folder: Path) -> list[Path]:
+def save_pictures(evidence: Measurements, folder: Path) -> list[Path]:
     """All figures as SVG and PNG.
 
     Args:
@@ -63,7 +63,7 @@ def save_pictures(evidence: Evidence, folder: Path) -> list[Path]:
     return save_drawn(drawn, folder, overwrite=True)
 
 
-def scale_rows(evidence: Evidence) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def scale_rows(evidence: Measurements) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Focus of all layers as published, and skill of the first layer, by scale."""
     focus, found = [], []
     for measure, word in (("of_ceiling", "entropy over its ceiling"), ("largest", "largest weight")):
@@ -77,7 +77,7 @@ def scale_rows(evidence: Evidence) -> tuple[list[dict[str, Any]], list[dict[str,
     return focus, found
 
 
-def head_rows(evidence: Evidence) -> list[dict[str, Any]]:
+def head_rows(evidence: Measurements) -> list[dict[str, Any]]:
     """Skill of every head at the published scale."""
     recipe = RECIPES["seed"]
     return [

@@ -15,9 +15,9 @@ from heedful.loading.learnt_tokenizer import seed_tokenizer
 from heedful.loading.text_corpus import TextCorpus
 from heedful.loading.token_encoder import TokenEncoder
 from heedful.ngrams.counting.counting import CountSettings, count
-from heedful.ngrams.counting.reading import Counts, read
+from heedful.ngrams.counting.reading import Counts, read_counts
 from heedful.ngrams.derivation.recipe import RECIPES
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 from heedful.reporting.write import write_atomic
 
 CHARACTERS, BLOCK, TOKENS, SEQUENCES = 68_000, 256, 32, 100
@@ -26,11 +26,11 @@ CHARACTERS, BLOCK, TOKENS, SEQUENCES = 68_000, 256, 32, 100
 SLICES, SEED = 4, 42
 """Slices of each text; seed of the first unit, one more for each further one."""
 
-Tables = dict[tuple[int, int], Table]
+Tables = dict[tuple[int, int], NgramTable]
 
 
 @dataclass(frozen=True)
-class Sample:
+class CountSample:
     """A slice, and another slice of the same text that stands for unseen text.
 
     Attributes:
@@ -79,7 +79,7 @@ def counted(text: str, folder: Path) -> Counts:
         text: The slice.
         folder: Where counts are kept.
     """
-    if (folder / "counts.json").is_file() and (found := read(folder)).manifest.complete:
+    if (folder / "counts.json").is_file() and (found := read_counts(folder)).manifest.complete:
         return found
     shutil.rmtree(folder, ignore_errors=True)
     lines = [json.dumps({"text": block}) for block in blocks(text)]
@@ -88,7 +88,7 @@ def counted(text: str, folder: Path) -> Counts:
     recipe = RECIPES["seed"]
     wanted = CountSettings(n=tuple(range(1, recipe.longest + 1)), skips=tuple(range(recipe.furthest + 1)))
     count(TextCorpus([source]), TokenEncoder(seed_tokenizer(), "seed"), folder, wanted)
-    return read(folder)
+    return read_counts(folder)
 
 
 def tables_of(stored: Counts) -> Tables:
@@ -97,7 +97,7 @@ def tables_of(stored: Counts) -> Tables:
     for facts in stored.manifest.tables:
         if facts.n:
             one = stored.table(facts.n, facts.skip)
-            found[facts.n, facts.skip] = Table.of_tokens(one.contexts.astype(np.int64), one.matrix, facts.skip)
+            found[facts.n, facts.skip] = NgramTable.of_tokens(one.contexts.astype(np.int64), one.matrix, facts.skip)
     return found
 
 
@@ -114,7 +114,7 @@ def sequences(text: str, stored: Counts, number: int = SEQUENCES) -> list[np.nda
     return [np.array(stored.tokenizer.encode(every[place][:TOKENS]).ids) for place in places]
 
 
-def sample(texts: Sequence[str], place: int, name: str, seed: int, folder: Path) -> Sample:
+def sample(texts: Sequence[str], place: int, name: str, seed: int, folder: Path) -> CountSample:
     """One unit; the slice after it, or the first, is what it has not seen.
 
     Args:
@@ -126,4 +126,4 @@ def sample(texts: Sequence[str], place: int, name: str, seed: int, folder: Path)
     """
     other = (place + 1) % len(texts)
     own, unseen = (counted(texts[one], folder / f"{name}-{one}") for one in (place, other))
-    return Sample(f"{name}-{place}", seed, tables_of(own), tables_of(unseen), sequences(texts[place], own))
+    return CountSample(f"{name}-{place}", seed, tables_of(own), tables_of(unseen), sequences(texts[place], own))

@@ -11,7 +11,7 @@ from heedful.evaluation.result import Finding
 from reproductions.counts.sweeping import PUBLISHED, SCALES
 from reproductions.counts.tables import EQUAL, band, beyond_uniform, by_unit, over_units, skill, slope
 from reproductions.deciding import above, below, beside, within
-from reproductions.evidence import Evidence
+from reproductions.evidence import Measurements
 from reproductions.published import published
 
 ARM, KEPT = "published", "kept"
@@ -31,7 +31,7 @@ register = partial(published, note="000", section="1, scale of the matrices")
     sentence="The larger the standard deviation of the matrices, the sharper the attention, from uniform to one key.",
     figure="entropy 2.55 to .01, largest weight .13 to .99 from .001 to 1",
 )
-def scale_sharpens_attention(evidence: Evidence) -> list[Finding]:
+def scale_sharpens_attention(evidence: Measurements) -> list[Finding]:
     """The largest rise of entropy from one scale to the next must be below 0; ends of the scale by figure."""
     entropy = np.stack([by_unit(evidence, "sweep", "entropy", arm=ARM, std=std) for std in SCALES])
     largest = [over_units(by_unit(evidence, "sweep", "largest", arm=ARM, std=std)) for std in (SCALES[0], SCALES[-1])]
@@ -49,7 +49,7 @@ def scale_sharpens_attention(evidence: Evidence) -> list[Finding]:
     sentence="The score that the note measures grows with the square of the scale.",
     figure=".0000019 at .001 to 1.92 at 1: 1.9216 times the square",
 )
-def raw_score_grows_with_the_square(evidence: Evidence) -> list[Finding]:
+def raw_score_grows_with_the_square(evidence: Measurements) -> list[Finding]:
     """The exponent; the factor on another text and seed, and with the right embeddings, beside."""
     found = slope(evidence, "raw_score", SCALES, ARM)
     factor, kept = (over_units(by_unit(evidence, "sweep", "raw_score", arm=arm, std=1.0)) for arm in (ARM, KEPT))
@@ -64,7 +64,7 @@ def raw_score_grows_with_the_square(evidence: Evidence) -> list[Finding]:
     sentence="Scores of .0002 are what attention softmaxes at .01.",
     figure=".000192, so nearly uniform",
 )
-def scores_are_the_logits(evidence: Evidence) -> list[Finding]:
+def scores_are_the_logits(evidence: Measurements) -> list[Finding]:
     """What is softmaxed over the published score: norm, positions and division were left out. The claim: at most 2."""
     raw = by_unit(evidence, "sweep", "raw_score", arm=ARM, std=PUBLISHED, layer=0)
     logits = [by_unit(evidence, "sweep", "logit", arm=ARM, std=PUBLISHED, layer=layer) for layer in range(4)]
@@ -80,7 +80,7 @@ def scores_are_the_logits(evidence: Evidence) -> list[Finding]:
 
 
 @register(sentence="At .01 attention is nearly uniform.", figure="entropy 2.24, largest weight .20")
-def hundredth_is_nearly_uniform(evidence: Evidence) -> list[Finding]:
+def hundredth_is_nearly_uniform(evidence: Measurements) -> list[Finding]:
     """Entropy over its true causal ceiling, all layers; by layer beside. In evaluation, without the note's dropout."""
     own = partial(by_unit, evidence, "sweep", arm=ARM, std=PUBLISHED)
     found = over_units(own("of_ceiling"))
@@ -93,7 +93,7 @@ def hundredth_is_nearly_uniform(evidence: Evidence) -> list[Finding]:
 
 
 @register(sentence="At .01 the entropy is 65 % of its maximum.", figure="2.24 of 3.47, ln 32")
-def entropy_is_two_thirds_of_its_maximum(evidence: Evidence) -> list[Finding]:
+def entropy_is_two_thirds_of_its_maximum(evidence: Measurements) -> list[Finding]:
     """Against what causal rows allow; against ln 32, which only the last row can reach, beside."""
     own = partial(by_unit, evidence, "sweep", arm=ARM, std=PUBLISHED)
     right, wrong = (over_units(own(name)) for name in ("of_ceiling", "of_last_row"))
@@ -109,7 +109,7 @@ def entropy_is_two_thirds_of_its_maximum(evidence: Evidence) -> list[Finding]:
     sentence="At .1 attention is focused.",
     figure="entropy .71, largest weight .74; .20 and .93 at .2",
 )
-def tenth_is_focused(evidence: Evidence) -> list[Finding]:
+def tenth_is_focused(evidence: Measurements) -> list[Finding]:
     """Both figures within a quarter; by layer beside, since the mean hides that they differ."""
     found = {name: over_units(by_unit(evidence, "sweep", name, arm=ARM, std=0.1)) for name in ("entropy", "largest")}
     layers = [over_units(by_unit(evidence, "sweep", "entropy", arm=ARM, std=0.1, layer=one)) for one in (0, 1)]
@@ -124,7 +124,7 @@ def tenth_is_focused(evidence: Evidence) -> list[Finding]:
     sentence="Scales of .05 to .2 give meaningful attention.",
     figure="called good or better: entropy 1.36, .71, .20",
 )
-def scales_to_a_fifth_are_meaningful(evidence: Evidence) -> list[Finding]:
+def scales_to_a_fifth_are_meaningful(evidence: Measurements) -> list[Finding]:
     """Meaning is agreement with the counts: nats gained over uniform, first layer; kept embeddings beside."""
     told = "KL of uniform attention from the counts minus that of the first layer at"
     return [
@@ -145,7 +145,7 @@ def scales_to_a_fifth_are_meaningful(evidence: Evidence) -> list[Finding]:
     sentence="Attention of a class called better agrees better with what it was derived from.",
     figure="too small to .01; better .02; good from .05 to .5; maybe too large 1",
 )
-def classes_rank_quality(evidence: Evidence) -> list[Finding]:
+def classes_rank_quality(evidence: Measurements) -> list[Finding]:
     """Rank correlation of class with skill over the nine scales, first layer, by slice."""
     found = {}
     for arm in (ARM, KEPT):
@@ -162,7 +162,7 @@ def classes_rank_quality(evidence: Evidence) -> list[Finding]:
     sentence="The scale decides where attention looks.",
     figure="a massive impact on attention quality",
 )
-def scale_decides_where_attention_looks(evidence: Evidence) -> list[Finding]:
+def scale_decides_where_attention_looks(evidence: Measurements) -> list[Finding]:
     """Share of the first layer's queries whose most attended key is another at .1 than at .01: none can be."""
     told = "Share of queries of the first layer whose most attended key at .1 is not that at .01"
     return [
@@ -175,7 +175,7 @@ def scale_decides_where_attention_looks(evidence: Evidence) -> list[Finding]:
     sentence="Using .1 to .2 in place of .01 mends the attention.",
     figure="recommended at once",
 )
-def a_tenth_is_better_than_a_hundredth(evidence: Evidence) -> list[Finding]:
+def a_tenth_is_better_than_a_hundredth(evidence: Measurements) -> list[Finding]:
     """KL from the counts at the advised scale minus that at .01, first layer, both arms; the best of nine beside."""
     findings = []
     for arm, word in ((ARM, ""), (KEPT, ", embeddings kept")):

@@ -8,7 +8,7 @@ from heedful.evaluation.result import Finding
 from reproductions.counts.fixes import GAIN, saved
 from reproductions.counts.tables import EQUAL, by_unit, over_units, skill
 from reproductions.deciding import above, below, beside
-from reproductions.evidence import Evidence
+from reproductions.evidence import Measurements
 from reproductions.published import published
 
 WIDE, NARROW = 256, (16, 32)
@@ -21,7 +21,7 @@ register = partial(published, note="003")
     sentence="Embeddings must encode co-occurrence for attention to follow the counts.",
     figure="if embeddings don't encode the n-gram structure, attention won't align",
 )
-def embeddings_must_encode_co_occurrence(evidence: Evidence) -> list[Finding]:
+def embeddings_must_encode_co_occurrence(evidence: Measurements) -> list[Finding]:
     """At the note's width, 256 for 85 tokens, skill with random embeddings; at 16 and 32 what factors save, beside."""
     random = over_units(skill(evidence, "embedding", f"random_unit {WIDE} log P"))
     plain = over_units(saved(evidence, "embedding", f"ppmi_vectors {WIDE} M", f"random_unit {WIDE} M"))
@@ -46,7 +46,7 @@ def embeddings_must_encode_co_occurrence(evidence: Evidence) -> list[Finding]:
     sentence="In few dimensions embeddings that encode the counts are better.",
     figure="learned embeddings: tokens that co-occur are similar",
 )
-def factor_embeddings_help_in_few_dimensions(evidence: Evidence) -> list[Finding]:
+def factor_embeddings_help_in_few_dimensions(evidence: Measurements) -> list[Finding]:
     """Factors of M against random embeddings, both at their best temperature, fewer dimensions than tokens."""
     told = "KL with factors of M as embeddings minus random ones, M at its best temperature, width"
     return [
@@ -63,7 +63,7 @@ def factor_embeddings_help_in_few_dimensions(evidence: Evidence) -> list[Finding
     sentence="Similar embeddings of tokens that co-occur would make attention follow the counts.",
     figure="tokens that co-occur have similar embeddings",
 )
-def likeness_of_companions_aligns(evidence: Evidence) -> list[Finding]:
+def likeness_of_companions_aligns(evidence: Measurements) -> list[Finding]:
     """Attention by mere likeness of embeddings of co-occurrence (PPMI), best temperature: nats saved to uniform."""
     told = "Skill of attention by likeness of PPMI embeddings at its best temperature, width"
     return [
@@ -78,7 +78,7 @@ def likeness_of_companions_aligns(evidence: Evidence) -> list[Finding]:
     sentence="Attention computed from the counts at run time, without projections, aligns.",
     figure="directly compute position attention",
 )
-def direct_attention_aligns(evidence: Evidence) -> list[Finding]:
+def direct_attention_aligns(evidence: Measurements) -> list[Finding]:
     """Against counts of other text, since against its own it is the expectation: one token, and two."""
     one, two = (
         over_units(skill(evidence, part, arm))
@@ -96,7 +96,7 @@ def direct_attention_aligns(evidence: Evidence) -> list[Finding]:
     sentence="Only that gives up the derivation: queries and keys cannot do it.",
     figure="but this loses the theoretical foundation",
 )
-def direct_attention_needs_to_leave_the_derivation(evidence: Evidence) -> list[Finding]:
+def direct_attention_needs_to_leave_the_derivation(evidence: Measurements) -> list[Finding]:
     """KL left by a head of derived queries and keys (log P, 64 dimensions), over .02 says the claim."""
     error = over_units(by_unit(evidence, "affinity", "identity_error", arm="log P"))
     left = over_units(by_unit(evidence, "model", "divergence", arm="corrected"))
@@ -113,7 +113,7 @@ def direct_attention_needs_to_leave_the_derivation(evidence: Evidence) -> list[F
     sentence="Counts used differently in the derivation give attention that aligns.",
     figure="maybe use the count matrices differently",
 )
-def another_derivation_aligns(evidence: Evidence) -> list[Finding]:
+def another_derivation_aligns(evidence: Measurements) -> list[Finding]:
     """Log P in place of M, through the layer norm of a whole model, on these counts and on those of other text."""
     model = over_units(skill(evidence, "model", "corrected"))
     unseen = {name: over_units(skill(evidence, "unseen", name)) for name in ("log_probability_backoff", "normalised")}
@@ -129,7 +129,7 @@ def another_derivation_aligns(evidence: Evidence) -> list[Finding]:
     sentence="A derivation that keeps where tokens stand gives heads that follow contexts of two.",
     figure="preserve positional relationships",
 )
-def reading_both_tokens_follows_pairs(evidence: Evidence) -> list[Finding]:
+def reading_both_tokens_follows_pairs(evidence: Measurements) -> list[Finding]:
     """Queries that read the token before as well: KL saved against the last token alone; a table of pairs beside."""
     told = "KL of queries of both tokens minus those of the last token at its best temperature, log P."
     return [

@@ -10,7 +10,7 @@ from heedful.evaluation.result import Finding
 from reproductions.counts.geometry import TOLERANCE, number, of_each_text
 from reproductions.counts.tables import band, by_unit, over_units
 from reproductions.deciding import below, beside, within
-from reproductions.evidence import Evidence
+from reproductions.evidence import Measurements
 from reproductions.published import published
 
 register = partial(published, note="000", section="3, decomposition")
@@ -18,7 +18,7 @@ CAUSE = "root cause"
 
 
 @register(sentence="Of the matrix of counts 22 % of the entries are not 0.", figure="22.4 %")
-def density_is_a_fifth(evidence: Evidence) -> list[Finding]:
+def density_is_a_fifth(evidence: Measurements) -> list[Finding]:
     """On other texts, within a quarter."""
     return [
         within(number(evidence, "density"), *band(0.224), "Share of entries of M that are not 0."),
@@ -27,7 +27,7 @@ def density_is_a_fifth(evidence: Evidence) -> list[Finding]:
 
 
 @register(sentence="The top singular values are tiny.", figure=".018, .021, .023; all .018 to .035")
-def top_singular_values_are_tiny(evidence: Evidence) -> list[Finding]:
+def top_singular_values_are_tiny(evidence: Measurements) -> list[Finding]:
     """The largest; the smallest of the 64 kept, which the solver gives first, beside."""
     told = "Largest singular value: it is 1 for any counts, on the roots of the marginals."
     return [
@@ -44,7 +44,7 @@ def top_singular_values_are_tiny(evidence: Evidence) -> list[Finding]:
 
 
 @register(sentence="The matrix is very well conditioned.", figure="condition number .02")
-def matrix_is_well_conditioned(evidence: Evidence) -> list[Finding]:
+def matrix_is_well_conditioned(evidence: Measurements) -> list[Finding]:
     """Log of the condition, which is never under 0: under 1, says the claim. Its inverse, and the rank, beside."""
     condition = by_unit(evidence, "structure", "condition")
     told = f"Log (base 10) of the condition of the components kept; its median is {np.median(condition):.3g}."
@@ -57,7 +57,7 @@ def matrix_is_well_conditioned(evidence: Evidence) -> list[Finding]:
 
 
 @register(sentence="Factors are orthonormal, and the decomposition right.", figure="error below .000001")
-def factors_are_orthonormal(evidence: Evidence) -> list[Finding]:
+def factors_are_orthonormal(evidence: Measurements) -> list[Finding]:
     """Largest departure of both sides from orthonormality, and of ``M v`` from ``s u``."""
     return [
         below(number(evidence, "orthogonality"), TOLERANCE, "Largest entry of U'U - 1 and of V'V - 1."),
@@ -69,7 +69,7 @@ def factors_are_orthonormal(evidence: Evidence) -> list[Finding]:
     sentence="Small singular values make the weights small, and so the scores.",
     figure=".018 to .035, so small weights",
 )
-def small_singular_values_make_scores_small(evidence: Evidence) -> list[Finding]:
+def small_singular_values_make_scores_small(evidence: Measurements) -> list[Finding]:
     """Every value a tenth: scores under a fixed deviation must then be smaller, says the claim."""
     told = "Mean score with every singular value a tenth, over that with all as they are, matrices of deviation .01."
     return [below(number(evidence, "size_ratio_tenth"), 0.9, told, unit="x")]
@@ -81,7 +81,7 @@ def small_singular_values_make_scores_small(evidence: Evidence) -> list[Finding]
     sentence="Magnitude is reduced twice: by the roots of the singular values, then by the fixed deviation.",
     figure="makes attention scores tiny",
 )
-def magnitude_is_reduced_twice(evidence: Evidence) -> list[Finding]:
+def magnitude_is_reduced_twice(evidence: Measurements) -> list[Finding]:
     """A fixed deviation forgets what the size was: without the roots scores must be larger, says the claim."""
     ratio = by_unit(evidence, "structure", "size_ratio_without_values")
     told = "Mean score with the roots of the singular values over that without them, matrices of deviation .01."

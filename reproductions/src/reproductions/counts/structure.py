@@ -9,9 +9,9 @@ from heedful.ngrams.derivation.embeddings import embedding
 from heedful.ngrams.derivation.encoder import encoded
 from heedful.ngrams.derivation.factors import factorised
 from heedful.ngrams.derivation.recipe import RECIPES
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 from reproductions.counts.rows import Row, rows_of
-from reproductions.counts.samples import SEED, Sample
+from reproductions.counts.samples import SEED, CountSample
 
 FEW = 10
 """Components, the smallest, that the note compared with embeddings."""
@@ -24,7 +24,7 @@ CONTEXTS = 400
 """Contexts of two tokens whose embeddings are compared pair by pair."""
 
 
-def structured(sample: Sample) -> list[Row]:
+def structured(sample: CountSample) -> list[Row]:
     """Numbers of the first head's matrix, of its factors, and of what is made of them."""
     table, width = sample.tables[1, 0], RECIPES["seed"].width
     rows = embedding("random_unit", table, width, sample.seed)
@@ -47,7 +47,7 @@ def noted_embedding(vocabulary: int, width: int) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def matrix_numbers(table: Table) -> dict[str, float]:
+def matrix_numbers(table: NgramTable) -> dict[str, float]:
     """Density, symmetry and singular values of the normalised matrix; ``_end`` are the smallest that are kept."""
     matrix = _dense(table)
     values = np.linalg.svd(matrix, compute_uv=False)
@@ -80,7 +80,7 @@ def similarities(rows: np.ndarray) -> dict[str, float]:
     }
 
 
-def projection_numbers(table: Table, rows: np.ndarray, seed: int) -> dict[str, float]:
+def projection_numbers(table: NgramTable, rows: np.ndarray, seed: int) -> dict[str, float]:
     """Factors beside embeddings, and the two projections beside one another: by component, and in another basis."""
     factors = factorised(affinity("normalised", table), RECIPES["seed"].head_dim)
     left, right = (part / np.linalg.norm(part, axis=0) for part in (factors.left, factors.right))
@@ -118,7 +118,7 @@ def column_cosine(query: np.ndarray, key: np.ndarray) -> float:
     return float(((query * key).sum(0) / (np.linalg.norm(query, axis=0) * np.linalg.norm(key, axis=0))).mean())
 
 
-def score_numbers(table: Table, rows: np.ndarray, seed: int) -> dict[str, float]:
+def score_numbers(table: NgramTable, rows: np.ndarray, seed: int) -> dict[str, float]:
     """What scores of token by token have to do with the matrix, and what becomes of their size under a fixed std."""
     matrix, width = _dense(table), rows.shape[1]
     factors = factorised(affinity("normalised", table), RECIPES["seed"].head_dim)
@@ -158,7 +158,7 @@ def correlation(scores: np.ndarray, wanted: np.ndarray) -> float:
     return float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum()))
 
 
-def ngram_numbers(pairs: Table, single: Table, rows: np.ndarray) -> dict[str, float]:
+def ngram_numbers(pairs: NgramTable, single: NgramTable, rows: np.ndarray) -> dict[str, float]:
     """Embeddings of two tokens as published, ``P(last | first)`` times that of the last: their directions."""
     chosen = pairs.contexts[np.linspace(0, len(pairs.contexts) - 1, CONTEXTS).astype(int)]
     first, last = chosen.T
@@ -174,7 +174,7 @@ def ngram_numbers(pairs: Table, single: Table, rows: np.ndarray) -> dict[str, fl
     }
 
 
-def _dense(table: Table) -> np.ndarray:
+def _dense(table: NgramTable) -> np.ndarray:
     every = np.arange(table.vocabulary)
     return affinity("normalised", table).at(every, every)
 

@@ -8,10 +8,10 @@ import numpy as np
 from scipy.special import entr, log_softmax
 
 from heedful.ngrams.derivation.model.deriving import Derived, derive
-from heedful.ngrams.derivation.recipe import RECIPES, Recipe
+from heedful.ngrams.derivation.recipe import RECIPES, DerivationRecipe
 from reproductions.counts.attending import agreement, expectations, layer_logits, published_agreement
 from reproductions.counts.rows import Row, rows_of
-from reproductions.counts.samples import Sample
+from reproductions.counts.samples import CountSample
 
 SCALES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 PUBLISHED = 0.01
@@ -23,7 +23,7 @@ ARMS = {"published": "reinitialised", "kept": "embedding"}
 LENGTH = 256
 
 
-def made(sample: Sample, arm: str, std: float | None = PUBLISHED, **changes: object) -> Derived:
+def made(sample: CountSample, arm: str, std: float | None = PUBLISHED, **changes: object) -> Derived:
     """The published derivation of a unit.
 
     Args:
@@ -33,11 +33,11 @@ def made(sample: Sample, arm: str, std: float | None = PUBLISHED, **changes: obj
         changes: Other fields of the recipe.
     """
     scaled: dict[str, object] = {"calibration": "raw"} if std is None else {"target": std, "value_std": std}
-    recipe: Recipe = replace(RECIPES["seed"], kept=ARMS[arm], **{**scaled, **changes})  # type: ignore[arg-type]
+    recipe: DerivationRecipe = replace(RECIPES["seed"], kept=ARMS[arm], **{**scaled, **changes})  # type: ignore[arg-type]
     return derive(sample.tables, recipe, sample.documents, LENGTH, sample.seed)
 
 
-def swept(sample: Sample) -> list[Row]:
+def swept(sample: CountSample) -> list[Row]:
     """Every scale of both arms: a row a measure and layer, alignment by head as well."""
     recipe = RECIPES["seed"]
     wanted = {pair: expectations(sample.tables[pair], sample.documents) for pair in _pairs(recipe)}
@@ -59,7 +59,7 @@ def swept(sample: Sample) -> list[Row]:
     return rows
 
 
-def _pairs(recipe: Recipe) -> set[tuple[int, int]]:
+def _pairs(recipe: DerivationRecipe) -> set[tuple[int, int]]:
     layers, heads = range(recipe.layers), range(recipe.heads)
     return {(recipe.context(layer), recipe.skip(head)) for layer in layers for head in heads}
 
@@ -85,7 +85,7 @@ def _shape(logits: np.ndarray) -> dict[str, float]:
     }
 
 
-def bare_scores(found: Derived, sample: Sample) -> dict[str, float]:
+def bare_scores(found: Derived, sample: CountSample) -> dict[str, float]:
     """The published score: bare token embeddings, all pairs, no division; and the mean cosine of queries and keys."""
     attention = found.model.model.layers[0].attention
     own = slice(0, attention.head_dim)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from heedful.inference.interval import Interval, student_t
 from reproductions.counts.measuring import TABLE
-from reproductions.evidence import Evidence, NotMeasured
+from reproductions.evidence import Measurements, NotMeasured
 
 Values = NDArray[np.float64]
 
@@ -22,7 +22,7 @@ EQUAL = 0.02
 
 
 def by_unit(
-    evidence: Evidence,
+    evidence: Measurements,
     part: str,
     measure: str,
     *,
@@ -58,7 +58,7 @@ def by_unit(
     return found["value"].to_numpy().astype(float)
 
 
-def by_text(evidence: Evidence, part: str, measure: str) -> dict[str, Values]:
+def by_text(evidence: Measurements, part: str, measure: str) -> dict[str, Values]:
     """A measure of the slices of each text apart, by the text's name.
 
     Args:
@@ -79,7 +79,7 @@ def over_units(values: Values) -> Interval:
 
 
 def skill(
-    evidence: Evidence,
+    evidence: Measurements,
     part: str,
     arm: str,
     *,
@@ -93,7 +93,7 @@ def skill(
 
 
 def beyond_uniform(
-    evidence: Evidence,
+    evidence: Measurements,
     part: str,
     arm: str,
     *,
@@ -106,7 +106,7 @@ def beyond_uniform(
 
 
 def _divergences(
-    evidence: Evidence,
+    evidence: Measurements,
     part: str,
     arm: str,
     std: float | None,
@@ -117,7 +117,7 @@ def _divergences(
     return own("divergence"), own("uniform")
 
 
-def slope(evidence: Evidence, measure: str, stds: tuple[float, ...], arm: str) -> Values:
+def slope(evidence: Measurements, measure: str, stds: tuple[float, ...], arm: str) -> Values:
     """Exponent with which a measure of the first layer grows with the scale, by unit."""
     found = np.log([by_unit(evidence, "sweep", measure, arm=arm, std=std, layer=0) for std in stds])
     return np.array([np.polyfit(np.log(stds), column, 1)[0] for column in found.T])

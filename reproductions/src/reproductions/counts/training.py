@@ -10,7 +10,7 @@ from reproductions.counts.spectrum import CAUSE
 from reproductions.counts.tables import EQUAL
 from reproductions.counts.trained import DRIFT, LOSSES
 from reproductions.deciding import above, below, beside, within
-from reproductions.evidence import Evidence, NotMeasured
+from reproductions.evidence import Measurements, NotMeasured
 from reproductions.published import published
 
 EQUAL_LOSS = 0.01
@@ -22,7 +22,7 @@ HALF = 0.5
 LEARNT, FROZEN, LINKED = "content, embeddings learnt", "content, frozen", "content, embeddings linked"
 
 
-def apart(evidence: Evidence, cell: str, other: str) -> Interval:
+def apart(evidence: Measurements, cell: str, other: str) -> Interval:
     """Held-out loss of one cell minus that of another, in nats: paired within seed and document, over documents.
 
     Args:
@@ -42,7 +42,7 @@ def apart(evidence: Evidence, cell: str, other: str) -> Interval:
     return bootstrap_t(differences.sort("document")["loss"].to_numpy()[:, None], seed=0).at(0)
 
 
-def skill_of(evidence: Evidence, cell: str) -> Interval:
+def skill_of(evidence: Measurements, cell: str) -> Interval:
     """Skill of the first layer against the counts after the last step: the mean over seeds and heads.
 
     Its bounds are the outermost of the intervals over documents that each seed's heads have, so that they hold for
@@ -71,7 +71,7 @@ def skill_of(evidence: Evidence, cell: str) -> Interval:
     sentence="With frozen embeddings, a model with derived attention is as good as one without attention.",
     figure="sparse is about zero",
 )
-def derived_attention_equals_none(evidence: Evidence) -> list[Finding]:
+def derived_attention_equals_none(evidence: Measurements) -> list[Finding]:
     """Held-out loss within .01 nat, as published; with embeddings kept, and with a coherent derivation, beside."""
     told = "Held-out loss with derived attention minus that without any"
     return [
@@ -90,7 +90,7 @@ def derived_attention_equals_none(evidence: Evidence) -> list[Finding]:
     sentence="Embeddings that learn under frozen attention come to agree with the counts.",
     figure="proposed, not tried",
 )
-def learnable_embeddings_align(evidence: Evidence) -> list[Finding]:
+def learnable_embeddings_align(evidence: Measurements) -> list[Finding]:
     """Skill of the first layer after 300 steps; what learning saves and costs stands beside."""
     return [
         above(skill_of(evidence, LEARNT), EQUAL, "Skill of the first layer after 300 steps, every head and seed.",
@@ -107,7 +107,7 @@ def learnable_embeddings_align(evidence: Evidence) -> list[Finding]:
     sentence="Embeddings that learn part from the matrices that were made for them.",
     figure="but this breaks the theoretical foundation",
 )
-def learning_embeddings_breaks_the_derivation(evidence: Evidence) -> list[Finding]:
+def learning_embeddings_breaks_the_derivation(evidence: Measurements) -> list[Finding]:
     """Less than half of its skill is left; where matrices are computed again for the embeddings as they go, beside."""
     return [
         below(skill_of(evidence, LEARNT), HALF, "Skill of the first layer after 300 steps, every head and seed.",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from heedful.errors import HeedfulError
-from reproductions.evidence import Evidence
+from reproductions.evidence import Measurements
 from reproductions.gauge.measuring import OWN, SWEEPS, measure_plans
 from reproductions.gauge.pictures import save_pictures
 from reproductions.gauge.simulating import measure_crowding, measure_recall
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         if given.figures is not None:
-            save_pictures(Evidence(given.out), given.figures)
+            save_pictures(Measurements(given.out), given.figures)
             return 0
         given.out.mkdir(parents=True, exist_ok=True)
         if given.plan is None:

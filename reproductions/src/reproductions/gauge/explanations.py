@@ -7,10 +7,11 @@ from functools import partial
 
 import polars
 
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.inference.multiplicity import holm
+from heedful.inference.verdict import Verdict
 from reproductions.deciding import above, below, beside, within
-from reproductions.evidence import Evidence
+from reproductions.evidence import Measurements
 from reproductions.gauge.simulating import DIMS
 from reproductions.gauge.tables import Values, above_p, equivalence_p, over_seeds, paired, recall, slopes, spin_contrast
 from reproductions.gauge.tables import by_seed as measured
@@ -40,7 +41,7 @@ class Numbers:
     adjusted: tuple[float, float, float]
 
 
-def numbers(evidence: Evidence) -> Numbers:
+def numbers(evidence: Measurements) -> Numbers:
     """The numbers that decide.
 
     Raises:
@@ -66,7 +67,7 @@ def _settled(finding: Finding, adjusted: float) -> Finding:
     sentence="One kappa for heads of different dimension makes the difference: calibrated, l0 and l2 are alike.",
     figure="excluded by the note: temperature tuning cannot compensate",
 )
-def temperature_makes_the_spin_effect(evidence: Evidence) -> list[Finding]:
+def temperature_makes_the_spin_effect(evidence: Measurements) -> list[Finding]:
     """There is an effect under one temperature, and none (margin .1 nat) under calibrated ones."""
     found, table = numbers(evidence), evidence.table("deciding")
     shared = over_seeds(spin_contrast(table, kappa_rule="shared", token_frames="learned"))
@@ -85,7 +86,7 @@ def temperature_makes_the_spin_effect(evidence: Evidence) -> list[Finding]:
     sentence="Rotations let a tensor head attend more sharply than the same head without them.",
     figure="transport trivial in one dimension; geometric poverty of scalars",
 )
-def rotation_sharpens_a_head(evidence: Evidence) -> list[Finding]:
+def rotation_sharpens_a_head(evidence: Measurements) -> list[Finding]:
     """The same head with frames of tokens and without, calibrated; equivalence to 0 refutes it."""
     found = numbers(evidence)
     effect = over_seeds(found.frames)
@@ -111,7 +112,7 @@ def rotation_sharpens_a_head(evidence: Evidence) -> list[Finding]:
     sentence="On a line beliefs crowd: a 1-D head keeps more keys at one temperature, and loses them as it falls.",
     figure="embedding similarity in few dimensions",
 )
-def a_line_crowds(evidence: Evidence) -> list[Finding]:
+def a_line_crowds(evidence: Measurements) -> list[Finding]:
     """At one temperature over spread; with a learned temperature; and the law of the temperature needed."""
     found = numbers(evidence)
     p, gap = above_p(found.keys, 0.0), over_seeds(found.keys)

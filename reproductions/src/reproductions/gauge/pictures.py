@@ -7,12 +7,12 @@ from typing import Any
 
 import polars
 
-from heedful.evaluation.page.figures.figure import Figure
 from heedful.gauge.crowding import simulated_concentration
 from heedful.gauge.page_spins import LEAST, MOST, expected_and_found, spin_by_rule
 from heedful.reporting.drawing import Drawn
+from heedful.reporting.figure import Figure
 from heedful.reporting.figure_files import save_drawn
-from reproductions.evidence import Evidence, NotMeasured
+from reproductions.evidence import Measurements, NotMeasured
 from reproductions.gauge.tables import LABELS, by_seed, over_seeds
 
 CELLS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -27,11 +27,13 @@ CELLS: dict[str, tuple[str, dict[str, Any]]] = {
 """What a column of the first figure is called: its table and cell."""
 
 KEYS, HEADS, POINTS = 64, 16, 24
-FIRST = Figure(name="spin_by_rule", title="Concentration by rule of temperature", caption="", chart=lambda _: None)
-SECOND = Figure(name="expected_and_found", title="Theory and heads", caption="", chart=lambda _: None)
+FIRST = Figure[object](
+    name="spin_by_rule", title="Concentration by rule of temperature", caption="", chart=lambda _: None
+)
+SECOND = Figure[object](name="expected_and_found", title="Theory and heads", caption="", chart=lambda _: None)
 
 
-def save_pictures(evidence: Evidence, folder: Path) -> list[Path]:
+def save_pictures(evidence: Measurements, folder: Path) -> list[Path]:
     """Both figures as SVG and PNG.
 
     Args:
@@ -51,7 +53,7 @@ def save_pictures(evidence: Evidence, folder: Path) -> list[Path]:
     return save_drawn(drawn, folder, overwrite=True)
 
 
-def rule_rows(evidence: Evidence) -> list[dict[str, Any]]:
+def rule_rows(evidence: Measurements) -> list[dict[str, Any]]:
     """Mean and interval of concentration, a row a cell and spin."""
     rows = []
     for name, (table, cell) in CELLS.items():
@@ -82,7 +84,7 @@ def expected_rows() -> list[dict[str, Any]]:
     ]
 
 
-def found_rows(evidence: Evidence) -> list[dict[str, Any]]:
+def found_rows(evidence: Measurements) -> list[dict[str, Any]]:
     """Every head of the untrained and the trained plans: its temperature over its spread, and its concentration."""
     rows: list[dict[str, Any]] = []
     for name in ("untrained", "deciding", "rules", "kappa"):

@@ -21,7 +21,7 @@ TRIALS = 512
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
+class RecallArm:
     """What is held and what is learned.
 
     Attributes:
@@ -38,9 +38,9 @@ class Arm:
 
 
 ARMS = (
-    *(Arm(name=name, dim=dim) for name in ("held", "learned") for dim in (1, 3, 5)),
-    *(Arm(name="longer", dim=dim) for dim in (1, 5)),
-    *(Arm(name="free", dim=dim, weight=weight) for weight in (0.0, 1.0, 24.0) for dim in (1, 5)),
+    *(RecallArm(name=name, dim=dim) for name in ("held", "learned") for dim in (1, 3, 5)),
+    *(RecallArm(name="longer", dim=dim) for dim in (1, 5)),
+    *(RecallArm(name="free", dim=dim, weight=weight) for weight in (0.0, 1.0, 24.0) for dim in (1, 5)),
 )
 """24 is the sum over the keys of a row, for a weight of one a pair of tokens."""
 
@@ -53,7 +53,7 @@ class RecallHeads:
         seeds: Seeds of points, logits and rows.
     """
 
-    def __init__(self, arm: Arm, seeds: list[int]) -> None:
+    def __init__(self, arm: RecallArm, seeds: list[int]) -> None:
         self.arm = arm
         self.draws = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.points = self._normal(KINDS, arm.dim).requires_grad_()
@@ -89,7 +89,7 @@ class RecallHeads:
         return len(rows) * (wanted + self.arm.weight * (weights * apart).sum(-1).mean())
 
 
-def recalled(arm: Arm, seeds: list[int], steps: int | None = None) -> list[dict[str, float | int | str]]:
+def recalled(arm: RecallArm, seeds: list[int], steps: int | None = None) -> list[dict[str, float | int | str]]:
     """Train the heads of an arm and judge them.
 
     Args:

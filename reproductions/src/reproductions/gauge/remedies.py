@@ -6,7 +6,7 @@ from functools import partial
 
 from heedful.evaluation.result import Finding
 from reproductions.deciding import below, beside
-from reproductions.evidence import Evidence
+from reproductions.evidence import Measurements
 from reproductions.gauge.tables import Values, by_seed, over_seeds, paired
 from reproductions.gauge.uniformity import PAIRS, UNIFORM
 from reproductions.published import published, untested
@@ -20,7 +20,7 @@ LATER = "later revisions"
     sentence="More tensor heads, at about equal dimension, make a better model.",
     figure="proposed, not tried",
 )
-def more_tensor_heads_help(evidence: Evidence) -> list[Finding]:
+def more_tensor_heads_help(evidence: Measurements) -> list[Finding]:
     """4x2e, 20 dimensions, against 5x0e+3x1e+1x2e, 19; the larger ones that the note proposes beside."""
     table = evidence.table("irreps")
     mixed = by_seed(table, "held_out_loss", irreps="5x0e+3x1e+1x2e")
@@ -39,7 +39,7 @@ def more_tensor_heads_help(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def _with_and_without(evidence: Evidence, measure: str) -> Values:
+def _with_and_without(evidence: Measurements, measure: str) -> Values:
     """A measure with the alignment loss over all pairs minus without it, one temperature, by seed."""
     with_loss = by_seed(evidence.table("loss"), measure, alignment_weight=PAIRS)
     return paired(with_loss, by_seed(evidence.table("deciding"), measure, kappa_rule="shared", token_frames="learned"))
@@ -50,7 +50,7 @@ def _with_and_without(evidence: Evidence, measure: str) -> Values:
     sentence="The alignment loss pulls beliefs together and flattens attention.",
     figure="mean distance 1.73 to .74, sharp heads 4 of 9 to 0",
 )
-def alignment_flattens_attention(evidence: Evidence) -> list[Finding]:
+def alignment_flattens_attention(evidence: Measurements) -> list[Finding]:
     """Over all pairs against none; a tenth and one a query beside."""
     table = evidence.table("loss")
     milder = [
@@ -68,7 +68,7 @@ def alignment_flattens_attention(evidence: Evidence) -> list[Finding]:
     sentence="The flatter model is the better one: uniform attention is the best there is.",
     figure="perplexity 1876 without the loss, 784 with it",
 )
-def uniform_attention_is_best(evidence: Evidence) -> list[Finding]:
+def uniform_attention_is_best(evidence: Measurements) -> list[Finding]:
     """Held-out loss with the alignment loss over all pairs minus without."""
     found = over_seeds(_with_and_without(evidence, "held_out_loss"))
     return [below(found, 0.0, "Held-out loss with the loss over all pairs minus without.", unit="nat/token")]
@@ -79,7 +79,7 @@ def uniform_attention_is_best(evidence: Evidence) -> list[Finding]:
     sentence="What the model learns is attention uniform over the past, 1/(i+1).",
     figure="query variation .501, that of uniform rows",
 )
-def attention_is_uniform_over_the_past(evidence: Evidence) -> list[Finding]:
+def attention_is_uniform_over_the_past(evidence: Measurements) -> list[Finding]:
     """With the alignment loss over all pairs, and without any."""
     flat = by_seed(evidence.table("loss"), "concentration", alignment_weight=PAIRS)
     free = by_seed(evidence.table("deciding"), "concentration", kappa_rule="shared", token_frames="learned")

@@ -10,7 +10,7 @@ import polars
 from numpy.typing import NDArray
 
 from heedful.inference.interval import Interval, student_t
-from reproductions.evidence import Evidence, NotMeasured
+from reproductions.evidence import Measurements, NotMeasured
 
 Values = NDArray[np.float64]
 _SAME = 1e-12
@@ -61,7 +61,7 @@ def over_seeds(values: Values) -> Interval:
     return student_t(values)
 
 
-def recall(evidence: Evidence, measure: str, arm: str, dim: int, weight: float = 0.0) -> Values:
+def recall(evidence: Measurements, measure: str, arm: str, dim: int, weight: float = 0.0) -> Values:
     """A measure of an arm of the recall task, by seed."""
     table = evidence.table("recall")
     cell = (polars.col("arm") == arm) & (polars.col("dim") == dim) & (polars.col("weight") == weight)
@@ -71,7 +71,7 @@ def recall(evidence: Evidence, measure: str, arm: str, dim: int, weight: float =
     return found
 
 
-def slopes(evidence: Evidence, dim: int) -> Values:
+def slopes(evidence: Measurements, dim: int) -> Values:
     """Slope of ``log(kappa / s^2)`` on ``log N``, by seed, of the temperatures that leave one and a half keys."""
     table = evidence.table("crowding").filter(polars.col("dim") == dim)
     parts = table.partition_by("seed", maintain_order=True)

@@ -7,9 +7,10 @@ from functools import partial
 
 import numpy as np
 
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
+from heedful.inference.verdict import Verdict
 from reproductions.deciding import above, below, beside, within
-from reproductions.evidence import Evidence
+from reproductions.evidence import Measurements
 from reproductions.gauge.tables import LABELS, by_seed, over_seeds, paired, recall
 from reproductions.published import published
 
@@ -33,7 +34,7 @@ def _not_yet(finding: Finding) -> Finding:
     sentence="Under one temperature heads of higher spin deviate more from uniform: l0, then l1, then l2.",
     figure="row_std .024 to .030, .030 to .045, .065 to .090",
 )
-def deviation_rises_with_spin(evidence: Evidence) -> list[Finding]:
+def deviation_rises_with_spin(evidence: Measurements) -> list[Finding]:
     """The note's own statistic, kappa .43 in every head; random beliefs beside it."""
     table, random = evidence.table("deciding"), evidence.table("untrained")
     low, middle, high = (
@@ -53,7 +54,7 @@ def deviation_rises_with_spin(evidence: Evidence) -> list[Finding]:
     sentence="At kappa .43 every head is uniform.",
     figure="KL .0030 (sd .0015), uniform, perplexity 900",
 )
-def high_kappa_is_uniform(evidence: Evidence) -> list[Finding]:
+def high_kappa_is_uniform(evidence: Measurements) -> list[Finding]:
     """With the note's loss and without it: the temperature is the same."""
     table = evidence.table("kappa")
     found = {
@@ -73,7 +74,7 @@ def high_kappa_is_uniform(evidence: Evidence) -> list[Finding]:
     sentence="A thousand times colder, gradients explode and the perplexity is worse.",
     figure="perplexity 1475 against 900, a gradient of 357",
 )
-def lowest_kappa_is_unstable(evidence: Evidence) -> list[Finding]:
+def lowest_kappa_is_unstable(evidence: Measurements) -> list[Finding]:
     """The note's loss, kappa .00043 minus .43, paired by seed; a short run does not refute what may come late."""
     table = evidence.table("kappa")
 
@@ -95,7 +96,7 @@ def lowest_kappa_is_unstable(evidence: Evidence) -> list[Finding]:
     sentence="Fifty times colder, the eight heads of low spin stay uniform.",
     figure="kappa .0086: 8 of 9 uniform, l2 row_std .068",
 )
-def low_spin_stays_uniform_when_colder(evidence: Evidence) -> list[Finding]:
+def low_spin_stays_uniform_when_colder(evidence: Measurements) -> list[Finding]:
     """The note's loss and none, heads l0 and l1 apart."""
     table = evidence.table("kappa")
     return [
@@ -115,7 +116,7 @@ def low_spin_stays_uniform_when_colder(evidence: Evidence) -> list[Finding]:
     sentence="A lower temperature does not spread the divergences.",
     figure="sd .0015 at .43 and at .00043",
 )
-def lower_kappa_does_not_spread_divergences(evidence: Evidence) -> list[Finding]:
+def lower_kappa_does_not_spread_divergences(evidence: Measurements) -> list[Finding]:
     """Ratio of the deviations, within a quarter each way."""
     table = evidence.table("kappa")
     cold, warm = (by_seed(table, "kl_sd", kappa=kappa, alignment_weight=PAIRS) for kappa in (LOWEST, HIGH))
@@ -130,7 +131,7 @@ def lower_kappa_does_not_spread_divergences(evidence: Evidence) -> list[Finding]
     sentence="Beliefs are diverse: what is lost is not diversity.",
     figure="mean distance .4962, KL .0192 (sd .0134)",
 )
-def diversity_is_healthy(evidence: Evidence) -> list[Finding]:
+def diversity_is_healthy(evidence: Measurements) -> list[Finding]:
     """What the alignment loss over all pairs leaves of the distance that beliefs have without it."""
     with_loss = by_seed(evidence.table("loss"), "mean_distance", alignment_weight=PAIRS)
     without = by_seed(evidence.table("deciding"), "mean_distance", kappa_rule="shared", token_frames="learned")
@@ -144,7 +145,7 @@ def diversity_is_healthy(evidence: Evidence) -> list[Finding]:
     sentence="One head of many dimensions is uniform, by the law of large numbers.",
     figure="a single l9 head: uniform",
 )
-def many_dimensions_are_uniform(evidence: Evidence) -> list[Finding]:
+def many_dimensions_are_uniform(evidence: Measurements) -> list[Finding]:
     """At the temperature of the base cell; at 19 times that of a scalar beside."""
     found = by_seed(evidence.table("large"), "concentration")
     warm = over_seeds(by_seed(evidence.table("irreps"), "concentration", irreps="1x9e"))
@@ -159,7 +160,7 @@ def many_dimensions_are_uniform(evidence: Evidence) -> list[Finding]:
     sentence="Heads of low spin cannot attend sharply, whatever the training and the temperature.",
     figure="l0 row_std at most .030, uniform",
 )
-def low_spin_cannot_attend_sharply(evidence: Evidence) -> list[Finding]:
+def low_spin_cannot_attend_sharply(evidence: Measurements) -> list[Finding]:
     """Where the task asks for one key of 24: at least half of them stay, says the claim. A gauge model beside it."""
     learned, free = (over_seeds(recall(evidence, "effective_keys", arm, 1)) for arm in ("longer", "free"))
     right = over_seeds(recall(evidence, "accuracy", "longer", 1))

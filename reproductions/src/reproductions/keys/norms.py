@@ -12,7 +12,7 @@ from heedful.evaluation.result import Finding
 from heedful.inference.interval import Interval, student_t
 from heedful.monitoring.evolution.correlation import correlation, spearman
 from reproductions.deciding import above, below, beside, within
-from reproductions.evidence import Evidence, NotMeasured
+from reproductions.evidence import Measurements, NotMeasured
 from reproductions.keys import tables
 from reproductions.published import published
 
@@ -20,7 +20,7 @@ DIP = 100
 """Step at which the note's figure has its common trough."""
 
 
-def _note(evidence: Evidence) -> polars.DataFrame:
+def _note(evidence: Measurements) -> polars.DataFrame:
     return tables.records(evidence.run(tables.NOTE_RUN))
 
 
@@ -35,7 +35,7 @@ def _root(heads: polars.DataFrame) -> float:
     sentence="With normalised keys, the mean key norm begins at the square root of the head dimension.",
     figure="8.0 at dimension 64",
 )
-def initial_key_norm_is_root_d(evidence: Evidence) -> list[Finding]:
+def initial_key_norm_is_root_d(evidence: Measurements) -> list[Finding]:
     """The first recorded step of the run, before any update."""
     table = _note(evidence)
     heads = tables.key_heads(table, [tables.first_step(table)])
@@ -51,7 +51,7 @@ def initial_key_norm_is_root_d(evidence: Evidence) -> list[Finding]:
     sentence="All layers dip together first, within about a hundred steps.",
     figure="8.0 to 7.1",
 )
-def all_layers_dip_first(evidence: Evidence) -> list[Finding]:
+def all_layers_dip_first(evidence: Measurements) -> list[Finding]:
     """The mean norm of each layer at step 100."""
     table = _note(evidence)
     step = tables.nearest_step(table, DIP)
@@ -71,7 +71,7 @@ def all_layers_dip_first(evidence: Evidence) -> list[Finding]:
     sentence="The early fall is learnt: the model dampens the keys of raw embeddings.",
     figure="layers 0 and 1, 8.0 to 5.3",
 )
-def early_fall_is_learnt(evidence: Evidence) -> list[Finding]:
+def early_fall_is_learnt(evidence: Measurements) -> list[Finding]:
     """Gains beside the curve of weight decay alone, and the same training without weight decay on gains."""
     table = _note(evidence)
     step = tables.nearest_step(table, DIP)
@@ -87,7 +87,7 @@ def early_fall_is_learnt(evidence: Evidence) -> list[Finding]:
     return [below(beyond, -half, told, unit="norm", null="0: weight decay alone"), *_without_decay(evidence)]
 
 
-def _without_decay(evidence: Evidence) -> list[Finding]:
+def _without_decay(evidence: Measurements) -> list[Finding]:
     """The change in layers 0 and 1 of runs without weight decay on gains, and of those with it, where there are any."""
     try:
         held, decayed = (student_t(_changes(evidence, f"twin-{arm}-*", [0, 1])) for arm in ("held", "decay"))
@@ -106,7 +106,7 @@ def _without_decay(evidence: Evidence) -> list[Finding]:
     sentence="Keys of the first two layers end shorter than they began.",
     figure="8.0 to 5.3",
 )
-def early_norms_fall(evidence: Evidence) -> list[Finding]:
+def early_norms_fall(evidence: Measurements) -> list[Finding]:
     """First to last recorded step."""
     table = _note(evidence)
     first, last = _ends(table)
@@ -125,7 +125,7 @@ def early_norms_fall(evidence: Evidence) -> list[Finding]:
     sentence="Keys of middle and final layers end longer than they began.",
     figure="8.0 to 9.5-9.8",
 )
-def middle_and_final_norms_rise(evidence: Evidence) -> list[Finding]:
+def middle_and_final_norms_rise(evidence: Measurements) -> list[Finding]:
     """First to last recorded step, two layers each."""
     table = _note(evidence)
     first, last = _ends(table)
@@ -144,7 +144,7 @@ def middle_and_final_norms_rise(evidence: Evidence) -> list[Finding]:
     sentence="Norms rise with depth from layer 4 on, and layers 0 to 3 have the least.",
     figure="layers 0-3: 3.0 to 6.0, then linearly to 9.8",
 )
-def norm_rises_with_depth(evidence: Evidence) -> list[Finding]:
+def norm_rises_with_depth(evidence: Measurements) -> list[Finding]:
     """Rank correlation over layers, and the first four layers beside the others."""
     table = _note(evidence)
     _, last = _ends(table)
@@ -166,7 +166,7 @@ def norm_rises_with_depth(evidence: Evidence) -> list[Finding]:
     sentence="One run shows the profile of norms by layer that such a training gives.",
     figure="one seed, no interval",
 )
-def one_run_shows_the_profile(evidence: Evidence) -> list[Finding]:
+def one_run_shows_the_profile(evidence: Measurements) -> list[Finding]:
     """Rank correlation of the final profile by layer between seeds."""
     profiles = []
     for run in tables.whole_runs(evidence, "twin-decay-*", least=3):
@@ -184,7 +184,7 @@ def _ends(table: polars.DataFrame) -> tuple[polars.DataFrame, polars.DataFrame]:
     return tuple(tables.key_heads(table, [step]) for step in (tables.first_step(table), tables.last_step(table)))  # type: ignore[return-value]
 
 
-def _changes(evidence: Evidence, pattern: str, layers: list[int]) -> np.ndarray:
+def _changes(evidence: Measurements, pattern: str, layers: list[int]) -> np.ndarray:
     """Mean change of the norm in some layers, one number a run."""
 
     def of(run: Path) -> float:

@@ -12,7 +12,7 @@ from heedful.evaluation.result import Finding
 from heedful.inference.interval import Interval, student_t
 from heedful.monitoring.evolution.correlation import correlation
 from reproductions.deciding import above, below, beside
-from reproductions.evidence import Evidence, NotMeasured
+from reproductions.evidence import Measurements, NotMeasured
 from reproductions.keys import tables
 from reproductions.published import published
 
@@ -32,7 +32,7 @@ def _deep(table: polars.DataFrame, step: int) -> polars.DataFrame:
     sentence="The largest component of all keys rises to more than twice its start in middle and final layers.",
     figure="4.0 to 9.0 within 200 steps",
 )
-def largest_component_rises_to_nine(evidence: Evidence) -> list[Finding]:
+def largest_component_rises_to_nine(evidence: Measurements) -> list[Finding]:
     """Change of the largest component, and what keys of that length without structure would show."""
     table = tables.records(evidence.run(tables.NOTE_RUN))
     first, last = (_deep(table, step) for step in (tables.first_step(table), tables.last_step(table)))
@@ -52,7 +52,7 @@ def largest_component_rises_to_nine(evidence: Evidence) -> list[Finding]:
     sentence="Almost all of a key's energy lies in one component.",
     figure="9.0 of a norm of 9.5",
 )
-def energy_lies_in_one_component(evidence: Evidence) -> list[Finding]:
+def energy_lies_in_one_component(evidence: Measurements) -> list[Finding]:
     """The share of a key's squared norm in its largest component, key by key."""
     table = tables.records(evidence.run(tables.NOTE_RUN))
     last = _deep(table, tables.last_step(table))
@@ -75,7 +75,7 @@ def energy_lies_in_one_component(evidence: Evidence) -> list[Finding]:
     sentence="A head whose keys have a dominant component is an attention sink.",
     figure="qualitative",
 )
-def dominant_components_make_sinks(evidence: Evidence) -> list[Finding]:
+def dominant_components_make_sinks(evidence: Measurements) -> list[Finding]:
     """Rank correlation over key heads of the share with the mass on the first key."""
     found = []
     for name, folder in (("a trained model of 135 M parameters, 30 layers", evidence.run("pretrained") / "heads"),):
@@ -97,7 +97,7 @@ def dominant_components_make_sinks(evidence: Evidence) -> list[Finding]:
     sentence="Attention sinks are born in this training, in middle and final layers.",
     figure="inferred from the largest component; attention was not looked at",
 )
-def sinks_are_born(evidence: Evidence) -> list[Finding]:
+def sinks_are_born(evidence: Measurements) -> list[Finding]:
     """Mass on the first key at the end of the run."""
     table = tables.records(evidence.run(tables.NOTE_RUN))
     groups = tables.groups(table)
@@ -116,7 +116,7 @@ def sinks_are_born(evidence: Evidence) -> list[Finding]:
     sentence="That a key's participation ratio halves shows most of its dimensions to be idle.",
     figure="24 to 11 of 64: 82 % idle",
 )
-def idle_dimensions_are_learnt(evidence: Evidence) -> list[Finding]:
+def idle_dimensions_are_learnt(evidence: Measurements) -> list[Finding]:
     """Untrained keys have a third of the dimension as well: the share that is idle beyond those."""
     table = tables.records(evidence.run(tables.NOTE_RUN))
     first, last = (tables.key_heads(table, [step]) for step in (tables.first_step(table), tables.last_step(table)))
@@ -136,7 +136,7 @@ def idle_dimensions_are_learnt(evidence: Evidence) -> list[Finding]:
     sentence="Since normalisation fixes the length of keys, energy must go into one component.",
     figure="qualitative",
 )
-def normalised_length_is_fixed(evidence: Evidence) -> list[Finding]:
+def normalised_length_is_fixed(evidence: Measurements) -> list[Finding]:
     """The gain is learnt: how far norms are from the square root of the dimension."""
     table = tables.records(evidence.run(tables.NOTE_RUN))
     heads = tables.key_heads(table, [tables.last_step(table)])

@@ -7,7 +7,7 @@ import polars
 from heedful.evaluation.result import Finding
 from heedful.inference.interval import student_t
 from reproductions.deciding import above, below, beside
-from reproductions.evidence import Evidence
+from reproductions.evidence import Measurements
 from reproductions.keys import tables
 from reproductions.published import published
 
@@ -18,7 +18,7 @@ from reproductions.published import published
     sentence="Keys of the first two layers stay diverse.",
     figure="cosine near .05",
 )
-def early_keys_stay_diverse(evidence: Evidence) -> list[Finding]:
+def early_keys_stay_diverse(evidence: Measurements) -> list[Finding]:
     """Raw cosine of two keys of a sequence at the end."""
     table = tables.records(evidence.run(tables.NOTE_RUN))
     heads = tables.of_layers(tables.key_heads(table, [tables.last_step(table)]), [0, 1])
@@ -36,7 +36,7 @@ def early_keys_stay_diverse(evidence: Evidence) -> list[Finding]:
     sentence="Keys of deep layers converge: their cosine ends above one half.",
     figure="above .5",
 )
-def deep_keys_collapse(evidence: Evidence) -> list[Finding]:
+def deep_keys_collapse(evidence: Measurements) -> list[Finding]:
     """Raw cosine at the end, and whether it rose at all from what untrained layers have."""
     table = tables.records(evidence.run(tables.NOTE_RUN))
     first, last = (_deep(table, step) for step in (tables.first_step(table), tables.last_step(table)))
@@ -59,7 +59,7 @@ def deep_keys_collapse(evidence: Evidence) -> list[Finding]:
     sentence="Deep keys are alike beyond a vector that all of them share.",
     figure="cosine above .5, not centred",
 )
-def deep_keys_are_alike_beyond_their_mean(evidence: Evidence) -> list[Finding]:
+def deep_keys_are_alike_beyond_their_mean(evidence: Measurements) -> list[Finding]:
     """The cosine about the mean key of each sequence: what is shared changes no weight of attention."""
     table = tables.records(evidence.run(tables.NOTE_RUN))
     heads = _deep(table, tables.last_step(table))
@@ -83,7 +83,7 @@ def deep_keys_are_alike_beyond_their_mean(evidence: Evidence) -> list[Finding]:
     sentence="The likeness of keys before rotation is the likeness that attention meets.",
     figure="keys were measured before rotation",
 )
-def rotation_keeps_likeness(evidence: Evidence) -> list[Finding]:
+def rotation_keeps_likeness(evidence: Measurements) -> list[Finding]:
     """Cosine before less cosine after rotation, head by head."""
     table = tables.records(evidence.run(tables.NOTE_RUN))
     step = tables.last_step(table)
@@ -101,7 +101,7 @@ def rotation_keeps_likeness(evidence: Evidence) -> list[Finding]:
     sentence="Ten random pairs of one head tell how alike the keys of a layer are.",
     figure="10 pairs a step (sd .036 from step to step)",
 )
-def ten_pairs_tell_likeness(evidence: Evidence) -> list[Finding]:
+def ten_pairs_tell_likeness(evidence: Measurements) -> list[Finding]:
     """How far a draw of ten pairs of one head is from the mean over all pairs and heads, on the same keys."""
     found = evidence.document("ten-pairs")
     error = student_t(found["error_by_layer"])

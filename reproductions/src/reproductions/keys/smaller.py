@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.inference.interval import Interval, student_t
+from heedful.inference.verdict import Verdict
 from reproductions.deciding import above, below, beside
-from reproductions.evidence import Evidence, NotMeasured
+from reproductions.evidence import Measurements, NotMeasured
 from reproductions.published import published
 
 MODELS = {
@@ -40,7 +41,7 @@ LAST, FEW = 3, 4
     sentence="Naive quantisation of keys clips their outliers and destroys attention.",
     figure="qualitative",
 )
-def outliers_break_quantisation(evidence: Evidence) -> list[Finding]:
+def outliers_break_quantisation(evidence: Measurements) -> list[Finding]:
     """Loss with outliers clipped and nothing rounded, and with four bits by one scale for all keys of a layer."""
     found: list[Finding] = []
     for name, record in _records(evidence, "quantized"):
@@ -72,7 +73,7 @@ def outliers_break_quantisation(evidence: Evidence) -> list[Finding]:
     sentence="Half to four fifths of key dimensions can be left out at no cost.",
     figure="loss .0366",
 )
-def half_the_key_dimensions_are_free(evidence: Evidence) -> list[Finding]:
+def half_the_key_dimensions_are_free(evidence: Measurements) -> list[Finding]:
     """Half of each key head's dimensions left out of queries and keys, by contribution; random order beside."""
     found: list[Finding] = []
     for name, record in _records(evidence, "pruned-dimensions"):
@@ -96,7 +97,7 @@ def half_the_key_dimensions_are_free(evidence: Evidence) -> list[Finding]:
     sentence="Layers 19 to 21 are redundant and can be pruned without much loss.",
     figure="qualitative",
 )
-def deep_redundant_layers_can_be_pruned(evidence: Evidence) -> list[Finding]:
+def deep_redundant_layers_can_be_pruned(evidence: Measurements) -> list[Finding]:
     """Attention of the layers with the most redundant keys left out, random order, and the last layers one by one."""
     found: list[Finding] = []
     for name, record in _records(evidence, "pruned-layers"):
@@ -172,7 +173,7 @@ def _last_layers(record: Mapping[str, Any], name: str) -> list[Finding]:
     return [beside(price, told, unit="nat/token")]
 
 
-def _records(evidence: Evidence, what: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _records(evidence: Measurements, what: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """What a command wrote for each model it was run on."""
     for model, name in MODELS.items():
         try:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import polars
 
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.inference.interval import Interval, student_t
-from reproductions.evidence import Evidence, NotMeasured
+from heedful.inference.verdict import Verdict
+from reproductions.evidence import Measurements, NotMeasured
 
 KEYS = (
     "norm_mean", "largest_share", "global_max", "participation", "participation_null", "cosine", "centred_cosine",
@@ -24,7 +25,7 @@ TOKENS = "512 tokens a step"
 """How much of the text a step of that run saw."""
 
 
-def whole_runs(evidence: Evidence, pattern: str, least: int) -> list[Path]:
+def whole_runs(evidence: Measurements, pattern: str, least: int) -> list[Path]:
     """Runs of an arm that came to their end.
 
     Args:

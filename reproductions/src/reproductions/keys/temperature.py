@@ -13,7 +13,7 @@ from heedful.evaluation.result import Finding
 from heedful.inference.interval import Interval, student_t
 from heedful.monitoring.evolution.correlation import Measure, correlation, pearson, spearman
 from reproductions.deciding import above, below, beside
-from reproductions.evidence import Evidence, NotMeasured
+from reproductions.evidence import Measurements, NotMeasured
 from reproductions.keys import tables
 from reproductions.published import published
 
@@ -34,7 +34,7 @@ STRONG = 11.0
     sentence="Over heads, key norm and the entropy of attention are inversely related.",
     figure="proposed, not measured; in a follow-up without causal mask and rotation",
 )
-def norm_and_entropy_are_inverse(evidence: Evidence) -> list[Finding]:
+def norm_and_entropy_are_inverse(evidence: Measurements) -> list[Finding]:
     """Rank correlation over key heads, entropy being causal and over its most, on text that was not trained on."""
     return _beside_entropy(evidence, "norm_mean", "key norm")
 
@@ -45,7 +45,7 @@ def norm_and_entropy_are_inverse(evidence: Evidence) -> list[Finding]:
     sentence="What sharpens attention is the spread of its logits.",
     figure="not measured",
 )
-def spread_and_entropy_are_inverse(evidence: Evidence) -> list[Finding]:
+def spread_and_entropy_are_inverse(evidence: Measurements) -> list[Finding]:
     """Rank correlation over key heads of the logits' standard deviation with entropy over its most."""
     return _beside_entropy(evidence, "logit_sd", "logit spread")
 
@@ -56,7 +56,7 @@ def spread_and_entropy_are_inverse(evidence: Evidence) -> list[Finding]:
     sentence="The length of keys alone sets how sharp attention is.",
     figure="norm < 8: flat; norm > 8: sharp",
 )
-def norm_sets_sharpness(evidence: Evidence) -> list[Finding]:
+def norm_sets_sharpness(evidence: Measurements) -> list[Finding]:
     """Keys divided and queries multiplied by a factor a layer: other norms, the same attention."""
     found = []
     for folder, name in MODELS.items():
@@ -90,7 +90,7 @@ def norm_sets_sharpness(evidence: Evidence) -> list[Finding]:
     sentence="The first layer attends diffusely and the last one sharply.",
     figure="norm 5.3 and 9.8; entropy not measured",
 )
-def first_layer_is_diffuse_last_is_sharp(evidence: Evidence) -> list[Finding]:
+def first_layer_is_diffuse_last_is_sharp(evidence: Measurements) -> list[Finding]:
     """Entropy over its most of the first layer's heads less that of the last layer's."""
     found = []
     for name, heads, layers in _models(evidence):
@@ -111,7 +111,7 @@ def first_layer_is_diffuse_last_is_sharp(evidence: Evidence) -> list[Finding]:
     sentence="Heads whose key norm is beyond 11 have almost no entropy.",
     figure="near 0 above norm 11",
 )
-def entropy_vanishes_beyond_norm_11(evidence: Evidence) -> list[Finding]:
+def entropy_vanishes_beyond_norm_11(evidence: Measurements) -> list[Finding]:
     """Entropy over its most of the key heads beyond that norm."""
     found = []
     for name, heads, _ in _models(evidence):
@@ -125,7 +125,7 @@ def entropy_vanishes_beyond_norm_11(evidence: Evidence) -> list[Finding]:
     return _or_missing(found, "heads beyond norm 11")
 
 
-def _beside_entropy(evidence: Evidence, column: str, words: str) -> list[Finding]:
+def _beside_entropy(evidence: Measurements, column: str, words: str) -> list[Finding]:
     """Rank correlation of a column with entropy over its most, in each model and over the 6-layer runs."""
     found = []
     for name, heads, layers in _models(evidence):
@@ -142,7 +142,7 @@ def _beside_entropy(evidence: Evidence, column: str, words: str) -> list[Finding
     return _or_missing(found, "pretrained/heads")
 
 
-def _models(evidence: Evidence) -> Iterator[tuple[str, polars.DataFrame, int]]:
+def _models(evidence: Measurements) -> Iterator[tuple[str, polars.DataFrame, int]]:
     """What the model is called, its key heads, its number of layers."""
     for folder, name in MODELS.items():
         try:
@@ -174,7 +174,7 @@ def _over_layers(heads: polars.DataFrame, name: str, measure: Measure) -> Interv
     return Interval(order.estimate, order.low, order.high, int(heads["layer"].n_unique()), 0.95)
 
 
-def _twins(evidence: Evidence, name: str) -> NDArray[np.float64] | None:
+def _twins(evidence: Measurements, name: str) -> NDArray[np.float64] | None:
     """Rank correlation with entropy, a number a seed."""
 
     def of(run: Path) -> float:

@@ -14,7 +14,7 @@ GAIN_RATE, GAIN_DECAY = 6e-3, 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
+class TrainingArm:
     """Runs that differ in their seed alone.
 
     Attributes:
@@ -37,22 +37,26 @@ LOW, HIGH = 0.01, 0.1
 """Weights of the penalty."""
 
 
-def _arms(name: str, settings: dict[str, Any], seeds: int) -> list[Arm]:
+def _arms(name: str, settings: dict[str, Any], seeds: int) -> list[TrainingArm]:
     """As the note trains; with gains held; with a weak and with a strong penalty."""
     low, high = ({"max_share_penalty": weight} for weight in (LOW, HIGH))
     return [
-        Arm(name=f"{name}-decay", settings=settings, seeds=seeds),
-        Arm(name=f"{name}-held", settings=settings, seeds=seeds, gain_decay=0.0),
-        Arm(name=f"{name}-low", settings=settings | low, seeds=seeds),
-        Arm(name=f"{name}-high", settings=settings | high, seeds=seeds),
+        TrainingArm(name=f"{name}-decay", settings=settings, seeds=seeds),
+        TrainingArm(name=f"{name}-held", settings=settings, seeds=seeds, gain_decay=0.0),
+        TrainingArm(name=f"{name}-low", settings=settings | low, seeds=seeds),
+        TrainingArm(name=f"{name}-high", settings=settings | high, seeds=seeds),
     ]
 
 
-ARMS = [*_arms("twin", TWIN, 3), *_arms("tiny", TINY, 5), Arm(name="note", settings=NOTE, seeds=1)]
+ARMS = [*_arms("twin", TWIN, 3), *_arms("tiny", TINY, 5), TrainingArm(name="note", settings=NOTE, seeds=1)]
 
 
 def train_arms(
-    documents: Documents, out: Path, *, arms: Iterable[Arm] = ARMS, tell: Callable[[str], None] = lambda _line: None
+    documents: Documents,
+    out: Path,
+    *,
+    arms: Iterable[TrainingArm] = ARMS,
+    tell: Callable[[str], None] = lambda _line: None,
 ) -> None:
     """Train every run that is not there yet; one that was broken off goes on.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from heedful.evaluation.result import Finding
 from heedful.inference.interval import Interval, student_t
 from reproductions.deciding import below, beside
-from reproductions.evidence import Evidence, NotMeasured
+from reproductions.evidence import Measurements, NotMeasured
 from reproductions.keys import tables
 from reproductions.published import published
 
@@ -29,7 +29,7 @@ ALIKE = 0.02
     sentence="Penalising the largest component spreads the energy of keys, at equal loss.",
     figure="proposed",
 )
-def penalty_spreads_energy(evidence: Evidence) -> list[Finding]:
+def penalty_spreads_energy(evidence: Measurements) -> list[Finding]:
     """Share, largest component and held-out loss with the weak penalty beside the same seeds without."""
     found: list[Finding] = []
     for size, name in SIZES.items():
@@ -54,7 +54,7 @@ def penalty_spreads_energy(evidence: Evidence) -> list[Finding]:
     sentence="Penalising the largest component prevents attention sinks.",
     figure="proposed",
 )
-def penalty_prevents_sinks(evidence: Evidence) -> list[Finding]:
+def penalty_prevents_sinks(evidence: Measurements) -> list[Finding]:
     """Mass on the first key with the strong penalty beside the same seeds without."""
     found: list[Finding] = []
     for size, name in SIZES.items():
@@ -77,7 +77,7 @@ def penalty_prevents_sinks(evidence: Evidence) -> list[Finding]:
     sentence="Freeing gains of weight decay spreads the energy of keys as the penalty does.",
     figure="control",
 )
-def free_gains_spread_energy(evidence: Evidence) -> list[Finding]:
+def free_gains_spread_energy(evidence: Measurements) -> list[Finding]:
     """Share without weight decay on gains less that with the weak penalty, and both beside the same seeds."""
     found: list[Finding] = []
     for size, name in SIZES.items():
@@ -97,7 +97,7 @@ def free_gains_spread_energy(evidence: Evidence) -> list[Finding]:
     return _or_missing(found)
 
 
-def _strong(evidence: Evidence, size: str) -> list[Finding]:
+def _strong(evidence: Measurements, size: str) -> list[Finding]:
     try:
         shares, losses = (_differences(evidence, size, STRONG, of) for of in (_share, _loss))
     except NotMeasured:
@@ -116,7 +116,7 @@ def _or_missing(found: list[Finding]) -> list[Finding]:
 
 
 def _differences(
-    evidence: Evidence, size: str, arm: str, of: Callable[[Path], float], beside_arm: str = PLAIN
+    evidence: Measurements, size: str, arm: str, of: Callable[[Path], float], beside_arm: str = PLAIN
 ) -> Interval:
     """Mean over seeds of a run's number less that of the run of the same seed in another arm."""
     changes: list[float] = []
@@ -150,7 +150,7 @@ def _loss(run: Path) -> float:
     return float(json.loads((run / "held_out.json").read_text(encoding="utf-8"))["held_out_loss"])
 
 
-def _weight(evidence: Evidence, size: str, arm: str) -> float:
+def _weight(evidence: Measurements, size: str, arm: str) -> float:
     import json
 
     run = evidence.runs(f"{size}-{arm}-*")[0]

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-import heedful.evaluation.checks  # noqa: F401  (registers the claims)
 from heedful.errors import UsageError
 from heedful.evaluation.calibration.bounds import bound_rates
 from heedful.evaluation.calibration.claims import WITHOUT_TEST

@@ -9,8 +9,8 @@ import typer
 from heedful.commandline import options
 from heedful.commandline.errors import FAILED, guarded
 from heedful.commandline.progress import progress_bar
-from heedful.evaluation.page.json_document import document_text
 from heedful.reporting.escape import visible
+from heedful.reporting.json_text import document_text
 from heedful.reporting.write import check_target, write_atomic
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from heedful.evaluation.calibration.rate import AT_LEAST, Rate
 from heedful.evaluation.calibration.world import zipf_ids
 from heedful.evaluation.evidence import Evidence, LayerEvidence
 from heedful.evaluation.registry import CHECKS
-from heedful.evaluation.result import Verdict
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.study import Study
+from heedful.inference.verdict import Verdict
 
 CLAIM = "diversity_tracks_concentration"
 DOCUMENTS, LAYERS = 32, (8, 12, 24, 48)

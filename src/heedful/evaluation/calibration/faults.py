@@ -14,10 +14,10 @@ from heedful.evaluation.calibration.planted_study import sequences_of
 from heedful.evaluation.calibration.rate import AT_LEAST, Rate
 from heedful.evaluation.calibration.world import zipf_ids
 from heedful.evaluation.registry import CHECKS
-from heedful.evaluation.result import Verdict
 from heedful.evaluation.running import evaluating
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.study import Study
+from heedful.inference.verdict import Verdict
 
 LLAMA = Architecture("llama", "llama", 0.2)
 NAME = "heedful_calibration"

@@ -13,10 +13,11 @@ from heedful.evaluation.calibration.planted_study import sequences_of
 from heedful.evaluation.calibration.rate import Rate
 from heedful.evaluation.calibration.world import DOCUMENTS, VOCABULARY, zipf_ids
 from heedful.evaluation.registry import CHECKS
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.running import evaluating
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.study import Study
+from heedful.inference.verdict import Verdict
 
 EXACT = (
     "rows_sum_to_one",

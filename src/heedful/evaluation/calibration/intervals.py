@@ -12,11 +12,13 @@ from heedful.evaluation.calibration.planted_study import planted_study
 from heedful.evaluation.calibration.rate import AT_LEAST, Rate, worth_of
 from heedful.evaluation.calibration.world import FLAT, FOLLOWS, HEADS, IID, KEYS, POINTED, World
 from heedful.evaluation.evidence import Array
+from heedful.evaluation.heads import head_rows
 from heedful.evaluation.registry import CHECKS
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.settings import Margins
 from heedful.evaluation.study import Study
 from heedful.inference.power import minimal_detectable_effect
+from heedful.inference.verdict import Verdict
 
 TAIL, FAMILY, POWER = 0.025, 0.05, 0.8
 
@@ -145,8 +147,7 @@ def _labels(studies: Sequence[Study]) -> Iterator[Rate]:
     high: list[list[bool]] = []
     for study in studies:
         study.settings = replace(study.settings, margins=Margins(diffuse=truth, selective=truth))
-        study.__dict__.pop("head_table", None)
-        names = [row.verdict for row in study.head_table]
+        names = [row.verdict for row in head_rows(study)]
         low.append([name == "DIFFUSE" for name in names])
         high.append([name in ("SHARP", "SELECTIVE") for name in names])
     yield _rate("DIFFUSE at the margin", low, TAIL)

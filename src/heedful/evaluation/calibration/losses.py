@@ -13,14 +13,15 @@ from heedful.evaluation.calibration.planted_study import sequences_of
 from heedful.evaluation.calibration.rate import AT_LEAST, AT_MOST, Rate
 from heedful.evaluation.calibration.world import zipf_ids
 from heedful.evaluation.evidence import Array, Evidence, LayerEvidence
-from heedful.evaluation.interim_ablation import differences_by_looks
+from heedful.evaluation.interim_ablation import differences_by_analyses
 from heedful.evaluation.objective import Objective
 from heedful.evaluation.registry import CHECKS
-from heedful.evaluation.result import Finding, Verdict
-from heedful.evaluation.running import Batch
+from heedful.evaluation.result import Finding
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.study import Study
 from heedful.inference.power import minimal_detectable_effect
+from heedful.inference.verdict import Verdict
+from heedful.loading.batch import Batch
 
 CLAIM_OF = {
     "zero": "attention_output_matters",
@@ -106,7 +107,15 @@ def study_with_looks(arms: dict[str, Array], looks: int) -> Study:
         return [study.loss[rows] + arms[one.arm][rows] for one in wanted]
 
     replacements = [Replacement(arm) for arm in arms]
-    found = differences_by_looks(study, losses, replacements, batches, len(arms))
+    found = differences_by_analyses(
+        losses,
+        replacements,
+        batches,
+        study.loss,
+        units=study.first_units,
+        settings=study.settings,
+        tests=len(arms),
+    )
     study.__dict__["whole_model"] = dict(zip(arms, found, strict=True))
     return study
 

@@ -25,11 +25,11 @@ from heedful.evaluation.evidence import Array, Evidence, LayerEvidence, Probe, S
 from heedful.evaluation.null_inputs import repeated
 from heedful.evaluation.probes import growth, row_statistics, token_groups
 from heedful.evaluation.query_probes import query_variation
-from heedful.evaluation.running import Batch
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.study import Study
 from heedful.evaluation.token_probes import repeats, same_token
 from heedful.interception.event import AttentionEvent
+from heedful.loading.batch import Batch
 
 if TYPE_CHECKING:
     from heedful.loading.sequences import Sequences

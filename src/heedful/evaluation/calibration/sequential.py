@@ -11,9 +11,9 @@ from heedful.evaluation.ablation import ARMS
 from heedful.evaluation.calibration.losses import CLAIM_OF, DOCUMENTS, MARGIN, SPREAD, noise_of, study_with_looks
 from heedful.evaluation.calibration.rate import AT_LEAST, Rate
 from heedful.evaluation.registry import CHECKS
-from heedful.evaluation.result import Verdict
 from heedful.inference.interim_analyses import repeated_interval
 from heedful.inference.interval import Interval, student_t
+from heedful.inference.verdict import Verdict
 
 FRACTIONS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 LARGEST, EFFECT = 512, 0.3

@@ -10,7 +10,7 @@ from typing import Any
 from heedful.evaluation.calibration.calibrate import Answers, Calibration
 from heedful.evaluation.calibration.rate import AT_LEAST, Rate, pooled
 
-SCHEMA = "heedful.evaluation.calibration/1"
+SCHEMA = "heedful.calibration/1"
 WIDTH, LABEL, CELL = 80, 26, 4
 
 

@@ -7,8 +7,9 @@ import numpy as np
 from heedful.evaluation.ablation_judging import left_whole, redundant, signature_of
 from heedful.evaluation.evidence import Array
 from heedful.evaluation.registry import check
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
+from heedful.inference.verdict import Verdict
 
 SOURCE = (
     "signature of the arms: Hassid et al. 2022, arXiv:2211.03495 (mean pattern); "

@@ -6,8 +6,9 @@ import numpy as np
 
 from heedful.evaluation.evidence import LayerEvidence
 from heedful.evaluation.registry import check
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
+from heedful.inference.verdict import Verdict
 
 SOURCE = "IEEE 754; one NaN in a row makes all of its weights NaN"
 

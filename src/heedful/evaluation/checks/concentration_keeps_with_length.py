@@ -6,11 +6,12 @@ import numpy as np
 
 from heedful.evaluation.missing import mean_of
 from heedful.evaluation.registry import check
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 from heedful.evaluation.unit_values import unit_values
 from heedful.inference.interval import bootstrap_t
 from heedful.inference.margin import judge
+from heedful.inference.verdict import Verdict
 
 SOURCE = (
     "slope of nats from uniform over log keys: 0 a fixed share of keys, 1 a fixed number; "

@@ -7,12 +7,13 @@ import numpy as np
 from heedful.evaluation.evidence import Array
 from heedful.evaluation.missing import mean_of
 from heedful.evaluation.registry import check
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.study import Study
 from heedful.evaluation.unit_values import unit_values
 from heedful.inference.correlation import spearman_over_units
 from heedful.inference.interval import bootstrap_t
+from heedful.inference.verdict import Verdict
 
 SOURCE = (
     "Spearman over layers of representation spread against concentration, bootstrap over documents and random pairings "

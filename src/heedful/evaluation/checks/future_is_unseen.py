@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from heedful.evaluation.registry import check
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
+from heedful.inference.verdict import Verdict
 
 SOURCE = "definition of causality; by the masks that the kernels get, and by changing a later token"
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from heedful.evaluation.gradient import ParameterGradient
 from heedful.evaluation.registry import check
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
+from heedful.inference.verdict import Verdict
 
 SOURCE = "a real backward of the loss on one batch; a parameter's name is no evidence"
 

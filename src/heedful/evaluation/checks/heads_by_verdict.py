@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from heedful.evaluation.heads import could_be_selective
+from heedful.evaluation.heads import could_be_selective, head_table
 from heedful.evaluation.registry import check
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
+from heedful.inference.verdict import Verdict
 
 SOURCE = (
     "nats from uniform by whole intervals: selective above 0.5, diffuse below 0.05; "
@@ -19,7 +20,7 @@ NAMES = ("SHARP", "SELECTIVE", "WEAK", "DIFFUSE", "UNDEFINED")
 @check(section=5, source=SOURCE)
 def heads_by_verdict(study: Study) -> list[Finding]:
     """Some heads are sharp or selective: a count of the head table; each head's own verdict stands there."""
-    counts = Counter(row.verdict for row in study.head_table)
+    counts = Counter(row.verdict for row in head_table(study))
     total = sum(counts.values())
     strong = counts["SHARP"] + counts["SELECTIVE"]
     shown = f"{total} heads: " + ", ".join(f"{counts[name]} {name}" for name in NAMES if counts[name])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from heedful.evaluation.judging import HeadClaim, head_findings
 from heedful.evaluation.registry import check
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
+from heedful.inference.verdict import Verdict
 
 SOURCE = "Olsson et al. 2022, arXiv:2209.11895, on random tokens repeated with a random period each; strong above 0.4"
 

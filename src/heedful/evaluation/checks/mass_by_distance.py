@@ -7,10 +7,11 @@ import numpy as np
 from heedful.attention.axes import distance_label
 from heedful.evaluation.missing import mean_of
 from heedful.evaluation.registry import check
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 from heedful.evaluation.unit_values import unit_values
 from heedful.inference.interval import bootstrap_t
+from heedful.inference.verdict import Verdict
 
 SOURCE = "mass in log-spaced distance bins over the mass of uniform attention on the same rows"
 

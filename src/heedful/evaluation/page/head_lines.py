@@ -25,6 +25,11 @@ _HEADING = f"{'keys':>6} {'share':>6} {'top-1':>5}  "
 _TAIL = f"{'verdict':<9} {'row_std':>7}"
 _PATTERN, _VERDICT = 15, 9
 _SHORTEST_LABEL, _LONGEST_LABEL = 6, 14
+_OWN = frozenset(
+    {"concentration", "effective_keys", "induction_mass", "local_mass", "log_contrast", "max_weight", "previous_mass"}
+    | {"row_entropy", "row_std_seed", "self_mass", "sink_mass", "visible_share"}
+)
+"""Statistics of heedful's own; the columns and patterns of the table show what matters of them."""
 _NOTE = "row_std is for comparison only: it shrinks with context."
 
 
@@ -55,7 +60,17 @@ def head_lines(heads: Sequence[HeadRow], page: Sheet, *, shown: int | None = SHO
     more = len(heads) - len(rows)
     if more > 0:
         lines.append(line(f"{_INDENT}{ellipsis(page.encoding)} and {more} more: heedful heads MODEL"))
-    return lines + paragraph(_NOTE, page.width, indent=_INDENT, style="dim")
+    return lines + paragraph(_NOTE, page.width, indent=_INDENT, style="dim") + _added(heads, page)
+
+
+def _added(heads: Sequence[HeadRow], page: Sheet) -> list[Line]:
+    """A line for each statistic that an installed plugin added: its least, median and largest over heads."""
+    lines = []
+    for name in dict.fromkeys(name for row in heads for name in row.statistics if name not in _OWN):
+        known = sorted(value for row in heads if math.isfinite(value := row.statistics.get(name, math.nan)))
+        told = f"{known[0]:.3g} to {known[-1]:.3g}, median {statistics.median(known):.3g}" if known else "undefined"
+        lines += paragraph(f"{page.text(name)} over heads: {told}", page.width, indent=_INDENT)
+    return lines
 
 
 def layer_lines(heads: Sequence[HeadRow], page: Sheet, *, shown: int | None = LAYERS) -> list[Line]:

@@ -1,30 +1,26 @@
-"""A report as a strict JSON document, and back; the schema is ``heedful.reporting/1``.
+"""A report as a strict JSON document, and back; the schema is ``heedful.report/1``.
 
 The text is pure ASCII, with ``<``, ``>`` and ``&`` escaped: no token in it can act in a terminal or in a page.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from heedful.reporting.escape import encoded
+from heedful.reporting.json_text import document_text
 from heedful.reporting.json_values import json_value
 
 if TYPE_CHECKING:
     from heedful.evaluation.cards import Cards, HeadCard, Strongest
     from heedful.evaluation.result import Finding, HeadRow, Report, Section
 
-SCHEMA = "heedful.reporting/1"
+SCHEMA = "heedful.report/1"
 NOT_FINITE = "not finite"
 _PLAIN_FIELDS = ("model", "data", "settings", "versions")
 _CARDS_FIELDS = ("document", "length", "tokens", "distances")
 _CARD_FIELDS = ("layer", "head", "distance", "uniform", "untrained", "keys_are_tokens")
-_ACTING = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\x7f": "\\u007f"}
-_LISTS = re.compile(r'("(?:units|document_fingerprints)": \[)\s+([^\[\]{}]*?)\s+\]')
-"""Long lists of plain values, which stand on one line each; no string can hold a bare quote or a line break."""
 
 
 def to_document(report: Report) -> dict[str, Any]:
@@ -61,15 +57,6 @@ def to_document(report: Report) -> dict[str, Any]:
 def to_json(report: Report) -> str:
     """The report as JSON text, ended by a newline."""
     return document_text(to_document(report))
-
-
-def document_text(document: Any) -> str:
-    """A value in JSON's own types as ASCII text in which no character acts."""
-    text = json.dumps(document, allow_nan=False, ensure_ascii=True, indent=2)
-    text = _LISTS.sub(lambda found: found[1] + " ".join(found[2].split()) + "]", text)
-    for acting, escaped in _ACTING.items():
-        text = text.replace(acting, escaped)
-    return text + "\n"
 
 
 def head_documents(heads: Sequence[HeadRow]) -> list[dict[str, Any]]:

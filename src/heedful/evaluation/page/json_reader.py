@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from heedful.evaluation.page.json_document import SCHEMA
+from heedful.evaluation.page.terminal import print_report
+from heedful.reporting.readers import RECORDS, RecordReader
 
 if TYPE_CHECKING:
     from heedful.evaluation.page.schema import (
@@ -171,3 +173,6 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"the key {key!r:.80} stands there twice")
         document[key] = value
     return document
+
+
+RECORDS.add(_FAMILY, RecordReader(read=from_json, show=print_report))

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from heedful.comparison.page_lines import numbers, outcome, subject
 from heedful.reporting.escape import visible
 
 if TYPE_CHECKING:
-    from heedful.comparison.record import Comparison, FindingChange
     from heedful.evaluation.result import Finding, Report
 
 JUNIT_HEAD = b"<?xml version='1.0' encoding='utf-8'?>\n<testsuites name=\"heedful"
@@ -43,29 +41,9 @@ def junit(report: Report) -> bytes:
         for claim in dict.fromkeys(one.claim for one in section.findings):
             group = [one for one in section.findings if one.claim == claim]
             _claim(suite, f"heedful.{section.number}_{section.title}", claim, group)
-        _count(suite)
-    _count(root)
-    return _text(root)
-
-
-def comparison_junit(comparison: Comparison) -> bytes:
-    """One test case for each claim compared; a broken rule that was asked for is a failure.
-
-    Args:
-        comparison: What to write.
-    """
-    root = ElementTree.Element("testsuites", name="heedful compare")
-    suite = ElementTree.SubElement(root, "testsuite", name=visible(f"{comparison.names[0]} -> {comparison.names[1]}"))
-    for change in comparison.findings:
-        _change(suite, change, comparison.fail_on)
-    told = [one for one in comparison.regressions if one.startswith("effect: could not be judged")]
-    for one in told:
-        case = ElementTree.SubElement(suite, "testcase", classname="heedful.compare", name="effect", time="0")
-        _outcome(case, "failure", "not judged", one)
-    _property(suite, "result", outcome(comparison)[1])
-    _count(suite)
-    _count(root)
-    return _text(root)
+        set_counts(suite)
+    set_counts(root)
+    return xml_document(root)
 
 
 def _claim(suite: ElementTree.Element, classname: str, claim: str, findings: Sequence[Finding]) -> None:
@@ -75,12 +53,12 @@ def _claim(suite: ElementTree.Element, classname: str, claim: str, findings: Seq
     for tag, verdicts in (("failure", FAILED), ("error", BROKEN)):
         hit = [one for one in (*whole, *layers) if one.verdict in verdicts]
         if hit:
-            _outcome(case, tag, str(hit[0].verdict), "\n".join(_told(one) for one in hit))
+            add_outcome(case, tag, str(hit[0].verdict), "\n".join(_told(one) for one in hit))
             return
     if whole[0].verdict in NOT_JUDGED:
-        _outcome(case, "skipped", str(whole[0].verdict), _told(whole[0]))
+        add_outcome(case, "skipped", str(whole[0].verdict), _told(whole[0]))
         return
-    ElementTree.SubElement(case, "system-out").text = "\n".join(_visible(_told(one)) for one in whole)
+    ElementTree.SubElement(case, "system-out").text = "\n".join(visible_lines(_told(one)) for one in whole)
 
 
 def _told(one: Finding) -> str:
@@ -88,43 +66,32 @@ def _told(one: Finding) -> str:
     return f"{place}{one.verdict}: {one.reason}"
 
 
-def _change(suite: ElementTree.Element, change: FindingChange, rules: Sequence[str]) -> None:
-    case = ElementTree.SubElement(
-        suite, "testcase", classname="heedful.compare", name=visible(subject(change)), time="0"
-    )
-    before, after = change.verdicts
-    told = f"{before} -> {after}; {'; '.join(numbers(change))}"
-    broken = [rule for rule in change.regressions if rule in rules]
-    if broken:
-        reason = f"; {change.after.reason}" if change.after is not None else ""
-        _outcome(case, "failure", f"regression: {', '.join(broken)}", told + reason)
-    elif change.before is None or change.after is None:
-        _outcome(case, "skipped", "not in both reports", told)
-    else:
-        ElementTree.SubElement(case, "system-out").text = _visible(told)
+def add_outcome(case: ElementTree.Element, tag: str, what: str, told: str) -> None:
+    """Put into a test case that it failed, broke or was skipped.
 
-
-def _outcome(case: ElementTree.Element, tag: str, what: str, told: str) -> None:
+    Args:
+        case: The test case.
+        tag: ``failure``, ``error`` or ``skipped``.
+        what: Its kind, in a word.
+        told: Why; the first line is the message.
+    """
     first = told.splitlines()[0] if told else what
-    ElementTree.SubElement(case, tag, message=visible(first), type=visible(what)).text = _visible(told)
+    ElementTree.SubElement(case, tag, message=visible(first), type=visible(what)).text = visible_lines(told)
 
 
-def _visible(text: str) -> str:
+def visible_lines(text: str) -> str:
+    """A text made visible line by line; its line breaks stay."""
     return "\n".join(visible(row) for row in text.split("\n"))
 
 
-def _property(suite: ElementTree.Element, name: str, value: str) -> None:
-    properties = ElementTree.Element("properties")
-    ElementTree.SubElement(properties, "property", name=name, value=visible(value))
-    suite.insert(0, properties)
-
-
-def _count(element: ElementTree.Element) -> None:
+def set_counts(element: ElementTree.Element) -> None:
+    """Write into a suite, or into the root, how many test cases it holds, failures, errors and skipped ones."""
     for name, tag in (("tests", "testcase"), ("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         element.set(name, str(sum(1 for _ in element.iter(tag))))
 
 
-def _text(root: ElementTree.Element) -> bytes:
+def xml_document(root: ElementTree.Element) -> bytes:
+    """The tree as an indented document with its declaration, ended by a newline."""
     ElementTree.indent(root)
     text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return text + b"\n"

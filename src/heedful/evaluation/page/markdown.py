@@ -11,7 +11,7 @@ from heedful.reporting.quantity import count, interval, quantity
 if TYPE_CHECKING:
     from heedful.evaluation.result import Finding, Report
 
-MARKDOWN_HEAD = "<!-- heedful.reporting/1 -->"
+MARKDOWN_HEAD = "<!-- heedful.report/1 -->"
 """First line, by which an earlier summary is known as heedful's own."""
 EMOJI = {"PASS": "\u2705", "FAIL": "\u274c", "ERROR": "\u274c", "WARN": "\u26a0\ufe0f", "ABSENT": "\u26aa"}
 _ACTING = {character: f"&#{ord(character)};" for character in "&<>`*_[]|\\~@#!$^{}"}

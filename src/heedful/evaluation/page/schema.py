@@ -2,7 +2,7 @@
 
 Write it anew after a change of a field::
 
-    python -m heedful.evaluation.page.schema > src/heedful/report/schema/heedful.report.1.json
+    python -m heedful.evaluation.page.schema > src/heedful/evaluation/page/schema/heedful.report.1.json
 
 This file imports pydantic and is itself imported only where a document is read or its schema written.
 """
@@ -17,10 +17,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from heedful.evaluation.page.json_document import SCHEMA
-from heedful.evaluation.result import Verdict
+from heedful.inference.verdict import Verdict
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-FILE = "heedful.reporting.1.json"
+FILE = "heedful.report.1.json"
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Three = tuple[Number | None, Number | None, Number | None]
@@ -122,7 +122,7 @@ class CardsDocument(_Record):
 class ReportDocument(_Record):
     """Everything one validation found."""
 
-    schema_: Literal["heedful.reporting/1"] = Field(alias="schema")
+    schema_: Literal["heedful.report/1"] = Field(alias="schema")
     verdict: Verdict
     model: Free = Field(description="What was validated.")
     data: Free = Field(description="Text, documents, sequences, tokens.")
@@ -148,7 +148,7 @@ def schema_text() -> str:
 
 def shipped_schema() -> str:
     """The text of the shipped file."""
-    return resources.files("heedful.reporting").joinpath("schema", FILE).read_text(encoding="ascii")
+    return resources.files("heedful.evaluation.page").joinpath("schema", FILE).read_text(encoding="ascii")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
@@ -20,13 +18,12 @@ from heedful.evaluation.page.summary_lines import (
 )
 from heedful.reporting.marks import mark, style
 from heedful.reporting.paragraph import BLANK, Line, Sheet, aligned, cells, line, plain, sheet
+from heedful.reporting.terminal import COLUMNS, print_lines, stream_sheet
 
 if TYPE_CHECKING:
     from heedful.evaluation.result import Finding, HeadRow, Report, Section
 
 TITLE = "ATTENTION VALIDATION REPORT"
-COLUMNS = 80
-"""Columns where the stream is no terminal and ``COLUMNS`` is not set."""
 _HEADS_SECTION = 5
 _SECTIONS = 9
 
@@ -72,31 +69,6 @@ def print_heads(heads: Iterable[HeadRow], stream: TextIO | None = None) -> None:
     out, rows = stream or sys.stdout, list(heads)
     page = stream_sheet(out)
     print_lines([*head_lines(rows, page, shown=None), *layer_lines(rows, page, shown=None)], out)
-
-
-def stream_sheet(stream: TextIO) -> Sheet:
-    """The sheet that a stream offers: its width and its encoding."""
-    return sheet(shutil.get_terminal_size((COLUMNS, 24)).columns, getattr(stream, "encoding", None) or "ascii")
-
-
-def print_lines(lines: Iterable[Line], stream: TextIO) -> None:
-    """Write lines to a stream, with colour only where the stream is a terminal that wants it."""
-    if not wants_colour(stream):
-        stream.write(plain(lines))
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False)
-    for one in lines:
-        console.print(Text.assemble(*one), soft_wrap=True)
-
-
-def wants_colour(stream: TextIO) -> bool:
-    """Whether escapes may be written: a terminal, not a dumb one, and no ``NO_COLOR``."""
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return False
-    return stream.isatty()
 
 
 def _section(number: int, section: Section | None, heads: Iterable[HeadRow], page: Sheet) -> list[Line]:

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from heedful.evaluation.evidence import Array, LayerEvidence
+from heedful.evaluation.heads import head_table
 from heedful.evaluation.missing import largest_of, mean_of
 from heedful.evaluation.registry import check
-from heedful.evaluation.result import Finding, HeadRow, Verdict
+from heedful.evaluation.result import Finding, HeadRow
 from heedful.evaluation.study import Study
 from heedful.evaluation.unit_values import unit_values
 from heedful.gauge.evidence_beliefs import angle_spreads
 from heedful.inference.interval import Interval, bootstrap_t
+from heedful.inference.verdict import Verdict
 
 SOURCE = "KL of sampled queries from earlier keys, bootstrap over documents; .5 nat is means one deviation apart"
 APART = 0.5
@@ -31,7 +33,7 @@ def beliefs_are_diverse(study: Study) -> list[Finding]:
     if not layers:
         reason = "no attention module attends by the divergence of beliefs"
         return [Finding(claim="beliefs_are_diverse", verdict=Verdict.SKIP, reason=reason, source=SOURCE)]
-    rows = {(row.layer, row.head): row for row in study.head_table}
+    rows = {(row.layer, row.head): row for row in head_table(study)}
     intervals = {layer.layer: _interval(study, study.units(layer.values["kl_mean"])) for layer in layers}
     heads = [
         _head(study, layer, rows[layer.layer, head], intervals[layer.layer].at(head))

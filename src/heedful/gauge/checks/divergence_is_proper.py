@@ -9,8 +9,9 @@ import numpy as np
 from heedful.evaluation.evidence import Array, LayerEvidence
 from heedful.evaluation.missing import largest_of
 from heedful.evaluation.registry import check
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
+from heedful.inference.verdict import Verdict
 
 SOURCE = (
     "KL of two normals by torch.distributions in float64 on sampled pairs; tolerance 1e-5 nats, or four unit roundoffs "

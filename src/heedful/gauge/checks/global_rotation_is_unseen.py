@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from heedful.evaluation.registry import check
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
-from heedful.gauge.evidence_rotated import SEQUENCES, turned_layers
+from heedful.gauge.evidence_rotated import SEQUENCES, rotated_layers
+from heedful.inference.verdict import Verdict
 
 SOURCE = "a rotation of 2.3 radians of all beliefs and frames; relative tolerance 1e-4, 1e-5 for the frames themselves"
 CHANGE, ORTHOGONAL = 1e-4, 1e-5
@@ -17,7 +18,7 @@ def global_rotation_is_unseen(study: Study) -> list[Finding]:
 
     Transport is flat with such frames: from k to j to i is from k to i. Skipped where no head has a frame.
     """
-    layers = turned_layers(study)
+    layers = rotated_layers(study)
     if not layers:
         reason = "no attention module carries beliefs from frame to frame"
         return [Finding(claim="global_rotation_is_unseen", verdict=Verdict.SKIP, reason=reason, source=SOURCE)]

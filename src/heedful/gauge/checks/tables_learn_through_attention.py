@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 
 from heedful.evaluation.registry import check
-from heedful.evaluation.result import Finding, Verdict
+from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 from heedful.gauge.evidence_beliefs import belief_tables
 from heedful.gauge.evidence_table_gradient import SEQUENCES, TableGradient, table_gradients
+from heedful.inference.verdict import Verdict
 
 SOURCE = "backwards of the loss as it is and with attention's weights constant; what goes is what came through them"
 

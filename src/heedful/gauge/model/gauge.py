@@ -17,11 +17,12 @@ from transformers.utils import can_return_tuple
 
 from heedful.errors import UsageError
 from heedful.gauge.beliefs import own_divergence
-from heedful.gauge.layout import Layout, TokenBeliefs
+from heedful.gauge.layout import BeliefLayout, TokenBeliefs
 from heedful.gauge.model.attention.gauge_kl import DivergenceHeads, GaugeKLAttention, canonical
 from heedful.gauge.model.gauge_config import GaugeConfig
 from heedful.gauge.model.gauge_feed_forward import FIRST_RATE, LearnedFeedForward, VariationalFeedForward
-from heedful.gauge.model.gauge_tables import BeliefTables, Table
+from heedful.gauge.model.gauge_tables import BeliefTable, BeliefTables
+from heedful.loading.model_types import ModelType, add_model_type
 from heedful.training.model.arguments import CACHE, CACHE_NAMES, cache_to_fill, for_model, one_cache
 from heedful.training.model.language_head import LanguageHead
 
@@ -93,7 +94,7 @@ class GaugePreTrainedModel(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         """Each table and matrix with its own deviation: one for all would leave every divergence at 0."""
-        if isinstance(module, Table):
+        if isinstance(module, BeliefTable):
             initialization.normal_(module.weight, std=module.deviation)
         elif isinstance(module, DivergenceHeads):
             initialization.copy_(module.log_kappa, module.start())
@@ -132,7 +133,7 @@ class GaugeModel(GaugePreTrainedModel):
         self.post_init()
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> BeliefLayout:
         """Which columns of a belief belong to which head."""
         return self.beliefs.layout
 
@@ -282,3 +283,6 @@ def _mean_of_tokens(values: Tensor, labels: Tensor, items: Any) -> Tensor:
     """Mean over the tokens that predict one; as the loss, a sum over the items of a step of several batches."""
     predicts = (nn.functional.pad(labels, (0, 1), value=-100)[:, 1:] != -100).to(values.dtype)
     return (values * predicts).sum() / (predicts.sum() if items is None else items)
+
+
+add_model_type(ModelType(GaugeConfig, GaugeModel, GaugeForCausalLM))

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from heedful.gauge.frames import bounded, frames
 from heedful.gauge.irreps import parse_irreps
-from heedful.gauge.layout import Layout, TokenBeliefs
+from heedful.gauge.layout import BeliefLayout, TokenBeliefs
 from heedful.gauge.model.attention.gauge_kl import exact
 from heedful.gauge.model.gauge_config import GaugeConfig
 
 
-class Table(nn.Embedding):
+class BeliefTable(nn.Embedding):
     """A table that knows the standard deviation of its untrained numbers; with 0 they begin at 0.
 
     The deviation belongs to the table itself: transformers draws nothing for modules without parameters.
@@ -37,17 +37,17 @@ class BeliefTables(nn.Module):
     def __init__(self, config: GaugeConfig) -> None:
         super().__init__()
         self.config = config
-        self.layout = Layout(parse_irreps(config.irreps), config.covariance)
+        self.layout = BeliefLayout(parse_irreps(config.irreps), config.covariance)
         tokens, positions, width = config.vocab_size, config.max_position_embeddings, self.layout.irreps.dim
         turns = any(self.layout.irreps.orders)  # scalars have no frames
         angles = config.frame_norm / math.sqrt(3)
         placed = turns and config.position_frames == "learned"
-        self.mean = Table(tokens, width, config.mean_std)
-        self.log_variance = Table(tokens, self.layout.variances, 0.0)
-        self.shear = Table(tokens, self.layout.shears, 0.0) if self.layout.shears else None
-        self.frame = Table(tokens, 3, angles) if turns and config.token_frames == "learned" else None
-        self.position_mean = Table(positions, width, config.position_std) if config.position_means else None
-        self.position_frame = Table(positions, 3, angles) if placed else None
+        self.mean = BeliefTable(tokens, width, config.mean_std)
+        self.log_variance = BeliefTable(tokens, self.layout.variances, 0.0)
+        self.shear = BeliefTable(tokens, self.layout.shears, 0.0) if self.layout.shears else None
+        self.frame = BeliefTable(tokens, 3, angles) if turns and config.token_frames == "learned" else None
+        self.position_mean = BeliefTable(positions, width, config.position_std) if config.position_means else None
+        self.position_frame = BeliefTable(positions, 3, angles) if placed else None
 
     def forward(self, ids: Tensor, positions: Tensor) -> tuple[TokenBeliefs, tuple[Tensor, ...]]:
         """Beliefs in their own frames, and the frame of each group of irreps.

@@ -9,9 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from heedful.errors import InputRejected, UsageError
+from heedful.loading.run_files import RECORD, WHOLE
 from heedful.loading.strict_json import read_json
 from heedful.loading.wording import escaped
-from heedful.training.run_folder import RECORD, WHOLE
 
 STATE = "trainer_state.json"
 _STATE_BYTES = 64 << 20

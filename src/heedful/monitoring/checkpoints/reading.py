@@ -35,7 +35,7 @@ Shape = list[tuple[str, int, int, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class CheckpointReading:
     """What all checkpoints read, and how they are loaded.
 
     Attributes:
@@ -62,7 +62,7 @@ class Reading:
 
 
 def checkpoint_table(
-    checkpoints: Sequence[Checkpoint], reading: Reading, progress: Progress = lambda *_: None
+    checkpoints: Sequence[Checkpoint], reading: CheckpointReading, progress: Progress = lambda *_: None
 ) -> polars.DataFrame:
     """The tracker's table of some checkpoints: queries, keys, rows and gains, without what belongs to a training.
 
@@ -137,7 +137,7 @@ def forward_sums(
     return met
 
 
-def _loaded(checkpoint: Checkpoint, reading: Reading) -> LoadedModel:
+def _loaded(checkpoint: Checkpoint, reading: CheckpointReading) -> LoadedModel:
     loaded = load_model(
         checkpoint.name,
         config=reading.config,
@@ -155,7 +155,7 @@ def _loaded(checkpoint: Checkpoint, reading: Reading) -> LoadedModel:
     return replace(loaded, tokenizer=tokenizer)
 
 
-def _sequences(loaded: LoadedModel, reading: Reading) -> Sequences:
+def _sequences(loaded: LoadedModel, reading: CheckpointReading) -> Sequences:
     return make_sequences(
         reading.documents,
         loaded.tokenizer,

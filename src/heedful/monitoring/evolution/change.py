@@ -32,7 +32,7 @@ class Change:
     difference: Interval
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         """The change in words: both means, the change, its interval and what that is over."""
         low, high = float(self.difference.low), float(self.difference.high)
         bounds = f", {interval((low, high))} over {self.difference.units} heads" if low == low else ""
@@ -68,7 +68,7 @@ def changes(rows: KeyRows, name: str) -> list[Change]:
     return found
 
 
-def told(rows: KeyRows, name: str) -> str:
+def message(rows: KeyRows, name: str) -> str:
     """A statistic of each group in words: how it changed, or where it stands at a single step.
 
     Args:
@@ -79,7 +79,7 @@ def told(rows: KeyRows, name: str) -> str:
         The words; empty where no head has the statistic.
     """
     if not rows.single:
-        return "; ".join(one.told for one in changes(rows, name))
+        return "; ".join(one.message for one in changes(rows, name))
     said = []
     for group in rows.groups:
         values = _of(rows.keys, group, rows.steps[0], name)[name].drop_nulls().cast(polars.Float64).to_numpy()

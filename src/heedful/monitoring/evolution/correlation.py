@@ -40,9 +40,9 @@ def correlation(
 ) -> Correlation:
     """Spearman's correlation, or another measure, with a percentile interval.
 
-    ``heedful.inference.correlation.spearman_over_units`` resamples documents with the heads as they are; a table keeps no value of
-    a document, so here the heads are resampled: whole layers where there are 8, since heads of a layer share a gain and
-    an input, else single heads.
+    ``spearman_over_units`` resamples documents with the heads as they are; a table keeps no value of a document, so
+    here the heads are resampled: whole layers where there are 8, since heads of a layer share a gain and an input,
+    else single heads.
 
     Pitfall: the interval is about other heads of such a model, not about other seeds or texts; over single heads it is
     too narrow where heads of a layer are alike. Source: Efron and Tibshirani 1993, chapter 13.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars
 
-from heedful.monitoring.evolution.change import changes, directions, told
+from heedful.monitoring.evolution.change import changes, directions, message
 from heedful.monitoring.evolution.correlation import Correlation, correlation
 from heedful.monitoring.evolution.pairs import EntropyPairs
 from heedful.monitoring.evolution.rows import KeyRows
@@ -27,11 +27,11 @@ def norm(rows: KeyRows) -> str:
     roots = " and ".join(number(math.sqrt(dim)) for dim in rows.dims)
     whose = "keys whose components have a mean square of 1"
     if rows.single:
-        begin = f"{_alone(rows)} Mean key norm: {told(rows, 'norm_mean')}. It is {roots} for {whose}."
+        begin = f"{_alone(rows)} Mean key norm: {message(rows, 'norm_mean')}. It is {roots} for {whose}."
     else:
         moved = directions(changes(rows, "norm_mean"))
         begin = (
-            f"From step {rows.steps[0]} to {rows.steps[-1]} the mean key norm: {moved}. {told(rows, 'norm_mean')}. "
+            f"From step {rows.steps[0]} to {rows.steps[-1]} the mean key norm: {moved}. {message(rows, 'norm_mean')}. "
             f"The dashed line is sqrt(d_k) = {roots}: {whose} lie on it."
         )
     return " ".join(
@@ -55,12 +55,12 @@ def outliers(rows: KeyRows) -> str:
     return " ".join(
         [
             *([_alone(rows)] if rows.single else []),
-            f"Share of a key's squared norm in its largest component: {told(rows, 'largest_share')}; directions "
+            f"Share of a key's squared norm in its largest component: {message(rows, 'largest_share')}; directions "
             f"without structure have {null}.",
             f"The head with the most is L{most['layer']} key head {most['head']}: "
             f"{number(most['largest_share'])}, so its "
             f"largest component holds {half} of a key on average.",
-            f"Largest component of all keys, mean over heads: {told(rows, 'global_max')}.",
+            f"Largest component of all keys, mean over heads: {message(rows, 'global_max')}.",
             f"That is one number out of {number(vectors)} keys a head and grows with how many there are: keys of this "
             f"norm without structure would reach about {number(_largest_without_structure(last))}{_at_last(rows)}. It "
             "must not be set beside a mean norm, which is of other keys.",
@@ -71,7 +71,7 @@ def outliers(rows: KeyRows) -> str:
 
 def redundancy(rows: KeyRows) -> str:
     """On the third: how much of the likeness is a vector that all keys of a sequence share."""
-    raw, centred = told(rows, "cosine"), told(rows, "centred_cosine")
+    raw, centred = message(rows, "cosine"), message(rows, "centred_cosine")
     if not raw or not centred:
         return "Too few keys were measured for a mean cosine (it takes 1000 pairs a head), so nothing is drawn."
     pairs = float(rows.keys.filter(polars.col("step") == rows.steps[-1])["pairs"].to_numpy().min())

@@ -16,7 +16,7 @@ from heedful.monitoring.tracker.table import read_table
 KEY = ("norm_mean", "largest_share", "global_max", "cosine", "centred_cosine", "participation_null", "vectors", "pairs")
 ATTENTION = ("entropy_share", "logit_sd")
 NAMES = ("early", "middle", "final")
-MAKE = "record one with heedful.monitoring.tracker.attention_tracker.AttentionTracker(model, out=FOLDER), or name checkpoints"
+MAKE = "record one with heedful.AttentionTracker(model, out=FOLDER), or name checkpoints"
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from heedful.evaluation.page.figures.figure import BLUE, HEIGHT, ORANGE, WIDTH, Figure, Row, chart_of, layer_axis
 from heedful.monitoring.page.record import KeyFigure
 from heedful.reporting.drawing import Drawn
+from heedful.reporting.figure import BLUE, HEIGHT, ORANGE, WIDTH, Figure, Row, chart_of, layer_axis
 
 if TYPE_CHECKING:
     import altair
@@ -27,7 +27,7 @@ def key_chart(figure: KeyFigure) -> Drawn:
         figure: The figure and its rows.
     """
     made = {"key_magnitude_profile": _profile, "entropy_and_spread": _scatter}.get(figure.name, _evolution)(figure)
-    shown = Figure(name=figure.name, title=figure.title, caption=figure.paragraph, chart=lambda _: made)
+    shown = Figure[KeyFigure](name=figure.name, title=figure.title, caption=figure.paragraph, chart=lambda _: made)
     return Drawn(shown, made)
 
 

@@ -1,15 +1,15 @@
-"""The figures on key vectors as a strict JSON document, ``heedful.monitoring.vectors/1``."""
+"""The figures on key vectors as a strict JSON document, ``heedful.keys/1``."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
 
-from heedful.evaluation.page.json_document import document_text
 from heedful.monitoring.page.record import KeyReport
+from heedful.reporting.json_text import document_text
 from heedful.reporting.json_values import json_value
 
-KEYS_SCHEMA = "heedful.monitoring.vectors/1"
+KEYS_SCHEMA = "heedful.keys/1"
 
 
 def key_document(report: KeyReport) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def print_keys(report: KeyReport, stream: TextIO | None = None) -> None:
     """Write the page: coloured on a terminal that wants colour, else without any escape."""
     import sys
 
-    from heedful.evaluation.page.terminal import print_lines, stream_sheet
+    from heedful.reporting.terminal import print_lines, stream_sheet
 
     out = stream or sys.stdout
     print_lines(key_lines(report, stream_sheet(out)), out)

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from heedful.errors import OutputError, UsageError
-from heedful.gauge.tracked_beliefs import belief_line
 from heedful.monitoring.tracker.alarms import LASTING, Alarms
-from heedful.monitoring.tracker.forward_recorder import Watch
+from heedful.monitoring.tracker.forward_recorder import ForwardRecorder
 from heedful.monitoring.tracker.forward_sums import ForwardSums
 from heedful.monitoring.tracker.line import step_line
 from heedful.monitoring.tracker.parameters import (
@@ -27,6 +26,7 @@ from heedful.monitoring.tracker.parameters import (
     shared_out,
     total_gradient,
 )
+from heedful.monitoring.tracker.part import TRACKER_PARTS
 from heedful.monitoring.tracker.ranks import over_ranks, rank
 from heedful.monitoring.tracker.record import by_head, layer_rows
 from heedful.monitoring.tracker.table import TrackTable
@@ -99,7 +99,7 @@ class AttentionTracker(TrainerCallback):
         self.sample, self.steps = sample or Sample(), first_step
         self.alarms = Alarms(LASTING)
         self._print = write or _to_terminal
-        self._watch: Watch | None = None
+        self._watch: ForwardRecorder | None = None
         self._table: TrackTable | None = None
         self._gains = Gains()
         self._optimizers: list[torch.optim.Optimizer] = []
@@ -206,7 +206,7 @@ class AttentionTracker(TrainerCallback):
             self._watch.close()
             self._watch = None
         if self.model is not None and self._due(self.steps + 1):
-            self._watch = Watch(self.model, self.sample, self._turns, self._trained)
+            self._watch = ForwardRecorder(self.model, self.sample, self._turns, self._trained)
             self._turns += 1
 
     def _before_optimizer(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
@@ -255,8 +255,9 @@ class AttentionTracker(TrainerCallback):
             except OutputError as error:
                 self._print(f"step {self.steps} is not in the table: {error}")
             self._print(step_line(self.steps, rows))
-            if beliefs := belief_line(rows):
-                self._print(beliefs)
+            for line in [part.line(rows) for part in TRACKER_PARTS.values()]:
+                if line:
+                    self._print(line)
             for row in rows:
                 if row.get("alarm"):
                     self._print(f"step {self.steps} ALARM {row['alarm']}")
@@ -282,8 +283,7 @@ class AttentionTracker(TrainerCallback):
         )
         step = {"part": "step", "loss": self._logged.get("loss", math.nan) if math.isnan(loss) else loss}
         step |= {"gradient_norm": norm, "gradient_norm_unclipped": unclipped, "gradient_spikes": self.alarms.spikes}
-        if met.angle_spread is not None:
-            step["angle_spread"] = float(met.angle_spread)
+        step |= {name: float(value) for name, value in met.step.items()}
         notes = [] if self._noted else [{"part": "note", "module": p, "note": n} for p, n in met.notes.items()]
         self._noted = True
         return [step, *({"part": "step", "alarm": one} for one in found), *layers, *gradients, *notes]

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from heedful.distributed.sharded import is_tensor_parallel
 from heedful.errors import UsageError
-from heedful.gauge.tracked_beliefs import angle_spread
 from heedful.interception.uncompiled import uncompiled
 from heedful.monitoring.tracker.forward_sums import ForwardSums
+from heedful.monitoring.tracker.part import TRACKER_PARTS
 from heedful.monitoring.vectors.sample import Sample
 
 
@@ -20,7 +20,7 @@ def _in_backward() -> bool:
     return torch._C._current_graph_task_id() != -1
 
 
-class Watch:
+class ForwardRecorder:
     """Measures the next training forward of a model, and no other.
 
     A forward counts where gradients are on and, if the model was ever seen in training mode, it is in training mode:
@@ -67,7 +67,8 @@ class Watch:
         if is_tensor_parallel(self.model):
             told = f"{type(self.model).__name__} is divided over processes, each of which would record its own heads"
             raise UsageError(f"tracker: {told} (train it data-parallel, or capture it with heedful.capture)")
-        self.found.angle_spread = angle_spread(self.model, kwargs.get("input_ids"))
+        for part in TRACKER_PARTS.values():
+            self.found.step |= part.step(self.model, kwargs.get("input_ids"))
         self._way = self._forward.enter_context(self.found.meeting(self.model, lambda: not _in_backward()))
         self._way.stack.begin(module, args, kwargs)
         last = module.register_forward_hook(self._fail, always_call=True)

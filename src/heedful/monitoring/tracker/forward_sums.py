@@ -38,7 +38,7 @@ class ForwardSums:
         sums: Path to what was summed of its calls.
         notes: Path to why something of it was not measured.
         seconds: Wall-clock time that measuring took.
-        angle_spread: Spread of the angles of a forward's tokens, where the model has frames; or None.
+        step: Columns of the whole step that features add.
     """
 
     sample: Sample
@@ -48,7 +48,7 @@ class ForwardSums:
     sums: dict[str, Sums] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
-    angle_spread: Tensor | None = None
+    step: dict[str, Tensor] = field(default_factory=dict)
     _unrotated: Unrotated = field(default_factory=Unrotated)
 
     @contextmanager

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-import heedful.attention.statistics  # noqa: F401  (registers the statistics)
 from heedful.attention.axes import MIN_VISIBLE
 from heedful.attention.call import AttentionCall
 from heedful.attention.engines.tiled import tiled
 from heedful.attention.registry import STATISTICS
-from heedful.gauge.tracked_beliefs import belief_sums
 from heedful.interception.event import AttentionEvent
+from heedful.monitoring.tracker.part import TRACKER_PARTS
 from heedful.monitoring.vectors.logit_spread import logit_spread
 from heedful.monitoring.vectors.sample import Sample, first_sequences, sampled
 from heedful.monitoring.vectors.sequence_mean import sequence_sums
@@ -45,7 +44,7 @@ def layer_sums(event: AttentionEvent, before: tuple[Tensor, Tensor] | None, samp
         turn: How often was measured before.
 
     Returns:
-        Sums named ``query/after/...``, ``key/before/...``, ``attention/...`` and, of divergence heads, ``beliefs/...``.
+        Sums named ``query/after/...``, ``key/before/...``, ``attention/...`` and, for each registered part, its name.
     """
     call, rules = event.call, event.call.visibility
     stages = {"after": (call.query, call.key)} | ({} if before is None else {"before": before})
@@ -53,7 +52,8 @@ def layer_sums(event: AttentionEvent, before: tuple[Tensor, Tensor] | None, samp
     for stage, (query, key) in stages.items():
         parts[f"query/{stage}/"] = vector_sums(sampled(query, rules.queries, sample, turn))
         parts[f"key/{stage}/"] = vector_sums(sampled(key, rules.keys, sample, turn))
-    parts["attention/"], parts["beliefs/"] = attention_sums(_cut(call, sample)), belief_sums(event, sample, turn)
+    parts["attention/"] = attention_sums(_cut(call, sample))
+    parts |= {f"{name}/": part.sums(event, sample, turn) for name, part in TRACKER_PARTS.items()}
     return gathered(parts)
 
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from heedful.gauge.tracked_beliefs import belief_rows
 from heedful.monitoring.tracker.labels import head_label
 from heedful.monitoring.tracker.layer import ATTENTION, Layer
+from heedful.monitoring.tracker.part import TRACKER_PARTS
 from heedful.monitoring.vectors.sequence_mean import sequence_mean
 from heedful.monitoring.vectors.sums import Sums
 from heedful.monitoring.vectors.vector_statistics import vector_statistics
@@ -20,7 +20,7 @@ WITH_INTERVAL = ("entropy_share", "concentration", "sink_mass", "logit_sd")
 
 
 def layer_rows(layer: Layer, sums: Sums) -> list[Row]:
-    """Rows of one layer: queries and keys at each stage, attention, and beliefs, a row a head.
+    """Rows of one layer: queries and keys at each stage, attention, and what features add, a row a head.
 
     Args:
         layer: The layer.
@@ -35,10 +35,12 @@ def layer_rows(layer: Layer, sums: Sums) -> list[Row]:
                     {"part": part, "stage": stage, "head": head, **values}
                     for head, values in enumerate(_by_head(vector_statistics(found)))
                 ]
-    beliefs = [
-        {"part": "beliefs", "head": head, **row} for head, row in enumerate(belief_rows(sums.within("beliefs/")))
+    added = [
+        {"part": name, "head": head, **row}
+        for name, part in TRACKER_PARTS.items()
+        for head, row in enumerate(part.rows(sums.within(f"{name}/")))
     ]
-    named = _attention_rows(sums.within("attention/").added) + beliefs
+    named = _attention_rows(sums.within("attention/").added) + added
     if layer.irreps:
         named = [{**row, "irrep": layer.irreps[row["head"]]} for row in named]
     return rows + named

@@ -16,7 +16,7 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 4e-3, torc
 
 
 @dataclass(frozen=True)
-class Turn:
+class Rotation:
     """Pairs of components that turn together, and by how much at each position.
 
     Attributes:
@@ -38,7 +38,7 @@ class Turn:
         return turned
 
 
-def turn_between(before: Tensor, after: Tensor) -> Turn | None:
+def rotation_between(before: Tensor, after: Tensor) -> Rotation | None:
     """The rotation that makes one set of keys the other, the same for all heads.
 
     Components turn in pairs: ``c`` with ``c + d/2`` or ``2c`` with ``2c + 1``, of all ``d`` components or of the first
@@ -58,7 +58,7 @@ def turn_between(before: Tensor, after: Tensor) -> Turn | None:
         one, other = (torch.complex(v[..., first].float(), v[..., second].float()) for v in (before, after))
         product = (other * one.conj()).sum(1)
         size = product.abs()
-        turn = Turn(first, second, torch.where(size > 0, product / size.clamp_min(1e-30), 1.0 + 0.0j))
+        turn = Rotation(first, second, torch.where(size > 0, product / size.clamp_min(1e-30), 1.0 + 0.0j))
         if bool(((turn.of(before.float()) - after.float()).abs() <= tolerance * scale).all()):
             return turn
     return None

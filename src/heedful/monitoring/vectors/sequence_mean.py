@@ -14,7 +14,7 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True)
-class Interval:
+class MeanInterval:
     """A mean and its bounds, ``(head,)`` each."""
 
     mean: Tensor
@@ -42,7 +42,7 @@ def sequence_sums(name: str, values: Tensor) -> dict[str, Tensor]:
     }
 
 
-def sequence_mean(sums: Mapping[str, Tensor], name: str) -> Interval:
+def sequence_mean(sums: Mapping[str, Tensor], name: str) -> MeanInterval:
     """Mean over sequences with a 95 % interval of Student's t; the sequence is the unit, never the row.
 
     Args:
@@ -57,7 +57,7 @@ def sequence_mean(sums: Mapping[str, Tensor], name: str) -> Interval:
     spread = ((sums[f"{name}_square"] - number * mean * mean).clamp_min(0) / (number - 1)).sqrt()
     quantile = torch.tensor([_quantile(count) for count in number.tolist()], dtype=torch.float64)
     half = torch.where(number > 1, quantile.to(mean.device) * spread / number.sqrt(), math.nan)
-    return Interval(mean, mean - half, mean + half)
+    return MeanInterval(mean, mean - half, mean + half)
 
 
 def _quantile(number: float) -> float:

@@ -12,7 +12,7 @@ _SMALLEST = 1e-12
 """Added to the mean square: vectors of norm 0 have a crest of 0 and a gradient of 0."""
 
 
-def smooth_crest(vectors: Tensor, order: int = ORDER) -> Tensor:
+def smooth_peak_share(vectors: Tensor, order: int = ORDER) -> Tensor:
     r"""Norm of a high order over root mean square, of each vector.
 
     .. math:: c_p(x) = \frac{(\operatorname{mean}_c |x_c|^p)^{1/p}}{(\operatorname{mean}_c x_c^2)^{1/2}}

@@ -9,14 +9,14 @@ import typer
 
 from heedful.commandline import options
 from heedful.commandline.errors import guarded
-from heedful.commandline.inputs import Inputs, read
 from heedful.commandline.page_forms import PageForms
 from heedful.commandline.progress import progress_bar
+from heedful.evaluation.command_inputs import Inputs, read
 from heedful.ngrams.counting.command import numbers
 
 if TYPE_CHECKING:
     from heedful.ngrams.counting.reading import Counts
-    from heedful.ngrams.derivation.table import Table
+    from heedful.ngrams.derivation.table import NgramTable
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A causal model with the tokenizer of the counts.")]
 CountsFolder = Annotated[Path, typer.Argument(metavar="COUNTS", help="Folder that heedful count wrote.")]
@@ -60,7 +60,7 @@ def align(
     """
     from heedful.ngrams.alignment.count_alignment import align as measured
     from heedful.ngrams.alignment.page import FIGURES, alignment_page
-    from heedful.ngrams.counting.reading import read as read_counts
+    from heedful.ngrams.counting.reading import read_counts
 
     forms = PageForms(json=json, html=html, figures=figures, names=FIGURES, force=force)
     forms.check()
@@ -108,7 +108,7 @@ def other_counts(folder: Path | None, stored: "Counts") -> "Counts | None":
         InputRejected: They share a text, or the tokenizer is another.
     """
     from heedful.errors import InputRejected
-    from heedful.ngrams.counting.reading import read as read_counts
+    from heedful.ngrams.counting.reading import read_counts
 
     if folder is None:
         return None
@@ -138,7 +138,7 @@ def was_counted(stored: "Counts", text: Sequence[Path]) -> str:
     return "unknown" if not any(known) else "yes" if all(known) else "partly"
 
 
-def table_of(stored: Any, n: int, skip: int) -> "Table":
+def table_of(stored: Any, n: int, skip: int) -> "NgramTable":
     """A table of stored counts as derivations read it.
 
     Args:

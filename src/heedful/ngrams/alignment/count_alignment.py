@@ -15,15 +15,16 @@ from heedful.attention.engines.points import logits_of
 from heedful.errors import CaptureError, InputRejected
 from heedful.evaluation.batches import batches_of
 from heedful.evaluation.evidence import Array
-from heedful.evaluation.running import Batch, evaluating, refuse_nonfinite, run_model
+from heedful.evaluation.running import evaluating, refuse_nonfinite, run_model
 from heedful.interception.event import AttentionEvent
 from heedful.interception.intercept import intercept, unwatched
+from heedful.loading.batch import Batch
 from heedful.ngrams.alignment.aligned_sums import AlignedLayer, head_records
 from heedful.ngrams.alignment.drawn_piece import drawn_piece
 from heedful.ngrams.alignment.expectation import Expectations, Key, Seen
 from heedful.ngrams.alignment.record import Alignment
 from heedful.ngrams.derivation.row_alignment import row_alignment
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 
 if TYPE_CHECKING:
     from heedful.loading.sequences import Sequences
@@ -36,8 +37,8 @@ BLOCK = 128
 def align(
     model: nn.Module,
     sequences: Sequences,
-    tables: Mapping[Key, Table],
-    held_out: Mapping[Key, Table] | None = None,
+    tables: Mapping[Key, NgramTable],
+    held_out: Mapping[Key, NgramTable] | None = None,
     *,
     name: str = "",
     counts: str = "",

@@ -12,7 +12,7 @@ from heedful.evaluation.evidence import Array
 from heedful.ngrams.derivation.affinities import Affinity, probability
 from heedful.ngrams.derivation.expected import expected_rows
 from heedful.ngrams.derivation.row_alignment import row_alignment
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 
 Key = tuple[int, int]
 """Tokens in a context, and skip."""
@@ -48,8 +48,8 @@ class Expectations:
         unseen: Held-out counts of the same contexts and skips; empty for none.
     """
 
-    tables: Mapping[Key, Table]
-    unseen: Mapping[Key, Table] = field(default_factory=dict)
+    tables: Mapping[Key, NgramTable]
+    unseen: Mapping[Key, NgramTable] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._likelihoods = {id(table): probability(table) for table in (*self.tables.values(), *self.unseen.values())}
@@ -85,12 +85,14 @@ class Expectations:
             self._kept[name] = found
         return found
 
-    def _rows(self, table: Table, tokens: np.ndarray, rows: np.ndarray, visible: Seen | None) -> Array:
+    def _rows(self, table: NgramTable, tokens: np.ndarray, rows: np.ndarray, visible: Seen | None) -> Array:
         likelihood: Affinity = self._likelihoods[id(table)]
         return expected_rows(table, tokens, rows, likelihood, visible)
 
 
-def frequency_log_weights(table: Table, tokens: np.ndarray, rows: np.ndarray, visible: Seen | None = None) -> Array:
+def frequency_log_weights(
+    table: NgramTable, tokens: np.ndarray, rows: np.ndarray, visible: Seen | None = None
+) -> Array:
     r"""Log weights of attention that knows how often tokens were counted, and no context.
 
     .. math:: A_{ik} = c(t_k) / \sum_{j \le i} c(t_j)

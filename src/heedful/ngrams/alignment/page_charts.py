@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from heedful.evaluation.page.figures.figure import DIVERGING, SEQUENTIAL, Figure, chart_of
 from heedful.reporting.drawing import Drawn
 from heedful.reporting.escape import visible
+from heedful.reporting.figure import DIVERGING, SEQUENTIAL, Figure, chart_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

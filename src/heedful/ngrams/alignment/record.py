@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from heedful.inference.effect import Effect
 
@@ -132,6 +133,8 @@ class Alignment:
         piece: A short piece drawn; None where no row of it has an expectation.
         unmet: Path to why its attention could not be met.
     """
+
+    schema: ClassVar[str] = "heedful.alignment/1"
 
     model: str
     counts: str

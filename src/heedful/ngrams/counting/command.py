@@ -14,7 +14,7 @@ from heedful.commandline.errors import guarded
 from heedful.commandline.forms import STANDARD_OUTPUT, Forms, tell
 from heedful.commandline.progress import Progress, progress_bar
 from heedful.commandline.signals import Terminated
-from heedful.evaluation.page.json_document import document_text
+from heedful.reporting.json_text import document_text
 
 if TYPE_CHECKING:
     from heedful.loading.text_corpus import TextCorpus

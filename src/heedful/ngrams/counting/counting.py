@@ -10,12 +10,12 @@ from pathlib import Path
 
 from heedful.errors import InputRejected, OutputError, UsageError
 from heedful.loading.corpus import Corpus, Encoder
-from heedful.ngrams.counting.folder import MANIFEST, SHARDS, told_as_output
+from heedful.ngrams.counting.folder import MANIFEST, SHARDS, as_output_error
 from heedful.ngrams.counting.grouped_sum import engine_named
 from heedful.ngrams.counting.manifest import Manifest, TableFacts, read_manifest
 from heedful.ngrams.counting.merge import merge_table
 from heedful.ngrams.counting.packing import check_fits
-from heedful.ngrams.counting.reading import read
+from heedful.ngrams.counting.reading import read_counts
 from heedful.ngrams.counting.shard import ShardRecord, count_shard, read_shard, specs
 
 Progress = Callable[[int, int, str], None]
@@ -61,7 +61,7 @@ def count(
     settings: CountSettings | None = None,
     progress: Progress = lambda _done, _total, _what: None,
 ) -> Manifest:
-    r"""Count every pair of context and following token of a corpus, :math:`C^{n,s}` of `heedful.ngrams.counting.packing`.
+    r"""Count every pair of context and following token of a corpus, :math:`C^{n,s}` of `ngrams.counting.packing`.
 
     Documents are never joined. Memory is bounded by the size of a shard, not by that of the text. Shards that are
     whole are never counted again: after a stop, ``resume`` goes on with the next and ends with the same bytes.
@@ -88,7 +88,7 @@ def count(
     begun = _begun(corpus, encoder, wanted)
     standing = _claimed(out, begun, encoder, wanted.resume)
     if standing is not None and standing.complete:
-        read(out).verify()  # a file that was cut or changed since is no reason to call the counts whole
+        read_counts(out).verify()  # a file that was cut or changed since is no reason to call the counts whole
         return standing
     with _alone(out):
         try:
@@ -129,7 +129,7 @@ def _claimed(out: Path, begun: Manifest, encoder: Encoder, resume: bool) -> Mani
         standing = read_manifest(out)
         check_same(out, standing, begun)
         return standing
-    with told_as_output(out):
+    with as_output_error(out):
         if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
             fix = "give --resume to go on" if (out / MANIFEST).is_file() else "name another folder"
             raise OutputError(f"{out}: not an empty folder, nothing was changed ({fix})")
@@ -243,7 +243,7 @@ def _alone(out: Path) -> Iterator[None]:
     except ImportError:  # a system without file locks
         yield
         return
-    with told_as_output(out), open(out / _LOCK, "wb") as file:
+    with as_output_error(out), open(out / _LOCK, "wb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

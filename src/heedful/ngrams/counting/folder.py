@@ -58,7 +58,7 @@ def put(path: Path, content: bytes) -> None:
         OutputError: They could not be written.
     """
     beside = path.with_name(f".{path.name}.part")
-    with told_as_output(path):
+    with as_output_error(path):
         try:
             with open(beside, "wb") as file:
                 file.write(content)
@@ -83,7 +83,7 @@ def shard_folder(out: Path, number: int) -> Iterator[Path]:
     """
     place = place_of(out, number)
     beside = place.with_name(f".{place.name}.part")
-    with told_as_output(place):
+    with as_output_error(place):
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         try:
@@ -101,7 +101,7 @@ def place_of(out: Path, number: int) -> Path:
 
 
 @contextmanager
-def told_as_output(path: Path) -> Iterator[None]:
+def as_output_error(path: Path) -> Iterator[None]:
     """Turn what the system says about writing into one line."""
     try:
         yield

@@ -12,7 +12,7 @@ from heedful.errors import InputRejected
 from heedful.loading.corpus import TextFile
 from heedful.ngrams.counting.folder import MANIFEST, put
 
-SCHEMA = "heedful.ngrams.counting/1"
+SCHEMA = "heedful.counts/1"
 LARGEST = 1 << 28
 _Record = TypeVar("_Record")
 

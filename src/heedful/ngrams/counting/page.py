@@ -54,7 +54,7 @@ def print_counts(found: Manifest, seconds: float | None = None, stream: TextIO |
     """Write the page: coloured on a terminal that wants colour, else without any escape."""
     import sys
 
-    from heedful.evaluation.page.terminal import print_lines, stream_sheet
+    from heedful.reporting.terminal import print_lines, stream_sheet
 
     out = stream or sys.stdout
     print_lines(count_lines(found, stream_sheet(out), seconds), out)

@@ -115,7 +115,9 @@ class Counts:
             raise InputRejected(str(self.path), told, "count the text again")
 
 
-def read(folder: str | Path, *, tokenizer: Tokenizer | None = None, text: Sequence[str | Path] | None = None) -> Counts:
+def read_counts(
+    folder: str | Path, *, tokenizer: Tokenizer | None = None, text: Sequence[str | Path] | None = None
+) -> Counts:
     """Counts that ``heedful count`` wrote.
 
     Args:

@@ -15,7 +15,7 @@ from scipy.linalg import block_diag
 from scipy.sparse.linalg import LinearOperator
 
 from heedful.errors import UsageError
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 
 PSEUDO_COUNT = 1.0
 BACKOFF_COUNT = 1.0
@@ -100,7 +100,7 @@ class Affinity:
         return float(np.sqrt(sparse_part + max(0.0, low_part.squared_norm(row_weight, column_weight))))
 
 
-def _scaled(table: Table, row: np.ndarray, column: np.ndarray) -> sparse.csr_array:
+def _scaled(table: NgramTable, row: np.ndarray, column: np.ndarray) -> sparse.csr_array:
     return sparse.csr_array(sparse.diags_array(row) @ table.counts @ sparse.diags_array(column))
 
 
@@ -112,12 +112,12 @@ def _with_data(matrix: sparse.csr_array, data: np.ndarray) -> sparse.csr_array:
     return sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
-def normalised(table: Table) -> Affinity:
+def normalised(table: NgramTable) -> Affinity:
     """``C / sqrt(r c)``: its largest singular value is 1, on the square roots of the marginals."""
     return Affinity.of(_scaled(table, np.sqrt(_inverse(table.row_sums)), np.sqrt(_inverse(table.column_sums))))
 
 
-def degree_regularised(table: Table) -> Affinity:
+def degree_regularised(table: NgramTable) -> Affinity:
     """``C / sqrt((r + t)(c + t))`` with t the mean degree: rare pairs no longer make singular values of 1."""
     row, column = table.row_sums, table.column_sums
     seen_rows, seen_columns = max(int((row > 0).sum()), 1), max(int((column > 0).sum()), 1)
@@ -125,7 +125,7 @@ def degree_regularised(table: Table) -> Affinity:
     return Affinity.of(_scaled(table, rows, 1 / np.sqrt(column + table.total / seen_columns)))
 
 
-def symmetrised(table: Table) -> Affinity:
+def symmetrised(table: NgramTable) -> Affinity:
     """``(M + M^T) / 2`` of the normalised matrix; contexts of one token alone."""
     if table.length != 1:
         raise UsageError(f"affinity 'symmetrised' wants contexts of 1 token; these have {table.length}")
@@ -133,34 +133,34 @@ def symmetrised(table: Table) -> Affinity:
     return Affinity.of(sparse.csr_array((stored + stored.T) / 2))
 
 
-def residual(table: Table) -> Affinity:
+def residual(table: NgramTable) -> Affinity:
     """The normalised matrix without its first component, which holds the frequencies alone."""
     row, column = np.sqrt(table.row_sums / table.total), np.sqrt(table.column_sums / table.total)
     return Affinity.of(normalised(table).stored, (-row, column))
 
 
-def probability(table: Table) -> Affinity:
+def probability(table: NgramTable) -> Affinity:
     """``P(token | context)``, zero where a pair was never seen."""
     return Affinity.of(_scaled(table, _inverse(table.row_sums), np.ones(table.vocabulary)))
 
 
-def sqrt_probability(table: Table) -> Affinity:
+def sqrt_probability(table: NgramTable) -> Affinity:
     """Square root of ``P(token | context)``."""
     return Affinity.of(probability(table).stored.sqrt())
 
 
-def _smoothed(table: Table) -> tuple[sparse.csr_array, np.ndarray]:
+def _smoothed(table: NgramTable) -> tuple[sparse.csr_array, np.ndarray]:
     rows = np.log(PSEUDO_COUNT) - np.log(table.row_sums + PSEUDO_COUNT * table.vocabulary)
     return _with_data(table.counts, np.log1p(table.counts.data / PSEUDO_COUNT)), rows
 
 
-def log_probability(table: Table) -> Affinity:
+def log_probability(table: NgramTable) -> Affinity:
     """``log P`` with one count added to every pair: softmax of it over the keys is what the counts predict."""
     stored, rows = _smoothed(table)
     return Affinity.of(stored, (rows, np.ones(table.vocabulary)))
 
 
-def log_probability_backoff(table: Table) -> Affinity:
+def log_probability_backoff(table: NgramTable) -> Affinity:
     """``log P`` with one count a context spread over tokens by frequency (a Dirichlet prior; MacKay and Peto 1995)."""
     unigram = (table.column_sums + 1) / (table.total + table.vocabulary)
     counts = table.counts
@@ -169,21 +169,21 @@ def log_probability_backoff(table: Table) -> Affinity:
     return Affinity.of(stored, (rows, np.ones(table.vocabulary)), (np.ones(len(rows)), np.log(unigram)))
 
 
-def log_ratio(table: Table) -> Affinity:
+def log_ratio(table: NgramTable) -> Affinity:
     """``log(P / P(token))`` with backoff, up to a number a context: what a context says beyond frequency. Sparse."""
     unigram = (table.column_sums + 1) / (table.total + table.vocabulary)
     data = np.log1p(table.counts.data / (BACKOFF_COUNT * unigram[table.counts.indices]))
     return Affinity.of(_with_data(table.counts, data))
 
 
-def pmi(table: Table) -> Affinity:
+def pmi(table: NgramTable) -> Affinity:
     """Pointwise mutual information of smoothed counts: ``log P`` less the log frequency of the key's token."""
     stored, rows = _smoothed(table)
     unigram = (table.column_sums + 1) / (table.total + table.vocabulary)
     return Affinity.of(stored, (rows, np.ones(table.vocabulary)), (np.ones(len(rows)), -np.log(unigram)))
 
 
-def ppmi(table: Table) -> Affinity:
+def ppmi(table: NgramTable) -> Affinity:
     """Positive pointwise mutual information, 0 where a pair was never seen (Levy and Goldberg 2014)."""
     ratio = _scaled(table, _inverse(table.row_sums), _inverse(table.column_sums))
     information = np.log(ratio.data * table.total)
@@ -192,7 +192,7 @@ def ppmi(table: Table) -> Affinity:
     return Affinity.of(stored)
 
 
-AFFINITIES: dict[str, Callable[[Table], Affinity]] = {
+AFFINITIES: dict[str, Callable[[NgramTable], Affinity]] = {
     function.__name__: function
     for function in (
         normalised,
@@ -218,7 +218,7 @@ def stacked(matrices: Sequence[Affinity]) -> Affinity:
     return Affinity(sparse.csr_array(sparse.vstack([matrix.stored for matrix in matrices])), left, right)
 
 
-def affinity(name: str, table: Table) -> Affinity:
+def affinity(name: str, table: NgramTable) -> Affinity:
     """The matrix of that name.
 
     Args:

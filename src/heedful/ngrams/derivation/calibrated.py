@@ -11,9 +11,9 @@ from heedful.ngrams.derivation.affinities import probability
 from heedful.ngrams.derivation.encoder import layer_normalised
 from heedful.ngrams.derivation.expected import expected_rows
 from heedful.ngrams.derivation.head import HeadMatrices, Stage, Turn
-from heedful.ngrams.derivation.order import turned
-from heedful.ngrams.derivation.recipe import Recipe
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.order import rotated_vectors
+from heedful.ngrams.derivation.recipe import DerivationRecipe
+from heedful.ngrams.derivation.table import NgramTable
 from heedful.ngrams.derivation.temperature import best_temperature
 
 PIECE, PIECES = 32, 64
@@ -30,7 +30,7 @@ def short_pieces(documents: Iterable[Sequence[int]]) -> list[np.ndarray]:
     return [np.array(piece) for piece in pieces[:: max(1, len(pieces) // PIECES)][:PIECES]]
 
 
-def fed_documents(stage: Stage, recipe: Recipe, documents: Iterable[np.ndarray]) -> list[np.ndarray]:
+def fed_documents(stage: Stage, recipe: DerivationRecipe, documents: Iterable[np.ndarray]) -> list[np.ndarray]:
     """What the first attention is fed for each document, ``(position, width)`` each.
 
     Args:
@@ -52,7 +52,7 @@ def head_logits(head: HeadMatrices, fed: np.ndarray, turn: Turn | None = None) -
     earlier = [np.concatenate([zeros[:back], fed[: len(fed) - back]]) for back in range(context)]
     query, key = np.concatenate(earlier, axis=1) @ head.query, fed @ head.key
     if turn is not None:
-        query, key = turned(query, turn), turned(key, turn)
+        query, key = rotated_vectors(query, turn), rotated_vectors(key, turn)
     logits = query @ key.T
     behind = np.triu(np.ones(logits.shape, dtype=bool), 1)
     return np.where(behind, -np.inf, logits)[1:]
@@ -60,8 +60,8 @@ def head_logits(head: HeadMatrices, fed: np.ndarray, turn: Turn | None = None) -
 
 def calibrated(
     heads: Sequence[HeadMatrices],
-    tables: Sequence[Table],
-    recipe: Recipe,
+    tables: Sequence[NgramTable],
+    recipe: DerivationRecipe,
     stage: Stage,
     documents: Sequence[np.ndarray],
     spreads: Sequence[float] = (),
@@ -102,7 +102,7 @@ def calibrated(
     return found
 
 
-def _expected(table: Table, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
+def _expected(table: NgramTable, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
     likelihood = probability(table)
     return [expected_rows(table, tokens, np.arange(1, len(tokens)), likelihood) for tokens in documents]
 
@@ -120,12 +120,12 @@ def _std(matrices: Iterable[np.ndarray]) -> float:
     return float(np.concatenate([matrix.ravel() for matrix in matrices]).std())
 
 
-def _of_std(head: HeadMatrices, heads: Sequence[HeadMatrices], recipe: Recipe) -> HeadMatrices:
+def _of_std(head: HeadMatrices, heads: Sequence[HeadMatrices], recipe: DerivationRecipe) -> HeadMatrices:
     query = recipe.target / _std(other.query for other in heads) / np.sqrt(recipe.head_dim)
     return head.scaled(query=query, key=recipe.target / _std(other.key for other in heads))
 
 
-def _with_values_of_std(head: HeadMatrices, heads: Sequence[HeadMatrices], recipe: Recipe) -> HeadMatrices:
+def _with_values_of_std(head: HeadMatrices, heads: Sequence[HeadMatrices], recipe: DerivationRecipe) -> HeadMatrices:
     if recipe.value_calibration != "std":
         return head
     value = recipe.value_std / _std(other.value for other in heads)

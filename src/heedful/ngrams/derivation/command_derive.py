@@ -19,7 +19,7 @@ from heedful.ngrams.alignment.command import CountsFolder, table_of
 if TYPE_CHECKING:
     from heedful.ngrams.counting.reading import Counts
     from heedful.ngrams.derivation.model.deriving import Derived
-    from heedful.ngrams.derivation.recipe import Recipe
+    from heedful.ngrams.derivation.recipe import DerivationRecipe
 
 Out = Annotated[Path, typer.Option(metavar="MODEL", help="Folder of the model: absent or empty.")]
 RecipeName = Annotated[
@@ -63,7 +63,7 @@ def derive(
     Returns:
         The exit code, 0.
     """
-    from heedful.ngrams.counting.reading import read as read_counts
+    from heedful.ngrams.counting.reading import read_counts
     from heedful.ngrams.derivation.model.deriving import derive as derived
     from heedful.ngrams.derivation.model.deriving import usual_length
     from heedful.ngrams.derivation.page import derivation_page
@@ -99,7 +99,7 @@ def derive(
     return 0
 
 
-def _recipe(name: str, changes: list[str], reference: str | None) -> "Recipe":
+def _recipe(name: str, changes: list[str], reference: str | None) -> "DerivationRecipe":
     """The recipe of that name, changed; a reference asks for the calibration that reads it."""
     from heedful.errors import UsageError
     from heedful.ngrams.derivation.recipe import recipe_named
@@ -121,7 +121,7 @@ def spreads_of(reference: str, text: list[Path], seed: int) -> list[list[float]]
         text: Files; none for the text that ships with heedful.
         seed: Of the choice of pieces.
     """
-    from heedful.commandline.inputs import Inputs, read
+    from heedful.evaluation.command_inputs import Inputs, read
     from heedful.ngrams.derivation.calibrated import PIECE, PIECES
     from heedful.ngrams.explanation.logit_spreads import logit_spreads
 
@@ -156,7 +156,7 @@ def pieces_of(stored: "Counts", text: list[Path]) -> list[Any]:
     return pieces
 
 
-def _record(found: "Derived", recipe: "Recipe", stored: "Counts", seed: int) -> dict[str, Any]:
+def _record(found: "Derived", recipe: "DerivationRecipe", stored: "Counts", seed: int) -> dict[str, Any]:
     from heedful.ngrams.derivation.pairing import pairings
     from heedful.ngrams.derivation.stored_derivation import digest_of
 
@@ -175,7 +175,7 @@ def _record(found: "Derived", recipe: "Recipe", stored: "Counts", seed: int) -> 
         for number, head in enumerate(row)
     ]
     return {
-        "schema": "heedful.ngrams.derivation/1",
+        "schema": "heedful.derivation/1",
         "recipe": asdict(recipe),
         "seed": seed,
         "length": found.model.config.max_position_embeddings,

@@ -8,7 +8,7 @@ import typer
 
 from heedful.commandline import options
 from heedful.commandline.errors import guarded
-from heedful.commandline.several_processes import told_once
+from heedful.commandline.several_processes import printed_once
 from heedful.training import command as shared
 
 CountsFolder = Annotated[
@@ -48,7 +48,7 @@ Length = Annotated[int | None, typer.Option(metavar="N", min=2, help="Tokens of 
 
 
 @guarded
-@told_once
+@printed_once
 def derived(
     out: shared.Out,
     counts: CountsFolder = None,

@@ -12,9 +12,9 @@ from transformers import PreTrainedTokenizerFast, TrainerCallback
 from heedful.loading.documents import load_documents
 from heedful.loading.sequences import Sequences, make_sequences
 from heedful.ngrams.alignment.count_alignment import align
-from heedful.ngrams.counting.reading import read as read_counts
+from heedful.ngrams.counting.reading import read_counts
 from heedful.ngrams.derivation.model.linking import relink
-from heedful.ngrams.derivation.recipe import Recipe
+from heedful.ngrams.derivation.recipe import DerivationRecipe
 from heedful.ngrams.derivation.table import stored_table
 from heedful.reporting.write import write_atomic
 
@@ -81,7 +81,13 @@ class EmbeddingDrift(TrainerCallback):
     """
 
     def __init__(
-        self, model: Any, tokenizer: PreTrainedTokenizerFast, counts: Path, recipe: Recipe, out: Path, every: int
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerFast,
+        counts: Path,
+        recipe: DerivationRecipe,
+        out: Path,
+        every: int,
     ) -> None:
         self.begun = model.get_input_embeddings().weight.detach().clone().cpu()
         self.path, self.every, self.recipe = out / DRIFT, every, recipe

@@ -11,16 +11,16 @@ from heedful.errors import UsageError
 from heedful.ngrams.derivation.affinities import Affinity, log_probability, normalised, ppmi
 from heedful.ngrams.derivation.factors import Factors, Weights, frequency_weights
 from heedful.ngrams.derivation.shared_factors import SharedFactors
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 
 
-def random_unit(table: Table, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
+def random_unit(table: NgramTable, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
     """Normal rows of length 1."""
     rows = np.random.default_rng(seed).standard_normal((table.vocabulary, width))
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def orthonormal(table: Table, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
+def orthonormal(table: NgramTable, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
     """Rows of length 1, each at right angles to all others: the width must reach the vocabulary."""
     if width < table.vocabulary:
         raise UsageError(
@@ -29,25 +29,27 @@ def orthonormal(table: Table, width: int, seed: int, shared: SharedFactors | Non
     return np.linalg.qr(np.random.default_rng(seed).standard_normal((width, table.vocabulary)))[0].T
 
 
-def ppmi_vectors(table: Table, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
+def ppmi_vectors(table: NgramTable, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
     """Left factors of the positive pointwise mutual information, rows of length 1; unseen tokens are random."""
     found = _factors("ppmi", ppmi(table), table, width, None, shared).left
     return _filled(found, table, width, seed)
 
 
-def normalised_factors(table: Table, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
+def normalised_factors(table: NgramTable, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
     """Query and key factors of the normalised matrix side by side, each of half the width."""
     return _halves(_factors("normalised", normalised(table), table, width // 2, None, shared), width)
 
 
-def log_probability_factors(table: Table, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
+def log_probability_factors(
+    table: NgramTable, width: int, seed: int, shared: SharedFactors | None = None
+) -> np.ndarray:
     """Query and key factors of ``log P`` side by side, each of half the width, weighed with frequency."""
     weights, matrix = frequency_weights(table), log_probability(table)
     return _halves(_factors("log_probability", matrix, table, width // 2, weights, shared), width)
 
 
 def _factors(
-    name: str, matrix: Affinity, table: Table, rank: int, weights: Weights | None, shared: SharedFactors | None
+    name: str, matrix: Affinity, table: NgramTable, rank: int, weights: Weights | None, shared: SharedFactors | None
 ) -> Factors:
     return (shared or SharedFactors()).factors(name, [table], matrix, rank, weights)
 
@@ -60,7 +62,7 @@ def _halves(factors: Factors, width: int) -> np.ndarray:
     return rows
 
 
-def _filled(rows: np.ndarray, table: Table, width: int, seed: int) -> np.ndarray:
+def _filled(rows: np.ndarray, table: NgramTable, width: int, seed: int) -> np.ndarray:
     """Rows of length 1; those without direction, and columns that are missing, from random ones."""
     wide = np.zeros((len(rows), width))
     wide[:, : rows.shape[1]] = rows
@@ -68,14 +70,14 @@ def _filled(rows: np.ndarray, table: Table, width: int, seed: int) -> np.ndarray
     return np.where(size > 0, wide / np.where(size > 0, size, 1.0), random_unit(table, width, seed))
 
 
-EMBEDDINGS: dict[str, Callable[[Table, int, int, SharedFactors | None], np.ndarray]] = {
+EMBEDDINGS: dict[str, Callable[[NgramTable, int, int, SharedFactors | None], np.ndarray]] = {
     function.__name__: function
     for function in (random_unit, orthonormal, ppmi_vectors, normalised_factors, log_probability_factors)
 }
 """Embeddings by name: ``(table, width, seed, shared)`` to ``(vocabulary, width)``."""
 
 
-def embedding(name: str, table: Table, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
+def embedding(name: str, table: NgramTable, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
     """The embedding of that name, ``(vocabulary, width)`` float64.
 
     Args:

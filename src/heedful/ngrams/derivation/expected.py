@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from heedful.ngrams.derivation.affinities import Affinity, probability
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 
 
 def expected_rows(
-    table: Table,
+    table: NgramTable,
     tokens: np.ndarray,
     rows: np.ndarray,
     likelihood: Affinity | None = None,

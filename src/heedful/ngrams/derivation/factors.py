@@ -9,7 +9,7 @@ import numpy as np
 from heedful.errors import InputRejected, UsageError
 from heedful.ngrams.derivation.affinities import Affinity
 from heedful.ngrams.derivation.decomposition import Triplets, decomposed
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 
 TIED = 1e-9
 """Share of the largest value within which two values are one, where they are found more exactly than that."""
@@ -79,7 +79,7 @@ class Factors:
     report: FactorReport
 
 
-def frequency_weights(table: Table) -> Weights:
+def frequency_weights(table: NgramTable) -> Weights:
     """Square roots of how often each context and each token occurs, one count added so that none is 0."""
     row, column = table.row_sums + 1, table.column_sums + 1
     return np.sqrt(row / row.sum()), np.sqrt(column / column.sum())

@@ -14,11 +14,11 @@ from heedful.ngrams.derivation.encoder import Reader, unread
 from heedful.ngrams.derivation.factors import FactorReport, Factors, Weights, frequency_weights
 from heedful.ngrams.derivation.order import arranged
 from heedful.ngrams.derivation.position_shift import without_position_shift
-from heedful.ngrams.derivation.recipe import Recipe
+from heedful.ngrams.derivation.recipe import DerivationRecipe
 from heedful.ngrams.derivation.shared_factors import SharedFactors, digest
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 
-Tables = Mapping[tuple[int, int], Table]
+Tables = Mapping[tuple[int, int], NgramTable]
 """Counts by context length and skip."""
 
 
@@ -139,7 +139,7 @@ class HeadMatrices:
         return replace(self, factors=factors, **{name: getattr(self, name) * number for name, number in by.items()})
 
 
-def derived_head(tables: Tables, recipe: Recipe, stage: Stage, context: int, skip: int) -> HeadMatrices:
+def derived_head(tables: Tables, recipe: DerivationRecipe, stage: Stage, context: int, skip: int) -> HeadMatrices:
     """The matrices of one head, before its logits are calibrated.
 
     Args:
@@ -159,7 +159,7 @@ def derived_head(tables: Tables, recipe: Recipe, stage: Stage, context: int, ski
     return replace(head, value=value, output=output, value_report=value_report, factors=factors)
 
 
-def _of(tables: Tables, context: int, skip: int) -> Table:
+def _of(tables: Tables, context: int, skip: int) -> NgramTable:
     if (context, skip) not in tables:
         had = ", ".join(f"n={n} skip={s}" for n, s in sorted(tables))
         raise UsageError(f"the recipe wants counts of n={context} skip={skip}; counted were: {had}")
@@ -167,7 +167,7 @@ def _of(tables: Tables, context: int, skip: int) -> Table:
 
 
 def _factors(
-    name: str, tables: Sequence[Table], matrix: Affinity, weights: Weights, recipe: Recipe, stage: Stage
+    name: str, tables: Sequence[NgramTable], matrix: Affinity, weights: Weights, recipe: DerivationRecipe, stage: Stage
 ) -> Factors:
     chosen = weights if recipe.factorisation == "frequency" else None
     if recipe.subtracted != "nothing":  # what was taken depends on these embeddings and positions
@@ -176,7 +176,7 @@ def _factors(
 
 
 def _query_and_key(
-    tables: Tables, recipe: Recipe, stage: Stage, context: int, skip: int
+    tables: Tables, recipe: DerivationRecipe, stage: Stage, context: int, skip: int
 ) -> tuple[HeadMatrices, HeadFactors]:
     """A head whose values are still empty, and what its queries and keys were computed from."""
     finding = _read_by_last_token if recipe.query == "last_token" else _read_by_all_tokens
@@ -197,7 +197,9 @@ def _query_and_key(
     return HeadMatrices(query, key, nothing, nothing.T, factors.report, unread=lost), sides
 
 
-def _shiftless(matrix: Affinity, recipe: Recipe, stage: Stage, contexts: np.ndarray, distance: int) -> Affinity:
+def _shiftless(
+    matrix: Affinity, recipe: DerivationRecipe, stage: Stage, contexts: np.ndarray, distance: int
+) -> Affinity:
     if recipe.subtracted == "nothing":
         return matrix
     if stage.positions is None:
@@ -206,7 +208,7 @@ def _shiftless(matrix: Affinity, recipe: Recipe, stage: Stage, contexts: np.ndar
 
 
 def _read_by_last_token(
-    tables: Tables, recipe: Recipe, stage: Stage, context: int, skip: int
+    tables: Tables, recipe: DerivationRecipe, stage: Stage, context: int, skip: int
 ) -> tuple[np.ndarray, Factors]:
     """One row a token: rows of contexts that end in it, each times the probability of its last token."""
     table = _of(tables, context, skip)
@@ -229,7 +231,7 @@ def _read_by_last_token(
 
 
 def _read_by_all_tokens(
-    tables: Tables, recipe: Recipe, stage: Stage, context: int, skip: int
+    tables: Tables, recipe: DerivationRecipe, stage: Stage, context: int, skip: int
 ) -> tuple[np.ndarray, Factors]:
     """One row a token and place: what each token of the context says of the key, added; frequency counted once.
 
@@ -249,7 +251,7 @@ def _read_by_all_tokens(
 
 
 def _value_and_output(
-    tables: Tables, recipe: Recipe, stage: Stage, skip: int
+    tables: Tables, recipe: DerivationRecipe, stage: Stage, skip: int
 ) -> tuple[np.ndarray, np.ndarray, FactorReport | None, tuple[np.ndarray | None, np.ndarray | None]]:
     if recipe.value == "copy":
         kept = stage.directions[: recipe.head_dim]

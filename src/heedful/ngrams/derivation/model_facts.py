@@ -12,14 +12,14 @@ import polars
 
 from heedful.errors import InputRejected, UsageError
 from heedful.loading.regular_file import read_small
+from heedful.loading.run_files import RECORD
 from heedful.loading.strict_json import read_json
 from heedful.loading.wording import escaped
 from heedful.ngrams.derivation.embedding_drift import DRIFT
 from heedful.ngrams.derivation.model.arms import DERIVED
-from heedful.ngrams.derivation.recipe import Recipe, recipe_named
+from heedful.ngrams.derivation.recipe import DerivationRecipe, recipe_named
 from heedful.ngrams.derivation.stored_derivation import RECORD as DERIVATION_RECORD
 from heedful.ngrams.derivation.stored_derivation import check_size, derivation_record
-from heedful.training.run_folder import RECORD
 
 FROZEN = "frozen"
 
@@ -58,7 +58,7 @@ class ModelFacts:
         drift: Of its embeddings; None where none was recorded.
     """
 
-    recipe: Recipe | None
+    recipe: DerivationRecipe | None
     seed: int | None
     same: str
     twin: str = ""
@@ -108,10 +108,10 @@ def _of_run(folder: Path) -> ModelFacts:
 
 def _of_derivation(folder: Path) -> ModelFacts:
     made = derivation_record(folder)
-    standard = Recipe()
+    standard = DerivationRecipe()
     changed = [
         f"{one.name}={getattr(made.recipe, one.name)}"
-        for one in fields(Recipe)
+        for one in fields(DerivationRecipe)
         if getattr(made.recipe, one.name) != getattr(standard, one.name)
     ]
     return ModelFacts(
@@ -122,7 +122,7 @@ def _of_derivation(folder: Path) -> ModelFacts:
     )
 
 
-def _recipe(folder: Path, name: str, changes: str) -> Recipe:
+def _recipe(folder: Path, name: str, changes: str) -> DerivationRecipe:
     try:
         recipe = recipe_named(name, changes.replace(",", " ").split())
         check_size(recipe)

@@ -15,11 +15,11 @@ from scipy.special import logsumexp
 from heedful.errors import UsageError
 from heedful.ngrams.derivation.affinities import BACKOFF_COUNT, Affinity
 from heedful.ngrams.derivation.expected import expected_rows
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 
 
 def oracle_log_weights(
-    tables: Sequence[Table], tokens: np.ndarray, rows: np.ndarray, likelihoods: Sequence[Affinity] | None = None
+    tables: Sequence[NgramTable], tokens: np.ndarray, rows: np.ndarray, likelihoods: Sequence[Affinity] | None = None
 ) -> np.ndarray:
     """Expected attention of the longest context that has one, so that every row has one.
 
@@ -52,7 +52,7 @@ def oracle_log_weights(
     return np.log(weights, out=np.full(weights.shape, -np.inf), where=weights > 0)
 
 
-def smoothed_oracle_log_weights(tables: Sequence[Table], tokens: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def smoothed_oracle_log_weights(tables: Sequence[NgramTable], tokens: np.ndarray, rows: np.ndarray) -> np.ndarray:
     r"""The same with every table mixed with the one below it, so that every visible key has some weight.
 
     .. math:: P_n(b \mid a) = \frac{C_{ab} + \beta P_{n-1}(b \mid a')}{r_a + \beta}, \qquad \beta = 1
@@ -87,12 +87,12 @@ def _seen(tokens: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.arange(len(tokens))[None, :] <= rows[:, None]
 
 
-def _frequency(table: Table) -> np.ndarray:
+def _frequency(table: NgramTable) -> np.ndarray:
     """Probability of each token as the counted one, one count added to all."""
     return (table.column_sums + 1) / (table.total + table.vocabulary)
 
 
-def _check(tables: Sequence[Table]) -> None:
+def _check(tables: Sequence[NgramTable]) -> None:
     lengths = [table.length for table in tables]
     if not lengths or sorted(set(lengths), reverse=True) != lengths:
         raise UsageError(f"an oracle wants tables of different contexts, longest first; came n = {lengths}")

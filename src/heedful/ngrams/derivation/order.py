@@ -53,7 +53,7 @@ def arranged(order: str, matrix: np.ndarray, dim: int) -> np.ndarray:
     return found
 
 
-def turned(vectors: np.ndarray, turn: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def rotated_vectors(vectors: np.ndarray, turn: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """Vectors of consecutive positions from the first on, rotated as a rotary head rotates them.
 
     Args:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from heedful.ngrams.derivation.recipe import Recipe
+from heedful.ngrams.derivation.recipe import DerivationRecipe
 
 
 @dataclass(frozen=True)
-class Pairing:
+class HeadPairing:
     """What heads of one skip do to the prediction of the next token.
 
     Attributes:
@@ -29,7 +29,7 @@ class Pairing:
         return self.ahead == 1
 
 
-def pairings(recipe: Recipe) -> list[Pairing]:
+def pairings(recipe: DerivationRecipe) -> list[HeadPairing]:
     """Every skip of a recipe, with the heads that have it.
 
     A pattern by ``content`` looks for tokens that the counts put ``skip + 1`` after the query; an ``offset`` looks
@@ -46,13 +46,13 @@ def pairings(recipe: Recipe) -> list[Pairing]:
     return [_pairing(recipe, skip, tuple(heads)) for skip, heads in sorted(by_skip.items())]
 
 
-def _pairing(recipe: Recipe, skip: int, heads: tuple[int, ...]) -> Pairing:
+def _pairing(recipe: DerivationRecipe, skip: int, heads: tuple[int, ...]) -> HeadPairing:
     looked = -skip if recipe.pattern == "offset" else skip + 1
     ahead = looked if recipe.value == "copy" else looked + skip + 1
     looks = f"looks back {skip} tokens" if recipe.pattern == "offset" else f"looks for what often stands {_at(looked)}"
     takes = "copies it" if recipe.value == "copy" else f"adds what stands {skip + 1} after it"
     meaning = "which is the next token" if ahead == 1 else f"which is {_at(ahead)}, while the next is asked for"
-    return Pairing(skip, heads, ahead, f"{looks} and {takes}, {meaning}.")
+    return HeadPairing(skip, heads, ahead, f"{looks} and {takes}, {meaning}.")
 
 
 def _at(ahead: int) -> str:

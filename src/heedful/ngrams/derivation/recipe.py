@@ -26,7 +26,7 @@ CHOICES = {
 
 
 @dataclass(frozen=True)
-class Recipe:
+class DerivationRecipe:
     """How counts become a model.
 
     Attributes:
@@ -144,7 +144,7 @@ class Recipe:
 
 
 RECIPES = {
-    "seed": Recipe(
+    "seed": DerivationRecipe(
         affinity="normalised",
         factorisation="plain",
         encoder="transpose",
@@ -162,8 +162,8 @@ RECIPES = {
         positions="learned",
         kept="reinitialised",
     ),
-    "corrected": Recipe(),
-    "offset": Recipe(
+    "corrected": DerivationRecipe(),
+    "offset": DerivationRecipe(
         pattern="offset", value="log_ratio", heads=4, furthest=3, attention_input="none", positions="none"
     ),
 }
@@ -171,7 +171,7 @@ RECIPES = {
 ``offset``: each head looks a fixed number of tokens back and adds what that token says about the next."""
 
 
-def recipe_named(name: str, changes: Sequence[str] = ()) -> Recipe:
+def recipe_named(name: str, changes: Sequence[str] = ()) -> DerivationRecipe:
     """A recipe of ``RECIPES`` with changes as a command line says them.
 
     Args:
@@ -192,19 +192,19 @@ def recipe_named(name: str, changes: Sequence[str] = ()) -> Recipe:
     return changed(RECIPES[name], **words)
 
 
-def changed(recipe: Recipe, **words: str) -> Recipe:
+def changed(recipe: DerivationRecipe, **words: str) -> DerivationRecipe:
     """A recipe with some fields replaced by words of a command line.
 
     Raises:
         UsageError: A field is not known, or its value is of another kind.
     """
-    kinds = get_type_hints(Recipe)
-    values = {field.name: getattr(recipe, field.name) for field in fields(Recipe)}
+    kinds = get_type_hints(DerivationRecipe)
+    values = {field.name: getattr(recipe, field.name) for field in fields(DerivationRecipe)}
     for name, word in words.items():
         if name not in values:
             raise UsageError(f"{name!r} is no field of a recipe; one of: {', '.join(values)}")
         values[name] = _read(name, word, kinds[name])
-    return Recipe(**values)
+    return DerivationRecipe(**values)
 
 
 def _read(name: str, word: str, wanted: object) -> object:

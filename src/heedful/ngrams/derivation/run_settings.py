@@ -15,13 +15,13 @@ from heedful.errors import InputRejected, UsageError
 from heedful.loading.learnt_tokenizer import character_tokenizer
 from heedful.loading.token_encoder import TokenEncoder
 from heedful.ngrams.counting.counting import CountSettings, count
-from heedful.ngrams.counting.reading import read as read_counts
+from heedful.ngrams.counting.reading import read_counts
 from heedful.ngrams.derivation.calibrated import short_pieces
 from heedful.ngrams.derivation.embedding_drift import EmbeddingDrift, Relinking
 from heedful.ngrams.derivation.model.arms import DERIVED, WITHOUT, arm_config, arm_model
 from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
 from heedful.ngrams.derivation.model.deriving import derive
-from heedful.ngrams.derivation.recipe import Recipe, recipe_named
+from heedful.ngrams.derivation.recipe import DerivationRecipe, recipe_named
 from heedful.ngrams.derivation.table import stored_table
 from heedful.training.run_settings import RunSettings
 from heedful.training.token_windows import encode
@@ -74,7 +74,7 @@ class DerivedRunSettings(RunSettings):
         self.config(self.words, 0, 0, None)  # refuses what the model would, before any text is read
 
     @cached_property
-    def derivation(self) -> Recipe:
+    def derivation(self) -> DerivationRecipe:
         """The recipe with its changes."""
         return recipe_named(self.recipe, self.changes.replace(",", " ").split())
 

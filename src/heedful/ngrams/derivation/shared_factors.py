@@ -13,7 +13,7 @@ from heedful.ngrams.derivation.affinities import Affinity
 from heedful.ngrams.derivation.decomposition import Triplets
 from heedful.ngrams.derivation.encoder import Reader, reader
 from heedful.ngrams.derivation.factors import FactorReport, Factors, Weights, triplets_of, truncated
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 
 LIMIT = 1 << 30
 """Bytes of triplets, and as many of what reads embeddings, that are kept where many derivations share them."""
@@ -30,7 +30,7 @@ class _Entry:
         reports: Of ranks asked for before.
     """
 
-    tables: tuple[Table, ...]
+    tables: tuple[NgramTable, ...]
     rank: int
     triplets: Triplets
     reports: dict[int, FactorReport] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class SharedFactors:
         self._readers: OrderedDict[tuple[object, ...], tuple[int, Reader]] = OrderedDict()
 
     def factors(
-        self, name: str, tables: Sequence[Table], matrix: Affinity, rank: int, weights: Weights | None
+        self, name: str, tables: Sequence[NgramTable], matrix: Affinity, rank: int, weights: Weights | None
     ) -> Factors:
         """As `factorised`.
 

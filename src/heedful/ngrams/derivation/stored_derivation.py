@@ -13,7 +13,7 @@ from heedful.errors import InputRejected, UsageError
 from heedful.loading.strict_json import read_json
 from heedful.loading.wording import escaped
 from heedful.ngrams.counting.reading import Counts
-from heedful.ngrams.derivation.recipe import Recipe
+from heedful.ngrams.derivation.recipe import DerivationRecipe
 
 RECORD = "derivation.json"
 RECORD_BYTES = 1 << 24
@@ -34,7 +34,7 @@ class DerivationRecord:
         digest: Of the counts, as ``digest_of`` says; empty in records that do not tell.
     """
 
-    recipe: Recipe
+    recipe: DerivationRecipe
     seed: int
     spreads: list[list[float]] | None
     counts: Mapping[str, Any]
@@ -54,7 +54,7 @@ class DerivationRecord:
         return (f"{stored.path} are not the counts that the model was derived from; what follows is by these.",)
 
 
-def digest_of(stored: Counts, recipe: Recipe) -> str:
+def digest_of(stored: Counts, recipe: DerivationRecipe) -> str:
     """What counts a recipe reads, hexadecimal: alike for the same texts and tokenizer, counted however often.
 
     Args:
@@ -91,7 +91,7 @@ def derivation_record(model: Path) -> DerivationRecord:
         raise InputRejected(escaped(model), f"it has no {RECORD}", "give the folder that heedful derive wrote")
     stored = read_json(path, limit=RECORD_BYTES)
     try:
-        recipe = Recipe(**stored["recipe"])
+        recipe = DerivationRecipe(**stored["recipe"])
         check_size(recipe)
         seed = int(stored["seed"])
     except (KeyError, TypeError, ValueError, UsageError) as error:
@@ -106,7 +106,7 @@ def derivation_record(model: Path) -> DerivationRecord:
     )
 
 
-def check_size(recipe: Recipe) -> None:
+def check_size(recipe: DerivationRecipe) -> None:
     """A record is not trusted: its heads are counted before any list of them is made.
 
     Args:

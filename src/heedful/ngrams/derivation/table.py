@@ -13,7 +13,7 @@ from heedful.ngrams.counting.reading import Counts
 
 
 @dataclass(frozen=True)
-class Table:
+class NgramTable:
     """How often each token follows each observed context.
 
     With the context at positions ``i - n + 1 .. i``, the counted token stands at ``i + 1 + skip``.
@@ -40,7 +40,7 @@ class Table:
             raise InputRejected("counts", "some are negative or no numbers", "count the text again")
 
     @classmethod
-    def of_tokens(cls, contexts: np.ndarray, counts: sparse.csr_array, skip: int = 0) -> Table:
+    def of_tokens(cls, contexts: np.ndarray, counts: sparse.csr_array, skip: int = 0) -> NgramTable:
         """A table whose contexts of one token are spread over the whole vocabulary, unseen ones as empty rows.
 
         Args:
@@ -117,7 +117,7 @@ class Table:
         return found
 
 
-def stored_table(stored: Counts, n: int, skip: int = 0) -> Table:
+def stored_table(stored: Counts, n: int, skip: int = 0) -> NgramTable:
     """A table of counts on disk as derivations read it.
 
     Args:
@@ -133,7 +133,7 @@ def stored_table(stored: Counts, n: int, skip: int = 0) -> Table:
         told = f"its table of n = {n}, skip {skip} is empty: no document has {n + skip + 1} tokens"
         raise InputRejected(str(stored.path), told, "count a longer text")
     found = stored.table(n, skip)
-    return Table.of_tokens(found.contexts.astype(np.int64), found.matrix, skip)
+    return NgramTable.of_tokens(found.contexts.astype(np.int64), found.matrix, skip)
 
 
 def _packed(grams: np.ndarray, vocabulary: int) -> np.ndarray:

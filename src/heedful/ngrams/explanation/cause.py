@@ -9,7 +9,7 @@ import numpy as np
 from heedful.ngrams.derivation.embeddings import fingerprint
 from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
 from heedful.ngrams.derivation.model.deriving import places
-from heedful.ngrams.derivation.recipe import Recipe
+from heedful.ngrams.derivation.recipe import DerivationRecipe
 from heedful.ngrams.explanation.record import FirstHead, Geometry, ScaledLayer
 
 UNRELATED = 0.1
@@ -29,7 +29,7 @@ KNOWN_PLACES = "joint_pseudo_inverse"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class HeadInputs:
     """What stands between a model's tokens and the queries and keys that it should have.
 
     Attributes:
@@ -49,7 +49,9 @@ class Reading:
     positions: float | None
 
 
-def reading_of(model: HeedfulDerivedForCausalLM, recipe: Recipe, unread: tuple[float, float] | None) -> Reading:
+def reading_of(
+    model: HeedfulDerivedForCausalLM, recipe: DerivationRecipe, unread: tuple[float, float] | None
+) -> HeadInputs:
     """What can be said of a model's tokens without running it.
 
     Args:
@@ -62,7 +64,7 @@ def reading_of(model: HeedfulDerivedForCausalLM, recipe: Recipe, unread: tuple[f
     told = None
     if added is not None and recipe.encoder != KNOWN_PLACES:
         told = float(np.square(added).sum(-1).mean() / max(np.square(rows).sum(-1).mean(), np.finfo(np.float32).tiny))
-    return Reading(
+    return HeadInputs(
         kept=stored is not None and stored == fingerprint(rows),
         tokens=len(rows),
         width=rows.shape[1],
@@ -71,7 +73,9 @@ def reading_of(model: HeedfulDerivedForCausalLM, recipe: Recipe, unread: tuple[f
     )
 
 
-def cause_of(recipe: Recipe, layer: ScaledLayer, head: FirstHead, geometry: Geometry, reading: Reading) -> str:
+def cause_of(
+    recipe: DerivationRecipe, layer: ScaledLayer, head: FirstHead, geometry: Geometry, reading: HeadInputs
+) -> str:
     """What the numbers of the first head say, most basic fault first.
 
     Args:
@@ -101,7 +105,7 @@ def cause_of(recipe: Recipe, layer: ScaledLayer, head: FirstHead, geometry: Geom
     return now + _temperature(recipe, head)
 
 
-def _unrelated(recipe: Recipe, reading: Reading) -> str:
+def _unrelated(recipe: DerivationRecipe, reading: HeadInputs) -> str:
     """Why scores are not those that were derived."""
     if not reading.kept:
         return (
@@ -113,7 +117,7 @@ def _unrelated(recipe: Recipe, reading: Reading) -> str:
     )
 
 
-def _blind(recipe: Recipe, reading: Reading) -> str:
+def _blind(recipe: DerivationRecipe, reading: HeadInputs) -> str:
     """Why scores that follow the affinity do not find what the counts expect."""
     told = _poorly_read(recipe, reading)
     if told:
@@ -124,7 +128,7 @@ def _blind(recipe: Recipe, reading: Reading) -> str:
     return told
 
 
-def _poorly_read(recipe: Recipe, reading: Reading) -> str:
+def _poorly_read(recipe: DerivationRecipe, reading: HeadInputs) -> str:
     """What projections do not read, and what the matrices do not know; empty where there is none of either."""
     told = ""
     if reading.unread is not None and max(reading.unread) >= POORLY:
@@ -151,7 +155,7 @@ def _poorly_read(recipe: Recipe, reading: Reading) -> str:
     return told
 
 
-def _temperature(recipe: Recipe, head: FirstHead) -> str:
+def _temperature(recipe: DerivationRecipe, head: FirstHead) -> str:
     """How far the logits' size is from the best, and what no size mends."""
     if head.factor > 1 / COLD:
         now = (

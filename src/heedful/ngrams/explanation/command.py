@@ -35,7 +35,7 @@ def explain(
         The exit code, 0.
     """
     from heedful.loading.loaded_model import load_model
-    from heedful.ngrams.counting.reading import read as read_counts
+    from heedful.ngrams.counting.reading import read_counts
     from heedful.ngrams.derivation.stored_derivation import derivation_record
     from heedful.ngrams.explanation.explaining import explain as explained
     from heedful.ngrams.explanation.page import FIGURES, explanation_page

@@ -22,10 +22,10 @@ from heedful.ngrams.derivation.affinities import probability
 from heedful.ngrams.derivation.expected import expected_rows
 from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
 from heedful.ngrams.derivation.model.deriving import Spreads, derive
-from heedful.ngrams.derivation.recipe import Recipe
+from heedful.ngrams.derivation.recipe import DerivationRecipe
 from heedful.ngrams.derivation.row_alignment import row_alignment
 from heedful.ngrams.derivation.shared_factors import LIMIT, SharedFactors
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 from heedful.ngrams.derivation.temperature import best_temperature
 from heedful.ngrams.explanation.cause import cause_of, reading_of
 from heedful.ngrams.explanation.geometry import decomposition_of, geometry_of, raw_score
@@ -42,8 +42,8 @@ Progress = Callable[[int, int, str], None]
 
 def explain(
     model: HeedfulDerivedForCausalLM,
-    tables: Mapping[tuple[int, int], Table],
-    recipe: Recipe,
+    tables: Mapping[tuple[int, int], NgramTable],
+    recipe: DerivationRecipe,
     documents: Sequence[Array],
     *,
     name: str = "",
@@ -104,12 +104,14 @@ def explain(
     )
 
 
-def _expected(tables: Mapping[tuple[int, int], Table], recipe: Recipe, documents: Sequence[Array]) -> list[list[Array]]:
+def _expected(
+    tables: Mapping[tuple[int, int], NgramTable], recipe: DerivationRecipe, documents: Sequence[Array]
+) -> list[list[Array]]:
     """What each layer's heads are expected to weigh, ``(document, row, key)`` by layer and head."""
     rows = np.arange(1, len(documents[0]))
     found: dict[int, Array] = {}
 
-    def of(table: Table) -> Array:
+    def of(table: NgramTable) -> Array:
         if id(table) not in found:
             likelihood = probability(table)
             found[id(table)] = np.stack([expected_rows(table, tokens, rows, likelihood) for tokens in documents])
@@ -183,7 +185,7 @@ def _layer(
     )
 
 
-def _table(tables: Mapping[tuple[int, int], Table], recipe: Recipe, layer: int, head: int) -> Table:
+def _table(tables: Mapping[tuple[int, int], NgramTable], recipe: DerivationRecipe, layer: int, head: int) -> NgramTable:
     key = (recipe.context(layer), recipe.skip(head))
     return tables[key] if key in tables else tables[1, recipe.skip(head)]
 

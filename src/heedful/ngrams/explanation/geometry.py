@@ -12,8 +12,8 @@ from heedful.evaluation.evidence import Array
 from heedful.ngrams.derivation.affinities import affinity
 from heedful.ngrams.derivation.decomposition import SMALL
 from heedful.ngrams.derivation.factors import FactorReport, factorised
-from heedful.ngrams.derivation.recipe import Recipe
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.recipe import DerivationRecipe
+from heedful.ngrams.derivation.table import NgramTable
 from heedful.ngrams.explanation.record import Decomposition, Geometry
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def raw_score(model: HeedfulDerivedForCausalLM, layer: int) -> float:
     return float((query @ key.T).abs().mean())
 
 
-def geometry_of(model: HeedfulDerivedForCausalLM, table: Table, recipe: Recipe) -> Geometry:
+def geometry_of(model: HeedfulDerivedForCausalLM, table: NgramTable, recipe: DerivationRecipe) -> Geometry:
     """What queries and keys of the first head share, and how its scores agree with the affinity.
 
     Args:
@@ -75,7 +75,7 @@ def geometry_of(model: HeedfulDerivedForCausalLM, table: Table, recipe: Recipe) 
     )
 
 
-def decomposition_of(table: Table, recipe: Recipe, report: FactorReport | None) -> Decomposition | None:
+def decomposition_of(table: NgramTable, recipe: DerivationRecipe, report: FactorReport | None) -> Decomposition | None:
     """The report on the first head's factors.
 
     Args:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from heedful.evaluation.page.figures.figure import SEQUENTIAL, Figure, chart_of
 from heedful.reporting.drawing import Drawn
+from heedful.reporting.figure import SEQUENTIAL, Figure, chart_of
 
 if TYPE_CHECKING:
     import altair

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from heedful.inference.effect import Effect
 
@@ -173,6 +174,8 @@ class Explanation:
         cause: The paragraph that follows from the numbers.
         notes: What is to be known of the counts before the rest is read.
     """
+
+    schema: ClassVar[str] = "heedful.explanation/1"
 
     model: str
     recipe: dict[str, object]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from heedful.ngrams.counting.reading import Counts
     from heedful.ngrams.remedies.model_variants import Subject
     from heedful.ngrams.remedies.text import Material, Tables
-    from heedful.ngrams.remedies.variant import Ground, Rung
+    from heedful.ngrams.remedies.variant import RemedyContext, Variant
 
 Unseen = Annotated[
     Path | None,
@@ -74,14 +74,14 @@ def remedy(
     force: options.Force = False,
     debug: options.Debug = False,
 ) -> int:
-    """Measure the ladder; the parameters are the options of the same name.
+    """Measure the suite; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0.
     """
-    from heedful.ngrams.counting.reading import read as read_counts
+    from heedful.ngrams.counting.reading import read_counts
     from heedful.ngrams.remedies.page import remedy_page
-    from heedful.ngrams.remedies.running import climb
+    from heedful.ngrams.remedies.running import run_ablations
 
     forms = PageForms(json=json, html=html, force=force)
     forms.check()
@@ -89,18 +89,20 @@ def remedy(
     unseen = other_counts(held_out_counts, stored)
     ground = _ground(stored, length, change or [])
     words = [word.strip() for part in rungs or [] for word in part.split(",")]
-    ladder = _ladder(ground, words, bool(model))
+    suite = _ladder(ground, words, bool(model))
     subjects, models = _given(model or [], stored, length)
     with progress_bar() as progress:
-        wanted = {pair for rung in ladder for pair in rung.wanted} | {pair for one in subjects for pair in one.wanted}
+        wanted = {pair for variant in suite for pair in variant.wanted} | {
+            pair for one in subjects for pair in one.wanted
+        }
         material, origin, notes = _material(stored, unseen, wanted, list(text or ()), length, sequences, seed)
         if reference is not None:
             material = replace(material, spreads=spreads_of(reference, list(text or ()), seed))
-        _check_asked(ladder, words, material)
-        ladder, skipped = _with_models(ladder, subjects, material)
-        record = climb(
+        _check_asked(suite, words, material)
+        suite, skipped = _with_models(suite, subjects, material)
+        record = run_ablations(
             material,
-            ladder,
+            suite,
             ground,
             seeds=range(seed, seed + seeds),
             names=(str(counts), None if held_out_counts is None else str(held_out_counts), origin),
@@ -114,10 +116,10 @@ def remedy(
     return 0
 
 
-def _ladder(ground: "Ground", words: list[str], given: bool) -> "list[Rung]":
-    """The rungs asked for, but for those of given models, whose group may be named beside the others."""
+def _ladder(ground: "RemedyContext", words: list[str], given: bool) -> "list[Variant]":
+    """The variants asked for, but for those of given models, whose group may be named beside the others."""
     from heedful.ngrams.remedies.model_variants import GROUP
-    from heedful.ngrams.remedies.suite import rungs as whole
+    from heedful.ngrams.remedies.suite import ablation_suite as whole
     from heedful.ngrams.remedies.variant import chosen
 
     own = [word for word in words if word != GROUP] if given else words
@@ -134,18 +136,18 @@ def _given(places: list[str], stored: "Counts", length: int) -> "tuple[list[Subj
 
 
 def _with_models(
-    ladder: "list[Rung]", subjects: "list[Subject]", material: "Material"
-) -> "tuple[list[Rung], dict[str, str]]":
-    from heedful.ngrams.remedies.model_variants import model_rungs
+    suite: "list[Variant]", subjects: "list[Subject]", material: "Material"
+) -> "tuple[list[Variant], dict[str, str]]":
+    from heedful.ngrams.remedies.model_variants import model_variants
 
-    more, skipped = model_rungs(subjects, material, [rung.name for rung in ladder])
-    return [*ladder, *more], skipped
+    more, skipped = model_variants(subjects, material, [variant.name for variant in suite])
+    return [*suite, *more], skipped
 
 
-def _ground(stored: "Counts", length: int, changes: list[str]) -> "Ground":
+def _ground(stored: "Counts", length: int, changes: list[str]) -> "RemedyContext":
     """Width for all: the published one, or what tokens and positions need to be told apart."""
     from heedful.errors import UsageError
-    from heedful.ngrams.remedies.variant import LARGE, Ground
+    from heedful.ngrams.remedies.variant import LARGE, RemedyContext
 
     vocabulary = stored.manifest.vocabulary
     needed = -(-(vocabulary + length + 1) // STEP) * STEP
@@ -157,11 +159,11 @@ def _ground(stored: "Counts", length: int, changes: list[str]) -> "Ground":
         if not (value.isdecimal() and 2 <= int(value) <= 1 << 16 and int(value) % 2 == 0):
             raise UsageError(f"--set {one!r}: expected an even whole number from 2 up")
         values[field] = int(value)
-    return Ground(vocabulary, **values)
+    return RemedyContext(vocabulary, **values)
 
 
-def _narrow(ground: "Ground") -> list[str]:
-    """What a width under the vocabulary makes of rungs that are told as exact."""
+def _narrow(ground: "RemedyContext") -> list[str]:
+    """What a width under the vocabulary makes of variants that are told as exact."""
     if ground.width >= ground.vocabulary:
         return []
     told = f"{ground.vocabulary:,} tokens do not fit into a width of {ground.width:,}"
@@ -212,11 +214,11 @@ def _tables(stored: "Counts", wanted: set[tuple[int, int]]) -> "Tables":
     return {pair: table_of(stored, *pair) for pair in sorted((wanted & counted) | {(1, 0)})}
 
 
-def _check_asked(ladder: "list[Rung]", words: list[str], material: "Material") -> None:
-    """What was asked for by name is measured or refused; of the whole ladder, rungs may be left out."""
+def _check_asked(suite: "list[Variant]", words: list[str], material: "Material") -> None:
+    """What was asked for by name is measured or refused; of the whole suite, variants may be left out."""
     from heedful.errors import UsageError
     from heedful.ngrams.remedies.running import missing_counts
 
-    for rung in ladder:
-        if words and (why := missing_counts(rung, material)):
-            raise UsageError(f"--rungs {rung.name}: {why}")
+    for variant in suite:
+        if words and (why := missing_counts(variant, material)):
+            raise UsageError(f"--rungs {variant.name}: {why}")

@@ -1,4 +1,4 @@
-"""Models that are given to a ladder of remedies: loaded, checked against the counts, seeds put together."""
+"""Models that are given to a suite of remedies: loaded, checked against the counts, seeds put together."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import numpy as np
 from heedful.errors import InputRejected, UsageError
 from heedful.loading.loaded_model import LoadedModel, load_model
 from heedful.loading.wording import escaped
-from heedful.ngrams.counting.reading import Counts
-from heedful.ngrams.counting.reading import read as read_counts
+from heedful.ngrams.counting.reading import Counts, read_counts
 from heedful.ngrams.derivation.model_facts import FROZEN, ModelFacts, model_facts
 from heedful.ngrams.remedies.given_heads import check_causal
 from heedful.ngrams.remedies.model_variants import Subject
@@ -37,7 +36,7 @@ class _One:
 
 
 def given_models(places: Sequence[str], counts: Counts, length: int) -> tuple[list[Subject], list[GivenModel]]:
-    """Models as subjects of a ladder, and what is told of them, in order.
+    """Models as subjects of a suite, and what is told of them, in order.
 
     Folders that differ in their seeds alone become one subject. A run whose embeddings were trained is held against the
     same run with frozen embeddings, where that is given too.

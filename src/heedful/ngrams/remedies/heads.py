@@ -13,10 +13,10 @@ from heedful.errors import InputRejected, UsageError
 from heedful.evaluation.evidence import Array
 from heedful.ngrams.derivation.affinities import log_probability, log_ratio, probability
 from heedful.ngrams.derivation.model.deriving import derive
-from heedful.ngrams.derivation.recipe import RECIPES, Recipe
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.recipe import RECIPES, DerivationRecipe
+from heedful.ngrams.derivation.table import NgramTable
 from heedful.ngrams.remedies.text import Material
-from heedful.ngrams.remedies.variant import Ground
+from heedful.ngrams.remedies.variant import RemedyContext
 
 OFFSET_WEIGHTS = (1.0, 0.6, 0.4, 0.3)
 """Of what offsets 0, 1, 2, 3 say: less for those farther away, since neighbours repeat one another."""
@@ -46,12 +46,12 @@ class Head:
     likelihoods: Sequence[Likelihood]
 
 
-def frequencies(table: Table) -> Array:
+def frequencies(table: NgramTable) -> Array:
     """Share of each token, one count added, ``(vocabulary,)``."""
     return np.asarray((table.column_sums + 1) / (table.total + table.vocabulary))
 
 
-def heads_of(material: Material, ground: Ground, seeds: Sequence[int]) -> tuple[list[Head], dict[str, str]]:
+def heads_of(material: Material, ground: RemedyContext, seeds: Sequence[int]) -> tuple[list[Head], dict[str, str]]:
     """Heads in the order of the table, frequencies and bigram first, and name to reason of those that cannot be.
 
     Args:
@@ -80,7 +80,7 @@ def heads_of(material: Material, ground: Ground, seeds: Sequence[int]) -> tuple[
 
 
 def _offsets(
-    material: Material, ground: Ground, seeds: Sequence[int], share: Array
+    material: Material, ground: RemedyContext, seeds: Sequence[int], share: Array
 ) -> tuple[list[Head], dict[str, str]]:
     """Heads that look back and add log ratios: out of the counts, and out of matrices."""
     most = len(OFFSET_WEIGHTS)
@@ -111,7 +111,7 @@ def _offsets(
     return found, skipped
 
 
-def _model(ground: Ground) -> Recipe:
+def _model(ground: RemedyContext) -> DerivationRecipe:
     """Its values and outputs alone are read: where heads look is given, so that any number of dimensions will do."""
     most = len(OFFSET_WEIGHTS)
     return replace(RECIPES["offset"], pattern="content", width=ground.width, heads=most, furthest=most - 1, inner=0)
@@ -136,7 +136,7 @@ def _self(tokens: np.ndarray) -> Array:
     return np.eye(len(tokens))[1:-1]
 
 
-def _content(table: Table) -> Callable[[np.ndarray], Array]:
+def _content(table: NgramTable) -> Callable[[np.ndarray], Array]:
     matrix = log_probability(table)
 
     def weights(tokens: np.ndarray) -> Array:
@@ -151,12 +151,12 @@ def _copied(tokens: np.ndarray) -> Array:
     return (tokens[2:, None] == tokens[None, :]).astype(float)
 
 
-def _ratio(table: Table) -> Saying:
+def _ratio(table: NgramTable) -> Saying:
     ratio, every = log_ratio(table), np.arange(table.vocabulary)
     return lambda tokens: ratio.at(tokens, every)
 
 
-def _sayings(material: Material, recipe: Recipe, seed: int) -> list[Saying]:
+def _sayings(material: Material, recipe: DerivationRecipe, seed: int) -> list[Saying]:
     """What heads of a derived model add to the logits of a head tied to its embeddings."""
     made = derive(material.tables, recipe, (), material.measured.tokens.shape[1], seed, shared=material.shared)
     rows = made.embedding

@@ -1,14 +1,14 @@
-"""Rungs that change what the attention is fed: norms and positions, and what matrices know of them."""
+"""Variants that change what the attention is fed: norms and positions, and what matrices know of them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
 
-from heedful.ngrams.remedies.variant import Ground, Rung
+from heedful.ngrams.remedies.variant import RemedyContext, Variant
 
 
-def input_rungs(ground: Ground) -> list[Rung]:
+def input_variants(ground: RemedyContext) -> list[Variant]:
     """Norms and positions.
 
     Args:
@@ -17,8 +17,8 @@ def input_rungs(ground: Ground) -> list[Rung]:
     return [*_known_and_unknown(ground), *_rotary(ground), *_shifts(ground)]
 
 
-def _known_and_unknown(ground: Ground) -> list[Rung]:
-    made, log_p = partial(Rung, group="input"), ground.log_p
+def _known_and_unknown(ground: RemedyContext) -> list[Variant]:
+    made, log_p = partial(Variant, group="input"), ground.log_p
     normed = replace(log_p, attention_input="layer_norm")
     placed, waves = (replace(log_p, positions=word) for word in ("learned", "sinusoidal"))
     joint = "joint_pseudo_inverse"
@@ -54,8 +54,8 @@ def _known_and_unknown(ground: Ground) -> list[Rung]:
     ]
 
 
-def _rotary(ground: Ground) -> list[Rung]:
-    made = partial(Rung, group="input", temperature="best")
+def _rotary(ground: RemedyContext) -> list[Variant]:
+    made = partial(Variant, group="input", temperature="best")
     turning = replace(ground.bare, positions="rotary", order="largest_fastest")
     return [
         made(
@@ -73,9 +73,9 @@ def _rotary(ground: Ground) -> list[Rung]:
     ]
 
 
-def _shifts(ground: Ground) -> list[Rung]:
+def _shifts(ground: RemedyContext) -> list[Variant]:
     """The published correction for positions, with them and without."""
-    made = partial(Rung, group="input", temperature="best")
+    made = partial(Variant, group="input", temperature="best")
     waves = replace(ground.bare, positions="sinusoidal")
     taken = replace(waves, subtracted="position_shift")
     return [

@@ -1,4 +1,4 @@
-"""Logits of one rung on pieces of text: out of the derived model as it runs, or out of an oracle."""
+"""Logits of one variant on pieces of text: out of the derived model as it runs, or out of an oracle."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from heedful.evaluation.evidence import Array
 from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
 from heedful.ngrams.derivation.model.derived_config import HeedfulDerivedConfig
 from heedful.ngrams.derivation.model.deriving import derive
-from heedful.ngrams.derivation.recipe import Recipe
+from heedful.ngrams.derivation.recipe import DerivationRecipe
 from heedful.ngrams.remedies.given_heads import head_logits
 from heedful.ngrams.remedies.text import Material
-from heedful.ngrams.remedies.variant import GivenHeads, Rung
+from heedful.ngrams.remedies.variant import GivenHeads, Variant
 
 
-def rung_logits(rung: Rung, material: Material, seed: int) -> Callable[[np.ndarray], Array]:
-    """How the rung attends.
+def variant_logits(variant: Variant, material: Material, seed: int) -> Callable[[np.ndarray], Array]:
+    """How the variant attends.
 
     Args:
-        rung: Which.
+        variant: Which.
         material: Counts, and text that calibrations of its recipe are fitted on.
         seed: Of embeddings, and of whatever is random; of given heads, which of them.
 
@@ -32,17 +32,19 @@ def rung_logits(rung: Rung, material: Material, seed: int) -> Callable[[np.ndarr
         UsageError: The recipe cannot exist for these counts or this width.
         InputRejected: A matrix has no directions, or its decomposition does not converge; or a given head hides keys.
     """
-    source = rung.source
+    source = variant.source
     if isinstance(source, GivenHeads):
         given, layer, head = source.heads[seed]
         return lambda tokens: head_logits(given, tokens, layer, head)
-    if not isinstance(source, Recipe):
+    if not isinstance(source, DerivationRecipe):
         return lambda tokens: _hidden(source(material, tokens, seed))
-    model = _model(source, rung.fed, material, seed)
-    return lambda tokens: head_logits(model.model, tokens, rung.layer, 0)
+    model = _model(source, variant.fed, material, seed)
+    return lambda tokens: head_logits(model.model, tokens, variant.layer, 0)
 
 
-def _model(recipe: Recipe, fed: Mapping[str, str], material: Material, seed: int) -> HeedfulDerivedForCausalLM:
+def _model(
+    recipe: DerivationRecipe, fed: Mapping[str, str], material: Material, seed: int
+) -> HeedfulDerivedForCausalLM:
     length = material.measured.tokens.shape[1]
     documents = list(material.fitting.tokens)
     model = derive(

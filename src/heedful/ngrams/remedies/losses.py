@@ -14,7 +14,7 @@ from heedful.ngrams.remedies.effects import FLIPS, effects
 from heedful.ngrams.remedies.heads import Head, Likelihood, frequencies, heads_of
 from heedful.ngrams.remedies.record import HeadLoss
 from heedful.ngrams.remedies.text import Material, Pieces
-from heedful.ngrams.remedies.variant import Ground
+from heedful.ngrams.remedies.variant import RemedyContext
 
 MOST = 1 - 1e-6
 """Largest share of a head in its mixture with frequencies, which keeps the loss finite."""
@@ -23,7 +23,9 @@ BIGRAM = 1
 """Its place among the heads."""
 
 
-def head_losses(material: Material, ground: Ground, seeds: Sequence[int]) -> tuple[list[HeadLoss], dict[str, str]]:
+def head_losses(
+    material: Material, ground: RemedyContext, seeds: Sequence[int]
+) -> tuple[list[HeadLoss], dict[str, str]]:
     """Loss of heads alone, in the order of the table, and name to reason of those that cannot be measured.
 
     Each head's distribution is mixed with token frequencies, at a share fitted on other pieces of text.

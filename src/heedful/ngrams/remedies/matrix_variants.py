@@ -1,31 +1,31 @@
-"""Rungs that change what queries and keys factorise, how far, and for which embeddings."""
+"""Variants that change what queries and keys factorise, how far, and for which embeddings."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
 
-from heedful.ngrams.derivation.recipe import Recipe
+from heedful.ngrams.derivation.recipe import DerivationRecipe
 from heedful.ngrams.remedies import oracles
-from heedful.ngrams.remedies.variant import Ground, Rung
+from heedful.ngrams.remedies.variant import RemedyContext, Variant
 
 PLAIN_RANKS = (8, 16, 32, 64)
 WEIGHTED_RANKS = (4, 8, 16, 32, 64)
 SMALL_WIDTHS = (16, 32, 64)
 
 ENCODERS = {"transpose": "transpose", "pinv": "pseudo_inverse", "weighted": "frequency_pseudo_inverse"}
-"""Word of a rung of small width to its encoder."""
+"""Word of a variant of small width to its encoder."""
 
 
-def affinity_rungs(ground: Ground) -> list[Rung]:
+def affinity_variants(ground: RemedyContext) -> list[Variant]:
     """Other matrices in place of M.
 
     Args:
         ground: What their recipes share.
     """
     exact = ground.exact
-    fitted = partial(Rung, group="affinity", temperature="best")
-    as_it_is = partial(Rung, group="affinity")
+    fitted = partial(Variant, group="affinity", temperature="best")
+    as_it_is = partial(Variant, group="affinity")
     rows = replace(exact, embedding="orthonormal", encoder="transpose")
     other = {
         "residual": ("M without its first component", "residual", "exact_m"),
@@ -69,17 +69,17 @@ def affinity_rungs(ground: Ground) -> list[Rung]:
     ]
 
 
-def rank_rungs(ground: Ground) -> list[Rung]:
+def rank_variants(ground: RemedyContext) -> list[Variant]:
     """Fewer components of log P.
 
     Args:
         ground: What their recipes share.
     """
-    made = partial(Rung, group="rank")
+    made = partial(Variant, group="rank")
     most = min(ground.vocabulary, ground.width)
     plain = [rank for rank in PLAIN_RANKS if rank <= most]
 
-    def truncated(rank: int, factorisation: str) -> Recipe:
+    def truncated(rank: int, factorisation: str) -> DerivationRecipe:
         return replace(ground.log_p, head_dim=rank, factorisation=factorisation)
 
     return [
@@ -105,16 +105,16 @@ def rank_rungs(ground: Ground) -> list[Rung]:
     ]
 
 
-def small_width_rungs(ground: Ground) -> list[Rung]:
+def small_width_variants(ground: RemedyContext) -> list[Variant]:
     """Embeddings narrower than the vocabulary, and encoders.
 
     Args:
         ground: What their recipes share.
     """
-    return [rung for width in SMALL_WIDTHS for rung in _of_width(ground, width)]
+    return [variant for width in SMALL_WIDTHS for variant in _of_width(ground, width)]
 
 
-def _of_width(ground: Ground, width: int) -> list[Rung]:
+def _of_width(ground: RemedyContext, width: int) -> list[Variant]:
     small = replace(ground.bare, width=width)
     halves = replace(small, head_dim=width // 2)
     log_p = replace(halves, embedding="log_probability_factors", affinity="log_probability", factorisation="frequency")
@@ -125,7 +125,7 @@ def _of_width(ground: Ground, width: int) -> list[Rung]:
         "log_p": (log_p, "weighted factors of log P as embeddings"),
     }
     return [
-        Rung(
+        Variant(
             name=f"{stem}_{word}_{width}",
             group="small width",
             change=f"{told}, width {width}, {word}",

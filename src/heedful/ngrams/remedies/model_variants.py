@@ -1,4 +1,4 @@
-"""Rungs of models that are given: heads that were derived from counts, whatever became of them, and nearest heads."""
+"""Variants of given models: heads that were derived from counts, whatever became of them, and nearest heads."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from heedful.errors import InputRejected
-from heedful.ngrams.derivation.recipe import Recipe
+from heedful.ngrams.derivation.recipe import DerivationRecipe
 from heedful.ngrams.remedies import oracles
 from heedful.ngrams.remedies.given_heads import nearest_head
 from heedful.ngrams.remedies.text import Material
-from heedful.ngrams.remedies.variant import GivenHeads, Rung
+from heedful.ngrams.remedies.variant import GivenHeads, Variant
 
 GROUP = "models"
 
@@ -21,7 +21,7 @@ Context = tuple[int, int]
 
 FIRST: Context = (1, 0)
 UNIFORM = {FIRST: "uniform", (2, 0): "uniform_2"}
-"""Rungs of equal weights that the ladder has, by what they are held against."""
+"""Variants of equal weights that the suite has, by what they are held against."""
 
 OFFSET = "it looks a fixed number of tokens back, whatever stands there: counts say nothing of where it should look"
 
@@ -39,7 +39,7 @@ class Subject:
 
     name: str
     models: Sequence[nn.Module]
-    recipe: Recipe | None
+    recipe: DerivationRecipe | None
     against: str = ""
 
     @property
@@ -60,33 +60,33 @@ class Subject:
         return set(self.contexts.values()) or {FIRST}
 
 
-def model_rungs(
+def model_variants(
     subjects: Sequence[Subject], material: Material, known: Collection[str]
-) -> tuple[list[Rung], dict[str, str]]:
-    """Rungs of given models, and name to reason of heads that get none.
+) -> tuple[list[Variant], dict[str, str]]:
+    """Variants of given models, and name to reason of heads that get none.
 
     Args:
         subjects: The models.
         material: Text that nearest heads are chosen on: the fitting pieces, none of them measured.
-        known: Names of the rungs before, among them those of equal weights.
+        known: Names of the variants before, among them those of equal weights.
     """
-    rungs: list[Rung] = []
+    variants: list[Variant] = []
     skipped: dict[str, str] = {}
     for subject in subjects:
         if subject.recipe is None:
             try:
-                rungs.append(_nearest(subject, material))
+                variants.append(_nearest(subject, material))
             except InputRejected as error:
                 skipped[subject.name] = f"{error.what} ({error.fix})"
         elif subject.recipe.pattern == "offset":
             skipped[subject.name] = f"of every head, {OFFSET}"
-        rungs += [_derived(subject, *place, context) for place, context in subject.contexts.items()]
-    pairs = sorted({(rung.n, rung.skip) for rung in rungs})
-    return [_uniform(pair) for pair in pairs if equal_weights(pair) not in known] + rungs, skipped
+        variants += [_derived(subject, *place, context) for place, context in subject.contexts.items()]
+    pairs = sorted({(variant.n, variant.skip) for variant in variants})
+    return [_uniform(pair) for pair in pairs if equal_weights(pair) not in known] + variants, skipped
 
 
 def equal_weights(pair: Context) -> str:
-    """Name of the rung of equal weights beside some counts.
+    """Name of the variant of equal weights beside some counts.
 
     Args:
         pair: Context length and skip.
@@ -94,14 +94,14 @@ def equal_weights(pair: Context) -> str:
     return UNIFORM.get(pair, f"uniform_{pair[0]}_skip_{pair[1]}")
 
 
-def _uniform(pair: Context) -> Rung:
+def _uniform(pair: Context) -> Variant:
     told = f"equal weights beside counts of n={pair[0]} skip={pair[1]}"
-    return Rung(name=equal_weights(pair), group=GROUP, change=told, source=oracles.equal, n=pair[0], skip=pair[1])
+    return Variant(name=equal_weights(pair), group=GROUP, change=told, source=oracles.equal, n=pair[0], skip=pair[1])
 
 
-def _derived(subject: Subject, layer: int, head: int, pair: Context) -> Rung:
+def _derived(subject: Subject, layer: int, head: int, pair: Context) -> Variant:
     place = f"L{layer}H{head}"
-    return Rung(
+    return Variant(
         name=f"{subject.name}:{place}",
         group=GROUP,
         change=f"layer {layer}, head {head}, beside counts of n={pair[0]} skip={pair[1]}",
@@ -112,12 +112,12 @@ def _derived(subject: Subject, layer: int, head: int, pair: Context) -> Rung:
     )
 
 
-def _nearest(subject: Subject, material: Material) -> Rung:
+def _nearest(subject: Subject, material: Material) -> Variant:
     """The head of the whole model that is nearest to what the counts expect of pieces that are not measured."""
     expected = material.expected("fitting", *FIRST)
     heads = [(model, *nearest_head(model, material.fitting.tokens, expected)) for model in subject.models]
     places = list(dict.fromkeys(f"L{layer}H{head}" for _, layer, head in heads))
-    return Rung(
+    return Variant(
         name=f"{subject.name}:{places[0] if len(places) == 1 else 'nearest'}",
         group=GROUP,
         change=f"{', '.join(places)}: nearest of all heads to the counts of n=1 skip=0 on pieces that are not measured",

@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from heedful.ngrams.alignment.page import COUNTED
-from heedful.ngrams.remedies.page_charts import ladder_chart
-from heedful.ngrams.remedies.page_models import learnt_embeddings, models_told, models_verdict, sharpness
+from heedful.ngrams.remedies.page_charts import suite_chart
+from heedful.ngrams.remedies.page_models import learnt_embeddings, models_message, models_verdict, sharpness
 from heedful.ngrams.remedies.page_verdict import (
     ALPHA,
     MODELS,
@@ -26,7 +26,7 @@ from heedful.reporting.quantity import count
 
 if TYPE_CHECKING:
     from heedful.inference.effect import Effect
-    from heedful.ngrams.remedies.record import Agreement, Ladder, Remedy
+    from heedful.ngrams.remedies.record import AblationSuite, Agreement, Remedy
 
 LARGE = 1e4
 """From which on a number is written with its power of ten, so that a row stays one line."""
@@ -41,10 +41,10 @@ WIDTHS = (
     "frequency). Last: width, less than the vocabulary or about it. Best temperatures. Each is compared with random "
     "embeddings of its encoder and width, pinv with transpose, weighted with pinv."
 )
-"""What the rungs of the group of small widths have in common."""
+"""What the variants of the group of small widths have in common."""
 
 
-def remedy_page(record: Ladder) -> Page:
+def remedy_page(record: AblationSuite) -> Page:
     """The page, top to bottom.
 
     Args:
@@ -71,7 +71,7 @@ def remedy_page(record: Ladder) -> Page:
     return Page(title="Remedies of derived attention", subject=subject, parts=parts)
 
 
-def _reading(record: Ladder) -> Part:
+def _reading(record: AblationSuite) -> Part:
     focused = [one.name for one in record.remedies if one.misaligned]
     named = f" Here: {', '.join(focused)}." if focused else " Here: none."
     return Part(
@@ -85,20 +85,20 @@ def _reading(record: Ladder) -> Part:
             "measured. Nothing is added to weights, so that the KL of a focused head that errs has no bound. "
             f"{MARK} marks attention that is focused and worse than equal weights.{named}"
         ),
-        chart=partial(ladder_chart, record),
+        chart=partial(suite_chart, record),
     )
 
 
-def _chance(record: Ladder) -> str:
+def _chance(record: AblationSuite) -> str:
     found = {(one.n, one.skip): one.agreement.chance.estimate for one in record.remedies}
     return ", ".join(
         f"{share(value)} of contexts of {n}{f', skip {skip}' if skip else ''}" for (n, skip), value in found.items()
     )
 
 
-def _group(record: Ladder, name: str) -> Part:
+def _group(record: AblationSuite, name: str) -> Part:
     own = [one for one in record.remedies if one.group == name]
-    told = {SMALL: lambda: f"{WIDTHS} {small_widths(record)}", MODELS: lambda: models_told(record)}
+    told = {SMALL: lambda: f"{WIDTHS} {small_widths(record)}", MODELS: lambda: models_message(record)}
     changes = " ".join(f"{one.name}: {one.change}{_from(one)}." for one in own)
     return Part(
         title=name.capitalize(),
@@ -151,7 +151,7 @@ def _bounds(effect: Effect) -> str:
     return f"[{_signed(effect.low)}, {_signed(effect.high)}]"
 
 
-def _steps(record: Ladder) -> Part:
+def _steps(record: AblationSuite) -> Part:
     rows = [
         (
             one.name,
@@ -174,7 +174,7 @@ def _steps(record: Ladder) -> Part:
     )
 
 
-def _unseen(record: Ladder) -> Part:
+def _unseen(record: AblationSuite) -> Part:
     shown = [(one, one.unseen) for one in record.remedies if one.unseen is not None]
     return Part(
         title="Beside counts of other text",
@@ -187,7 +187,7 @@ def _unseen(record: Ladder) -> Part:
     )
 
 
-def _losses(record: Ladder) -> Part:
+def _losses(record: AblationSuite) -> Part:
     rows = [
         (
             (OPEN if math.isfinite(one.p) and not settled(one) else "") + one.name,
@@ -214,6 +214,6 @@ def _losses(record: Ladder) -> Part:
     )
 
 
-def _limits(record: Ladder) -> Part:
+def _limits(record: AblationSuite) -> Part:
     told = [f"{name}: {why}." for name, why in record.skipped.items()] or ["Every rung was measured."]
     return Part(title="Not measured", text=" ".join([*told, *(f"{note}." for note in record.notes)]))

@@ -1,26 +1,26 @@
-"""The figure of a ladder: every rung's divergence over that of equal weights."""
+"""The figure of a suite: every variant's divergence over that of equal weights."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from heedful.evaluation.page.figures.figure import BLUE, Figure, chart_of
 from heedful.reporting.drawing import Drawn
+from heedful.reporting.figure import BLUE, Figure, chart_of
 
 if TYPE_CHECKING:
-    from heedful.ngrams.remedies.record import Ladder, Remedy
+    from heedful.ngrams.remedies.record import AblationSuite, Remedy
 
 LEAST, MOST = 1e-3, 1e3
-"""Quotients beyond which a rung stands at an edge: exact on the left, certain of the wrong keys on the right."""
+"""Quotients beyond which a variant stands at an edge: exact on the left, certain of the wrong keys on the right."""
 
 ROW = 13
-"""Height of a rung."""
+"""Height of a variant."""
 
 WIDTH, LETTER = 430, 6.3
 
 
-def ladder_chart(record: Ladder) -> Drawn:
-    """KL over that of equal weights, rung by rung, with intervals, on a log scale: left of the rule is better.
+def suite_chart(record: AblationSuite) -> Drawn:
+    """KL over that of equal weights, variant by variant, with intervals, on a log scale: left of the rule is better.
 
     Args:
         record: What to draw.

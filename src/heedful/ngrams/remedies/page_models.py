@@ -12,14 +12,14 @@ from heedful.reporting.pages.part import Part
 from heedful.reporting.quantity import count
 
 if TYPE_CHECKING:
-    from heedful.ngrams.remedies.record import GivenModel, Ladder, Remedy
+    from heedful.ngrams.remedies.record import AblationSuite, GivenModel, Remedy
 
 
-def models_told(record: Ladder) -> str:
+def models_message(record: AblationSuite) -> str:
     """The paragraph below the table of their heads.
 
     Args:
-        record: The ladder.
+        record: The suite.
     """
     told = [f"{one.name}: {one.told}{_beside(one)} ({_folders(one)})." for one in record.models]
     own = [one for one in record.remedies if one.group == MODELS]
@@ -45,11 +45,11 @@ def _held_against(heads: Sequence[Remedy]) -> str:
     return "; ".join(f"{', '.join(words)} n={n} skip={skip}" for (n, skip), words in held.items())
 
 
-def sharpness(record: Ladder) -> Part:
+def sharpness(record: AblationSuite) -> Part:
     """How spread out each given head is, and what its temperature has to do with its KL.
 
     Args:
-        record: The ladder.
+        record: The suite.
     """
     heads = [one for model in record.models for one in _heads(record, model)]
     rows = [
@@ -82,11 +82,11 @@ def _folders(one: GivenModel) -> str:
     return f"{count(len(one.folders), 'seed')}: {', '.join(one.folders)}" if len(one.folders) > 1 else one.folders[0]
 
 
-def learnt_embeddings(record: Ladder) -> Part:
+def learnt_embeddings(record: AblationSuite) -> Part:
     """How far embeddings went, beside what became of the heads of the first layer, which read them alone.
 
     Args:
-        record: The ladder.
+        record: The suite.
     """
     rows = []
     for one in record.models:
@@ -110,11 +110,11 @@ def learnt_embeddings(record: Ladder) -> Part:
     )
 
 
-def models_verdict(record: Ladder) -> str:
+def models_verdict(record: AblationSuite) -> str:
     """What became of the heads of each given model, layer by layer.
 
     Args:
-        record: The ladder.
+        record: The suite.
     """
     told = []
     for model in record.models:
@@ -126,7 +126,7 @@ def models_verdict(record: Ladder) -> str:
     return f"KL of each head, nat, settled as above. {' '.join(told)}"
 
 
-def _heads(record: Ladder, model: GivenModel) -> list[Remedy]:
+def _heads(record: AblationSuite, model: GivenModel) -> list[Remedy]:
     return [one for one in record.remedies if one.group == MODELS and one.name.rpartition(":")[0] == model.name]
 
 

@@ -1,4 +1,4 @@
-"""What follows from a ladder's numbers, in words."""
+"""What follows from a suite's numbers, in words."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from heedful.reporting.quantity import count
 
 if TYPE_CHECKING:
     from heedful.inference.effect import Effect
-    from heedful.ngrams.remedies.record import HeadLoss, Ladder, Remedy, Step
+    from heedful.ngrams.remedies.record import AblationSuite, HeadLoss, Remedy, Step
 
 ALPHA = 0.05
 SLIGHT = 0.005
-"""Change in nats under which a rung neither helps nor hurts to speak of."""
+"""Change in nats under which a variant neither helps nor hurts to speak of."""
 
 SMALL, MODELS = "small width", "models"
 """Groups that have a paragraph of their own."""
 
 NAMED = 24
-"""Rungs a list names; the table has the others."""
+"""Variants a list names; the table has the others."""
 
 
 def settled(step: Step | HeadLoss) -> bool:
@@ -27,11 +27,11 @@ def settled(step: Step | HeadLoss) -> bool:
     return step.p <= ALPHA and (step.gain.low > 0 or step.gain.high < 0)
 
 
-def remedy_verdict(record: Ladder) -> list[tuple[str, str]]:
+def remedy_verdict(record: AblationSuite) -> list[tuple[str, str]]:
     """Titles and paragraphs at the end of the page: what helps, what hurts, what does neither.
 
     Args:
-        record: The ladder.
+        record: The suite.
     """
     steps = [(one, one.step) for one in record.remedies if one.step is not None]
     known = {one.name: one for one in record.remedies}
@@ -73,8 +73,8 @@ def bounds(effect: Effect) -> str:
     return f"[{number(effect.low)}, {number(effect.high)}]"
 
 
-def small_widths(record: Ladder) -> str:
-    """The best and the worst rung of each small width."""
+def small_widths(record: AblationSuite) -> str:
+    """The best and the worst variant of each small width."""
     own = [one for one in record.remedies if one.group == SMALL]
     told = []
     for width in sorted({int(one.name.rsplit("_", 1)[1]) for one in own}):
@@ -88,7 +88,7 @@ def small_widths(record: Ladder) -> str:
     return f"Least KL at each width: {'; '.join(told)}." if told else ""
 
 
-def heads_alone(record: Ladder) -> str:
+def heads_alone(record: AblationSuite) -> str:
     """Which heads alone know more of the next token than the bigram, and which less."""
 
     def named(better: bool) -> str:

@@ -1,9 +1,10 @@
-"""Records of a ladder of remedies: derived attention, one change at a time, beside what the counts predict."""
+"""Records of a suite of remedies: derived attention, one change at a time, beside what the counts predict."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from heedful.inference.effect import Effect
 
@@ -34,12 +35,12 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One rung beside the rung that it changes.
+    """One variant beside the variant that it changes.
 
     Attributes:
-        against: Name of the earlier rung.
-        gain: Its divergence less this rung's, in nats, paired by document: above 0 this change helps.
-        p: Adjusted for all steps of the ladder; NaN where no document could tell.
+        against: Name of the earlier variant.
+        gain: Its divergence less this variant's, in nats, paired by document: above 0 this change helps.
+        p: Adjusted for all steps of the suite; NaN where no document could tell.
     """
 
     against: str
@@ -49,7 +50,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Remedy:
-    """One rung of the ladder, measured.
+    """One variant of the suite, measured.
 
     Attributes:
         name: Its word.
@@ -64,7 +65,7 @@ class Remedy:
         spread: Standard deviation over seeds of the mean divergence, in nats; NaN for one seed.
         factor: On its logits, at which it agrees best with pieces of text that are not measured; geometric mean.
         best: Mean divergence at that factor, on the text that is measured.
-        step: Beside the rung that it changes; None where it changes none of the ladder.
+        step: Beside the variant that it changes; None where it changes none of the suite.
     """
 
     name: str
@@ -132,7 +133,7 @@ class GivenModel:
     """A model that was given and not derived on the way, or several that differ in their seeds alone.
 
     Attributes:
-        name: Its word, with which the names of its rungs begin.
+        name: Its word, with which the names of its variants begin.
         told: What it is.
         folders: Where it came from, one a seed.
         against: Word of the given model that it changes; empty where it changes none.
@@ -147,7 +148,7 @@ class GivenModel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ladder:
+class AblationSuite:
     """Remedies on one text and one footing.
 
     Attributes:
@@ -156,7 +157,7 @@ class Ladder:
         text: Where the measured text came from.
         text_was_counted: Whether it is among those that were counted: ``yes``, ``partly`` or ``unknown``.
         vocabulary: Tokens there are.
-        width: Of the embeddings, where a rung names no other.
+        width: Of the embeddings, where a variant names no other.
         length: Tokens of a piece of text.
         sequences: Pieces measured.
         documents: Documents they are of.
@@ -165,9 +166,11 @@ class Ladder:
         remedies: In order.
         losses: In order.
         models: That were given, in order.
-        skipped: Name of a rung to why it was not measured.
+        skipped: Name of a variant to why it was not measured.
         notes: What was odd about the text.
     """
+
+    schema: ClassVar[str] = "heedful.remedies/1"
 
     counts: str
     unseen: str | None

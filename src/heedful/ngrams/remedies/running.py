@@ -17,11 +17,11 @@ from heedful.ngrams.alignment.skill import skill_by_document
 from heedful.ngrams.derivation.row_alignment import row_alignment
 from heedful.ngrams.derivation.temperature import best_temperature
 from heedful.ngrams.remedies.effects import FLIPS, effects
-from heedful.ngrams.remedies.logits import rung_logits
+from heedful.ngrams.remedies.logits import variant_logits
 from heedful.ngrams.remedies.losses import head_losses
-from heedful.ngrams.remedies.record import Agreement, GivenModel, Ladder, Remedy, Step
+from heedful.ngrams.remedies.record import AblationSuite, Agreement, GivenModel, Remedy, Step
 from heedful.ngrams.remedies.text import Material
-from heedful.ngrams.remedies.variant import GivenHeads, Ground, Rung
+from heedful.ngrams.remedies.variant import GivenHeads, RemedyContext, Variant
 
 COLUMNS = ("divergence", "uniform", "cosine", "match", "chance")
 
@@ -33,7 +33,7 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class _Measured:
-    """One rung over seeds, or over the given models that differ in them.
+    """One variant over seeds, or over the given models that differ in them.
 
     Attributes:
         own: ``(seed, sequence, column)`` beside the counts it was derived from.
@@ -50,10 +50,10 @@ class _Measured:
     best: float
 
 
-def climb(
+def run_ablations(
     material: Material,
-    ladder: Sequence[Rung],
-    ground: Ground,
+    suite: Sequence[Variant],
+    ground: RemedyContext,
     *,
     seeds: Sequence[int] = (0, 1, 2),
     names: tuple[str, str | None, str] = ("counts", None, "text"),
@@ -61,22 +61,22 @@ def climb(
     models: Sequence[GivenModel] = (),
     skipped: Mapping[str, str] = MappingProxyType({}),
     progress: Progress = lambda done, total, what: None,
-) -> Ladder:
-    """Measure rungs.
+) -> AblationSuite:
+    """Measure variants.
 
     Args:
         material: Counts and text.
-        ladder: Rungs, in order; one whose counts or width are missing is named as skipped, with the reason.
+        suite: Variants, in order; one whose counts or width are missing is named as skipped, with the reason.
         ground: What their recipes share.
         seeds: Of embeddings and positions.
         names: Of the counts, of the counts of other text, of the text.
         notes: To be shown.
-        models: Those that rungs were given by, to be shown.
+        models: Those that variants were given by, to be shown.
         skipped: What was left out before, name to reason.
         progress: Called with (done, total, what).
 
     Returns:
-        Every rung with 95 % intervals over documents, seeds averaged within a document.
+        Every variant with 95 % intervals over documents, seeds averaged within a document.
 
     Raises:
         InputRejected: No row of the text has an expectation.
@@ -87,22 +87,22 @@ def climb(
         )
     found: dict[str, _Measured] = {}
     missed = dict(skipped)
-    for number, rung in enumerate(ladder):
-        missing = missing_counts(rung, material)
+    for number, variant in enumerate(suite):
+        missing = missing_counts(variant, material)
         if missing:
-            missed[rung.name] = missing
+            missed[variant.name] = missing
             continue
         try:
-            found[rung.name] = _measured(rung, material, seeds)
+            found[variant.name] = _measured(variant, material, seeds)
         except (UsageError, InputRejected) as error:
-            missed[rung.name] = str(error)
-        progress(number + 1, len(ladder), "rungs")
-    progress(len(ladder), len(ladder) + 1, "heads alone")
+            missed[variant.name] = str(error)
+        progress(number + 1, len(suite), "rungs")
+    progress(len(suite), len(suite) + 1, "heads alone")
     losses, unheard = head_losses(material, ground, seeds)
-    shown = [rung for rung in ladder if rung.name in found]
+    shown = [variant for variant in suite if variant.name in found]
     steps = _steps(shown, found, material.measured.document)
     expected = material.expected("measured", 1)
-    return Ladder(
+    return AblationSuite(
         counts=names[0],
         unseen=names[1],
         text=names[2],
@@ -113,7 +113,7 @@ def climb(
         documents=len(np.unique(material.measured.document)),
         seeds=len(seeds),
         rows=float(1 - np.isnan(expected).any(-1).mean()),
-        remedies=[_remedy(rung, found[rung.name], steps.get(rung.name), material) for rung in shown],
+        remedies=[_remedy(variant, found[variant.name], steps.get(variant.name), material) for variant in shown],
         losses=losses,
         models=list(models),
         skipped=missed | unheard,
@@ -121,37 +121,37 @@ def climb(
     )
 
 
-def missing_counts(rung: Rung, material: Material) -> str:
-    """Why a rung cannot be measured with these counts, and which to make; empty where it can.
+def missing_counts(variant: Variant, material: Material) -> str:
+    """Why a variant cannot be measured with these counts, and which to make; empty where it can.
 
     Args:
-        rung: Which.
+        variant: Which.
         material: Counts.
     """
-    missing = sorted(pair for pair in rung.wanted if pair not in material.tables)
+    missing = sorted(pair for pair in variant.wanted if pair not in material.tables)
     if not missing:
         return ""
     told = ", ".join(f"n={n} skip={skip}" for n, skip in missing)
-    most, furthest = (max(pair[place] for pair in rung.wanted) for place in (0, 1))
+    most, furthest = (max(pair[place] for pair in variant.wanted) for place in (0, 1))
     lengths, skips = (f"{least}..{last}" if last > least else f"{least}" for least, last in ((1, most), (0, furthest)))
     return f"counts of {told} are missing (heedful count --n {lengths} --skip {skips})"
 
 
-def _measured(rung: Rung, material: Material, seeds: Sequence[int]) -> _Measured:
-    pair = rung.n, rung.skip
+def _measured(variant: Variant, material: Material, seeds: Sequence[int]) -> _Measured:
+    pair = variant.n, variant.skip
     fitting, measured = (material.expected(which, *pair) for which in ("fitting", "measured"))
     unseen = material.expected("unseen", *pair) if pair in (material.unseen or {}) else None
-    seeds = range(len(rung.source.heads)) if isinstance(rung.source, GivenHeads) else seeds
+    seeds = range(len(variant.source.heads)) if isinstance(variant.source, GivenHeads) else seeds
     own, other, entropy, factors, least = [], [], [], [], []
     for seed in seeds:
-        logits_of = rung_logits(rung, material, seed)
+        logits_of = variant_logits(variant, material, seed)
         logits = logits_of(material.measured.tokens)
         factor = _best_temperature(fitting, logits_of(material.fitting.tokens))
-        logs = _log_weights(logits, factor if rung.temperature == "best" else 1.0)
+        logs = _log_weights(logits, factor if variant.temperature == "best" else 1.0)
         own.append(_agreement(measured, logs))
         if unseen is not None:
             other.append(_agreement(unseen, logs))
-        at_best = own[-1] if rung.temperature == "best" else _agreement(measured, _log_weights(logits, factor))
+        at_best = own[-1] if variant.temperature == "best" else _agreement(measured, _log_weights(logits, factor))
         least.append(np.nanmean(document_means(at_best[:, 0], material.measured.document)))
         among_keys = log_softmax(logs, axis=-1)
         entropy.append((entr(np.exp(among_keys)).sum(-1) / np.log(material.measured.rows + 1)).mean(-1))
@@ -196,15 +196,15 @@ def _of_block(expected: Array, log_weights: Array) -> Array:
     return np.where(count > 0, np.where(present, columns, 0.0).sum(1) / np.maximum(count, 1), np.nan)
 
 
-def _remedy(rung: Rung, found: _Measured, step: Step | None, material: Material) -> Remedy:
+def _remedy(variant: Variant, found: _Measured, step: Step | None, material: Material) -> Remedy:
     document = material.measured.document
     means = [np.nanmean(document_means(one[:, 0], document)) for one in found.own]
     return Remedy(
-        name=rung.name,
-        group=rung.group,
-        change=rung.change,
-        n=rung.n,
-        skip=rung.skip,
+        name=variant.name,
+        group=variant.group,
+        change=variant.change,
+        n=variant.n,
+        skip=variant.skip,
         agreement=_over_documents(found.own, document),
         unseen=None if found.unseen is None else _over_documents(found.unseen, document),
         entropy=effects(document_means(found.entropy.mean(0), document)[:, None])[0],
@@ -222,9 +222,9 @@ def _over_documents(values: Array, document: np.ndarray) -> Agreement:
     return Agreement(**dict(zip((*COLUMNS, "skill"), found, strict=True)))
 
 
-def _steps(ladder: Sequence[Rung], found: dict[str, _Measured], document: np.ndarray) -> dict[str, Step]:
-    """Each rung beside the one it changes, p adjusted for all of them."""
-    pairs = [(rung.name, rung.against) for rung in ladder if rung.against in found]
+def _steps(suite: Sequence[Variant], found: dict[str, _Measured], document: np.ndarray) -> dict[str, Step]:
+    """Each variant beside the one it changes, p adjusted for all of them."""
+    pairs = [(variant.name, variant.against) for variant in suite if variant.against in found]
     if not pairs:
         return {}
     gains = np.stack(

@@ -1,4 +1,4 @@
-"""The rungs of the ladder, in the order in which they are told."""
+"""The variants of the suite, in the order in which they are told."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import replace
 from functools import partial
 
 from heedful.ngrams.remedies import oracles
-from heedful.ngrams.remedies.input_variants import input_rungs
-from heedful.ngrams.remedies.matrix_variants import affinity_rungs, rank_rungs, small_width_rungs
-from heedful.ngrams.remedies.two_token_variants import two_token_rungs
-from heedful.ngrams.remedies.variant import Ground, Rung
+from heedful.ngrams.remedies.input_variants import input_variants
+from heedful.ngrams.remedies.matrix_variants import affinity_variants, rank_variants, small_width_variants
+from heedful.ngrams.remedies.two_token_variants import two_token_variants
+from heedful.ngrams.remedies.variant import RemedyContext, Variant
 
 STANDARDS = (0.005, 0.02, 0.05, 0.1)
 
 
-def rungs(ground: Ground) -> list[Rung]:
-    """The whole ladder.
+def ablation_suite(ground: RemedyContext) -> list[Variant]:
+    """The whole suite.
 
     Args:
         ground: What its recipes share.
@@ -24,17 +24,17 @@ def rungs(ground: Ground) -> list[Rung]:
         _baselines,
         _published,
         _scales,
-        affinity_rungs,
-        rank_rungs,
-        input_rungs,
-        small_width_rungs,
-        two_token_rungs,
+        affinity_variants,
+        rank_variants,
+        input_variants,
+        small_width_variants,
+        two_token_variants,
     )
-    return [rung for part in parts for rung in part(ground)]
+    return [variant for part in parts for variant in part(ground)]
 
 
-def _baselines(ground: Ground) -> list[Rung]:
-    made = partial(Rung, group="baselines")
+def _baselines(ground: RemedyContext) -> list[Variant]:
+    made = partial(Variant, group="baselines")
     return [
         made(name="uniform", change="equal weights", source=oracles.equal),
         made(name="unigram", change="token frequency alone", source=oracles.frequency, against="uniform"),
@@ -42,8 +42,8 @@ def _baselines(ground: Ground) -> list[Rung]:
     ]
 
 
-def _published(ground: Ground) -> list[Rung]:
-    made, recipe = partial(Rung, group="published"), ground.published
+def _published(ground: RemedyContext) -> list[Variant]:
+    made, recipe = partial(Variant, group="published"), ground.published
     told = "the published recipe as it ran: embeddings drawn anew after the derivation"
     return [
         made(name="published", change=told, source=recipe, against="uniform"),
@@ -63,8 +63,8 @@ def _published(ground: Ground) -> list[Rung]:
     ]
 
 
-def _scales(ground: Ground) -> list[Rung]:
-    made = partial(Rung, group="scale", against="embeddings_kept")
+def _scales(ground: RemedyContext) -> list[Variant]:
+    made = partial(Variant, group="scale", against="embeddings_kept")
     kept = replace(ground.published, kept="embedding")
     return [
         *(
@@ -82,7 +82,7 @@ def _scales(ground: Ground) -> list[Rung]:
             change="logits that spread as those of a trained model's first head",
             source=replace(kept, calibration="reference"),
         ),
-        Rung(
+        Variant(
             name="bare_input",
             group="scale",
             change="neither positions nor layer norm, temperature of least KL",

@@ -12,7 +12,7 @@ from heedful.evaluation.evidence import Array
 from heedful.ngrams.derivation.affinities import probability
 from heedful.ngrams.derivation.expected import expected_rows
 from heedful.ngrams.derivation.shared_factors import LIMIT, SharedFactors
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 
 FITTING = 64
 """Pieces that temperatures and weights of mixtures are fitted on."""
@@ -20,7 +20,7 @@ FITTING = 64
 EVERY = 3
 """One document in so many is for fitting."""
 
-Tables = Mapping[tuple[int, int], Table]
+Tables = Mapping[tuple[int, int], NgramTable]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Pieces:
 
 @dataclass(frozen=True)
 class Material:
-    """Counts and text of one ladder.
+    """Counts and text of one suite.
 
     Attributes:
         tables: Counts by context length and skip, at least n = 1, skip 0.
@@ -58,7 +58,7 @@ class Material:
         fitting: What is fitted on, none of it measured.
         unseen: Counts of other text, or None.
         spreads: Of a trained model's logits, by layer and head, or None.
-        shared: Decompositions that rungs have in common.
+        shared: Decompositions that variants have in common.
     """
 
     tables: Tables
@@ -74,7 +74,7 @@ class Material:
             raise UsageError("a ladder wants counts of n=1 skip=0 (heedful count --n 1..2 --skip 0..3)")
 
     @property
-    def first(self) -> Table:
+    def first(self) -> NgramTable:
         """Counts after one token."""
         return self.tables[1, 0]
 

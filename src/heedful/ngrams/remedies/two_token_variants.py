@@ -1,13 +1,13 @@
-"""Rungs of contexts of two tokens: how queries come to know the token before, and what a first layer adds to it."""
+"""Variants of contexts of two tokens: how queries come to know the token before, and what a first layer adds to it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
 
-from heedful.ngrams.derivation.recipe import RECIPES, Recipe
+from heedful.ngrams.derivation.recipe import RECIPES, DerivationRecipe
 from heedful.ngrams.remedies import oracles
-from heedful.ngrams.remedies.variant import Ground, Rung
+from heedful.ngrams.remedies.variant import RemedyContext, Variant
 
 VALUE_SIZES = {
     "raw": "values of the first layer as they come",
@@ -19,13 +19,13 @@ PUBLISHED_STD = RECIPES["seed"].value_std
 """Of value and output matrices."""
 
 
-def two_token_rungs(ground: Ground) -> list[Rung]:
+def two_token_variants(ground: RemedyContext) -> list[Variant]:
     """Contexts of two tokens, held against counts of those.
 
     Args:
         ground: What their recipes share.
     """
-    made = partial(Rung, group="two tokens", n=2)
+    made = partial(Variant, group="two tokens", n=2)
     kept = replace(ground.published, kept="embedding", shortest=2, longest=2)
     return [
         made(name="uniform_2", change="equal weights", source=oracles.equal),
@@ -63,9 +63,9 @@ def two_token_rungs(ground: Ground) -> list[Rung]:
     ]
 
 
-def _published_second_layers(ground: Ground) -> list[Rung]:
+def _published_second_layers(ground: RemedyContext) -> list[Variant]:
     """The published form where it was published, and with other sizes of what its first layer adds."""
-    made = partial(Rung, group="two tokens", n=2, layer=1)
+    made = partial(Variant, group="two tokens", n=2, layer=1)
     published = replace(
         RECIPES["seed"],
         width=ground.width,
@@ -80,9 +80,9 @@ def _published_second_layers(ground: Ground) -> list[Rung]:
     return [first, *_other_sizes(first, published, "second")]
 
 
-def _second_layers_of_log_p(ground: Ground) -> list[Rung]:
+def _second_layers_of_log_p(ground: RemedyContext) -> list[Variant]:
     """Log P with the token before, in a second layer whose input holds what the first layer's copies add."""
-    made = partial(Rung, group="two tokens", n=2, layer=1, temperature="best")
+    made = partial(Variant, group="two tokens", n=2, layer=1, temperature="best")
     alone = replace(
         ground.log_p, longest=2, layers=2, query="previous_tokens", value_calibration="std", value_std=PUBLISHED_STD
     )
@@ -91,8 +91,8 @@ def _second_layers_of_log_p(ground: Ground) -> list[Rung]:
     return [first, *_other_sizes(first, alone, "additive")]
 
 
-def _other_sizes(first: Rung, recipe: Recipe, word: str) -> list[Rung]:
-    """The same rung behind values of other sizes."""
+def _other_sizes(first: Variant, recipe: DerivationRecipe, word: str) -> list[Variant]:
+    """The same variant behind values of other sizes."""
     return [
         replace(
             first,

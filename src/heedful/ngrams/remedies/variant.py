@@ -1,4 +1,4 @@
-"""One rung of the ladder, what all share, and how some are chosen."""
+"""One variant of the suite, what all share, and how some are chosen."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from torch import nn
 
 from heedful.errors import UsageError
-from heedful.ngrams.derivation.recipe import RECIPES, Recipe
+from heedful.ngrams.derivation.recipe import RECIPES, DerivationRecipe
 from heedful.ngrams.remedies.text import Material
 
 LARGEST_RANK = 1_024
-"""Most components of a rung that keeps them all."""
+"""Most components of a variant that keeps them all."""
 
 LARGE, LARGE_RANK = 8_192, 128
-"""Tokens beyond which such a rung keeps fewer, and how many: decompositions of ten matrices are what a ladder costs."""
+"""Tokens beyond which such a variant keeps fewer, and how many: a suite costs what decomposing ten matrices costs."""
 
 Oracle = Callable[[Material, np.ndarray, int], np.ndarray]
 """Material, tokens ``(sequence, position)`` and seed to logits ``(sequence, row, position)`` of rows from the second
@@ -36,14 +36,14 @@ class GivenHeads:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rung:
+class Variant:
     """One way to attend.
 
     Attributes:
         name: Its word.
         group: What kind of change it is.
         change: What it does, in words.
-        against: The earlier rung that it changes; empty where it changes none.
+        against: The earlier variant that it changes; empty where it changes none.
         source: A recipe, logits computed without any matrix, or heads of given models.
         fed: Fields of the derived model's config that are changed afterwards: what it is fed that its matrices were
             not derived for.
@@ -56,7 +56,7 @@ class Rung:
     name: str
     group: str
     change: str
-    source: Recipe | Oracle | GivenHeads
+    source: DerivationRecipe | Oracle | GivenHeads
     against: str = ""
     fed: Mapping[str, str] = field(default_factory=dict)
     temperature: str = "own"
@@ -68,7 +68,7 @@ class Rung:
     def wanted(self) -> set[tuple[int, int]]:
         """Context lengths and skips whose counts it needs."""
         own = {(self.n, self.skip)}
-        if isinstance(self.source, Recipe):
+        if isinstance(self.source, DerivationRecipe):
             return self.source.wanted() | own
         if isinstance(self.source, GivenHeads):
             return own
@@ -76,13 +76,13 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class Ground:
-    """What all recipes of a ladder share.
+class RemedyContext:
+    """What all recipes of a suite share.
 
     Attributes:
         vocabulary: Tokens there are.
         width: Of the embeddings.
-        head_dim: Components a head, where a rung does not name them.
+        head_dim: Components a head, where a variant does not name them.
     """
 
     vocabulary: int
@@ -90,7 +90,7 @@ class Ground:
     head_dim: int = 64
 
     @property
-    def published(self) -> Recipe:
+    def published(self) -> DerivationRecipe:
         """The published recipe, of which one head is measured."""
         return replace(
             RECIPES["seed"], width=self.width, head_dim=self.head_dim, layers=1, heads=1, longest=1, furthest=0,
@@ -98,45 +98,45 @@ class Ground:
         )  # fmt: skip
 
     @property
-    def bare(self) -> Recipe:
+    def bare(self) -> DerivationRecipe:
         """Its queries and keys alone: embeddings kept, nothing added to tokens, no norm, logits as they come."""
         return replace(
             self.published, kept="embedding", positions="none", attention_input="none", calibration="raw"
         )  # fmt: skip
 
     @property
-    def exact(self) -> Recipe:
+    def exact(self) -> DerivationRecipe:
         """The same with least squares and every component."""
         rank = min(self.vocabulary, self.width, LARGEST_RANK if self.vocabulary <= LARGE else LARGE_RANK)
         return replace(self.bare, encoder="pseudo_inverse", head_dim=rank)
 
     @property
-    def log_p(self) -> Recipe:
+    def log_p(self) -> DerivationRecipe:
         """Every component of log P."""
         return replace(self.exact, affinity="log_probability")
 
 
-def chosen(ladder: Sequence[Rung], words: Sequence[str]) -> list[Rung]:
-    """The rungs of some names and groups, with those they change, in order.
+def chosen(suite: Sequence[Variant], words: Sequence[str]) -> list[Variant]:
+    """The variants of some names and groups, with those they change, in order.
 
     Args:
-        ladder: The whole.
-        words: Names of rungs or groups; none for all.
+        suite: The whole.
+        words: Names of variants or groups; none for all.
 
     Raises:
         UsageError: A word is neither.
     """
-    names, groups = {rung.name: rung for rung in ladder}, {rung.group for rung in ladder}
+    names, groups = {variant.name: variant for variant in suite}, {variant.group for variant in suite}
     for word in words:
         if word not in names and word not in groups:
-            told, near = ", ".join(dict.fromkeys(rung.group for rung in ladder)), get_close_matches(word, names, 5)
+            told, near = ", ".join(dict.fromkeys(variant.group for variant in suite)), get_close_matches(word, names, 5)
             like = f"; rungs of a like name: {', '.join(near)}" if near else ""
             raise UsageError(f"--rungs {word}: no rung or group of that name; groups: {told}{like}")
-    wanted = {rung.name for rung in ladder if not words or rung.name in words or rung.group in words}
+    wanted = {variant.name for variant in suite if not words or variant.name in words or variant.group in words}
     waiting = list(wanted)
     while waiting:
         base = names[waiting.pop()].against
         if base and base not in wanted:
             wanted.add(base)
             waiting.append(base)
-    return [rung for rung in ladder if rung.name in wanted]
+    return [variant for variant in suite if variant.name in wanted]

@@ -12,6 +12,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils import can_return_tuple
 
+from heedful.loading.model_types import ModelType, add_model_type
 from heedful.training.model.arguments import CACHE, CACHE_NAMES, cache_to_fill, for_model, one_cache
 from heedful.training.model.attention.variants import VARIANTS
 from heedful.training.model.decoder_config import HeedfulDecoderConfig
@@ -152,3 +153,6 @@ class HeedfulDecoderForCausalLM(LanguageHead, HeedfulDecoderPreTrainedModel, Gen
         self.model = HeedfulDecoderModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
+
+
+add_model_type(ModelType(HeedfulDecoderConfig, HeedfulDecoderModel, HeedfulDecoderForCausalLM))

@@ -16,7 +16,7 @@ from heedful.reporting.escape import visible
 
 if TYPE_CHECKING:
     from heedful.training.sweeps.folder import SweepFolder
-    from heedful.training.sweeps.plan import Plan
+    from heedful.training.sweeps.plan import SweepPlan
     from heedful.training.sweeps.result import Result
 
 PlanFile = Annotated[
@@ -109,7 +109,7 @@ def table(
     return 0
 
 
-def _list(plan: "Plan", folder: "SweepFolder", threads: int) -> int:
+def _list(plan: "SweepPlan", folder: "SweepFolder", threads: int) -> int:
     from heedful.training.sweeps.parallel import run_command
 
     for run in plan.runs:
@@ -118,7 +118,7 @@ def _list(plan: "Plan", folder: "SweepFolder", threads: int) -> int:
     return 0
 
 
-def _one(plan: "Plan", wanted: Any, folder: "SweepFolder", threads: int) -> int:
+def _one(plan: "SweepPlan", wanted: Any, folder: "SweepFolder", threads: int) -> int:
     _end_with_the_sweep()
     import torch
 
@@ -132,7 +132,7 @@ def _one(plan: "Plan", wanted: Any, folder: "SweepFolder", threads: int) -> int:
     return 0
 
 
-def _all(plan: "Plan", folder: "SweepFolder", share: Any, json: bool) -> int:
+def _all(plan: "SweepPlan", folder: "SweepFolder", share: Any, json: bool) -> int:
     from heedful.training.sweeps.command_screen import screen
     from heedful.training.sweeps.parallel import run_sweep
     from heedful.training.sweeps.result import read_sweep
@@ -156,7 +156,7 @@ def _all(plan: "Plan", folder: "SweepFolder", share: Any, json: bool) -> int:
 
 
 def _deliver(result: "Result", folder: Path, json: bool, **options: Any) -> None:
-    from heedful.evaluation.page.json_document import document_text
+    from heedful.reporting.json_text import document_text
 
     lines = result.lines(**options)
     written = result.save(folder)

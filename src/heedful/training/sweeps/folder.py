@@ -17,7 +17,7 @@ from heedful.loading.strict_json import read_json
 from heedful.loading.wording import escaped
 from heedful.reporting.write import write_atomic
 from heedful.training.sweeps.claim import holder
-from heedful.training.sweeps.plan import Plan, PlannedRun, read_record
+from heedful.training.sweeps.plan import PlannedRun, SweepPlan, read_record
 
 PLAN, PLANS, RUNS = "plan.json", "plans", "runs"
 _SMALL = 1 << 20
@@ -133,12 +133,12 @@ class SweepFolder:
         """The folder of a run, which may not stand yet."""
         return RunPlace(self.path / RUNS / run.fingerprint)
 
-    def kept(self, plan: Plan) -> Path:
+    def kept(self, plan: SweepPlan) -> Path:
         """Where the folder keeps a plan for those who make its runs, whatever becomes of the user's file."""
         name = hashlib.sha256(json.dumps(plan.record()).encode()).hexdigest()[:12]
         return self.path / PLANS / f"{name}.json"
 
-    def plan(self) -> Plan:
+    def plan(self) -> SweepPlan:
         """The plan that was run last.
 
         Raises:
@@ -149,11 +149,11 @@ class SweepFolder:
             raise UsageError(f"{escaped(self.path)}: no {PLAN}, so no sweep (name the folder that --out named)")
         return read_record(self.path / PLAN)
 
-    def standings(self, plan: Plan) -> list[Standing]:
+    def standings(self, plan: SweepPlan) -> list[Standing]:
         """How far each run of a plan is."""
         return [self.place(run).standing(run) for run in plan.runs]
 
-    def adopt(self, plan: Plan) -> str:
+    def adopt(self, plan: SweepPlan) -> str:
         """Make this the plan of the folder, which is made where it is absent.
 
         Args:
@@ -168,7 +168,7 @@ class SweepFolder:
         told = ""
         if (self.path / PLAN).is_file():
             try:
-                before: Plan | None = read_record(self.path / PLAN)
+                before: SweepPlan | None = read_record(self.path / PLAN)
             except InputRejected:
                 before = None
             if before == plan:
@@ -187,7 +187,7 @@ class SweepFolder:
             write_atomic(path, record, overwrite=True)
         return told
 
-    def _changed(self, before: Plan | None, plan: Plan) -> str:
+    def _changed(self, before: SweepPlan | None, plan: SweepPlan) -> str:
         now = {run.fingerprint for run in plan.runs}
         earlier = {run.fingerprint for run in before.runs} if before else set()
         kept = sum((self.path / RUNS / name).is_dir() for name in now)

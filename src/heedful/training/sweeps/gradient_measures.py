@@ -10,7 +10,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from heedful.loading.strict_json import read_json
-from heedful.training.sweeps.measured import Measured
+from heedful.training.sweeps.measured import RunMeasure
 
 EXPLODED = 10.0
 """A norm so many times the median of those before it is an explosion."""
@@ -29,7 +29,7 @@ class EveryStepLogged(TrainerCallback):
         control.should_log = True
 
 
-def gradients(trained: Path) -> list[Measured]:
+def gradients(trained: Path) -> list[RunMeasure]:
     """Gradients of all steps of a run whose every step was logged.
 
     Pitfall: beliefs that begin nearly equal have gradients near 0, whose first growth counts too.
@@ -45,9 +45,9 @@ def gradients(trained: Path) -> list[Measured]:
     norms = [_number(entry["grad_norm"]) for entry in logged if "grad_norm" in entry]
     finite = [norm for norm in norms if math.isfinite(norm)]
     return [
-        Measured(measure="gradient_explosions", value=float(explosions(norms)), n=len(norms)),
-        Measured(measure="largest_gradient", value=max(finite, default=None), n=len(norms)),
-        Measured(measure="median_gradient", value=median(finite) if finite else None, n=len(norms)),
+        RunMeasure(measure="gradient_explosions", value=float(explosions(norms)), n=len(norms)),
+        RunMeasure(measure="largest_gradient", value=max(finite, default=None), n=len(norms)),
+        RunMeasure(measure="median_gradient", value=median(finite) if finite else None, n=len(norms)),
     ]
 
 

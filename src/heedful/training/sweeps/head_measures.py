@@ -18,14 +18,14 @@ from heedful.loading.loaded_model import LoadedModel, load_model
 from heedful.loading.sequences import Sequences, make_sequences
 from heedful.loading.strict_json import read_json
 from heedful.monitoring.tracker.table import SUBJECT, read_table
-from heedful.training.sweeps.measured import Measured
+from heedful.training.sweeps.measured import RunMeasure
 
 _FIGURES_BYTES = 1 << 20
 _STATE_BYTES = 64 << 20
 _VERDICTS = ("SHARP", "SELECTIVE", "WEAK", "DIFFUSE", "UNDEFINED")
 
 
-def held_out(trained: Path) -> list[Measured]:
+def held_out(trained: Path) -> list[RunMeasure]:
     """Loss on all held-out text, cut into windows that do not overlap, and the last loss of training.
 
     Args:
@@ -38,19 +38,19 @@ def held_out(trained: Path) -> list[Measured]:
     figures = read_json(trained / "held_out.json", _FIGURES_BYTES)
     loss, tokens = float(figures["held_out_loss"]), int(figures["tokens"])
     found = [
-        Measured(measure="held_out_loss", value=loss, unit="nat/token", n=tokens),
-        Measured(measure="perplexity", value=math.exp(loss) if loss < math.log(1e300) else math.inf, n=tokens),
-        Measured(measure="bits_per_byte", value=float(figures["bits_per_byte"]), unit="bit/byte", n=tokens),
-        Measured(measure="parameters", value=float(figures["parameters"])),
+        RunMeasure(measure="held_out_loss", value=loss, unit="nat/token", n=tokens),
+        RunMeasure(measure="perplexity", value=math.exp(loss) if loss < math.log(1e300) else math.inf, n=tokens),
+        RunMeasure(measure="bits_per_byte", value=float(figures["bits_per_byte"]), unit="bit/byte", n=tokens),
+        RunMeasure(measure="parameters", value=float(figures["parameters"])),
     ]
     logged = read_json(trained / "trainer_state.json", _STATE_BYTES).get("log_history", [])
     losses = [entry["loss"] for entry in logged if "loss" in entry]
     if losses:
-        found.append(Measured(measure="training_loss", value=float(losses[-1]), unit="nat/token"))
+        found.append(RunMeasure(measure="training_loss", value=float(losses[-1]), unit="nat/token"))
     return found
 
 
-def heads(trained: Path) -> list[Measured]:
+def heads(trained: Path) -> list[RunMeasure]:
     """Every statistic of every head on held-out text, and how many heads have each verdict.
 
     Args:
@@ -67,9 +67,9 @@ def heads(trained: Path) -> list[Measured]:
         place: dict[str, Any] = {"layer": row.layer, "head": row.head, "label": row.label, "verdict": row.verdict}
         for name, value in row.statistics.items():
             unit = STATISTICS[name].unit if name in STATISTICS else ""
-            found.append(Measured(measure=name, value=value, unit=unit, n=documents, **place))
+            found.append(RunMeasure(measure=name, value=value, unit=unit, n=documents, **place))
     counts = Counter(row.verdict for row in rows)
-    found += [Measured(measure=f"{word.lower()}_heads", value=float(counts[word]), n=len(rows)) for word in _VERDICTS]
+    found += [RunMeasure(measure=f"{word.lower()}_heads", value=float(counts[word]), n=len(rows)) for word in _VERDICTS]
     return found
 
 
@@ -97,7 +97,7 @@ def loaded_on_held_out(trained: Path, sequences: int) -> tuple[LoadedModel, Sequ
     return loaded, found
 
 
-def tracked(trained: Path) -> list[Measured]:
+def tracked(trained: Path) -> list[RunMeasure]:
     """The last record of the tracker: ``attention.entropy_share``, ``key.after.norm`` and so on, and its alarms.
 
     Args:
@@ -108,19 +108,19 @@ def tracked(trained: Path) -> list[Measured]:
     """
     table = read_table(trained)
     alarms = table.filter(polars.col("alarm").is_not_null()).height
-    found = [Measured(measure="alarms", value=float(alarms))]
+    found = [RunMeasure(measure="alarms", value=float(alarms))]
     last = table.filter(polars.col("step") == polars.col("step").max())
     for row in last.iter_rows(named=True):
         name = ".".join(word for word in (row["part"], row["stage"]) if word)
         found += [
-            Measured(measure=f"{name}.{column}", value=value, layer=row["layer"], head=row["head"])
+            RunMeasure(measure=f"{name}.{column}", value=value, layer=row["layer"], head=row["head"])
             for column, value in row.items()
             if column not in SUBJECT and value is not None
         ]
     return found
 
 
-Measure = Callable[[Path], list[Measured]]
+Measure = Callable[[Path], list[RunMeasure]]
 
 MEASURES: dict[str, Measure] = {"held_out": held_out, "heads": heads}
 """Name to what is measured of a trained folder."""

@@ -9,7 +9,7 @@ import polars
 from numpy.typing import NDArray
 
 from heedful.inference.interval import Interval, bootstrap_t, student_t
-from heedful.training.sweeps.plan import Plan
+from heedful.training.sweeps.plan import SweepPlan
 from heedful.training.sweeps.table import SUBJECT, axis_column
 
 ENOUGH_TO_RESAMPLE = 16
@@ -22,7 +22,7 @@ _BOUNDS = ("low", "high")
 Matrix = NDArray[np.float64]
 
 
-def over_seeds(plan: Plan, table: polars.DataFrame) -> polars.DataFrame:
+def over_seeds(plan: SweepPlan, table: polars.DataFrame) -> polars.DataFrame:
     r"""Mean and 95 % interval over seeds of every cell, layer, head and measure.
 
     .. math:: \bar x \pm t_{.975,\,S-1}\, s/\sqrt S
@@ -77,7 +77,7 @@ def _mean_over_heads(table: polars.DataFrame, axes: list[str]) -> polars.DataFra
     return heads.group_by(by, maintain_order=True).agg(polars.col("value").mean(), label=polars.lit(ALL_HEADS))
 
 
-def _first_cell(plan: Plan, wide: polars.DataFrame, axes: list[str], values: Matrix) -> Matrix:
+def _first_cell(plan: SweepPlan, wide: polars.DataFrame, axes: list[str], values: Matrix) -> Matrix:
     """For each row the values of the first cell's row of the same layer, head and measure; NaN where it has none."""
     cells = wide.select(axes).rows() if axes else [()] * len(wide)
     whole = (wide["label"] == ALL_HEADS).to_list()

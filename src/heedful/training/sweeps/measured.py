@@ -22,7 +22,7 @@ MOST_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class RunMeasure:
     """A number, and what it is of.
 
     Attributes:
@@ -46,7 +46,7 @@ class Measured:
     verdict: str = ""
 
 
-def save_measured(path: Path, measured: Sequence[Measured], facts: Mapping[str, Any]) -> None:
+def save_measured(path: Path, measured: Sequence[RunMeasure], facts: Mapping[str, Any]) -> None:
     """Write a run's numbers whole or not at all; a number that is not finite is written as null.
 
     Args:
@@ -61,7 +61,7 @@ def save_measured(path: Path, measured: Sequence[Measured], facts: Mapping[str, 
     write_atomic(path, json.dumps(document, indent=1) + "\n", overwrite=True)
 
 
-def read_measured(path: Path) -> tuple[list[Measured], dict[str, Any]]:
+def read_measured(path: Path) -> tuple[list[RunMeasure], dict[str, Any]]:
     """Read what `save_measured` wrote.
 
     Args:
@@ -77,14 +77,14 @@ def read_measured(path: Path) -> tuple[list[Measured], dict[str, Any]]:
     if document.pop("schema", None) != SCHEMA:
         raise InputRejected(escaped(path), f"expected a document of schema {SCHEMA}", "move it away")
     try:
-        return TypeAdapter(list[Measured]).validate_python(document.pop("measures", None)), document
+        return TypeAdapter(list[RunMeasure]).validate_python(document.pop("measures", None)), document
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
         told = f"measures.{place}: {error.errors()[0]['msg']}"
         raise InputRejected(escaped(path), escaped(told), "move it away; the run is then measured again") from error
 
 
-def _sparse(one: Measured) -> dict[str, Any]:
+def _sparse(one: RunMeasure) -> dict[str, Any]:
     """Its fields without those that say nothing; the value always stands."""
     finite = one.value is not None and math.isfinite(one.value)
     fields = {name: field for name, field in asdict(one).items() if field not in (None, "")}

@@ -17,7 +17,7 @@ from heedful.loading.wording import reason
 from heedful.training.sweeps.claim import ClaimLost, Held, claimed
 from heedful.training.sweeps.folder import RunPlace, SweepFolder
 from heedful.training.sweeps.measured import save_measured
-from heedful.training.sweeps.plan import Plan, PlannedRun
+from heedful.training.sweeps.plan import PlannedRun, SweepPlan
 from heedful.training.sweeps.recipe import Workplace
 from heedful.training.sweeps.recipes import recipe_of
 
@@ -26,7 +26,7 @@ _BETWEEN_WORDS = 0.5
 
 
 def make_run(
-    plan: Plan,
+    plan: SweepPlan,
     run: PlannedRun,
     folder: SweepFolder,
     *,
@@ -98,7 +98,7 @@ class _Words:
         self.progress(done, total, what)
 
 
-def _make(plan: Plan, run: PlannedRun, place: RunPlace, words: _Words, tell: Callable[[str], None]) -> None:
+def _make(plan: SweepPlan, run: PlannedRun, place: RunPlace, words: _Words, tell: Callable[[str], None]) -> None:
     recipe, begun = recipe_of(plan.recipe), time.time()
     settings = plan.settings(recipe, run)
     work = Workplace(

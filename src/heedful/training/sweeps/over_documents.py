@@ -12,7 +12,7 @@ import polars
 
 from heedful.inference.interval import Interval, bootstrap_t
 from heedful.training.sweeps.folder import SweepFolder
-from heedful.training.sweeps.plan import Plan, Value
+from heedful.training.sweeps.plan import SweepPlan, Value
 from heedful.training.sweeps.table import axis_column
 
 TRAINED, DOCUMENTS = "trained", "held_out_documents.jsonl"
@@ -24,7 +24,9 @@ _NONE = (None, None, None)
 Losses = dict[tuple[int, str], float]
 
 
-def over_documents(plan: Plan, folder: SweepFolder, against: Mapping[str, Value] | None = None) -> polars.DataFrame:
+def over_documents(
+    plan: SweepPlan, folder: SweepFolder, against: Mapping[str, Value] | None = None
+) -> polars.DataFrame:
     """Mean and 95 % interval over held-out documents of every cell, and of its difference from another cell.
 
     A document's loss is per token of it, so every document weighs the same. What two cells differ by on one document

@@ -10,7 +10,7 @@ import polars
 
 from heedful.reporting.escape import visible
 from heedful.training.sweeps.intervals import ALL_HEADS
-from heedful.training.sweeps.plan import Plan, shown
+from heedful.training.sweeps.plan import SweepPlan, shown
 from heedful.training.sweeps.table import axis_column
 
 WIDTH = 80
@@ -29,7 +29,7 @@ SHOWN = (
 
 
 def page_lines(
-    plan: Plan,
+    plan: SweepPlan,
     intervals: polars.DataFrame,
     unfinished: Sequence[tuple[str, str, str]],
     *,
@@ -69,7 +69,7 @@ def page_lines(
     return lines
 
 
-def document_lines(plan: Plan, documents: polars.DataFrame) -> list[str]:
+def document_lines(plan: SweepPlan, documents: polars.DataFrame) -> list[str]:
     """The block of held-out loss over documents.
 
     Args:
@@ -89,11 +89,11 @@ def document_lines(plan: Plan, documents: polars.DataFrame) -> list[str]:
     return lines
 
 
-def _cells(plan: Plan, rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+def _cells(plan: SweepPlan, rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
     return {axis: [visible(shown(row[axis_column(axis)])) for row in rows] for axis in plan.axes}
 
 
-def _block(name: str, plan: Plan, rows: polars.DataFrame, heads: bool) -> list[str]:
+def _block(name: str, plan: SweepPlan, rows: polars.DataFrame, heads: bool) -> list[str]:
     by_head = rows.filter(polars.col("head").is_not_null())
     means = rows.filter(polars.col("label") == ALL_HEADS)
     if len(by_head):

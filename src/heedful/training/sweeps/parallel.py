@@ -15,7 +15,7 @@ from typing import Any
 from heedful.errors import UsageError
 from heedful.loading.wording import escaped
 from heedful.training.sweeps.folder import Standing, State, SweepFolder
-from heedful.training.sweeps.plan import Plan, PlannedRun
+from heedful.training.sweeps.plan import PlannedRun, SweepPlan
 
 FOLLOWS = "HEEDFUL_SWEEP_FOLLOWS"
 """Set for a process that ends with the sweep that started it: when its standard input closes."""
@@ -84,7 +84,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_words(plan: Plan, run: PlannedRun, folder: SweepFolder, threads: int) -> list[str]:
+def run_words(plan: SweepPlan, run: PlannedRun, folder: SweepFolder, threads: int) -> list[str]:
     """The words behind ``heedful`` that make one run.
 
     Args:
@@ -97,13 +97,13 @@ def run_words(plan: Plan, run: PlannedRun, folder: SweepFolder, threads: int) ->
     return ["sweep", "run", kept, "--out", out, "--only", run.fingerprint, "--threads", str(threads)]
 
 
-def run_command(plan: Plan, run: PlannedRun, folder: SweepFolder, threads: int) -> str:
+def run_command(plan: SweepPlan, run: PlannedRun, folder: SweepFolder, threads: int) -> str:
     """One shell command that makes one run."""
     return shlex.join(["heedful", *run_words(plan, run, folder, threads)])
 
 
 def run_sweep(
-    plan: Plan,
+    plan: SweepPlan,
     folder: SweepFolder,
     share: Share,
     *,
@@ -139,7 +139,7 @@ def run_sweep(
 
 
 class _Sweep:
-    def __init__(self, plan: Plan, folder: SweepFolder, share: Share, ended: Callable[[Standing], None]) -> None:
+    def __init__(self, plan: SweepPlan, folder: SweepFolder, share: Share, ended: Callable[[Standing], None]) -> None:
         self.plan, self.folder, self.share, self.ended = plan, folder, share, ended
         self.over = {s.run.fingerprint: s for s in folder.standings(plan) if s.state is State.FINISHED}
         self.waiting = [run for run in plan.runs if run.fingerprint not in self.over]

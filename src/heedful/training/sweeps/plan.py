@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from heedful.errors import InputRejected, UsageError
 from heedful.loading.strict_json import read_json
 from heedful.loading.wording import escaped
-from heedful.training.sweeps.recipe import Recipe
+from heedful.training.sweeps.recipe import SweepRecipe
 
 SCHEMA = "heedful.sweep-plan/1"
 MOST_RUNS = 4096
@@ -53,7 +53,7 @@ class PlannedRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class SweepPlan:
     """What a plan file says, checked, and what its folder keeps.
 
     Attributes:
@@ -82,7 +82,7 @@ class Plan:
         """The plan in JSON's own types."""
         return {"schema": SCHEMA, **asdict(self)}
 
-    def settings(self, recipe: Recipe, run: PlannedRun) -> Any:
+    def settings(self, recipe: SweepRecipe, run: PlannedRun) -> Any:
         """The recipe's settings of a run.
 
         Args:
@@ -112,7 +112,7 @@ class Plan:
         raise UsageError(f"--only {escaped(name, 60)}: {told} (--list-commands shows them)")
 
 
-def laid_out(plan: Plan, recipe: Recipe, text: str) -> Plan:
+def laid_out(plan: SweepPlan, recipe: SweepRecipe, text: str) -> SweepPlan:
     """The plan with its runs.
 
     Args:
@@ -137,10 +137,10 @@ def laid_out(plan: Plan, recipe: Recipe, text: str) -> Plan:
             raise UsageError(f"{where}: {error}") from error
         print_of_it = _fingerprint(plan, recipe, settings, text)
         runs.append(PlannedRun(number=run.number, fingerprint=print_of_it, axes=axes, seed=run.seed))
-    return Plan(**{**_fields(plan), "runs": runs})
+    return SweepPlan(**{**_fields(plan), "runs": runs})
 
 
-def read_record(path: Path) -> Plan:
+def read_record(path: Path) -> SweepPlan:
     """Read the plan that a sweep's folder keeps.
 
     Args:
@@ -153,7 +153,7 @@ def read_record(path: Path) -> Plan:
     if tree.pop("schema", None) != SCHEMA:
         raise InputRejected(escaped(path), f"expected a document of schema {SCHEMA}", "name the folder of a sweep")
     try:
-        return TypeAdapter(Plan).validate_python(tree)
+        return TypeAdapter(SweepPlan).validate_python(tree)
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
         told = escaped(f"{place}: {error.errors()[0]['msg']}")
@@ -170,11 +170,11 @@ def shown(value: Value) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _fields(plan: Plan) -> dict[str, Any]:
+def _fields(plan: SweepPlan) -> dict[str, Any]:
     return {name: getattr(plan, name) for name in plan.__dataclass_fields__}
 
 
-def _fingerprint(plan: Plan, recipe: Recipe, settings: Any, text: str) -> str:
+def _fingerprint(plan: SweepPlan, recipe: SweepRecipe, settings: Any, text: str) -> str:
     """Everything that the numbers of a run depend on."""
     binding = {name: value for name, value in asdict(settings).items() if name not in recipe.free}
     whole = {"recipe": recipe.name, "settings": binding, "text": text, "measures": plan.measures, "track": plan.track}

@@ -14,8 +14,8 @@ from heedful.errors import InputRejected, UsageError
 from heedful.loading.config_file import read_config
 from heedful.loading.documents import load_documents
 from heedful.loading.wording import escaped, listed
-from heedful.training.sweeps.plan import CELL, SCHEMA, Plan, Value, laid_out
-from heedful.training.sweeps.recipe import Recipe
+from heedful.training.sweeps.plan import CELL, SCHEMA, SweepPlan, Value, laid_out
+from heedful.training.sweeps.recipe import SweepRecipe
 from heedful.training.sweeps.recipes import recipe_of
 
 KEYS = ("recipe", "text", "fixed", "cells", "axes", "seeds", "measures", "track")
@@ -24,7 +24,7 @@ _SUFFIXES = (".yaml", ".yml", ".json", ".toml")
 _EXPECTED = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text"}
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path) -> SweepPlan:
     """Read and check a plan.
 
     ::
@@ -67,7 +67,7 @@ def read_plan(path: Path) -> Plan:
         recipe = recipe_of(str(tree.get("recipe", "")))
         cells = _cells(tree.get("cells", {}), recipe, refuse)
         named: dict[str, list[Value]] = {CELL: list(cells)} if cells else {}
-        plan = Plan(
+        plan = SweepPlan(
             recipe=recipe.name,
             cells=cells,
             axes=named | _axes(tree.get("axes", {}), recipe, refuse),
@@ -90,7 +90,7 @@ def read_plan(path: Path) -> Plan:
 Refuse = Callable[..., NoReturn]
 
 
-def _axes(given: Any, recipe: Recipe, refuse: Refuse) -> dict[str, list[Value]]:
+def _axes(given: Any, recipe: SweepRecipe, refuse: Refuse) -> dict[str, list[Value]]:
     if not isinstance(given, dict):
         refuse("axes", f"expected a setting and its values a line, got {type(given).__name__}")
     axes: dict[str, list[Value]] = {}
@@ -105,7 +105,7 @@ def _axes(given: Any, recipe: Recipe, refuse: Refuse) -> dict[str, list[Value]]:
     return axes
 
 
-def _cells(given: Any, recipe: Recipe, refuse: Refuse) -> dict[str, dict[str, Value]]:
+def _cells(given: Any, recipe: SweepRecipe, refuse: Refuse) -> dict[str, dict[str, Value]]:
     if not isinstance(given, dict):
         refuse("cells", f"expected a name and its settings a line, got {type(given).__name__}")
     for name, named in given.items():
@@ -120,13 +120,13 @@ def _cells(given: Any, recipe: Recipe, refuse: Refuse) -> dict[str, dict[str, Va
     }
 
 
-def _fixed(given: Any, recipe: Recipe, refuse: Refuse) -> dict[str, Value]:
+def _fixed(given: Any, recipe: SweepRecipe, refuse: Refuse) -> dict[str, Value]:
     if not isinstance(given, dict):
         refuse("fixed", f"expected a setting and its value a line, got {type(given).__name__}")
     return {name: _value(value, name, f"fixed: {escaped(name, 60)}", recipe, refuse) for name, value in given.items()}
 
 
-def _value(given: Any, name: str, key: str, recipe: Recipe, refuse: Refuse) -> Value:
+def _value(given: Any, name: str, key: str, recipe: SweepRecipe, refuse: Refuse) -> Value:
     """One value of a setting, in the setting's own type."""
     hints = get_type_hints(recipe.settings)
     known = sorted(set(hints) - {"seed", *recipe.unset})
@@ -164,7 +164,7 @@ def _seeds(given: Any, refuse: Refuse) -> list[int]:
     return given
 
 
-def _text(given: Any, path: Path, recipe: Recipe, refuse: Refuse) -> list[str]:
+def _text(given: Any, path: Path, recipe: SweepRecipe, refuse: Refuse) -> list[str]:
     files = [given] if isinstance(given, str) else given
     if not isinstance(files, list) or not all(isinstance(file, str) and file for file in files):
         refuse("text", "expected the path of a file, or a list of them")
@@ -174,7 +174,7 @@ def _text(given: Any, path: Path, recipe: Recipe, refuse: Refuse) -> list[str]:
     return [str((path.parent / file).absolute()) for file in files]
 
 
-def _measures(given: Any, recipe: Recipe, refuse: Refuse) -> list[str]:
+def _measures(given: Any, recipe: SweepRecipe, refuse: Refuse) -> list[str]:
     if given is None:
         return list(recipe.measures)
     if not isinstance(given, list):
@@ -187,7 +187,7 @@ def _measures(given: Any, recipe: Recipe, refuse: Refuse) -> list[str]:
     return [name for name in recipe.measures if name in given]
 
 
-def _track(given: Any, recipe: Recipe, refuse: Refuse) -> int | None:
+def _track(given: Any, recipe: SweepRecipe, refuse: Refuse) -> int | None:
     if given is None:
         return None
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:
@@ -206,7 +206,7 @@ def _no_duplicates(values: list[Any], key: str, refuse: Refuse) -> None:
         seen.add(word)
 
 
-def _text_fingerprint(plan: Plan, recipe: Recipe) -> str:
+def _text_fingerprint(plan: SweepPlan, recipe: SweepRecipe) -> str:
     if not recipe.trains:
         return ""
     texts = load_documents([Path(file) for file in plan.text] or None).texts

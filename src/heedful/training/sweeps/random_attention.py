@@ -12,7 +12,7 @@ from heedful.attention.statistics.concentration import concentration
 from heedful.attention.statistics.max_weight import max_weight
 from heedful.attention.statistics.visible_share import visible_share
 from heedful.errors import UsageError
-from heedful.training.sweeps.measured import Measured
+from heedful.training.sweeps.measured import RunMeasure
 from heedful.training.sweeps.recipe import Workplace
 
 SHOWN = (concentration, visible_share, max_weight)
@@ -49,7 +49,7 @@ class RandomAttention:
             raise UsageError(f"temperature: expected a positive number, got {self.temperature}")
 
 
-def random_attention(settings: RandomAttention, work: Workplace) -> list[Measured]:
+def random_attention(settings: RandomAttention, work: Workplace) -> list[RunMeasure]:
     r"""Statistics of causal attention between standard normal queries and keys, by head.
 
     .. math:: \operatorname{softmax}\!\left(\frac{q_i \cdot k_j}{\tau \sqrt d}\right)
@@ -73,7 +73,7 @@ def random_attention(settings: RandomAttention, work: Workplace) -> list[Measure
         facts = STATISTICS[statistic.__name__]
         values = statistic(rows)[..., -1].mean(0).tolist()
         found += [
-            Measured(
+            RunMeasure(
                 measure=facts.name,
                 value=value,
                 unit=facts.unit,

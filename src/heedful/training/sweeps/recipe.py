@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from heedful.loading.documents import Documents
-from heedful.training.sweeps.measured import Measured
+from heedful.training.sweeps.measured import RunMeasure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Workplace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class SweepRecipe:
     """A word that a plan may name.
 
     Attributes:
@@ -49,7 +49,7 @@ class Recipe:
 
     name: str
     settings: type[Any]
-    make: Callable[[Any, Workplace], list[Measured]]
+    make: Callable[[Any, Workplace], list[RunMeasure]]
     measures: tuple[str, ...] = ()
     trains: bool = False
     free: tuple[str, ...] = ()

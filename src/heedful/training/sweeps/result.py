@@ -15,7 +15,7 @@ from heedful.training.sweeps.folder import Standing, State, SweepFolder
 from heedful.training.sweeps.intervals import over_seeds
 from heedful.training.sweeps.over_documents import over_documents
 from heedful.training.sweeps.page import document_lines, page_lines
-from heedful.training.sweeps.plan import Plan
+from heedful.training.sweeps.plan import SweepPlan
 from heedful.training.sweeps.table import json_rows, save_tables, tidy
 
 SCHEMA = "heedful.sweep/1"
@@ -34,7 +34,7 @@ class Result:
         documents: One row a cell, over held-out documents; empty where runs kept no losses by document.
     """
 
-    plan: Plan
+    plan: SweepPlan
     standings: list[Standing]
     table: polars.DataFrame
     intervals: polars.DataFrame
@@ -97,7 +97,7 @@ class Result:
         return save_tables(folder, frames | ({"documents": self.documents} if len(self.documents) else {}))
 
 
-def read_sweep(folder: SweepFolder, plan: Plan | None = None) -> Result:
+def read_sweep(folder: SweepFolder, plan: SweepPlan | None = None) -> Result:
     """What stands in a sweep's folder, also while it goes on.
 
     Args:

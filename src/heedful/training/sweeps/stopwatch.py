@@ -11,7 +11,7 @@ from pathlib import Path
 from heedful.errors import HeedfulError
 from heedful.loading.strict_json import read_json
 from heedful.training.run_folder import write_whole
-from heedful.training.sweeps.measured import Measured
+from heedful.training.sweeps.measured import RunMeasure
 
 _MEBIBYTE = 1 << 20
 _BETWEEN_RECORDS = 2.0
@@ -56,14 +56,14 @@ class Stopwatch:
         except HeedfulError:
             return {}
 
-    def measured(self) -> list[Measured]:
+    def measured(self) -> list[RunMeasure]:
         """Median seconds a step; peak memory of the process, and before the run, in MiB."""
         kept = self._kept()
         steps = int(kept.get("steps", 0))
-        found = [Measured(measure="step_time", value=kept.get("median"), unit="s", n=steps)]
+        found = [RunMeasure(measure="step_time", value=kept.get("median"), unit="s", n=steps)]
         names = {"peak": "peak_memory", "before": "memory_before", "device": "peak_device_memory"}
         found += [
-            Measured(measure=name, value=kept[key] / _MEBIBYTE, unit="MiB")
+            RunMeasure(measure=name, value=kept[key] / _MEBIBYTE, unit="MiB")
             for key, name in names.items()
             if key in kept
         ]

@@ -14,7 +14,7 @@ from heedful.errors import HeedfulError
 from heedful.reporting.write import write_atomic
 from heedful.training.sweeps.folder import SweepFolder
 from heedful.training.sweeps.measured import read_measured
-from heedful.training.sweeps.plan import Plan, Value
+from heedful.training.sweeps.plan import SweepPlan, Value
 
 SCHEMA = "heedful.sweep-table/1"
 SUBJECT = {"layer": polars.Int64, "head": polars.Int64, "label": polars.String, "measure": polars.String}
@@ -22,7 +22,7 @@ SUBJECT = {"layer": polars.Int64, "head": polars.Int64, "label": polars.String, 
 _FORMULA = ("=", "+", "-", "@")
 
 
-def tidy(plan: Plan, folder: SweepFolder) -> tuple[polars.DataFrame, list[str]]:
+def tidy(plan: SweepPlan, folder: SweepFolder) -> tuple[polars.DataFrame, list[str]]:
     """Every number of every finished run.
 
     Args:

@@ -10,12 +10,13 @@ from typing import Any
 from transformers import TrainerCallback
 
 from heedful.errors import UsageError
+from heedful.loading.run_files import RECORD
 from heedful.monitoring.tracker.attention_tracker import AttentionTracker
-from heedful.training.run_folder import RECORD, RunFolder
+from heedful.training.run_folder import RunFolder
 from heedful.training.run_settings import FREE
 from heedful.training.sweeps.head_measures import MEASURES, Measure, tracked
-from heedful.training.sweeps.measured import Measured
-from heedful.training.sweeps.recipe import Recipe, Workplace
+from heedful.training.sweeps.measured import RunMeasure
+from heedful.training.sweeps.recipe import SweepRecipe, Workplace
 from heedful.training.sweeps.stopwatch import Stopwatch
 
 TRAINED = "trained"
@@ -29,7 +30,7 @@ def training_recipe(
     *,
     measures: Mapping[str, Measure] = MEASURES,
     callbacks: Sequence[type[TrainerCallback]] = (),
-) -> Recipe:
+) -> SweepRecipe:
     """The recipe of ``heedful train NAME``.
 
     Args:
@@ -43,10 +44,10 @@ def training_recipe(
         The recipe; its numbers are those of the measures, the tracker's last record, time and memory.
     """
 
-    def make(chosen: Any, work: Workplace) -> list[Measured]:
+    def make(chosen: Any, work: Workplace) -> list[RunMeasure]:
         return _trained_and_measured(train, chosen, work, measures, [callback() for callback in callbacks])
 
-    return Recipe(
+    return SweepRecipe(
         name=name,
         settings=settings,
         make=make,
@@ -63,7 +64,7 @@ def _trained_and_measured(
     work: Workplace,
     measures: Mapping[str, Measure],
     callbacks: list[TrainerCallback],
-) -> list[Measured]:
+) -> list[RunMeasure]:
     out, first = work.folder / TRAINED, os.environ.get("RANK", "0") == "0"
     begun = (out / RECORD).is_file()
     if first and not begun and out.is_dir():

@@ -14,9 +14,9 @@ from tests.evaluation.page.cards import carded
 
 from heedful.errors import OutputError
 from heedful.evaluation.page.figures.figures import FIGURES
+from heedful.evaluation.page.figures.saving import save_figures
 from heedful.evaluation.result import Report
 from heedful.reporting.drawing import drawn, png, svg
-from heedful.reporting.figure_files import save_figures
 
 BY_NAME = {figure.name: figure for figure in FIGURES}
 each = pytest.mark.parametrize("name", sorted(BY_NAME))

@@ -16,7 +16,7 @@ from heedful.ngrams.derivation.expected import expected_rows
 from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
 from heedful.ngrams.derivation.model.derived_config import HeedfulDerivedConfig
 from heedful.ngrams.derivation.model.deriving import Derived, derive
-from heedful.ngrams.derivation.recipe import RECIPES, Recipe
+from heedful.ngrams.derivation.recipe import RECIPES, DerivationRecipe
 from heedful.ngrams.derivation.row_alignment import row_alignment
 
 TEXT = characters(16_000)
@@ -59,14 +59,16 @@ def test_corrected_attention_is_what_counts_predict() -> None:
 
 
 def test_positions_are_not_seen_by_a_joint_encoder() -> None:
-    blind = Recipe(width=128, positions="sinusoidal", attention_input="none", encoder="joint_pseudo_inverse", inner=0)
+    blind = DerivationRecipe(
+        width=128, positions="sinusoidal", attention_input="none", encoder="joint_pseudo_inverse", inner=0
+    )
     made = derive(TABLES, blind, length=32)
     seeing = derive(TABLES, replace(blind, encoder="pseudo_inverse"), length=32)
     assert divergence(made, (1, 0))[0] < 0.01 < 0.1 < divergence(seeing, (1, 0))[0]
 
 
 def test_pairs_need_the_token_before() -> None:
-    pair = Recipe(width=128, shortest=2, longest=2, inner=0, calibration="divergence")
+    pair = DerivationRecipe(width=128, shortest=2, longest=2, inner=0, calibration="divergence")
     both = divergence(derive(TABLES, pair, DOCUMENTS, 32), (2, 0))[0]
     last = divergence(derive(TABLES, replace(pair, query="last_token"), DOCUMENTS, 32), (2, 0))[0]
     alone = divergence(derive(TABLES, replace(pair, shortest=1, longest=1), DOCUMENTS, 32), (2, 0))[0]
@@ -154,7 +156,7 @@ def test_deriving_leaves_the_random_state_alone() -> None:
 
 def test_missing_counts_are_named() -> None:
     with pytest.raises(UsageError, match=r"wants counts of n=1 skip=4; counted were: n=1 skip=0"):
-        derive(TABLES, Recipe(heads=6, furthest=5, width=128))
+        derive(TABLES, DerivationRecipe(heads=6, furthest=5, width=128))
 
 
 @pytest.mark.parametrize(

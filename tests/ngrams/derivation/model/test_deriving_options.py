@@ -14,9 +14,9 @@ from heedful.ngrams.derivation.affinities import affinity
 from heedful.ngrams.derivation.model.derived import sinusoids
 from heedful.ngrams.derivation.model.deriving import Derived, derive
 from heedful.ngrams.derivation.position_shift import position_shift
-from heedful.ngrams.derivation.recipe import RECIPES, Recipe
+from heedful.ngrams.derivation.recipe import RECIPES, DerivationRecipe
 
-PLAIN = Recipe(
+PLAIN = DerivationRecipe(
     affinity="normalised", factorisation="plain", width=128, inner=0, calibration="divergence", heads=1, layers=1
 )
 WIDE = replace(RECIPES["corrected"], width=128, head_dim=18, heads=4, furthest=3, inner=0, value="probability")

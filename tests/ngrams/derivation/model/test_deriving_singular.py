@@ -15,12 +15,12 @@ from heedful.errors import InputRejected
 from heedful.ngrams.derivation.embeddings import embedding
 from heedful.ngrams.derivation.encoder import reader
 from heedful.ngrams.derivation.model.deriving import Derived, derive
-from heedful.ngrams.derivation.recipe import RECIPES, Recipe
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.recipe import RECIPES, DerivationRecipe
+from heedful.ngrams.derivation.table import NgramTable
 
-PLAIN = Recipe(width=16, head_dim=8, inner=0)
+PLAIN = DerivationRecipe(width=16, head_dim=8, inner=0)
 ONE_TOKEN = {(1, 0): counted(np.zeros(50, dtype=int))}
-EQUAL_ROWS = {(1, 0): Table(np.arange(4)[:, None], sparse.csr_array(np.outer([4.0, 2, 6, 8], [1.0, 2, 1, 6])))}
+EQUAL_ROWS = {(1, 0): NgramTable(np.arange(4)[:, None], sparse.csr_array(np.outer([4.0, 2, 6, 8], [1.0, 2, 1, 6])))}
 DOCUMENTS = [np.zeros(8, dtype=int), np.zeros(8, dtype=int)]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from heedful.evaluation.page.figures.figure import BLUE, ORANGE, Figure, Row, chart_of
 from heedful.reporting.escape import visible
+from heedful.reporting.figure import BLUE, ORANGE, Figure, Row, chart_of
 
 if TYPE_CHECKING:
     import altair

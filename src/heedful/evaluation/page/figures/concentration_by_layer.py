@@ -5,17 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from heedful.evaluation.page.figures.figure import (
-    BLUE,
-    HEIGHT,
-    ORANGE,
-    WIDTH,
-    Figure,
-    Row,
-    chart_of,
-    layer_axis,
-    layers_of,
-)
+from heedful.evaluation.page.figures.layers import layers_of
+from heedful.reporting.figure import BLUE, HEIGHT, ORANGE, WIDTH, Figure, Row, chart_of, layer_axis
 
 if TYPE_CHECKING:
     import altair

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from heedful.evaluation.page.figures.figure import SEQUENTIAL, WIDTH, Figure, chart_of
+from heedful.reporting.figure import SEQUENTIAL, WIDTH, Figure, chart_of
 
 if TYPE_CHECKING:
     import altair

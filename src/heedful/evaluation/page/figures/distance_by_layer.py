@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from heedful.evaluation.page.figures.figure import DIVERGING, WIDTH, Figure, Row, chart_of
 from heedful.reporting.escape import visible
+from heedful.reporting.figure import DIVERGING, WIDTH, Figure, Row, chart_of
 
 if TYPE_CHECKING:
     import altair

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from heedful.evaluation.page.figures.figure import BLUE, HEIGHT, ORANGE, WIDTH, Figure, Row, chart_of
 from heedful.reporting.escape import visible
+from heedful.reporting.figure import BLUE, HEIGHT, ORANGE, WIDTH, Figure, Row, chart_of
 
 if TYPE_CHECKING:
     import altair

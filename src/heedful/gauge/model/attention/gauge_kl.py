@@ -14,7 +14,7 @@ from heedful.gauge.beliefs import Gaussians, divergences, own_divergence
 from heedful.gauge.frames import into_frame, out_of_frame
 from heedful.gauge.irreps import parse_irreps
 from heedful.gauge.kappa import first_kappa, kappa_for
-from heedful.gauge.layout import Layout, TokenBeliefs, beside
+from heedful.gauge.layout import BeliefLayout, TokenBeliefs, beside
 from heedful.training.model.eager import eager_attention_forward
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class DivergenceHeads(nn.Module):
     def __init__(self, config: GaugeConfig, layer: int) -> None:
         super().__init__()
         self.config, self.layer_idx, self.is_causal = config, layer, True
-        self.layout = Layout(parse_irreps(config.irreps), config.covariance)
+        self.layout = BeliefLayout(parse_irreps(config.irreps), config.covariance)
         self.head_labels = self.layout.irreps.labels
         learned = config.kappa_rule == "learned"
         self.log_kappa = nn.Parameter(torch.zeros(self.layout.irreps.heads), requires_grad=learned)
@@ -213,7 +213,7 @@ def exact(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def canonical(layout: Layout, tokens: TokenBeliefs, frames: tuple[Tensor, ...]) -> tuple[Gaussians, ...]:
+def canonical(layout: BeliefLayout, tokens: TokenBeliefs, frames: tuple[Tensor, ...]) -> tuple[Gaussians, ...]:
     """Beliefs of each group in the common frame; covariances are kept there, so that means alone are turned."""
     groups = layout.groups(tokens)
     return tuple(

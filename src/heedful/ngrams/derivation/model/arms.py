@@ -11,7 +11,7 @@ from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
 from heedful.ngrams.derivation.model.derived_config import HeedfulDerivedConfig
 from heedful.ngrams.derivation.model.deriving import Derived, derived_config
 from heedful.ngrams.derivation.model.linking import keep_factors
-from heedful.ngrams.derivation.recipe import Recipe
+from heedful.ngrams.derivation.recipe import DerivationRecipe
 
 ARMS = ("frozen", "trainable", "derived-start", "none", "none-wide")
 """Attention derived and ``frozen``; ``trainable`` from a random start, or from the derived one; ``none``; ``none`` with
@@ -31,7 +31,7 @@ FIELDS = (
 
 
 def arm_config(
-    recipe: Recipe, arm: str, embeddings: str, vocabulary: int, length: int, **words: Any
+    recipe: DerivationRecipe, arm: str, embeddings: str, vocabulary: int, length: int, **words: Any
 ) -> HeedfulDerivedConfig:
     """The config of one arm.
 

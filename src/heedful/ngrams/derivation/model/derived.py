@@ -15,6 +15,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils import can_return_tuple
 
 from heedful.errors import InputRejected
+from heedful.loading.model_types import ModelType, add_model_type
 from heedful.ngrams.derivation.embeddings import fingerprint
 from heedful.ngrams.derivation.model.attention.corpus_derived import CorpusDerivedAttention
 from heedful.ngrams.derivation.model.derived_config import HeedfulDerivedConfig
@@ -240,3 +241,6 @@ class HeedfulDerivedForCausalLM(LanguageHead, HeedfulDerivedPreTrainedModel, Gen
             no_cache(self, held if held is not None and held.get_seq_length() else None)
         found: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, **kwargs)
         return found
+
+
+add_model_type(ModelType(HeedfulDerivedConfig, HeedfulDerivedModel, HeedfulDerivedForCausalLM))

@@ -19,9 +19,9 @@ from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM, s
 from heedful.ngrams.derivation.model.derived_config import HeedfulDerivedConfig
 from heedful.ngrams.derivation.model.value_calibration import residual_outputs
 from heedful.ngrams.derivation.orthogonal import orthogonal_outputs
-from heedful.ngrams.derivation.recipe import Recipe
+from heedful.ngrams.derivation.recipe import DerivationRecipe
 from heedful.ngrams.derivation.shared_factors import SharedFactors
-from heedful.ngrams.derivation.table import Table
+from heedful.ngrams.derivation.table import NgramTable
 from heedful.training.model.rotation import rotation
 
 Progress = Callable[[int, int, str], None]
@@ -53,7 +53,7 @@ class Derived:
 
 def derive(
     tables: Tables,
-    recipe: Recipe,
+    recipe: DerivationRecipe,
     documents: Sequence[np.ndarray] = (),
     length: int = LENGTH,
     seed: int = 0,
@@ -70,8 +70,8 @@ def derive(
         documents: Short pieces of text for calibrations that want them.
         length: Most tokens of a sequence.
         seed: Of embeddings and of what is not derived.
-        spreads: Spread of the logits by layer and head of a reference model (``heedful.ngrams.explanation.logit_spreads``), at least
-            as many as the recipe has; for calibration ``reference``.
+        spreads: Spread of the logits by layer and head of a reference model (``logit_spreads`` gives it), at least as
+            many as the recipe has; for calibration ``reference``.
         shared: Decompositions that several calls share; None keeps none.
         progress: Called with (done, total, what).
 
@@ -97,7 +97,7 @@ def derive(
     return Derived(model, heads, rows)
 
 
-def _empty(recipe: Recipe, vocabulary: int, length: int, seed: int) -> HeedfulDerivedForCausalLM:
+def _empty(recipe: DerivationRecipe, vocabulary: int, length: int, seed: int) -> HeedfulDerivedForCausalLM:
     """The model before anything is derived; the random state is as it was."""
     state = torch.get_rng_state()
     torch.manual_seed(seed)
@@ -111,7 +111,7 @@ def _empty(recipe: Recipe, vocabulary: int, length: int, seed: int) -> HeedfulDe
 
 def _heads(
     tables: Tables,
-    recipe: Recipe,
+    recipe: DerivationRecipe,
     stage: Stage,
     documents: Sequence[np.ndarray],
     spreads: Spreads,
@@ -139,7 +139,11 @@ def _heads(
 
 
 def _stage(
-    recipe: Recipe, rows: np.ndarray, first: Table, model: HeedfulDerivedForCausalLM, shared: SharedFactors
+    recipe: DerivationRecipe,
+    rows: np.ndarray,
+    first: NgramTable,
+    model: HeedfulDerivedForCausalLM,
+    shared: SharedFactors,
 ) -> Stage:
     config, turn = model.config, None
     if recipe.positions == "rotary":
@@ -157,7 +161,7 @@ def _stage(
     )
 
 
-def _wanted_spreads(recipe: Recipe, spreads: Spreads | None) -> Spreads:
+def _wanted_spreads(recipe: DerivationRecipe, spreads: Spreads | None) -> Spreads:
     """The spreads of the recipe's own layers and heads."""
     if recipe.calibration != "reference":
         return [()] * recipe.layers
@@ -172,7 +176,7 @@ def _wanted_spreads(recipe: Recipe, spreads: Spreads | None) -> Spreads:
     return found
 
 
-def derived_config(recipe: Recipe, vocabulary: int, length: int) -> HeedfulDerivedConfig:
+def derived_config(recipe: DerivationRecipe, vocabulary: int, length: int) -> HeedfulDerivedConfig:
     """The config of what a recipe makes.
 
     Args:
@@ -203,7 +207,7 @@ def derived_config(recipe: Recipe, vocabulary: int, length: int) -> HeedfulDeriv
     )
 
 
-def usual_length(recipe: Recipe) -> int:
+def usual_length(recipe: DerivationRecipe) -> int:
     """Most tokens of a sequence where nobody names a number: ``LENGTH``, or what heads that look back tell apart.
 
     Heads that tell fewer apart than a piece of text has are left to be refused.

@@ -52,9 +52,9 @@ class Outputs:
         """
         self.forms.check()
         if self.figures is not None:
-            from heedful.reporting.figure_files import check_figures
+            from heedful.evaluation.page.figures.saving import check_report_figures
 
-            check_figures(self.figures, overwrite=self.force)
+            check_report_figures(self.figures, overwrite=self.force)
 
     def write(self, report: "Report") -> list[Path]:
         """Write the files, the JSON document first: from it the others can be made again.
@@ -75,7 +75,7 @@ class Outputs:
             junit=lambda: junit(report),
         )
         if self.figures is not None:
-            from heedful.reporting.figure_files import save_figures
+            from heedful.evaluation.page.figures.saving import save_figures
 
             save_figures(report, self.figures, overwrite=self.force)
             written.append(self.figures)

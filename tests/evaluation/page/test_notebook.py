@@ -14,7 +14,7 @@ from tests.interception.models import inputs_for, result_of, tiny
 
 import heedful
 from heedful.errors import UsageError
-from heedful.reporting.notebook import session_html
+from heedful.evaluation.page.notebook import session_html
 
 
 def test_a_report_shows_itself() -> None:

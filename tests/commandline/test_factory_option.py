@@ -18,9 +18,6 @@ from typer.testing import CliRunner
 from heedful.app import app
 from heedful.loading.factory import load_factory
 
-TESTS = Path(__file__).parents[1]
-
-
 SMALL = ["--tokenizer", "words", "--text", "a.jsonl", "--seq-len", "24", "--sequences", "18"]
 
 

@@ -1,7 +1,7 @@
 import pytest
 from tests.commandline import rooms
 
-from heedful.commandline.inputs import Inputs, read
+from heedful.evaluation.command_inputs import Inputs, read
 
 
 def test_no_text_is_the_embedded_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""How records show themselves in a notebook; loaded by ``heedful.drawing`` when one is first shown."""
+"""How records show themselves in a notebook; loaded by ``heedful.showing.drawing`` when one is first shown."""
 
 from __future__ import annotations
 

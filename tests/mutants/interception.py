@@ -108,7 +108,8 @@ CAPTURE = (
         "interception/sequence_means.py",
         "left_out = rows.isnan().logical_or_(moments.visible < MIN_VISIBLE)",
         "left_out = rows.isnan().logical_or_(moments.visible <= MIN_VISIBLE)",
-        "tests/interception/test_in_parts.py tests/interception/interceptors/test_huggingface.py -k 'sequence_is_what or outputs_are'",
+        "tests/interception/test_in_parts.py tests/interception/interceptors/test_huggingface.py "
+        "-k 'sequence_is_what or outputs_are'",
     ),
     Mutant(
         "a written-out chunk stands one key further",

@@ -1,15 +1,13 @@
-"""What a figure is: a name, what it shows, and a function from a report to a chart."""
+"""What a figure is: a name, what it shows, and a function from what it is drawn of to a chart."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     import altair
-
-    from heedful.evaluation.result import Report
 
 BLUE, ORANGE = "#2f74c0", "#c4661f"
 """Two colours that can be told apart with any colour vision, and stand out from white and from near black."""
@@ -20,24 +18,26 @@ DIVERGING = ("#1b5e9e", "#7fb0d8", "#f2f2f0", "#e6a36b", "#a94a12")
 WIDTH, HEIGHT = 420, 250
 
 Row = Mapping[str, Any]
+Source = TypeVar("Source")
+"""What a figure is drawn of: a report, say."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
+class Figure(Generic[Source]):
     """One figure.
 
     Attributes:
         name: Its file name without the suffix.
         title: What it shows, in a few words.
         caption: How to read it.
-        chart: From a report to a chart; None where the report has nothing to show.
+        chart: From what it is drawn of to a chart; None where there is nothing to show.
         wide: Whether it needs the width of two.
     """
 
     name: str
     title: str
     caption: str
-    chart: Callable[[Report], altair.TopLevelMixin | None]
+    chart: Callable[[Source], altair.TopLevelMixin | None]
     wide: bool = False
 
 
@@ -56,8 +56,3 @@ def layer_axis(layers: int) -> altair.X:
     scale = altair.Scale(domain=[-0.5, layers - 0.5], nice=False, zero=False)
     axis = altair.Axis(values=ticks, format="d", grid=False)
     return altair.X("layer:Q", title="layer", scale=scale, axis=axis)
-
-
-def layers_of(report: Report) -> int:
-    """Number of layers in the head table."""
-    return max((row.layer for row in report.heads), default=-1) + 1

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tests.evaluation.page import factory
 
-from heedful.commandline.outputs import Outputs
 from heedful.errors import OutputError, UsageError
+from heedful.evaluation.command_outputs import Outputs
 
 
 def test_only_a_page_or_figures_ask_for_cards(tmp_path: Path) -> None:

@@ -1,0 +1,50 @@
+"""The commands of the command line, as features register them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from heedful.plugins import Registry
+
+LAST = 1000
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, or a group of commands.
+
+    Attributes:
+        run: The function whose parameters are the options; None for a group.
+        help: One line.
+        place: Where it stands in the list of commands, the least first; those of equal place by name.
+        group: What a group is made of, where the usual class does not do.
+    """
+
+    run: Callable[..., Any] | None
+    help: str
+    place: int = LAST
+    group: type[typer.core.TyperGroup] | None = None
+
+
+COMMANDS: Registry[Command] = Registry("commands", "command")
+"""Words of a command (``validate``, ``train decoder``) to the command; the group of two words is registered too."""
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Give an app every registered command.
+
+    Args:
+        app: What the commands are added to.
+    """
+    groups: dict[str, typer.Typer] = {}
+    for words, command in sorted(COMMANDS.items(), key=lambda item: (item[1].place, item[0])):
+        first, _, rest = words.rpartition(" ")
+        if command.run is None:
+            groups[words] = typer.Typer(cls=command.group, help=command.help, no_args_is_help=True)
+            app.add_typer(groups[words], name=words)
+        else:
+            (groups[first] if first else app).command(rest, help=command.help)(command.run)

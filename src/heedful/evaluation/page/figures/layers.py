@@ -1,0 +1,13 @@
+"""How many layers a report tells of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from heedful.evaluation.result import Report
+
+
+def layers_of(report: Report) -> int:
+    """Number of layers in the head table."""
+    return max((row.layer for row in report.heads), default=-1) + 1

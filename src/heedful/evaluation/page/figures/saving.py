@@ -1,0 +1,45 @@
+"""The figures of a report as files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heedful.evaluation.page.figures.figures import FIGURES
+from heedful.reporting.drawing import drawn
+from heedful.reporting.figure_files import check_figures, save_drawn
+
+if TYPE_CHECKING:
+    from heedful.evaluation.result import Report
+
+
+def check_report_figures(folder: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Refuse a folder in which the figures cannot be written, before the work begins.
+
+    Args:
+        folder: A folder, or nothing yet.
+        overwrite: Whether figures that stand there may be replaced.
+
+    Raises:
+        OutputError: The folder is none, or a figure stands there and must not be replaced.
+    """
+    check_figures(folder, overwrite=overwrite, names=[figure.name for figure in FIGURES])
+
+
+def save_figures(report: Report, folder: str | os.PathLike[str], *, overwrite: bool) -> list[Path]:
+    """Write every figure for which the report has something to show.
+
+    Args:
+        report: What to show.
+        folder: Where; it is made where it is not there.
+        overwrite: Whether figures that stand there may be replaced.
+
+    Returns:
+        The files, in order.
+
+    Raises:
+        OutputError: One could not be written; files that stand are whole, and no temporary file is left.
+    """
+    check_report_figures(folder, overwrite=overwrite)
+    return save_drawn(drawn(report, FIGURES), folder, overwrite=overwrite)

@@ -1,0 +1,13 @@
+"""Probes that features add: what else is measured of each attention call while the model reads its text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from heedful.evaluation.evidence import Sight
+from heedful.plugins import Registry
+
+PROBES: Registry[Callable[[Sight], dict[str, Tensor]]] = Registry("probes", "probe")
+"""Name to a function of one call: arrays ``(sequence, head)`` by name, none where the call has nothing of it."""

@@ -1,0 +1,20 @@
+"""Registers the training of gauge models as a recipe of sweeps."""
+
+from heedful.training.sweeps.recipe import SweepRecipe
+from heedful.training.sweeps.recipes import RECIPES
+
+
+def gauge_recipe() -> SweepRecipe:
+    """Trains a gauge model, and measures its beliefs and gradients beside what every training is measured by."""
+    from heedful.gauge.belief_measures import beliefs
+    from heedful.gauge.run_settings import GaugeRunSettings
+    from heedful.training.decoder_run import train_decoder
+    from heedful.training.sweeps.gradient_measures import EveryStepLogged, gradients
+    from heedful.training.sweeps.head_measures import MEASURES
+    from heedful.training.sweeps.training_recipe import training_recipe
+
+    measures = {**MEASURES, "beliefs": beliefs, "gradients": gradients}
+    return training_recipe("gauge", GaugeRunSettings, train_decoder, measures=measures, callbacks=[EveryStepLogged])
+
+
+RECIPES.add("gauge", gauge_recipe)

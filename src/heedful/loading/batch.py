@@ -1,0 +1,36 @@
+"""Some sequences that go through a model together, and what is known of their tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some sequences that go through the model together.
+
+    Attributes:
+        input_ids: ``(sequence, token)`` on the model's device.
+        attention_mask: ``(sequence, token)``, 1 at real tokens.
+        index: ``(sequence,)`` position of each in the study's sequences.
+        special: ``(sequence, token)`` bool, special tokens.
+        punctuation: ``(sequence, token)`` bool, tokens of punctuation alone.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    index: Tensor
+    special: Tensor
+    punctuation: Tensor
+
+    def at(self, device: torch.device) -> Batch:
+        """The same on another device, for a layer that lies there; ``index`` stays where it is."""
+        if device == self.input_ids.device:
+            return self
+        ids, mask, special, punctuation = (
+            tensor.to(device) for tensor in (self.input_ids, self.attention_mask, self.special, self.punctuation)
+        )
+        return Batch(ids, mask, self.index, special, punctuation)

@@ -1,0 +1,6 @@
+"""Registers the command that shows the key vectors of a run."""
+
+from heedful.commandline.commands import COMMANDS, Command
+from heedful.monitoring.command import keys
+
+COMMANDS.add("keys", Command(keys, "Draw the key vectors of a training run, with what the figures show.", 70))

@@ -1,0 +1,26 @@
+"""How stored documents are read again: each feature registers a reader for the documents that it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from heedful.plugins import Registry
+
+
+@dataclass(frozen=True)
+class RecordReader:
+    """What can be done with a stored document of one family.
+
+    Attributes:
+        read: From its bytes and the name of its file to the record. It raises InputRejected for anything else.
+        show: Writes the record's terminal page to a stream; None stands for standard output.
+    """
+
+    read: Callable[..., Any]
+    show: Callable[[Any, TextIO | None], None]
+
+
+RECORDS: Registry[RecordReader] = Registry("records", "record reader")
+"""Family of documents, the part of their ``schema`` before the slash (``heedful.report``), to its reader."""

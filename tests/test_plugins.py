@@ -1,0 +1,191 @@
+"""What another package adds by the entry-point group ``heedful.plugins``, and where entry points are not read from."""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import textwrap
+import zipfile
+from importlib.metadata import EntryPoint, distribution
+from pathlib import Path
+
+import pytest
+
+import heedful
+from heedful import plugins
+from heedful.app import main
+from heedful.plugins import Registry
+from heedful.reporting.readers import RECORDS, RecordReader
+
+SITE = Path(sysconfig.get_paths()["purelib"])
+SOURCE = Path(heedful.__file__).parents[1]
+ADDED = '''
+import sys
+
+from heedful.attention.registry import statistic
+from heedful.commandline.commands import COMMANDS, Command
+from heedful.evaluation.registry import check
+from heedful.evaluation.result import Finding
+from heedful.inference.verdict import Verdict
+
+
+@statistic(needs=("max_weight",), unit="share", bounds=(0.0, 1.0), source="this test")
+def heaviest_share(rows):
+    """Largest weight of a row, under another name."""
+    return rows.max_weight
+
+
+@check(section=1, source="this test", descriptive=True)
+def model_has_parameters(study):
+    """Says that it was asked."""
+    yield Finding(claim="model_has_parameters", verdict=Verdict.INFO, reason="asked by a plugin", source="this test")
+
+
+def hello() -> None:
+    """Says hello."""
+    sys.stdout.write("hello from a plugin\\n")
+
+
+COMMANDS.add("hello", Command(hello, "Say hello from a plugin."))
+'''
+ENTRIES = """
+[heedful.plugins]
+statistics.tiny = tiny_plugin
+checks.tiny = tiny_plugin
+commands.tiny = tiny_plugin
+statistics.broken = tiny_plugin_that_is_not_there
+"""
+
+
+def wheel(folder: Path, name: str, code: str, entries: str) -> Path:
+    """A wheel of one module, made as the format says: a zip file with the module and what describes it."""
+    facts = f"{name}-1.0.dist-info"
+    made = folder / f"{name}-1.0-py3-none-any.whl"
+    files = {
+        f"{name}.py": code,
+        f"{facts}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{facts}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{facts}/entry_points.txt": entries,
+    }
+    record = "".join(f"{path},,\n" for path in [*files, f"{facts}/RECORD"])
+    with zipfile.ZipFile(made, "w") as archive:
+        for path, text in {**files, f"{facts}/RECORD": record}.items():
+            archive.writestr(path, text)
+    return made
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment with heedful, what it needs, and one more package that pip installed."""
+    room = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", room], check=True, timeout=120)
+    python = room / "bin" / "python"
+    asked = [python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"]
+    site = Path(subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip())
+    facts = Path(str(distribution("heedful")._path))  # type: ignore[attr-defined]
+    shutil.copytree(facts, site / facts.name)
+    (site / "shared.pth").write_text(f"{SOURCE}\n{SITE}\n")
+    made = wheel(room, "tiny_plugin", ADDED, ENTRIES)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--quiet", "--no-index", "--no-deps", str(made)], check=True, timeout=120)
+    return python
+
+
+def ran(python: Path, words: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
+    code = f"from heedful.app import main; main({words!r})"
+    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "COLUMNS")}
+    return subprocess.run(
+        [python, "-P", "-c", code], capture_output=True, text=True, cwd=folder, timeout=300, env=kept, check=False
+    )
+
+
+@pytest.mark.slow
+def test_an_installed_package_adds_a_statistic_a_check_and_a_command(environment: Path, tmp_path: Path) -> None:
+    shown = ran(environment, ["--help"], tmp_path)
+    assert shown.returncode == 0 and "hello" in shown.stdout and "Say hello from a plugin." in shown.stdout
+    assert ran(environment, ["hello"], tmp_path).stdout == "hello from a plugin\n"
+    words = ["validate", "--preset", "quick", "--sequences", "8", "--json", "report.json"]
+    validated = ran(environment, words, tmp_path)
+    assert validated.returncode in (0, 1), validated.stderr
+    assert "model_has_parameters" in validated.stdout and "asked by a plugin" in validated.stdout
+    assert "heaviest_share over heads" in validated.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
+    for head in report["heads"]:
+        assert head["statistics"]["heaviest_share"] == head["statistics"]["max_weight"]
+    warned = [line for line in validated.stderr.splitlines() if "tiny_plugin_that_is_not_there" in line]
+    assert len(warned) == 1 and "left out" in warned[0]
+    assert "Traceback" not in validated.stderr
+
+
+@pytest.mark.slow
+def test_nothing_is_read_from_the_current_folder(environment: Path, tmp_path: Path) -> None:
+    facts = tmp_path / "lying_here-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: lying_here\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[heedful.plugins]\ncommands.lying = lying_here\n")
+    (tmp_path / "lying_here.py").write_text("import pathlib\npathlib.Path('executed').touch()\n")
+    for before in ("", "import sys; sys.path.insert(0, ''); ", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "):
+        code = f"{before}from heedful.app import main; main(['--help'])"
+        done = subprocess.run([environment, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+        assert done.returncode == 0 and not (tmp_path / "executed").exists()
+
+
+def test_a_module_that_fails_is_one_warning_and_adds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "half_a_plugin.py").write_text(
+        textwrap.dedent("""
+            from tests.test_plugins import SHAPES
+
+            SHAPES.add("circle", 0)
+            raise RuntimeError("a reason\\nover two lines")
+        """)
+    )
+    (tmp_path / "whole_plugin.py").write_text("from tests.test_plugins import SHAPES\nSHAPES.add('square', 4)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    given = [EntryPoint(f"shapes.{name}", name, plugins.GROUP) for name in ("half_a_plugin", "whole_plugin")]
+    monkeypatch.setattr(plugins, "entries", lambda plural: given)
+    with caplog.at_level(logging.WARNING, "heedful.plugins"):
+        assert dict(SHAPES) == {"square": 4}
+        assert list(SHAPES) == ["square"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "plugin shapes.half_a_plugin (half_a_plugin) was left out: RuntimeError: a reason"
+    ]
+
+
+SHAPES: Registry[int] = Registry("shapes", "shape")
+
+
+def test_a_name_is_registered_once() -> None:
+    registry: Registry[int] = Registry("nothing", "thing")
+    registry.add("one", 1)
+    with pytest.raises(ValueError, match="thing 'one' is registered twice"):
+        registry.add("one", 2)
+
+
+def test_heedful_is_the_first_user_of_its_own_door() -> None:
+    kinds = {entry.name.partition(".")[0] for entry in plugins._every_entry()}
+    assert kinds >= {"statistics", "checks", "probes", "tracker", "models", "recipes", "records", "commands"}
+
+
+def test_report_shows_a_record_that_has_a_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read(data: bytes, *, name: str) -> dict[str, object]:
+        return dict(json.loads(data))
+
+    def show(record: dict[str, object], stream: object) -> None:
+        sys.stdout.write(f"seven is {record['seven']}\n")
+
+    monkeypatch.setitem(RECORDS, "another.record", RecordReader(read, show))
+    stored = tmp_path / "record.json"
+    stored.write_text('{"schema": "another.record/1", "seven": 7}')
+    with pytest.raises(SystemExit) as left:
+        main(["report", str(stored)])
+    assert left.value.code == 0 and capsys.readouterr().out == "seven is 7\n"
+    with pytest.raises(SystemExit) as left:
+        main(["report", str(stored), "--html", str(tmp_path / "page.html")])
+    assert left.value.code == 2 and "only a heedful.report has pages" in capsys.readouterr().err
