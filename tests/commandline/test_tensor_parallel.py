@@ -42,7 +42,7 @@ def dying(*args, **keywords):
     return forward(*args, **keywords)
 
 modeling.Qwen3Attention.forward = dying
-import heedful.cli
+import heedful.app
 heedful.app.main(sys.argv[1:])
 """
 CAPTURED = """
