@@ -1,6 +1,6 @@
 """The stored answers as a page: ``python docs/claims.py`` writes docs/claims.md.
 
-The answers come from ``python -m reproductions``; pictures of the run are kept in docs/claims.
+The answers come from ``python -P -m reproductions.answering``; pictures of the run are kept in docs/claims.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def page(answers: list[Answered]) -> str:
     lines = [
         "# Published claims",
         "",
-        "Written by `docs/claims.py` from the answers that `python -m reproductions` keeps; `heedful claims` "
+        "Written by `docs/claims.py` from the answers that `python -P -m reproductions.answering` keeps; `python -P -m reproductions` "
         "shows the same.",
         "",
         "A claim is **reproduced** where every part of it holds by its interval, **refuted** where the interval of one "

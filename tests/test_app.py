@@ -15,9 +15,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = (
-        "import sys; sys.argv = ['heedful', 'validate', '--help']\nfrom heedful.app import main\ntry: main()\n"
-    )
+    code = "import sys; sys.argv = ['heedful', 'validate', '--help']\nfrom heedful.app import main\ntry: main()\n"
     code += "except SystemExit: print(sorted({'torch', 'transformers', 'polars', 'rich'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -23,13 +23,13 @@ from heedful.compression.record import Curve, Pruning
 from heedful.compression.redundancy import layer_keys
 from heedful.compression.removal import without_dimensions
 from heedful.errors import CaptureError, UsageError
-from heedful.loading.sequences import Sequences
+from heedful.loading.sequences import TokenBatch
 from heedful.reporting.pages.document import record_json
 
 FEW = Cuts(fractions=(0.25,), orders=2)
 
 
-def text(documents: int = 36, length: int = 20) -> Sequences:
+def text(documents: int = 36, length: int = 20) -> TokenBatch:
     return sequences_of(random_ids(documents, length, vocabulary=61))
 
 

@@ -19,12 +19,12 @@ from heedful.compression.record import Quantization
 from heedful.errors import CaptureError, InputRejected, UsageError
 from heedful.inference.effect import Effect
 from heedful.interception.intercept import intercept
-from heedful.loading.sequences import Sequences
+from heedful.loading.sequences import TokenBatch
 
 FINE, COARSE = Quantizer(bits=8, group="channel"), Quantizer(bits=2, group="tensor")
 
 
-def text(documents: int = 18, length: int = 20, padded: bool = False) -> Sequences:
+def text(documents: int = 18, length: int = 20, padded: bool = False) -> TokenBatch:
     made = sequences_of(random_ids(documents, length, vocabulary=61))
     if padded:
         mask = made.attention_mask.clone()

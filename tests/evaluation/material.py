@@ -13,7 +13,7 @@ from heedful.attention.engines.dense import dense_weights
 from heedful.attention.engines.moments import Extras
 from heedful.attention.engines.tiled import tiled
 from heedful.attention.visibility import Visibility, causal
-from heedful.evaluation.evidence import Sight
+from heedful.evaluation.evidence import ProbedCall
 from heedful.interception.event import AttentionEvent
 from heedful.loading.batch import Batch
 
@@ -56,7 +56,7 @@ def sight_of(
     run: Callable[[Tensor | None], Tensor] | None = None,
     entering: Tensor | None = None,
     extras: Extras | None = None,
-) -> Sight:
+) -> ProbedCall:
     """A call as it is met in a model whose kernel is exact, unless another one is given."""
 
     def exact(value: Tensor | None) -> Tensor:
@@ -70,10 +70,10 @@ def sight_of(
         path="layer", module=nn.Identity(), way="test", call=call, dropout=0.0, entering=entering, run=kernel
     )
     ids = torch.zeros(call.batch, call.n_keys, dtype=torch.long)
-    return Sight(event, kernel(None), batch or batch_of(ids), extras or Extras())
+    return ProbedCall(event, kernel(None), batch or batch_of(ids), extras or Extras())
 
 
-def moments_changed(sight: Sight, **rows: Tensor) -> Sight:
+def moments_changed(sight: ProbedCall, **rows: Tensor) -> ProbedCall:
     """The same sight with some row moments as given: a measurement that went wrong."""
     from dataclasses import replace
 

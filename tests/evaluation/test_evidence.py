@@ -11,11 +11,11 @@ from tests.evaluation.material import batch_of, tiny_llama
 from torch import Tensor, nn
 
 from heedful.errors import CaptureError
-from heedful.evaluation.evidence import Sight, collect
+from heedful.evaluation.evidence import ProbedCall, collect
 from heedful.evaluation.probes import row_statistics
 
 
-def first_token(sight: Sight) -> dict[str, Tensor]:
+def first_token(sight: ProbedCall) -> dict[str, Tensor]:
     heads = sight.event.call.heads
     return {"first": sight.batch.input_ids[:, :1].expand(-1, heads).float()}
 
@@ -72,9 +72,9 @@ def test_rows_of_padding_are_left_out_whether_or_not_the_model_knows_of_it(build
 
 
 def test_moments_are_computed_when_a_probe_asks_and_once() -> None:
-    kept: list[Sight] = []
+    kept: list[ProbedCall] = []
 
-    def keep(sight: Sight) -> dict[str, Tensor]:
+    def keep(sight: ProbedCall) -> dict[str, Tensor]:
         kept.append(sight)
         assert "moments" not in sight.__dict__
         assert sight.moments is sight.moments

@@ -15,10 +15,10 @@ from heedful.errors import UsageError
 from heedful.evaluation.heads import head_table
 from heedful.evaluation.running import evaluating
 from heedful.evaluation.study import Study
-from heedful.loading.sequences import Sequences
+from heedful.loading.sequences import TokenBatch
 
 
-def text(documents: list[int], length: int = 24) -> Sequences:
+def text(documents: list[int], length: int = 24) -> TokenBatch:
     sequences = sequences_of(random_ids(len(documents), length))
     return replace(sequences, document=torch.tensor(documents))
 

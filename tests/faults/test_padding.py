@@ -17,7 +17,7 @@ import heedful
 from heedful.evaluation.running import pads_inside, positions_of, run_model, takes_positions
 from heedful.evaluation.study import Study
 from heedful.inference.verdict import Verdict
-from heedful.loading.sequences import Sequences
+from heedful.loading.sequences import TokenBatch
 
 pytestmark = pytest.mark.fault
 SIDES = [(5, 0), (0, 5), (3, 4)]
@@ -26,7 +26,7 @@ BY_LENGTH = {"row_std_seed"}
 COUNTS = {"empty_rows"}
 
 
-def padded(sequences: Sequences, left: int, right: int) -> Sequences:
+def padded(sequences: TokenBatch, left: int, right: int) -> TokenBatch:
     around = (left, right)
     pad: Callable[..., Tensor] = torch.nn.functional.pad
     return replace(

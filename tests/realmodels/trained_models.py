@@ -15,7 +15,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 from heedful.loading.documents import load_documents
 from heedful.loading.factory import load_factory
 from heedful.loading.loaded_model import LoadedModel, load_model
-from heedful.loading.sequences import Sequences, make_sequences
+from heedful.loading.sequences import TokenBatch, make_sequences
 
 _SMILES = r"%[0-9]{2}|\[[^\]]+]|Br|Cl|>>|."
 """Atoms in brackets, two-letter elements and the arrow are one token each, every other character is one."""
@@ -26,7 +26,7 @@ class Real:
     """A loaded model and the batch that it reads."""
 
     loaded: LoadedModel
-    sequences: Sequences
+    sequences: TokenBatch
 
 
 def _read(loaded: LoadedModel, documents: texts.Documents, seq_len: int, count: int) -> Real:

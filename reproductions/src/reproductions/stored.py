@@ -1,4 +1,4 @@
-"""Answers kept with the package: a JSON document a note, written by ``python -m reproductions``."""
+"""Answers kept with the package: a JSON document a note, written by ``python -P -m reproductions.answering``."""
 
 from __future__ import annotations
 

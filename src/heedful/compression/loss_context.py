@@ -27,7 +27,7 @@ from heedful.inference.units import document_means
 from heedful.loading.batch import Batch
 
 if TYPE_CHECKING:
-    from heedful.loading.sequences import Sequences
+    from heedful.loading.sequences import TokenBatch
 
 Progress = Callable[[int, int, str], None]
 
@@ -53,7 +53,7 @@ class EvaluationContext:
     """
 
     model: nn.Module
-    sequences: Sequences
+    sequences: TokenBatch
     batches: Sequence[Batch]
     objective: Objective
     seed: int
@@ -124,7 +124,7 @@ class EvaluationContext:
 
 
 def ground_of(
-    model: nn.Module, sequences: Sequences, *, seed: int, resamples: int, progress: Progress
+    model: nn.Module, sequences: TokenBatch, *, seed: int, resamples: int, progress: Progress
 ) -> EvaluationContext:
     """A model and its text, with the loss that it can be judged by.
 
@@ -157,7 +157,7 @@ def ground_of(
     return EvaluationContext(model, sequences, batches, objective, seed, resamples, progress)
 
 
-def _hides_future(model: nn.Module, sequences: Sequences) -> bool:
+def _hides_future(model: nn.Module, sequences: TokenBatch) -> bool:
     """Whether no output moves before a token that is changed."""
     batch = batch_of(sequences, torch.arange(min(PERTURBED, len(sequences.input_ids))), device_of(model))
     return all(leak.before <= Margins().leak for leak in future_leaks(model, batch))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from heedful.compression.page_pruning_charts import curve_chart
 from heedful.reporting.pages.cells import NONE, bounds, change, correlation, p_value, share, small
-from heedful.reporting.pages.part import Page, Part
+from heedful.reporting.pages.part import Page, PagePart
 from heedful.reporting.quantity import count
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def pruning_page(record: Pruning) -> Page:
     Args:
         record: What to show.
     """
-    parts: list[Part | None] = [_verdicts(record), _labels(record)]
+    parts: list[PagePart | None] = [_verdicts(record), _labels(record)]
     for name in dict.fromkeys(curve.part for curve in record.curves):
         parts.append(_curves(record, name))
     parts += [_units(record, "layers"), _units(record, "heads"), _correlations(record), _limits(record)]
@@ -50,7 +50,7 @@ def _subject(record: Pruning) -> str:
     )
 
 
-def _verdicts(record: Pruning) -> Part | None:
+def _verdicts(record: Pruning) -> PagePart | None:
     if not record.savings:
         return None
     spoken = [one for one in record.savings if one.fraction == _nearest(record.savings, one.part)]
@@ -63,7 +63,7 @@ def _verdicts(record: Pruning) -> Part | None:
         "its interval holds what other documents and other random orders would give. p: share of orders that cost as "
         "little, which an order that knows nothing reaches by luck. yes: the interval is above 0 and p at most .05. "
     )
-    return Part(
+    return PagePart(
         title="Does the ranking save anything?",
         header=("left out", "share", "saved", "95 %", "p"),
         rows=rows,
@@ -94,7 +94,7 @@ def _others(savings: Sequence[Saving]) -> str:
     return f"{'; '.join(told).capitalize()}." if told else ""
 
 
-def _labels(record: Pruning) -> Part | None:
+def _labels(record: Pruning) -> PagePart | None:
     labels = record.labels
     if labels is None:
         return None
@@ -112,7 +112,7 @@ def _labels(record: Pruning) -> Part | None:
         "not settled": "Not settled whether the right labels have the least loss: prices may mean nothing.",
     }.get(labels.answer, "Too few documents to tell.")
     objective = record.data["objective"]
-    return Part(
+    return PagePart(
         title=f"Are the labels right? ({objective})",
         header=("labels", "loss", "95 %"),
         rows=rows,
@@ -120,7 +120,7 @@ def _labels(record: Pruning) -> Part | None:
     )
 
 
-def _curves(record: Pruning, name: str) -> Part:
+def _curves(record: Pruning, name: str) -> PagePart:
     curves = [curve for curve in record.curves if curve.part == name]
     judged = any(point.loss is not None for curve in curves for point in curve.points)
     rows = [row for curve in curves for row in (_judged_rows(curve) if judged else _local_rows(curve))]
@@ -139,7 +139,7 @@ def _curves(record: Pruning, name: str) -> Part:
         if local and judged:
             told += " KL of the rows, each layer alone: " + _divergences(curves)
     header = ("left out by", "share", "units", "loss", "95 %", "shuffled")
-    return Part(
+    return PagePart(
         title=f"Leaving out {NAMES[name]}",
         header=header if judged else ("left out by", "share", "units", "KL", "output"),
         rows=rows,
@@ -194,7 +194,7 @@ def _divergences(curves: Sequence[Curve]) -> str:
     return "; ".join(told) + "."
 
 
-def _units(record: Pruning, part: str) -> Part | None:
+def _units(record: Pruning, part: str) -> PagePart | None:
     known = [unit for unit in record.units if unit.part == part and unit.price is not None]
     if not known:
         return None
@@ -216,7 +216,7 @@ def _units(record: Pruning, part: str) -> Part | None:
         "Rank: participation ratio of the covariance of the keys it reads, sequence by sequence; cosine: of two keys "
     )
     told += "about their mean. Measured on the documents that rank."
-    return Part(
+    return PagePart(
         title=f"{part.capitalize()}, each alone",
         header=("without", "loss", "95 %", "rank", "cosine"),
         rows=rows,
@@ -229,7 +229,7 @@ def _price(unit: UnitPrice) -> float:
     return value if math.isfinite(value) else math.inf
 
 
-def _correlations(record: Pruning) -> Part | None:
+def _correlations(record: Pruning) -> PagePart | None:
     if not record.correlations:
         return None
     rows = [
@@ -249,7 +249,7 @@ def _correlations(record: Pruning) -> Part | None:
         "The interval is over documents for these very layers or heads; none is given where there are fewer than 8 or "
     )
     told += "prices are too noisy to tell them apart. p asks whether unrelated ones would show as much (Holm)."
-    return Part(
+    return PagePart(
         title="Does redundancy go with the price?",
         header=("rank correlation of", "over", "rank", "95 %", "p"),
         rows=rows,
@@ -257,7 +257,7 @@ def _correlations(record: Pruning) -> Part | None:
     )
 
 
-def _limits(record: Pruning) -> Part:
+def _limits(record: Pruning) -> PagePart:
     told = [
         "Nothing is trained again after it is left out: these are prices before any repair. What is left out is set to "
         "0, which a model has never seen; biases of output projections stay. Effective rank and cosine are of keys "
@@ -267,4 +267,4 @@ def _limits(record: Pruning) -> Part:
     if len(record.not_measured) > 8:
         told.append(f"And {len(record.not_measured) - 8} more, in the JSON document.")
     told += [f"Note: {note}." for note in record.model["notes"]]
-    return Part(title="What this does not show", text=" ".join(told))
+    return PagePart(title="What this does not show", text=" ".join(told))

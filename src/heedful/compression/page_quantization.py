@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from heedful.compression.page_quantization_charts import layer_chart, loss_chart, shown_trial
 from heedful.reporting.pages.cells import WORDS, bounds, change, correlation, p_value, share, small
-from heedful.reporting.pages.part import Page, Part
+from heedful.reporting.pages.part import Page, PagePart
 from heedful.reporting.quantity import count
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _subject(record: Quantization) -> str:
     return " ".join(told)
 
 
-def _costs(record: Quantization) -> Part:
+def _costs(record: Quantization) -> PagePart:
     rows = [
         (
             trial.name,
@@ -72,7 +72,7 @@ def _costs(record: Quantization) -> Part:
     told += "head's output over its norm; loss: nats per token with all layers rounded at once, with its 95 % interval "
     told += f"over documents, one by one. {_by_verdict(record)}"
     chart = partial(loss_chart, record) if record.loss is not None else None
-    return Part(
+    return PagePart(
         title="What each quantizer costs",
         header=("keys stored as", "KL", "output", "loss", "95 %"),
         rows=rows,
@@ -91,7 +91,7 @@ def _by_verdict(record: Quantization) -> str:
     return f"At a margin of {margin:g} nat/token: {told}."
 
 
-def _structure(record: Quantization) -> Part:
+def _structure(record: Quantization) -> PagePart:
     rows = [
         (
             trial.name,
@@ -113,7 +113,7 @@ def _structure(record: Quantization) -> Part:
     else:
         told += f"Above 0, the error's structure costs beyond its size: {', '.join(sharper) or 'none'}. "
         told += f"Below 0: {', '.join(milder) or 'none'}. For the others these documents do not tell the two apart."
-    return Part(
+    return PagePart(
         title="Its size or its structure?",
         header=("noise in place of", "KL", "loss", "beyond", "95 %"),
         rows=rows,
@@ -121,7 +121,7 @@ def _structure(record: Quantization) -> Part:
     )
 
 
-def _layers(record: Quantization) -> Part:
+def _layers(record: Quantization) -> PagePart:
     trial, rows = shown_trial(record), []
     layers = sorted({head.layer for head in trial.heads})
     for layer in layers[:SHOWN]:
@@ -146,7 +146,7 @@ def _layers(record: Quantization) -> Part:
         for head in most
     )
     told += ". Kurtosis of a Gaussian is 3; the crest factor is the largest component over the root mean square."
-    return Part(
+    return PagePart(
         title=f"Layer by layer, {trial.name}",
         header=("layer", "KL", "output", "kurtosis", "crest", "most moved"),
         rows=rows,
@@ -155,7 +155,7 @@ def _layers(record: Quantization) -> Part:
     )
 
 
-def _tails(record: Quantization) -> Part:
+def _tails(record: Quantization) -> PagePart:
     bits = shown_trial(record).bits
     wanted = {trial.name for trial in record.trials if trial.bits == bits and trial.clip is None}
     clipped = [trial.name for trial in record.trials if trial.bits is None]
@@ -182,7 +182,7 @@ def _tails(record: Quantization) -> Part:
         if settled
         else "None is beyond chance: these heads do not show that heavy tails predict the damage."
     )
-    return Part(
+    return PagePart(
         title="Do heavy tails predict the damage?",
         header=("under", "tails", "damage", "rank", "95 %", "p"),
         rows=rows,
@@ -190,7 +190,7 @@ def _tails(record: Quantization) -> Part:
     )
 
 
-def _limits(record: Quantization) -> Part:
+def _limits(record: Quantization) -> PagePart:
     told = [
         "Values are left as they are, and so are weights. A scale of a whole sequence knows keys that a cache has not "
         "seen yet, so that per tensor and per channel are best cases; per token is as a cache would have it. KL and "
@@ -201,7 +201,7 @@ def _limits(record: Quantization) -> Part:
     if len(record.not_measured) > 8:
         told.append(f"And {len(record.not_measured) - 8} more, in the JSON document.")
     told += [f"Note: {note}." for note in record.model["notes"]]
-    return Part(title="What this does not show", text=" ".join(told))
+    return PagePart(title="What this does not show", text=" ".join(told))
 
 
 def _divergence(head: HeadDamage) -> float:

@@ -30,12 +30,12 @@ from heedful.evaluation.versions import versions
 from heedful.evaluation.wrapped import unwrapped
 
 if TYPE_CHECKING:
-    from heedful.loading.sequences import Sequences
+    from heedful.loading.sequences import TokenBatch
 
 
 def prune(
     model: nn.Module,
-    sequences: Sequences,
+    sequences: TokenBatch,
     *,
     cuts: Cuts | None = None,
     seed: int = 0,
@@ -68,7 +68,7 @@ def prune(
         InputRejected: The model's parameters are sharded, or not finite.
     """
     cuts = cuts or Cuts()
-    inside, worn = unwrapped(model)
+    inside, unwrap_notes = unwrapped(model)
     with evaluating(inside):
         whole = ground_of(inside, sequences, seed=seed, resamples=RESAMPLES, progress=progress)
         ranking, pricing = _halves(whole)
@@ -84,7 +84,7 @@ def prune(
             unmeasured += unpriced
         measured, base = _measured(pricing, layers, units, prices, cuts)
         labels = None if base is None else judged_labels(pricing, base)
-    model_facts, data = whole.facts(name, [*notes, *worn], len(layers), sum(layer.heads for layer in layers))
+    model_facts, data = whole.facts(name, [*notes, *unwrap_notes], len(layers), sum(layer.heads for layer in layers))
     data["documents_that_rank"], data["documents_that_price"] = (
         len(np.unique(half.sequences.document.numpy())) for half in (ranking, pricing)
     )

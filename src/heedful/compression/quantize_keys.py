@@ -25,7 +25,7 @@ from heedful.evaluation.wrapped import unwrapped
 from heedful.inference.effect import Effect
 
 if TYPE_CHECKING:
-    from heedful.loading.sequences import Sequences
+    from heedful.loading.sequences import TokenBatch
 
 BITS = (8, 4, 3)
 CLIPS = (99.9, 99.0)
@@ -56,7 +56,7 @@ def standard_quantizers(
 
 def quantize_keys(
     model: nn.Module,
-    sequences: Sequences,
+    sequences: TokenBatch,
     *,
     quantizers: Sequence[Quantizer] | None = None,
     stage: str = "after",
@@ -95,13 +95,13 @@ def quantize_keys(
     tried = standard_quantizers() if quantizers is None else list(quantizers)
     if not tried:
         raise UsageError("quantizers: expected at least one, got none")
-    inside, worn = unwrapped(model)
+    inside, unwrap_notes = unwrapped(model)
     with evaluating(inside):
         ground = ground_of(inside, sequences, seed=seed, resamples=RESAMPLES, progress=progress)
         layers, left = key_damage(ground, tried, stage)
         losses = None if ground.objective.name == "none" else quantizer_losses(ground, stage, tried)
     heads = sum(layer.heads for layer in layers)
-    model_facts, data = ground.facts(name, [*notes, *worn], len(layers), heads)
+    model_facts, data = ground.facts(name, [*notes, *unwrap_notes], len(layers), heads)
     unmeasured = [{"what": path, "why": why} for path, why in left.items()]
     if losses is None:
         unmeasured.append({"what": "loss", "why": ground.objective.reason})

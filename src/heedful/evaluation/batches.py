@@ -14,10 +14,10 @@ from heedful.loading.batch import Batch
 from heedful.loading.memory import ensure_fits
 
 if TYPE_CHECKING:
-    from heedful.loading.sequences import Sequences
+    from heedful.loading.sequences import TokenBatch
 
 
-def batch_of(sequences: Sequences, index: Tensor, device: torch.device) -> Batch:
+def batch_of(sequences: TokenBatch, index: Tensor, device: torch.device) -> Batch:
     """The sequences at ``index`` as one batch."""
     return Batch(
         sequences.input_ids[index].to(device),
@@ -28,7 +28,7 @@ def batch_of(sequences: Sequences, index: Tensor, device: torch.device) -> Batch
     )
 
 
-def batches_of(model: nn.Module, sequences: Sequences, tokens: int) -> list[Batch]:
+def batches_of(model: nn.Module, sequences: TokenBatch, tokens: int) -> list[Batch]:
     """All sequences in their order, which puts neighbours of different documents side by side.
 
     Args:

@@ -9,7 +9,7 @@ from heedful.commandline.several_processes import own_device
 
 if TYPE_CHECKING:
     from heedful.loading.loaded_model import LoadedModel
-    from heedful.loading.sequences import Sequences as BatchedText
+    from heedful.loading.sequences import TokenBatch as BatchedText
 
 
 @dataclass(frozen=True, kw_only=True)

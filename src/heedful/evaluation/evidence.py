@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass
-class Sight:
+class ProbedCall:
     """One attention call, the batch that made it, and the module's own output.
 
     Attributes:
@@ -59,7 +59,7 @@ class Sight:
             return 0, length - 1
         return int(real[0]), int(real[-1])
 
-    def within_format(self) -> Sight:
+    def within_format(self) -> ProbedCall:
         """The same with rows beyond the call's number format undefined, wherever they are computed.
 
         Only half precision, and output that is not finite, are looked at: other formats hold any logit of theirs.
@@ -78,7 +78,7 @@ class Sight:
 
 NO_PRODUCT = "its softmax was seen and no product with values"
 
-Probe = Callable[[Sight], dict[str, Tensor]]
+Probe = Callable[[ProbedCall], dict[str, Tensor]]
 """From one call to arrays whose first axis is the sequence, the second (where there is one) the head."""
 
 
@@ -215,7 +215,7 @@ def collect(
         marks = Groups(keys=torch.stack([batch.special, batch.punctuation], dim=-1)) if groups and same else None
         if event.path not in layers:
             layers[event.path] = _layer(event, len(layers))
-        sight = Sight(event, output, batch, replace(wanted, groups=marks))
+        sight = ProbedCall(event, output, batch, replace(wanted, groups=marks))
         found: dict[str, Tensor] = {}
         with unwatched():
             sight = sight.within_format()

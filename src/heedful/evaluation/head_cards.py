@@ -17,7 +17,7 @@ from heedful.attention.engines.binned import BinnedMap, binned_map
 from heedful.attention.engines.points import rows_at
 from heedful.evaluation.batches import batch_of
 from heedful.evaluation.cards import LEAST_SHARE, SHADES, Cards, HeadCard, Picture, Strongest
-from heedful.evaluation.evidence import Array, LayerEvidence, Probe, Sight, collect
+from heedful.evaluation.evidence import Array, LayerEvidence, Probe, ProbedCall, collect
 from heedful.evaluation.heads import head_table
 from heedful.evaluation.missing import mean_of
 from heedful.evaluation.running import device_of
@@ -98,7 +98,7 @@ def pictured(bins: int) -> Probe:
         bins: Most bins of each axis of the picture.
     """
 
-    def probe(sight: Sight) -> dict[str, Tensor]:
+    def probe(sight: ProbedCall) -> dict[str, Tensor]:
         call = sight.event.call
         first = min(MIN_VISIBLE, call.n_queries - 1)
         queries = torch.linspace(first, call.n_queries - 1, QUERIES, device=call.query.device).round().long().unique()

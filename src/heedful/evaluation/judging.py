@@ -9,7 +9,7 @@ import numpy as np
 
 from heedful.evaluation.evidence import Array
 from heedful.evaluation.missing import ROUNDING
-from heedful.evaluation.null_comparison import Against, margin, untrained
+from heedful.evaluation.null_comparison import NullComparison, margin, untrained
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 from heedful.evaluation.unit_values import unit_values
@@ -67,7 +67,7 @@ class HeadClaim:
 
 
 @dataclass(frozen=True)
-class Measured:
+class HeadIntervals:
     """Interval, units present and detectable effect of each head."""
 
     interval: Interval
@@ -76,7 +76,7 @@ class Measured:
 
 
 def head_findings(
-    study: Study, claim: HeadClaim, units: Array, against: Against | None = None, null: str = ""
+    study: Study, claim: HeadClaim, units: Array, comparison: NullComparison | None = None, null: str = ""
 ) -> list[Finding]:
     """One finding for the model and one for each head.
 
@@ -84,38 +84,43 @@ def head_findings(
         study: The study.
         claim: What is claimed.
         units: ``(independent unit, all heads)``, mostly ``study.units`` of ``(sequence, all heads)``.
-        against: A comparison of the claim's own; None takes the null models where the claim names a statistic of
+        comparison: A comparison of the claim's own; None takes the null models where the claim names a statistic of
             theirs, else the margin.
         null: What the effect is counted from, in words, for claims that are compared with the margin.
     """
-    if against is None and claim.null_name is not None:
-        against = untrained(study, claim.null_name)
-    elif against is None:
+    if comparison is None and claim.null_name is not None:
+        comparison = untrained(study, claim.null_name)
+    elif comparison is None:
         words = f"an effect at the margin, {claim.shown(claim.present_above)}" + (f"; {null}" if null else "")
-        against = margin(study, units, claim.present_above, words)
+        comparison = margin(study, units, claim.present_above, words)
     measured = _measured(study, claim, units)
     found, position = [], 0
     for layer in study.observed.layers:
         for head in range(layer.heads):
-            found.append(_one_head(study, claim, measured, against, position, (layer.layer, head)))
+            found.append(_one_head(study, claim, measured, comparison, position, (layer.layer, head)))
             position += 1
-    overall = _overall(study, claim, against, found)
+    overall = _overall(study, claim, comparison, found)
     if claim.counted == "document":
         overall = _with_units(claim, overall, found, units)
     return [overall, *found]
 
 
-def _measured(study: Study, claim: HeadClaim, units: Array) -> Measured:
+def _measured(study: Study, claim: HeadClaim, units: Array) -> HeadIntervals:
     if claim.as_log:
         units = np.log(np.clip(units, ROUNDING, None))
     interval = bootstrap_t(units, resamples=study.settings.resamples, seed=study.settings.seed)
     _, spread, counts = mean_and_spread(units)
     detectable = minimal_detectable_effect(spread, np.maximum(counts, 1), tests=units.shape[1])
-    return Measured(interval, np.asarray(counts, dtype=float), np.asarray(detectable, dtype=float))
+    return HeadIntervals(interval, np.asarray(counts, dtype=float), np.asarray(detectable, dtype=float))
 
 
 def _one_head(
-    study: Study, claim: HeadClaim, measured: Measured, against: Against, position: int, place: tuple[int, int]
+    study: Study,
+    claim: HeadClaim,
+    measured: HeadIntervals,
+    comparison: NullComparison,
+    position: int,
+    place: tuple[int, int],
 ) -> Finding:
     at, units = measured.interval.at(position), int(measured.units[position])
     verdict, reason = judge(
@@ -123,11 +128,11 @@ def _one_head(
         present_above=claim.margins[0],
         absent_below=claim.margins[1],
         units=units,
-        null_available=against.available,
+        null_available=comparison.available,
         smallest=study.settings.least_units,
         detectable=_number(measured.detectable[position]) if math.isfinite(at.high - at.low) else None,
     )
-    verdict, reason = against.verdict(position, verdict, reason, study.settings.alpha)
+    verdict, reason = comparison.verdict(position, verdict, reason, study.settings.alpha)
     shown = [math.exp(x) if claim.as_log else x for x in (float(at.estimate), float(at.low), float(at.high))]
     if claim.as_log and verdict is not Verdict.UNDEFINED:
         reason = (
@@ -141,9 +146,9 @@ def _one_head(
         interval=(shown[1], shown[2]),
         unit=claim.unit,
         n=units,
-        null=against.null,
-        p=_number(against.p[position]),
-        p_adjusted=_number(against.p_adjusted[position]),
+        null=comparison.null,
+        p=_number(comparison.p[position]),
+        p_adjusted=_number(comparison.p_adjusted[position]),
         threshold=claim.absent_below if verdict is Verdict.ABSENT else claim.present_above,
         source=claim.source,
         layer=place[0],
@@ -167,13 +172,13 @@ def overall_verdict(verdicts: list[Verdict]) -> Verdict:
     return Verdict.INSUFFICIENT if Verdict.INSUFFICIENT in verdicts and Verdict.WARN not in verdicts else Verdict.WARN
 
 
-def _overall(study: Study, claim: HeadClaim, against: Against, found: list[Finding]) -> Finding:
+def _overall(study: Study, claim: HeadClaim, comparison: NullComparison, found: list[Finding]) -> Finding:
     named = sorted((f for f in found if f.verdict is Verdict.PASS), key=lambda f: -(f.estimate or 0.0))
     verdict = overall_verdict([f.verdict for f in found])
     strongest = named[0] if named else max(found, key=_size)
     reason = _in_words(claim, verdict, strongest, found)
-    if against.found is not None:
-        reason += f"; {against.found} {against.counted}"
+    if comparison.found is not None:
+        reason += f"; {comparison.found} {comparison.counted}"
     return Finding(
         claim=claim.claim,
         verdict=verdict,
@@ -182,7 +187,7 @@ def _overall(study: Study, claim: HeadClaim, against: Against, found: list[Findi
         interval=strongest.interval,
         unit=claim.unit,
         n=strongest.n,
-        null=against.null,
+        null=comparison.null,
         p=strongest.p,
         p_adjusted=strongest.p_adjusted,
         threshold=claim.absent_below if verdict is Verdict.ABSENT else claim.present_above,
@@ -191,7 +196,7 @@ def _overall(study: Study, claim: HeadClaim, against: Against, found: list[Findi
             "heads": len(found),
             "pass": len(named),
             "absent": sum(f.verdict is Verdict.ABSENT for f in found),
-            "discoveries": against.found,
+            "discoveries": comparison.found,
             "strongest": f"L{strongest.layer}H{strongest.head}",
             "named": [f"L{f.layer}H{f.head} {f.estimate:.3g}" for f in named[:6]],
         },

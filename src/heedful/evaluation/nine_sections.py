@@ -26,7 +26,7 @@ from heedful.inference.verdict import Verdict
 from heedful.interception.part import is_sharded
 
 if TYPE_CHECKING:
-    from heedful.loading.sequences import Sequences
+    from heedful.loading.sequences import TokenBatch
 
 ORDER = (
     "rows_sum_to_one",
@@ -66,7 +66,7 @@ ORDER = (
 
 def validate(
     model: nn.Module,
-    sequences: Sequences,
+    sequences: TokenBatch,
     *,
     settings: Settings | None = None,
     name: str = "",
@@ -139,7 +139,7 @@ def validate(
 
 def head_rows(
     model: nn.Module,
-    sequences: Sequences,
+    sequences: TokenBatch,
     *,
     settings: Settings | None = None,
     progress: Callable[[int, int, str], None] = no_progress,
@@ -168,13 +168,13 @@ def head_rows(
 
 def _study(
     model: nn.Module,
-    sequences: Sequences,
+    sequences: TokenBatch,
     settings: Settings,
     progress: Callable[[int, int, str], None],
     ranks: Ranks | None,
 ) -> Study:
-    inside, worn = unwrapped(model)
-    study = Study(inside, sequences, settings, progress, ranks or ALONE, worn=worn)
+    inside, unwrap_notes = unwrapped(model)
+    study = Study(inside, sequences, settings, progress, ranks or ALONE, unwrap_notes=unwrap_notes)
     refuse_unshared(inside, study.ranks)
     if study.ranks.count > 1:
         study.ranks.ensure_same("weights", checksum(p for p in inside.parameters() if not is_sharded(p)))
@@ -226,7 +226,7 @@ def _model_facts(study: Study, name: str, notes: Sequence[str]) -> dict[str, Any
         "dtype": str(first.dtype).removeprefix("torch.") if first is not None else "",
         "device": str(device_of(model)),
         "causal": None if broken else study.meant_causal,
-        "notes": [*notes, *study.worn, *_position_note(study), *(() if broken else _watching_notes(study))],
+        "notes": [*notes, *study.unwrap_notes, *_position_note(study), *(() if broken else _watching_notes(study))],
     }
 
 

@@ -18,7 +18,7 @@ RANDOM_INIT = "untrained models of the same config"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Against:
+class NullComparison:
     """A comparison of every head, and how it came out.
 
     Attributes:
@@ -59,7 +59,7 @@ def with_p(
     return Verdict.WARN, f"{reason}, but {reached} (adjusted p {adjusted:.3g} > {alpha:g})"
 
 
-def untrained(study: Study, name: str) -> Against:
+def untrained(study: Study, name: str) -> NullComparison:
     """Ranks of a statistic among fresh models of the same config.
 
     Args:
@@ -69,20 +69,20 @@ def untrained(study: Study, name: str) -> Against:
     null = study.nulls.get(name)
     if null is None:
         nan = np.full(len(study.on_null_subset(name)), math.nan)
-        return Against(null=f"not available: {study.null_reason}", p=nan, p_adjusted=nan, available=False)
+        return NullComparison(null=f"not available: {study.null_reason}", p=nan, p_adjusted=nan, available=False)
     alpha = study.settings.alpha
     raw, adjusted = null_p(study, study.on_null_subset(name), null)
     words, found = f"{len(null)} {RANDOM_INIT}", _family_wise(adjusted, alpha)
     if not np.isfinite(raw).any():
-        return Against(null=words, p=raw, p_adjusted=adjusted)
+        return NullComparison(null=words, p=raw, p_adjusted=adjusted)
     if enough_for_holm(study, len(null)):
         found, counted = count_discoveries(raw, alpha), f"beyond the null (BH, q = {alpha:g})"
     else:
         counted = f"beyond the null (family-wise, {alpha:.0%})"
-    return Against(null=words, p=raw, p_adjusted=adjusted, found=found, counted=counted)
+    return NullComparison(null=words, p=raw, p_adjusted=adjusted, found=found, counted=counted)
 
 
-def margin(study: Study, units: Array, above: float, null: str) -> Against:
+def margin(study: Study, units: Array, above: float, null: str) -> NullComparison:
     """Sign flips of the documents' distances from the margin: the family-wise error of naming heads by it is held.
 
     Args:
@@ -92,7 +92,7 @@ def margin(study: Study, units: Array, above: float, null: str) -> Against:
         null: That margin in words.
     """
     test = sign_flip(units - above, resamples=study.settings.resamples, seed=study.settings.seed, alternative="greater")
-    return Against(
+    return NullComparison(
         null=null,
         p=np.asarray(test.p),
         p_adjusted=np.asarray(test.p_adjusted),

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from heedful.evaluation.evidence import Sight
+from heedful.evaluation.evidence import ProbedCall
 from heedful.plugins import Registry
 
-PROBES: Registry[Callable[[Sight], dict[str, Tensor]]] = Registry("probes", "probe")
+PROBES: Registry[Callable[[ProbedCall], dict[str, Tensor]]] = Registry("probes", "probe")
 """Name to a function of one call: arrays ``(sequence, head)`` by name, none where the call has nothing of it."""

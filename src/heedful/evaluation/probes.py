@@ -13,7 +13,7 @@ from heedful.attention.engines.moments import Extras
 from heedful.attention.engines.points import rows_at
 from heedful.attention.engines.tiled import tiled
 from heedful.attention.registry import STATISTICS
-from heedful.evaluation.evidence import Sight
+from heedful.evaluation.evidence import ProbedCall
 from heedful.interception.agreement import limit_of, output_error
 from heedful.interception.sequence_means import sequence_means
 
@@ -21,7 +21,7 @@ SAMPLED_ROWS = 8
 """Rows per call on which the tight lower bound of the entropy is checked."""
 
 
-def row_statistics(sight: Sight) -> dict[str, Tensor]:
+def row_statistics(sight: ProbedCall) -> dict[str, Tensor]:
     """Every registered statistic and the local contrast, ``(sequence, head)``: means over judged rows."""
     rows = sight.moments.rows
     found = {name: sequence_means(rows, facts.compute(rows)) for name, facts in STATISTICS.items()}
@@ -30,7 +30,7 @@ def row_statistics(sight: Sight) -> dict[str, Tensor]:
     return found
 
 
-def growth(sight: Sight) -> dict[str, Tensor]:
+def growth(sight: ProbedCall) -> dict[str, Tensor]:
     """Concentration and log visible keys over the shorter and the longer half of the rows (in log keys)."""
     rows = sight.moments.rows
     seen = rows.visible.double()
@@ -45,7 +45,7 @@ def growth(sight: Sight) -> dict[str, Tensor]:
     return found
 
 
-def distances(sight: Sight) -> dict[str, Tensor]:
+def distances(sight: ProbedCall) -> dict[str, Tensor]:
     """Mass by distance and the mass that uniform attention over the same keys would have, ``(sequence, head, bin)``."""
     rows = sight.moments.rows
     if rows.distance_mass is None:
@@ -73,7 +73,7 @@ def distances(sight: Sight) -> dict[str, Tensor]:
     return {"distance_mass": actual, "distance_uniform": expected}
 
 
-def token_groups(sight: Sight) -> dict[str, Tensor]:
+def token_groups(sight: ProbedCall) -> dict[str, Tensor]:
     """Mass on special and punctuation tokens and its uniform share, ``(sequence, head)``; NaN where none is visible."""
     rows = sight.moments.rows
     if rows.group_mass is None or rows.group_visible is None:
@@ -88,7 +88,7 @@ def token_groups(sight: Sight) -> dict[str, Tensor]:
     return found
 
 
-def representations(sight: Sight) -> dict[str, Tensor]:
+def representations(sight: ProbedCall) -> dict[str, Tensor]:
     """Mean pairwise cosine distance of the representations that enter the module, ``(sequence,)``; NaN below two."""
     entering = sight.event.entering
     if entering is None or entering.shape[0] != len(sight.batch.input_ids):
@@ -102,7 +102,7 @@ def representations(sight: Sight) -> dict[str, Tensor]:
     return {"entering_spread": (1 - mean_cosine).masked_fill(n < 2, math.nan)}
 
 
-def integrity(sight: Sight) -> dict[str, Tensor]:
+def integrity(sight: ProbedCall) -> dict[str, Tensor]:
     """What must hold whatever the model learned, worst case of each sequence, ``(sequence, head)`` unless said.
 
     ``row_sum_error`` comes from the module's own kernel, run once more with values of one, NaN where no row could be
@@ -135,7 +135,7 @@ def integrity(sight: Sight) -> dict[str, Tensor]:
     return found
 
 
-def _visible_future(sight: Sight) -> Tensor:
+def _visible_future(sight: ProbedCall) -> Tensor:
     """Number of (query, later key) pairs that the call's rules leave visible, per sequence; NaN in cross-attention."""
     call = sight.event.call
     if call.offset is None:
@@ -153,7 +153,7 @@ def _visible_future(sight: Sight) -> Tensor:
     return total
 
 
-def _below_bound(sight: Sight, entropy: Tensor) -> Tensor:
+def _below_bound(sight: ProbedCall, entropy: Tensor) -> Tensor:
     """How far any sampled row's entropy lies below the least that its logits' norm allows, in nats; at most 0 if sound.
 
     Source: Zhai et al. 2023, arXiv:2303.06296, theorem 3.1.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from heedful.attention.axes import LAGS, MIN_VISIBLE
 from heedful.attention.engines.points import rows_at, seen_at
-from heedful.evaluation.evidence import Sight
+from heedful.evaluation.evidence import ProbedCall
 
 QUERIES = 12
 """Query positions at which rows are compared, spread over the sequence."""
@@ -78,7 +78,7 @@ def without_own_share(shared: Tensor, own: Tensor) -> Tensor:
     return shared - (own - shared) / (count - 1).clamp_min(1)
 
 
-def query_variation(sight: Sight) -> dict[str, Tensor]:
+def query_variation(sight: ProbedCall) -> dict[str, Tensor]:
     """How rows differ, ``(sequence, head)`` in nats.
 
     ``other_document``: the same position in the next sequence of the batch, which is of another document where the text

@@ -35,7 +35,7 @@ from heedful.inference.units import document_means
 from heedful.loading.batch import Batch
 
 if TYPE_CHECKING:
-    from heedful.loading.sequences import Sequences
+    from heedful.loading.sequences import TokenBatch
 
 PERTURBED = 4
 """Sequences on which later tokens are changed."""
@@ -58,16 +58,16 @@ class Study:
         progress: Called with (done, total, what) as work proceeds.
         ranks: Processes that divide the batches; the evidence is whole on each of them.
         build: What built the model from a seed, where it can do so again; null models come from it.
-        worn: A note for each wrapper that was taken off the model.
+        unwrap_notes: A note for each wrapper that was taken off the model.
     """
 
     model: nn.Module
-    sequences: Sequences
+    sequences: TokenBatch
     settings: Settings = field(default_factory=Settings)
     progress: Callable[[int, int, str], None] = no_progress
     ranks: Ranks = ALONE
     build: Build | None = None
-    worn: Sequence[str] = ()
+    unwrap_notes: Sequence[str] = ()
     null_reason: str = "no null models were asked for"
     _answers: dict[Callable[[Study], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from heedful.attention.engines.points import logits_at
-from heedful.evaluation.evidence import Probe, Sight
+from heedful.evaluation.evidence import Probe, ProbedCall
 
 PAIRS = 48
 """Same-token pairs drawn per sequence."""
@@ -85,7 +85,7 @@ def same_token(seed: int) -> Probe:
     """
     cells: dict[int, Tensor] = {}
 
-    def probe(sight: Sight) -> dict[str, Tensor]:
+    def probe(sight: ProbedCall) -> dict[str, Tensor]:
         call, batch = sight.event.call, sight.batch
         size = (len(batch.input_ids), call.heads)
         if call.n_keys != batch.input_ids.shape[1] or call.n_queries != call.n_keys:
@@ -123,7 +123,7 @@ def repeats(periods: Tensor, prefix: int) -> Probe:
         earlier copy of the query's token, and on that copy.
     """
 
-    def probe(sight: Sight) -> dict[str, Tensor]:
+    def probe(sight: ProbedCall) -> dict[str, Tensor]:
         call, batch = sight.event.call, sight.batch
         period = periods[batch.index]
         sums = {name: torch.full((len(period), call.heads), math.nan) for name in ("induction_mass", "duplicate_mass")}

@@ -12,12 +12,12 @@ from heedful.evaluation.batches import batch_of
 from heedful.evaluation.running import device_of, evaluating, run_model, tensor_of
 
 if TYPE_CHECKING:
-    from heedful.loading.sequences import Sequences
+    from heedful.loading.sequences import TokenBatch
 
 OFFER = "its forward must take token ids (batch, token) and return logits or hidden states (batch, token, width)"
 
 
-def try_model(model: nn.Module, sequences: Sequences, name: str) -> None:
+def try_model(model: nn.Module, sequences: TokenBatch, name: str) -> None:
     """Run a model on its first two sequences and look at what it returns.
 
     Args:

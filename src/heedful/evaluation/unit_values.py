@@ -11,7 +11,7 @@ from heedful.evaluation.evidence import Array
 from heedful.evaluation.study import Study
 
 if TYPE_CHECKING:
-    from heedful.loading.sequences import Sequences
+    from heedful.loading.sequences import TokenBatch
 
 DIGITS = 16
 """Hexadecimal digits of a document's fingerprint: two of a million documents share one with a chance of 3e-8."""
@@ -38,7 +38,7 @@ def first_unit_values(study: Study, values: Array) -> tuple[float | None, ...]:
     return unit_values(study.units(whole))
 
 
-def document_fingerprints(sequences: Sequences) -> list[str]:
+def document_fingerprints(sequences: TokenBatch) -> list[str]:
     """A name for the tokens that each document contributes, in the order of ``Study.units``.
 
     Two runs give a document the same name where the same windows of it, cut into the same tokens, were read.

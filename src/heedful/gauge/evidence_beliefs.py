@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from heedful.evaluation.evidence import Array, Sight
+from heedful.evaluation.evidence import Array, ProbedCall
 from heedful.evaluation.probe_registry import PROBES
 from heedful.evaluation.running import device_of
 from heedful.gauge.beliefs import Gaussians
@@ -56,7 +56,7 @@ class _Met:
     kappa: Tensor
 
 
-def _met(sight: Sight) -> _Met | None:
+def _met(sight: ProbedCall) -> _Met | None:
     module: Any = sight.event.module
     asked, log_kappa = getattr(module, "asked", None), getattr(module, "log_kappa", None)
     if asked is None or log_kappa is None:
@@ -64,7 +64,7 @@ def _met(sight: Sight) -> _Met | None:
     return _Met(asked[0], asked[1], log_kappa.detach().double().exp())
 
 
-def belief_diversity(sight: Sight) -> dict[str, Tensor]:
+def belief_diversity(sight: ProbedCall) -> dict[str, Tensor]:
     """Divergences, distances of means and variances, ``(sequence, head)``; nothing where a call has no beliefs."""
     met = _met(sight)
     if met is None:
@@ -80,7 +80,7 @@ def belief_diversity(sight: Sight) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in found], dim=1) for name in found[0]}
 
 
-def divergence_proof(sight: Sight) -> dict[str, Tensor]:
+def divergence_proof(sight: ProbedCall) -> dict[str, Tensor]:
     """The kernel's own divergences beside those of ``torch.distributions`` in float64, worst of sampled pairs.
 
     What the kernel gets are products; the divergence that they stand for is ``-kappa product - (log|C_i| + d)/2``, and

@@ -30,7 +30,7 @@ _TOO_UNKNOWN = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sequences:
+class TokenBatch:
     """A batch of token sequences and what is known of each token.
 
     Attributes:
@@ -70,7 +70,7 @@ def make_sequences(
     max_positions: int | None = None,
     vocab_size: int | None = None,
     trained_positions: int | None = None,
-) -> Sequences:
+) -> TokenBatch:
     """Cut documents into windows of ``seq_len`` tokens, special tokens included, and choose among them.
 
     Args:
@@ -145,7 +145,7 @@ def _batch(
     vocab_size: int | None,
     origin: str,
     notes: list[str],
-) -> Sequences:
+) -> TokenBatch:
     largest = max(map(max, rows))
     if vocab_size is not None and largest >= vocab_size:
         told = f"its tokenizer gives token id {largest}, the model embeds {vocab_size} tokens"
@@ -156,7 +156,7 @@ def _batch(
     notes += _unknown(rows, tokenizer.unk_token_id, len(around), origin)
     names = tuple(dict.fromkeys(choice.sources))
     text = TokenText(tokenizer)
-    return Sequences(
+    return TokenBatch(
         input_ids=ids,
         attention_mask=mask,
         document=torch.tensor([names.index(name) for name in choice.sources]),

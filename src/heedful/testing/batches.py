@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from heedful.errors import UsageError
-from heedful.loading.sequences import Sequences
+from heedful.loading.sequences import TokenBatch
 
-Batches = Tensor | Sequences | Mapping[str, Any] | Iterable[Any]
+Batches = Tensor | TokenBatch | Mapping[str, Any] | Iterable[Any]
 """Token ids ``(sequence, token)``, a mapping with ``input_ids``, an iterable of either, or heedful's own sequences."""
 
 
-def as_sequences(batches: Batches, documents: Iterable[int] | None = None) -> Sequences:
+def as_sequences(batches: Batches, documents: Iterable[int] | None = None) -> TokenBatch:
     """Token ids with their documents; rows of different length are padded on the right and masked.
 
     Args:
@@ -31,7 +31,7 @@ def as_sequences(batches: Batches, documents: Iterable[int] | None = None) -> Se
     Raises:
         UsageError: There is no sequence, ids are no whole numbers of such a shape, or the documents do not fit.
     """
-    if isinstance(batches, Sequences):
+    if isinstance(batches, TokenBatch):
         return batches
     parts = [batches] if isinstance(batches, Tensor | Mapping) else list(batches)
     rows = [row for part in parts for row in _rows(part)]
@@ -43,7 +43,7 @@ def as_sequences(batches: Batches, documents: Iterable[int] | None = None) -> Se
     longest = max(len(row) for row in rows)
     ids = torch.stack([torch.nn.functional.pad(row, (0, longest - len(row))) for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
-    return Sequences(
+    return TokenBatch(
         input_ids=ids,
         attention_mask=mask,
         document=torch.tensor(named),

@@ -8,7 +8,7 @@ import pytest
 
 from heedful.errors import UsageError
 from heedful.evaluation.calibration.bounds import bound_rates
-from heedful.evaluation.calibration.calibrate import Calibration, Plan, calibrate
+from heedful.evaluation.calibration.calibrate import Calibration, CalibrationPlan, calibrate
 from heedful.evaluation.calibration.claims import WITHOUT_TEST, experiments_of
 from heedful.evaluation.calibration.correlation import correlation_rates
 from heedful.evaluation.calibration.faults import FAULTS, fault_rates
@@ -35,7 +35,7 @@ def test_no_reason_is_given_for_a_claim_that_does_not_exist() -> None:
 
 
 def test_a_small_plan_gives_a_table_of_80_columns_and_strict_json() -> None:
-    plan = Plan(repetitions=2, lengths=(16, 32), claims=CHEAP)
+    plan = CalibrationPlan(repetitions=2, lengths=(16, 32), claims=CHEAP)
     steps: list[tuple[int, int, str]] = []
     found = calibrate(plan, lambda *step: steps.append(step))
     shown = lines(found)
@@ -53,7 +53,7 @@ def test_a_broken_promise_is_told() -> None:
     bad = Rate(
         claim="local_bias", event="PASS at the margin", world="w", length=16, count=50, trials=100, nominal=0.025
     )
-    found = Calibration(plan=Plan(lengths=(16,)), rates=[bad], answers=[])
+    found = Calibration(plan=CalibrationPlan(lengths=(16,)), rates=[bad], answers=[])
     assert found.broken == [bad]
     assert any("50!" in line for line in lines(found)) and "1 of 1 promises do not stand" in "\n".join(lines(found))
 
@@ -63,7 +63,7 @@ def test_a_broken_promise_is_told() -> None:
 )
 def test_plans_that_make_no_sense_are_refused(wrong: dict) -> None:
     with pytest.raises(UsageError):
-        Plan(**wrong)
+        CalibrationPlan(**wrong)
 
 
 def test_faults_are_found_and_sound_models_raise_no_alarm() -> None:

@@ -16,7 +16,7 @@ from heedful.evaluation.result import Finding
 from heedful.evaluation.running import evaluating
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.study import Study
-from heedful.loading.sequences import Sequences
+from heedful.loading.sequences import TokenBatch
 
 Pattern = Callable[[Tensor], Tensor]
 """From token ids ``(sequence, token)`` to planted logits, broadcastable to ``(sequence, head, query, key)``."""
@@ -128,20 +128,20 @@ class SpreadModel(nn.Module):
         return torch.stack([layer(x, input_ids) for layer, x in zip(self.layers, entering, strict=True)]).mean(0)
 
 
-def marked(sequences: Sequences, special: Tensor) -> Sequences:
+def marked(sequences: TokenBatch, special: Tensor) -> TokenBatch:
     """The same sequences with some tokens special, which then are no punctuation."""
     return replace(sequences, special=special, punctuation=sequences.punctuation & ~special)
 
 
-def study_of(model: nn.Module, sequences: Sequences | Tensor, **options: Any) -> Study:
+def study_of(model: nn.Module, sequences: TokenBatch | Tensor, **options: Any) -> Study:
     """A study with few resamples and, unless asked for, no null models."""
-    given = sequences if isinstance(sequences, Sequences) else sequences_of(sequences)
+    given = sequences if isinstance(sequences, TokenBatch) else sequences_of(sequences)
     settings = Settings(**{"preset": "quick", "null_models": 0, "resamples": 499, **options})
     return Study(model, given, settings)
 
 
 def judged(
-    check: Callable[[Study], list[Finding]], model: nn.Module, sequences: Sequences | Tensor, **options: Any
+    check: Callable[[Study], list[Finding]], model: nn.Module, sequences: TokenBatch | Tensor, **options: Any
 ) -> list[Finding]:
     """The findings of one check alone, the model's first."""
     study = study_of(model, sequences, **options)

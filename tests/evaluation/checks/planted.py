@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from heedful.loading.sequences import Sequences
+from heedful.loading.sequences import TokenBatch
 
 VOCABULARY = 24
 
 
-def sequences_of(ids: Tensor) -> Sequences:
+def sequences_of(ids: Tensor) -> TokenBatch:
     """Every sequence a document of its own, no special tokens; multiples of 7 stand for punctuation."""
-    return Sequences(
+    return TokenBatch(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         document=torch.arange(len(ids)),

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from heedful.evaluation.checks.punctuation_mass import punctuation_mass
 from heedful.inference.verdict import Verdict
-from heedful.loading.sequences import Sequences
+from heedful.loading.sequences import TokenBatch
 
 
-def text(count: int = 24, length: int = 32) -> Sequences:
+def text(count: int = 24, length: int = 32) -> TokenBatch:
     """Multiples of 7 are of the kind looked for."""
     return sequences_of(random_ids(count, length))
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from heedful.evaluation.checks.special_token_mass import special_token_mass
 from heedful.inference.verdict import Verdict
-from heedful.loading.sequences import Sequences
+from heedful.loading.sequences import TokenBatch
 
 
-def text(count: int = 24, length: int = 32) -> Sequences:
+def text(count: int = 24, length: int = 32) -> TokenBatch:
     """Multiples of 7 are of the kind looked for."""
     sequences = sequences_of(random_ids(count, length))
     return marked(sequences, sequences.punctuation)

@@ -13,7 +13,7 @@ from tests.oracles.alignment_loops import count, divergence, expected, frequency
 from transformers import BertConfig, BertModel, MistralConfig, MistralForCausalLM
 
 from heedful.errors import InputRejected
-from heedful.loading.sequences import Sequences
+from heedful.loading.sequences import TokenBatch
 from heedful.ngrams.alignment import count_alignment
 from heedful.ngrams.alignment.count_alignment import align
 from heedful.ngrams.alignment.page import FIGURES, alignment_page
@@ -30,13 +30,13 @@ SIZE = int(TEXT.max()) + 1
 TABLES = {(n, 0): counted(TEXT[:12_000], n, 0, SIZE) for n in (1, 2)}
 
 
-def held_out(length: int, count: int, padded: int = 0) -> Sequences:
+def held_out(length: int, count: int, padded: int = 0) -> TokenBatch:
     ids = torch.from_numpy(TEXT[12_000 : 12_000 + length * count].reshape(count, length).copy())
     mask = torch.ones_like(ids)
     if padded:
         mask[0, -padded:], ids[0, -padded:] = 0, 0
     nothing = torch.zeros_like(ids, dtype=torch.bool)
-    return Sequences(
+    return TokenBatch(
         input_ids=ids, attention_mask=mask, document=torch.arange(count) // 2, document_names=("text",) * count,
         special=nothing, punctuation=nothing, tokens=str, origin="text", notes=(), fingerprint="",
     )  # fmt: skip

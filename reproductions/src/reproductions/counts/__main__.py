@@ -1,4 +1,4 @@
-"""``python -m reproductions.counts OUT --text FILE...``: derive from counts of these texts and measure.
+"""``python -P -m reproductions.counts OUT --text FILE...``: derive from counts of these texts and measure.
 
 What is there already is kept. With ``--figures FOLDER`` what is measured is drawn, and nothing measured; with
 ``--sweep FOLDER`` what a sweep of ``docs/sweeps/derived.yaml`` trained is put beside.
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 3 where a text or a measurement cannot be used.
     """
-    parser = argparse.ArgumentParser(prog="python -m reproductions.counts", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -P -m reproductions.counts", description=__doc__)
     parser.add_argument("out", type=Path, help="folder of measurements")
     parser.add_argument("--text", type=Path, nargs="+", default=[], metavar="FILE", help="plain texts in English")
     parser.add_argument("--slices", type=int, default=SLICES, help=f"slices of each text (default: {SLICES})")

@@ -1,4 +1,4 @@
-"""``python -m reproductions.gauge OUT``: train and measure what claims on gauge models are judged on.
+"""``python -P -m reproductions.gauge OUT``: train and measure what claims on gauge models are judged on.
 
 What is there already is kept; a run that was stopped goes on.
 """
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 3 where a run failed.
     """
-    parser = argparse.ArgumentParser(prog="python -m reproductions.gauge", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -P -m reproductions.gauge", description=__doc__)
     parser.add_argument("out", type=Path, help="folder of measurements")
     parser.add_argument("--plan", action="append", choices=[*OWN, *SWEEPS], help="these plans alone")
     parser.add_argument("--figures", type=Path, metavar="FOLDER", help="draw what is measured there, measure nothing")

@@ -1,4 +1,4 @@
-"""``python -m reproductions.keys OUT --text FILE``: train and measure what claims on keys are judged on.
+"""``python -P -m reproductions.keys OUT --text FILE``: train and measure what claims on keys are judged on.
 
 What is there already is kept. A trained model of your own, measured on the text too: ``--model FOLDER``.
 Fewer bits, dimensions and layers are measured by commands of their own, which ``smaller.py`` names.
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 3 where text or model cannot be used.
     """
-    parser = argparse.ArgumentParser(prog="python -m reproductions.keys", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -P -m reproductions.keys", description=__doc__)
     parser.add_argument("out", type=Path, help="folder of measurements")
     parser.add_argument("--text", type=Path, nargs="+", required=True, help="text files, a document a line or a file")
     parser.add_argument("--arm", action="append", choices=[arm.name for arm in ARMS], help="these runs alone")

@@ -31,7 +31,7 @@ FULL_LENGTH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class CalibrationPlan:
     """What to calibrate, and how much.
 
     Attributes:
@@ -101,7 +101,7 @@ class Calibration:
         seconds: Wall-clock time.
     """
 
-    plan: Plan
+    plan: CalibrationPlan
     rates: Sequence[Rate]
     answers: Sequence[Answers]
     untested: dict[str, str] = field(default_factory=dict)
@@ -116,7 +116,9 @@ class Calibration:
 Job = tuple[str, Callable[[], Iterable[Rate]]]
 
 
-def calibrate(plan: Plan, progress: Callable[[int, int, str], None] = lambda done, total, what: None) -> Calibration:
+def calibrate(
+    plan: CalibrationPlan, progress: Callable[[int, int, str], None] = lambda done, total, what: None
+) -> Calibration:
     """Run every experiment of a plan.
 
     Args:
@@ -142,7 +144,7 @@ def calibrate(plan: Plan, progress: Callable[[int, int, str], None] = lambda don
     )
 
 
-def _jobs(plan: Plan) -> Iterator[Job]:
+def _jobs(plan: CalibrationPlan) -> Iterator[Job]:
     wanted, seed, repetitions = plan.wanted, _seed(plan), plan.repetitions
     for place, shape in enumerate(SKEW):
         yield f"losses, {shape}", partial(loss_rates, shape, wanted, 4 * repetitions, seed + place)
@@ -167,11 +169,11 @@ def _jobs(plan: Plan) -> Iterator[Job]:
             yield f"fresh {one.name}, {length} tokens", partial(fresh_rates, one, length, wanted, few, other)
 
 
-def _seed(plan: Plan) -> int:
+def _seed(plan: CalibrationPlan) -> int:
     return plan.seed * 1_000_003 + 11
 
 
-def _answers(plan: Plan) -> Iterator[Answers]:
+def _answers(plan: CalibrationPlan) -> Iterator[Answers]:
     """What the older guide says of the first documents of the same planted attention."""
     for length in plan.lengths:
         for world in WORLDS[:-1]:

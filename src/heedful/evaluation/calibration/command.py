@@ -54,10 +54,10 @@ def calibrate(
     if json is not None and json != _STANDARD_OUTPUT:
         check_target(json, overwrite=force)
     chosen = _lengths(lengths)
-    from heedful.evaluation.calibration.calibrate import Plan
+    from heedful.evaluation.calibration.calibrate import CalibrationPlan
     from heedful.evaluation.calibration.calibrate import calibrate as simulate
 
-    plan = Plan(repetitions=repetitions, seed=seed, claims=tuple(claims or ()), **chosen)
+    plan = CalibrationPlan(repetitions=repetitions, seed=seed, claims=tuple(claims or ()), **chosen)
     with progress_bar() as progress:
         found = simulate(plan, progress)
     _deliver(found, json, force)

@@ -21,7 +21,7 @@ from heedful.evaluation.calibration.world import (
     special_of,
     zipf_ids,
 )
-from heedful.evaluation.evidence import Array, Evidence, LayerEvidence, Probe, Sight
+from heedful.evaluation.evidence import Array, Evidence, LayerEvidence, Probe, ProbedCall
 from heedful.evaluation.null_inputs import repeated
 from heedful.evaluation.probes import growth, row_statistics, token_groups
 from heedful.evaluation.query_probes import query_variation
@@ -32,7 +32,7 @@ from heedful.interception.event import AttentionEvent
 from heedful.loading.batch import Batch
 
 if TYPE_CHECKING:
-    from heedful.loading.sequences import Sequences
+    from heedful.loading.sequences import TokenBatch
 
 RANKED = ("log_contrast", "same_token", "concentration", "previous_mass", "sink_mass", "induction_mass")
 SETTLED_MODELS = 39
@@ -98,11 +98,11 @@ def planted_call_of(world: World, length: int, hides_future: bool, seed: int) ->
     return planted_call(world, ids, hides_future, generator), ids
 
 
-def sequences_of(ids: Tensor) -> Sequences:
+def sequences_of(ids: Tensor) -> TokenBatch:
     """Every sequence a document of its own, some of its tokens special or punctuation."""
-    from heedful.loading.sequences import Sequences
+    from heedful.loading.sequences import TokenBatch
 
-    return Sequences(
+    return TokenBatch(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         document=torch.arange(len(ids)),
@@ -122,7 +122,7 @@ def _settled() -> Array:
     return np.asarray(-1e6 + models)
 
 
-def _visible(sight: Sight) -> dict[str, Tensor]:
+def _visible(sight: ProbedCall) -> dict[str, Tensor]:
     """Later keys that a query sees, as far as ``hides_future`` asks."""
     seen = 0.0 if sight.event.call.visibility.is_causal else 1.0
     return {"visible_future": torch.full((sight.event.call.batch, sight.event.call.heads), seen)}
@@ -135,7 +135,7 @@ def _evidence(call: AttentionCall, batch: Batch, probes: list[Probe]) -> Evidenc
         path="planted", module=module, way="", call=call, dropout=0.0, entering=None, run=lambda value: nothing
     )
     marks = torch.stack([batch.special, batch.punctuation], -1).float()
-    sight = Sight(event, nothing, batch, Extras(contrast=True, groups=Groups(keys=marks)))
+    sight = ProbedCall(event, nothing, batch, Extras(contrast=True, groups=Groups(keys=marks)))
     with torch.no_grad():
         found: dict[str, Tensor] = {}
         for probe in probes:

@@ -17,7 +17,7 @@ from heedful.evaluation.trial import try_model
 from heedful.interception.headless import without_heads
 from heedful.loading.documents import Documents
 from heedful.loading.loaded_model import LoadedModel, agreement, load_model
-from heedful.loading.sequences import Sequences, make_sequences
+from heedful.loading.sequences import TokenBatch, make_sequences
 from heedful.loading.tokenizer_files import load_tokenizer
 from heedful.loading.wording import escaped
 from heedful.monitoring.checkpoints.listing import Checkpoint
@@ -106,7 +106,7 @@ def checkpoint_table(
 
 
 def forward_sums(
-    model: nn.Module, sequences: Sequences, name: str, tell: Callable[[int, int], None] = lambda *_: None
+    model: nn.Module, sequences: TokenBatch, name: str, tell: Callable[[int, int], None] = lambda *_: None
 ) -> ForwardSums:
     """Sums of every attention call of a model over some sequences.
 
@@ -155,7 +155,7 @@ def _loaded(checkpoint: Checkpoint, reading: CheckpointReading) -> LoadedModel:
     return replace(loaded, tokenizer=tokenizer)
 
 
-def _sequences(loaded: LoadedModel, reading: CheckpointReading) -> Sequences:
+def _sequences(loaded: LoadedModel, reading: CheckpointReading) -> TokenBatch:
     return make_sequences(
         reading.documents,
         loaded.tokenizer,
@@ -168,7 +168,7 @@ def _sequences(loaded: LoadedModel, reading: CheckpointReading) -> Sequences:
     )
 
 
-def _told(sequences: Sequences) -> str:
+def _told(sequences: TokenBatch) -> str:
     number, length = sequences.input_ids.shape
     return (
         f"{int(sequences.attention_mask.sum()):,} tokens in {number:,} sequences of at most {length:,} "
@@ -176,7 +176,7 @@ def _told(sequences: Sequences) -> str:
     )
 
 
-def _rows(met: ForwardSums, loaded: LoadedModel, sequences: Sequences) -> list[Row]:
+def _rows(met: ForwardSums, loaded: LoadedModel, sequences: TokenBatch) -> list[Row]:
     gains = Gains()
     gains.begin(loaded.model, ())
     rows: list[Row] = [{"part": "text", "note": _told(sequences)}]

@@ -27,7 +27,7 @@ from heedful.ngrams.derivation.row_alignment import row_alignment
 from heedful.ngrams.derivation.table import NgramTable
 
 if TYPE_CHECKING:
-    from heedful.loading.sequences import Sequences
+    from heedful.loading.sequences import TokenBatch
 
 BATCH_TOKENS = 2048
 BLOCK = 128
@@ -36,7 +36,7 @@ BLOCK = 128
 
 def align(
     model: nn.Module,
-    sequences: Sequences,
+    sequences: TokenBatch,
     tables: Mapping[Key, NgramTable],
     held_out: Mapping[Key, NgramTable] | None = None,
     *,

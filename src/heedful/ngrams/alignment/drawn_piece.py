@@ -18,7 +18,7 @@ from heedful.ngrams.alignment.record import DrawnHead, DrawnPiece, HeadAlignment
 if TYPE_CHECKING:
     from heedful.attention.call import AttentionCall
     from heedful.evaluation.evidence import Array
-    from heedful.loading.sequences import Sequences
+    from heedful.loading.sequences import TokenBatch
     from heedful.ngrams.alignment.expectation import Expectations
 
 TOKENS = 32
@@ -34,7 +34,7 @@ LogWeights = Callable[["AttentionCall", np.ndarray, str], "Array"]
 
 def drawn_piece(
     model: nn.Module,
-    sequences: Sequences,
+    sequences: TokenBatch,
     expectations: Expectations,
     heads: Sequence[HeadAlignment],
     log_weights: LogWeights,
@@ -93,7 +93,7 @@ def _chosen(heads: Sequence[HeadAlignment]) -> list[tuple[HeadAlignment, str]]:
     return found
 
 
-def _readable(sequences: Sequences, expectations: Expectations, best: HeadAlignment) -> int:
+def _readable(sequences: TokenBatch, expectations: Expectations, best: HeadAlignment) -> int:
     """The sequence with most expected rows among its first tokens."""
     found = []
     for index, (ids, mask) in enumerate(zip(sequences.input_ids, sequences.attention_mask, strict=True)):

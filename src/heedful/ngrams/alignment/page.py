@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from heedful.ngrams.alignment.page_charts import piece_chart, skill_chart
 from heedful.ngrams.alignment.page_unseen import unseen_part
 from heedful.reporting.pages.cells import share
-from heedful.reporting.pages.part import Page, Part
+from heedful.reporting.pages.part import Page, PagePart
 from heedful.reporting.quantity import count
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ FIGURES = ("skill_by_head", "expected_and_actual")
 
 COUNTED = {
     "yes": "The text is one that was counted, so that the counts know it by heart.",
-    "partly": "Part of the text was counted, so that the counts know that part by heart.",
+    "partly": "PagePart of the text was counted, so that the counts know that part by heart.",
     "unknown": "Whether the text was counted is unknown: none of its files has the checksum of a counted one.",
 }
 """What is told of a text by whether it was counted."""
@@ -44,7 +44,7 @@ def alignment_page(record: Alignment) -> Page:
     parts += [] if not record.held_out else [unseen_part(record)]
     parts += [] if record.piece is None else [_piece(record.piece)]
     told = [f"{path}: {why}." for path, why in record.unmet.items()] or ["Every attention layer that ran was met."]
-    parts.append(Part(title="Not measured", text=" ".join(told)))
+    parts.append(PagePart(title="Not measured", text=" ".join(told)))
     subject = (
         f"{record.model} beside {record.counts}: {count(record.documents, 'document')}, "
         f"{count(record.sequences, 'sequence')}. {COUNTED[record.text_was_counted]}"
@@ -60,7 +60,7 @@ def _name(one: HeadAlignment) -> str:
     return f"L{one.layer}H{one.head} n{one.n} s{one.skip}{' *' if _beyond(one) else ''}"
 
 
-def _tables(record: Alignment) -> Part:
+def _tables(record: Alignment) -> PagePart:
     rows = []
     for n, skip, known in record.rows:
         heads = [one for one in record.heads if (one.n, one.skip) == (n, skip)]
@@ -78,7 +78,7 @@ def _tables(record: Alignment) -> Part:
         if beyond
         else "No head is beyond both: what agrees here is no more than equal weights or the tokens' frequency give."
     )
-    return Part(
+    return PagePart(
         title="What there is to agree with",
         header=("table", "rows", "KL equal", "KL frequency", "its skill", "beyond both"),
         rows=rows,
@@ -92,7 +92,7 @@ def _tables(record: Alignment) -> Part:
     )
 
 
-def _heads(record: Alignment) -> Part:
+def _heads(record: Alignment) -> PagePart:
     heads = sorted(record.heads, key=_order) if len(record.heads) > SHOWN else list(record.heads)
     shown = heads if len(heads) <= SHOWN else [*heads[: SHOWN * 3 // 4], *heads[-(SHOWN // 4) :]]
     rows = [
@@ -113,7 +113,7 @@ def _heads(record: Alignment) -> Part:
         if len(heads) > SHOWN
         else ""
     )
-    return Part(
+    return PagePart(
         title="Each head",
         header=("head, table", "KL", "skill", "95 %", "cosine", "match", "chance"),
         rows=rows,
@@ -144,7 +144,7 @@ def _reading(heads: Sequence[HeadAlignment]) -> str:
     )
 
 
-def _layers(record: Alignment) -> Part:
+def _layers(record: Alignment) -> PagePart:
     rows = []
     for layer in sorted({one.layer for one in record.heads}):
         heads = [one for one in record.heads if one.layer == layer]
@@ -157,7 +157,7 @@ def _layers(record: Alignment) -> Part:
         )  # fmt: skip
     told = [one for one in record.heads if math.isfinite(one.skill.estimate)]
     several = len({(one.layer, one.head) for one in told}) > 1
-    return Part(
+    return PagePart(
         title="By layer",
         header=("layer", "mean skill", "nearest", "its skill", "beyond both"),
         rows=rows,
@@ -166,14 +166,14 @@ def _layers(record: Alignment) -> Part:
     )
 
 
-def _piece(piece: DrawnPiece) -> Part:
+def _piece(piece: DrawnPiece) -> PagePart:
     first = next((row for row in reversed(range(len(piece.expected))) if not math.isnan(piece.expected[row][0])), 0)
     rows = [("expected", _strongest(piece, piece.expected, first), "", "")]
     rows += [
         (f"L{one.layer}H{one.head}", _strongest(piece, one.weights, first), _signed(one.skill), one.why)
         for one in piece.heads
     ]
-    return Part(
+    return PagePart(
         title="One piece of text",
         header=("weights", "strongest key", "skill", "chosen as"),
         rows=rows,

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from heedful.reporting.pages.cells import share
-from heedful.reporting.pages.part import Part
+from heedful.reporting.pages.part import PagePart
 
 if TYPE_CHECKING:
     from heedful.ngrams.alignment.record import Alignment, HeadAlignment, UnseenAgreement
@@ -15,7 +15,7 @@ SHOWN = 16
 """Heads listed, those nearest to the counts first."""
 
 
-def unseen_part(record: Alignment) -> Part:
+def unseen_part(record: Alignment) -> PagePart:
     """Skill by the counts and by held-out counts, on the rows that both know.
 
     Args:
@@ -25,7 +25,7 @@ def unseen_part(record: Alignment) -> Part:
     known = [pair for pair in pairs if math.isfinite(pair[1].skill.estimate)]
     title = "Counts of unseen text"
     if not known:
-        return Part(title=title, text=f"No row has an expectation by both {record.counts} and {record.held_out}.")
+        return PagePart(title=title, text=f"No row has an expectation by both {record.counts} and {record.held_out}.")
     order = sorted(known, key=lambda pair: -pair[1].skill.estimate)
     rows = [
         (
@@ -39,7 +39,7 @@ def unseen_part(record: Alignment) -> Part:
         for one, unseen in order[:SHOWN]
     ]
     own, other = (f"{size:,}" if size else "an unknown number of" for size in record.counted_tokens)
-    return Part(
+    return PagePart(
         title=title,
         header=("head, table", "rows", "skill", "unseen", "less", "95 %"),
         rows=rows,

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerFast, TrainerCallback
 
 from heedful.loading.documents import load_documents
-from heedful.loading.sequences import Sequences, make_sequences
+from heedful.loading.sequences import TokenBatch, make_sequences
 from heedful.ngrams.alignment.count_alignment import align
 from heedful.ngrams.counting.reading import read_counts
 from heedful.ngrams.derivation.model.linking import relink
@@ -94,7 +94,7 @@ class EmbeddingDrift(TrainerCallback):
         self.length = model.config.max_position_embeddings
         self.tokenizer, self.held_out, self.counts = tokenizer, out / "held_out.jsonl", counts
         self.rows: list[dict[str, Any]] = []
-        self._sequences: Sequences | None = None
+        self._sequences: TokenBatch | None = None
         self._tables: dict[tuple[int, int], Any] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:

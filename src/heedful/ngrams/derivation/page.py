@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from heedful.reporting.pages.cells import share, small
-from heedful.reporting.pages.part import Page, Part
+from heedful.reporting.pages.part import Page, PagePart
 
 MANY = 11.0
 """Times a factor's squares from which on an error is told as such, and not by the share that it leaves."""
@@ -37,7 +37,7 @@ def derivation_page(record: Mapping[str, Any]) -> Page:
     )
 
 
-def _read(record: Mapping[str, Any]) -> Part:
+def _read(record: Mapping[str, Any]) -> PagePart:
     """What the projections give back of the factors, and where heads write."""
     rows = [
         (
@@ -48,7 +48,7 @@ def _read(record: Mapping[str, Any]) -> Part:
         )
         for head in record["heads"]
     ]
-    return Part(
+    return PagePart(
         title="What projections read and write",
         header=("head, table", "queries", "keys", "outputs"),
         rows=rows,
@@ -94,16 +94,16 @@ def _open(record: Mapping[str, Any], side: str) -> str:
     return "".join(f" Not separated in {', '.join(which)}: {note}." for note, which in heads.items())
 
 
-def _pairs(record: Mapping[str, Any]) -> Part:
+def _pairs(record: Mapping[str, Any]) -> PagePart:
     told = [
         f"{'Head' if len(one['heads']) == 1 else 'Heads'} {', '.join(map(str, one['heads']))} (skip {one['skip']}): "
         f"{'fits' if one['fits'] else 'does not fit'}. Each {one['sentence']}"
         for one in record["pairings"]
     ]
-    return Part(title="Where heads look and what they take", text=" ".join(told))
+    return PagePart(title="Where heads look and what they take", text=" ".join(told))
 
 
-def _part(record: Mapping[str, Any], side: str, title: str) -> Part:
+def _part(record: Mapping[str, Any], side: str, title: str) -> PagePart:
     rows = [
         (
             _place(head),
@@ -118,8 +118,8 @@ def _part(record: Mapping[str, Any], side: str, title: str) -> Part:
         if (facts := head[side]) is not None
     ]
     if not rows:
-        return Part(title=title, text="Copies of the tokens themselves: nothing was factorised.")
-    return Part(
+        return PagePart(title=title, text="Copies of the tokens themselves: nothing was factorised.")
+    return PagePart(
         title=title,
         header=("head, table", "rank", "largest", "smallest", "condition", "kept", "residual"),
         rows=rows,

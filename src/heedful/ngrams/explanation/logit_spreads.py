@@ -16,12 +16,12 @@ from heedful.interception.event import AttentionEvent
 from heedful.interception.intercept import intercept, unwatched
 
 if TYPE_CHECKING:
-    from heedful.loading.sequences import Sequences
+    from heedful.loading.sequences import TokenBatch
 
 BATCH_TOKENS = 2048
 
 
-def logit_spreads(model: nn.Module, sequences: Sequences) -> list[list[float]]:
+def logit_spreads(model: nn.Module, sequences: TokenBatch) -> list[list[float]]:
     r"""Standard deviation of a query's logits over its visible keys, mean over queries that see more than one.
 
     .. math:: \frac1{|Q|} \sum_{i \in Q} \sqrt{\tfrac1{n_i} \sum_{j \in V_i} (l_{ij} - \bar l_i)^2}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from heedful.ngrams.explanation.page_charts import scale_chart
 from heedful.ngrams.explanation.page_geometry import decomposition_part, geometry_part
 from heedful.reporting.pages.cells import share, small
-from heedful.reporting.pages.part import Page, Part
+from heedful.reporting.pages.part import Page, PagePart
 from heedful.reporting.quantity import count
 
 if TYPE_CHECKING:
@@ -31,15 +31,15 @@ def explanation_page(record: Explanation) -> Page:
         f"{record.tokens}, which is often taken for it, is only the last row's."
         + "".join(f" Note: {one}" for one in record.notes)
     )
-    parts = [Part(title="Cause", text=record.cause), _own(record), _beside(record)]
+    parts = [PagePart(title="Cause", text=record.cause), _own(record), _beside(record)]
     parts += [_sweep(record)] if record.scales else []
     parts.append(geometry_part(record.geometry))
     parts += [] if record.decomposition is None else [decomposition_part(record.decomposition)]
     return Page(title="Why this attention", subject=subject, parts=parts)
 
 
-def _own(record: Explanation) -> Part:
-    return Part(
+def _own(record: Explanation) -> PagePart:
+    return PagePart(
         title="As it is, by layer",
         header=("layer", "nats", "of max", "max", "raw", "|logit|", "spread", "class"),
         rows=[
@@ -55,7 +55,7 @@ def _own(record: Explanation) -> Part:
     )
 
 
-def _beside(record: Explanation) -> Part:
+def _beside(record: Explanation) -> PagePart:
     rows = []
     for one in record.own.layers:
         low, high = one.divergence.low, one.divergence.high
@@ -63,7 +63,7 @@ def _beside(record: Explanation) -> Part:
             (f"L{one.layer}", _size(one.divergence.estimate), f"[{_size(low)}, {_size(high)}]",
              _size(one.uniform.estimate), _skill(one), share(one.match.estimate))
         )  # fmt: skip
-    return Part(
+    return PagePart(
         title="Beside what counts predict",
         header=("layer", "KL", "95 %", "KL equal", "skill", "match"),
         rows=rows,
@@ -89,7 +89,7 @@ def _size(value: float) -> str:
     return f"{value:.1e}" if value >= 999.5 else small(value) if value < 10 else f"{value:.0f}"
 
 
-def _sweep(record: Explanation) -> Part:
+def _sweep(record: Explanation) -> PagePart:
     rows = [
         (
             *(f"{scale.std:g} L{one.layer}", *_focus(one), _size(one.raw), _size(one.logit)),
@@ -98,7 +98,7 @@ def _sweep(record: Explanation) -> Part:
         for scale in record.scales
         for one in scale.layers
     ]
-    return Part(
+    return PagePart(
         title="At other scales",
         header=("std", "nats", "of max", "max", "raw", "|logit|", "match", "skill", "class"),
         rows=rows,

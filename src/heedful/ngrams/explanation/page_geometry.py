@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from heedful.reporting.pages.cells import share, small
-from heedful.reporting.pages.part import Part
+from heedful.reporting.pages.part import PagePart
 
 if TYPE_CHECKING:
     from heedful.ngrams.explanation.record import Decomposition, Geometry
@@ -15,14 +15,14 @@ SYMMETRIC = 1e-6
 LEADING = 10
 
 
-def geometry_part(found: Geometry) -> Part:
+def geometry_part(found: Geometry) -> PagePart:
     """Queries and keys of the first head.
 
     Args:
         found: What was measured.
     """
     symmetric = "symmetric" if found.asymmetry <= SYMMETRIC else "not symmetric"
-    return Part(
+    return PagePart(
         title="Queries beside keys, first head",
         header=("what", "value", "random"),
         rows=[
@@ -46,7 +46,7 @@ def geometry_part(found: Geometry) -> Part:
     )
 
 
-def decomposition_part(found: Decomposition) -> Part:
+def decomposition_part(found: Decomposition) -> PagePart:
     """The first head's singular value decomposition.
 
     Args:
@@ -55,7 +55,7 @@ def decomposition_part(found: Decomposition) -> Part:
     values = found.singular_values
     descending = all(one >= other for one, other in itertools.pairwise(values))
     kept = "unknown: too large" if found.directions is None else f"{found.directions} of {min(found.shape)}"
-    return Part(
+    return PagePart(
         title="Its factors",
         header=("what", "value"),
         rows=[

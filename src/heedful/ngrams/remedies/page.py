@@ -21,7 +21,7 @@ from heedful.ngrams.remedies.page_verdict import (
     small_widths,
 )
 from heedful.reporting.pages.cells import NONE, share
-from heedful.reporting.pages.part import Page, Part, Row
+from heedful.reporting.pages.part import Page, PagePart, Row
 from heedful.reporting.quantity import count
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ def remedy_page(record: AblationSuite) -> Page:
     if any(one.learnt is not None for one in record.models):
         parts.append(learnt_embeddings(record))
     parts += [_losses(record), _limits(record)]
-    parts += [Part(title=title, text=text) for title, text in remedy_verdict(record)]
+    parts += [PagePart(title=title, text=text) for title, text in remedy_verdict(record)]
     if record.models:
-        parts.append(Part(title="Verdict: given models", text=models_verdict(record)))
+        parts.append(PagePart(title="Verdict: given models", text=models_verdict(record)))
     subject = (
         f"{record.text}: {count(record.sequences, 'piece')} of {record.length} tokens of "
         f"{count(record.documents, 'document')}, beside the counts {record.counts}. Vocabulary {record.vocabulary}, "
@@ -71,10 +71,10 @@ def remedy_page(record: AblationSuite) -> Page:
     return Page(title="Remedies of derived attention", subject=subject, parts=parts)
 
 
-def _reading(record: AblationSuite) -> Part:
+def _reading(record: AblationSuite) -> PagePart:
     focused = [one.name for one in record.remedies if one.misaligned]
     named = f" Here: {', '.join(focused)}." if focused else " Here: none."
-    return Part(
+    return PagePart(
         title="How to read it",
         text=(
             "Each rung changes one thing of an earlier one. KL: from the attention that the counts predict to the "
@@ -96,11 +96,11 @@ def _chance(record: AblationSuite) -> str:
     )
 
 
-def _group(record: AblationSuite, name: str) -> Part:
+def _group(record: AblationSuite, name: str) -> PagePart:
     own = [one for one in record.remedies if one.group == name]
     told = {SMALL: lambda: f"{WIDTHS} {small_widths(record)}", MODELS: lambda: models_message(record)}
     changes = " ".join(f"{one.name}: {one.change}{_from(one)}." for one in own)
-    return Part(
+    return PagePart(
         title=name.capitalize(),
         header=HEADER,
         rows=[_row(one, one.agreement) for one in own],
@@ -151,7 +151,7 @@ def _bounds(effect: Effect) -> str:
     return f"[{_signed(effect.low)}, {_signed(effect.high)}]"
 
 
-def _steps(record: AblationSuite) -> Part:
+def _steps(record: AblationSuite) -> PagePart:
     rows = [
         (
             one.name,
@@ -162,7 +162,7 @@ def _steps(record: AblationSuite) -> Part:
         for one in record.remedies
         if one.step is not None
     ]
-    return Part(
+    return PagePart(
         title="Each change",
         header=("rung", "after", "gain", "95 %"),
         rows=rows,
@@ -174,9 +174,9 @@ def _steps(record: AblationSuite) -> Part:
     )
 
 
-def _unseen(record: AblationSuite) -> Part:
+def _unseen(record: AblationSuite) -> PagePart:
     shown = [(one, one.unseen) for one in record.remedies if one.unseen is not None]
-    return Part(
+    return PagePart(
         title="Beside counts of other text",
         header=HEADER,
         rows=[_row(one, agreement) for one, agreement in shown],
@@ -187,7 +187,7 @@ def _unseen(record: AblationSuite) -> Part:
     )
 
 
-def _losses(record: AblationSuite) -> Part:
+def _losses(record: AblationSuite) -> PagePart:
     rows = [
         (
             (OPEN if math.isfinite(one.p) and not settled(one) else "") + one.name,
@@ -200,7 +200,7 @@ def _losses(record: AblationSuite) -> Part:
     ]
     what_loss = "Held-out loss" if record.text_was_counted == "unknown" else "Loss on text that was counted"
     what = "; ".join(f"{one.name}: {one.attends}, {one.takes}" for one in record.losses)
-    return Part(
+    return PagePart(
         title="Heads alone, next token",
         header=("head", "loss", "mix", "gain", "95 %"),
         rows=rows,
@@ -214,6 +214,6 @@ def _losses(record: AblationSuite) -> Part:
     )
 
 
-def _limits(record: AblationSuite) -> Part:
+def _limits(record: AblationSuite) -> PagePart:
     told = [f"{name}: {why}." for name, why in record.skipped.items()] or ["Every rung was measured."]
-    return Part(title="Not measured", text=" ".join([*told, *(f"{note}." for note in record.notes)]))
+    return PagePart(title="Not measured", text=" ".join([*told, *(f"{note}." for note in record.notes)]))

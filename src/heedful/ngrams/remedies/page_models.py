@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from heedful.ngrams.remedies.page_verdict import MODELS, SLIGHT, number, settled
 from heedful.reporting.pages.cells import NONE
-from heedful.reporting.pages.part import Part
+from heedful.reporting.pages.part import PagePart
 from heedful.reporting.quantity import count
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _held_against(heads: Sequence[Remedy]) -> str:
     return "; ".join(f"{', '.join(words)} n={n} skip={skip}" for (n, skip), words in held.items())
 
 
-def sharpness(record: AblationSuite) -> Part:
+def sharpness(record: AblationSuite) -> PagePart:
     """How spread out each given head is, and what its temperature has to do with its KL.
 
     Args:
@@ -62,7 +62,7 @@ def sharpness(record: AblationSuite) -> Part:
         )
         for one in heads
     ]
-    return Part(
+    return PagePart(
         title="Sharpness of given models",
         header=("rung", "entropy", "factor", "KL", "skill"),
         rows=rows,
@@ -82,7 +82,7 @@ def _folders(one: GivenModel) -> str:
     return f"{count(len(one.folders), 'seed')}: {', '.join(one.folders)}" if len(one.folders) > 1 else one.folders[0]
 
 
-def learnt_embeddings(record: AblationSuite) -> Part:
+def learnt_embeddings(record: AblationSuite) -> PagePart:
     """How far embeddings went, beside what became of the heads of the first layer, which read them alone.
 
     Args:
@@ -96,7 +96,7 @@ def learnt_embeddings(record: AblationSuite) -> Part:
             best = [1 - head.best / head.agreement.uniform.estimate for head in heads]
             change, cosine = _between(one.learnt.change), _between(one.learnt.cosine)
             rows.append((one.name, change, cosine, _between(own), _between(best)))
-    return Part(
+    return PagePart(
         title="Learnt embeddings",
         header=("model", "change", "cosine", "skill", "best"),
         rows=rows,

@@ -7,7 +7,7 @@ from typing import Any
 
 from heedful.reporting.drawing import png
 from heedful.reporting.escape import visible
-from heedful.reporting.pages.part import Page, Part
+from heedful.reporting.pages.part import Page, PagePart
 from heedful.reporting.sealed_page import IMAGES, sealed_page
 
 
@@ -29,7 +29,7 @@ def page_html(page: Page) -> str:
     )
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _part(part: PagePart) -> dict[str, Any]:
     image = "" if part.chart is None else base64.b64encode(png(part.chart())).decode()
     return {
         "title": visible(part.title),

@@ -13,7 +13,7 @@ Row = tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class PagePart:
     """One part of a page.
 
     Attributes:
@@ -43,4 +43,4 @@ class Page:
 
     title: str
     subject: str
-    parts: Sequence[Part]
+    parts: Sequence[PagePart]

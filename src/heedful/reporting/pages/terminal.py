@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TextIO
 
-from heedful.reporting.pages.part import Page, Part
+from heedful.reporting.pages.part import Page, PagePart
 from heedful.reporting.paragraph import BLANK, Line, Sheet, aligned, cells, line, paragraph, plain, sheet
 
 GAP = 2
@@ -44,7 +44,7 @@ def print_page(page: Page, stream: TextIO | None = None) -> None:
     print_lines(page_lines(page, stream_sheet(out)), out)
 
 
-def _table(part: Part, on: Sheet) -> list[Line]:
+def _table(part: PagePart, on: Sheet) -> list[Line]:
     """Columns as narrow as their cells allow; where they do not fit, numbers stand on a line below the name."""
     if not part.header:
         return []

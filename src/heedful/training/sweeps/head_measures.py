@@ -15,7 +15,7 @@ from heedful.evaluation.nine_sections import head_rows
 from heedful.evaluation.settings import Settings
 from heedful.loading.documents import load_documents
 from heedful.loading.loaded_model import LoadedModel, load_model
-from heedful.loading.sequences import Sequences, make_sequences
+from heedful.loading.sequences import TokenBatch, make_sequences
 from heedful.loading.strict_json import read_json
 from heedful.monitoring.tracker.table import SUBJECT, read_table
 from heedful.training.sweeps.measured import RunMeasure
@@ -73,7 +73,7 @@ def heads(trained: Path) -> list[RunMeasure]:
     return found
 
 
-def loaded_on_held_out(trained: Path, sequences: int) -> tuple[LoadedModel, Sequences]:
+def loaded_on_held_out(trained: Path, sequences: int) -> tuple[LoadedModel, TokenBatch]:
     """A trained model, and held-out sequences of the length it was trained on.
 
     Args:

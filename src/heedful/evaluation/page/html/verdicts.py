@@ -69,7 +69,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Block:
+class SectionBlock:
     """One of the nine sections."""
 
     number: int
@@ -82,11 +82,11 @@ def badge(verdict: str) -> Badge:
     return Badge(mark(verdict, "utf-8") if verdict in VERDICTS else "", verdict, _LOOKS.get(verdict, "calm"))
 
 
-def blocks(report: Report) -> list[Block]:
+def blocks(report: Report) -> list[SectionBlock]:
     """The nine sections; one that the report lacks has no row."""
     found = {section.number: section for section in report.sections}
     return [
-        Block(
+        SectionBlock(
             count,
             found[count].title if count in found else title,
             _rows(found[count].findings) if count in found else (),
