@@ -49,8 +49,8 @@ def page(answers: list[Answered]) -> str:
     lines = [
         "# Published claims",
         "",
-        "Written by `docs/claims.py` from the answers that `python -P -m reproductions.answering` keeps; `python -P -m reproductions` "
-        "shows the same.",
+        "Written by `docs/claims.py` from the answers that `python -P -m reproductions.answering` keeps; "
+        "`python -P -m reproductions` shows the same.",
         "",
         "A claim is **reproduced** where every part of it holds by its interval, **refuted** where the interval of one "
         "part lies on the wrong side, **not settled** where intervals hold both or a smaller run cannot refute, and "

@@ -5,7 +5,7 @@
 
 # %%
 import heedful
-from heedful.inference.verdict import Verdict
+from heedful import Verdict
 
 loaded = heedful.load_model()
 sequences = heedful.make_sequences(heedful.load_documents(), loaded.tokenizer, sequences=32)

@@ -18,7 +18,9 @@ MOST_LINES, MOST_TEST_LINES, MOST_BODY = 600, 600, 60
 LONGER_FILES: dict[str, str] = {}
 """Path to the reason why it may be longer than 600 lines."""
 
-LONGER_FUNCTIONS: dict[str, str] = {}
+LONGER_FUNCTIONS: dict[str, str] = {
+    "tests/evaluation/page/factory.py::realistic": "one literal report, which reads best in one piece",
+}
 """``path::function`` to the reason why its body may be longer than 60 lines."""
 
 BANNED = re.compile(r"(^|_)(utils?|helpers?|common|misc|manager|handler|base2)(_|$)|^new_|^final_|_v2$", re.IGNORECASE)

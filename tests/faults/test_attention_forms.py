@@ -20,7 +20,7 @@ from tests.evaluation.material import tiny_gpt2
 from tests.faults.test_in_process import alike, judged, overall, sharp, statistics
 from torch import Tensor, nn
 
-from heedful import interception as capture
+from heedful import capture
 from heedful.errors import UsageError
 from heedful.evaluation.batches import batches_of
 from heedful.inference.verdict import Verdict

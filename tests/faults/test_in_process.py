@@ -14,8 +14,7 @@ from tests.evaluation.material import tiny_gpt2
 from tests.interception.state import snapshot
 from torch import nn
 
-from heedful import Settings, validate
-from heedful import interception as capture
+from heedful import Settings, capture, validate
 from heedful.errors import CaptureError
 from heedful.evaluation.batches import batch_of, batches_of
 from heedful.evaluation.evidence import collect

@@ -15,7 +15,7 @@ from tests.faults.test_in_process import alike, judged, overall, sharp, statisti
 from tests.interception.state import digest
 from torch import nn
 
-from heedful import interception as capture
+from heedful import capture
 from heedful.errors import HeedfulError, InputRejected
 from heedful.evaluation.batches import batches_of
 from heedful.evaluation.nine_sections import head_rows

@@ -2,16 +2,18 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 from reproductions.answer import Answer
+from reproductions.command import claims
 from reproductions.judging import Answered
 from typer.testing import CliRunner
 
-import reproductions as experiments
-from heedful.app import app
 from heedful.evaluation.result import Finding
 from heedful.inference.verdict import Verdict
 
 runner = CliRunner()
+app = typer.Typer()
+app.command()(claims)
 
 
 def answered(name: str, note: str, answer: Answer, finding: Finding) -> Answered:
@@ -28,12 +30,12 @@ def _known_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         answered("rises", "002", Answer.REPRODUCED, rose),
         answered("falls", "004", Answer.UNTESTED, left),
     ]
-    monkeypatch.setattr(experiments, "stored_answers", lambda: answers)
+    monkeypatch.setattr("reproductions.stored.stored_answers", lambda: answers)
     monkeypatch.setenv("COLUMNS", "80")
 
 
 def test_a_page_of_eighty_columns_with_a_count_at_its_end() -> None:
-    shown = runner.invoke(app, ["claims"])
+    shown = runner.invoke(app, [])
     assert shown.exit_code == 0, shown.output
     text = " ".join(shown.stdout.split())
     assert max(map(len, shown.stdout.splitlines())) <= 80
@@ -43,20 +45,20 @@ def test_a_page_of_eighty_columns_with_a_count_at_its_end() -> None:
 
 
 def test_what_is_asked_for_alone_is_shown() -> None:
-    assert "rises" not in runner.invoke(app, ["claims", "--note", "004"]).stdout
-    assert "falls" not in runner.invoke(app, ["claims", "--answer", "reproduced"]).stdout
-    assert "falls" not in runner.invoke(app, ["claims", "rises"]).stdout
-    assert "no claim" in runner.invoke(app, ["claims", "rises", "--note", "004"]).stdout
+    assert "rises" not in runner.invoke(app, ["--note", "004"]).stdout
+    assert "falls" not in runner.invoke(app, ["--answer", "reproduced"]).stdout
+    assert "falls" not in runner.invoke(app, ["rises"]).stdout
+    assert "no claim" in runner.invoke(app, ["rises", "--note", "004"]).stdout
     for words in (["sings"], ["--note", "7"], ["--answer", "maybe"]):
-        refused = runner.invoke(app, ["claims", *words])
+        refused = runner.invoke(app, [*words])
         assert (refused.exit_code, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
         assert "expected one of" in refused.stderr
 
 
 def test_json_is_the_stored_form(tmp_path: Path) -> None:
-    alone = runner.invoke(app, ["claims", "--json", "-"])
+    alone = runner.invoke(app, ["--json", "-"])
     document = json.loads(alone.stdout)
     assert document["schema"] == "heedful.claims/1" and document["claims"][0]["findings"][0]["interval"] == [1.2, 1.8]
     place = tmp_path / "claims.json"
-    assert runner.invoke(app, ["claims", "--json", str(place)]).exit_code == 0
+    assert runner.invoke(app, ["--json", str(place)]).exit_code == 0
     assert json.loads(place.read_text()) == document

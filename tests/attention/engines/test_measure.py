@@ -1,6 +1,5 @@
 """The public door: tensors in, moments out, and what it refuses."""
 
-import importlib
 import math
 
 import pytest
@@ -101,8 +100,3 @@ def test_the_scaled_dot_product_attention_output() -> None:
         call.query, call.key, call.value, is_causal=True, enable_gqa=True
     )
     torch.testing.assert_close(found.output, kernel)
-
-
-def test_the_room_exports_what_it_says() -> None:
-    room = importlib.import_module("heedful.attention.engines")
-    assert all(hasattr(room, name) for name in room.__all__)

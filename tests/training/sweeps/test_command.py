@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import heedful.training.sweeps
 from heedful.app import app
 from heedful.training.sweeps.folder import Standing, State, SweepFolder
 from heedful.training.sweeps.one_run import make_run
@@ -47,7 +46,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, broken: int | None = None) 
             elif make_run(plan, run, folder):
                 ended(Standing(run, State.FINISHED))
 
-    monkeypatch.setattr(heedful.training.sweeps, "run_sweep", run_sweep)
+    monkeypatch.setattr("heedful.training.sweeps.parallel.run_sweep", run_sweep)
 
 
 def test_a_sweep_ends_with_its_table_and_goes_on(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +103,7 @@ def test_ctrl_c_says_how_to_go_on(words: list[str], monkeypatch: pytest.MonkeyPa
         make_run(plan, plan.runs[0], folder)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(heedful.training.sweeps, "run_sweep", run_sweep)
+    monkeypatch.setattr("heedful.training.sweeps.parallel.run_sweep", run_sweep)
     done = invoke(*words)
     assert done.exit_code == 130
     last = done.stderr.splitlines()[-1]
