@@ -79,7 +79,7 @@ docs: setup
 	$(BIN)/python docs/claims.py
 
 calibration: setup
-	$(BIN)/heedful calibrate --repetitions 24 --json docs/calibration.json --force || test $$? -eq 1
+	$(BIN)/heedful lab calibrate --repetitions 24 --json docs/calibration.json --force || test $$? -eq 1
 	$(BIN)/python docs/calibration.py docs/calibration.json
 
 default-model: setup

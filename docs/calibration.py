@@ -1,6 +1,6 @@
 """The stored calibration as a page: ``python docs/calibration.py docs/calibration.json`` writes it beside the file.
 
-The file itself comes from ``heedful calibrate --repetitions 24 --json docs/calibration.json``.
+The file itself comes from ``heedful lab calibrate --repetitions 24 --json docs/calibration.json``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def page(document: Row) -> str:
     lines = [
         "# Calibration",
         "",
-        "Written by `docs/calibration.py` from `docs/calibration.json`, which `heedful calibrate` wrote "
+        "Written by `docs/calibration.py` from `docs/calibration.json`, which `heedful lab calibrate` wrote "
         f"(`--repetitions {plan['repetitions']} --seed {plan['seed']}`).",
         "",
         "Margins are put where the truth is: an interval may lie beyond its margin in 2.5 % of trials on either side. "
@@ -95,7 +95,7 @@ def guide(answers: list[Row], lengths: list[int]) -> list[str]:
     places = dict.fromkeys((one["rule"], one["world"], one["causal"]) for one in answers)
     for rule, world, causal in places:
         found = {
-            one["length"]: 100 * one["count"] / one["trials"]
+            one["length"]: 100 * one["ngrams", "count"] / one["trials"]
             for one in answers
             if (one["rule"], one["world"], one["causal"]) == (rule, world, causal)
         }

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -6,6 +7,8 @@ from typer.testing import CliRunner
 
 import heedful
 from heedful.app import app, main
+from heedful.commandline.commands import COMMANDS
+from heedful.commandline.help import hyphens
 
 runner = CliRunner()
 
@@ -64,3 +67,41 @@ def test_wrong_words_are_refused_in_one_line(words: list[str], told: str, capsys
     assert err.startswith(told)
     assert err.count("\n") == 1
     assert "\x1b" not in err
+
+
+def help_of(*words: str) -> str:
+    shown = CliRunner().invoke(app, [*words, "--help"])
+    assert shown.exit_code == 0, shown.output
+    return shown.stdout
+
+
+@pytest.mark.parametrize("words", [words for words, command in COMMANDS.items() if command.run is not None])
+def test_help_begins_with_two_examples_that_name_options_of_the_command(words: str) -> None:
+    text = help_of(*words.split())
+    examples = COMMANDS[words].examples
+    assert len(examples) == 2 and text.index("Examples:") < text.index("Machine:") < len(text)
+    for line in examples:
+        name = "heedful sweep" if words == "sweep run" else f"heedful {words}"
+        assert line.startswith(name) and f"  {line}\n" in text
+        for option in re.findall(r"--[a-z-]+", line):
+            assert option in text, (line, option)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_first_page_lists_few_commands_then_groups() -> None:
+    first, _, rest = help_of().partition("Groups of commands:")
+    names = [line.split()[0] for line in first.partition("Commands:")[2].splitlines() if line[:3].strip()]
+    assert 5 <= len(names) <= 8 and names[0] == "validate"
+    groups = [line.split()[0] for line in rest.splitlines() if line.startswith("  ") and line[2:3].isalpha()]
+    assert groups[:5] == ["ngrams", "gauge", "compress", "sweep", "lab"]
+
+
+def test_underscores_are_hyphens_in_the_names_of_options() -> None:
+    assert hyphens(["validate", "--seq_len", "8", "--null_models=2", "a_b", "--", "--c_d"]) == [
+        "validate", "--seq-len", "8", "--null-models=2", "a_b", "--", "--c_d",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["count", "derive", "prune", "quantize-keys", "calibrate", "claims"])
+def test_flat_names_are_gone(command: str) -> None:
+    assert CliRunner().invoke(app, [command]).exit_code == 2

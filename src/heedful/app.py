@@ -9,6 +9,7 @@ import typer
 
 from heedful.commandline.commands import add_commands
 from heedful.commandline.errors import outcome
+from heedful.commandline.help import PlainGroup, hyphens
 from heedful.commandline.multi_value_options import spread
 
 _EPILOG = (
@@ -20,7 +21,7 @@ app = typer.Typer(
     name="heedful",
     help="Are your model's attention heads paying attention?",
     epilog=_EPILOG,
-    add_completion=False,
+    cls=PlainGroup,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     # Before torch is loaded: threads that spin while they wait make a busy machine several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    words = spread(sys.argv[1:] if arguments is None else arguments)
+    words = hyphens(spread(sys.argv[1:] if arguments is None else arguments))
     raise SystemExit(outcome(lambda: app(words, prog_name="heedful", standalone_mode=False), debug="--debug" in words))
 
 

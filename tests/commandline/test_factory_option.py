@@ -66,7 +66,7 @@ def test_a_model_of_nanogpts_kind_is_validated_with_either_checkpoint(folder: Pa
 
 
 def test_the_head_table_of_random_weights(folder: Path) -> None:
-    result = run("heads", "build", "--json")
+    result = run("heads", "build", "--json", "-")
     assert result.exit_code == 0 and len(json.loads(result.stdout)) == 4
 
 

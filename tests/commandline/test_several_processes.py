@@ -97,7 +97,7 @@ def test_the_report_is_that_of_one_process(sequences: str, folder: Path) -> None
 
 @pytest.mark.slow
 def test_the_head_table_is_printed_once(folder: Path) -> None:
-    one, two = (run(folder, processes, "heads", "model", "--sequences", "80", "--json") for processes in (1, 2))
+    one, two = (run(folder, processes, "heads", "model", "--sequences", "80", "--json", "-") for processes in (1, 2))
     assert one.returncode == two.returncode == 0, two.stderr
     assert json.loads(one.stdout) == json.loads(two.stdout)
 
@@ -156,5 +156,5 @@ def test_what_every_rank_refuses_is_told_by_one(
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     monkeypatch.setenv("RANK", rank) if rank else monkeypatch.delenv("RANK", raising=False)
-    done = CliRunner().invoke(app, ["train", "decoder", "--out", str(tmp_path / "full")])
+    done = CliRunner().invoke(app, ["train", "--out", str(tmp_path / "full")])
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (5, "", lines)

@@ -1,4 +1,4 @@
-"""``heedful prune``: its options, its files, and what it refuses before the work."""
+"""``heedful compress prune``: its options, its files, and what it refuses before the work."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_the_page_is_printed_and_options_reach_their_rooms(calls: dict[str, Any]) -> None:
-    words = "prune m --text a.txt --seq-len 16 --sequences 3 --seed 5 --part heads --part layers --fraction .25"
-    result = runner.invoke(app, [*words.split(), "--orders", "3", "--priced", "7"])
+    words = "compress prune m --text a.txt --seq-len 16 --sequences 3 --seed 5 --part heads --part layers"
+    result = runner.invoke(app, [*words.split(), "--fraction", ".25", "--orders", "3", "--priced", "7"])
     assert (result.exit_code, result.stdout, result.stderr) == (0, page_text(pruning_page(pruning())), "")
     cuts = calls["measured"]["cuts"]
     assert (cuts.parts, cuts.fractions, cuts.orders, cuts.most_priced) == (("heads", "layers"), (0.25,), 3, 7)
@@ -49,10 +49,10 @@ def test_the_page_is_printed_and_options_reach_their_rooms(calls: dict[str, Any]
 
 def test_json_goes_to_a_file_or_alone_to_standard_output(calls: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "p.json"
-    result = runner.invoke(app, ["prune", "--json", str(path)])
+    result = runner.invoke(app, ["compress", "prune", "--json", str(path)])
     assert (result.exit_code, result.stderr) == (0, f"wrote {path}\n")
     assert json.loads(path.read_text())["schema"] == "heedful.pruning/1"
-    assert json.loads(runner.invoke(app, ["prune", "--json", "-"]).stdout)["schema"] == "heedful.pruning/1"
+    assert json.loads(runner.invoke(app, ["compress", "prune", "--json", "-"]).stdout)["schema"] == "heedful.pruning/1"
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,16 @@ def test_json_goes_to_a_file_or_alone_to_standard_output(calls: dict[str, Any], 
     ],
 )
 def test_bad_words_are_refused_before_the_work(words: str, code: int, told: str, calls: dict[str, Any]) -> None:
-    result = runner.invoke(app, ["prune", *words.split()])
+    result = runner.invoke(app, ["compress", "prune", *words.split()])
     assert result.exit_code == code and told in result.stderr and calls == {}
 
 
 @pytest.mark.slow
 def test_the_embedded_model_is_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    words = "prune --sequences 4 --seq-len 24 --part layers --part dimensions --fraction .25 --orders 2 --json -"
+    words = (
+        "compress prune --sequences 4 --seq-len 24 --part layers --part dimensions --fraction .25 --orders 2 --json -"
+    )
     result = runner.invoke(app, words.split())
     document = json.loads(result.stdout)
     assert (result.exit_code, result.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""``heedful quantize-keys``: its options, its files, and what it refuses before the work."""
+"""``heedful compress quantize``: its options, its files, and what it refuses before the work."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_the_page_is_printed_and_options_reach_their_rooms(calls: dict[str, Any]) -> None:
-    words = "quantize-keys m --text a.txt --seq-len 16 --sequences 3 --seed 5 --device cuda --dtype bfloat16"
+    words = "compress quantize m --text a.txt --seq-len 16 --sequences 3 --seed 5 --device cuda --dtype bfloat16"
     words += " --bits 4 --bits 2 --group token --clip 95 --rotation before"
     result = runner.invoke(app, words.split())
     assert (result.exit_code, result.stdout, result.stderr) == (0, page_text(quantization_page(quantization())), "")
@@ -60,7 +60,7 @@ def test_files_are_written_whole_and_replaced_only_where_they_are_its_own(
     calls: dict[str, Any], tmp_path: Path
 ) -> None:
     document, page = tmp_path / "q.json", tmp_path / "q.html"
-    asked = ["quantize-keys", "--json", str(document), "--html", str(page)]
+    asked = ["compress", "quantize", "--json", str(document), "--html", str(page)]
     for _ in range(2):  # its own files may be written again
         result = runner.invoke(app, asked)
         assert (result.exit_code, result.stderr) == (0, f"wrote {document}\nwrote {page}\n")
@@ -70,7 +70,7 @@ def test_files_are_written_whole_and_replaced_only_where_they_are_its_own(
 
 
 def test_json_alone_on_standard_output(calls: dict[str, Any]) -> None:
-    result = runner.invoke(app, ["quantize-keys", "--json", "-"])
+    result = runner.invoke(app, ["compress", "quantize", "--json", "-"])
     assert json.loads(result.stdout)["schema"] == "heedful.quantization/1"
 
 
@@ -87,14 +87,14 @@ def test_json_alone_on_standard_output(calls: dict[str, Any]) -> None:
     ],
 )
 def test_bad_words_are_refused_before_the_work(words: str, code: int, told: str, calls: dict[str, Any]) -> None:
-    result = runner.invoke(app, ["quantize-keys", *words.split()])
+    result = runner.invoke(app, ["compress", "quantize", *words.split()])
     assert result.exit_code == code and told in result.stderr and calls == {}
 
 
 @pytest.mark.slow
 def test_the_embedded_model_is_priced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    words = "quantize-keys --sequences 2 --seq-len 24 --bits 4 --group token --clip 99 --json -"
+    words = "compress quantize --sequences 2 --seq-len 24 --bits 4 --group token --clip 99 --json -"
     result = runner.invoke(app, words.split())
     document = json.loads(result.stdout)
     assert (result.exit_code, result.stderr) == (0, "")

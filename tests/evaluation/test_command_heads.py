@@ -33,7 +33,7 @@ def test_every_head_is_printed(calls: dict[str, Any]) -> None:
 
 
 def test_rows_as_json(calls: dict[str, Any]) -> None:
-    result = runner.invoke(app, ["heads", "--json"])
+    result = runner.invoke(app, ["heads", "--json", "-"])
     assert json.loads(result.stdout) == to_document(factory.realistic())["heads"]
 
 
@@ -44,7 +44,7 @@ def test_rows_as_a_file(name: str, calls: dict[str, Any], tmp_path: Path) -> Non
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", f"wrote {path}\n")
     assert (polars.read_csv(path) if name.endswith("csv") else polars.read_parquet(path)).height == 24
     assert runner.invoke(app, ["heads", "--out", str(path)]).exit_code == 5
-    assert runner.invoke(app, ["heads", "--out", str(path), "--force", "--json"]).stdout.startswith("[")
+    assert runner.invoke(app, ["heads", "--out", str(path), "--force", "--json", "-"]).stdout.startswith("[")
 
 
 @pytest.mark.parametrize(("name", "code"), [("heads.txt", 2), ("missing/heads.csv", 5)])

@@ -40,8 +40,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("same", "same.txt", ("--n", "1..2")),
         ("bpe", "text.jsonl", ("--tokenizer", "bpe", "--vocabulary", "280")),
     ):
-        assert run("count", made / text, "--out", made / name, *more) == 0
-    assert run("derive", made / "counts", *SMALL, "--out", made / "model") == 0
+        assert run("ngrams", "count", made / text, "--out", made / name, *more) == 0
+    assert run("ngrams", "derive", made / "counts", *SMALL, "--out", made / "model") == 0
     return made
 
 
@@ -100,7 +100,7 @@ def test_damaged_counts(
     words: tuple[object, ...] = (place / "model", folder, "--html", page)
     if command == "derive":
         words = (folder, "--out", tmp_path / "model")
-    assert run(command, *words) == 3
+    assert run("ngrams", command, *words) == 3
     told = capsys.readouterr()
     assert says in told.err and str(folder) in told.err and len(told.err.strip().splitlines()) == 1
     assert not told.out and sorted(path.name for path in tmp_path.iterdir()) == ["counts"]
@@ -138,7 +138,7 @@ def test_what_counts_cannot_be_used_for(
     names |= {"text": place / "text.jsonl", "short": place / "short.txt", "absent": place / "absent.txt"}
     before = sorted(place.rglob("*"))
     capsys.readouterr()
-    assert run(*command.format(out=tmp_path / "out", **names).split()) == code
+    assert run("ngrams", *command.format(out=tmp_path / "out", **names).split()) == code
     told = capsys.readouterr()
     assert says in told.err and len(told.err.strip().splitlines()) == 1 and not told.out
     assert not list(tmp_path.iterdir()) and sorted(place.rglob("*")) == before
@@ -148,19 +148,22 @@ def test_counts_of_one_letter_are_a_stated_result(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A context that one token always follows: no skill can be told, and no head is praised for rounding."""
-    assert run("derive", place / "same", *SMALL, "--out", tmp_path / "model") == 0
+    assert run("ngrams", "derive", place / "same", *SMALL, "--out", tmp_path / "model") == 0
     assert "2 of 16" in capsys.readouterr().out
-    assert run("align", tmp_path / "model", place / "same", "--text", place / "same.txt", "--seq-len", 8) == 0
+    assert run("ngrams", "align", tmp_path / "model", place / "same", "--text", place / "same.txt", "--seq-len", 8) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "The text is one that was counted" in told and "No head is beyond both" in told
     assert "No skill can be told" in told
-    assert run("explain", tmp_path / "model", place / "same", "--text", place / "same.txt") == 3
+    assert run("ngrams", "explain", tmp_path / "model", place / "same", "--text", place / "same.txt") == 3
     assert "there is no attention to explain" in capsys.readouterr().err
 
 
 def test_a_rank_beyond_the_matrix_is_told(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     size = read_counts(place / "counts").manifest.vocabulary
-    assert run("derive", place / "counts", "--set", "width=96", "--set", "head_dim=400", "--out", tmp_path / "m") == 0
+    assert (
+        run("ngrams", "derive", place / "counts", "--set", "width=96", "--set", "head_dim=400", "--out", tmp_path / "m")
+        == 0
+    )
     kept = next(line.split() for line in capsys.readouterr().out.splitlines() if "of 400" in line)
     assert int(kept[kept.index("of") - 1]) <= size
 
@@ -174,8 +177,8 @@ def test_a_bidirectional_model_is_refused(place: Path, tmp_path: Path, capsys: p
     BertForMaskedLM(config).save_pretrained(tmp_path / "bert")
     PreTrainedTokenizerFast(tokenizer_object=counts.tokenizer).save_pretrained(tmp_path / "bert")
     capsys.readouterr()
-    assert run("align", tmp_path / "bert", place / "counts", "--sequences", 4, "--seq-len", 16) == 3
+    assert run("ngrams", "align", tmp_path / "bert", place / "counts", "--sequences", 4, "--seq-len", 16) == 3
     told = capsys.readouterr().err
     assert "its queries see later tokens" in told and len(told.strip().splitlines()) == 1
-    assert run("explain", tmp_path / "bert", place / "counts") == 3
+    assert run("ngrams", "explain", tmp_path / "bert", place / "counts") == 3
     assert "has no derivation.json" in capsys.readouterr().err

@@ -78,6 +78,6 @@ def test_tables_temperatures_and_rates_do_not_decay() -> None:
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_the_text_is_read(words: list[str], told: str, tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["train", "gauge", "--out", str(tmp_path / "run"), "--text", "absent.txt", *words])
+    done = CliRunner().invoke(app, ["gauge", "train", "--out", str(tmp_path / "run"), "--text", "absent.txt", *words])
     assert done.exit_code == 2 and told in done.output and done.output.count("\n") == 1
     assert not (tmp_path / "run").exists()

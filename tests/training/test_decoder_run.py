@@ -203,7 +203,7 @@ def test_windows_keep_the_two_sides_apart(documents: Documents, finished: Path, 
 def test_the_command_tells_what_the_model_is_worth(documents: Documents, tmp_path: Path) -> None:
     text = tmp_path / "text.jsonl"
     text.write_text("".join(json.dumps({"text": t}) + "\n" for t in documents.texts))
-    words = ["train", "decoder", "--out", str(tmp_path / "run"), "--text", str(text), "--steps", "2", "--length", "16"]
+    words = ["train", "--out", str(tmp_path / "run"), "--text", str(text), "--steps", "2", "--length", "16"]
     done = CliRunner().invoke(app, [*words, "--vocabulary", "270", "--no-qk-norm", "--untied"])
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("held out: ") and "nat/token" in done.stdout
@@ -231,7 +231,7 @@ def test_stopped_it_leaves_whole_checkpoints_and_says_so(
 
     written = ProgressCallback.on_save
     monkeypatch.setattr(ProgressCallback, "on_save", send)
-    words = ["train", "decoder", "--out", str(tmp_path / "run"), "--steps", "6", "--length", "16", "--save-every", "2"]
+    words = ["train", "--out", str(tmp_path / "run"), "--steps", "6", "--length", "16", "--save-every", "2"]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests behind it
     try:
         done = CliRunner().invoke(app, words)
@@ -249,7 +249,7 @@ def test_killed_it_goes_on_bitwise(tmp_path: Path) -> None:
     settings = RunSettings(steps=200, save_every=30, batch=2, length=32)
     train_decoder(settings, load_documents(), tmp_path / "whole")
     out = tmp_path / "run"
-    words = [sys.executable, "-m", "heedful", "train", "decoder", "--out", str(out), "--steps", "200"]
+    words = [sys.executable, "-m", "heedful", "train", "--out", str(out), "--steps", "200"]
     words += ["--save-every", "30", "--batch", "2", "--length", "32"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while RunFolder(out).last_checkpoint() is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from heedful.commandline.help import ExampleCommand, PlainGroup
 from heedful.plugins import Registry
 
 LAST = 1000
@@ -21,17 +22,19 @@ class Command:
         run: The function whose parameters are the options; None for a group.
         help: One line.
         place: Where it stands in the list of commands, the least first; those of equal place by name.
+        examples: Lines that can be typed, shown first in its help.
         group: What a group is made of, where the usual class does not do.
     """
 
     run: Callable[..., Any] | None
     help: str
     place: int = LAST
-    group: type[typer.core.TyperGroup] | None = None
+    examples: tuple[str, ...] = ()
+    group: type[typer.core.TyperGroup] = PlainGroup
 
 
 COMMANDS: Registry[Command] = Registry("commands", "command")
-"""Words of a command (``validate``, ``train decoder``) to the command; the group of two words is registered too."""
+"""Words of a command (``validate``, ``ngrams count``) to the command; the group of two words is registered too."""
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -47,4 +50,5 @@ def add_commands(app: typer.Typer) -> None:
             groups[words] = typer.Typer(cls=command.group, help=command.help, no_args_is_help=True)
             app.add_typer(groups[words], name=words)
         else:
-            (groups[first] if first else app).command(rest, help=command.help)(command.run)
+            shown = type("ShownCommand", (ExampleCommand,), {"examples": command.examples})
+            (groups[first] if first else app).command(rest, help=command.help, cls=shown)(command.run)

@@ -99,7 +99,10 @@ AllowGlobal = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Out = Annotated[Path | None, typer.Option(metavar="PATH", help="Save the table: a path that ends in .csv or .parquet.")]
-JsonRows = Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")]
+JsonRows = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="PATH", help="Also write the rows as JSON; - writes them alone to standard output."),
+]
 Markdown = Annotated[
     Path | None,
     typer.Option("--markdown", metavar="PATH", help="Also write a summary for a CI job, to $GITHUB_STEP_SUMMARY say."),

@@ -1,4 +1,4 @@
-"""``heedful prune``: a model and held-out text in, the price of leaving attention out, against random order."""
+"""``heedful compress prune``: what leaving attention out costs on held-out text, compared with a random order."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""``heedful quantize-keys``: a model and held-out text in, the price of keys in few bits out."""
+"""``heedful compress quantize``: a model and held-out text in, the price of keys in few bits out."""
 
 from typing import Annotated, Literal
 

@@ -4,17 +4,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from heedful.commandline import options
 from heedful.commandline.errors import guarded
+from heedful.commandline.forms import STANDARD_OUTPUT, Forms, tell
 from heedful.commandline.progress import progress_bar
 from heedful.commandline.several_processes import processes_of, ranks_of_this_run, speaks
 from heedful.evaluation.command_inputs import Inputs, read
 from heedful.evaluation.page.head_table import check_suffix, save_heads
 from heedful.evaluation.page.json_document import head_documents
 from heedful.evaluation.page.terminal import print_heads
-from heedful.reporting.escape import visible
 from heedful.reporting.json_text import document_text
 from heedful.reporting.write import check_target
 
@@ -38,7 +36,7 @@ def heads(
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,
     out: options.Out = None,
-    json: options.JsonRows = False,
+    json: options.JsonRows = None,
     force: options.Force = False,
     allow_global: options.AllowGlobal = None,
     debug: options.Debug = False,
@@ -63,13 +61,16 @@ def heads(
         allow_globals=allow_global or (),
         processes=processes_of(parallel),
     )
+    forms = Forms(json=json, force=force)
     with ranks_of_this_run(parallel) as ranks:
+        if speaks(ranks):
+            forms.check()
         if out is not None and speaks(ranks):
             check_suffix(out)
             check_target(out, overwrite=force)
         rows = _measured(inputs, ranks)
         if speaks(ranks):
-            _deliver(rows, out, json, force)
+            _deliver(rows, out, forms)
             if ranks is not None:
                 ranks.first("word")
     return 0
@@ -85,11 +86,14 @@ def _measured(inputs: Inputs, ranks: "Ranks | None") -> "list[HeadRow]":
         return head_rows(loaded.model, made, settings=settings, progress=progress, ranks=ranks)
 
 
-def _deliver(rows: "list[HeadRow]", out: Path | None, json: bool, force: bool) -> None:
+def _deliver(rows: "list[HeadRow]", out: Path | None, forms: Forms) -> None:
+    written = []
     if out is not None:
-        save_heads(rows, out, overwrite=force)
-        typer.echo(f"wrote {visible(out)}", err=True)
-    if json:
+        save_heads(rows, out, overwrite=forms.force)
+        written.append(out)
+    written += forms.write(json=lambda: document_text(head_documents(rows)))
+    if forms.json == STANDARD_OUTPUT:
         sys.stdout.write(document_text(head_documents(rows)))
     elif out is None:
         print_heads(rows)
+    tell(written)

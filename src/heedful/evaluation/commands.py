@@ -8,11 +8,51 @@ from heedful.evaluation.command_report import report
 from heedful.evaluation.command_validate import validate
 
 COMMANDS.add(
-    "validate", Command(validate, "Validate the attention of a model on text: nine sections, with verdicts.", 10)
+    "validate",
+    Command(
+        validate,
+        "Validate the attention of a model on text: nine sections, with verdicts.",
+        10,
+        (
+            "heedful validate ./my-checkpoint --text notes.txt --html report.html",
+            "heedful validate --preset quick --json report.json",
+        ),
+    ),
 )
-COMMANDS.add("report", Command(report, "Show a stored JSON report again, or make its page and figures.", 20))
-COMMANDS.add("doctor", Command(doctor, "Show how each attention module is recorded, and prove it twice.", 30))
 COMMANDS.add(
-    "calibrate", Command(calibrate, "Simulate every check: false alarms, power, and what older thresholds say.", 40)
+    "heads",
+    Command(
+        heads,
+        "Show the head table alone, or save it as CSV or Parquet.",
+        20,
+        ("heedful heads ./my-checkpoint --text notes.txt", "heedful heads ./my-checkpoint --out heads.parquet"),
+    ),
 )
-COMMANDS.add("heads", Command(heads, "Show the head table alone, or save it as CSV or Parquet.", 50))
+COMMANDS.add(
+    "report",
+    Command(
+        report,
+        "Show a stored JSON report again, or make its page and figures.",
+        40,
+        ("heedful report report.json", "heedful report report.json --html report.html --figures figures"),
+    ),
+)
+COMMANDS.add(
+    "doctor",
+    Command(
+        doctor,
+        "Show how each attention module is recorded, and prove it twice.",
+        50,
+        ("heedful doctor ./my-checkpoint", "heedful doctor --factory my_package.gpt:build --text notes.txt"),
+    ),
+)
+COMMANDS.add("lab", Command(None, "Measure heedful itself.", 400))
+COMMANDS.add(
+    "lab calibrate",
+    Command(
+        calibrate,
+        "Simulate every check: false alarms, power, and what older thresholds give.",
+        410,
+        ("heedful lab calibrate", "heedful lab calibrate --claims induction --repetitions 150 --json rates.json"),
+    ),
+)

@@ -1,4 +1,4 @@
-"""``heedful train gauge``: the gauge transformer on the user's text, beside ``heedful train decoder``."""
+"""``heedful gauge train``: the gauge transformer on the user's text, beside ``heedful train``."""
 
 from typing import Annotated, Literal
 

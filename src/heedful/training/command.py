@@ -1,4 +1,4 @@
-"""``heedful train decoder``: the reference decoder on the user's text, stopped and gone on with as one likes."""
+"""``heedful train``: the reference decoder on the user's text, stopped and gone on with as one likes."""
 
 import os
 from pathlib import Path

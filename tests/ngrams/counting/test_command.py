@@ -27,7 +27,7 @@ def text(tmp_path: Path) -> Path:
 
 
 def invoke(*words: object) -> tuple[int, str, str]:
-    result = runner.invoke(app, ["count", *map(str, words)])
+    result = runner.invoke(app, ["ngrams", "count", *map(str, words)])
     return result.exit_code, result.stdout, result.stderr
 
 

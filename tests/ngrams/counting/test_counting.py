@@ -135,7 +135,7 @@ def test_a_killed_run_loses_one_shard_at_most(tmp_path: Path, monkeypatch: pytes
     text, out = tmp_path / "a.txt", tmp_path / "counts"
     lines = [" ".join(f"word{token}" for token in document) for document in material.zipf(1500, 60, 500)]
     text.write_text("\n".join(lines), encoding="utf-8")
-    words = ["count", str(text), "--n", "1..2", "--shard-bytes", "9000", "--out"]
+    words = ["ngrams", "count", str(text), "--n", "1..2", "--shard-bytes", "9000", "--out"]
     process = subprocess.Popen([sys.executable, "-m", "heedful", *words, str(out)], stderr=subprocess.PIPE)
     while len(list(out.glob("shards/[0-9]*/shard.json"))) < 4 and process.poll() is None:
         time.sleep(0.01)

@@ -25,7 +25,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = HELD_OUT.read_text(encoding="utf-8").splitlines()
     (place / "train.jsonl").write_text("\n".join(lines[:12]), encoding="utf-8")
     (place / "test.jsonl").write_text("\n".join(lines[12:32]), encoding="utf-8")
-    assert run("count", place / "train.jsonl", "--n", "1..2", "--skip", "0..1", "--out", place / "counts") == 0
+    assert (
+        run("ngrams", "count", place / "train.jsonl", "--n", "1..2", "--skip", "0..1", "--out", place / "counts") == 0
+    )
     return place
 
 
@@ -33,13 +35,13 @@ def test_derived_attention_agrees_with_its_counts_on_other_text(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, record = folder / "model", folder / "align.json"
-    assert run("derive", folder / "counts", "--set", "width=96", "--set", "inner=16", "--out", model) == 0
+    assert run("ngrams", "derive", folder / "counts", "--set", "width=96", "--set", "inner=16", "--out", model) == 0
     page = capsys.readouterr().out
     assert "Matrices are tied to embeddings" in " ".join(page.split()) and "Head 0 (skip 0): fits." in page
     assert max(map(len, page.splitlines())) <= 80
     assert AutoModelForCausalLM.from_pretrained(model).config.embedding_fingerprint
     words = ("--text", folder / "test.jsonl", "--seq-len", 32, "--sequences", 20, "--json", record)
-    assert run("align", model, folder / "counts", *words) == 0
+    assert run("ngrams", "align", model, folder / "counts", *words) == 0
     page = capsys.readouterr().out
     assert "L0H0 n1 s0" in page and max(map(len, page.splitlines())) <= 80
     head = json.loads(record.read_text(encoding="utf-8"))["heads"][0]
@@ -49,7 +51,7 @@ def test_derived_attention_agrees_with_its_counts_on_other_text(
 
 def test_the_published_recipe_is_there_with_its_faults(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--set", "furthest=1", "--set", "heads=2", "--set", "layers=2", "--set", "width=64", "--json", "-")
-    assert run("derive", folder / "counts", "--recipe", "seed", *words, "--out", folder / "seed") == 0
+    assert run("ngrams", "derive", folder / "counts", "--recipe", "seed", *words, "--out", folder / "seed") == 0
     record = json.loads(capsys.readouterr().out)
     assert record["embedding"] is None
     assert [(head["n"], head["skip"]) for head in record["heads"]] == [(1, 0), (1, 1), (2, 0), (2, 1)]
@@ -58,21 +60,24 @@ def test_the_published_recipe_is_there_with_its_faults(folder: Path, capsys: pyt
 
 def test_offset_heads_are_as_long_as_they_tell_tokens_apart(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ("--set", "furthest=1", "--set", "inner=0")
-    assert run("derive", folder / "counts", "--recipe", "offset", *small, "--out", folder / "back") == 0
+    assert run("ngrams", "derive", folder / "counts", "--recipe", "offset", *small, "--out", folder / "back") == 0
     assert "Sequences of at most 233 tokens" in " ".join(capsys.readouterr().out.split())
     more = ("--recipe", "offset", *small, "--length", 234, "--out", folder / "longer")
-    assert run("derive", folder / "counts", *more) == 2
+    assert run("ngrams", "derive", folder / "counts", *more) == 2
 
 
 def test_logits_spread_as_those_of_a_reference_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--set", "width=96", "--set", "inner=8", "--set", "heads=2", "--set", "furthest=1", "--json", "-")
-    assert run("derive", folder / "counts", "--reference", HELD_OUT.parent, *words, "--out", folder / "like") == 0
+    assert (
+        run("ngrams", "derive", folder / "counts", "--reference", HELD_OUT.parent, *words, "--out", folder / "like")
+        == 0
+    )
     record = json.loads(capsys.readouterr().out)
     assert record["recipe"]["calibration"] == "reference" and record["reference"]["model"] == str(HELD_OUT.parent)
     wanted = record["reference"]["spreads"][0]
     assert all(value > 0 for value in wanted)
     assert [one["fits"] for one in record["pairings"]] == [True, False]
-    assert run("explain", folder / "like", folder / "counts", "--json", folder / "like.json") == 0
+    assert run("ngrams", "explain", folder / "like", folder / "counts", "--json", folder / "like.json") == 0
     assert json.loads((folder / "like.json").read_text(encoding="utf-8"))["recipe"]["calibration"] == "reference"
 
 
@@ -83,7 +88,7 @@ def test_a_reference_without_spreads_is_refused(
 ) -> None:
     record = {"recipe": {"calibration": "reference"}, "seed": 0, "reference": {"model": "m", "spreads": spreads}}
     (tmp_path / "derivation.json").write_text(json.dumps(record), encoding="utf-8")
-    assert run("explain", tmp_path, tmp_path) == 3
+    assert run("ngrams", "explain", tmp_path, tmp_path) == 3
     told = capsys.readouterr().err
     assert "expected the spreads of its reference model's logits" in told and len(told.strip().splitlines()) == 1
 
@@ -117,7 +122,7 @@ def test_a_reference_without_spreads_is_refused(
 def test_what_cannot_be_derived(
     folder: Path, tmp_path: Path, words: tuple[object, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("derive", folder / "counts", *words, "--out", tmp_path / "model") == 2
+    assert run("ngrams", "derive", folder / "counts", *words, "--out", tmp_path / "model") == 2
     told = capsys.readouterr().err
     assert message in told and len(told.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
@@ -128,29 +133,29 @@ def test_folders_that_are_not_free_or_not_there(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "note.txt").write_text("kept", encoding="utf-8")
-    assert run("derive", folder / "counts", "--out", tmp_path) == 5
+    assert run("ngrams", "derive", folder / "counts", "--out", tmp_path) == 5
     assert "not an empty folder" in capsys.readouterr().err
-    assert run("derive", tmp_path, "--out", tmp_path / "model") == 3
-    assert run("align", folder / "nothing", folder / "counts") in (2, 3)
+    assert run("ngrams", "derive", tmp_path, "--out", tmp_path / "model") == 3
+    assert run("ngrams", "align", folder / "nothing", folder / "counts") in (2, 3)
 
 
 @pytest.mark.fault
 def test_counts_of_another_tokenizer_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     default = HELD_OUT.parent
-    assert run("align", default, folder / "counts", "--sequences", 4) == 3
+    assert run("ngrams", "align", default, folder / "counts", "--sequences", 4) == 3
     assert "counted with another tokenizer" in capsys.readouterr().err
 
 
 def test_a_derived_model_is_explained(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--set", "layers=1", "--set", "heads=1", "--set", "longest=1", "--set", "furthest=0", "--set", "width=64")
-    assert run("derive", folder / "counts", "--recipe", "seed", *words, "--out", folder / "lost") == 0
+    assert run("ngrams", "derive", folder / "counts", "--recipe", "seed", *words, "--out", folder / "lost") == 0
     capsys.readouterr()
     page = folder / "why.html"
-    assert run("explain", folder / "lost", folder / "counts", "--html", page) == 0
+    assert run("ngrams", "explain", folder / "lost", folder / "counts", "--html", page) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "have nothing to do with the affinity" in told and "0.001 L0" in told
     assert "<img alt=" in page.read_text(encoding="utf-8")
-    assert run("explain", folder / "counts", folder / "counts") == 3
+    assert run("ngrams", "explain", folder / "counts", folder / "counts") == 3
     assert "has no derivation.json" in capsys.readouterr().err
 
 
@@ -161,12 +166,12 @@ def test_a_weight_that_is_no_number_is_named(
     folder: Path, tmp_path: Path, command: str, value: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = ("--set", "width=32", "--set", "inner=0", "--set", "head_dim=16")
-    assert run("derive", folder / "counts", *small, "--out", tmp_path / "model") == 0
+    assert run("ngrams", "derive", folder / "counts", *small, "--out", tmp_path / "model") == 0
     weights = load_file(tmp_path / "model" / "model.safetensors")
     weights["model.layers.0.attention.q_proj.weight"][3, 5] = value
     save_file(weights, tmp_path / "model" / "model.safetensors", {"format": "pt"})
     capsys.readouterr()
-    assert run(command, tmp_path / "model", folder / "counts") == 3
+    assert run("ngrams", command, tmp_path / "model", folder / "counts") == 3
     told = capsys.readouterr().err
     assert "model.layers.0.attention.q_proj.weight holds 1 entry NaN or infinite" in told
     assert len(told.strip().splitlines()) == 1
@@ -178,14 +183,14 @@ def test_counts_that_a_model_was_not_derived_from_are_told(
     """Counted again, or with more tables, they are the same; of other text by the same tokenizer, they are not."""
     tokens = ("--tokenizer", folder / "counts" / "tokenizer.json")
     for name, text, more in (("again", "train", ("--n", 1, "--skip", 0)), ("other", "test", ("--n", 1))):
-        assert run("count", folder / f"{text}.jsonl", *tokens, *more, "--out", tmp_path / name) == 0
+        assert run("ngrams", "count", folder / f"{text}.jsonl", *tokens, *more, "--out", tmp_path / name) == 0
     small = ("--set", "width=64", "--set", "inner=0")
-    assert run("derive", folder / "counts", *small, "--out", tmp_path / "model") == 0
+    assert run("ngrams", "derive", folder / "counts", *small, "--out", tmp_path / "model") == 0
     record = tmp_path / "model" / "derivation.json"
 
     def notes(counts: Path) -> list[str]:
         capsys.readouterr()
-        assert run("explain", tmp_path / "model", counts, "--json", tmp_path / "why.json", "--force") == 0
+        assert run("ngrams", "explain", tmp_path / "model", counts, "--json", tmp_path / "why.json", "--force") == 0
         assert "Note: " not in (page := capsys.readouterr().out) or "derived from" in " ".join(page.split())
         return list(json.loads((tmp_path / "why.json").read_text(encoding="utf-8"))["notes"])
 
@@ -202,7 +207,7 @@ def test_text_is_read_where_the_recipe_wants_it(
 ) -> None:
     (tmp_path / "short.txt").write_text("Too short.", encoding="utf-8")
     words = ("--set", "width=64", "--set", "inner=0", "--text", tmp_path / "short.txt")
-    assert run("derive", folder / "counts", *words, "--out", tmp_path / "raw") == 0
+    assert run("ngrams", "derive", folder / "counts", *words, "--out", tmp_path / "raw") == 0
     for wanted in ("calibration=divergence", "calibration=logit_sd", "value_calibration=residual"):
-        assert run("derive", folder / "counts", *words, "--set", wanted, "--out", tmp_path / "fitted") == 3
+        assert run("ngrams", "derive", folder / "counts", *words, "--set", wanted, "--out", tmp_path / "fitted") == 3
         assert "expected a document of 32 tokens" in capsys.readouterr().err

@@ -26,8 +26,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = HELD_OUT.read_text(encoding="utf-8").splitlines()
     (place / "text.jsonl").write_text("\n".join(lines[:40]), encoding="utf-8")
     words = ("--text", place / "text.jsonl", *SIZES, *SHORT, "--track-every", 2)
-    assert run("train", "derived", *words, "--out", place / "frozen") == 0
-    assert run("train", "derived", *words, "--arm", "none", "--out", place / "none") == 0
+    assert run("ngrams", "train", *words, "--out", place / "frozen") == 0
+    assert run("ngrams", "train", *words, "--arm", "none", "--out", place / "none") == 0
     return place
 
 
@@ -62,14 +62,17 @@ def test_counts_of_characters_are_taken_and_those_without_any_mark_refused(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text, words = folder / "text.jsonl", (*SIZES, *SHORT[:-4], "--held-out", 0.5)
-    assert run("count", text, "--n", "1", "--skip", "0..1", "--out", tmp_path / "counts") == 0
-    assert run("train", "derived", tmp_path / "counts", "--text", text, *words, "--out", tmp_path / "run") == 0
+    assert run("ngrams", "count", text, "--n", "1", "--skip", "0..1", "--out", tmp_path / "counts") == 0
+    assert run("ngrams", "train", tmp_path / "counts", "--text", text, *words, "--out", tmp_path / "run") == 0
     assert "may have been counted" in json.loads((tmp_path / "run" / "run.json").read_text())["notes"][-1]
-    assert run("align", tmp_path / "run", tmp_path / "counts", "--text", text, "--seq-len", 32, "--sequences", 4) == 0
+    assert (
+        run("ngrams", "align", tmp_path / "run", tmp_path / "counts", "--text", text, "--seq-len", 32, "--sequences", 4)
+        == 0
+    )
     bpe = ("--tokenizer", "bpe", "--vocabulary", 300)
-    assert run("count", text, "--n", "1", "--skip", "0..1", *bpe, "--out", tmp_path / "pieces") == 0
+    assert run("ngrams", "count", text, "--n", "1", "--skip", "0..1", *bpe, "--out", tmp_path / "pieces") == 0
     capsys.readouterr()
-    assert run("train", "derived", tmp_path / "pieces", "--text", text, *words, "--out", tmp_path / "no") == 3
+    assert run("ngrams", "train", tmp_path / "pieces", "--text", text, *words, "--out", tmp_path / "no") == 3
     told = capsys.readouterr().err
     assert "names no begin or end of a text" in told and "leave COUNTS out" in told
     assert len(told.strip().splitlines()) == 1 and not (tmp_path / "no").exists()

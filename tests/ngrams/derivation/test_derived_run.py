@@ -134,7 +134,7 @@ def test_killed_and_gone_on_with_it_ends_the_same(documents: Documents, tmp_path
     text.write_text("".join(json.dumps({"id": n, "text": t}) + "\n" for n, t in
                             zip(documents.names, documents.texts, strict=True)))  # fmt: skip
     sizes = [word for change in SIZES.split() for word in ("--set", change)]
-    command = [sys.executable, "-m", "heedful", "train", "derived", "--text", str(text), "--tokenizer", "characters",
+    command = [sys.executable, "-m", "heedful", "ngrams", "train", "--text", str(text), "--tokenizer", "characters",
                "--steps", "60", "--save-every", "5", "--batch", "2", "--length", "32", *sizes]  # fmt: skip
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert subprocess.run([*command, "--out", str(whole)], check=False, capture_output=True).returncode == 0
@@ -234,6 +234,6 @@ def test_relinking_with_the_same_embeddings_changes_nothing(
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_the_text_is_read(words: list[str], told: str, tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["train", "derived", "--out", str(tmp_path / "run"), "--text", "absent.txt", *words])
+    done = CliRunner().invoke(app, ["ngrams", "train", "--out", str(tmp_path / "run"), "--text", "absent.txt", *words])
     assert done.exit_code == 2 and told in done.output and done.output.count("\n") == 1
     assert not (tmp_path / "run").exists()

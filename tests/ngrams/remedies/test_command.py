@@ -25,9 +25,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = HELD_OUT.read_text(encoding="utf-8").splitlines()
     (place / "train.jsonl").write_text("\n".join(lines[:12]), encoding="utf-8")
     (place / "test.jsonl").write_text("\n".join(lines[12:32]), encoding="utf-8")
-    assert run("count", place / "train.jsonl", "--n", "1", "--out", place / "counts") == 0
+    assert run("ngrams", "count", place / "train.jsonl", "--n", "1", "--out", place / "counts") == 0
     words = ("--n", "1", "--tokenizer", place / "counts" / "tokenizer.json")
-    assert run("count", place / "test.jsonl", *words, "--out", place / "other") == 0
+    assert run("ngrams", "count", place / "test.jsonl", *words, "--out", place / "other") == 0
     return place
 
 
@@ -36,7 +36,7 @@ def test_a_ladder_from_counts_to_forms(folder: Path, capsys: pytest.CaptureFixtu
     record, page = folder / "r.json", folder / "r.html"
     words = ("--text", folder / "test.jsonl", "--held-out-counts", folder / "other", "--sequences", 24, "--seeds", 1)
     chosen = ("--rungs", "log_p,baselines", "--set", "width=128", "--json", record, "--html", page)
-    assert run("remedy", folder / "counts", *words, *chosen) == 0
+    assert run("ngrams", "remedy", folder / "counts", *words, *chosen) == 0
     told = capsys.readouterr().out
     assert "VERDICT" in told and max(map(len, told.splitlines())) <= 80
     found = json.loads(record.read_text(encoding="utf-8"))
@@ -44,7 +44,7 @@ def test_a_ladder_from_counts_to_forms(folder: Path, capsys: pytest.CaptureFixtu
     assert found["width"] == 128 and found["documents"] > 4 and page.stat().st_size > 10_000
     assert known["log_p"]["agreement"]["skill"]["low"] > 0.8 > known["exact_m"]["agreement"]["skill"]["high"]
     assert known["log_p"]["unseen"]["skill"]["low"] > 0.5
-    assert "heedful count --n 1..2 --skip 0..3" in found["skipped"]["offsets_0_to_3"]
+    assert "heedful ngrams count --n 1..2 --skip 0..3" in found["skipped"]["offsets_0_to_3"]
 
 
 @pytest.mark.fault
@@ -53,7 +53,7 @@ def test_a_ladder_from_counts_to_forms(folder: Path, capsys: pytest.CaptureFixtu
     [
         (("--rungs", "magic"), "--rungs magic: no rung or group of that name"),
         (("--rungs", "log_q"), "rungs of a like name: log_p"),
-        (("--rungs", "oracle_2"), "counts of n=2 skip=0 are missing (heedful count --n 1..2 --skip 0)"),
+        (("--rungs", "oracle_2"), "counts of n=2 skip=0 are missing (heedful ngrams count --n 1..2 --skip 0)"),
         (("--set", "width=7"), "expected an even whole number"),
         (("--set", "affinity=pmi"), "expected width=N or head_dim=N"),
     ],
@@ -62,7 +62,12 @@ def test_what_cannot_be_measured(
     folder: Path, words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    assert run("remedy", folder / "counts", *words, "--text", folder / "test.jsonl", "--json", folder / "no.json") == 2
+    assert (
+        run(
+            "ngrams", "remedy", folder / "counts", *words, "--text", folder / "test.jsonl", "--json", folder / "no.json"
+        )
+        == 2
+    )
     told = capsys.readouterr().err
     assert message in told and len(told.strip().splitlines()) == 1 and not (folder / "no.json").exists()
 
@@ -70,13 +75,15 @@ def test_what_cannot_be_measured(
 @pytest.mark.fault
 def test_text_and_counts_that_do_not_serve(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "short.txt").write_text("a few words", encoding="utf-8")
-    assert run("remedy", folder / "counts", "--text", folder / "short.txt") == 3
+    assert run("ngrams", "remedy", folder / "counts", "--text", folder / "short.txt") == 3
     assert "give more text, or a smaller --length" in capsys.readouterr().err
-    assert run("count", folder / "test.jsonl", "--n", "1", "--tokenizer", "seed", "--out", folder / "seed") == 0
+    assert (
+        run("ngrams", "count", folder / "test.jsonl", "--n", "1", "--tokenizer", "seed", "--out", folder / "seed") == 0
+    )
     capsys.readouterr()
-    assert run("remedy", folder / "counts", "--held-out-counts", folder / "seed") == 3
+    assert run("ngrams", "remedy", folder / "counts", "--held-out-counts", folder / "seed") == 3
     assert "counted with another tokenizer" in capsys.readouterr().err
-    assert run("remedy", folder / "counts", "--held-out-counts", folder / "counts") == 3
+    assert run("ngrams", "remedy", folder / "counts", "--held-out-counts", folder / "counts") == 3
     assert "is one that" in capsys.readouterr().err
 
 
@@ -84,7 +91,7 @@ def test_counted_text_is_not_called_held_out(folder: Path, capsys: pytest.Captur
     words = ("--sequences", 8, "--seeds", 1, "--rungs", "baselines", "--set", "width=128", "--json", folder / "t.json")
     for text, word in (("train", "yes"), ("test", "unknown")):
         capsys.readouterr()
-        assert run("remedy", folder / "counts", "--text", folder / f"{text}.jsonl", *words) == 0
+        assert run("ngrams", "remedy", folder / "counts", "--text", folder / f"{text}.jsonl", *words) == 0
         told = " ".join(capsys.readouterr().out.split())
         assert json.loads((folder / "t.json").read_text(encoding="utf-8"))["text_was_counted"] == word
         assert ("Held-out loss" in told) is (word == "unknown") is not ("know it by heart" in told)
@@ -97,15 +104,26 @@ def test_runs_stand_on_the_ladder_beside_their_counts(folder: Path, capsys: pyte
     for embeddings in ("frozen", "trainable", "linked"):
         out = folder / embeddings
         given = ("--embeddings", embeddings, "--out", out, folder / "counts")
-        assert run("train", "derived", *given, *words, *sizes) == 0
+        assert run("ngrams", "train", *given, *words, *sizes) == 0
     derived = folder / "derived"
     assert (
-        run("derive", folder / "counts", "--out", derived, "--set", "width=128", "--text", folder / "test.jsonl") == 0
+        run(
+            "ngrams",
+            "derive",
+            folder / "counts",
+            "--out",
+            derived,
+            "--set",
+            "width=128",
+            "--text",
+            folder / "test.jsonl",
+        )
+        == 0
     )
     models = [part for name in ("frozen", "trainable", "linked", "derived") for part in ("--model", folder / name)]
     record = folder / "models.json"
     text = ("--text", folder / "test.jsonl", "--sequences", 24, "--seeds", 1, "--rungs", "models", "--json", record)
-    assert run("remedy", folder / "counts", *models, *text) == 0
+    assert run("ngrams", "remedy", folder / "counts", *models, *text) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
     found = json.loads(record.read_text(encoding="utf-8"))
     known = {one["name"]: one for one in found["remedies"]}
@@ -118,11 +136,13 @@ def test_runs_stand_on_the_ladder_beside_their_counts(folder: Path, capsys: pyte
 
 @pytest.mark.fault
 def test_models_that_do_not_fit_the_counts_are_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("count", folder / "test.jsonl", "--n", "1", "--tokenizer", "seed", "--out", folder / "seedc") == 0
-    assert run("derive", folder / "seedc", "--out", folder / "seedm", "--set", "width=128") == 0
+    assert (
+        run("ngrams", "count", folder / "test.jsonl", "--n", "1", "--tokenizer", "seed", "--out", folder / "seedc") == 0
+    )
+    assert run("ngrams", "derive", folder / "seedc", "--out", folder / "seedm", "--set", "width=128") == 0
     for model, message in ((folder / "seedm", "counted with another tokenizer"), (folder / "gone", "found none")):
         capsys.readouterr()
-        assert run("remedy", folder / "counts", "--model", model, "--text", folder / "test.jsonl") == 2
+        assert run("ngrams", "remedy", folder / "counts", "--model", model, "--text", folder / "test.jsonl") == 2
         told = capsys.readouterr().err.strip()
         assert message in told and len(told.splitlines()) == 1
 

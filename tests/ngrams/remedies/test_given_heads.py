@@ -179,4 +179,4 @@ def test_keys_behind_a_window_and_later_tokens_are_refused() -> None:
 def test_counts_of_a_skip_that_were_not_made_are_named() -> None:
     poor = Material({(1, 0): TABLES[1, 0]}, MEASURED, FITTING)
     found, skipped = measured(Subject(name="m", models=[made()], recipe=RECIPE), material=poor)
-    assert "heedful count --n 1 --skip 0..1" in skipped["m:L0H1"] and "m:L0H0" in found
+    assert "heedful ngrams count --n 1 --skip 0..1" in skipped["m:L0H1"] and "m:L0H0" in found

@@ -142,10 +142,10 @@ def test_counts_that_are_missing_are_named() -> None:
     poor = Material({(1, 0): TABLES[1, 0]}, MEASURED, FITTING)
     record = run_ablations(poor, chosen(ablation_suite(GROUND), ["log_p_oracle", "additive_2"]), GROUND, seeds=(0,))
     assert (
-        "counts of n=1 skip=1, n=2 skip=0 are missing (heedful count --n 1..2 --skip 0..1)"
+        "counts of n=1 skip=1, n=2 skip=0 are missing (heedful ngrams count --n 1..2 --skip 0..1)"
         in (record.skipped["additive_2"])
     )
-    assert "heedful count --n 1..2 --skip 0..3" in record.skipped["offsets_0_to_3"]
+    assert "heedful ngrams count --n 1..2 --skip 0..3" in record.skipped["offsets_0_to_3"]
     assert "log_p_oracle" in {one.name for one in record.remedies}
     with pytest.raises(UsageError, match="n=1 skip=0"):
         Material({(2, 0): TABLES[2, 0]}, MEASURED, FITTING)

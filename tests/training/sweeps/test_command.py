@@ -60,9 +60,9 @@ def test_a_sweep_ends_with_its_table_and_goes_on(words: list[str], monkeypatch: 
     assert again.exit_code == 0 and again.stdout == done.stdout and "finished:" not in again.stderr
     shown = invoke("sweep", "table", words[3], "--measure", "max_weight", "--heads")
     assert shown.exit_code == 0 and shown.stdout.count("L0H1") == 2
-    document = json.loads(invoke("sweep", "table", words[3], "--json").stdout)
+    document = json.loads(invoke("sweep", "table", words[3], "--json", "-").stdout)
     assert [run["state"] for run in document["runs"]] == ["finished"] * 4
-    assert json.loads(invoke(*words, "--json").stdout) == document
+    assert json.loads(invoke(*words, "--json", "-").stdout) == document
 
 
 def test_a_failed_run_is_listed_and_is_exit_code_one(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ def rescaled(model: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
 
 
 def held_out_windows(run: Path, length: int) -> list[list[int]]:
-    """Whole windows of the text that a run of ``heedful train decoder`` has held out.
+    """Whole windows of the text that a run of ``heedful train`` has held out.
 
     Args:
         run: Its folder.

@@ -1,6 +1,6 @@
 """What the note says of smaller attention: keys in few bits, fewer dimensions, fewer layers.
 
-Measured by the commands, on held-out text: ``heedful quantize-keys MODEL --json OUT/quantized-NAME.json`` and ``heedful
+Measured by the commands, on held-out text: ``heedful compress quantize MODEL --json OUT/quantized-NAME.json`` and ``heedful
 prune MODEL --part layers --json OUT/pruned-layers-NAME.json``, with ``dimensions`` likewise; ``NAME`` is one of
 ``MODELS``.
 """
@@ -27,7 +27,7 @@ MODELS = {
     "note": "the 22-layer run, step 400",
 }
 MARGIN = 0.01
-"""Rise of the loss, nats a token, up to which a change costs nothing: the margin of ``heedful quantize-keys``."""
+"""Rise of the loss, nats a token, up to which a change costs nothing: the margin of ``heedful compress quantize``."""
 LITTLE = 0.01
 """Share of the loss up to which a rise is no great loss."""
 LEVEL = 0.05

@@ -1,4 +1,4 @@
-"""All experiments of a plan, one after the other: what ``heedful calibrate`` runs."""
+"""All experiments of a plan, one after the other: what ``heedful lab calibrate`` runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``heedful calibrate``: how often the checks are wrong, and how often they find what is there."""
+"""``heedful lab calibrate``: how often the checks are wrong, and how often they find what is there."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``heedful align``: a model, counts and text in; each head beside the attention that the counts predict out."""
+"""``heedful ngrams align``: a model, counts and text in; each head beside the attention that the counts predict out."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from heedful.ngrams.derivation.table import NgramTable
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A causal model with the tokenizer of the counts.")]
-CountsFolder = Annotated[Path, typer.Argument(metavar="COUNTS", help="Folder that heedful count wrote.")]
+CountsFolder = Annotated[Path, typer.Argument(metavar="COUNTS", help="Folder that heedful ngrams count wrote.")]
 Lengths = Annotated[str, typer.Option("--n", metavar="N|N..N", help="Tokens in a context, such as 1..2.")]
 Skips = Annotated[str, typer.Option("--skip", metavar="S|S..S", help="Tokens between a context and what it speaks of.")]
 

@@ -1,4 +1,4 @@
-"""``heedful count``: texts in, counts of n-grams on disk out; gone on with after a stop."""
+"""``heedful ngrams count``: texts in, counts of n-grams on disk out; gone on with after a stop."""
 
 import sys
 import time

@@ -124,7 +124,7 @@ def read_manifest(out: Path) -> Manifest:
         InputRejected: There is none, or it is none of this schema.
     """
     path = out / MANIFEST
-    fix = "name a folder that heedful count wrote"
+    fix = "name a folder that heedful ngrams count wrote"
     if not path.is_file():
         raise InputRejected(str(out), f"expected a folder of counts, found no {MANIFEST}", fix)
     try:

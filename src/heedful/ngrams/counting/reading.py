@@ -118,7 +118,7 @@ class Counts:
 def read_counts(
     folder: str | Path, *, tokenizer: Tokenizer | None = None, text: Sequence[str | Path] | None = None
 ) -> Counts:
-    """Counts that ``heedful count`` wrote.
+    """Counts that ``heedful ngrams count`` wrote.
 
     Args:
         folder: Their folder.
@@ -134,7 +134,9 @@ def read_counts(
     path = Path(folder)
     manifest = read_manifest(path)
     if not manifest.complete:
-        raise InputRejected(str(path), "counting was begun and not finished", "go on with heedful count --resume")
+        raise InputRejected(
+            str(path), "counting was begun and not finished", "heedful ngrams count --resume continues it"
+        )
     for table in manifest.tables:
         for one in table.files:
             _check_there(path / one.name, one)

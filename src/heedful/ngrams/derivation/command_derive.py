@@ -1,4 +1,4 @@
-"""``heedful derive``: counts in, a model with attention computed from them out."""
+"""``heedful ngrams derive``: counts in, a model with attention computed from them out."""
 
 import json as json_text
 import os

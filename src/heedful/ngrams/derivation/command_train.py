@@ -1,4 +1,4 @@
-"""``heedful train derived``: attention out of counts, frozen or not, in a model whose other parts are trained."""
+"""``heedful ngrams train``: attention out of counts, frozen or not, in a model whose other parts are trained."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ CountsFolder = Annotated[
     Path | None,
     typer.Argument(
         metavar="[COUNTS]",
-        help="Folder that heedful count wrote. Without it the run counts its training documents, and no others.",
+        help="Folder that heedful ngrams count wrote. Without it the run counts its training documents, and no others.",
         show_default=False,
     ),
 ]

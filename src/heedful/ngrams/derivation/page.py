@@ -16,7 +16,7 @@ def derivation_page(record: Mapping[str, Any]) -> Page:
     """The page, top to bottom.
 
     Args:
-        record: What ``heedful derive`` stores as ``derivation.json``.
+        record: What ``heedful ngrams derive`` stores as ``derivation.json``.
     """
     recipe = record["recipe"]
     told = ", ".join(f"{name} {value}" for name, value in recipe.items())

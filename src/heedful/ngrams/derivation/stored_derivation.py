@@ -1,4 +1,4 @@
-"""What ``heedful derive`` stored beside a model, read again strictly."""
+"""What ``heedful ngrams derive`` stored beside a model, read again strictly."""
 
 from __future__ import annotations
 
@@ -84,11 +84,11 @@ def derivation_record(model: Path) -> DerivationRecord:
         model: The folder.
 
     Raises:
-        InputRejected: It has none, or one that heedful derive did not write.
+        InputRejected: It has none, or one that heedful ngrams derive did not write.
     """
     path = model / RECORD
     if not path.is_file():
-        raise InputRejected(escaped(model), f"it has no {RECORD}", "give the folder that heedful derive wrote")
+        raise InputRejected(escaped(model), f"it has no {RECORD}", "give the folder that heedful ngrams derive wrote")
     stored = read_json(path, limit=RECORD_BYTES)
     try:
         recipe = DerivationRecipe(**stored["recipe"])

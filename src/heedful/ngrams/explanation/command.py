@@ -1,4 +1,4 @@
-"""``heedful explain``: a derived model and its counts in, why it attends as it does out."""
+"""``heedful ngrams explain``: a derived model and its counts in, why it attends as it does out."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +15,7 @@ from heedful.ngrams.derivation.command_derive import pieces_of
 if TYPE_CHECKING:
     from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
 
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that heedful derive wrote.")]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that heedful ngrams derive wrote.")]
 
 
 @guarded
@@ -61,5 +61,5 @@ def _derived(model: Any, path: Path) -> "HeedfulDerivedForCausalLM":
 
     if not isinstance(model, HeedfulDerivedForCausalLM):
         told = f"it is a {type(model).__name__}, no derived model"
-        raise InputRejected(str(path), told, "heedful align takes any model")
+        raise InputRejected(str(path), told, "heedful ngrams align takes any model")
     return model

@@ -1,4 +1,4 @@
-"""``heedful remedy``: counts and text in, every remedy of derived attention on one footing out."""
+"""``heedful ngrams remedy``: counts and text in, every remedy of derived attention on one footing out."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -89,7 +89,7 @@ def _offsets(
     sayings = [_ratio(table) for table in tables]
     found = [Head("offset_0", "the query itself", "log ratios of P", [_added(share, sayings[:1])])]
     if counted < most:
-        told = f"counts of n=1 skip={counted} are missing (heedful count --n 1..2 --skip 0..{most - 1})"
+        told = f"counts of n=1 skip={counted} are missing (heedful ngrams count --n 1..2 --skip 0..{most - 1})"
         return found, dict.fromkeys(("offsets_0_to_3", "offsets_in_model", "offsets_few", "offsets_orthogonal"), told)
     word, skipped = f"offsets 0 to {most - 1}", {}
     found.append(Head(f"offsets_0_to_{most - 1}", word, "log ratios of P, added", [_added(share, sayings)]))

@@ -134,7 +134,7 @@ def missing_counts(variant: Variant, material: Material) -> str:
     told = ", ".join(f"n={n} skip={skip}" for n, skip in missing)
     most, furthest = (max(pair[place] for pair in variant.wanted) for place in (0, 1))
     lengths, skips = (f"{least}..{last}" if last > least else f"{least}" for least, last in ((1, most), (0, furthest)))
-    return f"counts of {told} are missing (heedful count --n {lengths} --skip {skips})"
+    return f"counts of {told} are missing (heedful ngrams count --n {lengths} --skip {skips})"
 
 
 def _measured(variant: Variant, material: Material, seeds: Sequence[int]) -> _Measured:

@@ -71,7 +71,7 @@ class Material:
 
     def __post_init__(self) -> None:
         if (1, 0) not in self.tables:
-            raise UsageError("a ladder wants counts of n=1 skip=0 (heedful count --n 1..2 --skip 0..3)")
+            raise UsageError("a ladder wants counts of n=1 skip=0 (heedful ngrams count --n 1..2 --skip 0..3)")
 
     @property
     def first(self) -> NgramTable:
@@ -92,7 +92,9 @@ class Material:
         if (which, n, skip) not in self._expected:
             tables = self.unseen or {} if which == "unseen" else self.tables
             if (n, skip) not in tables:
-                raise UsageError(f"no counts of n={n} skip={skip} (heedful count --n 1..{n} --skip 0..{max(3, skip)})")
+                raise UsageError(
+                    f"no counts of n={n} skip={skip} (heedful ngrams count --n 1..{n} --skip 0..{max(3, skip)})"
+                )
             pieces = self.fitting if which == "fitting" else self.measured
             table, likelihood = tables[n, skip], probability(tables[n, skip])
             self._expected[which, n, skip] = np.stack(

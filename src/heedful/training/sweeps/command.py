@@ -11,6 +11,8 @@ import typer
 
 from heedful.commandline import options
 from heedful.commandline.errors import FAILED, guarded
+from heedful.commandline.forms import STANDARD_OUTPUT, Forms
+from heedful.commandline.help import PlainGroup
 from heedful.commandline.signals import Terminated
 from heedful.reporting.escape import visible
 
@@ -34,13 +36,20 @@ Processes = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Runs at a time. Without it: cores over threads.")
 ]
 Threads = Annotated[int, typer.Option(metavar="N", min=1, help="Threads of each run.")]
-Json = Annotated[bool, typer.Option("--json", help="Print plan, runs and intervals as JSON.")]
+Json = Annotated[
+    Path | None,
+    typer.Option(
+        "--json",
+        metavar="PATH",
+        help="Also write plan, runs and intervals as JSON; - writes them alone to standard output.",
+    ),
+]
 Sweep = Annotated[Path, typer.Argument(metavar="SWEEP", help="Folder that --out named.", show_default=False)]
 Measure = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A measure to show, one or more.")]
 Heads = Annotated[bool, typer.Option("--heads", help="Show each head instead of the mean over heads.")]
 
 
-class PlanFirst(typer.core.TyperGroup):
+class PlanFirst(PlainGroup):
     """``heedful sweep plan.yaml ...`` means ``heedful sweep run plan.yaml ...``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -58,7 +67,7 @@ def run(
     list_commands: ListCommands = False,
     processes: Processes = None,
     threads: Threads = 1,
-    json: Json = False,
+    json: Json = None,
     debug: options.Debug = False,
 ) -> int:
     """Make the runs of a plan; the parameters are the options of the same name.
@@ -81,6 +90,7 @@ def run(
     wanted = None if only is None else planned.run_named(only)
     if plan.absolute() != folder.kept(planned).absolute() and (told := folder.adopt(planned)):
         typer.echo(visible(told), err=True)
+    Forms(json=json).check()
     if list_commands:
         return _list(planned, folder, threads)
     if wanted is not None:
@@ -93,7 +103,7 @@ def table(
     sweep: Sweep,
     measure: Measure = None,
     heads: Heads = False,
-    json: Json = False,
+    json: Json = None,
     debug: options.Debug = False,
 ) -> int:
     """Show what a sweep has found so far, and write its tables; the parameters are the options of the same name.
@@ -104,6 +114,7 @@ def table(
     from heedful.training.sweeps.folder import SweepFolder
     from heedful.training.sweeps.result import read_sweep
 
+    Forms(json=json).check()
     result = read_sweep(SweepFolder(sweep))
     _deliver(result, sweep, json, measures=measure or [], heads=heads)
     return 0
@@ -132,7 +143,7 @@ def _one(plan: "SweepPlan", wanted: Any, folder: "SweepFolder", threads: int) ->
     return 0
 
 
-def _all(plan: "SweepPlan", folder: "SweepFolder", share: Any, json: bool) -> int:
+def _all(plan: "SweepPlan", folder: "SweepFolder", share: Any, json: Path | None) -> int:
     from heedful.training.sweeps.command_screen import screen
     from heedful.training.sweeps.parallel import run_sweep
     from heedful.training.sweeps.result import read_sweep
@@ -155,12 +166,13 @@ def _all(plan: "SweepPlan", folder: "SweepFolder", share: Any, json: bool) -> in
     return FAILED if result.failed else 0
 
 
-def _deliver(result: "Result", folder: Path, json: bool, **options: Any) -> None:
+def _deliver(result: "Result", folder: Path, json: Path | None, **options: Any) -> None:
     from heedful.reporting.json_text import document_text
 
     lines = result.lines(**options)
     written = result.save(folder)
-    if json:
+    written += Forms(json=json).write(json=lambda: document_text(result.document()))
+    if json == STANDARD_OUTPUT:
         sys.stdout.write(document_text(result.document()))
     else:
         encoding = sys.stdout.encoding or "ascii"
