@@ -88,6 +88,8 @@ def part_of(module: nn.Module, call: AttentionCall) -> Part | None:
     """
     if type(call.query).__name__ == SHARDED:
         raise HeedfulError("its queries are DTensors: heads that are divided inside the call are not understood")
+    if not (dist.is_available() and dist.is_initialized()):
+        return None  # what is divided is divided over processes
     divided = [p for p in module.parameters() if is_sharded(p) and p.dim() == 2]
     value_dim = call.query.shape[-1] if call.value is None else call.value.shape[-1]
     for axis, width in ((1, call.heads * value_dim), (0, call.heads * call.query.shape[-1])):

@@ -101,6 +101,7 @@ def dense(call: AttentionCall, extras: Extras | None = None) -> Moments:
         distant_overlap=_overlap(weights, LAGS[1]),
         n_keys=call.n_keys,
         has_sink=call.sink is not None,
+        none_empty=False,
         **_dense_extras(call, extras, weights, seen, distance, is_first),
     )
     output = None

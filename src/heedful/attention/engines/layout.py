@@ -34,6 +34,7 @@ class Layout:
         outside: ``(query, column)`` bool, True where the key was moved.
         inside: Whether every query stands at a key.
         unpaired: ``(query,)`` for each of ``LAGS``: NaN where no query follows at that distance, 0 elsewhere.
+        nothing: NaN, in place of what is not wanted.
         bounds: Two ``(query, key)`` integer arrays, or None where the causal rule hides nothing; see ``hide``.
     """
 
@@ -45,6 +46,7 @@ class Layout:
     outside: Tensor | None
     inside: bool
     unpaired: tuple[Tensor, ...]
+    nothing: Tensor
     bounds: tuple[Tensor, Tensor] | None
 
     def hide(self, logits: Tensor) -> None:
@@ -105,6 +107,7 @@ def _made(
         outside=outside,
         inside=offset is not None and 0 <= offset <= n_keys - n_queries,
         unpaired=tuple(torch.where(query + lag < n_queries, zero, math.nan) for lag in LAGS),
+        nothing=torch.full((), math.nan, dtype=dtype, device=device),
         bounds=_bounds(query, key, start, dtype) if is_causal and start + 1 < n_keys else None,
     )
 
