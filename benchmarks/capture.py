@@ -37,7 +37,7 @@ import heedful
 from heedful.attention.engines.measure import ENGINES
 from heedful.interception import kept_calls, session, waiting_rows
 from heedful.interception.intercept import intercept
-from heedful.interception.interceptors.interceptor import Way
+from heedful.interception.interceptors.interceptor import Interceptor
 from heedful.interception.stack import ModuleStack
 
 DIM = 64
@@ -119,13 +119,13 @@ class Clock:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Clocks around the parts of a capture."""
-        meet = Way.meet
+        meet = Interceptor.meet
 
-        def met(way: Way, module: Any, name: str, describe: Any, *rest: Any, **more: Any) -> Any:
+        def met(way: Interceptor, module: Any, name: str, describe: Any, *rest: Any, **more: Any) -> Any:
             return meet(way, module, name, self.around("describing", describe), *rest, **more)
 
         with ExitStack() as patches:
-            patches.enter_context(patch.object(Way, "meet", met))
+            patches.enter_context(patch.object(Interceptor, "meet", met))
             patches.enter_context(patch.dict(ENGINES, {"tiled": self.around("engine", ENGINES["tiled"])}))
             for place, name, part in (
                 (session.Session, "_add", "statistics"),

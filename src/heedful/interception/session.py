@@ -19,7 +19,7 @@ from heedful.interception.agreement import limit_of, output_error
 from heedful.interception.call_record import CallRecord, call_number, head_label
 from heedful.interception.event import AttentionEvent
 from heedful.interception.intercept import intercept, unwatched
-from heedful.interception.interceptors.interceptor import Way
+from heedful.interception.interceptors.interceptor import Interceptor
 from heedful.interception.internal_forward import depth
 from heedful.interception.kept_calls import KeptCalls
 from heedful.interception.selection import Selection, only_heads
@@ -188,7 +188,7 @@ class Session:
             "and in a softmax of logits over tokens with its product with values",
         )
 
-    def _finish(self, way: Way) -> None:
+    def _finish(self, way: Interceptor) -> None:
         """Take over what the interception knows once the block has ended."""
         self.forwards = way.stack.forwards
         records = self.records

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from heedful.interception.interceptors.interceptor import Way
+from heedful.interception.interceptors.interceptor import Interceptor
 from heedful.interception.interceptors.multihead import multi_head
 from heedful.interception.interceptors.sdpa import attend
 from heedful.interception.interceptors.softmax import MULTIPLIED, SOFTMAX, SoftmaxWatch
@@ -32,7 +32,7 @@ TRANSPOSES = frozenset(("T", "mT", "H", "mH"))
 class FunctionWatcher(TorchFunctionMode):
     """Sees every torch function of this thread that runs in the model and that the attention table has not met."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: Interceptor) -> None:
         super().__init__()
         self.way = way
         self.softmax = SoftmaxWatch(way)

@@ -18,8 +18,8 @@ from heedful.attention.axes import LAGS, LOCAL_DISTANCE
 from heedful.attention.call import AttentionCall
 from heedful.attention.engines.blocks import cut
 from heedful.attention.engines.gathered import LN2
-from heedful.attention.engines.groups import Labels
-from heedful.attention.engines.layout import UNSEEN, Layout, layout
+from heedful.attention.engines.groups import GroupLabels
+from heedful.attention.engines.layout import UNSEEN, CallPositions, layout
 from heedful.attention.engines.moments import Extras, KeyMoments, Moments, RowMoments
 from heedful.attention.engines.tiled_extras import distance_mass, group_moments, log_contrast
 
@@ -50,7 +50,7 @@ class Whole:
 
     call: AttentionCall
     first: Tensor | None
-    laid: Layout
+    laid: CallPositions
     seen: Tensor | None
     empty: Tensor | None
     scaled: Tensor
@@ -112,7 +112,7 @@ def fits_one_block(call: AttentionCall, parts: Parts) -> bool:
 
 
 def in_one_block(
-    call: AttentionCall, parts: Parts, dtype: torch.dtype, extras: Extras, labels: Labels | None
+    call: AttentionCall, parts: Parts, dtype: torch.dtype, extras: Extras, labels: GroupLabels | None
 ) -> Moments:
     """Moments of a call of which each part is one block.
 
@@ -154,7 +154,7 @@ def _joined(parts: list[Moments], dim: int) -> Moments:
     )
 
 
-def _part_moments(whole: Whole, extras: Extras, labels: Labels | None) -> Moments:
+def _part_moments(whole: Whole, extras: Extras, labels: GroupLabels | None) -> Moments:
     call, weights = whole.call, whole.weights
     batch, heads, rows, keys = weights.shape
     further = _extras(whole, extras, labels)
@@ -280,7 +280,7 @@ def _mean_position(whole: Whole) -> Tensor:
     return torch.einsum("bhqk,bqk->bhq", weights, position - first[..., None])
 
 
-def _extras(whole: Whole, extras: Extras, labels: Labels | None) -> dict[str, Tensor]:
+def _extras(whole: Whole, extras: Extras, labels: GroupLabels | None) -> dict[str, Tensor]:
     """Further moments of each row by name."""
     if labels is None and not extras.distances and not extras.contrast:
         return {}

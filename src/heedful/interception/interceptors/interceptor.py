@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from heedful.attention.call import AttentionCall
 from heedful.errors import HeedfulError
 from heedful.interception.event import Answer, AttentionEvent
+from heedful.interception.held_heads import part_of
 from heedful.interception.layout import are_parts
 from heedful.interception.lineage import Lineage, Node
 from heedful.interception.padding import rows_unknown, with_padding
-from heedful.interception.part import part_of
 from heedful.interception.stack import Frame, ModuleStack, heads_of
 from heedful.interception.streams import follows, is_cross, of_one_text
 from heedful.interception.weights import OverFeatures
@@ -30,7 +30,7 @@ POOLED = "some of its keys are padding, and which of its queries are is not know
 
 
 @dataclass
-class Way:
+class Interceptor:
     """One interception of one model.
 
     Attributes:
