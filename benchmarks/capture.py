@@ -35,9 +35,9 @@ from torch import Tensor, nn
 
 import heedful
 from heedful.attention.engines.measure import ENGINES
-from heedful.interception import kept_calls, session
+from heedful.interception import kept_calls, session, waiting_rows
 from heedful.interception.intercept import intercept
-from heedful.interception.interceptors.interceptor import Way
+from heedful.interception.interceptors.interceptor import Interceptor
 from heedful.interception.stack import ModuleStack
 
 DIM = 64
@@ -119,16 +119,17 @@ class Clock:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Clocks around the parts of a capture."""
-        meet = Way.meet
+        meet = Interceptor.meet
 
-        def met(way: Way, module: Any, name: str, describe: Any, *rest: Any, **more: Any) -> Any:
+        def met(way: Interceptor, module: Any, name: str, describe: Any, *rest: Any, **more: Any) -> Any:
             return meet(way, module, name, self.around("describing", describe), *rest, **more)
 
         with ExitStack() as patches:
-            patches.enter_context(patch.object(Way, "meet", met))
+            patches.enter_context(patch.object(Interceptor, "meet", met))
             patches.enter_context(patch.dict(ENGINES, {"tiled": self.around("engine", ENGINES["tiled"])}))
             for place, name, part in (
                 (session.Session, "_add", "statistics"),
+                (waiting_rows.WaitingRows, "settle", "statistics"),
                 (session, "output_error", "comparison"),
                 (session, "limit_of", "comparison"),
                 (kept_calls.KeptCalls, "offer", "keeping"),

@@ -19,7 +19,7 @@ from jaxtyping import install_import_hook
 CALLED_ONCE_A_CALL = (
     "agreement",
     "kept_calls",
-    "part",
+    "held_heads",
     "replace",
     "rules",
     "selection",

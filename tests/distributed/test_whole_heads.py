@@ -19,7 +19,7 @@ from heedful.evaluation.head_cards import pictured
 from heedful.evaluation.probes import distances, growth, integrity, representations, row_statistics, token_groups
 from heedful.evaluation.query_probes import query_variation
 from heedful.evaluation.token_probes import repeats, same_token
-from heedful.interception.part import Part
+from heedful.interception.held_heads import HeldHeads
 
 HEADS = 5
 PERIODS = torch.full((3,), 9)
@@ -65,7 +65,7 @@ def test_heads_come_together_in_order_and_the_worst_of_the_rest(count: int, monk
     def work(ranks: Ranks) -> list[dict[str, Any]]:
         own = slice(2 * ranks.rank, 2 * ranks.rank + 2)
         values = {name: array[:, own] for name, array in whole.items()} | {"output_error": errors[:, ranks.rank]}
-        return whole_heads([(Part(ranks.rank, count, None), values), (None, {"mass": same})], ranks, 4)
+        return whole_heads([(HeldHeads(ranks.rank, count, None), values), (None, {"mass": same})], ranks, 4)
 
     for first, second in together(work, count, monkeypatch):
         for name, expected in whole.items():
@@ -75,7 +75,7 @@ def test_heads_come_together_in_order_and_the_worst_of_the_rest(count: int, monk
 
 
 def test_own_heads_are_numbered_from_the_first_of_all() -> None:
-    part = Part(1, 3, None)
+    part = HeldHeads(1, 3, None)
     assert part.own_heads([0, 5, 3, 4, 2, 6], held=2) == [1, 0]
     torch.testing.assert_close(part.own(torch.arange(6)[None]), torch.tensor([[2, 3]]))
     assert dataclasses.replace(part, rank=0).own_heads([4], held=2) == []

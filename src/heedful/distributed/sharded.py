@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from heedful.distributed.ranks import Ranks
 from heedful.errors import UsageError
-from heedful.interception.part import is_sharded
+from heedful.interception.held_heads import is_sharded
 
 OF_OWN_HEADS = "replicated_with_grad_allreduce"
 """Plan word for a parameter that is whole in every process and works on its own heads: gradients are still to be

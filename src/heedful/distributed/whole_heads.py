@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heedful.distributed.ranks import Ranks
-from heedful.interception.part import Part
+from heedful.interception.held_heads import HeldHeads
 
 Array = NDArray[np.float64]
 
@@ -17,7 +17,7 @@ WITHOUT_HEADS = ("entering_spread", "output_error", "output_limit", "query", "n_
 
 
 def whole_heads(
-    layers: Sequence[tuple[Part | None, Mapping[str, Array]]], ranks: Ranks, rows: int
+    layers: Sequence[tuple[HeldHeads | None, Mapping[str, Array]]], ranks: Ranks, rows: int
 ) -> list[dict[str, Array]]:
     """What one process would have measured, from every process's own heads, after one packed sum.
 
@@ -46,11 +46,11 @@ def whole_heads(
     ]
 
 
-def _has_heads(name: str, part: Part | None) -> bool:
+def _has_heads(name: str, part: HeldHeads | None) -> bool:
     return part is not None and name not in WITHOUT_HEADS
 
 
-def _beside(own: Array, part: Part | None) -> Array:
+def _beside(own: Array, part: HeldHeads | None) -> Array:
     """Own heads in their places among all, 0 in the others': ``(sequence, all heads, ...)``."""
     held, (rank, count) = own.shape[1], (0, 1) if part is None else (part.rank, part.count)
     whole = np.zeros((len(own), held * count, *own.shape[2:]))

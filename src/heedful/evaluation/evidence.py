@@ -21,8 +21,8 @@ from heedful.evaluation.overflow import Overflow, overflow_of, without_rows
 from heedful.evaluation.running import run_model
 from heedful.interception.event import AttentionEvent
 from heedful.interception.headless import without_heads
+from heedful.interception.held_heads import HeldHeads
 from heedful.interception.intercept import intercept, unwatched
-from heedful.interception.part import Part
 from heedful.loading.batch import Batch
 
 Array = NDArray[np.float64]
@@ -104,7 +104,7 @@ class LayerEvidence:
     way: str
     values: dict[str, Array] = field(default_factory=dict)
     fixed: str = ""
-    part: Part | None = None
+    part: HeldHeads | None = None
 
     @property
     def module_path(self) -> str:

@@ -23,7 +23,7 @@ from heedful.evaluation.unit_values import document_fingerprints
 from heedful.evaluation.versions import versions
 from heedful.evaluation.wrapped import unwrapped
 from heedful.inference.verdict import Verdict
-from heedful.interception.part import is_sharded
+from heedful.interception.held_heads import is_sharded
 
 if TYPE_CHECKING:
     from heedful.loading.sequences import TokenBatch

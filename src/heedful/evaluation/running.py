@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from heedful.distributed.sharded import own_entries, whole_counts
 from heedful.errors import InputRejected
-from heedful.interception.internal_forward import own_work
+from heedful.interception.internal_forward import internal_forward
 from heedful.interception.uncompiled import uncompiled
 
 
@@ -24,7 +24,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """
     flags = [(module, module.training) for module in model.modules()]
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices), uncompiled(), own_work():
+    with torch.random.fork_rng(devices=devices), uncompiled(), internal_forward():
         try:
             model.eval()
             yield

@@ -6,7 +6,7 @@ from torch import nn
 
 from heedful.distributed.sharded import is_tensor_parallel
 from heedful.errors import InputRejected
-from heedful.interception.part import is_sharded
+from heedful.interception.held_heads import is_sharded
 
 COMPILED = "OptimizedModule"
 """Class that ``torch.compile`` puts around a module; named, since importing it costs seconds."""

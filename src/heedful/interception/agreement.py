@@ -59,8 +59,8 @@ def output_error(moments: Moments, output: Tensor) -> float:
     if moments.output is None:
         return math.nan
     ours, theirs = moments.output, output.to(moments.output.dtype)
-    if int(moments.rows.visible.min()) > 0:
-        sizes, differences = torch.stack([theirs, ours - theirs]).abs_().amax(dim=(1, 3, 4)).tolist()
+    if moments.rows.none_empty or int(moments.rows.visible.min()) > 0:
+        sizes, differences = theirs.abs().amax((0, 2, 3)).tolist(), (ours - theirs).abs_().amax((0, 2, 3)).tolist()
         if all(map(math.isfinite, (*sizes, *differences))):
             return _relative(sizes, differences)
     seen = (moments.rows.visible > 0)[..., None]

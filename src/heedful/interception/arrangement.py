@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -36,7 +37,7 @@ class Arrangement:
         """Number of query heads."""
         return math.prod(size for axis in self.axes for role, size, _ in axis if role == HEAD)
 
-    @property
+    @cached_property
     def is_standard(self) -> bool:
         """Whether tensors are ``(batch, head, ...)`` as they are."""
         roles = [[role for role, size, _ in axis if size > 1] for axis in self.axes]
@@ -51,8 +52,9 @@ class Arrangement:
             whole: Whether axes of length 1 become as long as the call's; otherwise they stay where that can be said
                 (one mask for all, one key head for some query heads).
         """
-        tensor = tensor[(None,) * (len(self.axes) + 2 - tensor.dim())]
-        if self.is_standard and not whole:
+        lacking = len(self.axes) + 2 - tensor.dim()
+        tensor = tensor[(None,) * lacking] if lacking else tensor
+        if self.is_standard and (not whole or tensor.shape[:2] == (self.batch, self.heads)):
             return tensor
         sizes: list[int] = []
         for axis, size in zip(self.axes, tensor.shape, strict=False):

@@ -12,26 +12,26 @@ from contextvars import ContextVar
 
 from heedful.attention.call import AttentionCall
 
-Told = Callable[[AttentionCall], AttentionCall]
+CallContext = Callable[[AttentionCall], AttentionCall]
 
 
 def _nothing(call: AttentionCall) -> AttentionCall:
     return call
 
 
-_told: ContextVar[Told] = ContextVar("told", default=_nothing)
+_context: ContextVar[CallContext] = ContextVar("call_context", default=_nothing)
 
 
-def told() -> Told:
+def call_context() -> CallContext:
     """What is known of the attention that is running beyond its own arguments."""
-    return _told.get()
+    return _context.get()
 
 
 @contextmanager
-def telling(known: Told) -> Iterator[None]:
+def telling(known: CallContext) -> Iterator[None]:
     """Let interceptions that see the inside know it too."""
-    token = _told.set(known)
+    token = _context.set(known)
     try:
         yield
     finally:
-        _told.reset(token)
+        _context.reset(token)

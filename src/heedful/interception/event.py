@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from heedful.attention.call import AttentionCall
-from heedful.interception.part import Part
+from heedful.interception.held_heads import HeldHeads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class AttentionEvent:
     dropout: float
     entering: Tensor | None
     run: Callable[[Tensor | None], Tensor]
-    part: Part | None = None
+    part: HeldHeads | None = None
     invocation: int = 0
     follows: bool = False
 

@@ -45,7 +45,9 @@ def factor_of(what: str, size: int, step: int | None = None) -> Axis:
 
 def length_of(axis: Axis) -> int:
     """The length of an axis."""
-    return math.prod(size for _, size, _ in axis)
+    if len(axis) == 1:
+        return axis[0][1]
+    return math.prod([size for _, size, _ in axis])
 
 
 def resized(axis: Axis, size: int) -> Axis:

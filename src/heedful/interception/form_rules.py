@@ -102,7 +102,7 @@ def moved(node: Node) -> Axes:
     return tuple(axes[place] for place in order)
 
 
-def turned_round(node: Node) -> Axes:
+def all_axes_reversed(node: Node) -> Axes:
     """``T`` and ``t``."""
     return tuple(reversed(_source(node)))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+PLAIN = (bool, int, float, str)
 DEEPEST = 3
 """How far into dictionaries, tuples and batch objects masks are looked for."""
 
@@ -66,9 +67,11 @@ def handed(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 def _named(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     names = _parameters(module) if args else ()
     for place, value in enumerate(args):
-        yield from _inside(names[place] if place < len(names) else "", value, DEEPEST)
+        if value is not None and not isinstance(value, PLAIN):
+            yield from _inside(names[place] if place < len(names) else "", value, DEEPEST)
     for name, value in kwargs.items():
-        yield from _inside(name, value, DEEPEST)
+        if value is not None and not isinstance(value, PLAIN):
+            yield from _inside(name, value, DEEPEST)
 
 
 def _inside(name: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:

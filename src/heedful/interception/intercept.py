@@ -11,9 +11,9 @@ from torch import nn
 
 from heedful.errors import UsageError
 from heedful.interception.event import Answer
+from heedful.interception.held_heads import refuse_unknown_division
 from heedful.interception.interceptors.huggingface import attention_table
-from heedful.interception.interceptors.interceptor import Way
-from heedful.interception.part import refuse_unknown_division
+from heedful.interception.interceptors.interceptor import Interceptor
 from heedful.interception.stack import ModuleStack
 from heedful.interception.uncompiled import uncompiled
 from heedful.interception.watcher import FunctionWatcher
@@ -23,7 +23,7 @@ _lock = threading.Lock()
 
 
 @contextmanager
-def intercept(model: nn.Module, answer: Answer) -> Iterator[Way]:
+def intercept(model: nn.Module, answer: Answer) -> Iterator[Interceptor]:
     """Call ``answer`` for every attention call that the model makes in this thread.
 
     Hooks, table entries and modes are gone afterwards, also after an error; parameters, flags and random state are
@@ -40,7 +40,7 @@ def intercept(model: nn.Module, answer: Answer) -> Iterator[Way]:
     """
     refuse_unknown_division(model)
     with _only_thread(model), uncompiled(), ModuleStack(model) as stack:
-        way = Way(stack, answer)
+        way = Interceptor(stack, answer)
         with attention_table(way), FunctionWatcher(way):
             yield way
 

@@ -15,7 +15,7 @@ def depth() -> int:
 
 
 @contextmanager
-def own_work() -> Iterator[None]:
+def internal_forward() -> Iterator[None]:
     """Forwards inside are heedful's own: captures that were begun outside do not count them."""
     _here.depth = depth() + 1
     try:

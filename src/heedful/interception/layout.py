@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from heedful.interception import form_rules, product_rules
-from heedful.interception.factors import FEATURE, LEAD, WEIGHT, Axes, factor_of, length_of, unknown
+from heedful.interception.factors import (
+    COPY,
+    FEATURE,
+    LEAD,
+    UNKNOWN,
+    WEIGHT,
+    Axes,
+    factor_of,
+    kinds,
+    length_of,
+    unknown,
+)
 from heedful.interception.lineage import Node
 
 
@@ -14,7 +25,13 @@ def axes_of(node: Node) -> Axes:
     pending = [node]
     while pending:  # parents first, without recursion: residual streams are long
         last = pending[-1]
-        missing = [parent for parent in last.parents if parent.axes is None]
+        first = _leading(last) if last.axes is None else None
+        if first is not None and first.axes is None:
+            pending.append(first)
+            continue
+        if first is not None and _tells_all(first):
+            last.axes = first.axes
+        missing = [parent for parent in last.parents if parent.axes is None] if last.axes is None else []
         if last.axes is None and not missing:
             last.axes = _axes(last)
         if last.axes is not None:
@@ -25,6 +42,25 @@ def axes_of(node: Node) -> Axes:
     return found
 
 
+def _leading(node: Node) -> Node | None:
+    """The operand from which a function of elements takes its axes, where that operand alone may tell them.
+
+    It is the first one of content, by which pieces of a projection are followed as well.
+    """
+    if not node.name or node.name in RULES:
+        return None
+    first = next((parent for parent in node.parents if parent.content), None)
+    if first is None or first.shape != node.shape or any(len(p.shape) > len(node.shape) for p in node.parents):
+        return None
+    return first
+
+
+def _tells_all(node: Node) -> bool:
+    """Whether no other operand can know more of any axis: what was added to a residual stream need not be looked at."""
+    axes: Axes = node.axes
+    return all(not axis or not (UNKNOWN in (own := kinds(axis)) or own <= {COPY, WEIGHT}) for axis in axes)
+
+
 def _axes(node: Node) -> Axes:
     rule = RULES.get(node.name)
     if not node.name:
@@ -33,11 +69,7 @@ def _axes(node: Node) -> Axes:
         found = rule(node) if rule is not None else form_rules.alike(node)
     except (IndexError, ValueError, TypeError, AttributeError, KeyError):
         found = None
-    if (
-        found is None
-        or len(found) != len(node.shape)
-        or any(length_of(a) != s for a, s in zip(found, node.shape, strict=True))
-    ):
+    if found is None or [length_of(axis) for axis in found] != list(node.shape):
         return unknown(node.shape)
     return found
 
@@ -68,8 +100,8 @@ RULES: dict[str, Callable[[Node], Axes | None]] = {
     "transpose": form_rules.transposed,
     "transpose_": form_rules.transposed,
     "movedim": form_rules.moved,
-    "t": form_rules.turned_round,
-    "T": form_rules.turned_round,
+    "t": form_rules.all_axes_reversed,
+    "T": form_rules.all_axes_reversed,
     "mT": form_rules.last_two_exchanged,
     "mH": form_rules.last_two_exchanged,
     "adjoint": form_rules.last_two_exchanged,

@@ -15,115 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-PRODUCTS = frozenset(
-    [
-        "linear",
-        "matmul",
-        "bmm",
-        "mm",
-        "mv",
-        "addmm",
-        "baddbmm",
-        "inner",
-        "einsum",
-        "bilinear",
-        "cdist",
-        "conv1d",
-        "conv2d",
-        "conv3d",
-        "conv_transpose1d",
-        "conv_transpose2d",
-        "embedding",
-        "scaled_dot_product_attention",
-        "multi_head_attention_forward",
-        "attended",
-    ]
-)
-"""Functions whose result is new content: a projection, a product, an attention."""
+from heedful.interception.function_names import FILLS, FORMS, PRODUCTS, SUMS, WRITES, NameFacts, facts_of
 
-SUMS = frozenset(
-    [
-        "add",
-        "add_",
-        "sub",
-        "sub_",
-        "subtract",
-        "__radd__",
-        "__rsub__",
-        "rsub",
-        "__iadd__",
-        "__isub__",
-        "__add__",
-        "__sub__",
-        "baddbmm",
-    ]
-)
-FILLS = frozenset(["masked_fill", "masked_fill_", "where"])
-WRITES = frozenset(["__setitem__", "copy_", "index_copy_", "index_copy"])
-"""Functions that write further positions into a tensor, a cache say."""
-
-NAMED = {
-    "__matmul__": "matmul",
-    "concat": "cat",
-    "concatenate": "cat",
-    "swapaxes": "transpose",
-    "swapdims": "transpose",
-    "moveaxis": "movedim",
-}
-FORMS = frozenset(
-    [
-        "view",
-        "view_as",
-        "reshape_as",
-        "expand_as",
-        "reshape",
-        "flatten",
-        "unflatten",
-        "squeeze",
-        "unsqueeze",
-        "permute",
-        "transpose",
-        "movedim",
-        "t",
-        "T",
-        "mT",
-        "adjoint",
-        "expand",
-        "repeat",
-        "repeat_interleave",
-        "chunk",
-        "split",
-        "narrow",
-        "unbind",
-        "select",
-        "__getitem__",
-        "roll",
-        "flip",
-    ]
-)
-"""Functions that change the form of a tensor and nothing else."""
-
-MAPS = frozenset(
-    (
-        *(
-            "layer_norm",
-            "rms_norm",
-            "group_norm",
-            "batch_norm",
-            "normalize",
-            "dropout",
-            "contiguous",
-            "clone",
-            "detach",
-        ),
-        *("to", "float", "half", "bfloat16", "double", "type", "gelu", "relu", "silu", "sigmoid", "tanh", "softplus"),
-        *("pow", "rsqrt", "neg", "exp"),
-    )
-)
-"""Functions of one tensor whose result has its positions and features: they get no node of their own."""
+__all__ = ["FILLS", "FORMS", "INDICES", "PRODUCTS", "SUMS", "WRITES", "Lineage", "Node"]
 
 INDICES = "indices"
 """Stands in a node's arguments for a tensor of integers or of truth values."""
+
+FOLLOWED = (Tensor, list, tuple)
+"""Arguments that may be tensors or hold some."""
 
 SWEEP = 2048
 """Entries of dead tensors are dropped whenever so many were made."""
@@ -190,60 +90,91 @@ class Lineage:
 
     def record(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Make the node of what a function has returned, and of a tensor that it has written into."""
-        name = NAMED.get(name, name)
+        facts = facts_of(name)
+        name = facts.name
         if name == "__setitem__" and isinstance(args[0], Tensor):
             result, args = args[0], (args[0], args[2])
         if isinstance(result, Tensor):
             if result.is_floating_point() or result.is_complex():
-                self.put(result, self._node(name, args, kwargs, result))
+                node = self._of_one(facts, args, kwargs, result) if facts.of_one else None
+                self.put(result, node or self._node(facts, args, kwargs, result))
         elif isinstance(result, tuple | list) and result and isinstance(result[0], Tensor):
-            made = self._node(name, args, kwargs, result[0])
+            made = self._node(facts, args, kwargs, result[0])
             for index, tensor in enumerate(result):
                 if isinstance(tensor, Tensor) and tensor.is_floating_point():
                     self.put(tensor, _sibling(made, index, tensor))
 
-    def _node(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Node:
+    def _of_one(self, facts: NameFacts, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Node | None:
+        """The node of most functions, which take one tensor that has a node; None where it takes more to tell.
+
+        It is the node of the first argument, where the result has the same positions and features with other values.
+        """
+        first = args[0] if args else None
+        entry = self._nodes.get(id(first))
+        if entry is None or entry[0]() is not first:
+            return None
+        node = entry[1]
+        if facts.form:
+            if kwargs or facts.alone:
+                return None
+            for value in args[1:]:
+                if isinstance(value, FOLLOWED) and type(value) is not torch.Size:
+                    return None
+            made = Node(
+                facts.name, (node, *args[1:]), kwargs, (node,), tuple(result.shape), 0, node.content, node.weight
+            )
+            made.softmax = node.softmax
+            return made
+        if node.weight or node.softmax is not None or node.shape != result.shape:
+            return None
+        if facts.maps:
+            return node
+        number = len(args) == 2 and not kwargs and isinstance(args[1], int | float)
+        return node if number and node.content else None
+
+    def _node(self, facts: NameFacts, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Node:
         parents: list[Node] = []
-        if name.endswith("_as"):  # whose other argument gives a form and no values
+        if facts.alone:
             args = args[:1]
-        given = tuple([self._followed(value, parents) for value in args])
-        named = {key: self._followed(value, parents) for key, value in kwargs.items()} if kwargs else kwargs
-        shape = tuple(result.shape)
-        product, terms = name in PRODUCTS, name in SUMS or name in FILLS
-        content = weight = False
+        follow = self._followed
+        given = tuple([follow(value, parents) if isinstance(value, FOLLOWED) else value for value in args])
+        named = {key: follow(value, parents) for key, value in kwargs.items()} if kwargs else kwargs
+        shape, product = tuple(result.shape), facts.product
+        content, weight = product, bool(parents) and not product
+        softmax: Any = None
         data: Node | None = None
-        weight = bool(parents) and not product
         for parent in parents:
             content = content or parent.content
-            weight = weight and parent.weight
-            data = (data or parent) if not parent.weight else data
-        if name in MAPS and data is not None and data.shape == shape and data.softmax is None:
+            if not parent.weight:
+                weight = False
+                data = data or parent
+            if softmax is None and parent.softmax is not None and (facts.form or parent.shape == shape):
+                softmax = parent.softmax  # still the weights: changed in form, or element by element
+        if facts.maps and data is not None and data.shape == shape and data.softmax is None:
             return data  # the same positions and features with other values
-        node = Node(name, given, named, tuple(parents), shape, 0, product or content, weight)
-        if name.endswith("_like") or name.startswith("new_"):
-            node.content = False
+        node = Node(facts.name, given, named, tuple(parents), shape, 0, content and not facts.empty, weight)
         if not product:
-            node.softmax = next((p.softmax for p in parents if p.softmax is not None and _follows(name, p, node)), None)
-        if terms:
-            node.held = _held(name, args, kwargs, node)
+            node.softmax = softmax
+        if facts.terms:
+            node.held = _held(args, kwargs, node)
         return node
 
     def _followed(self, value: Any, parents: list[Node]) -> Any:
         if isinstance(value, Tensor):
-            if not (value.is_floating_point() or value.is_complex()):
-                return INDICES
             entry = self._nodes.get(id(value))
-            node = entry[1] if entry is not None and entry[0]() is value else self.known(value)
+            if entry is not None and entry[0]() is value:
+                node = entry[1]
+            elif value.is_floating_point() or value.is_complex():
+                node = self.known(value)
+            else:
+                return INDICES
             parents.append(node)
             return node
-        if isinstance(value, list | tuple) and any(isinstance(entry, Tensor) for entry in value):
-            return tuple([self._followed(entry, parents) for entry in value])
+        if isinstance(value, list | tuple):
+            for entry in value:
+                if isinstance(entry, Tensor):
+                    return tuple([self._followed(one, parents) for one in value])
         return value
-
-
-def _follows(name: str, parent: Node, node: Node) -> bool:
-    """Whether a result is still the weights: changed in form, or element by element."""
-    return name in FORMS or parent.shape == node.shape
 
 
 def _sibling(made: Node, index: int, tensor: Tensor) -> Node:
@@ -253,7 +184,7 @@ def _sibling(made: Node, index: int, tensor: Tensor) -> Node:
     )
 
 
-def _held(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], node: Node) -> dict[int, Tensor] | None:
+def _held(args: tuple[Any, ...], kwargs: dict[str, Any], node: Node) -> dict[int, Tensor] | None:
     """The operands from which a mask may be read afterwards: whatever has no content."""
     tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
     held: dict[int, Tensor] = {}

@@ -13,7 +13,7 @@ from heedful.attention.engines.patterns import PATTERNS, pattern_output
 from heedful.errors import CaptureError, UsageError
 from heedful.interception.event import AttentionEvent
 from heedful.interception.intercept import intercept
-from heedful.interception.interceptors.interceptor import Way
+from heedful.interception.interceptors.interceptor import Interceptor
 
 
 class Replacements(dict[str, int]):
@@ -80,7 +80,7 @@ def replace(
 
 
 def _check_all(
-    name: str, way: Way, order: dict[str, int], layers: Sequence[int | str] | None, replaced: Replacements
+    name: str, way: Interceptor, order: dict[str, int], layers: Sequence[int | str] | None, replaced: Replacements
 ) -> None:
     """Complain of what should have been replaced and was not."""
     unmet = {path: why for path, why in way.unmet().items() if path not in way.not_understood}

@@ -79,7 +79,7 @@ def only_heads(call: AttentionCall, heads: Sequence[int]) -> AttentionCall:
         call: The call.
         heads: Query heads by index, in the order wanted.
     """
-    if list(heads) == list(range(call.heads)):
+    if len(heads) == call.heads and all(head == place for place, head in enumerate(heads)):
         return call
     chosen = list(heads)
     read = [head // (call.heads // call.kv_heads) for head in chosen]

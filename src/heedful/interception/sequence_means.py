@@ -28,6 +28,11 @@ def sequence_means(moments: RowMoments, rows: Tensor) -> Tensor:
     return judged.nanmean(dim=-1)
 
 
+def needed() -> frozenset[str]:
+    """Names of the row moments of which all registered statistics and the counts of rows are made."""
+    return frozenset(("visible", "entropy")).union(*[facts.needs for facts in STATISTICS.values()])
+
+
 def statistics_of(moments: RowMoments) -> Tensor:
     """Every registered statistic of a call's rows, ``(statistic, batch, head, query)``, in the registry's order."""
     return torch.stack([facts.compute(moments) for facts in STATISTICS.values()])
@@ -48,13 +53,20 @@ def means_and_counts(moments: RowMoments, rows: Tensor) -> tuple[Tensor, Tensor]
     return rows.masked_fill(left_out, 0.0).sum(-1).div_(counts), counts
 
 
-def row_counts(moments: RowMoments) -> tuple[int, int, int, bool]:
-    """How many rows are judged, see fewer keys than that, or none; and whether rows that see keys are not finite."""
+def row_counts(moments: RowMoments, calls: int = 1) -> list[tuple[int, int, int, bool]]:
+    """How many rows are judged, see fewer keys than that, or none; and whether rows that see keys are not finite.
+
+    Args:
+        moments: Row moments of one call, or of several of as many sequences, one after the other.
+        calls: How many.
+
+    Returns:
+        Those four for each call.
+    """
     visible = moments.visible
     counted = torch.stack([visible >= MIN_VISIBLE, visible > 0, moments.entropy.isnan()])
-    judged, seeing, nan = counted.sum(dim=(1, 2, 3)).tolist()
-    empty = visible.numel() - seeing
-    return judged, seeing - judged, empty, nan != empty
+    each, size = counted.view(3, calls, -1).sum(dim=-1).T.tolist(), visible.numel() // calls
+    return [(judged, seeing - judged, size - seeing, nan != size - seeing) for judged, seeing, nan in each]
 
 
 def after_forgetting(rows: RowMoments, keys: int, first: Tensor | None) -> RowMoments:
@@ -149,16 +161,15 @@ class GrowingSequences:
         keys, queries = _marks(call)
         return keys == self._marks[0] and queries != self._marks[1]
 
-    def add(self, entries: dict[str, list[Tensor]], moments: RowMoments, continues: bool) -> None:
+    def add(self, entries: dict[str, list[Tensor]], means: Tensor, counts: Tensor, continues: bool) -> None:
         """Add every statistic of one call to the lists of its means.
 
         Args:
             entries: Statistic to ``(batch, head)`` means so far; the last one is replaced where the call continues it.
-            moments: The call's row moments.
+            means: ``(statistic, batch, head)`` means over the call's rows, in the registry's order.
+            counts: How many rows stand behind each.
             continues: Whether these rows are further rows of the last entry's sequences.
         """
-        means, counts = means_and_counts(moments, statistics_of(moments))
-        means, counts = means.to("cpu", torch.float64), counts.cpu()
         continues = continues and self._counts is not None and bool(entries)
         if continues and self._counts is not None:
             before, counts = self._counts, self._counts + counts

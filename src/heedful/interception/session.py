@@ -13,17 +13,18 @@ from torch import Tensor, nn
 
 from heedful.attention.axes import MIN_VISIBLE
 from heedful.attention.engines.measure import ENGINES
-from heedful.attention.engines.moments import Moments
+from heedful.attention.engines.moments import Extras, Moments
 from heedful.errors import CallError, CaptureError, UsageError
 from heedful.interception.agreement import limit_of, output_error
 from heedful.interception.call_record import CallRecord, call_number, head_label
 from heedful.interception.event import AttentionEvent
 from heedful.interception.intercept import intercept, unwatched
-from heedful.interception.interceptors.interceptor import Way
+from heedful.interception.interceptors.interceptor import Interceptor
 from heedful.interception.internal_forward import depth
 from heedful.interception.kept_calls import KeptCalls
 from heedful.interception.selection import Selection, only_heads
-from heedful.interception.sequence_means import after_forgetting, row_counts
+from heedful.interception.sequence_means import after_forgetting, needed
+from heedful.interception.waiting_rows import Waiting, WaitingRows
 from heedful.showing import drawing
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Session:
     Attributes:
         model: The model.
         records: Path to what was gathered of one attention module; ``#2`` ... where it runs again in one forward.
+            What calls of a running forward gave is added when it ends, or when this is read.
         order: Module path to layer index, in the order of first calls.
         not_met: Path to reason of modules whose attention was not met, or not all of it.
         in_part: Those of them of which something was met.
@@ -47,7 +49,8 @@ class Session:
         self.model = model
         self.engine = engine
         self.selection = selection or Selection()
-        self.records: dict[str, CallRecord] = {}
+        self._records: dict[str, CallRecord] = {}
+        self._waiting = WaitingRows(self._fails)
         self.order: dict[str, int] = {}
         self.not_met: dict[str, str] = {}
         self.in_part: dict[str, str] = {}
@@ -56,6 +59,7 @@ class Session:
         self.forwards = 0
         self.kept = KeptCalls()
         self._depth = depth()
+        self._extras = Extras()
         self._forwards: dict[int, int] = {}
         self._decoding: set[int] = set()
 
@@ -72,9 +76,18 @@ class Session:
         except (UsageError, CallError):
             raise
         except Exception as error:  # whatever it is, the user's own forward goes on
-            told = " ".join(str(error).split())[:200]
-            self.failed.setdefault(event.path, f"it could not be measured: {type(error).__name__}: {told}")
+            self._fails(event.path, error)
         return own
+
+    def _fails(self, path: str, error: Exception) -> None:
+        told = " ".join(str(error).split())[:200]
+        self.failed.setdefault(path, f"it could not be measured: {type(error).__name__}: {told}")
+
+    @property
+    def records(self) -> dict[str, CallRecord]:
+        """Path to what was gathered of one attention module."""
+        self._waiting.settle()
+        return self._records
 
     def _measure(self, event: AttentionEvent, own: Tensor, layer: int, forward: int) -> None:
         output = own
@@ -82,29 +95,30 @@ class Session:
             with torch.no_grad(), unwatched():
                 output, event = event.part.gathered(own), replace(event, call=event.part.whole(event.call))
         listed = self.selection.heads_of(event.path, event.call)
-        record = self.records.get(event.path)
+        record = self._records.get(event.path)
         if record is None:
             record = CallRecord(event.path, event.module, layer, event.call.heads, listed, event.way)
         if event.call.heads != record.heads:
             self.failed.setdefault(event.path, f"its calls have {record.heads} heads and {event.call.heads}")
             return
         with torch.no_grad(), unwatched():
-            event = replace(event, call=only_heads(event.call, listed))
-            self.kept.offer(record.path, layer, listed, event.call)
-            moments = ENGINES[self.engine](event.call, None)
+            call = only_heads(event.call, listed)
+            event = event if call is event.call else replace(event, call=call)
+            self.kept.offer(record.path, layer, listed, call)
+            moments = ENGINES[self.engine](call, self._wanted(needed()))
             self._add(
                 record, event, forward, moments, output if len(listed) == record.heads else output[:, list(listed)]
             )
-        self.records[event.path] = record
+        self._records[event.path] = record
+
+    def _wanted(self, only: frozenset[str]) -> Extras:
+        """What the engine is asked for: what the statistics need that are registered by now."""
+        if only != self._extras.only:
+            self._extras = Extras(only=only)
+        return self._extras
 
     def _add(self, record: CallRecord, event: AttentionEvent, forward: int, moments: Moments, output: Tensor) -> None:
         rows = moments.rows
-        judged, short, empty, broken = row_counts(rows)
-        record.rows, record.short_rows = record.rows + judged, record.short_rows + short
-        record.empty_rows += empty
-        if broken:
-            not_finite = (rows.entropy.isnan() & (rows.visible > 0)).any(dim=-1).any(dim=0)
-            record.broken.update(record.listed[column] for column in not_finite.nonzero()[:, 0].tolist())
         sequences, decoding = record.sequences, forward in self._decoding
         another = sequences.invocation == event.invocation and event.call.n_queries < event.call.n_keys
         continues = sequences.continued_by(
@@ -115,7 +129,7 @@ class Session:
         if another and not continues:
             self.failed.setdefault(event.path, "rows of its sequences come in several calls that do not fit together")
         rows = after_forgetting(rows, record.sequences.forgotten, record.sequences.first)
-        record.sequences.add(record.values, rows, continues)
+        self._waiting.add(Waiting(record, rows, continues))
         error = output_error(moments, output)
         record.error = math.nan if math.isnan(record.error + error) else max(record.error, error)
         if (event.dropout and record.module.training) or not error <= limit_of(event, moments, output):
@@ -133,10 +147,11 @@ class Session:
         """
         import polars
 
-        if not any(record.values for record in self.records.values()):
+        records = self.records
+        if not any(record.values for record in records.values()):
             raise self._nothing_met()
         rows = []
-        for record in self.records.values():
+        for record in records.values():
             if not record.values:
                 continue
             stacked = {name: torch.cat(parts).nanmean(dim=0).tolist() for name, parts in record.values.items()}
@@ -173,14 +188,15 @@ class Session:
             "and in a softmax of logits over tokens with its product with values",
         )
 
-    def _finish(self, way: Way) -> None:
+    def _finish(self, way: Interceptor) -> None:
         """Take over what the interception knows once the block has ended."""
         self.forwards = way.stack.forwards
+        records = self.records
         way.not_understood.update(self.failed)
         self.in_part = way.in_part()
         self.not_met = way.unmet()
         self.notes = dict(way.notes)
-        for path, record in self.records.items():
+        for path, record in records.items():
             if path.split("#")[0] in self.in_part or path in self.failed:
                 record.verified = False
             if not record.rows and record.short_rows:
@@ -250,6 +266,7 @@ def capture(
     selection = Selection(layers=layers, heads=heads, every=every)
     session = Session(model, "tiled" if engine == "auto" else engine, selection)
     with intercept(model, lambda event: session._meet(event, way.stack.forwards)) as way:
+        way.stack.ended = session._waiting.settle
         try:
             yield session
         finally:

@@ -8,12 +8,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from heedful.interception.handed import NOTHING, Handed, handed
+from heedful.interception.plain_leaf import is_plain_leaf
 from heedful.interception.uncompiled import plain_path
 
 LOOKS_LIKE_ATTENTION = re.compile(r"attention|attn|^mha$", re.IGNORECASE)
@@ -29,7 +31,11 @@ HEAD_COUNTS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads",
 """Attributes by which attention modules name their number of heads."""
 
 
-@dataclass(eq=False)
+_looks = lru_cache(1024)(LOOKS_LIKE_ATTENTION.search)
+_ident, _backward, _tracing = threading.get_ident, torch._C._current_graph_task_id, torch._C._get_tracing_state
+
+
+@dataclass(eq=False, slots=True)
 class Frame:
     """A module whose forward is running.
 
@@ -72,6 +78,7 @@ class ModuleStack:
         forwards: Number of outermost forwards begun.
         leaving: Called with each frame whose forward ends, while it is still on the stack, and its output (None after
             an error).
+        ended: Called when an outermost forward has ended.
     """
 
     model: nn.Module
@@ -81,9 +88,11 @@ class ModuleStack:
     shares: dict[str, list[int]] = field(default_factory=dict)
     forwards: int = 0
     leaving: Callable[[Frame, Any], None] = lambda frame, output: None
+    ended: Callable[[], Any] = lambda: None
     frames: list[Frame] = field(default_factory=list)
     _handles: list[Any] = field(default_factory=list)
     _runs: Counter[str] = field(default_factory=Counter)
+    _convolving: dict[int, bool] = field(default_factory=dict)
     _begun: int = 0
     _thread: int = field(default_factory=threading.get_ident)
 
@@ -91,7 +100,7 @@ class ModuleStack:
         for path, module in self.model.named_modules():
             self.paths.setdefault(id(module), plain_path(path))
         for module in {id(m): m for m in self.model.modules()}.values():
-            if isinstance(module, torch.jit.ScriptModule) or (_is_plain_leaf(module) and module is not self.model):
+            if isinstance(module, torch.jit.ScriptModule) or (is_plain_leaf(module) and module is not self.model):
                 continue
             self._handles.append(module.register_forward_pre_hook(self._push, with_kwargs=True))
             self._handles.append(module.register_forward_hook(self._pop, always_call=True))
@@ -109,7 +118,7 @@ class ModuleStack:
 
     def elsewhere(self) -> bool:
         """Whether this is another thread than the one that watches, or a backward pass that runs a forward again."""
-        return threading.get_ident() != self._thread or torch._C._current_graph_task_id() != -1
+        return _ident() != self._thread or _backward() != -1
 
     def _push(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.elsewhere():
@@ -125,11 +134,10 @@ class ModuleStack:
                 self.forwards += 1
             path = self.paths.get(id(module), "")
             self._begun += 1
-            if torch._C._get_tracing_state() is not None:  # nothing of ours belongs into a traced graph
+            if _tracing() is not None:  # nothing of ours belongs into a traced graph
                 self.frames.append(Frame(path, module, None, NOTHING, self._begun))
                 return
-            found = handed(module, args, kwargs)
-            entering = _entering(module, args, kwargs)
+            found, entering = handed(module, args, kwargs), _entering(module, args, kwargs)
             entered = _entered(module, entering, args, kwargs)
             self.frames.append(Frame(path, module, entering, found, self._begun, entered=entered))
 
@@ -146,12 +154,14 @@ class ModuleStack:
                     del self.frames[-1]
                 self._note(frame, output if ends else None)
                 if ends:
-                    return
+                    break
+            if not self.frames:
+                self.ended()
 
     def _note(self, frame: Frame, output: Any) -> None:
         name, attribute = type(frame.module).__name__, frame.path.rsplit(".", 1)[-1]
         if frame.rows and output is not None:
-            expected = _rows_out(frame, output)
+            expected = None if self._has_convolutions(frame.module) else _rows_out(frame, output)
             if expected is not None:
                 share = self.shares.setdefault(frame.path, [0, 0])
                 share[0] += min(frame.rows, expected)
@@ -160,12 +170,18 @@ class ModuleStack:
             if self.frames:
                 self.frames[-1].met = True
             return
-        looks = LOOKS_LIKE_ATTENTION.search(name) or (
-            LOOKS_LIKE_ATTENTION.search(attribute) and any(frame.module.children())
-        )
-        inside = any(LOOKS_LIKE_ATTENTION.search(type(f.module).__name__) and f.met for f in self.frames)
-        if looks and not PASSES_THROUGH.search(name) and not inside and any(True for _ in frame.module.parameters()):
+        if not (_looks(name) or (_looks(attribute) and any(frame.module.children()))) or PASSES_THROUGH.search(name):
+            return
+        inside = any(f.met and _looks(type(f.module).__name__) for f in self.frames)
+        if not inside and any(True for _ in frame.module.parameters()):
             self.unmet[frame.path] = name
+
+    def _has_convolutions(self, module: nn.Module) -> bool:
+        """Whether positions may lie on other axes of what a module puts out, so that their number is not known."""
+        if id(module) not in self._convolving:
+            names = [type(part).__name__ for part in module.modules()]
+            self._convolving[id(module)] = any("Conv" in name and name != "Conv1D" for name in names)
+        return self._convolving[id(module)]
 
     def path_of(self, frame: Frame) -> str:
         """The path of a frame, something of whose attention was seen."""
@@ -232,13 +248,14 @@ class ModuleStack:
 
 def heads_of(module: nn.Module) -> int | None:
     """Number of heads as a module names it."""
-    found = (getattr(module, name, None) for name in HEAD_COUNTS)
-    return next((n for n in found if isinstance(n, int) and not isinstance(n, bool) and n > 0), None)
-
-
-def _is_plain_leaf(module: nn.Module) -> bool:
-    """Torch's own layers without children, ``Linear`` say: what runs in them is their parent's."""
-    return type(module).__module__.startswith("torch.nn.modules.") and not module._modules
+    own, cls = vars(module), type(module)
+    plain = cls.__getattr__ is nn.Module.__getattr__  # which looks among tensors and modules, and is slow to say no
+    for name in HEAD_COUNTS:
+        if not plain or name in own or hasattr(cls, name):
+            found = getattr(module, name, None)
+            if isinstance(found, int) and not isinstance(found, bool) and found > 0:
+                return found
+    return None
 
 
 BESIDE = re.compile(r"mask|bias|pos|rel|rotary|alibi|emb$", re.IGNORECASE)
@@ -246,11 +263,19 @@ BESIDE = re.compile(r"mask|bias|pos|rel|rotary|alibi|emb$", re.IGNORECASE)
 
 
 def _entering(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-    for value in (kwargs.get("hidden_states"), *args, *(v for name, v in kwargs.items() if not BESIDE.search(name))):
-        if isinstance(value, Tensor) and value.dim() == 3 and value.is_floating_point():
-            position_first = isinstance(module, nn.MultiheadAttention) and not module.batch_first
-            return value.transpose(0, 1) if position_first else value
-    return None
+    given = kwargs.get("hidden_states")
+    if given is None or not _is_stream(given):
+        given = next((value for value in args if _is_stream(value)), None)
+    if given is None and kwargs:
+        given = next((v for name, v in kwargs.items() if _is_stream(v) and not BESIDE.search(name)), None)
+    if given is None:
+        return None
+    position_first = isinstance(module, nn.MultiheadAttention) and not module.batch_first
+    return given.transpose(0, 1) if position_first else given
+
+
+def _is_stream(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dim() == 3 and value.is_floating_point()
 
 
 def _entered(module: nn.Module, entering: Tensor | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
@@ -264,16 +289,12 @@ def _entered(module: nn.Module, entering: Tensor | None, args: tuple[Any, ...], 
 def _rows_out(frame: Frame, output: Any) -> int | None:
     """How many rows a module with attention of its own should have asked: as many positions as it puts out.
 
-    A module that pools positions puts out fewer than entered it. Convolutions have them on other axes: not known.
+    A module that pools positions puts out fewer than entered it.
     """
-    if frame.entered is None or _has_convolutions(frame.module):
+    if frame.entered is None:
         return None
     first = output[0] if isinstance(output, tuple | list) and output else output
     sizes = [frame.entered]
     if isinstance(first, Tensor) and first.dim() in (2, 3):
         sizes.append(math.prod(first.shape[: first.dim() - 1]))
     return min(sizes) or None
-
-
-def _has_convolutions(module: nn.Module) -> bool:
-    return any("Conv" in type(part).__name__ and type(part).__name__ != "Conv1D" for part in module.modules())

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from heedful.errors import HeedfulError
 from heedful.interception.call_record import CallRecord
-from heedful.interception.internal_forward import own_work
+from heedful.interception.internal_forward import internal_forward
 from heedful.interception.replace import replace
 from heedful.interception.session import capture
 from heedful.interception.uncompiled import uncompiled
@@ -130,7 +130,7 @@ def _repeatable(model: nn.Module) -> Iterator[Callable[[], None]]:
     """Evaluation mode without gradient; what is yielded sets random numbers back to where they stood."""
     flags = [(module, module.training) for module in model.modules()]
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices), torch.no_grad(), uncompiled(), own_work():
+    with torch.random.fork_rng(devices=devices), torch.no_grad(), uncompiled(), internal_forward():
         start = torch.get_rng_state()
         starts = [torch.cuda.get_rng_state(device) for device in devices]
 

@@ -7,12 +7,23 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from heedful.interception.interceptors.interceptor import Way
+from heedful.interception.interceptors.interceptor import Interceptor
 from heedful.interception.interceptors.multihead import multi_head
 from heedful.interception.interceptors.sdpa import attend
 from heedful.interception.interceptors.softmax import MULTIPLIED, SOFTMAX, SoftmaxWatch
+
+NONE: dict[str, Any] = {}
+"""Keyword arguments of the many functions that come with none."""
+
+_modes = torch._C._len_torch_function_stack
+
+ATTENDING = MULTIPLIED | {
+    getattr(func, "__name__", "") for func in (*SOFTMAX, F.scaled_dot_product_attention, F.multi_head_attention_forward)
+}
+"""Names of all functions that are more than passed on."""
 
 TRANSPOSES = frozenset(("T", "mT", "H", "mH"))
 """Properties of tensors that are other forms of them; all others are passed by."""
@@ -21,7 +32,7 @@ TRANSPOSES = frozenset(("T", "mT", "H", "mH"))
 class FunctionWatcher(TorchFunctionMode):
     """Sees every torch function of this thread that runs in the model and that the attention table has not met."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: Interceptor) -> None:
         super().__init__()
         self.way = way
         self.softmax = SoftmaxWatch(way)
@@ -30,7 +41,8 @@ class FunctionWatcher(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Answer one call, or let it pass."""
-        kwargs = kwargs or {}
+        if kwargs is None:
+            kwargs = NONE
         name = getattr(func, "__name__", "")
         if name == "__get__":
             name = getattr(getattr(func, "__self__", None), "__name__", "")
@@ -38,19 +50,28 @@ class FunctionWatcher(TorchFunctionMode):
                 return func(*args, **kwargs)
         if name in PASSED or not self.way.concerns(None):
             return func(*args, **kwargs)
-        if func in SOFTMAX:
-            return self.softmax.begins(func, args, kwargs)
-        if func is F.scaled_dot_product_attention:
-            result = attend(self.way, *args, **kwargs)
-        elif func is F.multi_head_attention_forward:
-            result = multi_head(self.way, func, args, kwargs)
-        elif name in MULTIPLIED and self.softmax.pending:
-            result = self.softmax.multiplies(name, func, args, kwargs)
+        if name in ATTENDING:
+            if func in SOFTMAX:
+                return self.softmax.begins(func, args, kwargs)
+            result = self._answered(name, func, args, kwargs)
         else:
             result = func(*args, **kwargs)
-        with torch._C.DisableTorchFunction():
+        if type(result) is Tensor and not types and not _modes():  # nobody who would see what is asked of tensors
             self.way.lineage.record(name, args, kwargs, result)
+        else:
+            with torch._C.DisableTorchFunction():
+                self.way.lineage.record(name, args, kwargs, result)
         return result
+
+    def _answered(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What a function gives that may be attention, or its product with values."""
+        if func is F.scaled_dot_product_attention:
+            return attend(self.way, *args, **kwargs)
+        if func is F.multi_head_attention_forward:
+            return multi_head(self.way, func, args, kwargs)
+        if name in MULTIPLIED and self.softmax.pending:
+            return self.softmax.multiplies(name, func, args, kwargs)
+        return func(*args, **kwargs)
 
 
 PASSED = frozenset(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests.cases import CASES, attention_call
 
-from heedful.attention.engines.blocks import CPU_ELEMENTS, LEAST_ROWS, MOST_ROWS, Part, Scratch, Tail, plan
+from heedful.attention.engines.blocks import CPU_ELEMENTS, LEAST_ROWS, MOST_ROWS, BlockPart, Scratch, Tail, plan
 from heedful.attention.visibility import causal
 
 
@@ -36,7 +36,7 @@ def test_a_window_allows_more_rows() -> None:
 def test_a_part_is_cut_with_its_heads() -> None:
     call = CASES["everything"]()
     first = torch.tensor([[0], [33]]).expand(2, call.n_queries)
-    part = Part.of(call, (slice(1, 2), slice(1, 2)), torch.float32, first, None)
+    part = BlockPart.of(call, (slice(1, 2), slice(1, 2)), torch.float32, first, None)
     assert part.target == (slice(1, 2), slice(2, 4))
     assert torch.equal(part.call.key, call.key[1:2, 1:2]) and torch.equal(part.call.query, call.query[1:2, 2:4])
     assert call.bias is not None and part.call.bias is not None and call.sink is not None and part.call.sink is not None

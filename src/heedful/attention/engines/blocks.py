@@ -12,7 +12,7 @@ from torch import Tensor
 
 from heedful.attention.axes import LAGS, LOCAL_DISTANCE
 from heedful.attention.call import AttentionCall
-from heedful.attention.engines.groups import Labels
+from heedful.attention.engines.groups import GroupLabels
 
 CPU_ELEMENTS = 2**20
 """Logits held at once on a CPU: 4 MB of float32, which stays near the cores' caches (benchmarks/engine.py)."""
@@ -52,7 +52,7 @@ def plan(call: AttentionCall, elements: int | None = None) -> Iterator[tuple[sli
 
 
 @dataclass(frozen=True)
-class Part:
+class BlockPart:
     """Some sequences and key heads of a call, laid out for matrix products.
 
     Attributes:
@@ -75,7 +75,7 @@ class Part:
     first: Tensor
     position: Tensor | None
     near: Tensor
-    labels: Labels | None
+    labels: GroupLabels | None
 
     @classmethod
     def of(
@@ -84,8 +84,8 @@ class Part:
         target: tuple[slice, slice],
         dtype: torch.dtype,
         first: Tensor,
-        labels: Labels | None,
-    ) -> Part:
+        labels: GroupLabels | None,
+    ) -> BlockPart:
         """Cut sequences ``target[0]`` and key heads ``target[1]`` out of a call."""
         call = cut(whole, *target, dtype)
         batch, kv_heads, repeated = call.batch, call.kv_heads, call.heads // call.kv_heads

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from heedful.attention.axes import DISTANCE_EDGES, LAGS, LOCAL_DISTANCE
 from heedful.attention.call import AttentionCall
-from heedful.attention.engines.groups import Groups, Labels
+from heedful.attention.engines.groups import GroupLabels, Groups
 from heedful.attention.engines.moments import Extras, KeyMoments, Moments, RowMoments
 
 LOG_FLOOR = -30.0
@@ -101,6 +101,7 @@ def dense(call: AttentionCall, extras: Extras | None = None) -> Moments:
         distant_overlap=_overlap(weights, LAGS[1]),
         n_keys=call.n_keys,
         has_sink=call.sink is not None,
+        none_empty=False,
         **_dense_extras(call, extras, weights, seen, distance, is_first),
     )
     output = None
@@ -144,7 +145,7 @@ def _dense_extras(
 
 
 def _dense_groups(call: AttentionCall, groups: Groups, weights: Tensor, seen: Tensor) -> dict[str, Tensor]:
-    labels = Labels.of(call, groups)
+    labels = GroupLabels.of(call, groups)
     found: dict[str, Tensor] = {}
     if labels is None:
         return found

@@ -27,9 +27,9 @@ from heedful.attention.axes import LAGS, LOCAL_DISTANCE
 from heedful.attention.call import AttentionCall
 from heedful.attention.engines.fused_groups import add_groups, begin_groups
 from heedful.attention.engines.gathered import LN2, NEAR, SUMS, Gathered
-from heedful.attention.engines.kernels import KERNELS, Answer, Asked, Kernel
+from heedful.attention.engines.kernels import KERNELS, Asked, Kernel, KernelAnswer
 from heedful.attention.engines.moments import Extras, Moments
-from heedful.attention.engines.spans import WIDTH, Inputs, Span, spans, widened
+from heedful.attention.engines.spans import WIDTH, KernelInputs, Span, spans, widened
 from heedful.errors import UnsupportedByEngine
 
 SHARPENING = 512
@@ -74,7 +74,7 @@ def fused(call: AttentionCall, extras: Extras | None = None) -> Moments:
         raise UnsupportedByEngine(f"engine 'fused' cannot do {reason}; ask for engine='tiled'")
     kernel = KERNELS[call.query.device.type]()
     with torch.no_grad(), torch.autocast(call.query.device.type, enabled=False):
-        inputs = Inputs.of(call, extras)
+        inputs = KernelInputs.of(call, extras)
         gathered = Gathered.of(call, torch.float32)
         # Kernels give weights that are normalised already: their normaliser is 1 and their peak the log-sum-exp.
         gathered.sums[: SUMS.index("peak")] = 1.0
@@ -88,7 +88,7 @@ def fused(call: AttentionCall, extras: Extras | None = None) -> Moments:
         return gathered.moments(call, "fused")
 
 
-def _run(kernel: Kernel, asked: Asked, value: Tensor) -> Answer:
+def _run(kernel: Kernel, asked: Asked, value: Tensor) -> KernelAnswer:
     """Ask a kernel for values of any width: zeros fill up whichever of keys and values is the narrower."""
     width = max(asked.key.shape[-1], value.shape[-1])
     wide = replace(asked, query=widened(asked.query, width), key=widened(asked.key, width))
@@ -102,7 +102,7 @@ def _by_columns(kernel: Kernel, asked: Asked, columns: Tensor) -> Tensor:
     return torch.cat([_run(kernel, asked, some).output for some in columns.split(width, dim=-1)], dim=-1)
 
 
-def _add_span(kernel: Kernel, inputs: Inputs, span: Span, gathered: Gathered) -> None:
+def _add_span(kernel: Kernel, inputs: KernelInputs, span: Span, gathered: Gathered) -> None:
     """Store every sum of a span's rows but the overlaps."""
     if span.first == span.last:
         return
@@ -141,7 +141,7 @@ def _add_span(kernel: Kernel, inputs: Inputs, span: Span, gathered: Gathered) ->
     add_groups(inputs, span, query, size, columns[..., 1:], gathered)
 
 
-def _near_weights(inputs: Inputs, span: Span, query: Tensor, size: Tensor) -> Tensor:
+def _near_weights(inputs: KernelInputs, span: Span, query: Tensor, size: Tensor) -> Tensor:
     """Weights around each query's own position and on its first key; NaN at a key before that is not seen."""
     index = inputs.near[:, span.begin : span.end]
     inside = ((index >= span.first) & (index < span.last))[:, None]
@@ -165,7 +165,9 @@ def _near_weights(inputs: Inputs, span: Span, query: Tensor, size: Tensor) -> Te
     return near
 
 
-def _add_overlap(kernel: Kernel, inputs: Inputs, span: Span, lag: int, target: Tensor, gathered: Gathered) -> None:
+def _add_overlap(
+    kernel: Kernel, inputs: KernelInputs, span: Span, lag: int, target: Tensor, gathered: Gathered
+) -> None:
     """Products of the weights of rows ``lag`` apart, at the earlier row of each pair."""
     early, late = slice(span.begin, span.end), slice(span.begin + lag, span.end + lag)
     if span.first == span.last:

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from heedful.attention.engines.gathered import Gathered
-from heedful.attention.engines.groups import Labels, Match
-from heedful.attention.engines.spans import MASK_ELEMENTS, Inputs, Span
+from heedful.attention.engines.groups import GroupLabels, Match
+from heedful.attention.engines.spans import MASK_ELEMENTS, KernelInputs, Span
 
 PAIR_ELEMENTS = 2**21
 """Elements of queries gathered at once for pairs; one query with all its keys is never cut."""
 
 
-def begin_groups(inputs: Inputs, gathered: Gathered) -> None:
+def begin_groups(inputs: KernelInputs, gathered: Gathered) -> None:
     """Set what spans do not reach: nothing is seen, and masses stay undefined."""
     if inputs.labels is None:
         return
@@ -37,7 +37,7 @@ def begin_groups(inputs: Inputs, gathered: Gathered) -> None:
             gathered.add_extra(name, value, target, rows)
 
 
-def add_groups(inputs: Inputs, span: Span, query: Tensor, size: Tensor, mass: Tensor, gathered: Gathered) -> None:
+def add_groups(inputs: KernelInputs, span: Span, query: Tensor, size: Tensor, mass: Tensor, gathered: Gathered) -> None:
     """Store the groups of a span.
 
     Args:
@@ -65,7 +65,7 @@ def add_groups(inputs: Inputs, span: Span, query: Tensor, size: Tensor, mass: Te
             gathered.add_extra(name, value, target, rows)
 
 
-def _counts(inputs: Inputs, span: Span, labels: Labels) -> Iterator[Tensor]:
+def _counts(inputs: KernelInputs, span: Span, labels: GroupLabels) -> Iterator[Tensor]:
     """Number of visible keys of each column, ``(batch, head or 1, query, column)``, by blocks of the span's queries."""
     call, device = inputs.call, inputs.query.device
     if labels.columns is None:
@@ -78,7 +78,7 @@ def _counts(inputs: Inputs, span: Span, labels: Labels) -> Iterator[Tensor]:
         yield seen.to(columns) @ columns
 
 
-def _of_pairs(inputs: Inputs, span: Span, match: Match, query: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+def _of_pairs(inputs: KernelInputs, span: Span, match: Match, query: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
     """Mass on, and number of, visible matching keys: ``(batch, head, query)`` both, queries of the span."""
     batch, heads, rows = size.shape
     mass, count = torch.zeros(2, batch * rows, heads, device=size.device)

@@ -93,6 +93,7 @@ class Gathered:
             distant_overlap=_overlap(sums["distant"], known, LAGS[1]),
             n_keys=call.n_keys,
             has_sink=call.sink is not None,
+            none_empty=False,
             **self._around(call, known),
             **self.extras,
         )

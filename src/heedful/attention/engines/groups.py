@@ -95,7 +95,7 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Labels:
+class GroupLabels:
     """Groups laid out for one call.
 
     Attributes:
@@ -111,7 +111,7 @@ class Labels:
     matches: tuple[Match, ...]
 
     @classmethod
-    def of(cls, call: AttentionCall, groups: Groups | None) -> Labels | None:
+    def of(cls, call: AttentionCall, groups: Groups | None) -> GroupLabels | None:
         """Lay out groups for a call; None for none.
 
         Raises:
@@ -135,7 +135,7 @@ class Labels:
             matches=() if groups.tokens is None else tuple(_token_matches(call, groups.tokens, groups.query_tokens)),
         )
 
-    def part(self, batch: slice) -> Labels:
+    def part(self, batch: slice) -> GroupLabels:
         """The same for some of the sequences."""
         return replace(
             self,
@@ -144,7 +144,7 @@ class Labels:
             matches=tuple(replace(match, query=match.query[batch], key=match.key[batch]) for match in self.matches),
         )
 
-    def to(self, dtype: torch.dtype) -> Labels:
+    def to(self, dtype: torch.dtype) -> GroupLabels:
         """The same with columns of another dtype."""
         return self if self.columns is None else replace(self, columns=self.columns.to(dtype))
 

@@ -34,7 +34,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answer:
+class KernelAnswer:
     """What a kernel returned.
 
     Attributes:
@@ -60,11 +60,11 @@ class Kernel(ABC):
         return hasattr(torch.ops.aten, cls.operator)
 
     @abstractmethod
-    def forward(self, asked: Asked, value: Tensor, scale: float) -> Answer:
+    def forward(self, asked: Asked, value: Tensor, scale: float) -> KernelAnswer:
         """Weighted sum of values, as wide as the keys, and the log-sum-exp of the logits."""
 
     @abstractmethod
-    def value_gradient(self, asked: Asked, answer: Answer, gradient: Tensor) -> Tensor:
+    def value_gradient(self, asked: Asked, answer: KernelAnswer, gradient: Tensor) -> Tensor:
         """``weights^T gradient``: the gradient of the values, given that of an output that had keys as values."""
 
 
@@ -74,14 +74,14 @@ class CpuFlash(Kernel):
     device = "cpu"
     operator = "_scaled_dot_product_flash_attention_for_cpu"
 
-    def forward(self, asked: Asked, value: Tensor, scale: float) -> Answer:
+    def forward(self, asked: Asked, value: Tensor, scale: float) -> KernelAnswer:
         """See ``Kernel``."""
         output, logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             asked.query, asked.key, value, 0.0, asked.is_causal, attn_mask=asked.mask, scale=scale
         )
-        return Answer(output, logsumexp)
+        return KernelAnswer(output, logsumexp)
 
-    def value_gradient(self, asked: Asked, answer: Answer, gradient: Tensor) -> Tensor:
+    def value_gradient(self, asked: Asked, answer: KernelAnswer, gradient: Tensor) -> Tensor:
         """See ``Kernel``."""
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
             gradient,
@@ -111,14 +111,14 @@ class CudaEfficient(Kernel):
         aligned = torch.nn.functional.pad(asked.mask, (0, -keys % ALIGNMENT))[..., :keys]
         return aligned.expand(*asked.query.shape[:2], -1, -1)
 
-    def forward(self, asked: Asked, value: Tensor, scale: float) -> Answer:
+    def forward(self, asked: Asked, value: Tensor, scale: float) -> KernelAnswer:
         """See ``Kernel``."""
         output, logsumexp, seed, offset = torch.ops.aten._scaled_dot_product_efficient_attention(
             asked.query, asked.key, value, self._bias(asked), True, 0.0, asked.is_causal, scale=scale
         )
-        return Answer(output, logsumexp[..., : asked.query.shape[2]], (logsumexp, seed, offset))
+        return KernelAnswer(output, logsumexp[..., : asked.query.shape[2]], (logsumexp, seed, offset))
 
-    def value_gradient(self, asked: Asked, answer: Answer, gradient: Tensor) -> Tensor:
+    def value_gradient(self, asked: Asked, answer: KernelAnswer, gradient: Tensor) -> Tensor:
         """See ``Kernel``."""
         logsumexp, seed, offset = answer.saved
         return torch.ops.aten._scaled_dot_product_efficient_attention_backward(

@@ -21,7 +21,7 @@ BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
 @dataclass(frozen=True)
-class Layout:
+class CallPositions:
     """Positions of one shape of call.
 
     Attributes:
@@ -34,6 +34,7 @@ class Layout:
         outside: ``(query, column)`` bool, True where the key was moved.
         inside: Whether every query stands at a key.
         unpaired: ``(query,)`` for each of ``LAGS``: NaN where no query follows at that distance, 0 elsewhere.
+        nothing: NaN, in place of what is not wanted.
         bounds: Two ``(query, key)`` integer arrays, or None where the causal rule hides nothing; see ``hide``.
     """
 
@@ -45,6 +46,7 @@ class Layout:
     outside: Tensor | None
     inside: bool
     unpaired: tuple[Tensor, ...]
+    nothing: Tensor
     bounds: tuple[Tensor, Tensor] | None
 
     def hide(self, logits: Tensor) -> None:
@@ -58,10 +60,10 @@ class Layout:
             logits.view(BITS[logits.dtype]).clamp_(*self.bounds)
 
 
-_layouts: dict[tuple[object, ...], Layout] = {}
+_layouts: dict[tuple[object, ...], CallPositions] = {}
 
 
-def layout(call: AttentionCall, dtype: torch.dtype) -> Layout:
+def layout(call: AttentionCall, dtype: torch.dtype) -> CallPositions:
     """The layout of a call, of whose rules only the causal one counts.
 
     Args:
@@ -83,7 +85,7 @@ def layout(call: AttentionCall, dtype: torch.dtype) -> Layout:
 @torch.inference_mode(False)
 def _made(
     n_queries: int, n_keys: int, offset: int | None, is_causal: bool, dtype: torch.dtype, device: torch.device
-) -> Layout:
+) -> CallPositions:
     query, key = torch.arange(n_queries, device=device), torch.arange(n_keys, device=device)
     start = offset or 0
     visible, seen_by = torch.full_like(query, n_keys), torch.full_like(key, n_queries)
@@ -96,7 +98,7 @@ def _made(
         near = query[:, None] + offset + torch.arange(-LOCAL_DISTANCE, LOCAL_DISTANCE + 1, device=device)
         around = near.clamp(0, n_keys - 1)
         outside = near != around
-    return Layout(
+    return CallPositions(
         position=key.to(dtype),
         visible=visible,
         seen_by=seen_by,
@@ -105,6 +107,7 @@ def _made(
         outside=outside,
         inside=offset is not None and 0 <= offset <= n_keys - n_queries,
         unpaired=tuple(torch.where(query + lag < n_queries, zero, math.nan) for lag in LAGS),
+        nothing=torch.full((), math.nan, dtype=dtype, device=device),
         bounds=_bounds(query, key, start, dtype) if is_causal and start + 1 < n_keys else None,
     )
 

@@ -18,11 +18,18 @@ class Extras:
         groups: Labels of positions; gives masses and visible counts of groups, segments, same and induction tokens.
         distances: Whether to return ``distance_mass``.
         contrast: Whether to return ``log_contrast``.
+        only: Names of the standing row moments that are wanted; an engine may leave out the others, and what keys
+            received: NaN. None: all of them.
     """
 
     groups: Groups | None = None
     distances: bool = False
     contrast: bool = False
+    only: frozenset[str] | None = None
+
+    def wants(self, name: str) -> bool:
+        """Whether a standing moment is wanted."""
+        return self.only is None or name in self.only
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class RowMoments:
         distant_overlap: ``A_i . A_(i+10)``; NaN for the last ten.
         n_keys: Length of the key axis, unseen keys included.
         has_sink: Whether a learned sink may take weight; False says that ``total`` is 1, or NaN.
+        none_empty: Whether the rules alone say that every query sees a key.
         group_mass: ``(batch, head, query, group)`` weight on each group of keys, or None.
         group_visible: ``(batch, head, query, group)`` number of visible keys of each group, or None.
         segment_mass: ``(batch, head, query, segment)`` weight on each segment, or None.
@@ -80,6 +88,7 @@ class RowMoments:
     distant_overlap: Tensor
     n_keys: int
     has_sink: bool = True
+    none_empty: bool = False
     group_mass: Tensor | None = None
     group_visible: Tensor | None = None
     segment_mass: Tensor | None = None

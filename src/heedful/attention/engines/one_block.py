@@ -18,8 +18,8 @@ from heedful.attention.axes import LAGS, LOCAL_DISTANCE
 from heedful.attention.call import AttentionCall
 from heedful.attention.engines.blocks import cut
 from heedful.attention.engines.gathered import LN2
-from heedful.attention.engines.groups import Labels
-from heedful.attention.engines.layout import UNSEEN, Layout, layout
+from heedful.attention.engines.groups import GroupLabels
+from heedful.attention.engines.layout import UNSEEN, CallPositions, layout
 from heedful.attention.engines.moments import Extras, KeyMoments, Moments, RowMoments
 from heedful.attention.engines.tiled_extras import distance_mass, group_moments, log_contrast
 
@@ -27,13 +27,14 @@ BEFORE = 16
 """Elements of the buffer before the first weight: more than are read before a row's own position."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Whole:
     """Weights of every row of a call.
 
     Attributes:
         call: The call, in the dtype of the statistics.
-        first: ``(batch, query)`` first key that the sequence, or the query's document, shows.
+        first: ``(batch, query)`` first key that the sequence, or the query's document, shows; None where it is key 0
+            by the causal rule or no rule, and nobody asks.
         laid: The layout of the call.
         seen: Bool, broadcastable to ``(batch, head, query, key)``; None under the causal rule or no rule.
         empty: Bool, broadcastable to ``(batch, head, query)``, True at rows that see nothing; None where none can.
@@ -48,8 +49,8 @@ class Whole:
     """
 
     call: AttentionCall
-    first: Tensor
-    laid: Layout
+    first: Tensor | None
+    laid: CallPositions
     seen: Tensor | None
     empty: Tensor | None
     scaled: Tensor
@@ -62,7 +63,7 @@ class Whole:
     weights: Tensor
 
     @classmethod
-    def of(cls, call: AttentionCall, first: Tensor, dtype: torch.dtype) -> Whole:
+    def of(cls, call: AttentionCall, first: Tensor | None, dtype: torch.dtype) -> Whole:
         """Weigh all keys of a call."""
         laid, rules = layout(call, dtype), call.visibility
         logits = _logits(call)
@@ -74,24 +75,23 @@ class Whole:
             seen = rules.block(0, rows, 0, keys, rows, keys, logits.device)
             logits.masked_fill_(~seen, UNSEEN)
             empty = ~seen.any(-1)
-        peak = logits.amax(-1, keepdim=True)
+        peak = logits.amax(-1)
         if empty is not None:
             peak.clamp_(min=UNSEEN / 2)  # a row that sees nothing gets weights of 0, not of 1
-        sink = None if call.sink is None else (call.sink / LN2)[None, :, None, None]
+        sink = None if call.sink is None else (call.sink / LN2)[None, :, None]
         if sink is not None:
             peak = torch.maximum(peak, sink)
-        scaled = logits.sub_(peak)
+        scaled = logits.sub_(peak.unsqueeze(-1))
         buffer = scaled.new_empty(BEFORE + (batch * heads * rows + max(LAGS)) * keys)
         weights = torch.exp2(scaled, out=buffer.as_strided(scaled.shape, scaled.stride(), BEFORE))
-        raw = weights.sum(-1, keepdim=True)
+        raw = weights.sum(-1)
         size = raw if sink is None else raw + torch.exp2(sink - peak)
         inverse = size.reciprocal()
         if empty is not None:
-            inverse.masked_fill_(empty[..., None], 0.0)
+            inverse.masked_fill_(empty, 0.0)
         # Squares of weights that are not normalised yet: sums of ones are exact, so that equal weights stay equal.
-        collision = torch.mul(weights, weights).sum(-1, keepdim=True).mul_(inverse).mul_(inverse)
-        weights.mul_(inverse)
-        peak, size, raw, inverse, collision = (one.squeeze(-1) for one in (peak, size, raw, inverse, collision))
+        collision = torch.mul(weights, weights).sum(-1).mul_(inverse).mul_(inverse)
+        weights.mul_(inverse.unsqueeze(-1))
         return cls(call, first, laid, seen, empty, scaled, peak, size, raw, inverse, collision, buffer, weights)
 
     def moved(self, by: int, step: int, width: int) -> Tensor:
@@ -112,7 +112,7 @@ def fits_one_block(call: AttentionCall, parts: Parts) -> bool:
 
 
 def in_one_block(
-    call: AttentionCall, parts: Parts, dtype: torch.dtype, extras: Extras, labels: Labels | None
+    call: AttentionCall, parts: Parts, dtype: torch.dtype, extras: Extras, labels: GroupLabels | None
 ) -> Moments:
     """Moments of a call of which each part is one block.
 
@@ -126,11 +126,13 @@ def in_one_block(
     Returns:
         Moments on the device of the query.
     """
-    first = call.visibility.own_first_key(call.batch, call.n_queries, call.n_keys, call.query.device)
+    rules, first = call.visibility, None
+    if extras.contrast or not (rules.only_causal() or rules.hides_nothing()):
+        first = rules.own_first_key(call.batch, call.n_queries, call.n_keys, call.query.device)
     found: dict[int, list[Moments]] = {}
     for batch, kv_heads, _ in parts:
         part = None if labels is None else labels.part(batch).to(dtype)
-        whole = Whole.of(cut(call, batch, kv_heads, dtype), first[batch], dtype)
+        whole = Whole.of(cut(call, batch, kv_heads, dtype), None if first is None else first[batch], dtype)
         found.setdefault(batch.start, []).append(_part_moments(whole, extras, part))
     return _joined([_joined(heads, 1) for heads in found.values()], 0)
 
@@ -152,7 +154,7 @@ def _joined(parts: list[Moments], dim: int) -> Moments:
     )
 
 
-def _part_moments(whole: Whole, extras: Extras, labels: Labels | None) -> Moments:
+def _part_moments(whole: Whole, extras: Extras, labels: GroupLabels | None) -> Moments:
     call, weights = whole.call, whole.weights
     batch, heads, rows, keys = weights.shape
     further = _extras(whole, extras, labels)
@@ -165,10 +167,14 @@ def _part_moments(whole: Whole, extras: Extras, labels: Labels | None) -> Moment
             visible=_counted(whole.seen, whole.laid.visible, -1, (batch, heads, rows)),
             n_keys=keys,
             has_sink=call.sink is not None,
-            **_row_moments(whole),
+            none_empty=whole.empty is None,
+            **_row_moments(whole, extras),
             **further,
         ),
-        KeyMoments(weights.sum(-2), _counted(whole.seen, whole.laid.seen_by, -2, (batch, heads, keys))),
+        KeyMoments(
+            weights.sum(-2) if extras.wants("received") else _left_out(whole, (batch, heads, keys)),
+            _counted(whole.seen, whole.laid.seen_by, -2, (batch, heads, keys)),
+        ),
         output,
         "tiled",
     )
@@ -195,7 +201,12 @@ def _counted(seen: Tensor | None, plain: Tensor, dim: int, shape: tuple[int, ...
     return (plain if seen is None else seen.sum(dim)).expand(shape).clone(memory_format=torch.contiguous_format)
 
 
-def _row_moments(whole: Whole) -> dict[str, Tensor]:
+def _left_out(whole: Whole, shape: tuple[int, ...]) -> Tensor:
+    """In place of a moment that is not wanted."""
+    return whole.laid.nothing.expand(shape)
+
+
+def _row_moments(whole: Whole, extras: Extras) -> dict[str, Tensor]:
     """Moments of each row by name; uses the scaled logits up."""
     weights, room, size = whole.weights, whole.scaled, whole.size
     keys, has_sink = weights.shape[-1], whole.call.sink is not None
@@ -207,9 +218,12 @@ def _row_moments(whole: Whole) -> dict[str, Tensor]:
         "entropy": torch.sub(total * log_size if has_sink else log_size, surprise, alpha=LN2).clamp_min_(0),
         "max_weight": weights.amax(-1) if has_sink else whole.inverse,
         "collision": whole.collision,
-        **_placed(whole),
+        **_placed(whole, extras),
     }
     for name, lag, unpaired in zip(("lag_overlap", "distant_overlap"), LAGS, whole.laid.unpaired, strict=True):
+        if not extras.wants(name):
+            found[name] = _left_out(whole, tuple(size.shape))
+            continue
         found[name] = torch.mul(weights, whole.moved(lag * keys, keys, keys), out=room).sum(-1).add_(unpaired)
     if whole.empty is None:
         return found
@@ -219,22 +233,16 @@ def _row_moments(whole: Whole) -> dict[str, Tensor]:
     return dict(zip(found, known.unbind(), strict=True))
 
 
-def _placed(whole: Whole) -> dict[str, Tensor]:
+def _placed(whole: Whole, extras: Extras) -> dict[str, Tensor]:
     """Mean position, and weight on the first key, the own, the one before and those around."""
-    weights, laid, first = whole.weights, whole.laid, whole.first
+    weights, laid = whole.weights, whole.laid
     batch, heads, rows, keys = weights.shape
-    if whole.seen is None:
-        mean, sink = torch.mv(weights.view(-1, keys), laid.position).view(batch, heads, rows), weights[..., 0].clone()
-    else:
-        sink = torch.gather(weights, -1, first[:, None, :, None].expand(-1, heads, -1, -1)).squeeze(-1)
-        if whole.call.visibility.documents is None:
-            away = laid.position - first[:, :1]
-            mean = torch.bmm(weights.view(batch, -1, keys), away[..., None]).view(batch, heads, rows)
-        else:
-            mean = torch.einsum("bhqk,bqk->bhq", weights, laid.position - first[..., None])
-    found = {"mean_position": mean, "first_mass": sink}
+    mean = _mean_position(whole) if extras.wants("mean_position") else _left_out(whole, (batch, heads, rows))
+    found = {"mean_position": mean, "first_mass": _on_first(whole)}
     if laid.around is None or laid.outside is None:
-        return found | {name: torch.full_like(mean, math.nan) for name in ("self_mass", "previous_mass", "local_mass")}
+        return found | {
+            name: torch.full_like(whole.size, math.nan) for name in ("self_mass", "previous_mass", "local_mass")
+        }
     if laid.inside:
         near = whole.moved((whole.call.offset or 0) - LOCAL_DISTANCE, keys + 1, laid.around.shape[1])
     else:
@@ -252,7 +260,27 @@ def _placed(whole: Whole) -> dict[str, Tensor]:
     }
 
 
-def _extras(whole: Whole, extras: Extras, labels: Labels | None) -> dict[str, Tensor]:
+def _on_first(whole: Whole) -> Tensor:
+    """Weight on the first key of each row."""
+    if whole.seen is None or whole.first is None:
+        return whole.weights[..., 0].clone()
+    index = whole.first[:, None, :, None].expand(-1, whole.weights.shape[1], -1, -1)
+    return torch.gather(whole.weights, -1, index).squeeze(-1)
+
+
+def _mean_position(whole: Whole) -> Tensor:
+    """Mean position of each row, counted from its first key."""
+    weights, position, first = whole.weights, whole.laid.position, whole.first
+    batch, heads, rows, keys = weights.shape
+    if whole.seen is None or first is None:
+        return torch.mv(weights.view(-1, keys), position).view(batch, heads, rows)
+    if whole.call.visibility.documents is None:
+        away = position - first[:, :1]
+        return torch.bmm(weights.view(batch, -1, keys), away[..., None]).view(batch, heads, rows)
+    return torch.einsum("bhqk,bqk->bhq", weights, position - first[..., None])
+
+
+def _extras(whole: Whole, extras: Extras, labels: GroupLabels | None) -> dict[str, Tensor]:
     """Further moments of each row by name."""
     if labels is None and not extras.distances and not extras.contrast:
         return {}
@@ -263,7 +291,7 @@ def _extras(whole: Whole, extras: Extras, labels: Labels | None) -> dict[str, Te
     found = dict(group_moments(labels, weights, known, seen, (0, rows), 0))
     if extras.distances:
         found["distance_mass"] = distance_mass(call, weights, known, 0, 0)
-    if extras.contrast:
+    if extras.contrast and whole.first is not None:
         logs = (whole.scaled * LN2).sub_(whole.size.log()[..., None])
         found["log_contrast"] = log_contrast(call, logs, whole.first, 0, rows, 0, keys)
     return found

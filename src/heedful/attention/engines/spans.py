@@ -11,7 +11,7 @@ from torch import Tensor
 
 from heedful.attention.call import AttentionCall
 from heedful.attention.engines.blocks import near_keys
-from heedful.attention.engines.groups import Labels
+from heedful.attention.engines.groups import GroupLabels
 from heedful.attention.engines.kernels import Asked
 from heedful.attention.engines.moments import Extras
 
@@ -23,7 +23,7 @@ WIDTH = 8
 
 
 @dataclass(frozen=True)
-class Inputs:
+class KernelInputs:
     """A call laid out for the kernels: one key head for every query head, float32, keys taken from their mean.
 
     Attributes:
@@ -45,16 +45,16 @@ class Inputs:
     columns: Tensor
     shift: Tensor
     near: Tensor
-    labels: Labels | None
+    labels: GroupLabels | None
 
     @classmethod
-    def of(cls, call: AttentionCall, extras: Extras) -> Inputs:
+    def of(cls, call: AttentionCall, extras: Extras) -> KernelInputs:
         """Lay out a call."""
         repeated, device = call.heads // call.kv_heads, call.query.device
         query, key = call.query.float() * call.scale, call.key.float()
         centre = key.nan_to_num(0.0, 0.0, 0.0).mean(2, keepdim=True)
         columns = torch.arange(call.n_keys, dtype=torch.float32, device=device).expand(call.batch, -1)[..., None]
-        labels = Labels.of(call, extras.groups)
+        labels = GroupLabels.of(call, extras.groups)
         if labels is not None and labels.columns is not None:
             columns = torch.cat([columns, labels.columns], dim=-1)
         first = call.visibility.own_first_key(call.batch, call.n_queries, call.n_keys, device)
@@ -82,7 +82,7 @@ class Span:
     is_causal: bool = False
     seen: Tensor | None = None
 
-    def asked(self, inputs: Inputs, query: Tensor) -> Asked:
+    def asked(self, inputs: KernelInputs, query: Tensor) -> Asked:
         """The question for the given queries; rows that see nothing see everything, and are left out later."""
         mask = None
         if self.seen is not None:

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from heedful.attention.axes import LAGS, LOCAL_DISTANCE
 from heedful.attention.call import AttentionCall
-from heedful.attention.engines.blocks import Part, Scratch, Tail, plan, without_autocast
+from heedful.attention.engines.blocks import BlockPart, Scratch, Tail, plan, without_autocast
 from heedful.attention.engines.gathered import LN2, SUMS, Gathered
-from heedful.attention.engines.groups import Labels
+from heedful.attention.engines.groups import GroupLabels
 from heedful.attention.engines.layout import UNSEEN
 from heedful.attention.engines.moments import Extras, Moments
 from heedful.attention.engines.one_block import fits_one_block, in_one_block
@@ -26,7 +26,7 @@ from heedful.attention.engines.tiled_extras import distance_mass, group_moments,
 
 
 @dataclass(frozen=True)
-class Block:
+class WeightBlock:
     """Un-normalised weights of queries ``[begin, end)`` against keys ``[first, last)`` of a part.
 
     Attributes:
@@ -67,14 +67,14 @@ def tiled(call: AttentionCall, extras: Extras | None = None, *, elements: int | 
     dtype = torch.float64 if call.query.dtype == torch.float64 else torch.float32
     device = call.query.device
     with torch.no_grad(), without_autocast(device):
-        labels, parts = Labels.of(call, extras.groups), list(plan(call, elements))
+        labels, parts = GroupLabels.of(call, extras.groups), list(plan(call, elements))
         if fits_one_block(call, parts):
             return in_one_block(call, parts, dtype, extras, labels)
         gathered = Gathered.of(call, dtype)
         first = call.visibility.own_first_key(call.batch, call.n_queries, call.n_keys, device)
         scratch = Scratch(dtype, device)
         for batch, kv_heads, block_rows in parts:
-            part = Part.of(call, (batch, kv_heads), dtype, first, labels)
+            part = BlockPart.of(call, (batch, kv_heads), dtype, first, labels)
             tail = Tail()
             for begin in range(0, call.n_queries, block_rows):
                 block = _weigh(part, scratch, begin, min(begin + block_rows, call.n_queries))
@@ -83,7 +83,7 @@ def tiled(call: AttentionCall, extras: Extras | None = None, *, elements: int | 
         return gathered.moments(call, "tiled")
 
 
-def _weigh(part: Part, scratch: Scratch, begin: int, end: int) -> Block:
+def _weigh(part: BlockPart, scratch: Scratch, begin: int, end: int) -> WeightBlock:
     call = part.call
     first, last = call.visibility.key_range(begin, end, call.n_queries, call.n_keys)
     if first == last:
@@ -100,10 +100,10 @@ def _weigh(part: Part, scratch: Scratch, begin: int, end: int) -> Block:
     raw, peak = weights.sum(-1), peak[..., 0]
     size = raw if sink is None else raw + torch.exp2(sink - peak)
     inverse = size.reciprocal().masked_fill_(raw == 0, 0.0)
-    return Block(begin, end, first, last, seen, peak, scaled, weights, raw, size, inverse)
+    return WeightBlock(begin, end, first, last, seen, peak, scaled, weights, raw, size, inverse)
 
 
-def _logits(part: Part, scratch: Scratch, begin: int, end: int, first: int, last: int) -> Tensor:
+def _logits(part: BlockPart, scratch: Scratch, begin: int, end: int, first: int, last: int) -> Tensor:
     call = part.call
     stacked = call.batch * call.kv_heads
     query = part.query[:, :, :, begin:end].reshape(stacked, -1, call.query.shape[-1])
@@ -134,7 +134,7 @@ def _hide(call: AttentionCall, logits: Tensor, begin: int, end: int, first: int,
     return seen
 
 
-def _add_sums(part: Part, block: Block, tail: Tail, scratch: Scratch, gathered: Gathered) -> None:
+def _add_sums(part: BlockPart, block: WeightBlock, tail: Tail, scratch: Scratch, gathered: Gathered) -> None:
     """Reduce one block and store its sums; the block's logits are used up."""
     call, weights, scaled = part.call, block.weights, block.scaled
     batch, heads, rows, keys = weights.shape
@@ -163,7 +163,7 @@ def _add_sums(part: Part, block: Block, tail: Tail, scratch: Scratch, gathered: 
         gathered.output[span] = summed.view(batch, heads, rows, -1)
 
 
-def _position_sum(part: Part, block: Block) -> Tensor:
+def _position_sum(part: BlockPart, block: WeightBlock) -> Tensor:
     """Sum of weight times key position, counted from the first key of the row's sequence or document."""
     batch, heads, rows, keys = block.weights.shape
     if part.position is not None:
@@ -174,7 +174,7 @@ def _position_sum(part: Part, block: Block) -> Tensor:
     return torch.einsum("bhqk,bqk->bhq", block.weights, away)
 
 
-def _near_weights(part: Part, block: Block) -> Tensor:
+def _near_weights(part: BlockPart, block: WeightBlock) -> Tensor:
     """Weights around each query's own position and on the first key; NaN at a key before that is not seen."""
     batch, heads, _, keys = block.weights.shape
     index = part.near[:, :, block.begin : block.end] - block.first
@@ -188,7 +188,7 @@ def _near_weights(part: Part, block: Block) -> Tensor:
     return near
 
 
-def _add_extras(part: Part, block: Block, extras: Extras, gathered: Gathered) -> None:
+def _add_extras(part: BlockPart, block: WeightBlock, extras: Extras, gathered: Gathered) -> None:
     if part.labels is None and not extras.distances and not extras.contrast:
         return
     call, weights = part.call, block.weights

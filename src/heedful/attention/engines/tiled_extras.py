@@ -11,14 +11,14 @@ from torch import Tensor
 from heedful.attention.axes import DISTANCE_EDGES, LOCAL_DISTANCE
 from heedful.attention.call import AttentionCall
 from heedful.attention.engines.dense import LOG_FLOOR
-from heedful.attention.engines.groups import Labels
+from heedful.attention.engines.groups import GroupLabels
 
 Found = Iterator[tuple[str, Tensor]]
 """Moments of a block by name."""
 
 
 def group_moments(
-    labels: Labels | None, weights: Tensor, known: Tensor, seen: Tensor, span: tuple[int, int], first: int
+    labels: GroupLabels | None, weights: Tensor, known: Tensor, seen: Tensor, span: tuple[int, int], first: int
 ) -> Found:
     """Mass on groups of keys, segments, same and induction tokens, and how many of these are visible.
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from heedful.attention.call import AttentionCall
 from heedful.errors import HeedfulError
-from heedful.interception.interceptors.interceptor import Way
+from heedful.interception.interceptors.interceptor import Interceptor
 from heedful.interception.lineage import Lineage, Node
 from heedful.interception.rules import table_rules
 
@@ -36,7 +36,7 @@ def _eager_of(module: nn.Module) -> Callable[..., Any]:
 
 
 @contextmanager
-def attention_table(way: Way) -> Iterator[None]:
+def attention_table(way: Interceptor) -> Iterator[None]:
     """Wrap every entry of the table, and of modeling files' own tables, for the modules of one model.
 
     Modules of other models pass through untouched. Entries are restored as they were, also after an error; where
@@ -80,7 +80,7 @@ def _uncover(table: dict[str, Callable[..., Any]]) -> None:
 class _Watched:
     """An entry of the table while a model is intercepted; ``below`` is what stood there, None where nothing did."""
 
-    def __init__(self, way: Way, name: str, below: Callable[..., Any] | None) -> None:
+    def __init__(self, way: Interceptor, name: str, below: Callable[..., Any] | None) -> None:
         self.way, self.name, self.below = way, name, below
 
     def __call__(

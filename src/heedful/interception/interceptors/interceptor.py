@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from heedful.attention.call import AttentionCall
 from heedful.errors import HeedfulError
 from heedful.interception.event import Answer, AttentionEvent
+from heedful.interception.held_heads import part_of
 from heedful.interception.layout import are_parts
 from heedful.interception.lineage import Lineage, Node
 from heedful.interception.padding import rows_unknown, with_padding
-from heedful.interception.part import part_of
 from heedful.interception.stack import Frame, ModuleStack, heads_of
 from heedful.interception.streams import follows, is_cross, of_one_text
 from heedful.interception.weights import OverFeatures
+
+_interpreters, _tracing = torch._C._functorch.peek_interpreter_stack, torch._C._get_tracing_state
 
 TRANSFORMED = "torch.func.vmap"
 TRACED = "torch.jit.trace"
@@ -28,7 +30,7 @@ POOLED = "some of its keys are padding, and which of its queries are is not know
 
 
 @dataclass
-class Way:
+class Interceptor:
     """One interception of one model.
 
     Attributes:
@@ -56,12 +58,12 @@ class Way:
         """Whether a call of this module (None: of whatever runs) is this interception's to answer."""
         if self.closed or self._busy or not self.stack.frames or self.stack.elsewhere():
             return False
-        if torch._C._functorch.peek_interpreter_stack() is not None and _is_vmapped():
+        if _interpreters() is not None and _is_vmapped():
             self.notes.setdefault(
                 TRANSFORMED, "what ran inside torch.func.vmap was not measured; run each member alone"
             )
             return False
-        if torch._C._get_tracing_state() is not None:
+        if _tracing() is not None:
             self.notes.setdefault(
                 TRACED, "what ran while torch.jit.trace recorded was not measured; run the model itself"
             )

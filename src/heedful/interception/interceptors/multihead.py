@@ -20,7 +20,7 @@ from torch import Tensor
 
 from heedful.attention.call import AttentionCall
 from heedful.interception.call_context import telling
-from heedful.interception.interceptors.interceptor import Way
+from heedful.interception.interceptors.interceptor import Interceptor
 from heedful.interception.interceptors.sdpa import attend
 from heedful.interception.rules import MASKED_BELOW, sdpa_rules
 from heedful.interception.streams import same_stream
@@ -30,7 +30,7 @@ WAY = "nn.MultiheadAttention"
 NOTE = "torch's fused path is off while captured; padded rows of its output may differ, others by rounding alone"
 
 
-def multi_head(way: Way, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def multi_head(way: Interceptor, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run ``multi_head_attention_forward`` and meet the attention inside.
 
     Args:
@@ -65,7 +65,7 @@ def _dropout(arguments: dict[str, Any]) -> float:
     return float(arguments["dropout_p"]) if arguments["training"] else 0.0
 
 
-def _is_self(way: Way, arguments: dict[str, Any]) -> bool:
+def _is_self(way: Interceptor, arguments: dict[str, Any]) -> bool:
     """Whether queries and keys are positions of one sequence."""
     query, key = arguments["query"], arguments["key"]
     if query is key:
@@ -92,7 +92,7 @@ def _told(arguments: dict[str, Any], is_self: bool, call: AttentionCall) -> Atte
 class _Products:
     """torch as ``multi_head_attention_forward`` sees it where it forms weights: its two batched products are met."""
 
-    way: Way
+    way: Interceptor
     told: Callable[[AttentionCall], AttentionCall]
     heads: int
     dropout: float

@@ -12,9 +12,9 @@ from heedful.attention.call import AttentionCall
 from heedful.errors import HeedfulError
 from heedful.interception import call_context as hint
 from heedful.interception.arrangement import BATCH, HEAD, Arrangement, arranged
-from heedful.interception.call_context import Told
+from heedful.interception.call_context import CallContext
 from heedful.interception.factors import FEATURE, UNKNOWN, Axes, kinds
-from heedful.interception.interceptors.interceptor import Way
+from heedful.interception.interceptors.interceptor import Interceptor
 from heedful.interception.layout import axes_of
 from heedful.interception.lineage import Node
 from heedful.interception.rules import sdpa_rules
@@ -23,7 +23,7 @@ WAY = "scaled_dot_product_attention"
 
 
 def attend(
-    way: Way,
+    way: Interceptor,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -34,7 +34,7 @@ def attend(
     enable_gqa: bool = False,
     *,
     name: str = WAY,
-    told: Told | None = None,
+    told: CallContext | None = None,
 ) -> Tensor:
     """Meet one ``scaled_dot_product_attention``; arguments are its own.
 
@@ -61,7 +61,7 @@ def attend(
                 query, key, other, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
             )
 
-    known = told or hint.told()
+    known = told or hint.call_context()
     nodes = [way.lineage.of(tensor) for tensor in (query, key, value)]
     given: list[Arrangement] = []
 
@@ -103,7 +103,7 @@ def _grouped(arrangement: Arrangement, leading: Sequence[int]) -> Arrangement:
 
 
 def _arranged(
-    way: Way, tensors: Sequence[Tensor], nodes: Sequence[Node | None], grouped: bool, *, named: bool
+    way: Interceptor, tensors: Sequence[Tensor], nodes: Sequence[Node | None], grouped: bool, *, named: bool
 ) -> Arrangement:
     """Which leading axes are sequences and which are heads.
 

@@ -20,11 +20,11 @@ from heedful.attention.call import AttentionCall
 from heedful.attention.visibility import Visibility
 from heedful.errors import HeedfulError, UsageError
 from heedful.interception.arrangement import Arrangement, arranged
-from heedful.interception.call_context import told
+from heedful.interception.call_context import call_context
 from heedful.interception.decode_offset import GrowingRows
 from heedful.interception.factors import FEATURE, LEAD, Axes, kinds
 from heedful.interception.hidden import forget, hidden_in
-from heedful.interception.interceptors.interceptor import Way
+from heedful.interception.interceptors.interceptor import Interceptor
 from heedful.interception.interceptors.product import NoAttention, Product, product_of
 from heedful.interception.layout import axes_of
 from heedful.interception.lineage import PRODUCTS, Node
@@ -49,7 +49,7 @@ MULTIPLIED = frozenset(["matmul", "bmm", "mm", "einsum", "baddbmm", "addmm", "in
 class SoftmaxWatch:
     """What torch functions do between a softmax and its product with values."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: Interceptor) -> None:
         self.way = way
         self.pending: list[Softmax] = []
         self.rows = GrowingRows()
@@ -264,7 +264,7 @@ class SoftmaxWatch:
         seen = ~hidden
         if seen.shape[1] > 1 and bool((seen == seen[:, :1]).all()):
             seen = seen[:, :1]
-        call = told()(
+        call = call_context()(
             AttentionCall(
                 query=logits.new_zeros(batch, heads, queries, 1),
                 key=logits.new_zeros(batch, heads if value is None else value.shape[1], keys, 1),

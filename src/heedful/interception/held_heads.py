@@ -17,7 +17,7 @@ SHARDED = "DTensor"
 
 
 @dataclass(frozen=True)
-class Part:
+class HeldHeads:
     """Which heads of a module are here: those of ``rank``, every process holding as many.
 
     Attributes:
@@ -73,7 +73,7 @@ def is_sharded(parameter: Tensor) -> bool:
     return type(parameter).__name__ == SHARDED or type(parameter.data).__name__ == SHARDED
 
 
-def part_of(module: nn.Module, call: AttentionCall) -> Part | None:
+def part_of(module: nn.Module, call: AttentionCall) -> HeldHeads | None:
     """The part of a module's heads that a call of this process shows; None where it shows all of them.
 
     The row-wise projection tells: it takes the call's output, and holds weights for as much of it as is here. Where the
@@ -88,6 +88,8 @@ def part_of(module: nn.Module, call: AttentionCall) -> Part | None:
     """
     if type(call.query).__name__ == SHARDED:
         raise HeedfulError("its queries are DTensors: heads that are divided inside the call are not understood")
+    if not (dist.is_available() and dist.is_initialized()):
+        return None  # what is divided is divided over processes
     divided = [p for p in module.parameters() if is_sharded(p) and p.dim() == 2]
     value_dim = call.query.shape[-1] if call.value is None else call.value.shape[-1]
     for axis, width in ((1, call.heads * value_dim), (0, call.heads * call.query.shape[-1])):
@@ -103,14 +105,14 @@ def part_of(module: nn.Module, call: AttentionCall) -> Part | None:
     return None
 
 
-def _part(parameter: Any, width: int, axis: int) -> Part:
+def _part(parameter: Any, width: int, axis: int) -> HeldHeads:
     mesh = parameter.device_mesh
     dim = next(place for place, shard in enumerate(parameter.placements) if shard.is_shard())
     count = int(mesh.size(dim))
     if parameter.shape[axis] != width * count:
         told = f"{width} of {parameter.shape[axis]} columns here, over {count} processes"
         raise HeedfulError(f"its heads are divided unevenly over processes: {told}")
-    return Part(int(mesh.get_local_rank(dim)), count, mesh.get_group(dim))
+    return HeldHeads(int(mesh.get_local_rank(dim)), count, mesh.get_group(dim))
 
 
 def _axis(parameter: Any) -> int | None:

@@ -1,0 +1,17 @@
+"""Layers that are known not to attend: nothing watches them, and what runs in them is their parent's."""
+
+from __future__ import annotations
+
+from torch import nn
+
+PLAIN = ("torch.nn.modules.", "transformers.activations")
+"""Where layers are written of which none without children attends."""
+
+LINEAR = ("transformers.pytorch_utils", "Conv1D")
+"""GPT-2's linear map."""
+
+
+def is_plain_leaf(module: nn.Module) -> bool:
+    """Whether a module is a layer without children that attends to nothing, ``Linear`` say."""
+    cls = type(module)
+    return not module._modules and (cls.__module__.startswith(PLAIN) or (cls.__module__, cls.__name__) == LINEAR)
