@@ -4,7 +4,7 @@ VENV ?= .venv
 REAL_MODELS ?= build/realmodels
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-MEETING := tests/interception tests/training/model tests/attention/engines tests/conformance
+MEETING := tests/interception tests/training/model tests/gauge/model tests/ngrams/derivation/model tests/attention tests/conformance
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 

@@ -103,6 +103,7 @@ JsonRows = Annotated[
     Path | None,
     typer.Option("--json", metavar="PATH", help="Also write the rows as JSON; - writes them alone to standard output."),
 ]
+Brief = Annotated[bool, typer.Option("--brief", help="Show the verdict and what matters in at most 25 lines.")]
 Markdown = Annotated[
     Path | None,
     typer.Option("--markdown", metavar="PATH", help="Also write a summary for a CI job, to $GITHUB_STEP_SUMMARY say."),

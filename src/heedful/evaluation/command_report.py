@@ -10,6 +10,7 @@ from heedful.commandline.errors import guarded
 from heedful.commandline.forms import tell
 from heedful.errors import UsageError
 from heedful.evaluation.command_outputs import Outputs
+from heedful.evaluation.page.brief import print_brief
 from heedful.evaluation.stored_report import REPORT, stored_record
 from heedful.reporting.readers import RECORDS
 
@@ -21,6 +22,7 @@ def report(
     figures: options.Figures = None,
     junit: options.Junit = None,
     markdown: options.Markdown = None,
+    brief: options.Brief = False,
     force: options.Force = False,
     debug: options.Debug = False,
 ) -> int:
@@ -38,7 +40,9 @@ def report(
         reader.show(found, None)
         return 0
     written = outputs.write(found)
-    if not written:
+    if brief:
+        print_brief(found)
+    elif not written:
         reader.show(found, None)
     tell(written)
     return 0

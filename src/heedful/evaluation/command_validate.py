@@ -10,6 +10,7 @@ from heedful.commandline.progress import progress_bar
 from heedful.commandline.several_processes import processes_of, ranks_of_this_run, speaks
 from heedful.evaluation.command_inputs import Inputs, read
 from heedful.evaluation.command_outputs import Outputs
+from heedful.evaluation.page.brief import print_brief
 from heedful.evaluation.page.json_document import to_json
 from heedful.evaluation.page.terminal import print_report
 
@@ -44,6 +45,7 @@ def validate(
     allow_global: options.AllowGlobal = None,
     junit: options.Junit = None,
     markdown: options.Markdown = None,
+    brief: options.Brief = False,
     debug: options.Debug = False,
 ) -> int:
     """Validate a model and print the report; the parameters are the options of the same name.
@@ -82,7 +84,7 @@ def validate(
         report = _validated(inputs, settings, ranks, outputs.drawn)
         if not speaks(ranks):
             return 0
-        _deliver(report, outputs)
+        _deliver(report, outputs, brief)
         if ranks is not None:
             ranks.first("word")
         return FAILED if report.verdict == "FAIL" else 0
@@ -106,10 +108,10 @@ def _validated(inputs: Inputs, settings: "Settings", ranks: "Ranks | None", card
         )
 
 
-def _deliver(report: "Report", outputs: Outputs) -> None:
+def _deliver(report: "Report", outputs: Outputs, brief: bool) -> None:
     written = outputs.write(report)
     if outputs.json == STANDARD_OUTPUT:
         sys.stdout.write(to_json(report))
     else:
-        print_report(report)
+        (print_brief if brief else print_report)(report)
     tell(written)

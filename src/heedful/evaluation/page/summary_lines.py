@@ -18,11 +18,13 @@ _LABEL = 10
 _NOT_SHOWN = frozenset({"notes", "fingerprint", "document_fingerprints"})
 
 
-def heading_lines(report: Report, page: Sheet) -> list[Line]:
-    """Model, data and settings, each a label and what is known, notes beneath."""
+def heading_lines(report: Report, page: Sheet, *, settings: bool = True) -> list[Line]:
+    """Model, data and settings, each a label and what is known, notes beneath; model and data alone if asked."""
     model, data = report.model, report.data
     lines = _entry("Model", [*_model(model), *_rest(model, _MODEL_WORDS)], page)
     lines += _entry("Data", [*_data(data), *_rest(data, _DATA_WORDS)], page)
+    if not settings:
+        return lines
     lines += _entry("Settings", _rest(report.settings, frozenset()), page)
     for note in _texts(model.get("notes")) + _texts(data.get("notes")):
         lines += _entry("Note", [note], page)
@@ -41,9 +43,7 @@ def not_measured_lines(report: Report, page: Sheet) -> list[Line]:
 def summary_lines(report: Report, page: Sheet) -> list[Line]:
     """Counts by verdict, the tests and how their number was paid for, and what failed."""
     findings = [finding for section in report.sections for finding in section.findings]
-    counts = _counts(report.summary, findings)
-    words = [f"{mark(verdict, page.encoding)} {verdict} {total}" for verdict, total in counts.items()]
-    lines = [line(f"  {row}") for row in flow((page.text(word) for word in words), "   ", page.width - 2)]
+    lines = tally_lines(report, page)
     lines += paragraph(_multiplicity(report.summary, findings, page), page.width, indent="  ")
     lines += paragraph(_sequential(report.summary, page), page.width, indent="  ")
     failed = _failed(findings)
@@ -54,6 +54,14 @@ def summary_lines(report: Report, page: Sheet) -> list[Line]:
     if len(failed) > 9:
         lines.append(line(f"  and {len(failed) - 9} more: --json PATH"))
     return lines
+
+
+def tally_lines(report: Report, page: Sheet) -> list[Line]:
+    """Counts of claims by verdict."""
+    findings = [finding for section in report.sections for finding in section.findings]
+    counts = _counts(report.summary, findings)
+    words = [f"{mark(verdict, page.encoding)} {verdict} {total}" for verdict, total in counts.items()]
+    return [line(f"  {row}") for row in flow((page.text(word) for word in words), "   ", page.width - 2)]
 
 
 def conclusion_lines(report: Report, page: Sheet) -> list[Line]:

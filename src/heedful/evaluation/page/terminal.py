@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from heedful.evaluation.page.finding_lines import INDENT, finding_lines, head_tally
+from heedful.evaluation.page.finding_lines import INDENT, finding_lines, head_tally, verdict_line
 from heedful.evaluation.page.head_lines import head_lines, layer_lines
 from heedful.evaluation.page.layer_table import layer_table
 from heedful.evaluation.page.summary_lines import (
@@ -75,6 +75,8 @@ def _section(number: int, section: Section | None, heads: Iterable[HeadRow], pag
     title = section.title if section else "not in this report"
     lines = _titled(f"[{number}/{_SECTIONS}] {page.text(title)}", page)
     findings = section.findings if section else ()
+    if findings and number != _HEADS_SECTION and all(str(finding.verdict) == "SKIP" for finding in findings):
+        return [*lines, *_inapplicable(findings, page)]
     for claim in dict.fromkeys(finding.claim for finding in findings):
         lines += _claim([finding for finding in findings if finding.claim == claim], page)
     lines += layer_table([one for one in findings if one.layer is not None and one.head is None], page)
@@ -84,6 +86,13 @@ def _section(number: int, section: Section | None, heads: Iterable[HeadRow], pag
     elif not findings:
         lines.append(line(f"{mark('SKIP', page.encoding)} SKIP    nothing of this section was measured"))
     return lines
+
+
+def _inapplicable(findings: Sequence[Finding], page: Sheet) -> list[Line]:
+    """Claims of a section of which nothing was judged: names and reasons in one paragraph."""
+    reasons = dict.fromkeys(page.text(finding.reason) for finding in findings)
+    names = ", ".join(dict.fromkeys(page.text(finding.claim) for finding in findings))
+    return verdict_line("SKIP", f"{names}: {'; '.join(reasons)}", page)
 
 
 def _claim(findings: list[Finding], page: Sheet) -> list[Line]:
