@@ -8,6 +8,7 @@ import random
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["HEEDFUL_PROGRESS"] = "off"  # on a busy machine any command takes long enough to show its phases
 
 import numpy as np
 import pytest

@@ -33,15 +33,32 @@ def test_a_short_work_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     assert drawn(60.0, monkeypatch) == "end"
 
 
-def test_nothing_is_drawn_on_a_dumb_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert drawn(0.0, monkeypatch, terminal="dumb") == "end"
+@pytest.fixture(autouse=True)
+def _progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HEEDFUL_PROGRESS", raising=False)
 
 
-def test_nothing_is_drawn_where_there_is_no_terminal() -> None:
+def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = drawn(0.0, monkeypatch, terminal="dumb")
+    assert text.endswith("null [red]model\\x1b[2J (3 steps)\nend") and text.count("null") == 1
+
+
+def test_a_log_gets_a_line_for_each_phase() -> None:
     stream = io.StringIO()
     with progress_bar(True, stream, 0.0) as progress:
-        progress(1, 2, "x")
-    assert stream.getvalue() == ""
+        for what, total in (("measuring", 3), ("loss", 1)):
+            for done in range(total + 1):
+                progress(done, total, what)
+    assert [line.split("s  ")[1] for line in stream.getvalue().splitlines()] == ["measuring (3 steps)", "loss (1 step)"]
+
+
+def test_short_work_and_work_that_is_not_shown_write_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for shown, patience, switch in ((True, 60.0, ""), (False, 0.0, ""), (True, 0.0, "off")):
+        monkeypatch.setenv("HEEDFUL_PROGRESS", switch)
+        stream = io.StringIO()
+        with progress_bar(shown, stream, patience) as progress:
+            progress(1, 2, "x")
+        assert stream.getvalue() == ""
 
 
 def test_an_error_wipes_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A progress bar on standard error, only where that is a terminal and only when the work takes a while."""
+"""Progress on standard error once the work takes a while: a bar on a terminal, a line for each phase in a log."""
 
 import os
 import sys
@@ -19,19 +19,24 @@ PATIENCE = 2.0
 
 @contextmanager
 def progress_bar(shown: bool = True, stream: TextIO | None = None, patience: float = PATIENCE) -> Iterator[Progress]:
-    """A callback ``progress(done, total, what)`` that draws a bar; it is wiped away at the end.
+    """A callback ``progress(done, total, what)`` that draws a bar, or writes a line for each phase to a log.
+
+    The bar is wiped away at the end. ``HEEDFUL_PROGRESS=off`` in the environment turns both off.
 
     Args:
         shown: Whether this process draws at all; one of several does.
         stream: Where to draw; standard error where not given.
-        patience: Seconds of work before the bar appears.
+        patience: Seconds of work before anything appears.
 
     Yields:
-        The callback; it does nothing where the stream is no terminal.
+        The callback.
     """
     out = stream or sys.stderr
-    if not shown or out is None or not out.isatty() or os.environ.get("TERM") == "dumb":
+    if not shown or out is None or os.environ.get("HEEDFUL_PROGRESS", "").lower() == "off":
         yield _nothing
+        return
+    if not out.isatty() or os.environ.get("TERM") == "dumb":
+        yield _Log(out, patience).show
         return
     bar = _Bar(out, time.monotonic() + patience)
     try:
@@ -42,6 +47,25 @@ def progress_bar(shown: bool = True, stream: TextIO | None = None, patience: flo
 
 def _nothing(_done: int, _total: int, _what: str) -> None:
     """The callback where no bar is drawn."""
+
+
+class _Log:
+    """A line at the beginning of each phase: seconds since the start, what begins, in how many steps."""
+
+    def __init__(self, stream: TextIO, patience: float) -> None:
+        self.stream, self.patience = stream, patience
+        self.start = time.monotonic()
+        self.shown: set[str] = set()
+
+    def show(self, done: int, total: int, what: str) -> None:
+        seconds = time.monotonic() - self.start
+        if what in self.shown or seconds < self.patience:
+            return
+        self.shown.add(what)
+        steps = f" ({total} {'step' if total == 1 else 'steps'})" if total else ""
+        text = visible(what, getattr(self.stream, "encoding", None) or "ascii")
+        self.stream.write(f"{seconds:6.0f} s  {text}{steps}\n")
+        self.stream.flush()
 
 
 class _Bar:
