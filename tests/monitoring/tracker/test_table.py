@@ -32,7 +32,7 @@ def test_rows_columns_and_schema(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_process_loses_nothing_that_was_recorded(tmp_path: Path) -> None:
     program = (
-        "import os, signal\nfrom heedful.monitoring.tracker import TrackTable\n"
+        "import os, signal\nfrom heedful.monitoring.tracker.table import TrackTable\n"
         f"table = TrackTable({str(tmp_path)!r})\n"
         "for step in (1, 10, 20): table.add(step, [{'part': 'step', 'loss': 2.0}])\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
