@@ -9,7 +9,7 @@ from importlib.resources import as_file
 from pathlib import Path
 
 from heedful.errors import InputRejected, UsageError
-from heedful.loading.loaded_model import embedded_folder
+from heedful.loading.embedded_model import embedded_folder
 from heedful.loading.regular_file import kind_of, open_regular
 from heedful.loading.strict_json import parse_json
 from heedful.loading.wording import escaped

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from importlib.resources import as_file, files
+from importlib.resources import as_file
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,6 +16,7 @@ from heedful.loading.assembly import assemble
 from heedful.loading.checkpoint_format import CheckpointFormat, checkpoint_format
 from heedful.loading.config_file import read_config
 from heedful.loading.device import resolve_device, resolve_dtype
+from heedful.loading.embedded_model import EMBEDDED_NAME, embedded_folder
 from heedful.loading.gguf import load_gguf
 from heedful.loading.hub import hub_folder, is_hub_name
 from heedful.loading.model_config import plan_model
@@ -31,8 +32,6 @@ from heedful.loading.wording import escaped, reason
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-EMBEDDED_NAME = "embedded default"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,21 +144,6 @@ def load_model(
         return loaded if processes > 1 else placed(loaded, place)
     laid_out, told = spread(loaded.model, loaded.name)
     return replace(loaded, model=laid_out, notes=(*loaded.notes, *told))
-
-
-def embedded_folder() -> Any:
-    """The folder of the model that is shipped with heedful, as a resource.
-
-    Returns:
-        A traversable resource; ``importlib.resources.as_file`` gives its path.
-
-    Raises:
-        InputRejected: This installation lacks it.
-    """
-    folder = files("heedful") / "assets" / "default"
-    if not (folder / "config.json").is_file():
-        raise InputRejected(EMBEDDED_NAME, "this installation has no embedded model", "reinstall it, or name a MODEL")
-    return folder
 
 
 def _from_path(path: Path, request: _Request) -> LoadedModel:

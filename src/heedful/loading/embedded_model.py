@@ -1,0 +1,25 @@
+"""Where the model that ships with heedful lies; finding it imports no torch."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from heedful.errors import InputRejected
+
+EMBEDDED_NAME = "embedded default"
+
+
+def embedded_folder() -> Any:
+    """The folder of the model that is shipped with heedful, as a resource.
+
+    Returns:
+        A traversable resource; ``importlib.resources.as_file`` gives its path.
+
+    Raises:
+        InputRejected: This installation lacks it.
+    """
+    folder = files("heedful") / "assets" / "default"
+    if not (folder / "config.json").is_file():
+        raise InputRejected(EMBEDDED_NAME, "this installation has no embedded model", "reinstall it, or name a MODEL")
+    return folder
