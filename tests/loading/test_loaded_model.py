@@ -110,7 +110,7 @@ def test_without_a_name_the_shipped_folder_is_loaded(tmp_path: Path, monkeypatch
     folder = material.save_model(tmp_path / "assets" / "default")
     lines = [json.dumps({"id": f"chapter {i}", "text": material.make_text(9, i)}) for i in range(20)]
     (folder / "held_out.jsonl").write_text("\n".join(lines))
-    monkeypatch.setattr("heedful.loading.loaded_model.files", lambda package: tmp_path)
+    monkeypatch.setattr("heedful.loading.embedded_model.files", lambda package: tmp_path)
     loaded, documents = load_model(), load_documents()
     assert (loaded.name, loaded.source) == ("embedded default", "embedded")
     assert documents.names[0] == "chapter 0" and documents.origin == "embedded held-out text"
