@@ -12,7 +12,7 @@ from heedful.evaluation.result import Finding, HeadRow
 from heedful.evaluation.settings import Margins
 from heedful.evaluation.study import Study
 from heedful.inference.verdict import Verdict
-from heedful.testing.batches import Batches
+from heedful.loading.given_sequences import Batches
 from heedful.testing.judged import held, study_of
 
 SOURCE = "heads within 0.05 nats of uniform over visible keys, by whole intervals over documents"

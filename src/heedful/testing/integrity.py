@@ -10,7 +10,7 @@ from heedful.evaluation.checks.future_is_unseen import future_is_unseen
 from heedful.evaluation.checks.gradients_reach_attention import gradients_reach_attention
 from heedful.evaluation.checks.rows_sum_to_one import rows_sum_to_one
 from heedful.evaluation.result import Finding
-from heedful.testing.batches import Batches, as_sequences
+from heedful.loading.given_sequences import Batches, as_sequences
 from heedful.testing.judged import held, study_of
 
 

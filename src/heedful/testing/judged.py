@@ -16,7 +16,7 @@ from heedful.evaluation.running import evaluating
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.study import Study
 from heedful.inference.verdict import Verdict
-from heedful.testing.batches import Batches, as_sequences
+from heedful.loading.given_sequences import Batches, as_sequences
 
 NOT_JUDGED = (Verdict.SKIP, Verdict.UNDEFINED, Verdict.INSUFFICIENT)
 

@@ -14,7 +14,7 @@ from heedful.evaluation.study import Study
 from heedful.inference.margin import judge
 from heedful.inference.skewness import skew_t
 from heedful.inference.verdict import Verdict
-from heedful.testing.batches import Batches
+from heedful.loading.given_sequences import Batches
 from heedful.testing.judged import held, study_of
 
 SOURCE = "paired loss difference in vivo, documents as units"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from heedful.errors import UsageError
-from heedful.testing.batches import as_sequences
+from heedful.loading.given_sequences import as_sequences
 
 
 def test_a_tensor_is_one_document_a_row() -> None:
@@ -38,7 +38,7 @@ def test_documents_can_be_named() -> None:
         (torch.zeros(1, 2, 3, dtype=torch.long), r"a tensor \(1, 2, 3\)"),
         ([], "at least one sequence"),
         (torch.zeros(2, 0, dtype=torch.long), "at least one sequence"),
-        (["text"], "got str"),
+        (["text"], "text came without a tokenizer"),
         ({"text": 1}, "got NoneType"),
     ],
 )
