@@ -41,7 +41,8 @@ def test_a_model_in_which_nothing_is_met(monkeypatch: pytest.MonkeyPatch) -> Non
     ids = torch.ones(2, 5, dtype=torch.int64)
     made: Any = SimpleNamespace(input_ids=ids, attention_mask=ids, notes=("a note",))
     monkeypatch.setattr(
-        "heedful.evaluation.command_inputs.read", lambda inputs: (SimpleNamespace(model=Mixer(), notes=()), made)
+        "heedful.evaluation.command_inputs.read",
+        lambda inputs: (SimpleNamespace(model=Mixer(), name="m", notes=()), made),
     )
     result = runner.invoke(app, ["doctor", "m"])
     assert result.exit_code == 3

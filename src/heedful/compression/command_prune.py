@@ -59,7 +59,8 @@ def prune(
     with progress_bar() as progress:
         record = measured(
             model, sequences, text, part=part or (), fraction=fraction or (), orders=orders, priced=priced,
-            tokenizer=tokenizer, config=config, factory=factory, checkpoint=checkpoint, seq_len=seq_len, device=device, dtype=dtype,
+            tokenizer=tokenizer, config=config, factory=factory, checkpoint=checkpoint, seq_len=seq_len,
+            device=device, dtype=dtype,
             seed=seed, allow_global=allow_global or (), progress=progress,
         )  # fmt: skip
     forms.deliver(record, pruning_page(record))

@@ -63,7 +63,8 @@ def quantize(
     with progress_bar() as progress:
         record = measured(
             model, sequences, text, bits=bits or (), group=group or (), clip=clip or (), rotation=rotation,
-            tokenizer=tokenizer, config=config, factory=factory, checkpoint=checkpoint, seq_len=seq_len, device=device, dtype=dtype,
+            tokenizer=tokenizer, config=config, factory=factory, checkpoint=checkpoint, seq_len=seq_len,
+            device=device, dtype=dtype,
             seed=seed, allow_global=allow_global or (), progress=progress,
         )  # fmt: skip
     forms.deliver(record, quantization_page(record))

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from heedful.errors import HeedfulError
+from heedful.errors import HeedfulError, UsageError
 from heedful.interception.call_record import CallRecord
+from heedful.interception.intercept import refuse_no_module
 from heedful.interception.internal_forward import internal_forward
 from heedful.interception.replace import replace
 from heedful.interception.session import capture
@@ -65,7 +66,11 @@ def verify(model: nn.Module, inputs: Mapping[str, Any] | tuple[Any, ...] | Tenso
 
     Returns:
         One proof a module, met ones first, in the order in which the model calls them.
+
+    Raises:
+        UsageError: The model is no module, or the inputs are none of these.
     """
+    refuse_no_module("verify", model)
     run = _runner(model, inputs)
     with _repeatable(model) as again:
         again()
@@ -122,6 +127,9 @@ def _runner(model: nn.Module, inputs: Mapping[str, Any] | tuple[Any, ...] | Tens
         return lambda: model(*inputs)
     if isinstance(inputs, Tensor):
         return lambda: model(inputs)
+    if not callable(inputs):
+        told = "expected a tensor, a tuple or a mapping of arguments, or a function that runs the model"
+        raise UsageError(f"verify: inputs: {told}; got {type(inputs).__name__}")
     return inputs
 
 

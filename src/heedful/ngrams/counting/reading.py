@@ -116,14 +116,14 @@ class Counts:
 
 
 def read_counts(
-    folder: str | Path, *, tokenizer: Tokenizer | None = None, text: Sequence[str | Path] | None = None
+    folder: str | Path, *, tokenizer: Tokenizer | None = None, text: str | Path | Sequence[str | Path] | None = None
 ) -> Counts:
     """Counts that ``heedful ngrams count`` wrote.
 
     Args:
         folder: Their folder.
         tokenizer: A tokenizer that must be the one they were counted with, a model's say.
-        text: Text files that must be those that were counted.
+        text: Text files, one or several, that must be those that were counted.
 
     Returns:
         The counts; a table is read, and its checksums verified, when it is asked for.
@@ -141,7 +141,8 @@ def read_counts(
         for one in table.files:
             _check_there(path / one.name, one)
     _check_tokenizer(path, manifest, tokenizer)
-    _check_text(path, manifest, [Path(one) for one in text] if text is not None else None)
+    listed = [text] if isinstance(text, str | Path) else text
+    _check_text(path, manifest, [Path(one) for one in listed] if listed is not None else None)
     return Counts(path, manifest)
 
 
