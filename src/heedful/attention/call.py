@@ -92,6 +92,8 @@ class AttentionCall:
                 object.__setattr__(self, name, tensor_of(name, given))
         if not isinstance(self.visibility, Visibility):
             object.__setattr__(self, "visibility", visibility_of(self.visibility))
+        if self.scale is None:
+            object.__setattr__(self, "scale", math.nan)
         for name in ("scale", "softcap"):
             if not isinstance(getattr(self, name), float | int | None) or isinstance(getattr(self, name), bool):
                 raise CallError(f"{name}: expected a number, got {getattr(self, name)!r:.60}")

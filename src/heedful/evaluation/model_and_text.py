@@ -69,6 +69,9 @@ class Reading:
         allow_global: Classes that a .pt checkpoint may hold.
         ranks: Processes that divide the work; None for this one alone.
         wanted: Sequences to cut where nobody says how many.
+
+    Raises:
+        UsageError: A number is none.
     """
 
     config: str | Path | None = None
@@ -81,6 +84,12 @@ class Reading:
     allow_global: Sequence[str] = ()
     ranks: Ranks | None = None
     wanted: int = SEQUENCES
+
+    def __post_init__(self) -> None:
+        for name in ("seq_len", "seed"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise UsageError(f"--{name.replace('_', '-')} {value}: expected a whole number from 0 up")
 
 
 @dataclass
@@ -140,6 +149,8 @@ def one_or_many(words: Any) -> tuple[Any, ...]:
 
 
 def _sorted_out(sequences: Any, text: Any, tokenizer: Any) -> _Given:
+    if text is not None and tokenizer is None and isinstance(sequences, str | os.PathLike):
+        sequences, tokenizer = None, sequences  # the name of a tokenizer, and the text that it reads
     given = _Given(tokenizer=tokenizer)
     for name, one in (("sequences", sequences), ("text", text)):
         if one is None:

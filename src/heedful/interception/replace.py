@@ -171,6 +171,8 @@ def _own_output(event: AttentionEvent, pattern: Callable[[AttentionCall], Tensor
     with torch._C._EnableTorchFunction():  # a function of the user's is run as the user's
         output = pattern(call)
     expected = (*call.query.shape[:3], -1 if call.value is None else call.value.shape[-1])
+    if not isinstance(output, Tensor):
+        raise UsageError(f"replace: expected the pattern to return a tensor {expected}, got {type(output).__name__}")
     if output.shape != expected:
         raise UsageError(f"replace: expected the pattern to return shape {expected}, got {tuple(output.shape)}")
     return output if part is None else part.own(output)

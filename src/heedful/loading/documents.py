@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file
 from pathlib import Path
@@ -65,6 +65,9 @@ def load_documents(paths: str | Path | Sequence[str | Path] | None = None, *, na
     if paths is None:
         with as_file(embedded_folder() / "held_out.jsonl") as path:
             return _read([path], name or "embedded held-out text")
+    if isinstance(paths, bytes) or not isinstance(paths, Iterable):
+        raise UsageError(f"paths: expected paths of text files, got {type(paths).__name__}")
+    paths = list(paths)
     if not paths:
         raise UsageError("expected text files, got an empty list (name a .txt or .jsonl file)")
     wrong = [path for path in paths if not isinstance(path, str | os.PathLike)]

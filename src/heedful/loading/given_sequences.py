@@ -70,6 +70,8 @@ def as_sequences(
     rows = [row for part in _parts(batches) for row in _rows(part)]
     if not any(len(row) for row in rows):
         raise UsageError("batches: expected at least one sequence of tokens, got none")
+    if documents is not None and (isinstance(documents, str) or not isinstance(documents, Iterable)):
+        raise UsageError(f"documents: expected one for each of {len(rows)} sequences, got {documents!r:.60}")
     named = list(range(len(rows))) if documents is None else [int(one) for one in documents]
     if len(named) != len(rows):
         raise UsageError(f"documents: expected one for each of {len(rows)} sequences, got {len(named)}")

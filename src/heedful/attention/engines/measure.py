@@ -77,6 +77,9 @@ def measure(
     """
     if engine != "auto" and engine not in ENGINES:
         raise UsageError(f"engine: expected one of auto, {', '.join(ENGINES)}; got {engine!r}")
+    for name, given, wanted in (("groups", groups, Groups), ("extras", extras, Extras)):
+        if not isinstance(given, wanted | None):
+            raise UsageError(f"{name}: expected heedful.{wanted.__name__}(...), got {type(given).__name__}")
     if groups is not None:
         if extras is not None and extras.groups is not None:
             raise UsageError("groups: expected them once, got groups= and extras.groups; leave one out")

@@ -142,8 +142,10 @@ def numbers(words: str | int | Iterable[int], flag: str, least: int = 1) -> tupl
         UsageError: Something else was written, or there are too many.
     """
     wrong = UsageError(f"{flag} {words}: expected whole numbers from {least} up, such as {least}..3 or {least},3")
+    if not isinstance(words, str | Iterable):
+        words = [words]
     if not isinstance(words, str):
-        words = ",".join(str(one) for one in ([words] if isinstance(words, int) else words))
+        words = ",".join(str(one) for one in words)
         wrong = UsageError(f"{flag} {words}: expected whole numbers from {least} up, such as {least}..3 or {least},3")
     found: set[int] = set()
     for part in words.split(","):

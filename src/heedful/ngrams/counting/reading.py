@@ -129,8 +129,11 @@ def read_counts(
         The counts; a table is read, and its checksums verified, when it is asked for.
 
     Raises:
+        UsageError: The folder is no path.
         InputRejected: The folder holds no whole counts; or they are of another tokenizer or of another text.
     """
+    if not isinstance(folder, str | Path):
+        raise UsageError(f"counts: expected the folder that heedful.count wrote, got {type(folder).__name__}")
     path = Path(folder)
     manifest = read_manifest(path)
     if not manifest.complete:

@@ -65,7 +65,7 @@ def explain(
 
 def _folder(model: Any) -> Path:
     place = getattr(model, "out", model)
-    if place is None:
+    if place is None and model is not None:
         raise UsageError("model: it was derived without a folder, from which it is read (give derive an out)")
     if not isinstance(place, str | Path):
         told = f"expected the folder that heedful.derive wrote, got {type(model).__name__}"

@@ -111,9 +111,14 @@ def remedy(
 
 def _check_counts(**limits: tuple[int, int, int | None]) -> None:
     for name, (value, least, most) in limits.items():
-        if value < least or (most is not None and value > most):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int)
+            or value < least
+            or (most is not None and value > most)
+        ):
             told = f"at least {least}" if most is None else f"{least} to {most}"
-            raise UsageError(f"{name}: expected {told}, got {value}")
+            raise UsageError(f"{name}: expected {told}, got {value!r:.60}")
 
 
 def _ladder(ground: RemedyContext, words: list[str], given: bool) -> list[Variant]:
