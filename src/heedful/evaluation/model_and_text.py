@@ -86,10 +86,10 @@ class Reading:
     wanted: int = SEQUENCES
 
     def __post_init__(self) -> None:
-        for name in ("seq_len", "seed"):
+        for name, least in (("seq_len", 1), ("seed", 0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise UsageError(f"--{name.replace('_', '-')} {value}: expected a whole number from 0 up")
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise UsageError(f"{name}: expected a whole number from {least} up, got {value!r:.60}")
 
 
 @dataclass

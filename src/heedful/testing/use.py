@@ -42,8 +42,8 @@ def assert_attention_used(
 
     Args:
         model: The model, with a language-model head.
-        batches: Token ids ``(sequence, token)``, batches of them, or text (``as_sequences``); every sequence counts as a
-            document unless its document was named there.
+        batches: Token ids ``(sequence, token)``, batches of them, or text (``as_sequences``); every sequence of ids
+            counts as a document unless its document was named there.
         tokenizer: What reads text; it tells special tokens among ids.
         replacement: ``zero``, ``uniform``, ``local``, ``mean`` or ``shuffled``.
         margin: Rise of the loss in nats per token that counts as use.

@@ -74,7 +74,7 @@ def remedy(
         ResourceLimit: The pieces would not fit in memory.
 
     Example:
-        >>> heedful.remedy("counts", "held_out.txt", rungs="seed").save("remedies.html")  # doctest: +SKIP
+        >>> heedful.remedy("counts", "held_out.txt", rungs="published").save("remedies.html")  # doctest: +SKIP
     """
     from heedful.ngrams.counting.given_counts import counts_of, other_counts, was_counted
     from heedful.ngrams.derivation.derive import spreads_of
