@@ -96,6 +96,7 @@ def test_every_function_returns_a_record_and_shows_an_example(name: str) -> None
 
 def _every(base: type) -> set[type]:
     import heedful.comparison.record
+    import heedful.compression.record
     import heedful.monitoring.page.record
     import heedful.ngrams.alignment.record
     import heedful.ngrams.counting.count

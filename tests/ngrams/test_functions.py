@@ -49,6 +49,7 @@ def test_one_path_and_a_number_are_enough(folder: Path) -> None:
     assert heedful.read_counts(one.out, text=folder / "5.txt").manifest == one.manifest
 
 
+@pytest.mark.slow
 def test_a_derivation_is_a_model_with_its_tokenizer_saved_or_not(derived: Derivation, folder: Path) -> None:
     assert repr(derived).endswith(f"in {folder / 'derived'})") and (folder / "derived" / "derivation.json").is_file()
     ids = torch.tensor([derived.tokenizer.encode("the cat").ids])
@@ -68,6 +69,7 @@ def test_explaining_takes_the_folder_or_the_derivation(derived: Derivation, coun
     assert repr(found).startswith("Explanation(") and len(repr(found)) < 200
 
 
+@pytest.mark.slow
 def test_alignment_takes_a_module_its_tokenizer_and_texts(
     derived: Derivation, counts: CountSummary, folder: Path
 ) -> None:

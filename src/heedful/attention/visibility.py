@@ -268,12 +268,24 @@ def causal(*, window: int | None = None, offset: int | None = None) -> Visibilit
     Args:
         window: Number of keys seen, the query's own included; None for all.
         offset: Key position of query 0; None aligns the last query with the last key.
+
+    Example:
+        >>> causal(window=2).block(0, 3, 0, 3, 3, 3, torch.device("cpu"))[0, 0].int().tolist()
+        [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
     """
     return Visibility(is_causal=True, window=window, offset=offset)
 
 
 def bidirectional(*, window: int | None = None) -> Visibility:
-    """Each query sees every key, or those less than ``window`` positions away on either side."""
+    """Each query sees every key, or those less than ``window`` positions away on either side.
+
+    Args:
+        window: Positions within which keys are seen, the query's own included; None for all.
+
+    Example:
+        >>> bidirectional().hides_nothing()
+        True
+    """
     return Visibility(window=window)
 
 
@@ -283,6 +295,10 @@ def padding(attention_mask: Tensor, *, queries: bool = True) -> Visibility:
     Args:
         attention_mask: ``(batch, key)``, non-zero at real tokens, as tokenizers return it.
         queries: Whether the same mask stands for the queries too (self-attention of equal lengths).
+
+    Example:
+        >>> (causal() & padding(torch.tensor([[1, 1, 0]]))).keys.tolist()
+        [[True, True, False]]
     """
     real = tensor_of("attention_mask", attention_mask).bool()
     return Visibility(keys=real, queries=real if queries else None)
@@ -293,6 +309,10 @@ def masked(mask: Tensor) -> Visibility:
 
     Args:
         mask: Bool, broadcastable to ``(batch, head, query, key)``.
+
+    Example:
+        >>> masked(torch.ones(3, 3, dtype=torch.bool).tril()).mask.shape
+        torch.Size([1, 1, 3, 3])
     """
     return Visibility(mask=mask)
 
@@ -305,6 +325,11 @@ def documents(ids: Tensor, query_ids: Tensor | None = None) -> Visibility:
     Args:
         ids: ``(batch, key)`` integer label of each key's document.
         query_ids: ``(batch, query)`` labels of the queries; None takes the label at each query's own position.
+
+    Example:
+        >>> rules = causal() & documents(torch.tensor([[0, 0, 1]]))
+        >>> rules.block(0, 3, 0, 3, 3, 3, torch.device("cpu"))[0, 0].int().tolist()
+        [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
     """
     return Visibility(documents=ids, query_documents=query_ids)
 

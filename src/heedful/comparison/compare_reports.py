@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from heedful.evaluation.model_and_text import one_or_many
 if TYPE_CHECKING:
     from heedful.comparison.record import Comparison
     from heedful.evaluation.result import Report
+
+_log = logging.getLogger(__name__)
 
 RESAMPLES = 1999
 
@@ -55,6 +58,7 @@ def compare(
     reports = [_report(name, one) for name, one in (("before", before), ("after", after))]
     from heedful.comparison.compare import compare as judge
 
+    _log.info("compared by %s", ", ".join(map(str, rules)))
     return judge(*reports, fail_on=rules, tolerance=tolerance, resamples=resamples, seed=seed)
 
 

@@ -45,9 +45,6 @@ def replace(
 ) -> Iterator[Replacements]:
     """Replace attention in some layers and heads of a model.
 
-    >>> with heedful.replace(model, "uniform", layers=[0], heads=[2]):  # doctest: +SKIP
-    ...     loss = model(**batch).loss
-
     Args:
         model: Any module whose attention heedful can meet.
         pattern: ``uniform``, ``local``, ``mean``, ``shuffled`` or ``zero`` (see ``engines.patterns.PATTERNS``); weights
@@ -67,6 +64,14 @@ def replace(
             has ended without error), or a pattern of one's own has another shape.
         CaptureError: The model ran and none of its attention was met, or a call of a wanted layer was met and could not
             be understood, so that the model ran with it as it is.
+
+    Example:
+        >>> import heedful, torch
+        >>> model = heedful.load_model().model
+        >>> with heedful.replace(model, "uniform", heads={0: [2, 3], 1: [0]}) as replaced:
+        ...     _ = model(torch.arange(5, 13)[None])
+        >>> dict(replaced)
+        {'model.layers.0.self_attn': 1, 'model.layers.1.self_attn': 1}
     """
     refuse_no_module("replace", model)
     given = _pattern(pattern)

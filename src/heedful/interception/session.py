@@ -262,10 +262,6 @@ def capture(
 ) -> Iterator[Session]:
     """Gather exact statistics of every attention call that a model makes.
 
-    >>> with heedful.capture(model) as session:  # doctest: +SKIP
-    ...     model(**inputs)
-    >>> session.heads()  # doctest: +SKIP
-
     The model is unchanged: same outputs, hooks and table entries gone afterwards, flags and random state as before.
 
     Args:
@@ -283,6 +279,16 @@ def capture(
     Raises:
         UsageError: The model is no module, the engine is unknown, another thread is capturing this model, or a layer or
             head does not exist (a layer only once the block has ended without error).
+
+    Example:
+        >>> import heedful, torch
+        >>> model = heedful.load_model().model
+        >>> with heedful.capture(model, layers=0) as session:
+        ...     _ = model(torch.arange(5, 13)[None])
+        >>> session.heads().height
+        6
+        >>> session.weights(0, 0).shape
+        torch.Size([8, 8])
     """
     if engine != "auto" and engine not in ENGINES:
         raise UsageError(f"engine: expected one of auto, {', '.join(ENGINES)}; got {engine!r}")

@@ -72,6 +72,12 @@ def verify(model: nn.Module, inputs: Inputs) -> list[Proof]:
 
     Raises:
         UsageError: The model is no module, or the inputs are none of these.
+
+    Example:
+        >>> import heedful, torch
+        >>> proofs = heedful.verify(heedful.load_model().model, torch.arange(5, 13)[None])
+        >>> all(proof.recomputed and proof.replaced for proof in proofs)
+        True
     """
     refuse_no_module("verify", model)
     run = _runner(model, inputs)

@@ -59,6 +59,10 @@ def load_documents(paths: str | Path | Sequence[str | Path] | None = None, *, na
     Raises:
         UsageError: No path was given, or a file is missing.
         InputRejected: A file is no plain text, or all of it is blank.
+
+    Example:
+        >>> load_documents().origin
+        'embedded held-out text'
     """
     if isinstance(paths, str | os.PathLike):
         paths = [Path(paths)]

@@ -93,6 +93,12 @@ def make_sequences(
         UsageError: A count is not positive, or ``seq_len`` is beyond the positions or holds no text.
         InputRejected: There is no tokenizer, no token, a token id that the model does not embed, or most tokens
             of the text are unknown to the tokenizer.
+
+    Example:
+        >>> import heedful
+        >>> tokenizer = heedful.load_model().tokenizer
+        >>> make_sequences(heedful.load_documents(), tokenizer, seq_len=16, sequences=4).input_ids.shape
+        torch.Size([4, 16])
     """
     _check_counts(seq_len, sequences, max_positions)
     documents, tokenizer = documents_of(documents), tokenizer_of(tokenizer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from heedful.evaluation.model_and_text import one_or_many
 if TYPE_CHECKING:
     from heedful.loading.given_text import GivenText
     from heedful.monitoring.page.record import KeyReport
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
 
@@ -64,6 +67,7 @@ def keys(
         >>> heedful.keys("run").save("keys.html")  # doctest: +SKIP
     """
     places = _places(runs)
+    _log.info("key vectors of %s", ", ".join(places[:3]))
     if out is not None:
         check_out(Path(out), force)
     if _recorded(places):

@@ -1,8 +1,8 @@
 """What the note says of smaller attention: keys in few bits, fewer dimensions, fewer layers.
 
-Measured by the commands, on held-out text: ``heedful compress quantize MODEL --json OUT/quantized-NAME.json`` and ``heedful
-prune MODEL --part layers --json OUT/pruned-layers-NAME.json``, with ``dimensions`` likewise; ``NAME`` is one of
-``MODELS``.
+Measured by the commands, on held-out text: ``heedful compress quantize MODEL --json OUT/quantized-NAME.json`` and
+``heedful compress prune MODEL --part layers --json OUT/pruned-layers-NAME.json``, with ``dimensions`` likewise;
+``NAME`` is one of ``MODELS``.
 """
 
 from __future__ import annotations

@@ -53,6 +53,9 @@ def read_table(run: str | Path) -> polars.DataFrame:
     Raises:
         UsageError: The run is no path.
         InputRejected: A file in its place is no table of this schema.
+
+    Example:
+        >>> read_table("run").filter(step=100)  # doctest: +SKIP
     """
     if not isinstance(run, str | Path):
         raise UsageError(f"run: expected the folder of a run, or its table, got {type(run).__name__}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from heedful.loading.token_encoder import TokenEncoder
     from heedful.ngrams.counting.manifest import Manifest
     from heedful.ngrams.counting.reading import Counts
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
 
@@ -111,6 +114,7 @@ def count(
     settings = CountSettings(n=numbers(n, "--n"), skips=numbers(skip, "--skip", least=0), engine=engine, resume=resume)
     corpus = _corpus(paths, documents, shard_bytes, progress)
     encoder = _encoder(tokenizer, vocabulary, corpus, place if resume else None, progress)
+    _log.info("%s counts into %s", encoder.name, place)
     start = time.perf_counter()
     found = count_text(corpus, encoder, place, settings, progress)
     return CountSummary(manifest=found, out=place, seconds=None if resume else time.perf_counter() - start)

@@ -131,6 +131,9 @@ def read_counts(
     Raises:
         UsageError: The folder is no path.
         InputRejected: The folder holds no whole counts; or they are of another tokenizer or of another text.
+
+    Example:
+        >>> read_counts("counts").table(2, 1).conditional()  # doctest: +SKIP
     """
     if not isinstance(folder, str | Path):
         raise UsageError(f"counts: expected the folder that heedful.count wrote, got {type(folder).__name__}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
     from heedful.ngrams.derivation.model.deriving import Derived
     from heedful.ngrams.derivation.recipe import DerivationRecipe
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
 
@@ -111,6 +114,7 @@ def derive(
     stored = counts_of(counts)
     spreads = None if reference is None else spreads_of(reference, text, seed)
     wanted = sorted(chosen.wanted())
+    _log.info("%s: %s", stored.path, counted(len(wanted), "table"))
     tables = {}
     for done, pair in enumerate(wanted):
         tables[pair] = stored_table(stored, *pair)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from heedful.ngrams.derivation.derive import Derivation
     from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
     from heedful.ngrams.explanation.record import Explanation
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
 
@@ -54,6 +57,7 @@ def explain(
 
     folder = _folder(model)
     made = derivation_record(folder)
+    _log.info("%s is explained", folder)
     loaded = load_model(str(folder))
     stored = counts_of(counts, tokenizer=backend(loaded.tokenizer, str(folder)))
     tables = {pair: stored_table(stored, *pair) for pair in sorted(made.recipe.wanted())}

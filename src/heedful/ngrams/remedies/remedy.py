@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from heedful.ngrams.remedies.record import AblationSuite
     from heedful.ngrams.remedies.text import Material, Tables
     from heedful.ngrams.remedies.variant import RemedyContext, Variant
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
 
@@ -93,6 +96,7 @@ def remedy(
     if reference is not None:
         material = replace(material, spreads=spreads_of(reference, text, seed))
     _check_asked(suite, words, material)
+    _log.info("%s: %d variants", stored.path, len(suite))
     suite, skipped = _with_models(suite, subjects, material)
     record = run_ablations(
         material,
