@@ -7,6 +7,11 @@ from tests.comparison.reports import NAMES, finding, head, report, values
 
 import heedful
 from heedful.comparison.compare import compare
+from heedful.comparison.page_document import comparison_document
+from heedful.comparison.page_html import comparison_html
+from heedful.comparison.page_junit import comparison_junit
+from heedful.comparison.page_lines import comparison_text
+from heedful.comparison.page_markdown import comparison_markdown
 from heedful.errors import UsageError
 from heedful.evaluation.result import Section
 from heedful.inference.verdict import Verdict
@@ -119,3 +124,20 @@ def test_a_new_failure_fails_however_it_is_asked() -> None:
     worse = report(finding(verdict="FAIL"), verdict=Verdict.FAIL)
     assert compare(report(names=NAMES), worse, fail_on=["fail"]).failed
     assert compare(report(), worse).failed
+
+
+@pytest.mark.parametrize("verdict", ["WARN", "FAIL", "ABSENT", "ERROR"])
+def test_another_definition_is_no_regression(verdict: str) -> None:
+    before = report(finding(units=values(1.0)), finding(claim="kept"))
+    after = report(finding(units=values(0.0), verdict=verdict, definition=2), finding(claim="kept"))
+    found = compare(before, after, fail_on=["verdict", "effect"])
+    assert not found.failed
+    change = found.findings[0]
+    assert change.redefined and change.difference is None and change.p is None
+    assert change.reason == "DEFINITION CHANGED: definition 1 of the claim, then 2"
+    for text in (comparison_text(found), comparison_markdown(found), comparison_html(found)):
+        assert "DEFINITION CHANGED" in text or "definition changed" in text
+    assert b"DEFINITION CHANGED" in comparison_junit(found)
+    assert comparison_document(found)["findings"][0]["definition_changed"] is True
+    heads = [report(finding(verdict=one, layer=0, head=0, definition=n)) for one, n in (("PASS", 1), (verdict, 2))]
+    assert compare(*heads).head_verdicts == {}

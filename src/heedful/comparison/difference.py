@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heedful.comparison.pairing import FEWEST, DocumentPairing
+from heedful.comparison.record import DEFINITION_CHANGED, redefined
 from heedful.evaluation.result import Finding
 from heedful.inference.interval import bootstrap_t
 from heedful.inference.signflip import sign_flip
@@ -58,6 +59,9 @@ def difference_of(
     """
     if before is None or after is None:
         return Difference(reason="in one of the two reports only")
+    if redefined(before, after):
+        first, second = before.definition, after.definition
+        return Difference(reason=f"{DEFINITION_CHANGED}: definition {first} of the claim, then {second}")
     if before.unit != after.unit:
         return Difference(reason=f"another unit: {before.unit or 'none'} and {after.unit or 'none'}")
     if _undefined(before.estimate) or _undefined(after.estimate):

@@ -61,5 +61,6 @@ def _finding(change: FindingChange) -> dict[str, Any]:
         "layer": change.layer,
         "verdicts": [None if one is None else str(one.verdict) for one in (before, after)],
         "estimates": [None if one is None else one.estimate for one in (before, after)],
+        "definition_changed": change.redefined,
         **{name: getattr(change, name) for name in _FIELDS},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, TextIO
 
+from heedful.comparison.record import DEFINITION_CHANGED
 from heedful.evaluation.page.finding_lines import INDENT
 from heedful.reporting.marks import ellipsis, mark, style
 from heedful.reporting.paragraph import BLANK, Line, Sheet, aligned, cells, flow, line, paragraph, plain, sheet
@@ -101,6 +102,7 @@ def change_lines(change: FindingChange, page: Sheet) -> list[Line]:
     """One claim: its name with both verdicts, then the numbers."""
     before, after = change.verdicts
     told = after if before == after else f"{before} -> {after}"
+    told = f"{DEFINITION_CHANGED}; {told}" if change.redefined else told
     shown = mark(after if change.after is not None else "SKIP", page.encoding)
     first = f"{shown} {page.text(subject(change))}"
     gap = page.width - cells(first) - cells(told)
@@ -158,6 +160,7 @@ def _verdicts(changed: list[FindingChange], page: Sheet) -> list[Line]:
     for one in changed[:SHOWN]:
         before, after = one.verdicts
         told = f"{before} -> {after}: {page.text(subject(one))}"
+        told += f" ({DEFINITION_CHANGED.lower()})" if one.redefined else ""
         lines += paragraph(told, page.width, indent=INDENT, first=f"{mark(after, page.encoding)} ", style=style(after))
         if one.after is not None:
             lines += paragraph(page.text(one.after.reason), page.width, indent="    ", style="dim")

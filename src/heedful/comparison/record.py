@@ -12,6 +12,14 @@ FAIL_ON = ("verdict", "fail", "effect", "never")
 """Rules by which a comparison fails: a verdict lost, a new failure, an effect smaller by its margin, or nothing."""
 
 
+DEFINITION_CHANGED = "DEFINITION CHANGED"
+
+
+def redefined(before: Finding | None, after: Finding | None) -> bool:
+    """Whether two findings of one claim rest on different definitions of it."""
+    return before is not None and after is not None and before.definition != after.definition
+
+
 @dataclass(frozen=True, kw_only=True)
 class FindingChange:
     """One claim in two reports, of the model or of a layer.
@@ -60,6 +68,11 @@ class FindingChange:
     def changed(self) -> bool:
         """Whether the verdict is another one."""
         return self.verdicts[0] != self.verdicts[1]
+
+    @property
+    def redefined(self) -> bool:
+        """Whether the two reports mean different things by the claim: their verdicts and estimates don't compare."""
+        return redefined(self.before, self.after)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -190,17 +190,23 @@ def _ordered() -> list[CheckFacts]:
 def _judged(study: Study, facts: CheckFacts) -> list[Finding]:
     if not study.settings.runs(facts.preset):
         reason = f"part of preset {facts.preset}, and {study.settings.preset} was asked for"
-        found = [Finding(claim=facts.name, verdict=Verdict.SKIP, reason=reason, source=facts.source)]
+        found = [_skipped(facts, reason)]
     elif study.nonfinite_parameters and facts.name != "attention_is_finite":
         reason = "non-finite parameters: nothing that follows from them is worth judging"
-        found = [Finding(claim=facts.name, verdict=Verdict.SKIP, reason=reason, source=facts.source)]
+        found = [_skipped(facts, reason)]
     else:
-        found = list(facts.judge(study))
+        found = [replace(one, definition=facts.definition) for one in facts.judge(study)]
     if facts.name in study.settings.require and found[0].verdict is not Verdict.PASS:
         reason = f"required, and not shown ({found[0].verdict}): {found[0].reason}"
         detail = {**found[0].detail, "without_require": str(found[0].verdict)}
         found[0] = replace(found[0], verdict=Verdict.FAIL, reason=reason, detail=detail)
     return found
+
+
+def _skipped(facts: CheckFacts, reason: str) -> Finding:
+    return Finding(
+        claim=facts.name, verdict=Verdict.SKIP, reason=reason, source=facts.source, definition=facts.definition
+    )
 
 
 def _verdict(overall: Sequence[Finding]) -> Verdict:

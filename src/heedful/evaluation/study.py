@@ -126,7 +126,9 @@ class Study:
     @cached_property
     def repeats(self) -> Repeats | None:
         """Random repeated sequences like the study's own, or None where they are too short."""
-        return repeated(self.batches, min(len(self.sequences.input_ids), 64), self.settings.seed)
+        count, settings = min(len(self.sequences.input_ids), 64), self.settings
+        periods, copies = settings.repeat_periods, settings.repeat_copies
+        return repeated(self.batches, count, settings.seed, periods=periods, copies=copies)
 
     @cached_property
     def on_repeats(self) -> Evidence | None:
