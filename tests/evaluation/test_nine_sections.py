@@ -196,7 +196,7 @@ def test_the_same_seed_gives_the_same_report_whatever_else_is_random() -> None:
     two = run(model)
     assert plain(one) == plain(two)
     three = run(model, seed=1)
-    assert claims(three)["local_bias"].interval != claims(one)["local_bias"].interval
+    assert claims(three)["same_token_attraction"].interval != claims(one)["same_token_attraction"].interval
 
 
 def test_progress_is_told_from_nothing_to_all() -> None:

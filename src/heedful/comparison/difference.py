@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from heedful.comparison.pairing import FEWEST, DocumentPairing
 from heedful.comparison.record import DEFINITION_CHANGED, redefined
 from heedful.evaluation.result import Finding
-from heedful.inference.interval import bootstrap_t
+from heedful.inference.mean_interval import mean_interval
 from heedful.inference.signflip import sign_flip
 
 Array = NDArray[np.float64]
@@ -109,7 +109,7 @@ def _paired(before: Finding, after: Finding, values: tuple[Array, Array], resamp
     change = theirs - ours
     if np.ptp(change) <= LEAST * max(1.0, float(np.abs(ours).max())):
         change = np.full_like(change, change.mean())  # rounding alone: the same value in every document
-    found = bootstrap_t(change, resamples=resamples, seed=seed)
+    found = mean_interval(change)
     shown = [float(x) for x in (found.estimate, found.low, found.high)]
     if as_log:
         level = float(np.exp(ours.mean()))

@@ -11,7 +11,8 @@ from heedful.evaluation.missing import ROUNDING
 from heedful.evaluation.result import HeadRow
 from heedful.evaluation.study import Study
 from heedful.evaluation.token_probes import REPEATED
-from heedful.inference.interval import Interval, bootstrap_t
+from heedful.inference.interval import Interval
+from heedful.inference.mean_interval import FEWEST, SHARE, TOO_FEW, UNBOUNDED, mean_interval
 from heedful.interception.call_record import call_number, head_label
 
 SHARP, SELECTIVE, WEAK, DIFFUSE, UNDEFINED = "SHARP", "SELECTIVE", "WEAK", "DIFFUSE", "UNDEFINED"
@@ -28,10 +29,9 @@ def head_rows(study: Study) -> list[HeadRow]:
     A head is SHARP or SELECTIVE, WEAK or DIFFUSE by whole intervals over documents (``Margins``); UNDEFINED where no
     row of it sees enough keys or its weights are not finite.
     """
-    seed, resamples = study.settings.seed, study.settings.resamples
     evidence = study.observed
     intervals = {
-        name: bootstrap_t(study.units(evidence.stacked(name)), resamples=resamples, seed=seed)
+        name: mean_interval(study.units(evidence.stacked(name)), within=_range(name))
         for name in (*STATISTICS, "log_contrast")
     }
     log_concentration = _log_concentration(study)
@@ -61,10 +61,14 @@ def head_rows(study: Study) -> list[HeadRow]:
     return rows
 
 
+def _range(name: str) -> tuple[float, float]:
+    return STATISTICS[name].bounds if name in STATISTICS else UNBOUNDED
+
+
 def _log_concentration(study: Study) -> Interval:
     """Interval of the log of the geometric mean over documents, ``(all heads,)``."""
     logs = np.log(np.clip(study.units(study.observed.stacked("concentration")), ROUNDING, None))
-    return bootstrap_t(logs, resamples=study.settings.resamples, seed=study.settings.seed)
+    return mean_interval(logs)
 
 
 def could_be_selective(study: Study) -> int:
@@ -76,16 +80,15 @@ def _on_repeats(study: Study) -> dict[str, Interval]:
     """Intervals of the masses on random repeats by name; none for a model that sees both ways."""
     if not study.hides_future or study.on_repeats is None:
         return {}
-    settings, evidence = study.settings, study.on_repeats
-    return {
-        name: bootstrap_t(evidence.stacked(name), resamples=settings.resamples, seed=settings.seed) for name in REPEATED
-    }
+    return {name: mean_interval(study.on_repeats.stacked(name), within=SHARE) for name in REPEATED}
 
 
 def _verdict(study: Study, log_concentration: Interval, at: dict[str, Interval]) -> tuple[str, str]:
     margins = study.settings.margins
     low, high = float(log_concentration.low), float(log_concentration.high)
     plain = float(np.exp(float(log_concentration.estimate)))
+    if math.isfinite(plain) and int(log_concentration.units) < FEWEST:
+        return UNDEFINED, f"{TOO_FEW}: {log_concentration.units}, at least {FEWEST} are needed; {plain:.3g} nats"
     if not math.isfinite(plain) or math.isnan(low):
         return UNDEFINED, "no row of this head sees at least 8 keys with finite weights in two documents"
     shown = f"{plain:.3g} [{math.exp(low):.3g}, {math.exp(high):.3g}] nats from uniform"

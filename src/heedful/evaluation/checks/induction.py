@@ -8,6 +8,7 @@ from heedful.evaluation.judging import HeadClaim, head_findings
 from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
+from heedful.inference.mean_interval import SHARE
 from heedful.inference.verdict import Verdict
 
 SOURCE = (
@@ -52,6 +53,7 @@ def induction(study: Study) -> list[Finding]:
         absent_below=margins.pattern_partial,
         source=SOURCE,
         null_name="induction_mass",
+        within=SHARE,
         counted="random sequence",
     )
     found = head_findings(study, claim, evidence.stacked("induction_mass"))  # random sequences: each a unit of its own
