@@ -192,3 +192,10 @@ def test_a_summary_counts_claims_heads_and_tests_once() -> None:
     assert found["tests"] == 3
     assert found["failed"] == ["attention_output_matters"]
     assert set(found) >= {"multiplicity", "decision", "conclusion", "next"}
+
+
+def test_nothing_is_open_is_never_said_under_a_warning() -> None:
+    sections = [Section(number=2, title="Position", findings=[Finding(claim="x", verdict=Verdict.WARN, reason="why")])]
+    assert summarise(sections, Settings(preset="full"), [])["next"] == ["x is open: why"]
+    told = summarise(sections, Settings(preset="full"), [], blocks=True)["next"]
+    assert told[0].startswith("give 16 documents or more") and "do not vary independently" in told[0]

@@ -59,6 +59,7 @@ class Study:
         ranks: Processes that divide the batches; the evidence is whole on each of them.
         build: What built the model from a seed, where it can do so again; null models come from it.
         unwrap_notes: A note for each wrapper that was taken off the model.
+        copies: Documents that were left out because their tokens are those of others.
     """
 
     model: nn.Module
@@ -68,6 +69,7 @@ class Study:
     ranks: Ranks = ALONE
     build: Build | None = None
     unwrap_notes: Sequence[str] = ()
+    copies: int = 0
     null_reason: str = "no null models were asked for"
     _answers: dict[Callable[[Study], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -175,6 +177,16 @@ class Study:
     def n_documents(self) -> int:
         """Documents that the sequences come from."""
         return len(np.unique(self.sequences.document.numpy()))
+
+    @property
+    def of_blocks(self) -> bool:
+        """Whether documents are blocks of fewer texts, which vary together."""
+        return bool(getattr(self.sequences, "blocks", False))
+
+    @property
+    def copy_notes(self) -> list[str]:
+        """What was left out because its tokens are those of another document."""
+        return [f"{self.copies} documents dropped: their tokens are exactly those of others"] if self.copies else []
 
     def units(self, values: Array) -> Array:
         """Means over each document's sequences: ``(sequence, ...)`` to ``(document, ...)``."""
