@@ -26,7 +26,7 @@ from heedful.inference.verdict import Verdict
 MEANINGS = {
     "zero": "attention's output removed",
     "uniform": "equal weights on every visible key",
-    "mean": "the mean pattern of the other sequences",
+    "mean": "the mean pattern of a fixed pool of other documents",
     "shuffled": "another document's pattern",
     "local": "equal weights on the nearest keys",
 }

@@ -23,6 +23,7 @@ from heedful.evaluation.missing import mean_of, without_rounding
 from heedful.evaluation.null_inputs import Repeats, repeated, shuffled
 from heedful.evaluation.null_models import Build, NoFreshModel
 from heedful.evaluation.objective import Objective, find_objective, is_causal_by_name
+from heedful.evaluation.pattern_pool import PatternPool, pattern_pool
 from heedful.evaluation.perturbation import Leak, future_leaks
 from heedful.evaluation.probe_registry import PROBES
 from heedful.evaluation.probes import distances, growth, integrity, representations, row_statistics, token_groups
@@ -246,7 +247,9 @@ class Study:
 
     def _losses(self, what: str, replacements: Sequence[Replacement | None], batches: Sequence[Batch]) -> list[Array]:
         tick = self._ticker(len(replacements) * len(self.ranks.run(batches)), what)
-        return losses_under(self.model, self.objective, batches, replacements, tick=tick, ranks=self.ranks)
+        wanted = any(one is not None and one.arm == "mean" for one in replacements)
+        pool = self.pattern_pool if wanted else None
+        return losses_under(self.model, self.objective, batches, replacements, tick=tick, ranks=self.ranks, pool=pool)
 
     def _differences(
         self, what: str, replacements: Sequence[Replacement], batches: Sequence[Batch], tests: int
@@ -258,6 +261,11 @@ class Study:
             )
         base = self.loss[: sum(len(batch.index) for batch in batches)]
         return [losses - base for losses in self._losses(what, replacements, batches)]
+
+    @cached_property
+    def pattern_pool(self) -> PatternPool:
+        """The documents whose mean pattern takes the place of the learned one, the same whatever the batch."""
+        return pattern_pool(self.model, self.sequences, self.settings.batch_tokens)
 
     @property
     def _ablations(self) -> int:  # one family of tests
