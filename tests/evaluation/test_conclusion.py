@@ -168,7 +168,11 @@ def test_next_steps_follow_from_what_is_open() -> None:
     assert not any("narrow" in step for step in steps(settled))
     assert not any("narrow" in step for step in steps(finding("capture_matches_output", V.WARN)))
     assert "compare with untrained models: --null-models 19" in steps(null_models=0)
-    assert any("language-model head" in step for step in steps(finding("learned_weights_matter", V.SKIP)))
+    for reason, need in (("it has no loss", "language-model head"), ("one sequence: nothing", "more text than one")):
+        lacking = finding("learned_weights_matter", V.SKIP, reason=reason)
+        assert any(need in step for step in steps(lacking) if "judged by loss" in step)
+    odd = finding("learned_weights_matter", V.SKIP, reason="attention that cannot be replaced was left as it is")
+    assert not any("judged by loss" in step for step in steps(odd))  # no false advice
     told = steps(finding("learned_weights_matter", V.SKIP, reason="its tokenizer has no mask token"))
     assert any("--tokenizer with a mask token" in step for step in told)
     assert not any("language-model head" in step for step in told)

@@ -23,11 +23,19 @@ FailOn = Annotated[
     list[str] | None,
     typer.Option(
         metavar="RULE",
-        help="What is a regression: verdict (PASS lost, or a new FAIL; the default), fail (a new FAIL), "
+        help="What is a regression: verdict (PASS lost to a smaller effect, or a new FAIL; the default), fail (a "
+        "new FAIL), "
         "effect (smaller by more than its margin; needs shared documents), never; one or more.",
     ),
 ]
 Page = Annotated[Path | None, typer.Option("--html", metavar="PATH", help="Also write one HTML page.")]
+Within = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WORD=VALUE",
+        help="Difference that counts as none for a claim or a unit, as induction=0.02 or mass=0.02; one or more.",
+    ),
+]
 Tolerance = Annotated[
     float, typer.Option(metavar="SHARE", min=0.0, help="Share of a claim's margin that --fail-on effect lets pass.")
 ]
@@ -39,6 +47,7 @@ def compare(
     second: Second,
     fail_on: FailOn = None,
     tolerance: Tolerance = 1.0,
+    within: Within = None,
     seed: options.Seed = 0,
     json: options.Json = None,
     html: Page = None,
@@ -58,9 +67,23 @@ def compare(
     before, after = _read_both(first, second)
     from heedful.comparison.compare import compare as judge
 
-    found = judge(before, after, fail_on=tuple(fail_on or ("verdict",)), tolerance=tolerance, seed=seed)
+    rules, margins = tuple(fail_on or ("verdict",)), _margins(within or [])
+    found = judge(before, after, fail_on=rules, tolerance=tolerance, within=margins, seed=seed)
     _deliver(found, forms)
     return FAILED if found.failed else 0
+
+
+def _margins(given: list[str]) -> dict[str, float]:
+    from heedful.errors import UsageError
+
+    found = {}
+    for one in given:
+        name, _, value = one.rpartition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            raise UsageError(f"--within {one}: expected a claim or unit and a number, as mass=0.02") from None
+    return found
 
 
 def _read_both(first: Path, second: Path) -> "tuple[Report, Report]":

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from heedful.comparison.record import Comparison, FindingChange
 
 COMPARISON_SCHEMA = "heedful.comparison/1"
-_FIELDS = ("difference", "interval", "unit", "n", "paired", "p", "p_adjusted", "margin", "reason", "regressions")
+_FIELDS = (
+    *("difference", "interval", "unit", "n", "paired", "p", "p_adjusted", "margin", "reason", "regressions"),
+    *("within", "p_equivalent", "equivalence"),
+)
 
 
 def comparison_document(comparison: Comparison) -> dict[str, Any]:

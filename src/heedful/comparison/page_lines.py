@@ -95,6 +95,9 @@ def numbers(change: FindingChange) -> list[str]:
         pieces.append(interval(change.interval))
     pieces += [f"n = {change.n}{' paired' if change.paired else ''}"] if change.n else []
     pieces += [probability("adjusted p", change.p_adjusted)] if change.p_adjusted is not None else []
+    if change.equivalence is not None:
+        within = "" if change.within is None else f" (margin {change.within:.3g})"
+        pieces.append(f"{change.equivalence}{within}")
     return [*pieces, *([change.reason] if change.reason and change.interval is not None else [])]
 
 
@@ -201,6 +204,13 @@ def _conclusion(comparison: Comparison, page: Sheet) -> list[Line]:
         lines += paragraph(page.text(told), page.width, indent="    ", first="  - ")
     sure = sum(significant(one) for one in comparison.findings)
     tested = sum(one.p is not None for one in comparison.findings)
+    alike = sum(one.equivalence == "EQUIVALENT" for one in comparison.findings)
+    asked = sum(one.p_equivalent is not None for one in comparison.findings)
+    lines += paragraph(
+        f"{alike} of {asked} are equivalent: two one-sided tests at the stated margins (Holm over all of them, 5%).",
+        page.width,
+        indent="  ",
+    )
     return lines + paragraph(
         f"{sure} of {tested} differences are more than chance (Holm over all of them, 5%).", page.width, indent="  "
     )

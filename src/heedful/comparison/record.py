@@ -37,6 +37,9 @@ class FindingChange:
         paired: Whether the interval is that of differences within documents.
         p: Two-sided p of no difference.
         p_adjusted: The same by Holm over all that is compared.
+        within: Largest difference that counts as none; None where the claim has no such margin.
+        p_equivalent: p of a difference as large as that, by Holm over all that is compared.
+        equivalence: EQUIVALENT, DIFFERENT or NOT SETTLED; None where nothing was tested.
         margin: Size of a difference that counts, from the finding's own margin; None where it has none.
         reason: Why there is no interval, or why it is not paired; empty otherwise.
         regressions: Rules of ``FAIL_ON`` that this change breaks.
@@ -54,6 +57,9 @@ class FindingChange:
     paired: bool = False
     p: float | None = None
     p_adjusted: float | None = None
+    within: float | None = None
+    p_equivalent: float | None = None
+    equivalence: str | None = None
     margin: float | None = None
     reason: str = ""
     regressions: tuple[str, ...] = ()
@@ -118,7 +124,7 @@ class Comparison:
         heads_reason: Why heads were not compared, or what to know about it; empty otherwise.
         fail_on: Rules that were asked for.
         regressions: One sentence for each regression under these rules.
-        settings: Level, resamples, seed and tolerance.
+        settings: Level, seed, tolerance and margins of equivalence.
     """
 
     names: tuple[str, str]

@@ -143,6 +143,11 @@ def _of_all_calls(found: Finding, calls: int) -> Finding:
     return replace(found, reason=told, detail={**found.detail, "calls": calls})
 
 
+def _meaning(study: Study, arm: str) -> str:
+    pool = getattr(study, "pattern_pool", None) if arm == "mean" else None
+    return MEANINGS[arm] if pool is None else pool.told
+
+
 def _finding(
     study: Study,
     claim: str,
@@ -184,7 +189,7 @@ def _finding(
     return Finding(
         claim=claim,
         verdict=verdict,
-        reason=f"{MEANINGS[arm]}: {_in_words(verdict, reason)}",
+        reason=f"{_meaning(study, arm)}: {_in_words(verdict, reason)}",
         estimate=float(interval.estimate),
         interval=(float(interval.low), float(interval.high)),
         unit="nat/token",

@@ -194,6 +194,17 @@ def _crosses_margin(finding: Finding) -> bool:
     return finding.interval[0] <= finding.threshold <= finding.interval[1]
 
 
+def _need_of(reason: str) -> str:
+    """What would let ablation be judged, by why it was not; empty where the reason says it itself."""
+    if "mask token" in reason:
+        return "give a --tokenizer with a mask token"
+    if "one sequence" in reason:
+        return "give more text than one sequence"
+    if "no loss" in reason:
+        return "load the model with its language-model head"
+    return ""
+
+
 def next_steps(
     decision: dict[str, str], overall: dict[str, Finding], settings: Settings, blocks: bool = False
 ) -> list[str]:
@@ -220,9 +231,9 @@ def next_steps(
         steps.append("compare with untrained models: --null-models 19")
     worth = overall.get("learned_weights_matter")
     if decision["useful"] == OPEN and worth is not None and worth.verdict is Verdict.SKIP:
-        lacks_mask = "mask token" in worth.reason
-        need = "give a --tokenizer with a mask token" if lacks_mask else "load the model with its language-model head"
-        steps.append(f"{need}, so that ablation can be judged by loss")
+        need = _need_of(worth.reason)
+        if need:
+            steps.append(f"{need}, so that ablation can be judged by loss")
     if decision["useful"] == NO and decision["correct"] == YES:
         steps.append("train longer or sharpen the logits, then validate again: the pattern is not used yet")
     if decision["correct"] == YES and decision["useful"] == YES and settings.preset != "full":

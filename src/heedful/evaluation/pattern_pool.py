@@ -52,10 +52,7 @@ class PatternPool:
         """What the mean pattern is of, in words."""
         if self.reason:
             return f"the mean pattern of the other sequences of a batch ({self.reason})"
-        least, most = min(self.documents), max(self.documents)
-        return (
-            f"the mean pattern of {least if least == most else f'{least} or {most}'} other documents, always the same"
-        )
+        return f"the mean pattern of {self.documents[0]} other documents, always the same"
 
 
 class PooledMean(EventPattern):
