@@ -7,6 +7,11 @@ from tests.comparison.reports import NAMES, finding, head, report, values
 
 import heedful
 from heedful.comparison.compare import compare
+from heedful.comparison.page_document import comparison_document
+from heedful.comparison.page_html import comparison_html
+from heedful.comparison.page_junit import comparison_junit
+from heedful.comparison.page_lines import comparison_text
+from heedful.comparison.page_markdown import comparison_markdown
 from heedful.errors import UsageError
 from heedful.evaluation.result import Section
 from heedful.inference.verdict import Verdict
@@ -28,7 +33,7 @@ def test_a_regression_by_verdict_and_by_effect() -> None:
     assert not compare(before, after).failed
     assert compare(before, after, fail_on=["effect"]).failed
     assert not compare(after, before, fail_on=["effect"]).failed
-    lost = report(finding(units=ours, verdict="WARN"))
+    lost = report(finding(units=[value - 0.9 for value in ours], verdict="WARN"))
     assert compare(before, lost).regressions == ["own_text_matters: PASS -> WARN: because"]
     assert not compare(before, lost, fail_on=["never"]).failed
     assert not compare(before, lost, fail_on=["fail"]).failed
@@ -119,3 +124,51 @@ def test_a_new_failure_fails_however_it_is_asked() -> None:
     worse = report(finding(verdict="FAIL"), verdict=Verdict.FAIL)
     assert compare(report(names=NAMES), worse, fail_on=["fail"]).failed
     assert compare(report(), worse).failed
+
+
+@pytest.mark.parametrize("verdict", ["WARN", "FAIL", "ABSENT", "ERROR"])
+def test_another_definition_is_no_regression(verdict: str) -> None:
+    before = report(finding(units=values(1.0)), finding(claim="kept"))
+    after = report(finding(units=values(0.0), verdict=verdict, definition=2), finding(claim="kept"))
+    found = compare(before, after, fail_on=["verdict", "effect"])
+    assert not found.failed
+    change = found.findings[0]
+    assert change.redefined and change.difference is None and change.p is None
+    assert change.reason == "DEFINITION CHANGED: definition 1 of the claim, then 2"
+    for text in (comparison_text(found), comparison_markdown(found), comparison_html(found)):
+        assert "DEFINITION CHANGED" in text or "definition changed" in text
+    assert b"DEFINITION CHANGED" in comparison_junit(found)
+    assert comparison_document(found)["findings"][0]["definition_changed"] is True
+    heads = [report(finding(verdict=one, layer=0, head=0, definition=n)) for one, n in (("PASS", 1), (verdict, 2))]
+    assert compare(*heads).head_verdicts == {}
+
+
+def test_a_pass_lost_to_less_text_is_no_regression() -> None:
+    """The same effect on eight documents of 32 is not settled there, and not shown to be smaller."""
+    ours = values(0.05, spread=0.05)
+    before = report(finding(units=ours))
+    for verdict in ("WARN", "INSUFFICIENT DATA", "ABSENT"):
+        fewer = report(finding(units=ours[:8], verdict=verdict), names=NAMES[:8])
+        found = compare(before, fewer)
+        assert not found.failed and found.findings[0].verdicts == ("PASS", verdict)
+        larger = report(finding(units=[value + 0.5 for value in ours], verdict=verdict))
+        assert not compare(before, larger).failed
+    for verdict in ("SKIP", "UNDEFINED"):  # a gate that opens on what it cannot judge is no gate
+        assert compare(before, report(finding(units=ours, verdict=verdict))).failed
+
+
+@pytest.mark.parametrize(
+    ("shift", "spread", "answer"),
+    [(0.0, 0.01, "EQUIVALENT"), (0.002, 0.004, "EQUIVALENT"), (0.05, 0.02, "DIFFERENT"), (0.0, 0.08, "NOT SETTLED")],
+)
+def test_each_claim_is_equivalent_different_or_not_settled(shift: float, spread: float, answer: str) -> None:
+    ours = values(1.0, spread=0.3)
+    theirs = [value + change for value, change in zip(ours, values(shift, spread=spread, seed=1), strict=True)]
+    change = compare(report(finding(units=ours)), report(finding(units=theirs))).findings[0]
+    assert (change.equivalence, change.within) == (answer, 0.01)
+    assert answer in comparison_text(compare(report(finding(units=ours)), report(finding(units=theirs))))
+    wide = compare(report(finding(units=ours)), report(finding(units=theirs)), within={"nat/token": 9.0}).findings[0]
+    named = compare(report(finding(units=ours)), report(finding(units=theirs)), within={"own_text_matters": 9.0})
+    assert wide.equivalence == named.findings[0].equivalence == "EQUIVALENT"
+    with pytest.raises(UsageError, match="expected a positive number"):
+        compare(report(), report(), within={"mass": 0.0})

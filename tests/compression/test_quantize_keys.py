@@ -132,7 +132,7 @@ def test_without_a_head_there_is_no_loss_and_the_rest_is_measured() -> None:
 
 
 def test_the_model_is_as_before_and_a_second_run_says_the_same() -> None:
-    model, sequences = tiny("llama").train(), text(documents=4)
+    model, sequences = tiny("llama").train(), text(documents=6)
     before = snapshot(model)
     first = quantize_keys(model, sequences, quantizers=[COARSE], stage="before")
     assert snapshot(model) == before

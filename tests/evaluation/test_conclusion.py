@@ -168,7 +168,11 @@ def test_next_steps_follow_from_what_is_open() -> None:
     assert not any("narrow" in step for step in steps(settled))
     assert not any("narrow" in step for step in steps(finding("capture_matches_output", V.WARN)))
     assert "compare with untrained models: --null-models 19" in steps(null_models=0)
-    assert any("language-model head" in step for step in steps(finding("learned_weights_matter", V.SKIP)))
+    for reason, need in (("it has no loss", "language-model head"), ("one sequence: nothing", "more text than one")):
+        lacking = finding("learned_weights_matter", V.SKIP, reason=reason)
+        assert any(need in step for step in steps(lacking) if "judged by loss" in step)
+    odd = finding("learned_weights_matter", V.SKIP, reason="attention that cannot be replaced was left as it is")
+    assert not any("judged by loss" in step for step in steps(odd))  # no false advice
     told = steps(finding("learned_weights_matter", V.SKIP, reason="its tokenizer has no mask token"))
     assert any("--tokenizer with a mask token" in step for step in told)
     assert not any("language-model head" in step for step in told)
@@ -192,3 +196,10 @@ def test_a_summary_counts_claims_heads_and_tests_once() -> None:
     assert found["tests"] == 3
     assert found["failed"] == ["attention_output_matters"]
     assert set(found) >= {"multiplicity", "decision", "conclusion", "next"}
+
+
+def test_nothing_is_open_is_never_said_under_a_warning() -> None:
+    sections = [Section(number=2, title="Position", findings=[Finding(claim="x", verdict=Verdict.WARN, reason="why")])]
+    assert summarise(sections, Settings(preset="full"), [])["next"] == ["x is open: why"]
+    told = summarise(sections, Settings(preset="full"), [], blocks=True)["next"]
+    assert told[0].startswith("give 16 documents or more") and "do not vary independently" in told[0]

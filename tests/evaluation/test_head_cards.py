@@ -112,7 +112,7 @@ def test_a_model_has_a_card_for_every_head() -> None:
     mass = study.units(study.observed.layers[1].values["distance_mass"])
     card = cards.heads[5]
     assert [point[0] for point in card.distance] == pytest.approx(mass.mean(axis=0)[1, :6].tolist())
-    assert all(low <= mid <= high for mid, low, high in card.distance)
+    assert all(math.isnan(low) and math.isnan(high) for _, low, high in card.distance)  # four documents are too few
     assert sum(card.uniform) == pytest.approx(1.0, abs=1e-6)
     grid = grid_of(card.picture)
     assert grid.shape == (20, 20) and (grid[np.triu_indices(20, 1)] == 0).all() and grid[np.tril_indices(20)].all()

@@ -17,11 +17,13 @@ from heedful.evaluation.heads import could_be_selective, head_rows
 QUIET = dict.fromkeys((*STATISTICS, "log_contrast"), 0.0) | {"effective_keys": 30.0, "concentration": 0.2}
 
 
-def table(induction: float | None = None, count: int = 20, **means: float) -> list[Any]:
+def table(induction: float | None = None, count: int = 20, duplicate: float = 0.0, **means: float) -> list[Any]:
     """The rows of one head with these means, and of one that is quiet."""
     values = {name: documents([means.get(name, quiet), quiet], 0.001, count) for name, quiet in QUIET.items()}
     values["concentration"] = np.exp(documents([math.log(means.get("concentration", 0.2)), -1.6], 0.01, count))
-    repeats = None if induction is None else SimpleNamespace(stacked=lambda name: documents([induction, 0.0], 0.001))
+    masses = {"induction_mass": induction or 0.0, "duplicate_mass": duplicate}
+    made = SimpleNamespace(stacked=lambda name: documents([masses[name], 0.0], 0.001))
+    repeats = None if induction is None else made
     study = stub_study((2,), hides_future=True, on_repeats=repeats, units=lambda x: x)
     study.observed.stacked = values.__getitem__
     study.observed.layers[0].module = nn.Identity()
@@ -60,6 +62,10 @@ def test_a_verdict_needs_the_whole_interval_beyond_its_margin(means: dict[str, f
         (None, {"self_mass": 0.5}, "own token"),
         (None, {"sink_mass": 0.35, "previous_mass": 0.3}, "first key"),
         (0.3, {"log_contrast": 1.0}, "partly induction"),
+        (0.3, {"sink_mass": 0.6}, "partly induction"),
+        (0.1, {"sink_mass": 0.6, "previous_mass": 0.3}, "first key"),
+        (0.1, {"duplicate": 0.5}, "duplicate token"),
+        (0.1, {"duplicate": 0.3, "sink_mass": 0.6}, "partly duplicate token"),
         (None, {"previous_mass": 0.25}, "partly previous token"),
         (None, {"log_contrast": 0.3}, "local"),
         (None, {"log_contrast": 0.2231}, ""),
@@ -75,7 +81,7 @@ def test_a_pattern_is_named_by_its_margin(induction: float | None, means: dict[s
 def test_every_statistic_and_place_stands_in_the_row() -> None:
     row = table(max_weight=0.3)[0]
     assert (row.layer, row.head, row.module, row.label) == (0, 0, "layer.0", "L0H0")
-    assert set(row.statistics) == {*STATISTICS, "log_contrast", "induction_mass"}
+    assert set(row.statistics) == {*STATISTICS, "log_contrast", "induction_mass", "duplicate_mass"}
     assert row.statistics["max_weight"] == pytest.approx(0.3)
 
 

@@ -21,6 +21,9 @@ from heedful.evaluation.registry import CHECKS, SECTION_TITLES
 from heedful.evaluation.result import Finding, Report
 from heedful.evaluation.settings import Settings
 from heedful.inference.verdict import Verdict
+from heedful.loading.documents import Documents, load_documents
+from heedful.loading.loaded_model import load_model
+from heedful.loading.sequences import TokenBatch, make_sequences
 
 QUICK = Settings(preset="quick", null_models=2, resamples=199)
 
@@ -196,7 +199,7 @@ def test_the_same_seed_gives_the_same_report_whatever_else_is_random() -> None:
     two = run(model)
     assert plain(one) == plain(two)
     three = run(model, seed=1)
-    assert claims(three)["local_bias"].interval != claims(one)["local_bias"].interval
+    assert claims(three)["same_token_attraction"].interval != claims(one)["same_token_attraction"].interval
 
 
 def test_progress_is_told_from_nothing_to_all() -> None:
@@ -295,3 +298,36 @@ def test_findings_keep_their_documents_and_the_data_names_them() -> None:
         assert finding.head is None and len(values) == 24
         mean = np.exp(np.nanmean(np.log(values))) if "scale" in finding.detail else np.nanmean(values)
         assert finding.estimate == pytest.approx(mean, rel=1e-6, abs=1e-6), finding.claim
+
+
+def one_text(times: int) -> TokenBatch:
+    loaded = load_model()
+    text = " ".join(load_documents().texts[:4])
+    documents = Documents(names=("a",) * times, texts=(text,) * times, origin="one text")
+    return make_sequences(documents, loaded.tokenizer, seq_len=32, sequences=64)
+
+
+def test_one_text_however_often_gives_no_pass_of_a_claim_on_documents() -> None:
+    """Before, 64 copies gave 20 PASS with n = 64."""
+    for times in (1, 64):
+        sequences = one_text(times)
+        assert sequences.blocks and sequences.copies == times - 1
+        found = validate(load_model().model, sequences, settings=QUICK)
+        assert found.data["copies_dropped"] == times - 1 and found.data["blocks"] is True
+        passed = {
+            f.claim
+            for s in found.sections
+            for f in s.findings
+            if f.verdict in ("PASS", "ABSENT") and s.number not in (1, 8)
+        }
+        assert passed <= {"induction"}
+        assert any(f.detail.get("without_blocks") == "PASS" for s in found.sections for f in s.findings)
+        assert "keep this report" not in " ".join(found.summary["next"])
+
+
+def test_copies_in_a_batch_made_by_hand_count_once() -> None:
+    ids = random_ids(20, 32)
+    ids[10:] = ids[:10]
+    found = validate(PatternModel(own_token), sequences_of(ids), settings=QUICK)
+    assert found.data["documents"] == 10 and found.data["copies_dropped"] == 10
+    assert "10 documents dropped: their tokens are exactly those of others" in found.data["notes"]

@@ -7,6 +7,11 @@ import torch
 from tests.evaluation.material import batch_of, call_of, planted_call, sight_of
 from torch import Tensor
 
+from heedful.attention.call import AttentionCall
+from heedful.attention.engines.dense import dense_weights
+from heedful.attention.engines.groups import Groups
+from heedful.attention.engines.moments import Extras
+from heedful.attention.engines.tiled import tiled
 from heedful.attention.visibility import causal
 from heedful.evaluation.token_probes import REACH, draw_quadruples, repeats, same_token
 from heedful.inference.interval import bootstrap_t
@@ -95,14 +100,23 @@ def test_unseen_cells_do_not_count() -> None:
 PERIODS = torch.tensor([8, 11])
 
 
-def repeated_call(back: Tensor, length: int = 40, prefix: int = 1, window: int | None = None) -> tuple[object, object]:
+def repeated_ids(length: int, prefix: int, periods: Tensor = PERIODS) -> Tensor:
+    """Special token 99, then tokens that come back a period later."""
+    rows = [torch.arange(length - prefix) % int(period) for period in periods]
+    return torch.cat([torch.full((len(periods), prefix), 99), torch.stack(rows)], dim=1)
+
+
+def repeated_masses(call: AttentionCall, prefix: int = 1) -> dict[str, Tensor]:
+    return repeats(PERIODS, prefix)(sight_of(call, batch_of(repeated_ids(call.n_keys, prefix))))
+
+
+def repeated_call(back: Tensor, length: int = 40, prefix: int = 1) -> dict[str, Tensor]:
     """Each sequence attends one key ``back`` positions before."""
     logits = torch.zeros(2, 1, length, length)
     for row, lag in enumerate(back.tolist()):
         query = torch.arange(lag, length)
         logits[row, 0, query, query - lag] = 40.0
-    call = planted_call(logits, causal(window=window))
-    return repeats(PERIODS, prefix)(sight_of(call, batch_of(torch.zeros(2, length, dtype=torch.long)))), call
+    return repeated_masses(planted_call(logits), prefix)
 
 
 @pytest.mark.parametrize(
@@ -111,19 +125,52 @@ def repeated_call(back: Tensor, length: int = 40, prefix: int = 1, window: int |
     ids=["induction", "duplicate", "previous"],
 )
 def test_each_planted_head_is_known_by_its_mass(back: Tensor, induction: float, duplicate: float) -> None:
-    found, _ = repeated_call(back)
+    found = repeated_call(back)
     assert found["induction_mass"].flatten().tolist() == pytest.approx([induction] * 2, abs=1e-5)
     assert found["duplicate_mass"].flatten().tolist() == pytest.approx([duplicate] * 2, abs=1e-5)
+
+
+def loop_masses(weights: Tensor, ids: Tensor, start: int) -> tuple[float, float]:
+    """Olsson's definition read aloud: of one head ``(query, key)``, over queries from ``start`` on."""
+    follows, same = [], []
+    for i in range(start, len(ids)):
+        follows.append(sum(float(weights[i, j]) for j in range(1, i + 1) if ids[j - 1] == ids[i]))
+        same.append(sum(float(weights[i, j]) for j in range(i) if ids[j] == ids[i]))
+    return sum(follows) / len(follows), sum(same) / len(same)
+
+
+@pytest.mark.parametrize("more", [{}, {"kv_heads": 1}, {"gain": 6.0}, {"window": 9}], ids=str)
+def test_all_copies_count_as_in_a_loop_and_in_the_engine(more: dict[str, float]) -> None:
+    options = {name: value for name, value in more.items() if name != "window"}
+    call = call_of(length=47, visibility=causal(window=more.get("window")), **options)
+    weights, ids = dense_weights(call), repeated_ids(47, 2)
+    found = repeated_masses(call, prefix=2)
+    engine = tiled(call, Extras(groups=Groups(tokens=ids))).rows
+    assert engine.induction_mass is not None
+    for row, period in enumerate(PERIODS.tolist()):
+        for head in range(call.heads):
+            expected = loop_masses(weights[row, head], ids[row], 2 + period)
+            mine = [float(found[name][row, head]) for name in ("induction_mass", "duplicate_mass")]
+            assert mine == pytest.approx(expected, abs=1e-5)
+            assert mine[0] == pytest.approx(float(engine.induction_mass[row, head, 2 + period :].mean()), abs=1e-6)
+
+
+def test_a_head_that_reads_every_copy_has_the_mass_of_all() -> None:
+    """Counted at the last copy alone it would have a third."""
+    ids = repeated_ids(40, 0)
+    earlier = torch.nn.functional.pad(ids[:, :-1], (1, 0), value=-1)
+    logits = 40.0 * (ids[:, None, :, None] == earlier[:, None, None, :])
+    call = planted_call(logits)
+    assert repeated_masses(call, prefix=0)["induction_mass"].min() > 1 - 1e-5
 
 
 def test_a_key_outside_the_window_has_no_mass_however_large_its_logit() -> None:
     logits = torch.zeros(2, 1, 40, 40)
     logits[:, :, torch.arange(12, 40), torch.arange(28)] = 1e4
-    call = planted_call(logits, causal(window=5))
-    found = repeats(torch.tensor([13, 13]), 1)(sight_of(call, batch_of(torch.zeros(2, 40, dtype=torch.long))))
+    found = repeated_masses(planted_call(logits, causal(window=5)))
     assert found["induction_mass"].flatten().tolist() == [0.0, 0.0]
 
 
 def test_sequences_shorter_than_their_period_are_undefined() -> None:
-    found, _ = repeated_call(torch.tensor([1, 1]), length=10)
+    found = repeated_call(torch.tensor([1, 1]), length=10)
     assert found["induction_mass"].isnan().flatten().tolist() == [False, True]

@@ -8,7 +8,7 @@ from scipy.stats import skew, t, ttest_1samp
 
 from heedful.inference.interim_analyses import repeated_interval, repeated_p
 from heedful.inference.interval import bootstrap_t, student_t
-from heedful.inference.skewness import skew_p, skew_t
+from heedful.inference.skewness import above_p, reach, skew_p, skew_t, units_for
 
 
 def lognormal(units: int, samples: int, seed: int) -> np.ndarray:
@@ -99,3 +99,38 @@ def test_undefined_and_constant_units():
     assert skew_t([1.0, 2.0]).high == pytest.approx(student_t([1.0, 2.0]).high)
     with pytest.raises(ValueError, match="between 0 and 1"):
         skew_t([1.0, 2.0], level=1.0)
+
+
+def _tails(shape: tuple[int, int]) -> np.ndarray:
+    return math.exp(0.5) - np.random.default_rng(3).lognormal(0, 1, shape)
+
+
+@pytest.mark.parametrize("count", [16, 64])
+def test_a_family_at_its_margin_is_held_far_out_in_the_tail(count: int) -> None:
+    """270 entries of skew 6 with their mean at the margin; sign flips reject all such families."""
+    trials, heads = 150, 270
+    p = above_p(0.4 + _tails((count, trials * heads)), 0.4).reshape(trials, heads)
+    rejected = float((p.min(axis=1) * heads <= 0.05).mean())
+    assert rejected <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)
+    plain = skew_t(_tails((count, 30 * heads))).low.reshape(30, heads)
+    assert (plain > 0).any(axis=1).mean() > 0.9
+
+
+def test_p_above_a_margin_follows_the_side_and_the_equal_units() -> None:
+    values = np.stack(
+        [np.full(20, 0.5), np.full(20, 0.3), np.linspace(0.3, 0.7, 20), np.linspace(0.0, 0.4, 20)], axis=1
+    )
+    p = above_p(values, 0.4)
+    assert p[0] == 0.5**20 and p[1] == 1.0 and p[2] < 0.05 and p[3] > 0.99
+    assert np.isnan(above_p(values[:1], 0.4)[2])
+    assert above_p(values[:, 2], 0.5) == pytest.approx(0.5, abs=0.2)
+
+
+@pytest.mark.parametrize(("count", "heads"), [(16, 12), (64, 12), (64, 270)])
+def test_the_detectable_effect_is_found_as_often_as_is_said(count: int, heads: int) -> None:
+    effect = float(reach(count, heads)) / math.sqrt(count)
+    values = effect + np.random.default_rng(5).standard_normal((count, 3000))
+    found = float((above_p(values) * heads <= 0.05).mean())
+    assert 0.72 < found < 0.9
+    assert units_for(effect, heads) == pytest.approx(count, abs=1 + 0.01 * count)
+    assert units_for(0.0) == units_for(math.nan) == math.inf

@@ -21,11 +21,16 @@ def _is_rule(word: str) -> bool:
     return word in _RULES
 
 
+def _is_margin(word: str) -> bool:
+    return "=" in word and not Path(word).exists()
+
+
 _MORE: dict[str, Callable[[str], bool]] = {
     "--text": _is_text,
     "--require": _is_claim,
     "--claims": _is_claim,
     "--fail-on": _is_rule,
+    "--within": _is_margin,
 }
 """Flags that take several values, and what a further value looks like: a MODEL that follows is not taken for one."""
 

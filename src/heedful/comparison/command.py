@@ -20,11 +20,19 @@ FailOn = Annotated[
     list[str] | None,
     typer.Option(
         metavar="RULE",
-        help="What is a regression: verdict (PASS lost, or a new FAIL; the default), fail (a new FAIL), "
+        help="What is a regression: verdict (PASS lost to a smaller effect, or a new FAIL; the default), fail (a "
+        "new FAIL), "
         "effect (smaller by more than its margin; needs shared documents), never; one or more.",
     ),
 ]
 Page = Annotated[Path | None, typer.Option("--html", metavar="PATH", help="Also write one HTML page.")]
+Within = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WORD=VALUE",
+        help="Difference that counts as none for a claim or a unit, as induction=0.02 or mass=0.02; one or more.",
+    ),
+]
 Tolerance = Annotated[
     float, typer.Option(metavar="SHARE", min=0.0, help="Share of a claim's margin that --fail-on effect lets pass.")
 ]
@@ -36,6 +44,7 @@ def compare(
     second: Second,
     fail_on: FailOn = None,
     tolerance: Tolerance = 1.0,
+    within: Within = None,
     seed: options.Seed = 0,
     json: options.Json = None,
     html: Page = None,
@@ -54,9 +63,23 @@ def compare(
     _keep_inputs(forms, (first, second))
     from heedful.comparison.compare_reports import compare as judged
 
-    found = judged(first, second, fail_on=fail_on or ("verdict",), tolerance=tolerance, seed=seed)
+    rules, margins = fail_on or ("verdict",), _margins(within or [])
+    found = judged(first, second, fail_on=rules, tolerance=tolerance, within=margins, seed=seed)
     _deliver(found, forms)
     return FAILED if found.failed else 0
+
+
+def _margins(given: list[str]) -> dict[str, float]:
+    from heedful.errors import UsageError
+
+    found = {}
+    for one in given:
+        name, _, value = one.rpartition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            raise UsageError(f"--within {one}: expected a claim or unit and a number, as mass=0.02") from None
+    return found
 
 
 def _keep_inputs(forms: Forms, inputs: tuple[Path, Path]) -> None:

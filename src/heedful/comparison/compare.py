@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from heedful.comparison.context import context_of
 from heedful.comparison.difference import difference_of
+from heedful.comparison.equivalence import MARGINS, answer, check_margins
 from heedful.comparison.heads import head_changes, head_verdicts
 from heedful.comparison.pairing import DocumentPairing, pair_documents
 from heedful.comparison.record import Comparison, FindingChange
@@ -29,33 +31,36 @@ def compare(
     *,
     fail_on: Sequence[str] = ("verdict",),
     tolerance: float = 1.0,
-    resamples: int = 1999,
+    within: Mapping[str, float] = MappingProxyType({}),
     seed: int = 0,
 ) -> Comparison:
     """What changed from one report to another.
 
-    Estimates of the same claim are compared within the documents that both reports read (studentised bootstrap and sign
-    flips of the differences), else by their two intervals, which is said. All p-values are one Holm family.
+    Estimates of the same claim are compared within the documents that both reports read (interval and sign flips of
+    the differences), else by their two intervals, which is said. All p-values of a difference are one Holm family, and
+    so are those of equivalence: a claim is EQUIVALENT where two one-sided tests show a difference smaller than its
+    margin, DIFFERENT where one is shown and is not known to be so small, else NOT SETTLED.
 
     Args:
         before: The first report, the baseline.
         after: The second.
         fail_on: Rules of a regression: ``verdict``, ``fail``, ``effect`` or ``never`` (``core.comparison.FAIL_ON``).
         tolerance: Share of a claim's margin by which ``effect`` lets it become smaller.
-        resamples: Bootstrap resamples.
-        seed: Seed of resamples and flips.
+        within: Differences that count as none, by claim or unit (``equivalence.MARGINS`` has the others).
+        seed: Seed of sign flips.
 
     Returns:
         The comparison; ``failed`` says whether a rule is broken. ``effect`` is broken too where nothing is paired:
         a gate that opens on what it cannot judge is no gate.
 
     Raises:
-        UsageError: A rule does not exist, or the tolerance is negative.
+        UsageError: A rule does not exist, the tolerance is negative, or a margin is not positive.
     """
     rules = tuple(dict.fromkeys(fail_on))
     check_rules(rules, tolerance)
+    check_margins(within)
     pairing = pair_documents(before, after)
-    changes = _adjusted(_changes(before, after, pairing, resamples, seed))
+    changes = _adjusted(_changes(before, after, pairing, seed, within))
     changes = [replace(change, regressions=rules_broken(change, tolerance)) for change in changes]
     heads, reason = head_changes(before, after)
     return Comparison(
@@ -69,7 +74,7 @@ def compare(
         heads_reason=reason,
         fail_on=rules,
         regressions=[*_unjudged(rules, pairing), *filter(None, (sentence(change, rules) for change in changes))],
-        settings={"level": 0.95, "resamples": resamples, "seed": seed, "tolerance": tolerance},
+        settings={"level": 0.95, "seed": seed, "tolerance": tolerance, "within": {**MARGINS, **within}},
     )
 
 
@@ -77,10 +82,12 @@ def _unjudged(rules: tuple[str, ...], pairing: DocumentPairing) -> list[str]:
     return [f"effect: could not be judged: {pairing.told}"] if "effect" in rules and not pairing.enough else []
 
 
-def _changes(before: Report, after: Report, pairing: DocumentPairing, resamples: int, seed: int) -> list[FindingChange]:
+def _changes(
+    before: Report, after: Report, pairing: DocumentPairing, seed: int, within: Mapping[str, float]
+) -> list[FindingChange]:
     ours, theirs = _by_place(before), _by_place(after)
     keys = sorted(dict.fromkeys([*ours, *theirs]), key=lambda key: key[1] is not None)  # the model first; stable
-    return [_change(key, ours.get(key), theirs.get(key), pairing, resamples, seed) for key in keys]
+    return [_change(key, ours.get(key), theirs.get(key), pairing, seed, within) for key in keys]
 
 
 def _by_place(report: Report) -> dict[_Key, tuple[int, Finding]]:
@@ -100,12 +107,12 @@ def _change(
     before: tuple[int, Finding] | None,
     after: tuple[int, Finding] | None,
     pairing: DocumentPairing,
-    resamples: int,
     seed: int,
+    within: Mapping[str, float],
 ) -> FindingChange:
     section = (after or before or (0,))[0]
     first, second = (None if one is None else one[1] for one in (before, after))
-    found = difference_of(first, second, pairing, resamples=resamples, seed=seed)
+    found = difference_of(first, second, pairing, seed=seed, within=within)
     known = first or second
     threshold = None if first is None else first.threshold
     return FindingChange(
@@ -120,18 +127,27 @@ def _change(
         n=found.n,
         paired=found.paired,
         p=found.p,
+        within=found.within,
+        p_equivalent=found.p_equivalent,
         margin=None if threshold is None else abs(threshold),
         reason=found.reason,
     )
 
 
 def _adjusted(changes: list[FindingChange]) -> list[FindingChange]:
-    p = np.array([np.nan if change.p is None else change.p for change in changes], dtype=np.float64)
-    adjusted = holm(p) if len(p) else p
+    differ = _family([change.p for change in changes])
+    alike = _family([change.p_equivalent for change in changes])
     return [
-        replace(change, p_adjusted=None if np.isnan(value) else float(value))
-        for change, value in zip(changes, adjusted, strict=True)
+        replace(change, p_adjusted=one, p_equivalent=other, equivalence=answer(other, one))
+        for change, one, other in zip(changes, differ, alike, strict=True)
     ]
+
+
+def _family(given: Sequence[float | None]) -> list[float | None]:
+    """Holm-adjusted p; None where there is none."""
+    p = np.array([np.nan if one is None else one for one in given], dtype=np.float64)
+    adjusted = holm(p) if len(p) else p
+    return [None if np.isnan(value) else float(value) for value in adjusted]
 
 
 def _name(report: Report) -> str:

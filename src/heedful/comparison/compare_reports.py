@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ def compare(
     *,
     fail_on: str | Sequence[str] = ("verdict",),
     tolerance: float = 1.0,
+    within: Mapping[str, float] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Comparison:
@@ -38,6 +39,8 @@ def compare(
         after: The report that is compared with it, in the same forms.
         fail_on: Rules of a regression: ``verdict``, ``fail``, ``effect`` or ``never``; one or more.
         tolerance: Share of a claim's margin by which ``effect`` lets it become smaller.
+        within: Claim or unit to the difference that counts as none: two one-sided tests then say EQUIVALENT, DIFFERENT or
+            NOT SETTLED.
         resamples: Bootstrap resamples.
         seed: Seed of resamples and flips.
 
@@ -59,7 +62,7 @@ def compare(
     from heedful.comparison.compare import compare as judge
 
     _log.info("compared by %s", ", ".join(map(str, rules)))
-    return judge(*reports, fail_on=rules, tolerance=tolerance, resamples=resamples, seed=seed)
+    return judge(*reports, fail_on=rules, tolerance=tolerance, within=within or {}, resamples=resamples, seed=seed)
 
 
 def same_file(first: Any, second: Any) -> bool:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heedful.comparison.equivalence import margin_of, paired_p, unpaired_p
 from heedful.comparison.pairing import FEWEST, DocumentPairing
+from heedful.comparison.record import DEFINITION_CHANGED, redefined
 from heedful.evaluation.result import Finding
-from heedful.inference.interval import bootstrap_t
+from heedful.inference.mean_interval import mean_interval
 from heedful.inference.signflip import sign_flip
 
 Array = NDArray[np.float64]
@@ -33,6 +36,8 @@ class Difference:
         n: Documents behind it.
         paired: Whether documents were paired.
         p: Two-sided p of no difference, or None.
+        within: Largest difference that counts as none, or None.
+        p_equivalent: p of a difference as large as that, or None.
         reason: Why there is no interval or no pairing; empty otherwise.
     """
 
@@ -41,11 +46,18 @@ class Difference:
     n: int = 0
     paired: bool = False
     p: float | None = None
+    within: float | None = None
+    p_equivalent: float | None = None
     reason: str = ""
 
 
 def difference_of(
-    before: Finding | None, after: Finding | None, pairing: DocumentPairing, *, resamples: int, seed: int
+    before: Finding | None,
+    after: Finding | None,
+    pairing: DocumentPairing,
+    *,
+    seed: int,
+    within: Mapping[str, float] = MappingProxyType({}),
 ) -> Difference:
     """The difference between one claim's estimates in two reports.
 
@@ -53,19 +65,22 @@ def difference_of(
         before: The finding of the first report.
         after: That of the second.
         pairing: Documents that both share.
-        resamples: Bootstrap resamples of a paired interval.
-        seed: Seed of resamples and flips.
+        seed: Seed of sign flips.
+        within: Differences that count as none, by claim or unit.
     """
     if before is None or after is None:
         return Difference(reason="in one of the two reports only")
+    if redefined(before, after):
+        first, second = before.definition, after.definition
+        return Difference(reason=f"{DEFINITION_CHANGED}: definition {first} of the claim, then {second}")
     if before.unit != after.unit:
         return Difference(reason=f"another unit: {before.unit or 'none'} and {after.unit or 'none'}")
     if _undefined(before.estimate) or _undefined(after.estimate):
         return Difference(reason=_signature(before, after) or "no estimate in one of the two reports or in both")
-    values = _pairs(before, after, pairing)
+    values, margin = _pairs(before, after, pairing), margin_of(before, within)
     if values is not None:
-        return _paired(before, after, values, resamples, seed)
-    return _unpaired(before, after, _why(before, after, pairing))
+        return _paired(before, after, values, seed, margin)
+    return _unpaired(before, after, _why(before, after, pairing), margin)
 
 
 def _signature(before: Finding, after: Finding) -> str:
@@ -98,14 +113,16 @@ def _numbers(units: Sequence[float | None]) -> Array:
     return np.array([math.nan if value is None else value for value in units], dtype=np.float64)
 
 
-def _paired(before: Finding, after: Finding, values: tuple[Array, Array], resamples: int, seed: int) -> Difference:
-    """Studentised bootstrap over pairs; a ratio of geometric means is told at the level of the first report."""
+def _paired(
+    before: Finding, after: Finding, values: tuple[Array, Array], seed: int, margin: float | None
+) -> Difference:
+    """Interval over pairs; a ratio of geometric means is told at the level of the first report."""
     as_log = "scale" in before.detail
     ours, theirs = (np.log(np.clip(one, LEAST, None)) for one in values) if as_log else values
     change = theirs - ours
     if np.ptp(change) <= LEAST * max(1.0, float(np.abs(ours).max())):
         change = np.full_like(change, change.mean())  # rounding alone: the same value in every document
-    found = bootstrap_t(change, resamples=resamples, seed=seed)
+    found = mean_interval(change)
     shown = [float(x) for x in (found.estimate, found.low, found.high)]
     if as_log:
         level = float(np.exp(ours.mean()))
@@ -118,6 +135,8 @@ def _paired(before: Finding, after: Finding, values: tuple[Array, Array], resamp
         n=len(change),
         paired=True,
         p=1.0 if same else p,
+        within=margin,
+        p_equivalent=None if margin is None else paired_p(change, margin),
         reason=_strongest(before, after),
     )
 
@@ -128,7 +147,7 @@ def _strongest(before: Finding, after: Finding) -> str:
     return f"strongest head {first}, then {second}" if first != second else ""
 
 
-def _unpaired(before: Finding, after: Finding, reason: str) -> Difference:
+def _unpaired(before: Finding, after: Finding, reason: str, margin: float | None) -> Difference:
     r"""Interval of a difference of two independent estimates from their own intervals (MOVER).
 
     .. math:: \hat d - \sqrt{(\hat b - b_l)^2 + (a_u - \hat a)^2}, \quad
@@ -145,7 +164,16 @@ def _unpaired(before: Finding, after: Finding, reason: str) -> Difference:
     if any(math.isnan(bound) for bound in (a_low, a_high, b_low, b_high)):
         return Difference(estimate=d, n=n, reason="one of the intervals is undefined")
     low, high = d - math.hypot(b - b_low, a_high - a), d + math.hypot(b_high - b, a - a_low)
-    return Difference(estimate=d, interval=(low, high), n=n, p=_normal_p(d, low, high), reason=reason)
+    alike = math.nan if margin is None or "scale" in before.detail else unpaired_p(d, low, high, margin)
+    return Difference(
+        estimate=d,
+        interval=(low, high),
+        n=n,
+        p=_normal_p(d, low, high),
+        within=margin,
+        p_equivalent=None if math.isnan(alike) else alike,
+        reason=reason,
+    )
 
 
 def _normal_p(d: float, low: float, high: float) -> float | None:

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from heedful.comparison.record import HeadChange
+from heedful.comparison.record import HeadChange, redefined
 
 if TYPE_CHECKING:
     from heedful.evaluation.result import Finding, HeadRow, Report
@@ -48,7 +48,7 @@ def _change(before: HeadRow, after: HeadRow) -> HeadChange:
 def head_verdicts(before: Report, after: Report) -> dict[str, tuple[int, int]]:
     """Claims that are judged head by head: how many heads have another verdict, of how many in both reports."""
     ours, theirs = (_by_head(report) for report in (before, after))
-    shared = [key for key in ours if key in theirs]
+    shared = [key for key in ours if key in theirs and not redefined(ours[key], theirs[key])]
     compared = Counter(key[0] for key in shared)
     changed = Counter(key[0] for key in shared if theirs[key].verdict != ours[key].verdict)
     return {claim: (changed[claim], total) for claim, total in compared.items()}

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from heedful.comparison.record import Comparison, FindingChange
 
 COMPARISON_SCHEMA = "heedful.comparison/1"
-_FIELDS = ("difference", "interval", "unit", "n", "paired", "p", "p_adjusted", "margin", "reason", "regressions")
+_FIELDS = (
+    *("difference", "interval", "unit", "n", "paired", "p", "p_adjusted", "margin", "reason", "regressions"),
+    *("within", "p_equivalent", "equivalence"),
+)
 
 
 def comparison_document(comparison: Comparison) -> dict[str, Any]:
@@ -61,5 +64,6 @@ def _finding(change: FindingChange) -> dict[str, Any]:
         "layer": change.layer,
         "verdicts": [None if one is None else str(one.verdict) for one in (before, after)],
         "estimates": [None if one is None else one.estimate for one in (before, after)],
+        "definition_changed": change.redefined,
         **{name: getattr(change, name) for name in _FIELDS},
     }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from heedful.comparison.page_lines import numbers, outcome, subject
+from heedful.comparison.record import DEFINITION_CHANGED
 from heedful.evaluation.page.junit import add_outcome, set_counts, visible_lines, xml_document
 from heedful.reporting.escape import visible
 
@@ -44,6 +45,8 @@ def _change(suite: ElementTree.Element, change: FindingChange, rules: Sequence[s
     if broken:
         reason = f"; {change.after.reason}" if change.after is not None else ""
         add_outcome(case, "failure", f"regression: {', '.join(broken)}", told + reason)
+    elif change.redefined:
+        add_outcome(case, "skipped", DEFINITION_CHANGED, told)
     elif change.before is None or change.after is None:
         add_outcome(case, "skipped", "not in both reports", told)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, TextIO
 
+from heedful.comparison.record import DEFINITION_CHANGED
 from heedful.evaluation.page.finding_lines import INDENT
 from heedful.reporting.marks import ellipsis, mark, style
 from heedful.reporting.paragraph import BLANK, Line, Sheet, aligned, cells, flow, line, paragraph, plain, sheet
@@ -94,6 +95,9 @@ def numbers(change: FindingChange) -> list[str]:
         pieces.append(interval(change.interval))
     pieces += [f"n = {change.n}{' paired' if change.paired else ''}"] if change.n else []
     pieces += [probability("adjusted p", change.p_adjusted)] if change.p_adjusted is not None else []
+    if change.equivalence is not None:
+        within = "" if change.within is None else f" (margin {change.within:.3g})"
+        pieces.append(f"{change.equivalence}{within}")
     return [*pieces, *([change.reason] if change.reason and change.interval is not None else [])]
 
 
@@ -101,6 +105,7 @@ def change_lines(change: FindingChange, page: Sheet) -> list[Line]:
     """One claim: its name with both verdicts, then the numbers."""
     before, after = change.verdicts
     told = after if before == after else f"{before} -> {after}"
+    told = f"{DEFINITION_CHANGED}; {told}" if change.redefined else told
     shown = mark(after if change.after is not None else "SKIP", page.encoding)
     first = f"{shown} {page.text(subject(change))}"
     gap = page.width - cells(first) - cells(told)
@@ -158,6 +163,7 @@ def _verdicts(changed: list[FindingChange], page: Sheet) -> list[Line]:
     for one in changed[:SHOWN]:
         before, after = one.verdicts
         told = f"{before} -> {after}: {page.text(subject(one))}"
+        told += f" ({DEFINITION_CHANGED.lower()})" if one.redefined else ""
         lines += paragraph(told, page.width, indent=INDENT, first=f"{mark(after, page.encoding)} ", style=style(after))
         if one.after is not None:
             lines += paragraph(page.text(one.after.reason), page.width, indent="    ", style="dim")
@@ -198,6 +204,13 @@ def _conclusion(comparison: Comparison, page: Sheet) -> list[Line]:
         lines += paragraph(page.text(told), page.width, indent="    ", first="  - ")
     sure = sum(significant(one) for one in comparison.findings)
     tested = sum(one.p is not None for one in comparison.findings)
+    alike = sum(one.equivalence == "EQUIVALENT" for one in comparison.findings)
+    asked = sum(one.p_equivalent is not None for one in comparison.findings)
+    lines += paragraph(
+        f"{alike} of {asked} are equivalent: two one-sided tests at the stated margins (Holm over all of them, 5%).",
+        page.width,
+        indent="  ",
+    )
     return lines + paragraph(
         f"{sure} of {tested} differences are more than chance (Holm over all of them, 5%).", page.width, indent="  "
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from heedful.comparison.page_lines import head_name, head_words, outcome, significant, subject
+from heedful.comparison.record import DEFINITION_CHANGED
 from heedful.evaluation.page.markdown import MARKDOWN_HEAD, cell, emoji, folded, table
 from heedful.reporting.quantity import interval, number, probability
 
@@ -51,6 +52,7 @@ def _row(one: FindingChange) -> tuple[str, ...]:
     sure = "" if one.p_adjusted is None else cell(probability("adjusted p", one.p_adjusted))
     paired = "paired" if one.paired else "not paired" if one.interval is not None else ""
     told = after if before == after else f"{before} to {after}"
+    told = f"{told} ({DEFINITION_CHANGED.lower()})" if one.redefined else told
     return (
         emoji(after),
         cell(subject(one)),

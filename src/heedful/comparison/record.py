@@ -13,6 +13,14 @@ FAIL_ON = ("verdict", "fail", "effect", "never")
 """Rules by which a comparison fails: a verdict lost, a new failure, an effect smaller by its margin, or nothing."""
 
 
+DEFINITION_CHANGED = "DEFINITION CHANGED"
+
+
+def redefined(before: Finding | None, after: Finding | None) -> bool:
+    """Whether two findings of one claim rest on different definitions of it."""
+    return before is not None and after is not None and before.definition != after.definition
+
+
 @dataclass(frozen=True, kw_only=True)
 class FindingChange:
     """One claim in two reports, of the model or of a layer.
@@ -30,6 +38,9 @@ class FindingChange:
         paired: Whether the interval is that of differences within documents.
         p: Two-sided p of no difference.
         p_adjusted: The same by Holm over all that is compared.
+        within: Largest difference that counts as none; None where the claim has no such margin.
+        p_equivalent: p of a difference as large as that, by Holm over all that is compared.
+        equivalence: EQUIVALENT, DIFFERENT or NOT SETTLED; None where nothing was tested.
         margin: Size of a difference that counts, from the finding's own margin; None where it has none.
         reason: Why there is no interval, or why it is not paired; empty otherwise.
         regressions: Rules of ``FAIL_ON`` that this change breaks.
@@ -47,6 +58,9 @@ class FindingChange:
     paired: bool = False
     p: float | None = None
     p_adjusted: float | None = None
+    within: float | None = None
+    p_equivalent: float | None = None
+    equivalence: str | None = None
     margin: float | None = None
     reason: str = ""
     regressions: tuple[str, ...] = ()
@@ -61,6 +75,11 @@ class FindingChange:
     def changed(self) -> bool:
         """Whether the verdict is another one."""
         return self.verdicts[0] != self.verdicts[1]
+
+    @property
+    def redefined(self) -> bool:
+        """Whether the two reports mean different things by the claim: their verdicts and estimates don't compare."""
+        return redefined(self.before, self.after)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +125,7 @@ class Comparison(ShownRecord):
         heads_reason: Why heads were not compared, or what to know about it; empty otherwise.
         fail_on: Rules that were asked for.
         regressions: One sentence for each regression under these rules.
-        settings: Level, resamples, seed and tolerance.
+        settings: Level, seed, tolerance and margins of equivalence.
     """
 
     html_by: ClassVar[str] = "heedful.comparison.page_html:comparison_html"

@@ -8,6 +8,7 @@ from heedful.inference.verdict import Verdict
 
 ALPHA = 0.05
 _BROKEN = (Verdict.FAIL, Verdict.ERROR)
+_UNJUDGED = (Verdict.SKIP, Verdict.UNDEFINED)
 _JUDGED = (Verdict.PASS, Verdict.WARN, Verdict.ABSENT, Verdict.FAIL)
 
 
@@ -30,19 +31,22 @@ def rules_broken(change: FindingChange, tolerance: float) -> tuple[str, ...]:
     """Rules of ``FAIL_ON`` that one change breaks.
 
     ``fail``: FAIL or ERROR where there was none, of the model or of a layer. ``verdict``: that, or a claim of the model
-    that no longer passes, be it that the second report does not judge it. ``effect``: a claim that is judged by its
+    that no longer passes: because its effect is shown to be smaller (adjusted p of at most 5 %), because it has no
+    interval to tell by, or because the second report does not judge it. ``effect``: a claim that is judged by its
     size has become smaller by more than ``tolerance`` times its margin: paired, by the whole interval, and with an
-    adjusted p of at most 5 %.
+    adjusted p of at most 5 %. A claim whose definition is another one in the second report breaks none.
 
     Args:
         change: The change, its regressions not yet known.
         tolerance: Share of a claim's margin.
     """
+    if change.redefined:
+        return ()
     before = change.before.verdict if change.before else None
     after = change.after.verdict if change.after else None
     broken = []
     failed = after in _BROKEN and before not in _BROKEN
-    lost = change.layer is None and before is Verdict.PASS and after is not Verdict.PASS
+    lost = change.layer is None and before is Verdict.PASS and after is not Verdict.PASS and not _alike(change)
     if failed or lost:
         broken.append("verdict")
     if failed:
@@ -50,6 +54,15 @@ def rules_broken(change: FindingChange, tolerance: float) -> tuple[str, ...]:
     if _smaller(change, tolerance) and before in _JUDGED and after in _JUDGED:
         broken.append("effect")
     return tuple(broken)
+
+
+def _alike(change: FindingChange) -> bool:
+    """Whether both reports have an estimate with its interval, and no loss is shown: less text alone is none."""
+    if change.interval is None or change.after is None or change.after.verdict in _UNJUDGED:
+        return False
+    if change.p_adjusted is None:
+        return not change.interval[1] < 0
+    return change.p_adjusted > ALPHA or not (change.difference or 0.0) < 0
 
 
 def _smaller(change: FindingChange, tolerance: float) -> bool:

@@ -17,6 +17,7 @@ from heedful.compression.stored_keys import Stored, run_all, stored_keys
 from heedful.evaluation.evidence import Array
 from heedful.evaluation.missing import mean_of
 from heedful.inference.effect import Effect
+from heedful.inference.mean_interval import AT_LEAST_0
 from heedful.loading.batch import Batch
 
 ALPHA = 0.05
@@ -86,8 +87,8 @@ def measured_curve(
                 removed=number,
                 loss=None if rise is None else ground.loss_effect(rise[..., RIGHT].mean(0)),
                 shuffled=None if rise is None else ground.loss_effect(rise[..., SHUFFLED].mean(0)),
-                divergence=None if local is None else ground.effect(local[0]),
-                error=None if local is None else ground.effect(local[1]),
+                divergence=None if local is None else ground.effect(local[0], AT_LEAST_0),
+                error=None if local is None else ground.effect(local[1], AT_LEAST_0),
                 orders=[] if rise is None else [float(mean_of(one)) for one in rise[..., RIGHT]],
             )
         )

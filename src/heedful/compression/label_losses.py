@@ -13,6 +13,7 @@ from heedful.compression.loss_context import EvaluationContext
 from heedful.compression.record import LabelLosses
 from heedful.evaluation.evidence import Array
 from heedful.evaluation.running import run_model, tensor_of
+from heedful.inference.mean_interval import AT_LEAST_0
 from heedful.loading.batch import Batch
 
 RIGHT, FED, SHUFFLED = 0, 1, 2
@@ -60,7 +61,7 @@ def judged_labels(ground: EvaluationContext, losses: Array) -> LabelLosses:
     answer = "yes" if all(gap.low > 0 for gap in gaps) else "no" if any(gap.high < 0 for gap in gaps) else "not settled"
     if not all(np.isfinite(gap.low) and np.isfinite(gap.high) for gap in gaps):
         answer = "insufficient data"
-    right, fed, shuffled = ground.effects(losses)
+    right, fed, shuffled = ground.effects(losses, AT_LEAST_0)
     return LabelLosses(right=right, fed=fed, shuffled=shuffled, answer=answer)
 
 

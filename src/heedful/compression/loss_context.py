@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 
 from heedful.errors import InputRejected
@@ -21,8 +22,9 @@ from heedful.evaluation.settings import Margins
 from heedful.evaluation.study import PERTURBED
 from heedful.evaluation.unit_values import document_fingerprints
 from heedful.inference.effect import Effect
-from heedful.inference.interval import Interval, bootstrap_t
+from heedful.inference.interval import Interval
 from heedful.inference.margin import equivalent
+from heedful.inference.mean_interval import FEWEST_FOR_CLAIM, UNBOUNDED, mean_interval
 from heedful.inference.units import document_means
 from heedful.loading.batch import Batch
 
@@ -34,7 +36,7 @@ Progress = Callable[[int, int, str], None]
 BATCH_TOKENS = 2048
 """Tokens that go through the model at once, as in a validation."""
 
-LEAST_UNITS = 16
+LEAST_UNITS = FEWEST_FOR_CLAIM
 """Documents below which nothing is claimed, as in a validation."""
 
 
@@ -80,20 +82,20 @@ class EvaluationContext:
         """The same where differences of 1e-8 are no rounding, such as divergences summed without cancellation."""
         return np.asarray(document_means(values, self.sequences.document.numpy()))
 
-    def effects(self, values: Array) -> list[Effect]:
-        """One effect a column of ``(sequence, column)``; documents are the units."""
+    def effects(self, values: Array, within: tuple[ArrayLike, ArrayLike] = UNBOUNDED) -> list[Effect]:
+        """One effect a column of ``(sequence, column)``; documents are the units, ``within`` is what a mean can be."""
         if not values.shape[1]:
             return []
-        interval = bootstrap_t(self.exact_units(values), resamples=self.resamples, seed=self.seed)
+        interval = mean_interval(self.exact_units(values), within=within)
         return [effect_of(interval.at(place)) for place in range(values.shape[1])]
 
-    def effect(self, values: Array) -> Effect:
+    def effect(self, values: Array, within: tuple[float, float] = UNBOUNDED) -> Effect:
         """The effect of ``(sequence,)`` values; documents are the units."""
-        return self.effects(values[:, None])[0]
+        return self.effects(values[:, None], within)[0]
 
     def loss_effect(self, values: Array) -> Effect:
         """The effect of loss differences ``(sequence,)``, in which differences of rounding count as none."""
-        return effect_of(bootstrap_t(self.units(values), resamples=self.resamples, seed=self.seed))
+        return effect_of(mean_interval(self.units(values)))
 
     def facts(self, name: str, notes: Sequence[str], layers: int, heads: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """What a report says of the model and of the text."""

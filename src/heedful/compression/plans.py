@@ -26,6 +26,9 @@ from heedful.evaluation.missing import mean_of
 REDUNDANCY = ("effective_rank", "centred_cosine")
 """Arrays of ``LayerKeys`` that say how redundant keys are."""
 
+REDUNDANCY_RANGES = {"effective_rank": (0.0, np.inf), "centred_cosine": (-1.0, 1.0)}
+"""What their means can be."""
+
 
 def unit_plans(
     ground: EvaluationContext,

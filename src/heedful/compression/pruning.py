@@ -16,7 +16,7 @@ from heedful.compression.cuts import Cuts
 from heedful.compression.label_losses import RIGHT, judged_labels, label_losses
 from heedful.compression.loss_context import BATCH_TOKENS, EvaluationContext, Progress, ground_of
 from heedful.compression.order import Unit, head_units, layer_units, without_units
-from heedful.compression.plans import REDUNDANCY, dimension_plans, unit_plans
+from heedful.compression.plans import REDUNDANCY, REDUNDANCY_RANGES, dimension_plans, unit_plans
 from heedful.compression.quantize_keys import RESAMPLES
 from heedful.compression.record import Pruning, RankCorrelation, UnitPrice
 from heedful.compression.redundancy import LayerKeys, layer_keys
@@ -179,7 +179,9 @@ def _unit_prices(
     prices = [None] * len(units) if price is None else [ground.loss_effect(price[:, k]) for k in range(len(units))]
     shapes = {}
     for name in REDUNDANCY:
-        shapes[name] = ground.effects(np.stack([_sequences_of(layers, unit, name) for unit in units], 1))
+        shapes[name] = ground.effects(
+            np.stack([_sequences_of(layers, unit, name) for unit in units], 1), REDUNDANCY_RANGES[name]
+        )
     return [
         UnitPrice(
             part=part,

@@ -23,6 +23,7 @@ from heedful.evaluation.study import no_progress
 from heedful.evaluation.versions import versions
 from heedful.evaluation.wrapped import unwrapped
 from heedful.inference.effect import Effect
+from heedful.inference.mean_interval import AT_LEAST_0
 
 if TYPE_CHECKING:
     from heedful.loading.sequences import TokenBatch
@@ -117,7 +118,7 @@ def quantize_keys(
         },
         versions=versions(),
         stage=stage,
-        loss=None if losses is None else ground.effect(losses[0]),
+        loss=None if losses is None else ground.effect(losses[0], AT_LEAST_0),
         recomputed=None if losses is None else ground.effect(losses[1] - losses[0]),
         trials=[
             _trial(ground, layers, index, quantizer, None if losses is None else (losses[1], *losses[2][index]))
@@ -127,6 +128,10 @@ def quantize_keys(
         correlations=_correlations(ground, layers, tried),
         not_measured=unmeasured,
     )
+
+
+LEAST_OF_COLUMNS = (0.0, 0.0, 0.0, 0.0, -np.inf, 0.0)
+"""Least that divergences, errors, the difference of two divergences and the error of keys can be."""
 
 
 def _trial(
@@ -141,7 +146,7 @@ def _trial(
     )
     key_error = np.concatenate([layer.values["key_error"][:, index] for layer in layers], -1)
     means = [_mean(values[:, arm]) for arm in (0, 1) for values in (divergence, error)]
-    effects = ground.effects(np.stack([*means, means[0] - means[2], _mean(key_error)], 1))
+    effects = ground.effects(np.stack([*means, means[0] - means[2], _mean(key_error)], 1), (LEAST_OF_COLUMNS, np.inf))
     costs: list[Effect | None] = [None, None, None]
     if losses is not None:
         own, rounded, noisy = losses
@@ -171,7 +176,9 @@ def _mean(values: Array) -> Array:
 def _heads(ground: EvaluationContext, layers: Sequence[LayerDamage], index: int) -> list[HeadDamage]:
     found = []
     for number, layer in enumerate(layers):
-        divergence, error = (ground.effects(layer.values[name][:, index, 0]) for name in ("divergence", "error"))
+        divergence, error = (
+            ground.effects(layer.values[name][:, index, 0], AT_LEAST_0) for name in ("divergence", "error")
+        )
         for head in range(layer.heads):
             found.append(
                 HeadDamage(

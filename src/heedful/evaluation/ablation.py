@@ -12,6 +12,7 @@ from torch import nn
 from heedful.distributed.ranks import ALONE, Ranks
 from heedful.evaluation.evidence import Array
 from heedful.evaluation.objective import Objective
+from heedful.evaluation.pattern_pool import PatternPool, PooledMean
 from heedful.interception.replace import replace
 from heedful.loading.batch import Batch
 
@@ -42,6 +43,7 @@ def losses_under(
     *,
     tick: Callable[[], None] = lambda: None,
     ranks: Ranks = ALONE,
+    pool: PatternPool | None = None,
 ) -> list[Array]:
     """Loss of each sequence under each of several replacements, shared out over the ranks.
 
@@ -52,6 +54,7 @@ def losses_under(
         replacements: What to put in place, one after the other; None leaves the learned attention.
         tick: Called after each batch.
         ranks: Processes that divide the batches.
+        pool: Documents whose mean pattern the arm ``mean`` puts in place; None takes those of each batch.
 
     Returns:
         ``(sequence,)`` in nats per token for each replacement, in the order of the batches.
@@ -64,16 +67,20 @@ def losses_under(
             losses[rows] = losses_of(model, objective, mine, tick)
         elif mine and one is not None:
             losses[rows] = ablated_losses(
-                model, objective, mine, one.arm, layers=one.layers, heads=one.heads, tick=tick
+                model, objective, mine, one.arm, layers=one.layers, heads=one.heads, tick=tick, pool=pool
             )
         found.append(losses)
     return ranks.merged(found, ranks.own_rows(batches))
 
 
 def losses_of(
-    model: nn.Module, objective: Objective, batches: Sequence[Batch], tick: Callable[[], None] = lambda: None
+    model: nn.Module,
+    objective: Objective,
+    batches: Sequence[Batch],
+    tick: Callable[[], None] = lambda: None,
+    begin: Callable[[Batch], None] = lambda batch: None,
 ) -> Array:
-    """Loss of each sequence in nats per token.
+    """Loss of each sequence in nats per token; ``begin`` is told of each batch before it runs.
 
     Returns:
         ``(sequence,)`` in the order of the batches.
@@ -81,6 +88,7 @@ def losses_of(
     parts = []
     with torch.no_grad():
         for batch in batches:
+            begin(batch)
             parts.append(objective.losses(model, batch).double().cpu())
             tick()
     return np.asarray(torch.cat(parts).numpy())
@@ -95,6 +103,7 @@ def ablated_losses(
     layers: Sequence[int | str] | None = None,
     heads: Sequence[int] | None = None,
     tick: Callable[[], None] = lambda: None,
+    pool: PatternPool | None = None,
 ) -> Array:
     """Loss of each sequence with one arm in place of the learned attention.
 
@@ -106,9 +115,14 @@ def ablated_losses(
         layers: Module paths or layer indices; None for all.
         heads: Head indices; None for all.
         tick: Called after each batch.
+        pool: Documents whose mean pattern the arm ``mean`` puts in place; None takes those of each batch.
 
     Returns:
         ``(sequence,)`` in nats per token.
     """
+    if arm == "mean" and pool is not None and pool.sums:
+        pattern = PooledMean(pool)
+        with replace(model, pattern, layers=layers, heads=heads):
+            return losses_of(model, objective, batches, tick, pattern.of)
     with replace(model, arm, layers=layers, heads=heads):
         return losses_of(model, objective, batches, tick)

@@ -26,7 +26,7 @@ from heedful.inference.verdict import Verdict
 MEANINGS = {
     "zero": "attention's output removed",
     "uniform": "equal weights on every visible key",
-    "mean": "the mean pattern of the other sequences",
+    "mean": "the mean pattern of a fixed pool of other documents",
     "shuffled": "another document's pattern",
     "local": "equal weights on the nearest keys",
 }
@@ -143,6 +143,11 @@ def _of_all_calls(found: Finding, calls: int) -> Finding:
     return replace(found, reason=told, detail={**found.detail, "calls": calls})
 
 
+def _meaning(study: Study, arm: str) -> str:
+    pool = getattr(study, "pattern_pool", None) if arm == "mean" else None
+    return MEANINGS[arm] if pool is None else pool.told
+
+
 def _finding(
     study: Study,
     claim: str,
@@ -184,7 +189,7 @@ def _finding(
     return Finding(
         claim=claim,
         verdict=verdict,
-        reason=f"{MEANINGS[arm]}: {_in_words(verdict, reason)}",
+        reason=f"{_meaning(study, arm)}: {_in_words(verdict, reason)}",
         estimate=float(interval.estimate),
         interval=(float(interval.low), float(interval.high)),
         unit="nat/token",

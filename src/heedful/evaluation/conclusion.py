@@ -33,13 +33,19 @@ MEASURED = ("rows_sum_to_one", "attention_is_finite", "entropy_within_bounds", "
 """Claims that must PASS before attention is said to be computed correctly."""
 
 
-def summarise(sections: Sequence[Section], settings: Settings, heads: Sequence[HeadRow]) -> dict[str, Any]:
+BLOCKS_TOLD = "blocks of fewer than 16 texts stand for documents here, and do not vary independently"
+
+
+def summarise(
+    sections: Sequence[Section], settings: Settings, heads: Sequence[HeadRow], *, blocks: bool = False
+) -> dict[str, Any]:
     """The summary of a report.
 
     Args:
         sections: The nine sections.
         settings: Options of the validation.
         heads: The head table.
+        blocks: Whether blocks of fewer texts stand for documents.
 
     Returns:
         ``counts`` of verdicts on the model's claims, ``tests`` made, ``multiplicity`` in words, the ``decision`` cell,
@@ -58,7 +64,7 @@ def summarise(sections: Sequence[Section], settings: Settings, heads: Sequence[H
         "decision": decision,
         "failed": [f.claim for f in overall.values() if f.verdict is Verdict.FAIL],
         "conclusion": conclude(decision, overall),
-        "next": next_steps(decision, overall, settings),
+        "next": next_steps(decision, overall, settings, blocks),
     }
 
 
@@ -188,13 +194,28 @@ def _crosses_margin(finding: Finding) -> bool:
     return finding.interval[0] <= finding.threshold <= finding.interval[1]
 
 
-def next_steps(decision: dict[str, str], overall: dict[str, Finding], settings: Settings) -> list[str]:
+def _need_of(reason: str) -> str:
+    """What would let ablation be judged, by why it was not; empty where the reason says it itself."""
+    if "mask token" in reason:
+        return "give a --tokenizer with a mask token"
+    if "one sequence" in reason:
+        return "give more text than one sequence"
+    if "no loss" in reason:
+        return "load the model with its language-model head"
+    return ""
+
+
+def next_steps(
+    decision: dict[str, str], overall: dict[str, Finding], settings: Settings, blocks: bool = False
+) -> list[str]:
     """What to try next, each step following from a verdict."""
     steps = []
     for name in INTEGRITY:
         finding = overall.get(name)
         if finding is not None and finding.verdict is Verdict.FAIL:
             steps.append(f"mend {name}: {finding.reason}")
+    if blocks:
+        steps.append(f"give 16 documents or more (--text, one a file or a line of JSONL): {BLOCKS_TOLD}")
     thin = [f for f in overall.values() if f.verdict is Verdict.INSUFFICIENT and f.n < settings.least_units]
     if thin:
         steps.append(
@@ -204,17 +225,20 @@ def next_steps(decision: dict[str, str], overall: dict[str, Finding], settings: 
     # The units of diversity's correlation are layers, which more documents do not add.
     claims = [f for f in overall.values() if f.claim != "diversity_tracks_concentration"]
     waiting = [f for f in claims if f.verdict is Verdict.WARN and _crosses_margin(f)]
-    if waiting and not thin:
+    if waiting and not thin and not blocks:
         steps.append(f"{waiting[0].claim} is not settled: more documents (--text, --sequences) narrow its interval")
     if not settings.nulls:
         steps.append("compare with untrained models: --null-models 19")
     worth = overall.get("learned_weights_matter")
     if decision["useful"] == OPEN and worth is not None and worth.verdict is Verdict.SKIP:
-        lacks_mask = "mask token" in worth.reason
-        need = "give a --tokenizer with a mask token" if lacks_mask else "load the model with its language-model head"
-        steps.append(f"{need}, so that ablation can be judged by loss")
+        need = _need_of(worth.reason)
+        if need:
+            steps.append(f"{need}, so that ablation can be judged by loss")
     if decision["useful"] == NO and decision["correct"] == YES:
         steps.append("train longer or sharpen the logits, then validate again: the pattern is not used yet")
     if decision["correct"] == YES and decision["useful"] == YES and settings.preset != "full":
         steps.append("see which heads carry the loss: --preset full")
+    unsettled = [f for f in overall.values() if f.verdict in (Verdict.WARN, Verdict.INSUFFICIENT, Verdict.ERROR)]
+    if not steps and unsettled:
+        steps = [f"{f.claim} is open: {f.reason}" for f in unsettled[:3]]
     return steps or ["nothing is open: keep this report and compare the next checkpoint with it"]

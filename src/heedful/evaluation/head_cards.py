@@ -22,7 +22,7 @@ from heedful.evaluation.heads import head_table
 from heedful.evaluation.missing import mean_of
 from heedful.evaluation.running import device_of
 from heedful.evaluation.study import Study
-from heedful.inference.interval import bootstrap_t
+from heedful.inference.mean_interval import SHARE, mean_interval
 
 MOST_BINS = 256
 LEAST_BINS = 32
@@ -162,7 +162,7 @@ def _reach(study: Study, layer: LayerEvidence) -> tuple[Array, Array] | None:
     if "distance_mass" not in layer.values:
         return None
     units = study.units(layer.values["distance_mass"])
-    band = bootstrap_t(units, resamples=study.settings.resamples, seed=study.settings.seed)
+    band = mean_interval(units, within=SHARE)
     uniform = mean_of(study.units(layer.values["distance_uniform"]), axis=0)
     return np.stack([np.asarray(part) for part in (band.estimate, band.low, band.high)]), uniform
 

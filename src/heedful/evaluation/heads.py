@@ -7,11 +7,12 @@ import math
 import numpy as np
 
 from heedful.attention.registry import STATISTICS
-from heedful.evaluation.evidence import Array
 from heedful.evaluation.missing import ROUNDING
 from heedful.evaluation.result import HeadRow
 from heedful.evaluation.study import Study
-from heedful.inference.interval import Interval, bootstrap_t
+from heedful.evaluation.token_probes import REPEATED
+from heedful.inference.interval import Interval
+from heedful.inference.mean_interval import FEWEST, SHARE, TOO_FEW, UNBOUNDED, mean_interval
 from heedful.interception.call_record import call_number, head_label
 
 SHARP, SELECTIVE, WEAK, DIFFUSE, UNDEFINED = "SHARP", "SELECTIVE", "WEAK", "DIFFUSE", "UNDEFINED"
@@ -28,21 +29,22 @@ def head_rows(study: Study) -> list[HeadRow]:
     A head is SHARP or SELECTIVE, WEAK or DIFFUSE by whole intervals over documents (``Margins``); UNDEFINED where no
     row of it sees enough keys or its weights are not finite.
     """
-    seed, resamples = study.settings.seed, study.settings.resamples
     evidence = study.observed
     intervals = {
-        name: bootstrap_t(study.units(evidence.stacked(name)), resamples=resamples, seed=seed)
+        name: mean_interval(study.units(evidence.stacked(name)), within=_range(name))
         for name in (*STATISTICS, "log_contrast")
     }
     log_concentration = _log_concentration(study)
-    induction = _induction(study)
+    repeats = _on_repeats(study)
     rows, position = [], 0
     for layer in evidence.layers:
         for head in range(layer.heads):
             at = {name: interval.at(position) for name, interval in intervals.items()}
             verdict, reason = _verdict(study, log_concentration.at(position), at)
             statistics = {name: float(at[name].estimate) for name in at}
-            statistics["induction_mass"] = float(induction.at(position).estimate) if induction else math.nan
+            here = {name: interval.at(position) for name, interval in repeats.items()}
+            for name in REPEATED:
+                statistics[name] = float(here[name].estimate) if name in here else math.nan
             rows.append(
                 HeadRow(
                     layer=layer.layer,
@@ -50,7 +52,7 @@ def head_rows(study: Study) -> list[HeadRow]:
                     head=head,
                     label=head_label(layer.module, layer.layer, head, call_number(layer.path)),
                     verdict=verdict,
-                    pattern=_pattern(study, at, induction.at(position) if induction else None),
+                    pattern=_pattern(study, at, here),
                     statistics=statistics,
                     reason=reason,
                 )
@@ -59,10 +61,14 @@ def head_rows(study: Study) -> list[HeadRow]:
     return rows
 
 
+def _range(name: str) -> tuple[float, float]:
+    return STATISTICS[name].bounds if name in STATISTICS else UNBOUNDED
+
+
 def _log_concentration(study: Study) -> Interval:
     """Interval of the log of the geometric mean over documents, ``(all heads,)``."""
     logs = np.log(np.clip(study.units(study.observed.stacked("concentration")), ROUNDING, None))
-    return bootstrap_t(logs, resamples=study.settings.resamples, seed=study.settings.seed)
+    return mean_interval(logs)
 
 
 def could_be_selective(study: Study) -> int:
@@ -70,17 +76,19 @@ def could_be_selective(study: Study) -> int:
     return int((np.asarray(_log_concentration(study).high) > math.log(study.settings.margins.selective)).sum())
 
 
-def _induction(study: Study) -> Interval | None:
+def _on_repeats(study: Study) -> dict[str, Interval]:
+    """Intervals of the masses on random repeats by name; none for a model that sees both ways."""
     if not study.hides_future or study.on_repeats is None:
-        return None
-    values: Array = study.on_repeats.stacked("induction_mass")
-    return bootstrap_t(values, resamples=study.settings.resamples, seed=study.settings.seed)
+        return {}
+    return {name: mean_interval(study.on_repeats.stacked(name), within=SHARE) for name in REPEATED}
 
 
 def _verdict(study: Study, log_concentration: Interval, at: dict[str, Interval]) -> tuple[str, str]:
     margins = study.settings.margins
     low, high = float(log_concentration.low), float(log_concentration.high)
     plain = float(np.exp(float(log_concentration.estimate)))
+    if math.isfinite(plain) and int(log_concentration.units) < FEWEST:
+        return UNDEFINED, f"{TOO_FEW}: {log_concentration.units}, at least {FEWEST} are needed; {plain:.3g} nats"
     if not math.isfinite(plain) or math.isnan(low):
         return UNDEFINED, "no row of this head sees at least 8 keys with finite weights in two documents"
     shown = f"{plain:.3g} [{math.exp(low):.3g}, {math.exp(high):.3g}] nats from uniform"
@@ -97,15 +105,23 @@ def _verdict(study: Study, log_concentration: Interval, at: dict[str, Interval])
     return WEAK, f"{shown}, not all above {margins.selective} and not all below {margins.diffuse}"
 
 
-def _pattern(study: Study, at: dict[str, Interval], induction: Interval | None) -> str:
+def _pattern(study: Study, at: dict[str, Interval], repeats: dict[str, Interval]) -> str:
+    """Name of what a head does, the strongest first.
+
+    A head that finds earlier copies rests on the first key wherever the text holds none, so that its part of the
+    repeats is named before the sink that it is on the text.
+    """
     margins = study.settings.margins
-    named = [("induction", induction), ("previous token", at["previous_mass"]), ("own token", at["self_mass"])]
+    copies = [("induction", repeats.get("induction_mass")), ("duplicate token", repeats.get("duplicate_mass"))]
+    named = [*copies, ("previous token", at["previous_mass"]), ("own token", at["self_mass"])]
     for name, interval in named:
         if interval is not None and float(interval.low) > margins.pattern:
             return name
+    partly = [name for name, one in named if one is not None and float(one.low) > margins.pattern_partial]
+    if partly and partly[0] in dict(copies):
+        return f"partly {partly[0]}"
     if float(at["sink_mass"].low) > margins.sink:
         return "first key"
-    for name, interval in named:
-        if interval is not None and float(interval.low) > margins.pattern_partial:
-            return f"partly {name}"
+    if partly:
+        return f"partly {partly[0]}"
     return "local" if float(at["log_contrast"].low) > margins.log_odds else ""

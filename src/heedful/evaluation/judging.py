@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from heedful.evaluation.evidence import Array
 from heedful.evaluation.missing import ROUNDING
-from heedful.evaluation.null_comparison import NullComparison, margin, untrained
+from heedful.evaluation.null_comparison import NullComparison, margin, margin_p, untrained
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 from heedful.evaluation.unit_values import unit_values
-from heedful.inference.interval import Interval, bootstrap_t
+from heedful.inference.interval import Interval
 from heedful.inference.margin import judge
-from heedful.inference.power import minimal_detectable_effect
+from heedful.inference.mean_interval import UNBOUNDED, mean_interval
+from heedful.inference.skewness import reach, units_for
 from heedful.inference.units import mean_and_spread
 from heedful.inference.verdict import Verdict
 
@@ -38,6 +40,7 @@ class HeadClaim:
         as_log: Judge the geometric mean over documents: intervals and margins on the log scale, shown on the plain one.
         as_factor: Values are log ratios, to be shown as factors in words.
         counted: What the independent units are.
+        within: Least and largest value that the mean can have.
     """
 
     claim: str
@@ -50,6 +53,7 @@ class HeadClaim:
     as_log: bool = False
     as_factor: bool = False
     counted: str = "document"
+    within: tuple[float, float] = UNBOUNDED
 
     @property
     def margins(self) -> tuple[float, float]:
@@ -57,6 +61,10 @@ class HeadClaim:
         if self.as_log:
             return math.log(self.present_above), math.log(self.absent_below)
         return self.present_above, self.absent_below
+
+    def on_scale(self, units: Array) -> Array:
+        """Units on the scale on which intervals are taken."""
+        return np.asarray(np.log(np.clip(units, ROUNDING, None))) if self.as_log else units
 
     def shown(self, estimate: float) -> str:
         """An estimate in words."""
@@ -68,11 +76,35 @@ class HeadClaim:
 
 @dataclass(frozen=True)
 class HeadIntervals:
-    """Interval, units present and detectable effect of each head."""
+    """Interval, units present, spread between units and family-wise p against the margin of each head."""
 
     interval: Interval
     units: Array
-    detectable: Array
+    spread: Array
+    family: Array
+
+    def detectable(self, position: int) -> float:
+        """Effect beyond the margin that these units find in 80 %, all heads taken together."""
+        units = float(self.units[position])
+        return float(reach(units, len(self.family))) * float(self.spread[position]) / math.sqrt(max(units, 1.0))
+
+    def needed(self, position: int, beyond: float) -> float:
+        """Units that an effect so far beyond its margin takes by the same rule."""
+        spread = float(self.spread[position])
+        return units_for(beyond / spread, len(self.family)) if spread > 0 else math.inf
+
+    def after_family(self, position: int, verdict: Verdict, reason: str, above: float, alpha: float) -> _Answer:
+        """A PASS is kept only where the margin is exceeded after adjustment for all heads, too."""
+        adjusted = float(self.family[position])
+        if verdict is not Verdict.PASS or adjusted <= alpha:
+            return verdict, reason
+        beyond = float(np.asarray(self.interval.estimate)[position]) - above
+        takes = max(self.units[position] + 1.0, self.needed(position, beyond))
+        told = f"{reason}, but not after adjustment for all heads (adjusted p {adjusted:.3g} > {alpha:g})"
+        return Verdict.WARN, f"{told}; about {takes:.0f} units are needed" if math.isfinite(takes) else told
+
+
+_Answer = tuple[Verdict, str]
 
 
 def head_findings(
@@ -92,7 +124,7 @@ def head_findings(
         comparison = untrained(study, claim.null_name)
     elif comparison is None:
         words = f"an effect at the margin, {claim.shown(claim.present_above)}" + (f"; {null}" if null else "")
-        comparison = margin(study, units, claim.present_above, words)
+        comparison = margin(study, claim.on_scale(units), claim.margins[0], words)
     measured = _measured(study, claim, units)
     found, position = [], 0
     for layer in study.observed.layers:
@@ -106,12 +138,11 @@ def head_findings(
 
 
 def _measured(study: Study, claim: HeadClaim, units: Array) -> HeadIntervals:
-    if claim.as_log:
-        units = np.log(np.clip(units, ROUNDING, None))
-    interval = bootstrap_t(units, resamples=study.settings.resamples, seed=study.settings.seed)
+    units = claim.on_scale(units)
+    interval = mean_interval(units, within=claim.within)
     _, spread, counts = mean_and_spread(units)
-    detectable = minimal_detectable_effect(spread, np.maximum(counts, 1), tests=units.shape[1])
-    return HeadIntervals(interval, np.asarray(counts, dtype=float), np.asarray(detectable, dtype=float))
+    family = margin_p(units, claim.margins[0])[1]
+    return HeadIntervals(interval, np.asarray(counts, dtype=float), np.asarray(spread, dtype=float), family)
 
 
 def _one_head(
@@ -130,9 +161,12 @@ def _one_head(
         units=units,
         null_available=comparison.available,
         smallest=study.settings.least_units,
-        detectable=_number(measured.detectable[position]) if math.isfinite(at.high - at.low) else None,
+        detectable=_number(measured.detectable(position)) if math.isfinite(at.high - at.low) else None,
+        needed=partial(measured.needed, position),
     )
-    verdict, reason = comparison.verdict(position, verdict, reason, study.settings.alpha)
+    alpha = study.settings.alpha
+    verdict, reason = measured.after_family(position, verdict, reason, claim.margins[0], alpha)
+    verdict, reason = comparison.verdict(position, verdict, reason, alpha)
     shown = [math.exp(x) if claim.as_log else x for x in (float(at.estimate), float(at.low), float(at.high))]
     if claim.as_log and verdict is not Verdict.UNDEFINED:
         reason = (

@@ -11,7 +11,7 @@ from torch import nn
 
 from heedful.distributed.ranks import ALONE, Ranks, checksum
 from heedful.distributed.sharded import refuse_unshared
-from heedful.evaluation.conclusion import summarise
+from heedful.evaluation.conclusion import BLOCKS_TOLD, summarise
 from heedful.evaluation.head_cards import head_cards
 from heedful.evaluation.heads import head_table
 from heedful.evaluation.registry import CHECKS, SECTION_TITLES, CheckFacts
@@ -19,7 +19,7 @@ from heedful.evaluation.result import Finding, HeadRow, Report, Section
 from heedful.evaluation.running import device_of, evaluating, pads_inside, takes_positions
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.study import Study, no_progress
-from heedful.evaluation.unit_values import document_fingerprints
+from heedful.evaluation.unit_values import document_fingerprints, without_copies
 from heedful.evaluation.versions import versions
 from heedful.evaluation.wrapped import unwrapped
 from heedful.inference.verdict import Verdict
@@ -62,6 +62,12 @@ ORDER = (
     "ablation_signature",
 )
 """Order of the checks in a report; a check that is not named here comes last in its section."""
+
+EXACT_SECTIONS = (1, 8)
+"""Sections whose claims hold for every number that was computed, and are no means over documents."""
+
+OF_NO_DOCUMENT = ("induction",)
+"""Claims whose independent units are made and not read."""
 
 
 def validate(
@@ -131,7 +137,7 @@ def validate(
         sections=sections,
         heads=heads,
         not_measured=not_measured,
-        summary=summarise(sections, settings, heads),
+        summary=summarise(sections, settings, heads, blocks=study.of_blocks),
         run={"seconds": time.time() - started, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started))},
         cards=gathered,
     )
@@ -174,7 +180,8 @@ def _study(
     ranks: Ranks | None,
 ) -> Study:
     inside, unwrap_notes = unwrapped(model)
-    study = Study(inside, sequences, settings, progress, ranks or ALONE, unwrap_notes=unwrap_notes)
+    kept, copies = without_copies(sequences)
+    study = Study(inside, kept, settings, progress, ranks or ALONE, unwrap_notes=unwrap_notes, copies=copies)
     refuse_unshared(inside, study.ranks)
     if study.ranks.count > 1:
         study.ranks.ensure_same("weights", checksum(p for p in inside.parameters() if not is_sharded(p)))
@@ -190,17 +197,34 @@ def _ordered() -> list[CheckFacts]:
 def _judged(study: Study, facts: CheckFacts) -> list[Finding]:
     if not study.settings.runs(facts.preset):
         reason = f"part of preset {facts.preset}, and {study.settings.preset} was asked for"
-        found = [Finding(claim=facts.name, verdict=Verdict.SKIP, reason=reason, source=facts.source)]
+        found = [_skipped(facts, reason)]
     elif study.nonfinite_parameters and facts.name != "attention_is_finite":
         reason = "non-finite parameters: nothing that follows from them is worth judging"
-        found = [Finding(claim=facts.name, verdict=Verdict.SKIP, reason=reason, source=facts.source)]
+        found = [_skipped(facts, reason)]
     else:
-        found = list(facts.judge(study))
+        found = [replace(one, definition=facts.definition) for one in facts.judge(study)]
+        if study.of_blocks and facts.name not in OF_NO_DOCUMENT and facts.section not in EXACT_SECTIONS:
+            found = [_capped(one) for one in found]
     if facts.name in study.settings.require and found[0].verdict is not Verdict.PASS:
         reason = f"required, and not shown ({found[0].verdict}): {found[0].reason}"
         detail = {**found[0].detail, "without_require": str(found[0].verdict)}
         found[0] = replace(found[0], verdict=Verdict.FAIL, reason=reason, detail=detail)
     return found
+
+
+def _capped(finding: Finding) -> Finding:
+    """What blocks of fewer texts seem to settle is not settled: they vary together."""
+    if finding.verdict not in (Verdict.PASS, Verdict.ABSENT):
+        return finding
+    told = f"{finding.reason}; but {BLOCKS_TOLD}"
+    detail = {**finding.detail, "without_blocks": str(finding.verdict)}
+    return replace(finding, verdict=Verdict.WARN, reason=told, detail=detail)
+
+
+def _skipped(facts: CheckFacts, reason: str) -> Finding:
+    return Finding(
+        claim=facts.name, verdict=Verdict.SKIP, reason=reason, source=facts.source, definition=facts.definition
+    )
 
 
 def _verdict(overall: Sequence[Finding]) -> Verdict:
@@ -248,13 +272,15 @@ def _data_facts(study: Study) -> dict[str, Any]:
     return {
         "origin": sequences.origin,
         "documents": study.n_documents,
+        "copies_dropped": sequences.copies + study.copies,
+        "blocks": study.of_blocks,
         "sequences": int(sequences.input_ids.shape[0]),
         "sequence_length": int(sequences.input_ids.shape[1]),
         "tokens": int(sequences.attention_mask.sum()),
         "objective": "" if study.nonfinite_parameters else study.objective.name,
         "fingerprint": sequences.fingerprint,
         "document_fingerprints": document_fingerprints(sequences),
-        "notes": list(sequences.notes),
+        "notes": [*sequences.notes, *study.copy_notes],
     }
 
 

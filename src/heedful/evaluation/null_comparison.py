@@ -11,7 +11,7 @@ from heedful.evaluation.evidence import Array
 from heedful.evaluation.study import Study
 from heedful.inference.multiplicity import count_discoveries, holm
 from heedful.inference.ranks import max_rank_p, pooled_rank_p
-from heedful.inference.signflip import sign_flip
+from heedful.inference.skewness import above_p
 from heedful.inference.verdict import Verdict
 
 RANDOM_INIT = "untrained models of the same config"
@@ -83,7 +83,7 @@ def untrained(study: Study, name: str) -> NullComparison:
 
 
 def margin(study: Study, units: Array, above: float, null: str) -> NullComparison:
-    """Sign flips of the documents' distances from the margin: the family-wise error of naming heads by it is held.
+    """One-sided tests of documents against the margin, Holm over all heads: the error of naming any is held.
 
     Args:
         study: The study.
@@ -91,16 +91,27 @@ def margin(study: Study, units: Array, above: float, null: str) -> NullCompariso
         above: The margin.
         null: That margin in words.
     """
-    test = sign_flip(units - above, resamples=study.settings.resamples, seed=study.settings.seed, alternative="greater")
+    raw, adjusted = margin_p(units, above)
     return NullComparison(
         null=null,
-        p=np.asarray(test.p),
-        p_adjusted=np.asarray(test.p_adjusted),
+        p=raw,
+        p_adjusted=adjusted,
         exceeded="does so after adjustment for all heads",
         reached="not after adjustment for all heads",
-        found=_family_wise(np.asarray(test.p_adjusted), study.settings.alpha),
+        found=_family_wise(adjusted, study.settings.alpha),
         counted=f"beyond the margin (family-wise, {study.settings.alpha:.0%})",
     )
+
+
+def margin_p(units: Array, above: float) -> tuple[Array, Array]:
+    """P of "no larger than the margin" of each head, alone and as one family (``inference.skewness.above_p``).
+
+    Args:
+        units: ``(document, all heads)``, on the scale of the margin.
+        above: The margin.
+    """
+    raw = above_p(units, above)
+    return raw, np.asarray(holm(raw))
 
 
 def _family_wise(adjusted: Array, alpha: float) -> int | None:

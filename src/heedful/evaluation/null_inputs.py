@@ -12,10 +12,8 @@ from torch import Tensor, nn
 
 from heedful.evaluation.null_models import Build, NoFreshModel, ensure_random, rebuilt
 from heedful.evaluation.running import device_of
+from heedful.evaluation.settings import LONGEST_PERIOD, SHORTEST_PERIOD
 from heedful.loading.batch import Batch
-
-SHORTEST_PERIOD, LONGEST_PERIOD = 8, 32
-"""Periods of the repeats are drawn anew for each sequence: a fixed one could be solved by position."""
 
 
 def fresh_models(
@@ -104,18 +102,45 @@ class Repeats:
         batches: The sequences.
         periods: ``(sequence,)`` period of each.
         prefix: Special tokens before the repeats.
+        copies: ``(sequence,)`` copies of its tokens that each holds, the last one perhaps in part.
     """
 
     batches: list[Batch]
     periods: Tensor
     prefix: int
+    copies: Tensor
+
+    @property
+    def told(self) -> str:
+        """Periods and copies in words: what a model answers depends on them."""
+        periods, copies = (_range(values) for values in (self.periods, self.copies))
+        return f"random tokens repeated with periods of {periods}, {copies} copies"
 
 
-def repeated(batches: list[Batch], count: int, seed: int) -> Repeats | None:
+def _range(values: Tensor) -> str:
+    least, most = int(values.min()), int(values.max())
+    return f"{least}" if least == most else f"{least} to {most}"
+
+
+def repeated(
+    batches: list[Batch],
+    count: int,
+    seed: int,
+    *,
+    periods: tuple[int, int] = (SHORTEST_PERIOD, LONGEST_PERIOD),
+    copies: int | None = None,
+) -> Repeats | None:
     """Random repeats with the lengths, special prefix and vocabulary of a study's sequences.
 
-    The tokens of a period are drawn without repetition from the ordinary tokens that occur in the text, so that each
-    has one earlier copy a period before.
+    The tokens of a period are drawn without repetition from the ordinary tokens that occur in the text, so that a token
+    comes back a period later and never before.
+
+    Args:
+        batches: The study's sequences.
+        count: Sequences wanted.
+        seed: Seed of periods and tokens.
+        periods: Shortest and longest period, each sequence having its own.
+        copies: Copies of a period in a sequence; None for as many as the study's sequences have room for.
 
     Returns:
         None where the sequences are too short to repeat twice, or the text has fewer than 16 different tokens.
@@ -125,15 +150,18 @@ def repeated(batches: list[Batch], count: int, seed: int) -> Repeats | None:
     ids = torch.cat([batch.input_ids[batch.attention_mask.bool() & ~batch.special] for batch in batches]).unique()
     prefix = int((like.special[0].long().cumprod(0)).sum()) if like.special.numel() else 0
     length = like.input_ids.shape[1]
-    longest = min(LONGEST_PERIOD, (length - prefix) // 2, len(ids))
-    if longest < SHORTEST_PERIOD or len(ids) < 2 * SHORTEST_PERIOD:
+    room = length - prefix
+    longest = min(periods[1], room // (copies or 2), len(ids))
+    if longest < periods[0] or len(ids) < 2 * SHORTEST_PERIOD:
         return None
-    periods = torch.randint(SHORTEST_PERIOD, longest + 1, (count,), generator=generator)
-    rows = []
-    for period in periods.tolist():
+    drawn = torch.randint(periods[0], longest + 1, (count,), generator=generator)
+    rows, ends = [], []
+    for period in drawn.tolist():
         cycle = ids.cpu()[torch.randperm(len(ids), generator=generator)[:period]]
-        body = cycle.repeat(length // period + 2)[: length - prefix]
+        body = cycle.repeat(length // period + 2)[:room]
         rows.append(torch.cat([like.input_ids[0, :prefix].cpu(), body]))
+        ends.append(min(room, period * copies) if copies else room)
+    until = torch.tensor(ends) + prefix
     stacked = torch.stack(rows).to(like.input_ids.device)
     size = len(like.input_ids)
     made = []
@@ -142,5 +170,6 @@ def repeated(batches: list[Batch], count: int, seed: int) -> Repeats | None:
         special = torch.zeros_like(part, dtype=torch.bool)
         special[:, :prefix] = True
         index = torch.arange(start, start + len(part))
-        made.append(Batch(part, torch.ones_like(part), index, special, torch.zeros_like(special)))
-    return Repeats(made, periods, prefix)
+        real = (torch.arange(length) < until[index, None]).to(part)
+        made.append(Batch(part, real, index, special, torch.zeros_like(special)))
+    return Repeats(made, drawn, prefix, -((prefix - until) // drawn))

@@ -28,7 +28,9 @@ SECTION_TITLES = {
 class CheckFacts:
     """What is fixed about a check: its section, the cheapest preset that runs it, and its source.
 
-    ``descriptive`` checks say what is and never PASS, so that they cannot be required.
+    ``descriptive`` checks say what is and never PASS, so that they cannot be required. ``definition`` counts what the
+    claim has meant: it grows whenever estimate, margin, interval or null of it become another, so that two reports are
+    compared only where they mean the same.
     """
 
     name: str
@@ -37,13 +39,14 @@ class CheckFacts:
     preset: str
     source: str
     descriptive: bool = False
+    definition: int = 1
 
 
 CHECKS: Registry[CheckFacts] = Registry("checks", "check")
 
 
 def check(
-    *, section: int, source: str, preset: str = "quick", descriptive: bool = False
+    *, section: int, source: str, preset: str = "quick", descriptive: bool = False, definition: int = 1
 ) -> Callable[[Function], Function]:
     """Register a function of a study that returns findings, under its own name.
 
@@ -52,6 +55,7 @@ def check(
         source: Where definition and margin come from.
         preset: Cheapest preset that runs it.
         descriptive: Whether it only describes: it never PASSes, and cannot be required.
+        definition: How often what the claim means has changed, from 1.
 
     Raises:
         ValueError: The name is taken, or section or preset is unknown.
@@ -61,7 +65,7 @@ def check(
         name = function.__name__
         if section not in SECTION_TITLES or preset not in PRESETS:
             raise ValueError(f"check {name!r}: section {section} or preset {preset!r} is unknown")
-        CHECKS.add(name, CheckFacts(name, function, section, preset, source, descriptive))
+        CHECKS.add(name, CheckFacts(name, function, section, preset, source, descriptive, definition))
         return function
 
     return register

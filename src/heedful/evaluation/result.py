@@ -34,6 +34,7 @@ class Finding:
         detail: Further numbers of this claim, JSON-able; not part of the verdict.
         units: The value of each document behind the estimate, in the order of the report's ``document_fingerprints``,
             None where a document has none; None for findings that are no mean over documents.
+        definition: Which definition of the claim this is, counted from 1 (``CheckFacts.definition``).
     """
 
     claim: str
@@ -52,6 +53,7 @@ class Finding:
     head: int | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
     units: Sequence[float | None] | None = None
+    definition: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

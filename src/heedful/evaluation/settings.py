@@ -15,6 +15,10 @@ MOST_LOOKS = 8
 """Each further look halves the first one, which decides nothing in the end."""
 
 
+SHORTEST_PERIOD, LONGEST_PERIOD = 8, 32
+"""Periods of the repeats are drawn anew for each sequence: a fixed one could be solved by position."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Margins:
     """Effect sizes that verdicts compare whole intervals with.
@@ -64,6 +68,8 @@ class Settings:
         resamples: Bootstrap and sign-flip resamples.
         least_units: Documents below which nothing is claimed.
         batch_tokens: Tokens that go through the model at once.
+        repeat_periods: Shortest and longest period of the random repeats on which induction is measured.
+        repeat_copies: Copies of a period in each of them; None for as many as the sequences have room for.
         looks: Looks at growing text in the ablations, each replacement being left once it has decided; 1 reads all.
         margins: Effect sizes that verdicts use.
         causal: Whether the model must hide the future; None infers it from the model.
@@ -83,6 +89,8 @@ class Settings:
     resamples: int = 1999
     least_units: int = 16
     batch_tokens: int = 2048
+    repeat_periods: tuple[int, int] = (SHORTEST_PERIOD, LONGEST_PERIOD)
+    repeat_copies: int | None = None
     looks: int = 1
     margins: Margins = field(default_factory=Margins)
     causal: bool | None = None
@@ -100,6 +108,12 @@ class Settings:
             raise UsageError(f"null models: expected 0 or more, got {self.null_models}")
         if not 1 <= self.looks <= MOST_LOOKS:
             raise UsageError(f"looks: expected 1 to {MOST_LOOKS}, got {self.looks}")
+        least, most = self.repeat_periods
+        if not 2 <= least <= most or (self.repeat_copies is not None and self.repeat_copies < 2):
+            told = f"periods of {least} to {most} and {self.repeat_copies} copies"
+            raise UsageError(
+                f"repeats: expected periods of 2 or more, the shorter first, and 2 copies or more; got {told}"
+            )
         unknown = [claim for claim in self.require if claim not in CHECKS]
         silent = [claim for claim in self.require if claim in CHECKS and CHECKS[claim].descriptive]
         if unknown or silent:

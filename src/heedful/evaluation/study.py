@@ -23,6 +23,7 @@ from heedful.evaluation.missing import mean_of, without_rounding
 from heedful.evaluation.null_inputs import Repeats, repeated, shuffled
 from heedful.evaluation.null_models import Build, NoFreshModel
 from heedful.evaluation.objective import Objective, find_objective, is_causal_by_name
+from heedful.evaluation.pattern_pool import PatternPool, pattern_pool
 from heedful.evaluation.perturbation import Leak, future_leaks
 from heedful.evaluation.probe_registry import PROBES
 from heedful.evaluation.probes import distances, growth, integrity, representations, row_statistics, token_groups
@@ -59,6 +60,7 @@ class Study:
         ranks: Processes that divide the batches; the evidence is whole on each of them.
         build: What built the model from a seed, where it can do so again; null models come from it.
         unwrap_notes: A note for each wrapper that was taken off the model.
+        copies: Documents that were left out because their tokens are those of others.
     """
 
     model: nn.Module
@@ -68,6 +70,7 @@ class Study:
     ranks: Ranks = ALONE
     build: Build | None = None
     unwrap_notes: Sequence[str] = ()
+    copies: int = 0
     null_reason: str = "no null models were asked for"
     _answers: dict[Callable[[Study], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -126,7 +129,9 @@ class Study:
     @cached_property
     def repeats(self) -> Repeats | None:
         """Random repeated sequences like the study's own, or None where they are too short."""
-        return repeated(self.batches, min(len(self.sequences.input_ids), 64), self.settings.seed)
+        count, settings = min(len(self.sequences.input_ids), 64), self.settings
+        periods, copies = settings.repeat_periods, settings.repeat_copies
+        return repeated(self.batches, count, settings.seed, periods=periods, copies=copies)
 
     @cached_property
     def on_repeats(self) -> Evidence | None:
@@ -173,6 +178,16 @@ class Study:
     def n_documents(self) -> int:
         """Documents that the sequences come from."""
         return len(np.unique(self.sequences.document.numpy()))
+
+    @property
+    def of_blocks(self) -> bool:
+        """Whether documents are blocks of fewer texts, which vary together."""
+        return bool(getattr(self.sequences, "blocks", False))
+
+    @property
+    def copy_notes(self) -> list[str]:
+        """What was left out because its tokens are those of another document."""
+        return [f"{self.copies} documents dropped: their tokens are exactly those of others"] if self.copies else []
 
     def units(self, values: Array) -> Array:
         """Means over each document's sequences: ``(sequence, ...)`` to ``(document, ...)``."""
@@ -232,7 +247,9 @@ class Study:
 
     def _losses(self, what: str, replacements: Sequence[Replacement | None], batches: Sequence[Batch]) -> list[Array]:
         tick = self._ticker(len(replacements) * len(self.ranks.run(batches)), what)
-        return losses_under(self.model, self.objective, batches, replacements, tick=tick, ranks=self.ranks)
+        wanted = any(one is not None and one.arm == "mean" for one in replacements)
+        pool = self.pattern_pool if wanted else None
+        return losses_under(self.model, self.objective, batches, replacements, tick=tick, ranks=self.ranks, pool=pool)
 
     def _differences(
         self, what: str, replacements: Sequence[Replacement], batches: Sequence[Batch], tests: int
@@ -244,6 +261,11 @@ class Study:
             )
         base = self.loss[: sum(len(batch.index) for batch in batches)]
         return [losses - base for losses in self._losses(what, replacements, batches)]
+
+    @cached_property
+    def pattern_pool(self) -> PatternPool:
+        """The documents whose mean pattern takes the place of the learned one, the same whatever the batch."""
+        return pattern_pool(self.model, self.sequences, self.settings.batch_tokens)
 
     @property
     def _ablations(self) -> int:  # one family of tests

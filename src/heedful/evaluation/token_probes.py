@@ -7,7 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+from heedful.attention.engines.groups import Groups
+from heedful.attention.engines.moments import Extras
 from heedful.attention.engines.points import logits_at
+from heedful.attention.engines.tiled import tiled
 from heedful.evaluation.evidence import Probe, ProbedCall
 
 PAIRS = 48
@@ -111,36 +114,43 @@ def same_token(seed: int) -> Probe:
     return probe
 
 
+REPEATED = {"induction_mass": "induction_mass", "duplicate_mass": "same_token_mass"}
+"""Masses on repeats, and the engine's names of them."""
+
+
 def repeats(periods: Tensor, prefix: int) -> Probe:
-    """A probe of sequences that repeat random tokens with a period each: induction, duplicate and previous-token mass.
+    r"""A probe of sequences that repeat random tokens with a period each: induction and duplicate-token mass.
+
+    .. math:: \text{induction}_i = \sum_{j \le i,\; t_{j-1} = t_i} a_{ij}, \qquad
+              \text{duplicate}_i = \sum_{j \ne i,\; t_j = t_i} a_{ij}
+
+    averaged over the queries of the second and later copies: the weight on *every* key that follows an earlier
+    occurrence of the query's token, and on every other visible key of the same token. These are the engine's group
+    masses (``Groups.tokens``). Source: Olsson et al. 2022, arXiv:2209.11895.
+
+    Pitfall: with many copies a head that reads but the last one puts no more weight there than one that reads all; the
+    mass does not tell them apart. What the model does depends on period and number of copies.
 
     Args:
         periods: ``(sequence,)`` period of each of the study's repeated sequences.
         prefix: Number of special tokens before the repeats begin.
 
     Returns:
-        A probe giving ``induction_mass``, ``duplicate_mass`` ``(sequence, head)``: mean weight on the token after the
-        earlier copy of the query's token, and on that copy.
+        A probe giving ``induction_mass``, ``duplicate_mass`` ``(sequence, head)``; NaN where no token repeats.
     """
 
     def probe(sight: ProbedCall) -> dict[str, Tensor]:
         call, batch = sight.event.call, sight.batch
-        period = periods[batch.index]
-        sums = {name: torch.full((len(period), call.heads), math.nan) for name in ("induction_mass", "duplicate_mass")}
+        period = periods[batch.index].tolist()
+        found = {name: torch.full((len(period), call.heads), math.nan) for name in REPEATED}
         if call.n_queries != batch.input_ids.shape[1] or call.n_queries != call.n_keys:
-            return sums
-        normaliser = sight.moments.rows.logsumexp
-        for row, p in enumerate(period.tolist()):
+            return found
+        rows = tiled(call, Extras(groups=Groups(tokens=batch.input_ids))).rows
+        for row, p in enumerate(period):
             end = int(batch.attention_mask[row].sum())
-            query = torch.arange(min(prefix + p, end), end, device=call.query.device)
-            if not len(query):
-                continue
-            sequence = torch.full_like(query, row)
-            for name, back in (("induction_mass", p - 1), ("duplicate_mass", p)):
-                logits = logits_at(call, sequence, query, query - back)
-                seen = call.visibility.at(sequence, query, query - back, call.n_queries, call.n_keys)
-                weights = (logits - normaliser[row][:, query]).exp().masked_fill(~seen, 0)
-                sums[name][row] = weights.mean(-1).cpu()
-        return sums
+            for name, engine in REPEATED.items():
+                if prefix + p < end:
+                    found[name][row] = getattr(rows, engine)[row, :, prefix + p : end].double().mean(-1).cpu()
+        return found
 
     return probe

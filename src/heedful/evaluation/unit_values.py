@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from heedful.evaluation.evidence import Array
 from heedful.evaluation.study import Study
@@ -54,3 +56,23 @@ def document_fingerprints(sequences: TokenBatch) -> list[str]:
             digest.update(len(tokens).to_bytes(8, "little") + tokens.tobytes())
         found.append(digest.hexdigest()[:DIGITS])
     return found
+
+
+def without_copies(sequences: TokenBatch) -> tuple[TokenBatch, int]:
+    """The sequences of distinct documents, and how many documents were left out: their tokens are those of others.
+
+    Copies among texts are found before they are cut (``heedful.loading.copies``); this is for batches made by hand.
+
+    Args:
+        sequences: Token ids with their documents.
+    """
+    labels = np.unique(sequences.document.numpy())
+    first: dict[str, int] = {}
+    for label, name in zip(labels.tolist(), document_fingerprints(sequences), strict=True):
+        first.setdefault(name, label)
+    copies = len(labels) - len(first)
+    if not copies:
+        return sequences, 0
+    kept = torch.from_numpy(np.isin(sequences.document.numpy(), list(first.values())))
+    parts = ("input_ids", "attention_mask", "document", "special", "punctuation")
+    return replace(sequences, **{name: getattr(sequences, name)[kept] for name in parts}), copies

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ def judge(
     required: bool = False,
     smallest: int = 16,
     detectable: float | None = None,
+    needed: Callable[[float], float] | None = None,
 ) -> tuple[Verdict, str]:
     """Verdict on one claim "the effect is above its margin", taken from a whole interval and never from a point.
 
@@ -50,6 +52,7 @@ def judge(
         required: Whether absence is a failure.
         smallest: Units below which nothing is claimed.
         detectable: Minimal detectable effect with these units, same unit; None to derive it from the interval.
+        needed: Units that an effect so far beyond its margin takes; None for a normal approximation.
 
     Returns:
         The verdict, and one sentence with the numbers that led to it.
@@ -75,7 +78,7 @@ def judge(
         verdict = Verdict.FAIL if required else Verdict.ABSENT
         wanted = ", and the claim was required" if required else ""
         return verdict, f"{seen} lies below {absent_below:.3g} over {units} units{wanted}"
-    return Verdict.WARN, f"{seen} {_unsettled(interval, present_above, absent_below, units, detectable)}"
+    return Verdict.WARN, f"{seen} {_unsettled(interval, present_above, absent_below, units, detectable, needed)}"
 
 
 def equivalent(interval: Interval, margin: float) -> bool | NDArray[np.bool_]:
@@ -119,7 +122,14 @@ def _against_null(cleared: str, p_adjusted: float | None, null_available: bool) 
     return Verdict.WARN, f"{cleared}, but the null shows as much (adjusted p {p_adjusted:.3g} > {ALPHA})"
 
 
-def _unsettled(interval: Interval, above: float, below: float, units: int, detectable: float | None) -> str:
+def _unsettled(
+    interval: Interval,
+    above: float,
+    below: float,
+    units: int,
+    detectable: float | None,
+    by_rule: Callable[[float], float] | None,
+) -> str:
     """Why an interval decides nothing, and how many units would."""
     estimate = float(interval.estimate)
     if detectable is None or math.isnan(detectable):
@@ -132,7 +142,8 @@ def _unsettled(interval: Interval, above: float, below: float, units: int, detec
         return f"is inconclusive: the estimate does not leave the margin {margins}, and {shown}"
     margin = above if estimate > above else below
     shortfall = min(abs(detectable / (estimate - margin)), MANY_UNITS)
-    needed = max(units + 1.0, math.ceil(min(MANY_UNITS, units * shortfall**2)))
+    takes = units * shortfall**2 if by_rule is None else by_rule(abs(estimate - margin))
+    needed = max(units + 1.0, math.ceil(min(MANY_UNITS, takes)))
     words = f"about {needed:.0f}" if needed < MANY_UNITS else "more than a million"
     return f"is inconclusive and crosses {margin:.3g}: {shown}, and {words} units are needed"
 

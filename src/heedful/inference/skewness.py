@@ -108,11 +108,109 @@ def skewed_tail(values: ArrayLike) -> float:
     return float(t.sf(2.0 * beyond / (1.0 + np.sqrt(1.0 + 8.0 * side * beyond)), float(units) - 1.0))
 
 
+UNTOLD = 4.0
+"""Standard errors of the sample's skewness, over the root of the units, that a family's p allows for besides."""
+
+
+def above_p(values: ArrayLike, above: ArrayLike = 0.0) -> Array:
+    r"""One-sided p of "the mean is no larger than a margin", an entry each, fit to be corrected for many entries.
+
+    The solution p of
+
+    .. math:: q_p + a\,(1 + 2 q_p^2) = (\bar x - m) \sqrt n / s, \qquad
+              a = \Bigl(1 + \frac{24}{\sqrt n}\Bigr)
+                  \frac{\max\bigl(-g + \tfrac{4}{\sqrt n}\sqrt{6/n},\, 0\bigr)}{6\sqrt n}
+
+    with Student's quantile ``q`` and the sample's skewness ``g``: Johnson's correction as in :func:`skew_t`, and an
+    allowance for skewness that the sample does not show, which matters far out in the tail.
+
+    Reading: Holm's correction of these p holds 5 % over 12 to 270 entries whose means lie exactly at the margin, for
+    normal units and for tails below the mean of skew 1.7 and 6, from 16 units on; max-T by sign flips rejects 5 % of
+    normal families and 17 to 100 % of skewed ones. Pitfall: 16 normal units see a mean 2 standard deviations above
+    the margin in 72 % of samples in a family of 12, 64 units one of 0.5 in 83 %.
+    Source: Johnson 1978, Journal of the American Statistical Association 73:536; the allowance by simulation (LOG.md).
+
+    Args:
+        values: One number a unit and entry, ``(unit, ...)``; NaN units are dropped entry by entry.
+        above: The margin, a number or one an entry.
+
+    Returns:
+        p ``(...)``; of units that are all equal, that of their sign flips; NaN below two units.
+    """
+    from scipy.stats import t
+
+    mean, spread, units = mean_and_spread(values)
+    distance = mean - np.asarray(above, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        untold = UNTOLD / np.sqrt(units) * np.sqrt(6.0 / units)
+        allowance = (1.0 + UNSEEN / np.sqrt(units)) * (untold - _skewness(values, mean, spread, units))
+        side = np.where(distance > 0, np.maximum(allowance / (6.0 * np.sqrt(units)), 0.0), 0.0)
+        beyond = np.maximum(np.abs(distance) / spread * np.sqrt(units) - side, 0.0)
+        quantile = np.sign(distance) * 2.0 * beyond / (1.0 + np.sqrt(1.0 + 8.0 * side * beyond))
+        p = t.sf(quantile, np.where(units > 1, units - 1.0, np.nan))
+        equal = np.where(distance > 0, 0.5 ** units.astype(np.float64), 1.0)
+    return np.asarray(np.where(spread == 0, equal, p))
+
+
+def reach(units: ArrayLike, tests: int = 1, *, alpha: float = 0.05, power: float = 0.8) -> Array:
+    r"""Standard errors above its margin at which a mean is found by :func:`above_p` in a family.
+
+    .. math:: t + a\,(1 + 2 t^2) + z_{\text{power}}, \qquad
+              a = \Bigl(1 + \frac{24}{\sqrt n}\Bigr)
+                  \frac{(4/\sqrt n + \tfrac12)\sqrt{6/n}}{6\sqrt n}, \quad t = t_{1-\alpha/m,\,n-1}
+
+    Reading: times the standard error it is the detectable effect that stands beside a verdict on a head; 2.3 standard
+    deviations for 16 units and 12 heads, 0.50 for 64 units and 12 heads, 0.67 for 64 and 270.
+    Pitfall: for normal units; the half standard error of skewness stands for what samples of them show by chance.
+    Source: as :func:`above_p`; checked by simulation.
+
+    Args:
+        units: Number of units, any shape.
+        tests: Size of the family m.
+        alpha: Level of the whole family, one-sided.
+        power: Chance of finding the mean.
+
+    Returns:
+        Standard errors; NaN below two units.
+    """
+    from scipy.special import ndtri
+    from scipy.stats import t
+
+    count = np.asarray(units, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        quantile = t.isf(alpha / tests, np.where(count > 1, count - 1.0, np.nan))
+        skewness = (UNTOLD / np.sqrt(count) + 0.5) * np.sqrt(6.0 / count)
+        side = (1.0 + UNSEEN / np.sqrt(count)) * skewness / (6.0 * np.sqrt(count))
+        return np.asarray(quantile + side * (1.0 + 2.0 * quantile**2) + float(ndtri(power)))
+
+
+def units_for(effect_in_sd: float, tests: int = 1) -> float:
+    """Least number of units at which :func:`reach` is no farther than an effect, in standard deviations between units.
+
+    Args:
+        effect_in_sd: How far the mean lies beyond its margin; its sign does not matter.
+        tests: Size of the family.
+
+    Returns:
+        Units, on a grid of one per cent; infinite beyond a million, and for an effect of 0 or NaN.
+    """
+    counts = np.unique(np.geomspace(4.0, 1e6, 1300).round())
+    enough = reach(counts, tests) / np.sqrt(counts) <= abs(effect_in_sd)
+    return float(counts[enough.argmax()]) if enough.any() else float("inf")
+
+
+def _skewness(values: ArrayLike, mean: Array, spread: Array, units: NDArray[np.int64]) -> Array:
+    """The sample's skewness; 0 where it is undefined."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scores = (as_units(values) - mean) / spread
+        found = np.nansum(scores**3, axis=0) / units * (units / (units - 1.0)) ** 1.5
+    return np.asarray(np.where(np.isfinite(found), found, 0.0))
+
+
 def _allowances(values: ArrayLike, mean: Array, spread: Array, units: NDArray[np.int64]) -> tuple[Array, Array]:
     """Johnson's factor ``g / (6 sqrt(n))``, enlarged by what the units may not show, below the mean and above it."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        scores = (as_units(values) - mean) / spread
-        skewness = np.nansum(scores**3, axis=0) / units * (units / (units - 1.0)) ** 1.5
+        skewness = _skewness(values, mean, spread, units)
         allowance = (1.0 + UNSEEN / np.sqrt(units)) * skewness / (6.0 * np.sqrt(units))
     allowance = np.where(np.isfinite(allowance), allowance, 0.0)
     return np.maximum(-allowance, 0.0), np.maximum(allowance, 0.0)

@@ -32,7 +32,22 @@ class Replacements(dict[str, int]):
         self.left: dict[str, str] = {}
 
 
-Pattern = str | Tensor | np.ndarray | Callable[[AttentionCall], Tensor]
+class EventPattern:
+    """A pattern that must know more of a call than the call itself, such as the module that makes it."""
+
+    def output(self, event: AttentionEvent) -> Tensor | None:
+        """New output ``(batch, head, query, value_dim)``; None takes the mean of the batch's other sequences.
+
+        Args:
+            event: The call, its module and its path.
+
+        Raises:
+            NotImplementedError: It is not given.
+        """
+        raise NotImplementedError
+
+
+Pattern = str | Tensor | np.ndarray | EventPattern | Callable[[AttentionCall], Tensor]
 
 
 @contextmanager
@@ -160,7 +175,11 @@ def _replaced(
     wrong = [head for head in chosen if not 0 <= head < total]
     if wrong:
         raise UsageError(f"replace: {event.path} has heads 0..{total - 1}, got {wrong}")
-    output = pattern_output(call, pattern) if isinstance(pattern, str) else _own_output(event, pattern)
+    if isinstance(pattern, EventPattern):
+        known = pattern.output(event)
+        output = pattern_output(call, "mean") if known is None else known
+    else:
+        output = pattern_output(call, pattern) if isinstance(pattern, str) else _own_output(event, pattern)
     if heads is None:
         return output
     here = chosen if part is None else part.own_heads(chosen, call.heads)

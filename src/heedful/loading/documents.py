@@ -100,8 +100,6 @@ def _read(paths: Sequence[Path], origin: str) -> Documents:
         raise InputRejected(escaped(origin), "expected text, found nothing but blanks", "give files that hold text")
     if blank:
         notes.append(f"{blank} blank documents left out")
-    if copies := len(texts) - len(set(texts)):
-        notes.append(f"{copies} documents are exact copies of others")
     return Documents(names=tuple(names), texts=tuple(texts), origin=escaped(origin), notes=tuple(notes))
 
 

@@ -47,6 +47,8 @@ class TokenBatch:
         origin: Where the text came from.
         notes: What was cut, padded or too little.
         fingerprint: SHA-256 of ids and mask, hexadecimal.
+        blocks: Whether blocks of fewer than 16 documents stand for documents: they are not independent.
+        copies: Documents dropped as copies of others.
         mask_token: Id by which the tokenizer hides a token, or None.
     """
 
@@ -61,6 +63,8 @@ class TokenBatch:
     notes: tuple[str, ...]
     fingerprint: str
     mask_token: int | None = None
+    blocks: bool = False
+    copies: int = 0
 
 
 def make_sequences(
@@ -178,6 +182,8 @@ def _batch(
         notes=tuple(notes),
         fingerprint=_fingerprint(ids, mask),
         mask_token=tokenizer.mask_token_id,
+        blocks=choice.blocks,
+        copies=choice.copies,
     )
 
 

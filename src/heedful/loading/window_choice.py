@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from heedful.loading.copies import distinct
+
 ENOUGH_DOCUMENTS = 16
 """Fewer documents than these are cut into blocks, so that a spread between documents can be estimated at all."""
 
@@ -47,18 +49,22 @@ class Choice:
     Attributes:
         windows: Token ids.
         sources: Name of the source of each window.
-        notes: What was cut, and what was too little.
+        notes: What was dropped, cut, and too little.
+        blocks: Whether blocks of fewer documents stand for documents.
+        copies: Documents that were dropped as copies of others.
     """
 
     windows: tuple[list[int], ...]
     sources: tuple[str, ...]
     notes: tuple[str, ...]
+    blocks: bool = False
+    copies: int = 0
 
 
 def choose_windows(
     names: Sequence[str], texts: Sequence[str], tokenise: Tokenise, *, size: int, count: int, seed: int
 ) -> Choice:
-    """Choose windows round-robin over documents, in an order drawn from the seed.
+    """Choose windows round-robin over distinct documents, in an order drawn from the seed.
 
     Args:
         names: Name of each document.
@@ -72,18 +78,21 @@ def choose_windows(
         ``count`` full windows, or as many as there are; where there are none, the longest incomplete ones.
     """
     generator = torch.Generator().manual_seed(seed)
-    names = _distinct(names)
+    alone = distinct(texts)
+    names, texts = [_distinct(names)[i] for i in alone.kept], [texts[i] for i in alone.kept]
+    copies = alone.exact + alone.near
     if len(texts) < ENOUGH_DOCUMENTS:
         sources = _blocks(names, texts, tokenise, size, count)
     else:
         order = torch.randperm(len(texts), generator=generator).tolist()
         sources = _documents([names[i] for i in order], [texts[i] for i in order], tokenise, size, count)
-    notes = []
-    if len(texts) < ENOUGH_DOCUMENTS and len(sources) > len(texts):
+    notes = alone.notes
+    blocks = len(texts) < ENOUGH_DOCUMENTS and len(sources) > len(texts)
+    if blocks:
         told = f"{len(texts)} document{'s' * (len(texts) != 1)} cut into {len(sources)} blocks that stand for documents"
         notes.append(f"{told}; blocks of one text are not independent, so intervals are too narrow")
     if not any(source.windows for source in sources):
-        return _incomplete(sources, size, count, notes)
+        return _incomplete(sources, size, count, notes, copies)
     drawn = [_drawn(source, generator) for source in _shuffled(sources, generator)]
     queue = [
         (source.windows[turn], source.name)
@@ -93,7 +102,8 @@ def choose_windows(
     ][:count]
     if len(queue) < count:
         notes.append(f"{count} windows of {size} tokens asked for, the text holds {len(queue)}: these are used")
-    return Choice(tuple(window for window, _ in queue), tuple(name for _, name in queue), tuple(notes))
+    windows, names = [window for window, _ in queue], [name for _, name in queue]
+    return Choice(tuple(windows), tuple(names), tuple(notes), blocks, copies)
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
@@ -185,10 +195,12 @@ def _drawn(source: Source, generator: torch.Generator) -> Source:
     return Source(source.name, tuple(source.windows[index] for index in order), source.rest, source.cut)
 
 
-def _incomplete(sources: Sequence[Source], size: int, count: int, notes: list[str]) -> Choice:
+def _incomplete(sources: Sequence[Source], size: int, count: int, notes: list[str], copies: int) -> Choice:
     """The longest pieces of a text that holds no full window."""
     pieces = sorted((source for source in sources if source.rest), key=lambda source: -len(source.rest))[:count]
     if pieces:
         told = f"no document holds {size} tokens: {len(pieces)} windows of {len(pieces[-1].rest)} to"
         notes.append(f"{told} {len(pieces[0].rest)} tokens are used, padded on the right")
-    return Choice(tuple(list(piece.rest) for piece in pieces), tuple(piece.name for piece in pieces), tuple(notes))
+    return Choice(
+        tuple(list(piece.rest) for piece in pieces), tuple(piece.name for piece in pieces), tuple(notes), False, copies
+    )

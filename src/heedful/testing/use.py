@@ -75,7 +75,7 @@ def _judged(study: Study, arm: str) -> Finding:
         return Finding(
             claim="attention_used", verdict=Verdict.INSUFFICIENT, reason="1 sequence; a replacement needs at least 2"
         )
-    (changed,) = losses_under(study.model, study.objective, study.batches, [Replacement(arm)])
+    (changed,) = losses_under(study.model, study.objective, study.batches, [Replacement(arm)], pool=study.pattern_pool)
     units = study.units(changed - study.loss)
     interval = skew_t(units)
     margin, count = study.settings.margins.loss, int(np.isfinite(units).sum())

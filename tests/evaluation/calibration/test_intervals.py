@@ -46,9 +46,9 @@ def test_claims_under_weak_structure_keep_their_promise() -> None:
 
 
 def test_an_interval_of_half_the_width_is_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twice as many units as there are documents: each counted twice."""
+    """Many more units than there are documents: each counted twelve times."""
     sound = Study.units
-    monkeypatch.setattr(Study, "units", lambda self, values: np.repeat(sound(self, values), 4, axis=0))
+    monkeypatch.setattr(Study, "units", lambda self, values: np.repeat(sound(self, values), 12, axis=0))
     rates = list(interval_rates(KEYS, 16, True, ["local_bias"], 20, seed=3))
     errors = [rate for rate in rates if rate.nominal == 0.025]
     assert len(errors) == 2 and not any(rate.kept(500) for rate in errors), errors

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from heedful.inference.interval import bootstrap_t
+from heedful.inference.mean_interval import mean_interval
 from heedful.training.sweeps.folder import SweepFolder
 from heedful.training.sweeps.over_documents import over_documents
 from heedful.training.sweeps.plan_file import read_plan
@@ -55,7 +55,7 @@ def test_cells_are_compared_on_the_same_documents(tmp_path: Path) -> None:
     first, second = over_documents(plan, folder).to_dicts()
     assert first["cell"] == "first" and first["documents"] == 20 and first["against_first"] is None
     apart = 0.1 + 0.01 * np.arange(20)
-    wanted = bootstrap_t(np.array([apart[int(name[1:])] for name in sorted(given["first", 0])])[:, None], seed=0)
+    wanted = mean_interval(np.array([apart[int(name[1:])] for name in sorted(given["first", 0])])[:, None])
     assert second["against_first"] == pytest.approx(apart.mean())
     assert second["against_low"] == pytest.approx(float(wanted.low[0]))
     assert second["against_high"] - second["against_low"] < 0.1 < first["high"] - first["low"]

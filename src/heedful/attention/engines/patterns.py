@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -77,17 +78,37 @@ def pattern_output(call: AttentionCall, pattern: str) -> Tensor:
         raise UsageError("pattern: the call has no values to weigh")
     if pattern in ("mean", "shuffled") and call.batch < 2:
         raise UsageError(f"pattern {pattern!r}: expected a batch of at least 2 sequences, got 1")
+    if pattern == "zero":
+        shape = (call.batch, call.heads, call.n_queries, call.value.shape[-1])
+        return torch.zeros(shape, dtype=call.value.dtype, device=call.value.device)
+    return weighted_output(call, partial(_WEIGHTS[pattern], call))
+
+
+def weighted_output(call: AttentionCall, weights_of: Callable[[int, int, Tensor], Tensor]) -> Tensor:
+    """Output of a call under weights that are given block by block.
+
+    Args:
+        call: The attention call, with values.
+        weights_of: Of the first query of a block, its end, and the keys that its queries see (bool), to weights that
+            broadcast to ``(batch, head, query, key)``, 0 where unseen; they are normalised here.
+
+    Returns:
+        ``(batch, head, query, value_dim)`` in the dtype of the values; 0 where no visible key has weight.
+
+    Raises:
+        UsageError: The call has no values.
+    """
+    if call.value is None:
+        raise UsageError("pattern: the call has no values to weigh")
     shape = (call.batch, call.heads, call.n_queries, call.value.shape[-1])
     output = torch.zeros(shape, dtype=call.value.dtype, device=call.value.device)
-    if pattern == "zero":
-        return output
     groups = call.heads // call.kv_heads
     with torch.no_grad(), torch.autocast(output.device.type, enabled=False):
         value = call.value.to(_dtype(call))
         for begin in range(0, call.n_queries, ROWS):
             end = min(begin + ROWS, call.n_queries)
             seen = call.visibility.block(begin, end, 0, call.n_keys, call.n_queries, call.n_keys, value.device)
-            weights = _WEIGHTS[pattern](call, begin, end, seen)
+            weights = weights_of(begin, end, seen)
             weights = weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
             weights = weights.expand(call.batch, call.heads, end - begin, call.n_keys)
             grouped = weights.reshape(call.batch, call.kv_heads, groups * (end - begin), call.n_keys) @ value

@@ -10,7 +10,7 @@ import numpy as np
 
 from heedful.evaluation.calibration.planted_study import planted_study
 from heedful.evaluation.calibration.rate import AT_LEAST, Rate, worth_of
-from heedful.evaluation.calibration.world import FLAT, FOLLOWS, HEADS, IID, KEYS, POINTED, World
+from heedful.evaluation.calibration.world import DOCUMENTS, FLAT, FOLLOWS, HEADS, IID, KEYS, POINTED, World
 from heedful.evaluation.evidence import Array
 from heedful.evaluation.heads import head_rows
 from heedful.evaluation.registry import CHECKS
@@ -18,6 +18,7 @@ from heedful.evaluation.result import Finding
 from heedful.evaluation.settings import Margins
 from heedful.evaluation.study import Study
 from heedful.inference.power import minimal_detectable_effect
+from heedful.inference.skewness import reach
 from heedful.inference.verdict import Verdict
 
 TAIL, FAMILY, POWER = 0.025, 0.05, 0.8
@@ -112,7 +113,10 @@ def _at_margin(studies: Sequence[Study], one: AtMargin) -> Iterator[Rate]:
     at = [_judged(study, one, truth) for study in studies]
     yield from _errors(at, one)
     error = float(np.nanstd(estimates, ddof=1))
-    above = one.widened * float(minimal_detectable_effect(error, 1, tests=estimates.shape[1]))
+    if len(at[0]) > 1:  # claims on heads are one family
+        above = one.widened * float(reach(DOCUMENTS, estimates.shape[1])) * error
+    else:
+        above = one.widened * float(minimal_detectable_effect(error, 1, tests=estimates.shape[1]))
     found = [_judged(study, one, truth - above) for study in studies]
     heads = [[f.verdict is Verdict.PASS for f in _heads(findings)] for findings in found]
     effect = f"margin + {above:.2g}" if not one.as_log else f"margin x {math.exp(above):.3g}"

@@ -17,7 +17,7 @@ SOURCE = (
 )
 
 
-@check(section=9, source=SOURCE, descriptive=True)
+@check(section=9, source=SOURCE, descriptive=True, definition=2)
 def ablation_signature(study: Study) -> list[Finding]:
     """Positional, content, value average or unused, by which replacements the loss forgives; a layer each in standard.
 

@@ -9,8 +9,8 @@ from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 from heedful.evaluation.unit_values import unit_values
-from heedful.inference.interval import bootstrap_t
 from heedful.inference.margin import judge
+from heedful.inference.mean_interval import mean_interval
 from heedful.inference.verdict import Verdict
 
 SOURCE = (
@@ -19,7 +19,7 @@ SOURCE = (
 )
 
 
-@check(section=4, source=SOURCE)
+@check(section=4, source=SOURCE, definition=2)
 def concentration_keeps_with_length(study: Study) -> list[Finding]:
     """Rows that see many keys are not closer to uniform than rows that see few, averaged over heads."""
     evidence = study.observed
@@ -37,7 +37,7 @@ def concentration_keeps_with_length(study: Study) -> list[Finding]:
             )
         ]
     units = study.units(mean_of(slope, axis=1))
-    interval = bootstrap_t(units, resamples=study.settings.resamples, seed=study.settings.seed)
+    interval = mean_interval(units)
     margin = study.settings.margins.dispersal
     count = int(np.isfinite(units).sum())
     verdict, reason = judge(

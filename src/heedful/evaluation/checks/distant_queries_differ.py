@@ -13,7 +13,7 @@ SOURCE = (
 )
 
 
-@check(section=6, source=SOURCE)
+@check(section=6, source=SOURCE, definition=2)
 def distant_queries_differ(study: Study) -> list[Finding]:
     """A query's weights over common keys differ from those of the query 10 positions before, beyond position.
 

@@ -12,7 +12,7 @@ from heedful.evaluation.settings import Settings
 from heedful.evaluation.study import Study
 from heedful.evaluation.unit_values import unit_values
 from heedful.inference.correlation import spearman_over_units
-from heedful.inference.interval import bootstrap_t
+from heedful.inference.mean_interval import mean_interval
 from heedful.inference.verdict import Verdict
 
 SOURCE = (
@@ -26,7 +26,7 @@ SPREAD = 0.05
 """Mean pairwise cosine distance below which representations count as collapsed."""
 
 
-@check(section=7, source=SOURCE)
+@check(section=7, source=SOURCE, definition=2)
 def diversity_tracks_concentration(study: Study) -> list[Finding]:
     """Over layers, attention is more concentrated where the representations that enter it are more diverse.
 
@@ -100,7 +100,7 @@ def _by_chance(x: Array, y: Array, settings: Settings) -> float:
 
 
 def _layer(study: Study, layer: int, spread: Array, focus: Array) -> Finding:
-    interval = bootstrap_t(spread, resamples=study.settings.resamples, seed=study.settings.seed)
+    interval = mean_interval(spread)
     mean = float(mean_of(focus))
     if np.isnan(mean) or np.isnan(float(interval.estimate)):
         seen = "no row sees enough keys" if np.isnan(mean) else "no representation entered that could be read"

@@ -6,11 +6,12 @@ from heedful.evaluation.judging import HeadClaim, head_findings
 from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
+from heedful.inference.mean_interval import SHARE
 
 SOURCE = "Xiao et al. 2023, arXiv:2309.17453; epsilon 0.3 of Gu et al. 2024, arXiv:2410.10781"
 
 
-@check(section=2, source=SOURCE)
+@check(section=2, source=SOURCE, definition=2)
 def first_key_sink(study: Study) -> list[Finding]:
     """Some head rests much of its weight on the first key of the sequence: an attention sink."""
     margin = study.settings.margins.sink
@@ -22,5 +23,6 @@ def first_key_sink(study: Study) -> list[Finding]:
         absent_below=margin,
         source=SOURCE,
         null_name="sink_mass",
+        within=SHARE,
     )
     return head_findings(study, claim, study.units(study.observed.stacked("sink_mass")))

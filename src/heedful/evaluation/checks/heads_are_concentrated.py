@@ -12,7 +12,7 @@ SOURCE = (
 )
 
 
-@check(section=4, source=SOURCE)
+@check(section=4, source=SOURCE, definition=2)
 def heads_are_concentrated(study: Study) -> list[Finding]:
     """Some heads are further from uniform than 0.05 nats and than heads of untrained models of the same config."""
     margin = study.settings.margins.diffuse

@@ -1,19 +1,29 @@
-"""Section 3: does any head find what followed the last copy of a token?"""
+"""Section 3: does any head find what followed earlier copies of a token?"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from heedful.evaluation.judging import HeadClaim, head_findings
 from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
+from heedful.inference.mean_interval import SHARE
 from heedful.inference.verdict import Verdict
 
-SOURCE = "Olsson et al. 2022, arXiv:2209.11895, on random tokens repeated with a random period each; strong above 0.4"
+SOURCE = (
+    "Olsson et al. 2022, arXiv:2209.11895: all keys that follow an earlier occurrence of the query's token, on random "
+    "tokens repeated with a random period each; strong above 0.4"
+)
 
 
-@check(section=3, source=SOURCE)
+@check(section=3, source=SOURCE, definition=2)
 def induction(study: Study) -> list[Finding]:
-    """Some head attends to the token after the earlier copy of the query's token, on random repeated sequences."""
+    """Some head attends to the tokens after earlier copies of the query's token, on random repeated sequences.
+
+    The mass is that of ``session.heads()`` with tokens for groups, of the head table and of the null models: all
+    copies count. ``detail`` tells the periods and copies of the repeats.
+    """
     if not study.hides_future:
         return [
             Finding(
@@ -29,19 +39,28 @@ def induction(study: Study) -> list[Finding]:
             Finding(
                 claim="induction",
                 verdict=Verdict.SKIP,
-                reason="sequences are too short, or have too few kinds of tokens, to repeat with a period of 8 or more",
+                reason="sequences are too short, or have too few kinds of tokens, to repeat with a period of "
+                f"{study.settings.repeat_periods[0]} or more",
                 source=SOURCE,
             )
         ]
     margins = study.settings.margins
     claim = HeadClaim(
         claim="induction",
-        what="mass on the token after the earlier copy",
+        what="mass on the tokens after earlier copies",
         unit="mass",
         present_above=margins.pattern,
         absent_below=margins.pattern_partial,
         source=SOURCE,
         null_name="induction_mass",
+        within=SHARE,
         counted="random sequence",
     )
-    return head_findings(study, claim, evidence.stacked("induction_mass"))  # random sequences: each a unit of its own
+    found = head_findings(study, claim, evidence.stacked("induction_mass"))  # random sequences: each a unit of its own
+    told = study.repeats
+    if told is None:
+        return found
+    facts = {"periods": [int(told.periods.min()), int(told.periods.max())]}
+    facts["copies"] = [int(told.copies.min()), int(told.copies.max())]
+    whole = replace(found[0], reason=f"{found[0].reason}; {told.told}", detail={**found[0].detail, **facts})
+    return [whole, *found[1:]]

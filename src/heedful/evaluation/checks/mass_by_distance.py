@@ -10,13 +10,13 @@ from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 from heedful.evaluation.unit_values import unit_values
-from heedful.inference.interval import bootstrap_t
+from heedful.inference.mean_interval import SHARE, mean_interval
 from heedful.inference.verdict import Verdict
 
 SOURCE = "mass in log-spaced distance bins over the mass of uniform attention on the same rows"
 
 
-@check(section=2, source=SOURCE, descriptive=True)
+@check(section=2, source=SOURCE, descriptive=True, definition=2)
 def mass_by_distance(study: Study) -> list[Finding]:
     """A description, not a claim with a verdict: mean mass by distance over all heads, beside its uniform share."""
     if not study.observed.has("distance_mass"):
@@ -33,7 +33,7 @@ def mass_by_distance(study: Study) -> list[Finding]:
                 source=SOURCE,
             )
         ]
-    band = bootstrap_t(actual, resamples=study.settings.resamples, seed=study.settings.seed)
+    band = mean_interval(actual, within=SHARE)
     low, mid, high = (np.asarray(x) for x in (band.low, band.estimate, band.high))
     labels = [distance_label(int(k), int(used[-1])) for k in used]
     curve = [

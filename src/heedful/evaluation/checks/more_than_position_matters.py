@@ -12,7 +12,7 @@ SOURCE = (
 )
 
 
-@check(section=9, source=SOURCE)
+@check(section=9, source=SOURCE, definition=2)
 def more_than_position_matters(study: Study) -> list[Finding]:
-    """The mean pattern of the other sequences, which knows positions and no content, raises the loss."""
+    """The mean pattern of a fixed pool of other documents, which knows positions and no content, raises the loss."""
     return ablation_findings(study, "more_than_position_matters", "mean", SOURCE)

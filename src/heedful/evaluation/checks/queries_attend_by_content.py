@@ -16,7 +16,7 @@ SOURCE = (
 )
 
 
-@check(section=6, source=SOURCE)
+@check(section=6, source=SOURCE, definition=2)
 def queries_attend_by_content(study: Study) -> list[Finding]:
     """The same position attends differently in different documents: attention depends on content.
 

@@ -26,7 +26,16 @@ _TAIL = f"{'verdict':<9} {'row_std':>7}"
 _PATTERN, _VERDICT = 15, 9
 _SHORTEST_LABEL, _LONGEST_LABEL = 6, 14
 _OWN = frozenset(
-    {"concentration", "effective_keys", "induction_mass", "local_mass", "log_contrast", "max_weight", "previous_mass"}
+    {
+        "concentration",
+        "duplicate_mass",
+        "effective_keys",
+        "induction_mass",
+        "local_mass",
+        "log_contrast",
+        "max_weight",
+        "previous_mass",
+    }
     | {"row_entropy", "row_std_seed", "self_mass", "sink_mass", "visible_share"}
 )
 """Statistics of heedful's own; the columns and patterns of the table show what matters of them."""

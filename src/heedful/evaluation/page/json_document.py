@@ -77,6 +77,8 @@ def _finding(finding: Finding, path: str, lost: list[str]) -> dict[str, Any]:
     document = _record(finding, names, path, lost)
     if finding.units is not None:
         document["units"] = json_value(finding.units, f"{path}.units", lost)
+    if finding.definition != 1:
+        document["definition"] = finding.definition
     return document
 
 

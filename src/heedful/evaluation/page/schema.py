@@ -52,6 +52,9 @@ class FindingDocument(_Record):
     units: list[Number | None] | None = Field(
         default=None, description="Value of each document, in the order of data.document_fingerprints; null where none."
     )
+    definition: int = Field(
+        default=1, ge=1, description="Which definition of the claim this is; reports of different ones say so."
+    )
 
 
 class SectionDocument(_Record):

@@ -15,7 +15,8 @@ from heedful.evaluation.result import Finding, HeadRow
 from heedful.evaluation.study import Study
 from heedful.evaluation.unit_values import unit_values
 from heedful.gauge.evidence_beliefs import angle_spreads
-from heedful.inference.interval import Interval, bootstrap_t
+from heedful.inference.interval import Interval
+from heedful.inference.mean_interval import mean_interval
 from heedful.inference.verdict import Verdict
 
 SOURCE = "KL of sampled queries from earlier keys, bootstrap over documents; .5 nat is means one deviation apart"
@@ -23,7 +24,7 @@ APART = 0.5
 """Nats above which beliefs count as diverse: the divergence of two normals whose means lie one deviation apart."""
 
 
-@check(section=7, source=SOURCE, descriptive=True)
+@check(section=7, source=SOURCE, descriptive=True, definition=2)
 def beliefs_are_diverse(study: Study) -> list[Finding]:
     """A description, not a claim with a verdict: divergence, means, angles and variances of beliefs, beside attention.
 
@@ -63,7 +64,7 @@ def beliefs_are_diverse(study: Study) -> list[Finding]:
 
 
 def _interval(study: Study, units: Array) -> Interval:
-    return bootstrap_t(units, resamples=study.settings.resamples, seed=study.settings.seed)
+    return mean_interval(units)
 
 
 def _layer(study: Study, layer: LayerEvidence) -> Finding:

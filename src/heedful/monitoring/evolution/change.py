@@ -7,12 +7,10 @@ from typing import Any
 
 import polars
 
-from heedful.inference.interval import Interval, bootstrap_t, student_t
+from heedful.inference.interval import Interval
+from heedful.inference.mean_interval import mean_interval
 from heedful.monitoring.evolution.rows import KeyRows
 from heedful.reporting.quantity import count, interval, number
-
-RESAMPLED = 16
-"""Heads from which on the bootstrap is taken; below it too few resamples differ, and Student's t is."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def changes(rows: KeyRows, name: str) -> list[Change]:
         if paired.is_empty():
             continue
         first, last = (paired[column].cast(polars.Float64).to_numpy() for column in (name, f"{name}_last"))
-        over = bootstrap_t(last - first, seed=0) if len(first) >= RESAMPLED else student_t(last - first)
+        over = mean_interval(last - first, runs=True)
         found.append(Change(group, float(first.mean()), float(last.mean()), over))
     return found
 

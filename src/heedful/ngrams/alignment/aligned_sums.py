@@ -9,7 +9,8 @@ import numpy as np
 
 from heedful.evaluation.evidence import Array
 from heedful.inference.effect import Effect
-from heedful.inference.interval import Interval, bootstrap_t
+from heedful.inference.interval import Interval
+from heedful.inference.mean_interval import AT_LEAST_0, SHARE, SKILL, UNBOUNDED, mean_interval
 from heedful.inference.signflip import sign_flip
 from heedful.inference.units import document_means
 from heedful.ngrams.alignment.record import ROUNDING, HeadAlignment, UnseenAgreement
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 from heedful.ngrams.alignment.skill import skill_by_document
 
 NAMES = ("divergence", "uniform", "frequency", "cosine", "match", "chance")
+RANGES = dict.fromkeys(("divergence", "uniform", "frequency"), AT_LEAST_0)
+RANGES |= dict.fromkeys(("cosine", "match", "chance"), SHARE) | dict.fromkeys(("skill", "unseen_skill"), SKILL)
+"""What each mean can be; differences have no bounds."""
+
 UNSEEN = ("divergence", "uniform", "unseen_divergence", "unseen_uniform")
 
 
@@ -90,8 +95,8 @@ def head_records(layers: Sequence[AlignedLayer], document: Array, seed: int, res
     Args:
         layers: Sums, in order.
         document: Of each sequence, ``(sequence,)``.
-        seed: Of the bootstrap and the sign flips.
-        resamples: Of both.
+        seed: Of the sign flips.
+        resamples: How many.
     """
     keys = sorted(layers[0].sums)
     means = [[_means(layer.sums[key], layer.rows[key], document) for key in keys] for layer in layers]
@@ -99,8 +104,8 @@ def head_records(layers: Sequence[AlignedLayer], document: Array, seed: int, res
     found = []
     for number, layer in enumerate(layers):
         for place, key in enumerate(keys):
-            effects = _effects(means[number][place], (*NAMES, "skill", "gain", "over_frequency"), seed, resamples)
-            unseen = _unseen(layer, key, document, seed, resamples)
+            effects = _effects(means[number][place], (*NAMES, "skill", "gain", "over_frequency"))
+            unseen = _unseen(layer, key, document)
             found += [
                 HeadAlignment(
                     layer=number, path=layer.path, head=head, n=key[0], skip=key[1], **effects[head],
@@ -137,18 +142,17 @@ def _chances(means: Sequence[Sequence[Array]], seed: int, resamples: int) -> lis
     return found
 
 
-def _effects(values: Array, names: Sequence[str], seed: int, resamples: int) -> list[dict[str, Effect]]:
+def _effects(values: Array, names: Sequence[str]) -> list[dict[str, Effect]]:
     """By head, each column with its interval over documents."""
-    interval = bootstrap_t(values, resamples=resamples, seed=seed)
+    ranges = np.array([RANGES.get(name, UNBOUNDED) for name in names]).T
+    interval = mean_interval(values, within=(ranges[0], ranges[1]))
     return [
         {name: _effect(interval.at(head, column)) for column, name in enumerate(names)}
         for head in range(values.shape[1])
     ]
 
 
-def _unseen(
-    layer: AlignedLayer, key: Key, document: Array, seed: int, resamples: int
-) -> Sequence[UnseenAgreement | None]:
+def _unseen(layer: AlignedLayer, key: Key, document: Array) -> Sequence[UnseenAgreement | None]:
     rows = layer.unseen_rows[key]
     if not rows.any():
         return [None] * layer.heads
@@ -159,7 +163,7 @@ def _unseen(
     columns = np.stack([*skills, skills[0] - skills[1]], axis=-1)
     names = ("skill", "unseen_skill", "memory")
     share = float(rows.sum() / max(layer.seen, 1))
-    return [UnseenAgreement(**one, rows=share) for one in _effects(columns, names, seed, resamples)]
+    return [UnseenAgreement(**one, rows=share) for one in _effects(columns, names)]
 
 
 def _effect(interval: Interval) -> Effect:

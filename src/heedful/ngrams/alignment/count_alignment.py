@@ -59,8 +59,8 @@ def align(
         held_out: Counts of a text that the others did not see, some of the same contexts and skips.
         name: Of the model.
         counts: Of the counts.
-        seed: Of the bootstrap and the sign flips.
-        resamples: Of both.
+        seed: Of the sign flips.
+        resamples: How many.
         progress: Called with (done, total, what).
 
     Returns:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from heedful.inference.mean_interval import FEWEST_FOR_CLAIM, TOO_FEW
 from heedful.ngrams.alignment.page_charts import piece_chart, skill_chart
 from heedful.ngrams.alignment.page_unseen import unseen_part
 from heedful.reporting.pages.cells import share
@@ -137,8 +138,12 @@ def _reading(heads: Sequence[HeadAlignment]) -> str:
     best = min(heads, key=_order)
     if not math.isfinite(best.skill.estimate):
         return "No skill can be told: the counts expect equal weights of every row."
+    least = min(one.gain.n for one in heads)
+    told = f"{TOO_FEW} for a claim ({least}, {FEWEST_FOR_CLAIM} are needed). "
+    if least >= FEWEST_FOR_CLAIM:
+        told = f"by 95 % intervals one by one: {len(above)} of {len(heads)}; worse: {len(below)}. "
     return (
-        f"Better than equal weights, by 95 % intervals one by one: {len(above)} of {len(heads)}; worse: {len(below)}. "
+        f"Better than equal weights, {told}"
         f"Nearest to its counts: L{best.layer}H{best.head} (n={best.n} s={best.skip}), skill "
         f"{best.skill.estimate:.2f}. Agreement tells where a head looks, not what that is worth."
     )
@@ -198,4 +203,4 @@ def _signed(value: float) -> str:
 
 
 def _bounds(effect: Effect) -> str:
-    return f"[{effect.low:+.2f}, {effect.high:+.2f}]" if math.isfinite(effect.low) else "-"
+    return f"[{effect.low:+.2f}, {effect.high:+.2f}]" if math.isfinite(effect.low) else TOO_FEW

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from heedful.inference.mean_interval import TOO_FEW
 from heedful.reporting.pages.cells import share
 from heedful.reporting.pages.part import PagePart
 
@@ -34,7 +35,7 @@ def unseen_part(record: Alignment) -> PagePart:
             f"{unseen.skill.estimate:+.2f}",
             f"{unseen.unseen_skill.estimate:+.2f}",
             f"{unseen.memory.estimate:+.3f}",
-            f"[{unseen.memory.low:+.3f}, {unseen.memory.high:+.3f}]",
+            f"[{unseen.memory.low:+.3f}, {unseen.memory.high:+.3f}]" if math.isfinite(unseen.memory.low) else TOO_FEW,
         )
         for one, unseen in order[:SHOWN]
     ]
@@ -64,6 +65,8 @@ def _said(one: HeadAlignment, unseen: UnseenAgreement) -> str:
         )
     if memory.high < 0:
         return f"{name} agrees with counts of unseen text no less: none of its agreement is memory of the counted text."
+    if math.isnan(memory.low):
+        return f"How much of the agreement of {name} is memory is not told: {TOO_FEW}."
     return (
         f"Of the agreement of {name}, {max(part, 0.0):.1%} may be memory of the counted text; the interval of the "
         "difference holds 0."

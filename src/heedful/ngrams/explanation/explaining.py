@@ -14,10 +14,11 @@ from heedful.errors import InputRejected
 from heedful.evaluation.evidence import Array
 from heedful.evaluation.running import evaluating, refuse_nonfinite
 from heedful.inference.effect import Effect
-from heedful.inference.interval import bootstrap_t
+from heedful.inference.mean_interval import mean_interval
 from heedful.interception.event import AttentionEvent
 from heedful.interception.intercept import intercept, unwatched
 from heedful.ngrams.alignment.record import ROUNDING
+from heedful.ngrams.alignment.skill import skill_by_document
 from heedful.ngrams.derivation.affinities import probability
 from heedful.ngrams.derivation.expected import expected_rows
 from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
@@ -34,8 +35,14 @@ from heedful.ngrams.explanation.record import Explanation, FirstHead, Scale, Sca
 SCALES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Standard deviations of the published sweep."""
 
-RESAMPLES = 1000
 COLUMNS = ("entropy", "share", "largest", "divergence", "uniform", "match")
+
+EXPLAINED = {
+    **dict.fromkeys(("entropy", "divergence", "uniform"), (0.0, np.inf)),
+    **dict.fromkeys(("share", "largest", "match"), (0.0, 1.0)),
+    "paired_skill": (-np.inf, 1.0),
+}
+"""What each mean can be."""
 
 Progress = Callable[[int, int, str], None]
 
@@ -171,9 +178,11 @@ def _layer(
                 [part.match for part in parts],
             )
         ]
-    interval = bootstrap_t(values, resamples=RESAMPLES, seed=0)
+    skill = skill_by_document(values[:, 3], values[:, 4])
+    ranges = np.array([EXPLAINED[word] for word in (*COLUMNS, "paired_skill")]).T
+    interval = mean_interval(np.concatenate([values, skill[:, None]], axis=1), within=(ranges[0], ranges[1]))
     effects = {}
-    for column, word in enumerate(COLUMNS):
+    for column, word in enumerate((*COLUMNS, "paired_skill")):
         one = interval.at(column)
         effects[word] = Effect(estimate=float(one.estimate), low=float(one.low), high=float(one.high), n=int(one.units))
     return ScaledLayer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from heedful.reporting.drawing import Drawn
@@ -73,9 +74,6 @@ def _focus(one: ScaledLayer) -> dict[str, float]:
 
 
 def _skill(one: ScaledLayer) -> dict[str, float]:
-    size = one.uniform.estimate
-    return {
-        "skill": max(one.skill, -1.0),
-        "skill_low": max(1 - one.divergence.high / size, -1.0),
-        "skill_high": max(1 - one.divergence.low / size, -1.0),
-    }
+    told = one.paired_skill
+    low, high = (one.skill, one.skill) if told is None or math.isnan(told.low) else (told.low, told.high)
+    return {"skill": max(one.skill, -1.0), "skill_low": max(low, -1.0), "skill_high": max(high, -1.0)}

@@ -31,6 +31,7 @@ class ScaledLayer:
         divergence: KL(expected || actual) in nats, with the table of the layer's contexts and each head's skip.
         uniform: The same of equal weights.
         match: Share of rows whose most attended key is among the most expected.
+        paired_skill: ``skill`` with its interval, as one quotient within documents; None in records of before.
     """
 
     layer: int
@@ -43,6 +44,7 @@ class ScaledLayer:
     divergence: Effect
     uniform: Effect
     match: Effect
+    paired_skill: Effect | None = None
 
     @property
     def skill(self) -> float:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from numpy.typing import ArrayLike
+
 from heedful.evaluation.evidence import Array
 from heedful.inference.effect import Effect
-from heedful.inference.interval import bootstrap_t
+from heedful.inference.mean_interval import UNBOUNDED, mean_interval
 
-RESAMPLES = 1999
 FLIPS = 9999
 """Sign vectors of a test whose p is adjusted for all its entries."""
 
 
-def effects(values: Array) -> list[Effect]:
+def effects(values: Array, within: tuple[ArrayLike, ArrayLike] = UNBOUNDED) -> list[Effect]:
     """Means over documents with their 95 % intervals.
 
     Args:
         values: ``(document, column)``.
+        within: Least and largest value that a mean can have, each a number or one a column.
     """
-    interval = bootstrap_t(values, resamples=RESAMPLES, seed=0)
+    interval = mean_interval(values, within=within)
     found = []
     for column in range(values.shape[1]):
         one = interval.at(column)

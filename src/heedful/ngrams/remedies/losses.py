@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from heedful.evaluation.evidence import Array
+from heedful.inference.mean_interval import AT_LEAST_0
 from heedful.inference.signflip import sign_flip
 from heedful.inference.units import document_means
 from heedful.ngrams.remedies.effects import FLIPS, effects
@@ -39,7 +40,7 @@ def head_losses(
     measured = [_losses(head, material) for head in heads]
     values = document_means(np.stack([loss for loss, _ in measured], axis=-1), material.measured.document)
     gains = values[:, BIGRAM : BIGRAM + 1] - values
-    losses, told = effects(values), effects(gains)
+    losses, told = effects(values, AT_LEAST_0), effects(gains)
     tested = np.delete(np.arange(len(heads)), BIGRAM)
     p = np.full(len(heads), np.nan)
     p[tested] = sign_flip(gains[:, tested], resamples=FLIPS, seed=0).p_adjusted

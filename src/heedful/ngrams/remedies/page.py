@@ -6,6 +6,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING
 
+from heedful.inference.mean_interval import TOO_FEW
 from heedful.ngrams.alignment.page import COUNTED
 from heedful.ngrams.remedies.page_charts import suite_chart
 from heedful.ngrams.remedies.page_models import learnt_embeddings, models_message, models_verdict, sharpness
@@ -148,7 +149,7 @@ def _signed(value: float) -> str:
 
 
 def _bounds(effect: Effect) -> str:
-    return f"[{_signed(effect.low)}, {_signed(effect.high)}]"
+    return TOO_FEW if math.isnan(effect.low) else f"[{_signed(effect.low)}, {_signed(effect.high)}]"
 
 
 def _steps(record: AblationSuite) -> PagePart:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from heedful.inference.mean_interval import FEWEST_FOR_CLAIM, TOO_FEW
 from heedful.reporting.quantity import count
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ NAMED = 24
 
 def settled(step: Step | HeadLoss) -> bool:
     """Whether its change is told from none, all changes of its table taken together."""
-    return step.p <= ALPHA and (step.gain.low > 0 or step.gain.high < 0)
+    return step.gain.n >= FEWEST_FOR_CLAIM and step.p <= ALPHA and (step.gain.low > 0 or step.gain.high < 0)
 
 
 def remedy_verdict(record: AblationSuite) -> list[tuple[str, str]]:
@@ -70,7 +72,7 @@ def number(value: float) -> str:
 
 def bounds(effect: Effect) -> str:
     """Its interval."""
-    return f"[{number(effect.low)}, {number(effect.high)}]"
+    return TOO_FEW if math.isnan(effect.low) else f"[{number(effect.low)}, {number(effect.high)}]"
 
 
 def small_widths(record: AblationSuite) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from heedful.inference.effect import Effect
+from heedful.inference.mean_interval import FEWEST_FOR_CLAIM
 from heedful.reporting.shown_record import ShownRecord, counted
 
 DIFFUSE = 0.5
@@ -86,7 +87,8 @@ class Remedy:
     @property
     def misaligned(self) -> bool:
         """Whether it is focused, and on the wrong keys: worse than equal weights by its whole interval."""
-        return self.agreement.skill.high < 0 and self.entropy.estimate < DIFFUSE
+        skill = self.agreement.skill
+        return skill.n >= FEWEST_FOR_CLAIM and skill.high < 0 and self.entropy.estimate < DIFFUSE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,10 @@ from scipy.special import entr, log_softmax
 
 from heedful.errors import InputRejected, UsageError
 from heedful.evaluation.evidence import Array
+from heedful.inference.mean_interval import AT_LEAST_0
 from heedful.inference.signflip import sign_flip
 from heedful.inference.units import document_means
+from heedful.ngrams.alignment.aligned_sums import RANGES
 from heedful.ngrams.alignment.skill import skill_by_document
 from heedful.ngrams.derivation.row_alignment import row_alignment
 from heedful.ngrams.derivation.temperature import best_temperature
@@ -207,7 +209,7 @@ def _remedy(variant: Variant, found: _Measured, step: Step | None, material: Mat
         skip=variant.skip,
         agreement=_over_documents(found.own, document),
         unseen=None if found.unseen is None else _over_documents(found.unseen, document),
-        entropy=effects(document_means(found.entropy.mean(0), document)[:, None])[0],
+        entropy=effects(document_means(found.entropy.mean(0), document)[:, None], AT_LEAST_0)[0],
         seeds=len(found.own),
         spread=float(np.std(means, ddof=1)) if len(means) > 1 else float("nan"),
         factor=float(np.exp(np.log(found.factors).mean())),
@@ -218,7 +220,9 @@ def _remedy(variant: Variant, found: _Measured, step: Step | None, material: Mat
 
 def _over_documents(values: Array, document: np.ndarray) -> Agreement:
     means = document_means(values.mean(0), document)
-    found = effects(np.concatenate([means, skill_by_document(means[:, 0], means[:, 1])[:, None]], axis=-1))
+    ranges = np.array([RANGES[name] for name in (*COLUMNS, "skill")]).T
+    skill = skill_by_document(means[:, 0], means[:, 1])
+    found = effects(np.concatenate([means, skill[:, None]], axis=-1), (ranges[0], ranges[1]))
     return Agreement(**dict(zip((*COLUMNS, "skill"), found, strict=True)))
 
 

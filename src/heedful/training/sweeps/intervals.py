@@ -8,17 +8,19 @@ import numpy as np
 import polars
 from numpy.typing import NDArray
 
-from heedful.inference.interval import Interval, bootstrap_t, student_t
+from heedful.inference.interval import Interval
+from heedful.inference.mean_interval import AT_LEAST_0, SHARE, UNBOUNDED, mean_interval
 from heedful.training.sweeps.plan import SweepPlan
 from heedful.training.sweeps.table import SUBJECT, axis_column
 
-ENOUGH_TO_RESAMPLE = 16
 """Seeds from which on the interval is the bootstrap's; fewer get Student's t."""
 
 ALL_HEADS = "all heads"
 """Label of a mean over the heads of a run."""
 
 _BOUNDS = ("low", "high")
+RANGES = dict.fromkeys(("mass", "share"), SHARE) | dict.fromkeys(("s", "MiB", "bit/byte"), AT_LEAST_0)
+"""What a mean of each unit can be; units that are not named have no bounds."""
 Matrix = NDArray[np.float64]
 
 
@@ -27,8 +29,9 @@ def over_seeds(plan: SweepPlan, table: polars.DataFrame) -> polars.DataFrame:
 
     .. math:: \bar x \pm t_{.975,\,S-1}\, s/\sqrt S
 
-    over the :math:`S` seeds with a defined value; the studentised bootstrap from 16 seeds on. Beside it the same of
-    the differences from the plan's first cell, paired by seed: what weights, split and order do to both goes away.
+    over the :math:`S` seeds with a defined value, never beyond what the unit allows (a mass lies between 0 and 1); from
+    16 seeds on with an allowance for skew (``mean_interval``). Beside it the same of the differences from the plan's
+    first cell, paired by seed: what weights, split and order do to both goes away.
 
     Reading: the unit is the seed. A measure of heads has a row for the mean over the heads of each run too, labelled
     ``all heads``.
@@ -50,7 +53,8 @@ def over_seeds(plan: SweepPlan, table: polars.DataFrame) -> polars.DataFrame:
     wide = whole.pivot(on="seed", index=keys, values="value", aggregate_function="first", maintain_order=True)
     seeds = [name for name in wide.columns if name not in keys]
     values = wide.select(seeds).to_numpy().astype(float)
-    interval, against = _interval(values), _interval(values - _first_cell(plan, wide, axes, values))
+    interval = _interval(values, _ranges(wide["unit"].to_list()))
+    against = _interval(values - _first_cell(plan, wide, axes, values))
     counts = np.asarray((~np.isnan(values)).sum(1), dtype=np.int64)
     return (
         wide.select(keys)
@@ -88,7 +92,12 @@ def _first_cell(plan: SweepPlan, wide: polars.DataFrame, axes: list[str], values
     return np.asarray(padded[[-1 if of_it else first.get(row, -1) for of_it, row in zip(is_first, rows, strict=True)]])
 
 
-def _interval(values: Matrix) -> Interval:
+def _interval(values: Matrix, within: tuple[Matrix, Matrix] | tuple[float, float] = UNBOUNDED) -> Interval:
     """Of values ``(row, seed)``, an interval a row."""
-    units = values.T
-    return student_t(units) if len(units) < ENOUGH_TO_RESAMPLE else bootstrap_t(units, seed=0)
+    return mean_interval(values.T, within=within, runs=True)
+
+
+def _ranges(units: list[str | None]) -> tuple[Matrix, Matrix]:
+    """Least and largest value that a mean of each unit can have."""
+    ends = np.array([RANGES.get(unit or "", UNBOUNDED) for unit in units], dtype=float).reshape(-1, 2)
+    return ends[:, 0], ends[:, 1]

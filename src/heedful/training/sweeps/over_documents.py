@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import polars
 
-from heedful.inference.interval import Interval, bootstrap_t
+from heedful.inference.interval import Interval
+from heedful.inference.mean_interval import FEWEST_FOR_CLAIM, mean_interval
 from heedful.training.sweeps.folder import SweepFolder
 from heedful.training.sweeps.plan import SweepPlan, Value
 from heedful.training.sweeps.table import axis_column
 
 TRAINED, DOCUMENTS = "trained", "held_out_documents.jsonl"
-FEWEST = 16
+FEWEST = FEWEST_FOR_CLAIM
 """Documents under which no interval is given."""
 
 _NUMBERS = ("mean", "low", "high", "against_first", "against_low", "against_high")
@@ -72,5 +73,5 @@ def _interval(losses: Losses) -> tuple[float | None, float | None, float | None]
         return None, None, None
     if len(units) < FEWEST:
         return float(units.mean()), None, None
-    found: Interval = bootstrap_t(units[:, None], seed=0)
+    found: Interval = mean_interval(units[:, None])
     return tuple(float(np.ravel(value)[0]) for value in (found.estimate, found.low, found.high))  # type: ignore[return-value]

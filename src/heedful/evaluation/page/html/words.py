@@ -5,7 +5,8 @@ from __future__ import annotations
 _WORDS = {
     "concentration": ("nat", "distance from equal weights over the visible keys"),
     "effective_keys": ("keys", "equally weighted keys that would have this entropy"),
-    "induction_mass": ("mass", "weight on the token after an earlier copy of the query's token, on random repeats"),
+    "induction_mass": ("mass", "weight on the tokens after all earlier copies of the query's token, on random repeats"),
+    "duplicate_mass": ("mass", "weight on all earlier copies of the query's own token, on random repeats"),
     "local_mass": ("mass", "weight within 5 positions"),
     "log_contrast": ("log ratio", "near keys against far ones, within rows"),
     "max_weight": ("mass", "weight of the heaviest key"),

@@ -1,0 +1,144 @@
+"""The mean pattern of a fixed pool of documents: what attention to positions alone would do, whatever the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from heedful.attention.engines.patterns import ROWS, weighted_output
+from heedful.attention.engines.points import block_at
+from heedful.errors import ResourceLimit
+from heedful.evaluation.batches import batch_of
+from heedful.evaluation.evidence import without_padded_rows
+from heedful.evaluation.running import device_of, run_model
+from heedful.interception.event import AttentionEvent
+from heedful.interception.intercept import intercept, unwatched
+from heedful.interception.replace import EventPattern
+from heedful.loading.batch import Batch
+from heedful.loading.memory import ensure_fits
+
+if TYPE_CHECKING:
+    from heedful.loading.sequences import TokenBatch
+
+POOL = 16
+"""Documents of each of the two pools."""
+
+
+@dataclass
+class PatternPool:
+    """Sums of the learned weights of two sets of documents, at every call of the model.
+
+    A sequence is given the mean of a pool that its own document is not in: the first pool, or the second for documents
+    of the first. Both are the same whatever the batch, its size and the length.
+
+    Attributes:
+        second: ``(sequence,)`` bool, whether a sequence takes the second pool.
+        sums: Path of a call to ``(pool, head, query, key)``; empty where the patterns did not fit.
+        documents: Documents in each pool.
+        reason: Why there are no sums; empty otherwise.
+    """
+
+    second: Tensor
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    documents: tuple[int, int] = (0, 0)
+    reason: str = ""
+
+    @property
+    def told(self) -> str:
+        """What the mean pattern is of, in words."""
+        if self.reason:
+            return f"the mean pattern of the other sequences of a batch ({self.reason})"
+        return f"the mean pattern of {self.documents[0]} other documents, always the same"
+
+
+class PooledMean(EventPattern):
+    """The mean pattern in place of the learned one.
+
+    Args:
+        pool: The pool.
+    """
+
+    def __init__(self, pool: PatternPool) -> None:
+        self.pool = pool
+        self.batch: Batch | None = None
+
+    def of(self, batch: Batch) -> None:
+        """Tell which batch runs next."""
+        self.batch = batch
+
+    def output(self, event: AttentionEvent) -> Tensor | None:
+        """The output under the pool's mean; None where the pool does not know the call, or it is of another shape."""
+        sums, batch, call = self.pool.sums.get(event.path), self.batch, event.call
+        if sums is None or batch is None or sums.shape[1:] != (call.heads, call.n_queries, call.n_keys):
+            return None
+        if call.batch != len(batch.index):
+            return None
+        chosen = self.pool.second[batch.index].to(sums.device, torch.int64)
+
+        def weights(begin: int, end: int, seen: Tensor) -> Tensor:
+            both = sums[:, :, begin:end].to(seen.device, torch.float32)
+            return both[chosen.to(seen.device)] * seen
+
+        return weighted_output(call, weights)
+
+
+def pattern_pool(model: nn.Module, sequences: TokenBatch, tokens: int) -> PatternPool:
+    """Run the pools' sequences through the model as it is and add up their weights.
+
+    Args:
+        model: The model, in evaluation mode.
+        sequences: The study's; the first one of each document is taken, 16 documents a pool, or half of them where
+            there are fewer than 32.
+        tokens: Tokens that go through the model at once.
+
+    Returns:
+        The pools; without sums where they would not fit in memory.
+    """
+    document = sequences.document.tolist()
+    firsts = list({label: row for row, label in reversed(list(enumerate(document)))}.items())
+    firsts.sort(key=lambda pair: pair[1])
+    size = min(POOL, len(firsts) // 2)
+    pools = [[row for _, row in part] for part in (firsts[:size], firsts[size : 2 * size])]
+    labels = {label for label, _ in firsts[:size]}
+    second = torch.tensor([label in labels for label in document])
+    if size < 1:
+        return PatternPool(second, reason="too few documents for a pool of others")
+    pool = PatternPool(second, documents=(size, size))
+    for place, rows in enumerate(pools):
+        try:
+            _add(model, sequences, rows, tokens, place, pool)
+        except ResourceLimit as error:
+            return PatternPool(second, reason=f"a fixed pool does not fit: {error}")
+    return pool
+
+
+def _add(
+    model: nn.Module, sequences: TokenBatch, rows: Sequence[int], tokens: int, place: int, pool: PatternPool
+) -> None:
+    current: list[Batch] = []
+
+    def visit(event: AttentionEvent) -> None:
+        call = event.call
+        if call.batch != len(current[0].index):
+            return
+        with unwatched():
+            call = without_padded_rows(event, current[0].at(call.query.device)).call
+            if event.path not in pool.sums:
+                shape = (2, call.heads, call.n_queries, call.n_keys)
+                ensure_fits(8 * call.heads * call.n_queries * call.n_keys, "mean patterns", hint="lower --seq-len")
+                pool.sums[event.path] = torch.zeros(shape, dtype=torch.float32, device=call.query.device)
+            sums = pool.sums[event.path]
+            for begin in range(0, call.n_queries, ROWS):
+                end = min(begin + ROWS, call.n_queries)
+                sums[place, :, begin:end] += block_at(call, begin, end).nan_to_num().sum(0).to(sums)
+
+    with torch.no_grad(), intercept(model, visit):
+        size = max(1, tokens // max(1, sequences.input_ids.shape[1]))
+        for start in range(0, len(rows), size):
+            batch = batch_of(sequences, torch.tensor(rows[start : start + size]), device_of(model))
+            current[:] = [batch]
+            run_model(model, batch.input_ids, batch.attention_mask)
