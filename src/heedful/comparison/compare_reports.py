@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-RESAMPLES = 1999
-
 
 def compare(
     before: Report | str | Path,
@@ -27,7 +25,6 @@ def compare(
     fail_on: str | Sequence[str] = ("verdict",),
     tolerance: float = 1.0,
     within: Mapping[str, float] | None = None,
-    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Comparison:
     """What changed from one report to another: claims with intervals, verdicts, heads, and what of it is a regression.
@@ -39,9 +36,8 @@ def compare(
         after: The report that is compared with it, in the same forms.
         fail_on: Rules of a regression: ``verdict``, ``fail``, ``effect`` or ``never``; one or more.
         tolerance: Share of a claim's margin by which ``effect`` lets it become smaller.
-        within: Claim or unit to the difference that counts as none: two one-sided tests then say EQUIVALENT, DIFFERENT or
-            NOT SETTLED.
-        resamples: Bootstrap resamples.
+        within: Claim or unit to the difference that counts as none; two one-sided tests then answer EQUIVALENT,
+            DIFFERENT or NOT SETTLED.
         seed: Seed of resamples and flips.
 
     Returns:
@@ -62,7 +58,7 @@ def compare(
     from heedful.comparison.compare import compare as judge
 
     _log.info("compared by %s", ", ".join(map(str, rules)))
-    return judge(*reports, fail_on=rules, tolerance=tolerance, within=within or {}, resamples=resamples, seed=seed)
+    return judge(*reports, fail_on=rules, tolerance=tolerance, within=within or {}, seed=seed)
 
 
 def same_file(first: Any, second: Any) -> bool:
