@@ -1,0 +1,2 @@
+def lines(report):
+    return [str(j) for j in report.judgements]
