@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from heedful.contract.changes import Moved, TokenChanges
+from heedful.contract.changes import MEDIA, Moved, TokenChanges, embedding_of
 from heedful.contract.gradients import Cut, CutStream, seen_positions
 from heedful.contract.kernels import KernelJudge, of_one_query
 from heedful.contract.promises import PromiseReader
@@ -17,6 +17,7 @@ from heedful.contract.record import Breach, Judgement, Promise, Status
 from heedful.contract.rules import Rules
 from heedful.contract.running import main_tensor
 from heedful.errors import HeedfulError, InputRejected
+from heedful.loading.positions import learned_positions
 
 SEED = 20_030
 
@@ -84,25 +85,35 @@ class Behaviour:
             return
         prefix = "decoder_" if self.reader.two_sided else ""
         facts = self.reader.target_facts if prefix else self.reader.facts
-        changes = TokenChanges(self.run.output, self.batch, facts, self._direction(), prefix)
+        embedding = embedding_of(self.run.model) if MEDIA & set(self.batch) else None
+        changes = TokenChanges(self.run.output, self.batch, facts, self._direction(), prefix, embedding)
         source = self.reader.facts.real if prefix else None
-        for moved in changes.judge(plain, source):
-            self._keep(moved)
+        learned = learned_positions(self.run.model) is not None
+        for moved in changes.judge(plain, source, learned=learned):
+            self._keep(moved, self._direction())
         if changes.unread:
             self.undecided.append(f"changed tokens: {changes.unread}")
 
-    def _keep(self, moved: Moved) -> None:
+    def _keep(self, moved: Moved, direction: Promise | None) -> None:
         name = moved.promise
-        self._whole[name] = "BROKEN" if moved.broken else self._whole.get(name, "held")
-        promise = self._promise(name)
+        promise = direction if name == "direction" and direction is not None else self._promise(name)
         if not moved.broken:
-            if name == "rows":
+            self._whole.setdefault(name, "held")
+            if name in ("rows", "positions"):
                 self.judgements.append(self._whole_model(promise, Status.HELD, moved))
             return
+        if name == "padding" and not self._kernels(name, Status.BROKEN):
+            # A mask promises that attention does not see padding; convolutions and states are promised nothing.
+            self._whole[name] = "moves beside attention"
+            self.judgements.append(self._whole_model(promise, Status.NOT_PROMISED, moved))
+            return
+        self._whole[name] = "BROKEN"
         if not any(one.promise == name and one.status is Status.BROKEN for one in self.judgements):
             self.judgements.append(self._whole_model(promise, Status.BROKEN, moved))
 
     def _promise(self, name: str) -> Promise:
+        if name == "positions":
+            return Promise("positions", "a padded row gives what it gives alone", "learned positions, left padding")
         if name == "rows":
             return Promise("rows", "rows of a batch do not see one another", "definition of a batch")
         made = [rules.named()[name] for rules in self.judged.rules.values() if name in rules.named()]
@@ -121,8 +132,8 @@ class Behaviour:
                 key=moved.key,
                 size=moved.size,
             )
-        kernels = [one for (_, name), one in self.judged.judgements.items() if name == promise.name]
-        kernel = "BROKEN" if any(one.status is Status.BROKEN for one in kernels) else "held" if kernels else ""
+        broken, held = (self._kernels(promise.name, one) for one in (Status.BROKEN, Status.HELD))
+        kernel = "BROKEN" if broken else "held" if held else ""
         return Judgement(
             promise=promise.name,
             path="",
@@ -136,6 +147,9 @@ class Behaviour:
             breach=breach,
         )
 
+    def _kernels(self, name: str, status: Status) -> bool:
+        return any(one.status is status for (_, other), one in self.judged.judgements.items() if other == name)
+
     def _gradients(self) -> None:
         rules = {path: one for path, one in self.judged.self_attention().items() if one.queries == one.keys}
         shapes = {(self._batch_of(one), one.keys) for one in rules.values()}
@@ -147,10 +161,10 @@ class Behaviour:
         with ExitStack() as stack, torch.enable_grad():
             cutting.watch(self.run.model, stack)
             self.run(self.batch)
-        queries = self._queries(stream)
-        seen = seen_positions(cutting.cuts, queries, generator)
-        for index, positions in seen.items():
-            self._judge_cut(cutting.cuts[index], positions, queries, rules)
+        for queries in self._queries(stream):
+            seen = seen_positions(cutting.cuts, queries, generator)
+            for index, positions in seen.items():
+                self._judge_cut(cutting.cuts[index], positions, queries, rules)
 
     @staticmethod
     def _batch_of(rules: Rules) -> int:
@@ -161,22 +175,24 @@ class Behaviour:
 
         return length_of(self.batch, "decoder_" if self.reader.two_sided else "")
 
-    def _queries(self, stream: tuple[int, int]) -> Tensor:
-        """One query a row: three quarters into its last document, or into what is live."""
+    def _queries(self, stream: tuple[int, int]) -> list[Tensor]:
+        """One query a row: three quarters into its last document; where rows are packed, its first position as well."""
         facts = self.reader.target_facts if self.reader.two_sided else self.reader.facts
-        chosen = []
+        packed = facts.labels is not None and tuple(facts.labels.shape) == stream
+        first, late = [], []
         for row in range(stream[0]):
             live = torch.ones(stream[1], dtype=torch.bool)
             if facts.real is not None and tuple(facts.real.shape) == stream:
                 live &= facts.real[row].cpu()
-            if facts.labels is not None and tuple(facts.labels.shape) == stream:
-                labels = facts.labels[row].cpu()
+            if packed:
+                labels = facts.labels[row].cpu()  # type: ignore[index]
                 live &= labels >= 0
                 if bool(live.any()):
                     live &= labels == labels[live.nonzero()[-1, 0]]
-            places = live.nonzero()[:, 0]
-            chosen.append(int(places[(3 * len(places)) // 4 - (len(places) > 3)]) if len(places) else 0)
-        return torch.tensor(chosen)
+            places = live.nonzero()[:, 0].tolist() or [0]
+            first.append(places[0])
+            late.append(places[(3 * len(places)) // 4 - (len(places) > 3)])
+        return [torch.tensor(late), torch.tensor(first)] if packed else [torch.tensor(late)]
 
     def _judge_cut(self, cut: Cut, positions: Tensor, queries: Tensor, rules: Mapping[str, Rules]) -> None:
         inside = {p: r for p, r in rules.items() if (p == cut.path or p.startswith(f"{cut.path}."))}
@@ -213,6 +229,8 @@ class Behaviour:
             self._blocks.setdefault((cut.path, name), "held")
 
     def _broken_block(self, cut: Cut, promise: Promise, row: int, query: int, key: int, count: int) -> None:
+        if self._blocks.get((cut.path, promise.name)) == "BROKEN":
+            return
         self._blocks[cut.path, promise.name] = "BROKEN"
         own = [
             one
@@ -266,6 +284,8 @@ class Behaviour:
 
 
 def _expected(promise: Promise, moved: Moved) -> str:
+    if promise.name == "positions":
+        return "the row's outputs without its padding"
     if promise.name == "rows":
         return "no output of another row moves"
     if moved.size == 0.0:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from heedful.contract.batch_facts import BatchFacts
 from heedful.contract.record import Promise
@@ -19,6 +19,25 @@ from heedful.errors import InputRejected
 
 MOVED = 1e-5
 """Relative change of an output above which it moved: experts that regroup move others by 1e-7."""
+
+
+ALONE = 1e-3
+"""Relative difference of a padded row from the row alone that rounding does not explain."""
+
+SIMPLE = frozenset("input_ids inputs_embeds attention_mask position_ids token_type_ids labels use_cache".split())
+"""Keys of batches of which one row can be taken alone."""
+
+MEDIA = frozenset("pixel_values pixel_values_videos input_features input_values image_grid_thw".split())
+"""Keys of a batch that hold pictures or sound, for which some ids stand."""
+
+
+def embedding_of(model: nn.Module) -> nn.Module | None:
+    """The module that embeds token ids, or None."""
+    try:
+        found = model.get_input_embeddings()  # type: ignore[operator]
+    except (AttributeError, NotImplementedError, TypeError):
+        return None
+    return found if isinstance(found, nn.Module) else None
 
 
 @dataclass(frozen=True)
@@ -53,6 +72,7 @@ class TokenChanges:
         facts: What the batch promises of the stream that is changed.
         direction: Which way all self-attention of that stream looks, or None.
         prefix: ``decoder_`` for the targets of a model with two streams.
+        embedding: Module whose output is changed in place of ids, where ids stand for pictures as well; or None.
     """
 
     def __init__(
@@ -62,7 +82,9 @@ class TokenChanges:
         facts: BatchFacts,
         direction: Promise | None,
         prefix: str = "",
+        embedding: nn.Module | None = None,
     ) -> None:
+        self.embedding = embedding
         self.run, self.batch, self.facts, self.direction, self.prefix = run, batch, facts, direction, prefix
         self.name = f"{prefix}input_ids" if isinstance(batch.get(f"{prefix}input_ids"), Tensor) else (
             f"{prefix}inputs_embeds"
@@ -71,12 +93,13 @@ class TokenChanges:
         self.forwards = 0
         self.unread = ""
 
-    def judge(self, plain: Tensor, source_real: Tensor | None = None) -> list[Moved]:
+    def judge(self, plain: Tensor, source_real: Tensor | None = None, *, learned: bool = False) -> list[Moved]:
         """Change a few tokens.
 
         Args:
             plain: Output of the batch as it is.
             source_real: ``(batch, position)`` padding of the source, where the model reads another stream.
+            learned: Whether the model has a table of positions, so that padding before a text may move it.
         """
         stream = self.stream
         if not isinstance(stream, Tensor) or stream.dim() < 2 or tuple(plain.shape[:2]) != tuple(stream.shape[:2]):
@@ -84,6 +107,8 @@ class TokenChanges:
             return []
         found = self._middle(plain)
         found += self._padding(plain)
+        if learned:
+            found += self._alone(plain)
         if source_real is not None and isinstance(self.batch.get("input_ids"), Tensor):
             found += self._source(plain, source_real)
         return found
@@ -106,10 +131,19 @@ class TokenChanges:
         if labels is not None and tuple(labels.shape) == tuple(live.shape):
             first = ((labels[0].to(live.device) == labels[0, int(places[0])]) & live[0]).nonzero()[:, 0]
             place = int(first[-1])
-        changed = self._changed(place, 0)
-        if changed is None:
+        if self.embedding is not None:
+            here = torch.zeros_like(live)
+            here[0, place] = True
+            moved = self._moves_embedded(plain, here)
+        else:
+            changed = self._changed(place, 0)
+            moved = None if changed is None else self._moves(plain, changed)
+        if moved is None:
             return []
-        moved = self._moves(plain, changed)
+        return self._of_middle(moved, live, place)
+
+    def _of_middle(self, moved: Tensor, live: Tensor, place: int) -> list[Moved]:
+        labels = self.facts.labels
         found = self._other_rows(moved, live, place)
         if labels is not None and tuple(labels.shape) == tuple(live.shape):
             others = live[0] & (labels[0].to(live.device) != labels[0, place])
@@ -173,6 +207,32 @@ class TokenChanges:
         moved = self._pads_moved(plain, self.name, real)
         return [] if moved is None else [self._pads_told("padding", moved, real.to(plain.device), real)]
 
+    def _alone(self, plain: Tensor) -> list[Moved]:
+        """The first row that is padded on the left, without its padding: its outputs must be the same."""
+        real = self.facts.real
+        if real is None or tuple(real.shape) != tuple(plain.shape[:2]) or not set(self.batch) <= SIMPLE:
+            return []
+        rows = (~real[:, 0] & real.any(1)).nonzero()
+        if not len(rows) or self.prefix:
+            return []
+        row = int(rows[0, 0])
+        live = real[row]
+        alone = {
+            name: value[row : row + 1, live.to(value.device)]
+            for name, value in self.batch.items()
+            if name in (self.name, "token_type_ids") and isinstance(value, Tensor)
+        }
+        self.forwards += 1
+        after, before = self.run(alone)[0].float(), plain[row, live.to(plain.device)].float()
+        gap = (after - before).abs().flatten(1).amax(-1) / before.abs().max().clamp_min(1e-12)
+        wrong = (gap > ALONE).nonzero()
+        if not len(wrong):
+            told = f"row {row} gives without its padding what it gives with it"
+            return [Moved("positions", False, told, row)]
+        place = int(live.nonzero()[int(wrong[0, 0]), 0])
+        told = f"output {place} of row {row} differs by {float(gap.max()):.1e} from that of the row without its padding"
+        return [Moved("positions", True, told, row, place, None, float(gap.max()))]
+
     def _source(self, plain: Tensor, real: Tensor) -> list[Moved]:
         if bool(real.all()):
             return []
@@ -182,6 +242,8 @@ class TokenChanges:
     def _pads_moved(self, plain: Tensor, name: str, real: Tensor) -> Tensor | None:
         ids = self.batch[name]
         hidden = ~real.to(ids.device)
+        if self.embedding is not None:
+            return self._moves_embedded(plain, hidden)
         other = ids.clone()
         if ids.is_floating_point():
             other[hidden] = other[hidden] + ids.float().std().to(ids.dtype).clamp_min(0.1)
@@ -215,6 +277,26 @@ class TokenChanges:
                 return None
             other[row, place] = different[len(different) // 2]
         return {**self.batch, self.name: other}
+
+    def _moves_embedded(self, plain: Tensor, places: Tensor) -> Tensor | None:
+        """Outputs that move when the embeddings at some places are changed."""
+        done = False
+
+        def change(module: nn.Module, args: Any, output: Any) -> Any:
+            nonlocal done
+            if not isinstance(output, Tensor) or tuple(output.shape[:2]) != tuple(places.shape):
+                return None
+            done = True
+            return output + places[..., None].to(output) * output.float().std().to(output.dtype).clamp_min(0.1)
+
+        if self.embedding is None:
+            return None
+        handle = self.embedding.register_forward_hook(change)
+        try:
+            moved = self._moves(plain, self.batch)
+        finally:
+            handle.remove()
+        return moved if done else None
 
     def _moves(self, plain: Tensor, batch: Mapping[str, Any]) -> Tensor:
         """Largest change of each output, relative to the largest output: ``(batch, position)``."""

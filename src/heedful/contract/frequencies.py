@@ -54,7 +54,8 @@ def rotary_promise(place: Place, dim: int, length: int, contract: Contract) -> R
         contract: What a person promises.
 
     Returns:
-        The promise, or None where there is none, or one by a formula that is not known here.
+        The promise, or None where there is none, or one by a formula that is not known here,
+        or of a model type of which it is not known how it rotates.
     """
     config, name = place.config, place.model_type
     pairings: tuple[str, ...] = ("half", "interleaved")
@@ -67,7 +68,8 @@ def rotary_promise(place: Place, dim: int, length: int, contract: Contract) -> R
         found = {"rope_theta": 10000.0, "rope_type": "default", "width": getattr(config, "rotary_dim", None) or dim}
     if contract.theta is not None:
         found = {**(found or {"rope_type": "default"}), "rope_theta": contract.theta}
-    if found is None or "mrope_section" in found:
+    known = name in families.INTERLEAVED or name in families.HALF_SPLIT or contract.theta or contract.pairing
+    if found is None or not known or "mrope_section" in found:
         return None
     if (reason := _unrotated(place)) is not None:
         return RotaryPromise(torch.zeros(0), 1.0, 0, pairings, math.nan, "not rotated", reason)

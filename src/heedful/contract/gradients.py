@@ -124,7 +124,7 @@ def seen_positions(cuts: list[Cut], queries: Tensor, generator: torch.Generator)
         total = part if total is None else total + part
     if total is None:
         return {}
-    gradients = torch.autograd.grad(total, [cut.entering for cut in cuts], allow_unused=True)
+    gradients = torch.autograd.grad(total, [cut.entering for cut in cuts], allow_unused=True, retain_graph=True)
     found = {}
     for index, gradient in enumerate(gradients):
         if gradient is None:

@@ -59,6 +59,7 @@ class RowLogits:
         self.weights = weights[:, :, :: self.step].double()
         least = LEAST if self.exact else 1e-3
         self.valid = (self.weights > least) & live[:, None, :: self.step, None]
+        self.known = self.valid
         self.logs = torch.where(self.valid, self.weights, 1.0).log()
         self.counts = self.valid.sum(-1, keepdim=True)
         self.valid = self.valid & (self.counts > 1)
@@ -139,8 +140,8 @@ class RowLogits:
 
     def constants(self, logits: Tensor) -> Tensor:
         """Logarithm of each row's normaliser, ``logit - log A`` averaged over the row; NaN where no weight is known."""
-        rest = torch.where(self.valid, logits + self.bias - self.logs, 0.0).sum(-1)
-        count = self.valid.sum(-1)
+        rest = torch.where(self.known, logits + self.bias - self.logs, 0.0).sum(-1)
+        count = self.known.sum(-1)
         return torch.where(count > 0, rest / count.clamp_min(1), torch.nan)
 
     def _centred(self, values: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from heedful.attention.call import AttentionCall
 from heedful.contract import families
@@ -58,7 +58,8 @@ def promised_scale(place: Place, call: AttentionCall, contract: Contract) -> Pro
             usual = 1.0
         if getattr(config, "scale_attn_by_inverse_layer_idx", False) and place.index is not None:
             return Promise("scale", usual / (place.index + 1), "config.scale_attn_by_inverse_layer_idx")
-    if name in families.USUAL_SCALE and not _stretched(config):
+    scaled_before = isinstance(place.module, nn.MultiheadAttention)
+    if name in families.USUAL_SCALE and not _stretched(config) and not scaled_before:
         return Promise("scale", usual, f"1 / sqrt({call.query.shape[-1]}), the width of a head")
     return None
 

@@ -158,7 +158,8 @@ class PromiseReader:
         if place.model_type == "gemma" and self.root_type == "paligemma":
             return (Promise("direction", "causal", "PaliGemma") if self.facts.blocks is not None else None), ()
         says = getattr(place.module, "is_causal", None)
-        if found.value == "causal" and says is False and call is not None and not call.visibility.is_causal:
+        open_to_all = call is not None and not call.visibility.is_causal and call.visibility.mask is None
+        if found.value == "causal" and says is False and open_to_all:
             told = f"direction: {found.source} says causal, {type(place.module).__name__}.is_causal is False"
             return None, (told,)
         masks = (self.target_facts if place.side == "decoder" else self.facts).masks
