@@ -569,7 +569,7 @@ FAULTS = (
         ("gpt_oss",),
     ),
     Fault("positions that an encoder ignores", _batch("documents", (0, SECOND), lambda n, i: packed(n)), ("bert",)),
-    Fault("documents through a convolution", _through_state, ("lfm2",), mends=False),
+    Fault("documents through a convolution", _through_state, ("lfm2",)),
     Fault("padding seen", _drops_mask, ("bert",)),
     Fault("source padding seen", _cross_unmasked, TWO_SIDED),
     Fault("left padding, positions from 0", _wrong_positions, ("gpt2",)),
@@ -581,7 +581,6 @@ FAULTS = (
         "prefix hidden",
         _batch("blocks", (0, 1), lambda n, i: batch_of(n), contract=Contract(prefix=6)),
         ("llama", "qwen2", "gpt2"),
-        mends=False,
     ),
     Fault(
         "scale squared",
@@ -596,7 +595,7 @@ FAULTS = (
     Fault("another theta", _rotary(_other_theta), _rest(ROTARY, "phi", "gpt_neox")),
     Fault("YaRN's frequencies not applied", _rotary(_plain_frequencies, (None, None)), ("llama-yarn",)),
     Fault("YaRN's factor not applied", _rotary(_unscaled, (None, None)), ("llama-yarn",)),
-    Fault("positions halved", _rotary(_half_positions), _rest(ROTARY, "gemma3"), mends=False),
+    Fault("positions halved", _rotary(_half_positions), _rest(ROTARY, "gemma3")),
     Fault("frequencies rounded", _rotary(_rounded, (None, None)), ("llama", "qwen2")),
     Fault("pairs of the other kind", _patched(_interleaved), ("llama", "mistral", "qwen2", "qwen3"), mends=False),
     Fault("queries not rotated", _patched(_keys_alone), ("llama", "mistral", "qwen2", "qwen3", "phi"), mends=False),
@@ -605,15 +604,14 @@ FAULTS = (
     Fault("keys not normalised", _unnormed("k"), ("qwen3", "gemma3", "olmo2")),
     Fault("queries not normalised", _unnormed("q"), ("qwen3", "gemma3", "olmo2")),
     Fault("bias of distance", _biased, ("llama", "qwen2", "qwen3", "mistral")),
-    Fault("convolution over the stream", _on_stream("direction", _convolved), PLAIN, mends=False),
+    Fault("convolution over the stream", _on_stream("direction", _convolved), PLAIN),
     Fault(
-        "mean over time", _on_stream("direction", lambda s: s - s.mean(1, keepdim=True)), PLAIN, mends=False
+        "mean over time", _on_stream("direction", lambda s: s - s.mean(1, keepdim=True)), PLAIN
     ),
     Fault(
         "rows that see one another",
         _on_stream("rows", lambda s: s + 0.1 * s.flip(0), whole=True),
         (*PLAIN, *ENCODERS),
-        mends=False,
     ),
 )
 

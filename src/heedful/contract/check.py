@@ -88,7 +88,7 @@ def check(
         found = Behaviour(reader, judge, run, keywords)
         if behaviour:
             found.judge(output)
-    judgements = _ordered([*_with_behaviour(judge, found), *found.judgements])
+    judgements = _ordered([*_with_behaviour(judge, found), *found.judgements], list(reader.modules))
     implementation = str(getattr(reader.root, "_attn_implementation", "") or "")
     named = [_named(one, keywords, reader.two_sided) for one in judgements]
     fixed = [
@@ -180,9 +180,10 @@ def _with_behaviour(judge: KernelJudge, found: Behaviour) -> list[Judgement]:
     return made
 
 
-def _ordered(judgements: list[Judgement]) -> list[Judgement]:
-    far = len(judgements) + 1
-    return sorted(judgements, key=lambda one: far if one.layer is None else one.layer)
+def _ordered(judgements: list[Judgement], paths: list[str]) -> list[Judgement]:
+    """By the places of the modules; what is of the whole model comes last."""
+    place = {path: index for index, path in enumerate(paths)}
+    return sorted(judgements, key=lambda one: place.get(one.path, 0) if one.path else len(paths))
 
 
 def _named(one: Judgement, keywords: Mapping[str, Any], two_sided: bool) -> Judgement:
