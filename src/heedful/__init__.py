@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from heedful.comparison.record import Comparison
     from heedful.compression.prune import prune
     from heedful.compression.quantize_keys import quantize_keys
+    from heedful.contract.check import check
+    from heedful.contract.record import Contract, ContractReport
     from heedful.errors import HeedfulError
     from heedful.evaluation.nine_sections import validate
     from heedful.evaluation.result import Finding, Report
@@ -47,6 +49,8 @@ _HOMES = {
     "heedful.comparison.record": ("Comparison",),
     "heedful.compression.prune": ("prune",),
     "heedful.compression.quantize_keys": ("quantize_keys",),
+    "heedful.contract.check": ("check",),
+    "heedful.contract.record": ("Contract", "ContractReport"),
     "heedful.errors": ("HeedfulError",),
     "heedful.evaluation.nine_sections": ("validate",),
     "heedful.evaluation.result": ("Finding", "Report"),
@@ -68,6 +72,8 @@ __all__ = [
     "AttentionCall",
     "AttentionTracker",
     "Comparison",
+    "Contract",
+    "ContractReport",
     "Extras",
     "Finding",
     "Groups",
@@ -81,6 +87,7 @@ __all__ = [
     "bidirectional",
     "capture",
     "causal",
+    "check",
     "compare",
     "documents",
     "load_documents",

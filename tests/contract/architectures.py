@@ -48,8 +48,13 @@ CONFIGS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "gemma2": (
         "gemma2",
         "Gemma2ForCausalLM",
-        {**SIZES, "sliding_window": WINDOW, "layer_types": MIXED, "query_pre_attn_scalar": 64,
-         "attn_logit_softcapping": 2.0},
+        {
+            **SIZES,
+            "sliding_window": WINDOW,
+            "layer_types": MIXED,
+            "query_pre_attn_scalar": 64,
+            "attn_logit_softcapping": 2.0,
+        },
     ),
     "gemma3": (
         "gemma3_text",
@@ -62,8 +67,11 @@ CONFIGS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "GptOssForCausalLM",
         {**SIZES, **EXPERTS, "sliding_window": WINDOW, "layer_types": MIXED},
     ),
-    "phi": ("phi", "PhiForCausalLM", {**SIZES, "rope_parameters": {"rope_theta": 1e4, "rope_type": "default",
-                                                                   "partial_rotary_factor": 0.5}}),
+    "phi": (
+        "phi",
+        "PhiForCausalLM",
+        {**SIZES, "rope_parameters": {"rope_theta": 1e4, "rope_type": "default", "partial_rotary_factor": 0.5}},
+    ),
     "gpt_neox": ("gpt_neox", "GPTNeoXForCausalLM", SIZES),
     "gpt2": (
         "gpt2",
@@ -83,8 +91,15 @@ CONFIGS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "t5": (
         "t5",
         "T5ForConditionalGeneration",
-        {**SPECIAL, "d_model": 64, "d_kv": 16, "d_ff": 64, "num_layers": 3, "num_heads": 4,
-         "decoder_start_token_id": 1},
+        {
+            **SPECIAL,
+            "d_model": 64,
+            "d_kv": 16,
+            "d_ff": 64,
+            "num_layers": 3,
+            "num_heads": 4,
+            "decoder_start_token_id": 1,
+        },
     ),
 }
 EAGER_ONLY = frozenset({"gemma2", "gpt_oss"})

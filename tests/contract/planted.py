@@ -10,9 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
-from heedful.contract.record import Contract
 from tests.contract.architectures import (
     DECODERS,
     ENCODERS,
@@ -24,6 +21,9 @@ from tests.contract.architectures import (
     implementations,
     made,
 )
+from torch import Tensor, nn
+
+from heedful.contract.record import Contract
 
 SECOND = 20
 """Where the second document begins."""
@@ -468,9 +468,7 @@ def _through_state(name: str, implementation: str) -> Planted:
 
 def _twice(name: str, implementation: str) -> Planted:
     model = made(name, implementation)
-    own_kernel(
-        model, implementation, lambda module, given: given.update(mask=given["mask"] + given["mask"])
-    )
+    own_kernel(model, implementation, lambda module, given: given.update(mask=given["mask"] + given["mask"]))
     return Planted(model, padded(name, "left"), "finite", attention_path(model, 1))
 
 
@@ -538,18 +536,23 @@ FAULTS = (
         _rest(PACKABLE, "mistral", "gemma3", "cohere2"),
     ),
     Fault(
-        "packed with a cache", _batch("documents", SECOND_SEES_FIRST, lambda n, i: packed(n)),
+        "packed with a cache",
+        _batch("documents", SECOND_SEES_FIRST, lambda n, i: packed(n)),
         _rest(PACKABLE, "mistral", "gemma3", "cohere2"),
     ),
     Fault(
         "packed in windows, mask of ones",
         _batch(
-            "documents", (SECOND, SECOND - WINDOW + 1), lambda n, i: packed(n, attention_mask=torch.ones(1, LENGTH).long())
+            "documents",
+            (SECOND, SECOND - WINDOW + 1),
+            lambda n, i: packed(n, attention_mask=torch.ones(1, LENGTH).long()),
         ),
         ("mistral", "gemma3", "cohere2"),
     ),
     Fault(
-        "packed by lengths alone", _batch("documents", SECOND_SEES_FIRST, _lengths), ("llama", "qwen2", "qwen3", "olmo2")
+        "packed by lengths alone",
+        _batch("documents", SECOND_SEES_FIRST, _lengths),
+        ("llama", "qwen2", "qwen3", "olmo2"),
     ),
     Fault(
         "mask that numbers documents",
@@ -558,9 +561,7 @@ FAULTS = (
     ),
     Fault(
         "packed, positions not reset",
-        _batch(
-            "documents", SECOND_SEES_FIRST, lambda n, i: batch_of(n, 1), contract=Contract(documents=_labels())
-        ),
+        _batch("documents", SECOND_SEES_FIRST, lambda n, i: batch_of(n, 1), contract=Contract(documents=_labels())),
         ("llama", "qwen2", "qwen3", "gpt2", "gpt_neox"),
     ),
     Fault(
@@ -574,9 +575,7 @@ FAULTS = (
     Fault("source padding seen", _cross_unmasked, TWO_SIDED),
     Fault("left padding, positions from 0", _wrong_positions, ("gpt2",)),
     Fault("encoder still causal", _causal_encoder, ("bert",), ("sdpa",)),
-    Fault(
-        "encoder kernel causal", _masks("direction", (0, 1), lambda m, shown: shown & _tri(shown)), ENCODERS
-    ),
+    Fault("encoder kernel causal", _masks("direction", (0, 1), lambda m, shown: shown & _tri(shown)), ENCODERS),
     Fault(
         "prefix hidden",
         _batch("blocks", (0, 1), lambda n, i: batch_of(n), contract=Contract(prefix=6)),
@@ -605,9 +604,7 @@ FAULTS = (
     Fault("queries not normalised", _unnormed("q"), ("qwen3", "gemma3", "olmo2")),
     Fault("bias of distance", _biased, ("llama", "qwen2", "qwen3", "mistral")),
     Fault("convolution over the stream", _on_stream("direction", _convolved), PLAIN),
-    Fault(
-        "mean over time", _on_stream("direction", lambda s: s - s.mean(1, keepdim=True)), PLAIN
-    ),
+    Fault("mean over time", _on_stream("direction", lambda s: s - s.mean(1, keepdim=True)), PLAIN),
     Fault(
         "rows that see one another",
         _on_stream("rows", lambda s: s + 0.1 * s.flip(0), whole=True),

@@ -39,17 +39,20 @@ class Behaviour:
         self._blocks: dict[tuple[str, str], str] = {}
         self._whole: dict[str, str] = {}
 
-    def judge(self, output: Any) -> None:
+    def judge(self, output: Any, *, gradients: bool = True) -> None:
         """Change tokens and take gradients.
 
         Args:
             output: The model's output on the batch as it is.
+            gradients: Whether gradients are taken.
         """
         try:
             plain = main_tensor(output)
             self._changes(plain)
         except InputRejected as error:
             self.undecided.append(f"behaviour: {error}")
+        if not gradients:
+            return
         try:
             self._gradients()
         except (RuntimeError, NotImplementedError, ValueError, HeedfulError) as error:

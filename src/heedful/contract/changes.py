@@ -1,7 +1,7 @@
 """Behaviour, end to end: a token is changed, and the outputs that may not see it are compared.
 
-No mask can fool this, and it sees what no kernel shows: convolutions, norms over time, recurrent states, buffers that rows
-of a batch share. It adds reach over layers, so that windows are judged elsewhere.
+No mask can fool this, and it sees what no kernel shows: convolutions, norms over time, recurrent states, buffers that
+rows of a batch share. It adds reach over layers, so that windows are judged elsewhere.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ MOVED = 1e-5
 ALONE = 1e-3
 """Relative difference of a padded row from the row alone that rounding does not explain."""
 
-SIMPLE = frozenset("input_ids inputs_embeds attention_mask position_ids token_type_ids labels use_cache".split())
+SIMPLE = frozenset(
+    ["input_ids", "inputs_embeds", "attention_mask", "position_ids", "token_type_ids", "labels", "use_cache"]
+)
 """Keys of batches of which one row can be taken alone."""
 
-MEDIA = frozenset("pixel_values pixel_values_videos input_features input_values image_grid_thw".split())
+MEDIA = frozenset(["pixel_values", "pixel_values_videos", "input_features", "input_values", "image_grid_thw"])
 """Keys of a batch that hold pictures or sound, for which some ids stand."""
 
 
@@ -86,8 +88,8 @@ class TokenChanges:
     ) -> None:
         self.embedding = embedding
         self.run, self.batch, self.facts, self.direction, self.prefix = run, batch, facts, direction, prefix
-        self.name = f"{prefix}input_ids" if isinstance(batch.get(f"{prefix}input_ids"), Tensor) else (
-            f"{prefix}inputs_embeds"
+        self.name = (
+            f"{prefix}input_ids" if isinstance(batch.get(f"{prefix}input_ids"), Tensor) else (f"{prefix}inputs_embeds")
         )
         self.stream: Tensor | None = batch.get(self.name)
         self.forwards = 0
@@ -197,7 +199,9 @@ class TokenChanges:
             return Moved(promise, False, f"outputs that may not see token {place} move by {size:.1e}", key=place)
         query = int(wrong.nonzero()[0, 0])
         size = float(moved[query])
-        return Moved(promise, True, f"output {query} moves by {size:.1e} with token {place}, {what}", 0, query, place, size)
+        return Moved(
+            promise, True, f"output {query} moves by {size:.1e} with token {place}, {what}", 0, query, place, size
+        )
 
     def _padding(self, plain: Tensor) -> list[Moved]:
         """Every padded token at once: no live output may move."""

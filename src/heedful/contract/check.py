@@ -40,6 +40,7 @@ def check(
     documents: Any = None,
     tokenizer: Any = None,
     behaviour: bool = True,
+    gradients: bool = True,
 ) -> ContractReport:
     """Check who sees whom, at what scale and where, against what config and batch promise.
 
@@ -62,6 +63,7 @@ def check(
         documents: ``(batch, position)`` labels of packed documents; short for ``Contract(documents=...)``.
         tokenizer: Makes tokens of texts.
         behaviour: Whether tokens are changed and gradients taken; without it the kernels alone are asked.
+        gradients: Whether gradients are taken; False where a backward pass would begin a reduction over processes.
 
     Returns:
         The report; ``report.held`` says whether all is well, ``report.broken`` lists breaches.
@@ -87,12 +89,13 @@ def check(
             raise _nothing(plain_model, way)
         found = Behaviour(reader, judge, run, keywords)
         if behaviour:
-            found.judge(output)
+            found.judge(output, gradients=gradients)
     judgements = _ordered([*_with_behaviour(judge, found), *found.judgements], list(reader.modules))
     implementation = str(getattr(reader.root, "_attn_implementation", "") or "")
     named = [_named(one, keywords, reader.two_sided) for one in judgements]
     fixed = [
-        replace(one, remedy=fix_of(one, reader, implementation)) if one.status is Status.BROKEN else one for one in named
+        replace(one, remedy=fix_of(one, reader, implementation)) if one.status is Status.BROKEN else one
+        for one in named
     ]
     undecided = [f"{path or 'the model'}: {why}" for path, why in (judge.undecided | way.unmet()).items()]
     return ContractReport(
@@ -138,7 +141,9 @@ class _Runs:
 
 def _fresh(keywords: Mapping[str, Any]) -> dict[str, Any]:
     """The batch, its caches copied, since a forward writes into them."""
-    return {name: copy.deepcopy(value) if "past" in name or "cache" in name else value for name, value in keywords.items()}
+    return {
+        name: copy.deepcopy(value) if "past" in name or "cache" in name else value for name, value in keywords.items()
+    }
 
 
 def _inner(model: nn.Module) -> nn.Module:
@@ -192,12 +197,12 @@ def _named(one: Judgement, keywords: Mapping[str, Any], two_sided: bool) -> Judg
     if breach is None:
         return one
     name = "decoder_input_ids" if two_sided and "encoder" not in one.path.split(".")[:2] else "input_ids"
-    ids = keywords.get(name)
+    ids: Any = keywords.get(name)
     row = breach.sequence or 0
 
     def token(place: int | None) -> int | None:
         inside = isinstance(ids, Tensor) and ids.dim() == 2 and place is not None and 0 <= place < ids.shape[1]
-        return int(ids[row, place]) if inside and row < len(ids) else None  # type: ignore[index]
+        return int(ids[row, place]) if inside and row < len(ids) else None
 
     named: Breach = replace(breach, tokens=(token(breach.query), token(breach.key)))
     return replace(one, breach=named)

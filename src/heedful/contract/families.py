@@ -1,4 +1,4 @@
-"""What is known of model types beyond their configs: who looks which way, whose scale is the usual one, who pairs how."""
+"""What is known of model types beyond their configs: who looks which way, who scales as usual, who pairs how."""
 
 from __future__ import annotations
 
@@ -6,35 +6,145 @@ import sys
 from functools import cache
 
 SPARSE = frozenset(
-    "longformer led big_bird bigbird_pegasus reformer longt5 nystromformer yoso funnel canine convbert pegasus_x mra "
-    "prophetnet autoformer informer esmc deepseek_v32 deepseek_v4 glm_moe_dsa doge".split()
+    [
+        "longformer",
+        "led",
+        "big_bird",
+        "bigbird_pegasus",
+        "reformer",
+        "longt5",
+        "nystromformer",
+        "yoso",
+        "funnel",
+        "canine",
+        "convbert",
+        "pegasus_x",
+        "mra",
+        "prophetnet",
+        "autoformer",
+        "informer",
+        "esmc",
+        "deepseek_v32",
+        "deepseek_v4",
+        "glm_moe_dsa",
+        "doge",
+    ]
 )
 """Types whose attention is sparse by a pattern of their own: who sees whom is not judged."""
 
-UNSURE = frozenset("xlnet git fuyu xlm flaubert perceiver prophetnet moshi blt hrm_text cpmant".split())
+UNSURE = frozenset(
+    ["xlnet", "git", "fuyu", "xlm", "flaubert", "perceiver", "prophetnet", "moshi", "blt", "hrm_text", "cpmant"]
+)
 """Types that stand in a table of decoders or encoders and look by rules of their own."""
 
-EVERY_LAYER = frozenset("mistral mixtral phi3 phimoe ministral3 starcoder2".split())
+EVERY_LAYER = frozenset(["mistral", "mixtral", "phi3", "phimoe", "ministral3", "starcoder2"])
 """Types whose ``sliding_window`` holds in every layer."""
 
 INTERLEAVED = frozenset(
-    "cohere cohere2 cohere2_moe glm glm4 ernie4_5 ernie4_5_moe gptj codegen helium roformer llama4_text "
-    "deepseek_v3".split()
+    [
+        "cohere",
+        "cohere2",
+        "cohere2_moe",
+        "glm",
+        "glm4",
+        "ernie4_5",
+        "ernie4_5_moe",
+        "gptj",
+        "codegen",
+        "helium",
+        "roformer",
+        "llama4_text",
+        "deepseek_v3",
+    ]
 )
 HALF_SPLIT = frozenset(
-    "llama mistral mixtral ministral qwen2 qwen2_moe qwen3 qwen3_moe gemma gemma2 gemma3_text phi phi3 phimoe olmo "
-    "olmo2 olmo3 olmoe stablelm starcoder2 granite granitemoe gpt_oss gpt_neox falcon persimmon nemotron exaone4 "
-    "smollm3 seed_oss arcee apertus bitnet dots1 hunyuan_v1_dense eurobert gte nomic_bert".split()
+    [
+        "llama",
+        "mistral",
+        "mixtral",
+        "ministral",
+        "qwen2",
+        "qwen2_moe",
+        "qwen3",
+        "qwen3_moe",
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "phi",
+        "phi3",
+        "phimoe",
+        "olmo",
+        "olmo2",
+        "olmo3",
+        "olmoe",
+        "stablelm",
+        "starcoder2",
+        "granite",
+        "granitemoe",
+        "gpt_oss",
+        "gpt_neox",
+        "falcon",
+        "persimmon",
+        "nemotron",
+        "exaone4",
+        "smollm3",
+        "seed_oss",
+        "arcee",
+        "apertus",
+        "bitnet",
+        "dots1",
+        "hunyuan_v1_dense",
+        "eurobert",
+        "gte",
+        "nomic_bert",
+    ]
 )
 
 USUAL_SCALE = HALF_SPLIT - {"gemma2", "gemma3_text", "granite", "granitemoe"} | frozenset(
-    "cohere cohere2 glm glm4 ernie4_5 gptj gpt2 gpt_bigcode helium bert roberta electra distilbert camembert ctrl "
-    "xlm-roberta albert biogpt bart mbart blenderbot marian pegasus plbart m2m_100 modernbert modernbert-decoder "
-    "llama4_text falcon_h1 lfm2 bamba jamba vit deit clip clip_text_model clip_vision_model siglip_vision_model".split()
+    [
+        "cohere",
+        "cohere2",
+        "glm",
+        "glm4",
+        "ernie4_5",
+        "gptj",
+        "gpt2",
+        "gpt_bigcode",
+        "helium",
+        "bert",
+        "roberta",
+        "electra",
+        "distilbert",
+        "camembert",
+        "ctrl",
+        "xlm-roberta",
+        "albert",
+        "biogpt",
+        "bart",
+        "mbart",
+        "blenderbot",
+        "marian",
+        "pegasus",
+        "plbart",
+        "m2m_100",
+        "modernbert",
+        "modernbert-decoder",
+        "llama4_text",
+        "falcon_h1",
+        "lfm2",
+        "bamba",
+        "jamba",
+        "vit",
+        "deit",
+        "clip",
+        "clip_text_model",
+        "clip_vision_model",
+        "siglip_vision_model",
+    ]
 )
 """Types whose products are scaled by one over the root of the head's width, whatever their config says of scales."""
 
-UNIT_SCALE = frozenset("t5 mt5 umt5 switch_transformers gemma3n_text gemma4_text".split())
+UNIT_SCALE = frozenset(["t5", "mt5", "umt5", "switch_transformers", "gemma3n_text", "gemma4_text"])
 
 
 @cache

@@ -103,9 +103,9 @@ def _unrotated(place: Place) -> str | None:
     layers = getattr(place.config, "no_rope_layers", None)
     if isinstance(layers, list | tuple) and place.index is not None and place.index < len(layers):
         return None if layers[place.index] else f"config.no_rope_layers[{place.index}] = 0"
-    if place.model_type in NO_ROTARY_IN_FULL and place.layer_type == "full_attention":
-        if getattr(place.config, "sliding_window", None):
-            return f"config.layer_types[{place.index}] of {place.model_type}, whose full layers are not rotated"
+    windowed = bool(getattr(place.config, "sliding_window", None))
+    if windowed and place.model_type in NO_ROTARY_IN_FULL and place.layer_type == "full_attention":
+        return f"config.layer_types[{place.index}] of {place.model_type}, whose full layers are not rotated"
     return None
 
 
@@ -141,9 +141,7 @@ def _llama3(plain: Tensor, rope: Mapping[str, Any]) -> tuple[Tensor, float]:
     return (1 - smooth) * plain / factor + smooth * plain, 1.0
 
 
-def _yarn(
-    plain: Tensor, rope: Mapping[str, Any], config: Any, width: int, theta: float
-) -> tuple[Tensor, float] | None:
+def _yarn(plain: Tensor, rope: Mapping[str, Any], config: Any, width: int, theta: float) -> tuple[Tensor, float] | None:
     original = rope.get("original_max_position_embeddings")
     if not original:
         return None
@@ -168,9 +166,7 @@ def _yarn(
     return angles, size(one) / size(every) if one and every else size(1.0)
 
 
-def _longrope(
-    plain: Tensor, rope: Mapping[str, Any], config: Any, length: int
-) -> tuple[Tensor, float] | None:
+def _longrope(plain: Tensor, rope: Mapping[str, Any], config: Any, length: int) -> tuple[Tensor, float] | None:
     original = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
     if not original:
         return None

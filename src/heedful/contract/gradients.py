@@ -66,9 +66,9 @@ class CutStream:
                     leaf = value.detach().requires_grad_()
                     self._open.append((path, leaf))
                     return (leaf.clone(), *args[place + 1 :]), kwargs
-            value = kwargs.get("hidden_states")
-            if self._is_stream(value):
-                leaf = value.detach().requires_grad_()
+            states: Any = kwargs.get("hidden_states")
+            if self._is_stream(states):
+                leaf = states.detach().requires_grad_()
                 self._open.append((path, leaf))
                 return args, {**kwargs, "hidden_states": leaf.clone()}
             return None

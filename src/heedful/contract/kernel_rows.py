@@ -1,6 +1,6 @@
 """The kernel's own weights: what it gives for values that are one at a chosen key and zero elsewhere.
 
-A kernel that is asked for ``softmax(...) V`` with one-hot columns ``V`` returns its weights. Queries are never sampled in
+A kernel asked for ``softmax(...) V`` with one-hot columns ``V`` returns its weights. Queries are never sampled in
 such a replay, since a missing mask with a causal flag would then mean something else; keys may be.
 """
 

@@ -102,7 +102,9 @@ class KernelJudge:
             head=head,
             query=query + (rules.offset or 0),
         )
-        self._put(place, Promise("finite", "weights are numbers", "definition of a softmax"), Status.BROKEN, "NaN", breach)
+        self._put(
+            place, Promise("finite", "weights are numbers", "definition of a softmax"), Status.BROKEN, "NaN", breach
+        )
         return False
 
     def _visible(self, place: Place, rules: Rules, rows: KernelRows, pairs: dict[str, WrongPair]) -> None:
@@ -173,9 +175,7 @@ class KernelJudge:
         for one in judge.judge(self.projections.of(event.module, call)):
             self._number(place, one)
 
-    def _put(
-        self, place: Place, promise: Promise, status: Status, found: str, breach: Breach | None = None
-    ) -> None:
+    def _put(self, place: Place, promise: Promise, status: Status, found: str, breach: Breach | None = None) -> None:
         """Keep what is worse, where a module is called several times."""
         key = place.path, promise.name
         before = self.judgements.get(key)

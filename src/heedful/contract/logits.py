@@ -98,9 +98,11 @@ class RowLogits:
         places = far.nonzero()
         if not len(places):
             return None
-        order = min((query, int(self.keys[column]), sequence, head, column) for sequence, head, query, column in
-                    places[:100_000].tolist())
-        return order[2], order[3], order[0] * self.step, order[4]
+        at = self.keys[places[:, 3]]
+        batch, heads = self.weights.shape[:2]
+        order = ((places[:, 2] * (int(self.keys.max()) + 1) + at) * batch + places[:, 0]) * heads + places[:, 1]
+        sequence, head, query, column = places[int(order.argmin())].tolist()
+        return sequence, head, query * self.step, column
 
     def slope(self, products: Tensor, *, distance: bool = False) -> tuple[float, float, float]:
         """Least squares of ``log A`` less the bias on products, within rows.
@@ -154,5 +156,3 @@ def capped(products: Tensor, scale: float, cap: float | None) -> Tensor:
     """``c tanh(s x / c)``, or ``s x`` without a cap."""
     scaled = products * scale
     return scaled if not cap else cap * torch.tanh(scaled / cap)
-
-

@@ -249,12 +249,14 @@ class Numbers:
         """Weights to be expected at the chosen keys, ``(batch, head, query, column)``; None where nothing is known."""
         call, keys = self.call, self.rows.keys
         rules = call.visibility
-        blocks = [
-            rules.block(0, call.n_queries, key, key + 1, call.n_queries, call.n_keys, keys.device)
-            for key in keys.tolist()
-        ] if not self.rows.whole else [
-            rules.block(0, call.n_queries, 0, call.n_keys, call.n_queries, call.n_keys, keys.device)
-        ]
+        blocks = (
+            [
+                rules.block(0, call.n_queries, key, key + 1, call.n_queries, call.n_keys, keys.device)
+                for key in keys.tolist()
+            ]
+            if not self.rows.whole
+            else [rules.block(0, call.n_queries, 0, call.n_keys, call.n_queries, call.n_keys, keys.device)]
+        )
         handed = torch.cat([one.expand(*one.shape[:2], call.n_queries, one.shape[3]) for one in blocks], -1)
         result = (~handed).to(self.rows.weights.dtype).expand(self.rows.weights.shape)
         if self.logits is None or self.row_logits is None or self.row_logits.step > 1:

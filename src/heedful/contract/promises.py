@@ -164,10 +164,9 @@ class PromiseReader:
             return None, (told,)
         masks = (self.target_facts if place.side == "decoder" else self.facts).masks
         mask = masks.get(place.layer_type, masks.get(""))
-        judged = mask is not None and found.value == "causal" and self.facts.blocks is None
-        if judged and mask is not None and mask.shape[2] == mask.shape[3]:
-            if bool(mask.float().triu(1).any()):
-                return None, (f"direction: {found.source} says causal, the mask of the batch shows later keys",)
+        square = mask is not None and mask.shape[2] == mask.shape[3] and self.facts.blocks is None
+        if found.value == "causal" and square and mask is not None and bool(mask.float().triu(1).any()):
+            return None, (f"direction: {found.source} says causal, the mask of the batch shows later keys",)
         return found, ()
 
     def _direction(self, place: Place) -> Promise | None:

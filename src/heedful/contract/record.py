@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from heedful.errors import UsageError
+from heedful.showing import drawing
 
 DIRECTIONS = ("causal", "both")
 PAIRINGS = ("half", "interleaved")
@@ -239,9 +240,7 @@ class ContractReport:
         return {"schema": "heedful.contract/1", "held": self.held, **plain}
 
     def __str__(self) -> str:
-        from heedful.contract.page import lines
-
-        return "\n".join(lines(self))
+        return str(drawing("contract_text")(self))
 
 
 def _plain(value: Any) -> Any:

@@ -34,7 +34,7 @@ def fix_of(one: Judgement, reader: PromiseReader, implementation: str) -> Fix:
 
 _SOURCE = {
     "direction": "hand the kernel a mask that hides later keys, or is_causal=True (tril, not transposed, -inf hides)",
-    "window": "a window counts the query itself: key j is visible where i - w < j <= i, in the layers that layer_types names",
+    "window": "a window counts the query itself: query i sees i - w < j <= i, in layers that layer_types names",
     "scale": "scale products by what the config promises, once",
     "grouping": "query head h reads key head h // (heads / key heads): repeat_interleave, not repeat or tile",
     "sink": "let the sink's logit into the softmax's sum",
@@ -86,18 +86,17 @@ def _documents(one: Judgement, reader: PromiseReader, own: bool) -> Fix | None:
     if restart and (masked or cached) and _masks_read_positions(reader):
         why = "a mask" if masked else "a cache, which is the default"
         return Fix(
-            f"{why} keeps transformers from reading documents out of position_ids: pass position_ids alone, use_cache=False",
+            f"{why} keeps transformers from reading documents out of position_ids: pass those alone, use_cache=False",
             "batch.pop('attention_mask', None)\nbatch['use_cache'] = False",
         )
     if not restart and _masks_read_positions(reader):
         given = "documents" if source == "contract" else "None"
         return Fix(
             "pass position_ids that begin again at each document, no mask, and use_cache=False",
-            "from heedful.contract.remedies import separate\n"
-            f"separate(batch, {given})",
+            f"from heedful.contract.remedies import separate\nseparate(batch, {given})",
         )
     return Fix(
-        f"the masks of {reader.root_type or 'this model'} ignore position_ids: pass a mask of 4 axes for each kind of layer",
+        f"masks of {reader.root_type or 'this model'} ignore position_ids: pass one of 4 axes for each kind of layer",
         "from heedful.contract.remedies import mask_documents\nmask_documents(model, batch, documents)",
     )
 
@@ -109,7 +108,7 @@ def _masks_read_positions(reader: PromiseReader) -> bool:
     return families.is_decoder_type(reader.root_type) and reader.root_type not in _IGNORES
 
 
-_IGNORES = frozenset("gpt_oss afmoe mpt opt xglm biogpt bloom bert modernbert".split())
+_IGNORES = frozenset(["gpt_oss", "afmoe", "mpt", "opt", "xglm", "biogpt", "bloom", "bert", "modernbert"])
 
 
 def _window(one: Judgement, reader: PromiseReader, own: bool) -> Fix | None:
@@ -126,7 +125,7 @@ def _direction(one: Judgement, reader: PromiseReader, own: bool) -> Fix | None:
     mask = reader.batch.get("attention_mask")
     if isinstance(mask, Tensor) and mask.dim() == 4 and mask.dtype == torch.bool and not own:
         return Fix(
-            "eager attention adds its mask to the logits, so that True and False are 1 and 0: pass 0 and -inf, or use sdpa",
+            "eager attention adds its mask to the logits, True as 1 and False as 0: pass 0 and -inf, or use sdpa",
             "batch['attention_mask'] = torch.zeros(batch['attention_mask'].shape).masked_fill("
             "~batch['attention_mask'], torch.finfo(torch.float32).min)",
         )
@@ -182,10 +181,14 @@ def _rotary(one: Judgement, reader: PromiseReader, own: bool) -> Fix | None:
         return Fix(f"{one.source}: no rotation there", f"model.get_submodule({one.path!r}).use_rope = 0")
     table = next((path for path in reader.modules if path.endswith("rotary_emb")), None)
     if "rotates pairs" in one.found or "is not rotated" in one.found:
-        return Fix(f"{one.found}: rotate queries and keys by the convention of {reader.root_type}, in its modeling source")
+        return Fix(
+            f"{one.found}: rotate queries and keys by the convention of {reader.root_type}, in its modeling source"
+        )
     code = ""
     if table is not None:
-        code = f"table = model.get_submodule({table!r})\ntable.__dict__.pop('forward', None)\ntable.__init__(table.config)"
+        code = (
+            f"table = model.get_submodule({table!r})\ntable.__dict__.pop('forward', None)\ntable.__init__(table.config)"
+        )
     if "in full" in one.found and hasattr(module, "rotary_ndims"):
         width = one.value.split(" of ")[0].split(" ")[-1]
         code = f"model.get_submodule({one.path!r}).rotary_ndims = {width}\n{code}"
@@ -275,7 +278,12 @@ def split_rows(batch: dict[str, Any], documents: Any = None) -> None:
     batch["input_ids"] = torch.stack([torch.nn.functional.pad(piece, (0, most - len(piece))) for piece in pieces])
     lengths = torch.tensor([len(piece) for piece in pieces], device=ids.device)
     batch["attention_mask"] = (torch.arange(most, device=ids.device)[None] < lengths[:, None]).long()
-    for name in ("position_ids", "labels", "seq_idx", *(name for name in batch if "seq_len" in name or "seqlen" in name)):
+    for name in (
+        "position_ids",
+        "labels",
+        "seq_idx",
+        *(name for name in batch if "seq_len" in name or "seqlen" in name),
+    ):
         batch.pop(name, None)
 
 
@@ -308,7 +316,9 @@ def mask_documents(model: nn.Module, batch: dict[str, Any], documents: Any = Non
 
     labels = _labels(batch, documents)
     reader = PromiseReader(model, batch, Contract(documents=labels))
-    path = next(p for p in reader.modules if p.endswith((".self_attn", ".attn", ".attention", ".self")) and not CROSS.search(p))
+    path = next(
+        p for p in reader.modules if p.endswith((".self_attn", ".attn", ".attention", ".self")) and not CROSS.search(p)
+    )
     direction, _ = reader.direction(reader.place(path, reader.modules[path]))
     config: Any = reader.root
     place = torch.arange(labels.shape[1], device=labels.device)

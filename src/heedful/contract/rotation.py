@@ -143,7 +143,9 @@ class RotationJudge:
 
     def _held(self, normed: bool, told: str) -> list[NumberFinding]:
         held = [NumberFinding(self.rotary, Status.HELD, told or "as promised")]
-        return [*held, NumberFinding(self._norm_promise(), Status.HELD, "applied to queries and keys")] if normed else held
+        return (
+            [*held, NumberFinding(self._norm_promise(), Status.HELD, "applied to queries and keys")] if normed else held
+        )
 
     def _norm_promise(self) -> Promise:
         return Promise("qk_norm", "queries and keys are normalised", f"modules of {self.place.path}")
@@ -158,7 +160,9 @@ class RotationJudge:
             for kind in self.promise.pairings:
                 if self._fits(target, self._rotated(projected, kind)):
                     told = f"{word} is not normalised"
-                    wrong = NumberFinding(self._norm_promise(), Status.BROKEN, told, self._where(target, made[0], pairing), 1.0)
+                    wrong = NumberFinding(
+                        self._norm_promise(), Status.BROKEN, told, self._where(target, made[0], pairing), 1.0
+                    )
                     return [NumberFinding(self.rotary, Status.HELD, "as promised"), wrong]
         for before in [*made, projected]:
             for told, other in self._others(before):
@@ -229,7 +233,9 @@ class RotationJudge:
         size = z.abs().amax(dim=-1).clamp_min(1e-12)
         usual = float(c.abs().median())
         loose = self.limit[:, None] * 20
-        if bool((rest > loose * size).any()) or bool(((c.abs() - usual).abs() > 1e-3 * usual + loose.transpose(1, 2)).any()):
+        if bool((rest > loose * size).any()) or bool(
+            ((c.abs() - usual).abs() > 1e-3 * usual + loose.transpose(1, 2)).any()
+        ):
             return None
         if not torch.allclose(target[..., width:], before[..., width:], rtol=1e-4, atol=1e-5):
             return None
@@ -245,7 +251,8 @@ class RotationJudge:
             return NumberFinding(self.rotary, Status.BROKEN, told, (0, None, 0, None), abs(usual - self.promise.factor))
         sequence, query, pair = min(wrong.tolist(), key=lambda place: (place[1], place[0], place[2]))
         got, meant = float(c.angle()[sequence, query, pair]), float(wanted[sequence, query, pair])
-        told = f"{word} at position {int(self.positions[sequence, query])}, pair {pair}: angle {got:.4g}, promised {meant:.4g}"
+        at = int(self.positions[sequence, query])
+        told = f"{word} at position {at}, pair {pair}: angle {got:.4g}, promised {meant:.4g}"
         return NumberFinding(
             self.rotary, Status.BROKEN, told, (sequence, None, query, None), float(off.abs()[sequence, query, pair])
         )
@@ -267,7 +274,8 @@ def _unpaired(pairs: Tensor, pairing: str) -> Tensor:
 
 def _normed(norm: nn.Module, values: Tensor) -> Iterator[Tensor]:
     """What a norm promises of ``(batch, head, position, dim)`` values, every way in which its gain can be meant."""
-    weight, bias = getattr(norm, "weight", None), getattr(norm, "bias", None)
+    weight: Any = getattr(norm, "weight", None)
+    bias: Any = getattr(norm, "bias", None)
     eps = next((float(e) for name in EPSILONS if isinstance(e := getattr(norm, name, None), int | float)), 1e-6)
     centred = "LayerNorm" in type(norm).__name__ and "RMS" not in type(norm).__name__
     heads, dim = values.shape[1], values.shape[3]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from heedful.contract.rules import Rules
@@ -67,9 +66,7 @@ def wrong_pairs(rules: Rules, keys: Tensor, weights: Tensor, expected: Tensor | 
     return found
 
 
-def _seen_wrongly(
-    hidden: Mapping[str, Tensor], live: Tensor, keys: Tensor, weights: Tensor
-) -> dict[str, WrongPair]:
+def _seen_wrongly(hidden: Mapping[str, Tensor], live: Tensor, keys: Tensor, weights: Tensor) -> dict[str, WrongPair]:
     seen = (weights > SEEN).any(1)
     wrong = {name: pairs & live & seen for name, pairs in hidden.items()}
     found: dict[str, WrongPair] = {}
@@ -97,11 +94,11 @@ def _first(wrong: Tensor, keys: Tensor, weights: Tensor, *, sees: bool) -> Wrong
     places = wrong.nonzero()
     if not len(places):
         return None
-    order = sorted(
-        (int(query), int(keys[column]), int(sequence), int(head), int(column))
-        for sequence, head, query, column in places[:: max(1, len(places) // 200_000)].tolist()
-    )
-    query, key, sequence, head, column = order[0]
+    at = keys[places[:, 3]]
+    batch, heads = weights.shape[:2]
+    order = ((places[:, 2] * (int(keys.max()) + 1) + at) * batch + places[:, 0]) * heads + places[:, 1]
+    sequence, head, query, column = places[int(order.argmin())].tolist()
+    key = int(keys[column])
     return WrongPair(sees, sequence, head, query, key, float(weights[sequence, head, query, column]), len(places))
 
 

@@ -90,9 +90,9 @@ class Unrotated:
         for names in PAIRS:
             given = [self.outputs.get(id(children.get(name))) for name in names]
             if given[0] is not None and given[1] is not None:
-                shaped = shaped(given[0], query), shaped(given[1], key)
-                if shaped[0] is not None and shaped[1] is not None:
-                    yield shaped[0], shaped[1]
+                pair = shaped(given[0], query), shaped(given[1], key)
+                if pair[0] is not None and pair[1] is not None:
+                    yield pair[0], pair[1]
         for name in FUSED:
             given = [self.outputs.get(id(children.get(name)))]
             if given[0] is not None:
