@@ -31,13 +31,19 @@ def lines(report: ContractReport) -> list[str]:
     told = f" ({report.implementation})" if report.implementation else ""
     found = [visible(f"{report.model}{told} on {given}"), "", *_table(report)]
     groups: dict[tuple[str, str, str], list[Judgement]] = {}
+    whole: dict[str, Judgement] = {}
     for one in report.broken:
+        if one.path == "" and any(other.promise == one.promise for other in report.broken if other.path):
+            whole[one.promise] = one
+            continue
         remedy = "" if one.remedy is None else one.remedy.text
         groups.setdefault((one.promise, one.value, remedy if one.layer is None else ""), []).append(one)
     for every in list(groups.values())[:MOST]:
         found += ["", *_breach(every[0], report)]
         if len(every) > 1:
             found.append(f"  so too in {len(every) - 1} more: layers {_layers(every[1:])}")
+        if every[0].promise in whole:
+            found += _wrapped(f"behaviour of the whole model: {whole.pop(every[0].promise).found}", "  ")
     if len(groups) > MOST:
         found += ["", f"and {len(groups) - MOST} more kinds of breach"]
     for title, rows in (("note", report.notes), ("not decided", report.undecided)):

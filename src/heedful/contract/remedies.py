@@ -84,7 +84,7 @@ def _documents(one: Judgement, reader: PromiseReader, own: bool) -> Fix | None:
     masked = batch.get("attention_mask") is not None
     cached = batch.get("use_cache") is not False
     if restart and (masked or cached) and _masks_read_positions(reader):
-        why = "a mask" if masked else "a cache, which is the default"
+        why = "a mask" if masked else "a cache (the default)"
         return Fix(
             f"{why} keeps transformers from reading documents out of position_ids: pass those alone, use_cache=False",
             "batch.pop('attention_mask', None)\nbatch['use_cache'] = False",

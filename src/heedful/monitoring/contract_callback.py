@@ -1,4 +1,4 @@
-"""The contract of a training run: its first batch is checked as the model gets it, and any batch again every so often."""
+"""The contract of a training run: its first batch is checked as the model gets it, and one again every so often."""
 
 from __future__ import annotations
 
