@@ -87,7 +87,7 @@ def _decoding(name: str) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def _named() -> dict[str, Callable[[], tuple[nn.Module, dict[str, Any]]]]:
-    short = dict(max_position_embeddings=256)
+    short = {"max_position_embeddings": 256}
     rope: dict[str, Any] = {"rope_theta": 10000.0, "rope_type": "default"}
     long = {
         **rope,

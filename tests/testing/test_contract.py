@@ -78,5 +78,5 @@ def test_documents_may_be_given() -> None:
 
 
 def test_no_attention_is_no_pass() -> None:
-    with pytest.raises(AssertionError, match="could not be judged: .*no attention call was captured"):
+    with pytest.raises(AssertionError, match=r"could not be judged: .*no attention call was captured"):
         testing.assert_contract(torch.nn.Embedding(9, 4), {"input": torch.arange(5)[None]})

@@ -15,7 +15,7 @@ from heedful.contract.kernels import KernelJudge, of_one_query
 from heedful.contract.promises import PromiseReader
 from heedful.contract.record import Breach, Judgement, Promise, Status
 from heedful.contract.rules import Rules
-from heedful.contract.running import main_tensor
+from heedful.contract.running import is_quantised, main_tensor
 from heedful.errors import HeedfulError, InputRejected
 from heedful.loading.positions import learned_positions
 
@@ -85,6 +85,9 @@ class Behaviour:
             return
         if any(getattr(getattr(m, "config", None), "expert_capacity", None) for m in self.reader.modules.values()):
             self.undecided.append("changed tokens: experts take a fixed number of tokens, so that one moves others")
+            return
+        if is_quantised(self.run.model):
+            self.undecided.append("changed tokens: quantised activations may share one scale, which every token moves")
             return
         prefix = "decoder_" if self.reader.two_sided else ""
         facts = self.reader.target_facts if prefix else self.reader.facts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from heedful.errors import InputRejected, UsageError
 from heedful.interception.internal_forward import own_work
 from heedful.interception.uncompiled import uncompiled
+
+_QUANTISED = re.compile(r"quantized|bitsandbytes|torchao|Linear(4|8)bit|QLinear", re.IGNORECASE)
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
@@ -86,6 +89,13 @@ def on_device(model: nn.Module, keywords: Mapping[str, Any]) -> dict[str, Any]:
         return value
 
     return {name: moved(value) for name, value in keywords.items()}
+
+
+def is_quantised(model: nn.Module) -> bool:
+    """Whether products run on few bits: activations of all positions may then be rounded by one scale."""
+    if getattr(getattr(model, "config", None), "quantization_config", None) is not None:
+        return True
+    return any(_QUANTISED.search(f"{type(m).__module__}.{type(m).__name__}") for m in model.modules())
 
 
 def main_tensor(output: Any) -> Tensor:
