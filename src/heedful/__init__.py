@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from heedful.comparison.record import Comparison
     from heedful.compression.prune import prune
     from heedful.compression.quantize import quantize
+    from heedful.contract.check import check
+    from heedful.contract.record import Contract, ContractReport
     from heedful.errors import HeedfulError
     from heedful.evaluation.doctor import doctor
     from heedful.evaluation.head_listing import heads
@@ -55,6 +57,8 @@ _HOMES = {
     "heedful.comparison.record": ("Comparison",),
     "heedful.compression.prune": ("prune",),
     "heedful.compression.quantize": ("quantize",),
+    "heedful.contract.check": ("check",),
+    "heedful.contract.record": ("Contract", "ContractReport"),
     "heedful.errors": ("HeedfulError",),
     "heedful.evaluation.doctor": ("doctor",),
     "heedful.evaluation.head_listing": ("heads",),
@@ -84,6 +88,8 @@ __all__ = [
     "AttentionCall",
     "AttentionTracker",
     "Comparison",
+    "Contract",
+    "ContractReport",
     "Extras",
     "Finding",
     "Groups",
@@ -98,6 +104,7 @@ __all__ = [
     "bidirectional",
     "capture",
     "causal",
+    "check",
     "compare",
     "count",
     "derive",
