@@ -131,7 +131,7 @@ __all__ = [
 ]
 
 
-__getattr__ = loader(__name__, _HOMES)
+__getattr__ = loader(__name__, _HOMES, modules=("testing",))
 
 
 def __dir__() -> list[str]:

@@ -202,7 +202,7 @@ def _judged(study: Study, facts: CheckFacts) -> list[Finding]:
         reason = "non-finite parameters: nothing that follows from them is worth judging"
         found = [_skipped(facts, reason)]
     else:
-        found = [replace(one, definition=facts.definition) for one in facts.judge(study)]
+        found = [replace(one, definition=facts.definition) for one in _own_words(study, facts)]
         if study.of_blocks and facts.name not in OF_NO_DOCUMENT and facts.section not in EXACT_SECTIONS:
             found = [_capped(one) for one in found]
     if facts.name in study.settings.require and found[0].verdict is not Verdict.PASS:
@@ -225,6 +225,21 @@ def _skipped(facts: CheckFacts, reason: str) -> Finding:
     return Finding(
         claim=facts.name, verdict=Verdict.SKIP, reason=reason, source=facts.source, definition=facts.definition
     )
+
+
+def _own_words(study: Study, facts: CheckFacts) -> list[Finding]:
+    """What a check found. One of another package that fails is a finding that says so, and the report goes on."""
+    if facts.judge.__module__.startswith("heedful."):
+        return list(facts.judge(study))
+    try:
+        found = list(facts.judge(study))
+        strange = [one for one in found if not isinstance(one, Finding) or one.claim != facts.name]
+        if not strange and found:
+            return found
+        reason = f"check {facts.name} gave {strange[0]!r:.80}" if strange else f"check {facts.name} gave no finding"
+    except Exception as error:  # whatever the code of another package raises
+        reason = f"check {facts.name} failed: {type(error).__name__}: {error}"
+    return [Finding(claim=facts.name, verdict=Verdict.ERROR, reason=reason, source=facts.source)]
 
 
 def _verdict(overall: Sequence[Finding]) -> Verdict:
