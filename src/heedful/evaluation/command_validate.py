@@ -31,6 +31,7 @@ def validate(
     sequences: options.Sequences = 64,
     preset: options.PresetOption = "standard",
     null_models: options.NullModels = None,
+    null: options.Null = "orientation",
     sequential: options.Sequential = False,
     require: options.Require = None,
     device: options.Device = "cpu",
@@ -75,6 +76,7 @@ def validate(
         settings = Settings(
             preset=preset,
             null_models=null_models,
+            null=null,
             require=tuple(require or ()),
             seed=seed,
             looks=options.LOOKS if sequential else 1,
