@@ -10,6 +10,7 @@ from tests.evaluation.stub import documents, stub_study
 
 from heedful.evaluation.lagged import lagged_queries, with_detail
 from heedful.evaluation.result import Finding
+from heedful.inference.orientation import Orientation
 from heedful.inference.verdict import Verdict
 
 
@@ -26,10 +27,14 @@ def evidence(**values: np.ndarray) -> object:
 @pytest.mark.parametrize(("by_position", "verdict"), [(0.1, Verdict.PASS), (0.3, Verdict.ABSENT)])
 @pytest.mark.parametrize("lag", ["adjacent", "distant"])
 def test_what_counts_is_the_excess_over_position(lag: str, by_position: float, verdict: Verdict) -> None:
+    aligned = Orientation(*(np.full(4, value) for value in (9.0, 0.001, 0.004)))
     own, position = documents([0.3] * 4, spread=0.001), np.full((20, 4), by_position)
     on_shuffled = evidence(**{lag: own + 0.01 * np.arange(20)[:, None], f"{lag}_by_position": position})
     study = stub_study(
-        observed=evidence(**{lag: own, f"{lag}_by_position": position}), on_shuffled=on_shuffled, units=lambda x: x
+        observed=evidence(**{lag: own, f"{lag}_by_position": position}),
+        on_shuffled=on_shuffled,
+        units=lambda x: x,
+        content_orientation=(aligned, ""),
     )
     overall, *heads = lagged_queries(study, f"{lag}_queries_differ", lag, "source")
     assert {f.verdict for f in (overall, *heads)} == {verdict}

@@ -58,6 +58,14 @@ NullModels = Annotated[
         metavar="R", min=0, help="Freshly initialised models that form the null; without it, what the preset says."
     ),
 ]
+Null = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="What claims on content must exceed: orientation (queries turned at random against keys) or untrained "
+        "(fresh models, as for the other claims).",
+    ),
+]
 Sequential = Annotated[
     bool,
     typer.Option("--sequential", help="Stop each ablation at the first of five looks at which it has decided."),

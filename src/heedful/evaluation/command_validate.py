@@ -29,6 +29,7 @@ def validate(
     sequences: options.Sequences = 64,
     preset: options.PresetOption = "standard",
     null_models: options.NullModels = None,
+    null: options.Null = "orientation",
     sequential: options.Sequential = False,
     require: options.Require = None,
     device: options.Device = "cpu",
@@ -60,8 +61,8 @@ def validate(
         with progress_bar(speaks(ranks)) as progress:
             report = judged(
                 model, sequences, text, tokenizer=tokenizer, config=config, factory=factory, checkpoint=checkpoint,
-                seq_len=seq_len, preset=preset, null_models=null_models, sequential=sequential, require=require or (),
-                device=device, dtype=dtype, seed=seed, allow_global=allow_global or (), progress=progress, ranks=ranks,
+                seq_len=seq_len, preset=preset, null_models=null_models, null=null, sequential=sequential,
+                require=require or (), device=device, dtype=dtype, seed=seed, allow_global=allow_global or (), progress=progress, ranks=ranks,
                 cards=outputs.drawn,
             )  # fmt: skip
         if not speaks(ranks):

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from heedful.evaluation.judging import HeadClaim, head_findings
 from heedful.evaluation.missing import mean_of
+from heedful.evaluation.query_key_orientation import content_null
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
+from heedful.evaluation.untrained import EXCESS
 from heedful.inference.signflip import sign_flip
 
 
@@ -36,9 +38,7 @@ def lagged_queries(study: Study, claim: str, lag: str, source: str) -> list[Find
         absent_below=margin,
         source=source,
     )
-    found = head_findings(
-        study, head_claim, study.units(excess), null="a pattern that is the same in every text gives 0"
-    )
+    found = head_findings(study, head_claim, study.units(excess), content_null(study, f"{lag}{EXCESS}"))
     order = sign_flip(
         study.units(mean_of(excess - shuffled, axis=1)), resamples=study.settings.resamples, seed=study.settings.seed
     )

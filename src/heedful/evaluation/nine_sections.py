@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -14,6 +15,7 @@ from heedful.distributed.sharded import refuse_unshared
 from heedful.evaluation.conclusion import BLOCKS_TOLD, summarise
 from heedful.evaluation.head_cards import head_cards
 from heedful.evaluation.heads import head_table
+from heedful.evaluation.reading import Reading, reading_of
 from heedful.evaluation.registry import CHECKS, SECTION_TITLES, CheckFacts
 from heedful.evaluation.result import Finding, HeadRow, Report, Section
 from heedful.evaluation.running import device_of, evaluating, pads_inside, takes_positions
@@ -128,10 +130,11 @@ def validate(
         gathered = head_cards(study) if cards and heads else None
         not_measured = _not_measured(study)
         model_facts = _model_facts(study, name, notes)
+        reading = reading_of(study)
     return Report(
         verdict=_verdict(overall),
         model=model_facts,
-        data=_data_facts(study),
+        data=_data_facts(study, reading),
         settings=_settings_facts(settings),
         versions=versions(),
         sections=sections,
@@ -282,7 +285,7 @@ def _position_note(study: Study) -> list[str]:
     return ["padding before tokens, and the model takes no position_ids: learned positions are places in the tensor"]
 
 
-def _data_facts(study: Study) -> dict[str, Any]:
+def _data_facts(study: Study, reading: Reading | None) -> dict[str, Any]:
     sequences = study.sequences
     return {
         "origin": sequences.origin,
@@ -295,8 +298,16 @@ def _data_facts(study: Study) -> dict[str, Any]:
         "objective": "" if study.nonfinite_parameters else study.objective.name,
         "fingerprint": sequences.fingerprint,
         "document_fingerprints": document_fingerprints(sequences),
-        "notes": [*sequences.notes, *study.copy_notes],
+        **_reading_facts(reading),
+        "notes": [*sequences.notes, *study.copy_notes, *(() if reading is None else reading.notes)],
     }
+
+
+def _reading_facts(reading: Reading | None) -> dict[str, float | None]:
+    if reading is None:
+        return {}
+    perplexity = reading.perplexity if math.isfinite(reading.perplexity) else None
+    return {"loss": reading.loss, "perplexity": perplexity, "frequency_loss": reading.frequencies}
 
 
 def _settings_facts(settings: Settings) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from heedful.evaluation.registry import CHECKS, PRESETS
 NULL_MODELS = {"quick": 19, "standard": 19, "full": 99}
 """Fresh models of the same config per preset. 19 is the least with which a head among many can be named at 5 %."""
 
+NULLS = ("orientation", "untrained")
+
 MOST_LOOKS = 8
 """Each further look halves the first one, which decides nothing in the end."""
 
@@ -68,6 +70,8 @@ class Settings:
         resamples: Bootstrap and sign-flip resamples.
         least_units: Documents below which nothing is claimed.
         batch_tokens: Tokens that go through the model at once.
+        null: What claims on content are compared with: ``orientation``, queries turned at random against keys, which
+            holds for untrained models of any initialisation; ``untrained``, fresh models, as all other claims.
         repeat_periods: Shortest and longest period of the random repeats on which induction is measured.
         repeat_copies: Copies of a period in each of them; None for as many as the sequences have room for.
         looks: Looks at growing text in the ablations, each replacement being left once it has decided; 1 reads all.
@@ -89,6 +93,7 @@ class Settings:
     resamples: int = 1999
     least_units: int = 16
     batch_tokens: int = 2048
+    null: str = NULLS[0]
     repeat_periods: tuple[int, int] = (SHORTEST_PERIOD, LONGEST_PERIOD)
     repeat_copies: int | None = None
     looks: int = 1
@@ -108,6 +113,8 @@ class Settings:
             raise UsageError(f"null models: expected 0 or more, got {self.null_models}")
         if not 1 <= self.looks <= MOST_LOOKS:
             raise UsageError(f"looks: expected 1 to {MOST_LOOKS}, got {self.looks}")
+        if self.null not in NULLS:
+            raise UsageError(f"null: expected one of {', '.join(NULLS)}; got {self.null!r}")
         least, most = self.repeat_periods
         if not 2 <= least <= most or (self.repeat_copies is not None and self.repeat_copies < 2):
             told = f"periods of {least} to {most} and {self.repeat_copies} copies"

@@ -31,7 +31,8 @@ from heedful.evaluation.query_probes import query_variation
 from heedful.evaluation.running import device_of, nonfinite_entries
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.token_probes import repeats, same_token
-from heedful.evaluation.untrained import untrained_statistics
+from heedful.evaluation.untrained import excess_or, untrained_statistics
+from heedful.inference.orientation import Orientation
 from heedful.inference.units import document_means
 from heedful.loading.batch import Batch
 
@@ -159,10 +160,17 @@ class Study:
         tick = self._ticker(len(self.ranks.own(range(count))), "untrained models")
         try:
             given = (self.model, count, self.null_subset, self.repeats, self.settings.seed, tick, self.ranks)
-            return untrained_statistics(*given, build=self.build, paths=self.observed.module_paths)
+            return untrained_statistics(
+                *given, build=self.build, paths=self.observed.module_paths, content=self._content
+            )
         except NoFreshModel as error:
             self.null_reason = str(error)
             return {}
+
+    @property
+    def _content(self) -> bool:
+        """Whether claims on content are compared with fresh models."""
+        return self.settings.null == "untrained" or self.content_orientation[0] is None
 
     def on_null_subset(self, name: str) -> Array:
         """A statistic of the tested model on the same sequences as the null models, ``(all heads,)``."""
@@ -172,7 +180,7 @@ class Study:
             first = len(self.repeats.batches[0].index)
             return np.asarray(mean_of(self.on_repeats.stacked(name)[:first], axis=0))
         count = sum(len(batch.index) for batch in self.null_subset)
-        return np.asarray(mean_of(self.observed.stacked(name)[:count], axis=0))
+        return np.asarray(mean_of(excess_or(self.observed, name)[:count], axis=0))
 
     @cached_property
     def n_documents(self) -> int:
@@ -261,6 +269,13 @@ class Study:
             )
         base = self.loss[: sum(len(batch.index) for batch in batches)]
         return [losses - base for losses in self._losses(what, replacements, batches)]
+
+    @cached_property
+    def content_orientation(self) -> tuple[Orientation | None, str]:
+        """Whether each head's queries are turned towards its keys, or why that is not known."""
+        from heedful.evaluation.query_key_orientation import content_orientation
+
+        return content_orientation(self)
 
     @cached_property
     def pattern_pool(self) -> PatternPool:

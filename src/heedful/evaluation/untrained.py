@@ -10,11 +10,12 @@ from torch import nn
 from heedful.attention.engines.moments import Extras
 from heedful.distributed.ranks import ALONE, Ranks
 from heedful.errors import ResourceLimit
-from heedful.evaluation.evidence import Array, collect
+from heedful.evaluation.evidence import Array, Evidence, collect
 from heedful.evaluation.missing import mean_of
 from heedful.evaluation.null_inputs import Repeats, fresh_models
 from heedful.evaluation.null_models import Build, NoFreshModel
 from heedful.evaluation.probes import row_statistics
+from heedful.evaluation.query_probes import query_variation
 from heedful.evaluation.running import device_of
 from heedful.evaluation.token_probes import repeats, same_token
 from heedful.loading.batch import Batch
@@ -32,6 +33,7 @@ def untrained_statistics(
     *,
     build: Build | None = None,
     paths: Sequence[str] = ("",),
+    content: bool = False,
 ) -> dict[str, Array]:
     """Statistics of fresh models of the same config, mean over sequences.
 
@@ -45,6 +47,7 @@ def untrained_statistics(
         ranks: Processes that divide the models; each fresh model is whole in one of them.
         build: What built the tested model, where that can be done again.
         paths: Attention modules, whose weights must differ from one built model to another.
+        content: Whether the divergences of queries are wanted, too.
 
     Returns:
         Name to ``(model, all heads)``.
@@ -59,7 +62,7 @@ def untrained_statistics(
     which = mine or [0]  # a rank without any learns the shapes of the others' arrays
     made = fresh_models(model, count, seed, which, build=build, paths=paths)
     for place, fresh in zip(which, made, strict=True):
-        for name, value in _statistics(fresh, batches, again, seed).items():
+        for name, value in _statistics(fresh, batches, again, seed, content).items():
             found.setdefault(name, np.zeros((count, *value.shape)))[place] = value
         tick()
     names = sorted(found)
@@ -80,9 +83,25 @@ def _ensure_room(model: nn.Module, ranks: Ranks) -> None:
         raise NoFreshModel(f"fresh models are built whole, one a process: {told or 'another process has no room'}")
 
 
-def _statistics(fresh: nn.Module, batches: Sequence[Batch], again: Repeats | None, seed: int) -> dict[str, Array]:
-    evidence = collect(fresh, batches, [row_statistics, same_token(seed)], extras=Extras(contrast=True))
-    found = {name: mean_of(evidence.stacked(name), axis=0) for name in evidence.layers[0].values}
+EXCESS = "_excess"
+"""Ending of a statistic that is the divergence of lagged queries beyond that of the mean patterns."""
+
+
+def excess_or(evidence: Evidence, name: str) -> Array:
+    """A statistic ``(sequence, all heads)``; one that ends in ``EXCESS`` is what its lag has beyond position."""
+    if not name.endswith(EXCESS):
+        return evidence.stacked(name)
+    lag = name.removesuffix(EXCESS)
+    return np.asarray(evidence.stacked(lag) - evidence.stacked(f"{lag}_by_position"))
+
+
+def _statistics(
+    fresh: nn.Module, batches: Sequence[Batch], again: Repeats | None, seed: int, content: bool
+) -> dict[str, Array]:
+    probes = [row_statistics, same_token(seed), *([query_variation] if content else [])]
+    evidence = collect(fresh, batches, probes, extras=Extras(contrast=True))
+    names = [*evidence.layers[0].values, *(("adjacent_excess", "distant_excess") if content else ())]
+    found = {name: mean_of(excess_or(evidence, name), axis=0) for name in names}
     if again is not None:
         repeated = collect(fresh, again.batches[:1], [repeats(again.periods, again.prefix)])
         found["induction_mass"] = mean_of(repeated.stacked("induction_mass"), axis=0)

@@ -35,6 +35,7 @@ def validate(
     seq_len: int = 128,
     preset: str = "standard",
     null_models: int | None = None,
+    null: str = "orientation",
     sequential: bool = False,
     require: str | Sequence[str] = (),
     device: str = "cpu",
@@ -67,6 +68,7 @@ def validate(
         seq_len: Tokens of a sequence that is cut from text.
         preset: ``quick``, ``standard`` or ``full``.
         null_models: Untrained models to compare with; None takes the preset's number.
+        null: What claims on content are compared with: ``orientation`` or ``untrained`` (``Settings``).
         sequential: Whether to stop each ablation at the first of five looks at which it has decided.
         require: Claims that must pass.
         device: Where a model that is loaded computes.
@@ -96,7 +98,7 @@ def validate(
         >>> len(report.sections)
         9
     """
-    chosen = _settings(settings, preset, null_models, sequential, one_or_many(require), seed)
+    chosen = _settings(settings, preset, null_models, null, sequential, one_or_many(require), seed)
     reading = Reading(
         config=config,
         factory=factory,
@@ -129,18 +131,38 @@ def _settings(
     settings: Settings | None,
     preset: str,
     null_models: int | None,
+    null: str,
     sequential: bool,
     require: tuple[str, ...],
     seed: int,
 ) -> Settings:
     from heedful.evaluation.settings import Settings
 
-    words = {"preset": preset, "null_models": null_models, "sequential": sequential, "require": require, "seed": seed}
+    words = {
+        "preset": preset,
+        "null_models": null_models,
+        "null": null,
+        "sequential": sequential,
+        "require": require,
+        "seed": seed,
+    }
     if settings is None:
         return Settings(
-            preset=preset, null_models=null_models, require=require, seed=seed, looks=LOOKS if sequential else 1
+            preset=preset,
+            null_models=null_models,
+            null=null,
+            require=require,
+            seed=seed,
+            looks=LOOKS if sequential else 1,
         )
-    usual = {"preset": "standard", "null_models": None, "sequential": False, "require": (), "seed": 0}
+    usual = {
+        "preset": "standard",
+        "null_models": None,
+        "null": "orientation",
+        "sequential": False,
+        "require": (),
+        "seed": 0,
+    }
     twice = [word for word, value in words.items() if value != usual[word]]
     if twice:
         raise UsageError(f"{twice[0]}: expected it once, came beside settings (set it in heedful.Settings)")

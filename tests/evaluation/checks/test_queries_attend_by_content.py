@@ -13,7 +13,7 @@ from heedful.inference.verdict import Verdict
 
 
 def test_a_head_of_token_identity_passes() -> None:
-    overall, *heads = judged(queries_attend_by_content, PatternModel(own_token), random_ids(24, 64))
+    overall, *heads = judged(queries_attend_by_content, PatternModel(own_token), random_ids(24, 64), null_models=19)
     assert {f.verdict for f in (overall, *heads)} == {Verdict.PASS}
     assert overall.p_adjusted is not None and overall.p_adjusted <= 0.05
 

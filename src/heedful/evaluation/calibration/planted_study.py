@@ -28,6 +28,7 @@ from heedful.evaluation.query_probes import query_variation
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.study import Study
 from heedful.evaluation.token_probes import repeats, same_token
+from heedful.inference.orientation import Orientation
 from heedful.interception.event import AttentionEvent
 from heedful.loading.batch import Batch
 
@@ -87,6 +88,7 @@ def planted_study(world: World, length: int, hides_future: bool, seed: int, resa
         other = planted_call(world, ids, hides_future, generator)
         known["on_shuffled"] = _evidence(other, batch, [query_variation])
         known["on_repeats"] = None
+    known["content_orientation"] = (Orientation(*(np.full(HEADS, value) for value in (9.0, 1e-3, 1e-3))), "")
     known["nulls"] = {name: _settled() for name in RANKED}
     return Planted(study, call, ids)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from heedful.evaluation.judging import HeadClaim, head_findings
 from heedful.evaluation.lagged import with_detail
 from heedful.evaluation.missing import mean_of
+from heedful.evaluation.query_key_orientation import content_null
 from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
@@ -20,8 +21,9 @@ SOURCE = (
 def queries_attend_by_content(study: Study) -> list[Finding]:
     """The same position attends differently in different documents: attention depends on content.
 
-    A pattern of position alone gives exactly 0. ``detail`` of the model's finding says by how much the divergence
-    differs from that on shuffled tokens: whether the order of the text matters as well as its words.
+    A pattern of position alone gives exactly 0; an untrained model does not, so that PASS also asks for queries that
+    are turned towards their keys more than random orientations are. ``detail`` of the model's finding says by how much
+    the divergence differs from that on shuffled tokens: whether the order of the text matters as well as its words.
     """
     margin = study.settings.margins.content
     claim = HeadClaim(
@@ -33,7 +35,7 @@ def queries_attend_by_content(study: Study) -> list[Finding]:
         source=SOURCE,
     )
     values = study.observed.stacked("other_document")
-    found = head_findings(study, claim, study.paired_units(values), null="a pattern of position alone gives 0")
+    found = head_findings(study, claim, study.paired_units(values), content_null(study, "other_document"))
     other = study.on_shuffled.stacked("other_document")
     difference = study.paired_units(mean_of(values, axis=1) - mean_of(other, axis=1))
     order = sign_flip(difference, resamples=study.settings.resamples, seed=study.settings.seed)

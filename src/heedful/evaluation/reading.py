@@ -1,0 +1,82 @@
+"""What the text is to the model: its own loss and perplexity, beside what token frequencies alone would reach."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from heedful.evaluation.missing import mean_of
+from heedful.evaluation.study import Study
+
+NEAR = 0.97
+"""Share of the frequencies' loss from which on a model's loss is near it."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How well a model reads a text.
+
+    Attributes:
+        loss: Mean over documents, nats per token.
+        frequencies: Loss of token frequencies counted on the text itself, nats per token.
+    """
+
+    loss: float
+    frequencies: float
+
+    @property
+    def perplexity(self) -> float:
+        """``exp(loss)``: between how many tokens the model wavers; infinite beyond any number."""
+        return math.exp(self.loss) if self.loss < 700 else math.inf
+
+    @property
+    def unlike(self) -> bool:
+        """Whether the model reads the text hardly better than frequencies, or worse."""
+        return self.loss >= NEAR * self.frequencies
+
+    @property
+    def notes(self) -> list[str]:
+        """The loss in words, and a warning where it is near or above that of frequencies."""
+        told = f"the model's own loss on this text: {self.loss:.3g} nat/token, perplexity {self.perplexity:.4g}"
+        found = [f"{told}; token frequencies alone: {self.frequencies:.3g}"]
+        if self.unlike:
+            found.append(
+                "warning: the model reads this text no better than token frequencies do: it is untrained, or the text "
+                "or its tokenizer is unlike what it was trained on, and what its attention does here says little"
+            )
+        return found
+
+
+def reading_of(study: Study) -> Reading | None:
+    """The model's loss on the study's text; None without one.
+
+    Args:
+        study: The study.
+    """
+    if study.nonfinite_parameters or study.objective.name == "none":
+        return None
+    loss = float(mean_of(study.units(study.loss)))
+    return Reading(loss, frequency_loss(study)) if math.isfinite(loss) else None
+
+
+def frequency_loss(study: Study) -> float:
+    r"""Entropy of the text's tokens, special ones left out, with Miller's correction for how few there are.
+
+    .. math:: H = -\sum_v p_v \ln p_v + \frac{V - 1}{2 N}
+
+    Source: Miller 1955, Information Theory in Psychology.
+
+    Args:
+        study: The study.
+
+    Returns:
+        Nats per token; NaN without tokens.
+    """
+    sequences = study.sequences
+    kept = sequences.input_ids[sequences.attention_mask.bool() & ~sequences.special].numpy()
+    if not len(kept):
+        return math.nan
+    share = np.unique(kept, return_counts=True)[1] / len(kept)
+    return float(-(share * np.log(share)).sum() + (len(share) - 1) / (2 * len(kept)))
