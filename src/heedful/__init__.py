@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from heedful.loading.loaded_model import load_model
     from heedful.loading.model_types import register_models
     from heedful.loading.sequences import make_sequences
+    from heedful.monitoring.contract_callback import ContractBroken, ContractCallback
     from heedful.monitoring.tracker.attention_tracker import AttentionTracker
     from heedful.monitoring.tracker.table import read_table
     from heedful.ngrams.counting.reading import read_counts
@@ -63,6 +64,7 @@ _HOMES = {
     "heedful.loading.loaded_model": ("load_model",),
     "heedful.loading.model_types": ("register_models",),
     "heedful.loading.sequences": ("make_sequences",),
+    "heedful.monitoring.contract_callback": ("ContractBroken", "ContractCallback"),
     "heedful.monitoring.tracker.attention_tracker": ("AttentionTracker",),
     "heedful.monitoring.tracker.table": ("read_table",),
     "heedful.ngrams.counting.reading": ("read_counts",),
@@ -73,6 +75,8 @@ __all__ = [
     "AttentionTracker",
     "Comparison",
     "Contract",
+    "ContractBroken",
+    "ContractCallback",
     "ContractReport",
     "Extras",
     "Finding",
