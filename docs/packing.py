@@ -2,7 +2,7 @@
 
     python docs/packing.py            # needs trl beside heedful
 
-Each row is `heedful.check` on a tiny Llama with the batch that the collator makes, passed as the trainer or loop passes it.
+Each row is `heedful.check` on a tiny Llama with the batch that the collator makes, as trainer or loop pass it.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ To check a batch of your own, in a test or before a run:
 import heedful
 from heedful.testing import assert_documents_isolated
 
-assert_documents_isolated(model, batch)                   # the batch as your own call passes it, use_cache=False with it
-trainer = Trainer(..., callbacks=[heedful.ContractCallback()])   # the first batch of a run, as the trainer passes it
+assert_documents_isolated(model, batch)  # the batch as your own call passes it, use_cache=False with it
+trainer = Trainer(..., callbacks=[heedful.ContractCallback()])  # the first batch of a run, as the trainer passes it
 ```
 
 Where the batch itself does not say where documents begin, give their labels: `documents=`.
