@@ -2,7 +2,7 @@
 
     python benchmarks/contract.py [--layers 12 --width 576 --length 1024]
 
-Times are process CPU seconds; read the ratio. Without options: the model that ships with heedful, 128 tokens.
+Times are process CPU seconds; the ratio is what to read. By default: the model that ships with heedful, 128 tokens.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from heedful.loading.loaded_model import load_model
     from heedful.loading.model_types import register_models
     from heedful.loading.sequences import make_sequences
+    from heedful.monitoring.contract_callback import ContractBroken, ContractCallback
     from heedful.monitoring.keys import keys
     from heedful.monitoring.tracker.attention_tracker import AttentionTracker
     from heedful.monitoring.tracker.table import read_table
@@ -74,6 +75,7 @@ _HOMES = {
     "heedful.loading.model_types": ("register_models",),
     "heedful.loading.sequences": ("make_sequences",),
     "heedful.monitoring.keys": ("keys",),
+    "heedful.monitoring.contract_callback": ("ContractBroken", "ContractCallback"),
     "heedful.monitoring.tracker.attention_tracker": ("AttentionTracker",),
     "heedful.monitoring.tracker.table": ("read_table",),
     "heedful.ngrams.alignment.align": ("align",),
@@ -89,6 +91,8 @@ __all__ = [
     "AttentionTracker",
     "Comparison",
     "Contract",
+    "ContractBroken",
+    "ContractCallback",
     "ContractReport",
     "Extras",
     "Finding",

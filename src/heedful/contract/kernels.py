@@ -166,7 +166,8 @@ class KernelJudge:
         if positions is None or tuple(positions.shape) != (call.batch, call.n_queries):
             if self.reader.batch.get("position_ids") is not None and not place.side:
                 return
-            positions = torch.arange(call.n_queries)[None].expand(call.batch, -1)
+            first = 1 if self.reader.root_type == "paligemma" else 0  # its own positions begin at 1
+            positions = torch.arange(first, call.n_queries + first)[None].expand(call.batch, -1)
         length = int(positions.max()) + 1
         promise = rotary_promise(place, call.query.shape[-1], length, self.reader.contract)
         if promise is None:

@@ -17,7 +17,7 @@ from heedful.attention.call import AttentionCall
 LEAST = 1e-7
 """Weights below this are left out of fits: their logarithm says more of rounding than of logits."""
 
-MOST = 8_000_000
+MOST = 400_000
 """Weights (batch, head, query, column) that one fit takes; queries beyond it are left out evenly."""
 
 

@@ -259,8 +259,12 @@ class Numbers:
         )
         handed = torch.cat([one.expand(*one.shape[:2], call.n_queries, one.shape[3]) for one in blocks], -1)
         result = (~handed).to(self.rows.weights.dtype).expand(self.rows.weights.shape)
-        if self.logits is None or self.row_logits is None or self.row_logits.step > 1:
+        if self.logits is None or self.row_logits is None:
             return result
-        normaliser = self.row_logits.constants(self.logits)
-        likely = (self.logits + self.row_logits.bias - normaliser[..., None]).exp().nan_to_num(0.0)
-        return torch.where(handed, likely.to(result.dtype), result)
+        step, logits = self.row_logits.step, self.row_logits
+        normaliser = logits.constants(self.logits)
+        likely = (self.logits + logits.bias - normaliser[..., None]).exp().nan_to_num(0.0).to(result.dtype)
+        handed = handed.expand(*handed.shape[:2], call.n_queries, handed.shape[3])
+        result = result.clone()
+        result[:, :, ::step] = torch.where(handed[:, :, ::step], likely, result[:, :, ::step])
+        return result

@@ -62,8 +62,8 @@ def validate(
             report = judged(
                 model, sequences, text, tokenizer=tokenizer, config=config, factory=factory, checkpoint=checkpoint,
                 seq_len=seq_len, preset=preset, null_models=null_models, null=null, sequential=sequential,
-                require=require or (), device=device, dtype=dtype, seed=seed, allow_global=allow_global or (), progress=progress, ranks=ranks,
-                cards=outputs.drawn,
+                require=require or (), device=device, dtype=dtype, seed=seed, allow_global=allow_global or (),
+                progress=progress, ranks=ranks, cards=outputs.drawn,
             )  # fmt: skip
         if not speaks(ranks):
             return 0
