@@ -69,11 +69,11 @@ def _from_whole(path: Path, settings: dict[str, Any]) -> tuple[PreTrainedTokeniz
         backend.no_truncation()
         backend.no_padding()
         usual = {role: text for role, text in _USUAL.items() if backend.token_to_id(text) is not None}
-        roles = usual | {role: word for role in _ROLES if (word := _token_text(settings.get(role)))}
+        roles = usual | {role: text for role in _ROLES if (text := _token_text(settings.get(role)))}
         unknown = sorted(text for text in roles.values() if backend.token_to_id(text) is None)
         known = {role: text for role, text in roles.items() if text not in unknown}
         extra = settings.get("additional_special_tokens") or settings.get("extra_special_tokens") or []
-        more = [word for item in extra if (word := _token_text(item)) and backend.token_to_id(word) is not None]
+        more = [text for item in extra if (text := _token_text(item)) and backend.token_to_id(text) is not None]
         with quiet_transformers():
             tokenizer = PreTrainedTokenizerFast(
                 tokenizer_object=backend, **known, **({"additional_special_tokens": more} if more else {})
