@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from heedful.evaluation.judging import HeadClaim, head_findings
 from heedful.evaluation.missing import mean_of
-from heedful.evaluation.query_key_orientation import content_null
+from heedful.evaluation.null_comparison import content_null
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 from heedful.evaluation.untrained import EXCESS

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from heedful.evaluation.evidence import Array
+from heedful.evaluation.query_key_orientation import WORDS
 from heedful.evaluation.study import Study
 from heedful.inference.multiplicity import count_discoveries, holm
 from heedful.inference.ranks import max_rank_p, pooled_rank_p
@@ -144,3 +145,34 @@ def null_p(study: Study, tested: Array, null: Array) -> tuple[Array, Array]:
     if enough_for_holm(study, len(null)):
         return raw, np.asarray(holm(raw))
     return raw, np.asarray(max_rank_p(tested, null), dtype=float)
+
+
+def content_null(study: Study, statistic: str) -> NullComparison:
+    """What a claim that attention follows content is compared with.
+
+    Random orientations of queries against keys, which untrained models of any initialisation show; fresh models where
+    queries and keys are not known before positions turn them, or where the settings ask for them.
+
+    Args:
+        study: The study.
+        statistic: The claim's statistic of fresh models.
+    """
+    scores, why = study.content_orientation if study.settings.null == "orientation" else (None, "")
+    if scores is None:
+        fresh = untrained(study, statistic)
+        if fresh.available or not why:
+            return fresh
+        nan = np.full(len(fresh.p), math.nan)
+        told = f"not available: {why}; and {study.null_reason}"
+        return NullComparison(null=told, p=nan, p_adjusted=nan, available=False)
+    alpha = study.settings.alpha
+    known = np.isfinite(scores.p_adjusted)
+    return NullComparison(
+        null=WORDS,
+        p=scores.p,
+        p_adjusted=scores.p_adjusted,
+        exceeded="its queries and keys are turned towards each other",
+        reached="queries and keys turned at random show as much",
+        found=int((scores.p_adjusted[known] <= alpha).sum()) if known.any() else None,
+        counted=f"beyond random orientations (family-wise, {alpha:.0%})",
+    )

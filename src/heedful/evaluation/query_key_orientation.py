@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from heedful.evaluation.evidence import Array, without_padded_rows
-from heedful.evaluation.null_comparison import NullComparison, untrained
+from heedful.evaluation.evidence import Array, LayerEvidence, without_padded_rows
 from heedful.evaluation.running import run_model
 from heedful.inference.orientation import DRAWS, Orientation, orientation
 from heedful.interception.event import AttentionEvent
 from heedful.interception.intercept import intercept, unwatched
 from heedful.interception.unrotated import NOT_ROTATED, Unrotated
 from heedful.loading.batch import Batch
-
-if TYPE_CHECKING:
-    from heedful.evaluation.study import Study
 
 WORDS = f"{DRAWS} random orientations of each head's queries against its keys"
 WITHOUT_ROTATION = "nn.MultiheadAttention"
@@ -100,50 +93,24 @@ def _centred(vectors: Tensor, real: Tensor | None) -> Tensor:
     return (rest - rest.sum(2, keepdim=True) / weight.sum(2, keepdim=True).clamp_min(1)) * weight
 
 
-def content_orientation(study: Study) -> tuple[Orientation | None, str]:
+def content_orientation(
+    model: nn.Module, batches: Sequence[Batch], layers: Sequence[LayerEvidence], seed: int
+) -> tuple[Orientation | None, str]:
     """Scores of all heads in order, or None and why there are none.
 
     Args:
-        study: The study; a fixed number of its first sequences is run once more.
+        model: The model, in evaluation mode.
+        batches: What is run once more.
+        layers: Layers whose heads are wanted.
+        seed: Seed of the rotations.
     """
-    found = covariances(study.model, study.null_subset)
+    found = covariances(model, batches)
     queries: list[Array] = []
     keys: list[Array] = []
-    for layer in study.observed.layers:
+    for layer in layers:
         if layer.path not in found.queries or len(found.queries[layer.path]) != layer.heads:
             return None, f"{layer.path}: {found.reasons.get(layer.path, 'its queries and keys were not met')}"
         own, read = (sums[layer.path].cpu().numpy() for sums in (found.queries, found.keys))
         queries += list(own)
         keys += [read[head // (layer.heads // len(read))] for head in range(layer.heads)]
-    return orientation(queries, keys, seed=study.settings.seed), ""
-
-
-def content_null(study: Study, statistic: str) -> NullComparison:
-    """What a claim that attention follows content is compared with.
-
-    Random orientations of queries against keys, which untrained models of any initialisation show; fresh models where
-    queries and keys are not known before positions turn them, or where the settings ask for them.
-
-    Args:
-        study: The study.
-        statistic: The claim's statistic of fresh models.
-    """
-    scores, why = study.content_orientation if study.settings.null == "orientation" else (None, "")
-    if scores is None:
-        fresh = untrained(study, statistic)
-        if fresh.available or not why:
-            return fresh
-        nan = np.full(len(fresh.p), math.nan)
-        told = f"not available: {why}; and {study.null_reason}"
-        return NullComparison(null=told, p=nan, p_adjusted=nan, available=False)
-    alpha = study.settings.alpha
-    known = np.isfinite(scores.p_adjusted)
-    return NullComparison(
-        null=WORDS,
-        p=scores.p,
-        p_adjusted=scores.p_adjusted,
-        exceeded="its queries and keys are turned towards each other",
-        reached="queries and keys turned at random show as much",
-        found=int((scores.p_adjusted[known] <= alpha).sum()) if known.any() else None,
-        counted=f"beyond random orientations (family-wise, {alpha:.0%})",
-    )
+    return orientation(queries, keys, seed=seed), ""

@@ -27,6 +27,7 @@ from heedful.evaluation.pattern_pool import PatternPool, pattern_pool
 from heedful.evaluation.perturbation import Leak, future_leaks
 from heedful.evaluation.probe_registry import PROBES
 from heedful.evaluation.probes import distances, growth, integrity, representations, row_statistics, token_groups
+from heedful.evaluation.query_key_orientation import content_orientation
 from heedful.evaluation.query_probes import query_variation
 from heedful.evaluation.running import device_of, nonfinite_entries
 from heedful.evaluation.settings import Settings
@@ -273,9 +274,7 @@ class Study:
     @cached_property
     def content_orientation(self) -> tuple[Orientation | None, str]:
         """Whether each head's queries are turned towards its keys, or why that is not known."""
-        from heedful.evaluation.query_key_orientation import content_orientation
-
-        return content_orientation(self)
+        return content_orientation(self.model, self.null_subset, self.observed.layers, self.settings.seed)
 
     @cached_property
     def pattern_pool(self) -> PatternPool:

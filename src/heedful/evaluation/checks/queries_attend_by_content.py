@@ -5,7 +5,7 @@ from __future__ import annotations
 from heedful.evaluation.judging import HeadClaim, head_findings
 from heedful.evaluation.lagged import with_detail
 from heedful.evaluation.missing import mean_of
-from heedful.evaluation.query_key_orientation import content_null
+from heedful.evaluation.null_comparison import content_null
 from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
