@@ -18,10 +18,10 @@ from tests.contract.architectures import (
     implementations,
     made,
 )
-from tests.contract.planted import packed, padded
+from tests.contract.planting import packed, padded
 from torch import Tensor, nn
 
-Healthy = tuple[str, Callable[[], tuple[nn.Module, dict[str, Any]]]]
+Named = dict[str, Callable[[], tuple[nn.Module, dict[str, Any]]]]
 
 
 def _config(kind: str, cls: str, **keywords: Any) -> nn.Module:
@@ -86,7 +86,7 @@ def _decoding(name: str) -> tuple[nn.Module, dict[str, Any]]:
     return model, {"input_ids": batch["input_ids"][:, -1:], "past_key_values": cache}
 
 
-def _named() -> dict[str, Callable[[], tuple[nn.Module, dict[str, Any]]]]:
+def _of_configs() -> Named:
     short = {"max_position_embeddings": 256}
     rope: dict[str, Any] = {"rope_theta": 10000.0, "rope_type": "default"}
     long = {
@@ -144,6 +144,11 @@ def _named() -> dict[str, Callable[[], tuple[nn.Module, dict[str, Any]]]]:
             _config("llama4_text", "Llama4ForCausalLM", **chunked),
             batch_of("llama4_text"),
         ),
+    }
+
+
+def _of_batches() -> Named:
+    return {
         "one key head": lambda: (_config("llama", "LlamaForCausalLM", num_key_value_heads=1), batch_of("llama")),
         "as many key heads": lambda: (_config("llama", "LlamaForCausalLM", num_key_value_heads=4), batch_of("llama")),
         "positions from 5": lambda: (
@@ -187,9 +192,9 @@ def _named() -> dict[str, Callable[[], tuple[nn.Module, dict[str, Any]]]]:
     }
 
 
-def every() -> dict[str, Callable[[], tuple[nn.Module, dict[str, Any]]]]:
+def every() -> Named:
     """Every architecture plain, padded and packed, and what looks like a fault."""
-    found = _named()
+    found = {**_of_configs(), **_of_batches()}
     for name in CONFIGS:
         for kind in implementations(name):
             found[f"{name} {kind}"] = lambda name=name, kind=kind: (made(name, kind), batch_of(name))

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tests.contract.architectures import LENGTH, batch_of, made
-from tests.contract.planted import SECOND, packed
+from tests.contract.planting import SECOND, packed
 from tests.interception.state import snapshot
 from torch import Tensor, nn
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 from tests.contract.architectures import LENGTH, implementations
-from tests.contract.planted import FAULTS, SECOND, Fault, Planted, every, planted
+from tests.contract.planted import FAULTS, every, planted
+from tests.contract.planting import SECOND, Fault, Planted
 
 from heedful.contract.check import check
 from heedful.contract.record import ContractReport

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from tests.contract.architectures import batch_of, made
-from tests.contract.planted import packed
+from tests.contract.planting import packed
 from torch import nn
 from torch.utils.data import Dataset
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 from tests.contract.architectures import LENGTH, batch_of, made
-from tests.contract.planted import FAULTS, packed, padded, planted
+from tests.contract.planted import FAULTS, planted
+from tests.contract.planting import packed, padded
 
 import heedful.testing as testing
 
