@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from heedful.attention.engines.measure import measure
     from heedful.attention.engines.moments import Extras, Moments
     from heedful.attention.visibility import bidirectional, causal, documents, masked, padding
-    from heedful.comparison.compare import compare
+    from heedful.comparison.compare_reports import compare
     from heedful.comparison.record import Comparison
     from heedful.compression.prune import prune
-    from heedful.compression.quantize_keys import quantize_keys
+    from heedful.compression.quantize import quantize
     from heedful.errors import HeedfulError
-    from heedful.evaluation.nine_sections import validate
+    from heedful.evaluation.doctor import doctor
+    from heedful.evaluation.head_listing import heads
     from heedful.evaluation.result import Finding, Report
     from heedful.evaluation.settings import Margins, Settings
+    from heedful.evaluation.validate import validate
     from heedful.inference.verdict import Verdict
     from heedful.interception.replace import replace
     from heedful.interception.session import Session, capture
@@ -31,9 +33,15 @@ if TYPE_CHECKING:
     from heedful.loading.loaded_model import load_model
     from heedful.loading.model_types import register_models
     from heedful.loading.sequences import make_sequences
+    from heedful.monitoring.keys import keys
     from heedful.monitoring.tracker.attention_tracker import AttentionTracker
     from heedful.monitoring.tracker.table import read_table
+    from heedful.ngrams.alignment.align import align
+    from heedful.ngrams.counting.count import count
     from heedful.ngrams.counting.reading import read_counts
+    from heedful.ngrams.derivation.derive import derive
+    from heedful.ngrams.explanation.explain import explain
+    from heedful.ngrams.remedies.remedy import remedy
 
 __version__ = "0.1.0"
 
@@ -43,14 +51,16 @@ _HOMES = {
     "heedful.attention.engines.measure": ("measure",),
     "heedful.attention.engines.moments": ("Extras", "Moments"),
     "heedful.attention.visibility": ("bidirectional", "causal", "documents", "masked", "padding"),
-    "heedful.comparison.compare": ("compare",),
+    "heedful.comparison.compare_reports": ("compare",),
     "heedful.comparison.record": ("Comparison",),
     "heedful.compression.prune": ("prune",),
-    "heedful.compression.quantize_keys": ("quantize_keys",),
+    "heedful.compression.quantize": ("quantize",),
     "heedful.errors": ("HeedfulError",),
-    "heedful.evaluation.nine_sections": ("validate",),
+    "heedful.evaluation.doctor": ("doctor",),
+    "heedful.evaluation.head_listing": ("heads",),
     "heedful.evaluation.result": ("Finding", "Report"),
     "heedful.evaluation.settings": ("Margins", "Settings"),
+    "heedful.evaluation.validate": ("validate",),
     "heedful.inference.verdict": ("Verdict",),
     "heedful.interception.replace": ("replace",),
     "heedful.interception.session": ("Session", "capture"),
@@ -59,9 +69,15 @@ _HOMES = {
     "heedful.loading.loaded_model": ("load_model",),
     "heedful.loading.model_types": ("register_models",),
     "heedful.loading.sequences": ("make_sequences",),
+    "heedful.monitoring.keys": ("keys",),
     "heedful.monitoring.tracker.attention_tracker": ("AttentionTracker",),
     "heedful.monitoring.tracker.table": ("read_table",),
+    "heedful.ngrams.alignment.align": ("align",),
+    "heedful.ngrams.counting.count": ("count",),
     "heedful.ngrams.counting.reading": ("read_counts",),
+    "heedful.ngrams.derivation.derive": ("derive",),
+    "heedful.ngrams.explanation.explain": ("explain",),
+    "heedful.ngrams.remedies.remedy": ("remedy",),
 }
 
 __all__ = [
@@ -78,11 +94,18 @@ __all__ = [
     "Session",
     "Settings",
     "Verdict",
+    "align",
     "bidirectional",
     "capture",
     "causal",
     "compare",
+    "count",
+    "derive",
+    "doctor",
     "documents",
+    "explain",
+    "heads",
+    "keys",
     "load_documents",
     "load_model",
     "make_sequences",
@@ -90,10 +113,11 @@ __all__ = [
     "measure",
     "padding",
     "prune",
-    "quantize_keys",
+    "quantize",
     "read_counts",
     "read_table",
     "register_models",
+    "remedy",
     "replace",
     "validate",
     "verify",

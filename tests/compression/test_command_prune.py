@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,8 +32,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return pruning()
 
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(importlib.import_module("heedful.compression.command_prune"), "read", read)
-    monkeypatch.setattr(importlib.import_module("heedful.compression.prune"), "prune", measured)
+    monkeypatch.setattr("heedful.evaluation.command_inputs.read", read)
+    monkeypatch.setattr("heedful.compression.pruning.measure_pruning", measured)
     return noted
 
 

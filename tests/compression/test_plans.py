@@ -70,7 +70,7 @@ def test_no_document_both_ranks_and_prices() -> None:
     from tests.interception.models import tiny
 
     from heedful.compression.loss_context import ground_of
-    from heedful.compression.prune import _halves
+    from heedful.compression.pruning import _halves
     from heedful.evaluation.study import no_progress
 
     text = replace(sequences_of(random_ids(6, 12)), document=torch.tensor([0, 1, 2, 0, 1, 4]))

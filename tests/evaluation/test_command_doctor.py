@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from heedful.app import app
-from heedful.evaluation.command_doctor import lines
+from heedful.evaluation.page.proofs import lines
 from heedful.interception.verify import Proof, verify
 
 runner = CliRunner()
@@ -41,7 +41,8 @@ def test_a_model_in_which_nothing_is_met(monkeypatch: pytest.MonkeyPatch) -> Non
     ids = torch.ones(2, 5, dtype=torch.int64)
     made: Any = SimpleNamespace(input_ids=ids, attention_mask=ids, notes=("a note",))
     monkeypatch.setattr(
-        "heedful.evaluation.command_doctor.read", lambda inputs: (SimpleNamespace(model=Mixer(), notes=()), made)
+        "heedful.evaluation.command_inputs.read",
+        lambda inputs: (SimpleNamespace(model=Mixer(), name="m", notes=()), made),
     )
     result = runner.invoke(app, ["doctor", "m"])
     assert result.exit_code == 3

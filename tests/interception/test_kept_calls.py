@@ -8,7 +8,7 @@ from tests.cases import CASES, attention_call
 from tests.interception.models import inputs_for, result_of, tiny
 
 from heedful.attention.engines.dense import dense_weights
-from heedful.errors import CaptureError, UsageError
+from heedful.errors import CaptureError, ResourceLimit, UsageError
 from heedful.interception.kept_calls import KeptCalls, first_sequence
 from heedful.interception.session import capture
 
@@ -86,3 +86,38 @@ def test_a_session_draws_the_heads_it_measured_by_their_own_index() -> None:
     assert not torch.allclose(everything.mass, whole.kept.map(0, 3)[1].mass)
     with pytest.raises(UsageError, match="has heads 2; got 3"):
         part.pattern(0, 3)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_weights_are_the_exact_rows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heedful.interception.kept_calls.BLOCK_ELEMENTS", 100)  # several blocks, the last one short
+    call = CASES[name]()
+    kept = KeptCalls()
+    kept.offer("layer", 3, tuple(range(call.heads)), call)
+    found = kept.weights(3, call.heads - 1)
+    assert found.shape == (call.n_queries, call.n_keys) and bool(torch.isfinite(found).all())
+    torch.testing.assert_close(
+        found.double(), dense_weights(call)[0, call.heads - 1].nan_to_num().double(), atol=2e-3, rtol=2e-2
+    )
+
+
+def test_weights_that_do_not_fit_are_refused_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heedful.interception.kept_calls.WEIGHTS_BYTES", 1 << 10)
+    call = attention_call()
+    kept = KeptCalls()
+    kept.offer("layer", 2, tuple(range(call.heads)), call)
+    monkeypatch.setattr("heedful.interception.kept_calls.block_at", lambda *_: pytest.fail("rows were computed"))
+    with pytest.raises(ResourceLimit, match=r"weights: layer: 37 x 37 weights take 1 MiB, the limit is .*pattern"):
+        kept.weights(2, 0)
+
+
+def test_weights_of_what_was_not_kept_are_refused() -> None:
+    with pytest.raises(CaptureError, match="weights: no attention call was met"):
+        KeptCalls().weights(0, 0)
+    kept = KeptCalls()
+    call = attention_call()
+    kept.offer("layer", 2, tuple(range(call.heads)), call)
+    with pytest.raises(UsageError, match="weights: no such layer: 0"):
+        kept.weights(0, 0)
+    with pytest.raises(UsageError, match="weights: layer has heads 0"):
+        kept.weights("layer", 99)

@@ -200,3 +200,40 @@ def test_capture_inside_replace_measures_the_learned_weights() -> None:
         result_of(model, inputs)
     assert session.heads()["row_entropy"].to_list() == alone.heads()["row_entropy"].to_list()
     assert session.heads()["verified"].to_list() == [True] * 4 + [False] * 4
+
+
+def test_heads_by_layer_are_those_heads_of_those_layers_alone() -> None:
+    model = tiny("llama")
+    inputs = inputs_for(model)
+    with replace(model, "zero", layers=0, heads=1), replace(model, "zero", layers=[1], heads=[2]):
+        wanted = result_of(model, inputs).logits
+    with replace(model, "zero", heads={0: [1], 1: 2}) as replaced:
+        found = result_of(model, inputs).logits
+    assert torch.equal(found, wanted) and len(replaced) == 2
+    with replace(model, "zero", heads={1: [2]}) as replaced:
+        assert not torch.equal(result_of(model, inputs).logits, wanted)
+    assert list(replaced) == ["model.layers.1.self_attn"]
+
+
+def test_weights_as_a_pattern_are_used_as_they_are() -> None:
+    model = tiny("llama")
+    inputs = inputs_for(model)
+    length = inputs["input_ids"].shape[1]
+    uniform = torch.ones(length, length).tril()
+    uniform /= uniform.sum(-1, keepdim=True)
+    ids = {"input_ids": inputs["input_ids"]}
+    with replace(model, "uniform", layers=1, heads=[0, 2]):
+        wanted = result_of(model, ids).logits
+    for weights in (uniform, uniform.numpy(), uniform.double()[None, None]):
+        with replace(model, weights, layers=1, heads=[0, 2]):
+            torch.testing.assert_close(result_of(model, ids).logits, wanted)
+    with capture(model) as session:
+        plain = result_of(model, ids).logits
+    own = torch.stack([session.weights(0, head) for head in range(4)])
+    one = {"input_ids": inputs["input_ids"][:1]}
+    with replace(model, own, layers=0):
+        torch.testing.assert_close(result_of(model, one).logits, plain[:1], atol=1e-4, rtol=1e-3)
+    with pytest.raises(UsageError, match="expected weights that broadcast"), replace(model, torch.ones(3, 3)):
+        model(**ids)
+    with pytest.raises(UsageError, match=r"float tensor, got torch\.bool"), replace(model, uniform > 0):
+        model(**ids)

@@ -5,7 +5,7 @@ from tests.evaluation.checks.pattern_models import PatternModel, nothing, own_to
 from tests.evaluation.checks.planted import PlantedModel, alternating_ids, previous_token_heads, random_ids
 
 from heedful.errors import UsageError
-from heedful.testing.batches import as_sequences
+from heedful.loading.given_sequences import as_sequences
 from heedful.testing.use import assert_attention_used
 
 

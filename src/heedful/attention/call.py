@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from heedful.attention.visibility import Visibility, causal
+from heedful.attention.given_tensors import tensor_of
+from heedful.attention.visibility import Visibility, causal, visibility_of
 from heedful.errors import CallError
 
 
@@ -21,14 +22,15 @@ class AttentionCall:
     """Query, key, value and rules of one attention call.
 
     ``logits = softcap * tanh(scale * query . key / softcap) + bias`` (softcap and bias where present),
-    ``weights = exp(logits - Z)`` over the visible keys and, where one is learned, the sink.
+    ``weights = exp(logits - Z)`` over the visible keys and, where one is learned, the sink. Numpy arrays are taken for
+    tensors.
 
     Attributes:
         query: ``(batch, head, query, dim)``.
         key: ``(batch, kv_head, key, dim)``; query head ``h`` reads key head ``h // (heads / kv_heads)``.
         value: ``(batch, kv_head, key, value_dim)`` or None.
         scale: Factor of the dot products; NaN, the default, means ``dim ** -0.5``.
-        visibility: Which keys each query sees.
+        visibility: Which keys each query sees; ``"causal"``, ``"bidirectional"`` or a bool tensor is made into rules.
         bias: Finite additive term, broadcastable to ``(batch, head, query, key)``, or None.
         softcap: Bound of the logits before the bias (Gemma 2), or None.
         sink: ``(head,)`` learned logit that takes weight and gives no value (gpt-oss), or None.
@@ -49,6 +51,7 @@ class AttentionCall:
     cross: bool = False
 
     def __post_init__(self) -> None:
+        self._take_other_forms()
         self._check_query_and_key()
         if math.isnan(self.scale):
             object.__setattr__(self, "scale", self.query.shape[-1] ** -0.5)
@@ -79,6 +82,21 @@ class AttentionCall:
                 raise CallError(f"visibility.{name}: expected ({self.batch}, {length}), got {tuple(real.shape)}")
         if self.visibility.documents is not None and self.visibility.query_documents is None and self.offset is None:
             raise CallError("visibility.documents: queries share no positions with the keys here; give query_ids too")
+
+    def _take_other_forms(self) -> None:
+        for name in ("query", "key", "value", "bias", "sink"):
+            given = getattr(self, name)
+            if not isinstance(given, Tensor) and (given is not None or name in ("query", "key")):
+                if given is None:
+                    raise CallError(f"{name}: expected a float tensor (batch, head, position, dim), got None")
+                object.__setattr__(self, name, tensor_of(name, given))
+        if not isinstance(self.visibility, Visibility):
+            object.__setattr__(self, "visibility", visibility_of(self.visibility))
+        if self.scale is None:
+            object.__setattr__(self, "scale", math.nan)
+        for name in ("scale", "softcap"):
+            if not isinstance(getattr(self, name), float | int | None) or isinstance(getattr(self, name), bool):
+                raise CallError(f"{name}: expected a number, got {getattr(self, name)!r:.60}")
 
     def _check_query_and_key(self) -> None:
         for name, tensor in (("query", self.query), ("key", self.key)):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from heedful.attention.given_tensors import tensor_of
 from heedful.attention.packing import NO_DOCUMENT, both_packings, counted, first_of_own, numbered
 from heedful.errors import CallError
 
@@ -42,6 +43,12 @@ class Visibility:
     query_documents: Tensor | None = None
 
     def __post_init__(self) -> None:
+        for name in ("keys", "queries", "mask", "documents", "query_documents"):
+            if not isinstance(getattr(self, name), Tensor | None):
+                object.__setattr__(self, name, tensor_of(f"visibility.{name}", getattr(self, name)))
+        for name in ("window", "offset"):
+            if not isinstance(getattr(self, name), int | None) or isinstance(getattr(self, name), bool):
+                raise CallError(f"{name}: expected a whole number or None, got {getattr(self, name)!r}")
         if self.window is not None and self.window < 1:
             raise CallError(f"window: expected at least 1 key, got {self.window}")
         for name, value, dimensions in (
@@ -52,7 +59,10 @@ class Visibility:
             if value is None:
                 continue
             if value.dtype != torch.bool:
-                raise CallError(f"visibility.{name}: expected a bool tensor (True = visible), got {value.dtype}")
+                told = "additive masks of 0 and -inf: mask == 0; of 1 and 0: mask.bool()"
+                raise CallError(
+                    f"visibility.{name}: expected a bool tensor (True = visible), got {value.dtype} ({told})"
+                )
             if value.dim() not in dimensions:
                 raise CallError(f"visibility.{name}: expected {dimensions} dimensions, got shape {tuple(value.shape)}")
         for name, labels in (("documents", self.documents), ("query_documents", self.query_documents)):
@@ -258,12 +268,24 @@ def causal(*, window: int | None = None, offset: int | None = None) -> Visibilit
     Args:
         window: Number of keys seen, the query's own included; None for all.
         offset: Key position of query 0; None aligns the last query with the last key.
+
+    Example:
+        >>> causal(window=2).block(0, 3, 0, 3, 3, 3, torch.device("cpu"))[0, 0].int().tolist()
+        [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
     """
     return Visibility(is_causal=True, window=window, offset=offset)
 
 
 def bidirectional(*, window: int | None = None) -> Visibility:
-    """Each query sees every key, or those less than ``window`` positions away on either side."""
+    """Each query sees every key, or those less than ``window`` positions away on either side.
+
+    Args:
+        window: Positions within which keys are seen, the query's own included; None for all.
+
+    Example:
+        >>> bidirectional().hides_nothing()
+        True
+    """
     return Visibility(window=window)
 
 
@@ -273,8 +295,12 @@ def padding(attention_mask: Tensor, *, queries: bool = True) -> Visibility:
     Args:
         attention_mask: ``(batch, key)``, non-zero at real tokens, as tokenizers return it.
         queries: Whether the same mask stands for the queries too (self-attention of equal lengths).
+
+    Example:
+        >>> (causal() & padding(torch.tensor([[1, 1, 0]]))).keys.tolist()
+        [[True, True, False]]
     """
-    real = attention_mask.bool()
+    real = tensor_of("attention_mask", attention_mask).bool()
     return Visibility(keys=real, queries=real if queries else None)
 
 
@@ -283,6 +309,10 @@ def masked(mask: Tensor) -> Visibility:
 
     Args:
         mask: Bool, broadcastable to ``(batch, head, query, key)``.
+
+    Example:
+        >>> masked(torch.ones(3, 3, dtype=torch.bool).tril()).mask.shape
+        torch.Size([1, 1, 3, 3])
     """
     return Visibility(mask=mask)
 
@@ -295,5 +325,39 @@ def documents(ids: Tensor, query_ids: Tensor | None = None) -> Visibility:
     Args:
         ids: ``(batch, key)`` integer label of each key's document.
         query_ids: ``(batch, query)`` labels of the queries; None takes the label at each query's own position.
+
+    Example:
+        >>> rules = causal() & documents(torch.tensor([[0, 0, 1]]))
+        >>> rules.block(0, 3, 0, 3, 3, 3, torch.device("cpu"))[0, 0].int().tolist()
+        [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
     """
     return Visibility(documents=ids, query_documents=query_ids)
+
+
+def visibility_of(given: Any) -> Visibility:
+    """Which keys a query sees, out of what a person gives for it.
+
+    Args:
+        given: Rules (``heedful.causal()`` and the others), ``"causal"``, ``"bidirectional"``, or a bool tensor or numpy
+            array broadcastable to ``(batch, head, query, key)``, True where a key is visible.
+
+    Returns:
+        The rules.
+
+    Raises:
+        CallError: It is none of these.
+
+    Example:
+        >>> visibility_of("causal") == causal()
+        True
+    """
+    if isinstance(given, Visibility):
+        return given
+    if isinstance(given, str) and given in ("causal", "bidirectional"):
+        return causal() if given == "causal" else bidirectional()
+    if not isinstance(given, str) and (isinstance(given, Tensor) or hasattr(given, "dtype") or isinstance(given, list)):
+        return masked(tensor_of("visibility", given))
+    told = "expected 'causal', 'bidirectional', a bool tensor (True = visible), or heedful.causal() and its like"
+    if callable(given):
+        raise CallError(f"visibility: {told}; got the function {getattr(given, '__name__', given)!s} (call it)")
+    raise CallError(f"visibility: {told}; got {given!r:.60}")

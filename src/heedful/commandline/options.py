@@ -9,9 +9,6 @@ Preset = Literal["quick", "standard", "full"]
 Division = Literal["documents", "tensor"]
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 
-LOOKS = 5
-"""Looks of ``--sequential``, at doubling shares of the text."""
-
 LARGEST_SEED = 2**63 - 1
 
 Model = Annotated[

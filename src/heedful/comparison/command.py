@@ -1,6 +1,5 @@
 """``heedful compare``: two reports in, what changed between them out."""
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,11 +9,9 @@ import typer
 from heedful.commandline import options
 from heedful.commandline.errors import FAILED, guarded
 from heedful.commandline.forms import STANDARD_OUTPUT, Forms, tell
-from heedful.evaluation.stored_report import stored_report
 
 if TYPE_CHECKING:
     from heedful.comparison.record import Comparison
-    from heedful.evaluation.result import Report
 
 
 First = Annotated[Path, typer.Argument(metavar="FIRST.json", help="The baseline: a report by --json.")]
@@ -55,36 +52,21 @@ def compare(
     forms = Forms(json=json, html=html, markdown=markdown, junit=junit, force=force)
     forms.check()
     _keep_inputs(forms, (first, second))
-    before, after = _read_both(first, second)
-    from heedful.comparison.compare import compare as judge
+    from heedful.comparison.compare_reports import compare as judged
 
-    found = judge(before, after, fail_on=tuple(fail_on or ("verdict",)), tolerance=tolerance, seed=seed)
+    found = judged(first, second, fail_on=fail_on or ("verdict",), tolerance=tolerance, seed=seed)
     _deliver(found, forms)
     return FAILED if found.failed else 0
 
 
-def _read_both(first: Path, second: Path) -> "tuple[Report, Report]":
-    from heedful.errors import UsageError
-
-    if first == second or _same(first, second):
-        raise UsageError(f"{second}: is the same file as {first} (name two reports)")
-    return stored_report(first), stored_report(second)
-
-
 def _keep_inputs(forms: Forms, inputs: tuple[Path, Path]) -> None:
     """Refuse to write over a report that is read: as heedful's own file it could be replaced."""
+    from heedful.comparison.compare_reports import same_file
     from heedful.errors import UsageError
 
     for form, path in forms.files.items():
-        if any(_same(path, one) for one in inputs):
+        if any(same_file(path, one) for one in inputs):
             raise UsageError(f"--{form} {path}: is one of the two reports (name another path)")
-
-
-def _same(first: Path, second: Path) -> bool:
-    try:
-        return os.path.samefile(first, second)
-    except (OSError, ValueError):
-        return False
 
 
 def _deliver(found: "Comparison", forms: Forms) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from heedful.evaluation.result import Finding
+from heedful.reporting.shown_record import ShownRecord, counted
 
 FAIL_ON = ("verdict", "fail", "effect", "never")
 """Rules by which a comparison fails: a verdict lost, a new failure, an effect smaller by its margin, or nothing."""
@@ -90,8 +91,8 @@ class HeadChange:
         return self.verdicts[0] != self.verdicts[1] or self.patterns[0] != self.patterns[1]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Comparison(ShownRecord):
     """What changed between two reports.
 
     Attributes:
@@ -107,6 +108,9 @@ class Comparison:
         regressions: One sentence for each regression under these rules.
         settings: Level, resamples, seed and tolerance.
     """
+
+    html_by: ClassVar[str] = "heedful.comparison.page_html:comparison_html"
+    json_by: ClassVar[str] = "heedful.comparison.page_document:comparison_json"
 
     names: tuple[str, str]
     verdicts: tuple[str, str]
@@ -124,3 +128,8 @@ class Comparison:
     def failed(self) -> bool:
         """Whether a rule that was asked for is broken."""
         return bool(self.regressions)
+
+    def told(self) -> str:
+        """Both models with their verdicts, and the number of regressions."""
+        before, after = (f"{name} {verdict}" for name, verdict in zip(self.names, self.verdicts, strict=True))
+        return f"{before} -> {after}, {counted(len(self.regressions), 'regression')}"

@@ -8,7 +8,6 @@ from heedful.commandline import options
 from heedful.commandline.errors import guarded
 from heedful.commandline.page_forms import PageForms
 from heedful.commandline.progress import progress_bar
-from heedful.evaluation.command_inputs import Inputs, read
 
 Parts = Annotated[
     list[str] | None,
@@ -52,31 +51,17 @@ def prune(
     Returns:
         The exit code, 0: nothing is required of the result.
     """
-    from heedful.compression.cuts import FRACTIONS, PARTS, Cuts
     from heedful.compression.page_pruning import pruning_page
     from heedful.compression.prune import prune as measured
 
     forms = PageForms(json=json, html=html, force=force)
     forms.check()
-    cuts = Cuts(parts=tuple(part or PARTS), fractions=tuple(fraction or FRACTIONS), orders=orders, most_priced=priced)
-    inputs = Inputs(
-        model=model,
-        config=config,
-        factory=factory,
-        checkpoint=checkpoint,
-        tokenizer=tokenizer,
-        text=text or (),
-        seq_len=seq_len,
-        sequences=sequences,
-        device=device,
-        dtype=dtype,
-        seed=seed,
-        allow_globals=allow_global or (),
-    )
-    loaded, made = read(inputs)
     with progress_bar() as progress:
         record = measured(
-            loaded.model, made, cuts=cuts, seed=seed, name=loaded.name, notes=loaded.notes, progress=progress
-        )
+            model, sequences, text, part=part or (), fraction=fraction or (), orders=orders, priced=priced,
+            tokenizer=tokenizer, config=config, factory=factory, checkpoint=checkpoint, seq_len=seq_len,
+            device=device, dtype=dtype,
+            seed=seed, allow_global=allow_global or (), progress=progress,
+        )  # fmt: skip
     forms.deliver(record, pruning_page(record))
     return 0

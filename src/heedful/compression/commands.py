@@ -2,13 +2,13 @@
 
 from heedful.commandline.commands import COMMANDS, Command
 from heedful.compression.command_prune import prune
-from heedful.compression.command_quantize_keys import quantize_keys
+from heedful.compression.command_quantize import quantize
 
 COMMANDS.add("compress", Command(None, "Measure what fewer bits, heads or layers cost.", 300))
 COMMANDS.add(
     "compress quantize",
     Command(
-        quantize_keys,
+        quantize,
         "Measure what keys in few bits cost on held-out text, against noise of the same size.",
         310,
         (

@@ -34,9 +34,13 @@ class Cuts:
     most_priced: int = MOST_PRICED
 
     def __post_init__(self) -> None:
-        wrong = [part for part in self.parts if part not in PARTS]
-        if wrong or not self.parts:
-            raise UsageError(f"part: expected some of {', '.join(PARTS)}; got {', '.join(wrong) or 'none'}")
+        unknown = [part for part in self.parts if part not in PARTS]
+        if unknown or not self.parts:
+            raise UsageError(f"part: expected some of {', '.join(PARTS)}; got {', '.join(map(str, unknown)) or 'none'}")
+        for name, values in (("fraction", self.fractions), ("orders", (self.orders,)), ("priced", (self.most_priced,))):
+            wrong = [value for value in values if isinstance(value, bool) or not isinstance(value, int | float)]
+            if wrong:
+                raise UsageError(f"{name}: expected a number, got {wrong[0]!r:.60}")
         beyond = [fraction for fraction in self.fractions if not 0 < fraction < 1]
         if beyond or not self.fractions:
             raise UsageError(f"fraction: expected numbers between 0 and 1, got {beyond or 'none'}")

@@ -1,221 +1,130 @@
-"""What leaving out layers, heads and key dimensions costs, by redundancy, by measured price and at random."""
+"""The public function that measures what leaving attention out costs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from torch import nn
-
-from heedful.compression.correlation import Question, rank_correlations
-from heedful.compression.curves import MeasuredCurve, dimension_damage, measured_curve, savings
-from heedful.compression.cuts import Cuts
-from heedful.compression.label_losses import RIGHT, judged_labels, label_losses
-from heedful.compression.loss_context import BATCH_TOKENS, EvaluationContext, Progress, ground_of
-from heedful.compression.order import Unit, head_units, layer_units, without_units
-from heedful.compression.plans import REDUNDANCY, dimension_plans, unit_plans
-from heedful.compression.quantize_keys import RESAMPLES
-from heedful.compression.record import Pruning, RankCorrelation, UnitPrice
-from heedful.compression.redundancy import LayerKeys, layer_keys
-from heedful.compression.removal import Removal, losses_without
 from heedful.errors import UsageError
-from heedful.evaluation.batches import batches_of
-from heedful.evaluation.evidence import Array
-from heedful.evaluation.running import evaluating
-from heedful.evaluation.study import no_progress
-from heedful.evaluation.versions import versions
-from heedful.evaluation.wrapped import unwrapped
+from heedful.evaluation.model_and_text import Reading, model_and_text, one_or_many
 
 if TYPE_CHECKING:
-    from heedful.loading.sequences import TokenBatch
+    from heedful.compression.cuts import Cuts
+    from heedful.compression.record import Pruning
+    from heedful.evaluation.model_and_text import GivenModel, GivenSequences
+    from heedful.loading.given_sequences import Batches
+    from heedful.loading.given_text import GivenText, GivenTokenizer
+
+Progress = Callable[[int, int, str], None]
 
 
 def prune(
-    model: nn.Module,
-    sequences: TokenBatch,
+    model: GivenModel = None,
+    sequences: GivenSequences = None,
+    text: GivenText | Batches | None = None,
     *,
+    part: str | Sequence[str] = (),
+    fraction: float | Sequence[float] = (),
+    orders: int | None = None,
+    priced: int | None = None,
     cuts: Cuts | None = None,
+    tokenizer: GivenTokenizer | None = None,
+    config: str | Path | None = None,
+    factory: str | None = None,
+    checkpoint: str | Path | None = None,
+    seq_len: int = 128,
+    device: str = "cpu",
+    dtype: str = "auto",
     seed: int = 0,
+    allow_global: str | Sequence[str] = (),
     name: str = "",
     notes: Sequence[str] = (),
-    progress: Progress = no_progress,
+    progress: Progress = lambda done, total, what: None,
 ) -> Pruning:
     """Measure what leaving out attention costs, and whether redundancy of keys says what may go.
 
-    Every other document ranks: redundancy of keys and the price of each layer and head alone are measured there. The
-    other documents price the curves, so that no order is tried on the text it was chosen on. The model, its hooks,
-    flags and random state are as before afterwards.
+    The words are those of ``heedful compress prune``. Every other document ranks: redundancy of keys and the price of
+    each layer and head alone are measured there. The other documents price the curves, so that no order is tried on
+    the text it was chosen on. The model, its hooks, flags and random state are as before afterwards.
 
     Args:
-        model: A causal language model, a masked one with its head, or an encoder without one (then dimensions alone
-            are tried, and there is no loss).
-        sequences: Held-out text of at least two documents (``heedful.make_sequences``).
-        cuts: What is left out, and how often.
-        seed: Seed of random orders, ties, shuffled labels and resamples.
-        name: What the user calls the model.
-        notes: Remarks of the loader that the report should carry.
+        model: As for ``heedful.validate``: a causal language model, a masked one with its head, or an encoder without
+            one (then dimensions alone are tried, and there is no loss).
+        sequences: As for ``heedful.validate``: held-out text of at least two documents.
+        text: As for ``heedful.validate``.
+        part: What to leave out: ``layers``, ``heads``, ``dimensions``; none means all three.
+        fraction: Shares to leave out; none means .1, .25, .5 and .75.
+        orders: Random orders, the control: 19 where None.
+        priced: Price each layer or head alone where there are up to so many: 64 where None.
+        cuts: ``part``, ``fraction``, ``orders`` and ``priced`` in one, in their place.
+        tokenizer: Where it is not the model's own.
+        config: Config of a bare checkpoint.
+        factory: ``package.module:function`` that builds the model.
+        checkpoint: Weights for the model of ``factory``.
+        seq_len: Tokens of a sequence that is cut from text.
+        device: Where a model that is loaded computes.
+        dtype: Number format of a model that is loaded.
+        seed: Seed of random orders, ties, shuffled labels, resamples and the choice of text.
+        allow_global: Classes that a .pt checkpoint may hold.
+        name: What to call the model.
+        notes: Further remarks that the record should carry.
         progress: Called with (done, total, what).
 
     Returns:
         The record.
 
     Raises:
-        UsageError: The text is of one document.
+        UsageError: Words do not go together, or the text is of one document.
         CaptureError: No attention of the model could be met.
         InputRejected: The model's parameters are sharded, or not finite.
+
+    Example:
+        >>> heedful.prune("my-checkpoint", text="held_out.txt", part="heads").save("pruned.html")  # doctest: +SKIP
     """
-    cuts = cuts or Cuts()
-    inside, unwrap_notes = unwrapped(model)
-    with evaluating(inside):
-        whole = ground_of(inside, sequences, seed=seed, resamples=RESAMPLES, progress=progress)
-        ranking, pricing = _halves(whole)
-        layers, left = layer_keys(ranking, ranking.batches)
-        units = {"layers": layer_units(layers), "heads": head_units(layers)}
-        unmeasured = [{"what": path, "why": why} for path, why in left.items()]
-        unmeasured += [{"what": f"dimensions of {one.module}", "why": one.reason} for one in layers if one.reason]
-        prices: dict[str, Array] = {}
-        if whole.objective.name == "none":
-            unmeasured.append({"what": "loss, and with it layers and heads", "why": whole.objective.reason})
-        else:
-            prices, unpriced = _prices(ranking, units, cuts)
-            unmeasured += unpriced
-        measured, base = _measured(pricing, layers, units, prices, cuts)
-        labels = None if base is None else judged_labels(pricing, base)
-    model_facts, data = whole.facts(name, [*notes, *unwrap_notes], len(layers), sum(layer.heads for layer in layers))
-    data["documents_that_rank"], data["documents_that_price"] = (
-        len(np.unique(half.sequences.document.numpy())) for half in (ranking, pricing)
+    from heedful.compression.pruning import measure_pruning
+
+    chosen = _cuts(cuts, one_or_many(part), one_or_many(fraction), orders, priced)
+    reading = Reading(
+        config=config,
+        factory=factory,
+        checkpoint=checkpoint,
+        seq_len=seq_len,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+        allow_global=one_or_many(allow_global),
     )
-    return Pruning(
-        model=model_facts,
-        data=data,
-        settings={
-            "parts": list(cuts.parts),
-            "fractions": list(cuts.fractions),
-            "orders": cuts.orders,
-            "most_priced": cuts.most_priced,
-            "seed": seed,
-            "resamples": RESAMPLES,
-        },
-        versions=versions(),
-        labels=labels,
-        units=[row for part in units for row in _unit_prices(ranking, layers, part, units[part], prices.get(part))],
-        curves=[one.curve for one in measured],
-        savings=savings(pricing, measured),
-        correlations=_correlations(ranking, layers, prices),
-        not_measured=unmeasured,
+    found = model_and_text(model, sequences, text, tokenizer, reading)
+    return measure_pruning(
+        found.model,
+        found.sequences,
+        cuts=chosen,
+        seed=seed,
+        name=name or found.name,
+        notes=(*found.notes, *notes),
+        progress=progress,
     )
 
 
-def _halves(ground: EvaluationContext) -> tuple[EvaluationContext, EvaluationContext]:
-    """Every other document, and the rest."""
-    document = ground.sequences.document
-    names = document.unique()
-    if len(names) < 2:
-        raise UsageError("prune: expected text of at least 2 documents, one to rank on and one to price on; got 1")
-    return _on(ground, names[0::2]), _on(ground, names[1::2])
+def _cuts(
+    cuts: Cuts | None,
+    part: tuple[str, ...],
+    fraction: tuple[float, ...],
+    orders: int | None,
+    priced: int | None,
+) -> Cuts:
+    from heedful.compression.cuts import FRACTIONS, MOST_PRICED, ORDERS, PARTS, Cuts
 
-
-def _on(ground: EvaluationContext, names: torch.Tensor) -> EvaluationContext:
-    text = ground.sequences
-    index = torch.isin(text.document, names).nonzero()[:, 0]
-    fields = ("input_ids", "attention_mask", "document", "special", "punctuation")
-    part = replace(text, **{name: getattr(text, name)[index] for name in fields})
-    return replace(ground, sequences=part, batches=batches_of(ground.model, part, BATCH_TOKENS))
-
-
-def _prices(
-    ground: EvaluationContext, units: dict[str, list[Unit]], cuts: Cuts
-) -> tuple[dict[str, Array], list[dict[str, str]]]:
-    """Rise of the loss without each unit alone, ``(sequence, unit)`` a part, and parts that were too many."""
-    found: dict[str, Array] = {}
-    told = []
-    wanted = [part for part in units if part in cuts.parts]
-    few = [part for part in wanted if len(units[part]) <= cuts.most_priced]
-    tick = ground.ticker((1 + sum(len(units[part]) for part in few)) * len(ground.batches), "price of each alone")
-    base = label_losses(ground, ground.batches, tick)[:, RIGHT]
-    for part in wanted:
-        if part not in few:
-            why = f"{len(units[part])} of them, and each takes a run: raise the limit of {cuts.most_priced} (--priced)"
-            told.append({"what": f"price of each of the {part} alone", "why": why})
-            continue
-        removals = [without_units(units[part], [place], 1) for place in range(len(units[part]))]
-        losses = [losses_without(ground, ground.batches, one, tick)[:, RIGHT] for one in removals]
-        found[part] = np.stack(losses, 1) - base[:, None]
-    return found, told
-
-
-def _measured(
-    ground: EvaluationContext,
-    layers: Sequence[LayerKeys],
-    units: dict[str, list[Unit]],
-    prices: dict[str, Array],
-    cuts: Cuts,
-) -> tuple[list[MeasuredCurve], Array | None]:
-    """Every curve, and the losses with nothing left out."""
-    judged = ground.objective.name != "none"
-    plans = []
-    for part in (part for part in units if judged and part in cuts.parts and len(units[part]) > 1):
-        plans += unit_plans(ground, layers, part, units[part], prices.get(part), cuts)
-    by_dimension = dimension_plans(ground, layers, cuts) if "dimensions" in cuts.parts else []
-    damages = dimension_damage(ground, by_dimension)
-    runs = sum(len(step[2]) for plan in (*plans, *by_dimension) for step in plan.steps) + 2
-    tick = ground.ticker(runs * len(ground.batches), "curves of the loss")
-    base = label_losses(ground, ground.batches, tick) if judged else None
-    known: dict[object, Array] = {}
-    found = [measured_curve(ground, plan, base, {}, tick, known) for plan in plans]
-    if by_dimension:
-        nothing = {layer.module: torch.zeros(layer.key_heads, layer.dim, dtype=torch.bool) for layer in layers}
-        same = losses_without(ground, ground.batches, Removal(dimensions=nothing), tick) if judged else None
-        found += [measured_curve(ground, plan, same, damages, tick, known) for plan in by_dimension]
-    return found, base
-
-
-def _unit_prices(
-    ground: EvaluationContext, layers: Sequence[LayerKeys], part: str, units: Sequence[Unit], price: Array | None
-) -> list[UnitPrice]:
-    prices = [None] * len(units) if price is None else [ground.loss_effect(price[:, k]) for k in range(len(units))]
-    shapes = {}
-    for name in REDUNDANCY:
-        shapes[name] = ground.effects(np.stack([_sequences_of(layers, unit, name) for unit in units], 1))
-    return [
-        UnitPrice(
-            part=part,
-            module=unit.module,
-            layer=unit.layer,
-            head=None if part == "layers" else unit.head,
-            price=prices[place],
-            effective_rank=shapes["effective_rank"][place],
-            centred_cosine=shapes["centred_cosine"][place],
+    if cuts is None:
+        return Cuts(
+            parts=part or PARTS,
+            fractions=fraction or FRACTIONS,
+            orders=ORDERS if orders is None else orders,
+            most_priced=MOST_PRICED if priced is None else priced,
         )
-        for place, unit in enumerate(units)
-    ]
-
-
-def _sequences_of(layers: Sequence[LayerKeys], unit: Unit, name: str) -> Array:
-    layer = layers[unit.layer]
-    read = sorted({head // (layer.heads // layer.key_heads) for head in unit.heads})
-    return np.asarray(getattr(layer, name)[:, read].mean(1))
-
-
-def _correlations(
-    ground: EvaluationContext, layers: Sequence[LayerKeys], prices: dict[str, Array]
-) -> list[RankCorrelation]:
-    """Redundancy against price: layers; and key heads, the prices of the heads that read one being averaged."""
-    questions = []
-    for name in REDUNDANCY:
-        if "layers" in prices:
-            first = np.stack([getattr(layer, name).mean(1) for layer in layers], 1)
-            questions.append(Question(name, "price", "layers", first, prices["layers"]))
-        if "heads" in prices:
-            first = np.concatenate([getattr(layer, name) for layer in layers], 1)
-            ends = np.cumsum([layer.heads for layer in layers])[:-1]
-            pieces = np.split(prices["heads"], ends, axis=1)
-            second = [
-                piece.reshape(len(piece), layer.key_heads, -1).mean(2)
-                for piece, layer in zip(pieces, layers, strict=True)
-            ]
-            questions.append(Question(name, "price", "key heads", first, np.concatenate(second, 1)))
-    return rank_correlations(ground, questions)
+    words = {"part": part, "fraction": fraction, "orders": orders, "priced": priced}
+    twice = [word for word, value in words.items() if value not in ((), None)]
+    if twice:
+        raise UsageError(f"{twice[0]}: expected it once, came beside cuts (leave one out)")
+    return cuts

@@ -33,6 +33,9 @@ class Quantizer:
     clip: float | None = None
 
     def __post_init__(self) -> None:
+        for name, value in (("bits", self.bits), ("clip", self.clip)):
+            if isinstance(value, bool) or not isinstance(value, int | float | None):
+                raise UsageError(f"{name}: expected a number, got {value!r:.60}")
         if self.bits is not None and not 1 <= self.bits <= MOST_BITS:
             raise UsageError(f"bits: expected 1 to {MOST_BITS}, got {self.bits}")
         if self.group not in GROUPS:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from heedful.inference.effect import Effect
+from heedful.reporting.shown_record import ShownRecord, counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +122,8 @@ class RankCorrelation:
     p: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Quantization:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Quantization(ShownRecord):
     """What keys in few bits cost one model on one text: ``heedful.quantization/1``.
 
     Attributes:
@@ -140,6 +141,7 @@ class Quantization:
     """
 
     schema: ClassVar[str] = "heedful.quantization/1"
+    page_by: ClassVar[str] = "heedful.compression.page_quantization:quantization_page"
 
     model: Mapping[str, Any]
     data: Mapping[str, Any]
@@ -152,6 +154,11 @@ class Quantization:
     tails: Sequence[KeyTails]
     correlations: Sequence[RankCorrelation]
     not_measured: Sequence[Mapping[str, str]] = field(default_factory=tuple)
+
+    def told(self) -> str:
+        """Model, and how many quantizers were tried."""
+        documents = counted(int(self.data.get("documents", 0)), "document")
+        return f"{self.model.get('name', '')}: {counted(len(self.trials), 'quantizer')}, {documents}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,8 +265,8 @@ class LabelLosses:
     answer: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pruning:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Pruning(ShownRecord):
     """What leaving out attention costs one model on one text: ``heedful.pruning/1``.
 
     Attributes:
@@ -276,6 +283,7 @@ class Pruning:
     """
 
     schema: ClassVar[str] = "heedful.pruning/1"
+    page_by: ClassVar[str] = "heedful.compression.page_pruning:pruning_page"
 
     model: Mapping[str, Any]
     data: Mapping[str, Any]
@@ -287,3 +295,8 @@ class Pruning:
     savings: Sequence[Saving]
     correlations: Sequence[RankCorrelation]
     not_measured: Sequence[Mapping[str, str]] = field(default_factory=tuple)
+
+    def told(self) -> str:
+        """Model, and how many orders of removal were priced."""
+        documents = counted(int(self.data.get("documents", 0)), "document")
+        return f"{self.model.get('name', '')}: {counted(len(self.curves), 'curve')}, {documents}"

@@ -9,16 +9,12 @@ from heedful.commandline.errors import guarded
 from heedful.commandline.forms import STANDARD_OUTPUT, Forms, tell
 from heedful.commandline.progress import progress_bar
 from heedful.commandline.several_processes import processes_of, ranks_of_this_run, speaks
-from heedful.evaluation.command_inputs import Inputs, read
 from heedful.evaluation.page.head_table import check_suffix, save_heads
-from heedful.evaluation.page.json_document import head_documents
 from heedful.evaluation.page.terminal import print_heads
-from heedful.reporting.json_text import document_text
 from heedful.reporting.write import check_target
 
 if TYPE_CHECKING:
-    from heedful.distributed.ranks import Ranks
-    from heedful.evaluation.result import HeadRow
+    from heedful.evaluation.head_listing import HeadTable
 
 
 @guarded
@@ -46,21 +42,9 @@ def heads(
     Returns:
         The exit code, 0.
     """
-    inputs = Inputs(
-        model=model,
-        config=config,
-        factory=factory,
-        checkpoint=checkpoint,
-        tokenizer=tokenizer,
-        text=text or (),
-        seq_len=seq_len,
-        sequences=sequences,
-        device=device,
-        dtype=dtype,
-        seed=seed,
-        allow_globals=allow_global or (),
-        processes=processes_of(parallel),
-    )
+    from heedful.evaluation.head_listing import heads as measured
+
+    processes_of(parallel)
     forms = Forms(json=json, force=force)
     with ranks_of_this_run(parallel) as ranks:
         if speaks(ranks):
@@ -68,32 +52,27 @@ def heads(
         if out is not None and speaks(ranks):
             check_suffix(out)
             check_target(out, overwrite=force)
-        rows = _measured(inputs, ranks)
+        with progress_bar(speaks(ranks)) as progress:
+            table = measured(
+                model, sequences, text, tokenizer=tokenizer, config=config, factory=factory, checkpoint=checkpoint,
+                seq_len=seq_len, device=device, dtype=dtype, seed=seed, allow_global=allow_global or (),
+                progress=progress, ranks=ranks,
+            )  # fmt: skip
         if speaks(ranks):
-            _deliver(rows, out, forms)
+            _deliver(table, out, forms)
             if ranks is not None:
                 ranks.first("word")
     return 0
 
 
-def _measured(inputs: Inputs, ranks: "Ranks | None") -> "list[HeadRow]":
-    from heedful.evaluation.nine_sections import head_rows
-    from heedful.evaluation.settings import Settings
-
-    loaded, made = read(inputs)
-    settings = Settings(preset="quick", seed=inputs.seed)
-    with progress_bar(speaks(ranks)) as progress:
-        return head_rows(loaded.model, made, settings=settings, progress=progress, ranks=ranks)
-
-
-def _deliver(rows: "list[HeadRow]", out: Path | None, forms: Forms) -> None:
+def _deliver(table: "HeadTable", out: Path | None, forms: Forms) -> None:
     written = []
     if out is not None:
-        save_heads(rows, out, overwrite=forms.force)
+        save_heads(table.rows, out, overwrite=forms.force)
         written.append(out)
-    written += forms.write(json=lambda: document_text(head_documents(rows)))
+    written += forms.write(json=table.to_json)
     if forms.json == STANDARD_OUTPUT:
-        sys.stdout.write(document_text(head_documents(rows)))
+        sys.stdout.write(table.to_json())
     elif out is None:
-        print_heads(rows)
+        print_heads(table.rows)
     tell(written)

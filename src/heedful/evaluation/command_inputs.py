@@ -1,4 +1,4 @@
-"""What both commands read: the model and the sequences that it shall see."""
+"""A model that is named and the sequences that it shall see, as the options of a command line say it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from heedful.commandline.several_processes import own_device
 
 if TYPE_CHECKING:
+    from heedful.loading.given_text import GivenText
     from heedful.loading.loaded_model import LoadedModel
     from heedful.loading.sequences import TokenBatch as BatchedText
 
@@ -19,7 +20,7 @@ class Inputs:
     model: str | None
     config: Path | None
     tokenizer: str | None
-    text: Sequence[Path]
+    text: "GivenText"
     seq_len: int
     sequences: int
     device: str
@@ -44,11 +45,11 @@ def read(inputs: Inputs) -> "tuple[LoadedModel, BatchedText]":
         UsageError: Options do not go together.
         InputRejected: What a factory built cannot be judged.
     """
-    from heedful.loading.documents import load_documents
+    from heedful.loading.given_text import documents_of
     from heedful.loading.sequences import make_sequences
 
     _check_together(inputs)
-    documents = load_documents(list(inputs.text) or None)  # first: it fails fast
+    documents = documents_of(inputs.text or None)  # first: it fails fast
     loaded = _loaded(inputs)
     sequences = make_sequences(
         documents,
@@ -65,6 +66,20 @@ def read(inputs: Inputs) -> "tuple[LoadedModel, BatchedText]":
 
         try_model(loaded.model, sequences, inputs.factory)
     return loaded, sequences
+
+
+def read_model(inputs: Inputs) -> "LoadedModel":
+    """The loaded model alone, where the sequences are there already.
+
+    Args:
+        inputs: The options.
+
+    Raises:
+        UsageError: Options do not go together.
+        InputRejected: A file of the model is malformed.
+    """
+    _check_together(inputs)
+    return _loaded(inputs)
 
 
 def _check_together(inputs: Inputs) -> None:

@@ -8,16 +8,13 @@ from heedful.commandline.errors import FAILED, guarded
 from heedful.commandline.forms import STANDARD_OUTPUT, tell
 from heedful.commandline.progress import progress_bar
 from heedful.commandline.several_processes import processes_of, ranks_of_this_run, speaks
-from heedful.evaluation.command_inputs import Inputs, read
 from heedful.evaluation.command_outputs import Outputs
 from heedful.evaluation.page.brief import print_brief
 from heedful.evaluation.page.json_document import to_json
 from heedful.evaluation.page.terminal import print_report
 
 if TYPE_CHECKING:
-    from heedful.distributed.ranks import Ranks
     from heedful.evaluation.result import Report
-    from heedful.evaluation.settings import Settings
 
 
 @guarded
@@ -53,59 +50,26 @@ def validate(
     Returns:
         The exit code: 1 where the validation failed, else 0.
     """
-    inputs = Inputs(
-        model=model,
-        config=config,
-        factory=factory,
-        checkpoint=checkpoint,
-        tokenizer=tokenizer,
-        text=text or (),
-        seq_len=seq_len,
-        sequences=sequences,
-        device=device,
-        dtype=dtype,
-        seed=seed,
-        allow_globals=allow_global or (),
-        processes=processes_of(parallel),
-    )
+    from heedful.evaluation.validate import validate as judged
+
+    processes_of(parallel)
     outputs = Outputs(json=json, html=html, figures=figures, markdown=markdown, junit=junit, force=force)
     with ranks_of_this_run(parallel) as ranks:
         if speaks(ranks):
             outputs.check()
-        from heedful.evaluation.settings import Settings
-
-        settings = Settings(
-            preset=preset,
-            null_models=null_models,
-            require=tuple(require or ()),
-            seed=seed,
-            looks=options.LOOKS if sequential else 1,
-        )
-        report = _validated(inputs, settings, ranks, outputs.drawn)
+        with progress_bar(speaks(ranks)) as progress:
+            report = judged(
+                model, sequences, text, tokenizer=tokenizer, config=config, factory=factory, checkpoint=checkpoint,
+                seq_len=seq_len, preset=preset, null_models=null_models, sequential=sequential, require=require or (),
+                device=device, dtype=dtype, seed=seed, allow_global=allow_global or (), progress=progress, ranks=ranks,
+                cards=outputs.drawn,
+            )  # fmt: skip
         if not speaks(ranks):
             return 0
         _deliver(report, outputs, brief)
         if ranks is not None:
             ranks.first("word")
         return FAILED if report.verdict == "FAIL" else 0
-
-
-def _validated(inputs: Inputs, settings: "Settings", ranks: "Ranks | None", cards: bool) -> "Report":
-    from heedful.evaluation.nine_sections import validate as judge
-
-    loaded, sequences = read(inputs)
-    with progress_bar(speaks(ranks)) as progress:
-        return judge(
-            loaded.model,
-            sequences,
-            settings=settings,
-            name=loaded.name,
-            notes=loaded.notes,
-            progress=progress,
-            ranks=ranks,
-            build=loaded.build,
-            cards=cards,
-        )
 
 
 def _deliver(report: "Report", outputs: Outputs, brief: bool) -> None:

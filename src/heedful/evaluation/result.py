@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from heedful.evaluation.cards import Cards
 from heedful.inference.verdict import Verdict
+from heedful.reporting.shown_record import ShownRecord, counted
 from heedful.showing import drawing
 
 
@@ -87,8 +88,8 @@ class HeadRow:
     reason: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Report:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Report(ShownRecord):
     """Everything one validation found. Field names are those of the JSON schema ``heedful.report/1``.
 
     Attributes:
@@ -105,6 +106,9 @@ class Report:
         cards: Further evidence on each head, gathered where it was asked for.
     """
 
+    html_by: ClassVar[str] = "heedful.evaluation.page.html.page:to_html"
+    json_by: ClassVar[str] = "heedful.evaluation.page.json_document:to_json"
+
     verdict: Verdict
     model: Mapping[str, Any]
     data: Mapping[str, Any]
@@ -116,6 +120,12 @@ class Report:
     summary: Mapping[str, Any]
     run: Mapping[str, Any] = field(default_factory=dict)
     cards: Cards | None = None
+
+    def told(self) -> str:
+        """Verdict, model and what was judged."""
+        claims = sum(one.layer is None and one.head is None for section in self.sections for one in section.findings)
+        name = self.model.get("name") or "unnamed"
+        return f"{self.verdict}: {name}, {counted(claims, 'claim')}, {counted(len(self.heads), 'head')}"
 
     def _repr_html_(self) -> str:
         """The report as a notebook shows it, drawn by what `showing` names: records know no room above."""

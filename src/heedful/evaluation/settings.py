@@ -90,6 +90,12 @@ class Settings:
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise UsageError(f"preset: expected one of {', '.join(PRESETS)}; got {self.preset!r}")
+        if isinstance(self.require, str):
+            object.__setattr__(self, "require", (self.require,))
+        for name in ("null_models", "seed", "looks"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | None):
+                raise UsageError(f"{name.replace('_', ' ')}: expected a whole number, got {value!r:.60}")
         if self.null_models is not None and self.null_models < 0:
             raise UsageError(f"null models: expected 0 or more, got {self.null_models}")
         if not 1 <= self.looks <= MOST_LOOKS:

@@ -45,6 +45,24 @@ def intercept(model: nn.Module, answer: Answer) -> Iterator[Interceptor]:
             yield way
 
 
+def refuse_no_module(asked: str, model: object) -> None:
+    """Refuse what is no module, before anything is done to it.
+
+    Args:
+        asked: The function that was called, for the message.
+        model: What was given as a model.
+
+    Raises:
+        UsageError: It is no ``torch.nn.Module``.
+    """
+    if isinstance(model, nn.Module):
+        return
+    got = f"the class {model.__name__} (build it first)" if isinstance(model, type) else type(model).__name__
+    inside = isinstance(getattr(model, "model", None), nn.Module)
+    fix = " (give its .model)" if inside else ""
+    raise UsageError(f"{asked}: expected a torch module, got {got}{fix}")
+
+
 def unwatched() -> AbstractContextManager[None]:
     """While statistics are computed, function modes (heedful's own and others') do not see their operations."""
     return torch._C.DisableTorchFunction()  # type: ignore[no-any-return]

@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from heedful.attention.call import AttentionCall
-from heedful.attention.engines.binned import BINS, BinnedMap, binned_map
-from heedful.errors import CaptureError, UsageError
+from heedful.attention.engines.binned import BINS, BLOCK_ELEMENTS, BinnedMap, binned_map
+from heedful.attention.engines.points import block_at
+from heedful.errors import CaptureError, ResourceLimit, UsageError
 
 BUDGET = 64 << 20
 """Bytes of queries, keys and masks that one session keeps."""
+
+WEIGHTS_BYTES = 256 << 20
+"""Bytes of one head's weights that are held whole: 8,192 x 8,192 of float32."""
 
 
 @dataclass
@@ -66,21 +71,54 @@ class KeptCalls:
             CaptureError: No attention call was met.
             UsageError: There is no such layer or head, there was no room to keep it, or bins are not 1 to 256.
         """
-        if not 1 <= bins <= BINS:
-            raise UsageError(f"pattern: bins: expected 1 to {BINS}, got {bins}")
+        if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= BINS:
+            raise UsageError(f"pattern: bins: expected 1 to {BINS}, got {bins!r:.60}")
+        path, call = self._head("pattern", layer, head)
+        return path, binned_map(call, bins)
+
+    def weights(self, layer: int | str, head: int) -> Tensor:
+        """Every weight of one head, ``(query, key)``; rows that see no key are 0.
+
+        Args:
+            layer: Layer index, or module path.
+            head: Head index.
+
+        Raises:
+            CaptureError: No attention call was met.
+            UsageError: There is no such layer or head, or there was no room to keep it.
+            ResourceLimit: The array would be too large.
+        """
+        path, call = self._head("weights", layer, head)
+        dtype = torch.float64 if call.query.dtype == torch.float64 else torch.float32
+        size = call.n_queries * call.n_keys * dtype.itemsize
+        if size > WEIGHTS_BYTES:
+            told = f"{call.n_queries:,} x {call.n_keys:,} weights take {-(-size >> 20):,} MiB"
+            fix = "session.pattern draws them, session.heads measures them; or run a shorter sequence"
+            raise ResourceLimit(f"weights: {path}: {told}, the limit is {WEIGHTS_BYTES >> 20} MiB ({fix})")
+        found = torch.zeros(call.n_queries, call.n_keys, dtype=dtype, device=call.query.device)
+        rows = max(1, BLOCK_ELEMENTS // call.n_keys)
+        with torch.no_grad():
+            for begin in range(0, call.n_queries, rows):
+                end = min(begin + rows, call.n_queries)
+                seen = call.visibility.block(begin, end, 0, call.n_keys, call.n_queries, call.n_keys, found.device)
+                found[begin:end] = block_at(call, begin, end).masked_fill(~seen, 0.0)[0, 0]
+        return found
+
+    def _head(self, asked: str, layer: int | str, head: int) -> tuple[str, AttentionCall]:
+        """Module path and kept call of one head."""
         if not self.calls:
-            raise CaptureError("pattern", "no attention call was met", "run the model inside the `with` block")
+            raise CaptureError(asked, "no attention call was met", "run the model inside the `with` block")
         found = [(path, kept) for path, kept in self.calls.items() if layer in (path, kept.layer)]
-        if not found:
+        if not found or isinstance(layer, bool):
             known = ", ".join(f"{kept.layer} ({path})" for path, kept in list(self.calls.items())[:4])
-            raise UsageError(f"pattern: no such layer: {layer!r}; measured: {known} ...")
+            raise UsageError(f"{asked}: no such layer: {layer!r:.60}; measured: {known} ...")
         path, kept = found[0]
-        if head not in kept.listed:
-            raise UsageError(f"pattern: {path} has heads {', '.join(map(str, kept.listed[:16]))}; got {head}")
+        if head not in kept.listed or isinstance(head, bool):
+            raise UsageError(f"{asked}: {path} has heads {', '.join(map(str, kept.listed[:16]))}; got {head!r:.60}")
         if kept.call is None:
             told = f"no room to keep {path} beside {BUDGET >> 20} MiB of others"
-            raise UsageError(f"pattern: {told}; capture it alone: heedful.capture(model, layers=[{kept.layer}])")
-        return path, binned_map(_one_head(kept.call, kept.listed.index(head)), bins)
+            raise UsageError(f"{asked}: {told}; capture it alone: heedful.capture(model, layers=[{kept.layer}])")
+        return path, _one_head(kept.call, kept.listed.index(head))
 
 
 def first_sequence(call: AttentionCall) -> AttentionCall:

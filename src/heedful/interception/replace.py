@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from heedful.attention.call import AttentionCall
 from heedful.attention.engines.patterns import PATTERNS, pattern_output
+from heedful.attention.given_tensors import tensor_of
 from heedful.errors import CaptureError, UsageError
 from heedful.interception.event import AttentionEvent
-from heedful.interception.intercept import intercept
+from heedful.interception.intercept import intercept, refuse_no_module
 from heedful.interception.interceptors.interceptor import Interceptor
+from heedful.interception.named_parts import Heads, Layers, named_parts
 
 
 class Replacements(dict[str, int]):
@@ -28,7 +32,7 @@ class Replacements(dict[str, int]):
         self.left: dict[str, str] = {}
 
 
-Pattern = str | Callable[[AttentionCall], Tensor]
+Pattern = str | Tensor | np.ndarray | Callable[[AttentionCall], Tensor]
 
 
 @contextmanager
@@ -36,51 +40,94 @@ def replace(
     model: nn.Module,
     pattern: Pattern,
     *,
-    layers: Sequence[int | str] | None = None,
-    heads: Sequence[int] | None = None,
+    layers: Layers | None = None,
+    heads: Heads | None = None,
 ) -> Iterator[Replacements]:
     """Replace attention in some layers and heads of a model.
 
-    >>> with heedful.replace(model, "uniform", layers=[0], heads=[2]):  # doctest: +SKIP
-    ...     loss = model(**batch).loss
-
     Args:
         model: Any module whose attention heedful can meet.
-        pattern: ``uniform``, ``local``, ``mean``, ``shuffled`` or ``zero`` (see ``engines.patterns.PATTERNS``), or a
-            function from an ``AttentionCall`` to its new output ``(batch, head, query, value_dim)``.
-        layers: Layers by index, in the order in which the model first calls them, or by module path; None for all.
-        heads: Query heads by index; None for all.
+        pattern: ``uniform``, ``local``, ``mean``, ``shuffled`` or ``zero`` (see ``engines.patterns.PATTERNS``); weights
+            as a float tensor or numpy array that broadcasts to ``(batch, head, query, key)``, used as they are, neither
+            masked nor normalised; or a function from an ``AttentionCall`` to its new output
+            ``(batch, head, query, value_dim)``.
+        layers: Layers by index, in the order in which the model first calls them, or by module path: one or several;
+            None for all.
+        heads: Query heads by index, one or several, the same in every layer; or ``{layer: [heads]}``; None for all.
 
     Yields:
         Module path to number of calls replaced, filled while the model runs; its ``left`` lists, once the block has
         ended, modules that look like attention, ran, and showed no call.
 
     Raises:
-        UsageError: The pattern, a layer or a head does not exist (a layer only once the block has ended without error),
-            or a pattern of one's own returned another shape.
+        UsageError: The model is no module; the pattern, a layer or a head does not exist (a layer only once the block
+            has ended without error), or a pattern of one's own has another shape.
         CaptureError: The model ran and none of its attention was met, or a call of a wanted layer was met and could not
             be understood, so that the model ran with it as it is.
+
+    Example:
+        >>> import heedful, torch
+        >>> model = heedful.load_model().model
+        >>> with heedful.replace(model, "uniform", heads={0: [2, 3], 1: [0]}) as replaced:
+        ...     _ = model(torch.arange(5, 13)[None])
+        >>> dict(replaced)
+        {'model.layers.0.self_attn': 1, 'model.layers.1.self_attn': 1}
     """
-    if isinstance(pattern, str) and pattern not in PATTERNS:
-        raise UsageError(f"replace: expected one of {', '.join(PATTERNS)} or a function; got {pattern!r}")
+    refuse_no_module("replace", model)
+    given = _pattern(pattern)
+    named = named_parts(layers, heads)
     order: dict[str, int] = {}
     replaced = Replacements()
 
     def answer(event: AttentionEvent) -> Tensor | None:
         path = event.path.split("#")[0]
         index = order.setdefault(path, len(order))
-        if layers is not None and index not in layers and path not in layers:
+        if named.layers is not None and index not in named.layers and path not in named.layers:
             return None
         replaced[path] = replaced.get(path, 0) + 1
-        return _replaced(event, pattern, heads)
+        return _replaced(event, given, named.heads_of(path, index))
 
     with intercept(model, answer) as way:
         yield replaced
-    _check_all(type(model).__name__, way, order, layers, replaced)
+    _check_all(type(model).__name__, way, order, named.layers, replaced)
+
+
+def _pattern(pattern: Any) -> str | Callable[[AttentionCall], Tensor]:
+    """A name or a function; weights become a function that applies them."""
+    if isinstance(pattern, str) and pattern in PATTERNS:
+        return pattern
+    known = f"replace: expected one of {', '.join(PATTERNS)}, a tensor of weights, or a function"
+    if isinstance(pattern, Tensor | np.ndarray | list):
+        weights = tensor_of("replace: pattern", pattern)
+        if not weights.is_floating_point():
+            told = f"replace: expected weights as a float tensor, got {weights.dtype}"
+            raise UsageError(f"{told} (of a mask: mask / mask.sum(-1, keepdim=True) weighs its keys alike)")
+        return lambda call: _weighed(call, weights)
+    if isinstance(pattern, str | type) or not callable(pattern):
+        raise UsageError(f"{known}; got {pattern!r:.60}")
+    return pattern
+
+
+def _weighed(call: AttentionCall, weights: Tensor) -> Tensor:
+    """Output of a call under these weights."""
+    full = (call.batch, call.heads, call.n_queries, call.n_keys)
+    try:
+        fits = tuple(torch.broadcast_shapes(tuple(weights.shape), full)) == full
+    except RuntimeError:
+        fits = False
+    if not fits or call.value is None:
+        told = f"expected weights that broadcast to (batch, head, query, key) = {full}"
+        raise UsageError(f"replace: {told}, got shape {tuple(weights.shape)}")
+    value = call.value.repeat_interleave(call.heads // call.kv_heads, dim=1)
+    return weights.to(value.device, value.dtype).expand(full) @ value
 
 
 def _check_all(
-    name: str, way: Interceptor, order: dict[str, int], layers: Sequence[int | str] | None, replaced: Replacements
+    name: str,
+    way: Interceptor,
+    order: dict[str, int],
+    layers: tuple[int | str, ...] | None,
+    replaced: Replacements,
 ) -> None:
     """Complain of what should have been replaced and was not."""
     unmet = {path: why for path, why in way.unmet().items() if path not in way.not_understood}
@@ -102,7 +149,9 @@ def _check_all(
         replaced.left.update(unmet)
 
 
-def _replaced(event: AttentionEvent, pattern: Pattern, heads: Sequence[int] | None) -> Tensor:
+def _replaced(
+    event: AttentionEvent, pattern: str | Callable[[AttentionCall], Tensor], heads: tuple[int, ...] | None
+) -> Tensor:
     call, part = event.call, event.part
     if call.value is None:
         raise UsageError(f"replace: {event.path}: its softmax was seen and no product with values; name other layers")
@@ -127,6 +176,8 @@ def _own_output(event: AttentionEvent, pattern: Callable[[AttentionCall], Tensor
     with torch._C._EnableTorchFunction():  # a function of the user's is run as the user's
         output = pattern(call)
     expected = (*call.query.shape[:3], -1 if call.value is None else call.value.shape[-1])
+    if not isinstance(output, Tensor):
+        raise UsageError(f"replace: expected the pattern to return a tensor {expected}, got {type(output).__name__}")
     if output.shape != expected:
         raise UsageError(f"replace: expected the pattern to return shape {expected}, got {tuple(output.shape)}")
     return output if part is None else part.own(output)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from heedful.attention.call import AttentionCall
 from heedful.errors import UsageError
+from heedful.interception.named_parts import Heads, Layers, NamedParts, named_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,45 +15,49 @@ class Selection:
     """What a capture is asked for; by default everything.
 
     Attributes:
-        layers: Layers by index, in the order in which the model first calls them, or by module path; None for all.
-        heads: Query heads by index; None for all.
+        layers: Layers by index, in the order in which the model first calls them, or by module path: one or several;
+            None for all.
+        heads: Query heads by index, one or several, or layer to its heads; None for all.
         every: Measure the first forward of the model and every so many after it.
 
     Raises:
-        UsageError: ``every`` is less than 1, or layers or heads are an empty list.
+        UsageError: ``every`` is less than 1, or layers or heads are an empty list, or name no layer or head.
     """
 
-    layers: Sequence[int | str] | None = None
-    heads: Sequence[int] | None = None
+    layers: Layers | None = None
+    heads: Heads | None = None
     every: int = 1
+    named: NamedParts = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if isinstance(self.every, bool) or not isinstance(self.every, int):
+            raise UsageError(f"every: expected a whole number from 1 up, got {self.every!r:.60}")
         if self.every < 1:
             raise UsageError(f"every: expected at least 1, got {self.every}")
-        for name in ("layers", "heads"):
-            if getattr(self, name) is not None and not len(getattr(self, name)):
-                raise UsageError(f"{name}: expected at least one, or None for all; got {getattr(self, name)!r}")
+        object.__setattr__(self, "named", named_parts(self.layers, self.heads))
 
     def takes_layer(self, path: str, index: int) -> bool:
         """Whether a layer is wanted."""
-        return self.layers is None or index in self.layers or path in self.layers or path.split("#")[0] in self.layers
+        layers = self.named.layers
+        return layers is None or index in layers or path in layers or path.split("#")[0] in layers
 
     def takes_forward(self, count: int) -> bool:
         """Whether the forward of this number, counted from 1, is wanted."""
         return (count - 1) % self.every == 0
 
-    def heads_of(self, path: str, call: AttentionCall) -> tuple[int, ...]:
+    def heads_of(self, path: str, layer: int, call: AttentionCall) -> tuple[int, ...]:
         """The wanted heads of a call.
 
         Raises:
             UsageError: The call has no such head.
         """
-        if self.heads is None:
+        heads = self.named.heads_of(path, layer)
+        if heads is None:
             return tuple(range(call.heads))
-        wrong = [head for head in self.heads if not 0 <= head < call.heads]
+        wrong = [head for head in heads if not 0 <= head < call.heads]
         if wrong:
             raise UsageError(f"capture: {path} has heads 0..{call.heads - 1}, got {wrong}")
-        return tuple(self.heads)
+        return heads
 
     def check_layers(self, order: dict[str, int]) -> None:
         """Complain of layers that the model never called.
@@ -64,7 +69,9 @@ class Selection:
             UsageError: A wanted layer is not among them.
         """
         known = {*order, *order.values()}
-        wanted = [(layer, layer.split("#")[0] if isinstance(layer, str) else layer) for layer in self.layers or ()]
+        wanted = [
+            (layer, layer.split("#")[0] if isinstance(layer, str) else layer) for layer in self.named.layers or ()
+        ]
         missing = [layer for layer, module in wanted if module not in known]
         if missing and order:
             raise UsageError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,10 +18,11 @@ from heedful.errors import CallError, CaptureError, UsageError
 from heedful.interception.agreement import limit_of, output_error
 from heedful.interception.call_record import CallRecord, call_number, head_label
 from heedful.interception.event import AttentionEvent
-from heedful.interception.intercept import intercept, unwatched
+from heedful.interception.intercept import intercept, refuse_no_module, unwatched
 from heedful.interception.interceptors.interceptor import Interceptor
 from heedful.interception.internal_forward import depth
 from heedful.interception.kept_calls import KeptCalls
+from heedful.interception.named_parts import Heads, Layers
 from heedful.interception.selection import Selection, only_heads
 from heedful.interception.sequence_means import after_forgetting, needed
 from heedful.interception.waiting_rows import Waiting, WaitingRows
@@ -94,7 +95,7 @@ class Session:
         if event.part is not None:  # every process shows the heads of all, in their order
             with torch.no_grad(), unwatched():
                 output, event = event.part.gathered(own), replace(event, call=event.part.whole(event.call))
-        listed = self.selection.heads_of(event.path, event.call)
+        listed = self.selection.heads_of(event.path, layer, event.call)
         record = self._records.get(event.path)
         if record is None:
             record = CallRecord(event.path, event.module, layer, event.call.heads, listed, event.way)
@@ -224,6 +225,27 @@ class Session:
         """
         return drawing("head_pattern")(self, layer, head, bins)
 
+    def weights(self, layer: int | str, head: int) -> Tensor:
+        """Every weight of one head on the first sequence that its layer saw, exact.
+
+        The rows are computed block by block from the queries and keys that the session kept. Pitfall: the array grows
+        with the square of the length; ``pattern`` draws any length, and ``heads`` needs no array at all.
+
+        Args:
+            layer: Layer index, in the order in which the model called its attention, or module path.
+            head: Head index.
+
+        Returns:
+            ``(query, key)``, float32 or better, on the device of the model. A row sums to 1, less the share of a
+            learned sink; a row that sees no key is 0.
+
+        Raises:
+            CaptureError: No attention call was met.
+            UsageError: There is no such layer or head, or its layer was too large to be kept beside the others.
+            ResourceLimit: The array would take more than 256 MiB; nothing was allocated.
+        """
+        return self.kept.weights(layer, head)
+
     def _repr_html_(self) -> str:
         """What was met, and the first heads, as a notebook shows it."""
         return str(drawing("session_html")(self))
@@ -234,15 +256,11 @@ def capture(
     model: nn.Module,
     *,
     engine: str = "auto",
-    layers: Sequence[int | str] | None = None,
-    heads: Sequence[int] | None = None,
+    layers: Layers | None = None,
+    heads: Heads | None = None,
     every: int = 1,
 ) -> Iterator[Session]:
     """Gather exact statistics of every attention call that a model makes.
-
-    >>> with heedful.capture(model) as session:  # doctest: +SKIP
-    ...     model(**inputs)
-    >>> session.heads()  # doctest: +SKIP
 
     The model is unchanged: same outputs, hooks and table entries gone afterwards, flags and random state as before.
 
@@ -250,19 +268,31 @@ def capture(
         model: A transformers model, or any module that calls ``scaled_dot_product_attention`` or
             ``nn.MultiheadAttention``, or writes its attention out with a softmax.
         engine: ``auto``, ``tiled`` or ``dense``.
-        layers: Layers to measure, by index in the order in which the model first calls them, or by module path.
-        heads: Query heads to measure and list, by index.
+        layers: Layers to measure, by index in the order in which the model first calls them, or by module path; one or
+            several.
+        heads: Query heads to measure and list, by index; one or several, or ``{layer: [heads]}``.
         every: Measure the first forward of the model inside the block and every so many after it.
 
     Yields:
         The session, which can be read after the block as well.
 
     Raises:
-        UsageError: The engine is unknown, another thread is capturing this model, or a layer or head does not exist (a
-            layer only once the block has ended without error).
+        UsageError: The model is no module, the engine is unknown, another thread is capturing this model, or a layer or
+            head does not exist (a layer only once the block has ended without error).
+
+    Example:
+        >>> import heedful, torch
+        >>> model = heedful.load_model().model
+        >>> with heedful.capture(model, layers=0) as session:
+        ...     _ = model(torch.arange(5, 13)[None])
+        >>> session.heads().height
+        6
+        >>> session.weights(0, 0).shape
+        torch.Size([8, 8])
     """
     if engine != "auto" and engine not in ENGINES:
         raise UsageError(f"engine: expected one of auto, {', '.join(ENGINES)}; got {engine!r}")
+    refuse_no_module("capture", model)
     selection = Selection(layers=layers, heads=heads, every=every)
     session = Session(model, "tiled" if engine == "auto" else engine, selection)
     with intercept(model, lambda event: session._meet(event, way.stack.forwards)) as way:

@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from dataclasses import replace as changed
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from heedful.errors import HeedfulError
+from heedful.errors import HeedfulError, UsageError
 from heedful.interception.call_record import CallRecord
+from heedful.interception.intercept import refuse_no_module
 from heedful.interception.internal_forward import internal_forward
 from heedful.interception.replace import replace
 from heedful.interception.session import capture
 from heedful.interception.uncompiled import uncompiled
 
 Run = Callable[[], Any]
+Inputs = Mapping[str, Any] | tuple[Any, ...] | Tensor | np.ndarray | Run
 
 CACHES = ("past_key_values", "cache", "cache_params", "state", "mems")
 """Fields of a model's output that hold no result."""
@@ -53,7 +56,7 @@ class Proof:
     note: str = ""
 
 
-def verify(model: nn.Module, inputs: Mapping[str, Any] | tuple[Any, ...] | Tensor | Run) -> list[Proof]:
+def verify(model: nn.Module, inputs: Inputs) -> list[Proof]:
     """Prove every attention module of a model: recompute its output, then take it away and watch the model's.
 
     The model runs once to be measured, once as it is, and once for each module, in evaluation mode and without
@@ -61,11 +64,22 @@ def verify(model: nn.Module, inputs: Mapping[str, Any] | tuple[Any, ...] | Tenso
 
     Args:
         model: Any module.
-        inputs: Keyword arguments, positional ones or the one tensor that it takes; or a function that runs it once.
+        inputs: Keyword arguments, positional ones or the one tensor or numpy array that it takes; or a function that
+            runs it once.
 
     Returns:
         One proof a module, met ones first, in the order in which the model calls them.
+
+    Raises:
+        UsageError: The model is no module, or the inputs are none of these.
+
+    Example:
+        >>> import heedful, torch
+        >>> proofs = heedful.verify(heedful.load_model().model, torch.arange(5, 13)[None])
+        >>> all(proof.recomputed and proof.replaced for proof in proofs)
+        True
     """
+    refuse_no_module("verify", model)
     run = _runner(model, inputs)
     with _repeatable(model) as again:
         again()
@@ -115,13 +129,16 @@ def _nan_last(error: float) -> float:
     return math.inf if math.isnan(error) else error
 
 
-def _runner(model: nn.Module, inputs: Mapping[str, Any] | tuple[Any, ...] | Tensor | Run) -> Run:
+def _runner(model: nn.Module, inputs: Inputs) -> Run:
     if isinstance(inputs, Mapping):
         return lambda: model(**inputs)
     if isinstance(inputs, tuple):
         return lambda: model(*inputs)
-    if isinstance(inputs, Tensor):
-        return lambda: model(inputs)
+    if isinstance(inputs, Tensor | np.ndarray):
+        return lambda: model(torch.as_tensor(inputs))
+    if not callable(inputs):
+        told = "expected a tensor, a tuple or a mapping of arguments, or a function that runs the model"
+        raise UsageError(f"verify: inputs: {told}; got {type(inputs).__name__}")
     return inputs
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file
 from pathlib import Path
@@ -45,11 +46,11 @@ class Documents:
     notes: tuple[str, ...] = ()
 
 
-def load_documents(paths: Sequence[Path] | None = None, *, name: str = "") -> Documents:
+def load_documents(paths: str | Path | Sequence[str | Path] | None = None, *, name: str = "") -> Documents:
     """Read documents: a ``.jsonl`` file holds one on each line, any other file is one.
 
     Args:
-        paths: The files; None for the held-out text of the embedded model.
+        paths: The files, or one of them; None for the held-out text of the embedded model.
         name: What to call the whole; by default its files.
 
     Returns:
@@ -58,12 +59,24 @@ def load_documents(paths: Sequence[Path] | None = None, *, name: str = "") -> Do
     Raises:
         UsageError: No path was given, or a file is missing.
         InputRejected: A file is no plain text, or all of it is blank.
+
+    Example:
+        >>> load_documents().origin
+        'embedded held-out text'
     """
+    if isinstance(paths, str | os.PathLike):
+        paths = [Path(paths)]
     if paths is None:
         with as_file(embedded_folder() / "held_out.jsonl") as path:
             return _read([path], name or "embedded held-out text")
+    if isinstance(paths, bytes) or not isinstance(paths, Iterable):
+        raise UsageError(f"paths: expected paths of text files, got {type(paths).__name__}")
+    paths = list(paths)
     if not paths:
         raise UsageError("expected text files, got an empty list (name a .txt or .jsonl file)")
+    wrong = [path for path in paths if not isinstance(path, str | os.PathLike)]
+    if wrong:
+        raise UsageError(f"paths: expected paths of text files, got {type(wrong[0]).__name__}")
     places = [Path(path) for path in paths]
     return _read(places, name or ", ".join(path.name for path in places[:3]) + (", ..." if len(places) > 3 else ""))
 

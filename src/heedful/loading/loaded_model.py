@@ -113,7 +113,14 @@ def load_model(
         UsageError: A path is missing, or an argument does not go with the others.
         InputRejected: A file is malformed, unknown, or would have to be run.
         ResourceLimit: The model would not fit in memory.
+
+    Example:
+        >>> load_model().name
+        'embedded default'
     """
+    if not isinstance(model, str | Path | None):
+        got = "a module, which is loaded already" if isinstance(model, torch.nn.Module) else type(model).__name__
+        raise UsageError(f"model: expected a path, a hub name or None, got {got}")
     everywhere = device == AUTO
     if everywhere:
         accelerate_library()  # first: it fails fast

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from heedful.errors import InputRejected, UsageError
 from heedful.loading.documents import Documents
+from heedful.loading.given_text import documents_of, tokenizer_of
 from heedful.loading.memory import ensure_fits
 from heedful.loading.token_kinds import TokenText, mark_punctuation, surrounding_tokens
 from heedful.loading.tokenizer_files import FILES
@@ -20,6 +21,8 @@ from heedful.loading.wording import reason
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from heedful.loading.given_text import GivenText, GivenTokenizer
 
 _BYTES_PER_TOKEN = 64
 """Ids, mask and marks of one token, and the Python numbers they are made from."""
@@ -61,8 +64,8 @@ class TokenBatch:
 
 
 def make_sequences(
-    documents: Documents,
-    tokenizer: PreTrainedTokenizerBase | None,
+    documents: GivenText,
+    tokenizer: GivenTokenizer | None,
     *,
     seq_len: int = 128,
     sequences: int = 64,
@@ -74,8 +77,8 @@ def make_sequences(
     """Cut documents into windows of ``seq_len`` tokens, special tokens included, and choose among them.
 
     Args:
-        documents: The text.
-        tokenizer: The model's tokenizer.
+        documents: The text: what ``heedful.load_documents`` gives, strings, or paths of text files.
+        tokenizer: The model's tokenizer, or its path.
         seq_len: Tokens of a sequence.
         sequences: Sequences wanted.
         seed: Seed of the choice.
@@ -90,8 +93,15 @@ def make_sequences(
         UsageError: A count is not positive, or ``seq_len`` is beyond the positions or holds no text.
         InputRejected: There is no tokenizer, no token, a token id that the model does not embed, or most tokens
             of the text are unknown to the tokenizer.
+
+    Example:
+        >>> import heedful
+        >>> tokenizer = heedful.load_model().tokenizer
+        >>> make_sequences(heedful.load_documents(), tokenizer, seq_len=16, sequences=4).input_ids.shape
+        torch.Size([4, 16])
     """
     _check_counts(seq_len, sequences, max_positions)
+    documents, tokenizer = documents_of(documents), tokenizer_of(tokenizer)
     ensure_fits(
         seq_len * sequences * _BYTES_PER_TOKEN,
         f"{sequences:,} sequences of {seq_len:,} tokens",

@@ -12,9 +12,6 @@ from heedful.commandline.forms import STANDARD_OUTPUT, Forms, tell
 from heedful.commandline.progress import progress_bar
 
 if TYPE_CHECKING:
-    import polars
-
-    from heedful.monitoring.checkpoints.reading import CheckpointReading
     from heedful.monitoring.page.record import KeyReport
 
 Runs = Annotated[
@@ -57,89 +54,25 @@ def keys(
     Returns:
         The exit code, 0: nothing is judged.
     """
-    forms = Forms(json=json, html=html, force=force)
-    _check(forms, figures, out, force)
-    if _recorded(runs):
-        given = {"--config": config, "--tokenizer": tokenizer, "--text": text, "--out": out}
-        _refuse(runs[0], [name for name, value in given.items() if value is not None])
-        from heedful.monitoring.evolution.figures import key_report
-
-        found = key_report(runs[0])
-    else:
-        from heedful.loading.documents import load_documents
-        from heedful.monitoring.checkpoints.reading import CheckpointReading
-
-        reading = CheckpointReading(
-            documents=load_documents(list(text or ()) or None),  # first: it fails fast
-            seq_len=seq_len,
-            sequences=sequences,
-            seed=seed,
-            device=device,
-            dtype=dtype,
-            config=config,
-            tokenizer=tokenizer,
-            allow_globals=tuple(allow_global or ()),
-        )
-        found = _read(runs, reading, out, force)
-    _deliver(found, forms, figures, force)
-    return 0
-
-
-def _check(forms: Forms, figures: Path | None, out: Path | None, force: bool) -> None:
-    """Refuse what cannot be written, before anything is read."""
-    from heedful.errors import UsageError
+    from heedful.monitoring.keys import check_out
+    from heedful.monitoring.keys import keys as drawn
     from heedful.monitoring.page.saving import check_key_figures
-    from heedful.reporting.write import check_target
 
+    forms = Forms(json=json, html=html, force=force)
     forms.check()
     if figures is not None:
         check_key_figures(figures, overwrite=force)
     if out is not None:
-        if out.suffix.lower() != ".parquet":
-            raise UsageError(f"--out {out}: expected a name that ends in .parquet, got {out.suffix!r}")
-        check_target(out, overwrite=force)
-
-
-def _recorded(runs: list[str]) -> bool:
-    """Whether a table that was recorded is shown, and no checkpoint is read."""
-    from heedful.monitoring.tracker.table import NAME, PARTS
-
-    place = Path(runs[0]).expanduser()
-    return len(runs) == 1 and (
-        place.suffix.lower() == ".parquet" or any((place / name).exists() for name in (NAME, PARTS))
-    )
-
-
-def _refuse(run: str, names: list[str]) -> None:
-    from heedful.errors import UsageError
-
-    if names:
-        raise UsageError(f"{run}: {names[0]} is for checkpoints, and this is a recorded table (leave it out)")
-
-
-def _read(runs: list[str], reading: "CheckpointReading", out: Path | None, force: bool) -> "KeyReport":
-    """Read checkpoints, save their table where asked for, and make the figures of it."""
-    from heedful.monitoring.checkpoints.listing import find_checkpoints
-    from heedful.monitoring.checkpoints.reading import checkpoint_table
-    from heedful.monitoring.evolution.figures import report_of
-    from heedful.monitoring.evolution.rows import rows_of
-
-    checkpoints = find_checkpoints(runs)
+        check_out(out, force)
     with progress_bar() as progress:
-        table = checkpoint_table(checkpoints, reading, progress)
-    subject = runs[0] if len(runs) == 1 else f"{checkpoints[0].name} to {checkpoints[-1].name}"
-    found = report_of(rows_of(table, subject), subject)
+        found = drawn(
+            runs, config=config, tokenizer=tokenizer, text=text, seq_len=seq_len, sequences=sequences, device=device,
+            dtype=dtype, seed=seed, out=out, force=force, allow_global=allow_global or (), progress=progress,
+        )  # fmt: skip
     if out is not None:
-        _save(table, out, force)
-    return found
-
-
-def _save(table: "polars.DataFrame", out: Path, force: bool) -> None:
-    from heedful.monitoring.tracker.table import table_bytes
-    from heedful.reporting.write import write_atomic
-
-    write_atomic(out, table_bytes(table), overwrite=force)
-    tell([out])
+        tell([out])
+    _deliver(found, forms, figures, force)
+    return 0
 
 
 def _deliver(found: "KeyReport", forms: Forms, figures: Path | None, force: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from heedful.lazy import loader
 
 if TYPE_CHECKING:
-    from heedful.testing.batches import as_sequences
+    from heedful.loading.given_sequences import as_sequences
     from heedful.testing.collapse import assert_not_collapsed
     from heedful.testing.integrity import (
         assert_capture_matches,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from heedful.testing.use import assert_attention_used
 
 _HOMES = {
-    "heedful.testing.batches": ("as_sequences",),
+    "heedful.loading.given_sequences": ("as_sequences",),
     "heedful.testing.collapse": ("assert_not_collapsed",),
     "heedful.testing.integrity": (
         "assert_capture_matches",

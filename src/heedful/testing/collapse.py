@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -12,8 +13,11 @@ from heedful.evaluation.result import Finding, HeadRow
 from heedful.evaluation.settings import Margins
 from heedful.evaluation.study import Study
 from heedful.inference.verdict import Verdict
-from heedful.testing.batches import Batches
+from heedful.loading.given_sequences import Batches
 from heedful.testing.judged import held, study_of
+
+if TYPE_CHECKING:
+    from heedful.loading.given_text import GivenTokenizer
 
 SOURCE = "heads within 0.05 nats of uniform over visible keys, by whole intervals over documents"
 
@@ -22,6 +26,7 @@ def assert_not_collapsed(
     model: nn.Module,
     batches: Batches,
     *,
+    tokenizer: GivenTokenizer | None = None,
     most: float = 0.5,
     margin: float = 0.05,
     least_documents: int = 16,
@@ -34,7 +39,8 @@ def assert_not_collapsed(
 
     Args:
         model: The model.
-        batches: Token ids ``(sequence, token)`` of 9 tokens or more, or batches of them (``as_sequences``).
+        batches: Token ids ``(sequence, token)`` of 9 tokens or more, batches of them, or text (``as_sequences``).
+        tokenizer: What reads text; it tells special tokens among ids.
         most: Largest share of collapsed heads that passes, 0 to below 1.
         margin: Nats from uniform below which a head is collapsed.
         least_documents: Documents below which nothing is claimed.
@@ -52,7 +58,9 @@ def assert_not_collapsed(
         raise UsageError(f"most: expected a share from 0 to below 1, got {most}")
     if not 0.0 < margin < Margins().selective:
         raise UsageError(f"margin: expected nats between 0 and {Margins().selective}, got {margin}")
-    study = study_of(model, batches, seed=seed, least_units=least_documents, margins=Margins(diffuse=margin))
+    study = study_of(
+        model, batches, tokenizer=tokenizer, seed=seed, least_units=least_documents, margins=Margins(diffuse=margin)
+    )
     return held("heads have not collapsed", study, lambda study: [_judged(study, most)])
 
 

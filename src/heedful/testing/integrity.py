@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import nn
 
 from heedful.evaluation.checks.attention_is_finite import attention_is_finite
@@ -10,18 +12,22 @@ from heedful.evaluation.checks.future_is_unseen import future_is_unseen
 from heedful.evaluation.checks.gradients_reach_attention import gradients_reach_attention
 from heedful.evaluation.checks.rows_sum_to_one import rows_sum_to_one
 from heedful.evaluation.result import Finding
-from heedful.testing.batches import Batches, as_sequences
+from heedful.loading.given_sequences import Batches, as_sequences
 from heedful.testing.judged import held, study_of
 
+if TYPE_CHECKING:
+    from heedful.loading.given_text import GivenTokenizer
 
-def assert_causal(model: nn.Module, batches: Batches) -> Finding:
+
+def assert_causal(model: nn.Module, batches: Batches, *, tokenizer: GivenTokenizer | None = None) -> Finding:
     """No query sees a later key: by the masks that kernels get, and by changing a later token.
 
     Pitfall: a model whose output no token can move passes by its masks alone.
 
     Args:
         model: The model.
-        batches: Token ids ``(sequence, token)``, or batches of them (``as_sequences``).
+        batches: Token ids ``(sequence, token)``, batches of them, or text (``as_sequences``).
+        tokenizer: What reads text; it tells special tokens among ids.
 
     Returns:
         The finding, with the largest change of an earlier output, relative to the largest.
@@ -30,18 +36,19 @@ def assert_causal(model: nn.Module, batches: Batches) -> Finding:
         AssertionError: A mask shows a later key, a later token moves an earlier output, or it cannot be judged.
     """
     __tracebackhide__ = True
-    sequences = as_sequences(batches)
+    sequences = as_sequences(batches, tokenizer=tokenizer)
     if sequences.input_ids.shape[1] < 2:
         raise AssertionError("attention is causal: undefined: a sequence of one token has no future (give 2 or more)")
     return held("attention is causal", study_of(model, sequences, causal=True), future_is_unseen)
 
 
-def assert_rows_sum_to_one(model: nn.Module, batches: Batches) -> Finding:
+def assert_rows_sum_to_one(model: nn.Module, batches: Batches, *, tokenizer: GivenTokenizer | None = None) -> Finding:
     """The kernel's own weights of every query sum to one (less a learned sink's share).
 
     Args:
         model: The model.
-        batches: Token ids ``(sequence, token)``, or batches of them (``as_sequences``).
+        batches: Token ids ``(sequence, token)``, batches of them, or text (``as_sequences``).
+        tokenizer: What reads text; it tells special tokens among ids.
 
     Returns:
         The finding, with the largest deviation.
@@ -50,15 +57,16 @@ def assert_rows_sum_to_one(model: nn.Module, batches: Batches) -> Finding:
         AssertionError: A row is off by more than rounding, or it cannot be judged.
     """
     __tracebackhide__ = True
-    return held("rows sum to one", study_of(model, batches), rows_sum_to_one)
+    return held("rows sum to one", study_of(model, batches, tokenizer=tokenizer), rows_sum_to_one)
 
 
-def assert_finite(model: nn.Module, batches: Batches) -> Finding:
+def assert_finite(model: nn.Module, batches: Batches, *, tokenizer: GivenTokenizer | None = None) -> Finding:
     """No parameter, logit or attention weight is NaN or infinite.
 
     Args:
         model: The model.
-        batches: Token ids ``(sequence, token)``, or batches of them (``as_sequences``).
+        batches: Token ids ``(sequence, token)``, batches of them, or text (``as_sequences``).
+        tokenizer: What reads text; it tells special tokens among ids.
 
     Returns:
         The finding, with the number of rows that are not finite.
@@ -67,15 +75,18 @@ def assert_finite(model: nn.Module, batches: Batches) -> Finding:
         AssertionError: Some are, or no attention was met.
     """
     __tracebackhide__ = True
-    return held("attention is finite", study_of(model, batches), attention_is_finite)
+    return held("attention is finite", study_of(model, batches, tokenizer=tokenizer), attention_is_finite)
 
 
-def assert_gradients_reach_attention(model: nn.Module, batches: Batches) -> Finding:
+def assert_gradients_reach_attention(
+    model: nn.Module, batches: Batches, *, tokenizer: GivenTokenizer | None = None
+) -> Finding:
     """One backward of the loss gives every trainable attention parameter a finite gradient that is not zero.
 
     Args:
         model: The model; its ``.grad`` stay as they are.
-        batches: Token ids ``(sequence, token)``, or batches of them (``as_sequences``); the first is used.
+        batches: Token ids ``(sequence, token)``, batches of them, or text (``as_sequences``); the first is used.
+        tokenizer: What reads text; it tells special tokens among ids.
 
     Returns:
         The finding, with the share of parameters reached.
@@ -84,15 +95,16 @@ def assert_gradients_reach_attention(model: nn.Module, batches: Batches) -> Find
         AssertionError: A parameter gets none, all are frozen, or the model has no loss.
     """
     __tracebackhide__ = True
-    return held("gradients reach attention", study_of(model, batches), gradients_reach_attention)
+    return held("gradients reach attention", study_of(model, batches, tokenizer=tokenizer), gradients_reach_attention)
 
 
-def assert_capture_matches(model: nn.Module, batches: Batches) -> Finding:
+def assert_capture_matches(model: nn.Module, batches: Batches, *, tokenizer: GivenTokenizer | None = None) -> Finding:
     """The output recomputed from each captured attention call is the module's own: the statistics are of this model.
 
     Args:
         model: The model.
-        batches: Token ids ``(sequence, token)``, or batches of them (``as_sequences``).
+        batches: Token ids ``(sequence, token)``, batches of them, or text (``as_sequences``).
+        tokenizer: What reads text; it tells special tokens among ids.
 
     Returns:
         The finding, with the largest relative error.
@@ -101,4 +113,4 @@ def assert_capture_matches(model: nn.Module, batches: Batches) -> Finding:
         AssertionError: A layer puts out something else than its call gives, or no attention was met.
     """
     __tracebackhide__ = True
-    return held("the capture matches the output", study_of(model, batches), capture_matches_output)
+    return held("the capture matches the output", study_of(model, batches, tokenizer=tokenizer), capture_matches_output)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -16,25 +16,31 @@ from heedful.evaluation.running import evaluating
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.study import Study
 from heedful.inference.verdict import Verdict
-from heedful.testing.batches import Batches, as_sequences
+from heedful.interception.intercept import refuse_no_module
+from heedful.loading.given_sequences import Batches, as_sequences
+
+if TYPE_CHECKING:
+    from heedful.loading.given_text import GivenTokenizer
 
 NOT_JUDGED = (Verdict.SKIP, Verdict.UNDEFINED, Verdict.INSUFFICIENT)
 
 
-def study_of(model: nn.Module, batches: Batches, **options: Any) -> Study:
+def study_of(model: nn.Module, batches: Batches, *, tokenizer: GivenTokenizer | None = None, **options: Any) -> Study:
     """A study of some batches without null models.
 
     Args:
         model: The model.
         batches: As for ``as_sequences``.
+        tokenizer: As for ``as_sequences``.
         **options: Fields of ``Settings``.
 
     Raises:
-        UsageError: The model is divided over processes, each of which would judge its own part.
+        UsageError: The model is no module, or it is divided over processes, each of which would judge its own part.
     """
+    refuse_no_module("model", model)
     refuse_unshared(model, ALONE)
     settings = Settings(**{"preset": "quick", "null_models": 0, **options})
-    return Study(model, as_sequences(batches), settings)
+    return Study(model, as_sequences(batches, tokenizer=tokenizer), settings)
 
 
 def held(claim: str, study: Study, judge: Callable[[Study], Sequence[Finding]]) -> Finding:

@@ -26,30 +26,30 @@ class Attention:
     def __init__(self, record: Callable[[str, str], None]) -> None:
         self._record = record
 
-    def causal(self, model: Any, batches: Any) -> Finding:
+    def causal(self, model: Any, batches: Any, **options: Any) -> Finding:
         """No query sees a later key (``heedful.testing.assert_causal``)."""
         __tracebackhide__ = True
-        return self._held("assert_causal", model, batches)
+        return self._held("assert_causal", model, batches, **options)
 
-    def rows_sum_to_one(self, model: Any, batches: Any) -> Finding:
+    def rows_sum_to_one(self, model: Any, batches: Any, **options: Any) -> Finding:
         """Every row of weights sums to one (``heedful.testing.assert_rows_sum_to_one``)."""
         __tracebackhide__ = True
-        return self._held("assert_rows_sum_to_one", model, batches)
+        return self._held("assert_rows_sum_to_one", model, batches, **options)
 
-    def finite(self, model: Any, batches: Any) -> Finding:
+    def finite(self, model: Any, batches: Any, **options: Any) -> Finding:
         """No parameter, logit or weight is NaN or infinite (``heedful.testing.assert_finite``)."""
         __tracebackhide__ = True
-        return self._held("assert_finite", model, batches)
+        return self._held("assert_finite", model, batches, **options)
 
-    def gradients_reach(self, model: Any, batches: Any) -> Finding:
+    def gradients_reach(self, model: Any, batches: Any, **options: Any) -> Finding:
         """The loss reaches every attention parameter (``heedful.testing.assert_gradients_reach_attention``)."""
         __tracebackhide__ = True
-        return self._held("assert_gradients_reach_attention", model, batches)
+        return self._held("assert_gradients_reach_attention", model, batches, **options)
 
-    def capture_matches(self, model: Any, batches: Any) -> Finding:
+    def capture_matches(self, model: Any, batches: Any, **options: Any) -> Finding:
         """What heedful captures is what the model computes (``heedful.testing.assert_capture_matches``)."""
         __tracebackhide__ = True
-        return self._held("assert_capture_matches", model, batches)
+        return self._held("assert_capture_matches", model, batches, **options)
 
     def used(self, model: Any, batches: Any, **options: Any) -> Finding:
         """Replacing attention raises the loss (``heedful.testing.assert_attention_used``)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from torch import nn
 
@@ -14,8 +16,11 @@ from heedful.evaluation.study import Study
 from heedful.inference.margin import judge
 from heedful.inference.skewness import skew_t
 from heedful.inference.verdict import Verdict
-from heedful.testing.batches import Batches
+from heedful.loading.given_sequences import Batches
 from heedful.testing.judged import held, study_of
+
+if TYPE_CHECKING:
+    from heedful.loading.given_text import GivenTokenizer
 
 SOURCE = "paired loss difference in vivo, documents as units"
 
@@ -24,6 +29,7 @@ def assert_attention_used(
     model: nn.Module,
     batches: Batches,
     *,
+    tokenizer: GivenTokenizer | None = None,
     replacement: str = "zero",
     margin: float = 0.01,
     least_documents: int = 16,
@@ -36,8 +42,9 @@ def assert_attention_used(
 
     Args:
         model: The model, with a language-model head.
-        batches: Token ids ``(sequence, token)``, or batches of them (``as_sequences``); every sequence counts as a
-            document unless its document was named there.
+        batches: Token ids ``(sequence, token)``, batches of them, or text (``as_sequences``); every sequence of ids
+            counts as a document unless its document was named there.
+        tokenizer: What reads text; it tells special tokens among ids.
         replacement: ``zero``, ``uniform``, ``local``, ``mean`` or ``shuffled``.
         margin: Rise of the loss in nats per token that counts as use.
         least_documents: Documents below which nothing is claimed.
@@ -55,7 +62,9 @@ def assert_attention_used(
         raise UsageError(f"replacement: expected one of {', '.join(ARMS)}; got {replacement!r}")
     if not margin > 0:
         raise UsageError(f"margin: expected a positive number of nats per token, got {margin}")
-    study = study_of(model, batches, seed=seed, least_units=least_documents, margins=Margins(loss=margin))
+    study = study_of(
+        model, batches, tokenizer=tokenizer, seed=seed, least_units=least_documents, margins=Margins(loss=margin)
+    )
     return held("attention is used", study, lambda study: [_judged(study, replacement)])
 
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from heedful.app import app
 from heedful.errors import UsageError
-from heedful.ngrams.counting.command import numbers
+from heedful.ngrams.counting.count import numbers
 from heedful.ngrams.counting.reading import read_counts
 
 runner = CliRunner()

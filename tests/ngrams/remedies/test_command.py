@@ -10,7 +10,7 @@ import pytest
 from tests.ngrams.derivation.texts import HELD_OUT
 
 from heedful.app import main
-from heedful.ngrams.remedies import command as remedy
+from heedful.ngrams.remedies import remedy
 
 
 def run(*words: object) -> int:

@@ -53,13 +53,22 @@ def save_heads(heads: Sequence[HeadRow], path: str | os.PathLike[str], *, overwr
         UsageError: The suffix is none of these.
         OutputError: The file could not be written.
     """
-    suffix = check_suffix(path)
+    write_atomic(path, head_bytes(heads, check_suffix(path)), overwrite=overwrite)
+
+
+def head_bytes(heads: Sequence[HeadRow], suffix: str) -> bytes:
+    """The head table as the content of a file.
+
+    Args:
+        heads: Rows of the head table.
+        suffix: One of ``SUFFIXES``.
+    """
     frame, file = head_frame(heads), io.BytesIO()
     if suffix == ".csv":
         _visible_strings(frame).write_csv(file)
     else:
         frame.write_parquet(file)
-    write_atomic(path, file.getvalue(), overwrite=overwrite)
+    return file.getvalue()
 
 
 def check_suffix(path: str | os.PathLike[str]) -> str:

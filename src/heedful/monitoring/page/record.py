@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
+
+from heedful.reporting.shown_record import ShownRecord, counted
 
 NAMES = (
     "key_norm_evolution",
@@ -36,8 +38,8 @@ class KeyFigure:
     reference: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class KeyReport:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class KeyReport(ShownRecord):
     """The page.
 
     Attributes:
@@ -47,6 +49,9 @@ class KeyReport:
         figures: The figures, in the order of ``NAMES``.
         limits: What none of the figures can show.
     """
+
+    html_by: ClassVar[str] = "heedful.monitoring.page.page:key_html"
+    json_by: ClassVar[str] = "heedful.monitoring.page.document:key_json"
 
     subject: str
     measured: str
@@ -58,3 +63,7 @@ class KeyReport:
     def drawn(self) -> tuple[KeyFigure, ...]:
         """The figures that have something to draw."""
         return tuple(figure for figure in self.figures if figure.rows)
+
+    def told(self) -> str:
+        """The run, and its figures."""
+        return f"{self.subject}: {counted(len(self.drawn), 'figure')}"

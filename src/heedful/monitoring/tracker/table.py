@@ -13,7 +13,7 @@ from typing import Any
 
 import polars
 
-from heedful.errors import InputRejected, OutputError
+from heedful.errors import InputRejected, OutputError, UsageError
 from heedful.reporting.write import write_atomic
 
 SCHEMA = "heedful.attention/1"
@@ -51,8 +51,14 @@ def read_table(run: str | Path) -> polars.DataFrame:
         One row per step, layer, head, part and stage, in the order of steps; no row where nothing was recorded yet.
 
     Raises:
+        UsageError: The run is no path.
         InputRejected: A file in its place is no table of this schema.
+
+    Example:
+        >>> read_table("run").filter(step=100)  # doctest: +SKIP
     """
+    if not isinstance(run, str | Path):
+        raise UsageError(f"run: expected the folder of a run, or its table, got {type(run).__name__}")
     run = Path(run)
     if run.is_file():
         return _read(run).sort("step", maintain_order=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from heedful.inference.effect import Effect
+from heedful.reporting.shown_record import ShownRecord, counted
 
 ROUNDING = 1e-9
 """Nats: divergences and their differences below it are rounding. No skill is told by such a divergence to uniform."""
@@ -116,8 +117,8 @@ class DrawnPiece:
     heads: Sequence[DrawnHead]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Alignment:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Alignment(ShownRecord):
     """Heads of a model beside counts.
 
     Attributes:
@@ -135,6 +136,7 @@ class Alignment:
     """
 
     schema: ClassVar[str] = "heedful.alignment/1"
+    page_by: ClassVar[str] = "heedful.ngrams.alignment.page:alignment_page"
 
     model: str
     counts: str
@@ -147,3 +149,8 @@ class Alignment:
     heads: Sequence[HeadAlignment]
     piece: DrawnPiece | None = None
     unmet: dict[str, str]
+
+    def told(self) -> str:
+        """Model, heads and tables."""
+        heads = len({(one.layer, one.head) for one in self.heads})
+        return f"{self.model}: {counted(heads, 'head')} beside {counted(len(self.rows), 'table')}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, TextIO
 
+from heedful.reporting.pages.part import Page, PagePart
 from heedful.reporting.paragraph import BLANK, Line, Sheet, aligned, line, paragraph, plain, sheet
 
 if TYPE_CHECKING:
+    from heedful.ngrams.counting.count import CountSummary
     from heedful.ngrams.counting.manifest import Manifest, TableFacts
 
 TITLE = "COUNTS OF N-GRAMS"
@@ -43,6 +45,24 @@ def count_lines(found: Manifest, page: Sheet, seconds: float | None = None) -> l
     for note in found.notes:
         lines += paragraph(page.text(f"note: {note}"), page.width)
     return [*lines, rule]
+
+
+def count_page(found: CountSummary) -> Page:
+    """The same page for media other than a terminal.
+
+    Args:
+        found: What was counted.
+    """
+    facts = "; ".join(f"{word}: {text}" for word, text in _facts(found.manifest, found.seconds))
+    rows = [tuple(_cells(table, found.manifest.vocabulary)) for table in found.manifest.tables if table.n]
+    return Page(
+        title="Counts of n-grams",
+        subject=facts,
+        parts=[
+            PagePart(title="Tables", header=tuple(name for name, _ in (*_COLUMNS, _LAST)), rows=rows, text=LEGEND),
+            *(PagePart(title="Note", text=note) for note in found.manifest.notes),
+        ],
+    )
 
 
 def count_text(found: Manifest, seconds: float | None = None, *, columns: int = 80, encoding: str = "utf-8") -> str:

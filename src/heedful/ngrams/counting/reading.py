@@ -116,21 +116,27 @@ class Counts:
 
 
 def read_counts(
-    folder: str | Path, *, tokenizer: Tokenizer | None = None, text: Sequence[str | Path] | None = None
+    folder: str | Path, *, tokenizer: Tokenizer | None = None, text: str | Path | Sequence[str | Path] | None = None
 ) -> Counts:
     """Counts that ``heedful ngrams count`` wrote.
 
     Args:
         folder: Their folder.
         tokenizer: A tokenizer that must be the one they were counted with, a model's say.
-        text: Text files that must be those that were counted.
+        text: Text files, one or several, that must be those that were counted.
 
     Returns:
         The counts; a table is read, and its checksums verified, when it is asked for.
 
     Raises:
+        UsageError: The folder is no path.
         InputRejected: The folder holds no whole counts; or they are of another tokenizer or of another text.
+
+    Example:
+        >>> read_counts("counts").table(2, 1).conditional()  # doctest: +SKIP
     """
+    if not isinstance(folder, str | Path):
+        raise UsageError(f"counts: expected the folder that heedful.count wrote, got {type(folder).__name__}")
     path = Path(folder)
     manifest = read_manifest(path)
     if not manifest.complete:
@@ -141,7 +147,8 @@ def read_counts(
         for one in table.files:
             _check_there(path / one.name, one)
     _check_tokenizer(path, manifest, tokenizer)
-    _check_text(path, manifest, [Path(one) for one in text] if text is not None else None)
+    listed = [text] if isinstance(text, str | Path) else text
+    _check_text(path, manifest, [Path(one) for one in listed] if listed is not None else None)
     return Counts(path, manifest)
 
 

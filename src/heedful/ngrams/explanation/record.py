@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from heedful.inference.effect import Effect
+from heedful.reporting.shown_record import ShownRecord
 
 FOCUS = ((0.9, "flat"), (0.5, "mild"), (0.1, "focused"))
 """Shares of the causal ceiling above which attention is called so; below the last it rests on one key."""
@@ -156,8 +158,8 @@ class FirstHead:
         return 1 - self.least / self.uniform
 
 
-@dataclass(frozen=True, kw_only=True)
-class Explanation:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Explanation(ShownRecord):
     """Why a derived model attends as it does.
 
     Attributes:
@@ -176,6 +178,7 @@ class Explanation:
     """
 
     schema: ClassVar[str] = "heedful.explanation/1"
+    page_by: ClassVar[str] = "heedful.ngrams.explanation.page:explanation_page"
 
     model: str
     recipe: dict[str, object]
@@ -189,3 +192,7 @@ class Explanation:
     decomposition: Decomposition | None
     cause: str
     notes: Sequence[str] = ()
+
+    def told(self) -> str:
+        """Model and cause, the first words of it."""
+        return f"{self.model}: {textwrap.shorten(self.cause, 60, placeholder=' ...')}"

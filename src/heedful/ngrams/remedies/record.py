@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from heedful.inference.effect import Effect
+from heedful.reporting.shown_record import ShownRecord, counted
 
 DIFFUSE = 0.5
 """Entropy over its causal ceiling from which on attention counts as spread out, not focused."""
@@ -147,8 +148,8 @@ class GivenModel:
     learnt: LearntEmbeddings | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class AblationSuite:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AblationSuite(ShownRecord):
     """Remedies on one text and one footing.
 
     Attributes:
@@ -171,6 +172,7 @@ class AblationSuite:
     """
 
     schema: ClassVar[str] = "heedful.remedies/1"
+    page_by: ClassVar[str] = "heedful.ngrams.remedies.page:remedy_page"
 
     counts: str
     unseen: str | None
@@ -188,3 +190,9 @@ class AblationSuite:
     models: Sequence[GivenModel]
     skipped: dict[str, str]
     notes: Sequence[str]
+
+    def told(self) -> str:
+        """Counts, remedies, documents."""
+        more = f", {len(self.skipped)} left out" if self.skipped else ""
+        measured = counted(len(self.remedies), "variant")
+        return f"{self.counts}: {measured}{more}, {counted(self.documents, 'document')}"

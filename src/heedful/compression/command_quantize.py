@@ -8,7 +8,6 @@ from heedful.commandline import options
 from heedful.commandline.errors import guarded
 from heedful.commandline.page_forms import PageForms
 from heedful.commandline.progress import progress_bar
-from heedful.evaluation.command_inputs import Inputs, read
 
 Stage = Literal["after", "before"]
 
@@ -29,7 +28,7 @@ RotationStage = Annotated[
 
 
 @guarded
-def quantize_keys(
+def quantize(
     model: options.Model = None,
     config: options.Config = None,
     factory: options.Factory = None,
@@ -57,37 +56,16 @@ def quantize_keys(
         The exit code, 0: nothing is required of the result.
     """
     from heedful.compression.page_quantization import quantization_page
-    from heedful.compression.quantize_keys import BITS, CLIPS, GROUPS, standard_quantizers
-    from heedful.compression.quantize_keys import quantize_keys as measured
+    from heedful.compression.quantize import quantize as measured
 
     forms = PageForms(json=json, html=html, force=force)
     forms.check()
-    quantizers = standard_quantizers(tuple(bits or BITS), tuple(group or GROUPS), tuple(clip or CLIPS))
-    inputs = Inputs(
-        model=model,
-        config=config,
-        factory=factory,
-        checkpoint=checkpoint,
-        tokenizer=tokenizer,
-        text=text or (),
-        seq_len=seq_len,
-        sequences=sequences,
-        device=device,
-        dtype=dtype,
-        seed=seed,
-        allow_globals=allow_global or (),
-    )
-    loaded, made = read(inputs)
     with progress_bar() as progress:
         record = measured(
-            loaded.model,
-            made,
-            quantizers=quantizers,
-            stage=rotation,
-            seed=seed,
-            name=loaded.name,
-            notes=loaded.notes,
-            progress=progress,
-        )
+            model, sequences, text, bits=bits or (), group=group or (), clip=clip or (), rotation=rotation,
+            tokenizer=tokenizer, config=config, factory=factory, checkpoint=checkpoint, seq_len=seq_len,
+            device=device, dtype=dtype,
+            seed=seed, allow_global=allow_global or (), progress=progress,
+        )  # fmt: skip
     forms.deliver(record, quantization_page(record))
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,8 +32,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return quantization()
 
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(importlib.import_module("heedful.compression.command_quantize_keys"), "read", read)
-    monkeypatch.setattr(importlib.import_module("heedful.compression.quantize_keys"), "quantize_keys", measured)
+    monkeypatch.setattr("heedful.evaluation.command_inputs.read", read)
+    monkeypatch.setattr("heedful.compression.quantize_keys.quantize_keys", measured)
     return noted
 
 

@@ -1,0 +1,154 @@
+"""The public function that measures every head of a model, and the table that it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from heedful.evaluation.model_and_text import Reading, model_and_text, one_or_many
+from heedful.reporting.shown_record import ShownRecord, counted
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
+    from heedful.distributed.ranks import Ranks
+    from heedful.evaluation.model_and_text import GivenModel, GivenSequences
+    from heedful.evaluation.result import HeadRow
+    from heedful.loading.given_sequences import Batches
+    from heedful.loading.given_text import GivenText, GivenTokenizer
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class HeadTable(ShownRecord):
+    """One row a head, in the order in which the model calls its layers.
+
+    Attributes:
+        model: What the user called the model.
+        rows: The rows.
+        read: Sequences, tokens of a sequence and documents that were read.
+        notes: Remarks of the loader.
+    """
+
+    page_by: ClassVar[str] = "heedful.evaluation.page.head_page:head_page"
+    json_by: ClassVar[str] = "heedful.evaluation.page.head_page:head_json"
+
+    model: str
+    rows: Sequence[HeadRow]
+    read: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[HeadRow]:
+        return iter(self.rows)
+
+    def __getitem__(self, place: int) -> HeadRow:
+        return self.rows[place]
+
+    def told(self) -> str:
+        """Model and number of heads."""
+        layers = len({row.layer for row in self.rows})
+        return f"{self.model}: {counted(len(self.rows), 'head')} in {counted(layers, 'layer')}"
+
+    def to_polars(self) -> polars.DataFrame:
+        """The table as a dataframe of polars; NaN where a statistic is undefined."""
+        from heedful.evaluation.page.head_table import head_frame
+
+        return head_frame(self.rows)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The table as a dataframe of pandas; NaN where a statistic is undefined."""
+        return self.to_polars().to_pandas()
+
+    def _forms(self) -> dict[str, Any]:
+        from heedful.evaluation.page.head_table import head_bytes
+
+        tables = {ending: lambda ending=ending: head_bytes(self.rows, ending) for ending in (".csv", ".parquet")}
+        return {**super()._forms(), **tables}
+
+
+def heads(
+    model: GivenModel = None,
+    sequences: GivenSequences = None,
+    text: GivenText | Batches | None = None,
+    *,
+    tokenizer: GivenTokenizer | None = None,
+    config: str | Path | None = None,
+    factory: str | None = None,
+    checkpoint: str | Path | None = None,
+    seq_len: int = 128,
+    device: str = "cpu",
+    dtype: str = "auto",
+    seed: int = 0,
+    allow_global: str | Sequence[str] = (),
+    progress: Callable[[int, int, str], None] | None = None,
+    ranks: Ranks | None = None,
+) -> HeadTable:
+    """Measure every head of a model: the head table alone, without null models and without ablation.
+
+    Pitfall: a verdict here speaks of how concentrated a head is, not of whether the model needs it: that is what
+    ``heedful.validate`` asks.
+
+    Args:
+        model: As for ``heedful.validate``.
+        sequences: As for ``heedful.validate``.
+        text: As for ``heedful.validate``.
+        tokenizer: Where it is not the model's own.
+        config: Config of a bare checkpoint.
+        factory: ``package.module:function`` that builds the model.
+        checkpoint: Weights for the model of ``factory``.
+        seq_len: Tokens of a sequence that is cut from text.
+        device: Where a model that is loaded computes.
+        dtype: Number format of a model that is loaded.
+        seed: Seed of every random choice.
+        allow_global: Classes that a .pt checkpoint may hold.
+        progress: Called with (done, total, what).
+        ranks: Processes that divide the text; None for this one alone.
+
+    Returns:
+        The table, a sequence of rows, with ``to_polars()``, ``to_pandas()``, ``to_json()`` and ``save(path)`` (.html,
+        .json, .csv or .parquet).
+
+    Raises:
+        UsageError: Words do not go together.
+        InputRejected: A file, text or model is not what it should be.
+        CaptureError: No attention call of the model could be met.
+
+    Example:
+        >>> import heedful
+        >>> table = heedful.heads(heedful.load_model(), 4, seq_len=16)
+        >>> table
+        HeadTable(embedded default: 24 heads in 4 layers)
+    """
+    reading = Reading(
+        config=config,
+        factory=factory,
+        checkpoint=checkpoint,
+        seq_len=seq_len,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+        allow_global=one_or_many(allow_global),
+        ranks=ranks,
+    )
+    found = model_and_text(model, sequences, text, tokenizer, reading)
+    from heedful.evaluation.nine_sections import head_rows
+    from heedful.evaluation.settings import Settings
+
+    more: dict[str, Any] = {} if progress is None else {"progress": progress}
+    settings = Settings(preset="quick", seed=seed)
+    rows = head_rows(found.model, found.sequences, settings=settings, ranks=ranks, **more)
+    return HeadTable(
+        model=found.name or type(found.model).__name__, rows=rows, read=_read(found.sequences), notes=found.notes
+    )
+
+
+def _read(sequences: Any) -> dict[str, int]:
+    ids, document = getattr(sequences, "input_ids", None), getattr(sequences, "document", None)
+    if ids is None or document is None:
+        return {}
+    return {"sequences": len(ids), "sequence_length": int(ids.shape[1]), "documents": len(document.unique())}

@@ -1,0 +1,149 @@
+"""The public function that judges the attention of a model, in any form that the model and its text come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heedful.errors import UsageError
+from heedful.evaluation.model_and_text import Reading, model_and_text, one_or_many
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from heedful.distributed.ranks import Ranks
+    from heedful.evaluation.model_and_text import GivenModel, GivenSequences
+    from heedful.evaluation.result import Report
+    from heedful.evaluation.settings import Settings
+    from heedful.loading.given_sequences import Batches
+    from heedful.loading.given_text import GivenText, GivenTokenizer
+
+LOOKS = 5
+"""Looks of ``sequential``, at doubling shares of the text."""
+
+
+def validate(
+    model: GivenModel = None,
+    sequences: GivenSequences = None,
+    text: GivenText | Batches | None = None,
+    *,
+    tokenizer: GivenTokenizer | None = None,
+    config: str | Path | None = None,
+    factory: str | None = None,
+    checkpoint: str | Path | None = None,
+    seq_len: int = 128,
+    preset: str = "standard",
+    null_models: int | None = None,
+    sequential: bool = False,
+    require: str | Sequence[str] = (),
+    device: str = "cpu",
+    dtype: str = "auto",
+    seed: int = 0,
+    allow_global: str | Sequence[str] = (),
+    settings: Settings | None = None,
+    name: str = "",
+    notes: Sequence[str] = (),
+    progress: Callable[[int, int, str], None] | None = None,
+    ranks: Ranks | None = None,
+    build: Callable[[int], nn.Module] | None = None,
+    cards: bool = False,
+) -> Report:
+    """Judge the attention of a model on some text: nine sections, with verdicts.
+
+    The words are those of ``heedful validate``. The model's flags, gradients, hooks and random state are as before
+    afterwards.
+
+    Args:
+        model: A module that maps token ids to logits, what ``heedful.load_model`` gives, a folder, checkpoint or hub
+            name, or None: the model that ships with heedful.
+        sequences: Sequences (``heedful.make_sequences``), token ids ``(sequence, token)`` or batches of them, strings,
+            a tokenizer with the text after it, or how many sequences to cut from the text (64).
+        text: Strings, a list of strings, or paths of text files; None for the text that ships with heedful.
+        tokenizer: Where it is not the model's own: a tokenizer or its path.
+        config: Config of a bare checkpoint.
+        factory: ``package.module:function`` that builds the model.
+        checkpoint: Weights for the model of ``factory``.
+        seq_len: Tokens of a sequence that is cut from text.
+        preset: ``quick``, ``standard`` or ``full``.
+        null_models: Untrained models to compare with; None takes the preset's number.
+        sequential: Whether to stop each ablation at the first of five looks at which it has decided.
+        require: Claims that must pass.
+        device: Where a model that is loaded computes.
+        dtype: Number format of a model that is loaded.
+        seed: Seed of every random choice.
+        allow_global: Classes that a .pt checkpoint may hold.
+        settings: Options and margins in one, in place of ``preset``, ``null_models``, ``sequential``, ``require`` and
+            ``seed``.
+        name: What to call the model.
+        notes: Further remarks that the report should carry.
+        progress: Called with (done, total, what).
+        ranks: Processes that divide the text, each of which makes the whole report; None for this one alone.
+        build: What built the model, called with a seed for each untrained model that it is compared with.
+        cards: Whether to gather what a page shows of each head beside its row, too.
+
+    Returns:
+        The report. It shows itself in a notebook, and has ``to_json()`` and ``save("page.html")``.
+
+    Raises:
+        UsageError: Words do not go together, or a required claim does not exist.
+        InputRejected: A file, text or model is not what it should be.
+        CaptureError: No attention call of the model could be met.
+
+    Example:
+        >>> import heedful
+        >>> report = heedful.validate(heedful.load_model(), 16, seq_len=32, preset="quick", null_models=0)
+        >>> len(report.sections)
+        9
+    """
+    chosen = _settings(settings, preset, null_models, sequential, one_or_many(require), seed)
+    reading = Reading(
+        config=config,
+        factory=factory,
+        checkpoint=checkpoint,
+        seq_len=seq_len,
+        device=device,
+        dtype=dtype,
+        seed=chosen.seed,
+        allow_global=one_or_many(allow_global),
+        ranks=ranks,
+    )
+    found = model_and_text(model, sequences, text, tokenizer, reading)
+    from heedful.evaluation.nine_sections import validate as judge
+
+    more: dict[str, Any] = {} if progress is None else {"progress": progress}
+    return judge(
+        found.model,
+        found.sequences,
+        settings=chosen,
+        name=name or found.name,
+        notes=(*found.notes, *notes),
+        ranks=ranks,
+        build=build or found.build,
+        cards=cards,
+        **more,
+    )
+
+
+def _settings(
+    settings: Settings | None,
+    preset: str,
+    null_models: int | None,
+    sequential: bool,
+    require: tuple[str, ...],
+    seed: int,
+) -> Settings:
+    from heedful.evaluation.settings import Settings
+
+    words = {"preset": preset, "null_models": null_models, "sequential": sequential, "require": require, "seed": seed}
+    if settings is None:
+        return Settings(
+            preset=preset, null_models=null_models, require=require, seed=seed, looks=LOOKS if sequential else 1
+        )
+    usual = {"preset": "standard", "null_models": None, "sequential": False, "require": (), "seed": 0}
+    twice = [word for word, value in words.items() if value != usual[word]]
+    if twice:
+        raise UsageError(f"{twice[0]}: expected it once, came beside settings (set it in heedful.Settings)")
+    if not isinstance(settings, Settings):
+        raise UsageError(f"settings: expected heedful.Settings(...), got {type(settings).__name__}")
+    return settings

@@ -1,0 +1,260 @@
+"""The public function that counts n-grams of text files into a folder, and what it says of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from heedful.errors import InputRejected, UsageError
+from heedful.loading.given_text import tokenizer_of
+from heedful.reporting.json_text import document_text
+from heedful.reporting.shown_record import ShownRecord, counted
+
+if TYPE_CHECKING:
+    from heedful.loading.given_text import GivenTokenizer
+    from heedful.loading.text_corpus import TextCorpus
+    from heedful.loading.token_encoder import TokenEncoder
+    from heedful.ngrams.counting.manifest import Manifest
+    from heedful.ngrams.counting.reading import Counts
+
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, str], None]
+
+LEARNT_BPE = 1000
+LONGEST = 64
+SHARD_BYTES = 8 << 20
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CountSummary(ShownRecord):
+    """What was counted: ``heedful.count/1``.
+
+    Attributes:
+        manifest: What the counts say of themselves.
+        out: Their folder.
+        seconds: How long it took; None where counting was gone on with.
+    """
+
+    page_by: ClassVar[str] = "heedful.ngrams.counting.page:count_page"
+    json_by: ClassVar[str] = "heedful.ngrams.counting.count:summary_json"
+
+    manifest: Manifest
+    out: Path
+    seconds: float | None = None
+
+    def told(self) -> str:
+        """Tokens, tables and the folder."""
+        tables = sum(bool(table.n) for table in self.manifest.tables)
+        return f"{counted(self.manifest.tokens, 'token')}, {counted(tables, 'table')} in {self.out}"
+
+    def counts(self) -> Counts:
+        """The counts, read again and believed only where every byte is the one that was written."""
+        from heedful.ngrams.counting.reading import read_counts
+
+        return read_counts(self.out)
+
+
+def count(
+    text: str | Path | Iterable[str | Path],
+    out: str | Path,
+    *,
+    n: str | int | Iterable[int] = "1..2",
+    skip: str | int | Iterable[int] = "0",
+    tokenizer: GivenTokenizer = "characters",
+    vocabulary: int | None = None,
+    documents: str = "auto",
+    engine: str = "polars",
+    shard_bytes: int = SHARD_BYTES,
+    resume: bool = False,
+    progress: Progress = lambda done, total, what: None,
+) -> CountSummary:
+    """Count the n-grams of text files into a folder.
+
+    The words are those of ``heedful ngrams count``.
+
+    Args:
+        text: One text file or several; a .jsonl file holds a document on each line.
+        out: Folder of the counts: empty or absent, or with ``resume`` its own.
+        n: Tokens in a context: ``2``, ``[1, 2, 3]`` or ``"1..3"``.
+        skip: Tokens between a context and the token after it, in the same forms.
+        tokenizer: ``characters`` or ``bpe``, learnt from the text; ``seed``; a tokenizer, or its path or hub name.
+        vocabulary: Tokens of a learnt tokenizer.
+        documents: What makes a document of a file that is no .jsonl: ``auto``, ``line`` or ``paragraph``.
+        engine: What merges the shards: ``polars`` or ``daft``.
+        shard_bytes: Bytes of text in a shard.
+        resume: Whether to go on in ``out``.
+        progress: Called with (done, total, what).
+
+    Returns:
+        What was counted; ``heedful.read_counts(out)`` reads the counts.
+
+    Raises:
+        UsageError: A word cannot be used, or a file is missing.
+        InputRejected: A file is no plain text, or a tokenizer is malformed.
+        OutputError: The folder cannot be written, or holds something else.
+
+    Example:
+        >>> import tempfile, pathlib, heedful
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "a.txt").write_text("abababab" * 20)
+        >>> heedful.count(folder / "a.txt", folder / "counts").manifest.tokens
+        160
+    """
+    from heedful.ngrams.counting.counting import CountSettings
+    from heedful.ngrams.counting.counting import count as count_text
+
+    paths, place = _paths(text), Path(out)
+    settings = CountSettings(n=numbers(n, "--n"), skips=numbers(skip, "--skip", least=0), engine=engine, resume=resume)
+    corpus = _corpus(paths, documents, shard_bytes, progress)
+    encoder = _encoder(tokenizer, vocabulary, corpus, place if resume else None, progress)
+    _log.info("%s counts into %s", encoder.name, place)
+    start = time.perf_counter()
+    found = count_text(corpus, encoder, place, settings, progress)
+    return CountSummary(manifest=found, out=place, seconds=None if resume else time.perf_counter() - start)
+
+
+def _paths(text: Any) -> list[Path]:
+    given = [text] if isinstance(text, str | os.PathLike) else text
+    if isinstance(given, bytes) or not isinstance(given, Iterable):
+        raise UsageError(f"text: expected paths of text files, got {type(text).__name__}")
+    listed = list(given)
+    wrong = [one for one in listed if not isinstance(one, str | os.PathLike)]
+    if wrong:
+        raise UsageError(f"text: expected paths of text files, got {type(wrong[0]).__name__}")
+    return [Path(one) for one in listed]
+
+
+def numbers(words: str | int | Iterable[int], flag: str, least: int = 1) -> tuple[int, ...]:
+    """The whole numbers of ``3``, ``1..3`` or ``0,2,4``.
+
+    Args:
+        words: What was written, or the numbers themselves.
+        flag: The option, for messages.
+        least: Smallest number allowed.
+
+    Returns:
+        The numbers, ascending.
+
+    Raises:
+        UsageError: Something else was written, or there are too many.
+    """
+    wrong = UsageError(f"{flag} {words}: expected whole numbers from {least} up, such as {least}..3 or {least},3")
+    if not isinstance(words, str | Iterable):
+        words = [words]
+    if not isinstance(words, str):
+        words = ",".join(str(one) for one in words)
+        wrong = UsageError(f"{flag} {words}: expected whole numbers from {least} up, such as {least}..3 or {least},3")
+    found: set[int] = set()
+    for part in words.split(","):
+        ends = [end.strip() for end in part.split("..")]
+        if len(ends) > 2 or not all(end.isdecimal() and len(end) < 5 for end in ends):
+            raise wrong
+        found |= set(range(int(ends[0]), int(ends[-1]) + 1))
+    if not found or min(found) < least:
+        raise wrong
+    if len(found) > LONGEST:
+        raise UsageError(f"{flag} {words}: {len(found):,} numbers, expected {LONGEST} at most (ask for fewer)")
+    return tuple(sorted(found))
+
+
+def summary_text(found: Manifest, seconds: float | None) -> str:
+    """What was counted, as a JSON document; ``seconds`` is null where counting was gone on with."""
+    tables = [
+        {**asdict(table), "coverage": table.coverage if table.total else None,
+         "density": table.density(found.vocabulary) if table.total else None}
+        for table in found.tables
+    ]  # fmt: skip
+    speed = None if not seconds else found.tokens / seconds
+    document: dict[str, Any] = {"schema": "heedful.count/1", "seconds": seconds, "tokens_per_second": speed}
+    return document_text({**document, **asdict(found), "tables": tables})
+
+
+def summary_json(found: CountSummary) -> str:
+    """The same of a summary."""
+    return summary_text(found.manifest, found.seconds)
+
+
+def _corpus(text: list[Path], documents: Any, shard_bytes: int, progress: Progress) -> TextCorpus:
+    from heedful.loading.text_corpus import TextCorpus
+
+    total, done = sum(path.stat().st_size for path in text if path.is_file()) // _MIB, 0
+
+    def read(size: int) -> None:
+        nonlocal done
+        done += size
+        progress(done // _MIB, total, "MiB checked")
+
+    return TextCorpus(text, documents, shard_bytes, read)
+
+
+def _encoder(
+    word: Any, vocabulary: int | None, corpus: TextCorpus, begun: Path | None, progress: Progress
+) -> TokenEncoder:
+    """The encoder that was asked for; that of a folder that is gone on with, where it was learnt."""
+    from heedful.loading.learnt_tokenizer import bpe_tokenizer, character_tokenizer, seed_tokenizer
+    from heedful.loading.loaded_model import tokenizer_place
+    from heedful.loading.token_encoder import TokenEncoder
+    from heedful.loading.tokenizer_files import FILES, load_tokenizer
+
+    learnt = {"characters": vocabulary, "bpe": vocabulary or LEARNT_BPE}
+    if not isinstance(word, str | os.PathLike):
+        return _own_encoder(word, vocabulary)
+    word = os.fspath(word)
+    if word not in learnt and vocabulary is not None:
+        raise UsageError(f"--vocabulary {vocabulary}: only of a learnt tokenizer (characters or bpe; leave it out)")
+    if word == "seed":
+        return TokenEncoder(seed_tokenizer(), word)
+    if word not in learnt:
+        place = tokenizer_place(word)
+        found, _ = load_tokenizer(place)
+        if found is None:
+            raise InputRejected(str(place), f"no {FILES} was found", "name a tokenizer, or characters, or bpe")
+        return TokenEncoder(found, place.name or word)
+    name = word if learnt[word] is None else f"{word} {learnt[word]}"
+    if begun is not None and (begun / "counts.json").is_file():
+        return _begun_encoder(begun, name)
+    strings = _strings(corpus, progress)
+    if word == "bpe":
+        return TokenEncoder(bpe_tokenizer(strings, vocabulary or LEARNT_BPE), name)
+    return TokenEncoder(character_tokenizer(strings, vocabulary), name)
+
+
+def _own_encoder(tokenizer: Any, vocabulary: int | None) -> TokenEncoder:
+    from heedful.loading.token_encoder import TokenEncoder
+
+    if vocabulary is not None:
+        raise UsageError(f"vocabulary {vocabulary}: only of a learnt tokenizer (characters or bpe; leave it out)")
+    found = tokenizer_of(tokenizer)
+    if found is None:
+        raise UsageError("tokenizer: expected characters, bpe, seed, a tokenizer or its path, got None")
+    return TokenEncoder(found, str(getattr(tokenizer, "name_or_path", "") or "yours"))
+
+
+def _begun_encoder(begun: Path, name: str) -> TokenEncoder:
+    from heedful.loading.token_encoder import TokenEncoder
+    from heedful.loading.tokenizer_files import load_tokenizer
+    from heedful.ngrams.counting.manifest import read_manifest
+
+    before = read_manifest(begun).tokenizer
+    if before != name:
+        told = f"begun with tokenizer {before}, now {name}"
+        raise UsageError(f"{begun}: {told} (give the same, or count into another folder)")
+    found, _ = load_tokenizer(begun)
+    if found is None:
+        raise InputRejected(str(begun), "its tokenizer.json is gone", "count into another folder")
+    return TokenEncoder(found, name)
+
+
+def _strings(corpus: TextCorpus, progress: Progress) -> Iterator[str]:
+    total, done = sum(corpus.shard_bytes) // _MIB, 0
+    for text in corpus.strings():
+        progress(done // _MIB, total, "MiB read for the tokenizer")
+        done += len(text)
+        yield text

@@ -1,0 +1,271 @@
+"""The public function that computes a model's attention from counts, and what it says of the factors that were kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from heedful.errors import InputRejected, OutputError, UsageError
+from heedful.evaluation.model_and_text import Reading, model_and_text, one_or_many
+from heedful.reporting.shown_record import ShownRecord, counted
+
+if TYPE_CHECKING:
+    from heedful.evaluation.model_and_text import GivenModel
+    from heedful.loading.given_text import GivenText
+    from heedful.ngrams.counting.given_counts import GivenCounts
+    from heedful.ngrams.counting.reading import Counts
+    from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
+    from heedful.ngrams.derivation.model.deriving import Derived
+    from heedful.ngrams.derivation.recipe import DerivationRecipe
+
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Derivation(ShownRecord):
+    """A model whose attention was computed from counts: ``heedful.derivation/1``.
+
+    Attributes:
+        model: The model, in evaluation mode.
+        tokenizer: That of the counts.
+        record: What is stored beside the model as ``derivation.json``.
+        out: Its folder; None where it was not saved.
+    """
+
+    page_by: ClassVar[str] = "heedful.ngrams.derivation.derive:page_of"
+    json_by: ClassVar[str] = "heedful.ngrams.derivation.derive:json_of"
+
+    model: HeedfulDerivedForCausalLM
+    tokenizer: Any
+    record: Mapping[str, Any]
+    out: Path | None = None
+
+    def told(self) -> str:
+        """Heads, and where the model stands."""
+        place = f" in {self.out}" if self.out is not None else ", not saved"
+        return f"{counted(len(self.record['heads']), 'head')} from {self.record['counts']['tokens']:,} tokens{place}"
+
+
+def derive(
+    counts: GivenCounts,
+    out: str | Path | None = None,
+    *,
+    recipe: str | DerivationRecipe = "corrected",
+    change: str | Sequence[str] = (),
+    text: GivenText | None = None,
+    length: int | None = None,
+    reference: GivenModel = None,
+    seed: int = 0,
+    progress: Progress = lambda done, total, what: None,
+) -> Derivation:
+    """Compute a model's attention from counts of n-grams.
+
+    The words are those of ``heedful ngrams derive``; ``change`` is its ``--set``.
+
+    Args:
+        counts: The folder of counts, or what ``heedful.read_counts`` or ``heedful.count`` gave.
+        out: Folder of the model, absent or empty; None saves nothing.
+        recipe: ``corrected``, ``offset``, ``seed``, or a recipe of your own.
+        change: Fields of the recipe to change, ``"width=512"`` each.
+        text: What a calibration is fitted on; None for the text that ships with heedful.
+        length: Most tokens of a sequence; None: 256, or what heads with an offset tell apart.
+        reference: A trained model whose logits' spread the heads get.
+        seed: Of embeddings.
+        progress: Called with (done, total, what).
+
+    Returns:
+        The model with its tokenizer, and what its factors kept.
+
+    Raises:
+        UsageError: A word cannot be used, or a table of the recipe was not counted.
+        InputRejected: The folder holds no whole counts, or the text has no document of a piece's length.
+        OutputError: ``out`` cannot be written, or holds something.
+
+    Example:
+        >>> import tempfile, pathlib, heedful
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "a.txt").write_text("the cat sat. a dog ran. " * 40)
+        >>> counts = heedful.count(folder / "a.txt", folder / "counts")
+        >>> made = heedful.derive(counts, change=["layers=1", "heads=1", "width=64", "head_dim=16"])
+        >>> made.model.config.num_hidden_layers
+        1
+    """
+    from heedful.ngrams.counting.given_counts import counts_of
+    from heedful.ngrams.derivation.model.deriving import derive as derived
+    from heedful.ngrams.derivation.model.deriving import usual_length
+    from heedful.ngrams.derivation.table import stored_table
+    from heedful.training.run_folder import RunFolder
+
+    place = None if out is None else Path(out)
+    if place is not None:
+        RunFolder(place).check_free()
+    named = reference if isinstance(reference, str) or reference is None else str(getattr(reference, "name", "a model"))
+    chosen = _recipe(recipe, one_or_many(change), named)
+    if length is not None and length < 2:
+        raise UsageError(f"length: expected at least 2 tokens, got {length}")
+    stored = counts_of(counts)
+    spreads = None if reference is None else spreads_of(reference, text, seed)
+    wanted = sorted(chosen.wanted())
+    _log.info("%s: %s", stored.path, counted(len(wanted), "table"))
+    tables = {}
+    for done, pair in enumerate(wanted):
+        tables[pair] = stored_table(stored, *pair)
+        progress(done + 1, len(wanted), "counts")
+    pieces = pieces_of(stored, text) if chosen.reads_text else []
+    found = derived(tables, chosen, pieces, length or usual_length(chosen), seed, spreads=spreads, progress=progress)
+    record = _record(found, chosen, stored, seed)
+    record["reference"] = None if reference is None else {"model": named, "spreads": spreads}
+    if place is not None:
+        _save(found, stored, record, place)
+    return Derivation(model=found.model, tokenizer=stored.tokenizer, record=record, out=place)
+
+
+def page_of(found: Derivation) -> Any:
+    """The page of a derivation."""
+    from heedful.ngrams.derivation.page import derivation_page
+
+    return derivation_page(found.record)
+
+
+def json_of(found: Derivation) -> str:
+    """What is stored beside the model, as JSON text."""
+    return json.dumps(found.record, indent=2) + "\n"
+
+
+def _recipe(name: str | DerivationRecipe, changes: Sequence[str], reference: Any) -> DerivationRecipe:
+    """The recipe of that name, changed; a reference asks for the calibration that reads it."""
+    from heedful.ngrams.derivation.recipe import DerivationRecipe, recipe_named
+
+    wanted = [] if reference is None else ["calibration=reference"]
+    if isinstance(name, DerivationRecipe):
+        if changes:
+            raise UsageError(f"change: expected none beside a recipe of one's own, got {changes[0]!r}")
+        chosen = name
+    else:
+        chosen = recipe_named(name, [*wanted, *changes])
+    if reference is not None and chosen.calibration != "reference":
+        raise UsageError(f"--reference {reference} goes with calibration=reference; came {chosen.calibration}")
+    if chosen.calibration == "reference" and reference is None:
+        raise UsageError("calibration=reference wants --reference MODEL, whose logits it measures")
+    return chosen
+
+
+def spreads_of(reference: GivenModel, text: GivenText | None, seed: int) -> list[list[float]]:
+    """Spread of the logits of a model on short pieces of the text, read with its own tokenizer, by layer and head.
+
+    Args:
+        reference: The model.
+        text: Files or strings; None for the text that ships with heedful.
+        seed: Of the choice of pieces.
+    """
+    from heedful.ngrams.derivation.calibrated import PIECE, PIECES
+    from heedful.ngrams.explanation.logit_spreads import logit_spreads
+
+    found = model_and_text(reference, PIECES, text or None, None, Reading(seq_len=PIECE, seed=seed))
+    return logit_spreads(found.model, found.sequences)
+
+
+def pieces_of(stored: Counts, text: GivenText | None) -> list[Any]:
+    """Short pieces of text, spread evenly over it, that temperatures are fitted on and explanations read.
+
+    Args:
+        stored: Counts, whose tokenizer reads the text.
+        text: Files or strings; None for the text that ships with heedful.
+
+    Raises:
+        InputRejected: No document has as many tokens as a piece.
+    """
+    from heedful.loading.given_text import documents_of
+    from heedful.ngrams.derivation.calibrated import PIECE, short_pieces
+
+    documents = documents_of(text or None)
+    encoded = [stored.tokenizer.encode(body).ids for body in documents.texts]
+    pieces = short_pieces(encoded)
+    if not pieces:
+        most = max((len(ids) for ids in encoded), default=0)
+        told = f"expected a document of {PIECE} tokens, found at most {most}"
+        raise InputRejected(documents.origin, told, "give longer --text")
+    return pieces
+
+
+def _record(found: Derived, recipe: DerivationRecipe, stored: Counts, seed: int) -> dict[str, Any]:
+    from heedful.ngrams.derivation.pairing import pairings
+    from heedful.ngrams.derivation.stored_derivation import digest_of
+
+    heads = [
+        {
+            "layer": layer,
+            "head": number,
+            "n": recipe.context(layer),
+            "skip": recipe.skip(number),
+            "queries_and_keys": _facts(head.report),
+            "values": _facts(head.value_report),
+            "unread": {"queries": head.unread[0], "keys": head.unread[1]} if head.unread else None,
+            "output_directions": head.output_directions,
+        }
+        for layer, row in enumerate(found.heads)
+        for number, head in enumerate(row)
+    ]
+    return {
+        "schema": "heedful.derivation/1",
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "length": found.model.config.max_position_embeddings,
+        "counts": {
+            "tokenizer": stored.manifest.fingerprint,
+            "tokens": stored.manifest.tokens,
+            "vocabulary": stored.manifest.vocabulary,
+            "digest": digest_of(stored, recipe),
+        },
+        "embedding": found.model.config.embedding_fingerprint,
+        "heads": heads,
+        "pairings": [
+            {"skip": one.skip, "heads": list(one.heads), "ahead": one.ahead, "fits": one.fits, "sentence": one.sentence}
+            for one in pairings(recipe)
+        ],
+    }
+
+
+def _facts(report: Any) -> dict[str, Any] | None:
+    if report is None:
+        return None
+    return {
+        "asked": report.asked,
+        "rank": report.rank,
+        "singular_values": [float(value) for value in report.singular_values],
+        "condition": report.condition,
+        "energy": report.energy,
+        "orthogonality": report.orthogonality,
+        "residual": report.residual,
+        "following": report.following,
+        "note": report.note,
+    }
+
+
+def _save(found: Derived, stored: Counts, record: dict[str, Any], out: Path) -> None:
+    """The whole folder, or nothing of it."""
+    from transformers import PreTrainedTokenizerFast
+
+    from heedful.loading.quiet import quiet_transformers
+    from heedful.ngrams.derivation.stored_derivation import RECORD
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".heedful-") as place, quiet_transformers():
+            made = Path(place) / "model"
+            found.model.save_pretrained(made)
+            PreTrainedTokenizerFast(tokenizer_object=stored.tokenizer).save_pretrained(made)
+            (made / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            if out.is_dir():
+                out.rmdir()
+            os.replace(made, out)
+    except OSError as error:
+        raise OutputError(f"{out}: {error.strerror or error} (name another folder)") from error
