@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from heedful.comparison.record import Comparison
     from heedful.compression.prune import prune
     from heedful.compression.quantize import quantize
+    from heedful.contract.check import check
+    from heedful.contract.record import Contract, ContractReport
     from heedful.errors import HeedfulError
     from heedful.evaluation.doctor import doctor
     from heedful.evaluation.head_listing import heads
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from heedful.loading.loaded_model import load_model
     from heedful.loading.model_types import register_models
     from heedful.loading.sequences import make_sequences
+    from heedful.monitoring.contract_callback import ContractBroken, ContractCallback
     from heedful.monitoring.keys import keys
     from heedful.monitoring.tracker.attention_tracker import AttentionTracker
     from heedful.monitoring.tracker.table import read_table
@@ -55,6 +58,8 @@ _HOMES = {
     "heedful.comparison.record": ("Comparison",),
     "heedful.compression.prune": ("prune",),
     "heedful.compression.quantize": ("quantize",),
+    "heedful.contract.check": ("check",),
+    "heedful.contract.record": ("Contract", "ContractReport"),
     "heedful.errors": ("HeedfulError",),
     "heedful.evaluation.doctor": ("doctor",),
     "heedful.evaluation.head_listing": ("heads",),
@@ -70,6 +75,7 @@ _HOMES = {
     "heedful.loading.model_types": ("register_models",),
     "heedful.loading.sequences": ("make_sequences",),
     "heedful.monitoring.keys": ("keys",),
+    "heedful.monitoring.contract_callback": ("ContractBroken", "ContractCallback"),
     "heedful.monitoring.tracker.attention_tracker": ("AttentionTracker",),
     "heedful.monitoring.tracker.table": ("read_table",),
     "heedful.ngrams.alignment.align": ("align",),
@@ -84,6 +90,10 @@ __all__ = [
     "AttentionCall",
     "AttentionTracker",
     "Comparison",
+    "Contract",
+    "ContractBroken",
+    "ContractCallback",
+    "ContractReport",
     "Extras",
     "Finding",
     "Groups",
@@ -98,6 +108,7 @@ __all__ = [
     "bidirectional",
     "capture",
     "causal",
+    "check",
     "compare",
     "count",
     "derive",
@@ -124,7 +135,7 @@ __all__ = [
 ]
 
 
-__getattr__ = loader(__name__, _HOMES)
+__getattr__ = loader(__name__, _HOMES, modules=("testing",))
 
 
 def __dir__() -> list[str]:

@@ -90,16 +90,16 @@ class Unrotated:
         for names in PAIRS:
             given = [self.outputs.get(id(children.get(name))) for name in names]
             if given[0] is not None and given[1] is not None:
-                shaped = _shaped(given[0], query), _shaped(given[1], key)
-                if shaped[0] is not None and shaped[1] is not None:
-                    yield shaped[0], shaped[1]
+                pair = shaped(given[0], query), shaped(given[1], key)
+                if pair[0] is not None and pair[1] is not None:
+                    yield pair[0], pair[1]
         for name in FUSED:
             given = [self.outputs.get(id(children.get(name)))]
             if given[0] is not None:
-                yield from _cut(given[0], query, key)
+                yield from cut(given[0], query, key)
 
 
-def _shaped(output: Tensor, like: Tensor) -> Tensor | None:
+def shaped(output: Tensor, like: Tensor) -> Tensor | None:
     """An output as ``(batch, head, position, dim)``, whichever of the two ways round it is."""
     batch, heads, length, dim = like.shape
     if output.numel() != like.numel() or len(output) != batch:
@@ -109,14 +109,14 @@ def _shaped(output: Tensor, like: Tensor) -> Tensor | None:
     return output.reshape(batch, length, heads, dim).transpose(1, 2)
 
 
-def _cut(output: Tensor, query: Tensor, key: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def cut(output: Tensor, query: Tensor, key: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Query and key out of a joint projection: one after the other, or head by head."""
     (batch, heads, length, dim), kv_heads = query.shape, key.shape[1]
     if output.dim() != 3 or output.shape[:2] != (batch, length):
         return
     if output.shape[2] >= (heads + kv_heads) * dim:
         first, second = output[..., : heads * dim], output[..., heads * dim : (heads + kv_heads) * dim]
-        found = _shaped(first, query), _shaped(second, key)
+        found = shaped(first, query), shaped(second, key)
         if found[0] is not None and found[1] is not None:
             yield found[0], found[1]
     if heads == kv_heads and output.shape[2] == 3 * heads * dim:

@@ -11,6 +11,16 @@ from heedful.lazy import loader
 if TYPE_CHECKING:
     from heedful.loading.given_sequences import as_sequences
     from heedful.testing.collapse import assert_not_collapsed
+    from heedful.testing.contract import (
+        assert_attends_both_ways,
+        assert_contract,
+        assert_documents_isolated,
+        assert_grouped_heads,
+        assert_padding_unseen,
+        assert_rotary,
+        assert_scale,
+        assert_window,
+    )
     from heedful.testing.integrity import (
         assert_capture_matches,
         assert_causal,
@@ -23,6 +33,16 @@ if TYPE_CHECKING:
 _HOMES = {
     "heedful.loading.given_sequences": ("as_sequences",),
     "heedful.testing.collapse": ("assert_not_collapsed",),
+    "heedful.testing.contract": (
+        "assert_attends_both_ways",
+        "assert_contract",
+        "assert_documents_isolated",
+        "assert_grouped_heads",
+        "assert_padding_unseen",
+        "assert_rotary",
+        "assert_scale",
+        "assert_window",
+    ),
     "heedful.testing.integrity": (
         "assert_capture_matches",
         "assert_causal",
@@ -35,13 +55,21 @@ _HOMES = {
 
 __all__ = [
     "as_sequences",
+    "assert_attends_both_ways",
     "assert_attention_used",
     "assert_capture_matches",
     "assert_causal",
+    "assert_contract",
+    "assert_documents_isolated",
     "assert_finite",
     "assert_gradients_reach_attention",
+    "assert_grouped_heads",
     "assert_not_collapsed",
+    "assert_padding_unseen",
+    "assert_rotary",
     "assert_rows_sum_to_one",
+    "assert_scale",
+    "assert_window",
 ]
 
 __getattr__ = loader(__name__, _HOMES)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from heedful.contract.record import ContractReport
     from heedful.evaluation.result import Finding
 
 _LINES = pytest.StashKey[list[str]]()
@@ -60,6 +61,55 @@ class Attention:
         """Heads are not near uniform (``heedful.testing.assert_not_collapsed``)."""
         __tracebackhide__ = True
         return self._held("assert_not_collapsed", model, batches, **options)
+
+    def contract(self, model: Any, batch: Any = None, **options: Any) -> ContractReport:
+        """Every promise of config and batch holds (``heedful.testing.assert_contract``)."""
+        __tracebackhide__ = True
+        return self._promised("assert_contract", model, batch, **options)
+
+    def documents_isolated(self, model: Any, batch: Any, **options: Any) -> ContractReport:
+        """No document sees another one (``heedful.testing.assert_documents_isolated``)."""
+        __tracebackhide__ = True
+        return self._promised("assert_documents_isolated", model, batch, **options)
+
+    def window(self, model: Any, batch: Any, **options: Any) -> ContractReport:
+        """Each layer sees exactly its window (``heedful.testing.assert_window``)."""
+        __tracebackhide__ = True
+        return self._promised("assert_window", model, batch, **options)
+
+    def attends_both_ways(self, model: Any, batch: Any, **options: Any) -> ContractReport:
+        """Queries see keys on both sides (``heedful.testing.assert_attends_both_ways``)."""
+        __tracebackhide__ = True
+        return self._promised("assert_attends_both_ways", model, batch, **options)
+
+    def padding_unseen(self, model: Any, batch: Any, **options: Any) -> ContractReport:
+        """No token sees padding (``heedful.testing.assert_padding_unseen``)."""
+        __tracebackhide__ = True
+        return self._promised("assert_padding_unseen", model, batch, **options)
+
+    def rotary(self, model: Any, batch: Any, **options: Any) -> ContractReport:
+        """Positions are rotated as promised (``heedful.testing.assert_rotary``)."""
+        __tracebackhide__ = True
+        return self._promised("assert_rotary", model, batch, **options)
+
+    def scale(self, model: Any, batch: Any, **options: Any) -> ContractReport:
+        """Logits are scaled and capped as promised (``heedful.testing.assert_scale``)."""
+        __tracebackhide__ = True
+        return self._promised("assert_scale", model, batch, **options)
+
+    def grouped_heads(self, model: Any, batch: Any, **options: Any) -> ContractReport:
+        """Query heads read the promised key heads (``heedful.testing.assert_grouped_heads``)."""
+        __tracebackhide__ = True
+        return self._promised("assert_grouped_heads", model, batch, **options)
+
+    def _promised(self, name: str, model: Any, batch: Any, **options: Any) -> ContractReport:
+        __tracebackhide__ = True
+        import heedful.testing
+
+        report: ContractReport = getattr(heedful.testing, name)(model, batch, **options)
+        held = sum(one.status == "held" for one in report.judgements)
+        self._record(name, f"held: {held} promises in {report.seconds:.2g} s")
+        return report
 
     def _held(self, name: str, model: Any, batches: Any, **options: Any) -> Finding:
         __tracebackhide__ = True

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from heedful.contract.page import lines
 from heedful.evaluation.page.notebook_html import report_html, table_html
 from heedful.reporting.pattern_chart import pattern_chart
 
 if TYPE_CHECKING:
     import altair
 
+    from heedful.contract.record import ContractReport
     from heedful.interception.session import Session
 
-__all__ = ["head_pattern", "report_html", "session_html"]
+__all__ = ["contract_text", "head_pattern", "report_html", "session_html"]
 
 COLUMNS = ("effective_keys", "visible_share", "max_weight", "previous_mass", "sink_mass", "self_mass", "verified")
+
+
+def contract_text(report: ContractReport) -> str:
+    """A contract report as the text that ``print`` shows.
+
+    Args:
+        report: What a check found.
+    """
+    return "\n".join(lines(report))
 
 
 def session_html(session: Session) -> str:

@@ -1,0 +1,1 @@
+"""What config and batch promise of attention, and whether the kernels do it."""

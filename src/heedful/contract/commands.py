@@ -1,0 +1,8 @@
+"""Registers the command that checks who sees whom."""
+
+from heedful.commandline.commands import COMMANDS, Command
+from heedful.contract.command import check_command
+
+COMMANDS.add(
+    "check", Command(check_command, "Check who sees whom, at what scale and where, against config and batch.", 5)
+)

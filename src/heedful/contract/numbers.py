@@ -1,0 +1,270 @@
+"""Promised numbers of one call: scale, softcap, sink, grouping; compared with what the kernel's weights say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from heedful.attention.call import AttentionCall
+from heedful.contract import families
+from heedful.contract.kernel_rows import KernelRows
+from heedful.contract.logits import LogitFit, RowLogits, capped
+from heedful.contract.promises import Place
+from heedful.contract.record import Contract, Promise, Status
+from heedful.contract.rules import Rules
+
+UNREAD = "its logits are made by the module itself and were seen as a whole"
+SINK = {torch.float32: 2e-4, torch.float64: 2e-4}
+
+
+@dataclass(frozen=True)
+class NumberFinding:
+    """One promised number of one call.
+
+    Attributes:
+        promise: What was promised; its source is empty where nothing was.
+        status: What became of it.
+        found: What the kernel's weights say.
+        where: ``(sequence, head, query, key)`` of the first wrong pair, or None.
+        size: Largest difference of logits, or of weights.
+    """
+
+    promise: Promise
+    status: Status
+    found: str = ""
+    where: tuple[int, int | None, int, int | None] | None = None
+    size: float = float("nan")
+
+
+def promised_scale(place: Place, call: AttentionCall, contract: Contract) -> Promise | None:
+    """The factor that config or person promise for the products, or None."""
+    config, name = place.config, place.model_type
+    if contract.scale is not None:
+        return Promise("scale", float(contract.scale), "contract")
+    if name in families.UNIT_SCALE:
+        return Promise("scale", 1.0, f"model type {name}, which does not scale")
+    before = getattr(config, "query_pre_attn_scalar", None)
+    if isinstance(before, int | float) and before > 0:
+        return Promise("scale", float(before) ** -0.5, "config.query_pre_attn_scalar ** -0.5")
+    factor = getattr(config, "attention_multiplier", None)
+    if isinstance(factor, int | float) and name.startswith("granite"):
+        return Promise("scale", float(factor), "config.attention_multiplier")
+    usual = call.query.shape[-1] ** -0.5
+    if name == "gpt2":
+        if not getattr(config, "scale_attn_weights", True):
+            usual = 1.0
+        if getattr(config, "scale_attn_by_inverse_layer_idx", False) and place.index is not None:
+            return Promise("scale", usual / (place.index + 1), "config.scale_attn_by_inverse_layer_idx")
+    scaled_before = isinstance(place.module, nn.MultiheadAttention)
+    if name in families.USUAL_SCALE and not _stretched(config) and not scaled_before:
+        return Promise("scale", usual, f"1 / sqrt({call.query.shape[-1]}), the width of a head")
+    return None
+
+
+def _stretched(config: Any) -> bool:
+    rope = getattr(config, "rope_parameters", None)
+    return isinstance(rope, dict) and bool(rope.get("mscale_all_dim"))
+
+
+def promised_softcap(place: Place, contract: Contract) -> Promise | None:
+    """The bound that config or person promise for the logits, or None; the value None promises that there is none."""
+    if contract.softcap is not None:
+        return Promise("softcap", float(contract.softcap) or None, "contract")
+    if hasattr(place.config, "attn_logit_softcapping"):
+        cap = place.config.attn_logit_softcapping
+        return Promise("softcap", None if not cap else float(cap), "config.attn_logit_softcapping")
+    return None
+
+
+class Numbers:
+    """Judges the numbers of one call, and says which weights are to be expected.
+
+    Args:
+        place: The module.
+        call: Its call.
+        way: How the call was captured.
+        rows: The kernel's weights.
+        rules: What is promised of who sees whom.
+        contract: What a person promises.
+    """
+
+    def __init__(
+        self, place: Place, call: AttentionCall, way: str, rows: KernelRows, rules: Rules, contract: Contract
+    ) -> None:
+        self.place, self.call, self.rows, self.rules = place, call, rows, rules
+        self.readable = not way.startswith("softmax")
+        self.scale = promised_scale(place, call, contract) if self.readable else None
+        self.softcap = promised_softcap(place, contract)
+        self.found: list[NumberFinding] = []
+        self.live = rules.live_rows(call.batch, call.query.device)
+        self.logits: Tensor | None = None
+        self.row_logits = RowLogits(call, rows.keys, rows.weights, self.live) if self.readable else None
+
+    def judge(self) -> list[NumberFinding]:
+        """Findings, and what is needed for ``expected``."""
+        if self.row_logits is None:
+            return self.found
+        products = self.row_logits.products()
+        wanted = self.scale.value if self.scale is not None else self.call.scale
+        cap = self.softcap.value if self.softcap is not None else self.call.softcap
+        _, _, uncertain = self.row_logits.slope(products)
+        if not uncertain < 0.1 * abs(wanted):
+            self._all(Status.NOT_EXERCISED, "products of queries and keys hardly differ within rows")
+            return self.found
+        promised = capped(products, wanted, cap)
+        fit = self.row_logits.fit(promised)
+        if fit.explains:
+            self.logits = promised
+            self._held(products, wanted, cap)
+        else:
+            self._name(products, wanted, cap, fit)
+        self._sink()
+        return self.found
+
+    def _add(self, promise: Promise, status: Status, found: str, fit: LogitFit | None = None) -> None:
+        where = None
+        if fit is not None and fit.where is not None:
+            sequence, head, query, column = fit.where
+            where = (sequence, head, query, int(self.rows.keys[column]))
+        size = float("nan") if fit is None else fit.deviation
+        self.found.append(NumberFinding(promise, status, found, where, size))
+
+    def _promise(self, name: str) -> Promise:
+        own = {"scale": self.scale, "softcap": self.softcap}.get(name)
+        if own is not None:
+            return own
+        if name == "scale":
+            return Promise("scale", self.call.scale, "the call's own scale")
+        return Promise(name, self.call.softcap, "the call's own softcap")
+
+    def _grouping(self) -> Promise | None:
+        if not 1 < self.call.kv_heads < self.call.heads:
+            return None
+        each = self.call.heads // self.call.kv_heads
+        return Promise("grouping", f"query head h reads key head h // {each}", f"{self.call.kv_heads} key heads")
+
+    def _all(self, status: Status, why: str) -> None:
+        self._add(self._promise("scale"), status, why)
+        if self._promise("softcap").value:
+            self._add(self._promise("softcap"), status, why)
+        if (grouping := self._grouping()) is not None:
+            self._add(grouping, status, why)
+
+    def _held(self, products: Tensor, scale: float, cap: float | None) -> None:
+        logits = self.row_logits
+        slope, _, _ = logits.slope(products)  # type: ignore[union-attr]
+        self._add(self._promise("scale"), Status.HELD, f"{scale if cap else slope:.6g}")
+        if cap:
+            other = logits.fit(capped(products, scale, None))  # type: ignore[union-attr]
+            if other.explains:
+                self._add(self._promise("softcap"), Status.NOT_EXERCISED, "logits are far below the cap")
+            else:
+                self._add(self._promise("softcap"), Status.HELD, f"{cap:.6g}")
+        grouping = self._grouping()
+        if grouping is not None:
+            wrong = self._wrong_values()
+            tiled = capped(logits.products("tile"), scale, cap)  # type: ignore[union-attr]
+            if wrong is not None:
+                self.found.append(wrong)
+            elif logits.fit(tiled).explains:  # type: ignore[union-attr]
+                self._add(grouping, Status.NOT_EXERCISED, "key heads don't differ")
+            else:
+                self._add(grouping, Status.HELD, "as promised, keys and values")
+
+    def _wrong_values(self) -> NumberFinding | None:
+        heads = self.rows.value_heads
+        if bool((heads < 0).any()):
+            return None
+        each = self.call.heads // self.call.kv_heads
+        wrong = (heads != torch.arange(self.call.heads, device=heads.device) // each).nonzero()
+        if not len(wrong):
+            return None
+        head = int(wrong[0])
+        promise = self._grouping() or Promise("grouping", "", "")
+        told = f"query head {head} reads the values of key head {int(heads[head])}"
+        return NumberFinding(promise, Status.BROKEN, told, (0, head, 0, 0), 1.0)
+
+    def _name(self, products: Tensor, scale: float, cap: float | None, fit: LogitFit) -> None:
+        """Which change of the promised logits explains the weights."""
+        rows = self.row_logits
+        if rows is None:
+            return
+        grouping = self._grouping()
+        if grouping is not None and rows.fit(tiled := capped(rows.products("tile"), scale, cap)).explains:
+            self.logits = tiled
+            self._add(grouping, Status.BROKEN, "key heads come round in turn: head h reads key head h % K", fit)
+            return
+        if cap and rows.fit(plain := capped(products, scale, None)).explains:
+            self.logits = plain
+            self._add(self._promise("softcap"), Status.BROKEN, "logits are not capped", fit)
+            self._add(self._promise("scale"), Status.HELD, f"{scale:.6g}")
+            return
+        slope, _, _ = rows.slope(products)
+        usual = self.call.query.shape[-1] ** -0.5
+        for other in (self.call.scale, slope, scale * scale, 1.0, usual):
+            logits = capped(products, other, cap)
+            if abs(other - scale) > 1e-4 * abs(scale) and rows.fit(logits).explains:
+                self.logits = logits
+                self._add(self._promise("scale"), Status.BROKEN, f"{other:.6g}", fit)
+                return
+        slope, distance, _ = rows.slope(products, distance=True)
+        biased = capped(products, slope, None) + rows.distance_term(distance, products)
+        if rows.fit(biased).explains:
+            self.logits = biased
+            promise = Promise("bias", "none", "no bias was handed to the kernel")
+            self._add(promise, Status.BROKEN, f"{distance:.4g} for each position back", fit)
+            if abs(slope - scale) > 1e-3 * abs(scale):
+                self._add(self._promise("scale"), Status.BROKEN, f"{slope:.6g}", fit)
+            return
+        told = f"its queries and keys don't explain the kernel's weights (logits differ by up to {fit.deviation:.2g})"
+        self._add(self._promise("scale"), Status.NOT_DECIDABLE, told)
+
+    def _sink(self) -> None:
+        sinks = getattr(self.place.module, "sinks", None)
+        if not isinstance(sinks, Tensor) or sinks.numel() != self.call.heads or self.logits is None:
+            return
+        promise = Promise("sink", "a learned logit a head", f"parameter {self.place.path}.sinks")
+        rows = self.row_logits
+        if rows is None:
+            return
+        normaliser = rows.constants(self.logits)
+        wanted = (sinks.detach().double().view(1, -1, 1) - normaliser).exp()
+        given = 1 - self.rows.sums[:, :, :: rows.step].double()
+        gap = torch.where(self.live[:, None, :: rows.step], (wanted - given).abs(), 0.0).nan_to_num(0.0)
+        limit = SINK.get(self.call.query.dtype, 0.03)
+        wrong = (gap > limit).nonzero()
+        if not len(wrong):
+            self.found.append(NumberFinding(promise, Status.HELD, "rows sum to one less the sink's share"))
+            return
+        sequence, head, query = min(wrong.tolist(), key=lambda place: (place[2], place[0], place[1]))
+        told = f"the row sums to {1 - float(given[sequence, head, query]):.4f}, "
+        told += f"promised {1 - float(wanted[sequence, head, query]):.4f}"
+        where = (sequence, head, query * rows.step, None)
+        self.found.append(NumberFinding(promise, Status.BROKEN, told, where, float(gap.max())))
+
+    def expected(self) -> Tensor | None:
+        """Weights to be expected at the chosen keys, ``(batch, head, query, column)``; None where nothing is known."""
+        call, keys = self.call, self.rows.keys
+        rules = call.visibility
+        blocks = (
+            [
+                rules.block(0, call.n_queries, key, key + 1, call.n_queries, call.n_keys, keys.device)
+                for key in keys.tolist()
+            ]
+            if not self.rows.whole
+            else [rules.block(0, call.n_queries, 0, call.n_keys, call.n_queries, call.n_keys, keys.device)]
+        )
+        handed = torch.cat([one.expand(*one.shape[:2], call.n_queries, one.shape[3]) for one in blocks], -1)
+        result = (~handed).to(self.rows.weights.dtype).expand(self.rows.weights.shape)
+        if self.logits is None or self.row_logits is None:
+            return result
+        step, logits = self.row_logits.step, self.row_logits
+        normaliser = logits.constants(self.logits)
+        likely = (self.logits + logits.bias - normaliser[..., None]).exp().nan_to_num(0.0).to(result.dtype)
+        handed = handed.expand(*handed.shape[:2], call.n_queries, handed.shape[3])
+        result = result.clone()
+        result[:, :, ::step] = torch.where(handed[:, :, ::step], likely, result[:, :, ::step])
+        return result

@@ -1,0 +1,149 @@
+"""A contract report as lines of text: promises with what was found, breaches with their remedies, what is undecided."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from heedful.contract.record import Breach, ContractReport, Judgement, Status
+from heedful.reporting.escape import visible
+
+WIDTH = 100
+MOST = 6
+"""Kinds of breach that are listed in full; of the others the number."""
+
+ORDER = (
+    "direction", "window", "chunk", "documents", "padding", "blocks", "mask", "rows", "positions", "finite",
+    "scale", "softcap", "sink", "grouping", "qk_norm", "rotary", "bias",
+)  # fmt: skip
+
+
+def lines(report: ContractReport) -> list[str]:
+    """The report for a terminal.
+
+    Args:
+        report: What a check found.
+
+    Returns:
+        Lines of text; data of the model and its tokens are escaped.
+    """
+    given = ", ".join(f"{name} {tuple(shape)}" for name, shape in report.batch.items())
+    told = f" ({report.implementation})" if report.implementation else ""
+    found = [visible(f"{report.model}{told} on {given}"), "", *_table(report)]
+    groups: dict[tuple[str, str, str], list[Judgement]] = {}
+    whole: dict[str, Judgement] = {}
+    for one in report.broken:
+        if one.path == "" and any(other.promise == one.promise for other in report.broken if other.path):
+            whole[one.promise] = one
+            continue
+        remedy = "" if one.remedy is None else one.remedy.text
+        groups.setdefault((one.promise, one.value, remedy if one.layer is None else ""), []).append(one)
+    for every in list(groups.values())[:MOST]:
+        found += ["", *_breach(every[0], report)]
+        if len(every) > 1:
+            found.append(f"  so too in {len(every) - 1} more: layers {_layers(every[1:])}")
+        if every[0].promise in whole:
+            found += _wrapped(f"behaviour of the whole model: {whole.pop(every[0].promise).found}", "  ")
+    if len(groups) > MOST:
+        found += ["", f"and {len(groups) - MOST} more kinds of breach"]
+    for title, rows in (("note", report.notes), ("not decided", report.undecided)):
+        for row in rows:
+            found += _wrapped(f"{title}: {row}")
+    return [*found, "", _sum(report)]
+
+
+def _table(report: ContractReport) -> list[str]:
+    names = dict.fromkeys(one.promise for one in report.judgements)
+    ordered = sorted(names, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+    rows = [("promise", "promised", "layers", "found", "proofs", "source")]
+    for name in ordered:
+        groups: dict[tuple[str, Status, str, str], list[Judgement]] = {}
+        for one in report.of(name):
+            found = one.found if one.status in (Status.BROKEN, Status.NOT_PROMISED) else ""
+            key = one.value, one.status, one.source, found if one.status is Status.NOT_PROMISED else ""
+            groups.setdefault(key, []).append(one)
+        for (value, status, source, found), every in groups.items():
+            shown = f"{status}: {found}" if found else str(status)
+            rows.append((name, value, _layers(every), shown, _proofs(every), source))
+    widths = [max(len(row[place]) for row in rows) for place in range(5)]
+    widths = [min(width, limit) for width, limit in zip(widths, (12, 34, 14, 40, 22), strict=True)]
+    made = []
+    for row in rows:
+        cells = [_cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=False)]
+        made.append(visible("  ".join([*cells, row[5]]).rstrip()))
+    return made
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def _layers(every: Sequence[Judgement]) -> str:
+    """Layers of some judgements as ranges: ``0-3, 5``."""
+    numbers = sorted({one.layer for one in every if one.layer is not None})
+    if not numbers:
+        return "all"
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges)
+
+
+def _proofs(every: Sequence[Judgement]) -> str:
+    judged = (str(Status.HELD), str(Status.BROKEN))
+    words = []
+    for word, said in (("kernel", {one.kernel for one in every}), ("behaviour", {one.behaviour for one in every})):
+        if said & set(judged):
+            words.append(word)
+    return " and ".join(words) or "-"
+
+
+def _breach(one: Judgement, report: ContractReport) -> list[str]:
+    breach = one.breach
+    where = f"layer {one.layer} ({one.path})" if one.layer is not None else one.path or "the whole model"
+    found = [visible(f"BROKEN {one.promise}: {where}")]
+    if breach is not None:
+        found += _wrapped(f"{_pair(breach, report)}promised: {breach.expected}; found: {breach.found}", "  ")
+    if one.kernel != one.behaviour and one.kernel and one.behaviour:
+        found += _wrapped(f"the proofs differ: kernel {one.kernel}, behaviour {one.behaviour}", "  ")
+    if one.remedy is not None:
+        found += _wrapped(f"remedy: {one.remedy.text}", "  ")
+        found += [visible(f"    {line}") for line in one.remedy.code.splitlines()]
+    return found
+
+
+def _pair(breach: Breach, report: ContractReport) -> str:
+    words = []
+    for name, value in (("row", breach.sequence), ("head", breach.head)):
+        if value is not None:
+            words.append(f"{name} {value}")
+    for name, value, token in zip(("query", "key"), (breach.query, breach.key), breach.tokens, strict=True):
+        if value is not None:
+            text = report.tokens.get(token) if token is not None else None
+            told = "" if token is None else f" (token {token}{'' if text is None else f' {text!r}'})"
+            words.append(f"{name} {value}{told}")
+    return f"{', '.join(words)}: " if words else ""
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    whole = visible(text)
+    return textwrap.wrap(whole, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False)
+
+
+def _sum(report: ContractReport) -> str:
+    promises = dict.fromkeys(one.promise for one in report.judgements)
+    counts = dict.fromkeys(Status, 0)
+    for name in promises:
+        every = {one.status for one in report.of(name)}
+        worst = next(status for status in _WORST if status in every)
+        counts[worst] += 1
+    told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    return f"{told}; {report.forwards} forwards, {report.seconds:.1f} s"
+
+
+_WORST = (
+    Status.BROKEN, Status.CONTRADICTION, Status.HELD, Status.NOT_DECIDABLE, Status.NOT_EXERCISED, Status.NOT_PROMISED,
+)  # fmt: skip

@@ -1,0 +1,167 @@
+"""Who sees whom, as promised: rules of one call, evaluated at chosen keys for every query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from heedful.contract.record import Promise
+
+MANY = 64
+"""Most documents whose edges are among the sampled keys."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """Promises of one attention call about who sees whom.
+
+    Query i stands at key position i + offset. A promise that is None is not made; the others are all to hold.
+
+    Attributes:
+        queries: Number of queries.
+        keys: Number of keys.
+        offset: Key position of query 0; None where queries and keys are other sequences.
+        direction: ``causal`` or ``both``.
+        window: Keys that a causal query sees, its own included; both ways the largest distance; 0 where every key is
+            promised.
+        chunk: Positions of a chunk, counted from the first live one.
+        documents: Labels ``(batch, key)``, below 0 where a position's document is not known.
+        padding: ``(batch, key)`` bool, True at keys that are no padding.
+        blocks: Labels ``(batch, key)`` of blocks that look both ways, below 0 outside them.
+        mask: ``(batch or 1, 1, query, key)`` bool of a mask that the batch holds, True where visible.
+        live: ``(batch, query)`` bool, False where a row is padding.
+        labels: Document labels of each position.
+        real: The padding.
+        block_labels: The blocks.
+        given_mask: The mask.
+        own_only: Whether nothing but these rules may hide a key, so that a missing key is a breach.
+    """
+
+    queries: int
+    keys: int
+    offset: int | None = 0
+    direction: Promise | None = None
+    window: Promise | None = None
+    chunk: Promise | None = None
+    documents: Promise | None = None
+    padding: Promise | None = None
+    blocks: Promise | None = None
+    mask: Promise | None = None
+    live: Tensor | None = None
+    labels: Tensor | None = None
+    real: Tensor | None = None
+    block_labels: Tensor | None = None
+    given_mask: Tensor | None = None
+    own_only: bool = True
+    both_edges_exclusive: bool = False
+    contradictions: tuple[str, ...] = field(default=())
+
+    def named(self) -> dict[str, Promise]:
+        """Promises that are made, by name."""
+        names = ("direction", "window", "chunk", "documents", "padding", "blocks", "mask")
+        return {name: promise for name in names if (promise := getattr(self, name)) is not None}
+
+    @property
+    def complete(self) -> bool:
+        """Whether the rules say of every pair whether it is visible."""
+        if self.offset is None:
+            return self.own_only
+        return self.own_only and self.direction is not None and (self.window is not None or self.chunk is not None)
+
+    def hidden(self, keys: Tensor) -> dict[str, Tensor]:
+        """Pairs that each promise hides.
+
+        Args:
+            keys: ``(column,)`` key positions.
+
+        Returns:
+            Promise to bool ``(batch or 1, query, column)``, True where it hides the key.
+        """
+        found: dict[str, Tensor] = {}
+        device = keys.device
+        if self.offset is not None:
+            place = torch.arange(self.queries, device=device)[:, None] + self.offset
+            distance = place - keys[None]
+            future = (distance < 0)[None]
+            if self.direction is not None and self.direction.value == "causal":
+                found["direction"] = future & ~self._same_block(keys, device)
+            if self.window is not None and self.window.value:
+                found["window"] = self._beyond(distance)[None]
+            if self.chunk is not None:
+                found["chunk"] = self._other_chunk(place[:, 0], keys)
+            if self.labels is not None:
+                own = self._at(self.labels, device)
+                other = self.labels.to(device)[:, keys]
+                known = (own[..., None] >= 0) & (other[:, None] >= 0)
+                found["documents"] = known & (own[..., None] != other[:, None])
+        if self.real is not None:
+            found["padding"] = (~self.real.to(device)[:, keys])[:, None].expand(-1, self.queries, -1)
+        if self.given_mask is not None:
+            found["mask"] = ~self.given_mask.to(device)[:, 0][..., keys]
+        return found
+
+    def _beyond(self, distance: Tensor) -> Tensor:
+        width = self.window.value  # type: ignore[union-attr]
+        if self.direction is not None and self.direction.value == "both":
+            return distance.abs() >= width if self.both_edges_exclusive else distance.abs() > width
+        return distance >= width
+
+    def _other_chunk(self, places: Tensor, keys: Tensor) -> Tensor:
+        size = self.chunk.value  # type: ignore[union-attr]
+        if self.real is None:
+            left = torch.zeros(1, dtype=torch.int64, device=keys.device)
+        else:
+            left = self.real.to(keys.device).int().argmax(1)
+        rows, columns = places[None] - left[:, None], keys[None] - left[:, None]
+        return torch.div(rows, size, rounding_mode="floor")[..., None] != torch.div(
+            columns, size, rounding_mode="floor"
+        ).unsqueeze(1)
+
+    def _same_block(self, keys: Tensor, device: torch.device) -> Tensor:
+        if self.block_labels is None:
+            return torch.zeros(1, 1, 1, dtype=torch.bool, device=device)
+        own = self._at(self.block_labels, device)
+        return (own[..., None] == self.block_labels.to(device)[:, keys][:, None]) & (own[..., None] >= 0)
+
+    def _at(self, labels: Tensor, device: torch.device) -> Tensor:
+        """Labels of the queries' own positions."""
+        place = (torch.arange(self.queries, device=device) + (self.offset or 0)).clamp(0, self.keys - 1)
+        return labels.to(device)[:, place]
+
+    def live_rows(self, batch: int, device: torch.device) -> Tensor:
+        """Rows that are no padding, ``(batch, query)`` bool."""
+        if self.live is None:
+            return torch.ones(batch, self.queries, dtype=torch.bool, device=device)
+        return self.live.to(device).expand(batch, self.queries)
+
+    def telling_keys(self, most: int) -> list[int]:
+        """Key positions at which a breach would show: edges of everything promised, then evenly spread ones."""
+        last = self.keys - 1
+        wanted = [0, 1, last, last - 1]
+        for labels in (self.labels, self.block_labels, None if self.real is None else self.real.long()):
+            if labels is not None:
+                edges = (labels[:, 1:] != labels[:, :-1]).any(0).nonzero()[:, 0].tolist()[:MANY]
+                wanted += [place for edge in edges for place in (edge, edge + 1)]
+        size = self.chunk.value if self.chunk is not None else 0
+        wanted += [place for edge in range(size, self.keys, size or 1) for place in (edge - 1, edge)][:MANY]
+        step = max(1, self.keys // max(1, most))
+        wanted += list(range(step // 2, self.keys, step))
+        return list(dict.fromkeys(place for place in wanted if 0 <= place <= last))[:most]
+
+    def exercised(self, name: str) -> str:
+        """Why a batch cannot show a breach of a promise; empty where it can."""
+        if name == "window" and self.window is not None and self.window.value:
+            reach = self.window.value + (self.direction is not None and self.direction.value == "both")
+            if reach >= self.keys:
+                return f"the window of {self.window.value} is not shorter than the text of {self.keys}"
+        if name == "chunk" and self.chunk is not None and self.chunk.value >= self.keys:
+            return f"one chunk of {self.chunk.value} holds the whole text of {self.keys}"
+        if name == "documents" and self.labels is not None and not bool((self.labels != self.labels[:, :1]).any()):
+            return "each row holds one document"
+        if name == "padding" and self.real is not None and bool(self.real.all()):
+            return "no position is padding"
+        if name == "direction" and self.keys < 2:
+            return "one token has no future"
+        return ""
