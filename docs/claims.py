@@ -67,7 +67,7 @@ def note(number: str, answers: list[Answered]) -> list[str]:
     """One note: what was measured, a table, pictures, the claims."""
     lines = ["", f"## Note {number}: {NOTES[number].title}", "", f"On {NOTES[number].about}."]
     if number in MEASURED:
-        lines += ["", MEASURED[number].read_text(encoding="utf-8").strip()]
+        lines += ["", MEASURED[number].read_text(encoding="utf-8").strip().replace("](../", "](")]
     lines += ["", "| claim | published | answer |", "|---|---|---|"]
     lines += [f"| [{one.sentence}](#{one.name}) | {one.figure} | {one.answer} |" for one in answers]
     for name, told in PICTURES.get(number, {}).items():

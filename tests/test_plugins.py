@@ -7,16 +7,30 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import textwrap
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.metadata import EntryPoint, distribution
 from pathlib import Path
 
 import pytest
+import torch
+import typer
+from tests.cases import attention_call
 
 import heedful
 from heedful import plugins
 from heedful.app import main
+from heedful.attention.engines.tiled import tiled
+from heedful.attention.registry import STATISTICS
+from heedful.commandline import commands
+from heedful.commandline.commands import Command
+from heedful.errors import CallError
+from heedful.evaluation import nine_sections
+from heedful.evaluation.registry import CHECKS
+from heedful.evaluation.result import Finding
+from heedful.inference.verdict import Verdict
 from heedful.plugins import Registry
 from heedful.reporting.readers import RECORDS, RecordReader
 
@@ -133,30 +147,138 @@ def test_nothing_is_read_from_the_current_folder(environment: Path, tmp_path: Pa
         assert done.returncode == 0 and not (tmp_path / "executed").exists()
 
 
-def test_a_module_that_fails_is_one_warning_and_adds_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "half_a_plugin.py").write_text(
-        textwrap.dedent("""
-            from tests.test_plugins import SHAPES
+@pytest.fixture
+def failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "_failed", set())
 
-            SHAPES.add("circle", 0)
-            raise RuntimeError("a reason\\nover two lines")
-        """)
+
+def given(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
+    found = [plugins.Found(False, EntryPoint(f"shapes.{name}", name, plugins.GROUP)) for name in modules]
+    monkeypatch.setattr(plugins, "entries", lambda plural: found if plural == "shapes" else [])
+
+
+@pytest.mark.parametrize("failure", ["RuntimeError('a reason\\nover two lines')", "SystemExit('a reason')"])
+def test_a_module_that_fails_is_one_warning_and_adds_nothing(
+    failure: str,
+    failed: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shapes: Registry[int] = Registry("shapes", "shape")
+    others: Registry[int] = Registry("others", "other")
+    monkeypatch.setattr(plugins, "SHAPES", shapes, raising=False)
+    monkeypatch.setattr(plugins, "OTHERS", others, raising=False)
+    half, whole = f"half_{len(failure)}", f"whole_{len(failure)}"
+    (tmp_path / f"{half}.py").write_text(
+        f"from heedful import plugins\nplugins.SHAPES.add('circle', 0)\nplugins.OTHERS.add('b', 0)\nraise {failure}\n"
     )
-    (tmp_path / "whole_plugin.py").write_text("from tests.test_plugins import SHAPES\nSHAPES.add('square', 4)\n")
+    (tmp_path / f"{whole}.py").write_text("from heedful import plugins\nplugins.SHAPES.add('square', 4)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    given = [EntryPoint(f"shapes.{name}", name, plugins.GROUP) for name in ("half_a_plugin", "whole_plugin")]
-    monkeypatch.setattr(plugins, "entries", lambda plural: given)
+    given(monkeypatch, half, whole, half)
     with caplog.at_level(logging.WARNING, "heedful.plugins"):
-        assert dict(SHAPES) == {"square": 4}
-        assert list(SHAPES) == ["square"]
+        assert dict(shapes) == {"square": 4} and list(shapes) == ["square"] and list(others) == []
+    name = failure.partition("(")[0]
     assert [record.getMessage() for record in caplog.records] == [
-        "plugin shapes.half_a_plugin (half_a_plugin) was left out: RuntimeError: a reason"
+        f"plugin shapes.{half} ({half}) was left out: {name}: a reason"
     ]
 
 
-SHAPES: Registry[int] = Registry("shapes", "shape")
+def test_a_plugin_is_not_imported_from_the_current_folder(
+    failed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "lies_in_the_folder.py").write_text("import pathlib\npathlib.Path('executed').touch()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path), *sys.path])
+    given(monkeypatch, "lies_in_the_folder")
+    before = list(sys.path)
+    assert list(Registry("shapes", "shape")) == [] and not (tmp_path / "executed").exists()
+    assert sys.path == before and "was left out: ModuleNotFoundError" in caplog.text
+
+
+def test_the_first_read_of_several_threads_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry: Registry[int] = Registry("shapes", "shape")
+
+    def slow(found: plugins.Found) -> None:
+        time.sleep(0.05)
+        registry.add(found.entry.name, 1)
+
+    given(monkeypatch, "one", "two")
+    monkeypatch.setattr(plugins, "_load", slow)
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(lambda _: len(registry), range(4))) == {2}
+
+
+@pytest.mark.parametrize("text", ["[console_scripts]\njunk without equals\n", "\xff\xfe"])
+def test_damaged_metadata_of_any_package_is_one_warning(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    facts = tmp_path / "damaged-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: damaged\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_bytes(text.encode("latin-1"))
+    monkeypatch.setattr(plugins, "site_directories", lambda: [str(SITE), str(tmp_path)])
+    with caplog.at_level(logging.WARNING, "heedful.plugins"):
+        found = plugins._every_entry.__wrapped__()
+    assert sum(one.own for one in found) > 10
+    assert len(caplog.records) == 1 and "damaged-1.0.dist-info" in caplog.text
+
+
+def test_an_unknown_kind_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    facts = tmp_path / "misspelt-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: misspelt\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[heedful.plugins]\ncommand.one = somewhere\n")
+    monkeypatch.setattr(plugins, "site_directories", lambda: [str(SITE), str(tmp_path)])
+    with caplog.at_level(logging.WARNING, "heedful.plugins"):
+        plugins._every_entry.__wrapped__()
+    assert "plugin command.one was left out: its name begins with none of statistics, checks" in caplog.text
+
+
+def test_without_its_own_entry_points_heedful_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "_every_entry", lambda: ())
+    with pytest.raises(RuntimeError, match="install heedful"):
+        list(Registry("statistics", "statistic"))
+
+
+def test_a_failure_of_heedful_s_own_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = plugins.Found(True, EntryPoint("shapes.own", "heedful.no_such_module", plugins.GROUP))
+    monkeypatch.setattr(plugins, "entries", lambda plural: [own])
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        list(Registry("shapes", "shape"))
+
+
+def test_a_command_in_no_group_is_left_out(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    strange = {words: Command(lambda: None, "Nothing.") for words in ("nowhere hello", "ngrams deep hello", "hello")}
+    monkeypatch.setattr(commands, "COMMANDS", {**strange, "ngrams": Command(None, "A group.")})
+    made = typer.Typer()
+    commands.add_commands(made)
+    assert [one.name for one in made.registered_commands] == ["hello"] and len(caplog.records) == 2
+
+
+def test_a_statistic_that_fails_is_named() -> None:
+    rows = tiled(attention_call(heads=2, kv_heads=1)).rows
+    facts = next(iter(STATISTICS.values()))
+    assert facts.of(rows).shape == rows.visible.shape
+    with pytest.raises(CallError, match="statistic mine: expected one number a row"):
+        replace(facts, name="mine", compute=lambda moments: torch.zeros(())).of(rows)
+    with pytest.raises(CallError, match="statistic mine: ZeroDivisionError"):
+        replace(facts, name="mine", compute=lambda moments: 1 / 0).of(rows)
+
+
+@pytest.mark.parametrize("told", ["failed: ZeroDivisionError", "gave 3", "gave no finding", "gave Finding"])
+def test_a_check_of_another_package_that_fails_is_a_finding(told: str) -> None:
+    given_back = {
+        "failed: ZeroDivisionError": lambda study: 1 / 0,
+        "gave 3": lambda study: [3],
+        "gave no finding": lambda study: [],
+        "gave Finding": lambda study: [Finding(claim="another", verdict=Verdict.PASS, reason="r", source="s")],
+    }[told]
+    facts = replace(CHECKS["rows_sum_to_one"], name="mine", judge=given_back)
+    (found,) = nine_sections._own_words(None, facts)  # type: ignore[arg-type]
+    assert found.verdict is Verdict.ERROR and f"check mine {told}" in found.reason
 
 
 def test_a_name_is_registered_once() -> None:
@@ -167,8 +289,8 @@ def test_a_name_is_registered_once() -> None:
 
 
 def test_heedful_is_the_first_user_of_its_own_door() -> None:
-    kinds = {entry.name.partition(".")[0] for entry in plugins._every_entry()}
-    assert kinds >= {"statistics", "checks", "probes", "tracker", "models", "recipes", "records", "commands"}
+    kinds = {found.entry.name.partition(".")[0] for found in plugins._every_entry() if found.own}
+    assert kinds == set(plugins.KINDS)
 
 
 def test_report_shows_a_record_that_has_a_reader(

@@ -17,6 +17,17 @@ _EPILOG = (
     "5 output error, 6 internal, 130 interrupted, 143 terminated."
 )
 
+MOVED = {
+    **{name: f"ngrams {name}" for name in ("count", "derive", "explain", "align", "remedy")},
+    "quantize-keys": "compress quantize",
+    "prune": "compress prune",
+    "calibrate": "lab calibrate",
+    "train decoder": "train",
+    "train gauge": "gauge train",
+    "train derived": "ngrams train",
+}
+"""Commands of before groups, to their names now."""
+
 app = typer.Typer(
     name="heedful",
     help="Are your model's attention heads paying attention?",
@@ -41,7 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Before torch is loaded: threads that spin while they wait make a busy machine several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = hyphens(spread(sys.argv[1:] if arguments is None else arguments))
+    _refuse_moved(words)
     raise SystemExit(outcome(lambda: app(words, prog_name="heedful", standalone_mode=False), debug="--debug" in words))
+
+
+def _refuse_moved(words: Sequence[str]) -> None:
+    """A name of before groups is told its name of today."""
+    before = next((one for one in (" ".join(words[:2]), " ".join(words[:1])) if one in MOVED), None)
+    if before is not None:
+        typer.echo(f"error: heedful: the command {before} is now: heedful {MOVED[before]}", err=True)
+        raise SystemExit(2)
 
 
 def _print_version(wanted: bool) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def loader(package: str, homes: Mapping[str, tuple[str, ...]]) -> Callable[[str], Any]:
+def loader(package: str, homes: Mapping[str, tuple[str, ...]], modules: tuple[str, ...] = ()) -> Callable[[str], Any]:
     """The ``__getattr__`` of a package.
 
     Args:
         package: Its ``__name__``.
         homes: Module to the names that it defines.
+        modules: Modules of the package that are imported when they are first named.
 
     Returns:
         A function of a name. It raises AttributeError for names that are not listed.
@@ -25,6 +26,8 @@ def loader(package: str, homes: Mapping[str, tuple[str, ...]]) -> Callable[[str]
                 value = getattr(importlib.import_module(home), name)
                 setattr(sys.modules[package], name, value)
                 return value
+        if name in modules:
+            return importlib.import_module(f"{package}.{name}")
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return load

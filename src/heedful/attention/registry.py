@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from torch import Tensor
+
+from heedful.errors import CallError
 from heedful.plugins import Registry
+
+if TYPE_CHECKING:
+    from heedful.attention.engines.moments import RowMoments
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -21,6 +27,27 @@ class StatisticFacts:
     unit: str
     bounds: tuple[float, float]
     source: str
+
+    def of(self, moments: RowMoments) -> Tensor:
+        """The statistic of every row.
+
+        Args:
+            moments: Of a call.
+
+        Returns:
+            One number a query row, of the shape of ``moments.visible``.
+
+        Raises:
+            CallError: The function raised, or gave something of another shape; the message names the statistic.
+        """
+        try:
+            value: Tensor = self.compute(moments)
+        except Exception as error:  # a statistic of another package may raise anything
+            raise CallError(f"statistic {self.name}: {type(error).__name__}: {error}") from error
+        if getattr(value, "shape", None) != moments.visible.shape:
+            wanted, found = tuple(moments.visible.shape), getattr(value, "shape", type(value).__name__)
+            raise CallError(f"statistic {self.name}: expected one number a row, of shape {wanted}; got {found}")
+        return value
 
 
 STATISTICS: Registry[StatisticFacts] = Registry("statistics", "statistic")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from heedful.commandline.help import ExampleCommand, PlainGroup
 from heedful.plugins import Registry
 
 LAST = 1000
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ def add_commands(app: typer.Typer) -> None:
         if command.run is None:
             groups[words] = typer.Typer(cls=command.group, help=command.help, no_args_is_help=True)
             app.add_typer(groups[words], name=words)
+        elif first and first not in groups:
+            _log.warning("command %r was left out: there is no group %r", words, first)
         else:
             shown = type("ShownCommand", (ExampleCommand,), {"examples": command.examples})
             (groups[first] if first else app).command(rest, help=command.help, cls=shown)(command.run)

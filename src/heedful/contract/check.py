@@ -20,8 +20,8 @@ from heedful.contract.record import Breach, Contract, ContractReport, Judgement,
 from heedful.contract.remedies import fix_of
 from heedful.contract.running import WRAPPERS, keywords_of, main_tensor, on_device, repeatable
 from heedful.errors import CaptureError, HeedfulError, UsageError
-from heedful.interception.intercept import intercept
 from heedful.interception.held_heads import is_sharded
+from heedful.interception.intercept import intercept
 from heedful.interception.uncompiled import original
 
 ALONE = (

@@ -195,12 +195,27 @@ def _judged(study: Study, facts: CheckFacts) -> list[Finding]:
         reason = "non-finite parameters: nothing that follows from them is worth judging"
         found = [Finding(claim=facts.name, verdict=Verdict.SKIP, reason=reason, source=facts.source)]
     else:
-        found = list(facts.judge(study))
+        found = _own_words(study, facts)
     if facts.name in study.settings.require and found[0].verdict is not Verdict.PASS:
         reason = f"required, and not shown ({found[0].verdict}): {found[0].reason}"
         detail = {**found[0].detail, "without_require": str(found[0].verdict)}
         found[0] = replace(found[0], verdict=Verdict.FAIL, reason=reason, detail=detail)
     return found
+
+
+def _own_words(study: Study, facts: CheckFacts) -> list[Finding]:
+    """What a check found. One of another package that fails is a finding that says so, and the report goes on."""
+    if facts.judge.__module__.startswith("heedful."):
+        return list(facts.judge(study))
+    try:
+        found = list(facts.judge(study))
+        strange = [one for one in found if not isinstance(one, Finding) or one.claim != facts.name]
+        if not strange and found:
+            return found
+        reason = f"check {facts.name} gave {strange[0]!r:.80}" if strange else f"check {facts.name} gave no finding"
+    except Exception as error:  # whatever the code of another package raises
+        reason = f"check {facts.name} failed: {type(error).__name__}: {error}"
+    return [Finding(claim=facts.name, verdict=Verdict.ERROR, reason=reason, source=facts.source)]
 
 
 def _verdict(overall: Sequence[Finding]) -> Verdict:

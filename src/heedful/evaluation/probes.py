@@ -24,7 +24,7 @@ SAMPLED_ROWS = 8
 def row_statistics(sight: ProbedCall) -> dict[str, Tensor]:
     """Every registered statistic and the local contrast, ``(sequence, head)``: means over judged rows."""
     rows = sight.moments.rows
-    found = {name: sequence_means(rows, facts.compute(rows)) for name, facts in STATISTICS.items()}
+    found = {name: sequence_means(rows, facts.of(rows)) for name, facts in STATISTICS.items()}
     if rows.log_contrast is not None:
         found["log_contrast"] = sequence_means(rows, rows.log_contrast)
     return found

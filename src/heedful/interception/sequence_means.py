@@ -35,7 +35,7 @@ def needed() -> frozenset[str]:
 
 def statistics_of(moments: RowMoments) -> Tensor:
     """Every registered statistic of a call's rows, ``(statistic, batch, head, query)``, in the registry's order."""
-    return torch.stack([facts.compute(moments) for facts in STATISTICS.values()])
+    return torch.stack([facts.of(moments) for facts in STATISTICS.values()])
 
 
 def means_and_counts(moments: RowMoments, rows: Tensor) -> tuple[Tensor, Tensor]:

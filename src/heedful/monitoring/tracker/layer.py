@@ -74,7 +74,7 @@ def attention_sums(call: AttentionCall) -> Sums:
     judged = rows.visible >= MIN_VISIBLE
     means = {}
     for name, facts in STATISTICS.items():
-        means[name] = torch.where(judged, facts.compute(rows), torch.nan).nanmean(-1)
+        means[name] = torch.where(judged, facts.of(rows), torch.nan).nanmean(-1)
     share = rows.normalised_entropy / rows.visible.clamp_min(2).log()
     means["entropy_share"] = torch.where(judged, share, torch.nan).nanmean(-1)
     means["logit_sd"] = logit_spread(call)

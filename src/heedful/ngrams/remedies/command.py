@@ -34,7 +34,7 @@ Models = Annotated[
         "--model",
         metavar="MODEL",
         help="A model with the tokenizer of the counts, its heads measured beside the others; several times for "
-        "several. Runs of train derived that differ in their seeds alone are averaged.",
+        "several. Runs of heedful ngrams train that differ in their seeds alone are averaged.",
     ),
 ]
 
