@@ -26,7 +26,7 @@ FUNCTIONS = {
     "compress quantize": "quantize",
     "compress prune": "prune",
 }
-SHOWING = {"json", "html", "figures", "markdown", "junit", "force", "debug"}
+SHOWING = {"brief", "json", "html", "figures", "markdown", "junit", "force", "debug"}
 """Options that say where a result goes: the record's ``save`` and ``to_json`` are for that."""
 OTHERWISE = {
     "compare": {"first": "before", "second": "after"},

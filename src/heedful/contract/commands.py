@@ -4,5 +4,11 @@ from heedful.commandline.commands import COMMANDS, Command
 from heedful.contract.command import check_command
 
 COMMANDS.add(
-    "check", Command(check_command, "Check who sees whom, at what scale and where, against config and batch.", 5)
+    "check",
+    Command(
+        check_command,
+        "Check who sees whom, at what scale and where, against config and batch.",
+        15,
+        ("heedful check ./my-checkpoint", "heedful check ./my-checkpoint --packed --json contract.json"),
+    ),
 )

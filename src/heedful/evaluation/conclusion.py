@@ -176,7 +176,9 @@ def conclude(decision: dict[str, str], overall: dict[str, Finding]) -> str:
     parts.append(_SENTENCES["useful"][decision["useful"]])
     signature = overall.get("ablation_signature")
     if signature is not None and signature.verdict is Verdict.INFO:
-        parts.append(f"By ablation of the whole model its work is: {signature.detail['signature']}.")
+        parts.append(
+            f"Ablation of the whole model classifies the work of attention as: {signature.detail['signature']}."
+        )
     reading = _READINGS.get((decision["content_dependent"], decision["concentrated"], decision["useful"]))
     if (
         reading == _READINGS[YES, YES, YES]

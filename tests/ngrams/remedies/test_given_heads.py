@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.ngrams.remedies.test_remedies import FITTING, GROUND, LENGTH, MATERIAL, MEASURED, SIZE, TABLES, climbed
+from tests.ngrams.remedies.test_suite import FITTING, GROUND, LENGTH, MATERIAL, MEASURED, SIZE, TABLES, climbed
 from transformers import BertConfig, BertModel, GptOssConfig, GptOssForCausalLM, MistralConfig, MistralForCausalLM
 
 from heedful.errors import InputRejected

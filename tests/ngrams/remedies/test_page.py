@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.ngrams.remedies.test_remedies import FITTING, GROUND, MEASURED, TABLES
+from tests.ngrams.remedies.test_suite import FITTING, GROUND, MEASURED, TABLES
 
 from heedful.inference.effect import Effect
 from heedful.ngrams.remedies.page import remedy_page
