@@ -2,7 +2,7 @@
 
 A count in a config, or a pattern in a tokenizer, can ask for work that never ends or fills the memory, at places that
 no list of keys can foresee. So the work is first done in a child: a fork of this process, warm, with limits that the
-system holds. What comes back is JSON, or the refusal. Nothing that the child prints is shown.
+system holds. What comes back is JSON, or bytes, or the refusal. Nothing that the child prints is shown.
 
 Where processes cannot be forked (Windows, macOS), the work is done in this process without these limits.
 """
@@ -32,6 +32,7 @@ MOST_ANSWER = 1 << 30
 
 _SLOWER, _LEAST_WAIT = 4, 10.0
 _LENGTH = 8
+_JSON, _BYTES = b"J", b"B"
 _RAISED, _BEYOND = "raised", "beyond"
 _inside = False
 
@@ -58,7 +59,7 @@ def bounded(work: Callable[[], Any], bounds: Bounds, refuse: Callable[[str], Hee
     """Do some work in a child with limits.
 
     Args:
-        work: What to do; it returns what JSON can say.
+        work: What to do; it returns bytes, or what JSON can say.
         bounds: What it may take.
         refuse: Makes the error for work that was stopped, out of the words that say why.
 
@@ -103,11 +104,12 @@ def _serve(work: Callable[[], Any], bounds: Bounds, reading: int, writing: int) 
         gc.disable()
         _silence()
         _limit(bounds)
-        _write(writing, json.dumps({"value": work()}).encode("ascii"))
+        made = work()
+        _write(writing, _BYTES + made if isinstance(made, bytes) else _JSON + json.dumps({"value": made}).encode("ascii"))
         code = 0
     except BaseException as error:
         with contextlib.suppress(BaseException):
-            _write(writing, json.dumps(_told(error)).encode("ascii"))
+            _write(writing, _JSON + json.dumps(_told(error)).encode("ascii"))
             code = 0
     finally:
         os._exit(code)
@@ -164,13 +166,13 @@ def _told(error: BaseException) -> dict[str, Any]:
 
 
 def _write(descriptor: int, content: bytes) -> None:
-    content = len(content).to_bytes(_LENGTH, "little") + content
-    while content:
-        content = content[os.write(descriptor, content[: 1 << 16]) :]
+    left = memoryview(len(content).to_bytes(_LENGTH, "little") + content)
+    while left:
+        left = left[os.write(descriptor, left[: 1 << 16]) :]
 
 
-def _answer(descriptor: int, until: float) -> tuple[Any, str]:
-    """What the child wrote, decoded; None where it ended, or was waited for too long, which the text says."""
+def _answer(descriptor: int, until: float) -> tuple[bytes | None, str]:
+    """What the child wrote; None where it ended, or was waited for too long, which the text says."""
     content, wanted = bytearray(), _LENGTH
     poll = select.poll()
     poll.register(descriptor, select.POLLIN | select.POLLHUP)
@@ -186,7 +188,7 @@ def _answer(descriptor: int, until: float) -> tuple[Any, str]:
             wanted = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
             if wanted > MOST_ANSWER:
                 return None, "its answer is too long"
-    return json.loads(bytes(content[_LENGTH:])), ""
+    return bytes(content[_LENGTH:]), ""
 
 
 def _ended(child: int) -> int | None:
@@ -210,7 +212,10 @@ def _why(status: int | None, bounds: Bounds) -> str:
     return "the process that tried it has ended"
 
 
-def _opened(answer: dict[str, Any], refuse: Callable[[str], HeedfulError]) -> Any:
+def _opened(content: bytes, refuse: Callable[[str], HeedfulError]) -> Any:
+    if content[:1] == _BYTES:
+        return content[1:]
+    answer = json.loads(content[1:])
     if "value" in answer:
         return answer["value"]
     if _BEYOND in answer:

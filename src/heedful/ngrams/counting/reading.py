@@ -14,6 +14,9 @@ import polars
 
 from heedful.errors import InputRejected, UsageError
 from heedful.loading.fingerprint import fingerprint
+from heedful.loading.regular_file import read_small
+from heedful.loading.tokenizer_files import TOKENIZER_BYTES
+from heedful.loading.tokenizer_limits import bounds_for, check_tokenizer, tried
 from heedful.ngrams.counting.folder import check_sum, sha256_of
 from heedful.ngrams.counting.grouped_sum import COLUMNS
 from heedful.ngrams.counting.manifest import CountFile, Manifest, TableFacts, read_manifest
@@ -79,9 +82,18 @@ class Counts:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer, of the ``tokenizers`` library, as it was when the text was counted."""
-        from tokenizers import Tokenizer
+        return _tokenizer(self.path / TOKENIZER)
 
-        return Tokenizer.from_str((self.path / TOKENIZER).read_text(encoding="utf-8"))
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts, by the tokenizer that the counts were made with, in a child with limits.
+
+        Raises:
+            InputRejected: The tokenizer went beyond its limits, or failed.
+        """
+        tokenizer = self.tokenizer
+        bounds = bounds_for(sum(map(len, texts)))
+        found: list[list[int]] = tried(lambda: [tokenizer.encode(text).ids for text in texts], bounds, str(self.path))
+        return found
 
     @property
     def vocabulary(self) -> list[str]:
@@ -161,6 +173,17 @@ def _check_tokenizer(path: Path, manifest: Manifest, tokenizer: Tokenizer | None
     if tokenizer is not None and (other := fingerprint(tokenizer.to_str())) != own:
         told = f"counted with another tokenizer ({manifest.tokenizer}, {own[:12]}; yours is {other[:12]})"
         raise InputRejected(str(path), told, "count the text with this tokenizer")
+
+
+def _tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a folder of counts, tried in a child first."""
+    from tokenizers import Tokenizer
+
+    content = read_small(path, TOKENIZER_BYTES, "a tokenizer")
+    check_tokenizer(content, str(path))
+    text = content.decode("utf-8")
+    tried(lambda: Tokenizer.from_str(text) is None, bounds_for(0, len(content)), str(path))
+    return Tokenizer.from_str(text)
 
 
 def _check_text(path: Path, manifest: Manifest, text: list[Path] | None) -> None:

@@ -147,7 +147,7 @@ def pieces_of(stored: "Counts", text: list[Path]) -> list[Any]:
     from heedful.loading.documents import load_documents
     from heedful.ngrams.derivation.calibrated import PIECE, short_pieces
 
-    encoded = [stored.tokenizer.encode(body).ids for body in load_documents(text or None).texts]
+    encoded = stored.encode(load_documents(text or None).texts)
     pieces = short_pieces(encoded)
     if not pieces:
         name = ", ".join(map(str, text)) or "the text that ships with heedful"
