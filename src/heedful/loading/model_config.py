@@ -172,12 +172,19 @@ def _model_class(
     if not (getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False)):
         heads.reverse()  # BERT and its kin have both; a decoder alone has no masked head to be preferred
     for mapping in (*heads, MODEL_MAPPING):
-        if type(config) in mapping:
-            found = mapping[type(config)]
+        if (found := _of_mapping(mapping, config)) is not None:
             chosen: Any = found[0] if isinstance(found, tuple | list) else found
             told = f"architectures not known: {listed(architectures)}" if architectures else "no architecture named"
             return chosen, (f"{told}: {chosen.__name__} built",)
     raise InputRejected(subject, f"no language model for a {escaped(type(config).__name__, 60)}", "use a text model")
+
+
+def _of_mapping(mapping: Any, config: PreTrainedConfig) -> Any:
+    """The class or classes of a config; None where there is none, or where transformers names one that it lacks."""
+    try:
+        return mapping[type(config)] if type(config) in mapping else None
+    except (ImportError, ValueError, AttributeError, RuntimeError):
+        return None
 
 
 def _named_class(name: str) -> type[PreTrainedModel] | None:
