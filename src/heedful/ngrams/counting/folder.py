@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from heedful.errors import InputRejected, OutputError
+from heedful.loading.memory import ensure_fits
+from heedful.loading.regular_file import read_small
+from heedful.loading.wording import escaped
 
 MANIFEST = "counts.json"
 SHARDS = "shards"
@@ -49,6 +52,31 @@ def check_sum(path: Path, size: int, sha256: str) -> None:
             raise InputRejected(str(path), "its checksum is not that of the manifest: the file was changed", fix)
     except OSError as error:
         raise InputRejected(str(path), f"cannot be read: {error.strerror}", fix) from error
+
+
+def checked_bytes(path: Path, size: int, sha256: str) -> bytes:
+    """The content of a file, once it is what was written.
+
+    Args:
+        path: The file.
+        size: Bytes it had.
+        sha256: Its checksum.
+
+    Returns:
+        The bytes, read once, so that none can change between the check and the use.
+
+    Raises:
+        InputRejected: It is a link, missing, shorter or longer, or other bytes stand in it.
+        ResourceLimit: It would not fit in memory.
+    """
+    fix = "count the text again, or copy the folder again"
+    ensure_fits(2 * size, f"reading {escaped(path)}")
+    content = read_small(path, size, "a file of counts", follow=False)
+    if len(content) != size:
+        raise InputRejected(str(path), f"expected {size:,} bytes, found {len(content):,}: the file was cut", fix)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise InputRejected(str(path), "its checksum is not that of the manifest: the file was changed", fix)
+    return content
 
 
 def put(path: Path, content: bytes) -> None:
