@@ -65,7 +65,7 @@ def parquet_outline(content: bytes, subject: str, *, row_bytes: int | None = Non
         return _outline(content, row_bytes)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         told = reason(error) if isinstance(error, ValueError) else "its outline cannot be read"
-        raise InputRejected(subject, f"not a Parquet table: {told}", _FIX) from error
+        raise InputRejected(subject, f"expected a Parquet table: {told}", _FIX) from error
 
 
 def decoded_table(content: bytes, subject: str) -> polars.DataFrame:
@@ -95,7 +95,7 @@ def decoded_table(content: bytes, subject: str) -> polars.DataFrame:
     except BaseException as error:  # a panic of the Rust library is no Exception
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise InputRejected(subject, f"not a Parquet table ({type(error).__name__})", _FIX) from error
+        raise InputRejected(subject, f"expected a Parquet table ({type(error).__name__})", _FIX) from error
 
 
 @contextlib.contextmanager

@@ -33,6 +33,9 @@ LONGEST_TABLE = 8 << 20
 
 MOST_PARTS, MOST_GROWTH, MOST_BYTE_LEVELS, MOST_PIECES = 256, 64, 4, 64
 
+_MOST_VALUES = {b",": 8_000_000, b"[": 4_000_000, b"{": 1_000_000}
+"""A vocabulary of 256,000 tokens and 500,000 merges has 1.5 million commas."""
+
 _CHARACTERS_A_SECOND = 200_000
 """Of processor time; tokenizers read one to some millions."""
 
@@ -51,6 +54,9 @@ def check_tokenizer(content: bytes, subject: str) -> None:
     Raises:
         InputRejected: It is not JSON, or goes beyond a bound.
     """
+    for mark, most in _MOST_VALUES.items():
+        if (found := content.count(mark)) > most:
+            raise InputRejected(subject, f"not a tokenizer: {found:,} of {mark.decode()!r}, expected at most {most:,}")
     try:
         tree = json.loads(content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except RecursionError as error:
