@@ -83,7 +83,7 @@ calibration: setup
 	$(BIN)/python docs/calibration.py docs/calibration.json
 
 default-model: setup
-	$(BIN)/python -m heedful.training.default_model --out src/heedful/assets/default
+	$(BIN)/python -P -m heedful.training.default_model --out src/heedful/assets/default
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest build dist

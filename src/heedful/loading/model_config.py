@@ -36,7 +36,7 @@ _LIMITS = (
 """Counts that are walked in a loop while the model is built; a larger one would never end. These have a message of
 their own; counts under other names are held by the limits of the child in which a config is tried first."""
 
-BOUNDS = Bounds(seconds=4, memory=192 * MIB)
+BOUNDS = Bounds(seconds=3, memory=192 * MIB)
 """What making a config may take. Those of transformers take some milliseconds and less than a megabyte."""
 
 

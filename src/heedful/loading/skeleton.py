@@ -19,8 +19,8 @@ from heedful.loading.wording import reason
 
 _TOO_LARGE = re.compile(r"overflow|allocate|not enough memory|out of memory|too large|too big|maximum", re.IGNORECASE)
 
-BOUNDS = Bounds(seconds=8, memory=512 * MIB)
-"""What building a skeleton may take. The default config of each type of transformers takes at most a fifth of it."""
+BOUNDS = Bounds(seconds=5, memory=512 * MIB)
+"""What building a skeleton may take. The default config of each type of transformers takes at most a quarter of it."""
 
 
 @dataclass(frozen=True, kw_only=True)

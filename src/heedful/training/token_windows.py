@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from heedful.errors import InputRejected
 from heedful.loading.tokenizer_limits import bounds_for, tried
+from heedful.reporting.write import write_atomic
 
 BEGIN, END = "<|begin|>", "<|end|>"
 
@@ -64,7 +65,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> list[lis
 def save_texts(path: Path, texts: Iterable[tuple[str, str]]) -> None:
     """Name and text of each document as a JSONL file, which ``heedful validate --text`` reads."""
     lines = [json.dumps({"id": name, "text": text}) for name, text in texts]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_atomic(path, "\n".join(lines) + "\n", overwrite=True)
 
 
 @dataclass(frozen=True)

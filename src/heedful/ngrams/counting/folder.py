@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ from heedful.errors import InputRejected, OutputError
 from heedful.loading.memory import ensure_fits
 from heedful.loading.regular_file import read_small
 from heedful.loading.wording import escaped
+from heedful.reporting.write import filled_folder, write_atomic
 
 MANIFEST = "counts.json"
 SHARDS = "shards"
@@ -28,30 +27,6 @@ def sha256_of(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def check_sum(path: Path, size: int, sha256: str) -> None:
-    """Refuse a file that is not what was written.
-
-    Args:
-        path: The file.
-        size: Bytes it had.
-        sha256: Its checksum.
-
-    Raises:
-        InputRejected: It is missing, shorter or longer, or other bytes stand in it.
-    """
-    fix = "count the text again, or copy the folder again"
-    try:
-        found = path.stat().st_size
-        if found != size:
-            raise InputRejected(
-                str(path), f"expected {size:,} bytes, found {found:,}: the file was cut or changed", fix
-            )
-        if sha256_of(path) != sha256:
-            raise InputRejected(str(path), "its checksum is not that of the manifest: the file was changed", fix)
-    except OSError as error:
-        raise InputRejected(str(path), f"cannot be read: {error.strerror}", fix) from error
 
 
 def checked_bytes(path: Path, size: int, sha256: str) -> bytes:
@@ -85,17 +60,7 @@ def put(path: Path, content: bytes) -> None:
     Raises:
         OutputError: They could not be written.
     """
-    beside = path.with_name(f".{path.name}.part")
-    with as_output_error(path):
-        try:
-            with open(beside, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
+    write_atomic(path, content, overwrite=True)
 
 
 @contextmanager
@@ -110,17 +75,10 @@ def shard_folder(out: Path, number: int) -> Iterator[Path]:
         The folder to fill.
     """
     place = place_of(out, number)
-    beside = place.with_name(f".{place.name}.part")
     with as_output_error(place):
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        try:
+        place.parent.mkdir(exist_ok=True)
+        with filled_folder(place, overwrite=True) as beside:
             yield beside
-            shutil.rmtree(place, ignore_errors=True)
-            os.replace(beside, place)
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
 
 
 def place_of(out: Path, number: int) -> Path:

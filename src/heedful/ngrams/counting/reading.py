@@ -24,6 +24,7 @@ from heedful.ngrams.counting.folder import MANIFEST, checked_bytes, sha256_of
 from heedful.ngrams.counting.grouped_sum import COLUMNS
 from heedful.ngrams.counting.manifest import CountFile, Manifest, TableFacts, read_manifest
 from heedful.ngrams.counting.packing import Pairs, bits_of
+from heedful.ngrams.counting.shard import PAGE_BYTES
 from heedful.ngrams.counting.table import CountTable
 
 if TYPE_CHECKING:
@@ -33,9 +34,6 @@ TOKENIZER = "tokenizer.json"
 
 _ROW_BYTES = 64
 """Memory of a pair while its table is made: three columns, their copy, and the sparse matrix."""
-
-_PAGE_BYTES = 24
-"""Most bytes of a value in the pages of a column: a dictionary and the places in it."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +235,7 @@ def _check_text(path: Path, manifest: Manifest, text: list[Path] | None) -> None
 
 def _read(path: Path, facts: CountFile) -> polars.DataFrame:
     content = checked_bytes(path, facts.bytes, facts.sha256)
-    outline = parquet_outline(content, escaped(path), row_bytes=_PAGE_BYTES)
+    outline = parquet_outline(content, escaped(path), row_bytes=PAGE_BYTES)
     if outline.rows != facts.rows:
         told = f"its footer says {outline.rows:,} rows, the manifest {facts.rows:,}"
         raise InputRejected(escaped(path), told, "count the text again")

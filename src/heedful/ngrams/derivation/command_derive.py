@@ -1,9 +1,7 @@
 """``heedful derive``: counts in, a model with attention computed from them out."""
 
 import json as json_text
-import os
 import sys
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -217,16 +215,13 @@ def _save(found: "Derived", stored: "Counts", record: dict[str, Any], out: Path)
     from heedful.errors import OutputError
     from heedful.loading.quiet import quiet_transformers
     from heedful.ngrams.derivation.stored_derivation import RECORD
+    from heedful.reporting.write import filled_folder, write_atomic
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".heedful-") as place, quiet_transformers():
-            made = Path(place) / "model"
+        with filled_folder(out, overwrite=False) as made, quiet_transformers():
             found.model.save_pretrained(made)
             PreTrainedTokenizerFast(tokenizer_object=stored.tokenizer).save_pretrained(made)
-            (made / RECORD).write_text(json_text.dumps(record, indent=2) + "\n", encoding="utf-8")
-            if out.is_dir():
-                out.rmdir()
-            os.replace(made, out)
+            write_atomic(made / RECORD, json_text.dumps(record, indent=2) + "\n", overwrite=True)
     except OSError as error:
         raise OutputError(f"{out}: {error.strerror or error} (name another folder)") from error
