@@ -18,6 +18,7 @@ from typing import Any, TextIO
 import typer
 
 from heedful.commandline.signals import Terminated, stops_raise
+from heedful.loading.wording import ADVICE, reason
 from heedful.reporting.escape import visible
 
 FAILED, RESOURCES, OUTPUT, INTERNAL, INTERRUPTED, BROKEN_PIPE, TERMINATED = 1, 4, 5, 6, 130, 141, 143
@@ -107,7 +108,7 @@ def message(error: BaseException) -> str:
         return f"memory: {what} (ask for less at once: --sequences, --seq-len, --batch, a --set width)"
     if isinstance(error, OSError) and error.errno in _FULL:
         return f"{error.filename or 'standard output'}: {error.strerror} (free some space)"
-    text = " ".join(str(error).split())
+    text = reason(error) if str(error).strip() else "no message"
     return f"heedful: internal: {type(error).__name__}: {text} (run again with --debug and tell the developers)"
 
 
@@ -127,6 +128,7 @@ def _tell(error: BaseException, *, debug: bool) -> None:
     if sys.stderr is None or (isinstance(error, Silent) and not debug):
         return
     lines = "".join(traceback.format_exception(error)).splitlines() if debug else []
+    lines = [line for line in lines if not ADVICE.search(line)]  # no advice to trust a file, not ours at any rate
     with contextlib.suppress(OSError):
         for line in (*lines, f"error: {message(error)}"):
             typer.echo(visible(line, sys.stderr.encoding or "ascii"), err=True)
