@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from heedful.commandline.commands import add_commands
-from heedful.commandline.errors import outcome
+from heedful.commandline.errors import occupy_streams, outcome
 from heedful.commandline.multi_value_options import spread
 
 _EPILOG = (
@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     # Before torch is loaded: threads that spin while they wait make a busy machine several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    occupy_streams()
     words = spread(sys.argv[1:] if arguments is None else arguments)
     raise SystemExit(outcome(lambda: app(words, prog_name="heedful", standalone_mode=False), debug="--debug" in words))
 

@@ -155,7 +155,7 @@ def test_a_state_that_is_a_program_is_not_run(run: Path, documents: Documents, t
 
 
 def test_a_checkpoint_that_is_read_as_a_model_is_compared_with_its_mark(run: Path) -> None:
-    assert load_model(run / LAST).notes == ()
+    assert not any("mark" in note for note in load_model(run / LAST).notes)
     flipped(run / LAST / "model.safetensors")
     with pytest.raises(InputRejected, match=r"model.safetensors was changed"):
         load_model(run / LAST)

@@ -9,6 +9,7 @@
 import contextlib
 import errno
 import functools
+import io
 import os
 import sys
 import traceback
@@ -18,6 +19,7 @@ from typing import Any, TextIO
 import typer
 
 from heedful.commandline.signals import Terminated, stops_raise
+from heedful.errors import OutputError
 from heedful.loading.wording import ADVICE, reason
 from heedful.reporting.escape import visible
 
@@ -132,6 +134,35 @@ def _tell(error: BaseException, *, debug: bool) -> None:
     with contextlib.suppress(OSError):
         for line in (*lines, f"error: {message(error)}"):
             typer.echo(visible(line, sys.stderr.encoding or "ascii"), err=True)
+
+
+class _ClosedOutput(io.TextIOBase):
+    """Standard output where there is none (``>&-``): whoever writes to it is told, and no result is lost unseen."""
+
+    encoding = "ascii"
+
+    def writable(self) -> bool:
+        """True: writing is what is told of."""
+        return True
+
+    def write(self, _text: str) -> int:
+        """Refuse.
+
+        Raises:
+            OutputError: Always.
+        """
+        raise OutputError("standard output: it is closed (open it, or write to a file)")
+
+
+def occupy_streams() -> None:
+    """Make the numbers of closed standard streams lead nowhere, so that no file that is opened gets one of them."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+    if sys.stdout is None:
+        sys.stdout = _ClosedOutput()
 
 
 def _close(stream: TextIO | None) -> None:

@@ -72,7 +72,7 @@ def bounded(work: Callable[[], Any], bounds: Bounds, refuse: Callable[[str], Hee
     """
     if _inside or not can_bound():
         return work()
-    reading, writing = os.pipe()
+    reading, writing = (_above_streams(descriptor) for descriptor in os.pipe())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads; the child uses none
@@ -92,6 +92,17 @@ def bounded(work: Callable[[], Any], bounds: Bounds, refuse: Callable[[str], Hee
     if answer is None:
         raise refuse(told or _why(status, bounds))
     return _opened(answer, refuse)
+
+
+def _above_streams(descriptor: int) -> int:
+    """The same pipe under a number above 2: where standard streams are closed, a pipe may get one of theirs."""
+    import fcntl
+
+    if descriptor > 2:
+        return descriptor
+    higher = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(descriptor)
+    return higher
 
 
 def _serve(work: Callable[[], Any], bounds: Bounds, reading: int, writing: int) -> NoReturn:

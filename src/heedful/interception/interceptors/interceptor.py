@@ -23,6 +23,7 @@ from heedful.interception.weights import OverFeatures
 
 TRANSFORMED = "torch.func.vmap"
 TRACED = "torch.jit.trace"
+EXPORTED = "torch.export"
 
 POOLED = "some of its keys are padding, and which of its queries are is not known: they are no single positions"
 
@@ -65,6 +66,9 @@ class Way:
             self.notes.setdefault(
                 TRACED, "what ran while torch.jit.trace recorded was not measured; run the model itself"
             )
+            return False
+        if torch.compiler.is_exporting():
+            self.notes.setdefault(EXPORTED, "what ran while torch.export read it was not measured; run the model itself")
             return False
         return module is None or id(module) in self.stack.paths
 
