@@ -8,7 +8,7 @@ MEETING := tests/interception tests/training/model tests/attention/engines tests
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: setup validate check test test-oldest test-newest mutants browser realmodels bench docs calibration default-model clean
+.PHONY: setup validate check test test-oldest test-newest mutants fuzz browser realmodels bench docs calibration default-model clean
 
 setup: $(STAMP)
 
@@ -47,6 +47,11 @@ test-oldest test-newest: test-%:
 # Single changes of meaning (tests/mutants), each made in a copy of the source, where its tests must fail. A quarter of an hour.
 mutants: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutants
+
+# Broken files for ten minutes a parser, hostile tokenizers, and every integer field of every config at 10^9: some hours.
+MINUTES ?= 10
+fuzz: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 # Trained models out of packages, fetched once into a folder; what cannot be fetched is skipped by name.
 realmodels: setup

@@ -1,11 +1,11 @@
-"""``python -m heedful`` is ``heedful``: what lies in the current folder is not imported instead of what is installed."""
+"""``python -m heedful`` is ``heedful``; modules that lie in the current folder are not imported."""
 
 import os
 import sys
 
 
 def _without_current_folder() -> None:
-    """Take off the path what ``-m`` has put there first, unless heedful itself lies in it; ``python -P`` does so too."""
+    """Take off the path what ``-m`` has put there, unless heedful itself lies in it; ``python -P`` does so too."""
     first = sys.path[0] if sys.path and not sys.flags.safe_path else None
     here = os.getcwd()
     if first in ("", here) and os.path.dirname(os.path.dirname(os.path.abspath(__file__))) != here:

@@ -14,8 +14,8 @@ WRITER = "reporting/write.py"
 
 PATH_WRITES = {"write_text", "write_bytes", "touch", "symlink_to", "hardlink_to"}
 LIBRARY_WRITES = {
-    "save_pretrained", "save_model", "save_file", "savez", "savez_compressed", "tofile", "savefig", "to_csv", "to_parquet",
-   , "sink_parquet", "copyfile", "copy2", "copytree", "copyfileobj", "mkstemp", "mkdtemp",
+    "save_pretrained", "save_model", "save_file", "savez", "savez_compressed", "tofile", "savefig", "to_csv",
+    "to_parquet", "sink_parquet", "copyfile", "copy2", "copytree", "copyfileobj", "mkstemp", "mkdtemp",
     "TemporaryDirectory", "NamedTemporaryFile", "TemporaryFile", "symlink", "link", "mkfifo", "makedirs", "FileHandler",
 }  # fmt: skip
 FLAGS = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_APPEND", "O_TRUNC", "O_EXCL"}
@@ -49,7 +49,9 @@ def writes(path: Path) -> Iterator[tuple[int, str]]:
         whole = ast.unparse(node.func)
         name = whole.rsplit(".", 1)[-1]
         words = [*node.args, *(word.value for word in node.keywords)]
-        named = {attribute.attr for word in words for attribute in ast.walk(word) if isinstance(attribute, ast.Attribute)}
+        named = {
+            attribute.attr for word in words for attribute in ast.walk(word) if isinstance(attribute, ast.Attribute)
+        }
         constants = {word.value for word in words if isinstance(word, ast.Constant) and isinstance(word.value, str)}
         in_mode = any(text and set(text) <= set("rwaxbt+U") and set(text) & set("wax+") for text in constants)
         if name in PATH_WRITES | LIBRARY_WRITES or whole in ("os.replace", "shutil.move") or _renames(node, name):
@@ -83,7 +85,9 @@ def test_nothing_else_opens_a_file_for_writing(path: Path) -> None:
 
 
 def test_every_exception_is_still_one() -> None:
-    known = {f"{path.relative_to(SOURCE).as_posix()}: {name}" for path in SOURCE.rglob("*.py") for _, name in writes(path)}
+    known = {
+        f"{path.relative_to(SOURCE).as_posix()}: {name}" for path in SOURCE.rglob("*.py") for _, name in writes(path)
+    }
     assert not ALLOWED.keys() - known
 
 

@@ -116,7 +116,9 @@ def test_a_forged_mark_must_still_hold_the_whole_state(run: Path, documents: Doc
         train_decoder(SETTINGS, documents, run, resume=True)
 
 
-@pytest.mark.parametrize("mark", ['{"step": 4, "parts": 7}', '{"step": 4, "parts": {"a": 1}}', "[]", "{", '{"step": 1}'])
+@pytest.mark.parametrize(
+    "mark", ['{"step": 4, "parts": 7}', '{"step": 4, "parts": {"a": 1}}', "[]", "{", '{"step": 1}']
+)
 def test_a_strange_mark_is_refused(mark: str, run: Path) -> None:
     (run / LAST / WHOLE).write_text(mark)
     with pytest.raises(InputRejected):

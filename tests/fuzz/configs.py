@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-
 from tests.fuzz.measured import Outcome, measured
 
 from heedful.errors import HeedfulError

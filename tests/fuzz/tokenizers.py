@@ -15,7 +15,7 @@ from heedful.loading.sequences import make_sequences
 from heedful.loading.token_encoder import TokenEncoder
 from heedful.loading.tokenizer_files import load_tokenizer
 
-TEXT = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa! In the beginning    \n\n the words were many 0000000000000000000000 x"
+TEXT = "a" * 48 + "! In the beginning    \n\n the words were many 0000000000000000000000 x"
 
 
 def plain() -> dict[str, Any]:
@@ -74,7 +74,10 @@ def hostile() -> Iterator[tuple[str, bytes]]:
     levels = [{"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": False}] * 30
     yield "bytes of bytes", _dumped(pre_tokenizer=_sequence("pre_tokenizer", levels))
     yield "prefix of 50 MB", _dumped(normalizer={"type": "Prepend", "prepend": "a" * 50_000_000})
-    yield "prefixes of 4 kB", _dumped(normalizer=_sequence("normalizer", [{"type": "Prepend", "prepend": "a" * 4000}] * 250))
+    yield (
+        "prefixes of 4 kB",
+        _dumped(normalizer=_sequence("normalizer", [{"type": "Prepend", "prepend": "a" * 4000}] * 250)),
+    )
     for name in ("continuing_subword_prefix", "end_of_word_suffix", "unk_token"):
         yield f"{name} of 50 MB", _dumped(model={**plain()["model"], name: "a" * 50_000_000})
     for number in (2**31, 2**32 - 1, 2**32, 2**62, -1, 1.5, 1e300):
@@ -87,10 +90,37 @@ def hostile() -> Iterator[tuple[str, bytes]]:
     yield "decoder strips 10^9", _dumped(decoder={"type": "Strip", "content": "a", "start": 10**9, "stop": 10**9})
     yield from _tries()
     yield from _templates()
-    yield "unigram of ties", _dumped(model={"type": "Unigram", "unk_id": 0, "vocab": [["a" * n, -1.0] for n in range(1, 3000)], "byte_fallback": False})
-    yield "unigram unk outside", _dumped(model={"type": "Unigram", "unk_id": 10**6, "vocab": [["b", -1.0]], "byte_fallback": False})
-    yield "unigram without words", _dumped(model={"type": "Unigram", "unk_id": None, "vocab": [], "byte_fallback": False})
-    yield "word of 10^9", _dumped(model={"type": "WordPiece", "unk_token": "a", "continuing_subword_prefix": "##", "max_input_chars_per_word": 10**9, "vocab": {"a": 0}})
+    yield (
+        "unigram of ties",
+        _dumped(
+            model={
+                "type": "Unigram",
+                "unk_id": 0,
+                "vocab": [["a" * n, -1.0] for n in range(1, 3000)],
+                "byte_fallback": False,
+            }
+        ),
+    )
+    yield (
+        "unigram unk outside",
+        _dumped(model={"type": "Unigram", "unk_id": 10**6, "vocab": [["b", -1.0]], "byte_fallback": False}),
+    )
+    yield (
+        "unigram without words",
+        _dumped(model={"type": "Unigram", "unk_id": None, "vocab": [], "byte_fallback": False}),
+    )
+    yield (
+        "word of 10^9",
+        _dumped(
+            model={
+                "type": "WordPiece",
+                "unk_token": "a",
+                "continuing_subword_prefix": "##",
+                "max_input_chars_per_word": 10**9,
+                "vocab": {"a": 0},
+            }
+        ),
+    )
     yield "unknown word missing", _dumped(model={"type": "WordLevel", "unk_token": "nowhere", "vocab": {"a": 0}})
     yield "deep", b'{"normalizer":' + b'{"type":"Sequence","normalizers":[' * 5000 + b"]}" * 5000 + b"}"
     yield "many parts", _dumped(normalizer=_sequence("normalizer", [{"type": "NFKD"}] * 100_000))
@@ -112,8 +142,14 @@ def _tries() -> Iterator[tuple[str, bytes]]:
         ("half characters", [(1 << 10)] + [leaf | number & 0xFF for number in range(511)], "é中".encode()[1:]),
     ):
         yield f"trie: {name}", _dumped(normalizer=trie(units, text))
-    yield "trie: size lies", _dumped(
-        normalizer={"type": "Precompiled", "precompiled_charsmap": base64.b64encode(b"\xff\xff\xff\xff" + b"a" * 8).decode()}
+    yield (
+        "trie: size lies",
+        _dumped(
+            normalizer={
+                "type": "Precompiled",
+                "precompiled_charsmap": base64.b64encode(b"\xff\xff\xff\xff" + b"a" * 8).decode(),
+            }
+        ),
     )
     yield "trie: cut", _dumped(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAA="})
     yield "trie: not base64", _dumped(normalizer={"type": "Precompiled", "precompiled_charsmap": "%%%"})

@@ -34,8 +34,8 @@ def users_hook(_module: nn.Module, _args: Any) -> None:
 
 
 def hooks(model: nn.Module) -> int:
-    tables = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks",
-              "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs", "_forward_hooks_always_called")  # fmt: skip
+    beside = ("_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs", "_forward_hooks_always_called")
+    tables = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", *beside)
     return sum(len(vars(module)[table]) for module in model.modules() for table in tables)
 
 

@@ -1,4 +1,4 @@
-"""Copies of a model that is hooked into: ``deepcopy``, pickle, ``torch.save`` and moving averages get none of our hooks.
+"""Copies of a model that is hooked into: by ``deepcopy``, pickle or ``torch.save`` they get none of our hooks.
 
 Python asks an object for its state when it copies or pickles it. While a model is hooked into, modules answer with a
 state without the hooks of heedful; those of the user go along, as ever.
@@ -52,7 +52,9 @@ def _state(module: nn.Module) -> Any:
     before = _held[0] if _held else None
     state = object.__getstate__(module) if before is None else before(module)
     table = state[0] if isinstance(state, tuple) else state  # a class with slots gives both
-    if not isinstance(table, dict) or not any(_is_own(hook) for name in _HOOKS for hook in table.get(name, {}).values()):
+    if not isinstance(table, dict) or not any(
+        _is_own(hook) for name in _HOOKS for hook in table.get(name, {}).values()
+    ):
         return state
     table = dict(table)
     for name in _HOOKS:

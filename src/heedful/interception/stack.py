@@ -123,7 +123,7 @@ class ModuleStack:
         self._push(module, args, kwargs)
 
     def elsewhere(self) -> bool:
-        """Whether this is another thread or task than the one that watches, or a backward pass that runs a forward again.
+        """Whether another thread or task than the one that watches is running, or a backward pass that runs forwards.
 
         A task that was begun inside, by one that watches, belongs to it.
         """
@@ -147,7 +147,9 @@ class ModuleStack:
                 self.forwards += 1
             path = self.paths.get(id(module), "")
             self._begun += 1
-            if torch._C._get_tracing_state() is not None or torch.compiler.is_exporting():  # nothing of ours belongs into a traced graph
+            if (
+                torch._C._get_tracing_state() is not None or torch.compiler.is_exporting()
+            ):  # nothing of ours belongs into a traced graph
                 self.frames.append(Frame(path, module, None, NOTHING, self._begun))
                 return
             found = handed(module, args, kwargs)

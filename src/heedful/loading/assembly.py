@@ -95,7 +95,9 @@ def _tied_apart(model: torch.nn.Module, tensors: Mapping[str, Tensor], skeleton:
             continue
         told = f"the config ties {listed([given[0], *apart])}, the file holds different tensors for them"
         if any(own[name] is own[given[0]] for name in apart):
-            raise InputRejected(subject, told, "set tie_word_embeddings to false in the config, or give its own weights")
+            raise InputRejected(
+                subject, told, "set tie_word_embeddings to false in the config, or give its own weights"
+            )
         notes.append(f"{told}: both were kept")
     return notes
 

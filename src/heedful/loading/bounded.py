@@ -116,7 +116,9 @@ def _serve(work: Callable[[], Any], bounds: Bounds, reading: int, writing: int) 
         _silence()
         _limit(bounds)
         made = work()
-        _write(writing, _BYTES + made if isinstance(made, bytes) else _JSON + json.dumps({"value": made}).encode("ascii"))
+        _write(
+            writing, _BYTES + made if isinstance(made, bytes) else _JSON + json.dumps({"value": made}).encode("ascii")
+        )
         code = 0
     except BaseException as error:
         with contextlib.suppress(BaseException):

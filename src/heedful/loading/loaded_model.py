@@ -35,7 +35,16 @@ if TYPE_CHECKING:
 
 EMBEDDED_NAME = "embedded default"
 
-_MODEL_FILES = ("config.json", "model", "pytorch_model", "tokenizer", "vocab", "merges", "special_tokens", "added_tokens")
+_MODEL_FILES = (
+    "config.json",
+    "model",
+    "pytorch_model",
+    "tokenizer",
+    "vocab",
+    "merges",
+    "special_tokens",
+    "added_tokens",
+)
 """Beginnings of the names of what a model is loaded from; they are compared with the mark of a checkpoint."""
 
 

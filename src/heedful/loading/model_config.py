@@ -182,7 +182,7 @@ def _model_class(
 def _of_mapping(mapping: Any, config: PreTrainedConfig) -> Any:
     """The class or classes of a config; None where there is none, or where transformers names one that it lacks."""
     try:
-        return mapping[type(config)] if type(config) in mapping else None
+        return mapping.get(type(config), None)
     except (ImportError, ValueError, AttributeError, RuntimeError):
         return None
 

@@ -40,8 +40,10 @@ def parse_json(content: bytes | str, subject: str) -> Any:
         InputRejected: It is not JSON, or it holds duplicate keys, non-finite numbers or too deep nesting.
         ResourceLimit: It holds more values than any file of ours or of a model.
     """
-    marks = (b",", b"[", b"{") if isinstance(content, bytes) else (",", "[", "{")
-    found = sum(content.count(mark) for mark in marks)  # type: ignore[arg-type]
+    if isinstance(content, bytes):
+        found = sum(content.count(mark) for mark in (b",", b"[", b"{"))
+    else:
+        found = sum(content.count(mark) for mark in (",", "[", "{"))
     if found > MOST_VALUES:
         raise ResourceLimit(f"{subject}: expected at most {MOST_VALUES:,} values, found {found:,}")
     try:

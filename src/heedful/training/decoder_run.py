@@ -19,8 +19,8 @@ from heedful.loading.documents import Documents
 from heedful.loading.loaded_model import load_model
 from heedful.loading.quiet import quiet_transformers
 from heedful.loading.regular_file import read_small
-from heedful.loading.tokenizer_files import load_tokenizer
 from heedful.loading.run_files import STATE, STATE_BYTES
+from heedful.loading.tokenizer_files import load_tokenizer
 from heedful.loading.wording import escaped, reason
 from heedful.monitoring.tracker.attention_tracker import AttentionTracker
 from heedful.reporting.write import move_in, private_folder, write_atomic

@@ -1,7 +1,7 @@
 """Recipe of the default model: a small Llama of the King James Bible, trained on one CPU thread within the hour.
 
-Run it as ``python -P -m heedful.training.default_model --out DIR``. The folder it writes holds the model, its tokenizer,
-the held-out chapters and a model card, and loads without a network.
+Run it as ``python -P -m heedful.training.default_model --out DIR``. The folder it writes holds the model, its
+tokenizer, the held-out chapters and a model card, and loads without a network.
 """
 
 from __future__ import annotations

@@ -68,6 +68,7 @@ class Codes:
 
     name = "codes"
     unknown: int | None = None
+
     def __init__(self, size: int, unknown: int | None = None) -> None:
         self.size, self.unknown = size, unknown
         self.fingerprint = fingerprint(tokenizer_text(size))

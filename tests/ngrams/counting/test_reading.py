@@ -42,7 +42,11 @@ def flipped(path: Path) -> None:
         ("tokenizer.json", cut, "cannot be read as a tokenizer"),
         ("counts.json", cut, "not a manifest of counts"),
         ("counts.json", Path.unlink, "found no counts.json"),
-        ("tokenizer.json", lambda path: path.write_text('{"model": {"vocab": []}}'), "is not the tokenizer that was counted"),
+        (
+            "tokenizer.json",
+            lambda path: path.write_text('{"model": {"vocab": []}}'),
+            "is not the tokenizer that was counted",
+        ),
     ],
 )
 def test_damage_is_one_line(name: str, damage: Callable[[Path], object], says: str, counts: Path) -> None:

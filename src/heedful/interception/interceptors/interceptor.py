@@ -68,7 +68,9 @@ class Way:
             )
             return False
         if torch.compiler.is_exporting():
-            self.notes.setdefault(EXPORTED, "what ran while torch.export read it was not measured; run the model itself")
+            self.notes.setdefault(
+                EXPORTED, "what ran while torch.export read it was not measured; run the model itself"
+            )
             return False
         return module is None or id(module) in self.stack.paths
 

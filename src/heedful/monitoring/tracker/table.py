@@ -16,7 +16,7 @@ import polars
 from heedful.errors import InputRejected, OutputError, ResourceLimit
 from heedful.loading.parquet_pages import decoded_table, parquet_outline
 from heedful.loading.regular_file import read_small
-from heedful.loading.wording import escaped
+from heedful.loading.wording import escaped, listed
 from heedful.reporting.write import write_atomic
 
 SCHEMA = "heedful.attention/1"
@@ -84,6 +84,10 @@ def _read(path: Path) -> polars.DataFrame:
     found = polars.read_parquet_metadata(io.BytesIO(content)).get("schema")
     if found != SCHEMA:
         raise InputRejected(str(path), f"expected a table of schema {SCHEMA}, found {str(found)!r}", "move it away")
+    strange = [name for name, form in frame.schema.items() if form != SUBJECT.get(name, polars.Float32)]
+    if strange or "step" not in frame.columns or frame["step"].null_count():
+        told = f"columns of other types: {listed(strange, 3)}" if strange else "no step in some row"
+        raise InputRejected(str(path), f"expected a table of schema {SCHEMA}, found {told}", "move it away")
     return frame
 
 
