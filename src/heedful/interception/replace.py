@@ -107,9 +107,9 @@ def replace(
     _check_all(type(model).__name__, way, order, named.layers, replaced)
 
 
-def _pattern(pattern: Any) -> str | Callable[[AttentionCall], Tensor]:
+def _pattern(pattern: Any) -> str | EventPattern | Callable[[AttentionCall], Tensor]:
     """A name or a function; weights become a function that applies them."""
-    if isinstance(pattern, str) and pattern in PATTERNS:
+    if isinstance(pattern, EventPattern) or (isinstance(pattern, str) and pattern in PATTERNS):
         return pattern
     known = f"replace: expected one of {', '.join(PATTERNS)}, a tensor of weights, or a function"
     if isinstance(pattern, Tensor | np.ndarray | list):
@@ -165,7 +165,9 @@ def _check_all(
 
 
 def _replaced(
-    event: AttentionEvent, pattern: str | Callable[[AttentionCall], Tensor], heads: tuple[int, ...] | None
+    event: AttentionEvent,
+    pattern: str | EventPattern | Callable[[AttentionCall], Tensor],
+    heads: tuple[int, ...] | None,
 ) -> Tensor:
     call, part = event.call, event.part
     if call.value is None:

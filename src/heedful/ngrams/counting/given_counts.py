@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from heedful.errors import InputRejected, UsageError
 from heedful.loading.given_text import is_text_file
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from heedful.ngrams.counting.count import CountSummary
 
-    GivenCounts = str | Path | Counts | CountSummary
+    GivenCounts: TypeAlias = str | Path | Counts | CountSummary
     """The folder of counts, or what ``heedful.read_counts`` or ``heedful.count`` gave."""
 
 
