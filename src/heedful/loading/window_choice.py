@@ -86,7 +86,8 @@ def choose_bounded(documents: Documents, tokenise: Tokenise, *, size: int, count
 
     characters = min(SCANNED_CHARACTERS, sum(map(len, documents.texts)))
     found = tried(chosen, bounds_for(characters), documents.origin)
-    return Choice(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
+    fields: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in found.items()}
+    return Choice(**fields)
 
 
 def choose_windows(
