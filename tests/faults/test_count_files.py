@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.ngrams.counting.material import signed
 from tests.ngrams.derivation.texts import HELD_OUT
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
@@ -66,12 +67,11 @@ def not_a_number(folder: Path) -> None:
     table = next(one for one in tree["tables"] if (one["n"], one["skip"]) == (1, 0))
     content = path.read_bytes()
     table["files"][0].update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-    manifest.write_text(json.dumps(tree), encoding="utf-8")
+    signed(folder, tables=tree["tables"])
 
 
 def unfinished(folder: Path) -> None:
-    path = folder / "counts.json"
-    path.write_text(path.read_text(encoding="utf-8").replace('"complete": true', '"complete": false'), encoding="utf-8")
+    signed(folder, complete=False)
 
 
 @pytest.mark.parametrize("command", ["derive", "explain", "align"])

@@ -1,4 +1,4 @@
-"""Train on two letters that alternate: ``python -m tiny_gpt.train weights.safetensors``."""
+"""Train on two letters that alternate: ``python -P -m tiny_gpt.train weights.safetensors``."""
 
 import sys
 

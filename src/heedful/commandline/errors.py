@@ -9,6 +9,7 @@
 import contextlib
 import errno
 import functools
+import io
 import os
 import sys
 import traceback
@@ -18,6 +19,8 @@ from typing import Any, TextIO
 import typer
 
 from heedful.commandline.signals import Terminated, stops_raise
+from heedful.errors import OutputError
+from heedful.loading.wording import ADVICE, reason
 from heedful.reporting.escape import visible
 
 FAILED, RESOURCES, OUTPUT, INTERNAL, INTERRUPTED, BROKEN_PIPE, TERMINATED = 1, 4, 5, 6, 130, 141, 143
@@ -107,7 +110,7 @@ def message(error: BaseException) -> str:
         return f"memory: {what} (ask for less at once: --sequences, --seq-len, --batch, a --set width)"
     if isinstance(error, OSError) and error.errno in _FULL:
         return f"{error.filename or 'standard output'}: {error.strerror} (free some space)"
-    text = " ".join(str(error).split())
+    text = reason(error) if str(error).strip() else "no message"
     return f"heedful: internal: {type(error).__name__}: {text} (run again with --debug and tell the developers)"
 
 
@@ -127,9 +130,39 @@ def _tell(error: BaseException, *, debug: bool) -> None:
     if sys.stderr is None or (isinstance(error, Silent) and not debug):
         return
     lines = "".join(traceback.format_exception(error)).splitlines() if debug else []
+    lines = [line for line in lines if not ADVICE.search(line)]  # no advice to trust a file, not ours at any rate
     with contextlib.suppress(OSError):
         for line in (*lines, f"error: {message(error)}"):
             typer.echo(visible(line, sys.stderr.encoding or "ascii"), err=True)
+
+
+class _ClosedOutput(io.TextIOBase):
+    """Standard output where there is none (``>&-``): whoever writes to it is told, and no result is lost unseen."""
+
+    encoding = "ascii"
+
+    def writable(self) -> bool:
+        """True: writing is what is told of."""
+        return True
+
+    def write(self, _text: str) -> int:
+        """Refuse.
+
+        Raises:
+            OutputError: Always.
+        """
+        raise OutputError("standard output: it is closed (open it, or write to a file)")
+
+
+def occupy_streams() -> None:
+    """Make the numbers of closed standard streams lead nowhere, so that no file that is opened gets one of them."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+    if sys.stdout is None:
+        sys.stdout = _ClosedOutput()
 
 
 def _close(stream: TextIO | None) -> None:

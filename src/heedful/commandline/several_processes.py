@@ -68,7 +68,7 @@ def processes_of(divide: str) -> int:
         from heedful.errors import UsageError
 
         told = "divides the model over several processes, and this is the only one"
-        raise UsageError(f"--parallel {divide}: {told} (torchrun --nproc-per-node N -m heedful ...)")
+        raise UsageError(f"--parallel {divide}: {told} (torchrun --no-python --nproc-per-node N heedful ...)")
     return count
 
 

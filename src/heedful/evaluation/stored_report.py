@@ -9,7 +9,7 @@ from heedful.reporting.readers import RECORDS, RecordReader
 if TYPE_CHECKING:
     from heedful.evaluation.result import Report
 
-LARGEST = 2**28
+LARGEST = 2**27
 """Bytes; a document beyond is no report of heedful's."""
 
 REPORT = "heedful.report"

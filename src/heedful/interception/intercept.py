@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from heedful.errors import UsageError
+from heedful.interception.copies import unhooked_copies
 from heedful.interception.event import Answer
 from heedful.interception.held_heads import refuse_unknown_division
 from heedful.interception.interceptors.huggingface import attention_table
@@ -39,7 +40,7 @@ def intercept(model: nn.Module, answer: Answer) -> Iterator[Interceptor]:
             says how.
     """
     refuse_unknown_division(model)
-    with _only_thread(model), uncompiled(), ModuleStack(model) as stack:
+    with _only_thread(model), uncompiled(), unhooked_copies(), ModuleStack(model) as stack:
         way = Interceptor(stack, answer)
         with attention_table(way), FunctionWatcher(way):
             yield way

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -33,6 +35,14 @@ HEAD_COUNTS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads",
 
 _looks = lru_cache(1024)(LOOKS_LIKE_ATTENTION.search)
 _ident, _backward, _tracing = threading.get_ident, torch._C._current_graph_task_id, torch._C._get_tracing_state
+
+_known: ContextVar[frozenset[int]] = ContextVar("known", default=frozenset())
+"""The stacks that were entered in this context: a task gets a copy of that of the task that began it."""
+
+
+def _running_task() -> asyncio.Task[Any] | None:
+    """The task of asyncio that runs now; None outside one."""
+    return asyncio.current_task() if asyncio._get_running_loop() is not None else None
 
 
 @dataclass(eq=False, slots=True)
@@ -95,8 +105,12 @@ class ModuleStack:
     _convolving: dict[int, bool] = field(default_factory=dict)
     _begun: int = 0
     _thread: int = field(default_factory=threading.get_ident)
+    _task: asyncio.Task[Any] | None = None
 
     def __enter__(self) -> ModuleStack:
+        self._task = _running_task()
+        if self._task is not None:
+            _known.set(_known.get() | {id(self)})
         for path, module in self.model.named_modules():
             self.paths.setdefault(id(module), plain_path(path))
         for module in {id(m): m for m in self.model.modules()}.values():
@@ -117,8 +131,15 @@ class ModuleStack:
         self._push(module, args, kwargs)
 
     def elsewhere(self) -> bool:
-        """Whether this is another thread than the one that watches, or a backward pass that runs a forward again."""
-        return _ident() != self._thread or _backward() != -1
+        """Whether another thread or task than the one that watches is running, or a backward pass that runs forwards.
+
+        A task that was begun inside, by one that watches, belongs to it.
+        """
+        if _ident() != self._thread or _backward() != -1:
+            return True
+        if self._task is None or self._task.done():
+            return False
+        return _running_task() is not self._task and id(self) not in _known.get()
 
     def _push(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.elsewhere():
@@ -134,7 +155,7 @@ class ModuleStack:
                 self.forwards += 1
             path = self.paths.get(id(module), "")
             self._begun += 1
-            if _tracing() is not None:  # nothing of ours belongs into a traced graph
+            if _tracing() is not None or torch.compiler.is_exporting():  # nothing of ours belongs into a traced graph
                 self.frames.append(Frame(path, module, None, NOTHING, self._begun))
                 return
             found, entering = handed(module, args, kwargs), _entering(module, args, kwargs)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 
 from heedful.interception.interceptors.interceptor import Interceptor
 from heedful.interception.interceptors.multihead import multi_head
@@ -36,6 +36,14 @@ class FunctionWatcher(TorchFunctionMode):
         super().__init__()
         self.way = way
         self.softmax = SoftmaxWatch(way)
+
+    def __exit__(self, *error: object) -> None:
+        """Leave; watchers that were entered since, by another task of this thread, stay."""
+        above = []
+        while (mode := _pop_mode()) is not self:
+            above.append(mode)
+        for mode in reversed(above):
+            _push_mode(mode)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -74,10 +74,32 @@ def assemble(
         told = _disagreement(tensors, skeleton) or reason(error)
         raise _misfit(len(tensors), plan, subject, told) from error
     notes += _compare(outcome, len(tensors), plan, subject)
+    notes += _tied_apart(model, tensors, skeleton, subject)
     empty = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
     if empty:
         raise InputRejected(subject, f"unsupported: parameters without data ({listed(empty)})", "use another model")
     return model.eval(), tuple(notes)
+
+
+def _tied_apart(model: torch.nn.Module, tensors: Mapping[str, Tensor], skeleton: Skeleton, subject: str) -> list[str]:
+    """A note where the file holds two tensors for what the config ties and both were kept; a refusal where one was not.
+
+    Keys of another version's names, which transformers renames, are not looked at.
+    """
+    own = dict(model.named_parameters(remove_duplicate=False))
+    notes = []
+    for group in skeleton.groups:
+        given = sorted(name for name in group & tensors.keys() if name in own)
+        apart = [name for name in given[1:] if not torch.equal(tensors[name], tensors[given[0]])]
+        if not apart:
+            continue
+        told = f"the config ties {listed([given[0], *apart])}, the file holds different tensors for them"
+        if any(own[name] is own[given[0]] for name in apart):
+            raise InputRejected(
+                subject, told, "set tie_word_embeddings to false in the config, or give its own weights"
+            )
+        notes.append(f"{told}: both were kept")
+    return notes
 
 
 def without_foreign_root(tensors: dict[str, Tensor], expected: Set[str]) -> tuple[dict[str, Tensor], list[str]]:

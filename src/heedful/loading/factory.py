@@ -173,9 +173,11 @@ def _told(shown: str, what: str) -> Iterator[None]:
     """Whatever code of the user's raises, ``sys.exit`` too, made into one line."""
     try:
         yield
-    except HeedfulError:
+    except (HeedfulError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # GeneratorExit and asyncio's CancelledError are no Exception
+        if not isinstance(error, Exception) and type(error).__module__.startswith("heedful."):
+            raise  # a signal that has arrived meanwhile
         told = f"{what} {type(error).__name__}: {reason(error)}" if str(error) else f"{what} {type(error).__name__}"
         raise InputRejected(shown, told, _TRACE) from error
 

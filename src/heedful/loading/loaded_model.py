@@ -22,6 +22,7 @@ from heedful.loading.hub import hub_folder, is_hub_name
 from heedful.loading.model_config import plan_model
 from heedful.loading.positions import embedded_tokens, learned_positions, trained_positions
 from heedful.loading.regular_file import kind_of
+from heedful.loading.run_files import WHOLE, verify_checkpoint
 from heedful.loading.skeleton import build_skeleton
 from heedful.loading.spread import AUTO, accelerate_library, main_device, spread
 from heedful.loading.tensor_division import ensure_divisible, tensor_division
@@ -32,6 +33,18 @@ from heedful.loading.wording import escaped, reason
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+_MODEL_FILES = (
+    "config.json",
+    "model",
+    "pytorch_model",
+    "tokenizer",
+    "vocab",
+    "merges",
+    "special_tokens",
+    "added_tokens",
+)
+"""Beginnings of the names of what a model is loaded from; they are compared with the mark of a checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +187,9 @@ def _from_folder(folder: Path, request: _Request, source: str) -> LoadedModel:
     config = request.config or folder / "config.json"
     if request.config is None and not _exists(config):
         raise InputRejected(escaped(folder), "expected a model folder, found no config.json", "name the model's folder")
-    return _build(config, folder, request, source)
+    notes = verify_checkpoint(folder, only=_MODEL_FILES) if (folder / WHOLE).is_file() else ()
+    loaded = _build(config, folder, request, source)
+    return replace(loaded, notes=(*loaded.notes, *notes))
 
 
 def _from_checkpoint(path: Path, request: _Request) -> LoadedModel:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from heedful.errors import InputRejected, ResourceLimit
+from heedful.loading.bounded import MIB, Bounds, bounded
 from heedful.loading.device import DTYPES
 from heedful.loading.quiet import quiet_transformers
 from heedful.loading.wording import escaped, listed, reason
@@ -31,7 +33,11 @@ _LIMITS = (
     (re.compile(r".*experts", re.DOTALL), 10_000),
     (re.compile(r"num_labels", re.DOTALL), 100_000),
 )
-"""Counts that are walked in a loop while the model is built; a larger one would never end."""
+"""Counts that are walked in a loop while the model is built; a larger one would never end. These have a message of
+their own; counts under other names are held by the limits of the child in which a config is tried first."""
+
+BOUNDS = Bounds(seconds=3, memory=192 * MIB)
+"""What making a config may take. Those of transformers take some milliseconds and less than a megabyte."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,13 +140,23 @@ def _build_config(settings: dict[str, Any], architectures: list[str], subject: s
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         told = f"unknown model_type {escaped(model_type, 60)!r}; code that comes with a model is never run"
         raise InputRejected(subject, told, "use a model that the installed transformers implements")
-    try:
-        with quiet_transformers():
-            kind = CONFIG_MAPPING[model_type]
-            config = kind.from_dict({key: value for key, value in settings.items() if key != "model_type"})
-    except Exception as error:  # config classes raise whatever their checks raise
-        raise InputRejected(subject, f"no config of a {escaped(model_type, 40)}: {reason(error)}") from error
-    return config
+    kind = CONFIG_MAPPING[model_type]  # imported here, so that the child need not
+    known = {key: value for key, value in settings.items() if key != "model_type"}
+
+    def made() -> PreTrainedConfig:
+        try:
+            with quiet_transformers():
+                return kind.from_dict(copy.deepcopy(known))
+        except MemoryError:
+            raise
+        except Exception as error:  # config classes raise whatever their checks raise
+            raise InputRejected(subject, f"no config of a {escaped(model_type, 40)}: {reason(error)}") from error
+
+    def too_large(why: str) -> ResourceLimit:
+        return ResourceLimit(f"{subject}: no config of a {escaped(model_type, 40)}: {why} (correct the config)")
+
+    bounded(lambda: made() and None, BOUNDS, too_large)
+    return made()
 
 
 def _model_class(
@@ -156,12 +172,19 @@ def _model_class(
     if not (getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False)):
         heads.reverse()  # BERT and its kin have both; a decoder alone has no masked head to be preferred
     for mapping in (*heads, MODEL_MAPPING):
-        if type(config) in mapping:
-            found = mapping[type(config)]
+        if (found := _of_mapping(mapping, config)) is not None:
             chosen: Any = found[0] if isinstance(found, tuple | list) else found
             told = f"architectures not known: {listed(architectures)}" if architectures else "no architecture named"
             return chosen, (f"{told}: {chosen.__name__} built",)
     raise InputRejected(subject, f"no language model for a {escaped(type(config).__name__, 60)}", "use a text model")
+
+
+def _of_mapping(mapping: Any, config: PreTrainedConfig) -> Any:
+    """The class or classes of a config; None where there is none, or where transformers names one that it lacks."""
+    try:
+        return mapping.get(type(config), None)
+    except (ImportError, ValueError, AttributeError, RuntimeError):
+        return None
 
 
 def _named_class(name: str) -> type[PreTrainedModel] | None:

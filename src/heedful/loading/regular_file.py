@@ -52,11 +52,12 @@ def kind_of(path: Path) -> str:
 
 
 @contextmanager
-def open_regular(path: Path) -> Iterator[BinaryIO]:
+def open_regular(path: Path, *, follow: bool = True) -> Iterator[BinaryIO]:
     """Open a regular file for reading; pipes, devices and sockets are refused without waiting on them.
 
     Args:
-        path: The file; symbolic links are followed.
+        path: The file.
+        follow: Whether it may be a symbolic link: those of a model's cache are; a folder of heedful's own holds none.
 
     Yields:
         The open file.
@@ -69,8 +70,11 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
     kind = kind_of(path)
     if kind != "a regular file":
         raise InputRejected(shown, f"expected a regular file, found {kind}", "name a file")
+    stay = 0 if follow else getattr(os, "O_NOFOLLOW", 0)
+    if not follow and path.is_symlink():
+        raise InputRejected(shown, "a symbolic link; files of this folder lie in it", "copy the file there")
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        descriptor = os.open(path, os.O_RDONLY | stay | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except OSError as error:
         raise _refusal(shown, error) from error
     with os.fdopen(descriptor, "rb") as file:
@@ -79,13 +83,14 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def read_small(path: Path, limit: int, what: str) -> bytes:
+def read_small(path: Path, limit: int, what: str, *, follow: bool = True) -> bytes:
     """All bytes of a file that must be small.
 
     Args:
         path: The file.
         limit: Bytes it may have at most.
         what: What the file is meant to be, for the message.
+        follow: Whether it may be a symbolic link.
 
     Returns:
         The bytes.
@@ -93,7 +98,7 @@ def read_small(path: Path, limit: int, what: str) -> bytes:
     Raises:
         ResourceLimit: The file is larger than ``limit``.
     """
-    with open_regular(path) as file:
+    with open_regular(path, follow=follow) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise ResourceLimit(f"{escaped(path)}: expected {what} of at most {limit:,} bytes, found more")

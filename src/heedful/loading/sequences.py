@@ -16,7 +16,7 @@ from heedful.loading.given_text import documents_of, tokenizer_of
 from heedful.loading.memory import ensure_fits
 from heedful.loading.token_kinds import TokenText, mark_punctuation, surrounding_tokens
 from heedful.loading.tokenizer_files import FILES
-from heedful.loading.window_choice import Choice, choose_windows
+from heedful.loading.window_choice import Choice, choose_bounded
 from heedful.loading.wording import reason
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _choose(documents: Documents, tokenizer: PreTrainedTokenizerBase, size: int,
             raise InputRejected(documents.origin, f"not tokenised: {reason(error)}", "check the tokenizer") from error
         return list(encoding["input_ids"])
 
-    choice = choose_windows(documents.names, documents.texts, tokenise, size=size, count=count, seed=seed)
+    choice = choose_bounded(documents, tokenise, size=size, count=count, seed=seed)
     if not choice.windows:
         raise InputRejected(documents.origin, "the tokenizer makes no token of it", "give text in its language")
     return choice
@@ -170,6 +170,7 @@ def _batch(
     notes += _unknown(rows, tokenizer.unk_token_id, len(around), origin)
     names = tuple(dict.fromkeys(choice.sources))
     text = TokenText(tokenizer)
+    text.read(ids.unique().tolist(), origin)
     return TokenBatch(
         input_ids=ids,
         attention_mask=mask,

@@ -6,16 +6,21 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from heedful.errors import InputRejected, ResourceLimit
+from heedful.loading.bounded import MIB, Bounds, bounded
 from heedful.loading.memory import ensure_fits
 from heedful.loading.model_config import ModelPlan
 from heedful.loading.quiet import quiet_transformers
 from heedful.loading.wording import reason
 
 _TOO_LARGE = re.compile(r"overflow|allocate|not enough memory|out of memory|too large|too big|maximum", re.IGNORECASE)
+
+BOUNDS = Bounds(seconds=5, memory=512 * MIB)
+"""What building a skeleton may take. The default config of each type of transformers takes at most a quarter of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +72,23 @@ def build_skeleton(plan: ModelPlan, subject: str) -> Skeleton:
         InputRejected: The config does not describe a model that its class can build.
         ResourceLimit: Its sizes cannot even be counted.
     """
+
+    def told(why: str) -> ResourceLimit:
+        return ResourceLimit(f"{subject}: sizes too large to count: {why} (correct the config)")
+
+    size = bounded(lambda: _measured(plan, subject), BOUNDS, told)
+    shapes = {key: tuple(shape) for key, shape in size["shapes"].items()}
+    tied = [frozenset(names) for names in size["tied"]]
+    alone = shapes.keys() - frozenset().union(*tied)
+    return Skeleton(
+        parameters=size["parameters"],
+        buffer_bytes=size["buffer_bytes"],
+        shapes=shapes,
+        groups=(*tied, *(frozenset({key}) for key in shapes if key in alone)),
+    )
+
+
+def _measured(plan: ModelPlan, subject: str) -> dict[str, Any]:
     try:
         with quiet_transformers(), torch.device("meta"):
             model = plan.model_class(plan.config)
@@ -75,12 +97,12 @@ def build_skeleton(plan: ModelPlan, subject: str) -> Skeleton:
             raise ResourceLimit(f"{subject}: sizes too large to count (correct the config)") from error
         told = f"{plan.model_class.__name__} cannot be built from the config: {reason(error)}"
         raise InputRejected(subject, told, "correct the config") from error
-    return Skeleton(
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        buffer_bytes=sum(buffer.numel() * buffer.element_size() for buffer in model.buffers()),
-        shapes={key: tuple(value.shape) for key, value in model.state_dict().items()},
-        groups=tied_names(model),
-    )
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "buffer_bytes": sum(buffer.numel() * buffer.element_size() for buffer in model.buffers()),
+        "shapes": {key: tuple(value.shape) for key, value in model.state_dict().items()},
+        "tied": [sorted(names) for names in tied_names(model) if len(names) > 1],
+    }
 
 
 def tied_names(model: torch.nn.Module) -> tuple[frozenset[str], ...]:

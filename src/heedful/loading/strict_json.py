@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from heedful.errors import InputRejected
+from heedful.errors import InputRejected, ResourceLimit
 from heedful.loading.regular_file import read_small
 from heedful.loading.wording import escaped, reason
 
@@ -16,6 +16,10 @@ CONFIG_BYTES = 1 << 20
 
 DEEPEST = 64
 """Levels of nesting that a config may have."""
+
+
+MOST_VALUES = 4_000_000
+"""Commas and brackets of one document, those in its text too: empty lists take thirty times their bytes in memory."""
 
 
 class _Refused(ValueError):
@@ -34,7 +38,14 @@ def parse_json(content: bytes | str, subject: str) -> Any:
 
     Raises:
         InputRejected: It is not JSON, or it holds duplicate keys, non-finite numbers or too deep nesting.
+        ResourceLimit: It holds more values than any file of ours or of a model.
     """
+    if isinstance(content, bytes):
+        found = sum(content.count(mark) for mark in (b",", b"[", b"{"))
+    else:
+        found = sum(content.count(mark) for mark in (",", "[", "{"))
+    if found > MOST_VALUES:
+        raise ResourceLimit(f"{subject}: expected at most {MOST_VALUES:,} values, found {found:,}")
     try:
         text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
         tree = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heedful.errors import InputRejected
+from heedful.errors import HeedfulError, InputRejected
 from heedful.loading.corpus import Piece, TokenPiece
 from heedful.loading.fingerprint import fingerprint
 from heedful.loading.learnt_tokenizer import ANY_CHARACTER
+from heedful.loading.tokenizer_limits import bounds_for, tried
 from heedful.loading.wording import escaped, reason
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ _SETTLED = 16
 
 _CODES = 0x110000
 
+_Encoded = tuple[NDArray[np.uint32], int, int]
+"""Ids of a text, and which of them begin within a piece's own stretch: first, last."""
+
 
 class TokenEncoder:
     """A tokenizer that makes the tokens of pieces.
@@ -34,18 +38,19 @@ class TokenEncoder:
     Args:
         tokenizer: Of transformers, with a backend of the ``tokenizers`` library.
         name: What to call it.
+        made_here: Whether heedful itself made it; any other encodes in a child with limits.
 
     Raises:
         InputRejected: The tokenizer has no such backend.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str, *, made_here: bool = False) -> None:
         backend: Any = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise InputRejected(escaped(name), "a tokenizer without tokenizer.json", "save it as a fast tokenizer")
         backend.no_truncation()
         backend.no_padding()
-        self.tokenizer, self.backend, self.name = tokenizer, backend, name
+        self.tokenizer, self.backend, self.name, self.made_here = tokenizer, backend, name, made_here
         self._text: str = backend.to_str()
         self.size = 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=0)
         self.unknown: int | None = tokenizer.unk_token_id
@@ -78,7 +83,7 @@ class TokenEncoder:
             for piece, encoded in zip(batch, self._encoded(batch), strict=True):
                 yield self._placed(piece, encoded, past)
 
-    def _placed(self, piece: Piece, encoded: tuple[NDArray[np.uint32], int, int], past: int) -> TokenPiece:
+    def _placed(self, piece: Piece, encoded: _Encoded, past: int) -> TokenPiece:
         ids, first, last = encoded
         while not piece.reaches_begin and first < past + _SETTLED and piece.wider is not None:
             piece = piece.wider()
@@ -86,19 +91,26 @@ class TokenEncoder:
         low = max(0, first - past)
         return TokenPiece(ids[low:last], first - low, piece.opens)
 
-    def _encoded(self, pieces: list[Piece]) -> list[tuple[NDArray[np.uint32], int, int]]:
+    def _encoded(self, pieces: list[Piece]) -> list[_Encoded]:
         """Ids of each text, and which of them begin within the piece's own stretch."""
         if self._codes is not None and not any(word in piece.text for piece in pieces for word in self._literals):
             return [(_looked_up(self._codes, piece.text), piece.first, piece.last) for piece in pieces]
-        texts = [piece.text for piece in pieces]
-        whole = all(piece.first == 0 and piece.last == len(piece.text) for piece in pieces)
         try:
-            encode = self.backend.encode_batch_fast if whole else self.backend.encode_batch
-            encodings = encode(texts, add_special_tokens=False)
+            if self.made_here:
+                return self._by_backend(pieces)
+            bounds = bounds_for(sum(len(piece.text) for piece in pieces))
+            return _unpacked(tried(lambda: _packed(self._by_backend(pieces)), bounds, "text"), len(pieces))
+        except HeedfulError:
+            raise
         except Exception as error:  # a tokenizer raises whatever its parts raise
             raise InputRejected("text", f"not tokenised: {reason(error)}", "check the tokenizer") from error
-        found = []
-        for piece, encoding in zip(pieces, encodings, strict=True):
+
+    def _by_backend(self, pieces: list[Piece]) -> list[_Encoded]:
+        texts = [piece.text for piece in pieces]
+        whole = all(piece.first == 0 and piece.last == len(piece.text) for piece in pieces)
+        encode = self.backend.encode_batch_fast if whole else self.backend.encode_batch
+        found: list[_Encoded] = []
+        for piece, encoding in zip(pieces, encode(texts, add_special_tokens=False), strict=True):
             ids = np.array(encoding.ids, dtype=np.uint32)
             if whole:
                 found.append((ids, 0, len(ids)))
@@ -106,6 +118,19 @@ class TokenEncoder:
             first, last = (_first_from(encoding, len(ids), place) for place in (piece.first, piece.last))
             found.append((ids, first if piece.first else 0, last if piece.last < len(piece.text) else len(ids)))
         return found
+
+
+def _packed(encoded: list[_Encoded]) -> bytes:
+    """Number of ids, first and last of each text, int64; then all ids, uint32."""
+    heads = np.array([(len(ids), first, last) for ids, first, last in encoded], dtype=np.int64)
+    return heads.tobytes() + b"".join(ids.tobytes() for ids, _, _ in encoded)
+
+
+def _unpacked(content: bytes, texts: int) -> list[_Encoded]:
+    heads = np.frombuffer(content, dtype=np.int64, count=3 * texts).reshape(texts, 3)
+    ids = np.frombuffer(content, dtype=np.uint32, offset=heads.nbytes)
+    parts = np.split(ids, np.cumsum(heads[:, 0])[:-1])
+    return [(part, int(first), int(last)) for part, (_, first, last) in zip(parts, heads, strict=True)]
 
 
 def _first_from(encoding: Any, tokens: int, place: int) -> int:

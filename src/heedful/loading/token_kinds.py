@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import string
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from heedful.errors import InputRejected
+from heedful.loading.tokenizer_limits import LONGEST_TOKEN, bounds_for, tried
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _UNREADABLE = "\ufffd"
 _CONTINUES = "##"
+_CHARACTERS = 64
+"""Set aside for the text of a token."""
 
 
 class TokenText:
@@ -27,6 +33,24 @@ class TokenText:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
         self._cached = cache(self._decoded)
+        self._read: dict[int, str] = {}
+
+    def read(self, tokens: Sequence[int], origin: str) -> None:
+        """Decode many tokens at once, in a child with limits.
+
+        Args:
+            tokens: Their ids.
+            origin: The text that they are of, for messages.
+
+        Raises:
+            InputRejected: The tokenizer went beyond its limits, or failed.
+        """
+        bounds = bounds_for(_CHARACTERS * len(tokens))
+        texts = tried(lambda: [self._decoded(token) for token in tokens], bounds, origin)
+        if long := next((text for text in texts if len(text) > LONGEST_TOKEN), None):
+            told = f"its tokenizer makes {len(long):,} characters of one token, expected at most {LONGEST_TOKEN:,}"
+            raise InputRejected(origin, told, "save the tokenizer again")
+        self._read |= dict(zip(tokens, texts, strict=True))
 
     def __call__(self, token: int) -> str:
         """Text of one token, blanks included; bytes that are no text come under the vocabulary's own name.
@@ -37,7 +61,8 @@ class TokenText:
         Returns:
             The text.
         """
-        return self._cached(int(token))
+        known = self._read.get(int(token))
+        return self._cached(int(token)) if known is None else known
 
     def _decoded(self, token: int) -> str:
         text = str(self._tokenizer.decode([token]))

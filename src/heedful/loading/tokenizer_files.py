@@ -12,6 +12,7 @@ from heedful.errors import InputRejected, UsageError
 from heedful.loading.quiet import quiet_transformers
 from heedful.loading.regular_file import kind_of, read_small
 from heedful.loading.strict_json import read_json
+from heedful.loading.tokenizer_limits import bounds_for, check_tokenizer, rehearse, tried
 from heedful.loading.wording import escaped, listed, reason
 
 if TYPE_CHECKING:
@@ -60,24 +61,39 @@ def load_tokenizer(place: Path) -> tuple[PreTrainedTokenizerBase | None, tuple[s
 
 
 def _from_whole(path: Path, settings: dict[str, Any]) -> tuple[PreTrainedTokenizerBase, tuple[str, ...]]:
+    content = read_small(path, TOKENIZER_BYTES, "a tokenizer")
+    check_tokenizer(content, escaped(path))
+
+    def made() -> tuple[PreTrainedTokenizerBase, tuple[str, ...]]:
+        with _refusing(path):
+            return _opened(content.decode("utf-8"), settings)
+
+    def rehearsed() -> bool:
+        tokenizer, _ = made()
+        with _refusing(path):
+            return rehearse(tokenizer)
+
+    tried(rehearsed, bounds_for(0, len(content)), escaped(path))
+    return made()
+
+
+def _opened(text: str, settings: dict[str, Any]) -> tuple[PreTrainedTokenizerBase, tuple[str, ...]]:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    content = read_small(path, TOKENIZER_BYTES, "a tokenizer")
-    with _refusing(path):
-        backend = Tokenizer.from_str(content.decode("utf-8"))
-        backend.no_truncation()
-        backend.no_padding()
-        usual = {role: text for role, text in _USUAL.items() if backend.token_to_id(text) is not None}
-        roles = usual | {role: text for role in _ROLES if (text := _token_text(settings.get(role)))}
-        unknown = sorted(text for text in roles.values() if backend.token_to_id(text) is None)
-        known = {role: text for role, text in roles.items() if text not in unknown}
-        extra = settings.get("additional_special_tokens") or settings.get("extra_special_tokens") or []
-        more = [text for item in extra if (text := _token_text(item)) and backend.token_to_id(text) is not None]
-        with quiet_transformers():
-            tokenizer = PreTrainedTokenizerFast(
-                tokenizer_object=backend, **known, **({"additional_special_tokens": more} if more else {})
-            )
+    backend = Tokenizer.from_str(text)
+    backend.no_truncation()
+    backend.no_padding()
+    usual = {role: word for role, word in _USUAL.items() if backend.token_to_id(word) is not None}
+    roles = usual | {role: word for role in _ROLES if (word := _token_text(settings.get(role)))}
+    unknown = sorted(text for text in roles.values() if backend.token_to_id(text) is None)
+    known = {role: text for role, text in roles.items() if text not in unknown}
+    extra = settings.get("additional_special_tokens") or settings.get("extra_special_tokens") or []
+    more = [word for item in extra if (word := _token_text(item)) and backend.token_to_id(word) is not None]
+    with quiet_transformers():
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=backend, **known, **({"additional_special_tokens": more} if more else {})
+        )
     notes = (f"special tokens not in the vocabulary left out: {listed(unknown)}",) if unknown else ()
     return tokenizer, notes
 
@@ -103,6 +119,13 @@ def _from_vocabulary(
         elif name == "vocab.txt" and _holds_capitals((Path(alone) / name).read_text("utf-8")):
             roles["do_lower_case"] = False
             told += ", case kept: the vocabulary holds capitals"
+        size = sum(file.stat().st_size for file in Path(alone).iterdir())
+
+        def rehearsed() -> bool:
+            with _refusing(folder / name):
+                return rehearse(found.from_pretrained(alone, local_files_only=True, **roles))
+
+        tried(rehearsed, bounds_for(0, size), escaped(folder / name))
         tokenizer = found.from_pretrained(alone, local_files_only=True, **roles)
     return tokenizer, (told,)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from heedful.errors import InputRejected
 from heedful.loading.checkpoint_format import CheckpointFormat, checkpoint_format
 from heedful.loading.regular_file import kind_of
 from heedful.loading.safetensors_header import check_safetensors
-from heedful.loading.state_dict import extract_state_dict
+from heedful.loading.state_dict import extract_state_dict, without_wrappers
 from heedful.loading.strict_json import read_json
 from heedful.loading.torch_archive import read_torch_archive
 from heedful.loading.wording import escaped, listed, reason
@@ -73,7 +74,8 @@ def read_folder_weights(folder: Path, allow_globals: Sequence[str] = ()) -> tupl
 
 
 def _read_shards(index: Path, allow_globals: Sequence[str]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    names = _shard_names(index)
+    places = _places(index)
+    names = sorted(set(places.values()))
     missing = [name for name in names if not (index.parent / name).exists()]
     if missing:
         told = f"{len(missing)} of {len(names)} shards are missing: {listed(missing)}"
@@ -84,13 +86,27 @@ def _read_shards(index: Path, allow_globals: Sequence[str]) -> tuple[dict[str, T
         part, remarks = read_weights(index.parent / name, allow_globals)
         if twice := part.keys() & tensors.keys():
             raise InputRejected(escaped(index.parent / name), f"keys of an earlier shard too: {listed(twice)}")
+        promised = _as_loaded([key for key, place in places.items() if place == name], part)
+        if lost := promised - part.keys():
+            told = f"names {len(lost)} keys that {escaped(name)} does not hold: {listed(lost)}"
+            raise InputRejected(escaped(index), told, "fetch index and shards again, from one place")
+        if more := part.keys() - promised:
+            notes.append(f"{len(more)} keys of {escaped(name)} are not in the index: {listed(more, 3)}")
         tensors |= part
         notes += [remark for remark in remarks if remark not in notes]
     return tensors, (f"{len(names)} shards", *notes)
 
 
-def _shard_names(index: Path) -> list[str]:
-    """Names of the files that an index lists; each must be a plain name beside the index."""
+def _as_loaded(keys: list[str], part: dict[str, Tensor]) -> set[str]:
+    """Keys of an index as their shard's came out of it: where its wrappers' names were stripped, without them."""
+    if part.keys() >= set(keys):
+        return set(keys)
+    plain, _ = without_wrappers(dict.fromkeys(keys, torch.empty(0)), "index")
+    return set(plain)
+
+
+def _places(index: Path) -> dict[str, str]:
+    """Key to the file that an index names for it; each must be a plain name beside the index."""
     places = read_json(index, _INDEX_BYTES).get("weight_map")
     if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
         raise InputRejected(escaped(index), "expected a weight_map of key to file name", "save the model again")
@@ -100,7 +116,7 @@ def _shard_names(index: Path) -> list[str]:
         raise InputRejected(escaped(index), f"shards outside the folder: {listed(strange)}", "keep them beside it")
     if len(names) > _SHARDS:
         raise InputRejected(escaped(index), f"expected at most {_SHARDS} shards, found {len(names)}")
-    return names
+    return places
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

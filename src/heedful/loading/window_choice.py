@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
 from heedful.loading.copies import distinct
+from heedful.loading.documents import Documents
+from heedful.loading.tokenizer_limits import bounds_for, tried
 
 ENOUGH_DOCUMENTS = 16
 """Fewer documents than these are cut into blocks, so that a spread between documents can be estimated at all."""
@@ -59,6 +62,32 @@ class Choice:
     notes: tuple[str, ...]
     blocks: bool = False
     copies: int = 0
+
+
+def choose_bounded(documents: Documents, tokenise: Tokenise, *, size: int, count: int, seed: int) -> Choice:
+    """`choose_windows` of some documents in a child with limits, for a tokenizer that came from outside.
+
+    Args:
+        documents: The documents.
+        tokenise: Text to token ids, without special tokens.
+        size: Tokens of a window.
+        count: Windows wanted.
+        seed: Seed of the order.
+
+    Returns:
+        The same.
+
+    Raises:
+        InputRejected: The tokenizer went beyond its limits, or failed.
+    """
+
+    def chosen() -> dict[str, Any]:
+        return asdict(choose_windows(documents.names, documents.texts, tokenise, size=size, count=count, seed=seed))
+
+    characters = min(SCANNED_CHARACTERS, sum(map(len, documents.texts)))
+    found = tried(chosen, bounds_for(characters), documents.origin)
+    fields: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in found.items()}
+    return Choice(**fields)
 
 
 def choose_windows(

@@ -12,7 +12,8 @@ LONGEST_LIST = 10
 """Names that one message lists; the rest is counted."""
 
 _TERMINAL_CODE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-_ADVICE = re.compile(r"weights_only|trust_remote_code|arbitrary code|allowlist|safe_globals", re.IGNORECASE)
+ADVICE = re.compile(r"weights_only|trust_remote_code|arbitrary code|allowlist|safe_globals", re.IGNORECASE)
+"""Lines of other libraries that advise to trust a file."""
 
 
 def escaped(text: object, limit: int = LONGEST_NAME) -> str:
@@ -56,5 +57,5 @@ def reason(error: BaseException, limit: int = LONGEST_NAME) -> str:
         The line, or the error's type where every line gives advice that is not ours.
     """
     lines = _TERMINAL_CODE.sub("", str(error)).splitlines()
-    telling = [line.strip() for line in lines if line.strip() and not _ADVICE.search(line)]
+    telling = [line.strip() for line in lines if line.strip() and not ADVICE.search(line)]
     return escaped(telling[0], limit) if telling else type(error).__name__

@@ -1,20 +1,30 @@
-"""A file is written whole or not at all: beside its place, flushed to the disk, then moved there in one step."""
+"""The one way to write: a file or folder appears whole or not at all, under a name that nobody else had, past no link.
+
+What is written stands beside its place under a random name first, created where nothing may stand, is flushed to the
+disk, and then moved there in one step. `tests/conformance/test_one_way_to_write.py` holds that nothing of heedful opens
+a file for writing in another way.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from heedful.errors import OutputError
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_APPENDED = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_BESIDE = re.compile(r"\.heedful-(\d+)-[0-9a-f]{16}\.tmp")
 _OWN_HEAD = 128
 _OWN_HEADS = (
     b'{"schema":"heedful.',
@@ -44,7 +54,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str, *, overwrite: 
     place = Path(path)
     content = data.encode("utf-8") if isinstance(data, str) else data
     check_target(path, overwrite=overwrite)
-    temporary = place.parent / f".heedful-{os.getpid()}-{secrets.token_hex(8)}.tmp"
+    temporary = _beside(place)
     try:
         mode = _final_mode(place)
         descriptor = os.open(temporary, _NEW_FILE, 0o600)
@@ -58,6 +68,127 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str, *, overwrite: 
     except OSError as error:
         raise _failure(place, error, len(content)) from error
     _settle(place.parent)
+
+
+@contextmanager
+def private_folder(inside: Path) -> Iterator[Path]:
+    """A new folder of this process alone, under a random name, in which other libraries may write; gone afterwards.
+
+    Args:
+        inside: The folder in which it is made, so that what is written can be moved to its place in one step.
+
+    Yields:
+        The folder.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    temporary = _beside(inside / "folder")
+    os.mkdir(temporary, 0o700)
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def filled_folder(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
+    """A folder to fill; it takes its place when the block ends without an exception, and leaves nothing otherwise.
+
+    Args:
+        path: Where: nothing, or an empty folder; a link is refused.
+        overwrite: Whether a folder that stands there is removed first, with what is in it.
+
+    Yields:
+        The folder to fill.
+
+    Raises:
+        OutputError: The place is a link.
+        OSError: It could not be written.
+    """
+    place = Path(path)
+    if place.is_symlink():
+        raise _refusal(os.fspath(path), "is a symbolic link; its target was not touched", "name the folder itself")
+    with private_folder(place.parent) as temporary:
+        yield temporary
+        umask = os.umask(0o077)
+        os.umask(umask)
+        os.chmod(temporary, 0o777 & ~umask)
+        if overwrite and place.is_dir():
+            shutil.rmtree(place)
+        os.replace(temporary, place)
+    _settle(place.parent)
+
+
+def move_in(path: Path, folder: Path) -> None:
+    """Move a file out of a `private_folder` into another one, in one step; a link that stands there is replaced."""
+    os.replace(path, folder / path.name)
+
+
+def create_new(path: Path, text: str) -> None:
+    """A small file where none may stand, no link either: of several processes that try, one succeeds.
+
+    Raises:
+        FileExistsError: Something stands there.
+        OSError: It could not be written.
+    """
+    with os.fdopen(os.open(path, _NEW_FILE, 0o666), "wb") as file:
+        file.write(text.encode("utf-8"))
+
+
+def open_log(path: Path) -> BinaryIO:
+    """A file to which lines are appended; a link is refused.
+
+    Raises:
+        OSError: It cannot be opened, or is a link.
+    """
+    return os.fdopen(os.open(path, _APPENDED, 0o666), "ab")
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a folder that holds symbolic links: one that came from elsewhere could lead writing out of itself.
+
+    Args:
+        folder: A folder of heedful's own, a run's, a sweep's, or one of counts; itself it may be a link.
+
+    Raises:
+        InputRejected: A link is in it, at any depth.
+    """
+    from heedful.errors import InputRejected
+
+    for place, folders, files in os.walk(folder, followlinks=False):
+        for name in (*folders, *files):
+            path = os.path.join(place, name)
+            if os.path.islink(path):
+                told = "a symbolic link in a folder that heedful writes to; nothing was written"
+                raise InputRejected(ascii(path)[1:-1], told, "remove it, or copy its target there")
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove what a process that was killed has left beside its place."""
+    with contextlib.suppress(OSError):
+        for path in list(folder.iterdir()):
+            found = _BESIDE.fullmatch(path.name)
+            if found is None or _lives(int(found[1])):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return process != os.getpid()
+
+
+def _beside(place: Path) -> Path:
+    return place.parent / f".heedful-{os.getpid()}-{secrets.token_hex(8)}.tmp"
 
 
 def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import shutil
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,16 +13,17 @@ from typing import Any
 
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Trainer, TrainerCallback
-from transformers.trainer import TRAINER_STATE_NAME
 
 from heedful.errors import InputRejected
 from heedful.loading.documents import Documents
 from heedful.loading.loaded_model import load_model
 from heedful.loading.quiet import quiet_transformers
+from heedful.loading.regular_file import read_small
+from heedful.loading.run_files import STATE, STATE_BYTES
 from heedful.loading.tokenizer_files import load_tokenizer
-from heedful.loading.wording import escaped
+from heedful.loading.wording import escaped, reason
 from heedful.monitoring.tracker.attention_tracker import AttentionTracker
-from heedful.reporting.write import write_atomic
+from heedful.reporting.write import move_in, private_folder, write_atomic
 from heedful.training.held_out_figures import document_losses
 from heedful.training.progress_callback import Progress, ProgressCallback
 from heedful.training.run_folder import RunFolder, step_of, write_whole
@@ -91,7 +91,9 @@ def train_decoder(
             folder.discard_unfinished()
             with _begun(folder, resume):
                 settings.prepare(split.training, words, out)
-    start = folder.last_checkpoint()
+    start, notes = folder.verified_checkpoint()
+    for note in notes if first else ():
+        tell(note)
     with quiet_transformers():
         with _begun(folder, resume or not first):
             trainer = build_trainer(settings, arguments, split, words, ProgressCallback(progress, tell))
@@ -105,7 +107,9 @@ def train_decoder(
         finally:
             if first:
                 folder.discard_unfinished()
-        return _finish(trainer, folder, split, words, settings) if first else _save(trainer, settings, out)
+        if first:
+            return _finish(trainer, folder, split, words, settings)
+        return _save(trainer, settings, out / "none")  # only the first writes
 
 
 @contextmanager
@@ -124,8 +128,14 @@ def _train(trainer: Trainer, settings: RunSettings, start: Path | None) -> None:
     if start is not None and step_of(start) >= settings.steps:
         model: Any = trainer.model
         model.load_state_dict(settings.model_class.from_pretrained(start).state_dict())
-    else:
+        return
+    try:
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
+    except pickle.UnpicklingError as error:
+        if start is None:
+            raise
+        told = f"a state that is no plain data: {reason(error)}"
+        raise InputRejected(escaped(start), told, "go back to an earlier checkpoint: remove this one") from error
 
 
 def _lay_out(folder: RunFolder, settings: RunSettings, split: TextSplit, tokenizer: Path | None, count: int) -> None:
@@ -134,7 +144,10 @@ def _lay_out(folder: RunFolder, settings: RunSettings, split: TextSplit, tokeniz
     words = settings.learnt_tokenizer(split.training) if given is None else settings.marked(given)
     marks_of(words)
     folder.make()
-    words.save_pretrained(folder.path)
+    with private_folder(folder.path) as made:
+        words.save_pretrained(made)
+        for file in sorted(made.iterdir()):
+            move_in(file, folder.path)
     save_texts(folder.path / "held_out.jsonl", split.held_out)
     words = _tokenizer(folder.path)
     versions = {"torch": torch.__version__}
@@ -156,12 +169,12 @@ def _tokenizer(place: Path) -> PreTrainedTokenizerFast:
     return found
 
 
-def _save(trainer: Trainer, settings: RunSettings, out: Path) -> dict[str, Any]:
-    """The model beside its place, by all processes: a sharded one is gathered."""
+def _save(trainer: Trainer, settings: RunSettings, place: Path) -> dict[str, Any]:
+    """The model into a folder, by all processes: a sharded one is gathered."""
     model: Any = trainer.model
     model.config.use_cache = settings.caches  # training turned it off
     model.generation_config = GenerationConfig.from_model_config(model.config)
-    trainer.save_model(str(out / ".part"))
+    trainer.save_model(str(place))
     return {}
 
 
@@ -169,15 +182,15 @@ def _finish(
     trainer: Trainer, folder: RunFolder, split: TextSplit, tokenizer: PreTrainedTokenizerFast, settings: RunSettings
 ) -> dict[str, Any]:
     """The model into the folder, and what it is worth on held-out text as it is loaded from there."""
-    part = folder.path / ".part"
-    _save(trainer, settings, folder.path)
-    for file in sorted(part.iterdir()):
-        if file.suffix != ".bin":  # the Trainer's arguments are a pickle, and name this machine's paths
-            os.replace(file, folder.path / file.name)
-    shutil.rmtree(part)
+    with private_folder(folder.path) as part:
+        _save(trainer, settings, part)
+        for file in sorted(part.iterdir()):
+            if file.suffix != ".bin":  # the Trainer's arguments are a pickle, and name this machine's paths
+                move_in(file, folder.path)
     last = folder.last_checkpoint()
     if last is not None:
-        shutil.copyfile(last / TRAINER_STATE_NAME, folder.path / TRAINER_STATE_NAME)
+        state = read_small(last / STATE, STATE_BYTES, "the Trainer's state", follow=False)
+        write_atomic(folder.path / STATE, state, overwrite=True)
     unseen = encode(tokenizer, (text for _, text in split.held_out))
     tokens = sum(map(len, unseen))
     model: Any = load_model(folder.path).model

@@ -1,7 +1,7 @@
 """Recipe of the default model: a small Llama of the King James Bible, trained on one CPU thread within the hour.
 
-Run it as ``python -m heedful.training.default_model --out DIR``. The folder it writes holds the model, its tokenizer,
-the held-out chapters and a model card, and loads without a network.
+Run it as ``python -P -m heedful.training.default_model --out DIR``. The folder it writes holds the model, its
+tokenizer, the held-out chapters and a model card, and loads without a network.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from heedful.errors import HeedfulError
+from heedful.reporting.write import move_in, private_folder, write_atomic
 from heedful.training.held_out_figures import Figures, measure_figures
 from heedful.training.king_james import Chapter, Split, hold_out, parse_chapters, read_king_james
 from heedful.training.model_card import DefaultModelSizes, render_card
@@ -103,7 +104,7 @@ def train_default_model(recipe: DefaultModelSizes, split: Split, out: Path) -> F
         trainer.train()
     save_folder(model, tokenizer, split.held_out, out)
     figures = measure_figures(model, tokenizer, split, recipe.length, out)
-    (out / "README.md").write_text(render_card(figures, recipe, trainer.state.log_history), encoding="utf-8")
+    write_atomic(out / "README.md", render_card(figures, recipe, trainer.state.log_history), overwrite=True)
     return figures
 
 
@@ -116,11 +117,14 @@ def save_folder(
     halved.load_state_dict(model.state_dict())
     halved.config.use_cache = True  # training turned it off
     halved.generation_config = GenerationConfig.from_model_config(halved.config)
-    halved.save_pretrained(out)
-    halved.config.dtype = torch.float32
-    halved.config.save_pretrained(out)
-    (out / "model.safetensors").chmod(0o644)
-    tokenizer.save_pretrained(out)
+    with private_folder(out) as made:
+        halved.save_pretrained(made)
+        halved.config.dtype = torch.float32
+        halved.config.save_pretrained(made)
+        (made / "model.safetensors").chmod(0o644)
+        tokenizer.save_pretrained(made)
+        for file in sorted(made.iterdir()):
+            move_in(file, out)
     save_texts(out / "held_out.jsonl", ((chapter.id, chapter.text) for chapter in held_out))
 
 
@@ -136,7 +140,7 @@ def steps_within(minutes: float, recipe: DefaultModelSizes, split: Split) -> int
 
 def main(arguments: list[str] | None = None) -> int:
     """Read the text, train, write the folder; 0 when all went well."""
-    parser = argparse.ArgumentParser(prog="python -m heedful.training.default_model", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -P -m heedful.training.default_model", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--bible", type=Path, help="what bible -f 'gen1:1-rev22:21' printed; default: run the program")
     parser.add_argument("--minutes", type=float, help="train for about so long in place of the recipe's steps")

@@ -60,7 +60,7 @@ Entropy of each query's attention as a share of its causal ceiling, the mean of 
 
 ## Recipe
 
-`python -m heedful.training.default_model --out DIR --seed {seed}`, with transformers' Trainer; the text needs
+`python -P -m heedful.training.default_model --out DIR --seed {seed}`, with transformers' Trainer; the text needs
 `apt-get install bible-kjv`.
 
 Byte-level BPE tokenizer of {vocabulary:,} tokens; hidden size {hidden}, feed-forward {intermediate}, head size

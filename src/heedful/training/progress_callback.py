@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from heedful.loading.run_files import WHOLE
+from heedful.loading.run_files import WHOLE, parts_of
 from heedful.training.run_folder import write_whole
 
 Progress = Callable[[int, int, str], None]
@@ -27,10 +28,12 @@ class ProgressCallback(TrainerCallback):
         self.loss = ""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """The Trainer has written a checkpoint to its end."""
+        """The Trainer has written a checkpoint to its end: the mark lists what every process has written of it."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.barrier()
         if state.is_world_process_zero:
             folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-            write_whole(folder / WHOLE, {"step": state.global_step})
+            write_whole(folder / WHOLE, {"step": state.global_step, "parts": parts_of(folder)})
 
     def on_log(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -11,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heedful.errors import InputRejected, OutputError, UsageError
-from heedful.loading.run_files import RECORD, WHOLE
+from heedful.errors import HeedfulError, InputRejected, OutputError, UsageError
+from heedful.loading.run_files import RECORD, WHOLE, verify_checkpoint
 from heedful.loading.strict_json import read_json
 from heedful.loading.wording import escaped
+from heedful.reporting.write import refuse_links, remove_stale, write_atomic
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _RECORD_BYTES = 1 << 20
@@ -66,10 +66,12 @@ class RunFolder:
 
         Raises:
             UsageError: There is no record of a run.
+            InputRejected: A symbolic link is in the folder, which could lead writing out of it.
         """
         if not (self.path / RECORD).is_file():
             told = f"no {RECORD}, so no run to go on with (leave --resume out to begin one)"
             raise UsageError(f"{escaped(self.path)}: {told}")
+        refuse_links(self.path)
 
     def check_same(self, record: Mapping[str, Any]) -> None:
         """Refuse to go on with a run that was begun otherwise.
@@ -103,8 +105,44 @@ class RunFolder:
         whole = [path for path in self._checkpoints() if (path / WHOLE).is_file()]
         return max(whole, key=step_of) if whole else None
 
+    def verified_checkpoint(self) -> tuple[Path | None, tuple[str, ...]]:
+        """The latest checkpoint, once it is what was written; nothing of it is loaded.
+
+        Returns:
+            The checkpoint, None where there is none, and notes.
+
+        Raises:
+            InputRejected: It is damaged; the message names the checkpoint to go back to.
+        """
+        last = self.last_checkpoint()
+        if last is None:
+            return None, ()
+        try:
+            return last, tuple(f"{last.name}: {note}" for note in verify_checkpoint(last))
+        except HeedfulError as error:
+            what = error.what if isinstance(error, InputRejected) else str(error)
+            earlier = self._sound_before(last)
+            back = "begin the run again" if earlier is None else f"go back to {earlier.name}"
+            fix = f"remove {last.name} and give --resume again to {back}"
+            if earlier is None:
+                fix = f"there is no earlier one to go back to: {back} in another folder, or fetch {last.name} again"
+            raise InputRejected(escaped(last), what, fix) from error
+
+    def _sound_before(self, last: Path) -> Path | None:
+        """The latest checkpoint before this one that is what was written."""
+        earlier = [path for path in self._checkpoints() if (path / WHOLE).is_file() and step_of(path) < step_of(last)]
+        for path in sorted(earlier, key=step_of, reverse=True):
+            try:
+                verify_checkpoint(path)
+            except HeedfulError:
+                continue
+            return path
+        return None
+
     def discard_unfinished(self) -> None:
-        """Remove checkpoints whose writing was cut off."""
+        """Remove checkpoints whose writing was cut off, and what a process that was killed has left."""
+        if self.path.is_dir():
+            remove_stale(self.path)
         for path in self._checkpoints():
             if not (path / WHOLE).is_file():
                 shutil.rmtree(path, ignore_errors=True)
@@ -133,9 +171,7 @@ def step_of(checkpoint: Path) -> int:
 
 def write_whole(path: Path, facts: Mapping[str, Any]) -> None:
     """JSON at a path, written beside it first: a reader finds all of it or nothing."""
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    write_atomic(path, json.dumps(facts, indent=1) + "\n", overwrite=True)
 
 
 def _brief(value: Any) -> str:

@@ -14,6 +14,8 @@ from torch.utils.data import IterableDataset
 from transformers import PreTrainedTokenizerFast
 
 from heedful.errors import InputRejected
+from heedful.loading.tokenizer_limits import bounds_for, tried
+from heedful.reporting.write import write_atomic
 
 BEGIN, END = "<|begin|>", "<|end|>"
 
@@ -50,14 +52,20 @@ def build_tokenizer(texts: Iterable[str], vocabulary: int, length: int) -> PreTr
 
 def encode(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> list[list[int]]:
     """Tokens of each text, without special ones and without a limit on length."""
-    encodings = tokenizer.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    return [encoding.ids for encoding in encodings]
+    whole = list(texts)
+
+    def encoded() -> list[list[int]]:
+        encodings = tokenizer.backend_tokenizer.encode_batch(whole, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    found: list[list[int]] = tried(encoded, bounds_for(sum(map(len, whole))), "text")
+    return found
 
 
 def save_texts(path: Path, texts: Iterable[tuple[str, str]]) -> None:
     """Name and text of each document as a JSONL file, which ``heedful validate --text`` reads."""
     lines = [json.dumps({"id": name, "text": text}) for name, text in texts]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_atomic(path, "\n".join(lines) + "\n", overwrite=True)
 
 
 @dataclass(frozen=True)

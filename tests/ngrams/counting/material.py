@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,9 +12,23 @@ import numpy as np
 
 from heedful.loading.corpus import Piece, TextFile, TokenPiece
 from heedful.loading.fingerprint import fingerprint
+from heedful.ngrams.counting.folder import MANIFEST
+from heedful.ngrams.counting.manifest import SEAL, seal_of
 from heedful.ngrams.counting.table import CountTable
 
-TOKENIZER = '{"model": {"type": "WordLevel", "vocab": {"a": 0}}, "pre_tokenizer": null}'
+
+def tokenizer_text(size: int) -> str:
+    """A tokenizer.json of that many tokens."""
+    words = {f"w{number}": number for number in range(size)}
+    return json.dumps({"model": {"type": "WordLevel", "vocab": words}, "pre_tokenizer": None})
+
+
+def signed(folder: Path, **changes: Any) -> None:
+    """Change the manifest of a folder as a forger would who knows how it is sealed."""
+    path = folder / MANIFEST
+    tree = {**json.loads(path.read_text(encoding="utf-8")), **changes}
+    del tree[SEAL]
+    path.write_text(json.dumps({**tree, SEAL: seal_of(tree)}), encoding="utf-8")
 
 
 class Numbers:
@@ -53,10 +68,10 @@ class Codes:
 
     name = "codes"
     unknown: int | None = None
-    fingerprint = fingerprint(TOKENIZER)
 
     def __init__(self, size: int, unknown: int | None = None) -> None:
         self.size, self.unknown = size, unknown
+        self.fingerprint = fingerprint(tokenizer_text(size))
 
     def encode(self, pieces: Iterable[Piece], past: int) -> Iterator[TokenPiece]:
         for piece in pieces:
@@ -65,7 +80,7 @@ class Codes:
             yield TokenPiece(ids[low : piece.last], piece.first - low, piece.opens)
 
     def save(self, folder: Path) -> None:
-        (folder / "tokenizer.json").write_text(TOKENIZER, encoding="utf-8")
+        (folder / "tokenizer.json").write_text(tokenizer_text(self.size), encoding="utf-8")
 
 
 def as_counter(table: CountTable) -> Counter[Any]:

@@ -2,12 +2,13 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars
 import pytest
 from tests.ngrams.counting import material
 
-from heedful.errors import InputRejected, UsageError
+from heedful.errors import InputRejected, ResourceLimit, UsageError
 from heedful.ngrams.counting.counting import count
 from heedful.ngrams.counting.reading import read_counts
 
@@ -41,7 +42,11 @@ def flipped(path: Path) -> None:
         ("tokenizer.json", cut, "cannot be read as a tokenizer"),
         ("counts.json", cut, "not a manifest of counts"),
         ("counts.json", Path.unlink, "found no counts.json"),
-        ("tokenizer.json", lambda path: path.write_text('{"model": null}'), "is not the tokenizer that was counted"),
+        (
+            "tokenizer.json",
+            lambda path: path.write_text('{"model": {"vocab": []}}'),
+            "is not the tokenizer that was counted",
+        ),
     ],
 )
 def test_damage_is_one_line(name: str, damage: Callable[[Path], object], says: str, counts: Path) -> None:
@@ -94,8 +99,9 @@ def test_a_forged_table_is_refused(rows: dict[str, list[int]], counts: Path) -> 
     tree = json.loads((counts / "counts.json").read_text())
     facts = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     tree["tables"][1]["files"][0].update(facts)
-    tree["tables"][1].update(pairs=2, total=2)
-    (counts / "counts.json").write_text(json.dumps(tree))
+    tree["tables"][1]["files"][0]["rows"] = 2
+    tree["tables"][1].update(pairs=2, contexts=2, once=2)
+    material.signed(counts, tables=tree["tables"])
     with pytest.raises(InputRejected, match=r"holds what is no count|expected the columns"):
         read_counts(counts).table(1)
 
@@ -113,3 +119,71 @@ def test_counts_of_another_text(counts: Path, tmp_path: Path) -> None:
         read_counts(counts, text=[tmp_path / "a.txt"] * 10)
     with pytest.raises(InputRejected, match=r"b.txt: cannot be read"):
         read_counts(counts, text=[tmp_path / "b.txt"] * 10)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"vocabulary": 21},
+        {"vocabulary": 1 << 40},
+        {"n": [64]},
+        {"n": [2]},
+        {"skips": [0, 1 << 40]},
+        {"tokens": 7},
+        {"documents": 2},
+        {"unknown": 1 << 50},
+        {"tables": []},
+        {"notes": ["nothing"]},
+    ],
+)
+def test_an_edit_of_the_manifest_shows(changes: dict[str, Any], counts: Path) -> None:
+    path = counts / "counts.json"
+    tree = json.loads(path.read_text())
+    path.write_text(json.dumps({**tree, **changes}))
+    with pytest.raises(InputRejected, match="its checksum is not that of its content"):
+        read_counts(counts)
+    path.write_text(json.dumps(tree))
+    if "notes" in changes:
+        return
+    material.signed(counts, **changes)  # and where the forger has signed it, it contradicts the tables
+    with pytest.raises(InputRejected, match=r"not a manifest of counts|expected a vocabulary of 20"):
+        read_counts(counts)
+
+
+@pytest.mark.parametrize("name", ["total", "pairs", "contexts", "once"])
+@pytest.mark.parametrize("by", [-1, 1, 1 << 60])
+def test_numbers_of_a_table_are_those_of_its_file(name: str, by: int, counts: Path) -> None:
+    tables = json.loads((counts / "counts.json").read_text())["tables"]
+    tables[1][name] += by
+    material.signed(counts, tables=tables)
+    with pytest.raises(InputRejected, match=r"not a manifest of counts|holds what is no count"):
+        read_counts(counts).table(1)
+
+
+def test_rows_are_compared_with_the_footer_before_the_table_is_decoded(counts: Path) -> None:
+    tables = json.loads((counts / "counts.json").read_text())["tables"]
+    pairs = 10**12
+    tables[1]["files"][0]["rows"] = tables[1]["pairs"] = pairs
+    material.signed(counts, tables=tables)
+    with pytest.raises((InputRejected, ResourceLimit)):
+        read_counts(counts).table(1)
+    tables[1]["files"][0]["rows"] = tables[1]["pairs"] = tables[1]["contexts"]
+    material.signed(counts, tables=tables)
+    with pytest.raises(InputRejected, match=r"its footer says|not a manifest"):
+        read_counts(counts).table(1)
+
+
+def test_counts_of_an_older_heedful_are_read_with_a_note(counts: Path) -> None:
+    path = counts / "counts.json"
+    tree = json.loads(path.read_text())
+    del tree["seal"]
+    path.write_text(json.dumps(tree))
+    assert "carries no checksum of its own" in read_counts(counts).manifest.notes[-1]
+
+
+@pytest.mark.parametrize("name", ["counts.json", "tokenizer.json", TABLE])
+def test_links_out_of_the_folder_are_refused(name: str, counts: Path, tmp_path: Path) -> None:
+    (counts / name).rename(tmp_path / "elsewhere")
+    (counts / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputRejected, match="a symbolic link"):
+        read_counts(counts).verify()

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from heedful.evaluation.result import Report
 
 _AGAIN = "write it again with: heedful validate MODEL --json PATH"
+MOST_BYTES = 1 << 27
+MOST_VALUES = 4_000_000
+"""Commas and brackets, those in text too; a report of 1,000 heads with cards has some 300,000."""
+
+_LONGEST_NUMBER, _LARGEST = 20, 2**63
 _FAMILY, _, _VERSION = SCHEMA.rpartition("/")
 
 
@@ -43,14 +48,29 @@ def from_json(text: str | bytes, *, name: str = "report") -> Report:
     """
     from heedful.errors import InputRejected
 
+    _refuse_too_many(text, name)
     try:
-        document = json.loads(text, parse_constant=_constant, parse_float=_finite, object_pairs_hook=_unique)
+        document = json.loads(
+            text, parse_constant=_constant, parse_float=_finite, parse_int=_whole, object_pairs_hook=_unique
+        )
     except RecursionError:
         raise InputRejected(name, "JSON is nested too deep for a report", _AGAIN) from None
     except ValueError as error:
         raise InputRejected(name, f"expected a whole JSON document: {error}", _AGAIN) from None
     _refuse_other_schema(document, name)
     return _report(_validated(document, name))
+
+
+def _refuse_too_many(text: str | bytes, name: str) -> None:
+    """Refuse a document of more values than a report has, before memory is taken for them."""
+    from heedful.errors import ResourceLimit
+
+    if len(text) > MOST_BYTES:
+        raise ResourceLimit(f"{name}: expected a report of at most {MOST_BYTES:,} bytes, found {len(text):,}")
+    comma, bracket, brace = (b",", b"[", b"{") if isinstance(text, bytes) else (",", "[", "{")
+    found = text.count(comma) + text.count(bracket) + text.count(brace)  # type: ignore[arg-type]
+    if found > MOST_VALUES:
+        raise ResourceLimit(f"{name}: expected a report of at most {MOST_VALUES:,} values, found {found:,}")
 
 
 def _refuse_other_schema(document: Any, name: str) -> None:
@@ -164,6 +184,12 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text[:40]} is beyond every number")
     return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > _LONGEST_NUMBER or abs(int(text)) >= _LARGEST:
+        raise ValueError(f"{text[:40]} is beyond 64 bits")
+    return int(text)
 
 
 def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Write it anew after a change of a field::
 
-    python -m heedful.evaluation.page.schema > src/heedful/evaluation/page/schema/heedful.report.1.json
+    python -P -m heedful.evaluation.page.schema > src/heedful/evaluation/page/schema/heedful.report.1.json
 
 This file imports pydantic and is itself imported only where a document is read or its schema written.
 """
@@ -22,7 +22,12 @@ from heedful.inference.verdict import Verdict
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FILE = "heedful.report.1.json"
 
+LARGEST_COUNT = 2**53 - 1
+"""The largest whole number that every reader of JSON keeps exactly."""
+
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Index = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 Three = tuple[Number | None, Number | None, Number | None]
 Free = dict[str, Any]
 
@@ -39,14 +44,14 @@ class FindingDocument(_Record):
     estimate: Number | None = Field(description="Effect size in unit; null where undefined.")
     interval: tuple[Number | None, Number | None] | None = Field(description="95 % interval of the estimate.")
     unit: str = Field(description="Unit of estimate, interval and threshold.")
-    n: int = Field(ge=0, description="Independent units (documents) behind the estimate.")
+    n: Count = Field(description="Independent units (documents) behind the estimate.")
     null: str = Field(description="What the estimate was compared with, in words.")
     p: Number | None = Field(description="Unadjusted p-value against that null.")
     p_adjusted: Number | None = Field(description="p-value adjusted over the claim's family.")
     threshold: Number | None = Field(description="Margin that the verdict used.")
     source: str = Field(description="Where definition and margin come from.")
-    layer: int | None = Field(description="Layer index; null for the whole model.")
-    head: int | None = Field(description="Head index; null for the whole layer or model.")
+    layer: Index | None = Field(description="Layer index; null for the whole model.")
+    head: Index | None = Field(description="Head index; null for the whole layer or model.")
     reason: str = Field(description="One sentence that says why this verdict.")
     detail: Free = Field(description="Further numbers of this claim; not part of the verdict.")
     units: list[Number | None] | None = Field(
@@ -68,9 +73,9 @@ class SectionDocument(_Record):
 class HeadDocument(_Record):
     """One head's row of the head table."""
 
-    layer: int = Field(ge=0, description="Index in the order in which the model called its attention.")
+    layer: Index = Field(description="Index in the order in which the model called its attention.")
     module: str = Field(description="Path of the attention module in the model.")
-    head: int = Field(ge=0)
+    head: Index
     label: str = Field(description="Name the model gives the head, else L0H0.")
     verdict: str = Field(description="SHARP, SELECTIVE, WEAK, DIFFUSE or UNDEFINED.")
     pattern: str = Field(description="Named pattern, or empty.")
@@ -93,16 +98,16 @@ class PictureDocument(_Record):
 class StrongestDocument(_Record):
     """The heaviest keys of one query, or of all."""
 
-    query: int | None = Field(description="Position of the query; null where weights are means over all queries.")
-    keys: list[int]
+    query: Index | None = Field(description="Position of the query; null where weights are means over all queries.")
+    keys: list[Index]
     weights: list[Number | None]
 
 
 class HeadCardDocument(_Record):
     """Further evidence on one head."""
 
-    layer: int = Field(ge=0)
-    head: int = Field(ge=0)
+    layer: Index
+    head: Index
     picture: PictureDocument | None
     distance: list[Three] = Field(description="Mass by distance with its 95 % interval: estimate, low, high a bin.")
     uniform: list[Number | None] = Field(description="What uniform attention over the same rows would have there.")
@@ -116,7 +121,7 @@ class CardsDocument(_Record):
     """Cards of all heads, and the document that they picture."""
 
     document: str
-    length: int = Field(ge=0, description="Tokens of the document.")
+    length: Index = Field(description="Tokens of the document.")
     tokens: dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], str] = Field(description="Position to token text.")
     distances: list[str] = Field(description="Names of the distance bins.")
     heads: list[HeadCardDocument]

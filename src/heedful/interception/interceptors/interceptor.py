@@ -25,6 +25,7 @@ _interpreters, _tracing = torch._C._functorch.peek_interpreter_stack, torch._C._
 
 TRANSFORMED = "torch.func.vmap"
 TRACED = "torch.jit.trace"
+EXPORTED = "torch.export"
 
 POOLED = "some of its keys are padding, and which of its queries are is not known: they are no single positions"
 
@@ -66,6 +67,11 @@ class Interceptor:
         if _tracing() is not None:
             self.notes.setdefault(
                 TRACED, "what ran while torch.jit.trace recorded was not measured; run the model itself"
+            )
+            return False
+        if torch.compiler.is_exporting():
+            self.notes.setdefault(
+                EXPORTED, "what ran while torch.export read it was not measured; run the model itself"
             )
             return False
         return module is None or id(module) in self.stack.paths

@@ -9,12 +9,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from heedful.errors import InputRejected, UsageError
-from heedful.loading.run_files import RECORD, WHOLE
+from heedful.loading.run_files import RECORD, STATE, STATE_BYTES, WHOLE
 from heedful.loading.strict_json import read_json
 from heedful.loading.wording import escaped
 
-STATE = "trainer_state.json"
-_STATE_BYTES = 64 << 20
 _STEP = re.compile(r"(?:checkpoint|ckpt|steps?|iter(?:ation)?)[-_=]?(\d{1,12})(?!\d)|^(\d{1,12})(?!\d)", re.IGNORECASE)
 _FOLDER = re.compile(r"(?:checkpoint|ckpt|(?:global_?)?step|iter)[-_]?\d{1,12}", re.IGNORECASE)
 
@@ -85,6 +83,6 @@ def _step(name: str) -> int | None:
         if numbers:
             return int(numbers[-1])
     if path.is_dir() and (path / STATE).exists():
-        step = read_json(path / STATE, _STATE_BYTES).get("global_step")
+        step = read_json(path / STATE, STATE_BYTES).get("global_step")
         return step if isinstance(step, int) and not isinstance(step, bool) and step >= 0 else None
     return None

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from heedful.distributed.sharded import is_tensor_parallel
 from heedful.errors import UsageError
+from heedful.interception.copies import unhooked_copies
 from heedful.interception.uncompiled import uncompiled
 from heedful.monitoring.tracker.forward_sums import ForwardSums
 from heedful.monitoring.tracker.part import TRACKER_PARTS
@@ -44,6 +45,7 @@ class ForwardRecorder:
         self._forward, self._standing = ExitStack(), ExitStack()
         # Compiled code is left before the forward begins: inside it, it would be too late.
         self._standing.enter_context(uncompiled())
+        self._standing.enter_context(unhooked_copies())
         for handle in (
             model.register_forward_pre_hook(self._enter, with_kwargs=True),
             model.register_forward_hook(self._leave),

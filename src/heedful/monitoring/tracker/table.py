@@ -13,11 +13,17 @@ from typing import Any
 
 import polars
 
-from heedful.errors import InputRejected, OutputError, UsageError
+from heedful.errors import InputRejected, OutputError, ResourceLimit, UsageError
+from heedful.loading.parquet_pages import decoded_table, parquet_outline
+from heedful.loading.regular_file import read_small
+from heedful.loading.wording import escaped, listed
 from heedful.reporting.write import write_atomic
 
 SCHEMA = "heedful.attention/1"
 NAME, PARTS = "attention.parquet", "attention.parts"
+
+MOST_BYTES, MOST_ROWS, MOST_COLUMNS = 1 << 28, 20_000_000, 4096
+"""Of a table; one of 1,000 steps of 1,000 heads has a million rows of some dozen columns, 100 MB."""
 
 SUBJECT = {
     "step": polars.Int64,
@@ -75,14 +81,19 @@ def read_table(run: str | Path) -> polars.DataFrame:
 
 
 def _read(path: Path) -> polars.DataFrame:
-    try:
-        content = path.read_bytes()
-        found = polars.read_parquet_metadata(io.BytesIO(content)).get("schema")
-        frame = polars.read_parquet(io.BytesIO(content))
-    except (OSError, polars.exceptions.PolarsError) as error:
-        raise InputRejected(str(path), f"expected a Parquet table ({type(error).__name__})", "move it away") from error
+    content = read_small(path, MOST_BYTES, "a table of a run")
+    outline = parquet_outline(content, str(path))
+    if outline.decompressed > 4 * MOST_BYTES or outline.rows > MOST_ROWS or len(outline.columns) > MOST_COLUMNS:
+        told = f"{outline.rows:,} rows of {len(outline.columns):,} columns, {outline.decompressed:,} bytes"
+        raise ResourceLimit(f"{escaped(path)}: expected the table of a run, found {told} (move it away)")
+    frame = decoded_table(content, str(path))
+    found = polars.read_parquet_metadata(io.BytesIO(content)).get("schema")
     if found != SCHEMA:
         raise InputRejected(str(path), f"expected a table of schema {SCHEMA}, found {str(found)!r}", "move it away")
+    strange = [name for name, form in frame.schema.items() if form != SUBJECT.get(name, polars.Float32)]
+    if strange or "step" not in frame.columns or frame["step"].null_count():
+        told = f"columns of other types: {listed(strange, 3)}" if strange else "no step in some row"
+        raise InputRejected(str(path), f"expected a table of schema {SCHEMA}, found {told}", "move it away")
     return frame
 
 

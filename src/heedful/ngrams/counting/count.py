@@ -210,7 +210,7 @@ def _encoder(
     if word not in learnt and vocabulary is not None:
         raise UsageError(f"--vocabulary {vocabulary}: only of a learnt tokenizer (characters or bpe; leave it out)")
     if word == "seed":
-        return TokenEncoder(seed_tokenizer(), word)
+        return TokenEncoder(seed_tokenizer(), word, made_here=True)
     if word not in learnt:
         place = tokenizer_place(word)
         found, _ = load_tokenizer(place)
@@ -222,8 +222,8 @@ def _encoder(
         return _begun_encoder(begun, name)
     strings = _strings(corpus, progress)
     if word == "bpe":
-        return TokenEncoder(bpe_tokenizer(strings, vocabulary or LEARNT_BPE), name)
-    return TokenEncoder(character_tokenizer(strings, vocabulary), name)
+        return TokenEncoder(bpe_tokenizer(strings, vocabulary or LEARNT_BPE), name, made_here=True)
+    return TokenEncoder(character_tokenizer(strings, vocabulary), name, made_here=True)
 
 
 def _own_encoder(tokenizer: Any, vocabulary: int | None) -> TokenEncoder:

@@ -17,6 +17,7 @@ from heedful.ngrams.counting.merge import merge_table
 from heedful.ngrams.counting.packing import check_fits
 from heedful.ngrams.counting.reading import read_counts
 from heedful.ngrams.counting.shard import ShardRecord, count_shard, read_shard, specs
+from heedful.reporting.write import move_in, open_log, private_folder, refuse_links, remove_stale
 
 Progress = Callable[[int, int, str], None]
 """Called with what is done, what there is to do, and what is being done."""
@@ -126,6 +127,7 @@ def _begun(corpus: Corpus, encoder: Encoder, settings: CountSettings) -> Manifes
 def _claimed(out: Path, begun: Manifest, encoder: Encoder, resume: bool) -> Manifest | None:
     """The folder made ready; the manifest that stands there where counting goes on."""
     if resume and (out / MANIFEST).is_file():
+        refuse_links(out)
         standing = read_manifest(out)
         check_same(out, standing, begun)
         return standing
@@ -134,7 +136,10 @@ def _claimed(out: Path, begun: Manifest, encoder: Encoder, resume: bool) -> Mani
             fix = "give --resume to go on" if (out / MANIFEST).is_file() else "name another folder"
             raise OutputError(f"{out}: not an empty folder, nothing was changed ({fix})")
         out.mkdir(parents=True, exist_ok=True)
-        encoder.save(out)
+        with private_folder(out) as made:
+            encoder.save(made)
+            for file in sorted(made.iterdir()):
+                move_in(file, out)
     begun.write(out)
     return None
 
@@ -243,10 +248,12 @@ def _alone(out: Path) -> Iterator[None]:
     except ImportError:  # a system without file locks
         yield
         return
-    with as_output_error(out), open(out / _LOCK, "wb") as file:
+    with as_output_error(out), open_log(out / _LOCK) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise OutputError(f"{out}: another process counts into it (wait, or name another folder)") from error
+        remove_stale(out)
+        remove_stale(out / SHARDS)
         yield
         (out / _LOCK).unlink(missing_ok=True)

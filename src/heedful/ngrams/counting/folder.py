@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from heedful.errors import InputRejected, OutputError
+from heedful.loading.memory import ensure_fits
+from heedful.loading.regular_file import read_small
+from heedful.loading.wording import escaped
+from heedful.reporting.write import filled_folder, write_atomic
 
 MANIFEST = "counts.json"
 SHARDS = "shards"
@@ -27,28 +29,29 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def check_sum(path: Path, size: int, sha256: str) -> None:
-    """Refuse a file that is not what was written.
+def checked_bytes(path: Path, size: int, sha256: str) -> bytes:
+    """The content of a file, once it is what was written.
 
     Args:
         path: The file.
         size: Bytes it had.
         sha256: Its checksum.
 
+    Returns:
+        The bytes, read once, so that none can change between the check and the use.
+
     Raises:
-        InputRejected: It is missing, shorter or longer, or other bytes stand in it.
+        InputRejected: It is a link, missing, shorter or longer, or other bytes stand in it.
+        ResourceLimit: It would not fit in memory.
     """
     fix = "count the text again, or copy the folder again"
-    try:
-        found = path.stat().st_size
-        if found != size:
-            raise InputRejected(
-                str(path), f"expected {size:,} bytes, found {found:,}: the file was cut or changed", fix
-            )
-        if sha256_of(path) != sha256:
-            raise InputRejected(str(path), "its checksum is not that of the manifest: the file was changed", fix)
-    except OSError as error:
-        raise InputRejected(str(path), f"cannot be read: {error.strerror}", fix) from error
+    ensure_fits(2 * size, f"reading {escaped(path)}")
+    content = read_small(path, size, "a file of counts", follow=False)
+    if len(content) != size:
+        raise InputRejected(str(path), f"expected {size:,} bytes, found {len(content):,}: the file was cut", fix)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise InputRejected(str(path), "its checksum is not that of the manifest: the file was changed", fix)
+    return content
 
 
 def put(path: Path, content: bytes) -> None:
@@ -57,17 +60,7 @@ def put(path: Path, content: bytes) -> None:
     Raises:
         OutputError: They could not be written.
     """
-    beside = path.with_name(f".{path.name}.part")
-    with as_output_error(path):
-        try:
-            with open(beside, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
+    write_atomic(path, content, overwrite=True)
 
 
 @contextmanager
@@ -82,17 +75,10 @@ def shard_folder(out: Path, number: int) -> Iterator[Path]:
         The folder to fill.
     """
     place = place_of(out, number)
-    beside = place.with_name(f".{place.name}.part")
     with as_output_error(place):
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        try:
+        place.parent.mkdir(exist_ok=True)
+        with filled_folder(place, overwrite=True) as beside:
             yield beside
-            shutil.rmtree(place, ignore_errors=True)
-            os.replace(beside, place)
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
 
 
 def place_of(out: Path, number: int) -> Path:

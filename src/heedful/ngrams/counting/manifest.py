@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from heedful.errors import InputRejected
 from heedful.loading.corpus import TextFile
+from heedful.loading.regular_file import read_small
+from heedful.loading.strict_json import parse_json
+from heedful.loading.wording import reason
 from heedful.ngrams.counting.folder import MANIFEST, put
+from heedful.ngrams.counting.packing import CONTEXT_BITS, bits_of
 
 SCHEMA = "heedful.counts/1"
-LARGEST = 1 << 28
+LARGEST = 1 << 25
+"""Bytes of a manifest; one of 100,000 texts has about half of it."""
+
+MOST_VOCABULARY, MOST_LENGTH, MOST_SKIP, MOST_TABLES, MOST_FILES = 1 << 24, 63, 1 << 20, 4096, 1 << 20
+UNSEALED = "written by an older heedful: its manifest carries no checksum of its own, so an edit of it may not show"
+SEAL = "seal"
 _Record = TypeVar("_Record")
 
 
@@ -107,7 +117,8 @@ class Manifest:
 
     def write(self, out: Path) -> None:
         """Put the manifest into a folder."""
-        text = json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, ensure_ascii=False)
+        tree = {"schema": SCHEMA, **asdict(self)}
+        text = json.dumps({**tree, SEAL: seal_of(tree)}, indent=1, ensure_ascii=False)
         put(out / MANIFEST, (text + "\n").encode("utf-8", "backslashreplace"))
 
 
@@ -127,15 +138,63 @@ def read_manifest(out: Path) -> Manifest:
     fix = "name a folder that heedful ngrams count wrote"
     if not path.is_file():
         raise InputRejected(str(out), f"expected a folder of counts, found no {MANIFEST}", fix)
+    content = read_small(path, LARGEST, "a manifest of counts", follow=False)
     try:
-        with open(path, "rb") as file:
-            tree = json.loads(file.read(LARGEST))
-        found = tree.pop("schema") if isinstance(tree, dict) else None
+        tree = parse_json(content.decode("utf-8", "backslashreplace"), str(path))
+        found = tree.get("schema") if isinstance(tree, dict) else None
         if found != SCHEMA:
             raise InputRejected(str(path), f"expected schema {SCHEMA}, found {str(found)[:60]!r}", fix)
-        return _manifest(tree)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputRejected(str(path), f"not a manifest of counts ({type(error).__name__})", fix) from error
+        seal = tree.pop(SEAL, None)
+        manifest = _manifest({name: value for name, value in tree.items() if name != "schema"})
+        if seal is not None and seal != seal_of(tree):
+            told = "its checksum is not that of its content: the manifest was changed"
+            raise InputRejected(str(path), told, "count the text again, or copy the folder again")
+        _check_bounds(manifest)
+    except InputRejected as error:
+        if error.what.startswith(("expected schema", "its checksum")):
+            raise
+        raise InputRejected(str(path), f"not a manifest of counts: {error.what}", fix) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        told = f": {reason(error)}" if isinstance(error, ValueError) else ""
+        raise InputRejected(str(path), f"not a manifest of counts ({type(error).__name__}){told}", fix) from error
+    return manifest if seal is not None else replace(manifest, notes=(*manifest.notes, UNSEALED))
+
+
+def seal_of(tree: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest without its seal, whatever its layout: it covers the checksums of every file."""
+    plain = json.loads(json.dumps(tree, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
+
+
+def _check_bounds(manifest: Manifest) -> None:
+    """Refuse numbers that no counting gives, or that contradict one another.
+
+    Raises:
+        ValueError: There is one.
+    """
+    one = manifest
+    lengths = one.n and max(one.n) * bits_of(one.vocabulary) <= CONTEXT_BITS and max(one.n) <= MOST_LENGTH
+    skips = one.skips and max(one.skips) <= MOST_SKIP
+    if not (0 < one.vocabulary <= MOST_VOCABULARY and lengths and skips and min(one.n) >= 1):
+        raise ValueError("a vocabulary, a length of contexts or a skip out of bounds")
+    if not one.complete:
+        return
+    known = [(0, 0), *((length, skip) for length in one.n for skip in one.skips)]
+    if len(known) > MOST_TABLES or [(table.n, table.skip) for table in one.tables] != known:
+        raise ValueError("its tables are not those of its lengths and skips")
+    names = [file.name for table in one.tables for file in table.files]
+    if len(set(names)) != len(names) or len(names) > MOST_FILES:
+        raise ValueError("a file stands twice")
+    for table in one.tables:
+        # bounds, not equations: what exactly the numbers are is checked where the table is read
+        ordered = table.once <= table.pairs <= table.total <= one.tokens and table.contexts <= table.pairs
+        if not ordered or sum(file.rows for file in table.files) != table.pairs:
+            raise ValueError("numbers of a table contradict one another")
+    if one.tables[0].total != one.tokens or not one.unknown <= one.tokens or not one.documents <= one.tokens:
+        raise ValueError("its tokens are not those of its tables")
+    for table in one.tables:
+        if (table.n, table.skip) == (1, 0) and table.total != one.tokens - one.documents:
+            raise ValueError("its documents are not those of its tables")
 
 
 def _manifest(tree: dict[str, Any]) -> Manifest:

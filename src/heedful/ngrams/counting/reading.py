@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars
 
 from heedful.errors import InputRejected, UsageError
 from heedful.loading.fingerprint import fingerprint
-from heedful.ngrams.counting.folder import check_sum, sha256_of
+from heedful.loading.memory import ensure_fits
+from heedful.loading.parquet_pages import decoded_table, parquet_outline
+from heedful.loading.regular_file import read_small
+from heedful.loading.tokenizer_files import TOKENIZER_BYTES
+from heedful.loading.tokenizer_limits import bounds_for, check_tokenizer, tried
+from heedful.loading.wording import escaped
+from heedful.ngrams.counting.folder import MANIFEST, checked_bytes, sha256_of
 from heedful.ngrams.counting.grouped_sum import COLUMNS
 from heedful.ngrams.counting.manifest import CountFile, Manifest, TableFacts, read_manifest
 from heedful.ngrams.counting.packing import Pairs, bits_of
+from heedful.ngrams.counting.shard import PAGE_BYTES
 from heedful.ngrams.counting.table import CountTable
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 TOKENIZER = "tokenizer.json"
+
+_ROW_BYTES = 64
+"""Memory of a pair while its table is made: three columns, their copy, and the sparse matrix."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,8 @@ class Counts:
             InputRejected: A file of it was cut or changed, or holds what is no count.
         """
         facts = self.facts(n, skip)
+        wanted = _ROW_BYTES * facts.pairs
+        ensure_fits(wanted, f"{self.path}: {facts.pairs:,} pairs of n = {n}, skip {skip}", hint="count fewer tokens")
         frames = [_read(self.path / one.name, one) for one in facts.files]
         frame = polars.concat(frames) if frames else polars.DataFrame(schema=COLUMNS)
         pairs = Pairs(*(frame[name].to_numpy() for name in COLUMNS))
@@ -79,9 +91,18 @@ class Counts:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer, of the ``tokenizers`` library, as it was when the text was counted."""
-        from tokenizers import Tokenizer
+        return _tokenizer(self.path / TOKENIZER)
 
-        return Tokenizer.from_str((self.path / TOKENIZER).read_text(encoding="utf-8"))
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts, by the tokenizer that the counts were made with, in a child with limits.
+
+        Raises:
+            InputRejected: The tokenizer went beyond its limits, or failed.
+        """
+        tokenizer = self.tokenizer
+        bounds = bounds_for(sum(map(len, texts)))
+        found: list[list[int]] = tried(lambda: [tokenizer.encode(text).ids for text in texts], bounds, str(self.path))
+        return found
 
     @property
     def vocabulary(self) -> list[str]:
@@ -105,6 +126,8 @@ class Counts:
         sound = (
             len(pairs.count) == facts.pairs
             and int(pairs.count.sum()) == facts.total
+            and int((pairs.count == 1).sum()) == facts.once
+            and len(np.unique(pairs.context)) == facts.contexts
             and bool(ascending.all())
             and (not len(pairs.count) or int(pairs.count.min()) >= 1)
             and (not len(pairs.next) or int(pairs.next.max()) < self.manifest.vocabulary)
@@ -145,31 +168,63 @@ def read_counts(
         )
     for table in manifest.tables:
         for one in table.files:
-            _check_there(path / one.name, one)
+            _check_there(path / one.name, one, table)
     _check_tokenizer(path, manifest, tokenizer)
     listed = [text] if isinstance(text, str | Path) else text
     _check_text(path, manifest, [Path(one) for one in listed] if listed is not None else None)
     return Counts(path, manifest)
 
 
-def _check_there(path: Path, facts: CountFile) -> None:
+def _check_there(path: Path, facts: CountFile, table: TableFacts) -> None:
+    """Refuse a file that is a link, of another size, or of other rows than the manifest says, before it is read."""
+    shown, again = escaped(path), "count the text again"
+    if path.is_symlink():
+        raise InputRejected(shown, "a symbolic link; counts lie in their own folder", "copy the file there")
     size = path.stat().st_size if path.is_file() else None
     if size != facts.bytes:
         found = "no file" if size is None else f"{size:,} bytes: it was cut or changed"
-        raise InputRejected(str(path), f"expected {facts.bytes:,} bytes, found {found}", "count the text again")
+        raise InputRejected(shown, f"expected {facts.bytes:,} bytes, found {found}", again)
+    if facts.rows > table.pairs:
+        raise InputRejected(shown, f"{facts.rows:,} rows of a table of {table.pairs:,}", again)
 
 
 def _check_tokenizer(path: Path, manifest: Manifest, tokenizer: Tokenizer | None) -> None:
+    place = path / TOKENIZER
+    if place.is_symlink():
+        raise InputRejected(escaped(place), "a symbolic link; counts lie in their own folder", "copy the file there")
+    content = read_small(place, TOKENIZER_BYTES, "a tokenizer") if place.exists() else b""
     try:
-        own = fingerprint((path / TOKENIZER).read_text(encoding="utf-8"))
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputRejected(str(path / TOKENIZER), "cannot be read as a tokenizer", "count the text again") from error
+        text = content.decode("utf-8")
+        own, size = fingerprint(text), _token_ids(json.loads(text))
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
+        raise InputRejected(escaped(place), "cannot be read as a tokenizer", "count the text again") from error
     if own != manifest.fingerprint:
         told = f"is not the tokenizer that was counted with ({own[:12]}, expected {manifest.fingerprint[:12]})"
-        raise InputRejected(str(path / TOKENIZER), told, "count the text again")
+        raise InputRejected(escaped(place), told, "count the text again")
+    if size != manifest.vocabulary:
+        told = f"expected a vocabulary of {size:,} as its tokenizer has, found {manifest.vocabulary:,}"
+        raise InputRejected(escaped(path / MANIFEST), told, "count the text again")
     if tokenizer is not None and (other := fingerprint(tokenizer.to_str())) != own:
         told = f"counted with another tokenizer ({manifest.tokenizer}, {own[:12]}; yours is {other[:12]})"
         raise InputRejected(str(path), told, "count the text with this tokenizer")
+
+
+def _token_ids(tree: dict[str, Any]) -> int:
+    """Number of token ids of a tokenizer.json: the largest and one."""
+    words = tree["model"]["vocab"]
+    ids = [len(words) - 1] if isinstance(words, list) else list(words.values())
+    return 1 + max([*ids, *(one["id"] for one in tree.get("added_tokens") or ())], default=-1)
+
+
+def _tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a folder of counts, tried in a child first."""
+    from tokenizers import Tokenizer
+
+    content = read_small(path, TOKENIZER_BYTES, "a tokenizer")
+    check_tokenizer(content, str(path))
+    text = content.decode("utf-8")
+    tried(lambda: Tokenizer.from_str(text) is None, bounds_for(0, len(content)), str(path))
+    return Tokenizer.from_str(text)
 
 
 def _check_text(path: Path, manifest: Manifest, text: list[Path] | None) -> None:
@@ -188,11 +243,14 @@ def _check_text(path: Path, manifest: Manifest, text: list[Path] | None) -> None
 
 
 def _read(path: Path, facts: CountFile) -> polars.DataFrame:
-    check_sum(path, facts.bytes, facts.sha256)
-    try:
-        frame = polars.read_parquet(io.BytesIO(path.read_bytes()))
-    except (OSError, polars.exceptions.PolarsError) as error:
-        raise InputRejected(str(path), f"not a Parquet table ({type(error).__name__})", "count again") from error
+    content = checked_bytes(path, facts.bytes, facts.sha256)
+    outline = parquet_outline(content, escaped(path), row_bytes=PAGE_BYTES)
+    if outline.rows != facts.rows:
+        told = f"its footer says {outline.rows:,} rows, the manifest {facts.rows:,}"
+        raise InputRejected(escaped(path), told, "count the text again")
+    if outline.columns != tuple(COLUMNS):
+        raise InputRejected(str(path), f"expected the columns {', '.join(COLUMNS)}", "count the text again")
+    frame = decoded_table(content, escaped(path))
     if dict(frame.schema) != COLUMNS or frame.null_count().sum_horizontal().item():
         raise InputRejected(str(path), f"expected the columns {', '.join(COLUMNS)}", "count the text again")
     return frame

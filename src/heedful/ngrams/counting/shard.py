@@ -12,14 +12,22 @@ from typing import Literal
 
 import polars
 
-from heedful.errors import InputRejected
+from heedful.errors import InputRejected, ResourceLimit, UsageError
 from heedful.loading.corpus import TokenPiece
-from heedful.ngrams.counting.folder import check_sum, place_of, shard_folder
+from heedful.loading.parquet_pages import parquet_outline
+from heedful.loading.regular_file import read_small
+from heedful.loading.strict_json import parse_json
+from heedful.ngrams.counting.folder import checked_bytes, place_of, shard_folder
 from heedful.ngrams.counting.grouped_sum import COLUMNS
 from heedful.ngrams.counting.manifest import CountFile
 from heedful.ngrams.counting.packing import Pairs, Tokens, count_pairs
+from heedful.reporting.write import write_atomic
 
 RECORD = "shard.json"
+_RECORD_BYTES = 1 << 22
+
+PAGE_BYTES = 24
+"""Most bytes of a value in the pages of a column: a dictionary and the places in it."""
 
 ROW_GROUP = 1 << 18
 """Rows of a Parquet row group: what a range of contexts is read in."""
@@ -97,7 +105,7 @@ def count_shard(
             name = file_name(spec)
             totals[name] = int(pairs.count.sum())
             facts, content = table_file(name, frame_of(pairs), "lz4")
-            (folder / name).write_bytes(content)  # not flushed to the disk: its checksum is looked at before it is used
+            write_atomic(folder / name, content, overwrite=False)
             files.append(facts)
         record = ShardRecord(
             documents=sum(piece.opens for piece in known if len(piece.ids)),
@@ -106,7 +114,7 @@ def count_shard(
             totals=totals,
             files=tuple(files),
         )
-        (folder / RECORD).write_text(json.dumps(asdict(record)), encoding="utf-8")
+        write_atomic(folder / RECORD, json.dumps(asdict(record)), overwrite=False)
     return record
 
 
@@ -137,11 +145,15 @@ def read_shard(out: Path, number: int) -> ShardRecord | None:
     """
     folder = place_of(out, number)
     try:
-        tree = json.loads((folder / RECORD).read_bytes())
+        tree = parse_json(read_small(folder / RECORD, _RECORD_BYTES, "the record of a shard", follow=False), RECORD)
         files = tuple(CountFile(**one) for one in tree.pop("files"))
         record = ShardRecord(**tree, files=files)
         for one in files:
-            check_sum(folder / one.name, one.bytes, one.sha256)
-    except (OSError, ValueError, TypeError, KeyError, InputRejected):
+            if one.name != Path(one.name).name:
+                return None
+            content = checked_bytes(folder / one.name, one.bytes, one.sha256)
+            if parquet_outline(content, one.name, row_bytes=PAGE_BYTES).rows != one.rows:
+                return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, InputRejected, ResourceLimit, UsageError):
         return None
     return record

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -187,7 +185,7 @@ def pieces_of(stored: Counts, text: GivenText | None) -> list[Any]:
     from heedful.ngrams.derivation.calibrated import PIECE, short_pieces
 
     documents = documents_of(text or None)
-    encoded = [stored.tokenizer.encode(body).ids for body in documents.texts]
+    encoded = stored.encode(documents.texts)
     pieces = short_pieces(encoded)
     if not pieces:
         most = max((len(ids) for ids in encoded), default=0)
@@ -256,16 +254,13 @@ def _save(found: Derived, stored: Counts, record: dict[str, Any], out: Path) -> 
 
     from heedful.loading.quiet import quiet_transformers
     from heedful.ngrams.derivation.stored_derivation import RECORD
+    from heedful.reporting.write import filled_folder, write_atomic
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".heedful-") as place, quiet_transformers():
-            made = Path(place) / "model"
+        with filled_folder(out, overwrite=False) as made, quiet_transformers():
             found.model.save_pretrained(made)
             PreTrainedTokenizerFast(tokenizer_object=stored.tokenizer).save_pretrained(made)
-            (made / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-            if out.is_dir():
-                out.rmdir()
-            os.replace(made, out)
+            write_atomic(made / RECORD, json.dumps(record, indent=2) + "\n", overwrite=True)
     except OSError as error:
         raise OutputError(f"{out}: {error.strerror or error} (name another folder)") from error

@@ -190,7 +190,7 @@ def _material(
     """Counts and text, and what was odd about it."""
     from heedful.loading.given_text import documents_of
     from heedful.loading.memory import ensure_fits
-    from heedful.loading.window_choice import choose_windows
+    from heedful.loading.window_choice import choose_bounded
     from heedful.ngrams.remedies.text import EVERY, FITTING, Material, parted
 
     ensure_fits(
@@ -199,9 +199,8 @@ def _material(
         hint="lower --sequences or --length",
     )
     documents = documents_of(text or None)
-    choice = choose_windows(
-        documents.names,
-        documents.texts,
+    choice = choose_bounded(
+        documents,
         lambda body: stored.tokenizer.encode(body).ids,
         size=length,
         count=max(count * EVERY // (EVERY - 1) + EVERY, FITTING * EVERY),

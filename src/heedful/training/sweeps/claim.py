@@ -18,8 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from heedful.errors import HeedfulError, OutputError
+from heedful.errors import HeedfulError, OutputError, UsageError
+from heedful.loading.regular_file import read_small
 from heedful.loading.wording import escaped
+from heedful.reporting.write import create_new, write_atomic
 
 BEAT = 10.0
 """Seconds between two signs of life."""
@@ -27,6 +29,7 @@ BEAT = 10.0
 STALE = 180.0
 """Seconds without a sign of life after which a claim is void; file systems over a network show times a minute late."""
 
+_MOST_BYTES = 1 << 16
 _NAME = re.compile(r"claim-(\d{6})")
 
 
@@ -71,10 +74,8 @@ class Claim:
                 self._lost.set()
 
     def _release(self) -> None:
-        beside = self.path.with_name(f".{self.path.name}.part")
-        with contextlib.suppress(OSError):
-            beside.write_text(json.dumps({"released": True}), encoding="utf-8")
-            os.replace(beside, self.path)
+        with contextlib.suppress(OSError, OutputError):
+            write_atomic(self.path, json.dumps({"released": True}), overwrite=True)
 
 
 @contextmanager
@@ -98,15 +99,14 @@ def claimed(folder: Path, *, beat: float = BEAT, stale: float = STALE) -> Iterat
     path = folder / f"claim-{_number(latest) + 1:06d}"
     try:
         if told is None:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            facts = {"host": socket.gethostname(), "pid": os.getpid(), "place": _place()}
+            create_new(path, json.dumps(facts))
     except FileExistsError:
         told = _holder(path, stale) or "another process"
     except OSError as error:
         raise OutputError(f"{escaped(folder)}: {error.strerror or error} (make it writable)") from error
     if told is not None:
         raise Held(f"{escaped(folder)}: this run is made by {told}, nothing was done (wait for it)")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump({"host": socket.gethostname(), "pid": os.getpid(), "place": _place()}, file)
     claim = Claim(path)
     thread = threading.Thread(target=claim._live, args=(beat,), daemon=True)
     thread.start()
@@ -145,10 +145,10 @@ def _holder(path: Path | None, stale: float) -> str | None:
     if path is None:
         return None
     try:
-        content, written = path.read_text(encoding="utf-8"), path.stat().st_mtime
-    except FileNotFoundError:
+        content, written = read_small(path, _MOST_BYTES, "a claim", follow=False).decode("utf-8"), path.stat().st_mtime
+    except (FileNotFoundError, UsageError):
         return None
-    except (OSError, UnicodeDecodeError):
+    except (OSError, UnicodeDecodeError, HeedfulError):
         return "another process"
     try:
         facts: Any = json.loads(content)

@@ -15,7 +15,7 @@ from typing import Any
 from heedful.errors import HeedfulError, InputRejected, OutputError, UsageError
 from heedful.loading.strict_json import read_json
 from heedful.loading.wording import escaped
-from heedful.reporting.write import write_atomic
+from heedful.reporting.write import refuse_links, remove_stale, write_atomic
 from heedful.training.sweeps.claim import holder
 from heedful.training.sweeps.plan import PlannedRun, SweepPlan, read_record
 
@@ -95,10 +95,9 @@ class RunPlace:
 
     def advance(self, done: int, total: int, what: str) -> None:
         """Say how far the run is; readers find the last word or the one before."""
-        beside = self.path / ".progress.part"
-        with contextlib.suppress(OSError):
-            beside.write_text(json.dumps({"done": done, "total": total, "what": what}), encoding="utf-8")
-            os.replace(beside, self.path / "progress.json")
+        facts = {"done": done, "total": total, "what": what}
+        with contextlib.suppress(OutputError):
+            write_atomic(self.path / "progress.json", json.dumps(facts), overwrite=True)
 
     def progress(self) -> tuple[int, int, str]:
         """The last word of ``advance``; nothing of nothing where there is none."""
@@ -164,8 +163,12 @@ class SweepFolder:
 
         Raises:
             OutputError: The folder holds something else, or cannot be written.
+            InputRejected: The folder holds a symbolic link.
         """
         told = ""
+        if self.path.is_dir():
+            refuse_links(self.path)
+            remove_stale(self.path)
         if (self.path / PLAN).is_file():
             try:
                 before: SweepPlan | None = read_record(self.path / PLAN)

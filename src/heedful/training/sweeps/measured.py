@@ -21,6 +21,9 @@ MOST_BYTES = 64 << 20
 """A run of 10,000 heads with a dozen statistics each stays below it."""
 
 
+_LARGEST = 1 << 53
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunMeasure:
     """A number, and what it is of.
@@ -77,11 +80,19 @@ def read_measured(path: Path) -> tuple[list[RunMeasure], dict[str, Any]]:
     if document.pop("schema", None) != SCHEMA:
         raise InputRejected(escaped(path), f"expected a document of schema {SCHEMA}", "move it away")
     try:
-        return TypeAdapter(list[RunMeasure]).validate_python(document.pop("measures", None)), document
+        found = TypeAdapter(list[RunMeasure]).validate_python(document.pop("measures", None))
+        if beyond := next((one for one in found if _beyond(one)), None):
+            told = f"{escaped(beyond.measure, 60)}: a count below 0 or beyond {_LARGEST:,}"
+            raise InputRejected(escaped(path), told, "move it away; the run is then measured again")
+        return found, document
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
         told = f"measures.{place}: {error.errors()[0]['msg']}"
         raise InputRejected(escaped(path), escaped(told), "move it away; the run is then measured again") from error
+
+
+def _beyond(one: RunMeasure) -> bool:
+    return any(count is not None and not 0 <= count < _LARGEST for count in (one.n, one.layer, one.head))
 
 
 def _sparse(one: RunMeasure) -> dict[str, Any]:

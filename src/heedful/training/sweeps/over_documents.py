@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars
 
+from heedful.errors import InputRejected
 from heedful.inference.interval import Interval
 from heedful.inference.mean_interval import FEWEST_FOR_CLAIM, mean_interval
+from heedful.loading.regular_file import read_small
+from heedful.loading.wording import escaped
 from heedful.training.sweeps.folder import SweepFolder
 from heedful.training.sweeps.plan import SweepPlan, Value
 from heedful.training.sweeps.table import axis_column
@@ -20,6 +24,7 @@ TRAINED, DOCUMENTS = "trained", "held_out_documents.jsonl"
 FEWEST = FEWEST_FOR_CLAIM
 """Documents under which no interval is given."""
 
+_MOST_BYTES = 256 << 20
 _NUMBERS = ("mean", "low", "high", "against_first", "against_low", "against_high")
 _NONE = (None, None, None)
 Losses = dict[tuple[int, str], float]
@@ -48,10 +53,7 @@ def over_documents(
         file = folder.place(run).path / TRAINED / DOCUMENTS
         if folder.place(run).finished and file.is_file():
             own = cells[tuple(run.axes.values())]
-            for line in file.read_text(encoding="utf-8").splitlines():
-                row = json.loads(line)
-                if row["loss"] is not None:
-                    own[run.seed, row["id"]] = float(row["loss"])
+            own |= {(run.seed, name): loss for name, loss in _losses(file).items()}
     chosen = against or {name: values[0] for name, values in plan.axes.items()}
     first = cells.get(tuple(chosen[name] for name in plan.axes), {})
     rows = []
@@ -62,6 +64,21 @@ def over_documents(
         words["documents"] = len({name for _, name in losses})
         rows.append(words | dict(zip(_NUMBERS, (*mean, *(apart if losses is not first else _NONE)), strict=True)))
     return polars.DataFrame(rows, schema_overrides=dict.fromkeys(_NUMBERS, polars.Float64))
+
+
+def _losses(file: Path) -> dict[str, float]:
+    """Loss of each document of a run; one without a loss is left out."""
+    content = read_small(file, _MOST_BYTES, "losses of documents", follow=False)
+    try:
+        rows = [json.loads(line, parse_constant=_no_constant) for line in content.decode("utf-8").splitlines()]
+        return {str(row["id"]): float(row["loss"]) for row in rows if row["loss"] is not None}
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        told = f"expected lines of id and loss: {type(error).__name__}"
+        raise InputRejected(escaped(file), told, "move it away; the run is then measured again") from error
+
+
+def _no_constant(word: str) -> None:
+    raise ValueError(f"{word} is not JSON")
 
 
 def _interval(losses: Losses) -> tuple[float | None, float | None, float | None]:

@@ -10,10 +10,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from heedful.errors import UsageError
+from heedful.loading.regular_file import open_regular
 from heedful.loading.wording import escaped
+from heedful.reporting.write import open_log
 from heedful.training.sweeps.folder import Standing, State, SweepFolder
 from heedful.training.sweeps.plan import PlannedRun, SweepPlan
 
@@ -200,8 +202,9 @@ class _Sweep:
     def _started(self, run: PlannedRun) -> subprocess.Popen[bytes]:
         place = self.folder.place(run)
         place.path.mkdir(parents=True, exist_ok=True)
-        words = [sys.executable, "-m", "heedful", *run_words(self.plan, run, self.folder, self.share.threads)]
-        with open(place.log, "ab") as log:
+        # -P keeps the current folder off the path: a tokenizers.py that lies there is not ours to run.
+        words = [sys.executable, "-P", "-m", "heedful", *run_words(self.plan, run, self.folder, self.share.threads)]
+        with open_log(place.log) as log:
             # A session of its own: Ctrl-C is this process's to pass on, so that nobody gets it twice.
             return subprocess.Popen(
                 words,
@@ -221,14 +224,20 @@ class _Sweep:
         self.ended(standing)
 
 
-def _ending(code: int, log: Any) -> str:
+def _ending(code: int, log: Path) -> str:
     """Why a process ended that wrote no reason down itself."""
     if code < 0:
         name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
         return f"its process was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-    lines = log.read_bytes()[-4096:].decode("utf-8", "replace").split("\n")
+    lines = _end_of(log).decode("utf-8", "replace").split("\n")
     last = next((line for line in reversed(lines) if line.strip()), "")
     return f"exit code {code}" + (f": {escaped(last.removeprefix('error: '))}" if last else "")
+
+
+def _end_of(log: Path) -> bytes:
+    with open_regular(log, follow=False) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+        return file.read(4096)
 
 
 def _stop(children: list[subprocess.Popen[bytes]]) -> None:
