@@ -6,6 +6,7 @@ written beside it, and no call takes longer than a minute.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import random
@@ -234,7 +235,16 @@ def run(name: str, draw: random.Random) -> int:
     parser = PARSERS[name]
     if name not in _seeds:
         _seeds[name] = parser.seeds()
+        _warm(parser, _seeds[name][0])
     return check(parser, broken(draw.choice(_seeds[name]), draw))
+
+
+def _warm(parser: Parser, content: bytes) -> None:
+    """Read a seed without a clock: what it imports is no part of the time of a file."""
+    with TemporaryDirectory() as place, contextlib.suppress(HeedfulError):
+        parser.lay(Path(place))
+        (Path(place) / parser.file).write_bytes(content)
+        parser.read(Path(place))
 
 
 _seeds: dict[str, list[bytes]] = {}
