@@ -109,7 +109,7 @@ def test_a_guest_is_met_where_it_belongs(guest: str, allowed: tuple[str, ...]) -
 
 def test_the_tests_have_the_folders_of_the_source() -> None:
     """A test that is named after a file lies where the file lies."""
-    beside = {"conformance", "faults", "oracles", "golden", "mutants", "realmodels", "docs", "reproductions"}
+    beside = {"conformance", "faults", "oracles", "golden", "fuzz", "mutants", "realmodels", "docs", "reproductions"}
     places = defaultdict(set)
     for path in FILES.values():
         places[path.stem].add(path.parent.relative_to(SOURCE / "heedful").as_posix())

@@ -48,7 +48,7 @@ def test_bad_options_get_one_line(tmp_path: Path) -> None:
         (["--seq-len", "24", "--documents", "10,20"], 2, "30 tokens, the batch has rows of 24"),
         (["--batch", str(tmp_path / "none.pt")], 2, "no such file"),
         (["--contract", str(tmp_path / "none.toml")], 2, "expected a contract in TOML"),
-        (["--json", str(tmp_path / "no" / "file.json"), "--seq-len", "24"], 5, "--json"),
+        (["--json", str(tmp_path / "no" / "file.json"), "--seq-len", "24"], 5, "does not exist"),
         (["--factory", "a:b", "m"], 2, "builds the model itself"),
         (["--checkpoint", "x"], 2, "--factory"),
     ):

@@ -24,7 +24,7 @@ def test_a_model_a_tokenizer_and_texts_give_a_report(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "value"), [("preset", "quick"), ("null_models", 3), ("seed", 1), ("sequential", True)]
+    ("word", "value"), [("preset", "quick"), ("null_models", 3), ("null", "untrained"), ("seed", 1), ("sequential", True)]
 )
 def test_settings_are_given_once(word: str, value: object) -> None:
     with pytest.raises(UsageError, match=f"{word}: expected it once, came beside settings"):
@@ -37,13 +37,14 @@ def test_settings_are_settings() -> None:
 
 
 def test_words_become_settings() -> None:
-    found = _settings(None, "full", 5, True, ("induction",), 7)
-    assert (found.preset, found.null_models, found.looks, found.require, found.seed) == (
+    found = _settings(None, "full", 5, "untrained", True, ("induction",), 7)
+    assert (found.preset, found.null_models, found.null, found.looks, found.require, found.seed) == (
         "full",
         5,
+        "untrained",
         LOOKS,
         ("induction",),
         7,
     )
     given = heedful.Settings(seed=3, require="induction")  # type: ignore[arg-type]
-    assert _settings(given, "standard", None, False, (), 0) is given and given.require == ("induction",)
+    assert _settings(given, "standard", None, "orientation", False, (), 0) is given and given.require == ("induction",)

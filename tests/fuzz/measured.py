@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
@@ -29,7 +30,7 @@ class Outcome:
         message: What it raised, in words.
         said: What was written to standard output and error.
         seconds: Wall time.
-        bytes: Most memory of it or of a child of its.
+        bytes: Most memory of it or of a child of its, beyond what this process held when it was forked.
     """
 
     code: int
@@ -48,7 +49,7 @@ class Outcome:
 def measured(call: Callable[[], Any]) -> Outcome:
     """Make the call in a fork of this process."""
     reading, writing = os.pipe()
-    began = time.monotonic()
+    began, held = time.monotonic(), _resident()
     with TemporaryFile() as words:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -64,8 +65,18 @@ def measured(call: Callable[[], Any]) -> Outcome:
     found = json.loads(answer) if answer else {}
     code = found.get("code", os.waitstatus_to_exitcode(status))
     return Outcome(
-        code, found.get("value"), found.get("message", ""), said, time.monotonic() - began, usage.ru_maxrss * 1024
+        code,
+        found.get("value"),
+        found.get("message", ""),
+        said,
+        time.monotonic() - began,
+        max(0, usage.ru_maxrss * 1024 - held),
     )
+
+
+def _resident() -> int:
+    """Bytes of this process in memory: a fork shows them as its own."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _made(call: Callable[[], Any], writing: int, words: int) -> None:

@@ -20,7 +20,7 @@ import typer
 
 from heedful.commandline.signals import Terminated, stops_raise
 from heedful.errors import OutputError
-from heedful.loading.wording import ADVICE, reason
+from heedful.loading.wording import ADVICE
 from heedful.reporting.escape import visible
 
 FAILED, RESOURCES, OUTPUT, INTERNAL, INTERRUPTED, BROKEN_PIPE, TERMINATED = 1, 4, 5, 6, 130, 141, 143
@@ -110,7 +110,7 @@ def message(error: BaseException) -> str:
         return f"memory: {what} (ask for less at once: --sequences, --seq-len, --batch, a --set width)"
     if isinstance(error, OSError) and error.errno in _FULL:
         return f"{error.filename or 'standard output'}: {error.strerror} (free some space)"
-    text = reason(error) if str(error).strip() else "no message"
+    text = " ".join(" ".join(line for line in str(error).splitlines() if not ADVICE.search(line)).split()) or "no message"
     return f"heedful: internal: {type(error).__name__}: {text} (run again with --debug and tell the developers)"
 
 

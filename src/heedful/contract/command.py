@@ -59,6 +59,7 @@ def check_command(
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,
     json_path: JsonReport = None,
+    force: options.Force = False,
     allow_global: options.AllowGlobal = None,
     debug: options.Debug = False,
 ) -> int:
@@ -67,9 +68,12 @@ def check_command(
     Returns:
         The exit code: 0 where every promise that was judged holds, 1 where one is broken, 3 where nothing was captured.
     """
+    from heedful.commandline.forms import Forms
     from heedful.contract.batches import read_batch
     from heedful.contract.check import check
     from heedful.contract.record import Contract
+
+    Forms(json=json_path, force=force).check()
 
     promised = Contract() if contract is None else Contract.read(contract)
     given = None if batch is None else read_batch(batch)
@@ -88,7 +92,7 @@ def check_command(
         behaviour=not no_behaviour,
     )
     if json_path is not None:
-        _write(json.dumps(report.as_json(), indent=2, allow_nan=False), json_path)
+        _write(json.dumps(report.as_json(), indent=2, allow_nan=False), json_path, force=force)
     if json_path is None or str(json_path) != "-":
         for line in (*str(report).splitlines(), *(f"note: {note}" for note in notes)):
             typer.echo(visible(line))
@@ -180,18 +184,15 @@ def _labels(lengths: str, batch: Any) -> Any:
     return labels[None].expand(ids.shape[0], -1)
 
 
-def _write(text: str, path: Path) -> None:
+def _write(text: str, path: Path, *, force: bool) -> None:
     """JSON to a file or to standard output.
 
     Raises:
         OutputError: The file cannot be written.
     """
-    from heedful.errors import OutputError
+    from heedful.commandline.forms import Forms
 
     if str(path) == "-":
         typer.echo(text)
-        return
-    try:
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"--json {path}: {error.strerror or error}") from error
+    else:
+        Forms(json=path, force=force).write(json=lambda: text + "\n")

@@ -110,6 +110,7 @@ def validate(
         allow_global=one_or_many(allow_global),
         ranks=ranks,
     )
+    _refuse_a_part(model, ranks)
     found = model_and_text(model, sequences, text, tokenizer, reading)
     from heedful.evaluation.nine_sections import validate as judge
 
@@ -125,6 +126,18 @@ def validate(
         cards=cards,
         **more,
     )
+
+
+def _refuse_a_part(model: GivenModel, ranks: Ranks | None) -> None:
+    """One process of several would judge its own heads: said before the text is read, which may be right."""
+    from torch import nn
+
+    from heedful.distributed.ranks import ALONE
+    from heedful.distributed.sharded import refuse_unshared
+    from heedful.evaluation.wrapped import unwrapped
+
+    if isinstance(model, nn.Module):
+        refuse_unshared(unwrapped(model)[0], ranks or ALONE)
 
 
 def _settings(

@@ -175,7 +175,8 @@ def _told(error: BaseException) -> dict[str, Any]:
         return {_BEYOND: "it asks for more memory than it may take"}
     from heedful.loading.wording import reason
 
-    return {_BEYOND: f"{type(error).__name__}: {reason(error)}" if str(error).strip() else type(error).__name__}
+    name = "it broke off" if type(error).__name__ == "PanicException" else type(error).__name__
+    return {_BEYOND: f"{name}: {reason(error)}" if str(error).strip() else name}
 
 
 def _write(descriptor: int, content: bytes) -> None:

@@ -108,7 +108,7 @@ def weighted_output(call: AttentionCall, weights_of: Callable[[int, int, Tensor]
         for begin in range(0, call.n_queries, ROWS):
             end = min(begin + ROWS, call.n_queries)
             seen = call.visibility.block(begin, end, 0, call.n_keys, call.n_queries, call.n_keys, value.device)
-            weights = weights_of(begin, end, seen)
+            weights = weights_of(begin, end, seen).to(value.dtype)
             weights = weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
             weights = weights.expand(call.batch, call.heads, end - begin, call.n_keys)
             grouped = weights.reshape(call.batch, call.kv_heads, groups * (end - begin), call.n_keys) @ value
