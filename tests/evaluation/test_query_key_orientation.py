@@ -93,7 +93,8 @@ KINDS = [*((kind, init) for kind in ("gpt2", "llama") for init in INITIALISATION
 def test_an_untrained_model_follows_no_content(kind: str, init: str) -> None:
     """Before, PyTorch's own initialisation passed all three claims 40 times of 40."""
     passed = sum("PASS" in verdicts(model_of(kind, init, seed), seed) for seed in range(8))
-    assert passed <= 2  # of 8 at 5 %: more than 2 has a chance of 0.6 %
+    # Of 8 at 5 %: more than 3 has a chance of 0.04 %, .5 % for the 13 kinds together. More than 2 would have 7.5 %.
+    assert passed <= 3
 
 
 @pytest.mark.slow

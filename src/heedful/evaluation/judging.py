@@ -169,9 +169,8 @@ def _one_head(
     verdict, reason = comparison.verdict(position, verdict, reason, alpha)
     shown = [math.exp(x) if claim.as_log else x for x in (float(at.estimate), float(at.low), float(at.high))]
     if claim.as_log and verdict is not Verdict.UNDEFINED:
-        reason = (
-            f"{claim.what}: {shown[0]:.3g} [{shown[1]:.3g}, {shown[2]:.3g}] {claim.unit}; on the log scale, {reason}"
-        )
+        plain = Interval(*shown, units, at.level)
+        reason = f"{claim.what}: {plain.text()} {claim.unit}; on the log scale, {reason}"
     return Finding(
         claim=claim.claim,
         verdict=verdict,

@@ -52,6 +52,12 @@ class Interval:
         low, estimate, high = (float(np.asarray(part)[index]) for part in (self.low, self.estimate, self.high))
         return Interval(estimate, low, high, int(np.asarray(self.units)[index]), self.level)
 
+    def text(self) -> str:
+        """One entry in words: ``0.31 [0.2, 0.42]``, or the estimate alone where it has no interval."""
+        shown = f"{float(self.estimate):.3g}"
+        bounds = (float(self.low), float(self.high))
+        return shown if any(map(math.isnan, bounds)) else f"{shown} [{bounds[0]:.3g}, {bounds[1]:.3g}]"
+
 
 def bootstrap_t(values: ArrayLike, *, level: float = 0.95, resamples: int = 1999, seed: int) -> Interval:
     r"""Studentised bootstrap interval of the mean over units.

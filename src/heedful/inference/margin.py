@@ -66,7 +66,7 @@ def judge(
         raise ValueError(f"expected absent_below <= present_above, got {absent_below} and {present_above}")
     if math.isnan(float(interval.estimate)):
         return Verdict.UNDEFINED, f"the effect has no defined value over {units} units"
-    seen = _described(interval)
+    seen = interval.text()
     if units < smallest:
         return Verdict.INSUFFICIENT, f"{seen} rests on {units} units; at least {smallest} are needed"
     low, high = float(interval.low), float(interval.high)
@@ -103,12 +103,6 @@ def equivalent(interval: Interval, margin: float) -> bool | NDArray[np.bool_]:
         raise ValueError(f"expected a positive margin, got {margin}")
     within: NDArray[np.bool_] = np.asarray((np.asarray(interval.low) > -margin) & (interval.high < margin))
     return within if within.ndim else bool(within)
-
-
-def _described(interval: Interval) -> str:
-    if math.isnan(float(interval.low)) or math.isnan(float(interval.high)):
-        return f"{interval.estimate:.3g}"
-    return f"{interval.estimate:.3g} [{interval.low:.3g}, {interval.high:.3g}]"
 
 
 def _against_null(cleared: str, p_adjusted: float | None, null_available: bool) -> tuple[Verdict, str]:
