@@ -110,7 +110,9 @@ def message(error: BaseException) -> str:
         return f"memory: {what} (ask for less at once: --sequences, --seq-len, --batch, a --set width)"
     if isinstance(error, OSError) and error.errno in _FULL:
         return f"{error.filename or 'standard output'}: {error.strerror} (free some space)"
-    text = " ".join(" ".join(line for line in str(error).splitlines() if not ADVICE.search(line)).split()) or "no message"
+    text = (
+        " ".join(" ".join(line for line in str(error).splitlines() if not ADVICE.search(line)).split()) or "no message"
+    )
     return f"heedful: internal: {type(error).__name__}: {text} (run again with --debug and tell the developers)"
 
 
