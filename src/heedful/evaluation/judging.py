@@ -169,7 +169,7 @@ def _one_head(
     verdict, reason = comparison.verdict(position, verdict, reason, alpha)
     shown = [math.exp(x) if claim.as_log else x for x in (float(at.estimate), float(at.low), float(at.high))]
     if claim.as_log and verdict is not Verdict.UNDEFINED:
-        plain = Interval(*shown, units, at.level)
+        plain = Interval(shown[0], shown[1], shown[2], units, at.level)
         reason = f"{claim.what}: {plain.text()} {claim.unit}; on the log scale, {reason}"
     return Finding(
         claim=claim.claim,
