@@ -19,11 +19,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+import yaml
 from safetensors.torch import save
 from tests.evaluation.page.factory import realistic, small
 from tests.fuzz.tokenizers import hostile, plain, use
 from tests.loading.test_gguf_header import ARCHITECTURE, BLOCK, BLOCKS, NUMBERS, TENSOR, WORDS, gguf
 from tests.ngrams.counting import material as counted
+from tests.places import ROOT
 
 from heedful.errors import HeedfulError
 from heedful.evaluation.page.json_document import to_json
@@ -190,6 +192,17 @@ def _marks() -> list[bytes]:
 
 
 PLAN = b"recipe: decoder\naxes:\n  attention: [softmax]\nfixed: {preset: tiny, steps: 4}\nseeds: [0, 1]\n"
+
+
+def _plans() -> list[bytes]:
+    """Plans of the docs too, as JSON, which YAML holds and whose values are changed one by one."""
+    trees = [
+        yaml.safe_load((ROOT / "docs" / "sweeps" / name).read_bytes()) for name in ("qk_norm.yaml", "derived.yaml")
+    ]
+    drawn = {"recipe": "random_attention", "fixed": {"keys": 8}, "axes": {"dim": [2, 4]}, "seeds": [3, 5]}
+    return [PLAN, *(json.dumps(tree).encode() for tree in (*trees, drawn))]
+
+
 MEASURES = json.dumps(
     {"schema": "heedful.measures/1", "run": "a", "measures": [{"measure": "loss", "value": 1.5, "layer": 0, "n": 3}]}
 ).encode()
@@ -223,7 +236,7 @@ PARSERS: dict[str, Parser] = {
         lambda: [to_json(small()).encode(), to_json(realistic()).encode()],
         lambda f: from_json((f / "report.json").read_bytes()),
     ),
-    "sweep plan": Parser("plan.yaml", lambda: [PLAN], lambda f: read_plan(f / "plan.yaml")),
+    "sweep plan": Parser("plan.yaml", _plans, lambda f: read_plan(f / "plan.yaml")),
     "measures": Parser("measures.json", lambda: [MEASURES], lambda f: read_measured(f / "measures.json")),
     "key table": Parser("attention.parquet", _tables, read_table),
     "mark": Parser("whole.json", _marks, verify_checkpoint, _mark),
