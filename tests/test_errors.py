@@ -51,3 +51,11 @@ def test_a_refusal_names_its_subject_and_the_way_out() -> None:
         "convert it first",
     )
     assert str(errors.CaptureError("gpt", "nothing met")) == "gpt: nothing met"
+
+
+def test_a_message_that_quotes_a_long_input_is_cut_and_keeps_its_end() -> None:
+    long = str(errors.UsageError(f"arm {'a' * 5000!r}: expected one of frozen, none"))
+    assert len(long) < 200 and "5,00" in long and long.endswith("expected one of frozen, none")
+    many = str(errors.InputRejected("plan.yaml", "ab " * 5000, "rename it"))
+    assert len(many) < 3100 and many.startswith("plan.yaml") and many.endswith("(rename it)")
+    assert str(errors.ResourceLimit("x" * 500)) == "x" * 500

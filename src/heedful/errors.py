@@ -13,11 +13,34 @@
          └─ UnsupportedByEngine   the engine asked for by name cannot do this call
 """
 
+import re
+
+LONGEST_WORD, LONGEST_MESSAGE = 512, 3000
+"""Characters; an input that is quoted in a message may be of any length."""
+
 
 class HeedfulError(Exception):
-    """Root of every error that heedful raises on purpose."""
+    """Root of every error that heedful raises on purpose.
+
+    Args:
+        *words: The message; a word of more than 512 characters is cut short, and a message of more than 3,000 loses its
+            middle.
+    """
 
     exit_code: int = 6
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*(_cut(word) if isinstance(word, str) else word for word in words))
+
+
+def _cut(text: str) -> str:
+    if len(text) <= LONGEST_WORD:
+        return text
+    text = re.sub(
+        rf"\S{{{LONGEST_WORD + 1},}}", lambda found: f"{found[0][:60]}... ({len(found[0]):,} characters)", text
+    )
+    end = LONGEST_MESSAGE // 4
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[: LONGEST_MESSAGE - end]} ... {text[-end:]}"
 
 
 class UsageError(HeedfulError, ValueError):
