@@ -66,7 +66,7 @@ def covariances(model: nn.Module, batches: Sequence[Batch]) -> Covariances:
 
 def _add(event: AttentionEvent, batch: Batch, before: Unrotated, found: Covariances) -> None:
     call, path = event.call, event.path
-    if call.batch != len(batch.index) or event.part is not None or call.cross:
+    if call.batch != len(batch.index) or call.cross:
         found.reasons.setdefault(path, "its queries and keys are not those of whole sequences")
         return
     query, key = call.query, call.key
@@ -79,7 +79,8 @@ def _add(event: AttentionEvent, batch: Batch, before: Unrotated, found: Covarian
     rows = without_padded_rows(event, batch.at(query.device)).call.visibility.queries
     for sums, vectors in ((found.queries, query), (found.keys, key)):
         centred = _centred(vectors.double(), rows)
-        sums[path] = sums.get(path, 0.0) + torch.einsum("bhtd,bhte->hde", centred, centred)
+        own = torch.einsum("bhtd,bhte->hde", centred, centred)
+        sums[path] = sums.get(path, 0.0) + (own if event.part is None else event.part.gathered(own, dim=0))
 
 
 def _centred(vectors: Tensor, real: Tensor | None) -> Tensor:
