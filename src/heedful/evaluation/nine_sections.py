@@ -15,7 +15,7 @@ from heedful.distributed.sharded import refuse_unshared
 from heedful.evaluation.conclusion import BLOCKS_TOLD, summarise
 from heedful.evaluation.head_cards import head_cards
 from heedful.evaluation.heads import head_table
-from heedful.evaluation.reading import Reading, reading_of
+from heedful.evaluation.reading import TextLoss, reading_of
 from heedful.evaluation.registry import CHECKS, SECTION_TITLES, CheckFacts
 from heedful.evaluation.result import Finding, HeadRow, Report, Section
 from heedful.evaluation.running import device_of, evaluating, pads_inside, takes_positions
@@ -285,7 +285,7 @@ def _position_note(study: Study) -> list[str]:
     return ["padding before tokens, and the model takes no position_ids: learned positions are places in the tensor"]
 
 
-def _data_facts(study: Study, reading: Reading | None) -> dict[str, Any]:
+def _data_facts(study: Study, reading: TextLoss | None) -> dict[str, Any]:
     sequences = study.sequences
     return {
         "origin": sequences.origin,
@@ -303,7 +303,7 @@ def _data_facts(study: Study, reading: Reading | None) -> dict[str, Any]:
     }
 
 
-def _reading_facts(reading: Reading | None) -> dict[str, float | None]:
+def _reading_facts(reading: TextLoss | None) -> dict[str, float | None]:
     if reading is None:
         return {}
     perplexity = reading.perplexity if math.isfinite(reading.perplexity) else None

@@ -165,7 +165,7 @@ def spreads_of(reference: GivenModel, text: GivenText | None, seed: int) -> list
         seed: Of the choice of pieces.
     """
     from heedful.ngrams.derivation.calibrated import PIECE, PIECES
-    from heedful.ngrams.explanation.logit_spreads import logit_spreads
+    from heedful.ngrams.derivation.logit_spreads import logit_spreads
 
     found = model_and_text(reference, PIECES, text or None, None, Reading(seq_len=PIECE, seed=seed))
     return logit_spreads(found.model, found.sequences)

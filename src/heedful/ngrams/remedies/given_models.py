@@ -14,10 +14,10 @@ from heedful.errors import InputRejected, UsageError
 from heedful.loading.loaded_model import LoadedModel, load_model
 from heedful.loading.wording import escaped
 from heedful.ngrams.counting.reading import Counts, read_counts
-from heedful.ngrams.derivation.model_facts import FROZEN, ModelFacts, model_facts
 from heedful.ngrams.remedies.given_heads import check_causal
 from heedful.ngrams.remedies.model_variants import Subject
 from heedful.ngrams.remedies.record import GivenModel, LearntEmbeddings
+from heedful.ngrams.training.model_facts import FROZEN, ModelFacts, model_facts
 
 LONGEST = 12
 """Characters of a model's word, so that a table of its heads is one line a head in a terminal."""

@@ -15,11 +15,11 @@ from heedful.loading.regular_file import read_small
 from heedful.loading.run_files import RECORD
 from heedful.loading.strict_json import read_json
 from heedful.loading.wording import escaped
-from heedful.ngrams.derivation.embedding_drift import DRIFT
 from heedful.ngrams.derivation.model.arms import DERIVED
 from heedful.ngrams.derivation.recipe import DerivationRecipe, recipe_named
 from heedful.ngrams.derivation.stored_derivation import RECORD as DERIVATION_RECORD
 from heedful.ngrams.derivation.stored_derivation import check_size, derivation_record
+from heedful.ngrams.training.embedding_drift import DRIFT
 
 FROZEN = "frozen"
 

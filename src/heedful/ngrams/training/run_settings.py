@@ -17,12 +17,12 @@ from heedful.loading.token_encoder import TokenEncoder
 from heedful.ngrams.counting.counting import CountSettings, count
 from heedful.ngrams.counting.reading import read_counts
 from heedful.ngrams.derivation.calibrated import short_pieces
-from heedful.ngrams.derivation.embedding_drift import EmbeddingDrift, Relinking
 from heedful.ngrams.derivation.model.arms import DERIVED, WITHOUT, arm_config, arm_model
 from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
 from heedful.ngrams.derivation.model.deriving import derive
 from heedful.ngrams.derivation.recipe import DerivationRecipe, recipe_named
 from heedful.ngrams.derivation.table import stored_table
+from heedful.ngrams.training.embedding_drift import EmbeddingDrift, Relinking
 from heedful.training.run_settings import RunSettings
 from heedful.training.token_windows import encode
 from heedful.training.training_texts import TrainingTexts

@@ -13,9 +13,9 @@ from tests.ngrams.derivation.texts import counted
 from torch import nn
 
 from heedful.errors import CaptureError
+from heedful.ngrams.derivation.logit_spreads import logit_spreads
 from heedful.ngrams.derivation.model.deriving import derive
 from heedful.ngrams.derivation.recipe import RECIPES
-from heedful.ngrams.explanation.logit_spreads import logit_spreads
 
 
 def test_spreads_by_a_loop_over_eager_weights() -> None:
