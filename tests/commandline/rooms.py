@@ -20,7 +20,7 @@ class Settings:
     null_models: int | None = None
     require: tuple[str, ...] = ()
     seed: int = 0
-    looks: int = 1
+    interim_analyses: int = 1
 
     def __post_init__(self) -> None:
         if "no_such_claim" in self.require:

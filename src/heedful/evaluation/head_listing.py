@@ -49,7 +49,7 @@ class HeadTable(ShownRecord):
     def __getitem__(self, place: int) -> HeadRow:
         return self.rows[place]
 
-    def told(self) -> str:
+    def one_line(self) -> str:
         """Model and number of heads."""
         layers = len({row.layer for row in self.rows})
         return f"{self.model}: {counted(len(self.rows), 'head')} in {counted(layers, 'layer')}"

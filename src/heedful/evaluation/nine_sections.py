@@ -311,13 +311,14 @@ def _reading_facts(reading: TextLoss | None) -> dict[str, float | None]:
 
 
 def _settings_facts(settings: Settings) -> dict[str, Any]:
-    return {**asdict(settings), "null_models": settings.nulls, "require": list(settings.require)}
+    facts = {"looks" if name == "interim_analyses" else name: value for name, value in asdict(settings).items()}
+    return {**facts, "null_models": settings.nulls, "require": list(settings.require)}  # "looks": of stored reports
 
 
 def _not_measured(study: Study) -> list[dict[str, str]]:
     if study.nonfinite_parameters:
         return [{"what": "everything but parameters", "why": "parameters are not finite"}]
-    found = [{"what": path, "why": why} for path, why in study.observed.unmet.items()]
+    found = [{"what": path, "why": why} for path, why in study.observed.not_captured.items()]
     empty = int(sum(layer.values["empty_rows"].sum() for layer in study.observed.layers))
     if empty:
         found.append({"what": f"{empty} (head, query) rows", "why": "padding or masks leave them no visible key"})

@@ -46,7 +46,7 @@ class Derivation(ShownRecord):
     record: Mapping[str, Any]
     out: Path | None = None
 
-    def told(self) -> str:
+    def one_line(self) -> str:
         """Heads, and where the model stands."""
         place = f" in {self.out}" if self.out is not None else ", not saved"
         return f"{counted(len(self.record['heads']), 'head')} from {self.record['counts']['tokens']:,} tokens{place}"

@@ -64,7 +64,7 @@ def sharpness(record: AblationSuite) -> PagePart:
     ]
     return PagePart(
         title="Sharpness of given models",
-        header=("rung", "entropy", "factor", "KL", "skill"),
+        header=("variant", "entropy", "factor", "KL", "skill"),
         rows=rows,
         text=(
             "entropy: of the rows, over that of equal weights. factor: on the head's logits at which it agrees best "
@@ -75,7 +75,7 @@ def sharpness(record: AblationSuite) -> PagePart:
 
 
 def _beside(one: GivenModel) -> str:
-    return f", held against {one.against}" if one.against else ""
+    return f", compared with {one.against}" if one.against else ""
 
 
 def _folders(one: GivenModel) -> str:
