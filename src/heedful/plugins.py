@@ -178,7 +178,8 @@ def _every_entry() -> tuple[Found, ...]:
     found: dict[tuple[bool, str, str, str], Found] = {}
     for distribution in _installed():
         try:
-            name = distribution.metadata["Name"] or ""
+            # Metadata may lack a name: the folder then stands for it, so that two such packages are told apart.
+            name = distribution.metadata.get("Name") or Path(str(getattr(distribution, "_path", ""))).stem
             declared = [entry for entry in distribution.entry_points if entry.group == GROUP]
         except Exception as error:  # metadata of any installed package may be damaged
             _warn(f"metadata of {getattr(distribution, '_path', 'a package')}", error)

@@ -74,7 +74,8 @@ class Settings:
             holds for untrained models of any initialisation; ``untrained``, fresh models, as all other claims.
         repeat_periods: Shortest and longest period of the random repeats on which induction is measured.
         repeat_copies: Copies of a period in each of them; None for as many as the sequences have room for.
-        interim_analyses: Looks at growing text in the ablations, each replacement being left once it has decided; 1 reads all.
+        interim_analyses: Looks at growing text in the ablations, each replacement being left once it has decided;
+            1 reads all. Reports store it as ``looks``.
         margins: Effect sizes that verdicts use.
         causal: Whether the model must hide the future; None infers it from the model.
 

@@ -77,8 +77,8 @@ def replace(
     Raises:
         UsageError: The model is no module; the pattern, a layer or a head does not exist (a layer only once the block
             has ended without error), or a pattern of one's own has another shape.
-        CaptureError: The model ran and none of its attention was captured, or a call of a wanted layer was met and could not
-            be understood, so that the model ran with it as it is.
+        CaptureError: The model ran and none of its attention was captured, or a call of a wanted layer could not be
+            understood, so that the model ran with it as it is.
 
     Example:
         >>> import heedful, torch

@@ -185,8 +185,8 @@ class Session:
             name,
             f"no attention call was captured: {told}",
             ("" if self.forwards else "run the model inside the `with` block; ")
-            + "attention is captured in transformers' attention table, scaled_dot_product_attention, nn.MultiheadAttention, "
-            "and in a softmax of logits over tokens with its product with values",
+            + "attention is captured in transformers' attention table, scaled_dot_product_attention, "
+            "nn.MultiheadAttention, and in a softmax of logits over tokens with its product with values",
         )
 
     def _finish(self, way: Interceptor) -> None:

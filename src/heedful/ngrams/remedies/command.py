@@ -73,9 +73,10 @@ def remedy(
 
     forms = PageForms(json=json, html=html, force=force)
     forms.check()
+    named = [*(variants or ()), *(rungs or ())]
     with progress_bar() as progress:
         record = measured(
-            counts, text, held_out_counts=held_out_counts, seeds=seeds, variants=[*(variants or ()), *(rungs or ())], length=length,
+            counts, text, held_out_counts=held_out_counts, seeds=seeds, variants=named, length=length,
             sequences=sequences, change=change or (), reference=reference, model=model or (), seed=seed,
             progress=progress,
         )  # fmt: skip

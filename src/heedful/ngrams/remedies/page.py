@@ -178,12 +178,12 @@ def _steps(record: AblationSuite) -> PagePart:
 def _unseen(record: AblationSuite) -> PagePart:
     shown = [(one, one.unseen) for one in record.remedies if one.unseen is not None]
     return PagePart(
-        title="Beside counts of other text",
+        title="Compared with counts of other text",
         header=HEADER,
         rows=[_row(one, agreement) for one, agreement in shown],
         text=(
-            f"The same attention, temperatures as above, beside what {record.unseen} predicts: counts that no variant was "
-            "derived from. What is exact above by construction is measured here. seeds: as above."
+            f"The same attention, temperatures as above, compared with what {record.unseen} predicts: counts that no "
+            "variant was derived from. What is exact above by construction is measured here. seeds: as above."
         ),
     )
 

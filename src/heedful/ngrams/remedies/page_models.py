@@ -27,8 +27,9 @@ def models_message(record: AblationSuite) -> str:
     nearest = " ".join(f"{one.name}: {one.change}." for one in own if "nearest of all heads" in one.change)
     ending = f" {nearest}" if nearest else ""
     return (
-        f"Heads of models that were given, layer and head after the name, on the same pieces. {' '.join(told)} Held "
-        f"against counts of: {against or 'none'}. seeds: over the folders of one model; no seed drawn here.{ending}"
+        f"Heads of models that were given, layer and head after the name, on the same pieces. {' '.join(told)} "
+        f"Compared with counts of: {against or 'none'}. seeds: over the folders of one model; "
+        f"no seed drawn here.{ending}"
     )
 
 

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, TrainerCallback
+from typing import TYPE_CHECKING, Any
 
 from heedful.errors import InputRejected, UsageError
 from heedful.loading.learnt_tokenizer import character_tokenizer
@@ -26,6 +24,9 @@ from heedful.ngrams.training.embedding_drift import EmbeddingDrift, Relinking
 from heedful.training.run_settings import RunSettings
 from heedful.training.token_windows import encode
 from heedful.training.training_texts import TrainingTexts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, TrainerCallback
 
 WORDS, TOKENS = 512, 128
 """Tokens of a learnt tokenizer and of a window, where none are given."""
