@@ -179,7 +179,8 @@ def _every_entry() -> tuple[Found, ...]:
     for distribution in _installed():
         try:
             # Metadata may lack a name: the folder then stands for it, so that two such packages are told apart.
-            name = distribution.metadata.get("Name") or Path(str(getattr(distribution, "_path", ""))).stem
+            facts = distribution.metadata
+            name = (facts["Name"] if "Name" in facts else "") or Path(str(getattr(distribution, "_path", ""))).stem
             declared = [entry for entry in distribution.entry_points if entry.group == GROUP]
         except Exception as error:  # metadata of any installed package may be damaged
             _warn(f"metadata of {getattr(distribution, '_path', 'a package')}", error)
