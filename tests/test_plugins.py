@@ -237,6 +237,16 @@ def test_an_unknown_kind_is_a_warning(
     assert "plugin command.one was left out: its name begins with none of statistics, checks" in caplog.text
 
 
+def test_two_packages_without_a_name_are_both_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("one-1.0.dist-info", "other-1.0.dist-info"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "METADATA").write_text("Metadata-Version: 2.1\nVersion: 1.0\n")
+        (tmp_path / folder / "entry_points.txt").write_text("[heedful.plugins]\nstatistics.mine = shared_module\n")
+    monkeypatch.setattr(plugins, "site_directories", lambda: [str(SITE), str(tmp_path)])
+    found = [one for one in plugins._every_entry.__wrapped__() if one.entry.value == "shared_module"]
+    assert len(found) == 2 and not any(one.own for one in found)
+
+
 def test_without_its_own_entry_points_heedful_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugins, "_every_entry", lambda: ())
     with pytest.raises(RuntimeError, match="install heedful"):

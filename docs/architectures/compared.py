@@ -104,7 +104,9 @@ def of_session(session: Any) -> dict[str, Said]:
 def forward(case: Case, model: nn.Module, shown: nn.Module, batch: Batch) -> Forward:
     """One forward of a model by heedful, and of the same model whose weights can be watched."""
     session, output = captured(model, batch)
-    found = Forward(of_session(session), unmet=dict(session.not_met), in_part=dict(getattr(session, "in_part", {})))
+    found = Forward(
+        of_session(session), unmet=dict(session.not_captured), in_part=dict(getattr(session, "in_part", {}))
+    )
     torch.manual_seed(5)
     with torch.no_grad(), watching(shown) as watched:
         other = _numbers(shown(**batch.inputs, **case.weights))

@@ -178,7 +178,10 @@ def _every_entry() -> tuple[Found, ...]:
     found: dict[tuple[bool, str, str, str], Found] = {}
     for distribution in _installed():
         try:
-            name = distribution.metadata["Name"] or ""
+            # Metadata may lack a name: the folder then stands for it, so that two such packages are told apart.
+            facts = distribution.metadata
+            folder = Path(str(getattr(distribution, "_path", ""))).stem
+            name = (facts["Name"] if "Name" in facts else "") or folder  # noqa: SIM401 (PackageMetadata has no get)
             declared = [entry for entry in distribution.entry_points if entry.group == GROUP]
         except Exception as error:  # metadata of any installed package may be damaged
             _warn(f"metadata of {getattr(distribution, '_path', 'a package')}", error)

@@ -21,7 +21,7 @@ class Settings:
     null: str = "orientation"
     require: tuple[str, ...] = ()
     seed: int = 0
-    looks: int = 1
+    interim_analyses: int = 1
 
     def __post_init__(self) -> None:
         if "no_such_claim" in self.require:

@@ -16,7 +16,7 @@ from heedful.compression.record import (
     RankCorrelation,
     Saving,
     Trial,
-    UnitPrice,
+    UnitCost,
 )
 from heedful.inference.effect import Effect
 
@@ -121,8 +121,8 @@ def points(part: str, rise: float, orders: int, loss: bool) -> list[Point]:
     ]
 
 
-def head(index: int, loss: bool) -> UnitPrice:
-    return UnitPrice(
+def head(index: int, loss: bool) -> UnitCost:
+    return UnitCost(
         part="heads",
         module="layers.0",
         layer=0,

@@ -25,10 +25,10 @@ def first(part: str, price: Any = None) -> dict[str, set[tuple[str, int]]]:
     """Ranking to the heads that its first step leaves out."""
     layers = [layer("a", [9.0, 3.0], [0.1, 0.2]), layer("b", [8.0, 7.0], [0.9, 0.3])]
     units = layer_units(layers) if part == "layers" else head_units(layers)
-    ground: Any = SimpleNamespace(seed=0)
+    context: Any = SimpleNamespace(seed=0)
     cuts = Cuts(fractions=(0.25 if part == "heads" else 0.5,), orders=2)
     found = {}
-    for plan in unit_plans(ground, layers, part, units, price, cuts):
+    for plan in unit_plans(context, layers, part, units, price, cuts):
         gone = plan.steps[0][2][0].heads
         found[plan.ranking] = {(module, head) for module, heads in gone.items() for head in heads}
     return found
@@ -55,11 +55,11 @@ def test_a_saving_is_as_wide_as_the_orders_spread() -> None:
     from heedful.compression.curves import _saved
     from heedful.inference.effect import Effect
 
-    ground: Any = SimpleNamespace(
+    context: Any = SimpleNamespace(
         loss_effect=lambda values: Effect(estimate=values.mean(), low=values.mean(), high=values.mean(), n=20)
     )
     random = np.repeat(np.array([[1.0], [2.0], [3.0]]), 20, axis=1)
-    saved = _saved(ground, np.zeros(20), random)
+    saved = _saved(context, np.zeros(20), random)
     assert np.allclose([saved.low, saved.estimate, saved.high], [2 - 2.484, 2, 2 + 2.484], atol=1e-3)
 
 
@@ -69,12 +69,12 @@ def test_no_document_both_ranks_and_prices() -> None:
     from tests.evaluation.checks.planted import random_ids, sequences_of
     from tests.interception.models import tiny
 
-    from heedful.compression.loss_context import ground_of
+    from heedful.compression.loss_context import evaluation_context
     from heedful.compression.pruning import _halves
     from heedful.evaluation.study import no_progress
 
     text = replace(sequences_of(random_ids(6, 12)), document=torch.tensor([0, 1, 2, 0, 1, 4]))
-    halves = _halves(ground_of(tiny("llama"), text, seed=0, resamples=99, progress=no_progress))
+    halves = _halves(evaluation_context(tiny("llama"), text, seed=0, resamples=99, progress=no_progress))
     documents = [set(half.sequences.document.tolist()) for half in halves]
     assert documents == [{0, 2}, {1, 4}]
     assert [sum(len(batch.index) for batch in half.batches) for half in halves] == [3, 3]

@@ -122,19 +122,19 @@ def _named(found: Pruning) -> list[Any]:
 
 
 def test_dimensions_go_in_pairs_that_rotate_together_and_the_least_contribution_first() -> None:
-    from heedful.compression.loss_context import ground_of
+    from heedful.compression.loss_context import evaluation_context
     from heedful.compression.order import without_dimensions_of
     from heedful.evaluation.study import no_progress
 
     model = tiny("llama")
     with torch.no_grad():  # a pair of key head 0 whose keys are 0
         model.model.layers[0].self_attn.k_proj.weight[[2, 6]] = 0
-    ground = ground_of(model, text(), seed=0, resamples=199, progress=no_progress)
-    layers, _ = layer_keys(ground, ground.batches)
+    context = evaluation_context(model, text(), seed=0, resamples=199, progress=no_progress)
+    layers, _ = layer_keys(context, context.batches)
     assert layers[0].groups == [[0, 4], [1, 5], [2, 6], [3, 7]]
     gone = without_dimensions_of(layers, "contribution", 0.25, 0).dimensions[layers[0].module]
     assert gone[0].nonzero()[:, 0].tolist() == [2, 6] and gone.sum(1).tolist() == [2, 2]
-    plain, _ = layer_keys(replace(ground, model=tiny("gpt2")), ground.batches)
+    plain, _ = layer_keys(replace(context, model=tiny("gpt2")), context.batches)
     assert plain[0].groups == [[c] for c in range(8)]
 
 
@@ -166,7 +166,7 @@ def test_a_dimension_is_left_out_of_queries_and_keys_alike() -> None:
 def test_labels_are_the_next_tokens() -> None:
     """A model that copies what it was fed would look perfect by unshifted labels; that must be seen."""
     from heedful.compression.label_losses import judged_labels, label_losses
-    from heedful.compression.loss_context import ground_of
+    from heedful.compression.loss_context import evaluation_context
     from heedful.evaluation.study import no_progress
 
     class Copies(nn.Module):
@@ -179,10 +179,10 @@ def test_labels_are_the_next_tokens() -> None:
 
     ids = (torch.arange(20)[None] + torch.arange(18)[:, None]) % 61
     for ahead, answer in ((1, "yes"), (0, "no")):
-        ground = ground_of(Copies(ahead), sequences_of(ids), seed=0, resamples=199, progress=no_progress)
-        ground = replace(ground, objective=replace(ground.objective, name="next token"))
-        losses = label_losses(ground, ground.batches, lambda: None)
-        assert judged_labels(ground, losses).answer == answer
+        context = evaluation_context(Copies(ahead), sequences_of(ids), seed=0, resamples=199, progress=no_progress)
+        context = replace(context, objective=replace(context.objective, name="next token"))
+        losses = label_losses(context, context.batches, lambda: None)
+        assert judged_labels(context, losses).answer == answer
         assert losses[:, 1 - ahead].max() < 0.02 < losses[:, 2].min()
 
 
@@ -244,5 +244,5 @@ def test_bad_options_are_told(options: dict[str, Any], told: str) -> None:
 def test_bad_inputs_are_told() -> None:
     with pytest.raises(UsageError, match="at least 2 documents"):
         prune(tiny("llama"), text(1), cuts=FEW)
-    with pytest.raises(CaptureError, match="no keys were met"):
+    with pytest.raises(CaptureError, match="no keys were captured"):
         prune(KernelModel().eval(), text(4), cuts=FEW)

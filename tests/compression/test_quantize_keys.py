@@ -160,7 +160,7 @@ def test_bad_inputs_are_told() -> None:
         priced(quantizers=[])
     with pytest.raises(UsageError, match="at least one"):
         standard_quantizers((), (), ())
-    with pytest.raises(CaptureError, match="no keys were met"):
+    with pytest.raises(CaptureError, match="no keys were captured"):
         quantize_keys(KernelModel().eval(), text(), quantizers=[FINE])
     broken = tiny("llama")
     with torch.no_grad():

@@ -34,6 +34,7 @@ OTHERWISE = {
     "validate": {"parallel": "ranks"},
     "doctor": {"parallel": "ranks"},
 }
+OTHERWISE["ngrams remedy"] = {"rungs": ""}  # the name that --variants had before
 OTHERWISE["heads"]["parallel"] = "ranks"
 COMMAND_FILES = [
     "evaluation/command_validate.py",

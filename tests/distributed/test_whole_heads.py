@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.distributed.test_ranks import together
-from tests.evaluation.material import batch_of, call_of, sight_of
+from tests.evaluation.material import batch_of, call_of, probed_call_of
 
 from heedful.attention.engines.groups import Groups
 from heedful.attention.engines.moments import Extras
@@ -43,10 +43,10 @@ def test_arrays_without_heads_are_those_named() -> None:
     marks = torch.stack([ids == 1, ids == 2], dim=-1)
     extras = Extras(distances=True, contrast=True, groups=Groups(keys=marks))
     call = call_of(batch=3, heads=HEADS, length=28)
-    sight = sight_of(call, batch_of(ids), entering=torch.randn(3, 28, 4), extras=extras)
+    probed = probed_call_of(call, batch_of(ids), entering=torch.randn(3, 28, 4), extras=extras)
     found: dict[str, Any] = {}
     for probe in PROBES:
-        given = probe(sight)
+        given = probe(probed)
         assert given, probe
         found |= given
     without = {name for name, array in found.items() if array.dim() < 2 or array.shape[1] != HEADS}

@@ -49,7 +49,7 @@ def planted_call(logits: Tensor, visibility: Visibility | None = None) -> Attent
     return AttentionCall(query=nothing, key=nothing, value=nothing, bias=logits, visibility=visibility or causal())
 
 
-def sight_of(
+def probed_call_of(
     call: AttentionCall,
     batch: Batch | None = None,
     *,
@@ -73,13 +73,13 @@ def sight_of(
     return ProbedCall(event, kernel(None), batch or batch_of(ids), extras or Extras())
 
 
-def moments_changed(sight: ProbedCall, **rows: Tensor) -> ProbedCall:
+def moments_changed(probed: ProbedCall, **rows: Tensor) -> ProbedCall:
     """The same sight with some row moments as given: a measurement that went wrong."""
     from dataclasses import replace
 
-    moments = tiled(sight.event.call, sight.extras)
-    sight.__dict__["moments"] = replace(moments, rows=replace(moments.rows, **rows))
-    return sight
+    moments = tiled(probed.event.call, probed.extras)
+    probed.__dict__["moments"] = replace(moments, rows=replace(moments.rows, **rows))
+    return probed
 
 
 def tiny_gpt2(layers: int = 2, **more: Any) -> nn.Module:

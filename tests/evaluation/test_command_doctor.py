@@ -23,7 +23,7 @@ def test_the_model_that_ships_with_heedful_is_proved() -> None:
     assert rows[0].split() == ["module", "recomputed", "replaced"]
     assert all(row.count("yes (") == 2 and len(row) <= 80 for row in rows[1:-2])
     count = len(rows) - 3
-    assert rows[-1] == f"{count} of {count} modules met (attention table: sdpa), {count} proved both ways"
+    assert rows[-1] == f"{count} of {count} modules captured (attention table: sdpa), {count} proved both ways"
 
 
 class Mixer(nn.Module):
@@ -47,7 +47,8 @@ def test_a_model_in_which_nothing_is_met(monkeypatch: pytest.MonkeyPatch) -> Non
     result = runner.invoke(app, ["doctor", "m"])
     assert result.exit_code == 3
     assert (
-        result.stdout == "no module of this model looks like attention, and no attention call was met\nnote: a note\n"
+        result.stdout
+        == "no module of this model looks like attention, and no attention call was captured\nnote: a note\n"
     )
 
 
@@ -60,14 +61,14 @@ def test_lines_say_why_not() -> None:
         Proof(path="layers.e", reason="Other ran and no attention call of it was seen"),
     ]
     assert lines(proofs) == [
-        "module    way in         recomputed     replaced",
+        "module    interceptor    recomputed     replaced",
         "a         softmax        yes (1.0e-07)  yes (5.0e-01)",
         "b         softmax alone  -              -",
-        "layers.c  not met        -              -",
-        "layers.d  not met        -              -",
-        "layers.e  not met        -              -",
+        "layers.c  not captured   -              -",
+        "layers.d  not captured   -              -",
+        "layers.e  not captured   -              -",
         "",
-        "2 of 5 modules met, 1 proved both ways",
+        "2 of 5 modules captured, 1 proved both ways",
         "",
         "b: no values were seen",
         "",
@@ -90,7 +91,7 @@ class Encoder(nn.Module):
 
 def test_what_watching_changes_is_said_within_80_columns() -> None:
     rows = lines(verify(Encoder().eval(), torch.arange(9)[None].expand(2, 9)))
-    assert "2 of 2 modules met (nn.MultiheadAttention), 2 proved both ways" in rows and max(map(len, rows)) <= 80
+    assert "2 of 2 modules captured (nn.MultiheadAttention), 2 proved both ways" in rows and max(map(len, rows)) <= 80
     assert " ".join(rows[-2:]).startswith(
         "nn.MultiheadAttention: torch's fused path is off while captured; padded rows"
     )

@@ -76,7 +76,7 @@ def test_every_option_reaches_its_room(calls: dict[str, Any]) -> None:
 def test_sequential_asks_for_five_looks(words: list[str], looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = rooms.install(monkeypatch.setitem, lambda **_: factory.small())
     assert runner.invoke(app, ["validate", *words]).exit_code == 0
-    assert calls["judge"]["settings"].looks == looks
+    assert calls["judge"]["settings"].interim_analyses == looks
 
 
 @pytest.mark.parametrize(("verdict", "code"), [(Verdict.PASS, 0), (Verdict.WARN, 0), (Verdict.FAIL, 1)])

@@ -15,9 +15,9 @@ from heedful.evaluation.evidence import ProbedCall, collect
 from heedful.evaluation.probes import row_statistics
 
 
-def first_token(sight: ProbedCall) -> dict[str, Tensor]:
-    heads = sight.event.call.heads
-    return {"first": sight.batch.input_ids[:, :1].expand(-1, heads).float()}
+def first_token(probed: ProbedCall) -> dict[str, Tensor]:
+    heads = probed.event.call.heads
+    return {"first": probed.batch.input_ids[:, :1].expand(-1, heads).float()}
 
 
 def two_batches(ids: Tensor, mask: Tensor | None = None) -> list:
@@ -39,7 +39,7 @@ def test_values_stand_in_the_order_in_which_batches_came() -> None:
 
 
 def test_nothing_met_is_an_error_that_says_what_is_needed() -> None:
-    with pytest.raises(CaptureError, match="no attention call was met"):
+    with pytest.raises(CaptureError, match="no attention call was captured"):
         collect(nn.Embedding(24, 4), [batch_of(random_ids(2, 16))], [first_token])
 
 
@@ -57,7 +57,7 @@ def test_a_call_whose_batch_is_not_the_sequences_is_listed() -> None:
 
     evidence = collect(Folding(), [batch_of(random_ids(4, 16))], [first_token])
     assert [layer.path for layer in evidence.layers] == ["whole.layers.0"]
-    assert evidence.unmet == {"": "its batch of 8 is not one of 4 sequences"}
+    assert evidence.not_captured == {"": "its batch of 8 is not one of 4 sequences"}
 
 
 @pytest.mark.parametrize("build", [lambda: PatternModel(own_token), tiny_llama], ids=["plain module", "llama"])
@@ -74,11 +74,11 @@ def test_rows_of_padding_are_left_out_whether_or_not_the_model_knows_of_it(build
 def test_moments_are_computed_when_a_probe_asks_and_once() -> None:
     kept: list[ProbedCall] = []
 
-    def keep(sight: ProbedCall) -> dict[str, Tensor]:
-        kept.append(sight)
-        assert "moments" not in sight.__dict__
-        assert sight.moments is sight.moments
-        return first_token(sight)
+    def keep(probed: ProbedCall) -> dict[str, Tensor]:
+        kept.append(probed)
+        assert "moments" not in probed.__dict__
+        assert probed.moments is probed.moments
+        return first_token(probed)
 
     collect(PatternModel(nothing), [batch_of(random_ids(2, 16))], [keep])
     assert len(kept) == 1

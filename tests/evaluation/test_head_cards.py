@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tests.evaluation.material import call_of, planted_call, sight_of, tiny_gpt2
+from tests.evaluation.material import call_of, planted_call, probed_call_of, tiny_gpt2
 
 from heedful.attention.engines.binned import binned_map
 from heedful.attention.engines.dense import dense_weights
@@ -65,7 +65,7 @@ def test_weights_that_are_not_finite_have_no_shade() -> None:
 
 def test_the_heaviest_keys_are_those_of_the_dense_weights() -> None:
     call = call_of(batch=1, heads=3, length=24, gain=4.0)
-    found = pictured(256)(sight_of(call))
+    found = pictured(256)(probed_call_of(call))
     weights = dense_weights(call)
     assert found["query"].shape == (1, QUERIES) and int(found["query"].max()) == 23
     for place, query in enumerate(found["query"][0].tolist()):
@@ -140,7 +140,7 @@ def test_untrained_models_give_the_range_beside_a_statistic() -> None:
 
 def test_a_picture_is_of_the_model_s_own_causal_weights() -> None:
     call = call_of(batch=1, heads=1, length=16, gain=5.0, visibility=causal())
-    found = pictured(256)(sight_of(call))["shades"][0, 0]
+    found = pictured(256)(probed_call_of(call))["shades"][0, 0]
     darkest = [int(found[row].argmax()) for row in range(16)]
     weights = dense_weights(call)[0, 0]
     assert all(found[row, int(weights[row].argmax())] == found[row, darkest[row]] for row in range(16))

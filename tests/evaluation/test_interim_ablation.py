@@ -57,5 +57,5 @@ def test_intervals_by_looks_are_wider_than_those_of_the_same_documents() -> None
 
 
 def test_looks_are_between_one_and_eight() -> None:
-    with pytest.raises(UsageError, match="looks: expected 1 to 8, got 0"):
-        Settings(looks=0)
+    with pytest.raises(UsageError, match="interim analyses: expected 1 to 8, got 0"):
+        Settings(interim_analyses=0)

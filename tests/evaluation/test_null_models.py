@@ -13,7 +13,7 @@ from torch import nn
 from heedful.errors import InputRejected
 from heedful.evaluation.nine_sections import validate
 from heedful.evaluation.null_inputs import fresh_models
-from heedful.evaluation.null_models import NoFreshModel, rebuilt
+from heedful.evaluation.null_models import NoFreshModel, null_model
 from heedful.evaluation.result import Finding
 from heedful.evaluation.settings import Settings
 from heedful.inference.verdict import Verdict
@@ -101,7 +101,7 @@ def test_a_function_that_builds_no_null_is_told(make: Callable[[int], nn.Module]
 
 def test_the_same_architecture_is_asked_of_names_and_shapes() -> None:
     with pytest.raises(NoFreshModel, match="slopes differ"):
-        rebuilt(build(0), with_slopes, 1)
+        null_model(build(0), with_slopes, 1)
 
 
 def concentrated(model: nn.Module, make: Callable[[int], nn.Module] | None) -> Finding:

@@ -67,11 +67,11 @@ def test_the_sums_are_those_of_the_learned_weights() -> None:
 
 def test_what_does_not_fit_is_said_and_one_document_has_no_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_gpt2()
-    assert "too few documents" in pattern_pool(model, sequences_of(random_ids(1, 24)), 2048).told
+    assert "too few documents" in pattern_pool(model, sequences_of(random_ids(1, 24)), 2048).description
 
     def refuse(*args: object, **options: object) -> None:
         raise ResourceLimit("mean patterns: needs much")
 
     monkeypatch.setattr(module, "ensure_fits", refuse)
     pool = pattern_pool(model, sequences_of(random_ids(8, 24)), 2048)
-    assert not pool.sums and "does not fit: mean patterns: needs much" in pool.told
+    assert not pool.sums and "does not fit: mean patterns: needs much" in pool.description

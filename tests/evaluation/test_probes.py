@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.evaluation.material import batch_of, call_of, moments_changed, sight_of
+from tests.evaluation.material import batch_of, call_of, moments_changed, probed_call_of
 from torch import Tensor
 
 from heedful.attention.axes import DISTANCE_EDGES, MIN_VISIBLE
@@ -53,7 +53,7 @@ def call(request: pytest.FixtureRequest) -> AttentionCall:
 
 
 def test_statistics_are_means_over_judged_rows(call: AttentionCall) -> None:
-    found = row_statistics(sight_of(call, extras=Extras(contrast=True)))
+    found = row_statistics(probed_call_of(call, extras=Extras(contrast=True)))
     rows = rows_of(call)
     agree(found["max_weight"], [[np.mean([w.max() for _, _, w in head]) for head in sequence] for sequence in rows])
     concentration = [
@@ -62,7 +62,7 @@ def test_statistics_are_means_over_judged_rows(call: AttentionCall) -> None:
     ]
     agree(found["concentration"], concentration)
     assert "log_contrast" in found
-    assert "log_contrast" not in row_statistics(sight_of(call))
+    assert "log_contrast" not in row_statistics(probed_call_of(call))
 
 
 def test_mass_by_distance_and_its_uniform_share(call: AttentionCall) -> None:
@@ -74,16 +74,16 @@ def test_mass_by_distance_and_its_uniform_share(call: AttentionCall) -> None:
                 bins[row, bin_of] += 1 / len(keys) if uniform else weights[j]
         return list(bins.mean(0))
 
-    found = distances(sight_of(call, extras=Extras(distances=True)))
+    found = distances(probed_call_of(call, extras=Extras(distances=True)))
     agree(found["distance_mass"], [[curve(head, False) for head in sequence] for sequence in rows_of(call)])
     agree(found["distance_uniform"], [[curve(head, True) for head in sequence] for sequence in rows_of(call)])
-    assert distances(sight_of(call)) == {}
+    assert distances(probed_call_of(call)) == {}
 
 
 def test_a_head_that_is_not_finite_leaves_the_uniform_share_whole() -> None:
     call = call_of()
     call.query[:, 0] = math.nan
-    found = distances(sight_of(call, extras=Extras(distances=True)))
+    found = distances(probed_call_of(call, extras=Extras(distances=True)))
     assert torch.isfinite(found["distance_uniform"]).all()
 
 
@@ -101,16 +101,16 @@ def test_mass_and_share_of_special_and_punctuation_tokens(call: AttentionCall) -
                 found[b].append(np.mean(values) if values else math.nan)
         return found
 
-    found = token_groups(sight_of(call, extras=Extras(groups=Groups(keys=marks))))
+    found = token_groups(probed_call_of(call, extras=Extras(groups=Groups(keys=marks))))
     for column, name in enumerate(("special", "punctuation")):
         agree(found[f"{name}_mass"], means(column, False))
         agree(found[f"{name}_share"], means(column, True))
     assert found["punctuation_mass"][0].isnan().all()
-    assert token_groups(sight_of(call)) == {}
+    assert token_groups(probed_call_of(call)) == {}
 
 
 def test_growth_compares_rows_of_few_keys_with_rows_of_many(call: AttentionCall) -> None:
-    found = growth(sight_of(call))
+    found = growth(probed_call_of(call))
     values: dict[str, list[list[float]]] = {name: [] for name in found}
     for sequence in rows_of(call):
         for name in values:
@@ -130,7 +130,7 @@ def test_growth_compares_rows_of_few_keys_with_rows_of_many(call: AttentionCall)
 
 def test_spread_is_the_mean_pairwise_cosine_distance_of_real_tokens() -> None:
     entering = torch.randn(2, LENGTH, 5, generator=torch.Generator().manual_seed(2))
-    found = representations(sight_of(call_of(), batch_of(torch.zeros(2, LENGTH), RIGHT), entering=entering))
+    found = representations(probed_call_of(call_of(), batch_of(torch.zeros(2, LENGTH), RIGHT), entering=entering))
     expected = []
     for b, n in enumerate((LENGTH, 15)):
         unit = (entering[b] / entering[b].norm(dim=-1, keepdim=True)).numpy()
@@ -144,11 +144,11 @@ def test_spread_is_undefined_without_two_representations_a_sequence(entering: Te
     mask[:, 0] = 1
     batch = batch_of(torch.zeros(2, LENGTH), mask if isinstance(entering, str) else None)
     given = torch.ones(2, LENGTH, 5) if isinstance(entering, str) else entering
-    assert representations(sight_of(call_of(), batch, entering=given))["entering_spread"].isnan().all()
+    assert representations(probed_call_of(call_of(), batch, entering=given))["entering_spread"].isnan().all()
 
 
 def test_a_sound_call_has_integrity(call: AttentionCall) -> None:
-    found = integrity(sight_of(call))
+    found = integrity(probed_call_of(call))
     assert found["nonfinite_rows"].sum() == 0
     assert found["row_sum_error"].max() < 1e-5
     assert found["output_error"].max() < 1e-5
@@ -163,8 +163,8 @@ def test_a_sound_call_has_integrity(call: AttentionCall) -> None:
 @pytest.mark.parametrize(("factor", "error"), [(1.1, 0.1), (math.nan, math.inf)])
 def test_row_sums_come_from_the_kernel_itself(factor: float, error: float) -> None:
     call = call_of()
-    right = sight_of(call).event.run
-    found = integrity(sight_of(call, run=lambda value: right(value) * factor))
+    right = probed_call_of(call).event.run
+    found = integrity(probed_call_of(call, run=lambda value: right(value) * factor))
     torch.testing.assert_close(found["row_sum_error"], torch.full((2, 3), error), rtol=0, atol=1e-4)
 
 
@@ -172,7 +172,7 @@ def test_rows_that_are_not_finite_are_counted_and_give_no_row_sum() -> None:
     call = call_of()
     call.query[:, 1, 4:] = math.nan
     call.query[:, 2] = math.nan
-    found = integrity(sight_of(call))
+    found = integrity(probed_call_of(call))
     assert found["nonfinite_rows"].tolist() == [[0, LENGTH - 4, LENGTH]] * 2
     assert found["row_sum_error"][:, 2].isnan().all()
     assert found["row_sum_error"][:, :2].max() < 1e-5
@@ -197,7 +197,7 @@ def leaky(pairs: int) -> Visibility:
     ids=["causal", "both ways", "causal mask", "leaking mask", "padded"],
 )
 def test_visible_future_is_counted_in_pairs(visibility: Visibility, counts: list[int]) -> None:
-    found = integrity(sight_of(call_of(visibility=visibility)))["visible_future"]
+    found = integrity(probed_call_of(call_of(visibility=visibility)))["visible_future"]
     assert found.tolist() == [[count] * 3 for count in counts]
 
 
@@ -207,16 +207,16 @@ def test_entropy_never_oversteps_its_bounds(gain: float, sink: float | None) -> 
     """Zhai's lower bound and log n hold for any row, and for what a learned sink leaves of it."""
     for seed in range(8):
         call = call_of(seed, gain=gain, sink=None if sink is None else torch.full((3,), sink))
-        found = integrity(sight_of(call))
+        found = integrity(probed_call_of(call))
         assert found["entropy_excess"].max() < 1e-4
         assert found["entropy_deficit"].max() < 1e-4
 
 
 def test_a_wrong_entropy_oversteps_a_bound() -> None:
     call = call_of(gain=0.5)
-    right = sight_of(call).moments.rows.entropy
-    low = integrity(moments_changed(sight_of(call), entropy=right - 0.3))
+    right = probed_call_of(call).moments.rows.entropy
+    low = integrity(moments_changed(probed_call_of(call), entropy=right - 0.3))
     assert low["entropy_deficit"].min() > 0.1
     assert low["entropy_excess"].max() < 1e-5
-    high = integrity(moments_changed(sight_of(call), entropy=right + 0.3))
+    high = integrity(moments_changed(probed_call_of(call), entropy=right + 0.3))
     assert high["entropy_excess"].max() > 0.1

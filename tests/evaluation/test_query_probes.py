@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import jensenshannon
-from tests.evaluation.material import call_of, planted_call, sight_of
+from tests.evaluation.material import call_of, planted_call, probed_call_of
 
 from heedful.attention.call import AttentionCall
 from heedful.attention.engines.dense import dense_weights
@@ -85,7 +85,7 @@ def brute(call: AttentionCall, lag: int) -> np.ndarray:
 
 def test_lagged_divergences_are_those_of_the_weights() -> None:
     call = call_of(length=40, gain=2.0)
-    found = query_variation(sight_of(call))
+    found = query_variation(probed_call_of(call))
     for name, lag in (("adjacent", 1), ("distant", 10)):
         np.testing.assert_allclose(found[name], brute(call, lag), atol=1e-5)
         assert (found[f"{name}_by_position"] < found[name].mean(0) + 1e-6).all()
@@ -93,7 +93,7 @@ def test_lagged_divergences_are_those_of_the_weights() -> None:
 
 def test_a_pattern_of_position_is_the_same_in_every_document_and_all_of_its_own_variation() -> None:
     logits = torch.randn(1, 3, 40, 40, generator=torch.Generator().manual_seed(0)).expand(4, -1, -1, -1)
-    found = query_variation(sight_of(planted_call(3 * logits)))
+    found = query_variation(probed_call_of(planted_call(3 * logits)))
     assert found["other_document"].max() < 1e-6
     for name in ("adjacent", "distant"):
         assert found[name].min() > 0.1
@@ -101,7 +101,7 @@ def test_a_pattern_of_position_is_the_same_in_every_document_and_all_of_its_own_
 
 
 def test_content_differs_between_documents() -> None:
-    assert query_variation(sight_of(call_of(length=40, gain=2.0)))["other_document"].min() > 0.05
+    assert query_variation(probed_call_of(call_of(length=40, gain=2.0)))["other_document"].min() > 0.05
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_content_differs_between_documents() -> None:
     ids=["one sequence", "short"],
 )
 def test_what_cannot_be_compared_is_undefined(call: AttentionCall, undefined: set[str]) -> None:
-    found = query_variation(sight_of(call))
+    found = query_variation(probed_call_of(call))
     assert {name for name, value in found.items() if value.isnan().all()} == undefined
 
 
@@ -121,9 +121,9 @@ def test_padded_rows_and_broken_heads_are_left_out() -> None:
     mask = torch.tensor([[1] * 40, [1] * 40, [1] * 25 + [0] * 15])
     call = call_of(batch=3, length=40, gain=2.0, visibility=bidirectional() & padding(mask))
     call.query[:, 1] = math.nan
-    found = query_variation(sight_of(call))
+    found = query_variation(probed_call_of(call))
     for name, value in found.items():
         assert value[:, 1].isnan().all(), name
         assert value[:, [0, 2]].isfinite().all(), name
     causal_call = call_of(batch=3, length=40, visibility=causal() & padding(mask.flip(1)))
-    assert query_variation(sight_of(causal_call))["adjacent"].isfinite().all()
+    assert query_variation(probed_call_of(causal_call))["adjacent"].isfinite().all()

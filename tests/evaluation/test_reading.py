@@ -12,7 +12,7 @@ from tests.evaluation.checks.pattern_models import study_of
 from tests.evaluation.checks.planted import random_ids
 from tests.evaluation.material import tiny_gpt2
 
-from heedful.evaluation.reading import ReadingLoss, frequency_loss, reading_of
+from heedful.evaluation.reading import TextLoss, frequency_loss, reading_of
 from heedful.evaluation.running import evaluating
 from heedful.evaluation.study import Study
 from heedful.loading.documents import load_documents
@@ -50,4 +50,4 @@ def test_the_loss_of_frequencies_is_their_entropy() -> None:
     ids = torch.tensor([[0, 1, 1, 1], [0, 1, 1, 1]])
     expected = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75)) + 1 / 16
     assert frequency_loss(study_of(tiny_gpt2(), ids)) == pytest.approx(expected)
-    assert ReadingLoss(800.0, 3.0).perplexity == math.inf
+    assert TextLoss(800.0, 3.0).perplexity == math.inf

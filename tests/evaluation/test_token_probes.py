@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.evaluation.material import batch_of, call_of, planted_call, sight_of
+from tests.evaluation.material import batch_of, call_of, planted_call, probed_call_of
 from torch import Tensor
 
 from heedful.attention.call import AttentionCall
@@ -50,7 +50,7 @@ def test_no_legal_cell_is_no_cell(ids: Tensor) -> None:
 
 def attraction(ids: Tensor, logits: Tensor) -> Tensor:
     call = planted_call(logits.expand(len(ids), -1, ids.shape[1], -1).clone())
-    return same_token(0)(sight_of(call, batch_of(ids)))["same_token"]
+    return same_token(0)(probed_call_of(call, batch_of(ids)))["same_token"]
 
 
 @pytest.mark.parametrize("theta", [0.1, 0.3])
@@ -83,7 +83,7 @@ def test_a_sequence_without_pairs_is_undefined_and_a_broken_head_alone() -> None
     ids = torch.cat([zipf_ids(1, 40), torch.arange(40)[None]])
     call = call_of(length=40)
     call.query[:, 1] = float("nan")
-    found = same_token(0)(sight_of(call, batch_of(ids)))["same_token"]
+    found = same_token(0)(probed_call_of(call, batch_of(ids)))["same_token"]
     assert found[0].isnan().tolist() == [False, True, False]
     assert found[1].isnan().all()
 
@@ -94,7 +94,7 @@ def test_unseen_cells_do_not_count() -> None:
     distance = torch.arange(60)[:, None] - torch.arange(60)[None, :]
     logits = torch.where(distance >= 30, 1e30, 0.0)[None, None].expand(2, 1, -1, -1)
     call = planted_call(logits, causal(window=30))
-    assert same_token(0)(sight_of(call, batch_of(ids)))["same_token"].abs().max() == 0
+    assert same_token(0)(probed_call_of(call, batch_of(ids)))["same_token"].abs().max() == 0
 
 
 PERIODS = torch.tensor([8, 11])
@@ -107,7 +107,7 @@ def repeated_ids(length: int, prefix: int, periods: Tensor = PERIODS) -> Tensor:
 
 
 def repeated_masses(call: AttentionCall, prefix: int = 1) -> dict[str, Tensor]:
-    return repeats(PERIODS, prefix)(sight_of(call, batch_of(repeated_ids(call.n_keys, prefix))))
+    return repeats(PERIODS, prefix)(probed_call_of(call, batch_of(repeated_ids(call.n_keys, prefix))))
 
 
 def repeated_call(back: Tensor, length: int = 40, prefix: int = 1) -> dict[str, Tensor]:

@@ -39,7 +39,7 @@ def test_settings_are_settings() -> None:
 
 def test_words_become_settings() -> None:
     found = _settings(None, "full", 5, "untrained", True, ("induction",), 7)
-    assert (found.preset, found.null_models, found.null, found.looks, found.require, found.seed) == (
+    assert (found.preset, found.null_models, found.null, found.interim_analyses, found.require, found.seed) == (
         "full",
         5,
         "untrained",

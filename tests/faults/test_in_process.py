@@ -113,7 +113,7 @@ class NoAttention(nn.Module):
 
 @pytest.mark.parametrize("answer", [(), None, torch.zeros(4, 16, 24), "words"])
 def test_f19_a_model_without_attention_is_refused(answer: Any) -> None:
-    with pytest.raises(CaptureError, match="no attention call was met") as caught:
+    with pytest.raises(CaptureError, match="no attention call was captured") as caught:
         judged(NoAttention(answer), random_ids(4, 16))
     assert caught.value.exit_code == 3
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.evaluation.checks.planted import random_ids, sequences_of
-from tests.evaluation.material import call_of, sight_of, tiny_bert, tiny_gpt2, tiny_llama
+from tests.evaluation.material import call_of, probed_call_of, tiny_bert, tiny_gpt2, tiny_llama
 from tests.faults.test_in_process import alike, judged, overall, sharp, statistics
 from tests.loading import material
 from torch import nn
@@ -72,16 +72,16 @@ def test_f09_products_beyond_float16_that_a_fused_kernel_bears_are_a_warning() -
 def test_f09_the_range_of_the_format_is_the_limit(gain: float, rows: bool, products: bool) -> None:
     side = torch.full((1, 1, 2, 8), math.sqrt(gain / 8)).half()
     call = AttentionCall(query=side, key=side, value=torch.ones_like(side), scale=0.125)
-    sight = sight_of(call)
-    found = overflow_of(call, sight.moments, sight.output)
+    probed = probed_call_of(call)
+    found = overflow_of(call, probed.moments, probed.output)
     assert bool(found.rows.all()) is rows and bool(found.products.all()) is products
 
 
 def test_f09_a_kernel_that_gives_nan_where_none_need_be_is_not_judged() -> None:
     call = call_of()
-    broken = sight_of(call, run=lambda value: torch.full((2, 3, 24, 8), math.nan)).within_format()
+    broken = probed_call_of(call, run=lambda value: torch.full((2, 3, 24, 8), math.nan)).within_format()
     assert bool(broken.moments.rows.entropy.isnan().all())
-    assert not bool(sight_of(call).within_format().moments.rows.entropy.isnan().any())
+    assert not bool(probed_call_of(call).within_format().moments.rows.entropy.isnan().any())
 
 
 def test_f09_on_the_command_line(tmp_path: Path) -> None:

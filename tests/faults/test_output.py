@@ -19,7 +19,7 @@ from tests.places import TESTS
 
 import heedful
 from heedful.errors import InputRejected, OutputError
-from heedful.evaluation.page.head_table import save_heads
+from heedful.evaluation.head_files import save_heads
 from heedful.evaluation.page.json_document import to_json
 from heedful.evaluation.page.json_reader import from_json
 from heedful.evaluation.page.terminal import terminal_text

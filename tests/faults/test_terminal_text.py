@@ -12,7 +12,7 @@ from tests.evaluation.page import factory
 
 from heedful.commandline.errors import outcome
 from heedful.errors import InputRejected
-from heedful.evaluation.page.head_table import save_heads
+from heedful.evaluation.head_files import save_heads
 from heedful.evaluation.page.json_document import to_json
 from heedful.evaluation.page.json_reader import from_json
 from heedful.evaluation.page.terminal import print_heads, terminal_text

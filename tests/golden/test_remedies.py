@@ -29,8 +29,8 @@ def ladder() -> AblationSuite:
     unseen = {pair: counted(text[COUNTED:], *pair, size) for pair in [(1, 0), (2, 0)]}
     windows = text[COUNTED:][: HELD_OUT // LENGTH * LENGTH].reshape(-1, LENGTH)[:96]
     measured, fitting = parted(windows.tolist(), [str(place // 3) for place in range(len(windows))], 60)
-    ground = RemedyContext(size, 256)
-    return run_ablations(Material(tables, measured, fitting, unseen), ablation_suite(ground), ground, seeds=(0, 1))
+    context = RemedyContext(size, 256)
+    return run_ablations(Material(tables, measured, fitting, unseen), ablation_suite(context), context, seeds=(0, 1))
 
 
 def test_baselines_are_near_the_specification(ladder: AblationSuite) -> None:

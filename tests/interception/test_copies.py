@@ -108,7 +108,7 @@ def test_transforms_run_and_are_named(word: str, model: GPT2LMHeadModel) -> None
         model(IDS)
         found = runs[word]()
     assert torch.allclose(found, expected, atol=1e-5)
-    assert len(session.heads()) == 4 and any(word in subject for subject in (*session.notes, *session.not_met))
+    assert len(session.heads()) == 4 and any(word in subject for subject in (*session.notes, *session.not_captured))
 
 
 def test_captures_of_two_tasks_do_not_mix(model: GPT2LMHeadModel) -> None:

@@ -52,7 +52,7 @@ def test_a_model_under_a_device_map_is_captured_proved_and_replaced(layout: str,
         torch.testing.assert_close(plain, result_of(whole, inputs).logits)
     with capture(model) as session:
         assert torch.equal(result_of(model, inputs).logits, plain)
-    assert session.heads().equals(expected.heads()) and session.not_met == {}
+    assert session.heads().equals(expected.heads()) and session.not_captured == {}
     assert [proof.recomputed and proof.replaced for proof in verify(model, inputs)] == [True, True]
     with replace(model, "zero") as replaced:
         assert not torch.allclose(result_of(model, inputs).logits, plain, atol=1e-2)

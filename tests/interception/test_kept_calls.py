@@ -70,7 +70,7 @@ def test_what_is_not_there_is_named(layer: int, head: int, bins: int, said: str)
 
 
 def test_nothing_met_is_nothing_to_draw() -> None:
-    with pytest.raises(CaptureError, match="no attention call was met"):
+    with pytest.raises(CaptureError, match="no attention call was captured"):
         KeptCalls().map(0, 0)
 
 
@@ -112,7 +112,7 @@ def test_weights_that_do_not_fit_are_refused_before_they_are_made(monkeypatch: p
 
 
 def test_weights_of_what_was_not_kept_are_refused() -> None:
-    with pytest.raises(CaptureError, match="weights: no attention call was met"):
+    with pytest.raises(CaptureError, match="weights: no attention call was captured"):
         KeptCalls().weights(0, 0)
     kept = KeptCalls()
     call = attention_call()

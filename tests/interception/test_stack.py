@@ -58,14 +58,14 @@ def test_attention_that_was_never_met_is_named_once() -> None:
     model = tiny("gpt2")
     with ModuleStack(model) as stack:
         result_of(model, inputs_for("gpt2"))
-    assert stack.never_met() == {f"transformer.h.{i}.attn": "GPT2Attention" for i in range(2)}
+    assert stack.never_captured() == {f"transformer.h.{i}.attn": "GPT2Attention" for i in range(2)}
 
 
 def test_outputs_of_attention_do_not_look_like_attention() -> None:
     model = tiny("bert")
     with ModuleStack(model) as stack:
         result_of(model, inputs_for("bert"))
-    assert all(path.endswith(("attention.self", "attention")) for path in stack.never_met())
+    assert all(path.endswith(("attention.self", "attention")) for path in stack.never_captured())
 
 
 def test_hooks_do_not_pile_up() -> None:

@@ -57,7 +57,7 @@ def tokens(*shape: int, seed: int = 4) -> Tensor:
 def heads(model: nn.Module, run: Callable[[], Any]) -> polars.DataFrame:
     with torch.no_grad(), heedful.capture(model) as session:
         run()
-    assert session.not_met == {}
+    assert session.not_captured == {}
     return session.heads()
 
 
@@ -166,10 +166,10 @@ def test_a_softmax_that_is_not_understood_leaves_its_module_in_part() -> None:
     with torch.no_grad(), heedful.capture(model) as session:
         model(ids)
     path = "encoder.layer.0.attention.self"
-    assert not session.heads()["verified"].any() and list(session.in_part) == list(session.not_met) == [path]
-    assert "met in part, 64 of 192 rows" in session.in_part[path]
+    assert not session.heads()["verified"].any() and list(session.in_part) == list(session.not_captured) == [path]
+    assert "captured in part, 64 of 192 rows" in session.in_part[path]
     (proof,) = heedful.verify(model, ids)
-    assert not proof.recomputed and "met in part" in proof.reason
+    assert not proof.recomputed and "captured in part" in proof.reason
 
 
 @pytest.mark.parametrize("name", ["SwinModel", "Swinv2Model"])

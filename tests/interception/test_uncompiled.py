@@ -62,7 +62,7 @@ def test_a_compiled_model_is_watched_and_stays_compiled(how: str) -> None:
     assert compiled > 0
     with capture(model) as session:
         assert torch.equal(result_of(model, inputs).logits, plain)
-    assert list(session.records) == PATHS and session.not_met == {} and session.heads()["verified"].all()
+    assert list(session.records) == PATHS and session.not_captured == {} and session.heads()["verified"].all()
     with replace(model, "zero", layers=[PATHS[1]]) as replaced:
         assert not torch.allclose(result_of(model, inputs).logits, plain, atol=1e-2)
     assert replaced == {PATHS[1]: 1}

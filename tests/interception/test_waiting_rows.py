@@ -65,7 +65,8 @@ def test_what_a_statistic_raises_is_the_record_s_and_not_the_model_s(monkeypatch
     with heedful.capture(model) as session:
         assert torch.equal(result_of(model, inputs).logits, expected)
     assert (
-        all("RuntimeError: no such statistic" in why for why in session.not_met.values()) and len(session.not_met) == 2
+        all("RuntimeError: no such statistic" in why for why in session.not_captured.values())
+        and len(session.not_captured) == 2
     )
     assert not any(record.verified or record.values for record in session.records.values())
 

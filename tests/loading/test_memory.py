@@ -34,9 +34,9 @@ def test_a_control_group_counts_with_what_it_can_give_back(tmp_path: Path) -> No
         "memory.stat": "anon 5\ninactive_file 300\n",
     }.items():
         (tmp_path / name).write_text(text)
-    assert memory._room(tmp_path) == 400
+    assert memory._free_bytes(tmp_path) == 400
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory._room(tmp_path) == memory._UNLIMITED
+    assert memory._free_bytes(tmp_path) == memory._UNLIMITED
 
 
 @pytest.mark.parametrize(

@@ -85,5 +85,5 @@ def test_alignment_takes_a_module_its_tokenizer_and_texts(
 @pytest.mark.slow
 def test_remedies_of_one_rung(counts: CountSummary, folder: Path) -> None:
     texts = [(folder / f"{number}.txt").read_text() for number in range(6)]
-    found = heedful.remedy(counts, texts, rungs="baselines", seeds=1, length=16, sequences=8)
+    found = heedful.remedy(counts, texts, variants="baselines", seeds=1, length=16, sequences=8)
     assert found.remedies and repr(found).startswith("AblationSuite(")

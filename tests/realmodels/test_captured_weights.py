@@ -72,7 +72,7 @@ def test_statistics_of_every_head_are_those_of_the_eager_weights(name: str, real
             run_model(model, ids, mask)
         weights = _eager(model, ids, mask)
     table = session.heads()
-    assert table["verified"].all() and not session.not_met
+    assert table["verified"].all() and not session.not_captured
     assert table.height == sum(layer.shape[1] for layer in weights)
     for statistic in ("row_entropy", "max_weight", "sink_mass", "self_mass", "previous_mass"):
         expected = torch.cat([_means(layer, mask)[statistic] for layer in weights])

@@ -20,7 +20,7 @@ class Measured(ShownRecord):
     name: str
     value: float
 
-    def told(self) -> str:
+    def one_line(self) -> str:
         return f"{self.name}: {self.value:g}"
 
 
@@ -48,7 +48,7 @@ def test_the_repr_is_short_and_says_what_was_found(record: Measured) -> None:
 
 
 def test_a_record_that_does_not_say_is_an_error() -> None:
-    with pytest.raises(NotImplementedError, match=r"ShownRecord\.told"):
+    with pytest.raises(NotImplementedError, match=r"ShownRecord\.one_line"):
         repr(ShownRecord())
 
 

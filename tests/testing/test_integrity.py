@@ -59,7 +59,7 @@ def test_a_sound_model_holds_and_is_left_as_it_was(check: Callable[..., object])
 
 @pytest.mark.parametrize("check", ALL)
 def test_a_model_without_attention_is_not_judged(check: Callable[..., object]) -> None:
-    with pytest.raises(AssertionError, match=r"no attention call was met"):
+    with pytest.raises(AssertionError, match=r"no attention call was captured"):
         check(NoAttention(), IDS)
 
 

@@ -125,7 +125,7 @@ def test_nothing_stays_after_it_and_nothing_is_met_without_gradients() -> None:
     with MaxSharePenalty(model) as penalty:
         with torch.no_grad():
             model(input_ids=IDS)
-        with pytest.raises(UsageError, match="no keys were met"):
+        with pytest.raises(UsageError, match="no keys were captured"):
             penalty.take()
     assert not any(module._forward_hooks for module in model.modules())
     with pytest.raises(UsageError, match="no attention module"):

@@ -74,10 +74,10 @@ def _claim(one: Answered, page: Sheet) -> list[Line]:
     lines += paragraph(page.text(f"{one.sentence} Published: {one.figure}"), page.width, indent=_INDENT)
     for finding in one.findings:
         own = mark(str(finding.verdict), page.encoding)
-        lines += paragraph(page.text(_told(finding)), page.width, indent=_INDENT + "  ", first=f"{_INDENT}{own} ")
+        lines += paragraph(page.text(_line(finding)), page.width, indent=_INDENT + "  ", first=f"{_INDENT}{own} ")
     return lines
 
 
-def _told(finding: Finding) -> str:
+def _line(finding: Finding) -> str:
     measured = numbers(finding)
     return f"{finding.reason} ({measured})" if measured else finding.reason

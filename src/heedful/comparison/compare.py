@@ -67,7 +67,7 @@ def compare(
         names=(_name(before), _name(after)),
         verdicts=(str(before.verdict), str(after.verdict)),
         context=context_of(before, after),
-        pairing=pairing.told,
+        pairing=pairing.sentence,
         findings=changes,
         head_verdicts=head_verdicts(before, after),
         heads=heads,
@@ -79,7 +79,7 @@ def compare(
 
 
 def _unjudged(rules: tuple[str, ...], pairing: DocumentPairing) -> list[str]:
-    return [f"effect: could not be judged: {pairing.told}"] if "effect" in rules and not pairing.enough else []
+    return [f"effect: could not be judged: {pairing.sentence}"] if "effect" in rules and not pairing.enough else []
 
 
 def _changes(

@@ -37,7 +37,7 @@ def comparison_html(comparison: Comparison) -> str:
         regressions=[visible(told) for told in comparison.regressions],
         context=[[visible(text) for text in row] for row in comparison.context],
         findings=[_finding(one) for one in comparison.findings],
-        heads_told=_heads_told(comparison),
+        heads_line=_heads_line(comparison),
         statistics=[f"change of {name.replace('_', ' ')}" for name in STATISTICS],
         heads=[_head(head) for head in comparison.heads],
     )
@@ -67,7 +67,7 @@ def _head(head: HeadChange) -> dict[str, Any]:
     }
 
 
-def _heads_told(comparison: Comparison) -> str:
+def _heads_line(comparison: Comparison) -> str:
     changed = sum(head.changed for head in comparison.heads)
     told = f"{count(len(comparison.heads), 'head')} in both reports, {changed} with another verdict or pattern."
     return visible(f"{told} {comparison.heads_reason}".strip())

@@ -21,12 +21,12 @@ class DocumentPairing:
     Attributes:
         before: Index into the units of the first report, one a pair.
         after: Index into those of the second.
-        told: One sentence for the reader.
+        sentence: One sentence for the reader.
     """
 
     before: tuple[int, ...]
     after: tuple[int, ...]
-    told: str
+    sentence: str
 
     @property
     def enough(self) -> bool:
@@ -52,10 +52,12 @@ def pair_documents(before: Report, after: Report) -> DocumentPairing:
     place = {name: index for index, name in enumerate(second)}
     pairs = [(index, place[name]) for index, name in enumerate(first) if name in place]
     ours, theirs = zip(*pairs, strict=True) if pairs else ((), ())
-    told = f"{len(pairs)} documents are in both reports ({len(first)} and {len(second)})"
+    sentence = f"{len(pairs)} documents are in both reports ({len(first)} and {len(second)})"
     if len(pairs) < FEWEST:
-        return DocumentPairing(ours, theirs, f"not paired: {told}, at least {FEWEST} are needed; by the two intervals")
-    return DocumentPairing(ours, theirs, f"paired by document: {told}")
+        return DocumentPairing(
+            ours, theirs, f"not paired: {sentence}, at least {FEWEST} are needed; by the two intervals"
+        )
+    return DocumentPairing(ours, theirs, f"paired by document: {sentence}")
 
 
 def _names(report: Report) -> list[Hashable]:

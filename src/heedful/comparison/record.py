@@ -148,7 +148,7 @@ class Comparison(ShownRecord):
         """Whether a rule that was asked for is broken."""
         return bool(self.regressions)
 
-    def told(self) -> str:
+    def one_line(self) -> str:
         """Both models with their verdicts, and the number of regressions."""
         before, after = (f"{name} {verdict}" for name, verdict in zip(self.names, self.verdicts, strict=True))
         return f"{before} -> {after}, {counted(len(self.regressions), 'regression')}"

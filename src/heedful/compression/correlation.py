@@ -34,7 +34,7 @@ class Question:
     second: Array
 
 
-def rank_correlations(ground: EvaluationContext, questions: Sequence[Question]) -> list[RankCorrelation]:
+def rank_correlations(context: EvaluationContext, questions: Sequence[Question]) -> list[RankCorrelation]:
     """Spearman correlations of document means.
 
     The interval is over documents, for these very items. Whether as much would come about among unrelated items is
@@ -42,13 +42,13 @@ def rank_correlations(ground: EvaluationContext, questions: Sequence[Question]) 
     Kendall and Stuart 1973, section 31.19.
 
     Args:
-        ground: Whose documents the sequences are of.
+        context: Whose documents the sequences are of.
         questions: What to ask.
     """
     found = []
     for one in questions:
-        first, second = ground.exact_units(one.first), ground.exact_units(one.second)
-        interval = spearman_over_units(first, second, resamples=ground.resamples, seed=ground.seed)
+        first, second = context.exact_units(one.first), context.exact_units(one.second)
+        interval = spearman_over_units(first, second, resamples=context.resamples, seed=context.seed)
         found.append((one, interval))
     raw = [_p(float(interval.estimate), one.first.shape[1]) for one, interval in found]
     adjusted = np.asarray(holm(np.array(raw))) if raw else np.array([])

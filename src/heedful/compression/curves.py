@@ -55,7 +55,7 @@ class MeasuredCurve:
 
 
 def measured_curve(
-    ground: EvaluationContext,
+    context: EvaluationContext,
     plan: CurvePlan,
     base: Array | None,
     damages: dict[int, tuple[Array, Array]],
@@ -65,7 +65,7 @@ def measured_curve(
     """Run every step of a plan.
 
     Args:
-        ground: Model and the text on which prices are taken.
+        context: Model and the text on which prices are taken.
         plan: What to leave out.
         base: ``(sequence, 3)`` losses with nothing left out; None without a loss.
         damages: Identity of a removal to divergence and error, ``(sequence,)`` each.
@@ -77,7 +77,7 @@ def measured_curve(
     for fraction, number, removals in plan.steps:
         rise = None
         if base is not None:
-            losses = [_losses(ground, one, known, tick) for one in removals]
+            losses = [_losses(context, one, known, tick) for one in removals]
             rise = np.stack([one - base for one in losses])
             rises.append(rise[..., RIGHT])
         local = damages.get(id(removals[0]))
@@ -85,10 +85,10 @@ def measured_curve(
             Point(
                 fraction=fraction,
                 removed=number,
-                loss=None if rise is None else ground.loss_effect(rise[..., RIGHT].mean(0)),
-                shuffled=None if rise is None else ground.loss_effect(rise[..., SHUFFLED].mean(0)),
-                divergence=None if local is None else ground.effect(local[0], AT_LEAST_0),
-                error=None if local is None else ground.effect(local[1], AT_LEAST_0),
+                loss=None if rise is None else context.loss_effect(rise[..., RIGHT].mean(0)),
+                shuffled=None if rise is None else context.loss_effect(rise[..., SHUFFLED].mean(0)),
+                divergence=None if local is None else context.effect(local[0], AT_LEAST_0),
+                error=None if local is None else context.effect(local[1], AT_LEAST_0),
                 orders=[] if rise is None else [float(mean_of(one)) for one in rise[..., RIGHT]],
             )
         )
@@ -96,21 +96,23 @@ def measured_curve(
     return MeasuredCurve(plan, curve, rises)
 
 
-def _losses(ground: EvaluationContext, removal: Removal, known: dict[object, Array], tick: Callable[[], None]) -> Array:
+def _losses(
+    context: EvaluationContext, removal: Removal, known: dict[object, Array], tick: Callable[[], None]
+) -> Array:
     """Losses without something, run once however many orders come to it."""
     if removal.name in known:
-        for _ in ground.batches:
+        for _ in context.batches:
             tick()
     else:
-        known[removal.name] = losses_without(ground, ground.batches, removal, tick)
+        known[removal.name] = losses_without(context, context.batches, removal, tick)
     return known[removal.name]
 
 
-def dimension_damage(ground: EvaluationContext, plans: Sequence[CurvePlan]) -> dict[int, tuple[Array, Array]]:
+def dimension_damage(context: EvaluationContext, plans: Sequence[CurvePlan]) -> dict[int, tuple[Array, Array]]:
     """Divergence and error of each layer alone without some dimensions, mean over heads; the first order of each step.
 
     Args:
-        ground: Model and text.
+        context: Model and text.
         plans: Plans of dimensions.
 
     Returns:
@@ -119,7 +121,7 @@ def dimension_damage(ground: EvaluationContext, plans: Sequence[CurvePlan]) -> d
     removals = [step[2][0] for plan in plans for step in plan.steps]
     if not removals:
         return {}
-    now: list[Batch] = [ground.batches[0]]
+    now: list[Batch] = [context.batches[0]]
     parts: dict[str, list[Array]] = {}
 
     def visit(stored: Stored) -> None:
@@ -132,8 +134,8 @@ def dimension_damage(ground: EvaluationContext, plans: Sequence[CurvePlan]) -> d
             found.append(np.stack([part.double().cpu().numpy() for part in (change.divergence, change.error)]))
         parts.setdefault(stored.path, []).append(np.stack(found, 1))
 
-    with stored_keys(ground.model, now, "after", visit):
-        run_all(ground.model, ground.batches, now, ground.ticker(len(ground.batches), "rows without dimensions"))
+    with stored_keys(context.model, now, "after", visit):
+        run_all(context.model, context.batches, now, context.ticker(len(context.batches), "rows without dimensions"))
     if not parts:
         return {}
     whole = np.concatenate([np.concatenate(each, 2) for each in parts.values()], 3)  # 2, removal, sequence, head
@@ -141,7 +143,7 @@ def dimension_damage(ground: EvaluationContext, plans: Sequence[CurvePlan]) -> d
     return {id(removal): (means[0, place], means[1, place]) for place, removal in enumerate(removals)}
 
 
-def savings(ground: EvaluationContext, measured: Sequence[MeasuredCurve]) -> list[Saving]:
+def savings(context: EvaluationContext, measured: Sequence[MeasuredCurve]) -> list[Saving]:
     """What each ranking saves over random order of the same part, fraction by fraction."""
     found = []
     control = {one.plan.part: one for one in measured if one.plan.ranking == RANDOM}
@@ -150,7 +152,7 @@ def savings(ground: EvaluationContext, measured: Sequence[MeasuredCurve]) -> lis
         if one.plan.ranking == RANDOM or random is None:
             continue
         for step, (own, other) in enumerate(zip(one.rises, random.rises, strict=True)):
-            saved, p = _saved(ground, own[0], other), _p(own[0], other)
+            saved, p = _saved(context, own[0], other), _p(own[0], other)
             found.append(
                 Saving(
                     part=one.plan.part,
@@ -164,7 +166,7 @@ def savings(ground: EvaluationContext, measured: Sequence[MeasuredCurve]) -> lis
     return found
 
 
-def _saved(ground: EvaluationContext, own: Array, random: Array) -> Effect:
+def _saved(context: EvaluationContext, own: Array, random: Array) -> Effect:
     """Random less own over documents, the interval widened by what other random orders would give.
 
     The two sources are independent, so that the squares of their half widths add (MOVER; Zou and Donner 2008,
@@ -172,7 +174,7 @@ def _saved(ground: EvaluationContext, own: Array, random: Array) -> Effect:
     """
     from scipy.stats import t
 
-    effect = ground.loss_effect(random.mean(0) - own)
+    effect = context.loss_effect(random.mean(0) - own)
     orders = mean_of(random, axis=1)
     if len(orders) < 2:
         return Effect(estimate=effect.estimate, low=float("nan"), high=float("nan"), n=effect.n)

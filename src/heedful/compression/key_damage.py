@@ -44,7 +44,7 @@ class LayerDamage:
 
 
 def key_damage(
-    ground: EvaluationContext, quantizers: Sequence[Quantizer], stage: str
+    context: EvaluationContext, quantizers: Sequence[Quantizer], stage: str
 ) -> tuple[list[LayerDamage], dict[str, str]]:
     """Tails of all keys, and the damage of each quantizer and of noise of its size, layer by layer.
 
@@ -52,7 +52,7 @@ def key_damage(
     alone.
 
     Args:
-        ground: Model and text.
+        context: Model and text.
         quantizers: What to try.
         stage: ``after`` or ``before`` the rotation.
 
@@ -64,8 +64,8 @@ def key_damage(
     """
     layers: dict[str, LayerDamage] = {}
     parts: dict[str, list[dict[str, Array]]] = {}
-    now: list[Batch] = [ground.batches[0]]
-    generator = torch.Generator().manual_seed(ground.seed)
+    now: list[Batch] = [context.batches[0]]
+    generator = torch.Generator().manual_seed(context.seed)
 
     def visit(stored: Stored) -> None:
         call = stored.call
@@ -73,8 +73,8 @@ def key_damage(
         found = _measured(stored, quantizers, generator)
         parts.setdefault(stored.path, []).append({name: value.double().cpu().numpy() for name, value in found.items()})
 
-    with stored_keys(ground.model, now, stage, visit) as left:
-        run_all(ground.model, ground.batches, now, ground.ticker(len(ground.batches), "damage of each head"))
+    with stored_keys(context.model, now, stage, visit) as left:
+        run_all(context.model, context.batches, now, context.ticker(len(context.batches), "damage of each head"))
     for path, layer in layers.items():
         layer.values = {name: np.concatenate([part[name] for part in parts[path]]) for name in parts[path][0]}
     return list(layers.values()), left.reasons
@@ -105,11 +105,11 @@ def _relative(stored: Stored, key: Tensor) -> Tensor:
 Change = Callable[[Stored], Tensor]
 
 
-def losses_with(ground: EvaluationContext, stage: str, change: Change, tick: Callable[[], None]) -> Array:
+def losses_with(context: EvaluationContext, stage: str, change: Change, tick: Callable[[], None]) -> Array:
     """Loss of each sequence with changed keys in every layer at once.
 
     Args:
-        ground: Model and text.
+        context: Model and text.
         stage: ``after`` or ``before`` the rotation.
         change: From a call's stored keys to other ones.
         tick: Called after each batch.
@@ -117,36 +117,36 @@ def losses_with(ground: EvaluationContext, stage: str, change: Change, tick: Cal
     Returns:
         ``(sequence,)`` in nats per token.
     """
-    now: list[Batch] = [ground.batches[0]]
+    now: list[Batch] = [context.batches[0]]
     parts: list[Array] = []
-    with stored_keys(ground.model, now, stage, lambda stored: attended(other_keys(stored, change(stored)))):
-        for batch in ground.batches:
+    with stored_keys(context.model, now, stage, lambda stored: attended(other_keys(stored, change(stored)))):
+        for batch in context.batches:
             now[:] = [batch]
-            parts.append(losses_of(ground.model, ground.objective, [batch], tick))
+            parts.append(losses_of(context.model, context.objective, [batch], tick))
     return np.concatenate(parts)
 
 
 def quantizer_losses(
-    ground: EvaluationContext, stage: str, quantizers: Sequence[Quantizer]
+    context: EvaluationContext, stage: str, quantizers: Sequence[Quantizer]
 ) -> tuple[Array, Array, list[tuple[Array, Array]]]:
     """Losses as they are, recomputed from unchanged keys, and under each quantizer and noise of its size.
 
     Args:
-        ground: Model and text.
+        context: Model and text.
         stage: ``after`` or ``before`` the rotation.
         quantizers: What to try.
 
     Returns:
         Arrays ``(sequence,)`` in nats per token.
     """
-    tick = ground.ticker((2 + 2 * len(quantizers)) * len(ground.batches), "loss under each quantizer")
-    own = losses_of(ground.model, ground.objective, ground.batches, tick)
-    same = losses_with(ground, stage, lambda stored: stored.key, tick)
+    tick = context.ticker((2 + 2 * len(quantizers)) * len(context.batches), "loss under each quantizer")
+    own = losses_of(context.model, context.objective, context.batches, tick)
+    same = losses_with(context, stage, lambda stored: stored.key, tick)
     found = []
     for quantizer in quantizers:
-        generator = torch.Generator().manual_seed(ground.seed + 1)
+        generator = torch.Generator().manual_seed(context.seed + 1)
         rounding, noise = _rounding(quantizer), _noise(quantizer, generator)
-        found.append(tuple(losses_with(ground, stage, change, tick) for change in (rounding, noise)))
+        found.append(tuple(losses_with(context, stage, change, tick) for change in (rounding, noise)))
     return own, same, found  # type: ignore[return-value]
 
 

@@ -20,7 +20,7 @@ RIGHT, FED, SHUFFLED = 0, 1, 2
 """Columns of ``label_losses``."""
 
 
-def label_losses(ground: EvaluationContext, batches: Sequence[Batch], tick: Callable[[], None]) -> Array:
+def label_losses(context: EvaluationContext, batches: Sequence[Batch], tick: Callable[[], None]) -> Array:
     """Loss of each sequence by three sets of labels.
 
     The right ones are the objective's: the next token, or the hidden one. The second are the tokens that were fed at
@@ -28,7 +28,7 @@ def label_losses(ground: EvaluationContext, batches: Sequence[Batch], tick: Call
     sequence's index.
 
     Args:
-        ground: Model and loss.
+        context: Model and loss.
         batches: What to run.
         tick: Called after each batch.
 
@@ -38,30 +38,30 @@ def label_losses(ground: EvaluationContext, batches: Sequence[Batch], tick: Call
     parts = []
     with torch.no_grad():
         for batch in batches:
-            ids, counted, right = ground.objective.question(batch)
-            logits = tensor_of(run_model(ground.model, ids, batch.attention_mask), "logits")
+            ids, counted, right = context.objective.question(batch)
+            logits = tensor_of(run_model(context.model, ids, batch.attention_mask), "logits")
             if logits is None:
                 continue
             logits = logits[:, : right.shape[1]].float().transpose(1, 2)
-            wrong = [ids[:, : right.shape[1]], _shuffled(right, counted, batch, ground.seed)]
+            wrong = [ids[:, : right.shape[1]], _shuffled(right, counted, batch, context.seed)]
             found = [_mean_loss(logits, counted, labels) for labels in (right, *wrong)]
             parts.append(torch.stack(found, 1).double().cpu().numpy())
             tick()
     return np.concatenate(parts)
 
 
-def judged_labels(ground: EvaluationContext, losses: Array) -> LabelLosses:
+def judged_labels(context: EvaluationContext, losses: Array) -> LabelLosses:
     """Whether the right labels are the ones that the model answers to.
 
     Args:
-        ground: Whose documents the sequences are of.
+        context: Whose documents the sequences are of.
         losses: Those of ``label_losses``, on all sequences.
     """
-    gaps = [ground.loss_effect(losses[:, wrong] - losses[:, RIGHT]) for wrong in (FED, SHUFFLED)]
+    gaps = [context.loss_effect(losses[:, wrong] - losses[:, RIGHT]) for wrong in (FED, SHUFFLED)]
     answer = "yes" if all(gap.low > 0 for gap in gaps) else "no" if any(gap.high < 0 for gap in gaps) else "not settled"
     if not all(np.isfinite(gap.low) and np.isfinite(gap.high) for gap in gaps):
         answer = "insufficient data"
-    right, fed, shuffled = ground.effects(losses, AT_LEAST_0)
+    right, fed, shuffled = context.effects(losses, AT_LEAST_0)
     return LabelLosses(right=right, fed=fed, shuffled=shuffled, answer=answer)
 
 

@@ -125,7 +125,7 @@ class EvaluationContext:
         return model, data
 
 
-def ground_of(
+def evaluation_context(
     model: nn.Module, sequences: TokenBatch, *, seed: int, resamples: int, progress: Progress
 ) -> EvaluationContext:
     """A model and its text, with the loss that it can be judged by.

@@ -13,7 +13,7 @@ from heedful.reporting.pages.part import Page, PagePart
 from heedful.reporting.quantity import count
 
 if TYPE_CHECKING:
-    from heedful.compression.record import Curve, Pruning, Saving, UnitPrice
+    from heedful.compression.record import Curve, Pruning, Saving, UnitCost
 
 QUARTER = 0.25
 """Share at which the verdict is spoken, or the nearest that was measured."""
@@ -224,7 +224,7 @@ def _units(record: Pruning, part: str) -> PagePart | None:
     )
 
 
-def _price(unit: UnitPrice) -> float:
+def _price(unit: UnitCost) -> float:
     value = math.nan if unit.price is None else unit.price.estimate
     return value if math.isfinite(value) else math.inf
 

@@ -31,7 +31,7 @@ REDUNDANCY_RANGES = {"effective_rank": (0.0, np.inf), "centred_cosine": (-1.0, 1
 
 
 def unit_plans(
-    ground: EvaluationContext,
+    context: EvaluationContext,
     layers: Sequence[LayerKeys],
     part: str,
     units: list[Unit],
@@ -41,7 +41,7 @@ def unit_plans(
     """Curves of layers or heads.
 
     Args:
-        ground: Whose seed draws orders and ties.
+        context: Whose seed draws orders and ties.
         layers: What is known of the keys.
         part: ``layers`` or ``heads``.
         units: The layers or heads.
@@ -50,12 +50,12 @@ def unit_plans(
     """
     rank, cosine = (np.array([_of_unit(layers, unit, name) for unit in units]) for name in REDUNDANCY)
     orders = {
-        "effective rank": [ordered(rank, ground.seed)],
-        "centred cosine": [ordered(-cosine, ground.seed)],
-        RANDOM: [shuffled(len(units), ground.seed * 7919 + k) for k in range(cuts.orders)],
+        "effective rank": [ordered(rank, context.seed)],
+        "centred cosine": [ordered(-cosine, context.seed)],
+        RANDOM: [shuffled(len(units), context.seed * 7919 + k) for k in range(cuts.orders)],
     }
     if price is not None:
-        orders["price"] = [ordered(mean_of(price, axis=0), ground.seed)]
+        orders["price"] = [ordered(mean_of(price, axis=0), context.seed)]
     plans = []
     for ranking, several in orders.items():
         steps = []
@@ -72,11 +72,11 @@ def _of_unit(layers: Sequence[LayerKeys], unit: Unit, name: str) -> float:
     return float(mean_of(getattr(layer, name)[:, read]))
 
 
-def dimension_plans(ground: EvaluationContext, layers: Sequence[LayerKeys], cuts: Cuts) -> list[CurvePlan]:
+def dimension_plans(context: EvaluationContext, layers: Sequence[LayerKeys], cuts: Cuts) -> list[CurvePlan]:
     """Curves of key dimensions; layers whose components are not known to go together are left as they are.
 
     Args:
-        ground: Whose seed draws orders.
+        context: Whose seed draws orders.
         layers: What is known of the keys.
         cuts: Shares and orders.
     """
@@ -87,7 +87,7 @@ def dimension_plans(ground: EvaluationContext, layers: Sequence[LayerKeys], cuts
     count = len(known[0].groups)
     plans = []
     for ranking in (*names, RANDOM):
-        seeds = [ground.seed * 7919 + k for k in range(cuts.orders)] if ranking == RANDOM else [ground.seed]
+        seeds = [context.seed * 7919 + k for k in range(cuts.orders)] if ranking == RANDOM else [context.seed]
         steps = [
             (
                 fraction,

@@ -14,11 +14,11 @@ from heedful.compression.correlation import Question, rank_correlations
 from heedful.compression.curves import MeasuredCurve, dimension_damage, measured_curve, savings
 from heedful.compression.cuts import Cuts
 from heedful.compression.label_losses import RIGHT, judged_labels, label_losses
-from heedful.compression.loss_context import BATCH_TOKENS, EvaluationContext, Progress, ground_of
+from heedful.compression.loss_context import BATCH_TOKENS, EvaluationContext, Progress, evaluation_context
 from heedful.compression.order import Unit, head_units, layer_units, without_units
 from heedful.compression.plans import REDUNDANCY, REDUNDANCY_RANGES, dimension_plans, unit_plans
 from heedful.compression.quantize_keys import RESAMPLES
-from heedful.compression.record import Pruning, RankCorrelation, UnitPrice
+from heedful.compression.record import Pruning, RankCorrelation, UnitCost
 from heedful.compression.redundancy import LayerKeys, layer_keys
 from heedful.compression.removal import Removal, losses_without
 from heedful.errors import UsageError
@@ -70,7 +70,7 @@ def measure_pruning(
     cuts = cuts or Cuts()
     inside, unwrap_notes = unwrapped(model)
     with evaluating(inside):
-        whole = ground_of(inside, sequences, seed=seed, resamples=RESAMPLES, progress=progress)
+        whole = evaluation_context(inside, sequences, seed=seed, resamples=RESAMPLES, progress=progress)
         ranking, pricing = _halves(whole)
         layers, left = layer_keys(ranking, ranking.batches)
         units = {"layers": layer_units(layers), "heads": head_units(layers)}
@@ -109,81 +109,81 @@ def measure_pruning(
     )
 
 
-def _halves(ground: EvaluationContext) -> tuple[EvaluationContext, EvaluationContext]:
+def _halves(context: EvaluationContext) -> tuple[EvaluationContext, EvaluationContext]:
     """Every other document, and the rest."""
-    document = ground.sequences.document
+    document = context.sequences.document
     names = document.unique()
     if len(names) < 2:
         raise UsageError("prune: expected text of at least 2 documents, one to rank on and one to price on; got 1")
-    return _on(ground, names[0::2]), _on(ground, names[1::2])
+    return _on(context, names[0::2]), _on(context, names[1::2])
 
 
-def _on(ground: EvaluationContext, names: torch.Tensor) -> EvaluationContext:
-    text = ground.sequences
+def _on(context: EvaluationContext, names: torch.Tensor) -> EvaluationContext:
+    text = context.sequences
     index = torch.isin(text.document, names).nonzero()[:, 0]
     fields = ("input_ids", "attention_mask", "document", "special", "punctuation")
     part = replace(text, **{name: getattr(text, name)[index] for name in fields})
-    return replace(ground, sequences=part, batches=batches_of(ground.model, part, BATCH_TOKENS))
+    return replace(context, sequences=part, batches=batches_of(context.model, part, BATCH_TOKENS))
 
 
 def _prices(
-    ground: EvaluationContext, units: dict[str, list[Unit]], cuts: Cuts
+    context: EvaluationContext, units: dict[str, list[Unit]], cuts: Cuts
 ) -> tuple[dict[str, Array], list[dict[str, str]]]:
     """Rise of the loss without each unit alone, ``(sequence, unit)`` a part, and parts that were too many."""
     found: dict[str, Array] = {}
     told = []
     wanted = [part for part in units if part in cuts.parts]
     few = [part for part in wanted if len(units[part]) <= cuts.most_priced]
-    tick = ground.ticker((1 + sum(len(units[part]) for part in few)) * len(ground.batches), "price of each alone")
-    base = label_losses(ground, ground.batches, tick)[:, RIGHT]
+    tick = context.ticker((1 + sum(len(units[part]) for part in few)) * len(context.batches), "price of each alone")
+    base = label_losses(context, context.batches, tick)[:, RIGHT]
     for part in wanted:
         if part not in few:
             why = f"{len(units[part])} of them, and each takes a run: raise the limit of {cuts.most_priced} (--priced)"
             told.append({"what": f"price of each of the {part} alone", "why": why})
             continue
         removals = [without_units(units[part], [place], 1) for place in range(len(units[part]))]
-        losses = [losses_without(ground, ground.batches, one, tick)[:, RIGHT] for one in removals]
+        losses = [losses_without(context, context.batches, one, tick)[:, RIGHT] for one in removals]
         found[part] = np.stack(losses, 1) - base[:, None]
     return found, told
 
 
 def _measured(
-    ground: EvaluationContext,
+    context: EvaluationContext,
     layers: Sequence[LayerKeys],
     units: dict[str, list[Unit]],
     prices: dict[str, Array],
     cuts: Cuts,
 ) -> tuple[list[MeasuredCurve], Array | None]:
     """Every curve, and the losses with nothing left out."""
-    judged = ground.objective.name != "none"
+    judged = context.objective.name != "none"
     plans = []
     for part in (part for part in units if judged and part in cuts.parts and len(units[part]) > 1):
-        plans += unit_plans(ground, layers, part, units[part], prices.get(part), cuts)
-    by_dimension = dimension_plans(ground, layers, cuts) if "dimensions" in cuts.parts else []
-    damages = dimension_damage(ground, by_dimension)
+        plans += unit_plans(context, layers, part, units[part], prices.get(part), cuts)
+    by_dimension = dimension_plans(context, layers, cuts) if "dimensions" in cuts.parts else []
+    damages = dimension_damage(context, by_dimension)
     runs = sum(len(step[2]) for plan in (*plans, *by_dimension) for step in plan.steps) + 2
-    tick = ground.ticker(runs * len(ground.batches), "curves of the loss")
-    base = label_losses(ground, ground.batches, tick) if judged else None
+    tick = context.ticker(runs * len(context.batches), "curves of the loss")
+    base = label_losses(context, context.batches, tick) if judged else None
     known: dict[object, Array] = {}
-    found = [measured_curve(ground, plan, base, {}, tick, known) for plan in plans]
+    found = [measured_curve(context, plan, base, {}, tick, known) for plan in plans]
     if by_dimension:
         nothing = {layer.module: torch.zeros(layer.key_heads, layer.dim, dtype=torch.bool) for layer in layers}
-        same = losses_without(ground, ground.batches, Removal(dimensions=nothing), tick) if judged else None
-        found += [measured_curve(ground, plan, same, damages, tick, known) for plan in by_dimension]
+        same = losses_without(context, context.batches, Removal(dimensions=nothing), tick) if judged else None
+        found += [measured_curve(context, plan, same, damages, tick, known) for plan in by_dimension]
     return found, base
 
 
 def _unit_prices(
-    ground: EvaluationContext, layers: Sequence[LayerKeys], part: str, units: Sequence[Unit], price: Array | None
-) -> list[UnitPrice]:
-    prices = [None] * len(units) if price is None else [ground.loss_effect(price[:, k]) for k in range(len(units))]
+    context: EvaluationContext, layers: Sequence[LayerKeys], part: str, units: Sequence[Unit], price: Array | None
+) -> list[UnitCost]:
+    prices = [None] * len(units) if price is None else [context.loss_effect(price[:, k]) for k in range(len(units))]
     shapes = {}
     for name in REDUNDANCY:
-        shapes[name] = ground.effects(
+        shapes[name] = context.effects(
             np.stack([_sequences_of(layers, unit, name) for unit in units], 1), REDUNDANCY_RANGES[name]
         )
     return [
-        UnitPrice(
+        UnitCost(
             part=part,
             module=unit.module,
             layer=unit.layer,
@@ -203,7 +203,7 @@ def _sequences_of(layers: Sequence[LayerKeys], unit: Unit, name: str) -> Array:
 
 
 def _correlations(
-    ground: EvaluationContext, layers: Sequence[LayerKeys], prices: dict[str, Array]
+    context: EvaluationContext, layers: Sequence[LayerKeys], prices: dict[str, Array]
 ) -> list[RankCorrelation]:
     """Redundancy against price: layers; and key heads, the prices of the heads that read one being averaged."""
     questions = []
@@ -220,4 +220,4 @@ def _correlations(
                 for piece, layer in zip(pieces, layers, strict=True)
             ]
             questions.append(Question(name, "price", "key heads", first, np.concatenate(second, 1)))
-    return rank_correlations(ground, questions)
+    return rank_correlations(context, questions)

@@ -11,7 +11,7 @@ from torch import nn
 
 from heedful.compression.correlation import Question, rank_correlations
 from heedful.compression.key_damage import LayerDamage, key_damage, quantizer_losses
-from heedful.compression.loss_context import EvaluationContext, Progress, ground_of, verdict_on
+from heedful.compression.loss_context import EvaluationContext, Progress, evaluation_context, verdict_on
 from heedful.compression.quantizer import GROUPS, Quantizer
 from heedful.compression.record import Damage, HeadDamage, KeyTails, Quantization, RankCorrelation, Trial
 from heedful.compression.stored_keys import STAGES
@@ -98,14 +98,14 @@ def quantize_keys(
         raise UsageError("quantizers: expected at least one, got none")
     inside, unwrap_notes = unwrapped(model)
     with evaluating(inside):
-        ground = ground_of(inside, sequences, seed=seed, resamples=RESAMPLES, progress=progress)
-        layers, left = key_damage(ground, tried, stage)
-        losses = None if ground.objective.name == "none" else quantizer_losses(ground, stage, tried)
+        context = evaluation_context(inside, sequences, seed=seed, resamples=RESAMPLES, progress=progress)
+        layers, left = key_damage(context, tried, stage)
+        losses = None if context.objective.name == "none" else quantizer_losses(context, stage, tried)
     heads = sum(layer.heads for layer in layers)
-    model_facts, data = ground.facts(name, [*notes, *unwrap_notes], len(layers), heads)
+    model_facts, data = context.facts(name, [*notes, *unwrap_notes], len(layers), heads)
     unmeasured = [{"what": path, "why": why} for path, why in left.items()]
     if losses is None:
-        unmeasured.append({"what": "loss", "why": ground.objective.reason})
+        unmeasured.append({"what": "loss", "why": context.objective.reason})
     return Quantization(
         model=model_facts,
         data=data,
@@ -118,14 +118,14 @@ def quantize_keys(
         },
         versions=versions(),
         stage=stage,
-        loss=None if losses is None else ground.effect(losses[0], AT_LEAST_0),
-        recomputed=None if losses is None else ground.effect(losses[1] - losses[0]),
+        loss=None if losses is None else context.effect(losses[0], AT_LEAST_0),
+        recomputed=None if losses is None else context.effect(losses[1] - losses[0]),
         trials=[
-            _trial(ground, layers, index, quantizer, None if losses is None else (losses[1], *losses[2][index]))
+            _trial(context, layers, index, quantizer, None if losses is None else (losses[1], *losses[2][index]))
             for index, quantizer in enumerate(tried)
         ],
-        tails=_tails(ground, layers),
-        correlations=_correlations(ground, layers, tried),
+        tails=_tails(context, layers),
+        correlations=_correlations(context, layers, tried),
         not_measured=unmeasured,
     )
 
@@ -135,7 +135,7 @@ LEAST_OF_COLUMNS = (0.0, 0.0, 0.0, 0.0, -np.inf, 0.0)
 
 
 def _trial(
-    ground: EvaluationContext,
+    context: EvaluationContext,
     layers: Sequence[LayerDamage],
     index: int,
     quantizer: Quantizer,
@@ -146,11 +146,11 @@ def _trial(
     )
     key_error = np.concatenate([layer.values["key_error"][:, index] for layer in layers], -1)
     means = [_mean(values[:, arm]) for arm in (0, 1) for values in (divergence, error)]
-    effects = ground.effects(np.stack([*means, means[0] - means[2], _mean(key_error)], 1), (LEAST_OF_COLUMNS, np.inf))
+    effects = context.effects(np.stack([*means, means[0] - means[2], _mean(key_error)], 1), (LEAST_OF_COLUMNS, np.inf))
     costs: list[Effect | None] = [None, None, None]
     if losses is not None:
         own, rounded, noisy = losses
-        costs = [ground.loss_effect(values) for values in (rounded - own, noisy - own, rounded - noisy)]
+        costs = [context.loss_effect(values) for values in (rounded - own, noisy - own, rounded - noisy)]
     return Trial(
         name=quantizer.name,
         bits=quantizer.bits,
@@ -162,7 +162,7 @@ def _trial(
         structure=costs[2],
         divergence_structure=effects[4],
         verdict=verdict_on(costs[0], Margins().loss),
-        heads=_heads(ground, layers, index),
+        heads=_heads(context, layers, index),
     )
 
 
@@ -173,11 +173,11 @@ def _mean(values: Array) -> Array:
     return np.asarray(np.where(there, values, 0.0).sum(1) / np.where(count > 0, count, np.nan))
 
 
-def _heads(ground: EvaluationContext, layers: Sequence[LayerDamage], index: int) -> list[HeadDamage]:
+def _heads(context: EvaluationContext, layers: Sequence[LayerDamage], index: int) -> list[HeadDamage]:
     found = []
     for number, layer in enumerate(layers):
         divergence, error = (
-            ground.effects(layer.values[name][:, index, 0], AT_LEAST_0) for name in ("divergence", "error")
+            context.effects(layer.values[name][:, index, 0], AT_LEAST_0) for name in ("divergence", "error")
         )
         for head in range(layer.heads):
             found.append(
@@ -192,10 +192,10 @@ def _heads(ground: EvaluationContext, layers: Sequence[LayerDamage], index: int)
     return found
 
 
-def _tails(ground: EvaluationContext, layers: Sequence[LayerDamage]) -> list[KeyTails]:
+def _tails(context: EvaluationContext, layers: Sequence[LayerDamage]) -> list[KeyTails]:
     found = []
     for number, layer in enumerate(layers):
-        kurtosis, crest = (ground.effects(layer.values[name]) for name in ("kurtosis", "crest"))
+        kurtosis, crest = (context.effects(layer.values[name]) for name in ("kurtosis", "crest"))
         found += [
             KeyTails(layer=number, module=layer.module, key_head=head, kurtosis=kurtosis[head], crest=crest[head])
             for head in range(layer.key_heads)
@@ -204,7 +204,7 @@ def _tails(ground: EvaluationContext, layers: Sequence[LayerDamage]) -> list[Key
 
 
 def _correlations(
-    ground: EvaluationContext, layers: Sequence[LayerDamage], quantizers: Sequence[Quantizer]
+    context: EvaluationContext, layers: Sequence[LayerDamage], quantizers: Sequence[Quantizer]
 ) -> list[RankCorrelation]:
     """Tails of key heads against their damage, that of the query heads which read a key head being averaged."""
     questions = []
@@ -214,7 +214,7 @@ def _correlations(
             for y in ("divergence", "error"):
                 damage = [_by_key_head(layer, layer.values[y][:, index, 0]) for layer in layers]
                 questions.append(Question(x, y, quantizer.name, first, np.concatenate(damage, 1)))
-    return rank_correlations(ground, questions)
+    return rank_correlations(context, questions)
 
 
 def _by_key_head(layer: LayerDamage, values: Array) -> Array:

@@ -155,7 +155,7 @@ class Quantization(ShownRecord):
     correlations: Sequence[RankCorrelation]
     not_measured: Sequence[Mapping[str, str]] = field(default_factory=tuple)
 
-    def told(self) -> str:
+    def one_line(self) -> str:
         """Model, and how many quantizers were tried."""
         documents = counted(int(self.data.get("documents", 0)), "document")
         return f"{self.model.get('name', '')}: {counted(len(self.trials), 'quantizer')}, {documents}"
@@ -225,7 +225,7 @@ class Saving:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnitPrice:
+class UnitCost:
     """One layer or head.
 
     Attributes:
@@ -290,13 +290,13 @@ class Pruning(ShownRecord):
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
     labels: LabelLosses | None
-    units: Sequence[UnitPrice]
+    units: Sequence[UnitCost]
     curves: Sequence[Curve]
     savings: Sequence[Saving]
     correlations: Sequence[RankCorrelation]
     not_measured: Sequence[Mapping[str, str]] = field(default_factory=tuple)
 
-    def told(self) -> str:
+    def one_line(self) -> str:
         """Model, and how many orders of removal were priced."""
         documents = counted(int(self.data.get("documents", 0)), "document")
         return f"{self.model.get('name', '')}: {counted(len(self.curves), 'curve')}, {documents}"

@@ -56,11 +56,11 @@ class LayerKeys:
     reason: str = ""
 
 
-def layer_keys(ground: EvaluationContext, batches: Sequence[Batch]) -> tuple[list[LayerKeys], dict[str, str]]:
+def layer_keys(context: EvaluationContext, batches: Sequence[Batch]) -> tuple[list[LayerKeys], dict[str, str]]:
     """Measure every layer's keys on some batches.
 
     Args:
-        ground: The model.
+        context: The model.
         batches: What to run.
 
     Returns:
@@ -88,11 +88,11 @@ def layer_keys(ground: EvaluationContext, batches: Sequence[Batch]) -> tuple[lis
             one = found[stored.path]
             one.contribution, one.variance = one.contribution + added[0], one.variance + added[1]
 
-    with stored_keys(ground.model, now, "after", visit) as left:
-        run_all(ground.model, batches, now, ground.ticker(len(batches), "keys of each head"))
+    with stored_keys(context.model, now, "after", visit) as left:
+        run_all(context.model, batches, now, context.ticker(len(batches), "keys of each head"))
     for path, layer in found.items():
         layer.effective_rank, layer.centred_cosine = (np.concatenate(each) for each in zip(*parts[path], strict=True))
-    _find_groups(ground, found, batches[0])
+    _find_groups(context, found, batches[0])
     return list(found.values()), left.reasons
 
 
@@ -135,21 +135,21 @@ def _gain(module: nn.Module, dim: int) -> Tensor | None:
     return None
 
 
-def _find_groups(ground: EvaluationContext, layers: dict[str, LayerKeys], batch: Batch) -> None:
+def _find_groups(context: EvaluationContext, layers: dict[str, LayerKeys], batch: Batch) -> None:
     """Which components of each layer go together, from one batch; queries and keys before the rotation are needed."""
     unrotated = Unrotated()
     for layer in layers.values():
-        layer.reason = "its call was not met again"
+        layer.reason = "its call was not captured again"
 
     def answer(event: AttentionEvent) -> None:
         layer, call = layers.get(event.path), event.call
         if layer is not None:
             layer.groups, layer.reason = _groups(unrotated, event.module, call.query, call.key)
 
-    unrotated.begin(ground.model, lambda: True)
+    unrotated.begin(context.model, lambda: True)
     try:
-        with intercept(ground.model, answer):
-            run_all(ground.model, [batch], [batch], lambda: None)
+        with intercept(context.model, answer):
+            run_all(context.model, [batch], [batch], lambda: None)
     finally:
         unrotated.end()
 

@@ -60,13 +60,13 @@ def without_dimensions(call: AttentionCall, gone: Tensor) -> AttentionCall:
 
 
 def losses_without(
-    ground: EvaluationContext, batches: Sequence[Batch], removal: Removal, tick: Callable[[], None]
+    context: EvaluationContext, batches: Sequence[Batch], removal: Removal, tick: Callable[[], None]
 ) -> Array:
     """Losses by the three sets of labels with something left out, ``(sequence, 3)`` in nats per token."""
     now: list[Batch] = [batches[0]]
     parts = []
-    with stored_keys(ground.model, now, "after", removal.output):
+    with stored_keys(context.model, now, "after", removal.output):
         for batch in batches:
             now[:] = [batch]
-            parts.append(label_losses(ground, [batch], tick))
+            parts.append(label_losses(context, [batch], tick))
     return np.concatenate(parts)

@@ -80,16 +80,16 @@ def stored_keys(model: nn.Module, batch_now: Sequence[Batch], stage: str, visit:
         What was left, filled while the model runs.
 
     Raises:
-        CaptureError: The model ran and none of its attention could be met.
+        CaptureError: The model ran and none of its attention could be captured.
     """
-    left, unrotated, met = Left(), Unrotated(), [False]
+    left, unrotated, captured = Left(), Unrotated(), [False]
 
     def answer(event: AttentionEvent) -> Tensor | None:
         with unwatched(), torch.no_grad():
             stored = _stored(event, batch_now[0], stage, unrotated, left)
             if stored is None:
                 return None
-            met[0] = True
+            captured[0] = True
             return visit(stored)
 
     if stage == "before":
@@ -97,12 +97,12 @@ def stored_keys(model: nn.Module, batch_now: Sequence[Batch], stage: str, visit:
     try:
         with intercept(model, answer) as way:
             yield left
-        left.reasons |= way.unmet()
+        left.reasons |= way.not_captured()
     finally:
         unrotated.end()
-    if not met[0]:
+    if not captured[0]:
         told = f": {path}: {why}" if (path := next(iter(left.reasons), "")) and (why := left.reasons[path]) else ""
-        raise CaptureError(type(model).__name__, f"no keys were met {stage} rotation{told}")
+        raise CaptureError(type(model).__name__, f"no keys were captured {stage} rotation{told}")
 
 
 def run_all(model: nn.Module, batches: Sequence[Batch], now: list[Batch], tick: Callable[[], None]) -> None:

@@ -132,7 +132,7 @@ class Behaviour:
             breach = Breach(
                 proof="changed token",
                 expected=_expected(promise, moved),
-                found=moved.told,
+                found=moved.message,
                 sequence=moved.sequence,
                 query=moved.query,
                 key=moved.key,
@@ -147,7 +147,7 @@ class Behaviour:
             status=status,
             value=str(promise.value),
             source=promise.source,
-            found=moved.told,
+            found=moved.message,
             kernel=kernel,
             behaviour=str(status),
             breach=breach,

@@ -49,7 +49,7 @@ class Moved:
     Attributes:
         promise: Which promise forbids or demands it.
         broken: Whether it is a breach.
-        told: What happened.
+        message: What happened.
         sequence: Row of the batch.
         query: First output that moved and should not, or should and did not.
         key: Position that was changed.
@@ -58,7 +58,7 @@ class Moved:
 
     promise: str
     broken: bool
-    told: str
+    message: str
     sequence: int | None = None
     query: int | None = None
     key: int | None = None
@@ -149,7 +149,7 @@ class TokenChanges:
         found = self._other_rows(moved, live, place)
         if labels is not None and tuple(labels.shape) == tuple(live.shape):
             others = live[0] & (labels[0].to(live.device) != labels[0, place])
-            found.append(self._told("documents", moved[0], others, place, "a token of another document"))
+            found.append(self._moved("documents", moved[0], others, place, "a token of another document"))
             same = live[0] & ~others
         else:
             same = live[0]
@@ -169,11 +169,11 @@ class TokenChanges:
         if self.direction.value == "causal":
             if self.facts.blocks is not None:
                 return []
-            found = [self._told("direction", moved, before, place, "a later token")]
+            found = [self._moved("direction", moved, before, place, "a later token")]
             nearest = after.nonzero()[:1, 0]
             if len(nearest) and float(moved[nearest]) == 0.0:
-                told = f"output {int(nearest)} does not move with token {place} just before it"
-                found.append(Moved("direction", True, told, 0, int(nearest), place))
+                message = f"output {int(nearest)} does not move with token {place} just before it"
+                found.append(Moved("direction", True, message, 0, int(nearest), place))
             return found
         unmoved = before & (moved == 0)
         if bool((moved[before] == 0).all()):
@@ -189,10 +189,10 @@ class TokenChanges:
             return [Moved("rows", False, "other rows of the batch do not move")]
         row, query = beyond.nonzero()[0].tolist()
         size = float(moved[row + 1, query])
-        told = f"output {query} of row {row + 1} moves by {size:.1e} with a token of row 0"
-        return [Moved("rows", True, told, row + 1, query, place, size)]
+        message = f"output {query} of row {row + 1} moves by {size:.1e} with a token of row 0"
+        return [Moved("rows", True, message, row + 1, query, place, size)]
 
-    def _told(self, promise: str, moved: Tensor, forbidden: Tensor, place: int, what: str) -> Moved:
+    def _moved(self, promise: str, moved: Tensor, forbidden: Tensor, place: int, what: str) -> Moved:
         wrong = (moved > MOVED) & forbidden
         if not bool(wrong.any()):
             size = float(moved[forbidden].max()) if bool(forbidden.any()) else 0.0
@@ -209,7 +209,7 @@ class TokenChanges:
         if real is None or bool(real.all()) or tuple(real.shape) != tuple(plain.shape[:2]):
             return []
         moved = self._pads_moved(plain, self.name, real)
-        return [] if moved is None else [self._pads_told("padding", moved, real.to(plain.device), real)]
+        return [] if moved is None else [self._moved_by_pads("padding", moved, real.to(plain.device), real)]
 
     def _alone(self, plain: Tensor) -> list[Moved]:
         """The first row that is padded on the left, without its padding: its outputs must be the same."""
@@ -231,17 +231,19 @@ class TokenChanges:
         gap = (after - before).abs().flatten(1).amax(-1) / before.abs().max().clamp_min(1e-12)
         wrong = (gap > ALONE).nonzero()
         if not len(wrong):
-            told = f"row {row} gives without its padding what it gives with it"
-            return [Moved("positions", False, told, row)]
+            message = f"row {row} gives without its padding what it gives with it"
+            return [Moved("positions", False, message, row)]
         place = int(live.nonzero()[int(wrong[0, 0]), 0])
-        told = f"output {place} of row {row} differs by {float(gap.max()):.1e} from that of the row without its padding"
-        return [Moved("positions", True, told, row, place, None, float(gap.max()))]
+        message = (
+            f"output {place} of row {row} differs by {float(gap.max()):.1e} from that of the row without its padding"
+        )
+        return [Moved("positions", True, message, row, place, None, float(gap.max()))]
 
     def _source(self, plain: Tensor, real: Tensor) -> list[Moved]:
         if bool(real.all()):
             return []
         moved = self._pads_moved(plain, "input_ids", real)
-        return [] if moved is None else [self._pads_told("padding", moved, self._live(plain), real)]
+        return [] if moved is None else [self._moved_by_pads("padding", moved, self._live(plain), real)]
 
     def _pads_moved(self, plain: Tensor, name: str, real: Tensor) -> Tensor | None:
         ids = self.batch[name]
@@ -258,7 +260,7 @@ class TokenChanges:
             other[hidden] = known[torch.arange(int(hidden.sum()), device=ids.device) % len(known)]
         return self._moves(plain, {**self.batch, name: other})
 
-    def _pads_told(self, promise: str, moved: Tensor, live: Tensor, real: Tensor) -> Moved:
+    def _moved_by_pads(self, promise: str, moved: Tensor, live: Tensor, real: Tensor) -> Moved:
         wrong = (moved > MOVED) & live
         if not bool(wrong.any()):
             return Moved(promise, False, "no live output moves with padding")

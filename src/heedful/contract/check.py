@@ -97,7 +97,7 @@ def check(
         replace(one, remedy=fix_of(one, reader, implementation)) if one.status is Status.BROKEN else one
         for one in named
     ]
-    undecided = [f"{path or 'the model'}: {why}" for path, why in (judge.undecided | way.unmet()).items()]
+    undecided = [f"{path or 'the model'}: {why}" for path, why in (judge.undecided | way.not_captured()).items()]
     return ContractReport(
         model=type(plain_model).__name__,
         implementation=implementation,
@@ -167,7 +167,7 @@ def _refuse(model: nn.Module, keywords: Mapping[str, Any]) -> None:
 
 
 def _nothing(model: nn.Module, way: Any) -> HeedfulError:
-    reasons = [f"{path or type(model).__name__}: {why}" for path, why in way.unmet().items()]
+    reasons = [f"{path or type(model).__name__}: {why}" for path, why in way.not_captured().items()]
     return CaptureError(
         type(model).__name__,
         "no attention call was captured" + (f": {reasons[0]}" if reasons else ""),

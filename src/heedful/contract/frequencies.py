@@ -31,7 +31,7 @@ class RotaryPromise:
         width: Components that are rotated.
         pairings: ``half``, ``interleaved``, or both where the config does not say.
         theta: Base of the frequencies.
-        told: What is promised, in words.
+        sentence: What is promised, in words.
         source: Where.
     """
 
@@ -40,7 +40,7 @@ class RotaryPromise:
     width: int
     pairings: tuple[str, ...]
     theta: float
-    told: str
+    sentence: str
     source: str
 
 
@@ -83,9 +83,9 @@ def rotary_promise(place: Place, dim: int, length: int, contract: Contract) -> R
     if made is None or not 0 < width <= dim:
         return None
     kind = found.get("rope_type", found.get("type", "default"))
-    told = f"theta {theta:g}" + (f", {kind}" if kind != "default" else "") + (f", {width} of {dim}" * (width < dim))
+    sentence = f"theta {theta:g}" + (f", {kind}" if kind != "default" else "") + (f", {width} of {dim}" * (width < dim))
     source = "contract" if contract.theta is not None else "config.rope_parameters"
-    return RotaryPromise(made[0], made[1], width, pairings, float(theta), told, source)
+    return RotaryPromise(made[0], made[1], width, pairings, float(theta), sentence, source)
 
 
 def _parameters(config: Any, layer_type: str) -> Mapping[str, Any] | None:

@@ -114,7 +114,7 @@ class KernelJudge:
         for name, promise in rules.named().items():
             pair = pairs.get(name)
             if pair is not None:
-                self._put(place, promise, Status.BROKEN, _told(pair), self._breach(rules, pair))
+                self._put(place, promise, Status.BROKEN, _message(pair), self._breach(rules, pair))
             elif reason := rules.exercised(name):
                 self._put(place, promise, Status.NOT_EXERCISED, reason)
             elif name == "direction" and promise.value == "both" and not rules.complete:
@@ -132,7 +132,7 @@ class KernelJudge:
         return Breach(
             proof="kernel rows",
             expected=expected,
-            found=_told(pair),
+            found=_message(pair),
             sequence=pair.sequence,
             head=pair.head,
             query=place,
@@ -199,7 +199,7 @@ class KernelJudge:
         return {path: rules for path, rules in self.rules.items() if not CROSS.search(path)}
 
 
-def _told(pair: WrongPair) -> str:
+def _message(pair: WrongPair) -> str:
     more = f"; {pair.pairs} such pairs" if pair.pairs > 1 else ""
     if pair.sees:
         return f"sees it with weight {pair.weight:.2g}{more}"

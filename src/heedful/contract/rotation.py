@@ -89,7 +89,7 @@ class RotationJudge:
         self.positions = positions.to(call.query.device).double()
         exact = call.query.dtype in (torch.float32, torch.float64)
         self.limit = (3e-5 + 1e-6 * self.positions) if exact else torch.full_like(self.positions, 0.04)
-        self.rotary = Promise("rotary", promise.told, promise.source)
+        self.rotary = Promise("rotary", promise.sentence, promise.source)
 
     def judge(self, projected: Iterator[tuple[Tensor, Tensor]]) -> list[NumberFinding]:
         """Findings on the rotation, and on the norm where the module has one."""
@@ -141,8 +141,8 @@ class RotationJudge:
                         return self._held(True, f"as promised ({pairing}), then the norm")
         return self._named(side, target, projected, made, norm is not None)
 
-    def _held(self, normed: bool, told: str) -> list[NumberFinding]:
-        held = [NumberFinding(self.rotary, Status.HELD, told or "as promised")]
+    def _held(self, normed: bool, message: str) -> list[NumberFinding]:
+        held = [NumberFinding(self.rotary, Status.HELD, message or "as promised")]
         return (
             [*held, NumberFinding(self._norm_promise(), Status.HELD, "applied to queries and keys")] if normed else held
         )
@@ -159,15 +159,15 @@ class RotationJudge:
         if normed:
             for kind in self.promise.pairings:
                 if self._fits(target, self._rotated(projected, kind)):
-                    told = f"{word} is not normalised"
+                    message = f"{word} is not normalised"
                     wrong = NumberFinding(
-                        self._norm_promise(), Status.BROKEN, told, self._where(target, made[0], pairing), 1.0
+                        self._norm_promise(), Status.BROKEN, message, self._where(target, made[0], pairing), 1.0
                     )
                     return [NumberFinding(self.rotary, Status.HELD, "as promised"), wrong]
         for before in [*made, projected]:
-            for told, other in self._others(before):
+            for message, other in self._others(before):
                 if self._fits(target, other):
-                    return self._broken(word, told, target, before, pairing, normed)
+                    return self._broken(word, message, target, before, pairing, normed)
         for before in made:
             fitted = self._fitted(word, target, before, pairing)
             if fitted is not None:
@@ -176,10 +176,10 @@ class RotationJudge:
         return [NumberFinding(self.rotary, Status.NOT_DECIDABLE, why)]
 
     def _broken(
-        self, word: str, told: str, target: Tensor, before: Tensor, pairing: str, normed: bool
+        self, word: str, message: str, target: Tensor, before: Tensor, pairing: str, normed: bool
     ) -> list[NumberFinding]:
         where = self._where(target, self._rotated(before, pairing), pairing)
-        wrong = NumberFinding(self.rotary, Status.BROKEN, f"{word} {told}", where, 1.0)
+        wrong = NumberFinding(self.rotary, Status.BROKEN, f"{word} {message}", where, 1.0)
         return [wrong, NumberFinding(self._norm_promise(), Status.HELD, "applied")] if normed else [wrong]
 
     def _others(self, before: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -189,8 +189,8 @@ class RotationJudge:
             yield "is not rotated", before
             for other in ("half", "interleaved"):
                 if other not in promise.pairings:
-                    told = "(i, i + d/2)" if other == "half" else "(2i, 2i + 1)"
-                    yield f"rotates pairs {told}", self._rotated(before, other)
+                    message = "(i, i + d/2)" if other == "half" else "(2i, 2i + 1)"
+                    yield f"rotates pairs {message}", self._rotated(before, other)
             if promise.width < before.shape[-1]:
                 whole = promise.theta ** (-torch.arange(0, before.shape[-1], 2, dtype=torch.float64) / before.shape[-1])
                 for pairing in promise.pairings:
@@ -245,16 +245,18 @@ class RotationJudge:
         if not len(wrong):
             if abs(usual - self.promise.factor) < 1e-3:
                 return None
-            told = f"{word} is rotated rightly and sized {usual:.4g}, promised {self.promise.factor:.4g}"
+            message = f"{word} is rotated rightly and sized {usual:.4g}, promised {self.promise.factor:.4g}"
             if self.promise.factor == 1.0 and word == "query":
                 return NumberFinding(self.rotary, Status.HELD, f"as promised, times {usual:.4g}")
-            return NumberFinding(self.rotary, Status.BROKEN, told, (0, None, 0, None), abs(usual - self.promise.factor))
+            return NumberFinding(
+                self.rotary, Status.BROKEN, message, (0, None, 0, None), abs(usual - self.promise.factor)
+            )
         sequence, query, pair = min(wrong.tolist(), key=lambda place: (place[1], place[0], place[2]))
         got, meant = float(c.angle()[sequence, query, pair]), float(wanted[sequence, query, pair])
         at = int(self.positions[sequence, query])
-        told = f"{word} at position {at}, pair {pair}: angle {got:.4g}, promised {meant:.4g}"
+        message = f"{word} at position {at}, pair {pair}: angle {got:.4g}, promised {meant:.4g}"
         return NumberFinding(
-            self.rotary, Status.BROKEN, told, (sequence, None, query, None), float(off.abs()[sequence, query, pair])
+            self.rotary, Status.BROKEN, message, (sequence, None, query, None), float(off.abs()[sequence, query, pair])
         )
 
 

@@ -37,7 +37,7 @@ MEAN_SHARE = 0.1
 def over_documents(study: Study, values: Array) -> Interval:
     """Interval of the mean loss difference, documents as units: at the look at which it stopped, if there are looks."""
     units = study.first_units(values)
-    if study.settings.looks == 1:
+    if study.settings.interim_analyses == 1:
         return skew_t(units)
     look, ends = _look_of(study, values)
     return repeated_interval(units, look, fractions_of(ends))
@@ -49,7 +49,7 @@ def p_of_zero(study: Study, values: Array) -> float:
     units = units[np.isfinite(units)]
     if len(units) < 2 or np.ptp(units) < 1e-12:
         return math.nan
-    if study.settings.looks == 1:
+    if study.settings.interim_analyses == 1:
         return skew_p(units)
     look, ends = _look_of(study, values)
     return repeated_p(units, look, fractions_of(ends))
@@ -57,7 +57,7 @@ def p_of_zero(study: Study, values: Array) -> float:
 
 def look_facts(study: Study, values: Array) -> dict[str, Any]:
     """At which look a replacement stopped, and how many sequences it took; empty without looks."""
-    if study.settings.looks == 1:
+    if study.settings.interim_analyses == 1:
         return {}
     look, ends = _look_of(study, values)
     return {"look": look + 1, "looks": len(ends), "sequences": ends[look], "sequences_planned": ends[-1]}
@@ -66,7 +66,7 @@ def look_facts(study: Study, values: Array) -> dict[str, Any]:
 def _look_of(study: Study, values: Array) -> tuple[int, tuple[int, ...]]:
     """The look at which measuring stopped, from 0, and all looks of these values."""
     starts = np.cumsum([0, *(len(batch.index) for batch in study.batches)])
-    ends = look_ends(study.batches[: int(np.searchsorted(starts, len(values)))], study.settings.looks)
+    ends = look_ends(study.batches[: int(np.searchsorted(starts, len(values)))], study.settings.interim_analyses)
     measured = np.flatnonzero(~np.isnan(values))
     seen = int(measured[-1]) + 1 if len(measured) else ends[-1]
     return next(k for k, end in enumerate(ends) if end >= seen), ends
@@ -145,7 +145,7 @@ def _of_all_calls(found: Finding, calls: int) -> Finding:
 
 def _meaning(study: Study, arm: str) -> str:
     pool = getattr(study, "pattern_pool", None) if arm == "mean" else None
-    return MEANINGS[arm] if pool is None else pool.told
+    return MEANINGS[arm] if pool is None else pool.description
 
 
 def _finding(

@@ -1,4 +1,4 @@
-"""``heedful doctor``: how each attention module of a model is met, and whether that is proved."""
+"""``heedful doctor``: how each attention module of a model is captured, and whether that is proved."""
 
 import typer
 
@@ -7,7 +7,7 @@ from heedful.commandline.errors import guarded
 from heedful.commandline.several_processes import processes_of, ranks_of_this_run, speaks
 from heedful.reporting.escape import visible
 
-NOTHING_MET = 3
+NOTHING_CAPTURED = 3
 
 
 @guarded
@@ -45,4 +45,4 @@ def doctor(
                 typer.echo(visible(line))
             if ranks is not None:
                 ranks.first("word")
-    return 0 if found.met else NOTHING_MET
+    return 0 if found.captured else NOTHING_CAPTURED

@@ -9,7 +9,7 @@ from heedful.commandline.errors import guarded
 from heedful.commandline.forms import STANDARD_OUTPUT, Forms, tell
 from heedful.commandline.progress import progress_bar
 from heedful.commandline.several_processes import processes_of, ranks_of_this_run, speaks
-from heedful.evaluation.page.head_table import check_suffix, save_heads
+from heedful.evaluation.head_files import check_suffix, save_heads
 from heedful.evaluation.page.terminal import print_heads
 from heedful.reporting.write import check_target
 

@@ -60,7 +60,7 @@ def summarise(
         "heads": dict(sorted(Counter(row.verdict for row in heads).items())),
         "tests": sum(f.p is not None and "strongest" not in f.detail for f in findings),
         "multiplicity": MULTIPLICITY,
-        **_looks(findings),
+        **_interim_analyses(findings),
         "decision": decision,
         "failed": [f.claim for f in overall.values() if f.verdict is Verdict.FAIL],
         "conclusion": conclude(decision, overall),
@@ -68,7 +68,7 @@ def summarise(
     }
 
 
-def _looks(findings: Sequence[Finding]) -> dict[str, Any]:
+def _interim_analyses(findings: Sequence[Finding]) -> dict[str, Any]:
     """How early the ablations stopped, where they were looked at more than once."""
     looked = [f.detail for f in findings if "look" in f.detail]
     if not looked:

@@ -23,7 +23,7 @@ SHOWN = 2
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CaptureProofs(ShownRecord):
-    """How each attention module is met, and whether that is proved: ``heedful.doctor/1``.
+    """How each attention module is captured, and whether that is proved: ``heedful.doctor/1``.
 
     Attributes:
         model: What the user called the model.
@@ -41,8 +41,8 @@ class CaptureProofs(ShownRecord):
     notes: Sequence[str] = ()
 
     @property
-    def met(self) -> int:
-        """Modules of which a call was met."""
+    def captured(self) -> int:
+        """Modules of which a call was captured."""
         return sum(bool(proof.way) for proof in self.proofs)
 
     @property
@@ -50,9 +50,10 @@ class CaptureProofs(ShownRecord):
         """Modules that are proved both ways: recomputed and replaced."""
         return sum(bool(proof.way) and proof.recomputed and proof.replaced for proof in self.proofs)
 
-    def told(self) -> str:
-        """Model, modules met and proved."""
-        return f"{self.model}: {self.met} of {counted(len(self.proofs), 'module')} met, {self.proved} proved both ways"
+    def one_line(self) -> str:
+        """Model, modules captured and proved."""
+        modules = counted(len(self.proofs), "module")
+        return f"{self.model}: {self.captured} of {modules} captured, {self.proved} proved both ways"
 
 
 def doctor(
@@ -100,7 +101,7 @@ def doctor(
     Example:
         >>> import heedful
         >>> heedful.doctor(seq_len=16)
-        CaptureProofs(embedded default: 4 of 4 modules met, 4 proved both ways)
+        CaptureProofs(embedded default: 4 of 4 modules captured, 4 proved both ways)
     """
     from heedful.evaluation.running import device_of, run_model
     from heedful.interception.headless import without_heads

@@ -118,13 +118,13 @@ class Evidence:
 
     Attributes:
         layers: In the order in which the model called them.
-        unmet: Path to reason of attention that was not met or not understood.
+        not_captured: Path to reason of attention that was not met or not understood.
         notes: Subject to what being watched changes about it.
         folded: Path to reason of calls whose sequences are not the study's: not measured, and replaced with the rest.
     """
 
     layers: list[LayerEvidence]
-    unmet: dict[str, str]
+    not_captured: dict[str, str]
     notes: dict[str, str] = field(default_factory=dict)
     folded: dict[str, str] = field(default_factory=dict)
 
@@ -152,8 +152,8 @@ class Evidence:
         """Path to reason of attention that no replacement reaches: not met, not understood, or of unseen values."""
         fixed = {layer.module_path: layer.fixed for layer in self.layers if layer.fixed}
         reached = {layer.module_path for layer in self.layers} | set(self.folded)
-        unmet = {path: why for path, why in self.unmet.items() if path not in reached}
-        return fixed | unmet
+        not_captured = {path: why for path, why in self.not_captured.items() if path not in reached}
+        return fixed | not_captured
 
     def calls_of(self, layer: LayerEvidence) -> int:
         """Times that a layer's module is called in one forward."""
@@ -215,12 +215,12 @@ def collect(
         marks = Groups(keys=torch.stack([batch.special, batch.punctuation], dim=-1)) if groups and same else None
         if event.path not in layers:
             layers[event.path] = _layer(event, len(layers))
-        sight = ProbedCall(event, output, batch, replace(wanted, groups=marks))
+        probed = ProbedCall(event, output, batch, replace(wanted, groups=marks))
         found: dict[str, Tensor] = {}
         with unwatched():
-            sight = sight.within_format()
+            probed = probed.within_format()
             for probe in probes:
-                found |= probe(sight)
+                found |= probe(probed)
         parts.setdefault(event.path, []).append((batch, {name: v.double().cpu() for name, v in found.items()}))
         return output
 
@@ -229,27 +229,27 @@ def collect(
             current[:] = [batch]
             run_model(model, batch.input_ids, batch.attention_mask)
             tick()
-        unmet = way.unmet()
+        not_captured = way.not_captured()
         in_part = way.in_part()
         for path in [path for path in layers if path.split("#")[0] in in_part]:
             del layers[path], parts[path]  # no verdict rests on a part of a module's rows
     if not layers:
-        raise _nothing_met(model, unmet)
+        raise _nothing_captured(model, not_captured)
     total = sum(len(batch.input_ids) for batch in batches)
     order = {int(i): row for row, i in enumerate(torch.cat([batch.index for batch in batches]).tolist())}
     for path, layer in layers.items():
         layer.values = _joined(parts[path], order, total)
     _merge(list(layers.values()), ranks, batches)
-    return Evidence(list(layers.values()), unmet | folded, way.notes, folded)
+    return Evidence(list(layers.values()), not_captured | folded, way.notes, folded)
 
 
-def _nothing_met(model: nn.Module, unmet: Mapping[str, str]) -> HeedfulError:
+def _nothing_captured(model: nn.Module, not_captured: Mapping[str, str]) -> HeedfulError:
     """Why there is no evidence."""
     if told := without_heads(model):
         return InputRejected(type(model).__name__, told, "name a model that attends")
     return CaptureError(
         type(model).__name__,
-        "no attention call was met" + (f": {next(iter(unmet.values()))}" if unmet else ""),
+        "no attention call was captured" + (f": {next(iter(not_captured.values()))}" if not_captured else ""),
         "its attention must go through transformers' attention table, scaled_dot_product_attention, "
         "nn.MultiheadAttention or a softmax of its logits",
     )

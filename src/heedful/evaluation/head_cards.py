@@ -98,13 +98,13 @@ def pictured(bins: int) -> Probe:
         bins: Most bins of each axis of the picture.
     """
 
-    def probe(sight: ProbedCall) -> dict[str, Tensor]:
-        call = sight.event.call
+    def probe(probed: ProbedCall) -> dict[str, Tensor]:
+        call = probed.event.call
         first = min(MIN_VISIBLE, call.n_queries - 1)
         queries = torch.linspace(first, call.n_queries - 1, QUERIES, device=call.query.device).round().long().unique()
         top = min(KEYS, call.n_keys)
         weights, keys = rows_at(call, queries).topk(top, dim=-1)
-        moments = sight.moments
+        moments = probed.moments
         share = moments.keys.received / (moments.rows.visible > 0).sum(-1, keepdim=True)
         received, receivers = share.topk(top, dim=-1)
         return {

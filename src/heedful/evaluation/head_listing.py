@@ -49,14 +49,14 @@ class HeadTable(ShownRecord):
     def __getitem__(self, place: int) -> HeadRow:
         return self.rows[place]
 
-    def told(self) -> str:
+    def one_line(self) -> str:
         """Model and number of heads."""
         layers = len({row.layer for row in self.rows})
         return f"{self.model}: {counted(len(self.rows), 'head')} in {counted(layers, 'layer')}"
 
     def to_polars(self) -> polars.DataFrame:
         """The table as a dataframe of polars; NaN where a statistic is undefined."""
-        from heedful.evaluation.page.head_table import head_frame
+        from heedful.evaluation.head_files import head_frame
 
         return head_frame(self.rows)
 
@@ -65,7 +65,7 @@ class HeadTable(ShownRecord):
         return self.to_polars().to_pandas()
 
     def _forms(self) -> dict[str, Any]:
-        from heedful.evaluation.page.head_table import head_bytes
+        from heedful.evaluation.head_files import head_bytes
 
         tables = {ending: lambda ending=ending: head_bytes(self.rows, ending) for ending in (".csv", ".parquet")}
         return {**super()._forms(), **tables}

@@ -22,15 +22,15 @@ from heedful.loading.batch import Batch
 Losses = Callable[[Sequence[Replacement], Sequence[Batch]], list[Array]]
 
 
-def look_ends(batches: Sequence[Batch], looks: int) -> tuple[int, ...]:
+def look_ends(batches: Sequence[Batch], interim_analyses: int) -> tuple[int, ...]:
     """Sequences seen at each look: whole batches that hold at least 1/16, 1/8, ... of all, no look twice.
 
     Args:
         batches: All batches.
-        looks: How many looks at most; 1 is one look at everything.
+        interim_analyses: How many looks at most; 1 is one look at everything.
     """
     ends = np.cumsum([len(batch.index) for batch in batches])
-    wanted = [ends[-1] / 2 ** (looks - 1 - k) for k in range(looks)]
+    wanted = [ends[-1] / 2 ** (interim_analyses - 1 - k) for k in range(interim_analyses)]
     return tuple(dict.fromkeys(int(ends[np.searchsorted(ends, share - 1e-9)]) for share in wanted))
 
 
@@ -58,7 +58,7 @@ def differences_by_analyses(
     Returns:
         ``(sequence,)`` in nats per token for each replacement; NaN where it was no longer measured.
     """
-    ends = look_ends(batches, settings.looks)
+    ends = look_ends(batches, settings.interim_analyses)
     found = [np.full(ends[-1], math.nan) for _ in replacements]
     undecided, begin = list(range(len(replacements))), 0
     starts = np.cumsum([0, *(len(batch.index) for batch in batches)])

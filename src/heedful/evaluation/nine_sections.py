@@ -15,7 +15,7 @@ from heedful.distributed.sharded import refuse_unshared
 from heedful.evaluation.conclusion import BLOCKS_TOLD, summarise
 from heedful.evaluation.head_cards import head_cards
 from heedful.evaluation.heads import head_table
-from heedful.evaluation.reading import ReadingLoss, reading_of
+from heedful.evaluation.reading import TextLoss, reading_of
 from heedful.evaluation.registry import CHECKS, SECTION_TITLES, CheckFacts
 from heedful.evaluation.result import Finding, HeadRow, Report, Section
 from heedful.evaluation.running import device_of, evaluating, pads_inside, takes_positions
@@ -285,7 +285,7 @@ def _position_note(study: Study) -> list[str]:
     return ["padding before tokens, and the model takes no position_ids: learned positions are places in the tensor"]
 
 
-def _data_facts(study: Study, reading: ReadingLoss | None) -> dict[str, Any]:
+def _data_facts(study: Study, reading: TextLoss | None) -> dict[str, Any]:
     sequences = study.sequences
     return {
         "origin": sequences.origin,
@@ -303,7 +303,7 @@ def _data_facts(study: Study, reading: ReadingLoss | None) -> dict[str, Any]:
     }
 
 
-def _reading_facts(reading: ReadingLoss | None) -> dict[str, float | None]:
+def _reading_facts(reading: TextLoss | None) -> dict[str, float | None]:
     if reading is None:
         return {}
     perplexity = reading.perplexity if math.isfinite(reading.perplexity) else None
@@ -311,13 +311,14 @@ def _reading_facts(reading: ReadingLoss | None) -> dict[str, float | None]:
 
 
 def _settings_facts(settings: Settings) -> dict[str, Any]:
-    return {**asdict(settings), "null_models": settings.nulls, "require": list(settings.require)}
+    facts = {"looks" if name == "interim_analyses" else name: value for name, value in asdict(settings).items()}
+    return {**facts, "null_models": settings.nulls, "require": list(settings.require)}  # "looks": of stored reports
 
 
 def _not_measured(study: Study) -> list[dict[str, str]]:
     if study.nonfinite_parameters:
         return [{"what": "everything but parameters", "why": "parameters are not finite"}]
-    found = [{"what": path, "why": why} for path, why in study.observed.unmet.items()]
+    found = [{"what": path, "why": why} for path, why in study.observed.not_captured.items()]
     empty = int(sum(layer.values["empty_rows"].sum() for layer in study.observed.layers))
     if empty:
         found.append({"what": f"{empty} (head, query) rows", "why": "padding or masks leave them no visible key"})

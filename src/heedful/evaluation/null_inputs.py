@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from heedful.evaluation.null_models import Build, NoFreshModel, ensure_random, rebuilt
+from heedful.evaluation.null_models import Build, NoFreshModel, ensure_random, null_model
 from heedful.evaluation.running import device_of
 from heedful.evaluation.settings import LONGEST_PERIOD, SHORTEST_PERIOD
 from heedful.loading.batch import Batch
@@ -50,7 +50,7 @@ def fresh_models(
         start = seed * 9973 + 1  # never the tested model's own seed
         ensure_random(build, model, (start, start + count), paths)
         for index in wanted:
-            yield rebuilt(model, build, start + index).to(device_of(model)).eval()
+            yield null_model(model, build, start + index).to(device_of(model)).eval()
         return
     config = getattr(model, "config", None)
     for index in wanted:
@@ -111,7 +111,7 @@ class Repeats:
     copies: Tensor
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """Periods and copies in words: what a model answers depends on them."""
         periods, copies = (_range(values) for values in (self.periods, self.copies))
         return f"random tokens repeated with periods of {periods}, {copies} copies"

@@ -17,7 +17,7 @@ class NoFreshModel(Exception):
     """A model of this class cannot be built anew with random weights; the message says why."""
 
 
-def rebuilt(model: nn.Module, build: Build, seed: int) -> nn.Module:
+def null_model(model: nn.Module, build: Build, seed: int) -> nn.Module:
     """A model of the same architecture with the weights that a seed gives.
 
     Args:
@@ -53,7 +53,7 @@ def ensure_random(build: Build, model: nn.Module, seeds: tuple[int, int], paths:
     Raises:
         NoFreshModel: They do not.
     """
-    one, other = (rebuilt(model, build, seed) for seed in seeds)
+    one, other = (null_model(model, build, seed) for seed in seeds)
     same = [path for path in paths if _equal(_holder(one, path), _holder(other, path))]
     if same:
         raise NoFreshModel(

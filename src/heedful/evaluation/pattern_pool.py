@@ -48,7 +48,7 @@ class PatternPool:
     reason: str = ""
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What the mean pattern is of, in words."""
         if self.reason:
             return f"the mean pattern of the other sequences of a batch ({self.reason})"

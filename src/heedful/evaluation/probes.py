@@ -21,18 +21,18 @@ SAMPLED_ROWS = 8
 """Rows per call on which the tight lower bound of the entropy is checked."""
 
 
-def row_statistics(sight: ProbedCall) -> dict[str, Tensor]:
+def row_statistics(probed: ProbedCall) -> dict[str, Tensor]:
     """Every registered statistic and the local contrast, ``(sequence, head)``: means over judged rows."""
-    rows = sight.moments.rows
+    rows = probed.moments.rows
     found = {name: sequence_means(rows, facts.of(rows)) for name, facts in STATISTICS.items()}
     if rows.log_contrast is not None:
         found["log_contrast"] = sequence_means(rows, rows.log_contrast)
     return found
 
 
-def growth(sight: ProbedCall) -> dict[str, Tensor]:
+def growth(probed: ProbedCall) -> dict[str, Tensor]:
     """Concentration and log visible keys over the shorter and the longer half of the rows (in log keys)."""
-    rows = sight.moments.rows
+    rows = probed.moments.rows
     seen = rows.visible.double()
     kl = (seen.log() - rows.entropy.double()).clamp_min(0)
     longest = seen.amax(dim=-1, keepdim=True).clamp_min(MIN_VISIBLE)
@@ -45,12 +45,12 @@ def growth(sight: ProbedCall) -> dict[str, Tensor]:
     return found
 
 
-def distances(sight: ProbedCall) -> dict[str, Tensor]:
+def distances(probed: ProbedCall) -> dict[str, Tensor]:
     """Mass by distance and the mass that uniform attention over the same keys would have, ``(sequence, head, bin)``."""
-    rows = sight.moments.rows
+    rows = probed.moments.rows
     if rows.distance_mass is None:
         return {}
-    call = sight.event.call
+    call = probed.event.call
     visibility = call.visibility.part(slice(None), slice(0, 1))
     flat = replace(
         call,
@@ -73,9 +73,9 @@ def distances(sight: ProbedCall) -> dict[str, Tensor]:
     return {"distance_mass": actual, "distance_uniform": expected}
 
 
-def token_groups(sight: ProbedCall) -> dict[str, Tensor]:
+def token_groups(probed: ProbedCall) -> dict[str, Tensor]:
     """Mass on special and punctuation tokens and its uniform share, ``(sequence, head)``; NaN where none is visible."""
-    rows = sight.moments.rows
+    rows = probed.moments.rows
     if rows.group_mass is None or rows.group_visible is None:
         return {}
     judged = rows.visible >= MIN_VISIBLE
@@ -88,12 +88,12 @@ def token_groups(sight: ProbedCall) -> dict[str, Tensor]:
     return found
 
 
-def representations(sight: ProbedCall) -> dict[str, Tensor]:
+def representations(probed: ProbedCall) -> dict[str, Tensor]:
     """Mean pairwise cosine distance of the representations that enter the module, ``(sequence,)``; NaN below two."""
-    entering = sight.event.entering
-    if entering is None or entering.shape[0] != len(sight.batch.input_ids):
-        return {"entering_spread": torch.full((len(sight.batch.input_ids),), math.nan)}
-    real = sight.batch.attention_mask[:, : entering.shape[1]].float()
+    entering = probed.event.entering
+    if entering is None or entering.shape[0] != len(probed.batch.input_ids):
+        return {"entering_spread": torch.full((len(probed.batch.input_ids),), math.nan)}
+    real = probed.batch.attention_mask[:, : entering.shape[1]].float()
     if real.shape[1] != entering.shape[1]:
         return {"entering_spread": torch.full((len(real),), math.nan)}
     unit = torch.nn.functional.normalize(entering.float(), dim=-1) * real[..., None]
@@ -102,42 +102,42 @@ def representations(sight: ProbedCall) -> dict[str, Tensor]:
     return {"entering_spread": (1 - mean_cosine).masked_fill(n < 2, math.nan)}
 
 
-def integrity(sight: ProbedCall) -> dict[str, Tensor]:
+def integrity(probed: ProbedCall) -> dict[str, Tensor]:
     """What must hold whatever the model learned, worst case of each sequence, ``(sequence, head)`` unless said.
 
     ``row_sum_error`` comes from the module's own kernel, run once more with values of one, NaN where no row could be
     judged; ``output_error`` ``(sequence,)`` is the difference of its output from the recomputed one,
     ``output_limit`` what rounding explains of it.
     """
-    call, rows = sight.event.call, sight.moments.rows
+    call, rows = probed.event.call, probed.moments.rows
     broken = (~torch.isfinite(rows.logsumexp) | ~torch.isfinite(rows.entropy)) & (rows.visible > 0)
     seen = (rows.visible > 0) & ~broken
     nowhere = torch.zeros_like(broken)
-    overflow = sight.overflow
+    overflow = probed.overflow
     found = {
         "nonfinite_rows": broken.sum(-1),
         "overflowing_rows": (nowhere if overflow is None else overflow.rows).sum(-1),
         "overflowing_products": (nowhere if overflow is None else overflow.products & ~broken).sum(-1),
         "empty_rows": (rows.visible == 0).sum(-1),
-        "output_error": torch.full((call.batch,), output_error(sight.moments, sight.output)),
-        "output_limit": torch.full((call.batch,), limit_of(sight.event, sight.moments, sight.output)),
-        "visible_future": _visible_future(sight)[:, None].expand(-1, call.heads),
+        "output_error": torch.full((call.batch,), output_error(probed.moments, probed.output)),
+        "output_limit": torch.full((call.batch,), limit_of(probed.event, probed.moments, probed.output)),
+        "visible_future": _visible_future(probed)[:, None].expand(-1, call.heads),
     }
     log_keys = rows.visible.clamp_min(1).log()
     entropy = rows.normalised_entropy
     found["entropy_excess"] = (entropy - log_keys).masked_fill(~seen | (rows.total <= 0), -math.inf).amax(-1)
-    found["entropy_deficit"] = _below_bound(sight, entropy)
-    if call.value is not None and not sight.event.dropout:
-        ones = sight.event.run(torch.ones_like(call.value)).to(rows.total)
+    found["entropy_deficit"] = _below_bound(probed, entropy)
+    if call.value is not None and not probed.event.dropout:
+        ones = probed.event.run(torch.ones_like(call.value)).to(rows.total)
         gap = (ones - rows.total.nan_to_num()[..., None]).abs().amax(-1)
         worst = gap.nan_to_num(math.inf).masked_fill(~seen, -1).amax(-1)
         found["row_sum_error"] = worst.masked_fill(worst < 0, math.nan)
     return found
 
 
-def _visible_future(sight: ProbedCall) -> Tensor:
+def _visible_future(probed: ProbedCall) -> Tensor:
     """Number of (query, later key) pairs that the call's rules leave visible, per sequence; NaN in cross-attention."""
-    call = sight.event.call
+    call = probed.event.call
     if call.offset is None:
         return torch.full((call.batch,), math.nan)
     if call.visibility.is_causal:
@@ -153,13 +153,13 @@ def _visible_future(sight: ProbedCall) -> Tensor:
     return total
 
 
-def _below_bound(sight: ProbedCall, entropy: Tensor) -> Tensor:
+def _below_bound(probed: ProbedCall, entropy: Tensor) -> Tensor:
     """How far any sampled row's entropy lies below the least that its logits' norm allows, in nats; at most 0 if sound.
 
     Source: Zhai et al. 2023, arXiv:2303.06296, theorem 3.1.
     """
-    call, rows = sight.event.call, sight.moments.rows
-    first, last = sight.span()
+    call, rows = probed.event.call, probed.moments.rows
+    first, last = probed.span()
     start = min(MIN_VISIBLE, last - first)
     index = torch.linspace(start, last - first, SAMPLED_ROWS, device=call.query.device).round().long().unique() + first
     weights = rows_at(call, index).double()

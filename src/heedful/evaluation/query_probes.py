@@ -78,7 +78,7 @@ def without_own_share(shared: Tensor, own: Tensor) -> Tensor:
     return shared - (own - shared) / (count - 1).clamp_min(1)
 
 
-def query_variation(sight: ProbedCall) -> dict[str, Tensor]:
+def query_variation(probed: ProbedCall) -> dict[str, Tensor]:
     """How rows differ, ``(sequence, head)`` in nats.
 
     ``other_document``: the same position in the next sequence of the batch, which is of another document where the text
@@ -86,10 +86,10 @@ def query_variation(sight: ProbedCall) -> dict[str, Tensor]:
     positions before, in the same sequence; ``adjacent_by_position`` and ``distant_by_position`` the same between the
     mean patterns of the batch, corrected for its size.
     """
-    call = sight.event.call
+    call = probed.event.call
     nan = torch.full((call.batch, call.heads), math.nan)
     names = ("other_document", "adjacent", "distant", "adjacent_by_position", "distant_by_position")
-    first, last = sight.span()
+    first, last = probed.span()
     if last - first < MIN_VISIBLE or call.n_queries != call.n_keys:
         return dict.fromkeys(names, nan)
     start = min(MIN_VISIBLE + LAGS[1], last - first)

@@ -15,7 +15,7 @@ NEAR = 0.97
 
 
 @dataclass(frozen=True)
-class ReadingLoss:
+class TextLoss:
     """How well a model reads a text.
 
     Attributes:
@@ -49,7 +49,7 @@ class ReadingLoss:
         return found
 
 
-def reading_of(study: Study) -> ReadingLoss | None:
+def reading_of(study: Study) -> TextLoss | None:
     """The model's loss on the study's text; None without one.
 
     Args:
@@ -58,7 +58,7 @@ def reading_of(study: Study) -> ReadingLoss | None:
     if study.nonfinite_parameters or study.objective.name == "none":
         return None
     loss = float(mean_of(study.units(study.loss)))
-    return ReadingLoss(loss, frequency_loss(study)) if math.isfinite(loss) else None
+    return TextLoss(loss, frequency_loss(study)) if math.isfinite(loss) else None
 
 
 def frequency_loss(study: Study) -> float:

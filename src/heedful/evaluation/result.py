@@ -123,7 +123,7 @@ class Report(ShownRecord):
     run: Mapping[str, Any] = field(default_factory=dict)
     cards: Cards | None = None
 
-    def told(self) -> str:
+    def one_line(self) -> str:
         """Verdict, model and what was judged."""
         claims = sum(one.layer is None and one.head is None for section in self.sections for one in section.findings)
         name = self.model.get("name") or "unnamed"

@@ -74,7 +74,8 @@ class Settings:
             holds for untrained models of any initialisation; ``untrained``, fresh models, as all other claims.
         repeat_periods: Shortest and longest period of the random repeats on which induction is measured.
         repeat_copies: Copies of a period in each of them; None for as many as the sequences have room for.
-        looks: Looks at growing text in the ablations, each replacement being left once it has decided; 1 reads all.
+        interim_analyses: Looks at growing text in the ablations, each replacement being left once it has decided;
+            1 reads all. Reports store it as ``looks``.
         margins: Effect sizes that verdicts use.
         causal: Whether the model must hide the future; None infers it from the model.
 
@@ -96,7 +97,7 @@ class Settings:
     null: str = NULLS[0]
     repeat_periods: tuple[int, int] = (SHORTEST_PERIOD, LONGEST_PERIOD)
     repeat_copies: int | None = None
-    looks: int = 1
+    interim_analyses: int = 1
     margins: Margins = field(default_factory=Margins)
     causal: bool | None = None
 
@@ -105,14 +106,14 @@ class Settings:
             raise UsageError(f"preset: expected one of {', '.join(PRESETS)}; got {self.preset!r}")
         if isinstance(self.require, str):
             object.__setattr__(self, "require", (self.require,))
-        for name in ("null_models", "seed", "looks"):
+        for name in ("null_models", "seed", "interim_analyses"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | None):
                 raise UsageError(f"{name.replace('_', ' ')}: expected a whole number, got {value!r:.60}")
         if self.null_models is not None and self.null_models < 0:
             raise UsageError(f"null models: expected 0 or more, got {self.null_models}")
-        if not 1 <= self.looks <= MOST_LOOKS:
-            raise UsageError(f"looks: expected 1 to {MOST_LOOKS}, got {self.looks}")
+        if not 1 <= self.interim_analyses <= MOST_LOOKS:
+            raise UsageError(f"interim analyses: expected 1 to {MOST_LOOKS}, got {self.interim_analyses}")
         if self.null not in NULLS:
             raise UsageError(f"null: expected one of {', '.join(NULLS)}; got {self.null!r}")
         least, most = self.repeat_periods

@@ -263,7 +263,7 @@ class Study:
     def _differences(
         self, what: str, replacements: Sequence[Replacement], batches: Sequence[Batch], tests: int
     ) -> list[Array]:
-        if self.settings.looks > 1:
+        if self.settings.interim_analyses > 1:
             losses = partial(self._losses, what)
             return differences_by_analyses(
                 losses, replacements, batches, self.loss, units=self.first_units, settings=self.settings, tests=tests

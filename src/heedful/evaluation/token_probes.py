@@ -88,8 +88,8 @@ def same_token(seed: int) -> Probe:
     """
     cells: dict[int, Tensor] = {}
 
-    def probe(sight: ProbedCall) -> dict[str, Tensor]:
-        call, batch = sight.event.call, sight.batch
+    def probe(probed: ProbedCall) -> dict[str, Tensor]:
+        call, batch = probed.event.call, probed.batch
         size = (len(batch.input_ids), call.heads)
         if call.n_keys != batch.input_ids.shape[1] or call.n_queries != call.n_keys:
             return {"same_token": torch.full(size, math.nan)}
@@ -139,8 +139,8 @@ def repeats(periods: Tensor, prefix: int) -> Probe:
         A probe giving ``induction_mass``, ``duplicate_mass`` ``(sequence, head)``; NaN where no token repeats.
     """
 
-    def probe(sight: ProbedCall) -> dict[str, Tensor]:
-        call, batch = sight.event.call, sight.batch
+    def probe(probed: ProbedCall) -> dict[str, Tensor]:
+        call, batch = probed.event.call, probed.batch
         period = periods[batch.index].tolist()
         found = {name: torch.full((len(period), call.heads), math.nan) for name in REPEATED}
         if call.n_queries != batch.input_ids.shape[1] or call.n_queries != call.n_keys:

@@ -56,7 +56,7 @@ def untrained_statistics(
         NoFreshModel: The model cannot be built anew, or is divided over processes and does not fit whole into one.
     """
     if ranks.divide == "tensor":
-        _ensure_room(model, ranks)
+        _ensure_memory(model, ranks)
     mine = ranks.own(range(count))
     found: dict[str, Array] = {}
     which = mine or [0]  # a rank without any learns the shapes of the others' arrays
@@ -70,7 +70,7 @@ def untrained_statistics(
     return dict(zip(names, ranks.merged([found[name] for name in names], rows), strict=True))
 
 
-def _ensure_room(model: nn.Module, ranks: Ranks) -> None:
+def _ensure_memory(model: nn.Module, ranks: Ranks) -> None:
     """Every rank must have room for a whole fresh model beside its part of the tested one, or none builds any."""
     size, device = sum(p.numel() * p.element_size() for p in model.parameters()), device_of(model)
     together = ranks.count if device.type == "cpu" else 1

@@ -166,7 +166,7 @@ def _settings(
             null=null,
             require=require,
             seed=seed,
-            looks=LOOKS if sequential else 1,
+            interim_analyses=LOOKS if sequential else 1,
         )
     usual = {
         "preset": "standard",

@@ -27,7 +27,7 @@ ROWS = 24
 FEWEST_KEYS = 8
 """Held-out sequences, sampled queries of each, and the fewest keys that such a query sees."""
 
-Met = dict[int, tuple[Tensor, TokenBeliefs, tuple[Tensor, ...]]]
+Captured = dict[int, tuple[Tensor, TokenBeliefs, tuple[Tensor, ...]]]
 """Layer to means, covariances and frames as its attention got them."""
 
 
@@ -68,22 +68,22 @@ def measured_beliefs(model: GaugeForCausalLM, ids: Tensor) -> list[RunMeasure]:
     Returns:
         The numbers; ``n`` is the number of sequences.
     """
-    with _met(model) as met:
+    with _captured(model) as captured:
         model(ids, use_cache=False)
-    rows = [measured for layer in sorted(met) for measured in _of_layer(model, layer, *met[layer])]
+    rows = [measured for layer in sorted(captured) for measured in _of_layer(model, layer, *captured[layer])]
     return [replace(one, n=len(ids)) for one in rows + _of_tokens(model, ids)]
 
 
 @contextmanager
-def _met(model: GaugeForCausalLM) -> Iterator[Met]:
-    met: Met = {}
+def _captured(model: GaugeForCausalLM) -> Iterator[Captured]:
+    captured: Captured = {}
 
     def keep(attention: Any, given: tuple[Any, ...]) -> None:
-        met[attention.layer_idx] = given[:3]
+        captured[attention.layer_idx] = given[:3]
 
     hooks = [layer.self_attn.register_forward_pre_hook(keep) for layer in model.model.layers]
     try:
-        yield met
+        yield captured
     finally:
         for hook in hooks:
             hook.remove()

@@ -56,9 +56,9 @@ class Isotropic:
         own = precision * self.mean.square().sum(-1, keepdim=True) + self.log_volume[..., None]
         return _joined(-precision / 2, precision * self.mean, -own / 2)
 
-    def slopes(self, met: Tensor) -> tuple[Tensor, Tensor]:
-        """Natural gradients of ``-f . met - log|C|/2`` in the mean and the log-variance; see ``free_energy``."""
-        quadratic, linear = met[..., :1], met[..., 1:-1]
+    def slopes(self, attended: Tensor) -> tuple[Tensor, Tensor]:
+        """Natural gradients of ``-f . attended - log|C|/2`` in the mean and the log-variance; see ``free_energy``."""
+        quadratic, linear = attended[..., :1], attended[..., 1:-1]
         variance = self.log_variance.exp()
         return -variance * (2 * self.mean * quadratic + linear), -2 * quadratic * variance - 1
 
@@ -94,9 +94,9 @@ class Diagonal:
         own = (precision * self.mean.square() + self.log_variance).sum(-1, keepdim=True)
         return _joined(-precision / 2, precision * self.mean, -own / 2)
 
-    def slopes(self, met: Tensor) -> tuple[Tensor, Tensor]:
+    def slopes(self, attended: Tensor) -> tuple[Tensor, Tensor]:
         """As of ``Isotropic``."""
-        quadratic, linear = met[..., :-1].chunk(2, dim=-1)
+        quadratic, linear = attended[..., :-1].chunk(2, dim=-1)
         variance = self.log_variance.exp()
         return -variance * (2 * self.mean * quadratic + linear), -2 * quadratic * variance - 1
 
@@ -169,10 +169,10 @@ class Full:
         own = (self.mean * linear).sum(-1, keepdim=True) + self.log_volume[..., None]
         return _joined(-_packed(precision) / 2, linear, -own / 2)
 
-    def slopes(self, met: Tensor) -> tuple[Tensor, Tensor]:
+    def slopes(self, attended: Tensor) -> tuple[Tensor, Tensor]:
         """As of ``Isotropic``; the triangle keeps its shape, so that the log-variances alone are moved."""
         dim = self.mean.shape[-1]
-        quadratic, linear = _unpacked(met[..., : -dim - 1], dim), met[..., -dim - 1 : -1]
+        quadratic, linear = _unpacked(attended[..., : -dim - 1], dim), attended[..., -dim - 1 : -1]
         pull = 2 * (quadratic @ self.mean[..., None])[..., 0] + linear
         turned = self.triangle.transpose(-1, -2) @ quadratic @ self.triangle
         along = turned.diagonal(dim1=-2, dim2=-1) * self.log_variance.exp()
@@ -230,17 +230,17 @@ def divergences(queries: Gaussians, keys: Gaussians) -> Tensor:
     return -products - (queries.log_volume[..., None] + queries.mean.shape[-1]) / 2
 
 
-def own_divergence(belief: Gaussians, met: Tensor) -> Tensor:
+def own_divergence(belief: Gaussians, attended: Tensor) -> Tensor:
     """Mean divergence of each belief from those whose mean key features are given.
 
     Args:
         belief: ``(..., dim)``.
-        met: ``sum_j w_j g_j`` with weights that sum to one, ``(..., feature)``.
+        attended: ``sum_j w_j g_j`` with weights that sum to one, ``(..., feature)``.
 
     Returns:
         ``sum_j w_j KL(q_i || q_j)``, ``(...)``.
     """
-    return -(belief.queries() * met).sum(-1) - (belief.log_volume + belief.mean.shape[-1]) / 2
+    return -(belief.queries() * attended).sum(-1) - (belief.log_volume + belief.mean.shape[-1]) / 2
 
 
 def _joined(*parts: Tensor) -> Tensor:

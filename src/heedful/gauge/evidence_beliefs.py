@@ -48,7 +48,7 @@ def angle_spreads(study: Study) -> Array:
 
 
 @dataclass(frozen=True)
-class _Met:
+class _Captured:
     """Beliefs of a call in the common frame, and what reached its kernel."""
 
     queries: Sequence[Gaussians]
@@ -56,31 +56,31 @@ class _Met:
     kappa: Tensor
 
 
-def _met(sight: ProbedCall) -> _Met | None:
-    module: Any = sight.event.module
+def _captured(probed: ProbedCall) -> _Captured | None:
+    module: Any = probed.event.module
     asked, log_kappa = getattr(module, "asked", None), getattr(module, "log_kappa", None)
     if asked is None or log_kappa is None:
         return None
-    return _Met(asked[0], asked[1], log_kappa.detach().double().exp())
+    return _Captured(asked[0], asked[1], log_kappa.detach().double().exp())
 
 
-def belief_diversity(sight: ProbedCall) -> dict[str, Tensor]:
+def belief_diversity(probed: ProbedCall) -> dict[str, Tensor]:
     """Divergences, distances of means and variances, ``(sequence, head)``; nothing where a call has no beliefs."""
-    met = _met(sight)
-    if met is None:
+    captured = _captured(probed)
+    if captured is None:
         return {}
-    first, last = sight.span()
-    device = sight.event.call.query.device
+    first, last = probed.span()
+    device = probed.event.call.query.device
     rows = torch.linspace(min(first + 1, last), last, ROWS, device=device).round().long().unique()
-    count, real = sight.event.call.batch, sight.event.call.visibility.keys
+    count, real = probed.event.call.batch, probed.event.call.visibility.keys
     found = []
-    for one, other in zip(met.queries, met.keys, strict=True):
+    for one, other in zip(captured.queries, captured.keys, strict=True):
         sums = diversity_sums(at_rows(one, count, rows), at_rows(other, count), rows, real)
         found.append(diversity_columns(*sums))
     return {name: torch.cat([part[name] for part in found], dim=1) for name in found[0]}
 
 
-def divergence_proof(sight: ProbedCall) -> dict[str, Tensor]:
+def divergence_proof(probed: ProbedCall) -> dict[str, Tensor]:
     """The kernel's own divergences beside those of ``torch.distributions`` in float64, worst of sampled pairs.
 
     What the kernel gets are products; the divergence that they stand for is ``-kappa product - (log|C_i| + d)/2``, and
@@ -92,12 +92,12 @@ def divergence_proof(sight: ProbedCall) -> dict[str, Tensor]:
         for sequences that were not looked at, and where a query has moved away from its own key. Nothing where the call
         has no beliefs.
     """
-    met = _met(sight)
-    if met is None:
+    captured = _captured(probed)
+    if captured is None:
         return {}
-    call = sight.event.call
+    call = probed.event.call
     count = min(PROVED_SEQUENCES, call.batch)
-    first, last = sight.span()
+    first, last = probed.span()
     rows = torch.linspace(first, last, PROVED_ROWS, device=call.query.device).round().long().unique()
     keys = torch.linspace(first, last, PROVED_KEYS, device=call.query.device).round().long()
     keys = torch.cat([keys, rows]).unique()
@@ -106,15 +106,15 @@ def divergence_proof(sight: ProbedCall) -> dict[str, Tensor]:
     terms = (query.abs() @ key.abs().mT).double() * abs(call.scale)
     limit = ROUNDING * torch.finfo(query.dtype).eps * terms
     own, expected = [], []
-    for one, other in zip(met.queries, met.keys, strict=True):
+    for one, other in zip(captured.queries, captured.keys, strict=True):
         asked, seen = at_rows(one, count, rows), at_rows(other, count, keys)
         own.append(((asked.log_volume + asked.mean.shape[-1]) / 2).double())
         expected.append(_pairwise(asked, seen))
-    kappa = met.kappa.to(products.device)[:, None, None]
+    kappa = captured.kappa.to(products.device)[:, None, None]
     divergence, true = -products * kappa - torch.cat(own, dim=1)[..., None], torch.cat(expected, dim=1)
     allowed = (limit * kappa).clamp_min(LEAST_LIMIT)
     itself = divergence.abs()[:, :, torch.arange(len(rows)), torch.searchsorted(keys, rows)]
-    if not getattr(sight.event.module, "meets_itself", True):
+    if not getattr(probed.event.module, "meets_itself", True):
         itself = torch.full_like(itself, math.nan)
     found = {
         "divergence_error": (divergence - true).abs().amax((2, 3)),

@@ -75,10 +75,10 @@ def _given(modules: Mapping[str, nn.Module]) -> Iterator[list[tuple[str, nn.Modu
     calls: list[tuple[str, nn.Module, inspect.BoundArguments]] = []
 
     def meeting(path: str) -> Callable[[nn.Module, Any, Any], None]:
-        def met(module: nn.Module, args: Any, keywords: Any) -> None:
+        def captured(module: nn.Module, args: Any, keywords: Any) -> None:
             calls.append((path, module, inspect.signature(module.forward).bind(*args, **keywords)))
 
-        return met
+        return captured
 
     handles = [module.register_forward_pre_hook(meeting(path), with_kwargs=True) for path, module in modules.items()]
     try:

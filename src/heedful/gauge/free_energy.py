@@ -25,14 +25,14 @@ MOST_LOG = 0.2
 """Largest step of a log-variance."""
 
 
-def lowered(belief: Gaussians, met: Tensor, prior: Gaussians, weight: float, rate: Tensor) -> Gaussians:
+def lowered(belief: Gaussians, attended: Tensor, prior: Gaussians, weight: float, rate: Tensor) -> Gaussians:
     r"""Beliefs one natural-gradient step down their free energy.
 
     :math:`\Delta m = -\eta \, C \nabla_m F` and :math:`\Delta \log c = -2 \eta \nabla_{\log c} F`, each bounded.
 
     Args:
         belief: ``(..., dim)``.
-        met: Mean key features under the weights, ``(..., feature)``.
+        attended: Mean key features under the weights, ``(..., feature)``.
         prior: ``(..., dim)``.
         weight: ``alpha``, from 0 on.
         rate: ``eta``, one number.
@@ -40,7 +40,7 @@ def lowered(belief: Gaussians, met: Tensor, prior: Gaussians, weight: float, rat
     Returns:
         The same form of beliefs.
     """
-    mean, spread = belief.slopes(met)
+    mean, spread = belief.slopes(attended)
     if weight:
         mean_home, spread_home = belief.slopes(prior.keys())
         mean, spread = mean + weight * mean_home, spread + weight * spread_home

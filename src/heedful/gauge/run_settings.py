@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-from transformers import PreTrainedConfig, PreTrainedModel
+from typing import TYPE_CHECKING, Any
 
 from heedful.gauge.model.gauge import GaugeForCausalLM
 from heedful.gauge.model.gauge_config import GaugeConfig
 from heedful.training.run_settings import RunSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 WORDS, TOKENS = 2048, 128
 """Tokens of a learnt tokenizer and of a window, where none are given."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from heedful.interception.sequence_means import GrowingSequences
+from heedful.interception.sequence_means import DecodedSequences
 
 
 def head_label(module: nn.Module, layer: int, head: int, call: int = 1) -> str:
@@ -61,4 +61,4 @@ class CallRecord:
     error: float = 0.0
     verified: bool = True
     broken: set[int] = field(default_factory=set)
-    sequences: GrowingSequences = field(default_factory=GrowingSequences)
+    sequences: DecodedSequences = field(default_factory=DecodedSequences)

@@ -16,7 +16,7 @@ from heedful.attention.call import AttentionCall
 
 
 @dataclass
-class GrowingRows:
+class DecodeOffsets:
     """The last key that each module's last query saw."""
 
     _ends: dict[str, int] = field(default_factory=dict)

@@ -107,7 +107,7 @@ class KeptCalls:
     def _head(self, asked: str, layer: int | str, head: int) -> tuple[str, AttentionCall]:
         """Module path and kept call of one head."""
         if not self.calls:
-            raise CaptureError(asked, "no attention call was met", "run the model inside the `with` block")
+            raise CaptureError(asked, "no attention call was captured", "run the model inside the `with` block")
         found = [(path, kept) for path, kept in self.calls.items() if layer in (path, kept.layer)]
         if not found or isinstance(layer, bool):
             known = ", ".join(f"{kept.layer} ({path})" for path, kept in list(self.calls.items())[:4])

@@ -77,8 +77,8 @@ def replace(
     Raises:
         UsageError: The model is no module; the pattern, a layer or a head does not exist (a layer only once the block
             has ended without error), or a pattern of one's own has another shape.
-        CaptureError: The model ran and none of its attention was met, or a call of a wanted layer was met and could not
-            be understood, so that the model ran with it as it is.
+        CaptureError: The model ran and none of its attention was captured, or a call of a wanted layer could not be
+            understood, so that the model ran with it as it is.
 
     Example:
         >>> import heedful, torch
@@ -145,10 +145,10 @@ def _check_all(
     replaced: Replacements,
 ) -> None:
     """Complain of what should have been replaced and was not."""
-    unmet = {path: why for path, why in way.unmet().items() if path not in way.not_understood}
-    if not order and (unmet or way.not_understood):
-        left = list({**unmet, **way.not_understood})
-        raise CaptureError(name, f"replace: no attention call was met in {', '.join(left[:4])} ...")
+    not_captured = {path: why for path, why in way.not_captured().items() if path not in way.not_understood}
+    if not order and (not_captured or way.not_understood):
+        left = list({**not_captured, **way.not_understood})
+        raise CaptureError(name, f"replace: no attention call was captured in {', '.join(left[:4])} ...")
     refused = {path.split("#")[0]: why for path, why in way.not_understood.items()}
     wanted = [path for path in refused if layers is None or path in layers]
     if wanted:
@@ -161,7 +161,7 @@ def _check_all(
             f"replace: no such layers: {missing}; the model called {len(order)}: {', '.join(list(order)[:4])} ..."
         )
     if layers is None:
-        replaced.left.update(unmet)
+        replaced.left.update(not_captured)
 
 
 def _replaced(

@@ -85,7 +85,7 @@ def after_forgetting(rows: RowMoments, keys: int, first: Tensor | None) -> RowMo
 
 
 @dataclass
-class GrowingSequences:
+class DecodedSequences:
     """Which calls of a module continue the sequences of the call before, and how many rows stand behind each mean.
 
     A call continues them where its first query stands right after the last one of the call before, in the same number

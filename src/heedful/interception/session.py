@@ -41,7 +41,7 @@ class Session:
         records: Path to what was gathered of one attention module; ``#2`` ... where it runs again in one forward.
             What calls of a running forward gave is added when it ends, or when this is read.
         order: Module path to layer index, in the order of first calls.
-        not_met: Path to reason of modules whose attention was not met, or not all of it.
+        not_captured: Path to reason of modules whose attention was not met, or not all of it.
         in_part: Those of them of which something was met.
         notes: Subject to what a reader should know: what being watched changes, and why statistics are null.
     """
@@ -53,7 +53,7 @@ class Session:
         self._records: dict[str, CallRecord] = {}
         self._waiting = WaitingRows(self._fails)
         self.order: dict[str, int] = {}
-        self.not_met: dict[str, str] = {}
+        self.not_captured: dict[str, str] = {}
         self.in_part: dict[str, str] = {}
         self.failed: dict[str, str] = {}
         self.notes: dict[str, str] = {}
@@ -150,7 +150,7 @@ class Session:
 
         records = self.records
         if not any(record.values for record in records.values()):
-            raise self._nothing_met()
+            raise self._nothing_captured()
         rows = []
         for record in records.values():
             if not record.values:
@@ -174,19 +174,19 @@ class Session:
                 )
         return polars.DataFrame(rows, infer_schema_length=None)
 
-    def _nothing_met(self) -> CaptureError:
+    def _nothing_captured(self) -> CaptureError:
         """Why there are no heads to show."""
         name = type(self.model).__name__
-        reasons = [f"{path or name}: {why}" for path, why in self.not_met.items()] + list(self.notes.values())
+        reasons = [f"{path or name}: {why}" for path, why in self.not_captured.items()] + list(self.notes.values())
         told = "the model ran, and no attention in it" if self.forwards else "the model did not run inside the block"
         if reasons:
-            told = reasons[0] + (f"; and {len(reasons) - 1} more in session.not_met" if len(reasons) > 1 else "")
+            told = reasons[0] + (f"; and {len(reasons) - 1} more in session.not_captured" if len(reasons) > 1 else "")
         return CaptureError(
             name,
-            f"no attention call was met: {told}",
+            f"no attention call was captured: {told}",
             ("" if self.forwards else "run the model inside the `with` block; ")
-            + "attention is met in transformers' attention table, scaled_dot_product_attention, nn.MultiheadAttention, "
-            "and in a softmax of logits over tokens with its product with values",
+            + "attention is captured in transformers' attention table, scaled_dot_product_attention, "
+            "nn.MultiheadAttention, and in a softmax of logits over tokens with its product with values",
         )
 
     def _finish(self, way: Interceptor) -> None:
@@ -195,7 +195,7 @@ class Session:
         records = self.records
         way.not_understood.update(self.failed)
         self.in_part = way.in_part()
-        self.not_met = way.unmet()
+        self.not_captured = way.not_captured()
         self.notes = dict(way.notes)
         for path, record in records.items():
             if path.split("#")[0] in self.in_part or path in self.failed:

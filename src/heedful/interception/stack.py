@@ -33,7 +33,7 @@ HEAD_COUNTS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads",
 """Attributes by which attention modules name their number of heads."""
 
 
-_looks = lru_cache(1024)(LOOKS_LIKE_ATTENTION.search)
+_attends = lru_cache(1024)(LOOKS_LIKE_ATTENTION.search)
 _ident, _backward, _tracing = threading.get_ident, torch._C._current_graph_task_id, torch._C._get_tracing_state
 
 _known: ContextVar[frozenset[int]] = ContextVar("known", default=frozenset())
@@ -55,7 +55,7 @@ class Frame:
         entering: ``(batch, position, width)`` representations that entered it, or None.
         handed: Masks and fresh inputs that it was handed.
         number: Of this run of a module, counted over all modules and forwards.
-        met: Whether attention of it or of a module inside was met.
+        captured: Whether attention of it or of a module inside was met.
         rows: Query rows of its own calls that were described.
         covered: Those of its calls since each of its positions had asked once.
         queries: Where the queries of its calls come from.
@@ -69,7 +69,7 @@ class Frame:
     entering: Tensor | None
     handed: Handed
     number: int = 0
-    met: bool = False
+    captured: bool = False
     rows: int = 0
     covered: int = 0
     queries: list[Any] = field(default_factory=list)
@@ -83,7 +83,7 @@ class ModuleStack:
 
     Attributes:
         paths: Module identity to its path; the root is the empty path.
-        unmet: Path to class name of modules that look like attention, ran, and showed no call.
+        not_captured: Path to class name of modules that look like attention, ran, and showed no call.
         shares: Path to rows that were described of a module's calls, and rows that it put out.
         forwards: Number of outermost forwards begun.
         leaving: Called with each frame whose forward ends, while it is still on the stack, and its output (None after
@@ -93,8 +93,8 @@ class ModuleStack:
 
     model: nn.Module
     paths: dict[int, str] = field(default_factory=dict)
-    unmet: dict[str, str] = field(default_factory=dict)
-    met_paths: set[str] = field(default_factory=set)
+    not_captured: dict[str, str] = field(default_factory=dict)
+    captured_paths: set[str] = field(default_factory=set)
     shares: dict[str, list[int]] = field(default_factory=dict)
     forwards: int = 0
     leaving: Callable[[Frame, Any], None] = lambda frame, output: None
@@ -187,15 +187,17 @@ class ModuleStack:
                 share = self.shares.setdefault(frame.path, [0, 0])
                 share[0] += min(frame.rows, expected)
                 share[1] += expected
-        if frame.met:
+        if frame.captured:
             if self.frames:
-                self.frames[-1].met = True
+                self.frames[-1].captured = True
             return
-        if not (_looks(name) or (_looks(attribute) and any(frame.module.children()))) or PASSES_THROUGH.search(name):
+        if not (_attends(name) or (_attends(attribute) and any(frame.module.children()))) or PASSES_THROUGH.search(
+            name
+        ):
             return
-        inside = any(f.met and _looks(type(f.module).__name__) for f in self.frames)
+        inside = any(f.captured and _attends(type(f.module).__name__) for f in self.frames)
         if not inside and any(True for _ in frame.module.parameters()):
-            self.unmet[frame.path] = name
+            self.not_captured[frame.path] = name
 
     def _has_convolutions(self, module: nn.Module) -> bool:
         """Whether positions may lie on other axes of what a module puts out, so that their number is not known."""
@@ -211,8 +213,8 @@ class ModuleStack:
 
     def seen(self, frame: Frame) -> None:
         """Something of this module was seen, so that neither it nor what holds it is listed as never met."""
-        frame.met = True
-        self.met_paths.add(frame.path)
+        frame.captured = True
+        self.captured_paths.add(frame.path)
 
     def runs(self, frame: Frame) -> bool:
         """Whether this very forward is still running."""
@@ -256,14 +258,14 @@ class ModuleStack:
                 return found
         return None
 
-    def never_met(self) -> dict[str, str]:
+    def never_captured(self) -> dict[str, str]:
         """Modules that look like attention, ran, and never showed a call: path to class name."""
-        related = [path for path in (*self.met_paths, *self.unmet) if path]
+        related = [path for path in (*self.captured_paths, *self.not_captured) if path]
         return {
             path: name
-            for path, name in self.unmet.items()
+            for path, name in self.not_captured.items()
             if not any(other.startswith(path + ".") for other in related)  # what lies inside is what attends
-            and not any(path == met or path.startswith(met + ".") for met in self.met_paths if met)
+            and not any(path == one or path.startswith(one + ".") for one in self.captured_paths if one)
         }
 
 

@@ -74,16 +74,16 @@ class Unrotated:
         Returns:
             The two, shaped as those of the call, or None; and why there are none, or the empty string.
         """
-        met = False
+        captured = False
         for before in self._candidates(module, query, key):
-            met = True
+            captured = True
             if _differ_by_rotation(before, (query, key)):
                 if torch.equal(before[0], query) and torch.equal(before[1], key):
                     return None, NOT_ROTATED
                 return before, ""
-        if met:
+        if captured:
             return None, "what its projections gave is more than a rotation away from its queries and keys"
-        return None, f"none of {', '.join(name for name, _ in PAIRS)}, {', '.join(FUSED)} was met in it"
+        return None, f"none of {', '.join(name for name, _ in PAIRS)}, {', '.join(FUSED)} was found in it"
 
     def _candidates(self, module: nn.Module, query: Tensor, key: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         children = dict(module.named_children())

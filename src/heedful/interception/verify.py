@@ -93,10 +93,12 @@ def verify(model: nn.Module, inputs: Inputs) -> list[Proof]:
         proofs = []
         for path, records in by_path.items():
             again()
-            found = _proof(model, run, path, records, plain, session.not_met.get(path, ""))
+            found = _proof(model, run, path, records, plain, session.not_captured.get(path, ""))
             proofs.append(changed(found, note=session.notes.get(found.way, "")))
-    unmet = [Proof(path=path, reason=reason) for path, reason in session.not_met.items() if path not in by_path]
-    return proofs + unmet
+    not_captured = [
+        Proof(path=path, reason=reason) for path, reason in session.not_captured.items() if path not in by_path
+    ]
+    return proofs + not_captured
 
 
 def _proof(model: nn.Module, run: Run, path: str, records: list[CallRecord], plain: list[Tensor], reason: str) -> Proof:

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 from heedful.interception.interceptors.interceptor import Interceptor
 from heedful.interception.interceptors.multihead import multi_head
 from heedful.interception.interceptors.sdpa import attend
-from heedful.interception.interceptors.softmax import MULTIPLIED, SOFTMAX, SoftmaxWatch
+from heedful.interception.interceptors.softmax import MULTIPLIED, SOFTMAX, SoftmaxRecorder
 
 NONE: dict[str, Any] = {}
 """Keyword arguments of the many functions that come with none."""
@@ -35,7 +35,7 @@ class FunctionWatcher(TorchFunctionMode):
     def __init__(self, way: Interceptor) -> None:
         super().__init__()
         self.way = way
-        self.softmax = SoftmaxWatch(way)
+        self.softmax = SoftmaxRecorder(way)
 
     def __exit__(self, *error: object) -> None:
         """Leave; watchers that were entered since, by another task of this thread, stay."""

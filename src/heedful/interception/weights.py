@@ -28,7 +28,7 @@ class Softmax:
         node: Where the logits come from.
         dim: The axis that it ran over.
         weights: Node of its result.
-        met: Whether its product with values was met.
+        multiplied: Whether its product with values was met.
         version: How often the logits' memory had been written to.
         over_features: Whether it ran over features, so that it is no attention over tokens.
         failed: Why a product with its weights was not understood; empty where none was tried.
@@ -39,7 +39,7 @@ class Softmax:
     node: Node
     dim: int
     weights: Node
-    met: bool = False
+    multiplied: bool = False
     version: int = 0
     over_features: bool = False
     failed: str = ""

@@ -122,7 +122,7 @@ def _serve(work: Callable[[], Any], bounds: Bounds, reading: int, writing: int) 
         code = 0
     except BaseException as error:
         with contextlib.suppress(BaseException):
-            _write(writing, _JSON + json.dumps(_told(error)).encode("ascii"))
+            _write(writing, _JSON + json.dumps(_error_document(error)).encode("ascii"))
             code = 0
     finally:
         os._exit(code)
@@ -165,7 +165,7 @@ def _lower(which: int, wanted: int) -> None:
         resource.setrlimit(which, (min(known), hard))
 
 
-def _told(error: BaseException) -> dict[str, Any]:
+def _error_document(error: BaseException) -> dict[str, Any]:
     """An error in JSON; one that is not heedful's is the business of the caller's ``refuse``."""
     if isinstance(error, InputRejected):
         return {_RAISED: type(error).__name__, "arguments": [error.subject, error.what, error.fix]}

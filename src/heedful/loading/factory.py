@@ -107,7 +107,7 @@ def _built(factory: str, seed: int) -> nn.Module:
     shown = escaped(factory)
     with _current_folder_first(), contextlib.redirect_stdout(sys.stderr):
         function = _function(factory)
-        with _seeded(seed), _told(shown, "raised"):
+        with _seeded(seed), _rejecting(shown, "raised"):
             model = function()
     if not isinstance(model, nn.Module):
         told = f"expected the function to return a torch.nn.Module, it returned a {escaped(type(model).__name__, 40)}"
@@ -142,7 +142,7 @@ def _function(factory: str) -> Callable[[], Any]:
 
 def _imported(module: str, shown: str) -> Any:
     try:
-        with _told(shown, "raised, when imported,"):
+        with _rejecting(shown, "raised, when imported,"):
             return importlib.import_module(module)
     except InputRejected as error:
         missing = getattr(error.__cause__, "name", None)
@@ -169,7 +169,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _told(shown: str, what: str) -> Iterator[None]:
+def _rejecting(shown: str, what: str) -> Iterator[None]:
     """Whatever code of the user's raises, ``sys.exit`` too, made into one line."""
     try:
         yield

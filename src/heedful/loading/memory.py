@@ -91,10 +91,10 @@ def _cgroup() -> int:
             folders += [folder for folder in (inner, *inner.parents) if folder.is_relative_to(base)]
     except (OSError, ValueError):
         pass
-    return min((_room(folder) for folder in folders), default=_UNLIMITED)
+    return min((_free_bytes(folder) for folder in folders), default=_UNLIMITED)
 
 
-def _room(folder: Path) -> int:
+def _free_bytes(folder: Path) -> int:
     for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
         try:
             bound = (folder / limit).read_text("ascii").strip()

@@ -73,10 +73,10 @@ def build_skeleton(plan: ModelPlan, subject: str) -> Skeleton:
         ResourceLimit: Its sizes cannot even be counted.
     """
 
-    def told(why: str) -> ResourceLimit:
+    def refusal(why: str) -> ResourceLimit:
         return ResourceLimit(f"{subject}: sizes too large to count: {why} (correct the config)")
 
-    size = bounded(lambda: _measured(plan, subject), BOUNDS, told)
+    size = bounded(lambda: _measured(plan, subject), BOUNDS, refusal)
     shapes = {key: tuple(shape) for key, shape in size["shapes"].items()}
     tied = [frozenset(names) for names in size["tied"]]
     alone = shapes.keys() - frozenset().union(*tied)

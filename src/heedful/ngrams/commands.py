@@ -4,9 +4,9 @@ from heedful.commandline.commands import COMMANDS, Command
 from heedful.ngrams.alignment.command import align
 from heedful.ngrams.counting.command import count
 from heedful.ngrams.derivation.command_derive import derive
-from heedful.ngrams.derivation.command_train import derived
 from heedful.ngrams.explanation.command import explain
 from heedful.ngrams.remedies.command import remedy
+from heedful.ngrams.training.command import derived
 
 COMMANDS.add(
     "ngrams", Command(None, "Attention computed from n-gram counts: count, derive, explain, align, remedy.", 100)

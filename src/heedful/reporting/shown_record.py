@@ -37,16 +37,16 @@ class ShownRecord:
     html_by: ClassVar[str] = ""
     json_by: ClassVar[str] = "heedful.reporting.pages.document:record_json"
 
-    def told(self) -> str:
+    def one_line(self) -> str:
         """What the repr says between its brackets, in a few words.
 
         Raises:
             NotImplementedError: The record does not say.
         """
-        raise NotImplementedError(f"{type(self).__name__}.told")
+        raise NotImplementedError(f"{type(self).__name__}.one_line")
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.told()})"
+        return f"{type(self).__name__}({self.one_line()})"
 
     def to_json(self) -> str:
         """The record as a strict JSON document that ends with a newline; what is undefined is null."""

@@ -38,7 +38,7 @@ class MaxSharePenalty:
 
     def __init__(self, model: nn.Module) -> None:
         self._sources = key_sources(model)
-        self._met: list[Tensor] = []
+        self._captured: list[Tensor] = []
         self._handles: list[Any] = []
 
     def __enter__(self) -> MaxSharePenalty:
@@ -50,7 +50,7 @@ class MaxSharePenalty:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._met.clear()
+        self._captured.clear()
 
     def take(self, counted: Tensor | None = None) -> Tensor:
         """The mean over layers of the mean smooth crest of a key, and forget the keys.
@@ -64,16 +64,18 @@ class MaxSharePenalty:
         Raises:
             UsageError: No forward with gradients was met since the last time.
         """
-        met, self._met = self._met, []
-        if not met:
-            raise UsageError("penalty: no keys were met (run a forward with gradients inside `with MaxSharePenalty`)")
-        return torch.stack([_mean(smooth_peak_share(keys), counted) for keys in met]).mean()
+        captured, self._captured = self._captured, []
+        if not captured:
+            raise UsageError(
+                "penalty: no keys were captured (run a forward with gradients inside `with MaxSharePenalty`)"
+            )
+        return torch.stack([_mean(smooth_peak_share(keys), counted) for keys in captured]).mean()
 
     def _keep(self, cut: Callable[[Tensor], Tensor]) -> Callable[..., None]:
         def keep(module: nn.Module, args: Any, output: Any) -> None:
             # What checkpointed layers compute again in the backward was met before.
             if output.requires_grad and torch.is_grad_enabled() and torch._C._current_graph_task_id() == -1:
-                self._met.append(cut(output))
+                self._captured.append(cut(output))
 
         return keep
 

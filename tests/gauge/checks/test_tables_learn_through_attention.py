@@ -33,9 +33,9 @@ def test_the_share_is_that_of_a_backward_with_constant_weights() -> None:
     table = model.model.beliefs.mean.weight
     (whole,) = torch.autograd.grad(model(ids, labels=ids).loss, table)
     module: Any = model.model.layers[0].self_attn
-    met = module.met
-    module.met = lambda queries, around, values, **options: _with_constant_weights(
-        met, queries, around, values, options
+    attended = module.attended
+    module.attended = lambda queries, around, values, **options: _with_constant_weights(
+        attended, queries, around, values, options
     )
     (past,) = torch.autograd.grad(model(ids, labels=ids).loss, table)
     share = ((whole - past).norm() / whole.norm()).item()

@@ -61,7 +61,7 @@ def test_outputs_are_bit_equal_and_statistics_those_of_the_weights(
     assert len(weights) == LAYERS[name]
     real = inputs["attention_mask"].bool() if "attention_mask" in inputs else None
     assert_statistics_are_those_of(session, weights, real)
-    assert session.heads()["verified"].all() and session.not_met == {}
+    assert session.heads()["verified"].all() and session.not_captured == {}
     padded = 0 if real is None else int((~real).sum())
     for record in session.records.values():
         assert record.empty_rows == padded * record.heads
@@ -196,7 +196,7 @@ def test_a_shared_module_has_one_record_a_call() -> None:
 def test_a_model_that_bypasses_the_table_is_met() -> None:
     model = tiny("bloom", "eager")
     _, session = captured(model, inputs_for("bloom"))
-    assert session.not_met == {} and [record.verified for record in session.records.values()] == [True] * 2
+    assert session.not_captured == {} and [record.verified for record in session.records.values()] == [True] * 2
 
 
 def test_the_table_is_as_before() -> None:
@@ -256,7 +256,7 @@ def test_cross_attention_has_no_diagonal(implementation: str) -> None:
     inputs = inputs_for("bart", "right")
     _, session = captured(model, {**inputs, "decoder_input_ids": inputs["input_ids"][:, :12]})
     frame = session.heads()
-    assert frame["verified"].all() and session.not_met == {}
+    assert frame["verified"].all() and session.not_captured == {}
     paths = frame["module"].unique(maintain_order=True).to_list()
     assert [path.split(".")[-1] for path in paths] == ["self_attn", "self_attn", "encoder_attn"]
     cross = frame["module"].str.ends_with("encoder_attn")
@@ -286,4 +286,4 @@ def test_another_model_is_left_alone() -> None:
     model, other = tiny("gpt2"), tiny("gpt2")
     with capture(model) as session:
         result_of(other, inputs_for("gpt2"))
-    assert session.records == {} and session.not_met == {}
+    assert session.records == {} and session.not_captured == {}

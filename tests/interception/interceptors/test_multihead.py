@@ -56,7 +56,9 @@ def assert_proved(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
     with torch.no_grad(), capture(module) as session:
         module(*args, **kwargs)
     (record,) = session.records.values()
-    assert record.way == "nn.MultiheadAttention" and record.verified and record.error < 1e-5 and session.not_met == {}
+    assert (
+        record.way == "nn.MultiheadAttention" and record.verified and record.error < 1e-5 and session.not_captured == {}
+    )
     with torch.no_grad():
         weights = module(*args, **{**kwargs, "need_weights": True})[1]
     return session, (weights[None] if weights.dim() == 3 else weights)
@@ -208,7 +210,7 @@ def test_encoder_layers_and_their_fused_path(name: str) -> None:
     real = ~PADDED if name != "positions first" else ~PADDED.T
     torch.testing.assert_close(found[real], fused[real], rtol=1e-5, atol=1e-5)
     assert list(session.records) == ["layers.0.self_attn", "layers.1.self_attn"]
-    assert session.heads()["verified"].all() and session.not_met == {}
+    assert session.heads()["verified"].all() and session.not_captured == {}
     assert "fused path is off while captured" in session.notes["nn.MultiheadAttention"]
     assert all(record.empty_rows == 2 * 7 for record in session.records.values())
 
@@ -224,7 +226,7 @@ def test_a_decoder_has_two_attentions_a_layer() -> None:
             found = model(target, memory, tgt_mask=mask, tgt_is_causal=True)
     torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-5)
     assert list(session.records) == [f"layers.{i}.{name}" for i in (0, 1) for name in ("self_attn", "multihead_attn")]
-    assert session.heads()["verified"].all() and session.not_met == {}
+    assert session.heads()["verified"].all() and session.not_captured == {}
 
 
 def test_gradients_and_dropout_are_the_modules_own() -> None:

@@ -1,4 +1,4 @@
-"""Plain modules that call ``scaled_dot_product_attention``: nanoGPT style, ranks, masks, and what is out of sight."""
+"""Plain modules that call ``scaled_dot_product_attention``: nanoGPT style, ranks, masks, and what is out of probed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_nano_model() -> None:
             assert torch.equal(model(IDS), plain)
         frame = session.heads()
         assert frame["module"].unique(maintain_order=True).to_list() == ["blocks.0", "blocks.1"]
-        assert frame["verified"].all() and session.not_met == {}
+        assert frame["verified"].all() and session.not_captured == {}
         for layer in range(2):
             for name, expected in head_statistics(explicit_weights(model, layer)).items():
                 found = torch.tensor(frame.filter(frame["layer"] == layer)[name].to_list()).double()
@@ -131,4 +131,4 @@ def test_what_is_not_understood_runs_and_is_listed() -> None:
     with capture(model) as session:
         assert torch.equal(model(X), plain)
     assert session.records == {}
-    assert "key: expected at least one of each axis" in session.not_met[""]
+    assert "key: expected at least one of each axis" in session.not_captured[""]

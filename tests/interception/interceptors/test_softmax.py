@@ -65,7 +65,7 @@ def test_statistics_are_those_of_the_weights_that_the_model_returns(name: str, s
     before, plain = snapshot(model), result_of(model, inputs)[0]
     with capture(model) as session:
         assert torch.equal(result_of(model, inputs)[0], plain)
-    assert snapshot(model) == before and session.not_met == {}
+    assert snapshot(model) == before and session.not_captured == {}
     frame = session.heads()
     assert frame["verified"].all()  # by which way differs: transformers rewrites its models
     real = inputs["attention_mask"].bool()
@@ -176,7 +176,7 @@ def test_axes_that_are_not_known_are_not_measured() -> None:
     model = nn.Sequential(WrittenAttention(opaque), WrittenAttention(FORMS["operator"]))
     with capture(model) as session:
         result_of(model, {"input": X})
-    assert list(session.records) == ["1"] and "it is not known" in session.not_met["0"]
+    assert list(session.records) == ["1"] and "it is not known" in session.not_captured["0"]
 
 
 def test_attention_that_is_not_understood_is_listed_once() -> None:
@@ -193,7 +193,7 @@ def test_attention_that_is_not_understood_is_listed_once() -> None:
     model = nn.ModuleDict({"attention": BandedAttention()})["attention"]
     with capture(nn.Sequential(model)) as session:
         session.model(X)
-    assert list(session.not_met) == ["0.inner"]
+    assert list(session.not_captured) == ["0.inner"]
 
 
 def test_weights_that_were_turned_or_changed_are_not_believed() -> None:
@@ -205,7 +205,7 @@ def test_weights_that_were_turned_or_changed_are_not_believed() -> None:
     with capture(model) as session:
         result_of(model, {"input": X})
     assert list(session.records) == ["2"] and session.heads()["verified"].all()
-    assert "summed over another axis" in session.not_met["0"] and "changed between" in session.not_met["1"]
+    assert "summed over another axis" in session.not_captured["0"] and "changed between" in session.not_captured["1"]
 
 
 def test_names_decide_nothing() -> None:
@@ -229,7 +229,7 @@ def test_a_softmax_over_features_is_passed_by() -> None:
 
     with capture(Router()) as session:
         session.model(X)
-    assert session.records == {} and session.not_met == {}
+    assert session.records == {} and session.not_captured == {}
 
 
 def test_dropout_is_told() -> None:
@@ -257,7 +257,7 @@ def test_weights_without_a_product_are_known_when_their_module_ends() -> None:
     with capture(model) as session:
         model[1].register_forward_hook(lambda *_: met.append(list(session.records)))
         result_of(model, {"input": X})
-    assert met == [["0", "1"]] and session.not_met == {}
+    assert met == [["0", "1"]] and session.not_captured == {}
     assert session.heads()["verified"].to_list() == [True, True, False, False]
 
 

@@ -35,7 +35,7 @@ class Seen:
     result: Any = None
     error: BaseException | None = None
     groups: list[Group] = field(default_factory=list)
-    not_met: dict[str, str] = field(default_factory=dict)
+    not_captured: dict[str, str] = field(default_factory=dict)
 
 
 def statistics_of(truth: Truth) -> dict[str, Tensor]:
@@ -106,7 +106,7 @@ def judge(layout: Layout, notes: list[str] | None = None) -> list[str]:
         problems = _same_run(case, plain, refused, seen)
         if notes is not None:
             notes += [f"verified {sum(g.verified for g in seen.groups)} of {len(seen.groups)}"]
-            notes += [f"{path!r}: {reason}" for path, reason in seen.not_met.items()]
+            notes += [f"{path!r}: {reason}" for path, reason in seen.not_captured.items()]
         after = state_of(case.module)
         if after != before:
             problems.append(f"changed: {[name for name in before if before[name] != after[name]]}")
@@ -149,7 +149,7 @@ def captured(case: Case) -> Seen:
             seen.result = case.runs()
         except Exception as error:
             seen.error = error
-    seen.not_met = dict(session.not_met)
+    seen.not_captured = dict(session.not_captured)
     if session.records and seen.error is None:
         groups: dict[str, list[dict[str, Any]]] = {}
         for row in session.heads().iter_rows(named=True):
@@ -188,7 +188,7 @@ def _judged(outcome: str, case: Case, seen: Seen, truths: list[Truth], plain: An
     problems: list[str] = []
     if outcome in (LISTED, SILENT):
         problems += [f"verified, and it is no attention over tokens: {g.path!r}" for g in seen.groups if g.verified]
-        if outcome == LISTED and not seen.groups and not seen.not_met:
+        if outcome == LISTED and not seen.groups and not seen.not_captured:
             problems.append("neither met nor listed")
         return problems
     left, matched = list(range(len(truths))), []
@@ -215,7 +215,7 @@ def _judged(outcome: str, case: Case, seen: Seen, truths: list[Truth], plain: An
 def _listed(seen: Seen, truth: Truth) -> str | None:
     """What is told of a truth that was not met; None where nothing is."""
     wanted = truth.related or ((truth.path,) if truth.path is not None else None)
-    told = dict(seen.not_met) | {g.path: "not verified" for g in seen.groups if not g.verified}
+    told = dict(seen.not_captured) | {g.path: "not verified" for g in seen.groups if not g.verified}
     for path, reason in told.items():
         bare = path.split("#")[0]
         if wanted is None or any(_related(bare, name) for name in wanted):

@@ -51,8 +51,8 @@ def test_a_ladder_from_counts_to_forms(folder: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--rungs", "magic"), "--rungs magic: no rung or group of that name"),
-        (("--rungs", "log_q"), "rungs of a like name: log_p"),
+        (("--variants", "magic"), "--variants magic: no variant or group of that name"),
+        (("--variants", "log_q"), "variants of a like name: log_p"),
         (("--rungs", "oracle_2"), "counts of n=2 skip=0 are missing (heedful ngrams count --n 1..2 --skip 0)"),
         (("--set", "width=7"), "expected an even whole number"),
         (("--set", "affinity=pmi"), "expected width=N or head_dim=N"),
@@ -88,7 +88,18 @@ def test_text_and_counts_that_do_not_serve(folder: Path, capsys: pytest.CaptureF
 
 
 def test_counted_text_is_not_called_held_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("--sequences", 8, "--seeds", 1, "--rungs", "baselines", "--set", "width=128", "--json", folder / "t.json")
+    words = (
+        "--sequences",
+        8,
+        "--seeds",
+        1,
+        "--variants",
+        "baselines",
+        "--set",
+        "width=128",
+        "--json",
+        folder / "t.json",
+    )
     for text, word in (("train", "yes"), ("test", "unknown")):
         capsys.readouterr()
         assert run("ngrams", "remedy", folder / "counts", "--text", folder / f"{text}.jsonl", *words) == 0
@@ -152,6 +163,6 @@ def test_models_that_do_not_fit_the_counts_are_one_line(folder: Path, capsys: py
 )
 def test_the_width_is_that_of_the_tokens_while_it_can_be(tokens: int, width: int, rank: int) -> None:
     stored = SimpleNamespace(manifest=SimpleNamespace(vocabulary=tokens))
-    ground = remedy._ground(stored, 32, [])  # type: ignore[arg-type]
-    assert ground.width == width and ground.exact.head_dim == rank
-    assert bool(remedy._narrow(ground)) == (width < tokens)
+    context = remedy._context_of(stored, 32, [])  # type: ignore[arg-type]
+    assert context.width == width and context.exact.head_dim == rank
+    assert bool(remedy._narrow(context)) == (width < tokens)

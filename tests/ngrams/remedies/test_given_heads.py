@@ -165,7 +165,7 @@ def test_keys_behind_a_window_and_later_tokens_are_refused() -> None:
         Subject(name="one", models=[made()], recipe=RECIPE),
     )
     assert "hides keys from some queries" in skipped["narrow"]
-    with pytest.raises(InputRejected, match="no attention of it was met"):
+    with pytest.raises(InputRejected, match="no attention of it was captured"):
         head_logits(small(), MEASURED.tokens, 7, 0)
     config = BertConfig(
         vocab_size=SIZE, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16

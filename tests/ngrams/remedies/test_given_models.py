@@ -22,10 +22,10 @@ from heedful.ngrams.counting.reading import Counts, read_counts
 from heedful.ngrams.derivation.model.arms import arm_config
 from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
 from heedful.ngrams.derivation.model.deriving import derive
-from heedful.ngrams.derivation.model_facts import model_facts
 from heedful.ngrams.derivation.recipe import RECIPES
 from heedful.ngrams.derivation.table import stored_table
 from heedful.ngrams.remedies.given_models import given_models
+from heedful.ngrams.training.model_facts import model_facts
 
 LENGTH = 16
 CHANGES = "width=96 head_dim=16 inner=8 heads=2 furthest=1"

@@ -57,7 +57,7 @@ def test_the_page_fits_eighty_columns_in_one_line_a_rung(record: AblationSuite) 
     page = page_text(remedy_page(record))
     assert max(map(len, page.splitlines())) <= 80
     told = " ".join(page.split())
-    assert "beside what b predicts" in told and "[and" not in told
+    assert "compared with what b predicts" in told and "[and" not in told
     row = next(line for line in page.splitlines() if line.startswith("log_p "))
     one = {one.name: one for one in record.remedies}["log_p"]
     assert f"{one.agreement.divergence.estimate:.3f}" in row and f"{one.agreement.match.estimate:.2f}" in row
@@ -103,7 +103,7 @@ def test_given_models_are_told_beside_what_they_change(record: AblationSuite) ->
     assert rows["left:L0H0"][1:3] == ["frozen:L0H0", "-2e7"] and rows["left:L1H0"][1] == "~frozen:L1H0"
     assert "2e7" in page and "-3e7" in page and "0.41..0.44" in page and "0.92..0.93" in page
     told = " ".join(page.split())
-    assert "frozen: a run (2 seeds: f-0, f-1)" in told and "left: a run, held against frozen (l-0)" in told
+    assert "frozen: a run (2 seeds: f-0, f-1)" in told and "left: a run, compared with frozen (l-0)" in told
     assert "left beside frozen: layer 0 1 of 1 worse (-2e7); layer 1 1 of 1 neither." in told
     assert (
         "frozen beside equal weights: layer 0 1 of 1 better" in told

@@ -134,7 +134,7 @@ def test_seeds_are_averaged_within_documents_and_their_spread_is_told() -> None:
 def test_rungs_bring_those_they_change() -> None:
     names = [variant.name for variant in chosen(ablation_suite(GROUND), ["log_p"])]
     assert names[0] == "uniform" and names[-1] == "log_p" and "exact_m" in names and "pmi" not in names
-    with pytest.raises(UsageError, match="--rungs nothing: no rung or group"):
+    with pytest.raises(UsageError, match="--variants nothing: no variant or group"):
         chosen(ablation_suite(GROUND), ["nothing"])
 
 

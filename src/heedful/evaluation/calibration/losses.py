@@ -92,12 +92,12 @@ def noise_of(shape: str, random: np.random.Generator, size: tuple[int, ...] = (D
     return np.asarray((np.exp(sigma * drawn) - np.sqrt(variance)) / np.sqrt(variance * (variance - 1.0)))
 
 
-def study_with_looks(arms: dict[str, Array], looks: int) -> Study:
+def study_with_looks(arms: dict[str, Array], interim_analyses: int) -> Study:
     """A study of these true differences, each arm measured by so many looks until it has decided."""
     import torch
 
     study = _study(arms)
-    study.settings = replace(study.settings, looks=looks)
+    study.settings = replace(study.settings, interim_analyses=interim_analyses)
     nothing = torch.zeros(2, 2)
     batches = [Batch(nothing, nothing, torch.tensor([k, k + 1]), nothing, nothing) for k in range(0, DOCUMENTS, 2)]
     study.__dict__["batches"] = batches

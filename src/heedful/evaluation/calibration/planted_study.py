@@ -124,10 +124,10 @@ def _settled() -> Array:
     return np.asarray(-1e6 + models)
 
 
-def _visible(sight: ProbedCall) -> dict[str, Tensor]:
+def _visible(probed: ProbedCall) -> dict[str, Tensor]:
     """Later keys that a query sees, as far as ``hides_future`` asks."""
-    seen = 0.0 if sight.event.call.visibility.is_causal else 1.0
-    return {"visible_future": torch.full((sight.event.call.batch, sight.event.call.heads), seen)}
+    seen = 0.0 if probed.event.call.visibility.is_causal else 1.0
+    return {"visible_future": torch.full((probed.event.call.batch, probed.event.call.heads), seen)}
 
 
 def _evidence(call: AttentionCall, batch: Batch, probes: list[Probe]) -> Evidence:
@@ -137,10 +137,10 @@ def _evidence(call: AttentionCall, batch: Batch, probes: list[Probe]) -> Evidenc
         path="planted", module=module, way="", call=call, dropout=0.0, entering=None, run=lambda value: nothing
     )
     marks = torch.stack([batch.special, batch.punctuation], -1).float()
-    sight = ProbedCall(event, nothing, batch, Extras(contrast=True, groups=Groups(keys=marks)))
+    probed = ProbedCall(event, nothing, batch, Extras(contrast=True, groups=Groups(keys=marks)))
     with torch.no_grad():
         found: dict[str, Tensor] = {}
         for probe in probes:
-            found |= probe(sight)
+            found |= probe(probed)
     values = {name: tensor.double().numpy() for name, tensor in found.items()}
     return Evidence([LayerEvidence("planted", module, 0, call.heads, "", values)], {})

@@ -57,10 +57,10 @@ def induction(study: Study) -> list[Finding]:
         counted="random sequence",
     )
     found = head_findings(study, claim, evidence.stacked("induction_mass"))  # random sequences: each a unit of its own
-    told = study.repeats
-    if told is None:
+    repeats = study.repeats
+    if repeats is None:
         return found
-    facts = {"periods": [int(told.periods.min()), int(told.periods.max())]}
-    facts["copies"] = [int(told.copies.min()), int(told.copies.max())]
-    whole = replace(found[0], reason=f"{found[0].reason}; {told.told}", detail={**found[0].detail, **facts})
+    facts = {"periods": [int(repeats.periods.min()), int(repeats.periods.max())]}
+    facts["copies"] = [int(repeats.copies.min()), int(repeats.copies.max())]
+    whole = replace(found[0], reason=f"{found[0].reason}; {repeats.description}", detail={**found[0].detail, **facts})
     return [whole, *found[1:]]

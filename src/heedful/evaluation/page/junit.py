@@ -53,30 +53,30 @@ def _claim(suite: ElementTree.Element, classname: str, claim: str, findings: Seq
     for tag, verdicts in (("failure", FAILED), ("error", BROKEN)):
         hit = [one for one in (*whole, *layers) if one.verdict in verdicts]
         if hit:
-            add_outcome(case, tag, str(hit[0].verdict), "\n".join(_told(one) for one in hit))
+            add_outcome(case, tag, str(hit[0].verdict), "\n".join(_description(one) for one in hit))
             return
     if whole[0].verdict in NOT_JUDGED:
-        add_outcome(case, "skipped", str(whole[0].verdict), _told(whole[0]))
+        add_outcome(case, "skipped", str(whole[0].verdict), _description(whole[0]))
         return
-    ElementTree.SubElement(case, "system-out").text = "\n".join(visible_lines(_told(one)) for one in whole)
+    ElementTree.SubElement(case, "system-out").text = "\n".join(visible_lines(_description(one)) for one in whole)
 
 
-def _told(one: Finding) -> str:
+def _description(one: Finding) -> str:
     place = "" if one.layer is None else f"layer {one.layer}: "
     return f"{place}{one.verdict}: {one.reason}"
 
 
-def add_outcome(case: ElementTree.Element, tag: str, what: str, told: str) -> None:
+def add_outcome(case: ElementTree.Element, tag: str, what: str, message: str) -> None:
     """Put into a test case that it failed, broke or was skipped.
 
     Args:
         case: The test case.
         tag: ``failure``, ``error`` or ``skipped``.
         what: Its kind, in a word.
-        told: Why; the first line is the message.
+        message: Why; the first line is the message.
     """
-    first = told.splitlines()[0] if told else what
-    ElementTree.SubElement(case, tag, message=visible(first), type=visible(what)).text = visible_lines(told)
+    first = message.splitlines()[0] if message else what
+    ElementTree.SubElement(case, tag, message=visible(first), type=visible(what)).text = visible_lines(message)
 
 
 def visible_lines(text: str) -> str:

@@ -34,13 +34,13 @@ def session_html(session: Session) -> str:
     Args:
         session: The session, while or after its block runs.
     """
-    unmet = [f"not met: {path}: {why}" for path, why in session.not_met.items()]
-    notes = [*unmet, *(f"{what}: {why}" for what, why in session.notes.items())]
+    not_captured = [f"not captured: {path}: {why}" for path, why in session.not_captured.items()]
+    notes = [*not_captured, *(f"{what}: {why}" for what, why in session.notes.items())]
     name = type(session.model).__name__
     if not session.records:
-        return table_html(f"{name}: no attention call was met yet", [], notes)
+        return table_html(f"{name}: no attention call was captured yet", [], notes)
     rows = session.heads().to_dicts()
-    told = f"{name}: {len(session.records)} attention modules met, {len(rows)} heads"
+    told = f"{name}: {len(session.records)} attention modules captured, {len(rows)} heads"
     kept = [{"head": row["label"], "module": row["module"], **{key: row.get(key) for key in COLUMNS}} for row in rows]
     return table_html(told, kept, notes)
 

@@ -75,9 +75,9 @@ class VariationalFeedForward(DivergenceHeads):
             values = [group.keys() for group in around.keys]
             rate = exact(self.log_rate).exp()
             for _ in range(self.config.inner_steps):
-                means, _ = self.met(found, around, values, **options)
+                means, _ = self.attended(found, around, values, **options)
                 parts = zip(found, means, home, strict=True)
-                found = tuple(lowered(one, met, prior, self.config.prior_pull, rate) for one, met, prior in parts)
+                found = tuple(lowered(one, mean, prior, self.config.prior_pull, rate) for one, mean, prior in parts)
             after = self.layout.tokens(found)
             means = [group.mean for group in moved(found, around.centre, 1)]
             return replace(after, mean=in_frames(means, frames))

@@ -182,20 +182,20 @@ class Interceptor:
             share = f"{measured} of {expected} rows" if expected else "some of its calls"
             reasons = [why for name, why in self.not_understood.items() if name.split("#")[0] == path]
             if reasons:
-                found[path] = f"met in part, {share}: {reasons[0]}"
+                found[path] = f"captured in part, {share}: {reasons[0]}"
             elif measured < expected:
-                found[path] = f"met in part, {share}: the attention of the others was not seen"
+                found[path] = f"captured in part, {share}: the attention of the others was not seen"
         return found
 
-    def unmet(self) -> dict[str, str]:
+    def not_captured(self) -> dict[str, str]:
         """Paths of modules whose attention was not met, or in part, each with the reason."""
         blind = "".join(f" ({note})" for subject, note in self.notes.items() if subject in (TRANSFORMED, TRACED))
         missing = {
             path: f"{name} ran and no attention call of it was seen{blind}"
-            for path, name in self.stack.never_met().items()
+            for path, name in self.stack.never_captured().items()
         }
-        met = {path.split("#")[0] for path in self.described}
-        features = {path: why for path, why in self.over_features.items() if path not in met}
+        captured = {path.split("#")[0] for path in self.described}
+        features = {path: why for path, why in self.over_features.items() if path not in captured}
         return {**missing, **features, **self.not_understood, **self.in_part()}
 
 

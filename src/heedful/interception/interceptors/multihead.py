@@ -48,16 +48,16 @@ def multi_head(way: Interceptor, function: Callable[..., Any], args: tuple[Any, 
     given.apply_defaults()
     if torch.backends.mha.get_fastpath_enabled():
         way.notes.setdefault(WAY, NOTE)
-    told = partial(_told, given.arguments, _is_self(way, given.arguments))
+    with_rules = partial(_with_rules, given.arguments, _is_self(way, given.arguments))
     names = {
         **function.__globals__,
         "has_torch_function": lambda _: False,
-        "scaled_dot_product_attention": partial(attend, way, name=WAY, told=told),
-        "torch": _Products(way, told, given.arguments["num_heads"], _dropout(given.arguments)),
+        "scaled_dot_product_attention": partial(attend, way, name=WAY, call_context=with_rules),
+        "torch": _Products(way, with_rules, given.arguments["num_heads"], _dropout(given.arguments)),
     }
     body = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
     body.__kwdefaults__ = function.__kwdefaults__
-    with telling(told):
+    with telling(with_rules):
         return body(*args, **kwargs)
 
 
@@ -74,7 +74,7 @@ def _is_self(way: Interceptor, arguments: dict[str, Any]) -> bool:
         return same_stream(way.lineage.of(query), way.lineage.of(key))
 
 
-def _told(arguments: dict[str, Any], is_self: bool, call: AttentionCall) -> AttentionCall:
+def _with_rules(arguments: dict[str, Any], is_self: bool, call: AttentionCall) -> AttentionCall:
     """Self-attention: query ``i`` is key ``i`` also where keys were appended, and padded positions see nothing."""
     if not is_self:
         return call if call.visibility.is_causal else replace(call, cross=True)
@@ -93,7 +93,7 @@ class _Products:
     """torch as ``multi_head_attention_forward`` sees it where it forms weights: its two batched products are met."""
 
     way: Interceptor
-    told: Callable[[AttentionCall], AttentionCall]
+    with_rules: Callable[[AttentionCall], AttentionCall]
     heads: int
     dropout: float
     _factors: dict[str, Tensor | None] = field(default_factory=dict)
@@ -129,7 +129,7 @@ class _Products:
             mask = mask[None] if mask.shape[0] == 1 else self._split(mask)
         q, k, v = (self._split(tensor) for tensor in (query, key, value) if tensor is not None)
         visibility, bias = sdpa_rules(mask, False, self.way.lineage)
-        return self.told(AttentionCall(query=q, key=k, value=v, scale=1.0, visibility=visibility, bias=bias))
+        return self.with_rules(AttentionCall(query=q, key=k, value=v, scale=1.0, visibility=visibility, bias=bias))
 
     def _split(self, tensor: Tensor) -> Tensor:
         """``(batch, head, ...)`` from both in one."""

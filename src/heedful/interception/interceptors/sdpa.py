@@ -34,7 +34,7 @@ def attend(
     enable_gqa: bool = False,
     *,
     name: str = WAY,
-    told: CallContext | None = None,
+    call_context: CallContext | None = None,
 ) -> Tensor:
     """Meet one ``scaled_dot_product_attention``; arguments are its own.
 
@@ -49,7 +49,7 @@ def attend(
         scale: Factor of the products, or None for the usual one.
         enable_gqa: Whether there may be fewer key heads.
         name: How the call was met.
-        told: What the caller knows of the call beyond its arguments; None: what an interception inside has told.
+        call_context: What the caller knows of the call beyond its arguments; None: what an interception inside knows.
 
     Returns:
         The output, of the model's kernel or in its place.
@@ -61,7 +61,7 @@ def attend(
                 query, key, other, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
             )
 
-    known = told or hint.call_context()
+    known = call_context or hint.call_context()
     nodes = [way.lineage.of(tensor) for tensor in (query, key, value)]
     given: list[Arrangement] = []
 

@@ -21,7 +21,7 @@ from heedful.attention.visibility import Visibility
 from heedful.errors import HeedfulError, UsageError
 from heedful.interception.arrangement import Arrangement, arranged
 from heedful.interception.call_context import call_context
-from heedful.interception.decode_offset import GrowingRows
+from heedful.interception.decode_offset import DecodeOffsets
 from heedful.interception.factors import FEATURE, LEAD, Axes, kinds
 from heedful.interception.hidden import forget, hidden_in
 from heedful.interception.interceptors.interceptor import Interceptor
@@ -46,13 +46,13 @@ SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax, torch.special.softmax)
 MULTIPLIED = frozenset(["matmul", "bmm", "mm", "einsum", "baddbmm", "addmm", "inner"])
 
 
-class SoftmaxWatch:
+class SoftmaxRecorder:
     """What torch functions do between a softmax and its product with values."""
 
     def __init__(self, way: Interceptor) -> None:
         self.way = way
         self.pending: list[Softmax] = []
-        self.rows = GrowingRows()
+        self.rows = DecodeOffsets()
         way.stack.leaving = self.left
 
     def begins(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -91,7 +91,7 @@ class SoftmaxWatch:
             with torch._C.DisableTorchFunction():
                 if len(places) > 1:
                     raise HeedfulError("the weights of two softmaxes are multiplied")
-                if softmax.met:
+                if softmax.multiplied:
                     raise HeedfulError("its weights meet two arrays of values, of which the first was measured")
                 if softmax.version != version_of(softmax.logits):
                     raise HeedfulError("its logits were overwritten before their weights met the values")
@@ -124,12 +124,12 @@ class SoftmaxWatch:
         if not own:
             return
         for softmax in own:
-            if output is not None and not softmax.met and self._returns(softmax, frame, output):
+            if output is not None and not softmax.multiplied and self._returns(softmax, frame, output):
                 softmax.frames = softmax.frames[:-1]
                 continue
             self.pending.remove(softmax)
             forget(softmax.node)
-            if output is not None and not softmax.met:
+            if output is not None and not softmax.multiplied:
                 self._without_product(softmax)
 
     def _returns(self, softmax: Softmax, frame: Frame, output: Any) -> bool:
@@ -217,7 +217,7 @@ class SoftmaxWatch:
         dropout = dropout_of(softmax, weights)
         streams = self._sources(softmax)
         answer = self.way.meet(None, WAY, describe, run, dropout, streams=streams, within=softmax.frames)
-        softmax.met = True
+        softmax.multiplied = True
         forget(softmax.node)
         if answer is None:
             return given["result"] if "result" in given else product.plain()

@@ -94,13 +94,13 @@ def checkpoint_table(
         def tell(done: int, total: int, place: int = place, one: Checkpoint = one) -> None:
             progress(place * total + done, len(checkpoints) * total, f"reading with {Path(one.name).name}")
 
-        met = forward_sums(loaded.model, sequences, one.name, tell)
-        own = _shape(met)
+        captured = forward_sums(loaded.model, sequences, one.name, tell)
+        own = _shape(captured)
         if shape is None:
             shape = own
         elif own != shape:
             raise InputRejected(escaped(one.name), _difference(shape, own, checkpoints[0].name), "give one model's")
-        frames.append(table_frame(one.step, _rows(met, loaded, sequences)))
+        frames.append(table_frame(one.step, _rows(captured, loaded, sequences)))
         del loaded
     return polars.concat(frames, how="diagonal")
 
@@ -122,19 +122,19 @@ def forward_sums(
     """
     try_model(model, sequences, escaped(name))
     everything = Sample(sequences=len(sequences.input_ids), positions=sequences.input_ids.shape[1], logits=None)
-    met = ForwardSums(everything)
+    captured = ForwardSums(everything)
     batches = batches_of(model, sequences, TOKENS)
-    with evaluating(model), torch.no_grad(), met.meeting(model) as way:
+    with evaluating(model), torch.no_grad(), captured.meeting(model) as way:
         for place, batch in enumerate(batches):
             run_model(model, batch.input_ids, batch.attention_mask)
             tell(place + 1, len(batches))
-        met.note_unmet(way)
-    if not met.sums and (told := without_heads(model)):
+        captured.note_not_captured(way)
+    if not captured.sums and (told := without_heads(model)):
         raise InputRejected(escaped(name), told, "name a run whose model attends")
-    if not met.sums:
-        told = "; ".join(list(met.notes.values())[:1]) or "no module of it attends"
+    if not captured.sums:
+        told = "; ".join(list(captured.notes.values())[:1]) or "no module of it attends"
         raise CaptureError(escaped(name), f"it ran and showed no attention: {told}", "see heedful doctor")
-    return met
+    return captured
 
 
 def _loaded(checkpoint: Checkpoint, reading: CheckpointReading) -> LoadedModel:
@@ -168,7 +168,7 @@ def _sequences(loaded: LoadedModel, reading: CheckpointReading) -> TokenBatch:
     )
 
 
-def _told(sequences: TokenBatch) -> str:
+def _text_note(sequences: TokenBatch) -> str:
     number, length = sequences.input_ids.shape
     return (
         f"{int(sequences.attention_mask.sum()):,} tokens in {number:,} sequences of at most {length:,} "
@@ -176,21 +176,21 @@ def _told(sequences: TokenBatch) -> str:
     )
 
 
-def _rows(met: ForwardSums, loaded: LoadedModel, sequences: TokenBatch) -> list[Row]:
+def _rows(captured: ForwardSums, loaded: LoadedModel, sequences: TokenBatch) -> list[Row]:
     gains = Gains()
     gains.begin(loaded.model, ())
-    rows: list[Row] = [{"part": "text", "note": _told(sequences)}]
+    rows: list[Row] = [{"part": "text", "note": _text_note(sequences)}]
     rows += [{"part": "note", "note": note} for note in (*loaded.notes, *sequences.notes)]
-    for path, layer in met.layers.items():
-        found = layer_rows(layer, met.sums[path]) + gains.rows(path)
+    for path, layer in captured.layers.items():
+        found = layer_rows(layer, captured.sums[path]) + gains.rows(path)
         rows += [{"layer": layer.index, "module": path, **row} for row in found]
-    return rows + [{"part": "note", "module": path, "note": note} for path, note in met.notes.items()]
+    return rows + [{"part": "note", "module": path, "note": note} for path, note in captured.notes.items()]
 
 
-def _shape(met: ForwardSums) -> Shape:
+def _shape(captured: ForwardSums) -> Shape:
     """Path, heads, key heads and dimension of each attention module."""
-    dims = {path: sums.within("key/after/").added["second_moments"].shape[-1] for path, sums in met.sums.items()}
-    return [(path, layer.heads, layer.kv_heads, dims[path]) for path, layer in met.layers.items()]
+    dims = {path: sums.within("key/after/").added["second_moments"].shape[-1] for path, sums in captured.sums.items()}
+    return [(path, layer.heads, layer.kv_heads, dims[path]) for path, layer in captured.layers.items()]
 
 
 def _difference(expected: Shape, found: Shape, first: str) -> str:

@@ -39,7 +39,9 @@ def _rotation(rows: KeyRows) -> str:
 def _shared(numbers: list[int]) -> str:
     if numbers == [1]:
         return "Every query head has keys of its own."
-    return f"A key head serves {' or '.join(map(str, numbers))} query heads." if numbers else "No query head was met."
+    return (
+        f"A key head serves {' or '.join(map(str, numbers))} query heads." if numbers else "No query head was captured."
+    )
 
 
 def _gains(rows: KeyRows) -> str:

@@ -111,7 +111,7 @@ def rows_of(table: polars.DataFrame, name: str) -> KeyRows:
         raise InputRejected(name, f"the table lacks numbers in {', '.join(wrong)}", MAKE)
     keys = table.filter((polars.col("part") == "key") & polars.col("norm_mean").is_finite())
     if keys.is_empty():
-        raise InputRejected(name, "no key of it is finite, or none was met", "see the rows of part 'note'")
+        raise InputRejected(name, "no key of it is finite, or none was captured", "see the rows of part 'note'")
     after, before = (keys.filter(polars.col("stage") == stage) for stage in ("after", "before"))
     # Where some layers rotate their keys and others do not, only what all have can be set side by side.
     stage = "before" if set(before["layer"]) == set(keys["layer"]) else "after"

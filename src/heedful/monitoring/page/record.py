@@ -64,6 +64,6 @@ class KeyReport(ShownRecord):
         """The figures that have something to draw."""
         return tuple(figure for figure in self.figures if figure.rows)
 
-    def told(self) -> str:
+    def one_line(self) -> str:
         """The run, and its figures."""
         return f"{self.subject}: {counted(len(self.drawn), 'figure')}"

@@ -81,7 +81,7 @@ class ForwardRecorder:
         if self._way is None or module is not self.model or _in_backward():
             return
         self.done = bool(self.found.sums)
-        self.found.note_unmet(self._way)
+        self.found.note_not_captured(self._way)
         loss = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
         self.loss = loss.detach() if isinstance(loss, Tensor) else None
         self._end_forward()

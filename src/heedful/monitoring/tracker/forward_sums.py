@@ -69,9 +69,9 @@ class ForwardSums:
             finally:
                 self._unrotated.end()
 
-    def note_unmet(self, way: Any) -> None:
+    def note_not_captured(self, way: Any) -> None:
         """Say which calls were not understood and which modules showed none; the forward has run."""
-        self.notes |= way.unmet()
+        self.notes |= way.not_captured()
 
     def _meet(self, event: AttentionEvent) -> None:
         begin = time.perf_counter()

@@ -9,9 +9,9 @@ from heedful.commandline import options
 from heedful.commandline.errors import guarded
 from heedful.commandline.page_forms import PageForms
 from heedful.commandline.progress import progress_bar
+from heedful.ngrams.command_inputs import CountsFolder
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A causal model with the tokenizer of the counts.")]
-CountsFolder = Annotated[Path, typer.Argument(metavar="COUNTS", help="Folder that heedful ngrams count wrote.")]
 Lengths = Annotated[str, typer.Option("--n", metavar="N|N..N", help="Tokens in a context, such as 1..2.")]
 Skips = Annotated[str, typer.Option("--skip", metavar="S|S..S", help="Tokens between a context and what it speaks of.")]
 

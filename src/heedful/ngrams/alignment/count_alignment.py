@@ -87,14 +87,14 @@ def align(
             run_model(model, batch.input_ids, batch.attention_mask)
             progress(done + 1, len(batches), "expected attention")
     if not layers:
-        raise CaptureError(type(model).__name__, "it ran and none of its attention could be met")
+        raise CaptureError(type(model).__name__, "it ran and none of its attention could be captured")
     first = next(iter(layers.values()))
     if not any(rows.any() for rows in first.rows.values()):
         raise InputRejected(
             counts or "counts", "no context of the text was counted, or nothing in view ever followed one",
             "count a longer text, or shorter contexts",
         )  # fmt: skip
-    unmet = way.unmet()
+    unmet = way.not_captured()
     document = sequences.document.numpy()
     found = Alignment(
         model=name or type(model).__name__,

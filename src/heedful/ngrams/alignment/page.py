@@ -44,7 +44,7 @@ def alignment_page(record: Alignment) -> Page:
     parts = [_tables(record), _heads(record), _layers(record)]
     parts += [] if not record.held_out else [unseen_part(record)]
     parts += [] if record.piece is None else [_piece(record.piece)]
-    told = [f"{path}: {why}." for path, why in record.unmet.items()] or ["Every attention layer that ran was met."]
+    told = [f"{path}: {why}." for path, why in record.unmet.items()] or ["Every attention layer that ran was captured."]
     parts.append(PagePart(title="Not measured", text=" ".join(told)))
     subject = (
         f"{record.model} beside {record.counts}: {count(record.documents, 'document')}, "

@@ -150,7 +150,7 @@ class Alignment(ShownRecord):
     piece: DrawnPiece | None = None
     unmet: dict[str, str]
 
-    def told(self) -> str:
+    def one_line(self) -> str:
         """Model, heads and tables."""
         heads = len({(one.layer, one.head) for one in self.heads})
         return f"{self.model}: {counted(heads, 'head')} beside {counted(len(self.rows), 'table')}"

@@ -49,7 +49,7 @@ class CountSummary(ShownRecord):
     out: Path
     seconds: float | None = None
 
-    def told(self) -> str:
+    def one_line(self) -> str:
         """Tokens, tables and the folder."""
         tables = sum(bool(table.n) for table in self.manifest.tables)
         return f"{counted(self.manifest.tokens, 'token')}, {counted(tables, 'table')} in {self.out}"

@@ -10,7 +10,7 @@ from heedful.commandline import options
 from heedful.commandline.errors import guarded
 from heedful.commandline.forms import STANDARD_OUTPUT, Forms, tell
 from heedful.commandline.progress import progress_bar
-from heedful.ngrams.alignment.command import CountsFolder
+from heedful.ngrams.command_inputs import CountsFolder
 
 Out = Annotated[Path, typer.Option(metavar="MODEL", help="Folder of the model: absent or empty.")]
 RecipeName = Annotated[

@@ -46,7 +46,7 @@ class Derivation(ShownRecord):
     record: Mapping[str, Any]
     out: Path | None = None
 
-    def told(self) -> str:
+    def one_line(self) -> str:
         """Heads, and where the model stands."""
         place = f" in {self.out}" if self.out is not None else ", not saved"
         return f"{counted(len(self.record['heads']), 'head')} from {self.record['counts']['tokens']:,} tokens{place}"
@@ -165,7 +165,7 @@ def spreads_of(reference: GivenModel, text: GivenText | None, seed: int) -> list
         seed: Of the choice of pieces.
     """
     from heedful.ngrams.derivation.calibrated import PIECE, PIECES
-    from heedful.ngrams.explanation.logit_spreads import logit_spreads
+    from heedful.ngrams.derivation.logit_spreads import logit_spreads
 
     found = model_and_text(reference, PIECES, text or None, None, Reading(seq_len=PIECE, seed=seed))
     return logit_spreads(found.model, found.sequences)

@@ -195,6 +195,6 @@ class Explanation(ShownRecord):
     cause: str
     notes: Sequence[str] = ()
 
-    def told(self) -> str:
+    def one_line(self) -> str:
         """Model and cause, the first words of it."""
         return f"{self.model}: {textwrap.shorten(self.cause, 60, placeholder=' ...')}"

@@ -9,24 +9,29 @@ from heedful.commandline import options
 from heedful.commandline.errors import guarded
 from heedful.commandline.page_forms import PageForms
 from heedful.commandline.progress import progress_bar
-from heedful.ngrams.alignment.command import CountsFolder
+from heedful.ngrams.command_inputs import CountsFolder
 
 Unseen = Annotated[
     Path | None,
     typer.Option("--held-out-counts", metavar="COUNTS", help="Counts of other text, by the same tokenizer."),
 ]
 Seeds = Annotated[int, typer.Option(metavar="N", min=1, max=100, help="Seeds of embeddings and positions.")]
-Rungs = Annotated[
+Variants = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="Rungs or groups of them, with those they change; without it: all."),
+    typer.Option(
+        "--variants",
+        metavar="NAME",
+        help="Variants or groups of them, with those they change; without it: all.",
+    ),
 ]
+Rungs = Annotated[list[str] | None, typer.Option("--rungs", metavar="NAME", hidden=True)]
 Length = Annotated[int, typer.Option(metavar="N", min=3, max=128, help="Tokens of a piece: rows are held whole.")]
 Sequences = Annotated[int, typer.Option(metavar="N", min=4, help="Pieces of text to measure.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="width or head_dim of the derived models.")
 ]
 Reference = Annotated[
-    str | None, typer.Option(metavar="MODEL", help="A trained model whose logits' spread one rung takes over.")
+    str | None, typer.Option(metavar="MODEL", help="A trained model whose logits' spread one variant takes over.")
 ]
 Models = Annotated[
     list[str] | None,
@@ -45,6 +50,7 @@ def remedy(
     text: options.Text = None,
     held_out_counts: Unseen = None,
     seeds: Seeds = 3,
+    variants: Variants = None,
     rungs: Rungs = None,
     length: Length = 32,
     sequences: Sequences = 100,
@@ -67,9 +73,10 @@ def remedy(
 
     forms = PageForms(json=json, html=html, force=force)
     forms.check()
+    named = [*(variants or ()), *(rungs or ())]
     with progress_bar() as progress:
         record = measured(
-            counts, text, held_out_counts=held_out_counts, seeds=seeds, rungs=rungs or (), length=length,
+            counts, text, held_out_counts=held_out_counts, seeds=seeds, variants=named, length=length,
             sequences=sequences, change=change or (), reference=reference, model=model or (), seed=seed,
             progress=progress,
         )  # fmt: skip

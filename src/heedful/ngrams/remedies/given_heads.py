@@ -42,7 +42,7 @@ def visit_heads(model: nn.Module, tokens: np.ndarray, visit: Visit) -> None:
     layers: dict[str, int] = {}
     begin = 0
 
-    def met(event: AttentionEvent) -> None:
+    def captured(event: AttentionEvent) -> None:
         call = event.call
         if (call.n_queries, call.n_keys) != (tokens.shape[1], tokens.shape[1]):
             return
@@ -50,7 +50,7 @@ def visit_heads(model: nn.Module, tokens: np.ndarray, visit: Visit) -> None:
         with unwatched(), torch.no_grad():
             visit(layer, begin, _columns(call, event.path))
 
-    with evaluating(model), torch.no_grad(), intercept(model, met):
+    with evaluating(model), torch.no_grad(), intercept(model, captured):
         for begin in range(0, len(tokens), BATCH):
             ids = torch.from_numpy(tokens[begin : begin + BATCH]).to(device_of(model))
             run_model(model, ids, torch.ones_like(ids))
@@ -85,7 +85,7 @@ def head_logits(model: nn.Module, tokens: np.ndarray, layer: int, head: int) -> 
 
     visit_heads(model, tokens, visit)
     if sum(map(len, found)) != len(tokens):
-        raise InputRejected(f"layer {layer}, head {head}", "no attention of it was met while the model ran")
+        raise InputRejected(f"layer {layer}, head {head}", "no attention of it was captured while the model ran")
     logits = np.concatenate(found)
     if not _whole(logits).all():
         told = "keys are hidden from some queries, as by a window, so that the KL from what counts expect has no bound"
@@ -120,7 +120,7 @@ def nearest_head(model: nn.Module, tokens: np.ndarray, expected: Array) -> tuple
     visit_heads(model, tokens, visit)
     least = {layer: total for layer, total in sums.items() if layer not in hides and np.isfinite(total).any()}
     if not least:
-        told = "none of its attention was met, or all of it hides keys from some queries, as by a window"
+        told = "none of its attention was captured, or all of it hides keys from some queries, as by a window"
         raise InputRejected(type(model).__name__, told, "give a smaller --length")
     layer = min(least, key=lambda one: float(np.nanmin(least[one])))
     return layer, int(np.nanargmin(least[layer]))

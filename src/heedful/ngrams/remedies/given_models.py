@@ -14,10 +14,10 @@ from heedful.errors import InputRejected, UsageError
 from heedful.loading.loaded_model import LoadedModel, load_model
 from heedful.loading.wording import escaped
 from heedful.ngrams.counting.reading import Counts, read_counts
-from heedful.ngrams.derivation.model_facts import FROZEN, ModelFacts, model_facts
 from heedful.ngrams.remedies.given_heads import check_causal
 from heedful.ngrams.remedies.model_variants import Subject
 from heedful.ngrams.remedies.record import GivenModel, LearntEmbeddings
+from heedful.ngrams.training.model_facts import FROZEN, ModelFacts, model_facts
 
 LONGEST = 12
 """Characters of a model's word, so that a table of its heads is one line a head in a terminal."""
@@ -63,7 +63,7 @@ def given_models(places: Sequence[str], counts: Counts, length: int) -> tuple[li
         against = "" if facts.embeddings == FROZEN else frozen.get(facts.twin, "")
         models = [one.loaded.model for one in family]
         subjects.append(Subject(name=word, models=models, recipe=facts.recipe, against=against if facts.twin else ""))
-        told.append(_told(word, family, subjects[-1].against))
+        told.append(_given_model(word, family, subjects[-1].against))
     return subjects, told
 
 
@@ -108,7 +108,7 @@ def _check_seeds(family: Sequence[_One]) -> None:
         seeds[one.facts.seed] = one.place
 
 
-def _told(name: str, family: Sequence[_One], against: str) -> GivenModel:
+def _given_model(name: str, family: Sequence[_One], against: str) -> GivenModel:
     facts = family[0].facts
     drifts = [one.facts.drift for one in family if one.facts.drift is not None]
     learnt = None
@@ -120,7 +120,7 @@ def _told(name: str, family: Sequence[_One], against: str) -> GivenModel:
             cosine=[one.cosine for one in drifts],
         )
     folders = [escaped(one.place) for one in family]
-    return GivenModel(name=name, told=facts.told, folders=folders, against=against, learnt=learnt)
+    return GivenModel(name=name, told=facts.description, folders=folders, against=against, learnt=learnt)
 
 
 def _words(families: Sequence[Sequence[str]]) -> list[str]:

@@ -51,12 +51,12 @@ def frequencies(table: NgramTable) -> Array:
     return np.asarray((table.column_sums + 1) / (table.total + table.vocabulary))
 
 
-def heads_of(material: Material, ground: RemedyContext, seeds: Sequence[int]) -> tuple[list[Head], dict[str, str]]:
+def heads_of(material: Material, context: RemedyContext, seeds: Sequence[int]) -> tuple[list[Head], dict[str, str]]:
     """Heads in the order of the table, frequencies and bigram first, and name to reason of those that cannot be.
 
     Args:
         material: Counts.
-        ground: Of the models whose matrices are read.
+        context: Of the models whose matrices are read.
         seeds: Of their embeddings.
     """
     table, next_of, share = material.first, probability(material.first), frequencies(material.first)
@@ -75,12 +75,12 @@ def heads_of(material: Material, ground: RemedyContext, seeds: Sequence[int]) ->
         taking("uniform", "uniform_copy", "all keys alike", "copy"),
         taking("content", "content_copy", "by log P", "copy"),
     ]
-    added, skipped = _offsets(material, ground, seeds, share)
+    added, skipped = _offsets(material, context, seeds, share)
     return heads + added, skipped
 
 
 def _offsets(
-    material: Material, ground: RemedyContext, seeds: Sequence[int], share: Array
+    material: Material, context: RemedyContext, seeds: Sequence[int], share: Array
 ) -> tuple[list[Head], dict[str, str]]:
     """Heads that look back and add log ratios: out of the counts, and out of matrices."""
     most = len(OFFSET_WEIGHTS)
@@ -93,16 +93,21 @@ def _offsets(
         return found, dict.fromkeys(("offsets_0_to_3", "offsets_in_model", "offsets_few", "offsets_orthogonal"), told)
     word, skipped = f"offsets 0 to {most - 1}", {}
     found.append(Head(f"offsets_0_to_{most - 1}", word, "log ratios of P, added", [_added(share, sayings)]))
-    few = max(1, min(ground.head_dim, material.first.vocabulary // most, ground.width // most))
+    few = max(1, min(context.head_dim, material.first.vocabulary // most, context.width // most))
     for name, rank, outputs, told in (
-        ("offsets_in_model", ground.head_dim, "shared", f"through matrices of {ground.head_dim} components"),
+        (
+            "offsets_in_model",
+            context.head_dim,
+            "shared",
+            f"through matrices of {context.head_dim} components",
+        ),
         ("offsets_few", few, "shared", f"of {few} components"),
         ("offsets_orthogonal", few, "orthogonal", f"of {few} components, outputs in subspaces of their own"),
     ):
-        if name == "offsets_few" and few == ground.head_dim:
+        if name == "offsets_few" and few == context.head_dim:
             skipped[name] = f"has {few} components as offsets_in_model does, and is the same"
             continue
-        recipe = replace(_model(ground), head_dim=rank, outputs=outputs)
+        recipe = replace(_model(context), head_dim=rank, outputs=outputs)
         try:
             likelihoods = [_added(share, _sayings(material, recipe, seed)) for seed in seeds]
             found.append(Head(name, word, told, likelihoods))
@@ -111,10 +116,10 @@ def _offsets(
     return found, skipped
 
 
-def _model(ground: RemedyContext) -> DerivationRecipe:
+def _model(context: RemedyContext) -> DerivationRecipe:
     """Its values and outputs alone are read: where heads look is given, so that any number of dimensions will do."""
     most = len(OFFSET_WEIGHTS)
-    return replace(RECIPES["offset"], pattern="content", width=ground.width, heads=most, furthest=most - 1, inner=0)
+    return replace(RECIPES["offset"], pattern="content", width=context.width, heads=most, furthest=most - 1, inner=0)
 
 
 def _pairs(stored: object, tokens: np.ndarray) -> Array:

@@ -8,17 +8,17 @@ from functools import partial
 from heedful.ngrams.remedies.variant import RemedyContext, Variant
 
 
-def input_variants(ground: RemedyContext) -> list[Variant]:
+def input_variants(context: RemedyContext) -> list[Variant]:
     """Norms and positions.
 
     Args:
-        ground: What their recipes share.
+        context: What their recipes share.
     """
-    return [*_known_and_unknown(ground), *_rotary(ground), *_shifts(ground)]
+    return [*_known_and_unknown(context), *_rotary(context), *_shifts(context)]
 
 
-def _known_and_unknown(ground: RemedyContext) -> list[Variant]:
-    made, log_p = partial(Variant, group="input"), ground.log_p
+def _known_and_unknown(context: RemedyContext) -> list[Variant]:
+    made, log_p = partial(Variant, group="input"), context.log_p
     normed = replace(log_p, attention_input="layer_norm")
     placed, waves = (replace(log_p, positions=word) for word in ("learned", "sinusoidal"))
     joint = "joint_pseudo_inverse"
@@ -54,9 +54,9 @@ def _known_and_unknown(ground: RemedyContext) -> list[Variant]:
     ]
 
 
-def _rotary(ground: RemedyContext) -> list[Variant]:
+def _rotary(context: RemedyContext) -> list[Variant]:
     made = partial(Variant, group="input", temperature="best")
-    turning = replace(ground.bare, positions="rotary", order="largest_fastest")
+    turning = replace(context.bare, positions="rotary", order="largest_fastest")
     return [
         made(
             name="rotary",
@@ -73,10 +73,10 @@ def _rotary(ground: RemedyContext) -> list[Variant]:
     ]
 
 
-def _shifts(ground: RemedyContext) -> list[Variant]:
+def _shifts(context: RemedyContext) -> list[Variant]:
     """The published correction for positions, with them and without."""
     made = partial(Variant, group="input", temperature="best")
-    waves = replace(ground.bare, positions="sinusoidal")
+    waves = replace(context.bare, positions="sinusoidal")
     taken = replace(waves, subtracted="position_shift")
     return [
         made(

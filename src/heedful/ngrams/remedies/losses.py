@@ -25,7 +25,7 @@ BIGRAM = 1
 
 
 def head_losses(
-    material: Material, ground: RemedyContext, seeds: Sequence[int]
+    material: Material, context: RemedyContext, seeds: Sequence[int]
 ) -> tuple[list[HeadLoss], dict[str, str]]:
     """Loss of heads alone, in the order of the table, and name to reason of those that cannot be measured.
 
@@ -33,10 +33,10 @@ def head_losses(
 
     Args:
         material: Counts and text.
-        ground: Of the models whose matrices are read.
+        context: Of the models whose matrices are read.
         seeds: Of their embeddings; losses are means over them.
     """
-    heads, skipped = heads_of(material, ground, seeds)
+    heads, skipped = heads_of(material, context, seeds)
     measured = [_losses(head, material) for head in heads]
     values = document_means(np.stack([loss for loss, _ in measured], axis=-1), material.measured.document)
     gains = values[:, BIGRAM : BIGRAM + 1] - values

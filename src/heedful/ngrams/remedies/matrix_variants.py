@@ -17,13 +17,13 @@ ENCODERS = {"transpose": "transpose", "pinv": "pseudo_inverse", "weighted": "fre
 """Word of a variant of small width to its encoder."""
 
 
-def affinity_variants(ground: RemedyContext) -> list[Variant]:
+def affinity_variants(context: RemedyContext) -> list[Variant]:
     """Other matrices in place of M.
 
     Args:
-        ground: What their recipes share.
+        context: What their recipes share.
     """
-    exact = ground.exact
+    exact = context.exact
     fitted = partial(Variant, group="affinity", temperature="best")
     as_it_is = partial(Variant, group="affinity")
     rows = replace(exact, embedding="orthonormal", encoder="transpose")
@@ -36,8 +36,8 @@ def affinity_variants(ground: RemedyContext) -> list[Variant]:
         "ppmi": ("positive mutual information", "ppmi", "exact_m"),
     }
     told = "least squares in place of the transpose, every component"
-    both = replace(ground.bare, affinity="symmetrised")
-    backed = replace(ground.log_p, affinity="log_probability_backoff")
+    both = replace(context.bare, affinity="symmetrised")
+    backed = replace(context.log_p, affinity="log_probability_backoff")
     oracle = oracles.counted(1)
     return [
         fitted(name="exact_m", change=told, source=exact, against="bare_input"),
@@ -53,7 +53,7 @@ def affinity_variants(ground: RemedyContext) -> list[Variant]:
             fitted(name=name, change=change, source=replace(exact, affinity=matrix), against=against)
             for name, (change, matrix, against) in other.items()
         ),
-        as_it_is(name="log_p", change="log P, a count added to every pair", source=ground.log_p, against="exact_m"),
+        as_it_is(name="log_p", change="log P, a count added to every pair", source=context.log_p, against="exact_m"),
         as_it_is(
             name="log_p_backoff",
             change="log P, a count a context spread by frequency",
@@ -69,18 +69,18 @@ def affinity_variants(ground: RemedyContext) -> list[Variant]:
     ]
 
 
-def rank_variants(ground: RemedyContext) -> list[Variant]:
+def rank_variants(context: RemedyContext) -> list[Variant]:
     """Fewer components of log P.
 
     Args:
-        ground: What their recipes share.
+        context: What their recipes share.
     """
     made = partial(Variant, group="rank")
-    most = min(ground.vocabulary, ground.width)
+    most = min(context.vocabulary, context.width)
     plain = [rank for rank in PLAIN_RANKS if rank <= most]
 
     def truncated(rank: int, factorisation: str) -> DerivationRecipe:
-        return replace(ground.log_p, head_dim=rank, factorisation=factorisation)
+        return replace(context.log_p, head_dim=rank, factorisation=factorisation)
 
     return [
         *(
@@ -105,17 +105,17 @@ def rank_variants(ground: RemedyContext) -> list[Variant]:
     ]
 
 
-def small_width_variants(ground: RemedyContext) -> list[Variant]:
+def small_width_variants(context: RemedyContext) -> list[Variant]:
     """Embeddings narrower than the vocabulary, and encoders.
 
     Args:
-        ground: What their recipes share.
+        context: What their recipes share.
     """
-    return [variant for width in SMALL_WIDTHS for variant in _of_width(ground, width)]
+    return [variant for width in SMALL_WIDTHS for variant in _of_width(context, width)]
 
 
-def _of_width(ground: RemedyContext, width: int) -> list[Variant]:
-    small = replace(ground.bare, width=width)
+def _of_width(context: RemedyContext, width: int) -> list[Variant]:
+    small = replace(context.bare, width=width)
     halves = replace(small, head_dim=width // 2)
     log_p = replace(halves, embedding="log_probability_factors", affinity="log_probability", factorisation="frequency")
     rows = {

@@ -34,7 +34,7 @@ LARGE = 1e4
 
 MARK = "*"
 OPEN = "~"
-HEADER = ("rung", "KL", "seeds", "skill", "95 %", "cos", "match")
+HEADER = ("variant", "KL", "seeds", "skill", "95 %", "cos", "match")
 
 WIDTHS = (
     "First word: embeddings (random; ppmi: PPMI vectors; m, log_p: query and key factors of M, or of log P weighed by "
@@ -78,8 +78,8 @@ def _reading(record: AblationSuite) -> PagePart:
     return PagePart(
         title="How to read it",
         text=(
-            "Each rung changes one thing of an earlier one. KL: from the attention that the counts predict to the "
-            "rung's own, in nats, mean over documents of the seeds' mean; seeds: its standard deviation over seeds. "
+            "Each variant changes one thing of an earlier one. KL: from the attention that the counts predict to the "
+            "variant's own, in nats, mean over documents of the seeds' mean; seeds: its standard deviation over seeds. "
             "Skill: 1 less its quotient by the KL to equal weights: 1 exact, 0 as equal weights, below 0 worse; its "
             "interval is over documents. Match: rows whose most attended key is among the most expected, copies of a "
             f"token alike; by chance {_chance(record)}. Temperatures are fitted on other documents than those "
@@ -165,10 +165,10 @@ def _steps(record: AblationSuite) -> PagePart:
     ]
     return PagePart(
         title="Each change",
-        header=("rung", "after", "gain", "95 %"),
+        header=("variant", "after", "gain", "95 %"),
         rows=rows,
         text=(
-            "gain: how much less KL than the rung it changes, in nats, paired by document, with its own interval. "
+            "gain: how much less KL than the variant it changes, in nats, paired by document, with its own interval. "
             f"{OPEN} marks what is not told from no change at {ALPHA:.0%} for all rows together (sign flips, largest "
             "of all rows)."
         ),
@@ -178,12 +178,12 @@ def _steps(record: AblationSuite) -> PagePart:
 def _unseen(record: AblationSuite) -> PagePart:
     shown = [(one, one.unseen) for one in record.remedies if one.unseen is not None]
     return PagePart(
-        title="Beside counts of other text",
+        title="Compared with counts of other text",
         header=HEADER,
         rows=[_row(one, agreement) for one, agreement in shown],
         text=(
-            f"The same attention, temperatures as above, beside what {record.unseen} predicts: counts that no rung was "
-            "derived from. What is exact above by construction is measured here. seeds: as above."
+            f"The same attention, temperatures as above, compared with what {record.unseen} predicts: counts that no "
+            "variant was derived from. What is exact above by construction is measured here. seeds: as above."
         ),
     )
 
@@ -216,5 +216,5 @@ def _losses(record: AblationSuite) -> PagePart:
 
 
 def _limits(record: AblationSuite) -> PagePart:
-    told = [f"{name}: {why}." for name, why in record.skipped.items()] or ["Every rung was measured."]
+    told = [f"{name}: {why}." for name, why in record.skipped.items()] or ["Every variant was measured."]
     return PagePart(title="Not measured", text=" ".join([*told, *(f"{note}." for note in record.notes)]))

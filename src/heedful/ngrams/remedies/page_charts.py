@@ -32,7 +32,7 @@ def suite_chart(record: AblationSuite) -> Drawn:
     scale = altair.Scale(type="log", domainMin=LEAST, clamp=True)
     room = LETTER * max(map(len, order), default=0)  # a reader's font may be wider than the drawing program's
     axis = altair.Axis(labelLimit=200, labelFontSize=10, grid=True, ticks=False, minExtent=room)
-    y = altair.Y("rung:N", sort=order, title=None, axis=axis)
+    y = altair.Y("variant:N", sort=order, title=None, axis=axis)
     x = altair.X("value:Q", scale=scale, title="KL over that of equal weights (1 = no better), log scale")
     made = altair.layer(
         chart_of([{"at": 1.0}])
@@ -41,11 +41,11 @@ def suite_chart(record: AblationSuite) -> Drawn:
         base.mark_rule(strokeWidth=1.5, color=BLUE).encode(x=altair.X("low:Q", scale=scale), x2="high:Q", y=y),
         base.mark_point(filled=True, size=42, opacity=1, color=BLUE).encode(x=x, y=y),
     ).properties(width=WIDTH, height=ROW * len(order))
-    return Drawn(Figure(name="remedies", title="Remedies, rung by rung", caption="", chart=lambda _: made), made)
+    return Drawn(Figure(name="remedies", title="Remedies, variant by variant", caption="", chart=lambda _: made), made)
 
 
 def _dot(one: Remedy) -> dict[str, Any]:
     """The quotient of means, and the bounds of the skill, whose other side it is."""
     skill = one.agreement.skill
     low, value, high = (min(MOST, max(LEAST, 1 - bound)) for bound in (skill.high, skill.estimate, skill.low))
-    return {"rung": one.name, "value": value, "low": low, "high": high}
+    return {"variant": one.name, "value": value, "low": low, "high": high}

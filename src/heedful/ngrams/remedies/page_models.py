@@ -27,8 +27,9 @@ def models_message(record: AblationSuite) -> str:
     nearest = " ".join(f"{one.name}: {one.change}." for one in own if "nearest of all heads" in one.change)
     ending = f" {nearest}" if nearest else ""
     return (
-        f"Heads of models that were given, layer and head after the name, on the same pieces. {' '.join(told)} Held "
-        f"against counts of: {against or 'none'}. seeds: over the folders of one model; no seed drawn here.{ending}"
+        f"Heads of models that were given, layer and head after the name, on the same pieces. {' '.join(told)} "
+        f"Compared with counts of: {against or 'none'}. seeds: over the folders of one model; "
+        f"no seed drawn here.{ending}"
     )
 
 
@@ -64,7 +65,7 @@ def sharpness(record: AblationSuite) -> PagePart:
     ]
     return PagePart(
         title="Sharpness of given models",
-        header=("rung", "entropy", "factor", "KL", "skill"),
+        header=("variant", "entropy", "factor", "KL", "skill"),
         rows=rows,
         text=(
             "entropy: of the rows, over that of equal weights. factor: on the head's logits at which it agrees best "
@@ -75,7 +76,7 @@ def sharpness(record: AblationSuite) -> PagePart:
 
 
 def _beside(one: GivenModel) -> str:
-    return f", held against {one.against}" if one.against else ""
+    return f", compared with {one.against}" if one.against else ""
 
 
 def _folders(one: GivenModel) -> str:

@@ -46,7 +46,7 @@ def remedy_verdict(record: AblationSuite) -> list[tuple[str, str]]:
     chosen = {one.name for one, _ in large}
     rest = [one.name for one, _ in changes if one.name not in chosen]
     footing = (
-        f"Less KL than the rung that each changes, nat, over {count(record.documents, 'document')}, largest first; "
+        f"Less KL than the variant that each changes, nat, over {count(record.documents, 'document')}, largest first; "
         f"settled at {ALPHA:.0%} for all {len(steps)} changes together. "
     )
     undone = f" Undoes what was focused on the wrong keys: {_list(repairs)}." if repairs else ""

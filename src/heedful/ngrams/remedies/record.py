@@ -193,7 +193,7 @@ class AblationSuite(ShownRecord):
     skipped: dict[str, str]
     notes: Sequence[str]
 
-    def told(self) -> str:
+    def one_line(self) -> str:
         """Counts, remedies, documents."""
         more = f", {len(self.skipped)} left out" if self.skipped else ""
         measured = counted(len(self.remedies), "variant")

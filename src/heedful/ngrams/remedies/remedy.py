@@ -41,7 +41,7 @@ def remedy(
     *,
     held_out_counts: GivenCounts | None = None,
     seeds: int = 3,
-    rungs: str | Sequence[str] = (),
+    variants: str | Sequence[str] = (),
     length: int = 32,
     sequences: int = 100,
     change: str | Sequence[str] = (),
@@ -59,11 +59,11 @@ def remedy(
         text: What is measured; None for the text that ships with heedful.
         held_out_counts: Counts of other text, by the same tokenizer.
         seeds: Seeds of embeddings and positions, 1 to 100.
-        rungs: Rungs or groups of them, with those they change; none means all.
+        variants: Variants or groups of them, with those they change; none means all.
         length: Tokens of a piece, 3 to 128: rows are held whole.
         sequences: Pieces of text to measure, at least 4.
         change: ``"width=N"`` or ``"head_dim=N"`` of the derived models.
-        reference: A trained model whose logits' spread one rung takes over.
+        reference: A trained model whose logits' spread one variant takes over.
         model: Folders of models with the tokenizer of the counts, measured beside the others.
         seed: The first seed, and that of the choice of text.
         progress: Called with (done, total, what).
@@ -72,12 +72,12 @@ def remedy(
         Every variant with 95 % intervals over documents, seeds averaged within a document.
 
     Raises:
-        UsageError: A word cannot be used, or a rung that was named lacks its counts.
+        UsageError: A word cannot be used, or a variant that was named lacks its counts.
         InputRejected: The counts are not whole, or no row of the text has an expectation.
         ResourceLimit: The pieces would not fit in memory.
 
     Example:
-        >>> heedful.remedy("counts", "held_out.txt", rungs="published").save("remedies.html")  # doctest: +SKIP
+        >>> heedful.remedy("counts", "held_out.txt", variants="published").save("remedies.html")  # doctest: +SKIP
     """
     from heedful.ngrams.counting.given_counts import counts_of, other_counts, was_counted
     from heedful.ngrams.derivation.derive import spreads_of
@@ -87,9 +87,9 @@ def remedy(
     stored = counts_of(counts)
     unseen = other_counts(held_out_counts, stored)
     places = [str(one) for one in one_or_many(model)]
-    ground = _ground(stored, length, one_or_many(change))
-    words = [word.strip() for part in one_or_many(rungs) for word in part.split(",")]
-    suite = _ladder(ground, words, bool(places))
+    context = _context_of(stored, length, one_or_many(change))
+    words = [word.strip() for part in one_or_many(variants) for word in part.split(",")]
+    suite = _chosen_variants(context, words, bool(places))
     subjects, models = _given(places, stored, length)
     wanted = {pair for variant in suite for pair in variant.wanted} | {pair for one in subjects for pair in one.wanted}
     material, origin, notes = _material(stored, unseen, wanted, text, length, sequences, seed)
@@ -101,10 +101,10 @@ def remedy(
     record = run_ablations(
         material,
         suite,
-        ground,
+        context,
         seeds=range(seed, seed + seeds),
         names=(str(stored.path), None if unseen is None else str(unseen.path), origin),
-        notes=[*notes, *_narrow(ground)],
+        notes=[*notes, *_narrow(context)],
         models=models,
         skipped=skipped,
         progress=progress,
@@ -125,14 +125,14 @@ def _check_counts(**limits: tuple[int, int, int | None]) -> None:
             raise UsageError(f"{name}: expected {told}, got {value!r:.60}")
 
 
-def _ladder(ground: RemedyContext, words: list[str], given: bool) -> list[Variant]:
+def _chosen_variants(context: RemedyContext, words: list[str], given: bool) -> list[Variant]:
     """The variants asked for, but for those of given models, whose group may be named beside the others."""
     from heedful.ngrams.remedies.model_variants import GROUP
     from heedful.ngrams.remedies.suite import ablation_suite as whole
     from heedful.ngrams.remedies.variant import chosen
 
     own = [word for word in words if word != GROUP] if given else words
-    return [] if words and not own else chosen(whole(ground), own)
+    return [] if words and not own else chosen(whole(context), own)
 
 
 def _given(places: Sequence[str], stored: Counts, length: int) -> tuple[list[Subject], list[Any]]:
@@ -153,7 +153,7 @@ def _with_models(
     return [*suite, *more], skipped
 
 
-def _ground(stored: Counts, length: int, changes: Sequence[str]) -> RemedyContext:
+def _context_of(stored: Counts, length: int, changes: Sequence[str]) -> RemedyContext:
     """Width for all: the published one, or what tokens and positions need to be told apart."""
     from heedful.ngrams.remedies.variant import LARGE, RemedyContext
 
@@ -163,19 +163,21 @@ def _ground(stored: Counts, length: int, changes: Sequence[str]) -> RemedyContex
     for one in changes:
         field, equals, value = (part.strip() for part in one.partition("="))
         if not equals or field not in FIELDS:
-            raise UsageError(f"--set {one!r}: expected width=N or head_dim=N; rungs name the other fields themselves")
+            raise UsageError(
+                f"--set {one!r}: expected width=N or head_dim=N; variants name the other fields themselves"
+            )
         if not (value.isdecimal() and 2 <= int(value) <= 1 << 16 and int(value) % 2 == 0):
             raise UsageError(f"--set {one!r}: expected an even whole number from 2 up")
         values[field] = int(value)
     return RemedyContext(vocabulary, **values)
 
 
-def _narrow(ground: RemedyContext) -> list[str]:
+def _narrow(context: RemedyContext) -> list[str]:
     """What a width under the vocabulary makes of variants that are told as exact."""
-    if ground.width >= ground.vocabulary:
+    if context.width >= context.vocabulary:
         return []
-    told = f"{ground.vocabulary:,} tokens do not fit into a width of {ground.width:,}"
-    return [f"{told}: least squares are not exact, and every component is the first {ground.exact.head_dim:,}"]
+    told = f"{context.vocabulary:,} tokens do not fit into a width of {context.width:,}"
+    return [f"{told}: least squares are not exact, and every component is the first {context.exact.head_dim:,}"]
 
 
 def _material(
@@ -229,4 +231,4 @@ def _check_asked(suite: list[Variant], words: list[str], material: Material) -> 
 
     for variant in suite:
         if words and (why := missing_counts(variant, material)):
-            raise UsageError(f"--rungs {variant.name}: {why}")
+            raise UsageError(f"--variants {variant.name}: {why}")

@@ -55,7 +55,7 @@ class _Measured:
 def run_ablations(
     material: Material,
     suite: Sequence[Variant],
-    ground: RemedyContext,
+    context: RemedyContext,
     *,
     seeds: Sequence[int] = (0, 1, 2),
     names: tuple[str, str | None, str] = ("counts", None, "text"),
@@ -69,7 +69,7 @@ def run_ablations(
     Args:
         material: Counts and text.
         suite: Variants, in order; one whose counts or width are missing is named as skipped, with the reason.
-        ground: What their recipes share.
+        context: What their recipes share.
         seeds: Of embeddings and positions.
         names: Of the counts, of the counts of other text, of the text.
         notes: To be shown.
@@ -98,9 +98,9 @@ def run_ablations(
             found[variant.name] = _measured(variant, material, seeds)
         except (UsageError, InputRejected) as error:
             missed[variant.name] = str(error)
-        progress(number + 1, len(suite), "rungs")
+        progress(number + 1, len(suite), "variants")
     progress(len(suite), len(suite) + 1, "heads alone")
-    losses, unheard = head_losses(material, ground, seeds)
+    losses, unheard = head_losses(material, context, seeds)
     shown = [variant for variant in suite if variant.name in found]
     steps = _steps(shown, found, material.measured.document)
     expected = material.expected("measured", 1)
@@ -109,7 +109,7 @@ def run_ablations(
         unseen=names[1],
         text=names[2],
         vocabulary=material.first.vocabulary,
-        width=ground.width,
+        width=context.width,
         length=material.measured.tokens.shape[1],
         sequences=len(material.measured.tokens),
         documents=len(np.unique(material.measured.document)),

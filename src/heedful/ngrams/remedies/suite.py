@@ -14,11 +14,11 @@ from heedful.ngrams.remedies.variant import RemedyContext, Variant
 STANDARDS = (0.005, 0.02, 0.05, 0.1)
 
 
-def ablation_suite(ground: RemedyContext) -> list[Variant]:
+def ablation_suite(context: RemedyContext) -> list[Variant]:
     """The whole suite.
 
     Args:
-        ground: What its recipes share.
+        context: What its recipes share.
     """
     parts = (
         _baselines,
@@ -30,10 +30,10 @@ def ablation_suite(ground: RemedyContext) -> list[Variant]:
         small_width_variants,
         two_token_variants,
     )
-    return [variant for part in parts for variant in part(ground)]
+    return [variant for part in parts for variant in part(context)]
 
 
-def _baselines(ground: RemedyContext) -> list[Variant]:
+def _baselines(context: RemedyContext) -> list[Variant]:
     made = partial(Variant, group="baselines")
     return [
         made(name="uniform", change="equal weights", source=oracles.equal),
@@ -42,8 +42,8 @@ def _baselines(ground: RemedyContext) -> list[Variant]:
     ]
 
 
-def _published(ground: RemedyContext) -> list[Variant]:
-    made, recipe = partial(Variant, group="published"), ground.published
+def _published(context: RemedyContext) -> list[Variant]:
+    made, recipe = partial(Variant, group="published"), context.published
     told = "the published recipe as it ran: embeddings drawn anew after the derivation"
     return [
         made(name="published", change=told, source=recipe, against="uniform"),
@@ -63,9 +63,9 @@ def _published(ground: RemedyContext) -> list[Variant]:
     ]
 
 
-def _scales(ground: RemedyContext) -> list[Variant]:
+def _scales(context: RemedyContext) -> list[Variant]:
     made = partial(Variant, group="scale", against="embeddings_kept")
-    kept = replace(ground.published, kept="embedding")
+    kept = replace(context.published, kept="embedding")
     return [
         *(
             made(name=f"std_{std:g}", change=f"matrices of std {std:g}", source=replace(kept, target=std))
@@ -86,7 +86,7 @@ def _scales(ground: RemedyContext) -> list[Variant]:
             name="bare_input",
             group="scale",
             change="neither positions nor layer norm, temperature of least KL",
-            source=replace(ground.bare, calibration="divergence"),
+            source=replace(context.bare, calibration="divergence"),
             against="best_temperature",
         ),
     ]

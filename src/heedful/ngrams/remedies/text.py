@@ -71,7 +71,7 @@ class Material:
 
     def __post_init__(self) -> None:
         if (1, 0) not in self.tables:
-            raise UsageError("a ladder wants counts of n=1 skip=0 (heedful ngrams count --n 1..2 --skip 0..3)")
+            raise UsageError("the suite needs counts of n=1 skip=0 (heedful ngrams count --n 1..2 --skip 0..3)")
 
     @property
     def first(self) -> NgramTable:

@@ -19,14 +19,14 @@ PUBLISHED_STD = RECIPES["seed"].value_std
 """Of value and output matrices."""
 
 
-def two_token_variants(ground: RemedyContext) -> list[Variant]:
+def two_token_variants(context: RemedyContext) -> list[Variant]:
     """Contexts of two tokens, held against counts of those.
 
     Args:
-        ground: What their recipes share.
+        context: What their recipes share.
     """
     made = partial(Variant, group="two tokens", n=2)
-    kept = replace(ground.published, kept="embedding", shortest=2, longest=2)
+    kept = replace(context.published, kept="embedding", shortest=2, longest=2)
     return [
         made(name="uniform_2", change="equal weights", source=oracles.equal),
         made(
@@ -38,22 +38,25 @@ def two_token_variants(ground: RemedyContext) -> list[Variant]:
         made(
             name="last_token_2_fitted",
             change="neither positions nor norm, at its best temperature",
-            source=replace(ground.bare, shortest=2, longest=2),
+            source=replace(context.bare, shortest=2, longest=2),
             against="last_token_2",
             temperature="best",
         ),
-        *_published_second_layers(ground),
+        *_published_second_layers(context),
         made(
-            name="current_token_2", change="log P of the current token alone", source=ground.log_p, against="uniform_2"
+            name="current_token_2",
+            change="log P of the current token alone",
+            source=context.log_p,
+            against="uniform_2",
         ),
         made(
             name="additive_2",
             change="what the token before says, added, at its best temperature",
-            source=replace(ground.log_p, shortest=2, longest=2, query="previous_tokens"),
+            source=replace(context.log_p, shortest=2, longest=2, query="previous_tokens"),
             against="current_token_2",
             temperature="best",
         ),
-        *_second_layers_of_log_p(ground),
+        *_second_layers_of_log_p(context),
         made(
             name="oracle_2",
             change="log P of whole pairs from the counts as it runs, no matrices",
@@ -63,13 +66,13 @@ def two_token_variants(ground: RemedyContext) -> list[Variant]:
     ]
 
 
-def _published_second_layers(ground: RemedyContext) -> list[Variant]:
+def _published_second_layers(context: RemedyContext) -> list[Variant]:
     """The published form where it was published, and with other sizes of what its first layer adds."""
     made = partial(Variant, group="two tokens", n=2, layer=1)
     published = replace(
         RECIPES["seed"],
-        width=ground.width,
-        head_dim=ground.head_dim,
+        width=context.width,
+        head_dim=context.head_dim,
         layers=2,
         heads=1,
         furthest=0,
@@ -80,11 +83,16 @@ def _published_second_layers(ground: RemedyContext) -> list[Variant]:
     return [first, *_other_sizes(first, published, "second")]
 
 
-def _second_layers_of_log_p(ground: RemedyContext) -> list[Variant]:
+def _second_layers_of_log_p(context: RemedyContext) -> list[Variant]:
     """Log P with the token before, in a second layer whose input holds what the first layer's copies add."""
     made = partial(Variant, group="two tokens", n=2, layer=1, temperature="best")
     alone = replace(
-        ground.log_p, longest=2, layers=2, query="previous_tokens", value_calibration="std", value_std=PUBLISHED_STD
+        context.log_p,
+        longest=2,
+        layers=2,
+        query="previous_tokens",
+        value_calibration="std",
+        value_std=PUBLISHED_STD,
     )
     told = "log P and the token before, in a second layer: copies of the first of std .01"
     first = made(name="additive_second_2", change=told, source=alone, against="additive_2")

@@ -130,8 +130,8 @@ def chosen(suite: Sequence[Variant], words: Sequence[str]) -> list[Variant]:
     for word in words:
         if word not in names and word not in groups:
             told, near = ", ".join(dict.fromkeys(variant.group for variant in suite)), get_close_matches(word, names, 5)
-            like = f"; rungs of a like name: {', '.join(near)}" if near else ""
-            raise UsageError(f"--rungs {word}: no rung or group of that name; groups: {told}{like}")
+            like = f"; variants of a like name: {', '.join(near)}" if near else ""
+            raise UsageError(f"--variants {word}: no variant or group of that name; groups: {told}{like}")
     wanted = {variant.name for variant in suite if not words or variant.name in words or variant.group in words}
     waiting = list(wanted)
     while waiting:

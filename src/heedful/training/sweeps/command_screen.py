@@ -46,7 +46,7 @@ def screen() -> "Iterator[tuple[Callable[[View], None], Callable[[Standing], Non
                 text = _short(f"{run.title}: {what}")
                 bars.update(tasks[name], description=text, completed=done, total=max(total, 1))
 
-        yield look, lambda standing: bars.console.print(_told(standing), markup=False, highlight=False)
+        yield look, lambda standing: bars.console.print(_standing_line(standing), markup=False, highlight=False)
 
 
 def _bars() -> Any:
@@ -65,7 +65,7 @@ def _short(text: str) -> str:
     return shown if len(shown) <= _TITLE else shown[: _TITLE - 3] + "..."
 
 
-def _told(standing: "Standing") -> str:
+def _standing_line(standing: "Standing") -> str:
     why = f": {standing.detail}" if standing.detail else ""
     told = f"{standing.state}: run {standing.run.number}, {standing.run.title}{why}"
     return visible(told, sys.stderr.encoding or "ascii")
@@ -76,4 +76,4 @@ def _nothing(_view: "View") -> None:
 
 
 def _line(standing: "Standing") -> None:
-    typer.echo(_told(standing), err=True)
+    typer.echo(_standing_line(standing), err=True)

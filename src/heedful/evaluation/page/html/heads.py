@@ -42,7 +42,7 @@ def heads_data(report: Report) -> dict[str, Any]:
     cards = report.cards
     known = {(card.layer, card.head): card for card in cards.heads} if cards is not None else {}
     return {
-        "statistics": [[visible(name), *words_of(name)] for name in statistics],
+        "statistics": [[visible(name), *map(visible, words_of(name))] for name in statistics],
         "claims": [[visible(name), visible(unit)] for name, unit in claims.items()],
         "heads": [
             _head(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from heedful.attention.registry import STATISTICS
+
 _WORDS = {
     "concentration": ("nat", "distance from equal weights over the visible keys"),
     "effective_keys": ("keys", "equally weighted keys that would have this entropy"),
@@ -20,5 +22,19 @@ _WORDS = {
 
 
 def words_of(name: str) -> tuple[str, str]:
-    """Unit and reading of a statistic; empty for one that is not known here."""
-    return _WORDS.get(name, ("", ""))
+    """Unit and reading of a statistic.
+
+    Args:
+        name: Of the statistic; one of another package has the unit that it was registered with, and the first line of
+            its docstring.
+
+    Returns:
+        Both empty for one that nothing installed here registers, as in a report from elsewhere.
+    """
+    if name in _WORDS:
+        return _WORDS[name]
+    if name not in STATISTICS:
+        return "", ""
+    facts = STATISTICS[name]
+    first = next(iter((facts.compute.__doc__ or "").strip().splitlines()), "")
+    return facts.unit, first.rstrip(".")

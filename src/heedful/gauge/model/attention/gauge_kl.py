@@ -75,7 +75,7 @@ class DivergenceHeads(nn.Module):
         first = first_kappa(self.config.kappa_rule, self.config.kappa, self.layout.irreps.dims)
         return torch.tensor(first, dtype=torch.float64).log().to(self.log_kappa.dtype)
 
-    def met(
+    def attended(
         self, queries: Sequence[Gaussians], around: Around, values: Sequence[Tensor], **options: Any
     ) -> tuple[list[Tensor], Tensor | None]:
         """What each query takes of the values under the weights ``softmax(-KL / kappa)``.
@@ -190,8 +190,8 @@ class GaugeKLAttention(DivergenceHeads):
         queries, around = moved(own, centre, -1), Around(moved(keys, centre, -1), centre, mask)
         values = [group.mean for group in keys]
         if aligned:
-            values = [torch.cat((group.mean, met.keys()), -1) for group, met in zip(keys, around.keys, strict=True)]
-        taken, weights = self.met(queries, around, values, **options)
+            values = [torch.cat((group.mean, other.keys()), -1) for group, other in zip(keys, around.keys, strict=True)]
+        taken, weights = self.attended(queries, around, values, **options)
         dims = [group.mean.shape[-1] for group in own]
         message = [part[..., :dim] for part, dim in zip(taken, dims, strict=True)]
         alignment = None

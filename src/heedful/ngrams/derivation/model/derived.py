@@ -88,7 +88,7 @@ class HeedfulDerivedPreTrainedModel(PreTrainedModel):
         for part in self.modules():
             if isinstance(part, CorpusDerivedAttention):
                 part.requires_grad_(not self.config.frozen_attention)
-                if part.looks_back:
+                if part.attends_by_offset:
                     for unused in (part.q_proj, part.k_proj):
                         unused.requires_grad_(False)
 

@@ -39,7 +39,7 @@ def residual_outputs(
     found = []
     for number, layer in enumerate(heads):
         projection, dim = model.model.layers[number].attention.o_proj, model.config.head_dim
-        stream, mixed = _met(model, number, documents)
+        stream, mixed = _captured(model, number, documents)
         weight = projection.weight.detach()
         parts = [mixed[:, at : at + dim] @ weight[:, at : at + dim].T for at in range(0, len(layer) * dim, dim)]
         sizes = [_size(part) for part in parts]
@@ -61,7 +61,7 @@ def _size(vectors: Tensor) -> float:
     return float(vectors.double().square().mean().sqrt())
 
 
-def _met(model: HeedfulDerivedForCausalLM, number: int, documents: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+def _captured(model: HeedfulDerivedForCausalLM, number: int, documents: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     """The stream before a layer, ``(position, width)``, and its heads' mixed values, ``(position, head * dim)``."""
     layer = model.model.layers[number]
     streams: list[Tensor] = []

@@ -124,7 +124,7 @@ class CorpusDerivedAttention(nn.Module):
             self.factor = sharpness(dim, config.max_position_embeddings)
 
     @property
-    def looks_back(self) -> bool:
+    def attends_by_offset(self) -> bool:
         """Whether every head looks a fixed number of tokens back: queries and keys are then of no use."""
         return bool(self.offsets) and all(back is not None for back in self.offsets)
 
@@ -154,7 +154,7 @@ class CorpusDerivedAttention(nn.Module):
         key, value = self._heads(self.k_proj(hidden)), self._heads(self.v_proj(hidden))
         if turn is not None:
             query, key = rotated(query, turn), rotated(key, turn)
-        query, key = self._looking_back(query, key, position_ids)
+        query, key = self._by_offset(query, key, position_ids)
         kernel = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         output, weights = kernel(self, query, key, value, attention_mask, scaling=self.scaling, dropout=0.0, **options)
         return self.o_proj(output.flatten(2)), weights
@@ -170,7 +170,7 @@ class CorpusDerivedAttention(nn.Module):
         earlier = (nn.functional.pad(hidden, (0, 0, back, 0))[:, :tokens] for back in range(self.context))
         return torch.cat(list(earlier), dim=-1)
 
-    def _looking_back(self, query: Tensor, key: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def _by_offset(self, query: Tensor, key: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Phases of positions in place of the queries and keys of heads with an offset."""
         if all(back is None for back in self.offsets):
             return query, key

@@ -15,11 +15,11 @@ from heedful.loading.regular_file import read_small
 from heedful.loading.run_files import RECORD
 from heedful.loading.strict_json import read_json
 from heedful.loading.wording import escaped
-from heedful.ngrams.derivation.embedding_drift import DRIFT
 from heedful.ngrams.derivation.model.arms import DERIVED
 from heedful.ngrams.derivation.recipe import DerivationRecipe, recipe_named
 from heedful.ngrams.derivation.stored_derivation import RECORD as DERIVATION_RECORD
 from heedful.ngrams.derivation.stored_derivation import check_size, derivation_record
+from heedful.ngrams.training.embedding_drift import DRIFT
 
 FROZEN = "frozen"
 
@@ -53,7 +53,7 @@ class ModelFacts:
         seed: Its seed; None where nothing names one.
         same: What models that differ in their seeds alone have in common.
         twin: What a run has in common with the same run with frozen embeddings; empty where this is no such run.
-        told: What it is, in words.
+        description: What it is, in words.
         embeddings: ``frozen``, ``trainable`` or ``linked``; empty where nothing says so.
         drift: Of its embeddings; None where none was recorded.
     """
@@ -62,7 +62,7 @@ class ModelFacts:
     seed: int | None
     same: str
     twin: str = ""
-    told: str
+    description: str
     embeddings: str = ""
     drift: Drift | None = None
 
@@ -80,8 +80,8 @@ def model_facts(folder: Path) -> ModelFacts:
         return _of_run(folder)
     if (folder / DERIVATION_RECORD).is_file():
         return _of_derivation(folder)
-    told = "a model that nothing says was derived"
-    return ModelFacts(recipe=None, seed=None, same=str(folder), told=told)
+    description = "a model that nothing says was derived"
+    return ModelFacts(recipe=None, seed=None, same=str(folder), description=description)
 
 
 def _of_run(folder: Path) -> ModelFacts:
@@ -100,7 +100,7 @@ def _of_run(folder: Path) -> ModelFacts:
         seed=settings.get("seed") if isinstance(settings.get("seed"), int) else None,
         same=_key(alike | beside),
         twin=_key(frozen | beside) if derived else "",
-        told=escaped(f"a run of {settings.get('steps')} steps, {what}"),
+        description=escaped(f"a run of {settings.get('steps')} steps, {what}"),
         embeddings=escaped(settings.get("embeddings", "")),
         drift=_drift(folder / DRIFT),
     )
@@ -118,7 +118,7 @@ def _of_derivation(folder: Path) -> ModelFacts:
         recipe=made.recipe,
         seed=made.seed,
         same=_key({"recipe": asdict(made.recipe), "counts": made.counts}),
-        told=escaped(f"derived, not trained: {', '.join(changed) or 'corrected'}"),
+        description=escaped(f"derived, not trained: {', '.join(changed) or 'corrected'}"),
     )
 
 
@@ -147,8 +147,8 @@ def _drift(path: Path) -> Drift | None:
         last = table.filter(polars.col("step") == polars.col("step").max())
         found = last.row(0)
     except (polars.exceptions.PolarsError, ValueError, IndexError) as error:
-        told = "expected a table of steps, relative_change and cosine"
-        raise InputRejected(escaped(path), told, "train the run again, or take the file away") from error
+        description = "expected a table of steps, relative_change and cosine"
+        raise InputRejected(escaped(path), description, "train the run again, or take the file away") from error
     if any(value is None for value in found):
         raise InputRejected(escaped(path), "a record without numbers", "train the run again, or take the file away")
     return Drift(*(dict(zip(table.columns, found, strict=True))[name] for name in wanted))

@@ -13,9 +13,9 @@ from tests.ngrams.derivation.texts import counted
 from torch import nn
 
 from heedful.errors import CaptureError
+from heedful.ngrams.derivation.logit_spreads import logit_spreads
 from heedful.ngrams.derivation.model.deriving import derive
 from heedful.ngrams.derivation.recipe import RECIPES
-from heedful.ngrams.explanation.logit_spreads import logit_spreads
 
 
 def test_spreads_by_a_loop_over_eager_weights() -> None:
@@ -55,5 +55,5 @@ def test_a_model_without_attention_has_none() -> None:
         def forward(self, input_ids: torch.Tensor, **rest: object) -> torch.Tensor:
             return input_ids * self.weight
 
-    with pytest.raises(CaptureError, match="none of its attention could be met"):
+    with pytest.raises(CaptureError, match="none of its attention could be captured"):
         logit_spreads(Nothing(), held_out(8, 2))

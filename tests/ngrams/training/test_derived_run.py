@@ -28,7 +28,7 @@ from heedful.ngrams.counting.reading import read_counts
 from heedful.ngrams.derivation.encoder import layer_normalised
 from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
 from heedful.ngrams.derivation.model.linking import relink
-from heedful.ngrams.derivation.run_settings import DerivedRunSettings
+from heedful.ngrams.training.run_settings import DerivedRunSettings
 from heedful.training.decoder_run import train_decoder
 from heedful.training.run_folder import RunFolder
 from heedful.training.text_split import split_documents

@@ -85,7 +85,7 @@ def derived(
         The exit code, 0.
     """
     shared.ensure_accelerate()
-    from heedful.ngrams.derivation.run_settings import DerivedRunSettings
+    from heedful.ngrams.training.run_settings import DerivedRunSettings
 
     learnt = tokenizer in ("bpe", "characters")
     settings = DerivedRunSettings(

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, TrainerCallback
+from typing import TYPE_CHECKING, Any
 
 from heedful.errors import InputRejected, UsageError
 from heedful.loading.learnt_tokenizer import character_tokenizer
@@ -17,15 +15,18 @@ from heedful.loading.token_encoder import TokenEncoder
 from heedful.ngrams.counting.counting import CountSettings, count
 from heedful.ngrams.counting.reading import read_counts
 from heedful.ngrams.derivation.calibrated import short_pieces
-from heedful.ngrams.derivation.embedding_drift import EmbeddingDrift, Relinking
 from heedful.ngrams.derivation.model.arms import DERIVED, WITHOUT, arm_config, arm_model
 from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
 from heedful.ngrams.derivation.model.deriving import derive
 from heedful.ngrams.derivation.recipe import DerivationRecipe, recipe_named
 from heedful.ngrams.derivation.table import stored_table
+from heedful.ngrams.training.embedding_drift import EmbeddingDrift, Relinking
 from heedful.training.run_settings import RunSettings
 from heedful.training.token_windows import encode
 from heedful.training.training_texts import TrainingTexts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, TrainerCallback
 
 WORDS, TOKENS = 512, 128
 """Tokens of a learnt tokenizer and of a window, where none are given."""

@@ -7,7 +7,7 @@ import pytest
 from tests.evaluation.page import factory
 
 from heedful.errors import OutputError, UsageError
-from heedful.evaluation.page.head_table import check_suffix, head_frame, save_heads
+from heedful.evaluation.head_files import check_suffix, head_frame, save_heads
 
 
 def test_the_frame_has_a_row_a_head_and_a_column_a_statistic() -> None:

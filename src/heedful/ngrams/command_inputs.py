@@ -1,0 +1,8 @@
+"""Inputs that the commands of n-grams share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+CountsFolder = Annotated[Path, typer.Argument(metavar="COUNTS", help="Folder that heedful ngrams count wrote.")]
