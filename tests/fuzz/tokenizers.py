@@ -109,6 +109,8 @@ def hostile() -> Iterator[tuple[str, bytes]]:
         "unigram without words",
         _dumped(model={"type": "Unigram", "unk_id": None, "vocab": [], "byte_fallback": False}),
     )
+    for word in ([], [[]], "", {}, 7):
+        yield f"unigram word {word}", _dumped(model={"type": "Unigram", "unk_id": None, "vocab": [["b", -1.0], word]})
     yield (
         "word of 10^9",
         _dumped(

@@ -68,8 +68,9 @@ def check_tokenizer(content: bytes, subject: str) -> None:
     try:
         _check_vocabulary(tree)
         _check_parts(tree)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputRejected(subject, f"not a tokenizer: {reason(error)}", _FIX) from error
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        told = "an entry of its vocabulary is empty" if isinstance(error, IndexError) else reason(error)
+        raise InputRejected(subject, f"not a tokenizer: {told}", _FIX) from error
 
 
 def bounds_for(characters: int, file_bytes: int = 0) -> Bounds:
