@@ -18,7 +18,7 @@ from typing import Any
 class Settings:
     preset: str = "standard"
     null_models: int | None = None
-    null: str = "orientation"
+    null: str = "random"
     require: tuple[str, ...] = ()
     seed: int = 0
     interim_analyses: int = 1

@@ -22,7 +22,8 @@ def stub_study(heads: tuple[int, ...] = (2, 2), **more: Any) -> SimpleNamespace:
         "settings": Settings(**options),
         "observed": Evidence(layers, {}),
         "nulls": {},
-        "null_reason": "no null models were asked for",
+        "null_reason": "no null was asked for",
+        "null_words": "untrained models of the same config",
         "on_null_subset": lambda name: tested.get(name, np.zeros(sum(heads))),
     }
     study = SimpleNamespace(**{**known, **more})

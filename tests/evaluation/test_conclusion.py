@@ -50,7 +50,7 @@ SAID = {
     "concentrated": {
         YES: "Some heads are further",
         NO: "Every head is close to uniform",
-        OPEN: "untrained ones is not settled",
+        OPEN: "further from uniform than heads that have learned nothing is not settled",
     },
     "useful": {YES: "does work: equal weights", NO: "does no work", OPEN: "was not settled"},
 }
@@ -167,7 +167,7 @@ def test_next_steps_follow_from_what_is_open() -> None:
     settled = finding("local_bias", V.WARN, interval=(0.3, 0.4), threshold=0.22)
     assert not any("narrow" in step for step in steps(settled))
     assert not any("narrow" in step for step in steps(finding("capture_matches_output", V.WARN)))
-    assert "compare with untrained models: --null-models 19" in steps(null_models=0)
+    assert "compare with heads that have learned nothing: --null-models 19" in steps(null_models=0)
     for reason, need in (("it has no loss", "language-model head"), ("one sequence: nothing", "more text than one")):
         lacking = finding("learned_weights_matter", V.SKIP, reason=reason)
         assert any(need in step for step in steps(lacking) if "judged by loss" in step)

@@ -88,7 +88,7 @@ def test_without_null_models_nothing_passes() -> None:
     overall, *heads = judged([0.6] * 4, null_name="x")
     assert {f.verdict for f in (overall, *heads)} == {V.WARN}
     assert "descriptive only" in heads[0].reason
-    assert overall.null == "not available: no null models were asked for"
+    assert overall.null == "not available: no null was asked for"
     assert overall.p is None and overall.detail["discoveries"] is None
 
 

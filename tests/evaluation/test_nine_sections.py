@@ -124,7 +124,7 @@ def test_what_was_not_measured_is_listed() -> None:
     found = {
         e["what"]: e["why"] for e in validate(model, sequences, settings=replace(QUICK, null_models=0)).not_measured
     }
-    assert found["comparison with untrained models"] == "no null models were asked for"
+    assert found["comparison with heads that have learned nothing"] == "no null was asked for"
     assert "no mask token" in found["loss, gradients and ablation"]
     assert found["24 (head, query) rows"].startswith("padding or masks")
 
@@ -210,7 +210,7 @@ def test_progress_is_told_from_nothing_to_all() -> None:
         settings=QUICK,
         progress=lambda done, total, what: told.setdefault(what, []).append((done, total)),
     )
-    assert {"measuring attention", "untrained models", "ablation of the whole model"} <= set(told)
+    assert {"measuring attention", "random projections", "ablation of the whole model"} <= set(told)
     for what, steps in told.items():
         assert steps[0][0] == 0 and steps[-1][0] == steps[-1][1], what
 

@@ -105,7 +105,7 @@ def test_the_same_architecture_is_asked_of_names_and_shapes() -> None:
 
 
 def concentrated(model: nn.Module, make: Callable[[int], nn.Module] | None) -> Finding:
-    settings = Settings(preset="quick", null_models=3, resamples=199)
+    settings = Settings(preset="quick", null="untrained", null_models=3, resamples=199)
     report = validate(model, sequences_of(IDS), settings=settings, build=make)
     (found,) = (f for f in report.sections[3].findings if f.claim == "heads_are_concentrated" and f.head is None)
     return found

@@ -48,4 +48,4 @@ def test_words_become_settings() -> None:
         7,
     )
     given = heedful.Settings(seed=3, require="induction")  # type: ignore[arg-type]
-    assert _settings(given, "standard", None, "orientation", False, (), 0) is given and given.require == ("induction",)
+    assert _settings(given, "standard", None, "random", False, (), 0) is given and given.require == ("induction",)

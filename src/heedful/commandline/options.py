@@ -54,16 +54,14 @@ Sequences = Annotated[int, typer.Option(metavar="N", min=1, help="How many seque
 PresetOption = Annotated[Preset, typer.Option(help="How much to measure: quick, standard, full.", metavar="NAME")]
 NullModels = Annotated[
     int | None,
-    typer.Option(
-        metavar="R", min=0, help="Freshly initialised models that form the null; without it, what the preset says."
-    ),
+    typer.Option(metavar="R", min=0, help="Draws of the null, see --null; without it, what the preset says."),
 ]
 Null = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="What claims on content must exceed: orientation (queries turned at random against keys) or untrained "
-        "(fresh models, as for the other claims).",
+        help="What claims about learning must exceed: random (query and key projections in random directions, on the "
+        "model's own inputs) or untrained (fresh models of the same config).",
     ),
 ]
 Sequential = Annotated[

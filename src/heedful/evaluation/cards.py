@@ -58,7 +58,7 @@ class HeadCard:
         uniform: What uniform attention over the same rows would have there.
         received: The keys that receive most of the pictured document's attention, as a share of all of it.
         strongest: The heaviest keys of a few queries.
-        untrained: Statistic to ``(smallest, mean, largest)`` over untrained models of the same config.
+        untrained: Statistic to ``(smallest, mean, largest)`` over heads that have learned nothing.
         keys_are_tokens: Whether key positions are positions of the document's own tokens.
     """
 

@@ -29,7 +29,7 @@ def validate(
     sequences: options.Sequences = 64,
     preset: options.PresetOption = "standard",
     null_models: options.NullModels = None,
-    null: options.Null = "orientation",
+    null: options.Null = "random",
     sequential: options.Sequential = False,
     require: options.Require = None,
     device: options.Device = "cpu",

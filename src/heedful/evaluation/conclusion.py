@@ -125,9 +125,9 @@ _SENTENCES = {
         OPEN: "Whether what a query attends to depends on the text is not settled.",
     },
     "concentrated": {
-        YES: "Some heads are further from uniform than the margin, and than heads of untrained models.",
+        YES: "Some heads are further from uniform than the margin, and than heads that have learned nothing.",
         NO: "Every head is close to uniform.",
-        OPEN: "Whether heads are further from uniform than untrained ones is not settled.",
+        OPEN: "Whether heads are further from uniform than heads that have learned nothing is not settled.",
     },
     "useful": {
         YES: "The learned pattern does work: equal weights in its place cost the model loss.",
@@ -230,7 +230,7 @@ def next_steps(
     if waiting and not thin and not blocks:
         steps.append(f"{waiting[0].claim} is not settled: more documents (--text, --sequences) narrow its interval")
     if not settings.nulls:
-        steps.append("compare with untrained models: --null-models 19")
+        steps.append("compare with heads that have learned nothing: --null-models 19")
     worth = overall.get("learned_weights_matter")
     if decision["useful"] == OPEN and worth is not None and worth.verdict is Verdict.SKIP:
         need = _need_of(worth.reason)

@@ -323,7 +323,7 @@ def _not_measured(study: Study) -> list[dict[str, str]]:
     if empty:
         found.append({"what": f"{empty} (head, query) rows", "why": "padding or masks leave them no visible key"})
     if not study.nulls:
-        found.append({"what": "comparison with untrained models", "why": study.null_reason})
+        found.append({"what": "comparison with heads that have learned nothing", "why": study.null_reason})
     if study.objective.name == "none":
         found.append({"what": "loss, gradients and ablation", "why": study.objective.reason})
     elif not study.settings.runs("standard"):

@@ -1,4 +1,4 @@
-"""What heads are compared with, beside their interval: untrained models, or the margin itself."""
+"""What heads are compared with, beside their interval: heads that have learned nothing, or the margin itself."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from heedful.inference.multiplicity import count_discoveries, holm
 from heedful.inference.ranks import max_rank_p, pooled_rank_p
 from heedful.inference.skewness import above_p
 from heedful.inference.verdict import Verdict
-
-RANDOM_INIT = "untrained models of the same config"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +59,11 @@ def with_p(
 
 
 def untrained(study: Study, name: str) -> NullComparison:
-    """Ranks of a statistic among fresh models of the same config.
+    """Ranks of a statistic among heads that have learned nothing: random projections, or fresh models.
 
     Args:
         study: The study.
-        name: Statistic of the null models.
+        name: Statistic of the null.
     """
     null = study.nulls.get(name)
     if null is None:
@@ -73,7 +71,7 @@ def untrained(study: Study, name: str) -> NullComparison:
         return NullComparison(null=f"not available: {study.null_reason}", p=nan, p_adjusted=nan, available=False)
     alpha = study.settings.alpha
     raw, adjusted = null_p(study, study.on_null_subset(name), null)
-    words, found = f"{len(null)} {RANDOM_INIT}", _family_wise(adjusted, alpha)
+    words, found = f"{len(null)} {study.null_words}", _family_wise(adjusted, alpha)
     if not np.isfinite(raw).any():
         return NullComparison(null=words, p=raw, p_adjusted=adjusted)
     if enough_for_holm(study, len(null)):
@@ -150,14 +148,15 @@ def null_p(study: Study, tested: Array, null: Array) -> tuple[Array, Array]:
 def content_null(study: Study, statistic: str) -> NullComparison:
     """What a claim that attention follows content is compared with.
 
-    Random orientations of queries against keys, which untrained models of any initialisation show; fresh models where
-    queries and keys are not known before positions turn them, or where the settings ask for them.
+    Random orientations of queries against keys, which untrained models of any initialisation show; the draws of the
+    other claims where queries and keys are not known before positions turn them, or where the settings ask for fresh
+    models.
 
     Args:
         study: The study.
         statistic: The claim's statistic of fresh models.
     """
-    scores, why = study.content_orientation if study.settings.null == "orientation" else (None, "")
+    scores, why = study.content_orientation if study.settings.null == "random" else (None, "")
     if scores is None:
         fresh = untrained(study, statistic)
         if fresh.available or not why:

@@ -9,9 +9,9 @@ from heedful.errors import UsageError
 from heedful.evaluation.registry import CHECKS, PRESETS
 
 NULL_MODELS = {"quick": 19, "standard": 19, "full": 99}
-"""Fresh models of the same config per preset. 19 is the least with which a head among many can be named at 5 %."""
+"""Draws of the null per preset. 19 is the least with which a head among many can be named at 5 %."""
 
-NULLS = ("orientation", "untrained")
+NULLS = ("random", "untrained")
 
 MOST_LOOKS = 8
 """Each further look halves the first one, which decides nothing in the end."""
@@ -61,8 +61,8 @@ class Settings:
 
     Attributes:
         preset: ``quick`` (whole-model ablations), ``standard`` (each layer too), ``full`` (each head, 99 null models).
-        null_models: Number of fresh models of the same config; None takes the preset's.
-        null_sequences: Sequences that the null models, and the tested model beside them, are compared on.
+        null_models: Draws of the null: of random projections or of fresh models; None takes the preset's number.
+        null_sequences: Sequences that fresh models, and the tested model beside them, are compared on.
         layer_sequences: Sequences of the per-layer and per-head ablations.
         require: Claims that must PASS; anything else fails the report.
         seed: Seed of every resampling, null model, shuffle and random sequence.
@@ -70,8 +70,9 @@ class Settings:
         resamples: Bootstrap and sign-flip resamples.
         least_units: Documents below which nothing is claimed.
         batch_tokens: Tokens that go through the model at once.
-        null: What claims on content are compared with: ``orientation``, queries turned at random against keys, which
-            holds for untrained models of any initialisation; ``untrained``, fresh models, as all other claims.
+        null: What claims about learning are compared with: ``random``, query and key projections in random directions
+            on the model's own inputs (claims on content: queries turned at random against keys), which holds for
+            untrained models of any initialisation; ``untrained``, fresh models of the same config.
         repeat_periods: Shortest and longest period of the random repeats on which induction is measured.
         repeat_copies: Copies of a period in each of them; None for as many as the sequences have room for.
         interim_analyses: Looks at growing text in the ablations, each replacement being left once it has decided;

@@ -29,10 +29,12 @@ from heedful.evaluation.probe_registry import PROBES
 from heedful.evaluation.probes import distances, growth, integrity, representations, row_statistics, token_groups
 from heedful.evaluation.query_key_orientation import content_orientation
 from heedful.evaluation.query_probes import query_variation
+from heedful.evaluation.random_projections import SEQUENCES, NoRandomProjections, first_of, projected_statistics
+from heedful.evaluation.random_projections import WORDS as PROJECTED
 from heedful.evaluation.running import device_of, nonfinite_entries
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.token_probes import repeats, same_token
-from heedful.evaluation.untrained import excess_or, untrained_statistics
+from heedful.evaluation.untrained import UNTRAINED, excess_or, heads_of, probes_of, untrained_statistics
 from heedful.inference.orientation import Orientation
 from heedful.inference.units import document_means
 from heedful.loading.batch import Batch
@@ -73,7 +75,8 @@ class Study:
     build: Build | None = None
     unwrap_notes: Sequence[str] = ()
     copies: int = 0
-    null_reason: str = "no null models were asked for"
+    null_reason: str = "no null was asked for"
+    null_words: str = UNTRAINED
     _answers: dict[Callable[[Study], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def once(self, question: Callable[[Study], Answer]) -> Answer:
@@ -146,39 +149,73 @@ class Study:
 
     @cached_property
     def null_subset(self) -> list[Batch]:
-        """The batches on which fresh models are compared."""
-        return self.first_batches(self.settings.null_sequences)
+        """The batches that the null reads."""
+        if not self.nulls or self.null_words != PROJECTED:
+            return self.first_batches(self.settings.null_sequences)
+        return self._few
+
+    @property
+    def _few(self) -> list[Batch]:
+        """The sequences that random projections read."""
+        chosen: list[Batch] = []
+        for batch in self.batches:
+            left = SEQUENCES - sum(len(one.index) for one in chosen)
+            chosen += [first_of(batch, left)] if left > 0 else []
+        return chosen
 
     @cached_property
     def nulls(self) -> dict[str, Array]:
-        """Statistics of fresh models of the same config, mean over the subset: name to ``(model, all heads)``.
+        """Statistics of heads that have learned nothing, mean over the subset: name to ``(draw, all heads)``.
 
-        Empty where none was asked for or none could be built; ``null_reason`` says which.
+        Random projections on the model's own inputs; fresh models of the same config where the settings ask for them,
+        or where projections are not known. Empty where none was asked for or neither could be made; ``null_reason``
+        says why, and ``null_words`` which it is.
         """
         count = self.settings.nulls
         if not count:
             return {}
+        why = ""
+        if self.settings.null == "random":
+            try:
+                found = self._projected(count)
+            except NoRandomProjections as error:
+                why = f"{error}; and "
+            else:
+                self.null_words = PROJECTED
+                return found
         tick = self._ticker(len(self.ranks.own(range(count))), "untrained models")
         try:
-            given = (self.model, count, self.null_subset, self.repeats, self.settings.seed, tick, self.ranks)
+            first = self.first_batches(self.settings.null_sequences)
+            given = (self.model, count, first, self.repeats, self.settings.seed, tick, self.ranks)
             return untrained_statistics(
                 *given, build=self.build, paths=self.observed.module_paths, content=self._content
             )
         except NoFreshModel as error:
-            self.null_reason = str(error)
+            self.null_reason = f"{why}{error}"
             return {}
+
+    def _projected(self, count: int) -> dict[str, Array]:
+        texts = [(self._few, probes_of(self.settings.seed, self._content))]
+        if self.repeats is not None:
+            first = first_of(self.repeats.batches[0], SEQUENCES)
+            texts.append(([first], [repeats(self.repeats.periods, self.repeats.prefix)]))
+        tick = self._ticker(len(texts), "random projections")
+        given = (self.model, count, self.observed.layers, texts, self.settings.seed, tick, self.ranks)
+        return heads_of(projected_statistics(*given), self._content)
 
     @property
     def _content(self) -> bool:
-        """Whether claims on content are compared with fresh models."""
+        """Whether claims on content are compared with these draws."""
         return self.settings.null == "untrained" or self.content_orientation[0] is None
 
     def on_null_subset(self, name: str) -> Array:
-        """A statistic of the tested model on the same sequences as the null models, ``(all heads,)``."""
+        """A statistic of the tested model on the sequences that its null reads, ``(all heads,)``."""
+        projected = bool(self.nulls) and self.null_words == PROJECTED
         if name == "induction_mass":
             if self.on_repeats is None or self.repeats is None:
                 return np.full(self.observed.stacked("concentration").shape[1], np.nan)
             first = len(self.repeats.batches[0].index)
+            first = min(first, SEQUENCES) if projected else first
             return np.asarray(mean_of(self.on_repeats.stacked(name)[:first], axis=0))
         count = sum(len(batch.index) for batch in self.null_subset)
         return np.asarray(mean_of(excess_or(self.observed, name)[:count], axis=0))
@@ -274,7 +311,8 @@ class Study:
     @cached_property
     def content_orientation(self) -> tuple[Orientation | None, str]:
         """Whether each head's queries are turned towards its keys, or why that is not known."""
-        return content_orientation(self.model, self.null_subset, self.observed.layers, self.settings.seed)
+        subset = self.first_batches(self.settings.null_sequences)
+        return content_orientation(self.model, subset, self.observed.layers, self.settings.seed)
 
     @cached_property
     def pattern_pool(self) -> PatternPool:

@@ -10,7 +10,7 @@ from torch import nn
 from heedful.attention.engines.moments import Extras
 from heedful.distributed.ranks import ALONE, Ranks
 from heedful.errors import ResourceLimit
-from heedful.evaluation.evidence import Array, Evidence, collect
+from heedful.evaluation.evidence import Array, Evidence, Probe, collect
 from heedful.evaluation.missing import mean_of
 from heedful.evaluation.null_inputs import Repeats, fresh_models
 from heedful.evaluation.null_models import Build, NoFreshModel
@@ -83,6 +83,8 @@ def _ensure_memory(model: nn.Module, ranks: Ranks) -> None:
         raise NoFreshModel(f"fresh models are built whole, one a process: {told or 'another process has no room'}")
 
 
+UNTRAINED = "untrained models of the same config"
+
 EXCESS = "_excess"
 """Ending of a statistic that is the divergence of lagged queries beyond that of the mean patterns."""
 
@@ -95,11 +97,26 @@ def excess_or(evidence: Evidence, name: str) -> Array:
     return np.asarray(evidence.stacked(lag) - evidence.stacked(f"{lag}_by_position"))
 
 
+def probes_of(seed: int, content: bool) -> list[Probe]:
+    """What is measured of heads that have learned nothing.
+
+    Args:
+        seed: Seed of the tokens that same-token attraction looks at.
+        content: Whether the divergences of queries are wanted, too.
+    """
+    return [row_statistics, same_token(seed), *([query_variation] if content else [])]
+
+
+def heads_of(found: dict[str, Array], content: bool) -> dict[str, Array]:
+    """Draws with what the divergence of queries has beyond position, where it is wanted."""
+    lags = ("adjacent", "distant") if content else ()
+    return found | {f"{lag}{EXCESS}": found[lag] - found[f"{lag}_by_position"] for lag in lags}
+
+
 def _statistics(
     fresh: nn.Module, batches: Sequence[Batch], again: Repeats | None, seed: int, content: bool
 ) -> dict[str, Array]:
-    probes = [row_statistics, same_token(seed), *([query_variation] if content else [])]
-    evidence = collect(fresh, batches, probes, extras=Extras(contrast=True))
+    evidence = collect(fresh, batches, probes_of(seed, content), extras=Extras(contrast=True))
     names = [*evidence.layers[0].values, *(("adjacent_excess", "distant_excess") if content else ())]
     found = {name: mean_of(excess_or(evidence, name), axis=0) for name in names}
     if again is not None:

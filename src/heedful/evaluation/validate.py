@@ -35,7 +35,7 @@ def validate(
     seq_len: int = 128,
     preset: str = "standard",
     null_models: int | None = None,
-    null: str = "orientation",
+    null: str = "random",
     sequential: bool = False,
     require: str | Sequence[str] = (),
     device: str = "cpu",
@@ -67,8 +67,8 @@ def validate(
         checkpoint: Weights for the model of ``factory``.
         seq_len: Tokens of a sequence that is cut from text.
         preset: ``quick``, ``standard`` or ``full``.
-        null_models: Untrained models to compare with; None takes the preset's number.
-        null: What claims on content are compared with: ``orientation`` or ``untrained`` (``Settings``).
+        null_models: Draws of that null; None takes the preset's number.
+        null: What claims about learning are compared with: ``random`` or ``untrained`` (``Settings``).
         sequential: Whether to stop each ablation at the first of five looks at which it has decided.
         require: Claims that must pass.
         device: Where a model that is loaded computes.
@@ -171,7 +171,7 @@ def _settings(
     usual = {
         "preset": "standard",
         "null_models": None,
-        "null": "orientation",
+        "null": "random",
         "sequential": False,
         "require": (),
         "seed": 0,

@@ -1,4 +1,4 @@
-"""Section 4: is attention further from uniform than a margin, and than an untrained model's?"""
+"""Section 4: is attention further from uniform than a margin, and than that of heads that have learned nothing?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SOURCE = (
 
 @check(section=4, source=SOURCE, definition=2)
 def heads_are_concentrated(study: Study) -> list[Finding]:
-    """Some heads are further from uniform than 0.05 nats and than heads of untrained models of the same config."""
+    """Some heads are further from uniform than 0.05 nats and than heads that have learned nothing."""
     margin = study.settings.margins.diffuse
     claim = HeadClaim(
         claim="heads_are_concentrated",

@@ -113,7 +113,7 @@ class HeadCardDocument(_Record):
     uniform: list[Number | None] = Field(description="What uniform attention over the same rows would have there.")
     received: StrongestDocument | None = Field(description="Keys that receive most, as a share of all attention.")
     strongest: list[StrongestDocument]
-    untrained: dict[str, Three] = Field(description="Smallest, mean, largest over untrained models, a statistic each.")
+    untrained: dict[str, Three] = Field(description="Smallest, mean, largest over draws of the null, a statistic each.")
     keys_are_tokens: bool = Field(description="Whether key positions are positions of the document's own tokens.")
 
 

@@ -66,7 +66,7 @@ def test_entropy_lies_below_its_ceiling() -> None:
 def test_concentration_stands_beside_untrained_models_and_margins() -> None:
     report = carded(replace(factory.realistic(), settings={"margins": {"diffuse": 0.05, "selective": 0.5}}))
     rows = rows_of("concentration_by_layer", report)
-    assert {"layer": 2, "nats": 0.001, "most": 0.004, "series": "untrained models"} in rows
+    assert {"layer": 2, "nats": 0.001, "most": 0.004, "series": "nothing learned"} in rows
     assert {row["nats"] for row in rows if "says" in row} == {0.05, 0.5}
     assert sum(row.get("series") == "this model" for row in rows) == 23  # one of 24 is undefined
 

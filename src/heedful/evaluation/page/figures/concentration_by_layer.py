@@ -1,4 +1,4 @@
-"""Concentration that heads show, beside what untrained models show and the margins of the verdicts."""
+"""Concentration that heads show, beside what heads show that have learned nothing, and the margins of the verdicts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FLOOR = 1e-5
 """Nats from uniform at which the logarithmic axis ends; 0, uniform itself, lies below any such axis."""
 
-SERIES = ("this model", "untrained models")
+SERIES = ("this model", "nothing learned")
 
 
 def concentration_by_layer(report: Report) -> altair.TopLevelMixin | None:
@@ -79,6 +79,6 @@ CONCENTRATION_BY_LAYER = Figure(
     name="concentration_by_layer",
     title="Concentration, expected and found",
     caption="A point is a head: its distance from uniform attention, which would be 0, below any logarithmic axis. The "
-    "bars are the range over heads of untrained models of the same config, the dashed lines the verdicts' margins.",
+    "bars are the range over heads that have learned nothing, the dashed lines the verdicts' margins.",
     chart=concentration_by_layer,
 )

@@ -261,7 +261,7 @@
     const rows = data.statistics.map(([name, unit], index) => make("tr", {},
       make("th", { scope: "row" }, words(name)), make("td", { class: "n" }, number(head.s[index])), make("td", { class: "quiet" }, unit),
       any ? make("td", { class: "n" }, untrained[index] ? `${number(untrained[index][0])} – ${number(untrained[index][2])}` : "") : null));
-    const top = make("tr", {}, ...["statistic", "mean", "unit", ...(any ? ["untrained models"] : [])].map((text, index) => make("th", { scope: "col", class: index % 2 ? "n" : "" }, text)));
+    const top = make("tr", {}, ...["statistic", "mean", "unit", ...(any ? ["nothing learned"] : [])].map((text, index) => make("th", { scope: "col", class: index % 2 ? "n" : "" }, text)));
     return part("Statistics", make("table", {}, make("thead", {}, top), make("tbody", {}, ...rows)));
   }
 

@@ -1,0 +1,331 @@
+r"""Queries and keys projected in random directions: what a layer's inputs and weights' sizes give without learning.
+
+Every row :math:`w` of the projections that lead to queries and keys is replaced by :math:`\|w\| g / \|g\|`, :math:`g`
+standard normal; signs of biases are drawn. The layer reads what it reads in the model itself.
+
+A model whose projections were drawn from a normal distribution, whatever its scale, is one more such draw, so that
+ranks among draws hold their size for it exactly, layer by layer. Training turns the rows towards directions of the
+inputs; that is what a PASS then means. Measured sizes and power: docs/explanation/nulls.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from heedful.attention.engines.moments import Extras
+from heedful.distributed.ranks import ALONE, Ranks
+from heedful.evaluation.evidence import Array, LayerEvidence, Probe, ProbedCall, without_padded_rows
+from heedful.evaluation.missing import mean_of
+from heedful.evaluation.running import run_model
+from heedful.interception.event import AttentionEvent
+from heedful.interception.intercept import intercept, unwatched
+from heedful.loading.batch import Batch
+
+WORDS = "draws of random query and key projections on the model's own inputs"
+SEQUENCES = 4
+"""Sequences that the draws read, and the model's own heads beside them."""
+
+_PROJECTIONS = ("Linear", "Conv1D", "NonDynamicallyQuantizableLinear")
+_MATRICES = ("in_proj_weight", "q_proj_weight", "k_proj_weight")
+_VALUES = ("v_proj", "value", "v_lin", "to_v", "wv")
+
+
+class NoRandomProjections(Exception):
+    """The projections of an attention module cannot be drawn anew; the message says why."""
+
+
+class _Seen(Exception):
+    """The call that was waited for has been seen; the rest of the module need not run."""
+
+
+@dataclass
+class _Module:
+    """An attention module, or the nearest module around it that holds its projections.
+
+    Attributes:
+        path: Path of the attention module.
+        place: Path of the module that is run again.
+        calls: Paths of its calls in one forward, in order.
+        number: Its place among the modules.
+        seen: Calls of the forward that is running.
+        drawn: Names of the submodules that run before the first call; None until they are known.
+    """
+
+    path: str
+    place: str
+    calls: list[str]
+    number: int
+    seen: int = 0
+    drawn: set[str] | None = None
+
+
+@dataclass
+class RandomProjections:
+    """Draws of the projections of every layer, and what probes find of them.
+
+    Attributes:
+        model: The model, in evaluation mode.
+        layers: The calls whose projections are drawn.
+        draws: Which draws are made, by number.
+        seed: Seed of the draws.
+    """
+
+    model: nn.Module
+    layers: Sequence[LayerEvidence]
+    draws: Sequence[int]
+    seed: int
+    _found: dict[tuple[int, str, str], list[Array]] = field(default_factory=dict)
+    _batch: list[Batch] = field(default_factory=list)
+    _busy: bool = False
+
+    def run(self, batches: Sequence[Batch], probes: Sequence[Probe]) -> dict[str, Array]:
+        """Statistics of each draw, mean over sequences: name to ``(draw, all heads)``.
+
+        Args:
+            batches: What the model reads.
+            probes: What is measured of each call.
+
+        Raises:
+            NoRandomProjections: The projections of some call are not known, or it is divided over processes.
+        """
+        self._found = {}
+        modules = self._modules()
+        with torch.no_grad(), self._watching(modules, probes):
+            for batch in batches:
+                self._batch[:] = [batch]
+                for module in modules:
+                    module.seen = 0
+                run_model(self.model, batch.input_ids, batch.attention_mask)
+        paths = [layer.path for layer in self.layers]
+        names = sorted({name for _, path, name in self._found if path == paths[0]})
+        if missing := [path for path in paths if (self.draws[0], path, names[0]) not in self._found]:
+            raise NoRandomProjections(f"{missing[0]}: it was not called when its projections were drawn anew")
+        return {name: np.stack([self._heads(draw, name) for draw in self.draws]) for name in names}
+
+    def _heads(self, draw: int, name: str) -> Array:
+        parts = [self._found[draw, layer.path, name] for layer in self.layers]
+        return np.concatenate([np.asarray(mean_of(np.concatenate(part), axis=0)) for part in parts])
+
+    def _modules(self) -> list[_Module]:
+        found: dict[str, _Module] = {}
+        for layer in self.layers:
+            if layer.part is not None:
+                raise NoRandomProjections(f"{layer.path}: its heads are divided over processes")
+            known = found.setdefault(layer.module_path, _Module(layer.module_path, "", [], len(found)))
+            known.calls.append(layer.path)
+        others = list(found)
+        for module in found.values():
+            module.place = _holder(self.model, module.path, others)
+        return list(found.values())
+
+    @contextmanager
+    def _watching(self, modules: Sequence[_Module], probes: Sequence[Probe]) -> Iterator[None]:
+        handles = []
+        try:
+            for module in modules:
+
+                def before(place: nn.Module, args: Any, kwargs: Any, module: _Module = module) -> None:
+                    if not self._busy:
+                        self._busy = True
+                        try:
+                            self._draw(place, module, args, kwargs, probes)
+                        finally:
+                            self._busy = False
+
+                place = self.model.get_submodule(module.place)
+                handles.append(place.register_forward_pre_hook(before, with_kwargs=True))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _draw(self, place: nn.Module, module: _Module, args: Any, kwargs: Any, probes: Sequence[Probe]) -> None:
+        """Run one module again with each draw of its projections, on the inputs that it was just given."""
+        if any("Cache" in type(one).__name__ for one in (*args, *kwargs.values())):
+            raise NoRandomProjections(f"{module.path}: it is given a cache, which it would add to")
+        calls: list[AttentionEvent] = []
+        single = len(module.calls) == 1
+
+        def answer(event: AttentionEvent) -> Tensor:
+            calls.append(event)
+            if single:
+                raise _Seen
+            return event.run(None)
+
+        own: AttentionEvent | None = None
+        seen = module.seen
+        with intercept(place, answer):
+            if module.drawn is None:
+                module.drawn = _before_first_call(place, args, kwargs, calls)
+                own = calls[0] if calls else None
+            for draw in self.draws:
+                calls.clear()
+                weights = drawn_weights(place, module.drawn, self._generator(module.number, draw))
+                _run(place, weights, args, kwargs)
+                if own is not None and calls:
+                    _ensure_drawn(module.path, own, calls[0])
+                    own = None
+                module.seen = seen + len(calls)
+                for path, event in zip(module.calls[seen : module.seen], calls, strict=False):
+                    self._note(draw, path, event, probes)
+
+    def _note(self, draw: int, path: str, event: AttentionEvent, probes: Sequence[Probe]) -> None:
+        batch = self._batch[0].at(event.call.query.device)
+        if event.call.batch != len(batch.input_ids):
+            raise NoRandomProjections(f"{path}: its sequences are not those of the text")
+        sight = ProbedCall(without_padded_rows(event, batch), event.call.query, batch, Extras(contrast=True))
+        with unwatched():
+            for probe in probes:
+                for name, value in probe(sight).items():
+                    self._found.setdefault((draw, path, name), []).append(value.double().cpu().numpy())
+
+    def _generator(self, number: int, draw: int) -> torch.Generator:
+        return torch.Generator().manual_seed(((self.seed * 9973 + draw) * 100_003 + number) % 2**63)
+
+
+def _holder(model: nn.Module, path: str, others: Sequence[str]) -> str:
+    """The module at a path, or the nearest around it that has matrices and no other attention module."""
+    place = path
+    while not _matrices(model.get_submodule(place)):
+        around = place.rpartition(".")[0]
+        if not place or sum(one == around or one.startswith(f"{around}.") or not around for one in others) > 1:
+            raise NoRandomProjections(f"{path or 'the model'}: its projections lie outside of it")
+        place = around
+    return place
+
+
+def _matrices(module: nn.Module) -> list[str]:
+    """Names of the submodules ('' for itself) that hold a matrix which can be drawn anew."""
+    found = [name for name, part in module.named_modules() if type(part).__name__ in _PROJECTIONS]
+    own = any(getattr(module, name, None) is not None for name in _MATRICES)
+    return [*found, *([""] if own else [])]
+
+
+def _before_first_call(place: nn.Module, args: Any, kwargs: Any, calls: list[AttentionEvent]) -> set[str]:
+    """Names of the submodules that run before the module's first attention call, those of values left out."""
+    ran: list[str] = []
+    handles = [
+        part.register_forward_hook(lambda *_, name=name: None if calls else ran.append(name))
+        for name, part in place.named_modules()
+        if name and type(part).__name__ in _PROJECTIONS
+    ]
+    try:
+        _run(place, {}, args, kwargs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name for name in ran if name.rpartition(".")[2] not in _VALUES} | {""}
+
+
+def _run(place: nn.Module, weights: dict[str, Tensor], args: Any, kwargs: Any) -> None:
+    with suppress(_Seen):
+        functional_call(place, weights, args, kwargs)
+
+
+def _ensure_drawn(path: str, own: AttentionEvent, other: AttentionEvent) -> None:
+    """A null that leaves queries or keys as they are is none."""
+    for name in ("query", "key"):
+        before, after = getattr(own.call, name), getattr(other.call, name)
+        if before.shape == after.shape and torch.equal(before, after):
+            raise NoRandomProjections(f"{path}: what gives its {'queries' if name == 'query' else 'keys'} is not known")
+
+
+def drawn_weights(place: nn.Module, names: set[str], generator: torch.Generator) -> dict[str, Tensor]:
+    """Parameters of some submodules in random directions: rows keep their norms, biases their sizes.
+
+    Args:
+        place: The module that is run again.
+        names: Names of its submodules whose matrices are drawn; the empty string stands for itself.
+        generator: Randomness, on the CPU.
+
+    Returns:
+        Name to value, for ``torch.func.functional_call``.
+
+    Raises:
+        NoRandomProjections: A parameter has no data here, or holds no floating-point numbers.
+    """
+    found: dict[str, Tensor] = {}
+    for name, parameter in place.named_parameters():
+        owner, _, leaf = name.rpartition(".")
+        if owner not in names:
+            continue
+        kind = type(place.get_submodule(owner)).__name__
+        matrix = leaf in _MATRICES or (leaf == "weight" and kind in _PROJECTIONS)
+        if not matrix and leaf not in ("bias", "in_proj_bias"):
+            continue
+        if parameter.is_meta or not parameter.is_floating_point():
+            raise NoRandomProjections(f"{name}: its numbers are not here, or are no plain ones")
+        if not owner and not matrix and kind not in ("MultiheadAttention", *_PROJECTIONS):
+            continue
+        found[name] = (
+            _turned(parameter, 0 if kind == "Conv1D" else 1, generator) if matrix else _signed(parameter, generator)
+        )
+    return found
+
+
+def _turned(parameter: Tensor, axis: int, generator: torch.Generator) -> Tensor:
+    """Every vector along an axis in a random direction, as long as before."""
+    drawn = torch.randn(parameter.shape, generator=generator)
+    drawn = drawn.to(device=parameter.device)
+    size = parameter.float().norm(dim=axis, keepdim=True) / drawn.norm(dim=axis, keepdim=True)
+    return (drawn * size).to(parameter.dtype)
+
+
+def _signed(parameter: Tensor, generator: torch.Generator) -> Tensor:
+    signs = torch.randint(0, 2, parameter.shape, generator=generator).mul_(2).sub_(1)
+    return parameter * signs.to(parameter)
+
+
+def projected_statistics(
+    model: nn.Module,
+    count: int,
+    layers: Sequence[LayerEvidence],
+    texts: Sequence[tuple[Sequence[Batch], Sequence[Probe]]],
+    seed: int,
+    tick: Callable[[], None] = lambda: None,
+    ranks: Ranks = ALONE,
+) -> dict[str, Array]:
+    """Statistics of heads whose projections point in random directions, mean over sequences.
+
+    Args:
+        model: The model, in evaluation mode.
+        count: Draws.
+        layers: The calls whose projections are drawn.
+        texts: What is read, and what is measured of it.
+        seed: Seed of the draws.
+        tick: Called after each text.
+        ranks: Processes that divide the draws.
+
+    Returns:
+        Name to ``(draw, all heads)``.
+
+    Raises:
+        NoRandomProjections: The projections of some call are not known.
+    """
+    mine = ranks.own(range(count))
+    which = mine or [0]  # a rank without any learns the shapes of the others' arrays
+    found: dict[str, Array] = {}
+    for batches, probes in texts:
+        made = RandomProjections(model, layers, which, seed).run(batches, probes)
+        for name, value in made.items():
+            found[name] = np.zeros((count, *value.shape[1:]))
+            found[name][list(which)] = value
+        tick()
+    names = sorted(found)
+    rows = np.isin(np.arange(count), mine)
+    return dict(zip(names, ranks.merged([found[name] for name in names], rows), strict=True))
+
+
+def first_of(batch: Batch, count: int) -> Batch:
+    """The first sequences of a batch."""
+    return Batch(
+        *(getattr(batch, name)[:count] for name in ("input_ids", "attention_mask", "index", "special", "punctuation"))
+    )
