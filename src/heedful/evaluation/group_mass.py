@@ -27,12 +27,13 @@ def group_mass_findings(study: Study, claim: str, group: str, words: str, source
     margin = study.settings.margins.share_log
     head_claim = HeadClaim(
         claim=claim,
-        what=f"{words}, over their uniform share,",
+        what=words,
         unit="log ratio",
         present_above=margin,
         absent_below=margin,
         source=source,
         as_factor=True,
+        of="the uniform share",
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(np.clip(mass, 1e-12, None) / share)

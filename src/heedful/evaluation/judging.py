@@ -39,6 +39,7 @@ class HeadClaim:
         null_name: Statistic of the null models that fits, or None where the claim has no such null.
         as_log: Judge the geometric mean over documents: intervals and margins on the log scale, shown on the plain one.
         as_factor: Values are log ratios, to be shown as factors in words.
+        of: What the factor multiplies ("their uniform share"): the effect then reads "5.86 times their uniform share".
         counted: What the independent units are.
         within: Least and largest value that the mean can have.
     """
@@ -52,6 +53,7 @@ class HeadClaim:
     null_name: str | None = None
     as_log: bool = False
     as_factor: bool = False
+    of: str = ""
     counted: str = "document"
     within: tuple[float, float] = UNBOUNDED
 
@@ -65,6 +67,11 @@ class HeadClaim:
     def on_scale(self, units: Array) -> Array:
         """Units on the scale on which intervals are taken."""
         return np.asarray(np.log(np.clip(units, ROUNDING, None))) if self.as_log else units
+
+    def sentence(self, estimate: float) -> str:
+        """The effect and its size in words."""
+        size = self.shown(estimate)
+        return f"{self.what} {size.removeprefix('a factor of ')} times {self.of}" if self.of else f"{self.what} {size}"
 
     def shown(self, estimate: float) -> str:
         """An estimate in words."""
@@ -251,15 +258,15 @@ def _size(finding: Finding) -> float:
 
 def _in_words(claim: HeadClaim, verdict: Verdict, strongest: Finding, found: list[Finding]) -> str:
     """What the heads' findings say together, in one sentence."""
-    place, size = f"L{strongest.layer}H{strongest.head}", claim.shown(_size(strongest))
+    place, effect = f"L{strongest.layer}H{strongest.head}", claim.sentence(_size(strongest))
     if verdict is Verdict.PASS:
         count = sum(f.verdict is Verdict.PASS for f in found)
-        return f"{count} of {len(found)} heads show it; strongest {place}: {claim.what} {size}"
+        return f"{count} of {len(found)} heads {'shows' if count == 1 else 'show'} it; strongest {place}: {effect}"
     if verdict is Verdict.ABSENT:
-        return f"no head reaches the margin; largest {place}: {claim.what} {size}"
+        return f"no head reaches the margin; largest {place}: {effect}"
     if verdict is Verdict.UNDEFINED:
         return f"{claim.what} is defined for no head here"
     if verdict is Verdict.INSUFFICIENT:
         lacking = max((f for f in found if f.verdict is verdict), key=_size)
         return f"too little text to judge; L{lacking.layer}H{lacking.head}: {lacking.reason}"
-    return f"not settled; largest {place}: {claim.what} {size}; {strongest.reason}"
+    return f"not settled; largest {place}: {effect}; {strongest.reason}"

@@ -17,7 +17,13 @@ SOURCE = (
 )
 
 
-@check(section=9, source=SOURCE, descriptive=True, definition=2)
+@check(
+    section=9,
+    source=SOURCE,
+    descriptive=True,
+    definition=2,
+    meaning="Names the simplest replacement that does as well: the kind of work attention does in this model.",
+)
 def ablation_signature(study: Study) -> list[Finding]:
     """Positional, content, value average or unused, by which replacements the loss forgives; a layer each in standard.
 

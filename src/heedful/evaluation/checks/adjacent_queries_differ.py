@@ -13,7 +13,12 @@ SOURCE = (
 )
 
 
-@check(section=6, source=SOURCE, definition=2)
+@check(
+    section=6,
+    source=SOURCE,
+    definition=2,
+    meaning="If this fails, neighbouring tokens read the same keys, and attention repeats itself along the text.",
+)
 def adjacent_queries_differ(study: Study) -> list[Finding]:
     """A query's weights over common keys differ from those of the query just before, beyond position.
 

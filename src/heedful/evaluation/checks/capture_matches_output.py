@@ -13,7 +13,11 @@ from heedful.inference.verdict import Verdict
 SOURCE = "recomputed output against the module's own, relative to its head's largest output"
 
 
-@check(section=1, source=SOURCE)
+@check(
+    section=1,
+    source=SOURCE,
+    meaning="If this holds, the weights measured here are the ones your model really used.",
+)
 def capture_matches_output(study: Study) -> list[Finding]:
     """The output recomputed from what was captured is the module's own, so the statistics are of the real weights."""
     layers = study.observed.layers

@@ -19,7 +19,12 @@ SOURCE = (
 )
 
 
-@check(section=4, source=SOURCE, definition=2)
+@check(
+    section=4,
+    source=SOURCE,
+    definition=2,
+    meaning="If attention thins out with length, long contexts are averaged rather than searched.",
+)
 def concentration_keeps_with_length(study: Study) -> list[Finding]:
     """Rows that see many keys are not closer to uniform than rows that see few, averaged over heads."""
     evidence = study.observed

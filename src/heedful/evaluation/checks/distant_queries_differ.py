@@ -13,7 +13,12 @@ SOURCE = (
 )
 
 
-@check(section=6, source=SOURCE, definition=2)
+@check(
+    section=6,
+    source=SOURCE,
+    definition=2,
+    meaning="If this fails, tokens far apart read the same keys: one summary serves the whole text.",
+)
 def distant_queries_differ(study: Study) -> list[Finding]:
     """A query's weights over common keys differ from those of the query 10 positions before, beyond position.
 

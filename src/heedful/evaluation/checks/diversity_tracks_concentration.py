@@ -26,7 +26,12 @@ SPREAD = 0.05
 """Mean pairwise cosine distance below which representations count as collapsed."""
 
 
-@check(section=7, source=SOURCE, definition=2)
+@check(
+    section=7,
+    source=SOURCE,
+    definition=2,
+    meaning="Uniform attention over tokens that look alike is expected; over different tokens the layer chose it.",
+)
 def diversity_tracks_concentration(study: Study) -> list[Finding]:
     """Over layers, attention is more concentrated where the representations that enter it are more diverse.
 

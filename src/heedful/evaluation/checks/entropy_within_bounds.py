@@ -15,7 +15,11 @@ LIMIT = 1e-3
 """Nats by which float32 statistics may overstep a bound."""
 
 
-@check(section=1, source=SOURCE)
+@check(
+    section=1,
+    source=SOURCE,
+    meaning="If a measured entropy is impossible, heedful measured wrongly and you should trust no other number here.",
+)
 def entropy_within_bounds(study: Study) -> list[Finding]:
     """Entropy is at most log n and at least what the norm of the row's logits allows: a check of the measurement."""
     excess = max(largest_of(layer.values["entropy_excess"]) for layer in study.observed.layers)

@@ -17,7 +17,12 @@ SOURCE = (
 )
 
 
-@check(section=3, source=SOURCE, definition=2)
+@check(
+    section=3,
+    source=SOURCE,
+    definition=2,
+    meaning="Induction heads let a model continue a pattern it has seen once in its context.",
+)
 def induction(study: Study) -> list[Finding]:
     """Some head attends to the tokens after earlier copies of the query's token, on random repeated sequences.
 

@@ -16,7 +16,13 @@ from heedful.inference.verdict import Verdict
 SOURCE = "mass in log-spaced distance bins over the mass of uniform attention on the same rows"
 
 
-@check(section=2, source=SOURCE, descriptive=True, definition=2)
+@check(
+    section=2,
+    source=SOURCE,
+    descriptive=True,
+    definition=2,
+    meaning="Shows how far back the model reads: little mass beyond a distance means that longer contexts add little.",
+)
 def mass_by_distance(study: Study) -> list[Finding]:
     """A description, not a claim with a verdict: mean mass by distance over all heads, beside its uniform share."""
     if not study.observed.has("distance_mass"):

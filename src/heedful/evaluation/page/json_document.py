@@ -79,6 +79,8 @@ def _finding(finding: Finding, path: str, lost: list[str]) -> dict[str, Any]:
         document["units"] = json_value(finding.units, f"{path}.units", lost)
     if finding.definition != 1:
         document["definition"] = finding.definition
+    if finding.meaning:
+        document["meaning"] = encoded(finding.meaning)
     return document
 
 

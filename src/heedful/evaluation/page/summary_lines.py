@@ -64,6 +64,16 @@ def tally_lines(report: Report, page: Sheet) -> list[Line]:
     return [line(f"  {row}") for row in flow((page.text(word) for word in words), "   ", page.width - 2)]
 
 
+def verdict_lines(report: Report, page: Sheet) -> list[Line]:
+    """How many claims failed or are open, in one sentence, and where the conclusion stands; then an empty line."""
+    counts = _counts(report.summary, [finding for section in report.sections for finding in section.findings])
+    failed = sum(counts.get(word, 0) for word in ("FAIL", "ERROR"))
+    unsettled = sum(counts.get(word, 0) for word in ("WARN", "INSUFFICIENT DATA", "UNDEFINED"))
+    passed = count(counts.get("PASS", 0), "claim")
+    text = f"{passed} passed, {failed or 'none'} failed, {unsettled or 'none'} open. The conclusion is at the end."
+    return [*paragraph(text, page.width), BLANK]
+
+
 def conclusion_lines(report: Report, page: Sheet) -> list[Line]:
     """The verdict of the whole model, and what it means in plain words."""
     verdict = str(report.verdict)

@@ -24,7 +24,13 @@ APART = 0.5
 """Nats above which beliefs count as diverse: the divergence of two normals whose means lie one deviation apart."""
 
 
-@check(section=7, source=SOURCE, descriptive=True, definition=2)
+@check(
+    section=7,
+    source=SOURCE,
+    descriptive=True,
+    definition=2,
+    meaning="Beliefs that are all alike leave attention nothing to choose between.",
+)
 def beliefs_are_diverse(study: Study) -> list[Finding]:
     """A description, not a claim with a verdict: divergence, means, angles and variances of beliefs, beside attention.
 

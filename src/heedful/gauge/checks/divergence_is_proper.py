@@ -19,7 +19,11 @@ SOURCE = (
 )
 
 
-@check(section=1, source=SOURCE)
+@check(
+    section=1,
+    source=SOURCE,
+    meaning="A divergence below 0 is no divergence: the gauge model's logits would not mean what they claim.",
+)
 def divergence_is_proper(study: Study) -> list[Finding]:
     """The kernel's products stand for the KL divergence of the beliefs: not below 0, and 0 of a belief from itself.
 

@@ -12,7 +12,11 @@ SOURCE = "a rotation of 2.3 radians of all beliefs and frames; relative toleranc
 CHANGE, ORTHOGONAL = 1e-4, 1e-5
 
 
-@check(section=1, source=SOURCE)
+@check(
+    section=1,
+    source=SOURCE,
+    meaning="If a common rotation changes weights, the gauge model depends on an arbitrary choice of axes.",
+)
 def global_rotation_is_unseen(study: Study) -> list[Finding]:
     """Frames are rotations, and turning all beliefs and frames by one rotation turns messages and changes no weight.
 

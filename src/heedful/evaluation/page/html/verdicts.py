@@ -59,6 +59,7 @@ class Row:
     badge: Badge
     estimate: str
     reason: str
+    meaning: str
     facts: tuple[tuple[str, str], ...]
     whisker: Whisker | None
     tally: tuple[tuple[Badge, int], ...]
@@ -130,6 +131,7 @@ def _row(finding: Finding, layers: list[Finding], heads: list[Finding]) -> Row:
         badge=badge(str(finding.verdict)),
         estimate="" if finding.estimate is None else quantity(finding.estimate, finding.unit),
         reason=finding.reason,
+        meaning=finding.meaning,
         facts=_facts(finding),
         whisker=_whisker(finding),
         tally=tuple((badge(verdict), total) for verdict, total in counted.most_common()),
