@@ -49,7 +49,7 @@ def mean_interval(
     claimed for this reason.
     Pitfall: the studentised bootstrap, taken here before, left the possible range in 728 of 2,700 intervals over four
     documents (a skill of 16, a cosine of -28), and missed 6 to 7 % of mirrored log-normal documents of skew 6.
-    Source: Johnson 1978, Journal of the American Statistical Association 73:536; simulations in tests and LOG.md.
+    Source: Johnson 1978, Journal of the American Statistical Association 73:536; simulated in docs/log/verdicts.md.
 
     Args:
         values: One number a unit and entry, ``(unit, ...)``; NaN units are dropped entry by entry.

@@ -30,7 +30,7 @@ def skew_t(values: ArrayLike, *, level: float = 0.95) -> Interval:
     Pitfall: normal units pay for it where they are few: an effect found in 72 % of samples of 16 is found in 57 %, of
     64 in 76 % where it was 79 %. A tail that no unit of the sample shows cannot be allowed for.
     Source: Johnson 1978, Journal of the American Statistical Association 73:536, for the correction; the factor by
-    simulation (LOG.md).
+    simulation (docs/log/verdicts.md).
 
     Args:
         values: One number a unit and entry, ``(unit, ...)``; NaN units are dropped entry by entry.
@@ -128,7 +128,7 @@ def above_p(values: ArrayLike, above: ArrayLike = 0.0) -> Array:
     normal units and for tails below the mean of skew 1.7 and 6, from 16 units on; max-T by sign flips rejects 5 % of
     normal families and 17 to 100 % of skewed ones. Pitfall: 16 normal units see a mean 2 standard deviations above
     the margin in 72 % of samples in a family of 12, 64 units one of 0.5 in 83 %.
-    Source: Johnson 1978, Journal of the American Statistical Association 73:536; the allowance by simulation (LOG.md).
+    Source: Johnson 1978, Journal of the American Statistical Association 73:536; the allowance: docs/log/verdicts.md.
 
     Args:
         values: One number a unit and entry, ``(unit, ...)``; NaN units are dropped entry by entry.
