@@ -1,4 +1,4 @@
-"""The ``heedful`` command and what every subcommand shares: the version, the help, the exit code."""
+"""The ``heedful`` command: its version, its help and its exit code."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Statistics register themselves here, each under its own name with its facts."""
+"""The registry of statistics: each has its name and fixed facts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class StatisticFacts:
-    """What is fixed about a statistic: its moments, unit, bounds and source."""
+    """The fixed facts of a statistic: its moments, unit, bounds and source."""
 
     name: str
     compute: Callable[..., Any]

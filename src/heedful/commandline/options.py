@@ -1,4 +1,4 @@
-"""The options of the commands, each defined once: its name, its limits, its line of help."""
+"""The options that commands share, each defined once: name, limits and line of help."""
 
 from pathlib import Path
 from typing import Annotated, Literal

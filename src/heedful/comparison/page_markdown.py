@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """The comparison as GitHub-flavoured Markdown; claims that did not change are behind a fold.
+    """The comparison as GitHub-flavoured Markdown; unchanged claims are folded.
 
     Args:
         comparison: What to show.

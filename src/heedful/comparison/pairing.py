@@ -16,7 +16,7 @@ FEWEST = 16
 
 @dataclass(frozen=True)
 class DocumentPairing:
-    """Places of the shared documents in the units of both reports.
+    """Indices of the shared documents in the values of both reports.
 
     Attributes:
         before: Index into the units of the first report, one a pair.
@@ -30,7 +30,7 @@ class DocumentPairing:
 
     @property
     def enough(self) -> bool:
-        """Whether there are pairs enough to speak of."""
+        """Whether there are enough pairs to compare."""
         return len(self.before) >= FEWEST
 
 

@@ -51,7 +51,7 @@ def label_losses(ground: EvaluationContext, batches: Sequence[Batch], tick: Call
 
 
 def judged_labels(ground: EvaluationContext, losses: Array) -> LabelLosses:
-    """Whether the right labels are the ones that the model answers to.
+    """Whether the model predicts the right labels better than wrong ones.
 
     Args:
         ground: Whose documents the sequences are of.

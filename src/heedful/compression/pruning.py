@@ -1,4 +1,4 @@
-"""What leaving out layers, heads and key dimensions costs, by redundancy, by measured price and at random."""
+"""The cost of leaving out layers, heads and key dimensions, by redundancy, by measured cost and at random."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def measure_pruning(
     notes: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Pruning:
-    """Measure what leaving out attention costs, and whether redundancy of keys says what may go.
+    """Measure what leaving out attention costs, and whether redundancy of keys predicts what can be removed.
 
     Every other document ranks: redundancy of keys and the price of each layer and head alone are measured there. The
     other documents price the curves, so that no order is tried on the text it was chosen on. The model, its hooks,

@@ -1,4 +1,4 @@
-"""What keys in few bits cost a model: rows, outputs and loss, beside noise of the same size."""
+"""The cost of keys in few bits: rows, outputs and loss, compared with noise of the same size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What mends a breach: one sentence, and Python that does it where it is a matter of the batch or the loaded model."""
+"""Remedies of breaches: one sentence, and Python code if the batch or the loaded model can be changed."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ _OF: dict[str, Callable[[Judgement, PromiseReader, bool], Fix | None]] = {
 
 
 def separate(batch: dict[str, Any], documents: Any = None) -> None:
-    """Rewrite a batch so that transformers' masks isolate its documents: positions that begin again, no mask, no cache.
+    """Rewrite a batch so that transformers' masks isolate its documents: positions restart, no mask, no cache.
 
     Args:
         batch: Keyword arguments of the forward; changed in place.
@@ -261,7 +261,7 @@ def separate(batch: dict[str, Any], documents: Any = None) -> None:
 
 
 def split_rows(batch: dict[str, Any], documents: Any = None) -> None:
-    """Rewrite a batch so that each of its documents has a row of its own, padded on the right and masked.
+    """Rewrite a batch so that each document has its own row, padded on the right and masked.
 
     Args:
         batch: Keyword arguments of the forward; changed in place, keys of packed rows are taken out.
@@ -288,7 +288,7 @@ def split_rows(batch: dict[str, Any], documents: Any = None) -> None:
 
 
 def mask_prefix(batch: dict[str, Any], prefix: int) -> None:
-    """Give a batch a causal mask of 4 axes that shows its first positions to one another.
+    """Give a batch a 4-axis causal mask whose first positions see one another.
 
     Args:
         batch: Keyword arguments of the forward, with ``input_ids``; changed in place.
@@ -302,7 +302,7 @@ def mask_prefix(batch: dict[str, Any], prefix: int) -> None:
 
 
 def mask_documents(model: nn.Module, batch: dict[str, Any], documents: Any = None) -> None:
-    """Give a batch masks of 4 axes that isolate its documents, one for each kind of layer that the config names.
+    """Give a batch 4-axis masks that isolate its documents, one for each kind of layer in the config.
 
     Args:
         model: The model, whose config says which way it looks and how far.

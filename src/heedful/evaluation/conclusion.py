@@ -1,4 +1,4 @@
-"""Counts, multiplicity, and a conclusion that follows from four questions and nothing else."""
+"""The summary of a report: counts, multiplicity, and a conclusion drawn from four questions."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def _need_of(reason: str) -> str:
 def next_steps(
     decision: dict[str, str], overall: dict[str, Finding], settings: Settings, blocks: bool = False
 ) -> list[str]:
-    """What to try next, each step following from a verdict."""
+    """What to try next; each step follows from a verdict."""
     steps = []
     for name in INTEGRITY:
         finding = overall.get(name)

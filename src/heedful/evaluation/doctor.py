@@ -1,4 +1,4 @@
-"""The public function that proves how each attention module of a model is met, and what it found."""
+"""``heedful.doctor``: prove how each attention module of a model is captured."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN = 2
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CaptureProofs(ShownRecord):
-    """How each attention module is met, and whether that is proved: ``heedful.doctor/1``.
+    """How each attention module is captured, and whether that is proved: ``heedful.doctor/1``.
 
     Attributes:
         model: What the user called the model.
@@ -42,16 +42,16 @@ class CaptureProofs(ShownRecord):
 
     @property
     def met(self) -> int:
-        """Modules of which a call was met."""
+        """Modules of which a call was captured."""
         return sum(bool(proof.way) for proof in self.proofs)
 
     @property
     def proved(self) -> int:
-        """Modules that are proved both ways: recomputed and replaced."""
+        """Modules proved in both ways: recomputed and replaced."""
         return sum(bool(proof.way) and proof.recomputed and proof.replaced for proof in self.proofs)
 
     def told(self) -> str:
-        """Model, modules met and proved."""
+        """Model, captured modules and proved modules, in one line."""
         return f"{self.model}: {self.met} of {counted(len(self.proofs), 'module')} met, {self.proved} proved both ways"
 
 

@@ -11,7 +11,7 @@ from heedful.inference.verdict import Verdict
 
 
 def group_mass_findings(study: Study, claim: str, group: str, words: str, source: str) -> list[Finding]:
-    """Findings on the mass of one group of tokens over its uniform share, as a log ratio.
+    """Whether a group of tokens gets more weight than uniform attention over the same rows would give it.
 
     Args:
         study: The study.

@@ -1,4 +1,4 @@
-"""From documents by heads to findings: the path that every claim about heads takes."""
+"""From values per document and head to findings; every claim about heads uses this."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ class HeadClaim:
 
     @property
     def margins(self) -> tuple[float, float]:
-        """Margins of presence and absence on the scale on which intervals are taken."""
+        """Margins of presence and absence, on the scale of the intervals."""
         if self.as_log:
             return math.log(self.present_above), math.log(self.absent_below)
         return self.present_above, self.absent_below
 
     def on_scale(self, units: Array) -> Array:
-        """Units on the scale on which intervals are taken."""
+        """Values on the scale of the intervals."""
         return np.asarray(np.log(np.clip(units, ROUNDING, None))) if self.as_log else units
 
     def sentence(self, estimate: float) -> str:
@@ -91,17 +91,17 @@ class HeadIntervals:
     family: Array
 
     def detectable(self, position: int) -> float:
-        """Effect beyond the margin that these units find in 80 %, all heads taken together."""
+        """Smallest effect beyond the margin that this many documents find with 80 % power, adjusted for all heads."""
         units = float(self.units[position])
         return float(reach(units, len(self.family))) * float(self.spread[position]) / math.sqrt(max(units, 1.0))
 
     def needed(self, position: int, beyond: float) -> float:
-        """Units that an effect so far beyond its margin takes by the same rule."""
+        """Documents needed to find an effect this far beyond its margin, by the same rule."""
         spread = float(self.spread[position])
         return units_for(beyond / spread, len(self.family)) if spread > 0 else math.inf
 
     def after_family(self, position: int, verdict: Verdict, reason: str, above: float, alpha: float) -> _Answer:
-        """A PASS is kept only where the margin is exceeded after adjustment for all heads, too."""
+        """Keep a PASS only if the margin is still exceeded after adjustment for all heads."""
         adjusted = float(self.family[position])
         if verdict is not Verdict.PASS or adjusted <= alpha:
             return verdict, reason
@@ -202,7 +202,7 @@ def _number(value: float) -> float | None:
 
 
 def overall_verdict(verdicts: list[Verdict]) -> Verdict:
-    """Verdict on a model from those on its heads: present in any, absent in all, else the weakest that holds."""
+    """Verdict on a model from its heads: PASS if any passes, ABSENT if all are absent, else the weakest."""
     if not verdicts:
         return Verdict.UNDEFINED
     for verdict in (Verdict.FAIL, Verdict.PASS):

@@ -1,4 +1,4 @@
-"""A model and what it shall read, in any form that a person has them, made into a module and token sequences."""
+"""Turn a model and its text, in any form the user has them, into a module and token sequences."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ModelAndText:
-    """What a public function reads before it begins.
+    """The model and text that a public function reads before it begins.
 
     Attributes:
         model: The module.
@@ -56,7 +56,7 @@ class ModelAndText:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How a model and its text are read: the words of the command line.
+    """How to read a model and its text, with the option names of the command line.
 
     Attributes:
         config: Config of a bare checkpoint.
@@ -134,7 +134,7 @@ def model_and_text(
 
 
 def one_or_many(words: Any) -> tuple[Any, ...]:
-    """One value where a list is wanted: ``"induction"`` means ``["induction"]``.
+    """Accept one value where a list is wanted: ``"induction"`` means ``["induction"]``.
 
     Args:
         words: One value, several, or None for none.

@@ -1,4 +1,4 @@
-"""What heads are compared with, beside their interval: untrained models, or the margin itself."""
+"""What heads are compared with in addition to their interval: untrained models, or the margin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RANDOM_INIT = "untrained models of the same config"
 
 @dataclass(frozen=True, kw_only=True)
 class NullComparison:
-    """A comparison of every head, and how it came out.
+    """A comparison of every head and its result.
 
     Attributes:
         null: What the heads are compared with, in words.
@@ -43,7 +43,7 @@ class NullComparison:
     available: bool = True
 
     def verdict(self, head: int, verdict: Verdict, reason: str, alpha: float) -> tuple[Verdict, str]:
-        """A head's verdict by its interval, with this comparison taken into account: PASS needs both."""
+        """A head's verdict by its interval and by this comparison: PASS needs both."""
         if verdict is not Verdict.PASS:
             return verdict, reason
         return with_p(verdict, reason, float(self.p_adjusted[head]), alpha, self.exceeded, self.reached)
@@ -52,7 +52,7 @@ class NullComparison:
 def with_p(
     verdict: Verdict, reason: str, adjusted: float, alpha: float, exceeded: str, reached: str
 ) -> tuple[Verdict, str]:
-    """PASS kept, or taken back to WARN, by an adjusted p."""
+    """Keep a PASS, or lower it to WARN, by an adjusted p."""
     if math.isnan(adjusted):
         return Verdict.WARN, f"{reason}, but the comparison is undefined: descriptive only"
     if adjusted <= alpha:
@@ -61,7 +61,7 @@ def with_p(
 
 
 def untrained(study: Study, name: str) -> NullComparison:
-    """Ranks of a statistic among fresh models of the same config.
+    """Rank of a statistic among untrained models of the same config.
 
     Args:
         study: The study.
@@ -84,7 +84,7 @@ def untrained(study: Study, name: str) -> NullComparison:
 
 
 def margin(study: Study, units: Array, above: float, null: str) -> NullComparison:
-    """One-sided tests of documents against the margin, Holm over all heads: the error of naming any is held.
+    """One-sided tests of documents against the margin, with Holm's adjustment over all heads.
 
     Args:
         study: The study.
@@ -105,7 +105,8 @@ def margin(study: Study, units: Array, above: float, null: str) -> NullCompariso
 
 
 def margin_p(units: Array, above: float) -> tuple[Array, Array]:
-    """P of "no larger than the margin" of each head, alone and as one family (``inference.skewness.above_p``).
+    """p-value of "no larger than the margin" for each head, alone and adjusted for all
+    (``inference.skewness.above_p``).
 
     Args:
         units: ``(document, all heads)``, on the scale of the margin.
@@ -121,7 +122,7 @@ def _family_wise(adjusted: Array, alpha: float) -> int | None:
 
 
 def enough_for_holm(study: Study, models: int) -> bool:
-    """Whether so many null models let one head's p, ranked within its layer, survive Holm's factor."""
+    """Whether there are enough null models for one head's rank p to stay significant after Holm's adjustment."""
     heads = [layer.heads for layer in study.observed.layers]
     return max(sum(heads) / (models * count + 1) for count in heads) <= study.settings.alpha
 

@@ -1,4 +1,4 @@
-"""Rows that heedful can compute and the model's number format cannot hold: they must not be judged."""
+"""Rows whose logits exceed the model's number format. heedful can compute them, but they must not be judged."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def overflow_of(call: AttentionCall, moments: Moments, output: Tensor) -> Overfl
 
 
 def without_rows(call: AttentionCall, rows: Tensor) -> AttentionCall:
-    """The call with some of its queries NaN, so that whatever is computed of those rows is undefined.
+    """The call with some queries set to NaN, so that everything computed from those rows is undefined.
 
     Args:
         call: The call.

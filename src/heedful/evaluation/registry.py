@@ -1,4 +1,4 @@
-"""Checks register themselves here, each under its own name with its facts."""
+"""The registry of checks: each has its name and fixed facts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECTION_TITLES = {
 
 @dataclass(frozen=True)
 class CheckFacts:
-    """What is fixed about a check: its section, the cheapest preset that runs it, and its source.
+    """The fixed facts of a check: its section, the cheapest preset that runs it, its source.
 
     ``descriptive`` checks say what is and never PASS, so that they cannot be required. ``definition`` counts what the
     claim has meant: it grows whenever its estimate, margin, interval or null changes, so that two reports are compared

@@ -1,4 +1,4 @@
-"""Records that the rooms hand on: a finding, a section, a head's row, a report."""
+"""Records of a validation: a finding, a section, a head's row, a report."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Report(ShownRecord):
     cards: Cards | None = None
 
     def told(self) -> str:
-        """Verdict, model and what was judged."""
+        """Verdict, model and numbers of claims and heads, in one line."""
         claims = sum(one.layer is None and one.head is None for section in self.sections for one in section.findings)
         name = self.model.get("name") or "unnamed"
         return f"{self.verdict}: {name}, {counted(claims, 'claim')}, {counted(len(self.heads), 'head')}"

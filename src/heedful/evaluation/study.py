@@ -1,4 +1,4 @@
-"""One model, its sequences, and everything the checks may ask of them, each gathered once and only when asked for."""
+"""One model, its sequences, and all evidence that checks may ask for; each item is computed once, on demand."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def no_progress(done: int, total: int, what: str) -> None:
 
 @dataclass
 class Study:
-    """What the checks judge: evidence alone. Judges take a study; it knows none of them.
+    """The evidence that checks judge. Checks take a study; the study knows no check.
 
     Attributes:
         model: The model, in evaluation mode while the study runs.
@@ -77,7 +77,7 @@ class Study:
     _answers: dict[Callable[[Study], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def once(self, question: Callable[[Study], Answer]) -> Answer:
-        """A function's answer for this study, computed at the first call and kept for the checks that share it."""
+        """A function's result for this study, computed at the first call and shared by all checks."""
         if question not in self._answers:
             self._answers[question] = question(self)
         answer: Answer = self._answers[question]
@@ -146,12 +146,12 @@ class Study:
 
     @cached_property
     def null_subset(self) -> list[Batch]:
-        """The batches on which fresh models are compared."""
+        """The batches on which untrained models are compared."""
         return self.first_batches(self.settings.null_sequences)
 
     @cached_property
     def nulls(self) -> dict[str, Array]:
-        """Statistics of fresh models of the same config, mean over the subset: name to ``(model, all heads)``.
+        """Statistics of untrained models of the same config, mean over the subset: name to ``(model, all heads)``.
 
         Empty where none was asked for or none could be built; ``null_reason`` says which.
         """
@@ -195,7 +195,7 @@ class Study:
 
     @property
     def copy_notes(self) -> list[str]:
-        """What was left out because its tokens are those of another document."""
+        """Which documents were left out because they copy the tokens of another."""
         return [f"{self.copies} documents dropped: their tokens are exactly those of others"] if self.copies else []
 
     def units(self, values: Array) -> Array:
@@ -203,11 +203,12 @@ class Study:
         return without_rounding(document_means(values, self.sequences.document.numpy()))
 
     def first_units(self, values: Array) -> Array:
-        """The same where only the first sequences were measured."""
+        """The same when only the first sequences were measured."""
         return without_rounding(document_means(values, self.sequences.document.numpy()[: len(values)]))
 
     def paired_units(self, values: Array) -> Array:
-        r"""Document means of values that compare a sequence with one of another document, spread to be safe.
+        r"""Document means of values that compare a sequence with one of another document; their spread is an upper
+        bound.
 
         Each document stands behind its own values and behind those of its partners, so the means are not independent:
         by Hoeffding's decomposition :math:`h(X, Y) = m + a(X) + a(Y) + r` their mean has variance
@@ -227,7 +228,7 @@ class Study:
 
     @cached_property
     def meant_causal(self) -> bool:
-        """Whether the model is meant to hide the future: as told, as its class says, or as most of its layers do."""
+        """Whether the model is meant to be causal: by option, else by its class, else by most of its layers."""
         if self.settings.causal is not None:
             return self.settings.causal
         if is_causal_by_name(self.model):
@@ -237,14 +238,14 @@ class Study:
 
     @cached_property
     def leaks(self) -> list[Leak]:
-        """What changing later tokens does to earlier positions."""
+        """How changing later tokens changes earlier positions."""
         whole = [i for i in range(len(self.sequences.input_ids)) if bool(self.sequences.attention_mask[i].all())]
         index = torch.tensor((whole or [0])[:PERTURBED])
         return future_leaks(self.model, batch_of(self.sequences, index, device_of(self.model)))
 
     @cached_property
     def objective(self) -> Objective:
-        """The loss by which the model is judged."""
+        """The loss that judges the model."""
         return find_objective(
             self.model,
             self.batches[0],
@@ -273,12 +274,12 @@ class Study:
 
     @cached_property
     def content_orientation(self) -> tuple[Orientation | None, str]:
-        """Whether each head's queries are turned towards its keys, or why that is not known."""
+        """Whether each head's queries are oriented towards its keys, or why that is unknown."""
         return content_orientation(self.model, self.null_subset, self.observed.layers, self.settings.seed)
 
     @cached_property
     def pattern_pool(self) -> PatternPool:
-        """The documents whose mean pattern takes the place of the learned one, the same whatever the batch."""
+        """The documents whose mean pattern replaces the learned one; the same for every batch."""
         return pattern_pool(self.model, self.sequences, self.settings.batch_tokens)
 
     @property
@@ -292,7 +293,9 @@ class Study:
 
     @cached_property
     def whole_model(self) -> dict[str, Array]:
-        """Loss difference of each arm in all replaceable layers at once: arm to ``(sequence,)`` in nats per token."""
+        """Loss difference of each replacement in all replaceable layers at once: name to ``(sequence,)`` in nats per
+        token.
+        """
         if len(self.sequences.input_ids) < 2:
             raise UsageError("ablation: expected at least 2 sequences, got 1")
         wanted = [Replacement(arm, self.observed.reached) for arm in ARMS]
@@ -301,7 +304,7 @@ class Study:
 
     @cached_property
     def each_layer(self) -> list[dict[str, Array]]:
-        """The same for each replaceable module alone, on the first sequences: one dict a module."""
+        """The same for each replaceable module alone, on the first sequences: one dict for each module."""
         layers = self.observed.replaceable
         wanted = [Replacement(arm, (layer.module_path,)) for layer in layers for arm in ARMS]
         first = self.first_batches(self.settings.layer_sequences)
@@ -310,8 +313,8 @@ class Study:
 
     @cached_property
     def each_head(self) -> list[list[Array]]:
-        """Loss difference with one head's weights uniform, on the first sequences: replaceable module, head,
-        ``(sequence,)``.
+        """Loss difference with one head's weights uniform, on the first sequences, ``(sequence,)`` for each module and
+        head.
         """
         layers = self.observed.replaceable
         places = [(layer.module_path, head) for layer in layers for head in range(layer.heads)]
@@ -322,10 +325,10 @@ class Study:
 
     @cached_property
     def gradients(self) -> list[ParameterGradient]:
-        """What one backward gives every attention parameter."""
+        """The gradient that one backward gives each attention parameter."""
         return attention_gradients(self.model, self.objective, self.batches[0], self.observed.module_paths)
 
     @cached_property
     def nonfinite_parameters(self) -> dict[str, int]:
-        """Name to number of entries that are NaN or infinite."""
+        """Name to number of NaN or infinite entries."""
         return nonfinite_entries(self.model)

@@ -1,4 +1,4 @@
-"""The public function that judges the attention of a model, in any form that the model and its text come."""
+"""``heedful.validate``: judge the attention of a model, in any form that the model and its text come."""
 
 from __future__ import annotations
 

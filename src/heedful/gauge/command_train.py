@@ -1,4 +1,4 @@
-"""``heedful gauge train``: the gauge transformer on the user's text, beside ``heedful train``."""
+"""``heedful gauge train``: train the gauge transformer on your text, with the options of ``heedful train``."""
 
 from typing import Annotated, Literal
 
@@ -92,7 +92,7 @@ def gauge(
     trackers: shared.Trackers = None,
     debug: options.Debug = False,
 ) -> int:
-    """Train and say what the model is worth; the parameters are the options of the same name.
+    """Train and print the loss on held-out text; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0.

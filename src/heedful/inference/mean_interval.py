@@ -1,4 +1,4 @@
-"""The one rule by which a mean over units gets its interval, or is told to rest on too few."""
+"""The rule for the interval of a mean over units, including when there are too few units."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def mean_interval(
     runs: bool = False,
     level: float = 0.95,
 ) -> Interval:
-    r"""Interval of a mean over units, inside the range that the quantity can have.
+    r"""Interval of a mean over units, within the possible range of the quantity.
 
     Documents: none below ``FEWEST``; else Student's t with Johnson's allowance for skew (:func:`skew_t`). Runs of one
     recipe, which differ by their seed alone: Student's t from two on, the allowance from 16 on. A bound beyond the

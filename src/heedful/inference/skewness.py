@@ -1,4 +1,4 @@
-"""Student's interval and p with an allowance for skew: a long tail that few units can show is counted against them."""
+"""Student's interval and p-value, widened for skew: few units may miss a long tail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ it the mean of log-normal units of skew 6 lies above its bound in 2.0 to 2.8 % o
 
 
 def skew_t(values: ArrayLike, *, level: float = 0.95) -> Interval:
-    r"""Student's interval of the mean over units, longer towards the long tail.
+    r"""Student's interval of the mean over units, longer on the side of the long tail.
 
     .. math:: \Bigl[\bar x - \frac{s}{\sqrt n}\bigl(t + a_-(1 + 2t^2)\bigr),\;
               \bar x + \frac{s}{\sqrt n}\bigl(t + a_+(1 + 2t^2)\bigr)\Bigr], \qquad
@@ -48,7 +48,7 @@ def skew_t(values: ArrayLike, *, level: float = 0.95) -> Interval:
 
 
 def skew_p(values: ArrayLike) -> float:
-    """Two-sided p of a zero mean: 1 - level of the :func:`skew_t` interval that just reaches 0.
+    """Two-sided p-value of a zero mean: 1 minus the level of the :func:`skew_t` interval that just reaches 0.
 
     Reading: Student's p where the mean lies on the side of the long tail, and larger on the other.
     Source: Johnson 1978, Journal of the American Statistical Association 73:536.
@@ -63,7 +63,7 @@ def skew_p(values: ArrayLike) -> float:
 
 
 def skewed_bounds(values: ArrayLike, tail: float, level: float) -> Interval:
-    """The interval of :func:`skew_t` with a given chance beyond either bound.
+    """The interval of :func:`skew_t` with a given probability beyond either bound.
 
     Args:
         values: One number a unit and entry, ``(unit, ...)``.
@@ -113,7 +113,8 @@ UNTOLD = 4.0
 
 
 def above_p(values: ArrayLike, above: ArrayLike = 0.0) -> Array:
-    r"""One-sided p of "the mean is no larger than a margin", an entry each, fit to be corrected for many entries.
+    r"""One-sided p-value of "the mean is no larger than a margin", for each entry; suited to correction for many
+    entries.
 
     The solution p of
 
@@ -153,7 +154,7 @@ def above_p(values: ArrayLike, above: ArrayLike = 0.0) -> Array:
 
 
 def reach(units: ArrayLike, tests: int = 1, *, alpha: float = 0.05, power: float = 0.8) -> Array:
-    r"""Standard errors above its margin at which a mean is found by :func:`above_p` in a family.
+    r"""Number of standard errors above its margin at which :func:`above_p` finds a mean in a family.
 
     .. math:: t + a\,(1 + 2 t^2) + z_{\text{power}}, \qquad
               a = \Bigl(1 + \frac{24}{\sqrt n}\Bigr)
@@ -185,7 +186,7 @@ def reach(units: ArrayLike, tests: int = 1, *, alpha: float = 0.05, power: float
 
 
 def units_for(effect_in_sd: float, tests: int = 1) -> float:
-    """Least number of units at which :func:`reach` is no farther than an effect, in standard deviations between units.
+    """Smallest number of units at which :func:`reach` is at most the effect, in standard deviations between units.
 
     Args:
         effect_in_sd: How far the mean lies beyond its margin; its sign does not matter.

@@ -1,4 +1,4 @@
-"""Layers and heads in the forms that a person names them: one, several, or heads layer by layer."""
+"""Accept layers and heads as users name them: one, several, or heads for each layer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class NamedParts:
 
 
 def named_parts(layers: Any, heads: Any) -> NamedParts:
-    """Layers and heads as they were named.
+    """Layers and heads as a user named them.
 
     Args:
         layers: See ``Layers``; None for all.

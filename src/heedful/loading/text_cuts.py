@@ -1,4 +1,4 @@
-"""Places where a file of text may be cut: between documents, or between characters and if possible between lines."""
+"""Where a text file may be cut: between documents, or between characters and preferably between lines."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _between_characters(file: BinaryIO, target: int, stop: int) -> int:
 
 
 def character_before(file: BinaryIO, target: int, begin: int) -> int:
-    """The last place up to ``target`` where a character begins, not before ``begin``."""
+    """The last place up to ``target`` where a character begins, at ``begin`` or later."""
     low = max(begin, target - 4)
     file.seek(low)
     head = file.read(target - low + 1)

@@ -1,4 +1,4 @@
-"""Any value of a record as strict JSON: no NaN, no half character, nine digits, sorted keys."""
+"""Convert any value of a record to strict JSON: no NaN, no lone surrogate, nine digits, sorted keys."""
 
 from __future__ import annotations
 

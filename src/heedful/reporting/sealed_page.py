@@ -1,4 +1,4 @@
-"""An HTML page out of a template that ships, which loads nothing and runs nothing."""
+"""An HTML page from a shipped template, without outside files or foreign script."""
 
 from __future__ import annotations
 

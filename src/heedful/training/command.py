@@ -1,4 +1,4 @@
-"""``heedful train``: the reference decoder on the user's text, stopped and gone on with as one likes."""
+"""``heedful train``: train the reference decoder on your text; you can stop and resume it."""
 
 import os
 from pathlib import Path
@@ -88,7 +88,7 @@ def decoder(
     track_every: TrackEvery = None,
     debug: options.Debug = False,
 ) -> int:
-    """Train and say what the model is worth; the parameters are the options of the same name.
+    """Train and print the loss on held-out text; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0.
@@ -123,7 +123,7 @@ def decoder(
 
 
 def trained(settings: "RunSettings", out: Path, text: list[Path], tokenizer: Path | None, resume: bool) -> int:
-    """Train, and say what the model is worth; the exit code, 0."""
+    """Train, print the loss on held-out text, and return exit code 0."""
     from heedful.loading.documents import load_documents
     from heedful.training.decoder_run import train_decoder
     from heedful.training.run_folder import RunFolder
@@ -151,7 +151,7 @@ def _tell(line: str) -> None:
 
 
 def ensure_accelerate() -> None:
-    """Refuse, where the Trainer cannot run."""
+    """Raise if the Trainer cannot run because accelerate is missing."""
     from importlib.util import find_spec
 
     from heedful.errors import UsageError

@@ -1,4 +1,4 @@
-"""The Trainer of a run: its words, its model, its windows."""
+"""The Trainer's arguments for a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BYTES_A_PARAMETER = 16
 
 
 def training_arguments(settings: RunSettings, out: Path) -> TrainingArguments:
-    """The Trainer's words for a run.
+    """The Trainer of a run: an untrained model of the run's seed, packed windows, held-out windows.
 
     Args:
         settings: The run.

@@ -1,4 +1,4 @@
-"""Training texts of a run as a corpus that is counted: held-out documents are no part of it."""
+"""A run's training texts as a corpus to count; held-out documents are excluded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call, or a part of one, whose rows fit into one block: all moments at once, with nothing gathered over blocks.
+"""All moments at once, for calls or parts of calls that fit into one block.
 
 Short sequences cost what their operations cost to start, not what they compute. So each is made once, weights are
 normalised first, what depends on lengths alone comes out of ``layout``, and rows that are compared with later ones or
@@ -106,7 +106,7 @@ Parts = list[tuple[slice, slice, int]]
 
 
 def fits_one_block(call: AttentionCall, parts: Parts) -> bool:
-    """Whether each part of a call is one block of all queries against all keys."""
+    """Whether each part of a call fits into one block of all queries against all keys."""
     n_queries, n_keys = call.n_queries, call.n_keys
     return parts[0][2] >= n_queries and call.visibility.key_range(0, n_queries, n_queries, n_keys) == (0, n_keys)
 
@@ -114,7 +114,7 @@ def fits_one_block(call: AttentionCall, parts: Parts) -> bool:
 def in_one_block(
     call: AttentionCall, parts: Parts, dtype: torch.dtype, extras: Extras, labels: GroupLabels | None
 ) -> Moments:
-    """Moments of a call of which each part is one block.
+    """Moments of a call each of whose parts is one block.
 
     Args:
         call: The call.

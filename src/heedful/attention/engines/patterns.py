@@ -1,4 +1,4 @@
-"""Outputs that a call would have under another attention pattern, block by block: what ablations put in its place."""
+"""Outputs of a call under another attention pattern, computed block by block; ablations use them."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def pattern_output(call: AttentionCall, pattern: str) -> Tensor:
 
 
 def weighted_output(call: AttentionCall, weights_of: Callable[[int, int, Tensor], Tensor]) -> Tensor:
-    """Output of a call under weights that are given block by block.
+    """Output of a call under given weights, block by block.
 
     Args:
         call: The attention call, with values.

@@ -1,4 +1,4 @@
-"""Diversity against concentration over layers (T8): layers unrelated, and layers that go together."""
+"""Diversity against concentration over layers (claim T8): unrelated layers, and correlated ones."""
 
 from __future__ import annotations
 

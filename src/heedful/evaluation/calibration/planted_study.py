@@ -56,7 +56,7 @@ class Planted:
 
 
 def planted_study(world: World, length: int, hides_future: bool, seed: int, resamples: int = 999) -> Planted:
-    """One study of ``DOCUMENTS`` documents.
+    """One study of ``DOCUMENTS`` documents with planted attention.
 
     Args:
         world: How logits come about.
@@ -101,7 +101,7 @@ def planted_call_of(world: World, length: int, hides_future: bool, seed: int) ->
 
 
 def sequences_of(ids: Tensor) -> TokenBatch:
-    """Every sequence a document of its own, some of its tokens special or punctuation."""
+    """Sequences that are documents of their own, with some special and some punctuation tokens."""
     from heedful.loading.sequences import TokenBatch
 
     return TokenBatch(

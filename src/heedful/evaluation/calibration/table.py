@@ -15,7 +15,7 @@ WIDTH, LABEL, CELL = 80, 26, 4
 
 
 def lines(calibration: Calibration) -> list[str]:
-    """The table: a block a claim, a line an event and world, a column a length, all lengths pooled at the end.
+    """The table: a block for each claim, a line for each event and world, a column for each length, and one for all.
 
     Args:
         calibration: What was found.
@@ -45,7 +45,7 @@ def lines(calibration: Calibration) -> list[str]:
 
 
 def to_document(calibration: Calibration) -> dict[str, Any]:
-    """Everything, each rate with its interval; ``seconds`` alone differs between two equal runs."""
+    """All rates with their intervals. Only ``seconds`` differs between two equal runs."""
     rates = []
     for rate in calibration.rates:
         low, high = rate.interval()

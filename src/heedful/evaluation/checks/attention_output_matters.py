@@ -1,4 +1,4 @@
-"""Section 9: does the model need what attention puts out?"""
+"""Section 9: does the model need the output of attention?"""
 
 from __future__ import annotations
 

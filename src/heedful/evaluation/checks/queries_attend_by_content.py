@@ -1,4 +1,4 @@
-"""Section 6: do different queries attend differently beyond their position?"""
+"""Section 6: do queries attend by content and not by position alone?"""
 
 from __future__ import annotations
 

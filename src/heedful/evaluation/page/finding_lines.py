@@ -41,7 +41,7 @@ def finding_lines(finding: Finding, page: Sheet) -> list[Line]:
 
 
 def head_tally(findings: Sequence[Finding], page: Sheet) -> list[Line]:
-    """The heads of one claim as counts per verdict; those that failed by name, so that no failure is hidden."""
+    """The heads of one claim: a count for each verdict, and every failed head by name."""
     if not findings:
         return []
     counts = Counter(str(finding.verdict) for finding in findings)

@@ -1,4 +1,4 @@
-"""A report as a strict JSON document, and back; the schema is ``heedful.report/1``.
+"""Write a report as a strict JSON document with the schema ``heedful.report/1``.
 
 The text is pure ASCII, with ``<``, ``>`` and ``&`` escaped: no token in it can act in a terminal or in a page.
 """

@@ -1,4 +1,4 @@
-"""A JSON document read back as a report; another schema, a cut file or a NaN is refused."""
+"""Read a JSON document back as a report; another schema, a cut file or a NaN is refused."""
 
 from __future__ import annotations
 

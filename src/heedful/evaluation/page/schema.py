@@ -1,4 +1,4 @@
-"""The shape of a report document, from which the shipped JSON Schema comes.
+"""The shape of a report document; the shipped JSON Schema is made from it.
 
 Write it anew after a change of a field::
 

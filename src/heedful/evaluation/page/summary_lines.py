@@ -19,7 +19,7 @@ _NOT_SHOWN = frozenset({"notes", "fingerprint", "document_fingerprints"})
 
 
 def heading_lines(report: Report, page: Sheet, *, settings: bool = True) -> list[Line]:
-    """Model, data and settings, each a label and what is known, notes beneath; model and data alone if asked."""
+    """Model and data as labels with what is known; settings and notes too unless ``settings`` is False."""
     model, data = report.model, report.data
     lines = _entry("Model", [*_model(model), *_rest(model, _MODEL_WORDS)], page)
     lines += _entry("Data", [*_data(data), *_rest(data, _DATA_WORDS)], page)
@@ -32,7 +32,7 @@ def heading_lines(report: Report, page: Sheet, *, settings: bool = True) -> list
 
 
 def not_measured_lines(report: Report, page: Sheet) -> list[Line]:
-    """What was not reached or not understood, each with its reason; none when all was measured."""
+    """What was not measured or not understood, each with its reason; nothing if all was measured."""
     lines: list[Line] = []
     for gap in report.not_measured:
         text = f"{page.text(gap.get('what', '?'))}: {page.text(gap.get('why', 'no reason given'))}"
@@ -41,7 +41,7 @@ def not_measured_lines(report: Report, page: Sheet) -> list[Line]:
 
 
 def summary_lines(report: Report, page: Sheet) -> list[Line]:
-    """Counts by verdict, the tests and how their number was paid for, and what failed."""
+    """Counts by verdict, the tests and how they were adjusted, and what failed."""
     findings = [finding for section in report.sections for finding in section.findings]
     lines = tally_lines(report, page)
     lines += paragraph(_multiplicity(report.summary, findings, page), page.width, indent="  ")
@@ -75,7 +75,7 @@ def verdict_lines(report: Report, page: Sheet) -> list[Line]:
 
 
 def conclusion_lines(report: Report, page: Sheet) -> list[Line]:
-    """The verdict of the whole model, and what it means in plain words."""
+    """The verdict on the whole model, and what it means in plain words."""
     verdict = str(report.verdict)
     lines: list[Line] = [((f"{mark(verdict, page.encoding)} {verdict}", style(verdict)),), BLANK]
     for text in str(report.summary.get("conclusion", "no conclusion was drawn")).splitlines():
@@ -84,7 +84,7 @@ def conclusion_lines(report: Report, page: Sheet) -> list[Line]:
 
 
 def next_lines(report: Report, page: Sheet) -> list[Line]:
-    """What to try next, numbered; none when there is nothing."""
+    """What to try next, numbered; nothing if there is no step."""
     lines: list[Line] = []
     for index, text in enumerate(_texts(report.summary.get("next")), start=1):
         lines += paragraph(page.text(text), page.width, indent="   ", first=f"{index}. ")

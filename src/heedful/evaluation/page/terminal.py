@@ -1,4 +1,4 @@
-"""A report on a terminal page: plain lines of at most 70 cells, the same words with and without colour."""
+"""A report as a terminal page: lines of at most 70 cells, with the same words in colour and without."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def terminal_lines(report: Report, page: Sheet) -> list[Line]:
 
 
 def terminal_text(report: Report, *, columns: int = COLUMNS, encoding: str = "utf-8") -> str:
-    """The page as text without any escape, for a stream of this encoding."""
+    """The page as plain text, for a stream of this encoding."""
     return plain(terminal_lines(report, sheet(columns, encoding)))
 
 

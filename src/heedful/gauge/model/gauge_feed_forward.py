@@ -1,4 +1,4 @@
-"""What follows attention in a layer of the gauge transformer: a learned map, or a step down the free energy."""
+"""The part of a gauge layer after attention: a learned map, or a step that lowers the free energy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LearnedFeedForward(nn.Module):
 
 
 class VariationalFeedForward(DivergenceHeads):
-    """Natural-gradient steps of each belief down its own free energy among the beliefs that attention met.
+    """Natural-gradient steps of each belief that lower its free energy among the attended beliefs.
 
     Means and log-variances move; the beliefs met, and the frames, stand still. It has temperatures of its own and one
     learned rate. Each step is one more attention, whose values are its keys, and is met by a capture as such.

@@ -1,4 +1,4 @@
-"""One attention call of a training step as sums: its queries and keys at both stages, and its rows."""
+"""Sums of one attention call of a training step: queries and keys at both stages, and rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ATTENTION = (*STATISTICS, "entropy_share", "logit_sd")
 
 @dataclass(frozen=True)
 class Layer:
-    """What is fixed about a tracked attention module: its index, path, numbers of heads, and names of those."""
+    """The fixed facts of a tracked attention module: its index, path, numbers and names of heads."""
 
     index: int
     path: str
@@ -35,7 +35,7 @@ class Layer:
 
 
 def layer_sums(event: AttentionEvent, before: tuple[Tensor, Tensor] | None, sample: Sample, turn: int) -> Sums:
-    """Everything that is summed of one call.
+    """All sums of one call.
 
     Args:
         event: The call as it was met.

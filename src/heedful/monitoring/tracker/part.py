@@ -1,4 +1,4 @@
-"""What a feature adds to a recorded step: sums of each call, rows of each head, columns of the step, a line."""
+"""Additions of a feature to a recorded step: sums of each call, rows of each head, columns of the step, a line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gains of query and key norms, and what weight decay alone would have made of them."""
+"""Gains of query and key norms, and how weight decay alone would have changed them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def gain_statistics(gain: Tensor) -> dict[str, float]:
 
 @dataclass
 class DecayCurve:
-    r"""Norm that a parameter would have if weight decay had acted on it and no gradient ever.
+    r"""Norm that a parameter would have if only weight decay had acted on it.
 
     .. math:: \lVert g_0\rVert \prod_t (1 - \eta_t \lambda)
 

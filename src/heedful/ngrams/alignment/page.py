@@ -1,4 +1,4 @@
-"""The page on attention beside what counts predict."""
+"""The page on attention compared with what counts predict."""
 
 from __future__ import annotations
 

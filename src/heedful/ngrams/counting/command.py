@@ -1,4 +1,4 @@
-"""``heedful ngrams count``: texts in, counts of n-grams on disk out; gone on with after a stop."""
+"""``heedful ngrams count``: count n-grams of texts into a folder; a stopped count can be resumed."""
 
 import sys
 from pathlib import Path
@@ -69,7 +69,7 @@ def count(
     force: options.Force = False,
     debug: options.Debug = False,
 ) -> int:
-    """Count and say what was counted; the parameters are the options of the same name.
+    """Count and print what was counted; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0.

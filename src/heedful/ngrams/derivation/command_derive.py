@@ -1,4 +1,4 @@
-"""``heedful ngrams derive``: counts in, a model with attention computed from them out."""
+"""``heedful ngrams derive``: compute a model's attention from counts."""
 
 import sys
 from pathlib import Path
@@ -49,7 +49,7 @@ def derive(
     force: options.Force = False,
     debug: options.Debug = False,
 ) -> int:
-    """Derive a model and say what its factors kept; the parameters are the options of the same name.
+    """Derive a model and print what its factors kept; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0.

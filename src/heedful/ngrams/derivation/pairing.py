@@ -1,4 +1,4 @@
-"""Whether where a head looks and what it takes from there go together."""
+"""Whether a head's value matches the place that it attends to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from heedful.ngrams.derivation.recipe import DerivationRecipe
 
 @dataclass(frozen=True)
 class HeadPairing:
-    """What heads of one skip do to the prediction of the next token.
+    """How heads of one skip affect the prediction of the next token.
 
     Attributes:
         skip: Their skip.
@@ -25,12 +25,12 @@ class HeadPairing:
 
     @property
     def fits(self) -> bool:
-        """Whether they speak of the next token, which is what is predicted."""
+        """Whether they predict the next token, which is the task."""
         return self.ahead == 1
 
 
 def pairings(recipe: DerivationRecipe) -> list[HeadPairing]:
-    """Every skip of a recipe, with the heads that have it.
+    """Every skip of a recipe, with its heads.
 
     A pattern by ``content`` looks for tokens that the counts put ``skip + 1`` after the query; an ``offset`` looks
     back ``skip`` tokens, from where ``skip + 1`` further on is the next: to look anywhere else is impossible here. A

@@ -1,4 +1,4 @@
-"""The paragraph that follows from an explanation's numbers."""
+"""The paragraph that states the cause, from an explanation's numbers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KNOWN_PLACES = "joint_pseudo_inverse"
 
 @dataclass(frozen=True, kw_only=True)
 class HeadInputs:
-    """What stands between a model's tokens and the queries and keys that it should have.
+    """What lies between a model's tokens and its intended queries and keys.
 
     Attributes:
         kept: Whether a fingerprint says that its embeddings are those that the matrices were derived for. A model in
@@ -52,7 +52,7 @@ class HeadInputs:
 def reading_of(
     model: HeedfulDerivedForCausalLM, recipe: DerivationRecipe, unread: tuple[float, float] | None
 ) -> HeadInputs:
-    """What can be said of a model's tokens without running it.
+    """What can be derived about a model's tokens without running it.
 
     Args:
         model: A derived model.
@@ -76,7 +76,7 @@ def reading_of(
 def cause_of(
     recipe: DerivationRecipe, layer: ScaledLayer, head: FirstHead, geometry: Geometry, reading: HeadInputs
 ) -> str:
-    """What the numbers of the first head say, most basic fault first.
+    """The cause that the numbers of the first head show, the most basic fault first.
 
     Args:
         recipe: What the model was made by.

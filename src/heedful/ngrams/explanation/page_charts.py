@@ -17,7 +17,7 @@ PANEL_WIDTH, PANEL_HEIGHT = 300, 240
 
 
 def scale_chart(record: Explanation) -> Drawn:
-    """Entropy over its maximum, and skill cut at -1, over the scale; a line a layer, intervals on the first."""
+    """Entropy over its maximum, and skill cut at -1, against scale; a line for each layer, intervals on the first."""
     import altair
 
     rows: list[dict[str, Any]] = [

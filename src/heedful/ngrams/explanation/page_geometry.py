@@ -1,4 +1,4 @@
-"""The parts on queries beside keys, and on how the affinity was taken apart."""
+"""The page parts on queries and keys, and on how the affinity was decomposed."""
 
 from __future__ import annotations
 

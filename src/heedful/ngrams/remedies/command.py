@@ -1,4 +1,4 @@
-"""``heedful ngrams remedy``: counts and text in, every remedy of derived attention on one footing out."""
+"""``heedful ngrams remedy``: measure every remedy of derived attention on one text."""
 
 from pathlib import Path
 from typing import Annotated

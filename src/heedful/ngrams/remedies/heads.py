@@ -1,4 +1,4 @@
-"""Frozen heads alone: where each looks and what it takes, as the probability it gives the next token."""
+"""Frozen heads alone: how well where they attend and what they take predicts the next token."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Saying = Callable[[np.ndarray], Array]
 
 @dataclass(frozen=True)
 class Head:
-    """One head, or several added.
+    """One head, or several added together.
 
     Attributes:
         name: Its word.
@@ -52,7 +52,7 @@ def frequencies(table: NgramTable) -> Array:
 
 
 def heads_of(material: Material, ground: RemedyContext, seeds: Sequence[int]) -> tuple[list[Head], dict[str, str]]:
-    """Heads in the order of the table, frequencies and bigram first, and name to reason of those that cannot be.
+    """Heads in the order of the table, frequencies and bigram first; and the reason for each head that is impossible.
 
     Args:
         material: Counts.

@@ -1,4 +1,4 @@
-"""Every remedy of derived attention on one text, on one footing."""
+"""Run every remedy of derived attention on the same text."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def run_ablations(
 
 
 def missing_counts(variant: Variant, material: Material) -> str:
-    """Why a variant cannot be measured with these counts, and which to make; empty where it can.
+    """Why these counts do not suffice for a variant, and which to make; empty if they do.
 
     Args:
         variant: Which.

@@ -1,4 +1,4 @@
-"""A page as HTML that loads nothing and runs nothing."""
+"""A page as HTML without script or outside files."""
 
 from __future__ import annotations
 

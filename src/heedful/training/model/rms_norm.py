@@ -1,4 +1,4 @@
-"""Root-mean-square norm that also takes input of another number format than its gain."""
+"""Root-mean-square norm whose input may have another number format than its gain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``heedful sweep``: a plan into runs that resume and one table; ``heedful sweep table`` shows it."""
+"""``heedful sweep``: make the runs of a plan; ``heedful sweep table`` shows its results."""
 
 import os
 import signal
@@ -53,7 +53,7 @@ class PlanFirst(PlainGroup):
     """``heedful sweep plan.yaml ...`` means ``heedful sweep run plan.yaml ...``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """The words, ``run`` before them where they name no command."""
+        """The command-line words, with ``run`` put first if they name no command."""
         if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
             args = ["run", *args]
         return super().parse_args(ctx, args)

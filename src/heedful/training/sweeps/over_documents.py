@@ -1,4 +1,4 @@
-"""Held-out loss of every cell over documents, and its difference from another cell's on the same documents."""
+"""Held-out loss of every cell over documents, and its paired difference from another cell's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Concentration that heads show, beside what untrained models show and the margins of the verdicts."""
+"""Concentration of heads, compared with that of untrained models and with the margins of the verdicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The nine sections as the page shows them: a row a claim, and behind it what the verdict rests on."""
+"""The nine sections of the page: a row for each claim, with its evidence folded behind it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Badge:
 
 @dataclass(frozen=True)
 class Whisker:
-    """An estimate with its interval and margin as places from 0 to 100."""
+    """An estimate with its interval and margin, as places from 0 to 100."""
 
     low: float
     mid: float
@@ -53,7 +53,7 @@ class Whisker:
 
 @dataclass(frozen=True)
 class Row:
-    """One finding: what the folded row shows, and what stands behind it."""
+    """One finding: the folded row and the evidence behind it."""
 
     claim: str
     badge: Badge
@@ -84,7 +84,7 @@ def badge(verdict: str) -> Badge:
 
 
 def blocks(report: Report) -> list[SectionBlock]:
-    """The nine sections; one that the report lacks has no row."""
+    """The nine sections; one that the report lacks has no rows."""
     found = {section.number: section for section in report.sections}
     return [
         SectionBlock(

@@ -1,4 +1,4 @@
-"""What the statistics of heads mean, in a unit and a few words."""
+"""Unit and short explanation of each statistic of a head."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ _WORDS = {
 
 
 def words_of(name: str) -> tuple[str, str]:
-    """Unit and reading of a statistic; empty for one that is not known here."""
+    """Unit and reading of a statistic; empty if it is not known here."""
     return _WORDS.get(name, ("", ""))
