@@ -1,4 +1,4 @@
-"""Count text into a folder, shard by shard, then merge each table by one grouped sum; a stop loses one shard at most."""
+"""Count text into a folder, then merge each table by a grouped sum; a stop loses one shard at most."""
 
 from __future__ import annotations
 
