@@ -47,7 +47,8 @@ def test_a_model_in_which_nothing_is_met(monkeypatch: pytest.MonkeyPatch) -> Non
     result = runner.invoke(app, ["doctor", "m"])
     assert result.exit_code == 3
     assert (
-        result.stdout == "no module of this model looks like attention, and no attention call was met\nnote: a note\n"
+        result.stdout
+        == "no module of this model looks like attention, and no attention call was captured\nnote: a note\n"
     )
 
 
@@ -67,7 +68,7 @@ def test_lines_say_why_not() -> None:
         "layers.d  not met        -              -",
         "layers.e  not met        -              -",
         "",
-        "2 of 5 modules met, 1 proved both ways",
+        "2 of 5 modules captured, 1 proved both ways",
         "",
         "b: no values were seen",
         "",

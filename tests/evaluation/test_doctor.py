@@ -22,7 +22,7 @@ class Mixer(nn.Module):
 def test_every_module_is_proved_and_the_record_says_so() -> None:
     found = heedful.doctor(heedful.load_model(), torch.randint(5, 200, (2, 12)))
     assert (found.met, found.proved) == (4, 4)
-    assert repr(found) == "CaptureProofs(embedded default: 4 of 4 modules met, 4 proved both ways)"
+    assert repr(found) == "CaptureProofs(embedded default: 4 of 4 modules captured, 4 proved both ways)"
     document = json.loads(found.to_json())
     assert document["schema"] == "heedful.doctor/1" and document["proofs"][0]["recomputed"] is True
     assert "model.layers.3.self_attn" in found.to_html() and "4 of 4 modules met" in found._repr_html_()

@@ -62,7 +62,7 @@ CALLS: dict[str, str] = {
     "replaced(torch.ones(3, 3))": "expected weights that broadcast to (batch, head, query, key) = (2, 6, 8, 8)",
     "replaced(torch.ones(8, 8).long())": "expected weights as a float tensor, got torch.int64",
     "replaced(lambda call: None)": "expected the pattern to return a tensor (2, 6, 8, 32), got NoneType",
-    "replaced('zero', layers=[0], heads={0: [1]})": "layers: expected none beside heads by layer",
+    "replaced('zero', layers=[0], heads={0: [1]})": "layers: expected none together with heads by layer",
     "replaced('zero', heads={0: [99]})": "has heads 0..5, got [99]",
     "replaced('zero', layers=True)": "layers: expected an index, a module path, or a list of them; got True",
     "heedful.verify('gpt2', ids)": "verify: expected a torch module, got str",

@@ -150,7 +150,7 @@ def test_refusals() -> None:
 
 def test_a_model_that_is_not_met_is_not_silently_left_whole() -> None:
     model = KernelModel()
-    message = r"KernelModel: replace: no attention call was met in blocks"
+    message = r"KernelModel: replace: no attention call was captured in blocks"
     with pytest.raises(CaptureError, match=message), replace(model, "zero"):
         result_of(model, {"ids": torch.arange(20)[None]})
 

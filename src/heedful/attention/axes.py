@@ -1,4 +1,4 @@
-"""The axes of every array, each defined once.
+"""The names of array axes, each defined once.
 
 ======== =====================================================================
 batch    sequences that went through the model together

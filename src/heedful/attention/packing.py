@@ -12,7 +12,7 @@ NO_DOCUMENT = torch.iinfo(torch.int64).min
 
 
 def numbered(keys: Tensor, queries: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Labels replaced by 0, 1, 2, ...: those of keys, those of queries, and their number."""
+    """Number the labels 0, 1, 2, ...: returns those of keys, those of queries, and how many there are."""
     labels, found = torch.unique(torch.cat([keys, queries], dim=1), return_inverse=True)
     return found[:, : keys.shape[1]], found[:, keys.shape[1] :], labels.numel()
 
@@ -60,7 +60,7 @@ def first_of_own(keys: Tensor, queries: Tensor, shown: Tensor) -> Tensor:
 def both_packings(
     mine: tuple[Tensor | None, Tensor | None], theirs: tuple[Tensor | None, Tensor | None]
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Labels under which two keys share a document if they share one in both packings.
+    """Labels of both packings combined: two keys share a label only if they share a document in both packings.
 
     Args:
         mine: Labels of keys and of queries, each or None.

@@ -72,7 +72,7 @@ class Visibility:
                     f"{labels.dtype}"
                 )
         if self.query_documents is not None and self.documents is None:
-            raise CallError("visibility.query_documents: expected documents of the keys beside them, got none")
+            raise CallError("visibility.query_documents: expected documents of the keys too, got none")
         if self.mask is not None and self.mask.dim() < 4:
             object.__setattr__(self, "mask", self.mask[(None,) * (4 - self.mask.dim())])
 
@@ -145,7 +145,7 @@ class Visibility:
         return seen
 
     def at(self, sequence: Tensor, query: Tensor, key: Tensor, n_queries: int, n_keys: int) -> Tensor:
-        """Visibility of chosen (sequence, query, key) triples, for the first head where heads differ.
+        """Visibility of chosen (sequence, query, key) triples; if heads differ, that of the first head.
 
         Returns:
             ``(point,)`` bool.
@@ -277,7 +277,7 @@ def causal(*, window: int | None = None, offset: int | None = None) -> Visibilit
 
 
 def bidirectional(*, window: int | None = None) -> Visibility:
-    """Each query sees every key, or those less than ``window`` positions away on either side.
+    """Each query sees every key, or with ``window`` only keys fewer than ``window`` positions away on either side.
 
     Args:
         window: Positions within which keys are seen, the query's own included; None for all.
@@ -305,7 +305,7 @@ def padding(attention_mask: Tensor, *, queries: bool = True) -> Visibility:
 
 
 def masked(mask: Tensor) -> Visibility:
-    """Exactly the keys where ``mask`` is True.
+    """Each query sees exactly the keys where ``mask`` is True.
 
     Args:
         mask: Bool, broadcastable to ``(batch, head, query, key)``.

@@ -33,7 +33,7 @@ class Forms:
 
     @property
     def files(self) -> dict[str, Path]:
-        """Form to path, for the forms that go to a file."""
+        """A dict from form (``json``, ``html`` ...) to path, for the forms that go to a file."""
         named = {"json": self.json, "html": self.html, "markdown": self.markdown, "junit": self.junit}
         return {form: path for form, path in named.items() if path is not None and (form, path) != _TO_STREAM}
 

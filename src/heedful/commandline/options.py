@@ -68,7 +68,7 @@ Null = Annotated[
 ]
 Sequential = Annotated[
     bool,
-    typer.Option("--sequential", help="Stop each ablation at the first of five looks at which it has decided."),
+    typer.Option("--sequential", help="Stop each ablation at the first of five interim analyses that decides it."),
 ]
 Require = Annotated[
     list[str] | None,

@@ -63,7 +63,7 @@ def compare(
 
 
 def same_file(first: Any, second: Any) -> bool:
-    """Whether two paths name the same file, or would."""
+    """Whether two paths name the same file, also if it does not exist yet."""
     if os.fspath(first) == os.fspath(second):
         return True
     try:

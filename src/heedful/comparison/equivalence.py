@@ -75,7 +75,9 @@ def paired_p(change: Array, margin: float) -> float:
 
 
 def unpaired_p(difference: float, low: float, high: float, margin: float) -> float:
-    """The same from an estimate and its 95 % interval, both sides taken as normal; NaN without spread."""
+    """p-value of the same question from an estimate and its 95 % interval, assuming a normal distribution; NaN without
+    spread.
+    """
     from scipy.special import ndtr, ndtri
 
     quantile = float(ndtri(0.975))

@@ -15,7 +15,7 @@ STATISTICS = ("effective_keys", "sink_mass", "previous_mass", "concentration", "
 
 
 def head_changes(before: Report, after: Report) -> tuple[list[HeadChange], str]:
-    """Heads of the same module and index in both tables, and notes on the others.
+    """Heads that have the same module and index in both tables, and a note on heads without a match.
 
     Pitfall: a head of a model that was trained anew has nothing but its place in common with its namesake.
     """

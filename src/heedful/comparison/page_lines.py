@@ -38,9 +38,9 @@ def comparison_lines(comparison: Comparison, page: Sheet) -> list[Line]:
     layers = [one for one in comparison.findings if one.layer is not None and (one.changed or significant(one))]
     lines = _heading(comparison, page)
     for title, body in (
-        ("WHAT DIFFERS BESIDE THE RESULTS", _context(comparison, page)),
+        ("WHAT DIFFERS BESIDES THE RESULTS", _context(comparison, page)),
         ("CHANGED VERDICTS", _verdicts([one for one in comparison.findings if one.changed], page)),
-        ("DIFFERENCES: second less first", [row for one in whole for row in change_lines(one, page)]),
+        ("DIFFERENCES: second minus first", [row for one in whole for row in change_lines(one, page)]),
         ("LAYERS THAT CHANGED", [row for one in layers[:SHOWN] for row in change_lines(one, page)]),
         ("HEADS", _heads(comparison, page)),
         ("CONCLUSION", _conclusion(comparison, page)),
@@ -212,5 +212,5 @@ def _conclusion(comparison: Comparison, page: Sheet) -> list[Line]:
         indent="  ",
     )
     return lines + paragraph(
-        f"{sure} of {tested} differences are more than chance (Holm over all of them, 5%).", page.width, indent="  "
+        f"{sure} of {tested} differences are significant (Holm over all of them, 5%).", page.width, indent="  "
     )

@@ -7,6 +7,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from heedful.reporting.quantity import count
+
 if TYPE_CHECKING:
     from heedful.evaluation.result import Report
 
@@ -52,7 +54,7 @@ def pair_documents(before: Report, after: Report) -> DocumentPairing:
     place = {name: index for index, name in enumerate(second)}
     pairs = [(index, place[name]) for index, name in enumerate(first) if name in place]
     ours, theirs = zip(*pairs, strict=True) if pairs else ((), ())
-    told = f"{len(pairs)} documents are in both reports ({len(first)} and {len(second)})"
+    told = f"{count(len(pairs), 'document is', 'documents are')} in both reports ({len(first)} and {len(second)})"
     if len(pairs) < FEWEST:
         return DocumentPairing(ours, theirs, f"not paired: {told}, at least {FEWEST} are needed; by the two intervals")
     return DocumentPairing(ours, theirs, f"paired by document: {told}")

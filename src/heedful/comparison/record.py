@@ -117,7 +117,7 @@ class Comparison(ShownRecord):
     Attributes:
         names: What the first and the second report call their model.
         verdicts: Verdicts of both reports.
-        context: What differs beside the results: ``(what, first, second)``.
+        context: What differs besides the results: ``(what, first, second)``.
         pairing: One sentence on how the documents of both were paired.
         findings: Claims of the model, then those of layers.
         head_verdicts: Claim to the number of heads whose verdict on it changed, and of heads compared.

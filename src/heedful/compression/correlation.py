@@ -17,7 +17,7 @@ from heedful.inference.multiplicity import holm
 
 @dataclass(frozen=True)
 class Question:
-    """A question: do heads or layers with more of one thing have more of the other?
+    """A question: do heads (or layers) with a higher value of one statistic have a higher value of another?
 
     Attributes:
         x: First property.

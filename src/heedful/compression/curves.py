@@ -107,8 +107,7 @@ def _losses(ground: EvaluationContext, removal: Removal, known: dict[object, Arr
 
 
 def dimension_damage(ground: EvaluationContext, plans: Sequence[CurvePlan]) -> dict[int, tuple[Array, Array]]:
-    """Divergence and error of each layer when some of its dimensions are left out, mean over heads; first order of each
-    step.
+    """Divergence and error in each layer when some of its dimensions are left out (mean over heads, first order only).
 
     Args:
         ground: Model and text.

@@ -21,7 +21,7 @@ RIGHT, FED, SHUFFLED = 0, 1, 2
 
 
 def label_losses(ground: EvaluationContext, batches: Sequence[Batch], tick: Callable[[], None]) -> Array:
-    """Loss of each sequence by three sets of labels.
+    """Loss of each sequence on three sets of labels.
 
     The right ones are the objective's: the next token, or the hidden one. The second are the tokens that were fed at
     the same positions. The third are the right ones in another order within each sequence, drawn from the seed and the

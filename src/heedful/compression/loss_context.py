@@ -79,7 +79,7 @@ class EvaluationContext:
         return without_rounding(document_means(values, self.sequences.document.numpy()))
 
     def exact_units(self, values: Array) -> Array:
-        """The same for values where differences of 1e-8 are not rounding, such as divergences summed without
+        """Like ``units``, for values in which differences of 1e-8 are real, such as divergences summed without
         cancellation.
         """
         return np.asarray(document_means(values, self.sequences.document.numpy()))

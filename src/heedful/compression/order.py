@@ -44,13 +44,13 @@ def head_units(layers: Sequence[LayerKeys]) -> list[Unit]:
 
 
 def ordered(scores: Array, seed: int) -> list[int]:
-    """Places by growing score, ties in a random order from the seed; units without a score come last."""
+    """Indices sorted by growing score; ties in a random order from the seed, entries without a score last."""
     random = np.random.default_rng(seed).permutation(len(scores))
     return [int(k) for k in random[np.argsort(np.nan_to_num(scores, nan=np.inf)[random], kind="stable")]]
 
 
 def shuffled(count: int, seed: int) -> list[int]:
-    """Places in random order."""
+    """Indices in random order."""
     return [int(k) for k in np.random.default_rng(seed).permutation(count)]
 
 
@@ -60,7 +60,7 @@ def taken(fraction: float, count: int) -> int:
 
 
 def numbers(fractions: Sequence[float], count: int) -> list[tuple[float, int]]:
-    """Fractions with their numbers of units, growing; of fractions with the same number, the closest one."""
+    """Fractions that give different numbers of units, with these numbers, growing."""
     found: dict[int, float] = {}
     for fraction in fractions:
         number = taken(fraction, count)

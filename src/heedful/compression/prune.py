@@ -126,5 +126,5 @@ def _cuts(
     words = {"part": part, "fraction": fraction, "orders": orders, "priced": priced}
     twice = [word for word, value in words.items() if value not in ((), None)]
     if twice:
-        raise UsageError(f"{twice[0]}: expected it once, came beside cuts (leave one out)")
+        raise UsageError(f"{twice[0]}: given twice: as an argument and in cuts (leave one out)")
     return cuts

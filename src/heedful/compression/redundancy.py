@@ -139,7 +139,7 @@ def _find_groups(ground: EvaluationContext, layers: dict[str, LayerKeys], batch:
     """Which components of each layer go together, from one batch; queries and keys before the rotation are needed."""
     unrotated = Unrotated()
     for layer in layers.values():
-        layer.reason = "its call was not met again"
+        layer.reason = "its call was not captured again"
 
     def answer(event: AttentionEvent) -> None:
         layer, call = layers.get(event.path), event.call

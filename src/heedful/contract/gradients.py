@@ -105,7 +105,7 @@ def blocks_of(model: nn.Module) -> list[str]:
 
 
 def seen_positions(cuts: list[Cut], queries: Tensor, generator: torch.Generator) -> Mapping[int, Tensor]:
-    """Positions of each cut's input that one query in each row sees.
+    """Positions that one query in each row sees, at the input of each cut.
 
     Args:
         cuts: Runs of blocks.

@@ -23,7 +23,7 @@ MOST = 400_000
 
 @dataclass(frozen=True)
 class LogitFit:
-    """How well some logits explain a call's weights.
+    """How well candidate logits explain a call's weights.
 
     Attributes:
         deviation: Largest difference within a row.

@@ -62,7 +62,7 @@ def _outside(one: Judgement, reader: PromiseReader) -> Fix:
     if inside and one.promise in ("rows", "direction"):
         path = inside[0][0]
         return Fix(
-            f"a forward hook on {path} changes its output: take it off, or let it leave positions and rows apart",
+            f"a forward hook on {path} changes its output: remove it, or keep positions and rows separate in it",
             f"model.get_submodule({path!r})._forward_hooks.clear()",
         )
     if one.promise == "rows":
@@ -73,7 +73,9 @@ def _outside(one: Judgement, reader: PromiseReader) -> Fix:
             "from heedful.contract.remedies import split_rows\nsplit_rows(batch, documents)",
         )
     where = f"in {one.path}" if one.path else "outside attention"
-    return Fix(f"{where}: something mixes positions beside attention: pad convolutions on the left, norm over features")
+    return Fix(
+        f"{where}: something other than attention mixes positions: pad convolutions on the left, norm over features"
+    )
 
 
 def _documents(one: Judgement, reader: PromiseReader, own: bool) -> Fix | None:
@@ -261,7 +263,7 @@ def separate(batch: dict[str, Any], documents: Any = None) -> None:
 
 
 def split_rows(batch: dict[str, Any], documents: Any = None) -> None:
-    """Rewrite a batch so that each document has its own row, padded on the right and masked.
+    """Rewrite a batch so that each document has a row of its own, padded on the right and masked.
 
     Args:
         batch: Keyword arguments of the forward; changed in place, keys of packed rows are taken out.

@@ -75,7 +75,7 @@ class Ranks:
         return list(items[self.rank :: self.count])
 
     def run(self, batches: Sequence[Batch]) -> list[Batch]:
-        """Batches that this rank runs: its own, or all if each rank holds a part of the model."""
+        """The batches that this rank runs: its own share, or all if each rank holds a part of the model."""
         return list(batches) if self.divide == "tensor" else self.own(batches)
 
     def run_rows(self, batches: Sequence[Batch]) -> NDArray[np.bool_]:
@@ -90,7 +90,7 @@ class Ranks:
         return np.zeros_like(rows) if self.divide == "tensor" and self.rank else rows
 
     def merged(self, arrays: Sequence[Array], rows: NDArray[np.bool_]) -> list[Array]:
-        """Complete arrays, from those in which every rank filled its own rows, by one packed sum.
+        """Gather arrays in which every rank filled its own rows, by one packed sum.
 
         Args:
             arrays: ``(row, ...)`` each, of the same shapes on every rank; what stands in others' rows does not matter.
@@ -112,7 +112,7 @@ class Ranks:
         return [part.reshape(array.shape) for part, array in zip(parts, zeroed, strict=True)]
 
     def ensure_same(self, what: str, number: int) -> None:
-        """Refuse to continue if ranks hold different things.
+        """Raise if ranks hold different values.
 
         Args:
             what: What is compared, in words.
@@ -227,7 +227,7 @@ def joined(rank: int, count: int, address: str, port: int, divide: str = "docume
         patience = timedelta(seconds=PATIENCE) if divide == "tensor" else wait
         dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=patience)
     except RuntimeError as error:
-        raise RankLost(f"ranks: rank {rank} of {count} met no others within {TIMEOUT:.0f} s ({NOTHING})") from error
+        raise RankLost(f"ranks: rank {rank} of {count} found no others within {TIMEOUT:.0f} s ({NOTHING})") from error
     over = threading.Event()
     thread = threading.Thread(target=_beat, args=(pulse, rank, over), daemon=True)
     thread.start()

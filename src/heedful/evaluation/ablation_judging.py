@@ -44,7 +44,7 @@ def over_documents(study: Study, values: Array) -> Interval:
 
 
 def p_of_zero(study: Study, values: Array) -> float:
-    """Two-sided p of a zero mean over documents; NaN where it has no spread or too few values."""
+    """Two-sided p-value that the mean over documents is zero; NaN without spread or with too few values."""
     units = study.first_units(values)
     units = units[np.isfinite(units)]
     if len(units) < 2 or np.ptp(units) < 1e-12:

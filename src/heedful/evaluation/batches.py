@@ -55,7 +55,7 @@ def batches_of(model: nn.Module, sequences: TokenBatch, tokens: int) -> list[Bat
 
 
 def leading(batches: Sequence[Batch], count: int) -> list[Batch]:
-    """Whole batches from the beginning that hold at least ``count`` sequences and at least two; or all."""
+    """The first batches that together hold at least ``count`` sequences (and at least two); all if there are fewer."""
     chosen, have = [], 0
     for batch in batches:
         if have >= max(count, 2):

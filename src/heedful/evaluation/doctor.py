@@ -52,7 +52,8 @@ class CaptureProofs(ShownRecord):
 
     def told(self) -> str:
         """Model, captured modules and proved modules, in one line."""
-        return f"{self.model}: {self.met} of {counted(len(self.proofs), 'module')} met, {self.proved} proved both ways"
+        modules = counted(len(self.proofs), "module")
+        return f"{self.model}: {self.met} of {modules} captured, {self.proved} proved both ways"
 
 
 def doctor(
@@ -100,7 +101,7 @@ def doctor(
     Example:
         >>> import heedful
         >>> heedful.doctor(seq_len=16)
-        CaptureProofs(embedded default: 4 of 4 modules met, 4 proved both ways)
+        CaptureProofs(embedded default: 4 of 4 modules captured, 4 proved both ways)
     """
     from heedful.evaluation.running import device_of, run_model
     from heedful.interception.headless import without_heads

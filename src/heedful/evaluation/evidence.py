@@ -264,7 +264,7 @@ def _layer(event: AttentionEvent, index: int) -> LayerEvidence:
 
 
 def without_padded_rows(event: AttentionEvent, batch: Batch) -> AttentionEvent:
-    """The event with rows of padding seeing nothing, also where the model was never told of the padding."""
+    """The call with padded rows seeing nothing, also if the model was given no padding mask."""
     call = event.call
     real = batch.attention_mask.bool()
     if call.visibility.queries is not None or call.n_queries != real.shape[1] or bool(real.all()):

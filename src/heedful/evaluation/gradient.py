@@ -1,4 +1,4 @@
-"""The call with padded rows seeing nothing, also if the model was given no padding mask."""
+"""One real backward: the gradient of each attention parameter, without touching ``.grad``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from heedful.loading.batch import Batch
 
 @dataclass(frozen=True)
 class ParameterGradient:
-    """One real backward: the gradient of each attention parameter, without touching ``.grad``.
+    """The gradient that one backward gave one parameter.
 
     Attributes:
         name: Parameter path in the model.
@@ -45,7 +45,7 @@ class ParameterGradient:
 def attention_gradients(
     model: nn.Module, objective: Objective, batch: Batch, paths: Sequence[str]
 ) -> list[ParameterGradient]:
-    """The gradient that one backward gave one parameter.
+    """Gradients of the batch's mean loss for the parameters of the attention modules at ``paths``.
 
     ``torch.autograd.grad`` is used, so that no ``.grad`` of the model changes.
     """

@@ -1,4 +1,4 @@
-"""Whether a group of tokens draws more than uniform attention over the same rows would give it."""
+"""Whether a group of tokens gets more weight than uniform attention over the same rows would give it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from heedful.inference.verdict import Verdict
 
 
 def group_mass_findings(study: Study, claim: str, group: str, words: str, source: str) -> list[Finding]:
-    """Whether a group of tokens gets more weight than uniform attention over the same rows would give it.
+    """Findings on a token group: the log ratio of its mass to its uniform share.
 
     Args:
         study: The study.

@@ -1,4 +1,4 @@
-"""A probe of one sequence: its picture, the heaviest keys of a few queries, and the keys that receive most weight."""
+"""``heedful.heads``: measure every head of a model and return a table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class HeadTable(ShownRecord):
-    """``heedful.heads``: measure every head of a model and return a table.
+    """A table with one row for each head, in the order in which the model calls its layers.
 
     Attributes:
         model: What the user called the model.

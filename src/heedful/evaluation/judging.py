@@ -83,7 +83,7 @@ class HeadClaim:
 
 @dataclass(frozen=True)
 class HeadIntervals:
-    """Interval, units present, spread between units and family-wise p against the margin of each head."""
+    """Of each head: interval, number of documents, their spread, and adjusted p-value against the margin."""
 
     interval: Interval
     units: Array
@@ -202,7 +202,7 @@ def _number(value: float) -> float | None:
 
 
 def overall_verdict(verdicts: list[Verdict]) -> Verdict:
-    """Verdict on a model from its heads: PASS if any passes, ABSENT if all are absent, else the weakest."""
+    """The model's verdict from its heads': FAIL or PASS if any head has it, ABSENT if all do, else WARN."""
     if not verdicts:
         return Verdict.UNDEFINED
     for verdict in (Verdict.FAIL, Verdict.PASS):

@@ -273,7 +273,7 @@ def _sequences(model: nn.Module, given: _Given, tokenizer: Any, reading: Reading
         _check_ids(made, embedded_tokens(model), learned_positions(model))
     else:
         if tokenizer is None:
-            told = "expected token ids, or a tokenizer with the text, beside a model that brings none"
+            told = "expected token ids, or a tokenizer for the text, because the model brings none"
             raise UsageError(f"sequences: {told} (heedful.validate(model, tokenizer, texts), say)")
         made = make_sequences(
             documents_of(given.text),

@@ -1,4 +1,4 @@
-"""What heads are compared with in addition to their interval: untrained models, or the margin."""
+"""What heads are compared with, besides their interval and margin: untrained models, or the margin by a test."""
 
 from __future__ import annotations
 
@@ -105,8 +105,7 @@ def margin(study: Study, units: Array, above: float, null: str) -> NullCompariso
 
 
 def margin_p(units: Array, above: float) -> tuple[Array, Array]:
-    """p-value of "no larger than the margin" for each head, alone and adjusted for all
-    (``inference.skewness.above_p``).
+    """p-value of "the effect is no larger than the margin" for each head, alone and adjusted for all heads.
 
     Args:
         units: ``(document, all heads)``, on the scale of the margin.

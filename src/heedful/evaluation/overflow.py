@@ -13,7 +13,7 @@ from heedful.attention.engines.moments import Moments
 
 @dataclass(frozen=True)
 class Overflow:
-    """Where one call leaves the range of its number format, each ``(batch, head, query)`` bool.
+    """Which (batch, head, query) entries of a call leave the range of its number format, as bool arrays.
 
     heedful computes in float32 or better. Its rows would describe weights that the model does not have where
 

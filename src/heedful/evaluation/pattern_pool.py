@@ -67,7 +67,7 @@ class PooledMean(EventPattern):
         self.batch: Batch | None = None
 
     def of(self, batch: Batch) -> None:
-        """Announce the batch that runs next."""
+        """Set the batch that runs next."""
         self.batch = batch
 
     def output(self, event: AttentionEvent) -> Tensor | None:

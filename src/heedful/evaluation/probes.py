@@ -103,7 +103,7 @@ def representations(sight: ProbedCall) -> dict[str, Tensor]:
 
 
 def integrity(sight: ProbedCall) -> dict[str, Tensor]:
-    """Facts that hold for any correct attention, as the worst case of each sequence, ``(sequence, head)``.
+    """Facts that hold for any correct attention; worst case of each sequence and head.
 
     ``row_sum_error`` comes from the module's own kernel, run once more with values of one, NaN where no row could be
     judged; ``output_error`` ``(sequence,)`` is the difference of its output from the recomputed one,

@@ -109,7 +109,7 @@ def content_orientation(
     keys: list[Array] = []
     for layer in layers:
         if layer.path not in found.queries or len(found.queries[layer.path]) != layer.heads:
-            return None, f"{layer.path}: {found.reasons.get(layer.path, 'its queries and keys were not met')}"
+            return None, f"{layer.path}: {found.reasons.get(layer.path, 'its queries and keys were not captured')}"
         own, read = (sums[layer.path].cpu().numpy() for sums in (found.queries, found.keys))
         queries += list(own)
         keys += [read[head // (layer.heads // len(read))] for head in range(layer.heads)]

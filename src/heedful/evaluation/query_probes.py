@@ -60,7 +60,7 @@ def by_position(left: Tensor, right: Tensor, common: Tensor) -> Tensor:
 
 
 def without_own_share(shared: Tensor, own: Tensor) -> Tensor:
-    r"""The part that positions explain, without the contribution of each sequence to the mean pattern.
+    r"""The part that positions explain, corrected for each sequence's own contribution to the mean pattern.
 
     The mean of B patterns keeps 1/B of the divergence that content makes, to second order, so that a batch of two would
     show half of it as a matter of position. As with a sample variance, the excess is divided by 1 - 1/B:

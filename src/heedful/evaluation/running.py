@@ -84,7 +84,9 @@ def pads_inside(attention_mask: Tensor) -> bool:
 
 
 def positions_of(attention_mask: Tensor) -> Tensor:
-    """Position of each token among the real ones of its sequence, ``(sequence, token)`` int64; 0 before the first."""
+    """Position of each token among the real tokens of its sequence, ``(sequence, token)`` int64; 0 for padding in
+    front.
+    """
     return (attention_mask.bool().long().cumsum(1) - 1).clamp_min(0)
 
 

@@ -85,11 +85,11 @@ class Study:
 
     @cached_property
     def batches(self) -> list[Batch]:
-        """All sequences in order, at least two to a batch wherever there are two."""
+        """All sequences in order, in batches; no batch holds a single sequence unless there is only one."""
         return batches_of(self.model, self.sequences, self.settings.batch_tokens)
 
     def first_batches(self, count: int) -> list[Batch]:
-        """Whole batches from the beginning that hold at least ``count`` sequences, or all."""
+        """The first batches that together hold at least ``count`` sequences, or all."""
         return leading(self.batches, count)
 
     def _ticker(self, total: int, what: str) -> Callable[[], None]:
@@ -174,7 +174,7 @@ class Study:
         return self.settings.null == "untrained" or self.content_orientation[0] is None
 
     def on_null_subset(self, name: str) -> Array:
-        """A statistic of the tested model on the same sequences as the null models, ``(all heads,)``."""
+        """The tested model's values of a statistic on the null models' sequences, ``(all heads,)``."""
         if name == "induction_mass":
             if self.on_repeats is None or self.repeats is None:
                 return np.full(self.observed.stacked("concentration").shape[1], np.nan)
@@ -203,12 +203,11 @@ class Study:
         return without_rounding(document_means(values, self.sequences.document.numpy()))
 
     def first_units(self, values: Array) -> Array:
-        """The same when only the first sequences were measured."""
+        """Like ``units``, if only the first sequences were measured."""
         return without_rounding(document_means(values, self.sequences.document.numpy()[: len(values)]))
 
     def paired_units(self, values: Array) -> Array:
-        r"""Document means of values that compare a sequence with one of another document; their spread is an upper
-        bound.
+        r"""Document means of values that compare sequences of two documents; their spread is a safe upper bound.
 
         Each document stands behind its own values and behind those of its partners, so the means are not independent:
         by Hoeffding's decomposition :math:`h(X, Y) = m + a(X) + a(Y) + r` their mean has variance
@@ -304,7 +303,7 @@ class Study:
 
     @cached_property
     def each_layer(self) -> list[dict[str, Array]]:
-        """The same for each replaceable module alone, on the first sequences: one dict for each module."""
+        """Loss difference of each replacement in one module alone, on the first sequences: one dict for each module."""
         layers = self.observed.replaceable
         wanted = [Replacement(arm, (layer.module_path,)) for layer in layers for arm in ARMS]
         first = self.first_batches(self.settings.layer_sequences)

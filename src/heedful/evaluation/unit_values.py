@@ -29,7 +29,7 @@ def unit_values(units: Array) -> tuple[float | None, ...]:
 
 
 def first_unit_values(study: Study, values: Array) -> tuple[float | None, ...]:
-    """The same when only the first sequences were measured: None for later documents.
+    """Like ``unit_values``, if only the first sequences were measured: None for later documents.
 
     Args:
         study: The study.

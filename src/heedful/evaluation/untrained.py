@@ -88,7 +88,7 @@ EXCESS = "_excess"
 
 
 def excess_or(evidence: Evidence, name: str) -> Array:
-    """A statistic ``(sequence, all heads)``; a name that ends in ``EXCESS`` means its part beyond position."""
+    """A statistic ``(sequence, all heads)``; for names that end in ``EXCESS``, its part beyond position."""
     if not name.endswith(EXCESS):
         return evidence.stacked(name)
     lag = name.removesuffix(EXCESS)

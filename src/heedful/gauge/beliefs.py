@@ -95,7 +95,7 @@ class Diagonal:
         return _joined(-precision / 2, precision * self.mean, -own / 2)
 
     def slopes(self, met: Tensor) -> tuple[Tensor, Tensor]:
-        """As for ``Isotropic``."""
+        """Natural gradients, as for ``Isotropic``."""
         quadratic, linear = met[..., :-1].chunk(2, dim=-1)
         variance = self.log_variance.exp()
         return -variance * (2 * self.mean * quadratic + linear), -2 * quadratic * variance - 1
@@ -170,7 +170,7 @@ class Full:
         return _joined(-_packed(precision) / 2, linear, -own / 2)
 
     def slopes(self, met: Tensor) -> tuple[Tensor, Tensor]:
-        """As for ``Isotropic``; the triangle stays fixed, so only the log-variances move."""
+        """Natural gradients, as for ``Isotropic``; the triangle stays fixed, so only the log-variances move."""
         dim = self.mean.shape[-1]
         quadratic, linear = _unpacked(met[..., : -dim - 1], dim), met[..., -dim - 1 : -1]
         pull = 2 * (quadratic @ self.mean[..., None])[..., 0] + linear
@@ -231,7 +231,7 @@ def divergences(queries: Gaussians, keys: Gaussians) -> Tensor:
 
 
 def own_divergence(belief: Gaussians, met: Tensor) -> Tensor:
-    """Mean divergence of each belief from those whose mean key features are given.
+    """Mean divergence of each belief from a set of beliefs, given by their mean key features.
 
     Args:
         belief: ``(..., dim)``.

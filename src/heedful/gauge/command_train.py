@@ -44,7 +44,7 @@ MeanStd = Annotated[float, typer.Option(metavar="X", help="Deviation of untraine
 PositionStd = Annotated[float, typer.Option(metavar="X", help="Deviation of untrained means of positions.")]
 FrameNorm = Annotated[float, typer.Option(metavar="X", help="Length of untrained angles, up to pi.")]
 Vocabulary = Annotated[
-    int | None, typer.Option(metavar="N", min=258, help="Tokens of the learnt tokenizer. Without it: 2048.")
+    int | None, typer.Option(metavar="N", min=258, help="Vocabulary of the learned tokenizer. Without it: 2048.")
 ]
 Length = Annotated[int | None, typer.Option(metavar="N", min=2, help="Tokens of a window. Without it: 128.")]
 Decay = Annotated[float, typer.Option(metavar="X", min=0, help="Weight decay of matrices; beliefs have none.")]

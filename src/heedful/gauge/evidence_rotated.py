@@ -39,7 +39,7 @@ class RotatedLayer:
 
 
 def rotated_layers(study: Study) -> list[RotatedLayer]:
-    """Each attention module with frames, other than scalar ones, on the first sequences.
+    """Each attention module with non-scalar frames, rotated and compared on the first sequences.
 
     Args:
         study: The study; its model is run once, and each of these modules twice.

@@ -18,7 +18,7 @@ EXAMPLE = "'5x0e + 3x1e + 1x2e'"
 
 @dataclass(frozen=True)
 class Irreps:
-    """Groups of equal irreps, in the order of the heads.
+    """Groups of equal irreps, ordered like the heads.
 
     Attributes:
         groups: ``(copies, order)`` of each group; a copy of order ``l`` is a head of ``2 l + 1`` dimensions.

@@ -1,4 +1,4 @@
-"""Which columns of a token's belief belong to which head."""
+"""How the columns of a token's belief are assigned to heads."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TokenBeliefs:
 
 @dataclass(frozen=True)
 class BeliefLayout:
-    """Columns of means, log-variances and shears of some irreps under a form of covariance.
+    """The columns of means, log-variances and shears, for some irreps and a form of covariance.
 
     Attributes:
         irreps: The heads.

@@ -19,7 +19,7 @@ _OF_THE_DECODER = ("preset", "attention", "qk_norm")
 
 @dataclass(frozen=True, kw_only=True)
 class GaugeRunSettings(RunSettings):
-    """Settings of one gauge training run; names are those of ``GaugeConfig``, or of ``RunSettings``.
+    """Settings of one gauge training run. Names are those of ``GaugeConfig`` and ``RunSettings``.
 
     Attributes:
         irreps: The heads of a layer.

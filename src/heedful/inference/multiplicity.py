@@ -9,7 +9,7 @@ from heedful.inference.units import Array
 
 
 def holm(p: ArrayLike) -> Array:
-    r"""Holm's adjusted p-values: rejecting those up to :math:`\alpha` makes any false claim with probability
+    r"""Holm's adjusted p-values. Rejecting p up to :math:`\alpha` makes a false claim with probability at most
     :math:`\alpha`.
 
     .. math:: \tilde p_{(k)} = \max_{j \le k} \min\bigl(1, (m - j + 1)\, p_{(j)}\bigr)
@@ -40,7 +40,7 @@ def holm(p: ArrayLike) -> Array:
 
 
 def benjamini_hochberg(p: ArrayLike) -> Array:
-    r"""Benjamini and Hochberg's adjusted p-values: rejecting those up to q keeps the expected share of false claims at
+    r"""Benjamini and Hochberg's adjusted p-values. Rejecting p up to q keeps the expected share of false claims below
     q.
 
     .. math:: \tilde p_{(k)} = \min_{j \ge k} \min\bigl(1, m\, p_{(j)} / j\bigr)

@@ -154,7 +154,7 @@ def above_p(values: ArrayLike, above: ArrayLike = 0.0) -> Array:
 
 
 def reach(units: ArrayLike, tests: int = 1, *, alpha: float = 0.05, power: float = 0.8) -> Array:
-    r"""Number of standard errors above its margin at which :func:`above_p` finds a mean in a family.
+    r"""Standard errors above the margin that a mean needs so that :func:`above_p` finds it in a family.
 
     .. math:: t + a\,(1 + 2 t^2) + z_{\text{power}}, \qquad
               a = \Bigl(1 + \frac{24}{\sqrt n}\Bigr)
@@ -186,7 +186,7 @@ def reach(units: ArrayLike, tests: int = 1, *, alpha: float = 0.05, power: float
 
 
 def units_for(effect_in_sd: float, tests: int = 1) -> float:
-    """Smallest number of units at which :func:`reach` is at most the effect, in standard deviations between units.
+    """Smallest number of units with which an effect (in standard deviations) exceeds :func:`reach`.
 
     Args:
         effect_in_sd: How far the mean lies beyond its margin; its sign does not matter.

@@ -49,7 +49,7 @@ class GrowingRows:
 
 
 def last_seen(mask: Tensor, n_keys: int) -> Tensor | None:
-    """The last key that any sequence and head shows to each query; None if a query sees nothing.
+    """The last key that any sequence or head shows to each query; None if a query sees nothing.
 
     Args:
         mask: ``(batch, head, query, key)`` bool, axes of length 1 where all are alike.

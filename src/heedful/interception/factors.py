@@ -24,12 +24,12 @@ LEAD, FEATURE, WEIGHT, COPY, UNKNOWN = "lead", "feature", "weight", "copy", "?"
 
 
 def best_of(axes: Sequence[Axis]) -> Axis:
-    """The axis about which most is known; real content before copies of it."""
+    """Of several axes, the one about which most is known; an axis of copies is chosen last."""
     return min(axes, key=lambda axis: (UNKNOWN in kinds(axis), bool(axis) and kinds(axis) <= {COPY, WEIGHT}))
 
 
 def kinds(axis: Axis) -> set[str]:
-    """The kinds of an axis's factors; empty for an axis of length 1."""
+    """The set of kinds among an axis's factors (tokens, sequences, features ...); empty for length 1."""
     return {kind for kind, _, _ in axis}
 
 
@@ -65,5 +65,5 @@ def resized(axis: Axis, size: int) -> Axis:
 
 
 def merged(candidates: list[Axes]) -> Axes:
-    """For each axis, the first one that is known."""
+    """For each axis, the first description that is known."""
     return tuple(best_of(column) for column in zip(*candidates, strict=True))

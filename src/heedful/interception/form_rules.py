@@ -32,7 +32,7 @@ def _source(node: Node) -> Axes:
 
 
 def alike(node: Node) -> Axes:
-    """An elementwise function: each axis is that of the first operand that has it in full, content before others."""
+    """Axes of an elementwise result: for each axis, the first operand that is not broadcast along it."""
     operands = sorted(node.parents, key=lambda parent: (parent.weight, not parent.content))
     found: list[Axis] = []
     for place, size in enumerate(node.shape):
@@ -108,7 +108,7 @@ def all_axes_reversed(node: Node) -> Axes:
 
 
 def last_two_exchanged(node: Node) -> Axes:
-    """``mT`` and its like."""
+    """``mT`` and equivalent functions: the last two axes exchanged."""
     axes = _source(node)
     return (*axes[:-2], axes[-1], axes[-2])
 
@@ -180,7 +180,7 @@ def _pieces(node: Node) -> list[Node]:
 
 
 def joined(node: Node) -> Axes:
-    """``cat``: more tokens; or heads, if the pieces come from one projection of one input."""
+    """``cat``: adds tokens, or heads if the pieces come from one projection of one input."""
     pieces = _pieces(node)
     dim = _argument(node, 1, "dim", 0) % len(node.shape)
     best = min(pieces, key=lambda p: (UNKNOWN in kinds(p.axes[dim]), not p.content, p.weight))
@@ -194,7 +194,7 @@ def joined(node: Node) -> Axes:
 
 
 def stacked(node: Node) -> Axes:
-    """``stack``: a new axis, of heads if the pieces come from one projection."""
+    """``stack``: adds an axis, which stands for heads if the pieces come from one projection."""
     pieces = _pieces(node)
     dim = _argument(node, 1, "dim", 0) % len(node.shape)
     axes = list(merged([piece.axes for piece in pieces]))

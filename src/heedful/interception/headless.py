@@ -15,4 +15,4 @@ def without_heads(model: nn.Module) -> str:
         One clause; empty where the config gives heads, or says nothing of them.
     """
     heads = getattr(getattr(model, "config", None), "num_attention_heads", None)
-    return "num_attention_heads = 0 in its config: it has no attention to look at" if heads == 0 else ""
+    return "num_attention_heads = 0 in its config: it has no attention" if heads == 0 else ""

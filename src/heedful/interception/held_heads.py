@@ -46,8 +46,8 @@ class HeldHeads:
         return torch.cat(parts, dim=dim)
 
     def own_heads(self, heads: list[int], held: int) -> list[int]:
-        """Which of some heads, numbered over all processes, are on this process: their indices among the ``held`` own
-        ones.
+        """Which of some heads are on this process, as indices among its own heads; heads are numbered over all
+        processes.
         """
         first = self.rank * held
         return [head - first for head in heads if first <= head < first + held]
@@ -128,7 +128,7 @@ def _here(parameter: Any) -> Tensor:
 
 
 def refuse_unknown_division(model: nn.Module) -> None:
-    """Refuse heads that were divided without a trace in the parameters; they would be taken for all heads.
+    """Refuse heads that were divided without a trace in the parameters, because they would be mistaken for all heads.
 
     Raises:
         UsageError: The model says that it is divided, and none of its parameters does.

@@ -1,4 +1,4 @@
-"""What the axes of a node's tensor stand for, by the rule of the function that made it."""
+"""What the axes of a node's tensor stand for, found with the rule of the function that made it."""
 
 from __future__ import annotations
 

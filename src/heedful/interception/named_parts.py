@@ -67,7 +67,7 @@ def named_parts(layers: Any, heads: Any) -> NamedParts:
     if not isinstance(heads, Mapping):
         return NamedParts(_listed("layers", layers, LAYERS, int | str), _listed("heads", heads, HEADS, int))
     if layers is not None:
-        raise UsageError(f"layers: expected none beside heads by layer, got {layers!r:.60} (leave layers out)")
+        raise UsageError(f"layers: expected none together with heads by layer, got {layers!r:.60} (leave layers out)")
     if not heads:
         raise UsageError(f"heads: {HEADS}; got {{}}")
     named = _listed("layers", list(heads), "heads by layer: " + LAYERS, int | str)

@@ -148,7 +148,7 @@ def _check_all(
     unmet = {path: why for path, why in way.unmet().items() if path not in way.not_understood}
     if not order and (unmet or way.not_understood):
         left = list({**unmet, **way.not_understood})
-        raise CaptureError(name, f"replace: no attention call was met in {', '.join(left[:4])} ...")
+        raise CaptureError(name, f"replace: no attention call was captured in {', '.join(left[:4])} ...")
     refused = {path.split("#")[0]: why for path, why in way.not_understood.items()}
     wanted = [path for path in refused if layers is None or path in layers]
     if wanted:

@@ -1,4 +1,4 @@
-"""Means over the rows of a sequence that came in one call, or row by row from a cache."""
+"""Means over the rows of a sequence, which may arrive in one call or row by row from a cache."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def after_forgetting(rows: RowMoments, keys: int, first: Tensor | None) -> RowMo
 
 @dataclass
 class GrowingSequences:
-    """Which calls of a module continue the sequences of the previous call, and how many rows are behind each mean.
+    """Tracks which calls of a module continue earlier sequences, and how many rows each mean covers.
 
     A call continues them where its first query stands right after the last one of the call before, in the same number
     of sequences: decoding, or a prompt in parts. Cross-attention has no positions: it continues beside self-attention

@@ -183,10 +183,10 @@ class Session:
             told = reasons[0] + (f"; and {len(reasons) - 1} more in session.not_met" if len(reasons) > 1 else "")
         return CaptureError(
             name,
-            f"no attention call was met: {told}",
+            f"no attention call was captured: {told}",
             ("" if self.forwards else "run the model inside the `with` block; ")
-            + "attention is met in transformers' attention table, scaled_dot_product_attention, nn.MultiheadAttention, "
-            "and in a softmax of logits over tokens with its product with values",
+            + "attention is captured in transformers' attention table, scaled_dot_product_attention, "
+            "nn.MultiheadAttention, and in a softmax of logits over tokens with its product with values",
         )
 
     def _finish(self, way: Interceptor) -> None:

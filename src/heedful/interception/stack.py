@@ -127,7 +127,7 @@ class ModuleStack:
         self.frames.clear()
 
     def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Treat a running forward as begun; hooks made inside a hook are first called in the next one."""
+        """Treat the current forward as begun: hooks that are made inside a hook run only from the next forward on."""
         self._push(module, args, kwargs)
 
     def elsewhere(self) -> bool:
@@ -205,7 +205,7 @@ class ModuleStack:
         return self._convolving[id(module)]
 
     def path_of(self, frame: Frame) -> str:
-        """The path of a frame whose attention was seen."""
+        """The path of a frame in which attention was seen."""
         self.seen(frame)
         return frame.path
 
@@ -232,7 +232,7 @@ class ModuleStack:
         return next((f for f in reversed(self.frames) if module is None or f.module is module), None)
 
     def numbered(self, frame: Frame, rows: int) -> str:
-        """The path of a frame's call: ``#2`` ... if its positions attend again in one forward.
+        """The path of a frame's call, with ``#2`` ... if the same positions attend again in one forward.
 
         Args:
             frame: The frame.

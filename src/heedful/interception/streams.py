@@ -42,7 +42,7 @@ behind more of them is the same text at another depth, which an encoder's output
 
 
 def is_cross(call: AttentionCall, query: Node | None, key: Node | None) -> bool:
-    """Whether the keys are of another sequence than the queries, whatever the lengths.
+    """Whether keys and queries come from different sequences, whatever their lengths.
 
     Args:
         call: The call, whose mask may show that it looks at its own past.

@@ -23,7 +23,7 @@ MOST_ROWS = 2**16
 
 @dataclass(frozen=True)
 class Waiting:
-    """A call's rows, the record they belong to, and whether they continue the previous call's sequences."""
+    """The rows of a waiting call, their record, and whether they continue the previous call's sequences."""
 
     record: CallRecord
     rows: RowMoments

@@ -123,7 +123,7 @@ def _compare(outcome: Mapping[str, Any], given: int, plan: ModelPlan, subject: s
         raise _misfit(given, plan, subject, told)
     if outcome.get("error_msgs"):
         raise InputRejected(subject, f"weights not taken: {escaped(outcome['error_msgs'][0])}")
-    notes = [f"{len(harmless)} buffers of the checkpoint are built anew"] if harmless else []
+    notes = [f"{len(harmless)} buffers of the checkpoint are rebuilt"] if harmless else []
     return notes + ([f"heads of other tasks left out: {listed(heads, 3)}"] if heads else [])
 
 

@@ -41,5 +41,5 @@ def fill(model: nn.Module, tensors: dict[str, Tensor], subject: str) -> tuple[st
         model.load_state_dict({key: tensors[key] for key in own if key in tensors}, strict=False)
     except RuntimeError as error:
         raise InputRejected(subject, f"weights not taken: {reason(error)}") from error
-    left = [f"{len(extra)} buffers of the checkpoint are built anew"] if extra else []
+    left = [f"{len(extra)} buffers of the checkpoint are rebuilt"] if extra else []
     return (*notes, *left)

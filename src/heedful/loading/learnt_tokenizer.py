@@ -50,7 +50,9 @@ def character_tokenizer(
 
 
 def seed_tokenizer() -> PreTrainedTokenizerFast:
-    """The 85 tokens of an earlier experiment: four special ones, letters, digits, 19 marks; all else is unknown."""
+    """A tokenizer with the 85 tokens of an earlier experiment: four special, letters, digits, 19 marks; the rest is
+    unknown.
+    """
     lower = "abcdefghijklmnopqrstuvwxyz"
     return _characters(SEED_SPECIALS, [*lower, *lower.upper(), *"0123456789", *SEED_MARKS])
 
@@ -68,7 +70,7 @@ def _characters(specials: Sequence[str], characters: Sequence[str]) -> PreTraine
 
 
 def bpe_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE learned from a text; it has no unknown tokens.
+    """A byte-level BPE learned from a text. It has no unknown tokens.
 
     Args:
         texts: The text.

@@ -196,11 +196,11 @@ def _from_checkpoint(path: Path, request: _Request) -> LoadedModel:
     config = request.config or path.parent / "config.json"
     if request.config is None and not _exists(config):
         told = "a bare checkpoint does not say what model it is of"
-        raise UsageError(f"{escaped(path)}: {told} (give --config FILE, or put its config.json beside it)")
+        raise UsageError(f"{escaped(path)}: {told} (give --config FILE, or put its config.json into the same folder)")
     loaded = _build(config, path, request, "checkpoint")
     if request.config is not None:
         return loaded
-    return replace(loaded, notes=("config.json beside the checkpoint was read", *loaded.notes))
+    return replace(loaded, notes=("config.json from the checkpoint's folder was read", *loaded.notes))
 
 
 def _build(config: Path, weights: Path, request: _Request, source: str) -> LoadedModel:

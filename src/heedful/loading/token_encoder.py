@@ -69,7 +69,7 @@ class TokenEncoder:
             (folder / "special_tokens_map.json").write_text(json.dumps(roles, indent=1) + "\n", encoding="utf-8")
 
     def encode(self, pieces: Iterable[Piece], past: int) -> Iterator[TokenPiece]:
-        """Tokens of each piece: its own and those before it.
+        """Tokens of each piece, with the tokens before it.
 
         Args:
             pieces: The pieces.

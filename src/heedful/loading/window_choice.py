@@ -47,7 +47,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Choice:
-    """Windows in the order of the batch; neighbours come from different sources if there are two.
+    """Windows in batch order; neighbours come from different sources if there is more than one.
 
     Attributes:
         windows: Token ids.

@@ -93,7 +93,7 @@ class ShownRecord:
 
 
 def framed(page: str, title: str) -> str:
-    """A page in a sandboxed frame: it runs no script and has its own origin.
+    """A page in a sandboxed frame, without script and with its own origin.
 
     Args:
         page: HTML of the page.

@@ -93,7 +93,7 @@ def private_folder(inside: Path) -> Iterator[Path]:
 
 @contextmanager
 def filled_folder(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
-    """A folder to fill. It appears at its place if the block ends without an exception, and is removed otherwise.
+    """A folder to fill. It appears in its place if the block ends without an exception; otherwise it is removed.
 
     Args:
         path: Where: nothing, or an empty folder; a link is refused.
@@ -226,7 +226,7 @@ def _refuse_standing(text: str, mode: int, overwrite: bool) -> None:
     if not stat.S_ISREG(mode):
         raise _refusal(text, "is no regular file", "name a file, or use - for standard output")
     if not overwrite:
-        raise _refusal(text, "a file stands there already and was kept", "give --force to replace it")
+        raise _refusal(text, "a file already exists there and was kept", "give --force to replace it")
 
 
 def _refusal(text: str, what: str, fix: str) -> OutputError:

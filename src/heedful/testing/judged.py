@@ -26,7 +26,7 @@ NOT_JUDGED = (Verdict.SKIP, Verdict.UNDEFINED, Verdict.INSUFFICIENT)
 
 
 def study_of(model: nn.Module, batches: Batches, *, tokenizer: GivenTokenizer | None = None, **options: Any) -> Study:
-    """A study of some batches without null models.
+    """A study of some batches, without null models.
 
     Args:
         model: The model.

@@ -82,7 +82,7 @@ def document_losses(model: PreTrainedModel, documents: Sequence[Sequence[int]], 
 def rival_losses(
     training: list[list[int]], held_out: list[list[int]], tokenizer: PreTrainedTokenizerFast
 ) -> dict[int, float]:
-    """Held-out nats per token of each n-gram baseline, which sees a document's past across window borders."""
+    """Held-out nats per token of each n-gram baseline; a baseline sees the past across window borders."""
     begin, vocabulary = tokenizer.bos_token_id, len(tokenizer)
     documents = [[*document, tokenizer.eos_token_id] for document in training]
     tokens = sum(map(len, held_out))

@@ -66,7 +66,9 @@ class MaxSharePenalty:
         """
         met, self._met = self._met, []
         if not met:
-            raise UsageError("penalty: no keys were met (run a forward with gradients inside `with MaxSharePenalty`)")
+            raise UsageError(
+                "penalty: no keys were captured (run a forward with gradients inside `with MaxSharePenalty`)"
+            )
         return torch.stack([_mean(smooth_peak_share(keys), counted) for keys in met]).mean()
 
     def _keep(self, cut: Callable[[Tensor], Tensor]) -> Callable[..., None]:
@@ -104,7 +106,7 @@ class PenalisedTrainer(TableTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The Trainer's loss, plus in training the penalty of the same forward."""
+        """The Trainer's loss; in training, the penalty of the same forward is added."""
         mask = inputs.get("attention_mask")
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)  # type: ignore[misc]
         if model.training and torch.is_grad_enabled():

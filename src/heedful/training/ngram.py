@@ -12,7 +12,7 @@ Gram = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Level:
-    """The counts of one order: ``grams`` of that length, and facts about the contexts they extend."""
+    """The counts of one n-gram order, with facts about their contexts."""
 
     grams: dict[Gram, int]
     discounts: tuple[float, float, float]
@@ -78,7 +78,7 @@ class KneserNey:
         return cls(order, vocabulary, begin, tuple(Level.from_counts(table) for table in tables))
 
     def probability(self, token: int, context: Sequence[int]) -> float:
-        """Probability of a token after a context, of which the last ``order - 1`` tokens are used."""
+        """Probability of a token after a context; only the last ``order - 1`` tokens of the context are used."""
         probability = 1.0 / self.vocabulary
         for length in range(min(self.order, len(context) + 1)):
             level = self.levels[length]

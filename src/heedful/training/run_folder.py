@@ -39,7 +39,7 @@ class RunFolder:
         if self.path.is_dir() and not any(self.path.iterdir()):
             return
         if self.path.is_symlink() or self.path.exists():
-            fix = "give --resume to go on with the run" if (self.path / RECORD).is_file() else "name another folder"
+            fix = "give --resume to continue the run" if (self.path / RECORD).is_file() else "name another folder"
             raise OutputError(f"{escaped(self.path)}: not an empty folder, nothing was changed ({fix})")
 
     def make(self) -> None:
@@ -69,7 +69,7 @@ class RunFolder:
             InputRejected: A symbolic link is in the folder, which could lead writing out of it.
         """
         if not (self.path / RECORD).is_file():
-            told = f"no {RECORD}, so no run to go on with (leave --resume out to begin one)"
+            told = f"no {RECORD}, so no run to resume (leave --resume out to begin one)"
             raise UsageError(f"{escaped(self.path)}: {told}")
         refuse_links(self.path)
 

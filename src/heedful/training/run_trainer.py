@@ -1,4 +1,4 @@
-"""The Trainer's arguments for a run."""
+"""Build the Trainer of a run: its arguments, its model, its windows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BYTES_A_PARAMETER = 16
 
 
 def training_arguments(settings: RunSettings, out: Path) -> TrainingArguments:
-    """The Trainer of a run: an untrained model of the run's seed, packed windows, held-out windows.
+    """The Trainer's arguments for a run.
 
     Args:
         settings: The run.

@@ -100,7 +100,7 @@ def document_windows(document: Sequence[int], length: int, begin: int) -> list[l
 
 
 class PackedWindows(IterableDataset[dict[str, list[int]]]):
-    """Endless training windows, each of ``length`` tokens of which the first is ``begin``.
+    """Endless training windows of ``length`` tokens, each beginning with ``begin``.
 
     Every epoch shuffles the documents, joins them with ``end`` after each, and cuts the stream at a fresh offset, so
     that the windows of one epoch are not those of the next. The same seed gives the same windows.

@@ -25,10 +25,10 @@ def test_a_report_shows_itself() -> None:
 def test_a_session_shows_itself_and_its_heads_are_a_dataframe() -> None:
     model = tiny("llama")
     with heedful.capture(model) as session:
-        assert "no attention call was met yet" in session._repr_html_()
+        assert "no attention call was captured yet" in session._repr_html_()
         result_of(model, inputs_for("llama"))
     shown = session._repr_html_()
-    assert "2 attention modules met, 8 heads" in shown and "model.layers.0.self_attn" in shown and "L1H3" in shown
+    assert "2 attention modules captured, 8 heads" in shown and "model.layers.0.self_attn" in shown and "L1H3" in shown
     assert isinstance(session.heads(), polars.DataFrame)
 
 

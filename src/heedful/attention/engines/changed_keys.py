@@ -48,7 +48,7 @@ def attended(call: AttentionCall) -> Tensor:
         CallError: The call has no values.
     """
     if call.value is None:
-        raise CallError("value: expected values to weigh, got None")
+        raise CallError("value: expected values, got None")
     parts = []
     with torch.no_grad(), torch.autocast(call.query.device.type, enabled=False):
         for begin in range(0, call.n_queries, ROWS):

@@ -95,7 +95,7 @@ class Whole:
         return cls(call, first, laid, seen, empty, scaled, peak, size, raw, inverse, collision, buffer, weights)
 
     def moved(self, by: int, step: int, width: int) -> Tensor:
-        """A view of as many rows of the buffer: row ``i`` begins ``by + i * step`` elements after the first weight."""
+        """A view of the buffer in which row ``i`` begins ``by + i * step`` elements after the first weight."""
         batch, heads, rows, keys = self.weights.shape
         size = rows * keys
         return self.buffer.as_strided((batch, heads, rows, width), (heads * size, size, step, 1), BEFORE + by)

@@ -70,7 +70,7 @@ class CalibrationPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """How often one rule of the older guide said yes on one kind of attention.
+    """How often a rule of the older guide answered yes, for one kind of attention.
 
     Attributes:
         rule: The rule in words.

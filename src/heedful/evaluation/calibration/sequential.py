@@ -21,8 +21,7 @@ CLAIM = "--sequential"
 
 
 def sequential_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
-    """Error of five interim analyses at 32 to 512 documents, power at 0.3 standard deviations, and the error of
-    unadjusted ones.
+    """Error of five interim analyses at 32 to 512 documents, their power, and the error without adjustment.
 
     Args:
         shape: A name of ``losses.SKEW``.

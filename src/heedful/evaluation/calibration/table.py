@@ -27,7 +27,7 @@ def lines(calibration: Calibration) -> list[str]:
     found = [
         f"{plan.repetitions} repetitions up to 256 tokens, fewer beyond; seed {plan.seed}; per cent of trials.",
         "c causal, b both ways. After the lengths: all pooled, 95 % interval, promise.",
-        f"! at a rate that breaks its promise, {tests} rates looked at together.",
+        f"! at a rate that breaks its promise, {tests} rates considered together.",
     ]
     for claim, group in groupby(sorted(calibration.rates, key=_by_claim(calibration)), key=lambda rate: rate.claim):
         found += ["", claim]

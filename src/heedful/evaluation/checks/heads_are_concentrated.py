@@ -19,7 +19,7 @@ SOURCE = (
     meaning="If no head is further from uniform than chance, attention only averages and has learned no selection.",
 )
 def heads_are_concentrated(study: Study) -> list[Finding]:
-    """Some heads are further from uniform than 0.05 nats and than heads of untrained models of the same config."""
+    """Some heads are more than 0.05 nats from uniform, and further than heads of untrained models."""
     margin = study.settings.margins.diffuse
     claim = HeadClaim(
         claim="heads_are_concentrated",

@@ -19,5 +19,7 @@ SOURCE = (
     meaning="If a pattern of positions does as well, attention ignores what the words are.",
 )
 def more_than_position_matters(study: Study) -> list[Finding]:
-    """The mean pattern of other documents, which depends on position only, raises the loss."""
+    """The mean pattern of other documents, which depends on position only, raises the loss when it replaces the learned
+    one.
+    """
     return ablation_findings(study, "more_than_position_matters", "mean", SOURCE)

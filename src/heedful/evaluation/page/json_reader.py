@@ -196,7 +196,7 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for key, value in pairs:
         if key in document:
-            raise ValueError(f"the key {key!r:.80} stands there twice")
+            raise ValueError(f"the key {key!r:.80} occurs twice")
         document[key] = value
     return document
 

@@ -38,9 +38,9 @@ def session_html(session: Session) -> str:
     notes = [*unmet, *(f"{what}: {why}" for what, why in session.notes.items())]
     name = type(session.model).__name__
     if not session.records:
-        return table_html(f"{name}: no attention call was met yet", [], notes)
+        return table_html(f"{name}: no attention call was captured yet", [], notes)
     rows = session.heads().to_dicts()
-    told = f"{name}: {len(session.records)} attention modules met, {len(rows)} heads"
+    told = f"{name}: {len(session.records)} attention modules captured, {len(rows)} heads"
     kept = [{"head": row["label"], "module": row["module"], **{key: row.get(key) for key in COLUMNS}} for row in rows]
     return table_html(told, kept, notes)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from heedful.evaluation.doctor import CaptureProofs
     from heedful.interception.verify import Proof
 
-NOTHING = "no module of this model looks like attention, and no attention call was met"
+NOTHING = "no module of this model looks like attention, and no attention call was captured"
 WIDTH = 80
 SHOWN_NAMES = 2
 
@@ -37,16 +37,16 @@ def proof_page(found: CaptureProofs) -> Page:
     rows = [
         (
             _named(proof),
-            proof.way or "not met",
+            proof.way or "not captured",
             _judged(proof.recomputed, proof.error),
             _judged(proof.replaced, proof.moved),
         )
         for proof in found.proofs
     ]
     why = [" ".join(reason.split()) for reason in _reasons(found.proofs) if reason]
-    told = f"{found.met} of {len(found.proofs)} modules met, {found.proved} proved both ways."
+    told = f"{found.met} of {len(found.proofs)} modules captured, {found.proved} proved both ways."
     return Page(
-        title="How attention is met",
+        title="How attention is captured",
         subject=f"{found.model}: {told if found.proofs else found.headless or NOTHING}",
         parts=[
             PagePart(
@@ -79,7 +79,7 @@ def lines(proofs: Sequence[Proof]) -> list[str]:
     shared = proofs[0].way if len({proof.way for proof in proofs}) == 1 else ""
     rows = [("module", *(() if shared else ("way in",)), "recomputed", "replaced")]
     for proof in proofs:
-        way = () if shared else (proof.way or "not met",)
+        way = () if shared else (proof.way or "not captured",)
         error, moved = _judged(proof.recomputed, proof.error), _judged(proof.replaced, proof.moved)
         rows.append((_named(proof), *way, error, moved))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

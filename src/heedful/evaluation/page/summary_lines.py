@@ -167,7 +167,9 @@ def _sequential(summary: Mapping[str, Any], page: Sheet) -> str:
     if not isinstance(told, Mapping) or not isinstance(told.get("stopped_at_look"), Mapping):
         return ""
     looks = ", ".join(f"look {look}: {total}" for look, total in told["stopped_at_look"].items())
-    return page.text(f"{told.get('words', '')} ({looks}); intervals and p of section 9 hold over all looks.")
+    return page.text(
+        f"{told.get('words', '')} ({looks}); intervals and p-values of section 9 hold over all interim analyses."
+    )
 
 
 def _failed(findings: Sequence[Finding]) -> list[Finding]:

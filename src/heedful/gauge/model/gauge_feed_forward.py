@@ -29,7 +29,7 @@ class LearnedFeedForward(nn.Module):
         self.down_proj = nn.Linear(WIDER * width, width)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """``(batch, token, width)`` to the same."""
+        """Apply the map to means; input and output are ``(batch, token, width)``."""
         return self.down_proj(nn.functional.gelu(self.up_proj(hidden)))
 
 

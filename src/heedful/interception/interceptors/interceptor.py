@@ -56,7 +56,7 @@ class Interceptor:
     _keys: dict[str, Node | None] = field(default_factory=dict)
 
     def concerns(self, module: nn.Module | None) -> bool:
-        """Whether a call of this module (None: of whatever runs) belongs to this interception."""
+        """Whether a call of this module belongs to the intercepted model (None means whatever module runs)."""
         if self.closed or self._busy or not self.stack.frames or self.stack.elsewhere():
             return False
         if _interpreters() is not None and _is_vmapped():
@@ -182,9 +182,9 @@ class Interceptor:
             share = f"{measured} of {expected} rows" if expected else "some of its calls"
             reasons = [why for name, why in self.not_understood.items() if name.split("#")[0] == path]
             if reasons:
-                found[path] = f"met in part, {share}: {reasons[0]}"
+                found[path] = f"captured in part, {share}: {reasons[0]}"
             elif measured < expected:
-                found[path] = f"met in part, {share}: the attention of the others was not seen"
+                found[path] = f"captured in part, {share}: the attention of the others was not captured"
         return found
 
     def unmet(self) -> dict[str, str]:

@@ -94,7 +94,7 @@ class SoftmaxWatch:
                 if softmax.met:
                     raise HeedfulError("its weights meet two arrays of values, of which the first was measured")
                 if softmax.version != version_of(softmax.logits):
-                    raise HeedfulError("its logits were overwritten before their weights met the values")
+                    raise HeedfulError("its logits were overwritten before the weights were multiplied with the values")
                 key = key_axis(softmax, weights)  # type: ignore[arg-type]
                 product = product_of(name, func, args, kwargs, not places[0], axes_of(weights), key)  # type: ignore[arg-type]
         except HeedfulError as error:

@@ -94,7 +94,7 @@ def directions(found: list[Change]) -> str:
 
 
 def over_steps(frame: polars.DataFrame, name: str, panel: str) -> list[dict[str, Any]]:
-    """Rows of a line figure: mean and range over a group's heads at each step."""
+    """Rows of a line figure: for each step, the mean and range over a group's heads."""
     value = polars.col(name).cast(polars.Float64)
     table = (
         frame.filter(polars.col(name).is_finite())

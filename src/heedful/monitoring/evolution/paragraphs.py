@@ -62,8 +62,8 @@ def outliers(rows: KeyRows) -> str:
             f"largest component holds {half} of a key on average.",
             f"Largest component of all keys, mean over heads: {message(rows, 'global_max')}.",
             f"That is one number out of {number(vectors)} keys a head and grows with how many there are: keys of this "
-            f"norm without structure would reach about {number(_largest_without_structure(last))}{_at_last(rows)}. It "
-            "must not be set beside a mean norm, which is of other keys.",
+            f"norm without structure would reach about {number(_largest_without_structure(last))}{_at_last(rows)}. Do "
+            "not compare it with the mean norm, which covers different keys.",
             "Not shown: attention sinks. A large component of a key is no attention mass; the table's sink_mass is.",
         ]
     )
@@ -163,7 +163,7 @@ def _decay(rows: KeyRows) -> list[str]:
     last = rows.gains.filter(polars.col("step") == rows.steps[-1]) if len(rows.gains) else rows.gains
     first = rows.gains.filter(polars.col("step") == rows.steps[0]) if len(rows.gains) else rows.gains
     if last.is_empty() or first.is_empty():
-        return ["No gain of a key norm was recorded, so nothing is said of weight decay on it."]
+        return ["No gain of a key norm was recorded, so weight decay on it is unknown."]
     known = last.filter(polars.col("gain_decay").is_finite())
     began, stands, alone = (
         float(np.mean(frame[name].to_numpy())) if len(frame) else math.nan

@@ -47,7 +47,7 @@ class KeyRows:
 
     @property
     def single(self) -> bool:
-        """Whether there is only one step, so that nothing changes over time."""
+        """Whether the table holds a single step, so that nothing changes over time."""
         return len(self.steps) == 1
 
     @property
@@ -89,7 +89,7 @@ def key_rows(run: str | Path) -> KeyRows:
     table = read_table(run)
     config = run / "config.json"
     if table.is_empty() and config.is_file() and read_json(config, _CONFIG_BYTES).get("num_attention_heads") == 0:
-        told = "num_attention_heads = 0 in its config: it has no attention to look at"
+        told = "num_attention_heads = 0 in its config: it has no attention"
         raise InputRejected(str(run), told, "name a run whose model attends")
     if table.is_empty():
         raise InputRejected(str(run), "expected a table attention.parquet with records, found none", MAKE)
@@ -111,7 +111,7 @@ def rows_of(table: polars.DataFrame, name: str) -> KeyRows:
         raise InputRejected(name, f"the table lacks numbers in {', '.join(wrong)}", MAKE)
     keys = table.filter((polars.col("part") == "key") & polars.col("norm_mean").is_finite())
     if keys.is_empty():
-        raise InputRejected(name, "no key of it is finite, or none was met", "see the rows of part 'note'")
+        raise InputRejected(name, "none of its keys is finite, or none was captured", "see the rows of part 'note'")
     after, before = (keys.filter(polars.col("stage") == stage) for stage in ("after", "before"))
     # Where some layers rotate their keys and others do not, only what all have can be set side by side.
     stage = "before" if set(before["layer"]) == set(keys["layer"]) else "after"

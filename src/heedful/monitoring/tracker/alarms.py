@@ -32,7 +32,7 @@ MEMORY, FEWEST = 200, 5
 
 @dataclass
 class Alarms:
-    """What was seen so far. Call ``judge`` once for each recorded step.
+    """State of the alarms: what was seen so far. Call ``judge`` once for each recorded step.
 
     Attributes:
         lasting: Steps for which entropy must be low.

@@ -292,4 +292,4 @@ class AttentionTracker(TrainerCallback):
         if self._noted or self._table is None:
             return
         self._noted = True
-        self._print(f"step {self.steps}: no training forward of the model was met; nothing of attention is recorded")
+        self._print(f"step {self.steps}: the model made no training forward; nothing was recorded")

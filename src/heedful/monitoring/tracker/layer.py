@@ -65,7 +65,7 @@ def _cut(call: AttentionCall, sample: Sample) -> AttentionCall:
 
 
 def attention_sums(call: AttentionCall) -> Sums:
-    """Sums over sequences of the mean of each statistic over rows that see 8 keys.
+    """For each statistic, the sum over sequences of its mean over rows with at least 8 visible keys.
 
     Args:
         call: The attention call; all its rows are measured exactly.

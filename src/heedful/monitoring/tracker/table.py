@@ -119,7 +119,7 @@ class TrackTable:
         if len(standing) and not step:
             last = standing.select(polars.col("step").max()).item()
             raise OutputError(
-                f"{self.run / NAME}: a table up to step {last} stands there and was kept "
+                f"{self.run / NAME}: a table up to step {last} exists there and was kept "
                 "(resume that run, or name another folder)"
             )
         self._whole(standing.filter(polars.col("step") <= step))

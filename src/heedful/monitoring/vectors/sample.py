@@ -14,7 +14,7 @@ from heedful.monitoring.vectors.vectors import Vectors
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """How much of a batch is measured; the choice uses no random number.
+    """How much of a batch is measured. The choice draws no random number.
 
     Attributes:
         sequences: Sequences of a batch at most: the first ones.

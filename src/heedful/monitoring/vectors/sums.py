@@ -58,7 +58,7 @@ class Sums:
         return torch.cat([*(part.cpu() for part in parts), places.flatten()])
 
     def unpacked(self, total: Tensor, ranks: int) -> Sums:
-        """The sums in a packed total; names and shapes are taken from this part's own.
+        """Unpack a total; names and shapes are those of this part's own sums.
 
         Args:
             total: Sum of ``packed`` over all ranks.

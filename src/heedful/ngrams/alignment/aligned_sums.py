@@ -69,7 +69,7 @@ class AlignedLayer:
         self.rows[key][index] += _added(self.sums[key][index], columns, ~np.isnan(found.uniform_divergence))
 
     def add_unseen(self, key: Key, index: int, counts: RowAlignment, unseen: RowAlignment) -> None:
-        """Add the same rows by counts and by held-out counts; rows that lack one are left out of both.
+        """Add rows that both the counts and the held-out counts predict.
 
         Args:
             key: The table.

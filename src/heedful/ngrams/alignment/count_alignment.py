@@ -87,7 +87,7 @@ def align(
             run_model(model, batch.input_ids, batch.attention_mask)
             progress(done + 1, len(batches), "expected attention")
     if not layers:
-        raise CaptureError(type(model).__name__, "it ran and none of its attention could be met")
+        raise CaptureError(type(model).__name__, "it ran, but none of its attention could be captured")
     first = next(iter(layers.values()))
     if not any(rows.any() for rows in first.rows.values()):
         raise InputRejected(
@@ -161,7 +161,7 @@ def log_weights(call: AttentionCall, rows: np.ndarray, path: str) -> Array:
 
 
 def visible_before(call: AttentionCall, rows: np.ndarray, path: str) -> torch.Tensor:
-    """Keys that some rows see, bool, broadcastable to ``(batch, head, row, key)``; none after its row.
+    """The keys that some rows see, bool, broadcastable to ``(batch, head, row, key)``; never a later key.
 
     Args:
         call: The call.

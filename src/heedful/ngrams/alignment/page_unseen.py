@@ -17,7 +17,7 @@ SHOWN = 16
 
 
 def unseen_part(record: Alignment) -> PagePart:
-    """Skill by the counts and by held-out counts, on rows that both predict.
+    """Skill against the counts and against held-out counts, on rows that both predict.
 
     Args:
         record: What to show; it has held-out counts.

@@ -1,4 +1,4 @@
-r"""Tokens packed into integers, so that sorting counts equal ones.
+r"""Pack tokens into integers and count equal ones by sorting.
 
 The token at position ``i`` of a document is :math:`t_i`, counted from 0. For ``n`` and skip ``s``
 

@@ -214,7 +214,7 @@ AFFINITIES: dict[str, Callable[[NgramTable], Affinity]] = {
 
 
 def stacked(matrices: Sequence[Affinity]) -> Affinity:
-    """Matrices over the same tokens stacked by rows, ``(sum of contexts, vocabulary)``."""
+    """Matrices over the same tokens, stacked: ``(sum of contexts, vocabulary)``."""
     left = block_diag(*(matrix.left for matrix in matrices))
     right = np.concatenate([matrix.right for matrix in matrices], axis=1)
     return Affinity(sparse.csr_array(sparse.vstack([matrix.stored for matrix in matrices])), left, right)

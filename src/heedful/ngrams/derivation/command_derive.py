@@ -23,7 +23,9 @@ Changes = Annotated[
 Length = Annotated[
     int | None,
     typer.Option(
-        metavar="N", min=2, help="Most tokens of a sequence. Without it: 256, or what heads with an offset tell apart."
+        metavar="N",
+        min=2,
+        help="Most tokens of a sequence. Without it: 256, or what heads with an offset can distinguish.",
     ),
 ]
 Reference = Annotated[

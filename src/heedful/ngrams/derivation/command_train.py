@@ -42,7 +42,7 @@ Tokenizer = Annotated[
     typer.Option(metavar="NAME|PATH", help="bpe or characters, learnt from the training text; or a folder or file."),
 ]
 Vocabulary = Annotated[
-    int | None, typer.Option(metavar="N", min=2, help="Tokens of the learnt tokenizer. Without it: 512 of bpe.")
+    int | None, typer.Option(metavar="N", min=2, help="Vocabulary of the learned tokenizer. Without it: 512 of bpe.")
 ]
 Length = Annotated[int | None, typer.Option(metavar="N", min=2, help="Tokens of a window. Without it: 128.")]
 

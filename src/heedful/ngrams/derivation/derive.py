@@ -47,7 +47,7 @@ class Derivation(ShownRecord):
     out: Path | None = None
 
     def told(self) -> str:
-        """Heads, and where the model is stored."""
+        """Heads and the folder of the model, in one line."""
         place = f" in {self.out}" if self.out is not None else ", not saved"
         return f"{counted(len(self.record['heads']), 'head')} from {self.record['counts']['tokens']:,} tokens{place}"
 
@@ -74,7 +74,7 @@ def derive(
         recipe: ``corrected``, ``offset``, ``seed``, or a recipe of your own.
         change: Fields of the recipe to change, ``"width=512"`` each.
         text: What a calibration is fitted on; None for the text that ships with heedful.
-        length: Most tokens of a sequence; None: 256, or what heads with an offset tell apart.
+        length: Most tokens of a sequence; None: 256, or what heads with an offset can distinguish.
         reference: A trained model whose logits' spread the heads get.
         seed: Of embeddings.
         progress: Called with (done, total, what).
@@ -145,7 +145,7 @@ def _recipe(name: str | DerivationRecipe, changes: Sequence[str], reference: Any
     wanted = [] if reference is None else ["calibration=reference"]
     if isinstance(name, DerivationRecipe):
         if changes:
-            raise UsageError(f"change: expected none beside a recipe of one's own, got {changes[0]!r}")
+            raise UsageError(f"change: expected none together with your own recipe, got {changes[0]!r}")
         chosen = name
     else:
         chosen = recipe_named(name, [*wanted, *changes])

@@ -25,7 +25,7 @@ class HeadPairing:
 
     @property
     def fits(self) -> bool:
-        """Whether they predict the next token, which is the task."""
+        """Whether these heads predict the next token, which is the model's task."""
         return self.ahead == 1
 
 
@@ -49,7 +49,7 @@ def pairings(recipe: DerivationRecipe) -> list[HeadPairing]:
 def _pairing(recipe: DerivationRecipe, skip: int, heads: tuple[int, ...]) -> HeadPairing:
     looked = -skip if recipe.pattern == "offset" else skip + 1
     ahead = looked if recipe.value == "copy" else looked + skip + 1
-    looks = f"looks back {skip} tokens" if recipe.pattern == "offset" else f"looks for what often stands {_at(looked)}"
+    looks = f"looks back {skip} tokens" if recipe.pattern == "offset" else f"attends to what often stands {_at(looked)}"
     takes = "copies it" if recipe.value == "copy" else f"adds what stands {skip + 1} after it"
     meaning = "which is the next token" if ahead == 1 else f"which is {_at(ahead)}, while the next is asked for"
     return HeadPairing(skip, heads, ahead, f"{looks} and {takes}, {meaning}.")

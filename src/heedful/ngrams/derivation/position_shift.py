@@ -16,7 +16,7 @@ from heedful.ngrams.derivation.affinities import Affinity
 
 
 def position_shift(positions: np.ndarray, distance: int) -> np.ndarray:
-    """Mean outer product of position vectors ``distance`` apart, the later first, ``(width, width)``.
+    """Mean outer product of the vectors of two positions ``distance`` apart, ``(width, width)``.
 
     Args:
         positions: ``(position, width)``.

@@ -115,7 +115,7 @@ class DerivedRunSettings(RunSettings):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Remarks on the counts, and on whether embeddings stay those that attention was derived for."""
+        """Remarks on the counts, and on whether embeddings stay those for which attention was derived."""
         found = [
             "attention is derived from counts of the training documents alone"
             if self.counts is None

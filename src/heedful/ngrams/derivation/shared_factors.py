@@ -108,7 +108,7 @@ class SharedFactors:
 
 
 def digest(rows: np.ndarray | None) -> bytes:
-    """A hash that tells arrays apart; also of None.
+    """A hash of arrays, to tell them apart; None is allowed.
 
     Args:
         rows: Any array.

@@ -47,7 +47,7 @@ class DerivationRecord:
             stored: The counts.
         """
         if not self.digest:
-            return (f"Whether {stored.path} are the counts that the model was derived from cannot be told: its "
+            return (f"Whether {stored.path} are the counts that the model was derived from is unknown: its "
                     f"{RECORD} does not name them.",)  # fmt: skip
         if self.digest == digest_of(stored, self.recipe):
             return ()

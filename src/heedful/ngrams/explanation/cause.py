@@ -91,8 +91,8 @@ def cause_of(
     )
     if recipe.pattern == "offset":
         return now + (
-            f"It looks a fixed number of tokens back, {recipe.skip(0)}, whatever the tokens are (pattern=offset): "
-            "counts decide what it adds, and not where it looks."
+            f"It attends a fixed number of tokens back, {recipe.skip(0)}, whatever the tokens are (pattern=offset): "
+            "counts decide what it adds, not where it attends."
         )
     if not geometry.correlation >= UNRELATED:
         return now + (
@@ -122,7 +122,7 @@ def _blind(recipe: DerivationRecipe, reading: HeadInputs) -> str:
     told = _poorly_read(recipe, reading)
     if told:
         return "they follow it from afar." + told
-    told = "the affinity, as the query sees it, does not say where the counts look."
+    told = "the affinity, as the query sees it, does not predict what the counts predict."
     if recipe.context(0) > 1:
         told += " A query that reads the current token alone cannot follow longer contexts."
     return told

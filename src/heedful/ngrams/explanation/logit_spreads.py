@@ -50,7 +50,7 @@ def logit_spreads(model: nn.Module, sequences: TokenBatch) -> list[list[float]]:
         for batch in batches_of(model, sequences, BATCH_TOKENS):
             run_model(model, batch.input_ids, batch.attention_mask)
     if not totals:
-        raise CaptureError(type(model).__name__, "it ran and none of its attention could be met")
+        raise CaptureError(type(model).__name__, "it ran, but none of its attention could be captured")
     return [[float(value) for value in total[0] / total[1]] for total in totals.values()]
 
 

@@ -23,7 +23,7 @@ def geometry_part(found: Geometry) -> PagePart:
     """
     symmetric = "symmetric" if found.asymmetry <= SYMMETRIC else "not symmetric"
     return PagePart(
-        title="Queries beside keys, first head",
+        title="Queries compared with keys, first head",
         header=("what", "value", "random"),
         rows=[
             ("largest |A - A^T| over largest |A|", f"{found.asymmetry:.2f}", ""),

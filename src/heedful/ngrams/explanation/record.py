@@ -18,7 +18,7 @@ ONE_KEY = "one key"
 
 @dataclass(frozen=True, kw_only=True)
 class ScaledLayer:
-    """One layer's attention at one scale of the matrices; means over heads, and over documents where an ``Effect``.
+    """One layer's attention at one scale of the matrices: means over heads; ``Effect`` fields are means over documents.
 
     Attributes:
         layer: Layer index.

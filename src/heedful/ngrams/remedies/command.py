@@ -18,22 +18,22 @@ Unseen = Annotated[
 Seeds = Annotated[int, typer.Option(metavar="N", min=1, max=100, help="Seeds of embeddings and positions.")]
 Rungs = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="Rungs or groups of them, with those they change; without it: all."),
+    typer.Option(metavar="NAME", help="Variants or groups of variants, with those they change. Without it: all."),
 ]
-Length = Annotated[int, typer.Option(metavar="N", min=3, max=128, help="Tokens of a piece: rows are held whole.")]
+Length = Annotated[int, typer.Option(metavar="N", min=3, max=128, help="Tokens of a piece.")]
 Sequences = Annotated[int, typer.Option(metavar="N", min=4, help="Pieces of text to measure.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="width or head_dim of the derived models.")
 ]
 Reference = Annotated[
-    str | None, typer.Option(metavar="MODEL", help="A trained model whose logits' spread one rung takes over.")
+    str | None, typer.Option(metavar="MODEL", help="A trained model whose spread of logits one variant takes over.")
 ]
 Models = Annotated[
     list[str] | None,
     typer.Option(
         "--model",
         metavar="MODEL",
-        help="A model with the tokenizer of the counts, its heads measured beside the others; several times for "
+        help="A model with the tokenizer of the counts, whose heads are measured too; repeat the option for "
         "several. Runs of heedful ngrams train that differ in their seeds alone are averaged.",
     ),
 ]

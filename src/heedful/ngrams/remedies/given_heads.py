@@ -85,7 +85,7 @@ def head_logits(model: nn.Module, tokens: np.ndarray, layer: int, head: int) -> 
 
     visit_heads(model, tokens, visit)
     if sum(map(len, found)) != len(tokens):
-        raise InputRejected(f"layer {layer}, head {head}", "no attention of it was met while the model ran")
+        raise InputRejected(f"layer {layer}, head {head}", "none of its attention was captured while the model ran")
     logits = np.concatenate(found)
     if not _whole(logits).all():
         told = "keys are hidden from some queries, as by a window, so that the KL from what counts expect has no bound"
@@ -120,7 +120,7 @@ def nearest_head(model: nn.Module, tokens: np.ndarray, expected: Array) -> tuple
     visit_heads(model, tokens, visit)
     least = {layer: total for layer, total in sums.items() if layer not in hides and np.isfinite(total).any()}
     if not least:
-        told = "none of its attention was met, or all of it hides keys from some queries, as by a window"
+        told = "none of its attention was captured, or all of it hides keys from some queries (a window, say)"
         raise InputRejected(type(model).__name__, told, "give a smaller --length")
     layer = min(least, key=lambda one: float(np.nanmin(least[one])))
     return layer, int(np.nanargmin(least[layer]))

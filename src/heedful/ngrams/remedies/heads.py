@@ -1,4 +1,4 @@
-"""Frozen heads alone: how well where they attend and what they take predicts the next token."""
+"""Frozen heads alone, judged by how well they predict the next token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Held-out loss of frozen heads alone, which is low only if where they attend fits what they take."""
+"""Held-out loss of frozen heads alone. It is low only if the values fit the attended places."""
 
 from __future__ import annotations
 

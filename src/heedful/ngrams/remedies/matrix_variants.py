@@ -18,7 +18,7 @@ ENCODERS = {"transpose": "transpose", "pinv": "pseudo_inverse", "weighted": "fre
 
 
 def affinity_variants(ground: RemedyContext) -> list[Variant]:
-    """Variants with other matrices in place of M.
+    """Variants that replace the matrix M (the normalised counts) by another affinity.
 
     Args:
         ground: What their recipes share.

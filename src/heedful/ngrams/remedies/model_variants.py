@@ -23,7 +23,7 @@ FIRST: Context = (1, 0)
 UNIFORM = {FIRST: "uniform", (2, 0): "uniform_2"}
 """Variants of equal weights that the suite has, by what they are held against."""
 
-OFFSET = "it looks a fixed number of tokens back, whatever stands there: counts say nothing of where it should look"
+OFFSET = "it attends a fixed number of tokens back, whatever stands there: counts do not say where it should attend"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -168,9 +168,9 @@ def _steps(record: AblationSuite) -> PagePart:
         header=("rung", "after", "gain", "95 %"),
         rows=rows,
         text=(
-            "gain: how much less KL than the rung it changes, in nats, paired by document, with its own interval. "
-            f"{OPEN} marks what is not told from no change at {ALPHA:.0%} for all rows together (sign flips, largest "
-            "of all rows)."
+            "gain: how much less KL than the variant it changes, in nats, paired by document, with its own interval. "
+            f"{OPEN} marks changes that do not differ from zero at {ALPHA:.0%} for all rows together (sign flips, "
+            "largest of all rows)."
         ),
     )
 
@@ -182,8 +182,8 @@ def _unseen(record: AblationSuite) -> PagePart:
         header=HEADER,
         rows=[_row(one, agreement) for one, agreement in shown],
         text=(
-            f"The same attention, temperatures as above, beside what {record.unseen} predicts: counts that no rung was "
-            "derived from. What is exact above by construction is measured here. seeds: as above."
+            f"The same attention, temperatures as above, compared with what {record.unseen} predicts, from which no "
+            "rung was derived. What is exact above by construction is measured here. seeds: as above."
         ),
     )
 

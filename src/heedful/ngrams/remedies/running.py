@@ -124,7 +124,7 @@ def run_ablations(
 
 
 def missing_counts(variant: Variant, material: Material) -> str:
-    """Why these counts do not suffice for a variant, and which to make; empty if they do.
+    """Why these counts are not enough for a variant, and which counts to make; empty if they are enough.
 
     Args:
         variant: Which.

@@ -1,4 +1,4 @@
-"""One variant of the suite, what all variants share, and how to select some."""
+"""One variant of the suite, the settings that all variants share, and the selection of variants."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class GivenHeads:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One way to attend.
+    """One way to attend, with the variant that it changes.
 
     Attributes:
         name: Its word.
@@ -117,7 +117,7 @@ class RemedyContext:
 
 
 def chosen(suite: Sequence[Variant], words: Sequence[str]) -> list[Variant]:
-    """The variants of some names and groups, with those they change, in order.
+    """Select variants by name or group, together with the variants that they change, in the suite's order.
 
     Args:
         suite: The whole.

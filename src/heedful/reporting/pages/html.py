@@ -14,8 +14,8 @@ from heedful.reporting.sealed_page import IMAGES, sealed_page
 def page_html(page: Page) -> str:
     """The page as text.
 
-    Figures are images in the page itself, whose ink follows the reader's light or dark theme. The content security policy allows these, and the one style sheet by its
-    digest, and nothing else.
+    Figures are images in the page itself, whose ink follows the reader's light or dark theme. The content security
+    policy allows these, and the one style sheet by its digest, and nothing else.
 
     Args:
         page: What to show.

@@ -31,7 +31,7 @@ class SwiGLU(nn.Module):
         self.down_proj = nn.Linear(inner, width, bias=False)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """``(batch, token, width)`` to the same."""
+        """Apply the layer; input and output are ``(batch, token, width)``."""
         return self.down_proj(nn.functional.silu(self.gate_proj(hidden)) * self.up_proj(hidden))
 
 

@@ -15,5 +15,5 @@ class RMSNorm(nn.RMSNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., dim)`` to the same, in the number format that came."""
+        """Normalise vectors ``(..., dim)``; the number format stays."""
         return super().forward(x.to(self.weight.dtype)).to(x.dtype)

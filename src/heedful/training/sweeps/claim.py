@@ -59,7 +59,7 @@ class Claim:
             ClaimLost: Another process has taken over.
         """
         if self._lost.is_set():
-            raise ClaimLost(f"{escaped(self.path.parent)}: another process took this run over (it goes on there)")
+            raise ClaimLost(f"{escaped(self.path.parent)}: another process took over this run and continues it")
 
     def _live(self, beat: float) -> None:
         number = _number(self.path)

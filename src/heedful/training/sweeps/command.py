@@ -159,7 +159,7 @@ def _all(plan: "SweepPlan", folder: "SweepFolder", share: Any, json: Path | None
             run_sweep(plan, folder, share, look=look, ended=ended)
     except (KeyboardInterrupt, Terminated) as stopped:
         done = sum(folder.place(run).finished for run in plan.runs)
-        stopped.args = (f"after {done} of {len(plan.runs)} runs: the same command goes on",)
+        stopped.args = (f"after {done} of {len(plan.runs)} runs: run the same command again to continue",)
         raise
     result = read_sweep(folder, plan)
     _deliver(result, folder.path, json)

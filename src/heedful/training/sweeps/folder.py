@@ -94,7 +94,7 @@ class RunPlace:
         return escaped(facts.get("reason", "")), str(facts.get("try", ""))
 
     def advance(self, done: int, total: int, what: str) -> None:
-        """Record the progress of the run; readers find the last record or the one before."""
+        """Record the progress of the run. A reader sees the newest record or the one before it."""
         facts = {"done": done, "total": total, "what": what}
         with contextlib.suppress(OutputError):
             write_atomic(self.path / "progress.json", json.dumps(facts), overwrite=True)

@@ -22,7 +22,7 @@ _STATE_BYTES = 64 << 20
 
 
 class EveryStepLogged(TrainerCallback):
-    """A Trainer callback that logs every step, to get the gradient norm before clipping."""
+    """A Trainer callback that logs every step, to record the gradient norm before clipping."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask the Trainer to log this step."""

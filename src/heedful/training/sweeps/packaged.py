@@ -10,7 +10,7 @@ PLANS = ("irreps", "kappa")
 
 
 def packaged_plan(given: Path) -> Path:
-    """The file of a plan: the package's if it has that name and no such file exists, else the given path.
+    """The file of a plan: the given path, or a plan of the package if no such file exists.
 
     Args:
         given: A name of ``PLANS``, or a file.

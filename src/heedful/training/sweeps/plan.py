@@ -157,7 +157,7 @@ def read_record(path: Path) -> SweepPlan:
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
         told = escaped(f"{place}: {error.errors()[0]['msg']}")
-        raise InputRejected(escaped(path), told, "run the sweep again: its plan is written anew") from error
+        raise InputRejected(escaped(path), told, "run the sweep again: its plan is written again") from error
 
 
 def cell_title(axes: Mapping[str, Value]) -> str:

@@ -20,5 +20,5 @@ _WORDS = {
 
 
 def words_of(name: str) -> tuple[str, str]:
-    """Unit and reading of a statistic; empty if it is not known here."""
+    """Unit and explanation of a statistic; empty if it is unknown."""
     return _WORDS.get(name, ("", ""))

@@ -31,7 +31,7 @@ _SEQUENCES, _ROWS, _FEWEST_KEYS = 8, 32, 8
 
 @dataclass(frozen=True)
 class Around:
-    """The average of a token's surroundings, in the common frame.
+    """The keys that a sequence's tokens attend to, in the common frame, with the kernel's mask.
 
     Attributes:
         keys: Beliefs of each group, ``(batch, copy, key, dim)``, centred.

@@ -78,7 +78,7 @@ class HeedfulDerivedPreTrainedModel(PreTrainedModel):
         return found
 
     def untrained_config(self) -> HeedfulDerivedConfig:
-        """The config of such a model with random weights: tied to no embeddings, without factors."""
+        """A config of such a model with random weights, without factors and without a fixed embedding."""
         config: Any = copy.deepcopy(self.config)
         config.embedding_fingerprint = config.linked_encoder = None
         found: HeedfulDerivedConfig = config

@@ -208,7 +208,7 @@ def derived_config(recipe: DerivationRecipe, vocabulary: int, length: int) -> He
 
 
 def usual_length(recipe: DerivationRecipe) -> int:
-    """Default maximum length: ``LENGTH``, or what heads that attend back can tell apart.
+    """Default maximum length: ``LENGTH``, or for heads that attend back, what they can distinguish.
 
     Heads that tell fewer apart than a piece of text has are left to be refused.
 

@@ -35,7 +35,7 @@ def beats(dim: int) -> np.ndarray:
 
 
 def told_apart(dim: int, most: int) -> int:
-    """Number of tokens, up to a limit, that a head of this dimension can tell apart when attending back.
+    """Number of tokens, at most ``most``, among which a head of this dimension can address one.
 
     Args:
         dim: The head's dimensions, an even number.
@@ -54,7 +54,7 @@ def sharpness(dim: int, length: int) -> float:
     gap = float(_gaps(dim, length).min())
     if gap < SMALLEST_GAP * dim:
         fix = f"--length {told_apart(dim, length)} at most, or --set head_dim={_enough(dim, length)}"
-        raise ValueError(f"head_dim = {dim}: too few dimensions to look back among {length} tokens ({fix})")
+        raise ValueError(f"head_dim = {dim}: too few dimensions to attend back among {length} tokens ({fix})")
     return MARGIN / gap
 
 
