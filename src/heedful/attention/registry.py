@@ -29,7 +29,7 @@ class StatisticFacts:
     source: str
 
     def of(self, moments: RowMoments) -> Tensor:
-        """The statistic of every row.
+        """Compute the statistic for every row.
 
         Args:
             moments: Of a call.

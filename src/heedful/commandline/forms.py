@@ -15,7 +15,7 @@ STANDARD_OUTPUT = Path("-")
 
 @dataclass(frozen=True, kw_only=True)
 class Forms:
-    """Where to write each form of a result.
+    """The paths for each output form (JSON, HTML ...) of a result.
 
     Attributes:
         json: Path, or ``-`` for standard output.

@@ -73,7 +73,7 @@ def processes_of(divide: str) -> int:
 
 
 def speaks(ranks: "Ranks | None") -> bool:
-    """Whether this process prints and writes."""
+    """Whether this process is the one that prints and writes files."""
     return ranks is None or ranks.rank == 0
 
 

@@ -62,7 +62,7 @@ def measured_curve(
     tick: Callable[[], None],
     known: dict[object, Array] | None = None,
 ) -> MeasuredCurve:
-    """Run every step of a plan.
+    """Run every step of a curve and measure the loss.
 
     Args:
         ground: Model and the text on which prices are taken.

@@ -30,12 +30,12 @@ class Unit:
 
 
 def layer_units(layers: Sequence[LayerKeys]) -> list[Unit]:
-    """Every layer."""
+    """One unit for every layer."""
     return [Unit(number, layer.module, frozenset(range(layer.heads))) for number, layer in enumerate(layers)]
 
 
 def head_units(layers: Sequence[LayerKeys]) -> list[Unit]:
-    """Every query head."""
+    """One unit for every query head."""
     return [
         Unit(number, layer.module, frozenset([head]))
         for number, layer in enumerate(layers)
@@ -70,7 +70,7 @@ def numbers(fractions: Sequence[float], count: int) -> list[tuple[float, int]]:
 
 
 def without_units(units: Sequence[Unit], order: Sequence[int], number: int) -> Removal:
-    """A removal of the first units of an order."""
+    """A removal of the first ``number`` units of an order."""
     heads: dict[str, frozenset[int]] = {}
     for place in order[:number]:
         unit = units[place]

@@ -27,7 +27,7 @@ NORMS = (("q_norm", "k_norm"), ("query_layernorm", "key_layernorm"), ("q_layerno
 
 @dataclass
 class LayerKeys:
-    """Measurements of one attention module.
+    """Measurements of one attention module's keys.
 
     Attributes:
         module: Module path.

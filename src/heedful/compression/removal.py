@@ -19,7 +19,7 @@ from heedful.loading.batch import Batch
 
 @dataclass(frozen=True)
 class Removal:
-    """What is left out.
+    """The parts of the model that are left out.
 
     Attributes:
         heads: Module path to the query heads whose output becomes 0; all of them for a layer.

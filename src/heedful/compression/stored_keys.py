@@ -147,5 +147,5 @@ def _stored(event: AttentionEvent, batch: Batch, stage: str, unrotated: Unrotate
 
 
 def other_keys(stored: Stored, key: Tensor) -> AttentionCall:
-    """The call with other stored keys."""
+    """The same call with other keys in place of the stored ones."""
     return replace(stored.call, key=stored.read(key).to(stored.call.key.dtype))

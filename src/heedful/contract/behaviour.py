@@ -40,7 +40,7 @@ class Behaviour:
         self._whole: dict[str, str] = {}
 
     def judge(self, output: Any, *, gradients: bool = True) -> None:
-        """Change tokens and take gradients.
+        """Judge the promises by changing tokens and taking gradients.
 
         Args:
             output: The model's output on the batch as it is.

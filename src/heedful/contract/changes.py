@@ -96,7 +96,7 @@ class TokenChanges:
         self.unread = ""
 
     def judge(self, plain: Tensor, source_real: Tensor | None = None, *, learned: bool = False) -> list[Moved]:
-        """Change a few tokens.
+        """Judge the promises by changing a few tokens.
 
         Args:
             plain: Output of the batch as it is.

@@ -23,7 +23,7 @@ SEEN = 1e-7
 
 @dataclass
 class Cut:
-    """One run of one block.
+    """One run of one block, with the input tensor at which the stream was cut.
 
     Attributes:
         path: Path of the block.

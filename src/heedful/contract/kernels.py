@@ -219,7 +219,7 @@ def _direction_found(rules: Rules, rows: KernelRows) -> str:
 
 
 def of_one_query(rules: Rules, query: int) -> Rules:
-    """The rules of one query."""
+    """The visibility rules of a single query."""
     mask = rules.given_mask
     return replace(
         rules,

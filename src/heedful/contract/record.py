@@ -231,7 +231,7 @@ class ContractReport:
         return not self.broken and any(one.status is Status.HELD for one in self.judgements)
 
     def of(self, promise: str) -> list[Judgement]:
-        """Results for one promise."""
+        """Results for the promise of this name."""
         return [one for one in self.judgements if one.promise == promise]
 
     def as_json(self) -> dict[str, Any]:

@@ -126,7 +126,7 @@ class Ranks:
             raise InputRejected("ranks", f"the processes hold different {what}", "give all of them the same")
 
     def agree(self, answer: bool) -> bool:
-        """Whether the answer of every rank is yes.
+        """Whether every rank answers yes.
 
         Raises:
             RankLost: A rank ended or hung.

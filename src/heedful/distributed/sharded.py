@@ -56,7 +56,7 @@ def divided_like(values: Tensor, parameter: Any) -> Tensor:
 
 
 def whole_gradients(model: nn.Module, gradients: Mapping[str, Tensor | None]) -> dict[str, Tensor | None]:
-    """Gradients as one process would have them.
+    """Complete gradients, gathered from all processes.
 
     Args:
         model: The model; its plan names parameters whose gradients are to be summed.

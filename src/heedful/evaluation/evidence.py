@@ -84,7 +84,7 @@ Probe = Callable[[ProbedCall], dict[str, Tensor]]
 
 @dataclass
 class LayerEvidence:
-    """What was measured of one attention module.
+    """The measurements of one attention module.
 
     Attributes:
         path: Module path.
@@ -162,7 +162,7 @@ class Evidence:
         return sum(other.module_path == layer.module_path for other in self.layers)
 
     def stacked(self, name: str) -> Array:
-        """One array over layers, heads side by side.
+        """The arrays of all layers joined along the head axis.
 
         Returns:
             ``(sequence, all heads, ...)``.
@@ -170,7 +170,7 @@ class Evidence:
         return np.concatenate([layer.values[name] for layer in self.layers], axis=1)
 
     def has(self, name: str) -> bool:
-        """Whether every layer carries this array."""
+        """Whether every layer has an array of this name."""
         return bool(self.layers) and all(name in layer.values for layer in self.layers)
 
 

@@ -65,7 +65,7 @@ class HeadClaim:
         return self.present_above, self.absent_below
 
     def on_scale(self, units: Array) -> Array:
-        """Values on the scale of the intervals."""
+        """Convert document values to the scale of the intervals."""
         return np.asarray(np.log(np.clip(units, ROUNDING, None))) if self.as_log else units
 
     def sentence(self, estimate: float) -> str:
@@ -74,7 +74,7 @@ class HeadClaim:
         return f"{self.what} {size.removeprefix('a factor of ')} times {self.of}" if self.of else f"{self.what} {size}"
 
     def shown(self, estimate: float) -> str:
-        """An estimate in words."""
+        """An effect size in words."""
         if self.as_factor:
             factor = math.exp(min(estimate, LARGEST_EXPONENT))
             return f"a factor of {factor:,.0f}" if 1e3 <= factor < 1e7 else f"a factor of {factor:.3g}"

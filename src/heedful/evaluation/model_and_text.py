@@ -109,7 +109,7 @@ def model_and_text(
     tokenizer: GivenTokenizer | None,
     reading: Reading,
 ) -> ModelAndText:
-    """The model and its sequences.
+    """Read the model and its text into a module and token sequences.
 
     Args:
         model: See ``GivenModel``.

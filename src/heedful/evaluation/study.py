@@ -105,7 +105,7 @@ class Study:
 
     @cached_property
     def observed(self) -> Evidence:
-        """The model on its text."""
+        """Evidence from the model on its text."""
         probes = [
             row_statistics,
             growth,
@@ -123,7 +123,7 @@ class Study:
 
     @cached_property
     def on_shuffled(self) -> Evidence:
-        """The model on the same tokens in another order."""
+        """Evidence from the model on its text with tokens shuffled."""
         tick = self._ticker(len(self.ranks.run(self.batches)), "shuffled tokens")
         batches = [shuffled(batch, self.settings.seed) for batch in self.batches]
         return collect(self.model, batches, [query_variation], tick=tick, ranks=self.ranks)
@@ -137,7 +137,7 @@ class Study:
 
     @cached_property
     def on_repeats(self) -> Evidence | None:
-        """The model on random repeats."""
+        """Evidence from the model on random repeated sequences."""
         if self.repeats is None:
             return None
         probe = repeats(self.repeats.periods, self.repeats.prefix)

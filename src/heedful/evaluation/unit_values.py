@@ -1,4 +1,4 @@
-"""The value of each document that a finding keeps, so that two reports can be compared in pairs."""
+"""One value for each document of a finding, which lets two reports be compared document by document."""
 
 from __future__ import annotations
 

@@ -42,11 +42,11 @@ class Isotropic:
         return self.log_variance[..., 0] * self.mean.shape[-1]
 
     def covariance(self) -> Tensor:
-        """``(..., dim, dim)``."""
+        """The covariance matrix, ``(..., dim, dim)``."""
         return torch.diag_embed(self.log_variance.exp().expand_as(self.mean))
 
     def queries(self) -> Tensor:
-        """``(d c + |m|^2, m, 1)``."""
+        """Features of a belief as a query: ``(d c + |m|^2, m, 1)``."""
         spread = self.log_variance.exp() * self.mean.shape[-1] + self.mean.square().sum(-1, keepdim=True)
         return _joined(spread, self.mean, torch.ones_like(spread))
 
@@ -81,11 +81,11 @@ class Diagonal:
         return self.log_variance.sum(-1)
 
     def covariance(self) -> Tensor:
-        """``(..., dim, dim)``."""
+        """The covariance matrix, ``(..., dim, dim)``."""
         return torch.diag_embed(self.log_variance.exp())
 
     def queries(self) -> Tensor:
-        """``(c + m^2, m, 1)``."""
+        """Features of a belief as a query: ``(c + m^2, m, 1)``."""
         return _joined(self.log_variance.exp() + self.mean.square(), self.mean, torch.ones_like(self.mean[..., :1]))
 
     def keys(self) -> Tensor:
@@ -117,7 +117,7 @@ class Full:
 
     @classmethod
     def of(cls, mean: Tensor, covariance: Tensor) -> Full:
-        """Beliefs from a covariance matrix.
+        """Make beliefs from a covariance matrix.
 
         Args:
             mean: ``(..., dim)``.
@@ -148,7 +148,7 @@ class Full:
         return unit
 
     def covariance(self) -> Tensor:
-        """``(..., dim, dim)``."""
+        """The covariance matrix, ``(..., dim, dim)``."""
         return (self.triangle * self.log_variance.exp()[..., None, :]) @ self.triangle.transpose(-1, -2)
 
     def precision(self) -> Tensor:

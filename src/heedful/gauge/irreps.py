@@ -56,7 +56,7 @@ class Irreps:
 
     @property
     def slices(self) -> tuple[slice, ...]:
-        """The dimensions of each group."""
+        """The range of dimensions of each group."""
         ends = list(accumulate(copies * (2 * order + 1) for copies, order in self.groups))
         return tuple(slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False))
 

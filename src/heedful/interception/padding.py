@@ -52,7 +52,7 @@ def _keys(call: AttentionCall, real: Tensor) -> Tensor | None:
 
 
 def rows_unknown(call: AttentionCall) -> bool:
-    """Whether some keys are padding and it is unknown which queries are. Call after ``with_padding``."""
+    """Whether some keys are padding but the padded queries are unknown. Call after ``with_padding``."""
     rules = call.visibility
     if call.offset is not None or rules.queries is not None or call.n_queries == 1:
         return False

@@ -120,7 +120,7 @@ class GrowingSequences:
         decoding: bool = False,
         follows: bool = False,
     ) -> bool:
-        """Whether a call continues the last one; it then becomes the last one.
+        """Whether this call continues the previous one. Afterwards, this call counts as the previous one.
 
         Args:
             call: The call.

@@ -46,7 +46,7 @@ def cells(text: str) -> int:
 
 
 def line(text: str, style: str = "") -> Line:
-    """A line of one segment."""
+    """A line that consists of one segment."""
     return ((text, style),)
 
 

@@ -27,7 +27,7 @@ class TrainingTexts:
         self.shard_bytes: Sequence[int] = (size,)
 
     def pieces(self, shard: int) -> Iterator[Piece]:
-        """Every document whole.
+        """Every document as one piece.
 
         Args:
             shard: 0.

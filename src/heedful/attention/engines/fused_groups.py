@@ -21,7 +21,7 @@ PAIR_ELEMENTS = 2**21
 
 
 def begin_groups(inputs: KernelInputs, gathered: Gathered) -> None:
-    """Set the values that no span reaches: nothing visible, masses undefined."""
+    """Fill in the values for queries that no span covers: nothing visible, masses undefined."""
     if inputs.labels is None:
         return
     call, labels = inputs.call, inputs.labels
@@ -38,7 +38,7 @@ def begin_groups(inputs: KernelInputs, gathered: Gathered) -> None:
 
 
 def add_groups(inputs: KernelInputs, span: Span, query: Tensor, size: Tensor, mass: Tensor, gathered: Gathered) -> None:
-    """Store the groups of a span.
+    """Store the group masses of the queries in a span.
 
     Args:
         inputs: The call.

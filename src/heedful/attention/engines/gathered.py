@@ -51,7 +51,7 @@ class Gathered:
 
     @classmethod
     def of(cls, call: AttentionCall, dtype: torch.dtype) -> Gathered:
-        """Empty arrays for one call."""
+        """Create empty sums for one call."""
         device = call.query.device
         rows, keys = (call.batch, call.heads, call.n_queries), (call.batch, call.heads, call.n_keys)
         return cls(

@@ -64,7 +64,7 @@ class Whole:
 
     @classmethod
     def of(cls, call: AttentionCall, first: Tensor | None, dtype: torch.dtype) -> Whole:
-        """Weigh all keys of a call."""
+        """Compute the weights of all keys of a call."""
         laid, rules = layout(call, dtype), call.visibility
         logits = _logits(call)
         batch, heads, rows, keys = logits.shape

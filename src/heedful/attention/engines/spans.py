@@ -49,7 +49,7 @@ class KernelInputs:
 
     @classmethod
     def of(cls, call: AttentionCall, extras: Extras) -> KernelInputs:
-        """Lay out a call."""
+        """Convert a call to the kernels' layout."""
         repeated, device = call.heads // call.kv_heads, call.query.device
         query, key = call.query.float() * call.scale, call.key.float()
         centre = key.nan_to_num(0.0, 0.0, 0.0).mean(2, keepdim=True)

@@ -12,7 +12,7 @@ AT_MOST, AT_LEAST = "at most", "at least"
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """The count of one event over trials.
+    """How often one event happened in a number of trials.
 
     Attributes:
         claim: Registry name of the check, or what else was tried (``sequential looks``).

@@ -64,7 +64,7 @@ class Product:
         return moved
 
     def value_axes(self, axes: Axes) -> Axes:
-        """The values' axes in that order."""
+        """The axes of the values, in the order of ``value_in_order``."""
         order, own = self.values
         return tuple(axes[self.standing.index(letter)] if letter in own else () for letter in order)
 

@@ -125,7 +125,7 @@ class TrackTable:
         self._whole(standing.filter(polars.col("step") <= step))
 
     def add(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write one record.
+        """Write one record into the table.
 
         Args:
             step: Number of the step.

@@ -51,7 +51,7 @@ class DecayCurve:
     share: float = field(default=1.0)
 
     def stepped(self, learning_rate: float, weight_decay: float) -> None:
-        """One optimizer step.
+        """Apply one optimizer step to the curve.
 
         Args:
             learning_rate: That of the step.
@@ -61,5 +61,5 @@ class DecayCurve:
 
     @property
     def norm(self) -> float:
-        """The norm now."""
+        """The norm after the steps so far."""
         return self.start * self.share

@@ -29,7 +29,7 @@ UNSEEN = ("divergence", "uniform", "unseen_divergence", "unseen_uniform")
 
 
 class AlignedLayer:
-    """One layer's sums.
+    """Sums of agreement for one layer.
 
     Args:
         path: Of its module.

@@ -51,7 +51,7 @@ class Affinity:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Contexts and tokens."""
+        """Number of contexts and number of tokens."""
         return self.stored.shape
 
     def at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -221,7 +221,7 @@ def stacked(matrices: Sequence[Affinity]) -> Affinity:
 
 
 def affinity(name: str, table: NgramTable) -> Affinity:
-    """The affinity of that name.
+    """The affinity matrix of that name.
 
     Args:
         name: A key of ``AFFINITIES``.

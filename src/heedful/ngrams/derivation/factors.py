@@ -126,7 +126,7 @@ def triplets_of(matrix: Affinity, rank: int, weights: Weights | None = None, see
 def truncated(
     matrix: Affinity, rank: int, weights: Weights | None, triplets: Triplets, known: FactorReport | None = None
 ) -> Factors:
-    """Factors from triplets.
+    """Keep the first triplets as factors.
 
     Args:
         matrix: Contexts by tokens.

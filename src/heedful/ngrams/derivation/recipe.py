@@ -27,7 +27,7 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class DerivationRecipe:
-    """How counts become a model.
+    """All settings that turn counts into a model.
 
     Attributes:
         affinity: Matrix that queries and keys factorise, a key of ``AFFINITIES``.

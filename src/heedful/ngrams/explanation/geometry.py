@@ -76,7 +76,7 @@ def geometry_of(model: HeedfulDerivedForCausalLM, table: NgramTable, recipe: Der
 
 
 def decomposition_of(table: NgramTable, recipe: DerivationRecipe, report: FactorReport | None) -> Decomposition | None:
-    """The report on the first head's factors.
+    """A report on how the first head's affinity was decomposed.
 
     Args:
         table: Its counts.

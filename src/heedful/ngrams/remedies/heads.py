@@ -52,7 +52,7 @@ def frequencies(table: NgramTable) -> Array:
 
 
 def heads_of(material: Material, ground: RemedyContext, seeds: Sequence[int]) -> tuple[list[Head], dict[str, str]]:
-    """Heads in the order of the table, frequencies and bigram first; and the reason for each head that is impossible.
+    """The heads to measure (frequencies and bigram first), and the reason for each head that cannot be measured.
 
     Args:
         material: Counts.

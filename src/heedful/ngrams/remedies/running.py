@@ -64,7 +64,7 @@ def run_ablations(
     skipped: Mapping[str, str] = MappingProxyType({}),
     progress: Progress = lambda done, total, what: None,
 ) -> AblationSuite:
-    """Measure variants.
+    """Measure the variants of a suite.
 
     Args:
         material: Counts and text.

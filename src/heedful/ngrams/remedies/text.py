@@ -75,7 +75,7 @@ class Material:
 
     @property
     def first(self) -> NgramTable:
-        """Counts after one token."""
+        """Counts of contexts of one token."""
         return self.tables[1, 0]
 
     def expected(self, which: str, n: int, skip: int = 0) -> Array:

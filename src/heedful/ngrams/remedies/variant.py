@@ -112,7 +112,7 @@ class RemedyContext:
 
     @property
     def log_p(self) -> DerivationRecipe:
-        """Every component of log P."""
+        """A recipe with every component of log P."""
         return replace(self.exact, affinity="log_probability")
 
 

@@ -36,7 +36,7 @@ def change(effect: Effect | None) -> str:
 
 
 def bounds(effect: Effect | None) -> str:
-    """The interval of a loss difference."""
+    """The interval of a loss difference, as text."""
     if effect is None or not (math.isfinite(effect.low) and math.isfinite(effect.high)):
         return NONE
     return f"[{_signed(effect.low)}, {_signed(effect.high)}]"

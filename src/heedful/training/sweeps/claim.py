@@ -80,7 +80,7 @@ class Claim:
 
 @contextmanager
 def claimed(folder: Path, *, beat: float = BEAT, stale: float = STALE) -> Iterator[Claim]:
-    """Hold a folder while the block runs.
+    """Hold a claim on a run's folder while the block runs.
 
     Args:
         folder: An existing folder.

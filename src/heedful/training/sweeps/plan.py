@@ -113,7 +113,7 @@ class SweepPlan:
 
 
 def laid_out(plan: SweepPlan, recipe: SweepRecipe, text: str) -> SweepPlan:
-    """The plan with all its runs.
+    """The plan with the list of its runs.
 
     Args:
         plan: A plan without runs.

@@ -23,7 +23,7 @@ _FORMULA = ("=", "+", "-", "@")
 
 
 def tidy(plan: SweepPlan, folder: SweepFolder) -> tuple[polars.DataFrame, list[str]]:
-    """Every number of every finished run.
+    """All numbers of all finished runs, as one tidy table.
 
     Args:
         plan: The plan.

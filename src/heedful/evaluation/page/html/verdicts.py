@@ -97,7 +97,7 @@ def blocks(report: Report) -> list[SectionBlock]:
 
 
 def counts(report: Report) -> list[tuple[Badge, int]]:
-    """Verdicts on the model's claims, counted."""
+    """Counts of the model's claims by verdict."""
     findings = [one for section in report.sections for one in section.findings if _whole(one)]
     counted = Counter(str(one.verdict) for one in findings)
     return [(badge(verdict), counted[verdict]) for verdict in VERDICTS if counted[verdict]]
