@@ -107,7 +107,7 @@ def _losses(ground: EvaluationContext, removal: Removal, known: dict[object, Arr
 
 
 def dimension_damage(ground: EvaluationContext, plans: Sequence[CurvePlan]) -> dict[int, tuple[Array, Array]]:
-    """Divergence and error in each layer when some of its dimensions are left out (mean over heads, first order only).
+    """Divergence and error in each layer when some of its dimensions are left out: mean over heads, for one order.
 
     Args:
         ground: Model and text.

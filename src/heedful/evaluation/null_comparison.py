@@ -1,4 +1,4 @@
-"""What heads are compared with, besides their interval and margin: untrained models, or the margin by a test."""
+"""Compare heads with untrained models, or test them against the margin, in addition to their interval."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def above_p(values: ArrayLike, above: ArrayLike = 0.0) -> Array:
 
 
 def reach(units: ArrayLike, tests: int = 1, *, alpha: float = 0.05, power: float = 0.8) -> Array:
-    r"""Standard errors above the margin that a mean needs so that :func:`above_p` finds it in a family.
+    r"""How many standard errors above its margin a mean must lie so that :func:`above_p` finds it among many.
 
     .. math:: t + a\,(1 + 2 t^2) + z_{\text{power}}, \qquad
               a = \Bigl(1 + \frac{24}{\sqrt n}\Bigr)

@@ -74,7 +74,7 @@ def _argument(node: Node, place: int, name: str, default: Any = None) -> Any:
 
 
 def permuted(node: Node) -> Axes:
-    """``permute``."""
+    """Axes after ``permute``."""
     axes = _source(node)
     order = _argument(node, 1, "dims")
     order = list(order) if isinstance(order, list | tuple) else list(node.args[1:])
@@ -82,7 +82,7 @@ def permuted(node: Node) -> Axes:
 
 
 def transposed(node: Node) -> Axes:
-    """``transpose``."""
+    """Axes after ``transpose``."""
     axes = list(_source(node))
     one = _argument(node, 1, "dim0", node.kwargs.get("axis0"))
     other = _argument(node, 2, "dim1", node.kwargs.get("axis1"))
@@ -91,7 +91,7 @@ def transposed(node: Node) -> Axes:
 
 
 def moved(node: Node) -> Axes:
-    """``movedim``."""
+    """Axes after ``movedim``."""
     axes = _source(node)
     source, target = _argument(node, 1, "source"), _argument(node, 2, "destination")
     sources = [s % len(axes) for s in (source if isinstance(source, list | tuple) else [source])]

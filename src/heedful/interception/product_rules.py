@@ -118,7 +118,7 @@ def embedded(node: Node) -> Axes:
 
 
 def attended(node: Node) -> Axes:
-    """``scaled_dot_product_attention``: the query's axes, and the value's last."""
+    """``scaled_dot_product_attention``: all axes of the query, except that the last comes from the value."""
     query, value = node.parents[0], node.parents[2]
     return (*query.axes[:-1], value.axes[-1])
 
