@@ -99,7 +99,11 @@ def _labels(record: Pruning) -> PagePart | None:
     if labels is None:
         return None
     rows = [
-        (name, f"{effect.estimate:.4f}", f"[{effect.low:.4f}, {effect.high:.4f}]")
+        (
+            name,
+            f"{effect.estimate:.4f}",
+            f"[{effect.low:.4f}, {effect.high:.4f}]" if math.isfinite(effect.low) else NONE,
+        )
         for name, effect in (
             ("the right ones", labels.right),
             ("tokens fed", labels.fed),
@@ -109,7 +113,7 @@ def _labels(record: Pruning) -> PagePart | None:
     told = {
         "yes": "The right labels have the least loss, by whole intervals.",
         "no": "Wrong labels have less loss than the right ones: no cost in this report means anything.",
-        "not settled": "Not settled whether the right labels have the least loss: prices may mean nothing.",
+        "not settled": "Not settled whether the right labels have the least loss: costs may mean nothing.",
     }.get(labels.answer, "Too few documents to tell.")
     objective = record.data["objective"]
     return PagePart(

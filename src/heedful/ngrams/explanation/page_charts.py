@@ -26,7 +26,7 @@ def scale_chart(record: Explanation) -> Drawn:
         for one in scale.layers
     ]
     names = [f"L{one.layer}" for one in record.scales[0].layers]
-    shades = list(reversed(SEQUENTIAL[1:]))
+    shades = list(reversed(SEQUENTIAL[3:-1]))  # middle shades show on light and dark ground
     colours = [shades[place * (len(shades) - 1) // max(len(names) - 1, 1)] for place in range(len(names))]
     colour = altair.Color(
         "layer:N",
