@@ -21,6 +21,7 @@ class Settings:
     require: tuple[str, ...] = ()
     seed: int = 0
     looks: int = 1
+    null: str = "orientation"
 
     def __post_init__(self) -> None:
         if "no_such_claim" in self.require:

@@ -25,7 +25,7 @@ def test_every_module_is_proved_and_the_record_says_so() -> None:
     assert repr(found) == "CaptureProofs(embedded default: 4 of 4 modules captured, 4 proved both ways)"
     document = json.loads(found.to_json())
     assert document["schema"] == "heedful.doctor/1" and document["proofs"][0]["recomputed"] is True
-    assert "model.layers.3.self_attn" in found.to_html() and "4 of 4 modules met" in found._repr_html_()
+    assert "model.layers.3.self_attn" in found.to_html() and "4 of 4 modules captured" in found._repr_html_()
 
 
 def test_a_model_without_attention_is_no_error() -> None:

@@ -70,8 +70,8 @@ CALLS: dict[str, str] = {
     # validate, heads, doctor
     "heedful.validate(3)": f"{MODEL}; got int",
     "heedful.validate(type(model))": "got the class LlamaForCausalLM (build it first)",
-    "heedful.validate(model)": "sequences: expected token ids, or a tokenizer with the text",
-    "heedful.validate(model, ['a b', 'c d'])": "sequences: expected token ids, or a tokenizer with the text",
+    "heedful.validate(model)": "sequences: expected token ids, or a tokenizer for the text",
+    "heedful.validate(model, ['a b', 'c d'])": "sequences: expected token ids, or a tokenizer for the text",
     "heedful.validate(model, ids.float())": "expected token ids (sequence, token) of whole numbers, got a tensor",
     "heedful.validate(model, ids + 100_000)": "expected ids below 2,048, which the model embeds",
     "heedful.validate(model, ids - 1_000)": "expected token ids from 0 up",

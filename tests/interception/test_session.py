@@ -75,10 +75,12 @@ def test_sequences_too_short_to_judge_are_null() -> None:
 
 
 def test_no_call_met_is_an_error_that_names_the_model() -> None:
-    with pytest.raises(CaptureError, match="Linear: no attention call was met"):
+    with pytest.raises(CaptureError, match="Linear: no attention call was captured"):
         of(nn.Linear(2, 2)).heads()
     session = of(KernelModel(), {"ids": torch.arange(20)[None]})
-    with pytest.raises(CaptureError, match=r"KernelModel: no attention call was met.*transformers' attention table"):
+    with pytest.raises(
+        CaptureError, match=r"KernelModel: no attention call was captured.*transformers' attention table"
+    ):
         session.heads()
     assert len(session.not_met) == 2
 

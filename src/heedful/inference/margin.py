@@ -106,6 +106,8 @@ def equivalent(interval: Interval, margin: float) -> bool | NDArray[np.bool_]:
 
 
 def _described(interval: Interval) -> str:
+    if math.isnan(float(interval.low)) or math.isnan(float(interval.high)):
+        return f"{interval.estimate:.3g}"
     return f"{interval.estimate:.3g} [{interval.low:.3g}, {interval.high:.3g}]"
 
 

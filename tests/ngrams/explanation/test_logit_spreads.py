@@ -55,5 +55,5 @@ def test_a_model_without_attention_has_none() -> None:
         def forward(self, input_ids: torch.Tensor, **rest: object) -> torch.Tensor:
             return input_ids * self.weight
 
-    with pytest.raises(CaptureError, match="none of its attention could be met"):
+    with pytest.raises(CaptureError, match="none of its attention could be captured"):
         logit_spreads(Nothing(), held_out(8, 2))

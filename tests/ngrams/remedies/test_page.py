@@ -57,7 +57,7 @@ def test_the_page_fits_eighty_columns_in_one_line_a_rung(record: AblationSuite) 
     page = page_text(remedy_page(record))
     assert max(map(len, page.splitlines())) <= 80
     told = " ".join(page.split())
-    assert "beside what b predicts" in told and "[and" not in told
+    assert "compared with what b predicts" in told and "[and" not in told
     row = next(line for line in page.splitlines() if line.startswith("log_p "))
     one = {one.name: one for one in record.remedies}["log_p"]
     assert f"{one.agreement.divergence.estimate:.3f}" in row and f"{one.agreement.match.estimate:.2f}" in row
