@@ -1,4 +1,4 @@
-"""``python -m heedful`` is ``heedful``; modules that lie in the current folder are not imported."""
+"""Run ``heedful`` as ``python -m heedful``, without importing modules from the current folder."""
 
 import os
 import sys

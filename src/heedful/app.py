@@ -1,4 +1,4 @@
-"""The ``heedful`` command and what every subcommand shares: the version, the help, the exit code."""
+"""The ``heedful`` command: its version, its help and its exit code."""
 
 import os
 import sys
@@ -77,7 +77,7 @@ def _print_version(wanted: bool) -> None:
 def _heedful(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and leave.", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:

@@ -66,23 +66,23 @@ class InputRejected(HeedfulError):
 
 
 class CaptureError(InputRejected):
-    """The model ran, but no attention call of it could be met or understood."""
+    """The model ran, but heedful captured none of its attention calls or could not interpret them."""
 
 
 class ResourceLimit(HeedfulError):
-    """The work was estimated not to fit; it was not begun."""
+    """The estimated work does not fit into memory or time; it was not started."""
 
     exit_code = 4
 
 
 class OutputError(HeedfulError):
-    """A result could not be written; what stood there before is untouched."""
+    """A result could not be written; an existing file is unchanged."""
 
     exit_code = 5
 
 
 class RankLost(HeedfulError):
-    """A process of a run over several ended, hung, or measured something else; no report was written."""
+    """One of several processes ended, hung, or measured something else; no report was written."""
 
 
 class CallError(HeedfulError, ValueError):

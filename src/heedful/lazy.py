@@ -1,4 +1,4 @@
-"""Names of a package that are imported on first use, so that importing the package costs nothing."""
+"""Import the names of a package on first use, so that importing the package is cheap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What features and other packages add to heedful: statistics, checks, probes, model types, recipes, records, commands.
+"""The plugins of heedful and of other packages: statistics, checks, probes, model types, recipes, records, commands.
 
 A package adds something by an entry point of the group ``heedful.plugins``. Its name is ``KIND.LABEL``, its value is
 the module to import; while it is imported, the module registers what it adds:
@@ -47,7 +47,7 @@ class Found(NamedTuple):
 
 
 class Registry(MutableMapping[str, Item], Generic[Item]):
-    """Named items of one kind. The first read imports the plugins that add to it.
+    """Named items of one kind. Reading it the first time imports the plugins that add to it.
 
     Args:
         plural: First word of the entry points' names, such as ``statistics``.
@@ -116,7 +116,7 @@ class Registry(MutableMapping[str, Item], Generic[Item]):
 
 
 def entries(plural: str) -> list[Found]:
-    """Entry points whose names begin with this word, heedful's own first, then by package and name.
+    """Entry points whose names begin with this word: heedful's own first, then by package and name.
 
     Raises:
         RuntimeError: heedful's own entry points were not found: it runs without being installed.
@@ -128,7 +128,7 @@ def entries(plural: str) -> list[Found]:
 
 
 def import_folder(package: str, folder: Iterable[str]) -> None:
-    """Import every module of a package, by name, so that a new file is registered without another line.
+    """Import every module of a package, so that a new file registers itself.
 
     Args:
         package: Its ``__name__``.
@@ -202,7 +202,7 @@ def _installed() -> Iterator[Distribution]:
 
 
 def site_directories() -> list[str]:
-    """Directories into which packages are installed: of the interpreter, of the environment, and of the user.
+    """Directories of installed packages: of the interpreter, of the environment, of the user.
 
     A relative path, or the current folder unless it is one of these, is never among them.
     """

@@ -54,7 +54,7 @@ def test_no_text_becomes_markup(token: str) -> None:
     assert (
         names
         == {name for name, _ in plain.attributes}
-        <= {"lang", "charset", "http-equiv", "content", "name", "class", "scope"}
+        <= {"lang", "charset", "http-equiv", "content", "name", "class", "scope", "tabindex", "role", "aria-label"}
     )
     assert not {"script", "img", "a", "link", "iframe"} & set(hostile.tags)
     assert all(character.isprintable() or character == "\n" for character in hostile.text)
@@ -62,4 +62,4 @@ def test_no_text_becomes_markup(token: str) -> None:
 
 def test_a_comparison_without_heads_or_context() -> None:
     page = Page(comparison_html(comparisons.comparison(context=[], heads=[], regressions=[], findings=[])))
-    assert "Nothing: same model facts" in page.text and "0 heads in both" in page.text
+    assert "Nothing: model, text, settings" in page.text and "0 heads in both" in page.text

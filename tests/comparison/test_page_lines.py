@@ -25,7 +25,7 @@ def test_the_page_says_what_changed() -> None:
         "largest change of previous mass: L0H1 -0.25",
         "heads with another verdict, by claim: previous_token 2 of 24",
         "✗ REGRESSION by --fail-on verdict - own_text_matters: PASS -> WARN",
-        "3 of 3 differences are more than chance",
+        "3 of 3 differences are significant",
     ):
         assert said in page, said
     assert "largest change of sink mass" not in page

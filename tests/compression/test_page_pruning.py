@@ -52,7 +52,7 @@ def test_without_a_loss_the_rows_of_dimensions_are_left() -> None:
 
 def test_browser_page_and_json() -> None:
     html = page_html(pruning_page(pruning()))
-    assert html.count("data:image/png;base64,") == 2 and "&lt;b&gt;model" in html and "<b>model" not in html
+    assert html.count("data:image/svg+xml;base64,") == 2 and "&lt;b&gt;model" in html and "<b>model" not in html
     document = json.loads(record_json(pruning()))
     assert document["schema"] == "heedful.pruning/1"
     assert document["curves"][0]["points"][0]["loss"]["estimate"] == 0.1

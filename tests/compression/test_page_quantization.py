@@ -43,9 +43,9 @@ def test_without_a_loss_nothing_is_said_of_it() -> None:
 def test_the_browser_page_has_tables_and_two_figures() -> None:
     html = page_html(quantization_page(quantization()))
     assert html.startswith("<!doctype html>\n<!-- heedful.compression/1 -->")
-    assert html.count("data:image/png;base64,") == 2 and html.count("<table>") == 4
+    assert html.count("data:image/svg+xml;base64,") == 2 and html.count("<table>") == 4
     assert "+0.0233" in html and "default-src 'none'" in html
-    assert page_html(quantization_page(quantization(loss=False))).count("data:image/png;base64,") == 1
+    assert page_html(quantization_page(quantization(loss=False))).count("data:image/svg+xml;base64,") == 1
 
 
 @pytest.mark.parametrize("loss", [True, False])

@@ -45,7 +45,7 @@ def test_objects_stand_in_place_of_words_and_not_beside_them(calls: dict[str, An
     assert calls["quantize"]["quantizers"] is tried
     with pytest.raises(UsageError, match="got both"):
         heedful.quantize(loaded, IDS, quantizers=tried, bits=4)
-    with pytest.raises(UsageError, match="orders: expected it once, came beside cuts"):
+    with pytest.raises(UsageError, match="orders: given twice: as an argument and in cuts"):
         heedful.prune(loaded, IDS, cuts=Cuts(), orders=3)
     with pytest.raises(UsageError, match="rotation: expected one of after, before"):
         heedful.quantize(loaded, IDS, rotation="none")

@@ -44,6 +44,7 @@ def test_a_check_is_a_function_of_its_file_with_a_source_and_a_claim(name: str) 
     assert module.__doc__ is not None and module.__doc__.startswith(f"Section {facts.section}: ")
     assert module.__doc__.rstrip().endswith("?"), "a check answers a question"
     assert facts.judge.__doc__, "its docstring is the claim, a sentence that can be false"
+    assert 30 <= len(facts.meaning) <= 120 and facts.meaning.endswith("."), "one plain sentence for a reader"
 
 
 def test_order_keeps_sections_together() -> None:

@@ -140,7 +140,7 @@ def test_the_signature_is_told_where_there_is_one() -> None:
     found = cell(YES, YES, YES, YES) | overall(
         {"ablation_signature": V.INFO}, ablation_signature={"signature": "content"}
     )
-    assert "Ablation of the whole model classifies the work of attention as: content." in conclude(decide(found), found)
+    assert "Ablation suggests that attention mainly moves content." in conclude(decide(found), found)
     position = cell(YES, YES, YES, YES) | overall(
         {"ablation_signature": V.INFO}, ablation_signature={"signature": "positional"}
     )

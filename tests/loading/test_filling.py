@@ -48,4 +48,4 @@ def test_what_may_not(absent: tuple[str, ...]) -> None:
 def test_a_root_and_left_over_buffers_are_noted() -> None:
     tensors = {f"model.{key}": tensor for key, tensor in given().items()}
     notes = fill(Tied(), tensors | {"model.rotary.inv_freq": torch.ones(2)}, "w")
-    assert "'model.'" in notes[0] and notes[1] == "1 buffers of the checkpoint are built anew"
+    assert "'model.'" in notes[0] and notes[1] == "1 buffers of the checkpoint are rebuilt"

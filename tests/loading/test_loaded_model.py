@@ -62,7 +62,7 @@ def test_configs_of_every_form_build_the_same_model(tmp_path: Path) -> None:
 
 def test_a_checkpoint_inside_its_folder_finds_its_config(tmp_path: Path) -> None:
     loaded = load_model(material.save_model(tmp_path) / "model.safetensors")
-    assert loaded.source == "checkpoint" and "config.json beside the checkpoint was read" in loaded.notes
+    assert loaded.source == "checkpoint" and "config.json from the checkpoint's folder was read" in loaded.notes
     assert loaded.tokenizer is not None
 
 

@@ -1,4 +1,4 @@
-"""Attention beside counts, by loops over rows and keys; imports nothing of heedful."""
+"""Attention compared with counts, by loops over rows and keys; imports nothing of heedful."""
 
 from __future__ import annotations
 

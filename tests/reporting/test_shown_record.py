@@ -59,7 +59,7 @@ def test_it_is_saved_by_the_ending(record: Measured, tmp_path: Path, ending: str
     assert place.read_text("utf-8") == (record.to_json() if ending == ".json" else record.to_html())
     record.save(place)  # its own file may be written again
     place.write_text("mine")
-    with pytest.raises(OutputError, match="stands there already"):
+    with pytest.raises(OutputError, match="already exists there"):
         record.save(place)
     assert place.read_text() == "mine"
     record.save(place, force=True)

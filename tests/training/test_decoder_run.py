@@ -239,7 +239,7 @@ def test_stopped_it_leaves_whole_checkpoints_and_says_so(
         signal.signal(signal.SIGINT, before)
     assert done.exit_code == code
     assert done.stderr.splitlines()[-1].endswith(
-        "ed after checkpoint-2: go on with --resume (nothing was left half-written)"
+        "ed after checkpoint-2: resume with --resume (nothing was left half-written)"
     )
     assert [path.name for path in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-2"]
 

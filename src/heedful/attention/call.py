@@ -1,4 +1,4 @@
-"""One attention call: what was asked of one layer's attention, checked when it is built."""
+"""One attention call: the tensors and rules of one layer's attention, checked when built."""
 
 from __future__ import annotations
 

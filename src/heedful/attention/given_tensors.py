@@ -1,4 +1,4 @@
-"""Tensors in the forms that a person has them: torch, numpy or nested lists."""
+"""Accept tensors as torch, numpy or nested lists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heedful.errors import CallError
 
 
 def tensor_of(name: str, given: Any) -> Any:
-    """A tensor out of a tensor, a numpy array or a nested list of numbers; None stays None.
+    """A tensor from a tensor, a numpy array or a nested list of numbers; None stays None.
 
     Args:
         name: What it is called in messages.

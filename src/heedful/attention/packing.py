@@ -1,4 +1,4 @@
-"""Arithmetic of packed documents: labels made small, and where each document's first shown key stands."""
+"""Packed documents: compact labels, and the first visible key of each document."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ NO_DOCUMENT = torch.iinfo(torch.int64).min
 
 
 def numbered(keys: Tensor, queries: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Labels replaced by 0, 1, 2, ...: those of keys, those of queries, and how many there are."""
+    """Number the labels 0, 1, 2, ...: returns those of keys, those of queries, and how many there are."""
     labels, found = torch.unique(torch.cat([keys, queries], dim=1), return_inverse=True)
     return found[:, : keys.shape[1]], found[:, keys.shape[1] :], labels.numel()
 
 
 def counted(queries: Tensor, real: Tensor, keys: Tensor, begin: Tensor, end: Tensor) -> Tensor:
-    """How many real queries of each key's own document stand in ``[begin, end)``.
+    """For each key, the number of real queries of its own document in ``[begin, end)``.
 
     Args:
         queries: ``(batch, query)`` document numbers.
@@ -39,7 +39,7 @@ def counted(queries: Tensor, real: Tensor, keys: Tensor, begin: Tensor, end: Ten
 
 
 def first_of_own(keys: Tensor, queries: Tensor, shown: Tensor) -> Tensor:
-    """Position of the first shown key of each query's document.
+    """Position of the first visible key of each query's document.
 
     Args:
         keys: ``(batch, key)`` labels of documents.
@@ -60,7 +60,7 @@ def first_of_own(keys: Tensor, queries: Tensor, shown: Tensor) -> Tensor:
 def both_packings(
     mine: tuple[Tensor | None, Tensor | None], theirs: tuple[Tensor | None, Tensor | None]
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Labels under which two keys share a document where they share one in both packings.
+    """Labels of both packings combined: two keys share a label only if they share a document in both packings.
 
     Args:
         mine: Labels of keys and of queries, each or None.

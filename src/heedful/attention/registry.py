@@ -1,4 +1,4 @@
-"""Statistics register themselves here, each under its own name with its facts."""
+"""The registry of statistics: each has its name and fixed facts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class StatisticFacts:
-    """What is fixed about a statistic: its moments, unit, bounds and source."""
+    """The fixed facts of a statistic: its moments, unit, bounds and source."""
 
     name: str
     compute: Callable[..., Any]
@@ -29,7 +29,7 @@ class StatisticFacts:
     source: str
 
     def of(self, moments: RowMoments) -> Tensor:
-        """The statistic of every row.
+        """Compute the statistic for every row.
 
         Args:
             moments: Of a call.

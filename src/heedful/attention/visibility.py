@@ -72,7 +72,7 @@ class Visibility:
                     f"{labels.dtype}"
                 )
         if self.query_documents is not None and self.documents is None:
-            raise CallError("visibility.query_documents: expected documents of the keys beside them, got none")
+            raise CallError("visibility.query_documents: expected documents of the keys too, got none")
         if self.mask is not None and self.mask.dim() < 4:
             object.__setattr__(self, "mask", self.mask[(None,) * (4 - self.mask.dim())])
 
@@ -103,7 +103,7 @@ class Visibility:
         return n_keys - n_queries if self.offset is None else self.offset
 
     def key_range(self, begin: int, end: int, n_queries: int, n_keys: int) -> tuple[int, int]:
-        """Smallest ``[first, last)`` range of keys that causal and window rules leave to queries ``[begin, end)``."""
+        """Smallest ``[first, last)`` of keys that the causal and window rules allow for queries ``[begin, end)``."""
         start = self.start(n_queries, n_keys)
         first, last = 0, n_keys
         if self.window is not None:
@@ -145,7 +145,7 @@ class Visibility:
         return seen
 
     def at(self, sequence: Tensor, query: Tensor, key: Tensor, n_queries: int, n_keys: int) -> Tensor:
-        """Visibility of chosen (sequence, query, key) triples, for the first head where heads differ.
+        """Visibility of chosen (sequence, query, key) triples; if heads differ, that of the first head.
 
         Returns:
             ``(point,)`` bool.
@@ -167,7 +167,7 @@ class Visibility:
         return seen
 
     def first_key(self, batch: int, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
-        """Position of the first key that any query of the sequence sees: the sink candidate.
+        """Position of the first key that any query of the sequence sees, where a sink would be.
 
         A mask beside other rules is taken by itself: a key must be shown by the mask to some query and by the rules to
         some query, not by both to one.
@@ -180,7 +180,7 @@ class Visibility:
         return self._shown(batch, n_queries, n_keys, device).to(torch.uint8).argmax(dim=1)
 
     def own_first_key(self, batch: int, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
-        """The first key as each row has it: that of its own document where documents are packed.
+        """The first key of each row: that of its own document where documents are packed.
 
         A packed document has its sink at its own beginning, so that its moments are those it would have alone. Without
         documents this is ``first_key`` in every row.
@@ -258,7 +258,7 @@ class Visibility:
         return all(rule is None for rule in rules)
 
     def with_padding(self, keys: Tensor | None = None, queries: Tensor | None = None) -> Visibility:
-        """The same rules with padded keys hidden and padded queries seeing nothing."""
+        """The same rules with padded keys hidden and padded queries without visible keys."""
         return replace(self, keys=keys, queries=queries)
 
 
@@ -277,7 +277,7 @@ def causal(*, window: int | None = None, offset: int | None = None) -> Visibilit
 
 
 def bidirectional(*, window: int | None = None) -> Visibility:
-    """Each query sees every key, or those less than ``window`` positions away on either side.
+    """Each query sees every key, or with ``window`` only keys fewer than ``window`` positions away on either side.
 
     Args:
         window: Positions within which keys are seen, the query's own included; None for all.
@@ -290,7 +290,7 @@ def bidirectional(*, window: int | None = None) -> Visibility:
 
 
 def padding(attention_mask: Tensor, *, queries: bool = True) -> Visibility:
-    """Keys where ``attention_mask`` is 0 are unseen, and the rows of such positions see nothing.
+    """Keys where ``attention_mask`` is 0 are hidden, and queries at such positions see nothing.
 
     Args:
         attention_mask: ``(batch, key)``, non-zero at real tokens, as tokenizers return it.
@@ -305,7 +305,7 @@ def padding(attention_mask: Tensor, *, queries: bool = True) -> Visibility:
 
 
 def masked(mask: Tensor) -> Visibility:
-    """Exactly the keys where ``mask`` is True.
+    """Each query sees exactly the keys where ``mask`` is True.
 
     Args:
         mask: Bool, broadcastable to ``(batch, head, query, key)``.
@@ -318,7 +318,7 @@ def masked(mask: Tensor) -> Visibility:
 
 
 def documents(ids: Tensor, query_ids: Tensor | None = None) -> Visibility:
-    """Keys of the query's own document alone: several documents packed into one sequence.
+    """Keys of the query's own document only, for several documents packed into one sequence.
 
     Labels may come in any order and need not be contiguous; they say nothing about padding, which is ``padding``.
 
@@ -335,7 +335,7 @@ def documents(ids: Tensor, query_ids: Tensor | None = None) -> Visibility:
 
 
 def visibility_of(given: Any) -> Visibility:
-    """Which keys a query sees, out of what a person gives for it.
+    """The visibility that a user's argument describes.
 
     Args:
         given: Rules (``heedful.causal()`` and the others), ``"causal"``, ``"bidirectional"``, or a bool tensor or numpy

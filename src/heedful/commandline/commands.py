@@ -1,4 +1,4 @@
-"""The commands of the command line, as features register them."""
+"""The command line's commands, as features register them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever happens becomes an exit code and at most one line on standard error.
+"""Turn every error of a command into an exit code and at most one line on standard error.
 
 ::
 
@@ -28,7 +28,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 class Silent(BaseException):
-    """Another process of the run speaks for this one too; it only leaves with a code."""
+    """Leave with an exit code and print nothing: another process of the run prints the message."""
 
     def __init__(self, code: int) -> None:
         self.exit_code = code
@@ -36,7 +36,7 @@ class Silent(BaseException):
 
 
 def guarded(command: Callable[..., int]) -> Callable[..., None]:
-    """A subcommand that returns its exit code, made into one that leaves with it, whatever it raises."""
+    """Wrap a subcommand so that it always leaves with an exit code, also when it raises."""
 
     @functools.wraps(command)
     def leave(*arguments: Any, **options: Any) -> None:
@@ -48,7 +48,7 @@ def guarded(command: Callable[..., int]) -> Callable[..., None]:
 
 
 def outcome(work: Callable[[], int | None], *, debug: bool = False) -> int:
-    """The exit code of some work; its failure is told in one line on standard error.
+    """The exit code of some work. A failure is printed as one line on standard error.
 
     Args:
         work: What to do; it returns an exit code, or None for success.
@@ -82,7 +82,7 @@ def outcome(work: Callable[[], int | None], *, debug: bool = False) -> int:
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code of an error: its own where it has one, else by its kind."""
+    """The exit code of an error: the one it carries, else the one of its kind."""
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
     if isinstance(error, Terminated):
@@ -96,7 +96,7 @@ def exit_code(error: BaseException) -> int:
 
 
 def message(error: BaseException) -> str:
-    """One line: the subject, what is wrong with it, and how to mend it."""
+    """One line: what is affected, what is wrong, and how to fix it."""
     if isinstance(error, KeyboardInterrupt | Terminated):
         word = "interrupted" if isinstance(error, KeyboardInterrupt) else "terminated"
         more = f" {error}" if str(error) else ""
@@ -157,7 +157,7 @@ class _ClosedOutput(io.TextIOBase):
 
 
 def occupy_streams() -> None:
-    """Make the numbers of closed standard streams lead nowhere, so that no file that is opened gets one of them."""
+    """Point the numbers of closed standard streams at the null device, so that no opened file gets one of them."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)

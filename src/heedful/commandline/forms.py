@@ -1,4 +1,4 @@
-"""The files that a command writes beside its page: checked before the work, written whole after it, then told."""
+"""The files that a command writes: paths are checked before the work, files are written whole after it."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ STANDARD_OUTPUT = Path("-")
 
 @dataclass(frozen=True, kw_only=True)
 class Forms:
-    """Where each form of the result shall be written, if anywhere.
+    """The paths for each output form (JSON, HTML ...) of a result.
 
     Attributes:
         json: Path, or ``-`` for standard output.
@@ -33,7 +33,7 @@ class Forms:
 
     @property
     def files(self) -> dict[str, Path]:
-        """Form to path of what goes to a file."""
+        """A dict from form (``json``, ``html`` ...) to path, for the forms that go to a file."""
         named = {"json": self.json, "html": self.html, "markdown": self.markdown, "junit": self.junit}
         return {form: path for form, path in named.items() if path is not None and (form, path) != _TO_STREAM}
 
@@ -57,7 +57,7 @@ class Forms:
             check_target(path, overwrite=self.force or is_own(path))
 
     def write(self, **texts: Callable[[], str | bytes]) -> list[Path]:
-        """Write the forms that are given and were asked for, JSON first: from it the others can be made again.
+        """Write the requested forms. JSON comes first, because the others can be made from it.
 
         Args:
             **texts: Form to a function that gives its content.
@@ -75,7 +75,7 @@ class Forms:
 
 
 def tell(written: Iterable[Path]) -> None:
-    """One line on standard error for each file.
+    """Print one line on standard error for each file.
 
     Args:
         written: What was written.

@@ -1,4 +1,4 @@
-"""How help reads: two examples first, then options in panels; commands that a person needs first, then groups."""
+"""Layout of help pages: two examples first, then options in panels; common commands first, then groups."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ExampleCommand(typer.core.TyperCommand):
         super().format_help_text(ctx, formatter)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Arguments, the command's own options, then the panels that other commands have too."""
+        """Arguments, the command's own options, then the panels that all commands share."""
         panels: dict[str, list[tuple[str, str]]] = {"Arguments": [], OWN: [], **{name: [] for name in PANELS}}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
@@ -61,7 +61,7 @@ class PlainGroup(typer.core.TyperGroup):
     """A group whose help lists commands first and groups of commands below."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """One line each, whole words, folded where they are long."""
+        """One line for each command, wrapped between words."""
         rows: dict[str, list[tuple[str, str]]] = {"Commands": [], GROUPS: []}
         for name in self.list_commands(ctx):
             command = self.get_command(ctx, name)
@@ -79,7 +79,7 @@ class PlainGroup(typer.core.TyperGroup):
 
 
 def hyphens(words: list[str]) -> list[str]:
-    """The same words with hyphens in the names of options: ``--seq_len 128`` means ``--seq-len 128``.
+    """Option names with hyphens in place of underscores: ``--seq_len 128`` becomes ``--seq-len 128``.
 
     Args:
         words: Words of the command line; anything after ``--`` is left alone.

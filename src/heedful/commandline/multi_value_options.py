@@ -36,7 +36,7 @@ _MORE: dict[str, Callable[[str], bool]] = {
 
 
 def spread(words: Sequence[str]) -> list[str]:
-    """The same words with each flag repeated before each of its values.
+    """Repeat each flag before each of its values.
 
     Args:
         words: Words of the command line.

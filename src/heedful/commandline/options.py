@@ -1,4 +1,4 @@
-"""The options of the commands, each defined once: its name, its limits, its line of help."""
+"""The options that commands share, each defined once: name, limits and line of help."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -66,7 +66,7 @@ Null = Annotated[
 ]
 Sequential = Annotated[
     bool,
-    typer.Option("--sequential", help="Stop each ablation at the first of five looks at which it has decided."),
+    typer.Option("--sequential", help="Stop each ablation at the first of five interim analyses that decides it."),
 ]
 Require = Annotated[
     list[str] | None,

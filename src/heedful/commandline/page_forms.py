@@ -1,4 +1,4 @@
-"""Where a record and its page go: the terminal, JSON, a page for a browser, figures."""
+"""Where a record and its page go: terminal, JSON, HTML, figures."""
 
 import sys
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PageForms:
-    """What a command line asks for.
+    """The outputs that a command line asks for.
 
     Attributes:
         json: Path of the record, ``-`` for standard output, or None.
@@ -33,7 +33,7 @@ class PageForms:
 
     @property
     def forms(self) -> Forms:
-        """All but the figures."""
+        """Every output but the figures."""
         return Forms(json=self.json, html=self.html, force=self.force)
 
     def check(self) -> None:
@@ -50,7 +50,7 @@ class PageForms:
             check_figures(self.figures, overwrite=self.force, names=self.names)
 
     def deliver(self, record: "Record", page: "Page") -> None:
-        """Write the files, JSON first, show the page, and tell what was written.
+        """Write the files (JSON first), show the page, and list what was written.
 
         Args:
             record: What was found.

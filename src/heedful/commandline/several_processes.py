@@ -1,4 +1,4 @@
-"""One process of several that ``torchrun`` has started: which one it is, and who speaks for all of them."""
+"""Runs of several processes under ``torchrun``: which process this is, and which one prints."""
 
 import functools
 import os
@@ -17,7 +17,7 @@ _TOGETHER = "with all its ranks: one of them ended early, or the run was stopped
 
 @contextmanager
 def ranks_of_this_run(divide: str = "documents") -> "Iterator[Ranks | None]":
-    """Join the other processes, where the environment says that there are any.
+    """Join the other processes if the environment announces any.
 
     Args:
         divide: What they divide, a word of ``heedful.distributed.ranks.DIVISIONS``.
@@ -73,12 +73,12 @@ def processes_of(divide: str) -> int:
 
 
 def speaks(ranks: "Ranks | None") -> bool:
-    """Whether this process prints and writes."""
+    """Whether this process is the one that prints and writes files."""
     return ranks is None or ranks.rank == 0
 
 
 def printed_once(command: Callable[..., int]) -> Callable[..., int]:
-    """A command of which every process refuses the same for the same reason, so that rank 0 alone says it.
+    """Let rank 0 alone print an error that every process raises for the same reason.
 
     Args:
         command: What is run; its processes have not joined, so that they cannot ask who has told already.
@@ -99,7 +99,7 @@ def printed_once(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def own_device(device: str) -> str:
-    """The device of this process where several share a machine: ``cuda`` is one GPU each.
+    """The device of this process where several share a machine: with ``cuda``, one GPU each.
 
     Raises:
         UsageError: ``auto`` would lay every process's model over the same devices.

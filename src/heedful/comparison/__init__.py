@@ -1,1 +1,1 @@
-"""Two reports in, what changed between them out. Reads records alone."""
+"""Compare two reports. Uses their records only, never a model."""

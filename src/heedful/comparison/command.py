@@ -1,4 +1,4 @@
-"""``heedful compare``: two reports in, what changed between them out."""
+"""``heedful compare``: show what changed between two reports."""
 
 import sys
 from pathlib import Path

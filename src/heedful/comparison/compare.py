@@ -1,4 +1,4 @@
-"""What changed between two reports: claims with intervals, verdicts, heads, and what of it is a regression."""
+"""What changed between two reports: claims with intervals, verdicts, heads, and which changes are regressions."""
 
 from __future__ import annotations
 

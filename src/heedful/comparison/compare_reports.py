@@ -1,4 +1,4 @@
-"""The public function that compares two reports, read already or as files."""
+"""``heedful.compare``: compare two reports, given as records or as files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def compare(
     within: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> Comparison:
-    """What changed from one report to another: claims with intervals, verdicts, heads, and what of it is a regression.
+    """What changed from one report to another: claims with intervals, verdicts, heads, and which changes are
+    regressions.
 
     The words are those of ``heedful compare``.
 
@@ -62,7 +63,7 @@ def compare(
 
 
 def same_file(first: Any, second: Any) -> bool:
-    """Whether two paths are one file, or would be."""
+    """Whether two paths name the same file, also if it does not exist yet."""
     if os.fspath(first) == os.fspath(second):
         return True
     try:

@@ -1,4 +1,4 @@
-"""What differs between two reports beside their results: models, texts, settings, versions."""
+"""What differs between two reports besides their results: models, texts, settings, versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _UNTOLD = frozenset({"notes", "document_fingerprints"})
 
 
 def context_of(before: Report, after: Report) -> list[tuple[str, str, str]]:
-    """Facts that differ, each with both of its values; a fact that one report lacks is ``-`` there."""
+    """Facts that differ, each with both values; ``-`` stands for a fact that a report lacks."""
     found = []
     for part in _PARTS:
         ours, theirs = (_flat(getattr(report, part)) for report in (before, after))

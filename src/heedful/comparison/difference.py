@@ -1,4 +1,4 @@
-"""The difference of two estimates with its interval: within documents where they are shared, else from both."""
+"""The difference of two estimates with its interval: paired by document if they share documents, else unpaired."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FLIPS = 19_999
 
 @dataclass(frozen=True)
 class Difference:
-    """Second estimate less the first.
+    """Second estimate minus the first.
 
     Attributes:
         estimate: In the unit of both; None where one is missing.

@@ -1,4 +1,4 @@
-"""Whether two estimates are as good as equal: two one-sided tests at a stated margin."""
+"""Whether two estimates are practically equal: two one-sided tests at a stated margin."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MARGINS = {
 
 
 class Equivalence(StrEnum):
-    """What a comparison of one claim answers."""
+    """The result of comparing one claim."""
 
     EQUIVALENT = "EQUIVALENT"
     DIFFERENT = "DIFFERENT"
@@ -49,7 +49,7 @@ def check_margins(within: Mapping[str, float]) -> None:
 
 
 def margin_of(finding: Finding, within: Mapping[str, float]) -> float | None:
-    """The margin of a claim: as given for it or its unit, else that of ``MARGINS``; None where there is none.
+    """The margin of a claim: the one given for it or its unit, else that of ``MARGINS``; None if there is none.
 
     Args:
         finding: A finding of the claim.
@@ -60,7 +60,7 @@ def margin_of(finding: Finding, within: Mapping[str, float]) -> float | None:
 
 
 def paired_p(change: Array, margin: float) -> float:
-    r"""P of "the two differ by the margin or more": the larger of two one-sided tests over pairs.
+    r"""p-value of "the two differ by the margin or more": the larger of two one-sided tests over pairs.
 
     .. math:: p = \\max\\bigl(p_{\\mu \\le -m},\\; p_{\\mu \\ge m}\\bigr)
 
@@ -75,7 +75,9 @@ def paired_p(change: Array, margin: float) -> float:
 
 
 def unpaired_p(difference: float, low: float, high: float, margin: float) -> float:
-    """The same from an estimate with its 95 % interval, both halves taken as normal; NaN without spread."""
+    """p-value of the same question from an estimate and its 95 % interval, assuming a normal distribution; NaN without
+    spread.
+    """
     from scipy.special import ndtr, ndtri
 
     quantile = float(ndtri(0.975))
@@ -86,7 +88,7 @@ def unpaired_p(difference: float, low: float, high: float, margin: float) -> flo
 
 
 def answer(p_equivalent: float | None, p_different: float | None) -> Equivalence | None:
-    """The answer from two adjusted p; None where neither is known.
+    """The result from two adjusted p-values; None if neither is known.
 
     A difference that is shown, and shown to be within the margin, is EQUIVALENT: it is known to be small.
     """

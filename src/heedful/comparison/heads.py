@@ -1,4 +1,4 @@
-"""The head tables of two reports beside each other."""
+"""Compare the head tables of two reports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STATISTICS = ("effective_keys", "sink_mass", "previous_mass", "concentration", "
 
 
 def head_changes(before: Report, after: Report) -> tuple[list[HeadChange], str]:
-    """Heads of the same module and index in both tables, and what is to be known of the others.
+    """Heads that have the same module and index in both tables, and a note on heads without a match.
 
     Pitfall: a head of a model that was trained anew has nothing but its place in common with its namesake.
     """
@@ -46,7 +46,7 @@ def _change(before: HeadRow, after: HeadRow) -> HeadChange:
 
 
 def head_verdicts(before: Report, after: Report) -> dict[str, tuple[int, int]]:
-    """Claims that are judged head by head: how many heads have another verdict, of how many in both reports."""
+    """For each claim that is judged head by head: how many heads changed their verdict, of how many in both reports."""
     ours, theirs = (_by_head(report) for report in (before, after))
     shared = [key for key in ours if key in theirs and not redefined(ours[key], theirs[key])]
     compared = Counter(key[0] for key in shared)

@@ -1,4 +1,4 @@
-"""A comparison as one HTML page that loads nothing and runs nothing."""
+"""A comparison as one HTML page without script or outside files."""
 
 from __future__ import annotations
 

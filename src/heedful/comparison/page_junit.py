@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def comparison_junit(comparison: Comparison) -> bytes:
-    """One test case for each claim compared; a broken rule that was asked for is a failure.
+    """One test case for each claim compared; a requested rule that is broken is a failure.
 
     Args:
         comparison: What to write.

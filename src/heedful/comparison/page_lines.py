@@ -1,4 +1,4 @@
-"""Two reports beside each other on a terminal page: verdicts, differences with intervals, heads, regressions."""
+"""A comparison of two reports as a terminal page: verdicts, differences with intervals, heads, regressions."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def comparison_lines(comparison: Comparison, page: Sheet) -> list[Line]:
     layers = [one for one in comparison.findings if one.layer is not None and (one.changed or significant(one))]
     lines = _heading(comparison, page)
     for title, body in (
-        ("WHAT DIFFERS BESIDE THE RESULTS", _context(comparison, page)),
+        ("WHAT DIFFERS BESIDES THE RESULTS", _context(comparison, page)),
         ("CHANGED VERDICTS", _verdicts([one for one in comparison.findings if one.changed], page)),
-        ("DIFFERENCES: second less first", [row for one in whole for row in change_lines(one, page)]),
+        ("DIFFERENCES: second minus first", [row for one in whole for row in change_lines(one, page)]),
         ("LAYERS THAT CHANGED", [row for one in layers[:SHOWN] for row in change_lines(one, page)]),
         ("HEADS", _heads(comparison, page)),
         ("CONCLUSION", _conclusion(comparison, page)),
@@ -53,7 +53,7 @@ def comparison_lines(comparison: Comparison, page: Sheet) -> list[Line]:
 
 
 def comparison_text(comparison: Comparison, *, columns: int = 80, encoding: str = "utf-8") -> str:
-    """The page as text without any escape, for a stream of this encoding."""
+    """The page as plain text, for a stream of this encoding."""
     return plain(comparison_lines(comparison, sheet(columns, encoding)))
 
 
@@ -68,19 +68,19 @@ def print_comparison(comparison: Comparison, stream: TextIO | None = None) -> No
 
 
 def significant(change: FindingChange) -> bool:
-    """Whether a difference is more than chance, over all that is compared."""
+    """Whether a difference is significant after adjustment for everything compared."""
     return change.p_adjusted is not None and change.p_adjusted <= ALPHA
 
 
 def outcome(comparison: Comparison) -> tuple[str, str]:
-    """The verdict whose mark the page bears, and the word beside it."""
+    """The verdict shown by the page's mark, and the word next to it."""
     if comparison.fail_on == ("never",):
         return "INFO", "NOT JUDGED"
     return ("FAIL", "REGRESSION") if comparison.failed else ("PASS", "NO REGRESSION")
 
 
 def subject(change: FindingChange) -> str:
-    """The claim, with its layer where it has one."""
+    """The claim, with its layer if it has one."""
     return change.claim if change.layer is None else f"{change.claim} (layer {change.layer})"
 
 
@@ -117,7 +117,7 @@ def change_lines(change: FindingChange, page: Sheet) -> list[Line]:
 
 
 def head_name(head: HeadChange) -> str:
-    """A head by its place, with the name its model gives it."""
+    """A head's layer and index, with the name that its model gives it."""
     place = f"L{head.layer}H{head.head}"
     return place if head.label in ("", place) else f"{place} {head.label.removeprefix(place).strip()}"
 
@@ -129,7 +129,7 @@ def head_words(head: HeadChange) -> str:
 
 
 def largest(comparison: Comparison, name: str) -> list[HeadChange]:
-    """The heads whose statistic of this name changed most, largest first; none that did not change."""
+    """The heads whose statistic of this name changed most, largest first, without unchanged ones."""
     known = [head for head in comparison.heads if abs(head.differences.get(name, math.nan)) > 0]
     return sorted(known, key=lambda head: -abs(head.differences[name]))[:LARGEST]
 
@@ -212,5 +212,5 @@ def _conclusion(comparison: Comparison, page: Sheet) -> list[Line]:
         indent="  ",
     )
     return lines + paragraph(
-        f"{sure} of {tested} differences are more than chance (Holm over all of them, 5%).", page.width, indent="  "
+        f"{sure} of {tested} differences are significant (Holm over all of them, 5%).", page.width, indent="  "
     )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """The comparison as GitHub-flavoured Markdown; claims that did not change are behind a fold.
+    """The comparison as GitHub-flavoured Markdown; unchanged claims are folded.
 
     Args:
         comparison: What to show.
@@ -40,7 +40,7 @@ def comparison_markdown(comparison: Comparison) -> str:
         lines += ["", "No verdict changed and no difference is more than chance."]
     changed = [f"{cell(head_name(head))}: {cell(head_words(head))}" for head in comparison.heads if head.changed]
     differing = [f"{cell(what)}: {cell(one)} to {cell(two)}" for what, one, two in comparison.context]
-    lines += [*folded("Heads that changed", changed), *folded("What differs beside the results", differing)]
+    lines += [*folded("Heads that changed", changed), *folded("What differs besides the results", differing)]
     return "\n".join(lines) + "\n"
 
 

@@ -7,6 +7,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from heedful.reporting.quantity import count
+
 if TYPE_CHECKING:
     from heedful.evaluation.result import Report
 
@@ -16,7 +18,7 @@ FEWEST = 16
 
 @dataclass(frozen=True)
 class DocumentPairing:
-    """Places of the shared documents in the units of both reports.
+    """Indices of the shared documents in the values of both reports.
 
     Attributes:
         before: Index into the units of the first report, one a pair.
@@ -30,7 +32,7 @@ class DocumentPairing:
 
     @property
     def enough(self) -> bool:
-        """Whether there are pairs enough to speak of."""
+        """Whether there are enough pairs to compare."""
         return len(self.before) >= FEWEST
 
 
@@ -52,7 +54,7 @@ def pair_documents(before: Report, after: Report) -> DocumentPairing:
     place = {name: index for index, name in enumerate(second)}
     pairs = [(index, place[name]) for index, name in enumerate(first) if name in place]
     ours, theirs = zip(*pairs, strict=True) if pairs else ((), ())
-    sentence = f"{len(pairs)} documents are in both reports ({len(first)} and {len(second)})"
+    sentence = f"{count(len(pairs), 'document is', 'documents are')} in both reports ({len(first)} and {len(second)})"
     if len(pairs) < FEWEST:
         return DocumentPairing(
             ours, theirs, f"not paired: {sentence}, at least {FEWEST} are needed; by the two intervals"

@@ -1,4 +1,4 @@
-"""Records of two reports beside each other: what changed, how surely, and what of it is a regression."""
+"""Records of a comparison: what changed, how certain it is, and which changes are regressions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def redefined(before: Finding | None, after: Finding | None) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class FindingChange:
-    """One claim in two reports, of the model or of a layer.
+    """One claim in two reports, about the model or a layer.
 
     Attributes:
         claim: Registry name.
@@ -67,18 +67,18 @@ class FindingChange:
 
     @property
     def verdicts(self) -> tuple[str, str]:
-        """Both verdicts as words; ``-`` where a report has no such finding."""
+        """Both verdicts as words; ``-`` if a report has no such finding."""
         before, after = ("-" if one is None else str(one.verdict) for one in (self.before, self.after))
         return before, after
 
     @property
     def changed(self) -> bool:
-        """Whether the verdict is another one."""
+        """Whether the verdict changed."""
         return self.verdicts[0] != self.verdicts[1]
 
     @property
     def redefined(self) -> bool:
-        """Whether the two reports mean different things by the claim: their verdicts and estimates don't compare."""
+        """Whether the two reports define the claim differently, so that verdicts and estimates are not comparable."""
         return redefined(self.before, self.after)
 
 
@@ -106,7 +106,7 @@ class HeadChange:
 
     @property
     def changed(self) -> bool:
-        """Whether verdict or pattern is another one."""
+        """Whether the verdict or the pattern changed."""
         return self.verdicts[0] != self.verdicts[1] or self.patterns[0] != self.patterns[1]
 
 
@@ -117,7 +117,7 @@ class Comparison(ShownRecord):
     Attributes:
         names: What the first and the second report call their model.
         verdicts: Verdicts of both reports.
-        context: What differs beside the results: ``(what, first, second)``.
+        context: What differs besides the results: ``(what, first, second)``.
         pairing: One sentence on how the documents of both were paired.
         findings: Claims of the model, then those of layers.
         head_verdicts: Claim to the number of heads whose verdict on it changed, and of heads compared.
@@ -145,10 +145,10 @@ class Comparison(ShownRecord):
 
     @property
     def failed(self) -> bool:
-        """Whether a rule that was asked for is broken."""
+        """Whether a requested rule is broken."""
         return bool(self.regressions)
 
     def one_line(self) -> str:
-        """Both models with their verdicts, and the number of regressions."""
+        """Both models with their verdicts, and the number of regressions, in one line."""
         before, after = (f"{name} {verdict}" for name, verdict in zip(self.names, self.verdicts, strict=True))
         return f"{before} -> {after}, {counted(len(self.regressions), 'regression')}"

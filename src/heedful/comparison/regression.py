@@ -13,7 +13,7 @@ _JUDGED = (Verdict.PASS, Verdict.WARN, Verdict.ABSENT, Verdict.FAIL)
 
 
 def check_rules(fail_on: tuple[str, ...], tolerance: float) -> None:
-    """Refuse rules that do not exist or do not go together.
+    """Refuse rules that do not exist or cannot be combined.
 
     Raises:
         UsageError: A rule is unknown, ``never`` stands beside another, or the tolerance is negative.
@@ -72,7 +72,7 @@ def _smaller(change: FindingChange, tolerance: float) -> bool:
 
 
 def sentence(change: FindingChange, rules: tuple[str, ...]) -> str:
-    """One sentence on a regression, or "" where the change breaks none of the rules that were asked for."""
+    """One sentence on a regression; "" if the change breaks no requested rule."""
     hit = [rule for rule in change.regressions if rule in rules]
     if not hit:
         return ""

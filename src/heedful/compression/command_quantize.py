@@ -1,4 +1,4 @@
-"""``heedful compress quantize``: a model and held-out text in, the price of keys in few bits out."""
+"""``heedful compress quantize``: what keys in few bits cost a model on held-out text."""
 
 from typing import Annotated, Literal
 

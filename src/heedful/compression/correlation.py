@@ -1,4 +1,4 @@
-"""Rank correlations over heads or layers, with intervals over documents and p-values over the items themselves."""
+"""Rank correlations over heads or layers, with intervals over documents and p-values over the heads or layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from heedful.inference.multiplicity import holm
 
 @dataclass(frozen=True)
 class Question:
-    """Do items with more of one thing have more of the other?
+    """A question: do heads (or layers) with a higher value of one statistic have a higher value of another?
 
     Attributes:
         x: First property.

@@ -1,4 +1,4 @@
-"""What is left out of a model, and how often."""
+"""What to leave out of a model, and how many random orders to try."""
 
 from __future__ import annotations
 

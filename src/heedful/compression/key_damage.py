@@ -1,4 +1,4 @@
-"""What quantizers do to each call's rows and outputs, all of them in one pass of the model as it is."""
+"""What quantizers do to each call's rows and outputs, measured in one pass of the unchanged model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from heedful.monitoring.vectors.tails import tails
 
 @dataclass
 class LayerDamage:
-    """What was measured of one attention call, sequences in the order of the text.
+    """Measurements of one attention call, sequences in the order of the text.
 
     Attributes:
         path: Module path.
@@ -39,14 +39,14 @@ class LayerDamage:
 
     @property
     def module(self) -> str:
-        """Path of the module, without the count of its calls."""
+        """Path of the module, without the number of its call."""
         return self.path.split("#")[0]
 
 
 def key_damage(
     context: EvaluationContext, quantizers: Sequence[Quantizer], stage: str
 ) -> tuple[list[LayerDamage], dict[str, str]]:
-    """Tails of all keys, and the damage of each quantizer and of noise of its size, layer by layer.
+    """Tails of all keys, and the damage by each quantizer and by noise of the same size, layer by layer.
 
     The model runs as it is: each layer's queries, values and keys are its own, so that the damage is of one layer
     alone.
@@ -129,7 +129,7 @@ def losses_with(context: EvaluationContext, stage: str, change: Change, tick: Ca
 def quantizer_losses(
     context: EvaluationContext, stage: str, quantizers: Sequence[Quantizer]
 ) -> tuple[Array, Array, list[tuple[Array, Array]]]:
-    """Losses as they are, recomputed from unchanged keys, and under each quantizer and noise of its size.
+    """Losses unchanged, recomputed from unchanged keys, and under each quantizer and noise of its size.
 
     Args:
         context: Model and text.

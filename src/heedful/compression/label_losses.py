@@ -21,7 +21,7 @@ RIGHT, FED, SHUFFLED = 0, 1, 2
 
 
 def label_losses(context: EvaluationContext, batches: Sequence[Batch], tick: Callable[[], None]) -> Array:
-    """Loss of each sequence by three sets of labels.
+    """Loss of each sequence on three sets of labels.
 
     The right ones are the objective's: the next token, or the hidden one. The second are the tokens that were fed at
     the same positions. The third are the right ones in another order within each sequence, drawn from the seed and the
@@ -51,7 +51,7 @@ def label_losses(context: EvaluationContext, batches: Sequence[Batch], tick: Cal
 
 
 def judged_labels(context: EvaluationContext, losses: Array) -> LabelLosses:
-    """Whether the right labels are the ones that the model answers to.
+    """Whether the model predicts the right labels better than wrong ones.
 
     Args:
         context: Whose documents the sequences are of.

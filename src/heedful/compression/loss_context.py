@@ -1,4 +1,4 @@
-"""What every price is measured on: a model, its text, its loss, and means over documents."""
+"""The model, text and loss on which every cost is measured, and means over documents."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LEAST_UNITS = FEWEST_FOR_CLAIM
 
 @dataclass(frozen=True)
 class EvaluationContext:
-    """What prices are measured on.
+    """The model and text on which costs are measured.
 
     Attributes:
         model: The model, in evaluation mode while it is used.
@@ -63,7 +63,7 @@ class EvaluationContext:
     progress: Progress
 
     def ticker(self, total: int, what: str) -> Callable[[], None]:
-        """A function to call after each of ``total`` pieces of work."""
+        """A function to call after each of ``total`` pieces of work, for the progress bar."""
         done = 0
 
         def tick() -> None:
@@ -79,26 +79,28 @@ class EvaluationContext:
         return without_rounding(document_means(values, self.sequences.document.numpy()))
 
     def exact_units(self, values: Array) -> Array:
-        """The same where differences of 1e-8 are no rounding, such as divergences summed without cancellation."""
+        """Like ``units``, for values in which differences of 1e-8 are real, such as divergences summed without
+        cancellation.
+        """
         return np.asarray(document_means(values, self.sequences.document.numpy()))
 
     def effects(self, values: Array, within: tuple[ArrayLike, ArrayLike] = UNBOUNDED) -> list[Effect]:
-        """One effect a column of ``(sequence, column)``; documents are the units, ``within`` is what a mean can be."""
+        """One effect for each column of ``(sequence, column)``; documents are the units, ``within`` bounds the mean."""
         if not values.shape[1]:
             return []
         interval = mean_interval(self.exact_units(values), within=within)
         return [effect_of(interval.at(place)) for place in range(values.shape[1])]
 
     def effect(self, values: Array, within: tuple[float, float] = UNBOUNDED) -> Effect:
-        """The effect of ``(sequence,)`` values; documents are the units."""
+        """The effect of ``(sequence,)`` values, with documents as units."""
         return self.effects(values[:, None], within)[0]
 
     def loss_effect(self, values: Array) -> Effect:
-        """The effect of loss differences ``(sequence,)``, in which differences of rounding count as none."""
+        """The effect of loss differences ``(sequence,)``; differences as small as rounding count as none."""
         return effect_of(mean_interval(self.units(values)))
 
     def facts(self, name: str, notes: Sequence[str], layers: int, heads: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What a report says of the model and of the text."""
+        """What a report states about the model and the text."""
         first = next(self.model.parameters(), None)
         model = {
             "name": name or type(self.model).__name__,
@@ -128,7 +130,7 @@ class EvaluationContext:
 def evaluation_context(
     model: nn.Module, sequences: TokenBatch, *, seed: int, resamples: int, progress: Progress
 ) -> EvaluationContext:
-    """A model and its text, with the loss that it can be judged by.
+    """A model and its text, with the loss that judges it.
 
     Args:
         model: The model, in evaluation mode.
@@ -166,14 +168,14 @@ def _hides_future(model: nn.Module, sequences: TokenBatch) -> bool:
 
 
 def effect_of(interval: Interval) -> Effect:
-    """An interval of one entry as a record keeps it."""
+    """One entry's interval in the form of a record."""
     return Effect(
         estimate=float(interval.estimate), low=float(interval.low), high=float(interval.high), n=int(interval.units)
     )
 
 
 def verdict_on(effect: Effect | None, margin: float) -> str:
-    """What a loss difference's whole interval says of a margin.
+    """The verdict on a loss difference, from its whole interval and a margin.
 
     Args:
         effect: The difference in nats per token; None without a loss.

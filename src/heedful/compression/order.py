@@ -25,17 +25,17 @@ class Unit:
 
     @property
     def head(self) -> int | None:
-        """The head, where there is one alone and the unit is no layer."""
+        """The head; None if the unit is a layer."""
         return next(iter(self.heads)) if len(self.heads) == 1 else None
 
 
 def layer_units(layers: Sequence[LayerKeys]) -> list[Unit]:
-    """Every layer."""
+    """One unit for every layer."""
     return [Unit(number, layer.module, frozenset(range(layer.heads))) for number, layer in enumerate(layers)]
 
 
 def head_units(layers: Sequence[LayerKeys]) -> list[Unit]:
-    """Every query head."""
+    """One unit for every query head."""
     return [
         Unit(number, layer.module, frozenset([head]))
         for number, layer in enumerate(layers)
@@ -44,23 +44,23 @@ def head_units(layers: Sequence[LayerKeys]) -> list[Unit]:
 
 
 def ordered(scores: Array, seed: int) -> list[int]:
-    """Places by growing score, ties in an order drawn from the seed; units without a score come last."""
+    """Indices sorted by growing score; ties in a random order from the seed, entries without a score last."""
     random = np.random.default_rng(seed).permutation(len(scores))
     return [int(k) for k in random[np.argsort(np.nan_to_num(scores, nan=np.inf)[random], kind="stable")]]
 
 
 def shuffled(count: int, seed: int) -> list[int]:
-    """Places in random order."""
+    """Indices in random order."""
     return [int(k) for k in np.random.default_rng(seed).permutation(count)]
 
 
 def taken(fraction: float, count: int) -> int:
-    """How many of so many units a fraction is: at least one, never all."""
+    """The number of units in a fraction: at least one, never all."""
     return min(max(1, round(fraction * count)), max(1, count - 1))
 
 
 def numbers(fractions: Sequence[float], count: int) -> list[tuple[float, int]]:
-    """Fractions with their numbers of units, growing; of those with the same number, the one that fits it best."""
+    """Fractions that give different numbers of units, with these numbers, growing."""
     found: dict[int, float] = {}
     for fraction in fractions:
         number = taken(fraction, count)
@@ -70,7 +70,7 @@ def numbers(fractions: Sequence[float], count: int) -> list[tuple[float, int]]:
 
 
 def without_units(units: Sequence[Unit], order: Sequence[int], number: int) -> Removal:
-    """The first units of an order left out."""
+    """A removal of the first ``number`` units of an order."""
     heads: dict[str, frozenset[int]] = {}
     for place in order[:number]:
         unit = units[place]
@@ -79,7 +79,7 @@ def without_units(units: Sequence[Unit], order: Sequence[int], number: int) -> R
 
 
 def dimension_scores(layer: LayerKeys) -> Mapping[str, torch.Tensor]:
-    """Ranking to ``(key_head, group)`` scores of a layer's groups of components; the lowest go first."""
+    """Ranking to ``(key_head, group)`` scores of a layer's groups of components; the lowest are left out first."""
     values = {"contribution": layer.contribution, "key variance": layer.variance}
     if layer.gain is not None:
         values["gain product"] = layer.gain.expand(layer.key_heads, -1)
@@ -90,7 +90,7 @@ def dimension_scores(layer: LayerKeys) -> Mapping[str, torch.Tensor]:
 
 
 def without_dimensions_of(layers: Sequence[LayerKeys], ranking: str, fraction: float, seed: int) -> Removal:
-    """The same fraction of every key head's groups left out, by a ranking or at random.
+    """A removal of the same fraction of every key head's groups, by a ranking or at random.
 
     Args:
         layers: Layers whose groups are known; others are left as they are.

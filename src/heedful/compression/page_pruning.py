@@ -45,8 +45,8 @@ def _subject(record: Pruning) -> str:
         f"{model['name']}: {model['class']}, {count(model['layers'], 'attention layer')}, "
         f"{count(model['heads'], 'head')}, {model['dtype']} on {model['device']}. "
         f"{count(data['documents'], 'document')}, {count(data['sequences'], 'sequence')} of {data['sequence_length']} "
-        f"tokens ({data['origin']}): {data['documents_that_rank']} rank, the other {data['documents_that_price']} "
-        "price, so that no order is tried on the text it was chosen on."
+        f"tokens ({data['origin']}): {data['documents_that_rank']} choose the order, "
+        f"the other {data['documents_that_price']} measure its cost, so that no order is judged by its own text."
     )
 
 
@@ -99,7 +99,11 @@ def _labels(record: Pruning) -> PagePart | None:
     if labels is None:
         return None
     rows = [
-        (name, f"{effect.estimate:.4f}", f"[{effect.low:.4f}, {effect.high:.4f}]")
+        (
+            name,
+            f"{effect.estimate:.4f}",
+            f"[{effect.low:.4f}, {effect.high:.4f}]" if math.isfinite(effect.low) else NONE,
+        )
         for name, effect in (
             ("the right ones", labels.right),
             ("tokens fed", labels.fed),
@@ -107,9 +111,9 @@ def _labels(record: Pruning) -> PagePart | None:
         )
     ]
     told = {
-        "yes": "The right labels have the least loss, by whole intervals: the model answers to them.",
-        "no": "Wrong labels have less loss than the right ones: no price of this report means anything.",
-        "not settled": "Not settled whether the right labels have the least loss: prices may mean nothing.",
+        "yes": "The right labels have the least loss, by whole intervals.",
+        "no": "Wrong labels have less loss than the right ones: no cost in this report means anything.",
+        "not settled": "Not settled whether the right labels have the least loss: costs may mean nothing.",
     }.get(labels.answer, "Too few documents to tell.")
     objective = record.data["objective"]
     return PagePart(
@@ -242,15 +246,13 @@ def _correlations(record: Pruning) -> PagePart | None:
         )
         for one in record.correlations
     ]
-    told = (
-        "Were redundant keys cheap, effective rank would go with the price (above 0), the cosine against it (below 0). "
-    )
+    told = "If redundant keys were cheap to remove, cost would grow with effective rank and fall with the cosine. "
     told += (
         "The interval is over documents for these very layers or heads; none is given where there are fewer than 8 or "
     )
-    told += "prices are too noisy to tell them apart. p asks whether unrelated ones would show as much (Holm)."
+    told += "costs are too noisy to tell them apart. p asks whether unrelated ones would show as much (Holm)."
     return PagePart(
-        title="Does redundancy go with the price?",
+        title="Does redundancy predict the cost?",
         header=("rank correlation of", "over", "rank", "95 %", "p"),
         rows=rows,
         text=told,

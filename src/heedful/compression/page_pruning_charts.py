@@ -21,7 +21,7 @@ RANDOM = "random"
 
 
 def curve_chart(part: str, curves: Sequence[Curve]) -> Drawn:
-    """Rise of the loss over the share left out, a line a ranking with its interval; random order in grey.
+    """Increase in loss over the share left out: a line with its interval for each ranking, random order in grey.
 
     Args:
         part: What is left out.

@@ -112,7 +112,7 @@ def _structure(record: Quantization) -> PagePart:
         told += "Without a loss only the divergences can be compared."
     else:
         told += f"Above 0, the error's structure costs beyond its size: {', '.join(sharper) or 'none'}. "
-        told += f"Below 0: {', '.join(milder) or 'none'}. For the others these documents do not tell the two apart."
+        told += f"Below 0: {', '.join(milder) or 'none'}. For the others, these documents cannot tell the two apart."
     return PagePart(
         title="Its size or its structure?",
         header=("noise in place of", "KL", "loss", "beyond", "95 %"),

@@ -20,7 +20,7 @@ GROUPS = ("tensor", "token", "channel")
 
 
 def loss_chart(record: Quantization) -> Drawn:
-    """Loss under each quantizer and under noise of its size, as a forest of intervals."""
+    """Loss under each quantizer and under noise of the same size, as a forest plot."""
     import altair
 
     rows = []
@@ -44,14 +44,14 @@ def loss_chart(record: Quantization) -> Drawn:
 
 
 def shown_trial(record: Quantization) -> Trial:
-    """The quantizer whose layers and heads a page lists: the fewest bits per tensor at 4 or more, else the first."""
+    """The quantizer whose layers and heads a page lists: the fewest bits per tensor from 4 up, else the first."""
     plain = [trial for trial in record.trials if trial.clip is None and trial.bits is not None]
     wanted = sorted(plain, key=lambda trial: (trial.bits != 4, trial.group != "tensor", trial.bits or 0))
     return (wanted or list(record.trials))[0]
 
 
 def layer_chart(record: Quantization) -> Drawn:
-    """Mean divergence of each layer under the shown number of bits, a line a group."""
+    """Mean divergence of each layer at the shown number of bits, a line for each group."""
     import altair
 
     bits = shown_trial(record).bits

@@ -1,4 +1,4 @@
-"""Which removals make up each curve: every ranking of a part, and random orders of it."""
+"""The removals that make up each curve: every ranking of a part, and random orders of it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _of_unit(layers: Sequence[LayerKeys], unit: Unit, name: str) -> float:
 
 
 def dimension_plans(context: EvaluationContext, layers: Sequence[LayerKeys], cuts: Cuts) -> list[CurvePlan]:
-    """Curves of key dimensions; layers whose components are not known to go together are left as they are.
+    """Curves of key dimensions. Layers whose paired components are unknown are not pruned.
 
     Args:
         context: Whose seed draws orders.

@@ -1,4 +1,4 @@
-"""The public function that measures what leaving attention out costs."""
+"""``heedful.prune``: measure what leaving attention out costs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def prune(
     notes: Sequence[str] = (),
     progress: Progress = lambda done, total, what: None,
 ) -> Pruning:
-    """Measure what leaving out attention costs, and whether redundancy of keys says what may go.
+    """Measure what leaving out attention costs, and whether redundancy of keys predicts what can be removed.
 
     The words are those of ``heedful compress prune``. Every other document ranks: redundancy of keys and the price of
     each layer and head alone are measured there. The other documents price the curves, so that no order is tried on
@@ -126,5 +126,5 @@ def _cuts(
     words = {"part": part, "fraction": fraction, "orders": orders, "priced": priced}
     twice = [word for word, value in words.items() if value not in ((), None)]
     if twice:
-        raise UsageError(f"{twice[0]}: expected it once, came beside cuts (leave one out)")
+        raise UsageError(f"{twice[0]}: given twice: as an argument and in cuts (leave one out)")
     return cuts

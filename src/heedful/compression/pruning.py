@@ -1,4 +1,4 @@
-"""What leaving out layers, heads and key dimensions costs, by redundancy, by measured price and at random."""
+"""The cost of leaving out layers, heads and key dimensions, by redundancy, by measured cost and at random."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def measure_pruning(
     notes: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Pruning:
-    """Measure what leaving out attention costs, and whether redundancy of keys says what may go.
+    """Measure what leaving out attention costs, and whether redundancy of keys predicts what can be removed.
 
     Every other document ranks: redundancy of keys and the price of each layer and head alone are measured there. The
-    other documents price the curves, so that no order is tried on the text it was chosen on. The model, its hooks,
+    other documents price the curves, so that no order is measured on the text that chose it. The model, its hooks,
     flags and random state are as before afterwards.
 
     Args:
@@ -114,7 +114,9 @@ def _halves(context: EvaluationContext) -> tuple[EvaluationContext, EvaluationCo
     document = context.sequences.document
     names = document.unique()
     if len(names) < 2:
-        raise UsageError("prune: expected text of at least 2 documents, one to rank on and one to price on; got 1")
+        raise UsageError(
+            "prune: expected text of at least 2 documents, one to rank on and one to measure the cost on; got 1"
+        )
     return _on(context, names[0::2]), _on(context, names[1::2])
 
 

@@ -1,4 +1,4 @@
-"""The public function that measures what keys in few bits cost."""
+"""``heedful.quantize``: measure what keys in few bits cost."""
 
 from __future__ import annotations
 

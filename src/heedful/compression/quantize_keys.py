@@ -1,4 +1,4 @@
-"""What keys in few bits cost a model: rows, outputs and loss, beside noise of the same size."""
+"""The cost of keys in few bits: rows, outputs and loss, compared with noise of the same size."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RESAMPLES = 1999
 def standard_quantizers(
     bits: Sequence[int] = BITS, groups: Sequence[str] = GROUPS, clips: Sequence[float] = CLIPS
 ) -> list[Quantizer]:
-    """Every number of bits with every group; then clipping per tensor, alone and with the middle number of bits.
+    """Standard quantizers: every number of bits for every group, then clipping per tensor at two settings.
 
     Args:
         bits: Bits of a component.

@@ -47,7 +47,7 @@ class Quantizer:
 
     @property
     def name(self) -> str:
-        """What it does, in a few words: ``4-bit tensor clip 99``."""
+        """A short name of the quantizer, such as ``4-bit tensor clip 99``."""
         rounding = "" if self.bits is None else f"{self.bits}-bit "
         return f"{rounding}{self.group}" + ("" if self.clip is None else f" clip {self.clip:g}")
 
@@ -93,7 +93,7 @@ def quantized(key: Tensor, quantizer: Quantizer, real: Tensor | None = None) -> 
 
 
 def noise_like(key: Tensor, changed: Tensor, generator: torch.Generator, real: Tensor | None = None) -> Tensor:
-    """Keys with Gaussian noise of the same root mean square as another error, sequence by sequence and head by head.
+    """Keys with Gaussian noise of the same root mean square as a given error, for each sequence and head.
 
     Args:
         key: ``(batch, kv_head, key, dim)``.

@@ -1,4 +1,4 @@
-"""Records of what it costs to make attention smaller: keys in few bits; layers, heads and dimensions left out."""
+"""Records of the cost of smaller attention: keys in few bits; layers, heads and dimensions left out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heedful.reporting.shown_record import ShownRecord, counted
 
 @dataclass(frozen=True, kw_only=True)
 class Damage:
-    """What one change of the keys does where it happens, and to the loss.
+    """The damage of one change of the keys, in its layer and to the loss.
 
     Attributes:
         divergence: KL(weights || weights with the changed keys) in nats, mean over queries and heads.
@@ -27,7 +27,7 @@ class Damage:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadDamage:
-    """The same for one head, its layer alone being changed.
+    """The damage to one head when its layer alone is changed.
 
     Attributes:
         layer: Layer index in the order of calls.
@@ -46,7 +46,7 @@ class HeadDamage:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One quantizer and its control.
+    """One quantizer and its control: noise of the same size.
 
     Attributes:
         name: What it does, in words.
@@ -78,7 +78,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyTails:
-    """Tails of one key head's components.
+    """How heavy the tails of one key head's components are.
 
     Attributes:
         layer: Layer index.
@@ -156,7 +156,7 @@ class Quantization(ShownRecord):
     not_measured: Sequence[Mapping[str, str]] = field(default_factory=tuple)
 
     def one_line(self) -> str:
-        """Model, and how many quantizers were tried."""
+        """Model and number of quantizers, in one line."""
         documents = counted(int(self.data.get("documents", 0)), "document")
         return f"{self.model.get('name', '')}: {counted(len(self.trials), 'quantizer')}, {documents}"
 
@@ -186,7 +186,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """What leaving out more and more costs in one order.
+    """The cost of leaving out more and more, in one order.
 
     Attributes:
         part: ``layers``, ``heads`` or ``dimensions``.
@@ -226,7 +226,7 @@ class Saving:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitCost:
-    """One layer or head.
+    """The cost of leaving out one layer or head.
 
     Attributes:
         part: ``layers`` or ``heads``.
@@ -249,7 +249,7 @@ class UnitCost:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelLosses:
-    """The loss by the right labels, and by wrong ones.
+    """The loss on the right labels, and on wrong ones.
 
     Attributes:
         right: Loss by the labels that every other number of the report is by.
@@ -297,6 +297,6 @@ class Pruning(ShownRecord):
     not_measured: Sequence[Mapping[str, str]] = field(default_factory=tuple)
 
     def one_line(self) -> str:
-        """Model, and how many orders of removal were priced."""
+        """Model and number of removal orders, in one line."""
         documents = counted(int(self.data.get("documents", 0)), "document")
         return f"{self.model.get('name', '')}: {counted(len(self.curves), 'curve')}, {documents}"

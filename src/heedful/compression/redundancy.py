@@ -1,4 +1,4 @@
-"""What is known of each layer's keys before anything is left out: redundancy, and what each dimension adds."""
+"""Each layer's keys before anything is left out: their redundancy, and what each dimension contributes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NORMS = (("q_norm", "k_norm"), ("query_layernorm", "key_layernorm"), ("q_layerno
 
 @dataclass
 class LayerKeys:
-    """What was measured of one attention module.
+    """Measurements of one attention module's keys.
 
     Attributes:
         module: Module path.

@@ -1,4 +1,4 @@
-"""The keys of a running model as a cache would hold them, and what the model makes of other ones."""
+"""The keys of a running model as a cache would store them, and how the model answers to changed ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STAGES = ("after", "before")
 
 @dataclass(frozen=True)
 class Stored:
-    """One call's keys at the stage at which they are stored.
+    """One call's keys, before or after rotation, as they are stored.
 
     Attributes:
         call: The attention call; rows of padding see nothing.
@@ -47,11 +47,11 @@ class Stored:
 
     @property
     def module(self) -> str:
-        """Path of the module, without the count of its calls."""
+        """Path of the module, without the number of its call."""
         return self.path.split("#")[0]
 
     def read(self, key: Tensor) -> Tensor:
-        """Stored keys as the kernel reads them."""
+        """Stored keys in the form that the kernel reads."""
         return key if self.turn is None else self.turn.of(key)
 
 
@@ -61,14 +61,14 @@ Visit = Callable[[Stored], Tensor | None]
 
 @dataclass
 class Left:
-    """Attention that was left as it is: path to reason."""
+    """Attention that was not changed: path to reason."""
 
     reasons: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
 def stored_keys(model: nn.Module, batch_now: Sequence[Batch], stage: str, visit: Visit) -> Iterator[Left]:
-    """Meet every call's stored keys while a model runs.
+    """Call a function for the stored keys of every call while a model runs.
 
     Args:
         model: The model, in evaluation mode.
@@ -106,7 +106,7 @@ def stored_keys(model: nn.Module, batch_now: Sequence[Batch], stage: str, visit:
 
 
 def run_all(model: nn.Module, batches: Sequence[Batch], now: list[Batch], tick: Callable[[], None]) -> None:
-    """Run a model over batches, each noted in ``now`` while it runs."""
+    """Run a model over batches; ``now`` holds the batch that runs."""
     with torch.no_grad():
         for batch in batches:
             now[:] = [batch]
@@ -147,5 +147,5 @@ def _stored(event: AttentionEvent, batch: Batch, stage: str, unrotated: Unrotate
 
 
 def other_keys(stored: Stored, key: Tensor) -> AttentionCall:
-    """The call with other stored keys."""
+    """The same call with other keys in place of the stored ones."""
     return replace(stored.call, key=stored.read(key).to(stored.call.key.dtype))

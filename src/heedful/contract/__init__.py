@@ -1,1 +1,1 @@
-"""What config and batch promise of attention, and whether the kernels do it."""
+"""What config and batch promise about attention, and whether the kernels keep it."""

@@ -1,4 +1,4 @@
-"""What a batch itself promises: documents, padding, blocks that look both ways, a mask of its own, positions."""
+"""Promises that the batch makes: documents, padding, bidirectional blocks, a mask of its own, positions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LABELS = ("seq_idx", "segment_ids", "document_ids", "sequence_ids")
 
 @dataclass(frozen=True, kw_only=True)
 class BatchFacts:
-    """What is promised of the positions of one stream.
+    """Promises about the positions of one stream.
 
     Attributes:
         labels: ``(batch, position)`` document of each position, below 0 where it is not known; None without documents.
@@ -49,7 +49,7 @@ class BatchFacts:
 
 
 def length_of(batch: Mapping[str, Any], prefix: str = "") -> tuple[int, int] | None:
-    """``(batch, position)`` of a stream, or None where the batch names none."""
+    """``(batch, position)`` of a stream; None if the batch names none."""
     for name in (f"{prefix}input_ids", f"{prefix}inputs_embeds"):
         value = batch.get(name)
         if isinstance(value, Tensor) and value.dim() >= 2:
@@ -58,7 +58,7 @@ def length_of(batch: Mapping[str, Any], prefix: str = "") -> tuple[int, int] | N
 
 
 def facts_of(batch: Mapping[str, Any], contract: Contract, *, prefix: str = "", model_type: str = "") -> BatchFacts:
-    """What a batch promises of one stream.
+    """What a batch promises about one stream.
 
     Args:
         batch: Keyword arguments of the model's forward.

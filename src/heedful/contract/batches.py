@@ -1,4 +1,4 @@
-"""From what a user has at hand to one batch of the model's forward, every key of it kept."""
+"""Make one batch for the model's forward from what a user has; every key of it is kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LENGTH = 128
 
 
 def first_batch(model: nn.Module, batch: Any, tokenizer: Any = None) -> tuple[Any, list[str]]:
-    """One batch, and notes on where it comes from.
+    """One batch, and notes on its origin.
 
     Args:
         model: The model.
@@ -74,7 +74,7 @@ def drawn_ids(model: nn.Module) -> dict[str, Any]:
 
 
 def read_batch(path: Path) -> dict[str, Tensor]:
-    """A batch from a ``.safetensors`` or ``.pt`` file of named tensors; nothing of it is executed.
+    """A batch from a ``.safetensors`` or ``.pt`` file of named tensors; no code in the file is executed.
 
     Raises:
         UsageError: The file is no mapping of names to tensors.

@@ -1,4 +1,4 @@
-"""Behaviour of a model on one batch: changed tokens end to end, gradients block by block."""
+"""Behaviour of a model on one batch: tokens changed end to end, gradients block by block."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEED = 20_030
 
 
 class Behaviour:
-    """What behaviour says of each promise, in each block and for the whole model.
+    """What the model's behaviour shows about each promise, in each block and for the whole model.
 
     Args:
         reader: Reads what is promised.
@@ -40,7 +40,7 @@ class Behaviour:
         self._whole: dict[str, str] = {}
 
     def judge(self, output: Any, *, gradients: bool = True) -> None:
-        """Change tokens and take gradients.
+        """Judge the promises by changing tokens and taking gradients.
 
         Args:
             output: The model's output on the batch as it is.
@@ -60,7 +60,7 @@ class Behaviour:
             self.undecided.append(f"gradients through each layer: {type(error).__name__}: {told}")
 
     def said(self, path: str, promise: str) -> str:
-        """What behaviour said of a promise in the block around a module, or of the whole model."""
+        """What behaviour showed about a promise in the block around a module, or in the whole model."""
         for (block, name), told in self._blocks.items():
             if name == promise and (path == block or path.startswith(f"{block}.")):
                 return told

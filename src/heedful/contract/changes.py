@@ -1,4 +1,4 @@
-"""Behaviour, end to end: a token is changed, and the outputs that may not see it are compared.
+"""Behaviour end to end: change a token and compare the outputs that may not depend on it.
 
 No mask can fool this, and it sees what no kernel shows: convolutions, norms over time, recurrent states, buffers that
 rows of a batch share. It adds reach over layers, so that windows are judged elsewhere.
@@ -44,7 +44,7 @@ def embedding_of(model: nn.Module) -> nn.Module | None:
 
 @dataclass(frozen=True)
 class Moved:
-    """What one change did.
+    """The outputs that one change moved.
 
     Attributes:
         promise: Which promise forbids or demands it.
@@ -96,7 +96,7 @@ class TokenChanges:
         self.unread = ""
 
     def judge(self, plain: Tensor, source_real: Tensor | None = None, *, learned: bool = False) -> list[Moved]:
-        """Change a few tokens.
+        """Judge the promises by changing a few tokens.
 
         Args:
             plain: Output of the batch as it is.

@@ -1,4 +1,4 @@
-"""The check of one model on one batch: promises, two kinds of proof for each, and where they do not agree."""
+"""Check one model on one batch: each promise gets two kinds of proof; disagreements are reported."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check(
     behaviour: bool = True,
     gradients: bool = True,
 ) -> ContractReport:
-    """Check who sees whom, at what scale and where, against what config and batch promise.
+    """Check which keys each query sees, at what scale and positions, against the promises of config and batch.
 
     Every promise is proved twice: by what each kernel was handed and the weights that it gives, and by behaviour:
     tokens are changed, and one backward shows which positions reach which. Where the two do not agree, that is a

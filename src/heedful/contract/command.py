@@ -1,4 +1,4 @@
-"""``heedful check``: does each query see exactly the keys that it should, at the promised scale and positions?"""
+"""``heedful check``: does each query see exactly the keys it should, at the promised scale and positions?"""
 
 import json
 from pathlib import Path
@@ -63,7 +63,7 @@ def check_command(
     allow_global: options.AllowGlobal = None,
     debug: options.Debug = False,
 ) -> int:
-    """Check a model against what its config and its batch promise; the parameters are the options of the same name.
+    """Check a model against the promises of its config and batch; the parameters are the options of the same name.
 
     Returns:
         The exit code: 0 where every promise that was judged holds, 1 where one is broken, 3 where nothing was captured.

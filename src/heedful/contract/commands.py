@@ -1,4 +1,4 @@
-"""Registers the command that checks who sees whom."""
+"""Registers the command ``heedful check``."""
 
 from heedful.commandline.commands import COMMANDS, Command
 from heedful.contract.command import check_command

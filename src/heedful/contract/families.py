@@ -1,4 +1,4 @@
-"""What is known of model types beyond their configs: who looks which way, who scales as usual, who pairs how."""
+"""Facts about model types that configs do not state: direction of attention, scale, pairing of rotary components."""
 
 from __future__ import annotations
 
@@ -162,12 +162,12 @@ def _tables() -> dict[str, frozenset[str]]:
 
 
 def is_decoder_type(name: str) -> bool:
-    """Whether transformers lists a model type among decoders of text."""
+    """Whether transformers lists a model type among text decoders."""
     return name in _tables()["causal"] and name not in UNSURE
 
 
 def is_encoder_type(name: str) -> bool:
-    """Whether transformers lists a model type among encoders of text."""
+    """Whether transformers lists a model type among text encoders."""
     return name in _tables()["masked"] and name not in UNSURE
 
 

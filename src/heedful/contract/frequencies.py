@@ -1,4 +1,4 @@
-"""Rotary frequencies as a config promises them, by their formulas and never from the model's own buffers."""
+"""Rotary frequencies that a config promises, computed by formula and not read from the model's buffers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class RotaryPromise:
 
 
 def rotary_promise(place: Place, dim: int, length: int, contract: Contract) -> RotaryPromise | None:
-    """The rotation that config or person promise for one module.
+    """The rotation that config or user promise for one module.
 
     Args:
         place: The module.

@@ -1,4 +1,4 @@
-"""Behaviour, layer by layer: one backward of randomly weighted outputs shows every key that a query sees in each layer.
+"""Behaviour layer by layer: one backward of randomly weighted outputs shows every key that a query sees in each layer.
 
 The stream is cut at each block's input, so that reach does not add over layers. What a block lets through beside its
 attention (a convolution, a norm over time) is seen as well. A gradient of zero proves nothing: saturated weights and
@@ -23,7 +23,7 @@ SEEN = 1e-7
 
 @dataclass
 class Cut:
-    """One run of one block.
+    """One run of one block, with the input tensor at which the stream was cut.
 
     Attributes:
         path: Path of the block.
@@ -38,7 +38,7 @@ class Cut:
 
 @dataclass
 class CutStream:
-    """Cuts the stream at the input of every outermost block that takes states of one shape.
+    """Cuts the stream of hidden states at the input of every outermost block.
 
     Attributes:
         shape: ``(batch, position)`` of the stream.
@@ -50,7 +50,7 @@ class CutStream:
     _open: list[tuple[str, Tensor]] = field(default_factory=list)
 
     def watch(self, model: nn.Module, stack: ExitStack) -> None:
-        """Stand in the model until the stack is closed."""
+        """Install the hooks until the stack is closed."""
         for path in blocks_of(model):
             module = model.get_submodule(path)
             for handle in (
@@ -105,7 +105,7 @@ def blocks_of(model: nn.Module) -> list[str]:
 
 
 def seen_positions(cuts: list[Cut], queries: Tensor, generator: torch.Generator) -> Mapping[int, Tensor]:
-    """Positions of each cut's input that one query a row sees.
+    """Positions that one query in each row sees, at the input of each cut.
 
     Args:
         cuts: Runs of blocks.

@@ -1,4 +1,4 @@
-"""The kernel's own weights: what it gives for values that are one at a chosen key and zero elsewhere.
+"""The kernel's own weights: its output for values that are one at a chosen key and zero elsewhere.
 
 A kernel asked for ``softmax(...) V`` with one-hot columns ``V`` returns its weights. Queries are never sampled in
 such a replay, since a missing mask with a causal flag would then mean something else; keys may be.
@@ -42,7 +42,7 @@ class KernelRows:
 
 
 def kernel_rows(event: AttentionEvent, rules: Rules, *, whole: bool = False) -> KernelRows:
-    """Ask the kernel of a call for its weights.
+    """Read a call's weights from its kernel.
 
     Args:
         event: The call.

@@ -1,4 +1,4 @@
-"""What the kernels of one forward were handed and what they do, judged call by call while the model runs."""
+"""Judge every kernel call of one forward while the model runs: its inputs and what it computes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class KernelJudge:
     heads: dict[str, int] = field(default_factory=dict)
 
     def answer(self, event: AttentionEvent) -> Tensor:
-        """Let the model's kernel run, and judge it."""
+        """Run the model's kernel and judge it."""
         own = event.run(None)
         self.layers.setdefault(event.path.split("#")[0], len(self.layers))
         self.heads[event.path.split("#")[0]] = event.call.heads
@@ -195,7 +195,7 @@ class KernelJudge:
         )
 
     def self_attention(self) -> dict[str, Rules]:
-        """Rules of modules whose queries and keys are one sequence."""
+        """Rules of modules whose queries and keys are the same sequence."""
         return {path: rules for path, rules in self.rules.items() if not CROSS.search(path)}
 
 
@@ -219,7 +219,7 @@ def _direction_found(rules: Rules, rows: KernelRows) -> str:
 
 
 def of_one_query(rules: Rules, query: int) -> Rules:
-    """The rules of one query alone."""
+    """The visibility rules of a single query."""
     mask = rules.given_mask
     return replace(
         rules,

@@ -1,4 +1,4 @@
-"""What the kernel's weights say of its logits: scale, softcap, sink, grouping, a bias that nobody promised.
+"""What the kernel's weights reveal about its logits: scale, softcap, sink, grouping, an unpromised bias.
 
 The logarithm of a row of weights is the row of logits less one constant. So, within each row, ``log A`` of the visible
 keys is compared with ``c tanh(s q.k / c) + bias``, both less their means over the row.
@@ -23,7 +23,7 @@ MOST = 400_000
 
 @dataclass(frozen=True)
 class LogitFit:
-    """How well some logits explain a call's weights.
+    """How well candidate logits explain a call's weights.
 
     Attributes:
         deviation: Largest difference within a row.
@@ -37,12 +37,12 @@ class LogitFit:
 
     @property
     def explains(self) -> bool:
-        """Whether rounding explains the rest."""
+        """Whether rounding explains the remaining error."""
         return self.deviation <= self.limit
 
 
 class RowLogits:
-    """The logarithms of one call's weights beside the products of its queries and keys.
+    """The logarithms of one call's weights and the products of its queries and keys.
 
     Args:
         call: The call, whose logits are not in its bias.
@@ -105,7 +105,7 @@ class RowLogits:
         return sequence, head, query * self.step, column
 
     def slope(self, products: Tensor, *, distance: bool = False) -> tuple[float, float, float]:
-        """Least squares of ``log A`` less the bias on products, within rows.
+        """Least-squares slope of ``log A`` minus the bias against the products, within rows.
 
         Args:
             products: As of ``products``.
@@ -136,12 +136,12 @@ class RowLogits:
         return (1e-5 if self.exact else 2e-2) / spread if spread > 0 else math.inf
 
     def distance_term(self, factor: float, like: Tensor) -> Tensor:
-        """``factor`` times how far a key lies before its query."""
+        """``factor`` times the distance from a query back to a key."""
         place = torch.arange(0, self.call.n_queries, self.step, device=self.keys.device)
         return (factor * (place[:, None] - self.keys[None]).double()).expand_as(like)
 
     def constants(self, logits: Tensor) -> Tensor:
-        """Logarithm of each row's normaliser, ``logit - log A`` averaged over the row; NaN where no weight is known."""
+        """Logarithm of each row's normaliser, ``logit - log A`` averaged over the row; NaN if no weight is known."""
         rest = torch.where(self.known, logits + self.bias - self.logs, 0.0).sum(-1)
         count = self.known.sum(-1)
         return torch.where(count > 0, rest / count.clamp_min(1), torch.nan)

@@ -1,4 +1,4 @@
-"""Promised numbers of one call: scale, softcap, sink, grouping; compared with what the kernel's weights say."""
+"""Promised numbers of one call (scale, softcap, sink, grouping), compared with those of the kernel."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class NumberFinding:
 
 
 def promised_scale(place: Place, call: AttentionCall, contract: Contract) -> Promise | None:
-    """The factor that config or person promise for the products, or None."""
+    """The scale that config or user promise for the products, or None."""
     config, name = place.config, place.model_type
     if contract.scale is not None:
         return Promise("scale", float(contract.scale), "contract")
@@ -70,7 +70,7 @@ def _stretched(config: Any) -> bool:
 
 
 def promised_softcap(place: Place, contract: Contract) -> Promise | None:
-    """The bound that config or person promise for the logits, or None; the value None promises that there is none."""
+    """The softcap that config or user promise for the logits, or None; a promised None means no softcap."""
     if contract.softcap is not None:
         return Promise("softcap", float(contract.softcap) or None, "contract")
     if hasattr(place.config, "attn_logit_softcapping"):
@@ -80,7 +80,7 @@ def promised_softcap(place: Place, contract: Contract) -> Promise | None:
 
 
 class Numbers:
-    """Judges the numbers of one call, and says which weights are to be expected.
+    """Judges the numbers of one call and computes the expected weights.
 
     Args:
         place: The module.
@@ -104,7 +104,7 @@ class Numbers:
         self.row_logits = RowLogits(call, rows.keys, rows.weights, self.live) if self.readable else None
 
     def judge(self) -> list[NumberFinding]:
-        """Findings, and what is needed for ``expected``."""
+        """Findings on the numbers; also prepares ``expected``."""
         if self.row_logits is None:
             return self.found
         products = self.row_logits.products()
@@ -246,7 +246,7 @@ class Numbers:
         self.found.append(NumberFinding(promise, Status.BROKEN, told, where, float(gap.max())))
 
     def expected(self) -> Tensor | None:
-        """Weights to be expected at the chosen keys, ``(batch, head, query, column)``; None where nothing is known."""
+        """Expected weights at the chosen keys, ``(batch, head, query, column)``; None if nothing is known."""
         call, keys = self.call, self.rows.keys
         rules = call.visibility
         blocks = (

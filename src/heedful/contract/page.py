@@ -1,4 +1,4 @@
-"""A contract report as lines of text: promises with what was found, breaches with their remedies, what is undecided."""
+"""A contract report as text: promises with results, breaches with remedies, undecided promises."""
 
 from __future__ import annotations
 

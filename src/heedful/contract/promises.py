@@ -1,4 +1,4 @@
-"""Promises of each attention call: read from the model's config, the batch, and what a person gives."""
+"""Promises about each attention call: from the model's config, the batch and the user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|block)\.(\d+)(?:\.|$)")
 
 @dataclass(frozen=True)
 class Place:
-    """One attention module: where it stands and what config rules it.
+    """One attention module: its place in the model and the config that governs it.
 
     Attributes:
         path: Its path.
@@ -43,7 +43,7 @@ class Place:
 
 
 class PromiseReader:
-    """Reads what is promised of each call of one model and one batch.
+    """Reads the promises about each call of one model and one batch.
 
     Args:
         model: The model.
@@ -64,7 +64,7 @@ class PromiseReader:
         self.target_facts = facts_of(batch, contract, prefix="decoder_") if both else self.facts
 
     def place(self, path: str, module: nn.Module) -> Place:
-        """Where an attention module stands."""
+        """The place of an attention module."""
         path = path.split("#")[0]
         config = self._config_of(path)
         found = _LAYER.search(path)
@@ -149,7 +149,7 @@ class PromiseReader:
         )
 
     def direction(self, place: Place, call: AttentionCall | None = None) -> tuple[Promise | None, tuple[str, ...]]:
-        """Which way the queries of a self-attention look, and sources that contradict one another."""
+        """The direction of a self-attention's queries, and sources that disagree."""
         if self.contract.direction is not None:
             return Promise("direction", self.contract.direction, "contract"), ()
         found = self._direction(place)

@@ -1,4 +1,4 @@
-"""Records of a contract: what was promised, what was found, the first wrong pair, and what to do about it."""
+"""Records of a contract: promises, results, the first wrong pair, and the remedy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAIRINGS = ("half", "interleaved")
 
 
 class Status(StrEnum):
-    """What became of one promise in one attention module.
+    """The result for one promise in one attention module.
 
     ``HELD``: every proof that could judge it agrees. ``BROKEN``: at least one proof shows a breach. ``NOT_EXERCISED``:
     the batch cannot show a difference (a window longer than the text). ``NOT_DECIDABLE``: no proof could judge it.
@@ -37,7 +37,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Contract:
-    """Promises that a person gives; each overrules what config and batch say, None leaves it to them.
+    """Promises given by the user. Each overrides config and batch; None leaves the promise to them.
 
     Attributes:
         direction: ``causal``: key j is visible to query i only where j <= i; ``both``: every key is.
@@ -82,7 +82,7 @@ class Contract:
 
     @classmethod
     def read(cls, path: str | Path) -> Contract:
-        """A contract from a TOML file, as it may lie beside a model.
+        """A contract from a TOML file, such as one stored with a model.
 
         Args:
             path: The file; its keys are the fields.
@@ -125,7 +125,7 @@ class Promise:
 
 @dataclass(frozen=True)
 class Fix:
-    """What mends a breach.
+    """The remedy of a breach.
 
     Attributes:
         text: One sentence.
@@ -166,7 +166,7 @@ class Breach:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """One promise in one attention module.
+    """The result of one promise in one module.
 
     Attributes:
         promise: Its name.
@@ -197,7 +197,7 @@ class Judgement:
 
 @dataclass(frozen=True, kw_only=True)
 class ContractReport:
-    """Everything that one check found.
+    """The result of one check.
 
     Attributes:
         model: Class of the model.
@@ -222,7 +222,7 @@ class ContractReport:
 
     @property
     def broken(self) -> list[Judgement]:
-        """Judgements that are broken, in the order of the modules."""
+        """Results whose promise is broken, in the order of the modules."""
         return [one for one in self.judgements if one.status is Status.BROKEN]
 
     @property
@@ -231,7 +231,7 @@ class ContractReport:
         return not self.broken and any(one.status is Status.HELD for one in self.judgements)
 
     def of(self, promise: str) -> list[Judgement]:
-        """Judgements of one promise."""
+        """Results for the promise of this name."""
         return [one for one in self.judgements if one.promise == promise]
 
     def as_json(self) -> dict[str, Any]:

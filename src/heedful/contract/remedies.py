@@ -1,4 +1,4 @@
-"""What mends a breach: one sentence, and Python that does it where it is a matter of the batch or the loaded model."""
+"""Remedies of breaches: one sentence, and Python code if the batch or the loaded model can be changed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _outside(one: Judgement, reader: PromiseReader) -> Fix:
     if inside and one.promise in ("rows", "direction"):
         path = inside[0][0]
         return Fix(
-            f"a forward hook on {path} changes its output: take it off, or let it leave positions and rows apart",
+            f"a forward hook on {path} changes its output: remove it, or keep positions and rows separate in it",
             f"model.get_submodule({path!r})._forward_hooks.clear()",
         )
     if one.promise == "rows":
@@ -73,7 +73,9 @@ def _outside(one: Judgement, reader: PromiseReader) -> Fix:
             "from heedful.contract.remedies import split_rows\nsplit_rows(batch, documents)",
         )
     where = f"in {one.path}" if one.path else "outside attention"
-    return Fix(f"{where}: something mixes positions beside attention: pad convolutions on the left, norm over features")
+    return Fix(
+        f"{where}: something other than attention mixes positions: pad convolutions on the left, norm over features"
+    )
 
 
 def _documents(one: Judgement, reader: PromiseReader, own: bool) -> Fix | None:
@@ -242,7 +244,7 @@ _OF: dict[str, Callable[[Judgement, PromiseReader, bool], Fix | None]] = {
 
 
 def separate(batch: dict[str, Any], documents: Any = None) -> None:
-    """Rewrite a batch so that transformers' masks isolate its documents: positions that begin again, no mask, no cache.
+    """Rewrite a batch so that transformers' masks isolate its documents: positions restart, no mask, no cache.
 
     Args:
         batch: Keyword arguments of the forward; changed in place.
@@ -261,7 +263,7 @@ def separate(batch: dict[str, Any], documents: Any = None) -> None:
 
 
 def split_rows(batch: dict[str, Any], documents: Any = None) -> None:
-    """Rewrite a batch so that each of its documents has a row of its own, padded on the right and masked.
+    """Rewrite a batch so that each document has a row of its own, padded on the right and masked.
 
     Args:
         batch: Keyword arguments of the forward; changed in place, keys of packed rows are taken out.
@@ -288,7 +290,7 @@ def split_rows(batch: dict[str, Any], documents: Any = None) -> None:
 
 
 def mask_prefix(batch: dict[str, Any], prefix: int) -> None:
-    """Give a batch a causal mask of 4 axes that shows its first positions to one another.
+    """Give a batch a 4-axis causal mask whose first positions see one another.
 
     Args:
         batch: Keyword arguments of the forward, with ``input_ids``; changed in place.
@@ -302,7 +304,7 @@ def mask_prefix(batch: dict[str, Any], prefix: int) -> None:
 
 
 def mask_documents(model: nn.Module, batch: dict[str, Any], documents: Any = None) -> None:
-    """Give a batch masks of 4 axes that isolate its documents, one for each kind of layer that the config names.
+    """Give a batch 4-axis masks that isolate its documents, one for each kind of layer in the config.
 
     Args:
         model: The model, whose config says which way it looks and how far.

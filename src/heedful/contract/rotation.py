@@ -1,4 +1,4 @@
-"""Queries and keys compared with the rotation, and the norm before it, that a config promises.
+"""Compare queries and keys with the rotation, and the norm before it, that a config promises.
 
 What the projections give is rotated by formula and compared with what the kernel was handed. Where the promise does not
 explain it, named faults are tried: without the norm, unrotated, pairs of the other kind, the whole head; then the angle
@@ -41,7 +41,7 @@ class Projections:
     _handles: list[Any] = field(default_factory=list)
 
     def begin(self, model: nn.Module) -> None:
-        """Watch a model until ``end``."""
+        """Install hooks on a model until ``end``."""
         names = {name for pair in PROJECTED for name in pair} | set(JOINT)
 
         def keep(module: nn.Module, args: Any, output: Any) -> None:
@@ -53,14 +53,14 @@ class Projections:
                 self._handles.append(module.register_forward_hook(keep))
 
     def end(self) -> None:
-        """Take the hooks away."""
+        """Remove the hooks."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
         self.outputs.clear()
 
     def of(self, module: nn.Module, call: AttentionCall) -> Iterator[tuple[Tensor, Tensor]]:
-        """Queries and keys as the projections give them, every way in which they can be read."""
+        """Queries and keys as the projections give them, in every layout that fits."""
         children = dict(module.named_children())
         for names in PROJECTED:
             given = [self.outputs.get(id(children.get(name))) for name in names]

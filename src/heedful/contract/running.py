@@ -1,4 +1,4 @@
-"""How a model is run on a whole batch, and left as it was."""
+"""Run a model on a whole batch and leave it as it was."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 @contextmanager
 def repeatable(model: nn.Module) -> Iterator[Callable[[], None]]:
-    """Evaluation mode and eager code; flags and random state as before afterwards.
+    """Evaluation mode without compiled code; flags and random state are restored afterwards.
 
     Yields:
         A function that sets the random state back to where it stood, so that every forward draws the same numbers.
@@ -78,7 +78,7 @@ def keywords_of(model: nn.Module, batch: Any) -> dict[str, Any]:
 
 
 def on_device(model: nn.Module, keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """The batch's tensors where the model's first parameters lie."""
+    """The batch's tensors on the device of the model's first parameters."""
     device = next((p.device for p in model.parameters() if not p.is_meta), torch.device("cpu"))
 
     def moved(value: Any) -> Any:
@@ -92,7 +92,7 @@ def on_device(model: nn.Module, keywords: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_quantised(model: nn.Module) -> bool:
-    """Whether products run on few bits: activations of all positions may then be rounded by one scale."""
+    """Whether products run in few bits; one scale may then round the activations of all positions."""
     if getattr(getattr(model, "config", None), "quantization_config", None) is not None:
         return True
     return any(_QUANTISED.search(f"{type(m).__module__}.{type(m).__name__}") for m in model.modules())

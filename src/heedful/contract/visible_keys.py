@@ -1,4 +1,4 @@
-"""Rows compared with rules: keys that a query sees and should not, and keys that it misses."""
+"""Compare rows with rules: keys that a query sees and should not, and keys that it misses."""
 
 from __future__ import annotations
 

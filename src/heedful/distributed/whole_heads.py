@@ -1,4 +1,4 @@
-"""Arrays of heads that several processes divide, made whole: heads side by side, and the worst of what has no heads."""
+"""Gather arrays of heads that several processes divide: heads are joined, and facts without heads take the worst."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WITHOUT_HEADS = ("entering_spread", "output_error", "output_limit", "query", "n_
 def whole_heads(
     layers: Sequence[tuple[HeldHeads | None, Mapping[str, Array]]], ranks: Ranks, rows: int
 ) -> list[dict[str, Array]]:
-    """What one process would have measured, from every process's own heads, after one packed sum.
+    """The arrays that one process would have measured, from every process's own heads, by one packed sum.
 
     Args:
         layers: For each layer which heads are here, None for all, and name to ``(sequence, own heads, ...)``, or

@@ -1,4 +1,4 @@
-"""Losses with attention replaced, on the same tokens: what the learned pattern is worth."""
+"""Losses with attention replaced, on the same tokens: how much the learned pattern reduces the loss."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARMS = ("uniform", "local", "mean", "shuffled", "zero")
 
 @dataclass(frozen=True)
 class Replacement:
-    """What is put in place of the learned attention.
+    """A pattern that replaces the learned attention.
 
     Attributes:
         arm: A name of ``ARMS``.
@@ -45,7 +45,7 @@ def losses_under(
     ranks: Ranks = ALONE,
     pool: PatternPool | None = None,
 ) -> list[Array]:
-    """Loss of each sequence under each of several replacements, shared out over the ranks.
+    """Loss of each sequence under each of several replacements, divided over the ranks.
 
     Args:
         model: The model, in evaluation mode.
@@ -80,7 +80,7 @@ def losses_of(
     tick: Callable[[], None] = lambda: None,
     begin: Callable[[Batch], None] = lambda batch: None,
 ) -> Array:
-    """Loss of each sequence in nats per token; ``begin`` is told of each batch before it runs.
+    """Loss of each sequence in nats per token; ``begin`` is called with each batch before it runs.
 
     Returns:
         ``(sequence,)`` in the order of the batches.
@@ -105,7 +105,7 @@ def ablated_losses(
     tick: Callable[[], None] = lambda: None,
     pool: PatternPool | None = None,
 ) -> Array:
-    """Loss of each sequence with one arm in place of the learned attention.
+    """Loss of each sequence with one replacement of the learned attention.
 
     Args:
         model: The model, in evaluation mode.

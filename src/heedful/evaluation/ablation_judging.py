@@ -35,7 +35,7 @@ MEAN_SHARE = 0.1
 
 
 def over_documents(study: Study, values: Array) -> Interval:
-    """Interval of the mean loss difference, documents as units: at the look at which it stopped, if there are looks."""
+    """Interval of the mean loss difference over documents, at the interim analysis that stopped it, if any."""
     units = study.first_units(values)
     if study.settings.interim_analyses == 1:
         return skew_t(units)
@@ -44,7 +44,7 @@ def over_documents(study: Study, values: Array) -> Interval:
 
 
 def p_of_zero(study: Study, values: Array) -> float:
-    """Two-sided p of a zero mean over documents; NaN where it has no spread or too few values."""
+    """Two-sided p-value that the mean over documents is zero; NaN without spread or with too few values."""
     units = study.first_units(values)
     units = units[np.isfinite(units)]
     if len(units) < 2 or np.ptp(units) < 1e-12:
@@ -56,7 +56,7 @@ def p_of_zero(study: Study, values: Array) -> float:
 
 
 def look_facts(study: Study, values: Array) -> dict[str, Any]:
-    """At which look a replacement stopped, and how many sequences it took; empty without looks."""
+    """The interim analysis at which a replacement stopped and the sequences it used; empty without interim analyses."""
     if study.settings.interim_analyses == 1:
         return {}
     look, ends = _look_of(study, values)
@@ -73,7 +73,7 @@ def _look_of(study: Study, values: Array) -> tuple[int, tuple[int, ...]]:
 
 
 def family(study: Study) -> dict[tuple[str, int | None], float]:
-    """Holm-adjusted p of every (arm, layer) ablated, layer None for the whole model: one family."""
+    """Holm-adjusted p-values of every (replacement, layer), layer None for the whole model, in one family."""
     raw: dict[tuple[str, int | None], float] = {
         (arm, None): p_of_zero(study, values) for arm, values in study.whole_model.items()
     }
@@ -86,7 +86,7 @@ def family(study: Study) -> dict[tuple[str, int | None], float]:
 
 
 def ablation_findings(study: Study, claim: str, arm: str, source: str) -> list[Finding]:
-    """Findings of one arm: the whole model, and each layer where the preset asks for it.
+    """Findings on one replacement: for the model, and for each layer if the preset includes layers.
 
     Args:
         study: The study.
@@ -115,7 +115,7 @@ def ablation_findings(study: Study, claim: str, arm: str, source: str) -> list[F
 
 
 def left_whole(study: Study) -> str:
-    """Which attention no replacement reaches, and why; empty where all of it is reached."""
+    """The attention that no replacement reaches, and why; empty if every module can be replaced."""
     left = study.observed.irreplaceable
     if not left:
         return ""
@@ -244,7 +244,7 @@ UNSETTLED = "mixed or not settled"
 
 
 def signature_of(study: Study, arms: dict[str, Array]) -> tuple[str, str]:
-    """What kind of work attention does, by which replacements the loss forgives.
+    """Classify the work of attention by the replacements that do not raise the loss.
 
     Args:
         study: The study.
@@ -277,7 +277,7 @@ def signature_of(study: Study, arms: dict[str, Array]) -> tuple[str, str]:
 
 
 def redundant(study: Study, whole: Array, parts: Sequence[Array]) -> bool:
-    """Whether equal weights cost the loss everywhere at once, and nothing in any one part alone.
+    """Whether equal weights raise the loss when used everywhere at once, but in no single part alone.
 
     Args:
         study: The study.

@@ -1,4 +1,4 @@
-"""A text's sequences as the batches in which a model sees them."""
+"""The sequences of a text, as the batches that the model is given."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def batch_of(sequences: TokenBatch, index: Tensor, device: torch.device) -> Batc
 
 
 def batches_of(model: nn.Module, sequences: TokenBatch, tokens: int) -> list[Batch]:
-    """All sequences in their order, which puts neighbours of different documents side by side.
+    """All sequences in an order that puts different documents next to each other.
 
     Args:
         model: The model that will read them, where it is.
@@ -55,7 +55,7 @@ def batches_of(model: nn.Module, sequences: TokenBatch, tokens: int) -> list[Bat
 
 
 def leading(batches: Sequence[Batch], count: int) -> list[Batch]:
-    """Whole batches from the beginning that hold at least ``count`` sequences, and two; or all."""
+    """The first batches that together hold at least ``count`` sequences (and at least two); all if there are fewer."""
     chosen, have = [], 0
     for batch in batches:
         if have >= max(count, 2):

@@ -1,4 +1,4 @@
-"""What is shown of one head beyond its row of the head table: a picture, its reach, its strongest keys."""
+"""Evidence on one head beyond its row of the head table: a picture, its reach, its strongest keys."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def doctor(
     allow_global: options.AllowGlobal = None,
     debug: options.Debug = False,
 ) -> int:
-    """Prove the capture of a model and say so; the parameters are the options of the same name.
+    """Prove the capture of a model and print the result; the parameters are the options of the same name.
 
     Returns:
         The exit code: 0, or 3 where no attention was met.

@@ -1,4 +1,4 @@
-"""A model that is named and the sequences that it shall see, as the options of a command line say it."""
+"""The model and text options of a command line, made into a model and sequences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ def read(inputs: Inputs) -> "tuple[LoadedModel, BatchedText]":
 
 
 def read_model(inputs: Inputs) -> "LoadedModel":
-    """The loaded model alone, where the sequences are there already.
+    """The loaded model alone, when the sequences exist already.
 
     Args:
         inputs: The options.

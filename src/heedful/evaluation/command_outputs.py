@@ -1,4 +1,4 @@
-"""Where a report goes beside the terminal: JSON, a page, figures, forms for CI; refused before the work, or written."""
+"""The files of a report: JSON, HTML, figures, JUnit and Markdown. Paths are checked before the work."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """Files that a command line asks for.
+    """The files that a command line asks for.
 
     Attributes:
         json: Path of the JSON document, ``-`` for standard output, or None.
@@ -35,12 +35,12 @@ class Outputs:
 
     @property
     def forms(self) -> Forms:
-        """All but the figures."""
+        """Every output but the figures."""
         return Forms(json=self.json, html=self.html, markdown=self.markdown, junit=self.junit, force=self.force)
 
     @property
     def drawn(self) -> bool:
-        """Whether anything is drawn, so that cards of heads are worth gathering."""
+        """Whether anything is drawn; only then are cards of heads gathered."""
         return self.html is not None or self.figures is not None
 
     def check(self) -> None:
@@ -57,7 +57,7 @@ class Outputs:
             check_report_figures(self.figures, overwrite=self.force)
 
     def write(self, report: "Report") -> list[Path]:
-        """Write the files, the JSON document first: from it the others can be made again.
+        """Write the files. JSON comes first, because the others can be made from it.
 
         Args:
             report: The report.

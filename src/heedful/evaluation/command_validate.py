@@ -1,4 +1,4 @@
-"""``heedful validate``: a model and some text in, the nine-section report out."""
+"""``heedful validate``: judge a model's attention on text, in nine sections."""
 
 import sys
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Counts, multiplicity, and a conclusion that follows from four questions and nothing else."""
+"""The summary of a report: counts, multiplicity, and a conclusion drawn from four questions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from heedful.inference.verdict import Verdict
 YES, NO, OPEN = "yes", "no", "open"
 
 MULTIPLICITY = (
-    "named heads: within each claim, Holm where there are null models enough, else the largest standardised head of "
-    "each null model, or of each sign flip where the claim has no null model; ablations of the model and its layers: "
-    "one Holm family; counts of heads: Benjamini-Hochberg at 5 %, or the family-wise count; claims are not pooled"
+    "heads named under one claim are wrong together in at most 5 % of reports (Holm's adjustment, or the largest "
+    "standardised head of each null model or sign flip); ablations of the model and its layers share one Holm family; "
+    "counts of heads are Benjamini-Hochberg's at 5 %, or those that Holm leaves; different claims are not adjusted for "
+    "one another"
 )
 
 INTEGRITY = (
@@ -139,6 +140,12 @@ _SENTENCES = {
 _NOT_USED = "Removing what attention puts out costs the model nothing: it is not used."
 
 POSITIONAL = "positional"
+_WORK = {
+    POSITIONAL: "Ablation suggests that attention mainly follows positions.",
+    "content": "Ablation suggests that attention mainly moves content.",
+    "value average": "Ablation suggests that attention mainly averages what it sees.",
+    "unused": "Ablation suggests that attention is not used.",
+}
 _MOSTLY_POSITION = "These heads attend by content too, but what the model needs of them here is a pattern of positions."
 _READINGS = {
     (YES, YES, YES): "All agree: these heads pay attention, and the model needs it.",
@@ -176,9 +183,7 @@ def conclude(decision: dict[str, str], overall: dict[str, Finding]) -> str:
     parts.append(_SENTENCES["useful"][decision["useful"]])
     signature = overall.get("ablation_signature")
     if signature is not None and signature.verdict is Verdict.INFO:
-        parts.append(
-            f"Ablation of the whole model classifies the work of attention as: {signature.detail['signature']}."
-        )
+        parts.append(_WORK.get(signature.detail["signature"], f"Ablation suggests: {signature.detail['signature']}."))
     reading = _READINGS.get((decision["content_dependent"], decision["concentrated"], decision["useful"]))
     if (
         reading == _READINGS[YES, YES, YES]
@@ -210,7 +215,7 @@ def _need_of(reason: str) -> str:
 def next_steps(
     decision: dict[str, str], overall: dict[str, Finding], settings: Settings, blocks: bool = False
 ) -> list[str]:
-    """What to try next, each step following from a verdict."""
+    """What to try next; each step follows from a verdict."""
     steps = []
     for name in INTEGRITY:
         finding = overall.get(name)

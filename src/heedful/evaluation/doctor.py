@@ -1,4 +1,4 @@
-"""The public function that proves how each attention module of a model is met, and what it found."""
+"""``heedful.doctor``: prove how each attention module of a model is captured."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class CaptureProofs(ShownRecord):
 
     @property
     def proved(self) -> int:
-        """Modules that are proved both ways: recomputed and replaced."""
+        """Modules proved in both ways: recomputed and replaced."""
         return sum(bool(proof.way) and proof.recomputed and proof.replaced for proof in self.proofs)
 
     def one_line(self) -> str:
-        """Model, modules captured and proved."""
+        """Model, captured modules and proved modules, in one line."""
         modules = counted(len(self.proofs), "module")
         return f"{self.model}: {self.captured} of {modules} captured, {self.proved} proved both ways"
 

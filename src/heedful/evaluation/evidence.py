@@ -1,4 +1,4 @@
-"""Everything measured of one model on one set of sequences: arrays per layer, sequence and head, and nothing else."""
+"""All measurements of one model on one set of sequences: arrays per layer, sequence and head."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ProbedCall:
         return tiled(self.event.call, self.extras)
 
     def span(self) -> tuple[int, int]:
-        """First and last query position that is real in any sequence of the batch: padding around them is no sample."""
+        """First and last query position that holds a real token in any sequence; outer padding is no sample."""
         length = self.event.call.n_queries
         real = self.batch.attention_mask.bool().any(0).nonzero()[:, 0]
         if self.batch.attention_mask.shape[1] != length or not len(real):
@@ -60,7 +60,7 @@ class ProbedCall:
         return int(real[0]), int(real[-1])
 
     def within_format(self) -> ProbedCall:
-        """The same with rows beyond the call's number format undefined, wherever they are computed.
+        """The same call with rows undefined whose logits exceed the call's number format.
 
         Only half precision, and output that is not finite, are looked at: other formats hold any logit of theirs.
         """
@@ -84,7 +84,7 @@ Probe = Callable[[ProbedCall], dict[str, Tensor]]
 
 @dataclass
 class LayerEvidence:
-    """What was measured of one attention module.
+    """The measurements of one attention module.
 
     Attributes:
         path: Module path.
@@ -108,7 +108,7 @@ class LayerEvidence:
 
     @property
     def module_path(self) -> str:
-        """Path of the module, without the count of its calls in one forward."""
+        """Path of the module, without the number of its call."""
         return self.path.split("#")[0]
 
 
@@ -135,32 +135,34 @@ class Evidence:
 
     @cached_property
     def replaceable(self) -> list[LayerEvidence]:
-        """Modules whose pattern can be replaced, each by its first call: a replacement reaches all of its calls."""
+        """Modules whose pattern can be replaced, each by its first call; a replacement applies to all of its calls."""
         fixed = {layer.module_path for layer in self.layers if layer.fixed}
         found = {layer.module_path: layer for layer in reversed(self.layers) if layer.module_path not in fixed}
         return [layer for layer in self.layers if found.get(layer.module_path) is layer]
 
     @property
     def reached(self) -> tuple[str, ...] | None:
-        """Paths that a replacement of the whole model names; None where it reaches every module anyway."""
+        """Paths to name when replacing attention in the whole model; None if that reaches every module anyway."""
         folded = (path.split("#")[0] for path in self.folded)
         paths = dict.fromkeys((*(layer.module_path for layer in self.replaceable), *folded))
         return tuple(paths) if self.irreplaceable else None
 
     @cached_property
     def irreplaceable(self) -> dict[str, str]:
-        """Path to reason of attention that no replacement reaches: not met, not understood, or of unseen values."""
+        """Path to reason, for attention that no replacement reaches: not captured, not interpreted, or without visible
+        values.
+        """
         fixed = {layer.module_path: layer.fixed for layer in self.layers if layer.fixed}
         reached = {layer.module_path for layer in self.layers} | set(self.folded)
         not_captured = {path: why for path, why in self.not_captured.items() if path not in reached}
         return fixed | not_captured
 
     def calls_of(self, layer: LayerEvidence) -> int:
-        """Times that a layer's module is called in one forward."""
+        """How often a layer's module is called in one forward."""
         return sum(other.module_path == layer.module_path for other in self.layers)
 
     def stacked(self, name: str) -> Array:
-        """One array over layers, heads side by side.
+        """The arrays of all layers joined along the head axis.
 
         Returns:
             ``(sequence, all heads, ...)``.
@@ -168,7 +170,7 @@ class Evidence:
         return np.concatenate([layer.values[name] for layer in self.layers], axis=1)
 
     def has(self, name: str) -> bool:
-        """Whether every layer carries this array."""
+        """Whether every layer has an array of this name."""
         return bool(self.layers) and all(name in layer.values for layer in self.layers)
 
 
@@ -262,7 +264,7 @@ def _layer(event: AttentionEvent, index: int) -> LayerEvidence:
 
 
 def without_padded_rows(event: AttentionEvent, batch: Batch) -> AttentionEvent:
-    """The event with rows of padding seeing nothing, also where the model was never told of the padding."""
+    """The call with padded rows seeing nothing, also if the model was given no padding mask."""
     call = event.call
     real = batch.attention_mask.bool()
     if call.visibility.queries is not None or call.n_queries != real.shape[1] or bool(real.all()):

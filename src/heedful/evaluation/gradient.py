@@ -1,4 +1,4 @@
-"""A real backward: what reaches each parameter of each attention module, without touching ``.grad``."""
+"""One real backward: the gradient of each attention parameter, without touching ``.grad``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from heedful.loading.batch import Batch
 
 @dataclass(frozen=True)
 class ParameterGradient:
-    """What one backward gave one parameter.
+    """The gradient that one backward gave one parameter.
 
     Attributes:
         name: Parameter path in the model.

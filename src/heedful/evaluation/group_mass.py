@@ -1,4 +1,4 @@
-"""Whether a group of tokens draws more than uniform attention over the same rows would give it."""
+"""Whether a group of tokens gets more weight than uniform attention over the same rows would give it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from heedful.inference.verdict import Verdict
 
 
 def group_mass_findings(study: Study, claim: str, group: str, words: str, source: str) -> list[Finding]:
-    """Findings on the mass of one group of tokens over its uniform share, as a log ratio.
+    """Findings on a token group: the log ratio of its mass to its uniform share.
 
     Args:
         study: The study.
@@ -27,12 +27,13 @@ def group_mass_findings(study: Study, claim: str, group: str, words: str, source
     margin = study.settings.margins.share_log
     head_claim = HeadClaim(
         claim=claim,
-        what=f"{words}, over their uniform share,",
+        what=words,
         unit="log ratio",
         present_above=margin,
         absent_below=margin,
         source=source,
         as_factor=True,
+        of="the uniform share",
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(np.clip(mass, 1e-12, None) / share)

@@ -39,7 +39,7 @@ def head_frame(heads: Sequence[HeadRow]) -> polars.DataFrame:
 
 
 def save_heads(heads: Sequence[HeadRow], path: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Write the head table whole or not at all.
+    """Write the head table, completely or not at all.
 
     Parquet holds every string as it is. CSV holds them visible, and a text that a spreadsheet would take for a formula
     begins with an apostrophe.

@@ -1,4 +1,4 @@
-"""The public function that measures every head of a model, and the table that it gives."""
+"""``heedful.heads``: measure every head of a model and return a table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class HeadTable(ShownRecord):
-    """One row a head, in the order in which the model calls its layers.
+    """A table with one row for each head, in the order in which the model calls its layers.
 
     Attributes:
         model: What the user called the model.
@@ -50,7 +50,7 @@ class HeadTable(ShownRecord):
         return self.rows[place]
 
     def one_line(self) -> str:
-        """Model and number of heads."""
+        """Model and number of heads, in one line."""
         layers = len({row.layer for row in self.rows})
         return f"{self.model}: {counted(len(self.rows), 'head')} in {counted(layers, 'layer')}"
 
@@ -88,7 +88,7 @@ def heads(
     progress: Callable[[int, int, str], None] | None = None,
     ranks: Ranks | None = None,
 ) -> HeadTable:
-    """Measure every head of a model: the head table alone, without null models and without ablation.
+    """Measure every head of a model, without null models and without ablation.
 
     Pitfall: a verdict here speaks of how concentrated a head is, not of whether the model needs it: that is what
     ``heedful.validate`` asks.

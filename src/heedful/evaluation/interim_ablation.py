@@ -1,4 +1,4 @@
-"""Ablation that stops early: each replacement is looked at after more and more text, and left once it has decided.
+"""Ablation with interim analyses: each replacement stops once its verdict is settled.
 
 Every replacement is a test of its own with its own looks, at 1/16, 1/8, 1/4, 1/2 and all of its sequences, each filled
 up to whole batches. Intervals and p are those of ``inference.interim_analyses``: they hold whichever look one stops
@@ -23,7 +23,7 @@ Losses = Callable[[Sequence[Replacement], Sequence[Batch]], list[Array]]
 
 
 def look_ends(batches: Sequence[Batch], interim_analyses: int) -> tuple[int, ...]:
-    """Sequences seen at each look: whole batches that hold at least 1/16, 1/8, ... of all, no look twice.
+    """Sequences read by each interim analysis: whole batches that hold at least 1/16, 1/8, ... of all.
 
     Args:
         batches: All batches.
@@ -44,7 +44,7 @@ def differences_by_analyses(
     settings: Settings,
     tests: int,
 ) -> list[Array]:
-    """Loss differences of several replacements, each measured until it has decided.
+    """Loss differences of several replacements, each measured until it is settled.
 
     Args:
         losses: Losses of each sequence under some replacements, on some batches.
@@ -74,7 +74,7 @@ def differences_by_analyses(
 
 
 def fractions_of(ends: Sequence[int]) -> tuple[float, ...]:
-    """Share of all sequences seen at each look."""
+    """Share of all sequences read by each interim analysis."""
     return tuple(end / ends[-1] for end in ends)
 
 

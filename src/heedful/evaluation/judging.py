@@ -1,4 +1,4 @@
-"""From documents by heads to findings: the path that every claim about heads takes."""
+"""From values per document and head to findings; every claim about heads uses this."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class HeadClaim:
         null_name: Statistic of the null models that fits, or None where the claim has no such null.
         as_log: Judge the geometric mean over documents: intervals and margins on the log scale, shown on the plain one.
         as_factor: Values are log ratios, to be shown as factors in words.
+        of: What the factor multiplies ("their uniform share"): the effect then reads "5.86 times their uniform share".
         counted: What the independent units are.
         within: Least and largest value that the mean can have.
     """
@@ -52,22 +53,28 @@ class HeadClaim:
     null_name: str | None = None
     as_log: bool = False
     as_factor: bool = False
+    of: str = ""
     counted: str = "document"
     within: tuple[float, float] = UNBOUNDED
 
     @property
     def margins(self) -> tuple[float, float]:
-        """Margins of presence and absence on the scale on which intervals are taken."""
+        """Margins of presence and absence, on the scale of the intervals."""
         if self.as_log:
             return math.log(self.present_above), math.log(self.absent_below)
         return self.present_above, self.absent_below
 
     def on_scale(self, units: Array) -> Array:
-        """Units on the scale on which intervals are taken."""
+        """Convert document values to the scale of the intervals."""
         return np.asarray(np.log(np.clip(units, ROUNDING, None))) if self.as_log else units
 
+    def sentence(self, estimate: float) -> str:
+        """The effect and its size in words."""
+        size = self.shown(estimate)
+        return f"{self.what} {size.removeprefix('a factor of ')} times {self.of}" if self.of else f"{self.what} {size}"
+
     def shown(self, estimate: float) -> str:
-        """An estimate in words."""
+        """An effect size in words."""
         if self.as_factor:
             factor = math.exp(min(estimate, LARGEST_EXPONENT))
             return f"a factor of {factor:,.0f}" if 1e3 <= factor < 1e7 else f"a factor of {factor:.3g}"
@@ -76,7 +83,7 @@ class HeadClaim:
 
 @dataclass(frozen=True)
 class HeadIntervals:
-    """Interval, units present, spread between units and family-wise p against the margin of each head."""
+    """Of each head: interval, number of documents, their spread, and adjusted p-value against the margin."""
 
     interval: Interval
     units: Array
@@ -84,17 +91,17 @@ class HeadIntervals:
     family: Array
 
     def detectable(self, position: int) -> float:
-        """Effect beyond the margin that these units find in 80 %, all heads taken together."""
+        """Smallest effect beyond the margin that this many documents find with 80 % power, adjusted for all heads."""
         units = float(self.units[position])
         return float(reach(units, len(self.family))) * float(self.spread[position]) / math.sqrt(max(units, 1.0))
 
     def needed(self, position: int, beyond: float) -> float:
-        """Units that an effect so far beyond its margin takes by the same rule."""
+        """Documents needed to find an effect this far beyond its margin, by the same rule."""
         spread = float(self.spread[position])
         return units_for(beyond / spread, len(self.family)) if spread > 0 else math.inf
 
     def after_family(self, position: int, verdict: Verdict, reason: str, above: float, alpha: float) -> _Answer:
-        """A PASS is kept only where the margin is exceeded after adjustment for all heads, too."""
+        """Keep a PASS only if the margin is still exceeded after adjustment for all heads."""
         adjusted = float(self.family[position])
         if verdict is not Verdict.PASS or adjusted <= alpha:
             return verdict, reason
@@ -194,7 +201,7 @@ def _number(value: float) -> float | None:
 
 
 def overall_verdict(verdicts: list[Verdict]) -> Verdict:
-    """Verdict on a model from those on its heads: present in any, absent in all, else the weakest that holds."""
+    """The model's verdict from its heads': FAIL or PASS if any head has it, ABSENT if all do, else WARN."""
     if not verdicts:
         return Verdict.UNDEFINED
     for verdict in (Verdict.FAIL, Verdict.PASS):
@@ -250,15 +257,15 @@ def _size(finding: Finding) -> float:
 
 def _in_words(claim: HeadClaim, verdict: Verdict, strongest: Finding, found: list[Finding]) -> str:
     """What the heads' findings say together, in one sentence."""
-    place, size = f"L{strongest.layer}H{strongest.head}", claim.shown(_size(strongest))
+    place, effect = f"L{strongest.layer}H{strongest.head}", claim.sentence(_size(strongest))
     if verdict is Verdict.PASS:
         count = sum(f.verdict is Verdict.PASS for f in found)
-        return f"{count} of {len(found)} heads show it; strongest {place}: {claim.what} {size}"
+        return f"{count} of {len(found)} heads {'shows' if count == 1 else 'show'} it; strongest {place}: {effect}"
     if verdict is Verdict.ABSENT:
-        return f"no head reaches the margin; largest {place}: {claim.what} {size}"
+        return f"no head reaches the margin; largest {place}: {effect}"
     if verdict is Verdict.UNDEFINED:
         return f"{claim.what} is defined for no head here"
     if verdict is Verdict.INSUFFICIENT:
         lacking = max((f for f in found if f.verdict is verdict), key=_size)
         return f"too little text to judge; L{lacking.layer}H{lacking.head}: {lacking.reason}"
-    return f"not settled; largest {place}: {claim.what} {size}; {strongest.reason}"
+    return f"not settled; largest {place}: {effect}; {strongest.reason}"

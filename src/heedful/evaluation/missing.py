@@ -1,4 +1,4 @@
-"""Means and maxima that pass over missing values and stay silent about having none, and over rounding."""
+"""Means and maxima that ignore missing values without a warning, and differences that are only rounding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROUNDING = 1e-6
 
 
 def mean_of(values: Array, axis: int | tuple[int, ...] | None = None) -> Array:
-    """Mean over an axis of the values that are there.
+    """Mean over an axis of the values that are present.
 
     Returns:
         NaN where none is.
@@ -26,7 +26,7 @@ def mean_of(values: Array, axis: int | tuple[int, ...] | None = None) -> Array:
 
 
 def without_rounding(units: Array) -> Array:
-    """Units, with entries that differ between units by no more than rounding set to their mean.
+    """Values in which entries that differ only by rounding are set to their mean.
 
     A head that does the same in every document must not seem to vary: with many ties and one difference of 1e-8, no
     bootstrap can bound its mean.
@@ -41,6 +41,6 @@ def without_rounding(units: Array) -> Array:
 
 
 def largest_of(values: Array) -> float:
-    """Largest of the values that are there, infinite ones included; NaN where none is."""
+    """Largest of the values that are present, infinite ones included; NaN if none is."""
     there = values[~np.isnan(values)]
     return float(there.max()) if there.size else math.nan

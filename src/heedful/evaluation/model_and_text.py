@@ -1,4 +1,4 @@
-"""A model and what it shall read, in any form that a person has them, made into a module and token sequences."""
+"""Turn a model and its text, in any form the user has them, into a module and token sequences."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ModelAndText:
-    """What a public function reads before it begins.
+    """The model and text that a public function reads before it begins.
 
     Attributes:
         model: The module.
@@ -56,7 +56,7 @@ class ModelAndText:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How a model and its text are read: the words of the command line.
+    """How to read a model and its text, with the option names of the command line.
 
     Attributes:
         config: Config of a bare checkpoint.
@@ -109,7 +109,7 @@ def model_and_text(
     tokenizer: GivenTokenizer | None,
     reading: Reading,
 ) -> ModelAndText:
-    """The model and its sequences.
+    """Read the model and its text into a module and token sequences.
 
     Args:
         model: See ``GivenModel``.
@@ -134,7 +134,7 @@ def model_and_text(
 
 
 def one_or_many(words: Any) -> tuple[Any, ...]:
-    """One value where a list is wanted: ``"induction"`` means ``["induction"]``.
+    """Accept one value where a list is wanted: ``"induction"`` means ``["induction"]``.
 
     Args:
         words: One value, several, or None for none.
@@ -273,7 +273,7 @@ def _sequences(model: nn.Module, given: _Given, tokenizer: Any, reading: Reading
         _check_ids(made, embedded_tokens(model), learned_positions(model))
     else:
         if tokenizer is None:
-            told = "expected token ids, or a tokenizer with the text, beside a model that brings none"
+            told = "expected token ids, or a tokenizer for the text, because the model brings none"
             raise UsageError(f"sequences: {told} (heedful.validate(model, tokenizer, texts), say)")
         made = make_sequences(
             documents_of(given.text),

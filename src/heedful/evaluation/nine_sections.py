@@ -212,7 +212,7 @@ def _judged(study: Study, facts: CheckFacts) -> list[Finding]:
         reason = f"required, and not shown ({found[0].verdict}): {found[0].reason}"
         detail = {**found[0].detail, "without_require": str(found[0].verdict)}
         found[0] = replace(found[0], verdict=Verdict.FAIL, reason=reason, detail=detail)
-    return found
+    return [replace(one, meaning=facts.meaning) if one.layer is None and one.head is None else one for one in found]
 
 
 def _capped(finding: Finding) -> Finding:

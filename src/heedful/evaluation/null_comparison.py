@@ -18,7 +18,7 @@ from heedful.inference.verdict import Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class NullComparison:
-    """A comparison of every head, and how it came out.
+    """A comparison of every head and its result.
 
     Attributes:
         null: What the heads are compared with, in words.
@@ -41,7 +41,7 @@ class NullComparison:
     available: bool = True
 
     def verdict(self, head: int, verdict: Verdict, reason: str, alpha: float) -> tuple[Verdict, str]:
-        """A head's verdict by its interval, with this comparison taken into account: PASS needs both."""
+        """A head's verdict by its interval and by this comparison: PASS needs both."""
         if verdict is not Verdict.PASS:
             return verdict, reason
         return with_p(verdict, reason, float(self.p_adjusted[head]), alpha, self.exceeded, self.reached)
@@ -50,7 +50,7 @@ class NullComparison:
 def with_p(
     verdict: Verdict, reason: str, adjusted: float, alpha: float, exceeded: str, reached: str
 ) -> tuple[Verdict, str]:
-    """PASS kept, or taken back to WARN, by an adjusted p."""
+    """Keep a PASS, or lower it to WARN, by an adjusted p."""
     if math.isnan(adjusted):
         return Verdict.WARN, f"{reason}, but the comparison is undefined: descriptive only"
     if adjusted <= alpha:
@@ -82,7 +82,7 @@ def untrained(study: Study, name: str) -> NullComparison:
 
 
 def margin(study: Study, units: Array, above: float, null: str) -> NullComparison:
-    """One-sided tests of documents against the margin, Holm over all heads: the error of naming any is held.
+    """One-sided tests of documents against the margin, with Holm's adjustment over all heads.
 
     Args:
         study: The study.
@@ -103,7 +103,7 @@ def margin(study: Study, units: Array, above: float, null: str) -> NullCompariso
 
 
 def margin_p(units: Array, above: float) -> tuple[Array, Array]:
-    """P of "no larger than the margin" of each head, alone and as one family (``inference.skewness.above_p``).
+    """p-value of "the effect is no larger than the margin" for each head, alone and adjusted for all heads.
 
     Args:
         units: ``(document, all heads)``, on the scale of the margin.
@@ -119,7 +119,7 @@ def _family_wise(adjusted: Array, alpha: float) -> int | None:
 
 
 def enough_for_holm(study: Study, models: int) -> bool:
-    """Whether so many null models let one head's p, ranked within its layer, survive Holm's factor."""
+    """Whether there are enough null models for one head's rank p to stay significant after Holm's adjustment."""
     heads = [layer.heads for layer in study.observed.layers]
     return max(sum(heads) / (models * count + 1) for count in heads) <= study.settings.alpha
 

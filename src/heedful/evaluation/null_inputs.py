@@ -1,4 +1,4 @@
-"""What the model and its text are compared with: fresh models of the same config, shuffled tokens, repeated tokens."""
+"""Inputs of the null comparisons: untrained models, shuffled tokens, repeated tokens."""
 
 from __future__ import annotations
 
@@ -85,7 +85,9 @@ def _reset_copy(model: nn.Module) -> nn.Module:
 
 
 def shuffled(batch: Batch, seed: int) -> Batch:
-    """The same tokens in another order: ordinary ones permuted in each sequence, special ones and padding in place."""
+    """The same tokens in another order: ordinary tokens are permuted within each sequence; special ones and padding
+    stay.
+    """
     ids = batch.input_ids.clone()
     for row, index in enumerate(batch.index.tolist()):
         generator = torch.Generator().manual_seed(seed * 104729 + index)
@@ -96,7 +98,7 @@ def shuffled(batch: Batch, seed: int) -> Batch:
 
 @dataclass(frozen=True)
 class Repeats:
-    """Sequences of random tokens, repeated with a period of their own each.
+    """Sequences of random tokens, each repeated with its own period.
 
     Attributes:
         batches: The sequences.
@@ -112,7 +114,7 @@ class Repeats:
 
     @property
     def description(self) -> str:
-        """Periods and copies in words: what a model answers depends on them."""
+        """Periods and copies in words; the result depends on them."""
         periods, copies = (_range(values) for values in (self.periods, self.copies))
         return f"random tokens repeated with periods of {periods}, {copies} copies"
 
@@ -130,7 +132,7 @@ def repeated(
     periods: tuple[int, int] = (SHORTEST_PERIOD, LONGEST_PERIOD),
     copies: int | None = None,
 ) -> Repeats | None:
-    """Random repeats with the lengths, special prefix and vocabulary of a study's sequences.
+    """Random repeated sequences with the lengths, special prefix and vocabulary of a study's sequences.
 
     The tokens of a period are drawn without repetition from the ordinary tokens that occur in the text, so that a token
     comes back a period later and never before.

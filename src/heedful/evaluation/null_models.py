@@ -1,4 +1,4 @@
-"""A model built again by the user's own function, proved to be the same architecture with other weights."""
+"""Rebuild a model with the user's own function, and check that it has the same architecture and other weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Build = Callable[[int], nn.Module]
 
 
 class NoFreshModel(Exception):
-    """A model of this class cannot be built anew with random weights; the message says why."""
+    """A model of this class cannot be built again with random weights; the message says why."""
 
 
 def null_model(model: nn.Module, build: Build, seed: int) -> nn.Module:
@@ -42,7 +42,7 @@ def null_model(model: nn.Module, build: Build, seed: int) -> nn.Module:
 
 
 def ensure_random(build: Build, model: nn.Module, seeds: tuple[int, int], paths: Sequence[str]) -> None:
-    """Two seeds must give every attention module other weights: constant or trained ones are no null.
+    """Check that two seeds give every attention module different weights; constant or trained weights are no null.
 
     Args:
         build: What built the model.

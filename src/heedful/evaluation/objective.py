@@ -1,4 +1,4 @@
-"""The loss by which ablations are judged, per sequence: next token, masked token, or none."""
+"""The loss that ablations use, for each sequence: next token, masked token, or none."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Objective:
         return total / counted.sum(1).masked_fill(counted.sum(1) == 0, torch.nan)
 
     def question(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Ids to feed, which predictions count, and the right answers, which are one fewer for the next token."""
+        """Ids to feed, which predictions count, and the right answers (one fewer for the next token)."""
         if self.name == "next token":
             counted = (batch.attention_mask[:, 1:] * batch.attention_mask[:, :-1]).float()
             return batch.input_ids, counted, batch.input_ids[:, 1:]
@@ -109,7 +109,7 @@ def find_objective(
 
 
 def is_causal_by_name(model: nn.Module) -> bool:
-    """Whether a transformers model says by its class or its config that it predicts the next token."""
+    """Whether a transformers model's class or config states that it predicts the next token."""
     config, name = getattr(model, "config", None), type(model).__name__
     named = name.endswith(("ForCausalLM", "LMHeadModel")) or getattr(config, "is_decoder", False)
     return config is not None and bool(named)

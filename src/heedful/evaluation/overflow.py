@@ -1,4 +1,4 @@
-"""Rows that heedful can compute and the model's number format cannot hold: they must not be judged."""
+"""Rows whose logits exceed the model's number format. heedful can compute them, but they must not be judged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from heedful.attention.engines.moments import Moments
 
 @dataclass(frozen=True)
 class Overflow:
-    """Where one call leaves the range of its number format, each ``(batch, head, query)`` bool.
+    """Which (batch, head, query) entries of a call leave the range of its number format, as bool arrays.
 
     heedful computes in float32 or better. Its rows would describe weights that the model does not have where
 
@@ -51,7 +51,7 @@ def overflow_of(call: AttentionCall, moments: Moments, output: Tensor) -> Overfl
 
 
 def without_rows(call: AttentionCall, rows: Tensor) -> AttentionCall:
-    """The call with some of its queries NaN, so that whatever is computed of those rows is undefined.
+    """The call with some queries set to NaN, so that everything computed from those rows is undefined.
 
     Args:
         call: The call.

@@ -1,4 +1,4 @@
-"""The mean pattern of a fixed pool of documents: what attention to positions alone would do, whatever the batch."""
+"""The mean pattern of a fixed pool of documents: what attention by position alone would do."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class PatternPool:
 
     @property
     def description(self) -> str:
-        """What the mean pattern is of, in words."""
+        """Which documents the mean pattern is taken over, in words."""
         if self.reason:
             return f"the mean pattern of the other sequences of a batch ({self.reason})"
         return f"the mean pattern of {self.documents[0]} other documents, always the same"
@@ -67,11 +67,11 @@ class PooledMean(EventPattern):
         self.batch: Batch | None = None
 
     def of(self, batch: Batch) -> None:
-        """Tell which batch runs next."""
+        """Set the batch that runs next."""
         self.batch = batch
 
     def output(self, event: AttentionEvent) -> Tensor | None:
-        """The output under the pool's mean; None where the pool does not know the call, or it is of another shape."""
+        """The output under the pool's mean; None if the pool does not know the call or its shape differs."""
         sums, batch, call = self.pool.sums.get(event.path), self.batch, event.call
         if sums is None or batch is None or sums.shape[1:] != (call.heads, call.n_queries, call.n_keys):
             return None
@@ -87,7 +87,7 @@ class PooledMean(EventPattern):
 
 
 def pattern_pool(model: nn.Module, sequences: TokenBatch, tokens: int) -> PatternPool:
-    """Run the pools' sequences through the model as it is and add up their weights.
+    """Run the pools' sequences through the unchanged model and add up their weights.
 
     Args:
         model: The model, in evaluation mode.

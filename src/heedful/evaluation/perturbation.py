@@ -1,4 +1,4 @@
-"""Change a later token and look at everything before it: the test of causality that no mask can fool."""
+"""Change a later token and compare all earlier outputs: a test of causality that does not rely on masks."""
 
 from __future__ import annotations
 

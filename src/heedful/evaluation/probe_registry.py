@@ -1,4 +1,4 @@
-"""Probes that features add: what else is measured of each attention call while the model reads its text."""
+"""Probes that features add: more measurements of each attention call."""
 
 from __future__ import annotations
 

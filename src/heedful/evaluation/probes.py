@@ -1,4 +1,4 @@
-"""Probes of rows: statistics per head, distances, token groups, growth with length, and integrity."""
+"""Probes of rows: statistics per head, distances, token groups, growth with length, integrity."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SAMPLED_ROWS = 8
 
 
 def row_statistics(probed: ProbedCall) -> dict[str, Tensor]:
-    """Every registered statistic and the local contrast, ``(sequence, head)``: means over judged rows."""
+    """Every registered statistic and the local contrast, ``(sequence, head)``, as means over judged rows."""
     rows = probed.moments.rows
     found = {name: sequence_means(rows, facts.of(rows)) for name, facts in STATISTICS.items()}
     if rows.log_contrast is not None:
@@ -103,7 +103,7 @@ def representations(probed: ProbedCall) -> dict[str, Tensor]:
 
 
 def integrity(probed: ProbedCall) -> dict[str, Tensor]:
-    """What must hold whatever the model learned, worst case of each sequence, ``(sequence, head)`` unless said.
+    """Facts that hold for any correct attention; worst case of each sequence and head.
 
     ``row_sum_error`` comes from the module's own kernel, run once more with values of one, NaN where no row could be
     judged; ``output_error`` ``(sequence,)`` is the difference of its output from the recomputed one,

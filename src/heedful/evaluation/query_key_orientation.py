@@ -1,4 +1,4 @@
-"""Covariances of queries and keys, before positions turn them: whether content decides where a head looks."""
+"""Covariances of queries and keys before rotary positions: whether content decides where a head attends."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Covariances:
 
 
 def covariances(model: nn.Module, batches: Sequence[Batch]) -> Covariances:
-    """Covariances of queries and keys of every call, positions and sequences taken out.
+    """Covariances of queries and keys of every call, with position and sequence means removed.
 
     What all sequences of a batch share at a position, and what all positions of a sequence share, is taken out of both,
     so that what is left varies with the content. Where positions turn queries and keys (rotary embedding), the vectors
@@ -97,7 +97,7 @@ def _centred(vectors: Tensor, real: Tensor | None) -> Tensor:
 def content_orientation(
     model: nn.Module, batches: Sequence[Batch], layers: Sequence[LayerEvidence], seed: int
 ) -> tuple[Orientation | None, str]:
-    """Scores of all heads in order, or None and why there are none.
+    """Scores of all heads in order, or None with the reason.
 
     Args:
         model: The model, in evaluation mode.

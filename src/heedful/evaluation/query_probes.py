@@ -1,4 +1,4 @@
-"""Probes of whether queries differ: Jensen-Shannon divergence of rows over the keys that both see."""
+"""Probes of how queries differ: Jensen-Shannon divergence of rows over their common keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUERIES = 12
 
 
 def jensen_shannon(left: Tensor, right: Tensor, common: Tensor) -> Tensor:
-    """Jensen-Shannon divergence of two sets of rows over the keys that both see, each renormalised over them.
+    """Jensen-Shannon divergence of two sets of rows, renormalised over the keys that both see.
 
     Args:
         left: ``(..., key)`` weights, 0 where unseen.
@@ -40,7 +40,7 @@ def _over(rows: Tensor, common: Tensor) -> Tensor:
 
 
 def by_position(left: Tensor, right: Tensor, common: Tensor) -> Tensor:
-    """Divergence between the mean rows of a batch: what the positions of two queries account for.
+    """Divergence between the mean rows of a batch: the part that the positions of two queries explain.
 
     Jensen-Shannon divergence is convex, so that it is at most the mean of the sequences' own divergences, and equal to
     it where the pattern is the same in every sequence. Source: Lin 1991, doi:10.1109/18.61115.
@@ -60,7 +60,7 @@ def by_position(left: Tensor, right: Tensor, common: Tensor) -> Tensor:
 
 
 def without_own_share(shared: Tensor, own: Tensor) -> Tensor:
-    r"""What positions account for, freed of what each sequence puts into the mean pattern itself.
+    r"""The part that positions explain, corrected for each sequence's own contribution to the mean pattern.
 
     The mean of B patterns keeps 1/B of the divergence that content makes, to second order, so that a batch of two would
     show half of it as a matter of position. As with a sample variance, the excess is divided by 1 - 1/B:

@@ -1,4 +1,4 @@
-"""What the text is to the model: its own loss and perplexity, beside what token frequencies alone would reach."""
+"""How well the model reads the text: its loss and perplexity, compared with token frequencies alone."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class TextLoss:
 
     @property
     def perplexity(self) -> float:
-        """``exp(loss)``: between how many tokens the model wavers; infinite beyond any number."""
+        """``exp(loss)``: the effective number of tokens the model hesitates between; infinite on overflow."""
         return math.exp(self.loss) if self.loss < 700 else math.inf
 
     @property
     def unlike(self) -> bool:
-        """Whether the model reads the text hardly better than frequencies, or worse."""
+        """Whether the model predicts the text hardly better than token frequencies do."""
         return self.loss >= NEAR * self.frequencies
 
     @property
     def notes(self) -> list[str]:
-        """The loss in words, and a warning where it is near or above that of frequencies."""
+        """The loss in words, with a warning if it is near or above that of token frequencies."""
         told = f"the model's own loss on this text: {self.loss:.3g} nat/token, perplexity {self.perplexity:.4g}"
         found = [f"{told}; token frequencies alone: {self.frequencies:.3g}"]
         if self.unlike:
@@ -50,7 +50,7 @@ class TextLoss:
 
 
 def reading_of(study: Study) -> TextLoss | None:
-    """The model's loss on the study's text; None without one.
+    """The model's loss on the study's text; None if it has no loss.
 
     Args:
         study: The study.
@@ -62,7 +62,7 @@ def reading_of(study: Study) -> TextLoss | None:
 
 
 def frequency_loss(study: Study) -> float:
-    r"""Entropy of the text's tokens, special ones left out, with Miller's correction for how few there are.
+    r"""Entropy of the text's tokens without special ones, with Miller's correction for small samples.
 
     .. math:: H = -\sum_v p_v \ln p_v + \frac{V - 1}{2 N}
 

@@ -1,4 +1,4 @@
-"""Checks register themselves here, each under its own name with its facts."""
+"""The registry of checks: each has its name and fixed facts."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SECTION_TITLES = {
 
 @dataclass(frozen=True)
 class CheckFacts:
-    """What is fixed about a check: its section, the cheapest preset that runs it, and its source.
+    """The fixed facts of a check: its section, the cheapest preset that runs it, its source.
 
     ``descriptive`` checks say what is and never PASS, so that they cannot be required. ``definition`` counts what the
-    claim has meant: it grows whenever estimate, margin, interval or null of it become another, so that two reports are
-    compared only where they mean the same.
+    claim has meant: it grows whenever its estimate, margin, interval or null changes, so that two reports are compared
+    only where they mean the same. ``meaning`` tells a reader in one plain sentence why the claim matters.
     """
 
     name: str
@@ -40,13 +40,20 @@ class CheckFacts:
     source: str
     descriptive: bool = False
     definition: int = 1
+    meaning: str = ""
 
 
 CHECKS: Registry[CheckFacts] = Registry("checks", "check")
 
 
 def check(
-    *, section: int, source: str, preset: str = "quick", descriptive: bool = False, definition: int = 1
+    *,
+    section: int,
+    source: str,
+    preset: str = "quick",
+    descriptive: bool = False,
+    definition: int = 1,
+    meaning: str = "",
 ) -> Callable[[Function], Function]:
     """Register a function of a study that returns findings, under its own name.
 
@@ -55,7 +62,8 @@ def check(
         source: Where definition and margin come from.
         preset: Cheapest preset that runs it.
         descriptive: Whether it only describes: it never PASSes, and cannot be required.
-        definition: How often what the claim means has changed, from 1.
+        definition: Version of the claim's definition, counted from 1.
+        meaning: One plain sentence on what the claim means for a reader, true whatever the verdict.
 
     Raises:
         ValueError: The name is taken, or section or preset is unknown.
@@ -65,7 +73,7 @@ def check(
         name = function.__name__
         if section not in SECTION_TITLES or preset not in PRESETS:
             raise ValueError(f"check {name!r}: section {section} or preset {preset!r} is unknown")
-        CHECKS.add(name, CheckFacts(name, function, section, preset, source, descriptive, definition))
+        CHECKS.add(name, CheckFacts(name, function, section, preset, source, descriptive, definition, meaning))
         return function
 
     return register

@@ -1,4 +1,4 @@
-"""Records that the rooms hand on: a finding, a section, a head's row, a report."""
+"""Records of a validation: a finding, a section, a head's row, a report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class Finding:
         detail: Further numbers of this claim, JSON-able; not part of the verdict.
         units: The value of each document behind the estimate, in the order of the report's ``document_fingerprints``,
             None where a document has none; None for findings that are no mean over documents.
-        definition: Which definition of the claim this is, counted from 1 (``CheckFacts.definition``).
+        definition: Version of the claim's definition, counted from 1 (``CheckFacts.definition``).
+        meaning: What the claim means for a reader, in one sentence, on findings about the whole model; "" on others.
     """
 
     claim: str
@@ -54,6 +55,7 @@ class Finding:
     detail: Mapping[str, Any] = field(default_factory=dict)
     units: Sequence[float | None] | None = None
     definition: int = 1
+    meaning: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +126,7 @@ class Report(ShownRecord):
     cards: Cards | None = None
 
     def one_line(self) -> str:
-        """Verdict, model and what was judged."""
+        """Verdict, model and numbers of claims and heads, in one line."""
         claims = sum(one.layer is None and one.head is None for section in self.sections for one in section.findings)
         name = self.model.get("name") or "unnamed"
         return f"{self.verdict}: {name}, {counted(claims, 'claim')}, {counted(len(self.heads), 'head')}"

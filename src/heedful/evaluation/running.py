@@ -1,4 +1,4 @@
-"""How a model is run on token ids, whatever class it is, and left as it was."""
+"""Run a model on token ids, whatever its class, and leave it as it was."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from heedful.interception.uncompiled import uncompiled
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, and no compiled code; flags and random states as before afterwards.
+    """Evaluation mode without compiled code; flags and random states are restored afterwards.
 
     Forwards inside are heedful's own: a capture around them does not count them.
     """
@@ -34,7 +34,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Device of the first parameter that has data, the embedding as a rule, else the CPU.
+    """Device of the first parameter that has data (as a rule the embedding), else the CPU.
 
     Parameters that accelerate keeps elsewhere have none; its hooks bring inputs to where they are needed.
     """
@@ -47,7 +47,7 @@ def _accepts(model: nn.Module) -> tuple[set[str], bool]:
 
 
 def nonfinite_entries(model: nn.Module) -> dict[str, int]:
-    """Parameter name to number of entries that are NaN or infinite, where there are any."""
+    """Parameter name to its number of NaN or infinite entries, for parameters that have any."""
     # a parameter on the meta device is offloaded, and read when its layer runs
     floating = {name: p for name, p in model.named_parameters() if p.is_floating_point() and not p.is_meta}
     own = [int((~torch.isfinite(own_entries(p))).sum()) for p in floating.values()]
@@ -56,7 +56,7 @@ def nonfinite_entries(model: nn.Module) -> dict[str, int]:
 
 
 def refuse_nonfinite(model: nn.Module, name: str) -> None:
-    """Refuse a model whose weights are not numbers: nothing measured of it would be one.
+    """Refuse a model whose weights are not finite: nothing measured from them would be.
 
     Args:
         model: Any model.
@@ -78,18 +78,20 @@ def refuse_nonfinite(model: nn.Module, name: str) -> None:
 
 
 def pads_inside(attention_mask: Tensor) -> bool:
-    """Whether padding stands before a real token anywhere, so that places in the tensor are not positions."""
+    """Whether padding stands before a real token, so that tensor indices are not positions."""
     real = attention_mask.bool()
     return bool((real[:, 1:] & ~real[:, :-1]).any())
 
 
 def positions_of(attention_mask: Tensor) -> Tensor:
-    """Position of each token among the real ones of its sequence, ``(sequence, token)`` int64; 0 before the first."""
+    """Position of each token among the real tokens of its sequence, ``(sequence, token)`` int64; 0 for padding in
+    front.
+    """
     return (attention_mask.bool().long().cumsum(1) - 1).clamp_min(0)
 
 
 def takes_positions(model: nn.Module) -> bool:
-    """Whether a model is told positions that begin at 0.
+    """Whether a model accepts positions that begin at 0.
 
     Tables of position vectors with a padding row (RoBERTa) begin elsewhere; such models count positions from the ids
     themselves, padding left out, and are left to it.
@@ -135,7 +137,7 @@ def tensor_of(output: Any, *names: str) -> Tensor | None:
 
 
 def main_output(output: Any) -> Tensor:
-    """Logits, else the last hidden state: what a perturbation must or must not change.
+    """Logits, else the last hidden state: the output that a perturbation may or may not change.
 
     Raises:
         InputRejected: The model returned neither.

@@ -1,4 +1,4 @@
-"""Every option that shapes a validation, and every margin a verdict uses, each with its source."""
+"""Every option of a validation and every margin of a verdict, each with its source."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHORTEST_PERIOD, LONGEST_PERIOD = 8, 32
 
 @dataclass(frozen=True, kw_only=True)
 class Margins:
-    """Effect sizes that verdicts compare whole intervals with.
+    """Effect sizes with which verdicts compare whole intervals.
 
     Attributes:
         diffuse: Nats from uniform below which a head is diffuse: just above untrained GPT-2 small (0.039-0.046).
@@ -136,5 +136,5 @@ class Settings:
         return NULL_MODELS[self.preset] if self.null_models is None else self.null_models
 
     def runs(self, preset: str) -> bool:
-        """Whether a check of this preset is part of the chosen one."""
+        """Whether the chosen preset includes a check of this preset."""
         return PRESETS.index(preset) <= PRESETS.index(self.preset)

@@ -1,4 +1,4 @@
-"""A report that ``--json`` wrote, or the record of a feature that has a reader, read again."""
+"""Read a stored report, or the stored record of a feature that has a reader."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One model, its sequences, and everything the checks may ask of them, each gathered once and only when asked for."""
+"""One model, its sequences, and all evidence that checks may ask for; each item is computed once, on demand."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def no_progress(done: int, total: int, what: str) -> None:
 
 @dataclass
 class Study:
-    """What the checks judge: evidence alone. Judges take a study; it knows none of them.
+    """The evidence that checks judge. Checks take a study; the study knows no check.
 
     Attributes:
         model: The model, in evaluation mode while the study runs.
@@ -80,7 +80,7 @@ class Study:
     _answers: dict[Callable[[Study], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def once(self, question: Callable[[Study], Answer]) -> Answer:
-        """A function's answer for this study, computed at the first call and kept for the checks that share it."""
+        """A function's result for this study, computed at the first call and shared by all checks."""
         if question not in self._answers:
             self._answers[question] = question(self)
         answer: Answer = self._answers[question]
@@ -88,11 +88,11 @@ class Study:
 
     @cached_property
     def batches(self) -> list[Batch]:
-        """All sequences in order, at least two to a batch wherever there are two."""
+        """All sequences in order, in batches; no batch holds a single sequence unless there is only one."""
         return batches_of(self.model, self.sequences, self.settings.batch_tokens)
 
     def first_batches(self, count: int) -> list[Batch]:
-        """Whole batches from the beginning that hold at least ``count`` sequences, or all."""
+        """The first batches that together hold at least ``count`` sequences, or all."""
         return leading(self.batches, count)
 
     def _ticker(self, total: int, what: str) -> Callable[[], None]:
@@ -108,7 +108,7 @@ class Study:
 
     @cached_property
     def observed(self) -> Evidence:
-        """The model on its text."""
+        """Evidence from the model on its text."""
         probes = [
             row_statistics,
             growth,
@@ -126,7 +126,7 @@ class Study:
 
     @cached_property
     def on_shuffled(self) -> Evidence:
-        """The model on the same tokens in another order."""
+        """Evidence from the model on its text with tokens shuffled."""
         tick = self._ticker(len(self.ranks.run(self.batches)), "shuffled tokens")
         batches = [shuffled(batch, self.settings.seed) for batch in self.batches]
         return collect(self.model, batches, [query_variation], tick=tick, ranks=self.ranks)
@@ -140,7 +140,7 @@ class Study:
 
     @cached_property
     def on_repeats(self) -> Evidence | None:
-        """The model on random repeats."""
+        """Evidence from the model on random repeated sequences."""
         if self.repeats is None:
             return None
         probe = repeats(self.repeats.periods, self.repeats.prefix)
@@ -209,7 +209,7 @@ class Study:
         return self.settings.null == "untrained" or self.content_orientation[0] is None
 
     def on_null_subset(self, name: str) -> Array:
-        """A statistic of the tested model on the sequences that its null reads, ``(all heads,)``."""
+        """The tested model's values of a statistic on the null models' sequences, ``(all heads,)``."""
         projected = bool(self.nulls) and self.null_words == PROJECTED
         if name == "induction_mass":
             if self.on_repeats is None or self.repeats is None:
@@ -232,7 +232,7 @@ class Study:
 
     @property
     def copy_notes(self) -> list[str]:
-        """What was left out because its tokens are those of another document."""
+        """Which documents were left out because they copy the tokens of another."""
         return [f"{self.copies} documents dropped: their tokens are exactly those of others"] if self.copies else []
 
     def units(self, values: Array) -> Array:
@@ -240,11 +240,11 @@ class Study:
         return without_rounding(document_means(values, self.sequences.document.numpy()))
 
     def first_units(self, values: Array) -> Array:
-        """The same where only the first sequences were measured."""
+        """Like ``units``, if only the first sequences were measured."""
         return without_rounding(document_means(values, self.sequences.document.numpy()[: len(values)]))
 
     def paired_units(self, values: Array) -> Array:
-        r"""Document means of values that compare a sequence with one of another document, spread to be safe.
+        r"""Document means of values that compare sequences of two documents; their spread is a safe upper bound.
 
         Each document stands behind its own values and behind those of its partners, so the means are not independent:
         by Hoeffding's decomposition :math:`h(X, Y) = m + a(X) + a(Y) + r` their mean has variance
@@ -264,7 +264,7 @@ class Study:
 
     @cached_property
     def meant_causal(self) -> bool:
-        """Whether the model is meant to hide the future: as told, as its class says, or as most of its layers do."""
+        """Whether the model is meant to be causal: by option, else by its class, else by most of its layers."""
         if self.settings.causal is not None:
             return self.settings.causal
         if is_causal_by_name(self.model):
@@ -274,14 +274,14 @@ class Study:
 
     @cached_property
     def leaks(self) -> list[Leak]:
-        """What changing later tokens does to earlier positions."""
+        """How changing later tokens changes earlier positions."""
         whole = [i for i in range(len(self.sequences.input_ids)) if bool(self.sequences.attention_mask[i].all())]
         index = torch.tensor((whole or [0])[:PERTURBED])
         return future_leaks(self.model, batch_of(self.sequences, index, device_of(self.model)))
 
     @cached_property
     def objective(self) -> Objective:
-        """The loss by which the model is judged."""
+        """The loss that judges the model."""
         return find_objective(
             self.model,
             self.batches[0],
@@ -310,13 +310,13 @@ class Study:
 
     @cached_property
     def content_orientation(self) -> tuple[Orientation | None, str]:
-        """Whether each head's queries are turned towards its keys, or why that is not known."""
+        """Whether each head's queries are oriented towards its keys, or why that is unknown."""
         subset = self.first_batches(self.settings.null_sequences)
         return content_orientation(self.model, subset, self.observed.layers, self.settings.seed)
 
     @cached_property
     def pattern_pool(self) -> PatternPool:
-        """The documents whose mean pattern takes the place of the learned one, the same whatever the batch."""
+        """The documents whose mean pattern replaces the learned one; the same for every batch."""
         return pattern_pool(self.model, self.sequences, self.settings.batch_tokens)
 
     @property
@@ -330,7 +330,9 @@ class Study:
 
     @cached_property
     def whole_model(self) -> dict[str, Array]:
-        """Loss difference of each arm in all replaceable layers at once: arm to ``(sequence,)`` in nats per token."""
+        """Loss difference of each replacement in all replaceable layers at once: name to ``(sequence,)`` in nats per
+        token.
+        """
         if len(self.sequences.input_ids) < 2:
             raise UsageError("ablation: expected at least 2 sequences, got 1")
         wanted = [Replacement(arm, self.observed.reached) for arm in ARMS]
@@ -339,7 +341,7 @@ class Study:
 
     @cached_property
     def each_layer(self) -> list[dict[str, Array]]:
-        """The same for each replaceable module alone, on the first sequences: one dict a module."""
+        """Loss difference of each replacement in one module alone, on the first sequences: one dict for each module."""
         layers = self.observed.replaceable
         wanted = [Replacement(arm, (layer.module_path,)) for layer in layers for arm in ARMS]
         first = self.first_batches(self.settings.layer_sequences)
@@ -348,8 +350,8 @@ class Study:
 
     @cached_property
     def each_head(self) -> list[list[Array]]:
-        """Loss difference with one head's weights uniform, on the first sequences: replaceable module, head,
-        ``(sequence,)``.
+        """Loss difference with one head's weights uniform, on the first sequences, ``(sequence,)`` for each module and
+        head.
         """
         layers = self.observed.replaceable
         places = [(layer.module_path, head) for layer in layers for head in range(layer.heads)]
@@ -360,10 +362,10 @@ class Study:
 
     @cached_property
     def gradients(self) -> list[ParameterGradient]:
-        """What one backward gives every attention parameter."""
+        """The gradient that one backward gives each attention parameter."""
         return attention_gradients(self.model, self.objective, self.batches[0], self.observed.module_paths)
 
     @cached_property
     def nonfinite_parameters(self) -> dict[str, int]:
-        """Name to number of entries that are NaN or infinite."""
+        """Name to number of NaN or infinite entries."""
         return nonfinite_entries(self.model)

@@ -1,4 +1,4 @@
-"""Probes of what attention does with token identity: same-token pairs, and repeats of random sequences."""
+"""Probes of token identity: pairs of the same token, and repeated random sequences."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ REPEATED = {"induction_mass": "induction_mass", "duplicate_mass": "same_token_ma
 
 
 def repeats(periods: Tensor, prefix: int) -> Probe:
-    r"""A probe of sequences that repeat random tokens with a period each: induction and duplicate-token mass.
+    r"""A probe of repeated random sequences: induction mass and duplicate-token mass.
 
     .. math:: \text{induction}_i = \sum_{j \le i,\; t_{j-1} = t_i} a_{ij}, \qquad
               \text{duplicate}_i = \sum_{j \ne i,\; t_j = t_i} a_{ij}

@@ -1,4 +1,4 @@
-"""One forward before all others, so that a model which cannot be judged is refused in one line."""
+"""One forward before everything else, so that a model that cannot be judged is refused in one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OFFER = "its forward must take token ids (batch, token) and return logits or hid
 
 
 def try_model(model: nn.Module, sequences: TokenBatch, name: str) -> None:
-    """Run a model on its first two sequences and look at what it returns.
+    """Run a model on its first two sequences and check what it returns.
 
     Args:
         model: The model; left as it was.

@@ -1,4 +1,4 @@
-"""What a finding keeps of each document, so that two reports on the same documents can be compared pair by pair."""
+"""One value for each document of a finding, which lets two reports be compared document by document."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DIGITS = 16
 
 
 def unit_values(units: Array) -> tuple[float | None, ...]:
-    """One number a document as a finding keeps it: None where it is missing or infinite.
+    """One number for each document: None where it is missing or infinite.
 
     Args:
         units: ``(document,)`` in the order of ``Study.units``.
@@ -29,7 +29,7 @@ def unit_values(units: Array) -> tuple[float | None, ...]:
 
 
 def first_unit_values(study: Study, values: Array) -> tuple[float | None, ...]:
-    """The same where only the first sequences were measured: None for documents that lie beyond.
+    """Like ``unit_values``, if only the first sequences were measured: None for later documents.
 
     Args:
         study: The study.
@@ -59,7 +59,7 @@ def document_fingerprints(sequences: TokenBatch) -> list[str]:
 
 
 def without_copies(sequences: TokenBatch) -> tuple[TokenBatch, int]:
-    """The sequences of distinct documents, and how many documents were left out: their tokens are those of others.
+    """The sequences of distinct documents, and the number of copies that were left out.
 
     Copies among texts are found before they are cut (``heedful.loading.copies``); this is for batches made by hand.
 

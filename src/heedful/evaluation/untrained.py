@@ -1,4 +1,4 @@
-"""The same statistics of models that have learned nothing: what a claim about learning must exceed."""
+"""The same statistics of untrained models: what a claim about learning must exceed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def untrained_statistics(
     paths: Sequence[str] = ("",),
     content: bool = False,
 ) -> dict[str, Array]:
-    """Statistics of fresh models of the same config, mean over sequences.
+    """Statistics of untrained models of the same config, mean over sequences.
 
     Args:
         model: The tested model.
@@ -90,7 +90,7 @@ EXCESS = "_excess"
 
 
 def excess_or(evidence: Evidence, name: str) -> Array:
-    """A statistic ``(sequence, all heads)``; one that ends in ``EXCESS`` is what its lag has beyond position."""
+    """A statistic ``(sequence, all heads)``; for names that end in ``EXCESS``, its part beyond position."""
     if not name.endswith(EXCESS):
         return evidence.stacked(name)
     lag = name.removesuffix(EXCESS)

@@ -1,4 +1,4 @@
-"""The public function that judges the attention of a model, in any form that the model and its text come."""
+"""``heedful.validate``: judge the attention of a model, in any form that the model and its text come."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def _settings(
     }
     twice = [word for word, value in words.items() if value != usual[word]]
     if twice:
-        raise UsageError(f"{twice[0]}: expected it once, came beside settings (set it in heedful.Settings)")
+        raise UsageError(f"{twice[0]}: given twice: as an argument and in settings (set it in heedful.Settings)")
     if not isinstance(settings, Settings):
         raise UsageError(f"settings: expected heedful.Settings(...), got {type(settings).__name__}")
     return settings

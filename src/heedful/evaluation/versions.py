@@ -1,4 +1,4 @@
-"""What the numbers of a report were computed with."""
+"""The versions that a report's numbers were computed with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def versions() -> dict[str, str]:
-    """Python, torch, heedful and transformers, by name."""
+    """Python, torch, heedful and transformers, each name with its version."""
     found = {"python": platform.python_version(), "torch": torch.__version__}
     for package in ("heedful", "transformers"):
         try:

@@ -1,4 +1,4 @@
-"""What training put around a model: taken off where the model inside is whole, refused where it is not."""
+"""Unwrap a model that training wrapped, or refuse it where the model inside is not whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ COMPILED = "OptimizedModule"
 
 
 def unwrapped(model: nn.Module) -> tuple[nn.Module, list[str]]:
-    """The model inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``, and what was taken off.
+    """The model inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``, and notes on what was
+    removed.
 
     Weights are the very same tensors. A model that transformers has divided by tensor parallelism is left as it is.
 

@@ -1,4 +1,4 @@
-"""Which zero gradients are but shut gates: parameters that begin at exactly 0 and pass nothing back until they move."""
+"""Zero gradients explained by closed gates: parameters that begin at exactly 0 and pass no gradient until they move."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEAST, MOST = 0.01, 0.03
 
 
 class Opened(nn.Module):
-    """A model with some parameters in place of its own; the model itself is not touched."""
+    """A model in which some parameters are replaced for one forward; the model itself is not changed."""
 
     def __init__(self, model: nn.Module, values: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Opened(nn.Module):
 def gates_of(
     model: nn.Module, objective: Objective, batch: Batch, dead: Mapping[str, nn.Parameter], seed: int = 0
 ) -> dict[str, str]:
-    """The zero parameter behind which each of some parameters without gradient lies.
+    """For each parameter without gradient, the zero parameter that blocks it.
 
     A gate is trainable, exactly 0 everywhere, gets a gradient itself, and with it opened the others get one too: a
     zero-initialised output projection, the scalar of ReZero (arXiv:2003.04887), the second factor of LoRA

@@ -1,4 +1,4 @@
-"""What is measured of the beliefs of a gauge model: how far apart they are, by head, and at which temperature."""
+"""Measurements of a gauge model's beliefs: distances by head, and temperatures."""
 
 from __future__ import annotations
 

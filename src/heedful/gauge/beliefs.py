@@ -1,4 +1,4 @@
-r"""Gaussian beliefs as features, by which their divergence is a dot product.
+r"""Gaussian beliefs as feature vectors whose dot product is their divergence.
 
 A belief :math:`N(\mu_i, \Sigma_i)` in the frame :math:`R_i` is canonical as
 :math:`m_i = R_i^{-1} \mu_i`, :math:`C_i = R_i^{-1} \Sigma_i R_i`. A common rotation changes no divergence, so that
@@ -42,11 +42,11 @@ class Isotropic:
         return self.log_variance[..., 0] * self.mean.shape[-1]
 
     def covariance(self) -> Tensor:
-        """``(..., dim, dim)``."""
+        """The covariance matrix, ``(..., dim, dim)``."""
         return torch.diag_embed(self.log_variance.exp().expand_as(self.mean))
 
     def queries(self) -> Tensor:
-        """``(d c + |m|^2, m, 1)``."""
+        """Features of a belief as a query: ``(d c + |m|^2, m, 1)``."""
         spread = self.log_variance.exp() * self.mean.shape[-1] + self.mean.square().sum(-1, keepdim=True)
         return _joined(spread, self.mean, torch.ones_like(spread))
 
@@ -81,11 +81,11 @@ class Diagonal:
         return self.log_variance.sum(-1)
 
     def covariance(self) -> Tensor:
-        """``(..., dim, dim)``."""
+        """The covariance matrix, ``(..., dim, dim)``."""
         return torch.diag_embed(self.log_variance.exp())
 
     def queries(self) -> Tensor:
-        """``(c + m^2, m, 1)``."""
+        """Features of a belief as a query: ``(c + m^2, m, 1)``."""
         return _joined(self.log_variance.exp() + self.mean.square(), self.mean, torch.ones_like(self.mean[..., :1]))
 
     def keys(self) -> Tensor:
@@ -95,7 +95,7 @@ class Diagonal:
         return _joined(-precision / 2, precision * self.mean, -own / 2)
 
     def slopes(self, attended: Tensor) -> tuple[Tensor, Tensor]:
-        """As of ``Isotropic``."""
+        """Natural gradients, as for ``Isotropic``."""
         quadratic, linear = attended[..., :-1].chunk(2, dim=-1)
         variance = self.log_variance.exp()
         return -variance * (2 * self.mean * quadratic + linear), -2 * quadratic * variance - 1
@@ -103,7 +103,7 @@ class Diagonal:
 
 @dataclass(frozen=True)
 class Full:
-    r"""Any covariance, :math:`C = U D U^T`; ``dim (dim + 3) / 2 + 1`` features, for a symmetric matrix has no more.
+    r"""Any covariance, :math:`C = U D U^T`; a symmetric matrix needs only ``dim (dim + 3) / 2 + 1`` features.
 
     Attributes:
         mean: ``(..., dim)``.
@@ -117,7 +117,7 @@ class Full:
 
     @classmethod
     def of(cls, mean: Tensor, covariance: Tensor) -> Full:
-        """Out of a covariance matrix.
+        """Make beliefs from a covariance matrix.
 
         Args:
             mean: ``(..., dim)``.
@@ -148,11 +148,11 @@ class Full:
         return unit
 
     def covariance(self) -> Tensor:
-        """``(..., dim, dim)``."""
+        """The covariance matrix, ``(..., dim, dim)``."""
         return (self.triangle * self.log_variance.exp()[..., None, :]) @ self.triangle.transpose(-1, -2)
 
     def precision(self) -> Tensor:
-        """``C^-1``, ``(..., dim, dim)``, out of the factors: the matrix itself is never inverted."""
+        """``C^-1``, ``(..., dim, dim)``, from the factors, without inverting the matrix."""
         unit = torch.eye(self.mean.shape[-1], dtype=self.mean.dtype, device=self.mean.device).expand_as(self.triangle)
         inverse = torch.linalg.solve_triangular(self.triangle, unit, upper=False, unitriangular=True)
         return inverse.transpose(-1, -2) @ ((-self.log_variance).exp()[..., None] * inverse)
@@ -170,7 +170,7 @@ class Full:
         return _joined(-_packed(precision) / 2, linear, -own / 2)
 
     def slopes(self, attended: Tensor) -> tuple[Tensor, Tensor]:
-        """As of ``Isotropic``; the triangle keeps its shape, so that the log-variances alone are moved."""
+        """Natural gradients, as for ``Isotropic``; the triangle stays fixed, so only the log-variances move."""
         dim = self.mean.shape[-1]
         quadratic, linear = _unpacked(attended[..., : -dim - 1], dim), attended[..., -dim - 1 : -1]
         pull = 2 * (quadratic @ self.mean[..., None])[..., 0] + linear
@@ -185,7 +185,7 @@ COVARIANCES = ("isotropic", "diagonal", "full")
 
 
 def gaussians(covariance: str, mean: Tensor, log_variance: Tensor, shear: Tensor | None = None) -> Gaussians:
-    """Beliefs of a form of covariance by its name.
+    """The class of beliefs for a form of covariance, by its name.
 
     Args:
         covariance: One of ``COVARIANCES``.
@@ -206,7 +206,7 @@ def gaussians(covariance: str, mean: Tensor, log_variance: Tensor, shear: Tensor
 
 
 def log_of_variance(variance: Tensor) -> Tensor:
-    """Logs of variances that were given as such.
+    """Logarithms of variances given as numbers.
 
     Raises:
         UsageError: One of them is not above 0.
@@ -217,7 +217,7 @@ def log_of_variance(variance: Tensor) -> Tensor:
 
 
 def divergences(queries: Gaussians, keys: Gaussians) -> Tensor:
-    """``KL(q_i || q_j)`` of every pair: for a few sampled queries, since it is a (query, key) array.
+    """``KL(q_i || q_j)`` of every pair. It builds a (query, key) array, so use it for a few sampled queries.
 
     Args:
         queries: Beliefs ``(..., query, dim)``.
@@ -231,7 +231,7 @@ def divergences(queries: Gaussians, keys: Gaussians) -> Tensor:
 
 
 def own_divergence(belief: Gaussians, attended: Tensor) -> Tensor:
-    """Mean divergence of each belief from those whose mean key features are given.
+    """Mean divergence of each belief from a set of beliefs, given by their mean key features.
 
     Args:
         belief: ``(..., dim)``.

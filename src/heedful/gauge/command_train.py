@@ -1,4 +1,4 @@
-"""``heedful gauge train``: the gauge transformer on the user's text, beside ``heedful train``."""
+"""``heedful gauge train``: train the gauge transformer on your text, with the options of ``heedful train``."""
 
 from typing import Annotated, Literal
 
@@ -44,7 +44,7 @@ MeanStd = Annotated[float, typer.Option(metavar="X", help="Deviation of untraine
 PositionStd = Annotated[float, typer.Option(metavar="X", help="Deviation of untrained means of positions.")]
 FrameNorm = Annotated[float, typer.Option(metavar="X", help="Length of untrained angles, up to pi.")]
 Vocabulary = Annotated[
-    int | None, typer.Option(metavar="N", min=258, help="Tokens of the learnt tokenizer. Without it: 2048.")
+    int | None, typer.Option(metavar="N", min=258, help="Vocabulary of the learned tokenizer. Without it: 2048.")
 ]
 Length = Annotated[int | None, typer.Option(metavar="N", min=2, help="Tokens of a window. Without it: 128.")]
 Decay = Annotated[float, typer.Option(metavar="X", min=0, help="Weight decay of matrices; beliefs have none.")]
@@ -92,7 +92,7 @@ def gauge(
     trackers: shared.Trackers = None,
     debug: options.Debug = False,
 ) -> int:
-    """Train and say what the model is worth; the parameters are the options of the same name.
+    """Train and print the loss on held-out text; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0.

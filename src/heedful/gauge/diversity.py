@@ -1,4 +1,4 @@
-"""How far beliefs lie apart: sums over pairs of a query and an earlier key, and over tokens, of each sequence."""
+"""Diversity of beliefs: sums over pairs of a query and an earlier key, and over tokens, of each sequence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heedful.gauge.beliefs import Gaussians, divergences
 
 
 def at_rows(beliefs: Gaussians, sequences: int, rows: Tensor | None = None) -> Gaussians:
-    """Beliefs of the first sequences, of all tokens or of sampled ones, without their gradients.
+    """Beliefs of the first sequences, at all tokens or sampled ones, without gradients.
 
     Args:
         beliefs: ``(batch, copy, token, dim)``.
@@ -28,7 +28,7 @@ def at_rows(beliefs: Gaussians, sequences: int, rows: Tensor | None = None) -> G
 def diversity_sums(
     queries: Gaussians, keys: Gaussians, rows: Tensor, real: Tensor | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """What the spread of beliefs is made of, ``(sequence, copy)`` each, in float64.
+    """Sums from which the spread of beliefs is computed, ``(sequence, copy)`` each, in float64.
 
     Args:
         queries: Beliefs of the sampled queries in the common frame, ``(sequence, copy, row, dim)``.

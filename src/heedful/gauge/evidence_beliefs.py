@@ -1,4 +1,4 @@
-"""Probes of beliefs: whether the divergences that a kernel works with are true, and how far beliefs lie apart."""
+"""Probes of beliefs: whether the kernel's divergences are true, and how far beliefs lie apart."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ ROUNDING, LEAST_LIMIT = 4, 1e-5
 
 
 def belief_tables(model: nn.Module) -> Any:
-    """The module of a model that holds its tables of beliefs, or None where it has none."""
+    """The module that holds a model's tables of beliefs, or None."""
     return next((module for module in model.modules() if hasattr(module, "angle_spread")), None)
 
 
 def angle_spreads(study: Study) -> Array:
-    """Spread of the angles of each sequence's tokens, ``(sequence,)`` in radians; NaN where there are no frames."""
+    """Spread of the angles of each sequence's tokens, ``(sequence,)`` in radians; NaN without frames."""
     tables, sequences = belief_tables(study.model), study.sequences
     found = np.full(len(sequences.input_ids), math.nan)
     if tables is not None:
@@ -65,7 +65,7 @@ def _captured(probed: ProbedCall) -> _Captured | None:
 
 
 def belief_diversity(probed: ProbedCall) -> dict[str, Tensor]:
-    """Divergences, distances of means and variances, ``(sequence, head)``; nothing where a call has no beliefs."""
+    """Divergences, distances of means and variances, ``(sequence, head)``; nothing if a call has no beliefs."""
     captured = _captured(probed)
     if captured is None:
         return {}
@@ -81,7 +81,7 @@ def belief_diversity(probed: ProbedCall) -> dict[str, Tensor]:
 
 
 def divergence_proof(probed: ProbedCall) -> dict[str, Tensor]:
-    """The kernel's own divergences beside those of ``torch.distributions`` in float64, worst of sampled pairs.
+    """The kernel's divergences compared with ``torch.distributions`` in float64: the worst of sampled pairs.
 
     What the kernel gets are products; the divergence that they stand for is ``-kappa product - (log|C_i| + d)/2``, and
     is neither clamped nor computed from anything but the call's query and key.

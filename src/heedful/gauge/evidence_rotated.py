@@ -1,4 +1,4 @@
-"""The same attention of beliefs once more with everything turned by one rotation: no weight may change."""
+"""Repeat attention of beliefs with everything rotated by one rotation: no weight may change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANGLES = (0.9, -1.7, 1.2)
 
 @dataclass(frozen=True)
 class RotatedLayer:
-    """What one rotation of all beliefs and frames did to a layer.
+    """How one rotation of all beliefs and frames changed a layer.
 
     Attributes:
         path: Path of the attention module.
@@ -39,7 +39,7 @@ class RotatedLayer:
 
 
 def rotated_layers(study: Study) -> list[RotatedLayer]:
-    """Each attention module with frames that are not scalars, on the first sequences.
+    """Each attention module with non-scalar frames, rotated and compared on the first sequences.
 
     Args:
         study: The study; its model is run once, and each of these modules twice.

@@ -1,4 +1,4 @@
-"""Which tables of beliefs the loss reaches through the weights of attention, and which only past them."""
+"""Which tables of beliefs the loss reaches through attention weights, and which only by other paths."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _Gradients = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class TableGradient:
-    """What the loss gives one table, mean over pieces of the text.
+    """The gradient that the loss gives one table, mean over pieces of the text.
 
     Attributes:
         name: Name of the parameter in the model.
@@ -51,7 +51,7 @@ class TableGradient:
 
 
 def table_gradients(study: Study) -> list[TableGradient]:
-    """Each table of beliefs and each layer's temperatures; none where the model has no tables of beliefs.
+    """Each table of beliefs and each layer's temperatures; none if the model has no tables of beliefs.
 
     Args:
         study: The study; ``torch.autograd.grad`` is used, so that no ``.grad`` of its model changes.

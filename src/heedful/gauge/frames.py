@@ -1,4 +1,4 @@
-"""Frames: rotations of an irrep out of angles, and the transport from one frame to another."""
+"""Frames: rotations of an irrep, made from angles, and the transport from one frame to another."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TINY = 1e-12
 
 
 def check_frames(phi: Tensor) -> None:
-    r"""Refuse angles that are no coordinates of a rotation.
+    r"""Refuse angles that do not describe a rotation.
 
     Args:
         phi: ``(..., 3)``.
@@ -34,7 +34,7 @@ def check_frames(phi: Tensor) -> None:
 
 
 def bounded(phi: Tensor) -> Tensor:
-    r"""Angles brought smoothly below pi, their direction kept: :math:`\pi \tanh(|\phi| / \pi) \, \phi / |\phi|`.
+    r"""Angles limited smoothly to below pi in the same direction: :math:`\pi \tanh(|\phi| / \pi) \, \phi / |\phi|`.
 
     A table that is learned without a bound passes through this; lengths around .3 change by .3 %.
 
@@ -73,7 +73,7 @@ def frames(phi: Tensor, order: int) -> Tensor:
 
 
 def transport(to: Tensor, origin: Tensor) -> Tensor:
-    r"""What carries a belief from one frame into another, :math:`\Omega_{ij} = R_i R_j^{-1}`.
+    r"""The matrix that carries a belief from one frame into another, :math:`\Omega_{ij} = R_i R_j^{-1}`.
 
     Flat: :math:`\Omega_{ij} \Omega_{jk} = \Omega_{ik}`. Attention never builds it for all pairs (``beliefs``).
 
@@ -88,7 +88,7 @@ def transport(to: Tensor, origin: Tensor) -> Tensor:
 
 
 def into_frame(vectors: Tensor, frame: Tensor) -> Tensor:
-    """Canonical vectors as their own frame sees them, ``R v``.
+    """Canonical vectors in their own frame, ``R v``.
 
     Args:
         vectors: ``(batch, head, token, dim)``.
@@ -98,5 +98,5 @@ def into_frame(vectors: Tensor, frame: Tensor) -> Tensor:
 
 
 def out_of_frame(vectors: Tensor, frame: Tensor) -> Tensor:
-    """Vectors of a frame brought into the common one, ``R^-1 v``; arguments as of ``into_frame``."""
+    """Vectors of a frame in the common frame, ``R^-1 v``; arguments as for ``into_frame``."""
     return torch.einsum("btji,bhtj->bhti", frame, vectors)

@@ -1,4 +1,4 @@
-"""Generators of rotations in each irrep, to the last digit of float64."""
+"""Generators of rotations in each irrep, exact in float64."""
 
 from __future__ import annotations
 

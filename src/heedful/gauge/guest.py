@@ -1,4 +1,4 @@
-"""e3nn, met in one place: its notation for irreps and its generators."""
+"""The only place that imports e3nn: its notation for irreps and its generators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which irreducible representations of SO(3) the heads of a layer carry; every copy is one head."""
+"""The irreducible representations of SO(3) in a layer's heads; every copy is one head."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXAMPLE = "'5x0e + 3x1e + 1x2e'"
 
 @dataclass(frozen=True)
 class Irreps:
-    """Groups of equal irreps, in the order of the heads.
+    """Groups of equal irreps, ordered like the heads.
 
     Attributes:
         groups: ``(copies, order)`` of each group; a copy of order ``l`` is a head of ``2 l + 1`` dimensions.
@@ -51,18 +51,18 @@ class Irreps:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """``l0``, ``l1`` ... of each head: copies of one irrep share a label, for they differ in nothing."""
+        """``l0``, ``l1`` ... for each head; copies of one irrep share a label."""
         return tuple(f"l{order}" for order in self.orders)
 
     @property
     def slices(self) -> tuple[slice, ...]:
-        """Where each group lies among the dimensions."""
+        """The range of dimensions of each group."""
         ends = list(accumulate(copies * (2 * order + 1) for copies, order in self.groups))
         return tuple(slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False))
 
 
 def parse_irreps(given: Any) -> Irreps:
-    """Irreps out of e3nn's notation, or out of a list of ``(label, copies, dimensions)``.
+    """Irreps from e3nn's notation, or from a list of ``(label, copies, dimensions)``.
 
     Args:
         given: Such as ``"5x0e + 3x1e + 1x2e"`` or ``[("l0", 5, 1), ("l1", 3, 3), ("l2", 1, 5)]``; ``ℓ`` is ``l``.

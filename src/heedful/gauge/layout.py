@@ -1,4 +1,4 @@
-"""How the columns of a token's belief belong to heads."""
+"""How the columns of a token's belief are assigned to heads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from heedful.gauge.irreps import Irreps
 
 @dataclass(frozen=True)
 class TokenBeliefs:
-    """Beliefs of tokens, all heads side by side.
+    """Beliefs of tokens, with the columns of all heads joined.
 
     Attributes:
         mean: ``(batch, token, mean column)``.
@@ -31,7 +31,7 @@ class TokenBeliefs:
 
 @dataclass(frozen=True)
 class BeliefLayout:
-    """Columns of means, log-variances and shears of some irreps under a form of covariance.
+    """The columns of means, log-variances and shears, for some irreps and a form of covariance.
 
     Attributes:
         irreps: The heads.
@@ -70,7 +70,7 @@ class BeliefLayout:
         return tuple(gaussians("full", *parts) for parts in zip(means, logs, shears, strict=True))
 
     def tokens(self, groups: Sequence[Gaussians]) -> TokenBeliefs:
-        """All groups side by side again; the inverse of ``groups``."""
+        """All groups joined again; the inverse of ``groups``."""
         shears = [group.shear for group in groups if isinstance(group, Full)]
         return TokenBeliefs(
             mean=beside([group.mean for group in groups]),
@@ -86,5 +86,5 @@ class BeliefLayout:
 
 
 def beside(groups: Sequence[Tensor]) -> Tensor:
-    """``(batch, copy, token, dim)`` of each group as ``(batch, token, all columns)``."""
+    """``(batch, copy, token, dim)`` of each group, joined to ``(batch, token, all columns)``."""
     return torch.cat([group.transpose(1, 2).flatten(2) for group in groups], dim=-1)

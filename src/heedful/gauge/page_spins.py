@@ -1,4 +1,4 @@
-"""Heads of a gauge model by spin: how far from uniform, under which temperature, beside what theory expects."""
+"""Heads of a gauge model by spin: concentration and temperature, compared with theory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def spin_by_rule(rows: Sequence[Row]) -> altair.TopLevelMixin:
 
 
 def expected_and_found(expected: Sequence[Row], found: Sequence[Row]) -> altair.TopLevelMixin:
-    """Concentration over the temperature in units of the beliefs' spread: lines of theory, points of heads.
+    """Concentration against temperature in units of the beliefs' spread: lines for theory, points for heads.
 
     Args:
         expected: ``spin``, ``ratio`` and ``nats``, along lines.

@@ -1,4 +1,4 @@
-r"""Rotation matrices of an irrep as polynomials of a unit quaternion: one product in place of a matrix exponential.
+r"""Rotation matrices of an irrep as polynomials of a unit quaternion: one product replaces a matrix exponential.
 
 Every entry of the matrix of order l is a homogeneous polynomial of degree 2 l in the quaternion's four numbers
 (Wigner 1959, chapter 15). Its coefficients are found once from matrix exponentials.

@@ -1,4 +1,4 @@
-"""What a training run of the gauge transformer is told beyond what every run is."""
+"""Settings of a gauge training run in addition to those of every run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OF_THE_DECODER = ("preset", "attention", "qk_norm")
 
 @dataclass(frozen=True, kw_only=True)
 class GaugeRunSettings(RunSettings):
-    """Settings of one run of the gauge transformer; names are those of ``GaugeConfig`` where they are not of every run.
+    """Settings of one gauge training run. Names are those of ``GaugeConfig`` and ``RunSettings``.
 
     Attributes:
         irreps: The heads of a layer.
@@ -71,30 +71,30 @@ class GaugeRunSettings(RunSettings):
 
     @property
     def model_class(self) -> type[PreTrainedModel]:
-        """What is trained."""
+        """The model class to train."""
         return GaugeForCausalLM
 
     @property
     def name(self) -> str:
-        """What the run is called in messages."""
+        """The run's name in messages."""
         return f"gauge {self.irreps}"
 
     @property
     def words(self) -> int:
-        """Tokens of a tokenizer that is learnt."""
+        """Vocabulary of a tokenizer that is learned."""
         return self.vocabulary or WORDS
 
     @property
     def tokens(self) -> int:
-        """Tokens of a window."""
+        """Tokens in a window."""
         return self.length or TOKENS
 
     def binding(self) -> dict[str, Any]:
-        """What must be the same when the run goes on, as plain values."""
+        """Settings that must be equal when the run resumes, as plain values."""
         return {name: value for name, value in super().binding().items() if name not in _OF_THE_DECODER}
 
     def config(self, tokens: int, begin: int, end: int, pad: int | None) -> PreTrainedConfig:
-        """The model's config; arguments as of ``RunSettings``."""
+        """The model's config; arguments as for ``RunSettings``."""
         names = (
             "irreps", "covariance", "kappa", "kappa_rule", "target_concentration", "feed_forward", "mask_self",
             "position_means", "token_frames", "position_frames", "layer_norm", "residual", "alignment_weight",

@@ -5,7 +5,7 @@ from heedful.training.sweeps.recipes import RECIPES
 
 
 def gauge_recipe() -> SweepRecipe:
-    """Trains a gauge model, and measures its beliefs and gradients beside what every training is measured by."""
+    """Trains a gauge model and measures its beliefs and gradients, in addition to what every training measures."""
     from heedful.gauge.belief_measures import beliefs
     from heedful.gauge.run_settings import GaugeRunSettings
     from heedful.training.decoder_run import train_decoder

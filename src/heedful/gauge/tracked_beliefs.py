@@ -1,4 +1,4 @@
-"""Diversity of Gaussian beliefs in one call of divergence attention, as sums that merge, and as a line."""
+"""Diversity of Gaussian beliefs in one attention call, as sums that merge and as a line of text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = 32
 
 
 def belief_sums(event: AttentionEvent, sample: Sample, turn: int) -> Sums:
-    """Sums over pairs of a query and an earlier key, and over tokens, of each head; nothing where there are no beliefs.
+    """Sums over pairs of a query and an earlier key, and over tokens, for each head; nothing without beliefs.
 
     Args:
         event: The call, while its kernel waits.
@@ -65,7 +65,7 @@ def belief_rows(sums: Sums) -> list[dict[str, float]]:
 
 
 def belief_line(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The beliefs of a recorded step in a line: per irrep the mean divergence and its deviation, means over heads.
+    """The beliefs of a recorded step in one line: per irrep the mean divergence and its deviation over heads.
 
     Args:
         rows: The step's rows of the table.
@@ -94,7 +94,7 @@ def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
 
 
 def angle_spread(model: nn.Module, ids: Tensor | None) -> dict[str, Tensor]:
-    """Spread of the angles of tokens, as the model's tables of beliefs have them; nothing where it has no frames.
+    """Spread of the tokens' angles in the model's tables of beliefs; nothing without frames.
 
     Args:
         model: Any model.

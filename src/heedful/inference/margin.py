@@ -1,4 +1,4 @@
-"""From an interval and two margins to a verdict: what was found, what is absent, and what is not yet known."""
+"""From an interval and two margins to a verdict: present, absent, or not settled."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def judge(
     detectable: float | None = None,
     needed: Callable[[float], float] | None = None,
 ) -> tuple[Verdict, str]:
-    """Verdict on one claim "the effect is above its margin", taken from a whole interval and never from a point.
+    """Verdict on the claim "the effect is above its margin", from a whole interval and never from a point estimate.
 
     In this order: UNDEFINED without an estimate; INSUFFICIENT DATA below ``smallest`` units; PASS where the interval
     lies above ``present_above`` and no null speaks against it; ABSENT (FAIL if the claim was required) where it lies

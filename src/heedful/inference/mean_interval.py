@@ -1,4 +1,4 @@
-"""The one rule by which a mean over units gets its interval, or is told to rest on too few."""
+"""The rule for the interval of a mean over units, including when there are too few units."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def mean_interval(
     runs: bool = False,
     level: float = 0.95,
 ) -> Interval:
-    r"""Interval of a mean over units, inside the range that the quantity can have.
+    r"""Interval of a mean over units, within the possible range of the quantity.
 
     Documents: none below ``FEWEST``; else Student's t with Johnson's allowance for skew (:func:`skew_t`). Runs of one
     recipe, which differ by their seed alone: Student's t from two on, the allowance from 16 on. A bound beyond the
@@ -49,7 +49,7 @@ def mean_interval(
     claimed for this reason.
     Pitfall: the studentised bootstrap, taken here before, left the possible range in 728 of 2,700 intervals over four
     documents (a skill of 16, a cosine of -28), and missed 6 to 7 % of mirrored log-normal documents of skew 6.
-    Source: Johnson 1978, Journal of the American Statistical Association 73:536; simulations in tests and LOG.md.
+    Source: Johnson 1978, Journal of the American Statistical Association 73:536; simulated in docs/log/verdicts.md.
 
     Args:
         values: One number a unit and entry, ``(unit, ...)``; NaN units are dropped entry by entry.

@@ -1,4 +1,4 @@
-"""Many tests at once: Holm for claims that name a head, Benjamini-Hochberg for counts of heads."""
+"""Multiple tests: Holm for claims that name a head, Benjamini-Hochberg for counts of heads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from heedful.inference.units import Array
 
 
 def holm(p: ArrayLike) -> Array:
-    r"""Holm's adjusted p-values: reject where at most :math:`\alpha` and any false claim has chance :math:`\alpha`.
+    r"""Holm's adjusted p-values. Rejecting p up to :math:`\alpha` makes a false claim with probability at most
+    :math:`\alpha`.
 
     .. math:: \tilde p_{(k)} = \max_{j \le k} \min\bigl(1, (m - j + 1)\, p_{(j)}\bigr)
 
@@ -39,7 +40,8 @@ def holm(p: ArrayLike) -> Array:
 
 
 def benjamini_hochberg(p: ArrayLike) -> Array:
-    r"""Benjamini and Hochberg's adjusted p-values: reject where at most q and the expected false share is q.
+    r"""Benjamini and Hochberg's adjusted p-values. Rejecting p up to q keeps the expected share of false claims below
+    q.
 
     .. math:: \tilde p_{(k)} = \min_{j \ge k} \min\bigl(1, m\, p_{(j)} / j\bigr)
 

@@ -1,4 +1,4 @@
-"""Are queries and keys of a head turned towards each other? A score, and what random orientations give."""
+"""Whether queries and keys of a head point in related directions: a score, and its value for random orientations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEAST_DIM = 4
 
 @dataclass(frozen=True)
 class Orientation:
-    """Scores of heads and their p.
+    """Scores of heads and their p-values.
 
     Attributes:
         score: ``D tr(AB) / (tr A tr B)``, ``(head,)``; 1 on average where orientation is random.
@@ -36,7 +36,7 @@ class Orientation:
 
 
 def orientation(queries: list[Array], keys: list[Array], *, seed: int, draws: int = DRAWS) -> Orientation:
-    r"""Whether the directions in which queries vary are those in which keys vary.
+    r"""Whether queries vary in the same directions as keys.
 
     .. math:: T = \frac{D\, \operatorname{tr}(A B)}{\operatorname{tr} A \operatorname{tr} B}, \qquad
               T_r = \frac{D}{\operatorname{tr} A \operatorname{tr} B} \sum_{ij} a_i\, (U^r_{ij})^2\, b_j

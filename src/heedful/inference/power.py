@@ -1,4 +1,4 @@
-"""How small an effect the units at hand can show, and how many units an effect needs."""
+"""The smallest effect that a number of units can show, and the number of units that an effect needs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def minimal_detectable_effect(
 
 
 def units_needed(effect_in_sd: float, tests: int = 1, *, alpha: float = 0.05, power: float = 0.8) -> int:
-    r"""Units that find a mean of this size with the given power.
+    r"""Number of units that finds a mean of this size with the given power.
 
     .. math:: G = \lceil ((z_{1-\alpha/2m} + z_{\text{power}}) / d)^2 \rceil, \qquad d = |\Delta| / s
 

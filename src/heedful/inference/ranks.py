@@ -1,4 +1,4 @@
-"""Rank tests against freshly initialised models: has this head learned anything?"""
+"""Rank tests against untrained models: has this head learned anything?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EXPECTED = "expected null (model, ...) with at least one model, its entries shap
 
 
 def rank_p(observed: ArrayLike, null: ArrayLike) -> Array | float:
-    r"""Share of models, the tested one included, whose statistic is at least the observed.
+    r"""Share of models, the tested one included, whose statistic is at least the observed one.
 
     .. math:: p = \frac{1 + \#\{r : T_r \ge T\}}{R + 1}
 
@@ -68,7 +68,7 @@ def pooled_rank_p(observed: ArrayLike, null: ArrayLike) -> Array | float:
 
 
 def max_rank_p(observed: ArrayLike, null: ArrayLike) -> Array | float:
-    r"""Rank of each entry among the largest standardised entries of the null models: p adjusted for the family.
+    r"""Rank of each entry among the largest standardised entries of the null models: a p-value adjusted for the family.
 
     .. math:: z_{r h} = (T_{r h} - m_h) / s_h, \qquad
               p_h = \frac{1 + \#\{r : \max_{h'} z_{r h'} \ge z_h\}}{R + 1}

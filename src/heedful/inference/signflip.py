@@ -18,7 +18,7 @@ TIE = 1e-10
 
 @dataclass(frozen=True)
 class SignFlip:
-    """Outcome of a sign-flip test.
+    """The result of a sign-flip test.
 
     Attributes:
         p: p-value of each entry.

@@ -1,4 +1,4 @@
-"""Student's interval and p with an allowance for skew: a long tail that few units can show is counted against them."""
+"""Student's interval and p-value, widened for skew: few units may miss a long tail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ it the mean of log-normal units of skew 6 lies above its bound in 2.0 to 2.8 % o
 
 
 def skew_t(values: ArrayLike, *, level: float = 0.95) -> Interval:
-    r"""Student's interval of the mean over units, longer towards the long tail.
+    r"""Student's interval of the mean over units, longer on the side of the long tail.
 
     .. math:: \Bigl[\bar x - \frac{s}{\sqrt n}\bigl(t + a_-(1 + 2t^2)\bigr),\;
               \bar x + \frac{s}{\sqrt n}\bigl(t + a_+(1 + 2t^2)\bigr)\Bigr], \qquad
@@ -30,7 +30,7 @@ def skew_t(values: ArrayLike, *, level: float = 0.95) -> Interval:
     Pitfall: normal units pay for it where they are few: an effect found in 72 % of samples of 16 is found in 57 %, of
     64 in 76 % where it was 79 %. A tail that no unit of the sample shows cannot be allowed for.
     Source: Johnson 1978, Journal of the American Statistical Association 73:536, for the correction; the factor by
-    simulation (LOG.md).
+    simulation (docs/log/verdicts.md).
 
     Args:
         values: One number a unit and entry, ``(unit, ...)``; NaN units are dropped entry by entry.
@@ -48,7 +48,7 @@ def skew_t(values: ArrayLike, *, level: float = 0.95) -> Interval:
 
 
 def skew_p(values: ArrayLike) -> float:
-    """Two-sided p of a zero mean: 1 - level of the :func:`skew_t` interval that just reaches 0.
+    """Two-sided p-value of a zero mean: 1 minus the level of the :func:`skew_t` interval that just reaches 0.
 
     Reading: Student's p where the mean lies on the side of the long tail, and larger on the other.
     Source: Johnson 1978, Journal of the American Statistical Association 73:536.
@@ -63,7 +63,7 @@ def skew_p(values: ArrayLike) -> float:
 
 
 def skewed_bounds(values: ArrayLike, tail: float, level: float) -> Interval:
-    """The interval of :func:`skew_t` with a given chance beyond either bound.
+    """The interval of :func:`skew_t` with a given probability beyond either bound.
 
     Args:
         values: One number a unit and entry, ``(unit, ...)``.
@@ -113,7 +113,8 @@ UNTOLD = 4.0
 
 
 def above_p(values: ArrayLike, above: ArrayLike = 0.0) -> Array:
-    r"""One-sided p of "the mean is no larger than a margin", an entry each, fit to be corrected for many entries.
+    r"""One-sided p-value of "the mean is no larger than a margin", for each entry; suited to correction for many
+    entries.
 
     The solution p of
 
@@ -128,7 +129,7 @@ def above_p(values: ArrayLike, above: ArrayLike = 0.0) -> Array:
     normal units and for tails below the mean of skew 1.7 and 6, from 16 units on; max-T by sign flips rejects 5 % of
     normal families and 17 to 100 % of skewed ones. Pitfall: 16 normal units see a mean 2 standard deviations above
     the margin in 72 % of samples in a family of 12, 64 units one of 0.5 in 83 %.
-    Source: Johnson 1978, Journal of the American Statistical Association 73:536; the allowance by simulation (LOG.md).
+    Source: Johnson 1978, Journal of the American Statistical Association 73:536; the allowance: docs/log/verdicts.md.
 
     Args:
         values: One number a unit and entry, ``(unit, ...)``; NaN units are dropped entry by entry.
@@ -153,7 +154,7 @@ def above_p(values: ArrayLike, above: ArrayLike = 0.0) -> Array:
 
 
 def reach(units: ArrayLike, tests: int = 1, *, alpha: float = 0.05, power: float = 0.8) -> Array:
-    r"""Standard errors above its margin at which a mean is found by :func:`above_p` in a family.
+    r"""How many standard errors above its margin a mean must lie so that :func:`above_p` finds it among many.
 
     .. math:: t + a\,(1 + 2 t^2) + z_{\text{power}}, \qquad
               a = \Bigl(1 + \frac{24}{\sqrt n}\Bigr)
@@ -185,7 +186,7 @@ def reach(units: ArrayLike, tests: int = 1, *, alpha: float = 0.05, power: float
 
 
 def units_for(effect_in_sd: float, tests: int = 1) -> float:
-    """Least number of units at which :func:`reach` is no farther than an effect, in standard deviations between units.
+    """Smallest number of units with which an effect (in standard deviations) exceeds :func:`reach`.
 
     Args:
         effect_in_sd: How far the mean lies beyond its margin; its sign does not matter.

@@ -1,4 +1,4 @@
-"""The independent unit: documents made of sequences, their means, spread and resamples."""
+"""The independent unit: documents made of sequences; their means, spread and resamples."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What a judgement can answer."""
+"""The possible verdicts."""
 
 from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """Answers a finding can give. Only integrity, required and unused attention give ``FAIL``."""
+    """Verdicts of a finding. Only integrity claims, required claims and unused attention give ``FAIL``."""
 
     PASS = "PASS"
     FAIL = "FAIL"

@@ -1,1 +1,1 @@
-"""A running model in, its attention calls out. Every hook is removed afterwards."""
+"""Attach to a running model and read its attention calls. Every hook is removed afterwards."""

@@ -1,4 +1,4 @@
-"""Does a recomputed output agree with the module's own, as far as the number format lets it?"""
+"""Whether a recomputed output agrees with the module's own, within the rounding of the number format."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def tolerance(dtype: torch.dtype, logits: float = 0.0) -> float:
 
 
 def limit_of(event: AttentionEvent, moments: Moments, output: Tensor) -> float:
-    """The tolerance of one call."""
+    """The tolerance for one call."""
     kept = any(name in event.way for name in KEEPS_LOGITS)
     return tolerance(output.dtype, 0.0 if kept else logit_size(moments))
 
 
 def logit_size(moments: Moments) -> float:
-    """Largest of the top logits and of the mean logits ``Z - H`` of all rows: what carries the weight."""
+    """Largest of the top logits and of the mean logits ``Z - H`` of all rows; it sets the size of rounding errors."""
     rows = moments.rows
     top, mean = rows.logsumexp + rows.max_weight.log(), rows.logsumexp - rows.entropy
     sizes = torch.stack([top, mean]).abs().nan_to_num(0, 0, 0)

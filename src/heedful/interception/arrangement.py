@@ -1,4 +1,4 @@
-"""Which leading axes of a call are sequences and which are heads, and the way to ``(batch, head, ...)`` and back."""
+"""Which leading axes of a call are sequences and which are heads; conversion to ``(batch, head, ...)`` and back."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Arrangement:
 
     @cached_property
     def is_standard(self) -> bool:
-        """Whether tensors are ``(batch, head, ...)`` as they are."""
+        """Whether tensors are already ``(batch, head, ...)``."""
         roles = [[role for role, size, _ in axis if size > 1] for axis in self.axes]
         plain = len(self.axes) == 2 and HEAD not in roles[0] and BATCH not in roles[1]
         return plain and self._order() == list(range(len(self._lengths())))
@@ -139,7 +139,7 @@ def arranged(
     batch: int | None,
     customary: bool = False,
 ) -> Arrangement:
-    """The roles of leading axes, from what tensors of the call are made of.
+    """The roles of leading axes, derived from how the call's tensors were made.
 
     Args:
         sizes: Lengths of the leading axes.

@@ -1,4 +1,4 @@
-"""What one way in knows of a call that interceptions around it see in a plainer form.
+"""Facts that an outer interception knows about a call and an inner one lacks.
 
 Where captures are nested, the innermost answers ``nn.MultiheadAttention`` and the others see only the
 ``scaled_dot_product_attention`` or the softmax inside it, which know nothing of padded queries and appended keys.
@@ -23,13 +23,13 @@ _context: ContextVar[CallContext] = ContextVar("call_context", default=_nothing)
 
 
 def call_context() -> CallContext:
-    """What is known of the attention that is running beyond its own arguments."""
+    """What is known about the running attention beyond its own arguments."""
     return _context.get()
 
 
 @contextmanager
 def telling(known: CallContext) -> Iterator[None]:
-    """Let interceptions that see the inside know it too."""
+    """Make these facts available to interceptions of inner calls."""
     token = _context.set(known)
     try:
         yield

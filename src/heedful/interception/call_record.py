@@ -1,4 +1,4 @@
-"""What a session gathers of one attention module."""
+"""What a session records about one attention module."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from heedful.interception.sequence_means import DecodedSequences
 
 
 def head_label(module: nn.Module, layer: int, head: int, call: int = 1) -> str:
-    """``L0H0``, the name that the model gives (``head_labels`` on its attention module), and a shared module's call.
+    """Label of a head: ``L0H0``, the model's own name (``head_labels``) if any, and the call number of a shared module.
 
     Args:
         module: The attention module.
@@ -24,13 +24,13 @@ def head_label(module: nn.Module, layer: int, head: int, call: int = 1) -> str:
 
 
 def call_number(path: str) -> int:
-    """Which call of its module in one forward a path names, from 1."""
+    """The number, from 1, of a module's call within one forward, read from its path."""
     return int(path.rpartition("#")[2]) if "#" in path else 1
 
 
 @dataclass
 class CallRecord:
-    """What was gathered of one attention module.
+    """The record of one attention module.
 
     Attributes:
         path: Module path (``#2`` ... where the module runs again in one forward).

@@ -1,4 +1,4 @@
-"""Where a query stands among more keys than queries, read from masks and from how the keys of a module grow.
+"""The position of a query among more keys than queries, from masks and from how a module's keys grow.
 
 Attention written out is told of nothing but its logits. Two things prove that query rows are the last positions of one
 sequence: each row sees one key more than the row before it, up
@@ -49,7 +49,7 @@ class DecodeOffsets:
 
 
 def last_seen(mask: Tensor, n_keys: int) -> Tensor | None:
-    """The last key that any sequence and head shows to each query; None where a query sees nothing.
+    """The last key that any sequence or head shows to each query; None if a query sees nothing.
 
     Args:
         mask: ``(batch, head, query, key)`` bool, axes of length 1 where all are alike.

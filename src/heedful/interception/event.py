@@ -13,7 +13,7 @@ from heedful.interception.held_heads import HeldHeads
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionEvent:
-    """A call met on its way to the kernel.
+    """A captured call on its way to the kernel.
 
     Attributes:
         path: Path of the attention module in the model; ``#2``, ``#3`` ... follow where it is called again in one

@@ -1,4 +1,4 @@
-"""What each axis of a tensor is made of: tokens and sequences, or features of a projection.
+"""What each axis of a tensor stands for: tokens, sequences, or features of a projection.
 
 An axis is a list of factors, outermost first. ``reshape(batch * heads, n, dim)`` leaves a first axis of two factors,
 and their order tells ``(batch * heads)`` from ``(heads * batch)``, whatever the sizes are. A factor is a kind, a length
@@ -24,17 +24,17 @@ LEAD, FEATURE, WEIGHT, COPY, UNKNOWN = "lead", "feature", "weight", "copy", "?"
 
 
 def best_of(axes: Sequence[Axis]) -> Axis:
-    """The axis of which most is known: not one of copies where another tells what they are copies beside."""
+    """Of several axes, the one about which most is known; an axis of copies is chosen last."""
     return min(axes, key=lambda axis: (UNKNOWN in kinds(axis), bool(axis) and kinds(axis) <= {COPY, WEIGHT}))
 
 
 def kinds(axis: Axis) -> set[str]:
-    """The kinds of an axis's factors; empty for an axis of length 1."""
+    """The set of kinds among an axis's factors (tokens, sequences, features ...); empty for length 1."""
     return {kind for kind, _, _ in axis}
 
 
 def unknown(shape: Sequence[int]) -> Axes:
-    """Axes of which nothing is known."""
+    """Axes about which nothing is known."""
     return tuple(factor_of(UNKNOWN, size) for size in shape)
 
 
@@ -51,7 +51,7 @@ def length_of(axis: Axis) -> int:
 
 
 def resized(axis: Axis, size: int) -> Axis:
-    """An axis of which a part was taken, or to which more was added."""
+    """An axis from which a part was taken, or to which something was added."""
     total = length_of(axis)
     if total == size:
         return axis
@@ -65,5 +65,5 @@ def resized(axis: Axis, size: int) -> Axis:
 
 
 def merged(candidates: list[Axes]) -> Axes:
-    """Axis by axis the first that is known."""
+    """For each axis, the first description that is known."""
     return tuple(best_of(column) for column in zip(*candidates, strict=True))

@@ -1,4 +1,4 @@
-"""The axes of results of functions that change the form of a tensor: views, pieces, copies, what is put together."""
+"""Rules for functions that change a tensor's form: the axes of views, pieces, copies and concatenations."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _source(node: Node) -> Axes:
 
 
 def alike(node: Node) -> Axes:
-    """A function of elements: each axis is that of the first operand, content before others, that has it in full."""
+    """Axes of an elementwise result: for each axis, the first operand that is not broadcast along it."""
     operands = sorted(node.parents, key=lambda parent: (parent.weight, not parent.content))
     found: list[Axis] = []
     for place, size in enumerate(node.shape):
@@ -49,7 +49,7 @@ def alike(node: Node) -> Axes:
 
 
 def viewed(node: Node) -> Axes:
-    """Factors in order, grouped anew."""
+    """``view``: the factors stay in order and are grouped again."""
     left = [factor for axis in _source(node) for factor in axis]
     found: list[Axis] = []
     for size in node.shape:
@@ -74,7 +74,7 @@ def _argument(node: Node, place: int, name: str, default: Any = None) -> Any:
 
 
 def permuted(node: Node) -> Axes:
-    """``permute``."""
+    """Axes after ``permute``."""
     axes = _source(node)
     order = _argument(node, 1, "dims")
     order = list(order) if isinstance(order, list | tuple) else list(node.args[1:])
@@ -82,7 +82,7 @@ def permuted(node: Node) -> Axes:
 
 
 def transposed(node: Node) -> Axes:
-    """``transpose``."""
+    """Axes after ``transpose``."""
     axes = list(_source(node))
     one = _argument(node, 1, "dim0", node.kwargs.get("axis0"))
     other = _argument(node, 2, "dim1", node.kwargs.get("axis1"))
@@ -91,7 +91,7 @@ def transposed(node: Node) -> Axes:
 
 
 def moved(node: Node) -> Axes:
-    """``movedim``."""
+    """Axes after ``movedim``."""
     axes = _source(node)
     source, target = _argument(node, 1, "source"), _argument(node, 2, "destination")
     sources = [s % len(axes) for s in (source if isinstance(source, list | tuple) else [source])]
@@ -108,7 +108,7 @@ def all_axes_reversed(node: Node) -> Axes:
 
 
 def last_two_exchanged(node: Node) -> Axes:
-    """``mT`` and its like."""
+    """``mT`` and equivalent functions: the last two axes exchanged."""
     axes = _source(node)
     return (*axes[:-2], axes[-1], axes[-2])
 
@@ -121,26 +121,26 @@ def expanded(node: Node) -> Axes:
 
 
 def repeated(node: Node) -> Axes:
-    """``repeat``: the copies lie outside what is repeated."""
+    """``repeat``: copies are the outer factor."""
     axes = _source(node)
     axes = ((),) * (len(node.shape) - len(axes)) + axes
     return tuple((*factor_of(COPY, size // length_of(a)), *a) for a, size in zip(axes, node.shape, strict=True))
 
 
 def interleaved(node: Node) -> Axes:
-    """``repeat_interleave``: the copies lie inside."""
+    """``repeat_interleave``: copies are the inner factor."""
     return tuple(
         (*a, *factor_of(COPY, size // length_of(a))) for a, size in zip(_source(node), node.shape, strict=True)
     )
 
 
 def cut(node: Node) -> Axes:
-    """Some length of one axis or of several."""
+    """A slice of one or several axes."""
     return tuple(resized(axis, size) for axis, size in zip(_source(node), node.shape, strict=True))
 
 
 def without(node: Node, default: int | None = None) -> Axes:
-    """One axis is taken away, or left with length 1."""
+    """One axis is removed, or kept with length 1."""
     axes = list(_source(node))
     if len(axes) == len(node.shape):
         return tuple(a if length_of(a) == size else resized(a, size) for a, size in zip(axes, node.shape, strict=True))
@@ -180,7 +180,7 @@ def _pieces(node: Node) -> list[Node]:
 
 
 def joined(node: Node) -> Axes:
-    """``cat``: further tokens, or, where the pieces are parts of one projection of one input, heads."""
+    """``cat``: adds tokens, or heads if the pieces come from one projection of one input."""
     pieces = _pieces(node)
     dim = _argument(node, 1, "dim", 0) % len(node.shape)
     best = min(pieces, key=lambda p: (UNKNOWN in kinds(p.axes[dim]), not p.content, p.weight))
@@ -194,7 +194,7 @@ def joined(node: Node) -> Axes:
 
 
 def stacked(node: Node) -> Axes:
-    """``stack``: a new axis of heads, where the pieces are parts of one projection."""
+    """``stack``: adds an axis, which stands for heads if the pieces come from one projection."""
     pieces = _pieces(node)
     dim = _argument(node, 1, "dim", 0) % len(node.shape)
     axes = list(merged([piece.axes for piece in pieces]))
@@ -203,7 +203,7 @@ def stacked(node: Node) -> Axes:
 
 
 def are_heads(pieces: Sequence[Node]) -> bool:
-    """Whether pieces are parts of one projection's outputs, or several projections of one input."""
+    """Whether pieces are outputs of one projection, or of several projections of one input."""
     origins = [_origin(piece) for piece in pieces]
     if any(origin is None for origin in origins):
         return False
@@ -213,7 +213,7 @@ def are_heads(pieces: Sequence[Node]) -> bool:
 
 
 def are_parts(pieces: Sequence[Node]) -> bool:
-    """Whether pieces are different features of one and the same projection."""
+    """Whether pieces are different features of the same projection."""
     origins = [_origin(piece) for piece in pieces]
     if any(origin is None for origin in origins):
         return False

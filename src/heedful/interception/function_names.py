@@ -1,4 +1,4 @@
-"""What the name of a torch function says of its result: new content, a sum, another form, or only other values."""
+"""What a torch function's name tells about its result: new content, a sum, another form, or only other values."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ SCALED = frozenset(
 
 
 class NameFacts(NamedTuple):
-    """What a function's name says, so that one look is enough at every function of a forward.
+    """Facts about a function by its name, looked up once for each function of a forward.
 
     Attributes:
         name: The name, one for all spellings.
@@ -160,7 +160,7 @@ class NameFacts(NamedTuple):
 
 @lru_cache(4096)
 def facts_of(called: str) -> NameFacts:
-    """What a function of this name is."""
+    """The facts about a function of this name."""
     name = NAMED.get(called, called)
     return NameFacts(
         name,

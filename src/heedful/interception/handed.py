@@ -1,4 +1,4 @@
-"""What a module was handed beside its tokens: two-dimensional masks, wherever they travel."""
+"""Two-dimensional masks among a module's arguments, wherever they are passed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _names: dict[type, tuple[str, ...]] = {}
 
 
 def handed(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Handed:
-    """Look through a module's arguments.
+    """Search a module's arguments for masks and tokens.
 
     Args:
         module: The module.

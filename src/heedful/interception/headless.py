@@ -1,4 +1,4 @@
-"""Models that have no attention by their own config, such as a control that attention is held against."""
+"""Models without attention by their own config, such as a control model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 def without_heads(model: nn.Module) -> str:
-    """Why no attention can be met: the model's config gives it no heads.
+    """Why no attention can be captured: the model's config gives it no heads.
 
     Args:
         model: The model.
@@ -15,4 +15,4 @@ def without_heads(model: nn.Module) -> str:
         One clause; empty where the config gives heads, or says nothing of them.
     """
     heads = getattr(getattr(model, "config", None), "num_attention_heads", None)
-    return "num_attention_heads = 0 in its config: it has no attention to look at" if heads == 0 else ""
+    return "num_attention_heads = 0 in its config: it has no attention" if heads == 0 else ""

@@ -1,4 +1,4 @@
-"""One process's heads of an attention module that tensor parallelism divides, and how all heads come together."""
+"""The heads of one process when tensor parallelism divides an attention module, and how to gather all heads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHARDED = "DTensor"
 
 @dataclass(frozen=True)
 class HeldHeads:
-    """Which heads of a module are here: those of ``rank``, every process holding as many.
+    """The heads of a module on this process: those of ``rank``; every process holds the same number.
 
     Attributes:
         rank: This process's place among those that share the module.
@@ -31,12 +31,12 @@ class HeldHeads:
     group: Any
 
     def own(self, whole: Tensor, dim: int = 1) -> Tensor:
-        """This process's heads of a tensor that has all of them."""
+        """This process's heads, cut from a tensor that has all of them."""
         size = whole.shape[dim] // self.count
         return whole.narrow(dim, self.rank * size, size)
 
     def gathered(self, own: Tensor, dim: int = 1) -> Tensor:
-        """All heads, from every process's own; every process of the group must ask for them.
+        """All heads, gathered from every process; every process of the group must call this.
 
         A gradient reaches this process's own heads alone, which is all that a function of single heads needs.
         """
@@ -46,7 +46,9 @@ class HeldHeads:
         return torch.cat(parts, dim=dim)
 
     def own_heads(self, heads: list[int], held: int) -> list[int]:
-        """Which of some heads, numbered over all processes, are here: their places among the ``held`` own ones."""
+        """Which of some heads are on this process, as indices among its own heads; heads are numbered over all
+        processes.
+        """
         first = self.rank * held
         return [head - first for head in heads if first <= head < first + held]
 
@@ -69,12 +71,12 @@ class HeldHeads:
 
 
 def is_sharded(parameter: Tensor) -> bool:
-    """Whether this process holds but a part of a parameter, or holds it as one of several."""
+    """Whether this process holds only a part of a parameter, or one of several copies."""
     return type(parameter).__name__ == SHARDED or type(parameter.data).__name__ == SHARDED
 
 
 def part_of(module: nn.Module, call: AttentionCall) -> HeldHeads | None:
-    """The part of a module's heads that a call of this process shows; None where it shows all of them.
+    """The part of a module's heads that this process's call shows; None if it shows all.
 
     The row-wise projection tells: it takes the call's output, and holds weights for as much of it as is here. Where the
     module has none, its column-wise projections, which give the query, tell instead.
@@ -126,7 +128,7 @@ def _here(parameter: Any) -> Tensor:
 
 
 def refuse_unknown_division(model: nn.Module) -> None:
-    """Heads divided without a trace in the parameters would be taken for all of them.
+    """Refuse heads that were divided without a trace in the parameters, because they would be mistaken for all heads.
 
     Raises:
         UsageError: The model says that it is divided, and none of its parameters does.

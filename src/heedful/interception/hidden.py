@@ -1,4 +1,4 @@
-"""Which keys a rule hides: what was added to the logits or filled into them, never how small a logit is.
+"""Which keys a rule hides, from terms added to the logits or filled into them, never from a small logit.
 
 An additive term hides where it is one of a few large negative values and zero otherwise (-inf, the format's minimum,
 -1e9, -10000, the -100 of shifted windows). Distances, slopes and learned biases take many values and hide nothing,
@@ -43,7 +43,7 @@ def hidden_by(lineage: Lineage | None, term: Tensor) -> Tensor | None:
 
 
 def hidden_in(node: Node | None, logits: Tensor) -> Tensor | None:
-    """Where logits were filled, or had terms added to them that hide.
+    """Where logits were filled, or had hiding terms added.
 
     Args:
         node: Where the logits come from.
@@ -63,7 +63,7 @@ def hidden_in(node: Node | None, logits: Tensor) -> Tensor | None:
 
 
 def forget(node: Node | None) -> None:
-    """Let go of the masks that were held for a call which has been described."""
+    """Release the masks that were kept for a call that is now described."""
     while node is not None and node.name not in PRODUCTS:
         node.held = None
         node = next((parent for parent in node.parents if parent.content), None)
@@ -184,7 +184,7 @@ def _carried(node: Node, hidden: Tensor | None) -> Tensor | None:
 
 
 def moved(node: Node, tensor: Tensor) -> Tensor:
-    """A tensor of a parent's shape after the change of form that a node is.
+    """A tensor of a parent's shape after a node's change of form.
 
     Raises:
         HeedfulError: It went through indices that were not kept.

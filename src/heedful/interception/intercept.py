@@ -1,4 +1,4 @@
-"""Every attention call of a model, met once: the one door that capture and replacement share."""
+"""Intercept every attention call of a model once; capture and replacement both use this."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def intercept(model: nn.Module, answer: Answer) -> Iterator[Interceptor]:
 
 
 def refuse_no_module(asked: str, model: object) -> None:
-    """Refuse what is no module, before anything is done to it.
+    """Refuse an argument that is no module, before anything is changed.
 
     Args:
         asked: The function that was called, for the message.

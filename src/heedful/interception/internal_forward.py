@@ -1,4 +1,4 @@
-"""Forwards that heedful makes of its own accord, told apart from those that the user makes."""
+"""Forwards that heedful runs itself, distinguished from those of the user."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _here = threading.local()
 
 
 def depth() -> int:
-    """How many pieces of heedful's own work this thread is inside of."""
+    """How many of heedful's own forwards are nested in this thread."""
     return int(getattr(_here, "depth", 0))
 
 
 @contextmanager
 def internal_forward() -> Iterator[None]:
-    """Forwards inside are heedful's own: captures that were begun outside do not count them."""
+    """Forwards inside this block are heedful's own; captures opened outside do not count them."""
     _here.depth = depth() + 1
     try:
         yield

@@ -1,4 +1,4 @@
-"""The first sequence of each layer's first call, kept while there is room, so that a head can be drawn afterwards."""
+"""The first sequence of each layer's first call, kept within a memory limit so that a head can be drawn later."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class KeptCall:
 
 @dataclass
 class KeptCalls:
-    """What a session keeps to draw from: copies, so that nothing of the model's own stays alive.
+    """What a session keeps for drawing: copies, so that none of the model's own tensors stay alive.
 
     Attributes:
         calls: Module path to its call.
@@ -48,7 +48,7 @@ class KeptCalls:
     left: int = BUDGET
 
     def offer(self, path: str, layer: int, listed: tuple[int, ...], call: AttentionCall) -> None:
-        """Keep the first sequence of a layer's first call, where it fits into what is left."""
+        """Keep the first sequence of a layer's first call, if it fits into the remaining memory."""
         if path in self.calls:
             return
         one = first_sequence(call)

@@ -1,4 +1,4 @@
-"""What the axes of a node's tensor are made of, found by the rule of the function that made it."""
+"""What the axes of a node's tensor stand for, found with the rule of the function that made it."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _root(node: Node) -> Axes:
 
 
 def are_parts(pieces: Sequence[Node]) -> bool:
-    """Whether pieces are different features of one and the same projection."""
+    """Whether pieces are different features of the same projection."""
     for piece in pieces:
         axes_of(piece)
     return form_rules.are_parts(pieces)

@@ -73,7 +73,7 @@ class Lineage:
         return entry[1] if entry is not None and entry[0]() is tensor else None
 
     def known(self, tensor: Tensor) -> Node:
-        """The node of a tensor; a new root where it has none."""
+        """The node of a tensor; a new root if it has none."""
         node = self.of(tensor)
         if node is None:
             node = Node("", shape=tuple(tensor.shape), weight=isinstance(tensor, nn.Parameter))
@@ -81,7 +81,7 @@ class Lineage:
         return node
 
     def put(self, tensor: Tensor, node: Node) -> None:
-        """Say where a tensor comes from."""
+        """Record where a tensor comes from."""
         self._nodes[id(tensor)] = (weakref.ref(tensor), node)
         self._made += 1
         if self._made >= SWEEP:
@@ -89,7 +89,7 @@ class Lineage:
             self._nodes = {key: entry for key, entry in self._nodes.items() if entry[0]() is not None}
 
     def record(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        """Make the node of what a function has returned, and of a tensor that it has written into."""
+        """Make the nodes of a function's results, and of a tensor that it wrote into."""
         facts = facts_of(name)
         name = facts.name
         if name == "__setitem__" and isinstance(args[0], Tensor):

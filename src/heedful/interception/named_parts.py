@@ -1,4 +1,4 @@
-"""Layers and heads in the forms that a person names them: one, several, or heads layer by layer."""
+"""Accept layers and heads as users name them: one, several, or heads for each layer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class NamedParts:
 
 
 def named_parts(layers: Any, heads: Any) -> NamedParts:
-    """Layers and heads as they were named.
+    """Layers and heads as a user named them.
 
     Args:
         layers: See ``Layers``; None for all.
@@ -67,7 +67,7 @@ def named_parts(layers: Any, heads: Any) -> NamedParts:
     if not isinstance(heads, Mapping):
         return NamedParts(_listed("layers", layers, LAYERS, int | str), _listed("heads", heads, HEADS, int))
     if layers is not None:
-        raise UsageError(f"layers: expected none beside heads by layer, got {layers!r:.60} (leave layers out)")
+        raise UsageError(f"layers: expected none together with heads by layer, got {layers!r:.60} (leave layers out)")
     if not heads:
         raise UsageError(f"heads: {HEADS}; got {{}}")
     named = _listed("layers", list(heads), "heads by layer: " + LAYERS, int | str)

@@ -1,4 +1,4 @@
-"""Which rows of a call are padding: read from the call itself first, and from masks of its own sequence.
+"""Which rows of a call are padding: from the call itself first, then from masks of its own sequence.
 
 In self-attention a key that no query may see is padding, and so is the row at its position. A mask that a model takes
 and does not use, behind causal attention, changes nothing but which rows count: it is believed where it is the mask of
@@ -19,7 +19,7 @@ from heedful.interception.stack import Frame
 
 
 def with_padding(call: AttentionCall, frames: Sequence[Frame]) -> AttentionCall:
-    """The call with rows of padding seeing nothing.
+    """The call with padded rows seeing nothing.
 
     Args:
         call: The call.
@@ -52,7 +52,7 @@ def _keys(call: AttentionCall, real: Tensor) -> Tensor | None:
 
 
 def rows_unknown(call: AttentionCall) -> bool:
-    """Whether some keys are padding and it is not known which queries are; ``with_padding`` has been asked."""
+    """Whether some keys are padding but the padded queries are unknown. Call after ``with_padding``."""
     rules = call.visibility
     if call.offset is not None or rules.queries is not None or call.n_queries == 1:
         return False

@@ -1,4 +1,4 @@
-"""Layers that are known not to attend: nothing watches them, and what runs in them is their parent's."""
+"""Layers that do not attend: they are not watched, and operations in them belong to their parent."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ LINEAR = ("transformers.pytorch_utils", "Conv1D")
 
 
 def is_plain_leaf(module: nn.Module) -> bool:
-    """Whether a module is a layer without children that attends to nothing, ``Linear`` say."""
+    """Whether a module is a layer without children that does not attend, such as ``Linear``."""
     cls = type(module)
     return not module._modules and (cls.__module__.startswith(PLAIN) or (cls.__module__, cls.__name__) == LINEAR)

@@ -9,7 +9,7 @@ from heedful.interception.lineage import Node
 
 
 def linear(node: Node) -> Axes:
-    """Leading axes are the input's. Where positions are projected away, its features stand for tokens.
+    """``linear``: leading axes are the input's. If positions are projected away, features take their place.
 
     Of an input of two or three axes that came from who knows where, the leading ones are sequences and positions. So
     are those of a parameter that is projected, such as latents.
@@ -53,7 +53,7 @@ def product(node: Node) -> Axes:
 
 
 def letters_of(node: Node) -> tuple[list[list[str]], list[str]] | None:
-    """The axes of an einsum's operands and of its result as letters, ellipses written out; None if not understood."""
+    """Letters of the axes of an einsum's operands and result, ellipses written out; None if not understood."""
     equation = node.args[0] if node.args else None
     if not isinstance(equation, str):
         return None
@@ -61,7 +61,7 @@ def letters_of(node: Node) -> tuple[list[list[str]], list[str]] | None:
 
 
 def spelled(equation: str, ranks: Sequence[int]) -> tuple[list[list[str]], list[str]] | None:
-    """An einsum's letters for operands of so many axes each."""
+    """An einsum's letters, for operands with these numbers of axes."""
     terms, arrow, out = equation.replace(" ", "").partition("->")
     words = terms.split(",")
     if len(words) != len(ranks):
@@ -107,7 +107,7 @@ def einsum(node: Node) -> Axes | None:
 
 
 def convolved(node: Node) -> Axes:
-    """``(batch, channel, *places)``, or without a batch."""
+    """Convolution: ``(batch, channel, *places)``, or without a batch."""
     channel = len(node.shape) - 1 - int(node.name[-2])
     return tuple(factor_of(FEATURE if place == channel else LEAD, size) for place, size in enumerate(node.shape))
 
@@ -118,7 +118,7 @@ def embedded(node: Node) -> Axes:
 
 
 def attended(node: Node) -> Axes:
-    """``scaled_dot_product_attention``: the query's axes, and the value's last."""
+    """``scaled_dot_product_attention``: all axes of the query, except that the last comes from the value."""
     query, value = node.parents[0], node.parents[2]
     return (*query.axes[:-1], value.axes[-1])
 
@@ -129,10 +129,10 @@ def heads_last(node: Node) -> Axes:
 
 
 def complex_of(node: Node) -> Axes:
-    """``view_as_complex``: the last axis is in the numbers."""
+    """``view_as_complex``: the last axis becomes part of the numbers."""
     return node.parents[0].axes[:-1]
 
 
 def real_of(node: Node) -> Axes:
-    """``view_as_real``: two numbers more."""
+    """``view_as_real``: a last axis of two numbers is added."""
     return (*node.parents[0].axes, factor_of(FEATURE, node.shape[-1]))

@@ -1,4 +1,4 @@
-"""Another attention pattern in place of the learned one, while a block of code runs."""
+"""Replace the learned attention pattern by another while a block of code runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Replacements(dict[str, int]):
 
 
 class EventPattern:
-    """A pattern that must know more of a call than the call itself, such as the module that makes it."""
+    """A pattern that needs to know more than the call, such as the module that makes it."""
 
     def output(self, event: AttentionEvent) -> Tensor | None:
         """New output ``(batch, head, query, value_dim)``; None takes the mean of the batch's other sequences.

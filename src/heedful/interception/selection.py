@@ -12,7 +12,7 @@ from heedful.interception.named_parts import Heads, Layers, NamedParts, named_pa
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What a capture is asked for; by default everything.
+    """What a capture measures; everything by default.
 
     Attributes:
         layers: Layers by index, in the order in which the model first calls them, or by module path: one or several;
@@ -60,7 +60,7 @@ class Selection:
         return heads
 
     def check_layers(self, order: dict[str, int]) -> None:
-        """Complain of layers that the model never called.
+        """Raise if the model never called one of the selected layers.
 
         Args:
             order: Path of every attention module that was met to its index; empty where the model was never run.
@@ -80,7 +80,7 @@ class Selection:
 
 
 def only_heads(call: AttentionCall, heads: Sequence[int]) -> AttentionCall:
-    """The same call with some of its query heads, each with the key head that it reads.
+    """The same call with some of its query heads, each with its key head.
 
     Args:
         call: The call.

@@ -1,4 +1,4 @@
-"""Means over the rows of a sequence, whether it came in one call or row by row from a cache."""
+"""Means over the rows of a sequence, which may arrive in one call or row by row from a cache."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sequence_means(moments: RowMoments, rows: Tensor) -> Tensor:
 
 
 def needed() -> frozenset[str]:
-    """Names of the row moments of which all registered statistics and the counts of rows are made."""
+    """Names of the row moments that the registered statistics and the row counts need."""
     return frozenset(("visible", "entropy")).union(*[facts.needs for facts in STATISTICS.values()])
 
 
@@ -39,7 +39,7 @@ def statistics_of(moments: RowMoments) -> Tensor:
 
 
 def means_and_counts(moments: RowMoments, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Means of statistics over the judged rows of each sequence, and how many rows stand behind each.
+    """Means of statistics over the judged rows of each sequence, and the number of rows behind each.
 
     Args:
         moments: The call's row moments.
@@ -54,7 +54,7 @@ def means_and_counts(moments: RowMoments, rows: Tensor) -> tuple[Tensor, Tensor]
 
 
 def row_counts(moments: RowMoments, calls: int = 1) -> list[tuple[int, int, int, bool]]:
-    """How many rows are judged, see fewer keys than that, or none; and whether rows that see keys are not finite.
+    """How many rows are judged, have too few keys, or have none; and whether rows with keys are not finite.
 
     Args:
         moments: Row moments of one call, or of several of as many sequences, one after the other.
@@ -70,7 +70,7 @@ def row_counts(moments: RowMoments, calls: int = 1) -> list[tuple[int, int, int,
 
 
 def after_forgetting(rows: RowMoments, keys: int, first: Tensor | None) -> RowMoments:
-    """Moments of rows whose cache has dropped keys: positions count from the text's first key.
+    """Moments of rows whose cache dropped keys, with positions counted from the text's first key.
 
     Args:
         rows: The call's row moments.
@@ -86,7 +86,7 @@ def after_forgetting(rows: RowMoments, keys: int, first: Tensor | None) -> RowMo
 
 @dataclass
 class DecodedSequences:
-    """Which calls of a module continue the sequences of the call before, and how many rows stand behind each mean.
+    """Tracks which calls of a module continue earlier sequences, and how many rows each mean covers.
 
     A call continues them where its first query stands right after the last one of the call before, in the same number
     of sequences: decoding, or a prompt in parts. Cross-attention has no positions: it continues beside self-attention
@@ -120,7 +120,7 @@ class DecodedSequences:
         decoding: bool = False,
         follows: bool = False,
     ) -> bool:
-        """Whether a call continues the last one; it becomes the last one.
+        """Whether this call continues the previous one. Afterwards, this call counts as the previous one.
 
         Args:
             call: The call.

@@ -86,7 +86,7 @@ class Session:
 
     @property
     def records(self) -> dict[str, CallRecord]:
-        """Path to what was gathered of one attention module."""
+        """Module path to its record."""
         self._waiting.settle()
         return self._records
 
@@ -206,7 +206,7 @@ class Session:
                 )
 
     def pattern(self, layer: int | str, head: int, *, bins: int = 256) -> altair.Chart:
-        """A picture of one head: its weights on the first sequence that its layer saw.
+        """A picture of one head: its weights on the first sequence of its layer.
 
         Exact: with no more positions than bins every cell is one weight, with more it is the mean weight of the visible
         pairs in it. The chart displays itself in a notebook; ``chart.save("head.svg")`` writes it (png, html, json).
@@ -226,7 +226,7 @@ class Session:
         return drawing("head_pattern")(self, layer, head, bins)
 
     def weights(self, layer: int | str, head: int) -> Tensor:
-        """Every weight of one head on the first sequence that its layer saw, exact.
+        """The exact weights of one head on the first sequence of its layer.
 
         The rows are computed block by block from the queries and keys that the session kept. Pitfall: the array grows
         with the square of the length; ``pattern`` draws any length, and ``heads`` needs no array at all.
@@ -260,7 +260,7 @@ def capture(
     heads: Heads | None = None,
     every: int = 1,
 ) -> Iterator[Session]:
-    """Gather exact statistics of every attention call that a model makes.
+    """Record exact statistics of every attention call that a model makes.
 
     The model is unchanged: same outputs, hooks and table entries gone afterwards, flags and random state as before.
 

@@ -1,4 +1,4 @@
-"""Which module is running: hooks on every module, gone without trace afterwards."""
+"""Which module is running, by hooks on every module that are removed afterwards."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Frame:
 
 @dataclass
 class ModuleStack:
-    """The modules whose forward is running, outermost first, and what was seen of the current forward.
+    """The modules whose forward is running, outermost first, and what was captured in the current forward.
 
     Attributes:
         paths: Module identity to its path; the root is the empty path.
@@ -127,11 +127,11 @@ class ModuleStack:
         self.frames.clear()
 
     def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Take a forward that runs already as begun: hooks made inside a hook are first called in the next one."""
+        """Treat the current forward as begun: hooks that are made inside a hook run only from the next forward on."""
         self._push(module, args, kwargs)
 
     def elsewhere(self) -> bool:
-        """Whether another thread or task than the one that watches is running, or a backward pass that runs forwards.
+        """Whether another thread or task is running, or a backward pass that runs forwards again.
 
         A task that was begun inside, by one that watches, belongs to it.
         """
@@ -207,21 +207,21 @@ class ModuleStack:
         return self._convolving[id(module)]
 
     def path_of(self, frame: Frame) -> str:
-        """The path of a frame, something of whose attention was seen."""
+        """The path of a frame in which attention was seen."""
         self.seen(frame)
         return frame.path
 
     def seen(self, frame: Frame) -> None:
-        """Something of this module was seen, so that neither it nor what holds it is listed as never met."""
+        """Note that something of this module was captured, so that neither it nor its parents are listed as missing."""
         frame.captured = True
         self.captured_paths.add(frame.path)
 
     def runs(self, frame: Frame) -> bool:
-        """Whether this very forward is still running."""
+        """Whether this forward is still running."""
         return any(frame is running for running in self.frames)
 
     def owner(self, module: nn.Module | None, within: tuple[Frame, ...] | None) -> Frame | None:
-        """The frame of the attention that is calling now.
+        """The frame of the attention module that is calling now.
 
         Args:
             module: The module as the caller knows it; None takes the innermost running one.
@@ -234,7 +234,7 @@ class ModuleStack:
         return next((f for f in reversed(self.frames) if module is None or f.module is module), None)
 
     def numbered(self, frame: Frame, rows: int) -> str:
-        """The path of a frame's call: ``#2`` ... where its positions ask again in one forward.
+        """The path of a frame's call, with ``#2`` ... if the same positions attend again in one forward.
 
         Args:
             frame: The frame.
@@ -249,7 +249,7 @@ class ModuleStack:
         return frame.path if count <= 1 else f"{frame.path}#{count}"
 
     def heads_named(self, frame: Frame | None) -> int | None:
-        """The number of heads as the innermost module around a frame that names one names it."""
+        """The number of heads, from the innermost module around a frame that states one."""
         if frame is None or not self.runs(frame):
             return None
         for around in reversed(self.frames[: self.frames.index(frame) + 1]):
@@ -259,7 +259,7 @@ class ModuleStack:
         return None
 
     def never_captured(self) -> dict[str, str]:
-        """Modules that look like attention, ran, and never showed a call: path to class name."""
+        """Modules that look like attention and ran, but made no call that was captured: path to class name."""
         related = [path for path in (*self.captured_paths, *self.not_captured) if path]
         return {
             path: name
@@ -270,7 +270,7 @@ class ModuleStack:
 
 
 def heads_of(module: nn.Module) -> int | None:
-    """Number of heads as a module names it."""
+    """The number of heads that a module states."""
     own, cls = vars(module), type(module)
     plain = cls.__getattr__ is nn.Module.__getattr__  # which looks among tensors and modules, and is slow to say no
     for name in HEAD_COUNTS:

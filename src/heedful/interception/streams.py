@@ -42,7 +42,7 @@ behind more of them is the same text at another depth, which an encoder's output
 
 
 def is_cross(call: AttentionCall, query: Node | None, key: Node | None) -> bool:
-    """Whether the keys are of another sequence than the queries, whatever the lengths.
+    """Whether keys and queries come from different sequences, whatever their lengths.
 
     Args:
         call: The call, whose mask may show that it looks at its own past.
@@ -63,7 +63,7 @@ def is_cross(call: AttentionCall, query: Node | None, key: Node | None) -> bool:
 
 
 def follows(key: Node | None, before: Node | None) -> bool:
-    """Whether keys are those of an earlier call with more behind them: a cache has grown, or moved its window on."""
+    """Whether keys extend those of an earlier call: a cache has grown, or its window has moved."""
     if key is None or before is None or key is before:
         return False
     pending, seen = [key], {key}
@@ -78,7 +78,7 @@ def follows(key: Node | None, before: Node | None) -> bool:
 
 
 def same_stream(one: Node | None, other: Node | None) -> bool:
-    """Whether two tensors are of one sequence at one depth, positions added or not; False where it is not known."""
+    """Whether two tensors are of one sequence at one depth, with positions added or not; False if unknown."""
     return one is not None and other is not None and _meeting({one}, {other}, ADDITIONS)
 
 

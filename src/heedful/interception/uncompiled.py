@@ -1,4 +1,4 @@
-"""Compiled models run their own eager forward while they are watched.
+"""Run the eager forward of compiled models while they are watched.
 
 Compiled code passes by hooks and tables, or, worse, the compiler traces into them. ``torch.compiler.set_stance`` turns
 every ``torch.compile`` of the process into its eager original and back, without touching what was compiled: afterwards
@@ -32,7 +32,7 @@ _lock = threading.Lock()
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
-    """Eager code inside, whatever was compiled; the stance that stood before, afterwards."""
+    """Eager code inside, whatever was compiled; the previous compiler stance is restored afterwards."""
     with _lock:
         if not _hold.count:
             _hold.stance = torch.compiler.set_stance("force_eager")
@@ -48,7 +48,7 @@ def uncompiled() -> Iterator[None]:
 
 
 def plain_path(path: str) -> str:
-    """A module's path without the wrappers of ``torch.compile``: the same as in the model that was not compiled."""
+    """A module's path without the wrappers of ``torch.compile``, as in the uncompiled model."""
     return ".".join(part for part in path.split(".") if part != WRAPPED)
 
 

@@ -1,4 +1,4 @@
-"""Queries and keys before their rotation: what the norms or projections of an attention module gave."""
+"""Queries and keys before rotation: the outputs of an attention module's norms or projections."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 4e-3, torc
 
 @dataclass
 class Unrotated:
-    """Outputs of the submodules that come before a rotation, kept until their attention call is met.
+    """Outputs of submodules before a rotation, kept until their attention call is captured.
 
     A rotation changes no norm, and no product of a query with the key at its own position, which is turned by the same
     angle. What was met is believed where both are those of the call, vector by vector, and is not measured otherwise.
@@ -40,7 +40,7 @@ class Unrotated:
     _handles: list[Any] = field(default_factory=list)
 
     def begin(self, model: nn.Module, listens: Callable[[], bool]) -> None:
-        """Watch a model until ``end``.
+        """Install hooks on a model until ``end``.
 
         Args:
             model: The model.
@@ -57,7 +57,7 @@ class Unrotated:
                 self._handles.append(module.register_forward_hook(keep))
 
     def end(self) -> None:
-        """Take the hooks away and forget what was met."""
+        """Remove the hooks and forget what was recorded."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -100,7 +100,7 @@ class Unrotated:
 
 
 def shaped(output: Tensor, like: Tensor) -> Tensor | None:
-    """An output as ``(batch, head, position, dim)``, whichever of the two ways round it is."""
+    """An output as ``(batch, head, position, dim)``, from either axis order."""
     batch, heads, length, dim = like.shape
     if output.numel() != like.numel() or len(output) != batch:
         return None
@@ -110,7 +110,7 @@ def shaped(output: Tensor, like: Tensor) -> Tensor | None:
 
 
 def cut(output: Tensor, query: Tensor, key: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Query and key out of a joint projection: one after the other, or head by head."""
+    """Query and key cut from a joint projection: one after the other, or head by head."""
     (batch, heads, length, dim), kv_heads = query.shape, key.shape[1]
     if output.dim() != 3 or output.shape[:2] != (batch, length):
         return

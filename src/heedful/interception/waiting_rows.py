@@ -1,4 +1,4 @@
-"""Rows of calls whose statistics are worked out together: of short calls they cost what operations cost to start.
+"""Rows of short calls whose statistics are computed together, to save the fixed cost of each operation.
 
 The moments of a call's rows wait until the outermost forward ends, somebody reads, or they have become many. What is
 worked out is the same to the last bit, since a statistic is one number a row and a mean is of one sequence's rows.
@@ -23,7 +23,7 @@ MOST_ROWS = 2**16
 
 @dataclass(frozen=True)
 class Waiting:
-    """A call's rows, what they belong to, and whether they continue the sequences of the record's call before."""
+    """The rows of a waiting call, their record, and whether they continue the previous call's sequences."""
 
     record: CallRecord
     rows: RowMoments
@@ -32,7 +32,7 @@ class Waiting:
 
 @dataclass
 class WaitingRows:
-    """Rows that wait.
+    """Rows that wait to be measured together.
 
     Attributes:
         fails: Called with a module path and what was raised where its rows could not be worked out.
@@ -43,14 +43,14 @@ class WaitingRows:
     _count: int = 0
 
     def add(self, call: Waiting) -> None:
-        """Let a call's rows wait."""
+        """Add a call's rows to the queue."""
         self._calls.append(call)
         self._count += call.rows.visible.numel()
         if self._count > MOST_ROWS:
             self.settle()
 
     def settle(self) -> None:
-        """Work out what waits and add it to the records, in the order in which it came."""
+        """Measure the waiting rows and add them to their records, in order."""
         if not self._calls:
             return
         calls, self._calls, self._count = self._calls, [], 0

@@ -1,4 +1,4 @@
-"""The function mode that sees what plain modules call: one mode for every way in that is a torch function."""
+"""The function mode that sees the calls of plain modules, shared by all interceptors of torch functions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TRANSPOSES = frozenset(("T", "mT", "H", "mH"))
 
 
 class FunctionWatcher(TorchFunctionMode):
-    """Sees every torch function of this thread that runs in the model and that the attention table has not met."""
+    """Sees every torch function of this thread that runs in the model, except those the attention table captured."""
 
     def __init__(self, way: Interceptor) -> None:
         super().__init__()

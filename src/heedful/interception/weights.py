@@ -1,4 +1,4 @@
-"""Weights on their way from a softmax to the values: what has become of them meanwhile."""
+"""Weights between a softmax and the product with values, and what changed them on the way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from heedful.interception.stack import Frame
 
 
 class OverFeatures(HeedfulError):
-    """A softmax over features or channels: whatever it weighs, it is no attention over tokens."""
+    """A softmax over features or channels, which is no attention over tokens."""
 
 
 @dataclass(eq=False)
@@ -73,7 +73,7 @@ def _links(softmax: Softmax, node: Node) -> list[Node]:
 
 
 def replayed(softmax: Softmax, node: Node, tensor: Tensor) -> Tensor:
-    """A tensor of the logits' shape in the layout that the weights have come to."""
+    """A tensor of the logits' shape, brought into the layout that the weights have now."""
     for link in _links(softmax, node):
         if link.name in FORMS:
             tensor = moved(link, tensor)
@@ -81,7 +81,7 @@ def replayed(softmax: Softmax, node: Node, tensor: Tensor) -> Tensor:
 
 
 def version_of(tensor: Tensor) -> int:
-    """How often a tensor's memory was written to; -1 where torch does not count."""
+    """How often a tensor's memory was written to; -1 if torch does not count."""
     return -1 if tensor.is_inference() else tensor._version
 
 
@@ -92,7 +92,7 @@ SAME_VALUES = FORMS | frozenset(
 
 
 def refuse_changed(softmax: Softmax, node: Node, used: Tensor) -> None:
-    """Refuse weights that something has changed between the softmax and their product.
+    """Refuse weights that were changed between the softmax and their product.
 
     Raises:
         HeedfulError: They are not the softmax of the logits.
@@ -109,7 +109,7 @@ def refuse_changed(softmax: Softmax, node: Node, used: Tensor) -> None:
 
 
 def key_axis(softmax: Softmax, node: Node) -> int:
-    """Which axis of the weights is the one that the softmax ran over."""
+    """The axis of the weights that the softmax ran over."""
     if node is softmax.weights:
         return softmax.dim
     count = softmax.logits.shape[softmax.dim]

@@ -1,1 +1,1 @@
-"""Untrusted files in; a model, a tokenizer and documents out."""
+"""Load untrusted files: a model, a tokenizer and documents."""

@@ -1,4 +1,4 @@
-"""A plan and tensors made into a model, every key of one accounted for in the other."""
+"""Build a model from a plan and tensors; every key of both must match."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _tied_apart(model: torch.nn.Module, tensors: Mapping[str, Tensor], skeleton:
 
 
 def without_foreign_root(tensors: dict[str, Tensor], expected: Set[str]) -> tuple[dict[str, Tensor], list[str]]:
-    """Keys without the ``model.`` or ``net.`` of a training wrapper, where more of them fit the model so."""
+    """Keys without the ``model.`` or ``net.`` prefix of a training wrapper, if more of them then fit the model."""
     for root in _ROOTS:
         if all(key.startswith(root) for key in tensors):
             shorter = {key.removeprefix(root): tensor for key, tensor in tensors.items()}
@@ -123,7 +123,7 @@ def _compare(outcome: Mapping[str, Any], given: int, plan: ModelPlan, subject: s
         raise _misfit(given, plan, subject, told)
     if outcome.get("error_msgs"):
         raise InputRejected(subject, f"weights not taken: {escaped(outcome['error_msgs'][0])}")
-    notes = [f"{len(harmless)} buffers of the checkpoint are built anew"] if harmless else []
+    notes = [f"{len(harmless)} buffers of the checkpoint are rebuilt"] if harmless else []
     return notes + ([f"heads of other tasks left out: {listed(heads, 3)}"] if heads else [])
 
 
@@ -136,13 +136,13 @@ def _disagreement(tensors: Mapping[str, Tensor], skeleton: Skeleton) -> str:
 
 
 def mismatch(entry: Any) -> str:
-    """A key with the shape that came and the one that the model has, in words."""
+    """A key with the shape found and the shape expected, in words."""
     name, found, expected = entry
     return f"{name} {tuple(found)} for {tuple(expected)}"
 
 
 def counted(missing: Iterable[str], extra: Iterable[str], shapes: Iterable[str]) -> str:
-    """What does not fit, counted and listed by kind; empty where all does."""
+    """What does not fit, counted and listed by kind; empty if everything does."""
     kinds = {"missing": list(missing), "left over": list(extra), "of another shape": list(shapes)}
     return "; ".join(f"{len(names)} {word} ({listed(names)})" for word, names in kinds.items() if names)
 

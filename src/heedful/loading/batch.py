@@ -1,4 +1,4 @@
-"""Some sequences that go through a model together, and what is known of their tokens."""
+"""Sequences that go through a model together, with facts about their tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """Some sequences that go through the model together.
+    """Sequences that go through the model together.
 
     Attributes:
         input_ids: ``(sequence, token)`` on the model's device.
@@ -27,7 +27,7 @@ class Batch:
     punctuation: Tensor
 
     def at(self, device: torch.device) -> Batch:
-        """The same on another device, for a layer that lies there; ``index`` stays where it is."""
+        """The batch on another device, for a layer that lies there; ``index`` does not move."""
         if device == self.input_ids.device:
             return self
         ids, mask, special, punctuation = (

@@ -39,7 +39,7 @@ _inside = False
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """What a child may take.
+    """The limits of a child process.
 
     Attributes:
         seconds: Processor time. The parent waits four times as long, and 10 s more, for machines that are busy.
@@ -51,12 +51,12 @@ class Bounds:
 
 
 def can_bound() -> bool:
-    """Whether this system forks processes, so that limits can be set."""
+    """Whether this system can fork processes, so that limits can be set."""
     return sys.platform.startswith("linux") and hasattr(os, "fork")
 
 
 def bounded(work: Callable[[], Any], bounds: Bounds, refuse: Callable[[str], HeedfulError]) -> Any:
-    """Do some work in a child with limits.
+    """Do some work in a child process with limits.
 
     Args:
         work: What to do; it returns bytes, or what JSON can say.

@@ -1,4 +1,4 @@
-"""What a checkpoint file is, told by its first bytes; a name can say anything."""
+"""The format of a checkpoint file, from its first bytes; its name is not trusted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 
 
 class CheckpointFormat(StrEnum):
-    """The formats that can be read without running what is in them."""
+    """The formats that can be read without executing their content."""
 
     SAFETENSORS = "safetensors"
     ZIP = "torch zip archive"
@@ -27,7 +27,7 @@ class CheckpointFormat(StrEnum):
 
 
 def checkpoint_format(path: Path) -> CheckpointFormat:
-    """Tell a checkpoint's format.
+    """Detect a checkpoint's format.
 
     Args:
         path: The file.

@@ -1,4 +1,4 @@
-"""A config file in JSON, TOML, YAML or Python literals, read as data; nothing in it is ever called."""
+"""Read a config file in JSON, TOML, YAML or Python literals as data; no code in it is executed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WHOLE = ("config", "model_config", "CONFIG", "MODEL_CONFIG")
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a model's config from a file, by its suffix.
+    """Read a model's config from a file, in the format of its suffix.
 
     Args:
         path: ``.json``, ``.toml``, ``.yaml``, ``.yml`` or ``.py``.

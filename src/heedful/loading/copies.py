@@ -1,4 +1,4 @@
-"""Copies among documents, exact and near, by the runs of words that they share: copies count as one document."""
+"""Exact and near copies among documents, found by shared runs of words; a group of copies counts as one document."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Distinct:
 
     @property
     def notes(self) -> list[str]:
-        """What was dropped and why; nothing where nothing was."""
+        """What was dropped and why; nothing if no document was."""
         dropped = self.exact + self.near
         if not dropped:
             return []

@@ -1,4 +1,4 @@
-"""What counting reads: text in shards of pieces, and an encoder that makes tokens of them.
+"""The text that counting reads, in shards of pieces, and the encoder that turns it into tokens.
 
 Reading and tokenising belong to rooms above; here stands only what counting must know of them.
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of one document, with text of the same document around it.
+    """A part of one document, with surrounding text of the same document.
 
     Attributes:
         text: The stretch and what surrounds it.
@@ -52,7 +52,7 @@ class TokenPiece:
 
 @dataclass(frozen=True)
 class TextFile:
-    """A text as it was when counting began.
+    """A text file as it was when counting began.
 
     Attributes:
         name: Its name, without folders.
@@ -66,7 +66,7 @@ class TextFile:
 
 
 class Corpus(Protocol):
-    """Documents in shards; a shard can be read alone, in any order, and gives the same pieces each time."""
+    """Documents in shards. Each shard can be read alone, in any order, and always gives the same pieces."""
 
     @property
     def files(self) -> Sequence[TextFile]:
@@ -74,11 +74,11 @@ class Corpus(Protocol):
 
     @property
     def documents(self) -> str:
-        """What makes a document, in one word."""
+        """What counts as a document, in one word."""
 
     @property
     def notes(self) -> Sequence[str]:
-        """What was odd about the texts."""
+        """Oddities of the texts."""
 
     @property
     def shard_bytes(self) -> Sequence[int]:
@@ -89,26 +89,26 @@ class Corpus(Protocol):
 
 
 class Encoder(Protocol):
-    """Text to token ids, always the same way."""
+    """Turns text into token ids, always in the same way."""
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """A short name."""
 
     @property
     def size(self) -> int:
-        """Number of token ids: every id is below it."""
+        """Number of token ids; every id is below it."""
 
     @property
     def unknown(self) -> int | None:
-        """The id of what the vocabulary lacks, if it has one."""
+        """The id of tokens outside the vocabulary, if there is one."""
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what decides about its tokens, hexadecimal (`heedful.loading.fingerprint`)."""
+        """SHA-256 of everything that affects its tokens, hexadecimal (`heedful.loading.fingerprint`)."""
 
     def encode(self, pieces: Iterable[Piece], past: int) -> Iterator[TokenPiece]:
-        """Tokens of each piece, with at least ``past`` tokens before the piece's own where the document has them."""
+        """Tokens of each piece, with at least ``past`` tokens before the piece's own if the document has them."""
 
     def save(self, folder: Path) -> None:
         """Write ``tokenizer.json`` into a folder."""

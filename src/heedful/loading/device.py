@@ -1,4 +1,4 @@
-"""Where a model shall run and in which numbers: the user's words made into torch's, or refused."""
+"""The device and dtype that a user names, as torch's objects, or a refusal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAME = re.compile(r"(?P<family>cpu|cuda|mps|xpu)(?::(?P<index>\d{1,3}))?")
 
 
 def resolve_device(device: str) -> torch.device:
-    """The device of that name, once it is known to be there.
+    """The device of that name, after checking that it exists.
 
     Args:
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``xpu``.

@@ -1,4 +1,4 @@
-"""Text files made into documents, read no further than a run can use, every oddity of them counted."""
+"""Read text files as documents, no further than a run can use, and count their oddities."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def _decoded(path: Path, limit: int) -> tuple[str, bool, list[str]]:
 
 
 def check_plain(head: bytes, shown: str) -> None:
-    """Refuse bytes that begin as a compressed file or as text in another encoding.
+    """Refuse bytes that begin like a compressed file or like text in another encoding.
 
     Args:
         head: The first bytes of a file.

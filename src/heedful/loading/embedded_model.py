@@ -1,4 +1,4 @@
-"""Where the model that ships with heedful lies; finding it imports no torch."""
+"""The place of the model that ships with heedful, found without importing torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EMBEDDED_NAME = "embedded default"
 
 
 def embedded_folder() -> Any:
-    """The folder of the model that is shipped with heedful, as a resource.
+    """The folder of the model that ships with heedful, as a resource.
 
     Returns:
         A traversable resource; ``importlib.resources.as_file`` gives its path.

@@ -1,4 +1,4 @@
-"""A model built by the user's own code: a function named on the command line, its weights read as data."""
+"""Build a model with the user's own function; its weights are read as data."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def load_factory(
     allow_globals: Sequence[str] = (),
     seed: int = 0,
 ) -> LoadedModel:
-    """Build a model with a function of the user's and fill it; the function is all that runs, a checkpoint is data.
+    """Build a model with a user's function and fill it. Only this function is executed; a checkpoint is data.
 
     Args:
         factory: ``package.module:function``, importable from the current folder or the environment.

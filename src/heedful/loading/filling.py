@@ -1,4 +1,4 @@
-"""Weights put into a module that stands already, every key of one accounted for in the other."""
+"""Copy weights into an existing module; every key of both must match."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heedful.loading.wording import reason
 
 
 def fill(model: nn.Module, tensors: dict[str, Tensor], subject: str) -> tuple[str, ...]:
-    """Copy weights into a model; tied entries may be given once, buffers that every model builds anew may be left out.
+    """Copy weights into a model. Tied entries may appear once; buffers that every model rebuilds may be missing.
 
     Args:
         model: Any module.
@@ -41,5 +41,5 @@ def fill(model: nn.Module, tensors: dict[str, Tensor], subject: str) -> tuple[st
         model.load_state_dict({key: tensors[key] for key in own if key in tensors}, strict=False)
     except RuntimeError as error:
         raise InputRejected(subject, f"weights not taken: {reason(error)}") from error
-    left = [f"{len(extra)} buffers of the checkpoint are built anew"] if extra else []
+    left = [f"{len(extra)} buffers of the checkpoint are rebuilt"] if extra else []
     return (*notes, *left)

@@ -1,4 +1,4 @@
-"""One number for a tokenizer: two that have it make the same tokens of the same text."""
+"""A fingerprint of a tokenizer: equal fingerprints give equal tokens for the same text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ become text again do not."""
 
 
 def fingerprint(tokenizer: str) -> str:
-    """SHA-256 of what decides about a tokenizer's tokens.
+    """SHA-256 of everything that affects a tokenizer's tokens.
 
     Args:
         tokenizer: The content of its ``tokenizer.json``.

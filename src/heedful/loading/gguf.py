@@ -1,4 +1,4 @@
-"""A GGUF file made into a model and its tokenizer, dequantised by transformers."""
+"""Load a GGUF file as a model and its tokenizer, dequantised by transformers."""
 
 from __future__ import annotations
 

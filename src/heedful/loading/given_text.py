@@ -1,4 +1,4 @@
-"""What a person gives as text or as a tokenizer, made into documents and a tokenizer of transformers."""
+"""Text or a tokenizer in any form that a user has, as documents and a tokenizer of transformers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXPECTED = "expected strings, a list of strings, or paths of text files"
 
 
 def documents_of(text: GivenText | None, origin: str = "text that was given") -> Documents:
-    """Documents out of strings or files.
+    """Documents from strings or files.
 
     A ``Path`` is a file. A string is a file where it is one line that ends in .txt, .text, .md, .jsonl or .ndjson, and
     text itself otherwise; one that names another file that is there is refused, for it could mean both.
@@ -77,7 +77,7 @@ def is_text(given: object) -> bool:
 
 
 def tokenizer_of(tokenizer: GivenTokenizer | None) -> PreTrainedTokenizerBase | None:
-    """A tokenizer as transformers has it.
+    """The tokenizer in transformers' form.
 
     Args:
         tokenizer: One of transformers or of tokenizers, or its folder, file or hub name; None for none.
@@ -142,7 +142,7 @@ def _listed(text: Any) -> list[Any]:
 
 
 def is_text_file(given: object) -> bool:
-    """Whether one thing that was given as text names a file.
+    """Whether a single text argument names a file.
 
     Args:
         given: A path, or a string.

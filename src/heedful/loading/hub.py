@@ -1,4 +1,4 @@
-"""A model's name on the hub made into a folder: from the cache, or fetched, weights as safetensors only."""
+"""The folder of a model on the hub: from the cache, or downloaded, with weights as safetensors only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TRUE = ("1", "true", "yes", "on")
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether a word could be the name of a model on the hub: ``gpt2``, ``owner/model``.
+    """Whether a word could name a model on the hub: ``gpt2``, ``owner/model``.
 
     Args:
         name: What the user wrote.
@@ -40,7 +40,7 @@ def is_hub_name(name: str) -> bool:
 
 
 def hub_folder(name: str) -> Path:
-    """The folder of a model in the local cache, fetched there if there is a network.
+    """The folder of a model in the local cache, downloaded if there is a network.
 
     Args:
         name: ``owner/model``, or an old name without owner.

@@ -1,4 +1,4 @@
-"""Tokenizers made here: the characters of a text, an older experiment's fixed characters, a byte-level BPE."""
+"""Tokenizers built by heedful: a text's characters, an older experiment's characters, a byte-level BPE."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEAST_BPE = 257
 def character_tokenizer(
     texts: Iterable[str], vocabulary: int | None = None, marks: Sequence[str] = ()
 ) -> PreTrainedTokenizerFast:
-    """Every character of a text a token, ``[UNK]`` first, then in the order of their code points.
+    """A tokenizer with a token for every character of a text, ``[UNK]`` first, then by code point.
 
     Args:
         texts: The text.
@@ -50,7 +50,9 @@ def character_tokenizer(
 
 
 def seed_tokenizer() -> PreTrainedTokenizerFast:
-    """The 85 tokens of an earlier experiment: four special ones, letters, digits, 19 marks; all else is unknown."""
+    """A tokenizer with the 85 tokens of an earlier experiment: four special, letters, digits, 19 marks; the rest is
+    unknown.
+    """
     lower = "abcdefghijklmnopqrstuvwxyz"
     return _characters(SEED_SPECIALS, [*lower, *lower.upper(), *"0123456789", *SEED_MARKS])
 
@@ -68,7 +70,7 @@ def _characters(specials: Sequence[str], characters: Sequence[str]) -> PreTraine
 
 
 def bpe_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE learnt from a text; nothing is unknown to it.
+    """A byte-level BPE learned from a text. It has no unknown tokens.
 
     Args:
         texts: The text.

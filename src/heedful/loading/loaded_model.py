@@ -1,4 +1,4 @@
-"""The first step of every run: what the user named, made into a model and its tokenizer."""
+"""Load the model and tokenizer that the user names: the first step of every run."""
 
 from __future__ import annotations
 
@@ -69,17 +69,17 @@ class LoadedModel:
 
     @property
     def max_positions(self) -> int | None:
-        """Longest sequence that learned positions allow; None where nothing forbids longer ones."""
+        """Longest sequence that learned positions allow; None if there is no limit."""
         return learned_positions(self.model)
 
     @property
     def trained_positions(self) -> int | None:
-        """Longest sequence that the config names; None where it names none."""
+        """Longest sequence that the config names; None if it names none."""
         return trained_positions(self.model)
 
     @property
     def vocab_size(self) -> int | None:
-        """Token ids that the model embeds; None where it shows no embedding."""
+        """Number of token ids that the model embeds; None if it shows no embedding."""
         return embedded_tokens(self.model)
 
 
@@ -107,7 +107,7 @@ def load_model(
     allow_globals: Sequence[str] = (),
     processes: int = 1,
 ) -> LoadedModel:
-    """Load a model from wherever it is, running nothing that comes with it.
+    """Load a model from wherever it is, without executing code that comes with it.
 
     Args:
         model: None for the embedded default, a folder, a checkpoint file, a GGUF file or a name on the hub.
@@ -196,11 +196,11 @@ def _from_checkpoint(path: Path, request: _Request) -> LoadedModel:
     config = request.config or path.parent / "config.json"
     if request.config is None and not _exists(config):
         told = "a bare checkpoint does not say what model it is of"
-        raise UsageError(f"{escaped(path)}: {told} (give --config FILE, or put its config.json beside it)")
+        raise UsageError(f"{escaped(path)}: {told} (give --config FILE, or put its config.json into the same folder)")
     loaded = _build(config, path, request, "checkpoint")
     if request.config is not None:
         return loaded
-    return replace(loaded, notes=("config.json beside the checkpoint was read", *loaded.notes))
+    return replace(loaded, notes=("config.json from the checkpoint's folder was read", *loaded.notes))
 
 
 def _build(config: Path, weights: Path, request: _Request, source: str) -> LoadedModel:
@@ -227,7 +227,7 @@ def _build(config: Path, weights: Path, request: _Request, source: str) -> Loade
 
 
 def agreement(tokenizer: PreTrainedTokenizerBase | None, model: torch.nn.Module, name: str) -> tuple[str, ...]:
-    """Refuse a tokenizer whose plain vocabulary the model cannot embed; note added tokens that it cannot."""
+    """Refuse a tokenizer whose plain vocabulary exceeds the model's embedding; note added tokens that do."""
     rows = embedded_tokens(model)
     if tokenizer is None or rows is None:
         return ()
@@ -240,7 +240,7 @@ def agreement(tokenizer: PreTrainedTokenizerBase | None, model: torch.nn.Module,
 
 
 def placed(loaded: LoadedModel, device: torch.device) -> LoadedModel:
-    """The same, moved to a device.
+    """The loaded model on a device.
 
     Raises:
         ResourceLimit: The device does not take it.
@@ -252,7 +252,7 @@ def placed(loaded: LoadedModel, device: torch.device) -> LoadedModel:
 
 
 def tokenizer_place(tokenizer: str | Path) -> Path:
-    """The path of a tokenizer that was named by path or by its name on the hub."""
+    """The path of a tokenizer named by path or by its name on the hub."""
     path = Path(tokenizer).expanduser()
     return hub_folder(str(tokenizer)) if is_hub_name(str(tokenizer)) and not _exists(path) else path
 

@@ -1,4 +1,4 @@
-"""Memory that is free, and the refusal of work that would not fit, before anything is allocated."""
+"""Refuse work that would not fit into free memory, before anything is allocated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CACHE = ("inactive_file ", "total_inactive_file ")
 
 
 def ensure_fits(wanted_bytes: int, what: str, *, device: str = "cpu", hint: str = "") -> None:
-    """Refuse work that would take more than ``SHARE`` of the memory that is free.
+    """Refuse work that needs more than ``SHARE`` of the free memory.
 
     Args:
         wanted_bytes: Estimated bytes.
@@ -39,7 +39,7 @@ def ensure_fits(wanted_bytes: int, what: str, *, device: str = "cpu", hint: str 
 
 
 def available_bytes(device: str = "cpu") -> int:
-    """Bytes that could still be allocated: on a GPU what it reports, else the least of machine, cgroup and rlimit.
+    """Bytes that can still be allocated: on a GPU what it reports, else the least of machine, cgroup and rlimit.
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:1``; anything else is counted as main memory.

@@ -1,4 +1,4 @@
-"""A model's config as data: what could choose code is taken out, what remains builds a class that transformers has."""
+"""A model's config as data: settings that choose code are removed; the rest builds a class of transformers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ModelPlan:
 
 
 def plan_model(settings: dict[str, Any], subject: str) -> ModelPlan:
-    """Turn a config's settings into a class of transformers and its config; nothing is built yet.
+    """Turn a config's settings into a class of transformers and its config, without building the model.
 
     Args:
         settings: The config as data.

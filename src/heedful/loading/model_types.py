@@ -1,4 +1,4 @@
-"""Model types that heedful's features add to transformers, so that its Auto classes and ``load_model`` know them."""
+"""Model types that heedful's features register with transformers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def add_model_type(added: ModelType) -> None:
 
 
 def register_models() -> list[str]:
-    """Make transformers' Auto classes know every model type of heedful and of installed plugins.
+    """Register every model type of heedful and of installed plugins with transformers' Auto classes.
 
     ``heedful.load_model`` does so by itself. Call this before ``AutoModelForCausalLM.from_pretrained``.
 

@@ -1,4 +1,4 @@
-"""The outline of a Parquet file, checked before the library that decodes it is called.
+"""The outline of a Parquet file, checked before a library decodes it.
 
 A footer names rows, columns and pages, and each page its size once it is decompressed. A library allocates what they
 claim. So footer and pages are read here first, in Thrift's compact form, and compared with one another, with the file
@@ -34,7 +34,7 @@ Struct = dict[int, Any]
 
 @dataclass(frozen=True)
 class Outline:
-    """What the footer of a Parquet file says, once it agrees with its pages.
+    """The content of a Parquet footer, checked against the file's pages.
 
     Attributes:
         rows: Rows.

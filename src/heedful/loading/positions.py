@@ -1,4 +1,4 @@
-"""How far a model's positions reach, and how many tokens it embeds, read from its modules."""
+"""The longest sequence and the vocabulary of a model, read from its modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transformers without its progress bars and tables while a model is loaded; its settings come back afterwards."""
+"""Silence transformers' progress bars and tables while a model is loaded, then restore its settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SILENT = 50
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence progress bars, warnings and load reports, and keep the random state, for as long as the context lasts.
+    """Silence progress bars, warnings and load reports inside this block, and keep the random state.
 
     Yields:
         Nothing; settings and random state are as before on leaving, also after an error.

@@ -1,4 +1,4 @@
-"""A file from outside, opened only if it is a regular one, and read no further than asked."""
+"""Open a file from outside only if it is a regular one, and read no further than asked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KINDS = (
 
 
 def kind_of(path: Path) -> str:
-    """What stands at a path, in words: ``a regular file``, ``a directory``, ``a named pipe``.
+    """The kind of a path, in words: ``a regular file``, ``a directory``, ``a named pipe``.
 
     Args:
         path: Any path; symbolic links are followed.

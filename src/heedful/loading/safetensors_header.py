@@ -1,4 +1,4 @@
-"""The header of a safetensors file, checked before the library that reads the tensors is called."""
+"""The header of a safetensors file, checked before a library reads the tensors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _QUANTISED = ("F8_", "F6_", "F4", "E8M0")
 
 
 def check_safetensors(path: Path) -> tuple[str, ...]:
-    """Check the header of a safetensors file: sizes, strict JSON, and tensors that tile the data without gaps.
+    """Check the header of a safetensors file: sizes, strict JSON, and tensors that fill the data without gaps.
 
     Args:
         path: The file.

@@ -1,4 +1,4 @@
-"""Documents and a tokenizer made into the batch that a run looks at: equal windows, fairly drawn."""
+"""Cut documents into windows of equal length and choose a fair sample for one run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TOO_UNKNOWN = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class TokenBatch:
-    """A batch of token sequences and what is known of each token.
+    """A batch of token sequences, with facts about each token.
 
     Attributes:
         input_ids: ``(sequence, token)``, int64.
@@ -78,7 +78,7 @@ def make_sequences(
     vocab_size: int | None = None,
     trained_positions: int | None = None,
 ) -> TokenBatch:
-    """Cut documents into windows of ``seq_len`` tokens, special tokens included, and choose among them.
+    """Cut documents into windows of ``seq_len`` tokens, special tokens included, and choose some of them.
 
     Args:
         documents: The text: what ``heedful.load_documents`` gives, strings, or paths of text files.

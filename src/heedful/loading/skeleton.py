@@ -1,4 +1,4 @@
-"""A model built without data, to know its size and its keys before anything is allocated."""
+"""A model built without data, to learn its size and keys before anything is allocated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BOUNDS = Bounds(seconds=5, memory=512 * MIB)
 
 @dataclass(frozen=True, kw_only=True)
 class Skeleton:
-    """What a model would be.
+    """The size and keys of a model that is not built yet.
 
     Attributes:
         parameters: Numbers in its parameters.
@@ -106,7 +106,7 @@ def _measured(plan: ModelPlan, subject: str) -> dict[str, Any]:
 
 
 def tied_names(model: torch.nn.Module) -> tuple[frozenset[str], ...]:
-    """Names of a model's state dict, those of tied entries together."""
+    """Names of a model's state dict, tied ones grouped."""
     names: dict[int, set[str]] = defaultdict(set)
     for key, value in model.state_dict(keep_vars=True).items():
         names[id(value)].add(key)
@@ -114,7 +114,7 @@ def tied_names(model: torch.nn.Module) -> tuple[frozenset[str], ...]:
 
 
 def is_too_large(error: BaseException) -> bool:
-    """Whether an error says that a size is beyond memory, or beyond counting.
+    """Whether an error states that a size is too large for memory or for an integer.
 
     Args:
         error: What torch or a model class raised.

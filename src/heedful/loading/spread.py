@@ -1,4 +1,4 @@
-"""``--device auto``: a model laid out over every device of the machine, by accelerate."""
+"""``--device auto``: lay a model out over every device of the machine with accelerate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AUTO = "auto"
 
 
 def accelerate_library() -> Any:
-    """accelerate, which knows how.
+    """The accelerate library; raises if it is missing.
 
     Raises:
         UsageError: It is not installed.
@@ -28,13 +28,13 @@ def accelerate_library() -> Any:
 
 
 def main_device() -> torch.device:
-    """The machine's accelerator, else its CPU: the device whose number format a spread model takes."""
+    """The machine's accelerator, else its CPU; a spread model takes this device's number format."""
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return torch.device("cpu") if found is None else found
 
 
 def spread(model: torch.nn.Module, name: str) -> tuple[torch.nn.Module, tuple[str, ...]]:
-    """A model over all devices, its layers kept whole.
+    """A model laid out over all devices, its layers kept whole.
 
     Args:
         model: The model, in memory.

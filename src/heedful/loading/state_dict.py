@@ -1,4 +1,4 @@
-"""A state dict out of whatever a training script saved around it, under the names the model itself uses."""
+"""Extract a state dict from what a training script saved, under the model's own names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DERIVED = re.compile(r"(?:^|\.)(?:position_ids|attn\.(?:masked_)?bias|attention
 
 
 def is_derived(key: str) -> bool:
-    """Whether a key is a buffer that every model builds anew: a causal mask, position ids, rotary frequencies.
+    """Whether a key is a buffer that every model rebuilds: a causal mask, position ids, rotary frequencies.
 
     Args:
         key: A state dict key.
@@ -67,7 +67,7 @@ def extract_state_dict(saved: Any, subject: str) -> tuple[dict[str, Tensor], tup
 
 
 def without_wrappers(tensors: dict[str, Tensor], subject: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Names without what DataParallel, torch.compile and FSDP put before them.
+    """Names without the prefixes of DataParallel, torch.compile and FSDP.
 
     Args:
         tensors: Tensors by name.

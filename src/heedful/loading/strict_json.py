@@ -76,7 +76,7 @@ def read_json(path: Path, limit: int = CONFIG_BYTES) -> dict[str, Any]:
 
 
 def plain_tree(tree: Any, subject: str) -> Any:
-    """The tree itself, once it is known to hold nothing but what JSON can say.
+    """The same tree, after checking that it holds only JSON values.
 
     Args:
         tree: Nested dictionaries and lists from any reader.

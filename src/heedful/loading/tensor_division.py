@@ -1,4 +1,4 @@
-"""``--parallel tensor``: a model whose tensors several processes divide by transformers' own plan for its class."""
+"""``--parallel tensor``: divide a model's tensors over processes by transformers' plan for its class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEYS = ("k_proj", "qkv_proj", "query_key_value")
 
 
 def tensor_division(processes: int) -> dict[str, Any]:
-    """What tells transformers to divide a model over the processes of this run.
+    """The arguments that make transformers divide a model over this run's processes.
 
     Args:
         processes: Their number.

@@ -1,4 +1,4 @@
-"""Text of any size in shards that are read alone: planned by bytes, cut where no document or character is divided."""
+"""Text of any size in shards that can be read alone, cut only between documents or characters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _AROUND = 1 << 12
 
 @dataclass(frozen=True)
 class Stretch:
-    """Bytes of one file that belong to one shard."""
+    """The bytes of one file that belong to one shard."""
 
     text: SurveyedText
     start: int
@@ -107,7 +107,7 @@ class TextCorpus:
             part.text.check_unchanged()
 
     def strings(self) -> Iterator[str]:
-        """All text once, in pieces that are of use to learn a tokenizer from."""
+        """All text once, in pieces suited to learn a tokenizer from."""
         for shard in range(len(self.shards)):
             for piece in self.pieces(shard):
                 yield piece.text[piece.first : piece.last]

@@ -1,4 +1,4 @@
-"""Places where a file of text may be cut: between documents, or between characters and if possible between lines."""
+"""Where a text file may be cut: between documents, or between characters and preferably between lines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CHUNK = 1 << 16
 
 
 def cut_after(file: BinaryIO, target: int, stop: int, documents: str, shown: str) -> int:
-    """The first place from ``target`` on where the file may be cut.
+    """The first position from ``target`` on where the file may be cut.
 
     Args:
         file: The file.
@@ -71,7 +71,7 @@ def _between_characters(file: BinaryIO, target: int, stop: int) -> int:
 
 
 def character_before(file: BinaryIO, target: int, begin: int) -> int:
-    """The last place up to ``target`` where a character begins, not before ``begin``."""
+    """The last position from ``begin`` to ``target`` where a character begins."""
     low = max(begin, target - 4)
     file.seek(low)
     head = file.read(target - low + 1)

@@ -1,4 +1,4 @@
-"""A text file read once from end to end: its checksum, and whether it is text at all."""
+"""Read a text file once: its checksum, and whether it is text at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pieces of text to token ids, by a fast tokenizer, or by a table where every token is one character."""
+"""Encode pieces of text, by a fast tokenizer or by a table if every token is one character."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class TokenEncoder:
         self._codes, self._literals = _character_table(self._text, self.unknown)
 
     def save(self, folder: Path) -> None:
-        """Write ``tokenizer.json``, and the special tokens' roles beside it.
+        """Write ``tokenizer.json`` and a file with the roles of special tokens.
 
         Args:
             folder: The folder.
@@ -69,7 +69,7 @@ class TokenEncoder:
             (folder / "special_tokens_map.json").write_text(json.dumps(roles, indent=1) + "\n", encoding="utf-8")
 
     def encode(self, pieces: Iterable[Piece], past: int) -> Iterator[TokenPiece]:
-        """Tokens of each piece, its own and those before it.
+        """Tokens of each piece, with the tokens before it.
 
         Args:
             pieces: The pieces.

@@ -1,4 +1,4 @@
-"""What single tokens are: their text for display, special ones, and those made of punctuation alone."""
+"""Facts about single tokens: their text for display, special tokens, punctuation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHARACTERS = 64
 
 
 class TokenText:
-    """Text of one token id, for display; what it returns is data and must be escaped where it is shown.
+    """Text of one token id, for display. It is untrusted data: escape it where it is shown.
 
     Args:
         tokenizer: The tokenizer that knows the ids.
@@ -72,7 +72,7 @@ class TokenText:
 
 
 def is_punctuation(text: str) -> bool:
-    """Whether a text, its blanks aside, is made of punctuation alone.
+    """Whether a text, apart from blanks, consists of punctuation alone.
 
     Args:
         text: Any text.
@@ -87,7 +87,7 @@ def is_punctuation(text: str) -> bool:
 
 
 def mark_punctuation(ids: Tensor, text: TokenText) -> Tensor:
-    """Where tokens of punctuation stand.
+    """Which tokens are punctuation.
 
     Args:
         ids: Token ids.
@@ -101,7 +101,7 @@ def mark_punctuation(ids: Tensor, text: TokenText) -> Tensor:
 
 
 def surrounding_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Special tokens that the tokenizer sets before and after a text by default.
+    """Special tokens that the tokenizer adds before and after a text by default.
 
     Args:
         tokenizer: Any tokenizer.

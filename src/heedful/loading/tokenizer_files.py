@@ -1,4 +1,4 @@
-"""A tokenizer out of a folder's files, as data; classes that come with a model are never looked at."""
+"""Load a tokenizer from a folder's files as data; classes that come with a model are ignored."""
 
 from __future__ import annotations
 

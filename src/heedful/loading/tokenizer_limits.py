@@ -1,4 +1,4 @@
-"""What a tokenizer.json may ask for: bounds on ids, lengths and growth, and a trial in a child before it is believed.
+"""Limits on a tokenizer.json (ids, lengths, growth), and a trial in a child process before it is used.
 
 A tokenizer is data that acts like a program: its patterns can take exponential time, its replacements can double a
 text again and again, its tables can point outside themselves, which ends the library in a panic. Bounds are looked at
@@ -45,7 +45,7 @@ _SEVERAL = ("normalizers", "pretokenizers", "processors", "decoders")
 
 
 def check_tokenizer(content: bytes, subject: str) -> None:
-    """Refuse a ``tokenizer.json`` whose tables or parts are beyond those of any real one; nothing of it is used.
+    """Refuse a ``tokenizer.json`` whose tables or parts are larger than those of any real one, before using it.
 
     Args:
         content: The file.
@@ -74,7 +74,7 @@ def check_tokenizer(content: bytes, subject: str) -> None:
 
 
 def bounds_for(characters: int, file_bytes: int = 0) -> Bounds:
-    """What encoding a text may take.
+    """Limits for encoding a text.
 
     Args:
         characters: Of the text.
@@ -88,7 +88,7 @@ def bounds_for(characters: int, file_bytes: int = 0) -> Bounds:
 
 
 def tried(work: Callable[[], Any], bounds: Bounds, subject: str) -> Any:
-    """Do in a child what a tokenizer might not end, or end in a panic.
+    """Do in a child process what a tokenizer might never finish, or end in a panic.
 
     Args:
         work: What to do; it returns what JSON can say.
@@ -105,7 +105,7 @@ def tried(work: Callable[[], Any], bounds: Bounds, subject: str) -> Any:
 
 
 def rehearse(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Encode and decode a few texts, and name every token; done in a child, so that what panics does it there."""
+    """Encode and decode a few texts and name every token, in a child process so that a panic happens there."""
     for text in _TRIED:
         ids = list(tokenizer(text)["input_ids"])
         bare = list(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -1,4 +1,4 @@
-"""A torch.save archive: its zip records checked, its pickle never trusted, its tensors dense or refused."""
+"""Read a torch.save archive: its zip records are checked, its pickle is not trusted, its tensors must be dense."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CONVERT = "save only the state dict, best with safetensors.torch.save_file"
 
 
 def read_torch_archive(path: Path, allow_globals: Sequence[str] = ()) -> Any:
-    """Load a torch.save archive without running anything that it asks for.
+    """Load a torch.save archive without executing anything in it.
 
     Args:
         path: The file, a zip archive as torch writes it.
@@ -64,7 +64,7 @@ def read_torch_archive(path: Path, allow_globals: Sequence[str] = ()) -> Any:
 
 
 def check_globals(allow_globals: Sequence[str]) -> None:
-    """Refuse a wish to allow anything but the harmless records of ``ALLOWABLE_GLOBALS``.
+    """Refuse to allow anything but the harmless classes of ``ALLOWABLE_GLOBALS``.
 
     Args:
         allow_globals: The names that the user gave.
@@ -78,7 +78,7 @@ def check_globals(allow_globals: Sequence[str]) -> None:
 
 
 def check_dense(name: str, tensor: Any, subject: str) -> None:
-    """Refuse what is no ordinary dense tensor: sparse, quantised, without data, or larger than its storage.
+    """Refuse a tensor that is not ordinary and dense: sparse, quantised, without data, or larger than its storage.
 
     Args:
         name: The tensor's key.

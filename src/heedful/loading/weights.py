@@ -25,7 +25,7 @@ _ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin", "adapter_config.j
 
 
 def read_weights(path: Path, allow_globals: Sequence[str] = ()) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The state dict of one checkpoint file, its format told by its first bytes.
+    """The state dict of one checkpoint file, in the format that its first bytes show.
 
     Args:
         path: The file.
@@ -46,7 +46,7 @@ def read_weights(path: Path, allow_globals: Sequence[str] = ()) -> tuple[dict[st
 
 
 def read_folder_weights(folder: Path, allow_globals: Sequence[str] = ()) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The state dict of a model folder: safetensors where there are any, shards through their index.
+    """The state dict of a model folder: safetensors if there are any, shards through their index.
 
     Args:
         folder: The folder.

@@ -1,4 +1,4 @@
-"""Windows of equal length cut out of documents, and a fair choice among them."""
+"""Cut windows of equal length out of documents and choose a fair sample of them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Choice:
-    """Windows in the order of the batch, neighbours from different sources wherever there are two.
+    """Windows in batch order; neighbours come from different sources if there is more than one.
 
     Attributes:
         windows: Token ids.
@@ -65,7 +65,7 @@ class Choice:
 
 
 def choose_bounded(documents: Documents, tokenise: Tokenise, *, size: int, count: int, seed: int) -> Choice:
-    """`choose_windows` of some documents in a child with limits, for a tokenizer that came from outside.
+    """`choose_windows` in a child process with limits, for a tokenizer from outside.
 
     Args:
         documents: The documents.

@@ -1,4 +1,4 @@
-"""Words for a refusal: names and foreign errors brought onto one line in which no character acts."""
+"""Format names and foreign errors for a message: one line, with control characters escaped."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def escaped(text: object, limit: int = LONGEST_NAME) -> str:
 
 
 def listed(names: Iterable[object], longest: int = LONGEST_LIST) -> str:
-    """At most ``longest`` names, escaped, and the count of the others.
+    """At most ``longest`` names, escaped, and the number of the others.
 
     Args:
         names: What to list; sorted as text.
@@ -47,7 +47,7 @@ def listed(names: Iterable[object], longest: int = LONGEST_LIST) -> str:
 
 
 def reason(error: BaseException, limit: int = LONGEST_NAME) -> str:
-    """First telling line of another library's error, without terminal codes and without advice to trust the file.
+    """First informative line of another library's error, without terminal codes and advice to trust the file.
 
     Args:
         error: What the library raised.

@@ -1,4 +1,4 @@
-"""``heedful keys``: a tracked run or checkpoints in, figures on their key vectors out, each with a paragraph."""
+"""``heedful keys``: figures on the key vectors of a tracked run or of checkpoints, each with a paragraph."""
 
 import sys
 from pathlib import Path

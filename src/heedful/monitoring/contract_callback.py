@@ -1,4 +1,4 @@
-"""The contract of a training run: its first batch is checked as the model gets it, and one again every so often."""
+"""Check the contract of a training run: its first batch as the model gets it, then one every so many steps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REACTIONS = ("stop", "warn")
 
 
 class ContractBroken(HeedfulError):
-    """A training run was stopped: its batch or model breaks what config and batch promise.
+    """A training run was stopped because its batch or model breaks what config and batch promise.
 
     Attributes:
         report: What was found.
@@ -39,7 +39,7 @@ class ContractBroken(HeedfulError):
 
 
 class ContractCallback(TrainerCallback):
-    """Checks the first batch of a run, and one again every so many steps; a callback, or a context manager.
+    """Checks the first batch of a run and one every so many steps; a Trainer callback, or a context manager.
 
     >>> trainer = Trainer(..., callbacks=[ContractCallback()])  # doctest: +SKIP
 
@@ -104,11 +104,11 @@ class ContractCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
     ) -> None:
-        """The Trainer names its model."""
+        """Attach to the model that the Trainer passes."""
         self._begin(more["model"])
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
-        """Take the hook away."""
+        """Remove the hook."""
         self._end()
 
     def _begin(self, model: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""The public function that draws the key vectors of a run or of checkpoints."""
+"""``heedful.keys``: draw the key vectors of a run or of checkpoints."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def keys(
     allow_global: str | Sequence[str] = (),
     progress: Progress = lambda done, total, what: None,
 ) -> KeyReport:
-    """Draw the key vectors of a training run, with what the figures show.
+    """Draw the key vectors of a training run, with a paragraph on what each figure shows.
 
     The words are those of ``heedful keys``.
 

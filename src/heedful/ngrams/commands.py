@@ -1,4 +1,4 @@
-"""Registers the commands that go from n-gram counts to derived attention."""
+"""Registers the commands ``heedful ngrams ...``."""
 
 from heedful.commandline.commands import COMMANDS, Command
 from heedful.ngrams.alignment.command import align

@@ -1,1 +1,1 @@
-"""What pages are made of, and how they are shown, written and escaped. Knows no feature and no torch."""
+"""Building blocks of pages, and how they are shown, written and escaped. Imports no feature and no torch."""

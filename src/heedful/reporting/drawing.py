@@ -1,4 +1,4 @@
-"""Charts made into SVG and PNG: one look, ink that follows the reader's theme, nothing loaded from anywhere."""
+"""Render charts as SVG and PNG in one style that follows the reader's theme, without outside files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Drawn:
 
 
 def drawn(source: Source, figures: Sequence[Figure[Source]]) -> list[Drawn]:
-    """The figures for which there is something to show.
+    """The figures that have data to show.
 
     Args:
         source: What they are drawn of: a report, say.

@@ -1,4 +1,4 @@
-"""Untrusted text made visible: tokens, module names, paths and config values are data, never instructions.
+"""Make untrusted text visible: tokens, module names, paths and config values are data.
 
 A terminal obeys ESC and C1 bytes, a bidi override reorders what is read, a zero-width character hides in a name.
 Each of them is shown here as the escape that Python would write for it, so that nothing is lost and nothing acts.
@@ -34,7 +34,7 @@ _PLAIN = {
 
 
 def visible(text: object, encoding: str = "utf-8") -> str:
-    r"""One line of text in which no character acts and every character can be encoded.
+    r"""The text on one line, with control characters made visible and lone surrogates escaped.
 
     Control characters, format characters (bidi, zero-width, tags), line and paragraph separators, surrogates, private
     and unassigned code points, invisible fillers and all blanks but the space are written as ``\x1b`` or ``\u202e``.
@@ -57,7 +57,7 @@ def visible(text: object, encoding: str = "utf-8") -> str:
 
 
 def encoded(text: str) -> str:
-    r"""The text with each lone surrogate written as ``\udc80``: such a half has no place in a file."""
+    r"""The text with each lone surrogate written as ``\udc80``, because files cannot hold it."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

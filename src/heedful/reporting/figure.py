@@ -1,4 +1,4 @@
-"""What a figure is: a name, what it shows, and a function from what it is drawn of to a chart."""
+"""A figure: its name, what it shows, and a function that makes its chart from a record."""
 
 from __future__ import annotations
 

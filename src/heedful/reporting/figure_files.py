@@ -1,4 +1,4 @@
-"""Figures as files: each as SVG and PNG, each written whole or not at all."""
+"""Write figures as files, each as SVG and PNG, completely or not at all."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check_figures(folder: str | os.PathLike[str], *, overwrite: bool, names: Seq
 
 
 def save_drawn(found: Iterable[Drawn], folder: str | os.PathLike[str], *, overwrite: bool) -> list[Path]:
-    """Write figures that are drawn already; all are made before the first is written.
+    """Write figures that are already drawn; all are rendered before the first is written.
 
     Args:
         found: The figures.

@@ -1,4 +1,4 @@
-"""Any value of a record as strict JSON: no NaN, no half character, nine digits, sorted keys."""
+"""Convert any value of a record to strict JSON: no NaN, no lone surrogate, nine digits, sorted keys."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def json_value(value: Any, path: str, lost: list[str]) -> Any:
 
 
 def step(path: str, key: object) -> str:
-    """The JSON path of a mapping's entry."""
+    """The JSON path of one entry of a mapping."""
     return f"{path}.{key}" if _PLAIN_KEY.fullmatch(str(key)) else f"{path}[{str(key)!r}]"
 
 

@@ -1,4 +1,4 @@
-"""One mark and one style for each verdict. The word always stands beside the mark; colour only repeats it."""
+"""The mark and style of each verdict. The word always accompanies the mark; colour adds nothing new."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DRAWN = "".join(drawn for drawn, _ in _MARKS.values()) + "\u2026"
 
 
 def draws(encoding: str) -> bool:
-    """Whether a stream of this encoding carries every mark."""
+    """Whether a stream of this encoding can show every mark."""
     try:
         _DRAWN.encode(encoding)
     except (UnicodeEncodeError, LookupError):
@@ -42,13 +42,13 @@ def draws(encoding: str) -> bool:
 
 
 def mark(verdict: str, encoding: str) -> str:
-    """The mark of a verdict: drawn where the encoding carries it, else its ASCII form."""
+    """The mark of a verdict; an ASCII form if the encoding lacks it."""
     drawn, ascii_form = _MARKS.get(verdict, ("\u00b7", "."))
     return drawn if draws(encoding) else ascii_form
 
 
 def ellipsis(encoding: str) -> str:
-    """Three dots in one cell where the encoding carries them."""
+    """An ellipsis in one cell, or three dots if the encoding lacks it."""
     return "\u2026" if draws(encoding) else "..."
 
 

@@ -1,4 +1,4 @@
-"""Lines of a terminal page: styled segments, folded by the cells they fill rather than by their characters."""
+"""Lines of a terminal page: styled segments, wrapped by the terminal cells they fill."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NARROWEST = 40
 
 @dataclass(frozen=True)
 class Sheet:
-    """What a page is written on.
+    """The width and encoding that a page is written for.
 
     Attributes:
         width: Cells a line may fill.
@@ -29,12 +29,12 @@ class Sheet:
     encoding: str = "utf-8"
 
     def text(self, value: object) -> str:
-        """The value as visible text that this sheet can carry."""
+        """The value as visible text in this encoding."""
         return visible(value, self.encoding)
 
 
 def sheet(columns: int, encoding: str) -> Sheet:
-    """A sheet for a terminal of so many columns."""
+    """A sheet for a terminal of this many columns."""
     return Sheet(max(NARROWEST, min(MEASURE, columns)), encoding)
 
 
@@ -46,7 +46,7 @@ def cells(text: str) -> int:
 
 
 def line(text: str, style: str = "") -> Line:
-    """A line of one segment."""
+    """A line that consists of one segment."""
     return ((text, style),)
 
 
@@ -56,12 +56,12 @@ def plain(lines: Iterable[Line]) -> str:
 
 
 def fold(text: str, width: int) -> list[str]:
-    """Break a text at its spaces into lines of at most ``width`` cells; a word too long is cut."""
+    """Break a text at spaces into lines of at most ``width`` cells; a longer word is cut."""
     return flow(text.split(), " ", width)
 
 
 def flow(pieces: Iterable[str], separator: str, width: int) -> list[str]:
-    """Set pieces side by side, breaking only between them while each of them fits."""
+    """Set pieces next to each other, breaking only between them unless one is too long."""
     lines: list[str] = []
     for piece in (part for whole in pieces for part in _cut(whole, width)):
         if lines and cells(lines[-1]) + cells(separator) + cells(piece) <= width:
@@ -72,13 +72,13 @@ def flow(pieces: Iterable[str], separator: str, width: int) -> list[str]:
 
 
 def listed(pieces: Iterable[str], width: int) -> list[str]:
-    """Pieces with commas between them, broken only after a comma while each of them fits."""
+    """Pieces separated by commas, broken only after a comma unless one is too long."""
     known = list(pieces)
     return flow([f"{piece}," for piece in known[:-1]] + known[-1:], " ", width)
 
 
 def paragraph(text: str, width: int, *, indent: str = "", first: str = "", style: str = "") -> list[Line]:
-    """A folded text, indented; its first line may begin otherwise.
+    """A wrapped, indented text; its first line may have another indent.
 
     Args:
         text: The text; it must already be visible.
@@ -95,14 +95,14 @@ def paragraph(text: str, width: int, *, indent: str = "", first: str = "", style
 
 
 def clip(text: str, width: int, ellipsis: str) -> str:
-    """The text, cut to so many cells with an ellipsis where it is longer."""
+    """The text, cut to this many cells with an ellipsis if it is longer."""
     from rich.cells import set_cell_size
 
     return text if cells(text) <= width else set_cell_size(text, width - cells(ellipsis)).rstrip() + ellipsis
 
 
 def aligned(text: str, width: int, *, right: bool = False) -> str:
-    """The text, filled up with spaces to so many cells."""
+    """The text, padded with spaces to this many cells."""
     space = " " * max(width - cells(text), 0)
     return space + text if right else text + space
 

@@ -1,4 +1,4 @@
-"""One head's weights as a picture of at most 256 x 256 cells: an Altair chart, which shows and saves itself."""
+"""One head's weights as a picture of at most 256 x 256 cells: an Altair chart."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pattern_chart(
     *,
     title: str,
 ) -> altair.Chart:
-    """Mean weight by bins of queries and keys; cells that no query sees are left blank.
+    """Mean weight by bins of queries and keys; cells that no query sees are blank.
 
     Args:
         weights: Mean weight of the visible pairs of each cell, row by row; NaN where a cell has none.

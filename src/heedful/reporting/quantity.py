@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: about three digits, a unit, an interval, a p-value that never says zero."""
+"""Format numbers for readers: about three digits, a unit, an interval, a p-value that is never zero."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SMALLEST_P = 1e-4
 
 
 def number(value: float | None) -> str:
-    """A number in about three significant digits; ``undefined`` where there is none."""
+    """A number in about three significant digits; ``undefined`` if there is none."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return UNDEFINED
     if math.isinf(value):
@@ -34,13 +34,13 @@ def short_number(value: float) -> str:
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """A number with its unit; ``undefined`` alone where there is none."""
+    """A number with its unit; only ``undefined`` if there is none."""
     text = number(value)
     return text if text == UNDEFINED or not unit else f"{text} {unit}"
 
 
 def margin(value: float) -> str:
-    """A threshold, written as short as it was chosen."""
+    """A threshold in its shortest form."""
     return f"margin {value:.3g}"
 
 
@@ -50,7 +50,7 @@ def interval(bounds: Sequence[float]) -> str:
 
 
 def probability(name: str, value: float) -> str:
-    """A p-value under its name; a small one is bounded, never zero."""
+    """A named p-value; a small one is shown as a bound, never as zero."""
     return f"{name} < {_SMALLEST_P:.4f}" if value < _SMALLEST_P else f"{name} = {value:#.2g}"
 
 

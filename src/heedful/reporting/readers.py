@@ -1,4 +1,4 @@
-"""How stored documents are read again: each feature registers a reader for the documents that it writes."""
+"""Readers of stored documents; each feature registers one for its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from heedful.plugins import Registry
 
 @dataclass(frozen=True)
 class RecordReader:
-    """What can be done with a stored document of one family.
+    """How to read and show a stored document of one family.
 
     Attributes:
         read: From its bytes and the name of its file to the record. It raises InputRejected for anything else.

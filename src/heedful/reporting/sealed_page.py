@@ -1,4 +1,4 @@
-"""An HTML page out of a template that ships, which loads nothing and runs nothing."""
+"""An HTML page from a shipped template, without outside files or foreign script."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ IMAGES = "img-src data:"
 
 
 def sealed_page(name: str, *allowed: str, **values: Any) -> str:
-    """The template of that name with its style sheet, under a content security policy.
+    """The template of that name with the style sheet that all pages share, under a content security policy.
 
     The policy allows the one style sheet by its digest, what is named, and nothing else; every value is escaped.
 
     Args:
-        name: Of the template and the style sheet.
+        name: Of the template.
         allowed: Further directives of the policy, such as ``IMAGES``.
         values: What the template shows.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    style = _read(f"{name}.css")
+    style = _read("house.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     # no loader: the template is the one string that ships, and it includes no other
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)

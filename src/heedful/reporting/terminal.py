@@ -1,4 +1,4 @@
-"""Lines on a terminal, or on any stream: as wide as it is, in its encoding, coloured only where it wants colour."""
+"""Print lines to a terminal or another stream, in its width and encoding, with colour only if wanted."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ COLUMNS = 80
 
 
 def stream_sheet(stream: TextIO) -> Sheet:
-    """The sheet that a stream offers: its width and its encoding."""
+    """A sheet with the width and encoding of a stream."""
     return sheet(shutil.get_terminal_size((COLUMNS, 24)).columns, getattr(stream, "encoding", None) or "ascii")
 
 
 def print_lines(lines: Iterable[Line], stream: TextIO) -> None:
-    """Write lines to a stream, with colour only where the stream is a terminal that wants it."""
+    """Write lines to a stream, with colour only if it is a terminal that wants it."""
     if not wants_colour(stream):
         stream.write(plain(lines))
         return
@@ -32,7 +32,7 @@ def print_lines(lines: Iterable[Line], stream: TextIO) -> None:
 
 
 def wants_colour(stream: TextIO) -> bool:
-    """Whether escapes may be written: a terminal, not a dumb one, and no ``NO_COLOR``."""
+    """Whether colour may be used: a terminal that is not dumb, and no ``NO_COLOR``."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return stream.isatty()

@@ -1,4 +1,4 @@
-"""The one way to write: a file or folder appears whole or not at all, under a name that nobody else had, past no link.
+"""Write files and folders completely or not at all, under random names, never through a link.
 
 What is written stands beside its place under a random name first, created where nothing may stand, is flushed to the
 disk, and then moved there in one step. `tests/conformance/test_one_way_to_write.py` holds that nothing of heedful opens
@@ -41,7 +41,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes | str, *, overwrite: bool) -> None:
-    """Put the data at the path, or leave what stands there as it is.
+    """Write the data to the path, or leave the existing file unchanged.
 
     Args:
         path: A regular file, or nothing yet; a link, a device or a folder is refused.
@@ -72,7 +72,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str, *, overwrite: 
 
 @contextmanager
 def private_folder(inside: Path) -> Iterator[Path]:
-    """A new folder of this process alone, under a random name, in which other libraries may write; gone afterwards.
+    """A new folder for this process alone, under a random name, removed afterwards; other libraries may write in it.
 
     Args:
         inside: The folder in which it is made, so that what is written can be moved to its place in one step.
@@ -93,7 +93,7 @@ def private_folder(inside: Path) -> Iterator[Path]:
 
 @contextmanager
 def filled_folder(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
-    """A folder to fill; it takes its place when the block ends without an exception, and leaves nothing otherwise.
+    """A folder to fill. It appears in its place if the block ends without an exception; otherwise it is removed.
 
     Args:
         path: Where: nothing, or an empty folder; a link is refused.
@@ -121,12 +121,12 @@ def filled_folder(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[
 
 
 def move_in(path: Path, folder: Path) -> None:
-    """Move a file out of a `private_folder` into another one, in one step; a link that stands there is replaced."""
+    """Move a file out of a `private_folder` to its place in one step; an existing link is replaced."""
     os.replace(path, folder / path.name)
 
 
 def create_new(path: Path, text: str) -> None:
-    """A small file where none may stand, no link either: of several processes that try, one succeeds.
+    """Create a small file where none exists, not even a link; of several processes that try, one succeeds.
 
     Raises:
         FileExistsError: Something stands there.
@@ -137,7 +137,7 @@ def create_new(path: Path, text: str) -> None:
 
 
 def open_log(path: Path) -> BinaryIO:
-    """A file to which lines are appended; a link is refused.
+    """Open a file to append lines; a link is refused.
 
     Raises:
         OSError: It cannot be opened, or is a link.
@@ -146,7 +146,7 @@ def open_log(path: Path) -> BinaryIO:
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse a folder that holds symbolic links: one that came from elsewhere could lead writing out of itself.
+    """Refuse a folder that holds symbolic links, which could lead writing out of the folder.
 
     Args:
         folder: A folder of heedful's own, a run's, a sweep's, or one of counts; itself it may be a link.
@@ -165,7 +165,7 @@ def refuse_links(folder: Path) -> None:
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove what a process that was killed has left beside its place."""
+    """Remove what a killed process left behind."""
     with contextlib.suppress(OSError):
         for path in list(folder.iterdir()):
             found = _BESIDE.fullmatch(path.name)
@@ -226,7 +226,7 @@ def _refuse_standing(text: str, mode: int, overwrite: bool) -> None:
     if not stat.S_ISREG(mode):
         raise _refusal(text, "is no regular file", "name a file, or use - for standard output")
     if not overwrite:
-        raise _refusal(text, "a file stands there already and was kept", "give --force to replace it")
+        raise _refusal(text, "a file already exists there and was kept", "give --force to replace it")
 
 
 def _refusal(text: str, what: str, fix: str) -> OutputError:
@@ -263,7 +263,7 @@ def _failure(place: Path, error: OSError, needed: int) -> OutputError:
 
 
 def is_own(path: str | os.PathLike[str]) -> bool:
-    """Whether a regular file stands there that is empty, or begins as a report that heedful wrote.
+    """Whether a regular file at this path is empty or begins like a report of heedful's.
 
     Records beside counts, models and runs, which other commands read, are none.
     """

@@ -32,7 +32,7 @@ def assert_not_collapsed(
     least_documents: int = 16,
     seed: int = 0,
 ) -> Finding:
-    """No more than a share of the heads place nearly equal weights on all the keys they see.
+    """At most a given share of the heads place nearly equal weights on all visible keys.
 
     A head counts as collapsed where the whole 95 % interval of its distance from uniform lies below the margin.
     Pitfall: says nothing of heads that are sharp and useless; ``assert_attention_used`` does.

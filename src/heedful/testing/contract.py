@@ -1,4 +1,4 @@
-"""Assertions on the contract: whole batches, exactly as your own call passes them."""
+"""Assertions on the contract, for whole batches exactly as you pass them to the model."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def assert_padding_unseen(model: nn.Module, batch: Any) -> ContractReport:
 def assert_rotary(
     model: nn.Module, batch: Any, *, theta: float | None = None, pairing: str | None = None
 ) -> ContractReport:
-    """Queries and keys are rotated by the angles that the config promises, and normalised before it where it says so.
+    """Queries and keys are rotated by the angles that the config promises, and normalised first if it says so.
 
     Args:
         model: The model.
@@ -181,7 +181,7 @@ def assert_grouped_heads(model: nn.Module, batch: Any) -> ContractReport:
 def promised(
     claim: str, model: nn.Module, batch: Any, promises: tuple[str, ...], *, contract: Contract | None = None
 ) -> ContractReport:
-    """The report of a batch, where one of some promises was judged and none of them is broken.
+    """The report of a batch in which at least one of these promises was judged and none is broken.
 
     Args:
         claim: What the assertion says, for its message.

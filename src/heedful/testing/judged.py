@@ -1,4 +1,4 @@
-"""From a check's finding to an assertion that holds, or one sentence that says why it does not."""
+"""Turn a check's finding into an assertion that holds, or one sentence on why it does not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOT_JUDGED = (Verdict.SKIP, Verdict.UNDEFINED, Verdict.INSUFFICIENT)
 
 
 def study_of(model: nn.Module, batches: Batches, *, tokenizer: GivenTokenizer | None = None, **options: Any) -> Study:
-    """A study of some batches without null models.
+    """A study of some batches, without null models.
 
     Args:
         model: The model.
@@ -44,7 +44,7 @@ def study_of(model: nn.Module, batches: Batches, *, tokenizer: GivenTokenizer | 
 
 
 def held(claim: str, study: Study, judge: Callable[[Study], Sequence[Finding]]) -> Finding:
-    """The model's finding of one check, where it passed.
+    """The finding on the model from one check that passed.
 
     Args:
         claim: What the assertion says, for its message ("the future is unseen").

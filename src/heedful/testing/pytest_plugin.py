@@ -1,4 +1,4 @@
-"""The pytest fixture ``attention``: heedful's assertions, their numbers kept for the run's summary and its JUnit file.
+"""The pytest fixture ``attention``: heedful's assertions; their numbers go to the summary and the JUnit file.
 
 Loading this plugin imports neither torch nor any room of heedful; that waits for the first test that asserts something.
 """
@@ -18,7 +18,7 @@ _LINES = pytest.StashKey[list[str]]()
 
 
 class Attention:
-    """The assertions of ``heedful.testing`` without their prefix; what holds is recorded with its numbers.
+    """The assertions of ``heedful.testing`` without their prefix; those that hold are recorded with their numbers.
 
     Args:
         record: Called with the name of an assertion and what it found.
@@ -135,7 +135,7 @@ def attention(request: pytest.FixtureRequest, record_property: Callable[[str, ob
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List what the assertions measured, one line each, where any was made."""
+    """List what the assertions measured, one line each, if any was made."""
     lines = terminalreporter.config.stash.get(_LINES, [])
     if lines:
         terminalreporter.section("attention")

@@ -1,4 +1,4 @@
-"""``heedful train``: the reference decoder on the user's text, stopped and gone on with as one likes."""
+"""``heedful train``: train the reference decoder on your text; you can stop and resume it."""
 
 import os
 from pathlib import Path
@@ -20,12 +20,13 @@ Out = Annotated[Path, typer.Option(metavar="RUN", help="Folder of the run: empty
 Preset = Annotated[Literal["tiny", "small", "seed"], typer.Option(metavar="NAME", help="Sizes: tiny, small, seed.")]
 Steps = Annotated[int, typer.Option(metavar="N", min=1, help="Steps of the optimiser.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Seed of weights, split and order.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on after the last whole checkpoint of RUN.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume from the last complete checkpoint of RUN.")]
 Tokenizer = Annotated[
-    Path | None, typer.Option(metavar="PATH", help="Folder or tokenizer.json. Without it: one learnt from the text.")
+    Path | None, typer.Option(metavar="PATH", help="Folder or tokenizer.json. Without it: one learned from the text.")
 ]
 Vocabulary = Annotated[
-    int | None, typer.Option(metavar="N", min=258, help="Tokens of the learnt tokenizer. Without it: the preset's.")
+    int | None,
+    typer.Option(metavar="N", min=258, help="Vocabulary of the learned tokenizer. Without it: the preset's."),
 ]
 Length = Annotated[int | None, typer.Option(metavar="N", min=2, help="Tokens of a window. Without it: the preset's.")]
 Batch = Annotated[int, typer.Option(metavar="N", min=1, help="Windows a process and part of a step.")]
@@ -33,7 +34,10 @@ Accumulation = Annotated[int, typer.Option("--accumulate", metavar="N", min=1, h
 Rate = Annotated[float, typer.Option(metavar="X", min=0, help="Peak of the learning rate.")]
 Decay = Annotated[float, typer.Option(metavar="X", min=0, help="Weight decay of matrices; gains have none.")]
 Penalty = Annotated[
-    float, typer.Option("--max-share-penalty", metavar="X", min=0, help="Weight of the keys' smooth crest in the loss.")
+    float,
+    typer.Option(
+        "--max-share-penalty", metavar="X", min=0, help="Weight of the penalty on dominant key components in the loss."
+    ),
 ]
 TrackEvery = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Record attention every so many steps, for heedful keys RUN.")
@@ -41,7 +45,7 @@ TrackEvery = Annotated[
 Attention = Annotated[str, typer.Option(metavar="NAME", help="Attention variant: softmax.")]
 QkNorm = Annotated[bool, typer.Option("--qk-norm/--no-qk-norm", help="Normalise queries and keys, or do not.")]
 Tied = Annotated[bool, typer.Option("--tied/--untied", help="The head is the embedding, or has its own weights.")]
-HeldOut = Annotated[float, typer.Option(metavar="X", min=0, max=0.9, help="Share of documents never learnt from.")]
+HeldOut = Annotated[float, typer.Option(metavar="X", min=0, max=0.9, help="Share of documents held out from training.")]
 Precision = Annotated[
     Literal["float32", "bfloat16"], typer.Option(metavar="NAME", help="float32, or bfloat16 autocast.")
 ]
@@ -88,7 +92,7 @@ def decoder(
     track_every: TrackEvery = None,
     debug: options.Debug = False,
 ) -> int:
-    """Train and say what the model is worth; the parameters are the options of the same name.
+    """Train and print the loss on held-out text; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0.
@@ -123,7 +127,7 @@ def decoder(
 
 
 def trained(settings: "RunSettings", out: Path, text: list[Path], tokenizer: Path | None, resume: bool) -> int:
-    """Train, and say what the model is worth; the exit code, 0."""
+    """Train, print the loss on held-out text, and return exit code 0."""
     from heedful.loading.documents import load_documents
     from heedful.training.decoder_run import train_decoder
     from heedful.training.run_folder import RunFolder
@@ -137,7 +141,7 @@ def trained(settings: "RunSettings", out: Path, text: list[Path], tokenizer: Pat
             )
     except (KeyboardInterrupt, Terminated) as stopped:
         last = RunFolder(out).last_checkpoint()
-        stopped.args = (f"after {last.name}: go on with --resume" if last else "before the first checkpoint",)
+        stopped.args = (f"after {last.name}: resume with --resume" if last else "before the first checkpoint",)
         raise
     if speaks:
         worth = f"{found['held_out_loss']:.3f} nat/token, {found['bits_per_byte']:.3f} bits/byte"
@@ -151,7 +155,7 @@ def _tell(line: str) -> None:
 
 
 def ensure_accelerate() -> None:
-    """Refuse, where the Trainer cannot run."""
+    """Raise if the Trainer cannot run because accelerate is missing."""
     from importlib.util import find_spec
 
     from heedful.errors import UsageError

@@ -1,4 +1,4 @@
-"""Registers the commands that train, and those that run a plan of trainings."""
+"""Registers ``heedful train`` and ``heedful sweep``."""
 
 from heedful.commandline.commands import COMMANDS, Command
 from heedful.training.command import decoder

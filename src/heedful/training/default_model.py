@@ -1,4 +1,4 @@
-"""Recipe of the default model: a small Llama of the King James Bible, trained on one CPU thread within the hour.
+"""Recipe of the default model: a small Llama trained on the King James Bible on one CPU thread within an hour.
 
 Run it as ``python -P -m heedful.training.default_model --out DIR``. The folder it writes holds the model, its
 tokenizer, the held-out chapters and a model card, and loads without a network.
@@ -32,7 +32,7 @@ from heedful.training.token_windows import PackedWindows, build_tokenizer, docum
 
 
 def build_model(recipe: DefaultModelSizes, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """Untrained Llama of the recipe's sizes, its weights drawn from the recipe's seed."""
+    """An untrained Llama of the recipe's sizes, with weights from the recipe's seed."""
     set_seed(recipe.seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -54,7 +54,7 @@ def build_model(recipe: DefaultModelSizes, tokenizer: PreTrainedTokenizerFast) -
 def build_trainer(
     recipe: DefaultModelSizes, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, split: Split, folder: str
 ) -> Trainer:
-    """Trainer of a model: AdamW, a warm-up and a cosine, packed windows, whole held-out windows for the curve."""
+    """The Trainer of a model: AdamW, warm-up and cosine schedule, packed windows, held-out windows for the curve."""
     begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
     watched = [
         {"input_ids": window, "labels": window}
@@ -129,7 +129,7 @@ def save_folder(
 
 
 def steps_within(minutes: float, recipe: DefaultModelSizes, split: Split) -> int:
-    """Steps that this machine takes in so many minutes, judged by twenty of them."""
+    """Number of steps this machine can take in this many minutes, estimated from twenty steps."""
     trial = replace(recipe, steps=20, evaluations=1)
     tokenizer = build_tokenizer((chapter.text for chapter in split.training), recipe.vocabulary, recipe.length)
     model = build_model(trial, tokenizer)
@@ -139,7 +139,7 @@ def steps_within(minutes: float, recipe: DefaultModelSizes, split: Split) -> int
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Read the text, train, write the folder; 0 when all went well."""
+    """Read the text, train and write the folder; returns 0 on success."""
     parser = argparse.ArgumentParser(prog="python -P -m heedful.training.default_model", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--bible", type=Path, help="what bible -f 'gen1:1-rev22:21' printed; default: run the program")

@@ -1,4 +1,4 @@
-"""What the default model is worth on held-out text, measured on the folder as written."""
+"""How well the default model predicts held-out text, measured on the saved folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FEWEST_KEYS = 8
 
 @dataclass(frozen=True)
 class Figures:
-    """Numbers of the card; losses in nats per token of held-out text."""
+    """Numbers of the model card; losses in nats per token of held-out text."""
 
     parameters: int
     documents: tuple[int, int]
@@ -55,7 +55,7 @@ def held_out_loss(model: PreTrainedModel, documents: Sequence[Sequence[int]], le
 
 @torch.no_grad()
 def document_losses(model: PreTrainedModel, documents: Sequence[Sequence[int]], length: int) -> list[float]:
-    """Negative log probability of each document, in nats, summed over its tokens.
+    """Negative log probability of each document in nats, summed over its tokens.
 
     Each document is cut end to end into windows of ``length`` tokens of which the first is ``<|begin|>``; a token sees
     its own window and no more.
@@ -82,7 +82,7 @@ def document_losses(model: PreTrainedModel, documents: Sequence[Sequence[int]], 
 def rival_losses(
     training: list[list[int]], held_out: list[list[int]], tokenizer: PreTrainedTokenizerFast
 ) -> dict[int, float]:
-    """Held-out nats per token of each n-gram rival, which sees a document's past across the borders of windows."""
+    """Held-out nats per token of each n-gram baseline; a baseline sees the past across window borders."""
     begin, vocabulary = tokenizer.bos_token_id, len(tokenizer)
     documents = [[*document, tokenizer.eos_token_id] for document in training]
     tokens = sum(map(len, held_out))
@@ -95,7 +95,7 @@ def rival_losses(
 
 @torch.no_grad()
 def entropy_shares(model: PreTrainedModel, documents: Sequence[Sequence[int]], length: int) -> torch.Tensor:
-    r"""Entropy of attention as a share of the most it could be, by layer and head.
+    r"""Entropy of attention as a share of its maximum, by layer and head.
 
     .. math:: \operatorname{mean}_i\; H_i / \log n_i, \qquad n_i \ge 8
 
@@ -124,7 +124,7 @@ def entropy_shares(model: PreTrainedModel, documents: Sequence[Sequence[int]], l
 def measure_figures(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, split: Split, length: int, out: Path
 ) -> Figures:
-    """All numbers of the card, of the model as it is loaded back from the folder.
+    """All numbers of the card, measured on the model loaded from the folder.
 
     Args:
         model: The model as trained, before its weights were rounded.

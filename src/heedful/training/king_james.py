@@ -1,4 +1,4 @@
-"""The King James Bible as documents: one chapter, one document.
+"""The King James Bible as documents, one for each chapter.
 
 The text comes from Debian's package ``bible-kjv``, whose program prints one verse a line, each behind its reference
 (``Ge1:1 In the beginning ...``). The translation is of 1611 and in the public domain.
@@ -41,7 +41,7 @@ VERSE = re.compile(r"(?P<book>[1-3]?[A-Za-z]+)(?P<chapter>\d+):(?P<verse>\d+) (?
 
 @dataclass(frozen=True)
 class Chapter:
-    """One document: the verses of a chapter, a line each, without their references."""
+    """One document: the verses of a chapter, one a line, without references."""
 
     book: str
     number: int
@@ -59,7 +59,7 @@ class Chapter:
 
 
 def read_king_james(file: Path | None = None) -> str:
-    """The whole King James Bible, one verse a line behind its reference.
+    """The whole King James Bible, one verse a line after its reference.
 
     Args:
         file: What ``bible -f 'gen1:1-rev22:21'`` printed, kept in a file; ``None`` runs the program.
@@ -81,7 +81,7 @@ def read_king_james(file: Path | None = None) -> str:
 
 
 def parse_chapters(printed: str) -> list[Chapter]:
-    """Chapters in the order of the text, references stripped and runs of blanks made one.
+    """Chapters in the order of the text, with references removed and blanks collapsed.
 
     Args:
         printed: Lines such as ``Ge1:1 In the beginning God created the heaven and the earth.``
@@ -109,14 +109,14 @@ def parse_chapters(printed: str) -> list[Chapter]:
 
 
 class Split(NamedTuple):
-    """Chapters to learn from and chapters to be judged on, each in the order of the text."""
+    """Training chapters and held-out chapters, each in the order of the text."""
 
     training: list[Chapter]
     held_out: list[Chapter]
 
 
 def hold_out(chapters: list[Chapter], seed: int = 0, minimum_bytes: int = 2048) -> Split:
-    """Split into training and held-out chapters: of every book that has several, one whole chapter that is long enough.
+    """Hold out one whole chapter of sufficient length from every book that has several.
 
     Args:
         chapters: All chapters.

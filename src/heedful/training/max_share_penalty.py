@@ -1,4 +1,4 @@
-"""A penalty on keys that lie in few components, for the loss of a training."""
+"""A training penalty on keys whose energy lies in few components."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JOINED = tuple(name for name in FUSED if name != "query_key_value")
 
 
 class MaxSharePenalty:
-    """The mean smooth crest of all keys that a model makes while this is open, before their rotation.
+    """The mean smooth peak share of all keys that a model makes inside this block, before rotation.
 
     >>> with MaxSharePenalty(model) as penalty:  # doctest: +SKIP
     ...     for batch in batches:
@@ -53,7 +53,7 @@ class MaxSharePenalty:
         self._captured.clear()
 
     def take(self, counted: Tensor | None = None) -> Tensor:
-        """The mean over layers of the mean smooth crest of a key, and forget the keys.
+        """The mean over layers of the keys' mean smooth peak share; the keys are then forgotten.
 
         Args:
             counted: ``(batch, position)``, 0 or False at padding, which is left out; None where all count.
@@ -81,7 +81,7 @@ class MaxSharePenalty:
 
 
 class PenalisedTrainer(TableTrainer):
-    """The Trainer with the penalty in its training loss; losses of evaluation are without.
+    """A Trainer with the penalty in its training loss; evaluation losses are without it.
 
     Args:
         weight: What the penalty is multiplied by, above 0.
@@ -95,7 +95,7 @@ class PenalisedTrainer(TableTrainer):
         self.penalty = MaxSharePenalty(model)
 
     def train(self, *given: Any, **named: Any) -> Any:
-        """Train as the Trainer does, keys watched."""
+        """Train as the Trainer does, while keys are recorded."""
         with self.penalty:
             return super().train(*given, **named)
 
@@ -106,7 +106,7 @@ class PenalisedTrainer(TableTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The Trainer's loss, and in training the penalty of the same forward."""
+        """The Trainer's loss; in training, the penalty of the same forward is added."""
         mask = inputs.get("attention_mask")
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)  # type: ignore[misc]
         if model.training and torch.is_grad_enabled():
@@ -128,7 +128,7 @@ def _mean(crests: Tensor, counted: Tensor | None) -> Tensor:
 
 
 def key_sources(model: nn.Module) -> list[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
-    """The submodules whose outputs are keys before rotation, and how keys are cut out of each output.
+    """The submodules whose outputs are keys before rotation, and how to cut the keys out of each output.
 
     Args:
         model: The model.

@@ -1,4 +1,4 @@
-"""The default model's recipe in numbers, and the card that states it beside what came of it."""
+"""The default model's recipe in numbers, and the model card with its results."""
 
 from __future__ import annotations
 

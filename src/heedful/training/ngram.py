@@ -1,4 +1,4 @@
-"""The rival a language model must beat: an n-gram model with interpolated modified Kneser-Ney smoothing."""
+"""A baseline for language models: an n-gram model with interpolated modified Kneser-Ney smoothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Gram = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Level:
-    """The counts of one order: ``grams`` of that length, and what is known of the contexts they extend."""
+    """The counts of one n-gram order, with facts about their contexts."""
 
     grams: dict[Gram, int]
     discounts: tuple[float, float, float]
@@ -78,7 +78,7 @@ class KneserNey:
         return cls(order, vocabulary, begin, tuple(Level.from_counts(table) for table in tables))
 
     def probability(self, token: int, context: Sequence[int]) -> float:
-        """Probability of a token after a context, of which the last ``order - 1`` tokens are read."""
+        """Probability of a token after a context; only the last ``order - 1`` tokens of the context are used."""
         probability = 1.0 / self.vocabulary
         for length in range(min(self.order, len(context) + 1)):
             level = self.levels[length]
@@ -92,7 +92,7 @@ class KneserNey:
         return probability
 
     def losses(self, document: Sequence[int]) -> list[float]:
-        """Negative log probability in nats of each token of a document, its whole past in view."""
+        """Negative log probability in nats of each token of a document, given its whole past."""
         sequence = (self.begin, *document)
         return [
             -math.log(self.probability(sequence[i], sequence[max(0, i - self.order + 1) : i]))

@@ -1,4 +1,4 @@
-"""The folder of a run: claimed once, gone on with only as it was begun, its checkpoints believed only when whole."""
+"""The folder of a run: claimed once, resumed only with equal settings, checkpoints used only when complete."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RunFolder:
         if self.path.is_dir() and not any(self.path.iterdir()):
             return
         if self.path.is_symlink() or self.path.exists():
-            fix = "give --resume to go on with the run" if (self.path / RECORD).is_file() else "name another folder"
+            fix = "give --resume to continue the run" if (self.path / RECORD).is_file() else "name another folder"
             raise OutputError(f"{escaped(self.path)}: not an empty folder, nothing was changed ({fix})")
 
     def make(self) -> None:
@@ -54,7 +54,7 @@ class RunFolder:
             raise OutputError(f"{escaped(self.path)}: {error.strerror or error} (name another folder)") from error
 
     def empty(self) -> None:
-        """Remove what a run that was never begun has laid out; the folder was empty before."""
+        """Remove the files of a run that never began; the folder was empty before."""
         for path in self.path.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
@@ -69,12 +69,12 @@ class RunFolder:
             InputRejected: A symbolic link is in the folder, which could lead writing out of it.
         """
         if not (self.path / RECORD).is_file():
-            told = f"no {RECORD}, so no run to go on with (leave --resume out to begin one)"
+            told = f"no {RECORD}, so no run to resume (leave --resume out to begin one)"
             raise UsageError(f"{escaped(self.path)}: {told}")
         refuse_links(self.path)
 
     def check_same(self, record: Mapping[str, Any]) -> None:
-        """Refuse to go on with a run that was begun otherwise.
+        """Refuse to resume a run that was begun with other settings.
 
         Args:
             record: Settings, text and tokenizer of now; a dictionary in it is compared entry by entry.
@@ -97,16 +97,16 @@ class RunFolder:
             raise UsageError(f"{escaped(self.path)}: begun with {'; '.join(told)} ({fix})")
 
     def record(self, facts: Mapping[str, Any]) -> None:
-        """Write down how the run was begun."""
+        """Record the settings with which the run began."""
         write_whole(self.path / RECORD, facts)
 
     def last_checkpoint(self) -> Path | None:
-        """The latest checkpoint that was written to its end, None where there is none."""
+        """The latest complete checkpoint, or None."""
         whole = [path for path in self._checkpoints() if (path / WHOLE).is_file()]
         return max(whole, key=step_of) if whole else None
 
     def verified_checkpoint(self) -> tuple[Path | None, tuple[str, ...]]:
-        """The latest checkpoint, once it is what was written; nothing of it is loaded.
+        """The latest checkpoint, after comparing it with its mark; nothing is loaded.
 
         Returns:
             The checkpoint, None where there is none, and notes.
@@ -140,7 +140,7 @@ class RunFolder:
         return None
 
     def discard_unfinished(self) -> None:
-        """Remove checkpoints whose writing was cut off, and what a process that was killed has left."""
+        """Remove incomplete checkpoints and files of a killed process."""
         if self.path.is_dir():
             remove_stale(self.path)
         for path in self._checkpoints():
@@ -155,7 +155,7 @@ class RunFolder:
 
 
 def step_of(checkpoint: Path) -> int:
-    """The step after which a checkpoint was written.
+    """The step at which a checkpoint was written.
 
     Args:
         checkpoint: Its folder, ``checkpoint-N``.
@@ -170,7 +170,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 def write_whole(path: Path, facts: Mapping[str, Any]) -> None:
-    """JSON at a path, written beside it first: a reader finds all of it or nothing."""
+    """Write JSON to a path through a temporary file, so that a reader finds all of it or nothing."""
     write_atomic(path, json.dumps(facts, indent=1) + "\n", overwrite=True)
 
 

@@ -1,4 +1,4 @@
-"""What a training run is told, and what of it must be the same when the run goes on."""
+"""Settings of a training run, and which of them must be equal when it resumes."""
 
 from __future__ import annotations
 
@@ -98,27 +98,27 @@ class RunSettings:
 
     @property
     def model_class(self) -> type[PreTrainedModel]:
-        """What is trained."""
+        """The model class to train."""
         return HeedfulDecoderForCausalLM
 
     @property
     def name(self) -> str:
-        """What the run is called in messages."""
+        """The run's name in messages."""
         return self.preset
 
     @property
     def words(self) -> int:
-        """Tokens of a tokenizer that is learnt."""
+        """Vocabulary of a tokenizer that is learned."""
         return self.vocabulary or PRESETS[self.preset].vocab_size
 
     @property
     def least_words(self) -> int:
-        """Fewest tokens of a tokenizer that is learnt: 256 bytes, the begin and the end."""
+        """Smallest vocabulary of a learned tokenizer: 256 bytes, the begin and the end."""
         return 258
 
     @property
     def tokens(self) -> int:
-        """Tokens of a window."""
+        """Tokens in a window."""
         return self.length or PRESETS[self.preset].max_position_embeddings
 
     @property
@@ -128,7 +128,7 @@ class RunSettings:
 
     @property
     def tokenizer(self) -> Path | None:
-        """Place of the tokenizer that the settings ask for; None where one is learnt or given beside them."""
+        """Path of the tokenizer that the settings name; None if it is learned or passed separately."""
         return None
 
     @property
@@ -138,7 +138,7 @@ class RunSettings:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the run's figures should know."""
+        """Remarks for readers of the run's figures."""
         return ()
 
     def learnt_tokenizer(self, texts: Sequence[str]) -> PreTrainedTokenizerFast:
@@ -146,11 +146,11 @@ class RunSettings:
         return build_tokenizer(texts, self.words, self.tokens)
 
     def marked(self, tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-        """A given tokenizer, with a begin and an end where it can have them."""
+        """A given tokenizer, with begin and end tokens if it can have them."""
         return tokenizer
 
     def prepare(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-        """What one process does before any builds a model; done already where the run is gone on with.
+        """Preparation that one process does before any builds a model; already done when a run resumes.
 
         Args:
             texts: The training texts.
@@ -161,7 +161,7 @@ class RunSettings:
     def model(
         self, config: Any, texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, out: Path
     ) -> PreTrainedModel:
-        """The model before its first step; torch's seed is that of the run.
+        """The untrained model; torch's seed is the run's.
 
         Args:
             config: From ``config``.
@@ -172,7 +172,7 @@ class RunSettings:
         return self.model_class(config)
 
     def callbacks(self, model: Any, tokenizer: PreTrainedTokenizerFast, out: Path) -> list[TrainerCallback]:
-        """What the training of these settings always has beside it.
+        """Callbacks that these settings always add.
 
         Args:
             model: The model before its first step.
@@ -182,7 +182,7 @@ class RunSettings:
         return []
 
     def binding(self) -> dict[str, Any]:
-        """What must be the same when the run goes on, as plain values."""
+        """Settings that must be equal when the run resumes, as plain values."""
         return {name: value for name, value in asdict(self).items() if name not in FREE}
 
     def config(self, tokens: int, begin: int, end: int, pad: int | None) -> PreTrainedConfig:

@@ -1,4 +1,4 @@
-"""The Trainer of a run: its words, its model, its windows."""
+"""Build the Trainer of a run: its arguments, its model, its windows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BYTES_A_PARAMETER = 16
 
 
 def training_arguments(settings: RunSettings, out: Path) -> TrainingArguments:
-    """The Trainer's words for a run.
+    """The Trainer's arguments for a run.
 
     Args:
         settings: The run.

@@ -1,4 +1,4 @@
-"""The transformers Trainer for models part of which must not decay."""
+"""A Trainer for models some of whose parameters must not decay."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from transformers import Trainer
 
 
 class TableTrainer(Trainer):
-    """The Trainer, whose weight decay leaves out what a model names as ``undecayed``, by parts of parameters' names."""
+    """A Trainer without weight decay for parameters whose names contain a part of the model's ``undecayed``."""
 
     def get_decay_parameter_names(self, model: Any) -> list[str]:
         """Names of the parameters that decay."""

@@ -1,4 +1,4 @@
-"""Documents to learn from and documents to be judged on; no document, and no copy of one, is on both sides."""
+"""Split documents for training and evaluation; no document, and no copy of one, is on both sides."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENOUGH = 16
 
 @dataclass(frozen=True)
 class TextSplit:
-    """Texts on either side.
+    """Training texts and held-out texts.
 
     Attributes:
         training: Texts to learn from.

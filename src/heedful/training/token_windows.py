@@ -1,4 +1,4 @@
-"""Documents as a language model meets them: a byte-level tokenizer, packed windows to train on, windows to judge on."""
+"""Documents as a language model reads them: a byte-level tokenizer, packed training windows, evaluation windows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BEGIN, END = "<|begin|>", "<|end|>"
 
 
 def build_tokenizer(texts: Iterable[str], vocabulary: int, length: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE tokenizer, learnt from texts, that sets ``<|begin|>`` before what it encodes.
+    """A byte-level BPE tokenizer learned from texts; it sets ``<|begin|>`` before what it encodes.
 
     Args:
         texts: Training texts.
@@ -63,7 +63,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> list[lis
 
 
 def save_texts(path: Path, texts: Iterable[tuple[str, str]]) -> None:
-    """Name and text of each document as a JSONL file, which ``heedful validate --text`` reads."""
+    """Write name and text of each document to a JSONL file that ``heedful validate --text`` reads."""
     lines = [json.dumps({"id": name, "text": text}) for name, text in texts]
     write_atomic(path, "\n".join(lines) + "\n", overwrite=True)
 
@@ -77,7 +77,7 @@ class Marks:
 
 
 def marks_of(tokenizer: PreTrainedTokenizerFast) -> Marks:
-    """The begin and the end of a text; one stands for the other where a tokenizer has one alone.
+    """The begin and end tokens of a text; if a tokenizer has only one, it serves as both.
 
     Args:
         tokenizer: The tokenizer.
@@ -94,13 +94,13 @@ def marks_of(tokenizer: PreTrainedTokenizerFast) -> Marks:
 
 
 def document_windows(document: Sequence[int], length: int, begin: int) -> list[list[int]]:
-    """One document cut end to end into windows of ``length`` tokens at most, ``begin`` set before each."""
+    """One document cut end to end into windows of at most ``length`` tokens, ``begin`` before each."""
     step = length - 1
     return [[begin, *document[start : start + step]] for start in range(0, len(document), step)]
 
 
 class PackedWindows(IterableDataset[dict[str, list[int]]]):
-    """Endless training windows, each of ``length`` tokens of which the first is ``begin``.
+    """Endless training windows of ``length`` tokens, each beginning with ``begin``.
 
     Every epoch shuffles the documents, joins them with ``end`` after each, and cuts the stream at a fresh offset, so
     that the windows of one epoch are not those of the next. The same seed gives the same windows.
@@ -128,7 +128,7 @@ class PackedWindows(IterableDataset[dict[str, list[int]]]):
             yield from self.epoch(epoch)
 
     def epoch(self, number: int) -> Iterator[dict[str, list[int]]]:
-        """Windows of one pass over the documents; the tokens before the offset and after the last window are left."""
+        """Windows of one pass over the documents, without the tokens before the offset and after the last window."""
         draw = random.Random(f"{self.seed} {number}")
         order = draw.sample(self.documents, len(self.documents))
         stream = [token for document in order for token in (*document, self.end)]

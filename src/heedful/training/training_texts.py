@@ -1,4 +1,4 @@
-"""Training texts of a run as a corpus that is counted: held-out documents are no part of it."""
+"""A run's training texts as a corpus to count; held-out documents are excluded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TrainingTexts:
         self.shard_bytes: Sequence[int] = (size,)
 
     def pieces(self, shard: int) -> Iterator[Piece]:
-        """Every document whole.
+        """Every document as one piece.
 
         Args:
             shard: 0.

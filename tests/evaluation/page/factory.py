@@ -225,6 +225,7 @@ def _position() -> list[Finding]:
                     "L3H1 1.4",
                 ]
             },
+            meaning="Near keys outweigh far ones.",
         ),
         *heads,
         finding(

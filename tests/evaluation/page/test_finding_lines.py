@@ -37,6 +37,13 @@ def test_absent_numbers_leave_no_trace() -> None:
     assert "estimate undefined" in undefined
 
 
+def test_a_finding_ends_with_what_its_claim_means_unless_it_was_skipped() -> None:
+    meaning = "Near keys outweigh far ones."
+    shown = plain(finding_lines(factory.finding("a", "PASS", "Why.", meaning=meaning), PAGE))
+    assert shown.endswith("          Why.\n          Meaning: Near keys outweigh far ones.\n")
+    assert "Meaning" not in plain(finding_lines(factory.finding("a", "SKIP", "Why.", meaning=meaning), PAGE))
+
+
 def test_few_heads_are_named_and_the_rest_counted() -> None:
     named = [f"L0H{index}" for index in range(NAMED + 3)]
     shown = plain(finding_lines(factory.finding(detail={"named": named}), PAGE))

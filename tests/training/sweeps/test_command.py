@@ -107,7 +107,9 @@ def test_ctrl_c_says_how_to_go_on(words: list[str], monkeypatch: pytest.MonkeyPa
     done = invoke(*words)
     assert done.exit_code == 130
     last = done.stderr.splitlines()[-1]
-    assert "interrupted after 1 of 4 runs: the same command goes on (nothing was left half-written)" in last
+    assert (
+        "interrupted after 1 of 4 runs: run the same command again to continue (nothing was left half-written)" in last
+    )
 
 
 @pytest.mark.fault

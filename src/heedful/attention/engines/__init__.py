@@ -1,1 +1,1 @@
-"""Engines: an attention call in, moments of its rows and keys out, without a (query, key) matrix."""
+"""Engines: compute the moments of an attention call's rows and keys without a (query, key) matrix."""

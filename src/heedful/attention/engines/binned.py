@@ -1,4 +1,4 @@
-"""A whole weight array seen from afar: mass and mean weight by bins of queries and keys, for any length."""
+"""The whole weight array at low resolution: mass and mean weight by bins of queries and keys, for any length."""
 
 from __future__ import annotations
 

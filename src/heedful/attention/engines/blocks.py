@@ -1,4 +1,4 @@
-"""How a call is cut into parts and blocks, and what neighbouring blocks hand on."""
+"""Cut a call into parts and blocks, and carry over what neighbouring blocks share."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class BlockPart:
 
 
 def near_keys(call: AttentionCall, first: Tensor) -> Tensor:
-    """Keys whose weight is kept of every row.
+    """Keys near each query, whose weight is kept for every row.
 
     Args:
         call: The attention call.
@@ -123,7 +123,7 @@ def near_keys(call: AttentionCall, first: Tensor) -> Tensor:
 
 
 def cut(call: AttentionCall, batch: slice, kv_heads: slice, dtype: torch.dtype) -> AttentionCall:
-    """Some sequences and key heads of a call, in the dtype of the statistics; the call itself where that is all."""
+    """Some sequences and key heads of a call, in the dtype of the statistics; the call itself if that is all of it."""
     whole = batch == slice(0, call.batch) and kv_heads == slice(0, call.kv_heads)
     tensors = (call.query, call.key, call.value, call.sink)
     if whole and all(tensor is None or tensor.dtype == dtype for tensor in tensors):
@@ -146,7 +146,7 @@ def cut(call: AttentionCall, batch: slice, kv_heads: slice, dtype: torch.dtype) 
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """While statistics are computed, autocast does not reach them; where it is off already this costs nothing."""
+    """Turn autocast off while statistics are computed; free if it is off already."""
     if torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
@@ -154,14 +154,14 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
 
 @dataclass
 class Scratch:
-    """Buffers to which every block of a call writes its logits, weights and products: none is allocated anew."""
+    """Buffers that all blocks of a call reuse for logits, weights and products, to avoid new allocations."""
 
     dtype: torch.dtype
     device: torch.device
     _buffers: dict[int, Tensor] = field(default_factory=dict)
 
     def take(self, slot: int, shape: tuple[int, ...]) -> Tensor:
-        """A contiguous tensor of this shape; whatever was in the slot is lost."""
+        """A contiguous tensor of this shape; the previous content of the slot is lost."""
         size = math.prod(shape)
         buffer = self._buffers.get(slot)
         if buffer is None or buffer.numel() < size:
@@ -171,13 +171,14 @@ class Scratch:
 
 @dataclass
 class Tail:
-    """The last rows of the block before: the partners of this block's first rows."""
+    """The last rows of the previous block, which pair with this block's first rows."""
 
     weights: Tensor | None = None
     first: int = 0
 
     def products(self, weights: Tensor, begin: int, first: int, scratch: Scratch) -> Iterator[tuple[int, int, Tensor]]:
-        """Products of rows ``i`` and ``i + lag`` for every pair that ends in this block; the tail becomes this block's.
+        """Products of rows ``i`` and ``i + lag`` for every pair that ends in this block; the tail then moves to this
+        block.
 
         Args:
             weights: ``(batch, head, query, key)`` un-normalised weights of the block.

@@ -1,4 +1,4 @@
-"""What other keys make of a call: how far its rows and outputs move, block by block."""
+"""How far a call's rows and outputs move when its keys are changed, block by block."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = 0.5
 
 @dataclass(frozen=True)
 class KeyChange:
-    """How far a call's heads move when its keys do, ``(batch, head)`` each.
+    """How far a call's heads move when its keys change, ``(batch, head)`` each.
 
     Attributes:
         divergence: Mean over queries of KL(weights || weights under the other keys), in nats; NaN where no query sees
@@ -48,7 +48,7 @@ def attended(call: AttentionCall) -> Tensor:
         CallError: The call has no values.
     """
     if call.value is None:
-        raise CallError("value: expected values to weigh, got None")
+        raise CallError("value: expected values, got None")
     parts = []
     with torch.no_grad(), torch.autocast(call.query.device.type, enabled=False):
         for begin in range(0, call.n_queries, ROWS):
@@ -58,7 +58,7 @@ def attended(call: AttentionCall) -> Tensor:
 
 
 def key_change(call: AttentionCall, key: Tensor) -> KeyChange:
-    r"""How far rows and outputs of a call move under other keys.
+    r"""How far rows and outputs of a call move when its keys are changed.
 
     With :math:`\delta_j` the change of a logit, less its mean :math:`\sum_j A_j \delta_j`,
 

@@ -1,4 +1,4 @@
-"""The oracle: every weight materialised in float64, every moment by its definition. For tests and small pictures."""
+"""The reference engine: all weights in float64, every moment by its definition. For tests and small pictures."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def dense_weights(call: AttentionCall) -> Tensor:
 
 @torch.no_grad()
 def dense(call: AttentionCall, extras: Extras | None = None) -> Moments:
-    """Moments of one call by materialised definition, in float64.
+    """Moments of one call from all its weights, by definition, in float64.
 
     Args:
         call: The attention call; its ``(query, key)`` array must fit in memory.

@@ -1,4 +1,4 @@
-"""Groups of ``fused``: sums over columns of values, and keys that match the query's token as single products.
+"""Group masses of the ``fused`` engine: sums over value columns, and single products for keys with the query's token.
 
 Pairs of equal labels are found by sorting, so that no (query, key) array is built: time follows their number.
 """
@@ -21,7 +21,7 @@ PAIR_ELEMENTS = 2**21
 
 
 def begin_groups(inputs: KernelInputs, gathered: Gathered) -> None:
-    """Set what spans do not reach: nothing is seen, and masses stay undefined."""
+    """Fill in the values for queries that no span covers: nothing visible, masses undefined."""
     if inputs.labels is None:
         return
     call, labels = inputs.call, inputs.labels
@@ -38,7 +38,7 @@ def begin_groups(inputs: KernelInputs, gathered: Gathered) -> None:
 
 
 def add_groups(inputs: KernelInputs, span: Span, query: Tensor, size: Tensor, mass: Tensor, gathered: Gathered) -> None:
-    """Store the groups of a span.
+    """Store the group masses of the queries in a span.
 
     Args:
         inputs: The call.

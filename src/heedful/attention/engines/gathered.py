@@ -1,4 +1,4 @@
-"""Where blocks leave their sums, and the moments these become once every block is done.
+"""Collect the sums of all blocks and turn them into moments.
 
 Blocks are many and their rows few, so what can be done for all rows at once is done here, at the end.
 """
@@ -28,7 +28,7 @@ NEAR = 2 * LOCAL_DISTANCE + 1
 
 @dataclass(frozen=True)
 class Gathered:
-    """Sums of the whole call, which blocks fill.
+    """Sums of the whole call, filled block by block.
 
     Attributes:
         sums: ``(sum, batch, head, query)`` in the order of ``SUMS``.
@@ -51,7 +51,7 @@ class Gathered:
 
     @classmethod
     def of(cls, call: AttentionCall, dtype: torch.dtype) -> Gathered:
-        """Empty arrays for one call."""
+        """Create empty sums for one call."""
         device = call.query.device
         rows, keys = (call.batch, call.heads, call.n_queries), (call.batch, call.heads, call.n_keys)
         return cls(
@@ -71,7 +71,7 @@ class Gathered:
         self.extras[name][(*target, span)] = value
 
     def moments(self, call: AttentionCall, engine: str) -> Moments:
-        """The record of a call of which every block is done."""
+        """The moments of a call, once every block is done."""
         if call.visibility.only_causal() or call.visibility.hides_nothing():
             self._count(call)
         sums = dict(zip(SUMS, self.sums.unbind(0), strict=True))

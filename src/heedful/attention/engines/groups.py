@@ -1,4 +1,4 @@
-"""Keys by what they are: groups, segments, tokens equal to the query's own, and what followed them earlier."""
+"""Masses by kind of key: groups, segments, the query's own token, and tokens that followed it earlier."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_QUERY, NO_KEY = -1, -2
 
 @dataclass(frozen=True, kw_only=True)
 class Groups:
-    """Labels of positions, by which the mass that a query puts on keys of one sort is measured.
+    """Labels of positions; heedful measures the mass that a query puts on each kind of key.
 
     A negative label is none: such a key belongs nowhere, and for such a query the masses that compare its own label
     are NaN. Nothing here hides a key: unseen keys have no mass whatever their label.
@@ -65,7 +65,7 @@ class Groups:
 
 @dataclass(frozen=True)
 class Match:
-    """Pairs of a query and a key of one number, at positions that a rule allows.
+    """Pairs of a query and a key with equal labels, at positions that a rule allows.
 
     Attributes:
         name: ``same_token`` or ``induction``.
@@ -136,7 +136,7 @@ class GroupLabels:
         )
 
     def part(self, batch: slice) -> GroupLabels:
-        """The same for some of the sequences."""
+        """The same groups for some of the sequences."""
         return replace(
             self,
             columns=None if self.columns is None else self.columns[batch],
@@ -145,7 +145,7 @@ class GroupLabels:
         )
 
     def to(self, dtype: torch.dtype) -> GroupLabels:
-        """The same with columns of another dtype."""
+        """The same groups with columns of another dtype."""
         return self if self.columns is None else replace(self, columns=self.columns.to(dtype))
 
     def named(self, mass: Tensor, visible: Tensor, begin: int, end: int) -> Iterator[tuple[str, Tensor]]:

@@ -1,4 +1,4 @@
-"""Stock fused kernels that return their log-sum-exp, one class a device: what ``fused`` is made of.
+"""Stock fused kernels that return their log-sum-exp, one class for each device; the ``fused`` engine uses them.
 
 All are called through ``torch.ops.aten``, because the public function returns no log-sum-exp.
 """
@@ -18,7 +18,7 @@ ALIGNMENT = 16
 
 @dataclass(frozen=True)
 class Asked:
-    """One question to a kernel.
+    """The inputs of one kernel call.
 
     Attributes:
         query: ``(batch, head, query, dim)``.
@@ -65,7 +65,9 @@ class Kernel(ABC):
 
     @abstractmethod
     def value_gradient(self, asked: Asked, answer: KernelAnswer, gradient: Tensor) -> Tensor:
-        """``weights^T gradient``: the gradient of the values, given that of an output that had keys as values."""
+        """``weights^T gradient``: the gradient of the values, for a given gradient of an output whose values were the
+        keys.
+        """
 
 
 class CpuFlash(Kernel):

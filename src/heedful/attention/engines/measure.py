@@ -1,4 +1,4 @@
-"""The public door of the engine: tensors in, moments out."""
+"""``heedful.measure``: tensors in, moments out."""
 
 from __future__ import annotations
 

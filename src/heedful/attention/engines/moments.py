@@ -1,4 +1,4 @@
-"""What an engine returns: everything that is known of each query row and of each key."""
+"""The result of an engine: the moments of each query row and of each key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heedful.attention.engines.groups import Groups
 
 @dataclass(frozen=True)
 class Extras:
-    """Moments beyond the standing ones, which cost a pass more.
+    """Optional moments; each costs another pass.
 
     Attributes:
         groups: Labels of positions; gives masses and visible counts of groups, segments, same and induction tokens.
@@ -28,13 +28,13 @@ class Extras:
     only: frozenset[str] | None = None
 
     def wants(self, name: str) -> bool:
-        """Whether a standing moment is wanted."""
+        """Whether a standard moment is wanted."""
         return self.only is None or name in self.only
 
 
 @dataclass(frozen=True)
 class RowMoments:
-    """Moments of each query's weights, ``(batch, head, query)`` unless said; NaN where a query sees no key.
+    """Moments of each query's weights, ``(batch, head, query)`` unless stated; NaN where a query sees no key.
 
     Attributes:
         visible: Number of visible keys, int64; 0 at rows that see nothing.
@@ -104,7 +104,7 @@ class RowMoments:
 
     @cached_property
     def normalised_entropy(self) -> Tensor:
-        """Entropy of the weights made to sum to one, in nats: a learned sink takes a share and holds no key."""
+        """Entropy in nats of the weights renormalised over the keys; a learned sink takes a share but is no key."""
         if not self.has_sink:
             return self.entropy
         return (self.entropy / self.total + self.total.log()).clamp_min(0)

@@ -1,4 +1,4 @@
-"""A call, or a part of one, whose rows fit into one block: all moments at once, with nothing gathered over blocks.
+"""All moments at once, for calls or parts of calls that fit into one block.
 
 Short sequences cost what their operations cost to start, not what they compute. So each is made once, weights are
 normalised first, what depends on lengths alone comes out of ``layout``, and rows that are compared with later ones or
@@ -64,7 +64,7 @@ class Whole:
 
     @classmethod
     def of(cls, call: AttentionCall, first: Tensor | None, dtype: torch.dtype) -> Whole:
-        """Weigh all keys of a call."""
+        """Compute the weights of all keys of a call."""
         laid, rules = layout(call, dtype), call.visibility
         logits = _logits(call)
         batch, heads, rows, keys = logits.shape
@@ -95,7 +95,7 @@ class Whole:
         return cls(call, first, laid, seen, empty, scaled, peak, size, raw, inverse, collision, buffer, weights)
 
     def moved(self, by: int, step: int, width: int) -> Tensor:
-        """A view of as many rows of the buffer: row ``i`` begins ``by + i * step`` elements after the first weight."""
+        """A view of the buffer in which row ``i`` begins ``by + i * step`` elements after the first weight."""
         batch, heads, rows, keys = self.weights.shape
         size = rows * keys
         return self.buffer.as_strided((batch, heads, rows, width), (heads * size, size, step, 1), BEFORE + by)
@@ -106,7 +106,7 @@ Parts = list[tuple[slice, slice, int]]
 
 
 def fits_one_block(call: AttentionCall, parts: Parts) -> bool:
-    """Whether each part of a call is one block of all queries against all keys."""
+    """Whether each part of a call fits into one block of all queries against all keys."""
     n_queries, n_keys = call.n_queries, call.n_keys
     return parts[0][2] >= n_queries and call.visibility.key_range(0, n_queries, n_queries, n_keys) == (0, n_keys)
 
@@ -114,7 +114,7 @@ def fits_one_block(call: AttentionCall, parts: Parts) -> bool:
 def in_one_block(
     call: AttentionCall, parts: Parts, dtype: torch.dtype, extras: Extras, labels: GroupLabels | None
 ) -> Moments:
-    """Moments of a call of which each part is one block.
+    """Moments of a call each of whose parts is one block.
 
     Args:
         call: The call.

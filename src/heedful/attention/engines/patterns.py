@@ -1,4 +1,4 @@
-"""Outputs that a call would have under another attention pattern, block by block: what ablations put in its place."""
+"""Outputs of a call under another attention pattern, computed block by block; ablations use them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def pattern_output(call: AttentionCall, pattern: str) -> Tensor:
     if pattern not in PATTERNS:
         raise UsageError(f"pattern: expected one of {', '.join(PATTERNS)}; got {pattern!r}")
     if call.value is None:
-        raise UsageError("pattern: the call has no values to weigh")
+        raise UsageError("pattern: the call has no values")
     if pattern in ("mean", "shuffled") and call.batch < 2:
         raise UsageError(f"pattern {pattern!r}: expected a batch of at least 2 sequences, got 1")
     if pattern == "zero":
@@ -85,7 +85,7 @@ def pattern_output(call: AttentionCall, pattern: str) -> Tensor:
 
 
 def weighted_output(call: AttentionCall, weights_of: Callable[[int, int, Tensor], Tensor]) -> Tensor:
-    """Output of a call under weights that are given block by block.
+    """Output of a call under given weights, block by block.
 
     Args:
         call: The attention call, with values.
@@ -99,7 +99,7 @@ def weighted_output(call: AttentionCall, weights_of: Callable[[int, int, Tensor]
         UsageError: The call has no values.
     """
     if call.value is None:
-        raise UsageError("pattern: the call has no values to weigh")
+        raise UsageError("pattern: the call has no values")
     shape = (call.batch, call.heads, call.n_queries, call.value.shape[-1])
     output = torch.zeros(shape, dtype=call.value.dtype, device=call.value.device)
     groups = call.heads // call.kv_heads

@@ -1,4 +1,4 @@
-"""Single logits and whole rows of a call where asked for, without the rest of the ``(query, key)`` array."""
+"""Single logits and whole rows of a call, without the rest of the ``(query, key)`` array."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call laid out for the fused kernels, and cut into spans of queries and keys that one kernel call answers."""
+"""Lay a call out for the fused kernels, and cut it into spans that one kernel call answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WIDTH = 8
 
 @dataclass(frozen=True)
 class KernelInputs:
-    """A call laid out for the kernels: one key head for every query head, float32, keys taken from their mean.
+    """A call in the kernels' layout: one key head for each query head, float32, keys centred on their mean.
 
     Attributes:
         call: The call.
@@ -49,7 +49,7 @@ class KernelInputs:
 
     @classmethod
     def of(cls, call: AttentionCall, extras: Extras) -> KernelInputs:
-        """Lay out a call."""
+        """Convert a call to the kernels' layout."""
         repeated, device = call.heads // call.kv_heads, call.query.device
         query, key = call.query.float() * call.scale, call.key.float()
         centre = key.nan_to_num(0.0, 0.0, 0.0).mean(2, keepdim=True)
@@ -73,7 +73,9 @@ class KernelInputs:
 
 @dataclass(frozen=True)
 class Span:
-    """Queries ``[begin, end)`` against keys ``[first, last)``, by a rule the kernels know or a mask of 0 and -inf."""
+    """Queries ``[begin, end)`` against keys ``[first, last)``, under a rule that the kernels know or a mask of 0 and
+    -inf.
+    """
 
     begin: int
     end: int
@@ -83,7 +85,7 @@ class Span:
     seen: Tensor | None = None
 
     def asked(self, inputs: KernelInputs, query: Tensor) -> Asked:
-        """The question for the given queries; rows that see nothing see everything, and are left out later."""
+        """The kernel inputs for given queries. Rows without a visible key see all of them and are discarded later."""
         mask = None
         if self.seen is not None:
             hidden = ~self.seen & self.seen.any(-1, keepdim=True)
@@ -118,6 +120,6 @@ def spans(call: AttentionCall, lag: int = 0) -> Iterator[Span]:
 
 
 def widened(tensor: Tensor, width: int) -> Tensor:
-    """Zeros added to the last axis, up to a width and from there to a multiple of ``WIDTH``."""
+    """Pad the last axis with zeros, up to a width and from there to a multiple of ``WIDTH``."""
     missing = -(-width // WIDTH) * WIDTH - tensor.shape[-1]
     return tensor if missing <= 0 else torch.nn.functional.pad(tensor, (0, missing))

@@ -1,4 +1,4 @@
-"""The default engine: blocks of queries against their keys, any device and dtype, never ``(query, key)`` at once.
+"""The default engine: blocks of queries against their keys, on any device and dtype.
 
 A block of rows is complete before it is normalised, so one exponential feeds every moment, and column sums and products
 of neighbouring rows need no second pass. Logits are held in base 2, because ``exp2`` is several times faster than

@@ -1,4 +1,4 @@
-"""Statistics, one a file: row moments in, a number for each query row out. Every file here is registered."""
+"""The statistics, one a file. Each maps row moments to one number a query row; every file here is registered."""
 
 from heedful.plugins import import_folder
 

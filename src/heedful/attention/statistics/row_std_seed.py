@@ -1,4 +1,4 @@
-"""The spread of a row as published scripts compute it, for comparison only."""
+"""The standard deviation of a row as published scripts compute it, for comparison only."""
 
 from math import nan
 

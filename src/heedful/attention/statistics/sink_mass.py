@@ -13,7 +13,7 @@ from heedful.attention.registry import statistic
     source="Xiao et al. 2023, arXiv:2309.17453; Gu et al. 2024, arXiv:2410.10781",
 )
 def sink_mass(moments: RowMoments) -> Tensor:
-    r"""Weight a query places on the first key that the sequence shows.
+    r"""Weight a query places on the first visible key of the sequence.
 
     .. math:: A_{i,j_0}
 

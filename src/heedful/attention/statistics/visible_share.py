@@ -1,4 +1,4 @@
-"""What share of its visible keys a query attends to."""
+"""The share of its visible keys that a query attends to."""
 
 from torch import Tensor
 

@@ -1,1 +1,1 @@
-"""How often verdicts are wrong, and how often they find what is there, by simulation of the checks themselves."""
+"""Error rates and power of the verdicts, by simulating the checks themselves."""

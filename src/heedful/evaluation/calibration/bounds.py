@@ -1,4 +1,4 @@
-"""Intervals of loss differences at several numbers of documents: how often the true mean lies beyond a bound."""
+"""Coverage of the intervals of loss differences, by number of documents and side."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOCUMENTS = (16, 32, 64, 128, 256, 512)
 
 
 def bound_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
-    """Rates at which the true mean lies above the interval, as "unused" needs it, and below, as PASS does.
+    """How often the true mean lies above the interval (matters for "unused") and below it (matters for PASS).
 
     Args:
         shape: A name of ``losses.SKEW``.

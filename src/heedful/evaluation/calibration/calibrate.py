@@ -60,17 +60,17 @@ class CalibrationPlan:
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """Claims that are calibrated."""
+        """The claims to calibrate."""
         return self.claims or tuple(CHECKS)
 
     def trials(self, length: int, least: int = 2) -> int:
-        """Repetitions at a length."""
+        """Number of repetitions at a length."""
         return max(least, round(self.repetitions * min(1.0, FULL_LENGTH / length)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """How often one rule of the older guide said yes on one kind of attention.
+    """How often a rule of the older guide answered yes, for one kind of attention.
 
     Attributes:
         rule: The rule in words.
@@ -91,7 +91,7 @@ class Answers:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What was found.
+    """The results of a calibration.
 
     Attributes:
         plan: What was asked.
@@ -109,7 +109,7 @@ class Calibration:
 
     @property
     def broken(self) -> list[Rate]:
-        """Rates whose promise does not stand, all rates being looked at together."""
+        """Rates that break their promise, adjusted for the number of rates."""
         return [rate for rate in self.rates if not rate.kept(len(self.rates))]
 
 

@@ -1,4 +1,4 @@
-"""Which experiment stands behind each claim, and why a claim has none."""
+"""The experiment that calibrates each claim, or the reason why there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Diversity against concentration over layers (T8): layers unrelated, and layers that go together."""
+"""Calibration of diversity against concentration over layers (claim T8): unrelated layers, and correlated ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOISE = {"clear layers": 0.5, "noisy layers": 1.8}
 
 
 def correlation_rates(layers: int, noise: str, trials: int, seed: int) -> Iterator[Rate]:
-    """Rates of the claim where layers are unrelated, and where their true means correlate.
+    """Rates of this claim for unrelated layers, and for layers whose true means correlate.
 
     Args:
         layers: Number of layers.

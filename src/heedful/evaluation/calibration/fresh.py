@@ -1,4 +1,4 @@
-"""Whole random-initialised models: what every check says where nothing was learned and nothing is broken."""
+"""Randomly initialised models: what every check reports when nothing is learned and nothing is broken."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ NULL_MODELS, HEADS, WIDTH = 19, 2, 16
 
 @dataclass(frozen=True)
 class Architecture:
-    """A tiny transformers model of fresh weights.
+    """A tiny transformers model with random weights.
 
     Attributes:
         name: What the table calls it.
@@ -86,7 +86,7 @@ ARCHITECTURES = (
 def fresh_rates(
     architecture: Architecture, length: int, claims: Sequence[str], trials: int, seed: int
 ) -> Iterator[Rate]:
-    """Rates over fresh models, each judged against ``NULL_MODELS`` others.
+    """Rates over random models, each compared with ``NULL_MODELS`` others.
 
     Args:
         architecture: Which models.
@@ -136,7 +136,7 @@ def _judged(architecture: Architecture, length: int, claims: Sequence[str], seed
 
 
 def tiny_model(architecture: Architecture, length: int, seed: int) -> nn.Module:
-    """A model of one layer, two heads and fresh weights.
+    """A model of one layer and two heads with random weights.
 
     Args:
         architecture: Which.

@@ -1,4 +1,4 @@
-"""Claims about heads at their own margin: the margin is put where the truth is, and beside it."""
+"""False-positive rates of claims about heads, with the true effect exactly at the margin and near it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TAIL, FAMILY, POWER = 0.025, 0.05, 0.8
 
 @dataclass(frozen=True, kw_only=True)
 class AtMargin:
-    """How a claim is brought to its margin.
+    """How to place the true effect of a claim at its margin.
 
     Attributes:
         claim: Registry name.

@@ -1,4 +1,4 @@
-"""Claims of ablation on paired loss differences of known mean: normal documents, and skewed ones."""
+"""Ablation claims on paired loss differences of known mean, for normal and for skewed documents."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DOCUMENTS, MARGIN, SPREAD = 64, 0.01, 0.05
 
 
 def loss_rates(shape: str, claims: Sequence[str], trials: int, seed: int) -> Iterator[Rate]:
-    """Rates of the ablation claims where the true loss difference is at a margin, 0, or detectable.
+    """Rates of the ablation claims when the true loss difference is at a margin, 0, or detectable.
 
     Args:
         shape: A name of ``SKEW``.
@@ -93,7 +93,7 @@ def noise_of(shape: str, random: np.random.Generator, size: tuple[int, ...] = (D
 
 
 def study_with_looks(arms: dict[str, Array], interim_analyses: int) -> Study:
-    """A study of these true differences, each arm measured by so many looks until it has decided."""
+    """A study with given true differences, measured by interim analyses until each replacement is decided."""
     import torch
 
     study = _study(arms)

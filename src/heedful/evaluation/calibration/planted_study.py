@@ -56,7 +56,7 @@ class Planted:
 
 
 def planted_study(world: World, length: int, hides_future: bool, seed: int, resamples: int = 999) -> Planted:
-    """One study of ``DOCUMENTS`` documents.
+    """One study of ``DOCUMENTS`` documents with planted attention.
 
     Args:
         world: How logits come about.
@@ -94,14 +94,14 @@ def planted_study(world: World, length: int, hides_future: bool, seed: int, resa
 
 
 def planted_call_of(world: World, length: int, hides_future: bool, seed: int) -> tuple[AttentionCall, Tensor]:
-    """The call that ``planted_study`` judges with the same arguments, and its tokens."""
+    """The call that ``planted_study`` would judge for the same arguments, with its tokens."""
     generator = torch.Generator().manual_seed(seed)
     ids = zipf_ids(DOCUMENTS, length, generator)
     return planted_call(world, ids, hides_future, generator), ids
 
 
 def sequences_of(ids: Tensor) -> TokenBatch:
-    """Every sequence a document of its own, some of its tokens special or punctuation."""
+    """Sequences that are each a document, with some special and some punctuation tokens."""
     from heedful.loading.sequences import TokenBatch
 
     return TokenBatch(

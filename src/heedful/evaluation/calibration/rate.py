@@ -1,4 +1,4 @@
-"""How often something happened that should not (or should), with its binomial interval and what was promised."""
+"""How often an event happened, with its binomial interval and the promised rate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ AT_MOST, AT_LEAST = "at most", "at least"
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """One event counted over trials.
+    """How often one event happened in a number of trials.
 
     Attributes:
         claim: Registry name of the check, or what else was tried (``sequential looks``).
@@ -46,7 +46,7 @@ class Rate:
         return self.count / self.trials if self.trials else float("nan")
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Clopper and Pearson's interval of the true rate, on as many trials as they are worth.
+        """Clopper and Pearson's interval of the true rate, for the effective number of independent trials.
 
         Source: Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404; for trials in groups, Korn and Graubard 1998,
         Survey Methodology 24:193.
@@ -68,7 +68,7 @@ class Rate:
         return low, high
 
     def kept(self, tests: int = 1) -> bool:
-        """Whether the promise stands: the interval does not lie on its wrong side.
+        """Whether the promise is kept: the interval does not lie entirely on its wrong side.
 
         Args:
             tests: Rates that are looked at together; the level is adjusted for them (Bonferroni).
@@ -80,7 +80,7 @@ class Rate:
 
 
 def worth_of(happened: Sequence[Sequence[bool]]) -> float:
-    """Independent trials that trials in groups are worth: fewer where those of one group go together.
+    """Effective number of independent trials when trials of one group are correlated.
 
     Source: Korn and Graubard 1998, Survey Methodology 24:193: the number over the design effect, and the quantiles of
     Student's t for as many groups in place of as many trials.
@@ -105,7 +105,7 @@ def worth_of(happened: Sequence[Sequence[bool]]) -> float:
 
 
 def pooled(rates: Sequence[Rate]) -> Rate:
-    """Rates of one event in one world over all lengths, as one.
+    """Rates of one event in one world, pooled over all lengths.
 
     Args:
         rates: At least one, of the same claim, event, world and promise.

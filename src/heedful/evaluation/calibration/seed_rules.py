@@ -1,4 +1,4 @@
-"""What an older validation guide answers to the same attention: thresholds on quantities that depend on the length.
+"""The answers of an older validation guide to the same attention: its thresholds depend on the sequence length.
 
 Its row_std, mean deviation, share of the maximal entropy, near to far ratio, repetition ratio and query variation are
 taken as published: masked zeros counted, one sequence, ``N`` the length of the tensor.

@@ -1,4 +1,4 @@
-"""Looks at growing data: how often a true null is left, and how soon an effect is seen."""
+"""Interim analyses of growing data: how often a true null is rejected, and how early an effect is found."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLAIM = "--sequential"
 
 
 def sequential_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
-    """Error of five looks at 32 to 512 documents, power at 0.3 standard deviations, and the error of naive looks.
+    """Error of five interim analyses at 32 to 512 documents, their power, and the error without adjustment.
 
     Args:
         shape: A name of ``losses.SKEW``.
@@ -51,7 +51,7 @@ def sequential_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
 
 
 def ablation_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
-    """The ablation claims themselves with looks: verdicts where the loss difference is at its margin, or plain to see.
+    """Verdicts of the ablation claims with interim analyses, for loss differences at the margin and far beyond it.
 
     Args:
         shape: A name of ``losses.SKEW``.

@@ -15,7 +15,7 @@ WIDTH, LABEL, CELL = 80, 26, 4
 
 
 def lines(calibration: Calibration) -> list[str]:
-    """The table: a block a claim, a line an event and world, a column a length, all lengths pooled at the end.
+    """The table: a block for each claim, a line for each event and world, a column for each length, and one for all.
 
     Args:
         calibration: What was found.
@@ -27,7 +27,7 @@ def lines(calibration: Calibration) -> list[str]:
     found = [
         f"{plan.repetitions} repetitions up to 256 tokens, fewer beyond; seed {plan.seed}; per cent of trials.",
         "c causal, b both ways. After the lengths: all pooled, 95 % interval, promise.",
-        f"! at a rate that breaks its promise, {tests} rates looked at together.",
+        f"! at a rate that breaks its promise, {tests} rates considered together.",
     ]
     for claim, group in groupby(sorted(calibration.rates, key=_by_claim(calibration)), key=lambda rate: rate.claim):
         found += ["", claim]
@@ -45,7 +45,7 @@ def lines(calibration: Calibration) -> list[str]:
 
 
 def to_document(calibration: Calibration) -> dict[str, Any]:
-    """Everything, each rate with its interval; ``seconds`` alone differs between two equal runs."""
+    """All rates with their intervals. Only ``seconds`` differs between two equal runs."""
     rates = []
     for rate in calibration.rates:
         low, high = rate.interval()

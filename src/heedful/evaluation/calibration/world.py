@@ -17,7 +17,7 @@ HEADS, DOCUMENTS = 8, 16
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """How logits come about. All are log factors or standard deviations of logits.
+    """How logits are generated. All fields are log factors or standard deviations of logits.
 
     Attributes:
         name: What the table calls it.
@@ -58,12 +58,12 @@ def zipf_ids(documents: int, length: int, generator: torch.Generator) -> Tensor:
 
 
 def special_of(ids: Tensor) -> Tensor:
-    """Which tokens are special: a few positions, whatever stands there; not the first."""
+    """The positions that count as special: a few, never the first, whatever token they hold."""
     return (torch.arange(ids.shape[1]) % 13 == 5).expand_as(ids)
 
 
 def punctuation_of(ids: Tensor) -> Tensor:
-    """Which tokens are punctuation: one in seven kinds."""
+    """The tokens that count as punctuation: one kind in seven."""
     return (ids % 7 == 0) & ~special_of(ids)
 
 

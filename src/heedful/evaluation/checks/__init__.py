@@ -1,4 +1,4 @@
-"""Checks, one claim a file: evidence in, findings out. Every file here is registered."""
+"""The checks, one claim a file. Each takes evidence and returns findings; every file here is registered."""
 
 from heedful.plugins import import_folder
 

@@ -17,9 +17,15 @@ SOURCE = (
 )
 
 
-@check(section=9, source=SOURCE, descriptive=True, definition=2)
+@check(
+    section=9,
+    source=SOURCE,
+    descriptive=True,
+    definition=2,
+    meaning="Names the simplest replacement that does as well: the kind of work attention does in this model.",
+)
 def ablation_signature(study: Study) -> list[Finding]:
-    """Positional, content, value average or unused, by which replacements the loss forgives; a layer each in standard.
+    """Name the work of attention (positional, content, value average, unused) by the replacements that cost no loss.
 
     Redundant besides, where equal weights cost something in the whole and nothing in any one part: the layers of the
     model (preset standard), the heads of a layer (preset full).

@@ -1,4 +1,4 @@
-"""Section 6: does a query attend otherwise than the query just before?"""
+"""Section 6: does a query attend differently from the query just before it?"""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ SOURCE = (
 )
 
 
-@check(section=6, source=SOURCE, definition=2)
+@check(
+    section=6,
+    source=SOURCE,
+    definition=2,
+    meaning="If this fails, neighbouring tokens read the same keys, and attention repeats itself along the text.",
+)
 def adjacent_queries_differ(study: Study) -> list[Finding]:
-    """A query's weights over common keys differ from those of the query just before, beyond position.
+    """Beyond the effect of position, a query's weights differ from those of the query just before, over their common
+    keys.
 
     The divergence between the mean patterns of the documents is what positions account for; a pattern that is the same
     in every text, however much its rows differ, exceeds it by 0. ``detail`` tells the divergence itself and the excess

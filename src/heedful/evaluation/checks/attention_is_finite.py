@@ -15,7 +15,11 @@ SOURCE = "IEEE 754; one NaN in a row makes all of its weights NaN"
 RETRY = "retry with --dtype float32"
 
 
-@check(section=1, source=SOURCE)
+@check(
+    section=1,
+    source=SOURCE,
+    meaning="One NaN or infinity spreads to every later layer; nothing computed after it can be trusted.",
+)
 def attention_is_finite(study: Study) -> list[Finding]:
     """No parameter, logit or weight is NaN or infinite."""
     broken = study.nonfinite_parameters

@@ -1,4 +1,4 @@
-"""Section 9: does the model need what attention puts out?"""
+"""Section 9: does the model need the output of attention?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ SOURCE = (
 )
 
 
-@check(section=9, source=SOURCE)
+@check(
+    section=9,
+    source=SOURCE,
+    meaning="If removing attention costs nothing, the model predicts each token without its context.",
+)
 def attention_output_matters(study: Study) -> list[Finding]:
     """Removing the output of attention altogether raises the loss; if not, attention is unused."""
     return ablation_findings(study, "attention_output_matters", "zero", SOURCE)

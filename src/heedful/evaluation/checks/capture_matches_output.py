@@ -1,4 +1,4 @@
-"""Section 1: do the measured queries, keys, values and masks reproduce what the module put out?"""
+"""Section 1: do the captured queries, keys, values and masks reproduce the module's output?"""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from heedful.inference.verdict import Verdict
 SOURCE = "recomputed output against the module's own, relative to its head's largest output"
 
 
-@check(section=1, source=SOURCE)
+@check(
+    section=1,
+    source=SOURCE,
+    meaning="If this holds, the weights measured here are the ones your model really used.",
+)
 def capture_matches_output(study: Study) -> list[Finding]:
-    """The output recomputed from what was captured is the module's own, so the statistics are of the real weights."""
+    """The output recomputed from the captured tensors equals the module's own, so the statistics are those of the real
+    weights.
+    """
     layers = study.observed.layers
     errors = {layer.path: largest_of(layer.values["output_error"]) for layer in layers}
     limits = {layer.path: largest_of(layer.values["output_limit"]) for layer in layers}

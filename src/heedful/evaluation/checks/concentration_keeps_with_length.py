@@ -1,4 +1,4 @@
-"""Section 4: does attention thin out as more keys come into sight?"""
+"""Section 4: does attention become more uniform as more keys are visible?"""
 
 from __future__ import annotations
 
@@ -19,9 +19,14 @@ SOURCE = (
 )
 
 
-@check(section=4, source=SOURCE, definition=2)
+@check(
+    section=4,
+    source=SOURCE,
+    definition=2,
+    meaning="If attention thins out with length, long contexts are averaged rather than searched.",
+)
 def concentration_keeps_with_length(study: Study) -> list[Finding]:
-    """Rows that see many keys are not closer to uniform than rows that see few, averaged over heads."""
+    """Averaged over heads, rows with many visible keys are not closer to uniform than rows with few."""
     evidence = study.observed
     rise = evidence.stacked("concentration_long") - evidence.stacked("concentration_short")
     run = evidence.stacked("log_keys_long") - evidence.stacked("log_keys_short")

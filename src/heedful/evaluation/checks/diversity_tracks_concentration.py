@@ -1,4 +1,4 @@
-"""Section 7: are layers with more diverse representations also those with sharper attention?"""
+"""Section 7: do layers whose inputs are more diverse have more concentrated attention?"""
 
 from __future__ import annotations
 
@@ -26,9 +26,14 @@ SPREAD = 0.05
 """Mean pairwise cosine distance below which representations count as collapsed."""
 
 
-@check(section=7, source=SOURCE, definition=2)
+@check(
+    section=7,
+    source=SOURCE,
+    definition=2,
+    meaning="Uniform attention over tokens that look alike is expected; over different tokens the layer chose it.",
+)
 def diversity_tracks_concentration(study: Study) -> list[Finding]:
-    """Over layers, attention is more concentrated where the representations that enter it are more diverse.
+    """Over layers, attention is more concentrated where the incoming representations are more diverse.
 
     One finding a layer says what entered and how concentrated the layer is: uniform attention over collapsed
     representations is expected, over diverse ones it is a fact about the layer.

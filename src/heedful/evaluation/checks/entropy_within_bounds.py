@@ -1,4 +1,4 @@
-"""Section 1: does every row's entropy lie where its logits allow?"""
+"""Section 1: is every row's entropy possible given its logits?"""
 
 from __future__ import annotations
 
@@ -15,9 +15,15 @@ LIMIT = 1e-3
 """Nats by which float32 statistics may overstep a bound."""
 
 
-@check(section=1, source=SOURCE)
+@check(
+    section=1,
+    source=SOURCE,
+    meaning="If a measured entropy is impossible, heedful measured wrongly and you should trust no other number here.",
+)
 def entropy_within_bounds(study: Study) -> list[Finding]:
-    """Entropy is at most log n and at least what the norm of the row's logits allows: a check of the measurement."""
+    """A row's entropy is at most log n and at least the bound set by its logits' norm: this tests heedful's own
+    measurement.
+    """
     excess = max(largest_of(layer.values["entropy_excess"]) for layer in study.observed.layers)
     deficit = max(largest_of(layer.values["entropy_deficit"]) for layer in study.observed.layers)
     worst = max(excess, deficit)

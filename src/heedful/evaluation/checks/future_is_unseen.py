@@ -13,7 +13,11 @@ from heedful.inference.verdict import Verdict
 SOURCE = "definition of causality; by the masks that the kernels get, and by changing a later token"
 
 
-@check(section=1, source=SOURCE)
+@check(
+    section=1,
+    source=SOURCE,
+    meaning="A causal model that sees later tokens reads the answer it should predict; its loss then says nothing.",
+)
 def future_is_unseen(study: Study) -> list[Finding]:
     """No query sees a later key, and changing a later token changes no earlier output.
 

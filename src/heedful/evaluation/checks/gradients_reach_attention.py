@@ -14,7 +14,11 @@ from heedful.inference.verdict import Verdict
 SOURCE = "a real backward of the loss on one batch; a parameter's name is no evidence"
 
 
-@check(section=8, source=SOURCE)
+@check(
+    section=8,
+    source=SOURCE,
+    meaning="A parameter without a gradient does not learn: look for a detached tensor, a frozen part or dead code.",
+)
 def gradients_reach_attention(study: Study) -> list[Finding]:
     """Every trainable parameter of every attention module gets a finite gradient that is not zero everywhere.
 

@@ -12,7 +12,12 @@ SOURCE = (
 )
 
 
-@check(section=4, source=SOURCE, definition=2)
+@check(
+    section=4,
+    source=SOURCE,
+    definition=2,
+    meaning="If no head is further from uniform than chance, attention only averages and has learned no selection.",
+)
 def heads_are_concentrated(study: Study) -> list[Finding]:
     """Some heads are further from uniform than 0.05 nats and than heads that have learned nothing."""
     margin = study.settings.margins.diffuse

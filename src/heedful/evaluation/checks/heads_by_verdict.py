@@ -17,9 +17,14 @@ SOURCE = (
 NAMES = ("SHARP", "SELECTIVE", "WEAK", "DIFFUSE", "UNDEFINED")
 
 
-@check(section=5, source=SOURCE, definition=2)
+@check(
+    section=5,
+    source=SOURCE,
+    definition=2,
+    meaning="Counts how many heads select a few keys; a model whose heads are all diffuse selects nothing.",
+)
 def heads_by_verdict(study: Study) -> list[Finding]:
-    """Some heads are sharp or selective: a count of the head table; each head's own verdict stands there."""
+    """Enough heads are sharp or selective. The head table holds the verdict on each head."""
     counts = Counter(row.verdict for row in head_table(study))
     total = sum(counts.values())
     strong = counts["SHARP"] + counts["SELECTIVE"]

@@ -1,4 +1,4 @@
-"""Section 3: does any head find what followed earlier copies of a token?"""
+"""Section 3: does any head find the token that followed an earlier copy?"""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ SOURCE = (
 )
 
 
-@check(section=3, source=SOURCE, definition=2)
+@check(
+    section=3,
+    source=SOURCE,
+    definition=2,
+    meaning="Induction heads let a model continue a pattern it has seen once in its context.",
+)
 def induction(study: Study) -> list[Finding]:
-    """Some head attends to the tokens after earlier copies of the query's token, on random repeated sequences.
+    """On repeated random sequences, some head attends to the tokens that followed earlier copies of the query's token.
 
     The mass is that of ``session.heads()`` with tokens for groups, of the head table and of the null models: all
     copies count. ``detail`` tells the periods and copies of the repeats.

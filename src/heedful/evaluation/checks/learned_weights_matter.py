@@ -12,7 +12,11 @@ SOURCE = (
 )
 
 
-@check(section=9, source=SOURCE)
+@check(
+    section=9,
+    source=SOURCE,
+    meaning="If equal weights do as well, the learned pattern is no better than averaging.",
+)
 def learned_weights_matter(study: Study) -> list[Finding]:
-    """Equal weights on every visible key raise the loss: the learned pattern does what a plain average does not."""
+    """Equal weights on every visible key raise the loss: the learned pattern does more than a plain average."""
     return ablation_findings(study, "learned_weights_matter", "uniform", SOURCE)

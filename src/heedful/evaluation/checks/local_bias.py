@@ -10,9 +10,14 @@ from heedful.evaluation.study import Study
 SOURCE = "log contrast of weights 1-5 positions away against further ones, row by row; margin: a factor of 1.25"
 
 
-@check(section=2, source=SOURCE, definition=2)
+@check(
+    section=2,
+    source=SOURCE,
+    definition=2,
+    meaning="Near keys outweigh far ones. This is normal in text; a model without it reads near and far alike.",
+)
 def local_bias(study: Study) -> list[Finding]:
-    """Weights 1 to 5 positions away exceed those further away, as a mean log ratio within rows.
+    """Keys 1 to 5 positions away get more weight than keys further away (mean log ratio within rows).
 
     Row normalisers cancel, own and first key are left out, so that neither short rows nor sinks look local.
     """

@@ -16,9 +16,15 @@ from heedful.inference.verdict import Verdict
 SOURCE = "mass in log-spaced distance bins over the mass of uniform attention on the same rows"
 
 
-@check(section=2, source=SOURCE, descriptive=True, definition=2)
+@check(
+    section=2,
+    source=SOURCE,
+    descriptive=True,
+    definition=2,
+    meaning="Shows how far back the model reads: little mass beyond a distance means that longer contexts add little.",
+)
 def mass_by_distance(study: Study) -> list[Finding]:
-    """A description, not a claim with a verdict: mean mass by distance over all heads, beside its uniform share."""
+    """Describes mean mass by distance over all heads, compared with its uniform share. It has no PASS or FAIL."""
     if not study.observed.has("distance_mass"):
         return [Finding(claim="mass_by_distance", verdict=Verdict.SKIP, reason="no layer has distances", source=SOURCE)]
     actual = study.units(mean_of(study.observed.stacked("distance_mass"), axis=1))

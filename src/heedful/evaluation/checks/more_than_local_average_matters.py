@@ -12,7 +12,11 @@ SOURCE = (
 )
 
 
-@check(section=9, source=SOURCE)
+@check(
+    section=9,
+    source=SOURCE,
+    meaning="If averaging the nearest tokens does as well, a short convolution could replace attention.",
+)
 def more_than_local_average_matters(study: Study) -> list[Finding]:
-    """Equal weights on the keys within 5 positions raise the loss over the learned pattern."""
+    """Equal weights on the keys within 5 positions raise the loss when they replace the learned weights."""
     return ablation_findings(study, "more_than_local_average_matters", "local", SOURCE)

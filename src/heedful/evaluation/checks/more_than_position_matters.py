@@ -12,7 +12,14 @@ SOURCE = (
 )
 
 
-@check(section=9, source=SOURCE, definition=2)
+@check(
+    section=9,
+    source=SOURCE,
+    definition=2,
+    meaning="If a pattern of positions does as well, attention ignores what the words are.",
+)
 def more_than_position_matters(study: Study) -> list[Finding]:
-    """The mean pattern of a fixed pool of other documents, which knows positions and no content, raises the loss."""
+    """The mean pattern of other documents, which depends on position only, raises the loss when it replaces the learned
+    one.
+    """
     return ablation_findings(study, "more_than_position_matters", "mean", SOURCE)

@@ -12,7 +12,11 @@ SOURCE = (
 )
 
 
-@check(section=9, source=SOURCE)
+@check(
+    section=9,
+    source=SOURCE,
+    meaning="If another text's pattern does as well, the weights do not depend on what was read.",
+)
 def own_text_matters(study: Study) -> list[Finding]:
-    """The pattern of another document raises the loss: this text needs its own weights."""
+    """Another document's pattern raises the loss when it replaces the text's own."""
     return ablation_findings(study, "own_text_matters", "shuffled", SOURCE)

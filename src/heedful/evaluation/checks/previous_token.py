@@ -11,7 +11,12 @@ from heedful.inference.mean_interval import SHARE
 SOURCE = "Olsson et al. 2022, arXiv:2209.11895; strong above 0.4, partial above 0.2"
 
 
-@check(section=2, source=SOURCE, definition=2)
+@check(
+    section=2,
+    source=SOURCE,
+    definition=2,
+    meaning="A head that copies from the token before is the first half of the circuit that repeats patterns.",
+)
 def previous_token(study: Study) -> list[Finding]:
     """Some head places most of its weight on the position before the query."""
     margins = study.settings.margins

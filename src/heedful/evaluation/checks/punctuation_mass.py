@@ -10,7 +10,12 @@ from heedful.evaluation.study import Study
 SOURCE = "mass over uniform share on the same rows, as a log ratio; Clark et al. 2019, arXiv:1906.04341; margin 1.25"
 
 
-@check(section=3, source=SOURCE, definition=2)
+@check(
+    section=3,
+    source=SOURCE,
+    definition=2,
+    meaning="Weight on punctuation beyond its share can be a sink, or heads that read clause by clause.",
+)
 def punctuation_mass(study: Study) -> list[Finding]:
-    """Tokens of punctuation alone get more weight than uniform attention would give them."""
+    """Punctuation tokens get more weight than uniform attention would give them."""
     return group_mass_findings(study, "punctuation_mass", "punctuation", "punctuation gets", SOURCE)

@@ -1,4 +1,4 @@
-"""Section 6: do different queries attend differently beyond their position?"""
+"""Section 6: do queries attend by content and not by position alone?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ SOURCE = (
 )
 
 
-@check(section=6, source=SOURCE, definition=2)
+@check(
+    section=6,
+    source=SOURCE,
+    definition=2,
+    meaning="If this fails, heads follow positions alone, and a fixed pattern would do the same work.",
+)
 def queries_attend_by_content(study: Study) -> list[Finding]:
     """The same position attends differently in different documents: attention depends on content.
 

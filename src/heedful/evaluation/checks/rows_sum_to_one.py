@@ -18,7 +18,11 @@ def tolerance(dtype: torch.dtype) -> float:
     return max(2 * torch.finfo(dtype).eps, 1e-5)
 
 
-@check(section=1, source=SOURCE)
+@check(
+    section=1,
+    source=SOURCE,
+    meaning="Weights that sum to one make each output an average of values; other sums rescale the output unseen.",
+)
 def rows_sum_to_one(study: Study) -> list[Finding]:
     """The kernel's weights of each query sum to one over its visible keys (less a learned sink's share).
 

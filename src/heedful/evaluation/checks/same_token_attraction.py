@@ -10,9 +10,14 @@ from heedful.evaluation.study import Study
 SOURCE = "2 x 2 log odds of same-token pairs against neighbours; row normalisers and key popularity cancel; margin 1.25"
 
 
-@check(section=3, source=SOURCE, definition=2)
+@check(
+    section=3,
+    source=SOURCE,
+    definition=2,
+    meaning="If this holds, heads notice that a word has occurred before.",
+)
 def same_token_attraction(study: Study) -> list[Finding]:
-    """A query gives a key of its own token more weight than position and popularity explain."""
+    """A query gives a key with its own token more weight than position and token popularity explain."""
     margin = study.settings.margins.log_odds
     claim = HeadClaim(
         claim="same_token_attraction",

@@ -43,7 +43,7 @@ def brief_lines(report: Report, page: Sheet) -> list[Line]:
 
 
 def brief_text(report: Report, *, columns: int = COLUMNS, encoding: str = "utf-8") -> str:
-    """The short page as text without any escape, for a stream of this encoding."""
+    """The short page as plain text, for a stream of this encoding."""
     return plain(brief_lines(report, sheet(columns, encoding)))
 
 

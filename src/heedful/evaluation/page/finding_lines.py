@@ -28,17 +28,20 @@ def verdict_line(verdict: str, text: str, page: Sheet) -> list[Line]:
 
 
 def finding_lines(finding: Finding, page: Sheet) -> list[Line]:
-    """One finding in full: claim, reason, evidence, named heads."""
+    """One finding in full: claim, reason, evidence, named heads, and what the claim means for a reader."""
     lines = verdict_line(finding.verdict, _subject(finding), page)
     lines += paragraph(page.text(finding.reason), page.width, indent=INDENT)
     evidence = flow((page.text(piece) for piece in _evidence(finding)), "  ", page.width - len(INDENT))
     lines += [((INDENT, ""), (row, "dim")) for row in evidence]
     lines += paragraph(page.text(_comparison(finding)), page.width, indent=INDENT, style="dim")
-    return lines + _named(finding, page)
+    lines += _named(finding, page)
+    if finding.meaning and str(finding.verdict) != "SKIP":
+        lines += paragraph(page.text(f"Meaning: {finding.meaning}"), page.width, indent=INDENT)
+    return lines
 
 
 def head_tally(findings: Sequence[Finding], page: Sheet) -> list[Line]:
-    """The heads of one claim as counts per verdict; those that failed by name, so that no failure is hidden."""
+    """The heads of one claim: a count for each verdict, and every failed head by name."""
     if not findings:
         return []
     counts = Counter(str(finding.verdict) for finding in findings)

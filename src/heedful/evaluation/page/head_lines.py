@@ -83,7 +83,7 @@ def _added(heads: Sequence[HeadRow], page: Sheet) -> list[Line]:
 
 
 def layer_lines(heads: Sequence[HeadRow], page: Sheet, *, shown: int | None = LAYERS) -> list[Line]:
-    """Per layer, how many heads got each verdict and the median of their effective keys; then all."""
+    """For each layer, how many heads got each verdict and the median of their effective keys; then all layers."""
     if not heads:
         return []
     layers = sorted({row.layer for row in heads})

@@ -53,7 +53,7 @@ def head_page(table: HeadTable) -> Page:
 
 
 def head_json(table: HeadTable) -> str:
-    """The rows as JSON text, each as it stands in a report."""
+    """The rows as JSON text, each as in a report."""
     return document_text(head_documents(table.rows))
 
 

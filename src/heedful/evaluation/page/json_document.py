@@ -1,4 +1,4 @@
-"""A report as a strict JSON document, and back; the schema is ``heedful.report/1``.
+"""Write a report as a strict JSON document with the schema ``heedful.report/1``.
 
 The text is pure ASCII, with ``<``, ``>`` and ``&`` escaped: no token in it can act in a terminal or in a page.
 """
@@ -79,6 +79,8 @@ def _finding(finding: Finding, path: str, lost: list[str]) -> dict[str, Any]:
         document["units"] = json_value(finding.units, f"{path}.units", lost)
     if finding.definition != 1:
         document["definition"] = finding.definition
+    if finding.meaning:
+        document["meaning"] = encoded(finding.meaning)
     return document
 
 

@@ -1,4 +1,4 @@
-"""A JSON document read back as a report; another schema, a cut file or a NaN is refused."""
+"""Read a JSON document back as a report; another schema, a cut file or a NaN is refused."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for key, value in pairs:
         if key in document:
-            raise ValueError(f"the key {key!r:.80} stands there twice")
+            raise ValueError(f"the key {key!r:.80} occurs twice")
         document[key] = value
     return document
 

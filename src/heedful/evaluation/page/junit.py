@@ -67,7 +67,7 @@ def _description(one: Finding) -> str:
 
 
 def add_outcome(case: ElementTree.Element, tag: str, what: str, message: str) -> None:
-    """Put into a test case that it failed, broke or was skipped.
+    """Mark a test case as failed, broken or skipped.
 
     Args:
         case: The test case.
@@ -80,12 +80,12 @@ def add_outcome(case: ElementTree.Element, tag: str, what: str, message: str) ->
 
 
 def visible_lines(text: str) -> str:
-    """A text made visible line by line; its line breaks stay."""
+    """A text with control characters made visible; its line breaks stay."""
     return "\n".join(visible(row) for row in text.split("\n"))
 
 
 def set_counts(element: ElementTree.Element) -> None:
-    """Write into a suite, or into the root, how many test cases it holds, failures, errors and skipped ones."""
+    """Write into a suite or the root how many test cases it holds, and how many failed, broke or were skipped."""
     for name, tag in (("tests", "testcase"), ("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         element.set(name, str(sum(1 for _ in element.iter(tag))))
 

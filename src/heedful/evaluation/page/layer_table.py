@@ -1,4 +1,4 @@
-"""Findings of single layers as one compact table: a row a layer, a column a claim or an arm of the ablation."""
+"""Findings on single layers as one compact table: a row for each layer, a column for each claim or replacement."""
 
 from __future__ import annotations
 

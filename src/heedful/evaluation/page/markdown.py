@@ -1,4 +1,4 @@
-"""A report as Markdown for the summary of a CI job: verdict, table of claims, conclusion; no text in it can act."""
+"""A report as Markdown for the summary of a CI job: verdict, table of claims, conclusion. All text is escaped."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def markdown(report: Report) -> str:
 
 
 def cell(value: object) -> str:
-    """Any text as one line of Markdown in which no character acts: no link, no tag, no table cell, no mention."""
+    """Any text as one line of Markdown without effect: no link, tag, table cell or mention."""
     text = visible(value)
     text = text if len(text) <= _LONGEST else text[:_LONGEST] + "\u2026"
     shown = "".join(_ACTING.get(character, character) for character in text)
@@ -60,17 +60,17 @@ def cell(value: object) -> str:
 
 
 def emoji(verdict: object) -> str:
-    """The sign of a verdict in front of its word."""
+    """The symbol of a verdict for Markdown."""
     return EMOJI.get(str(verdict), "\u2796")
 
 
 def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a table whose cells are already harmless."""
+    """Lines of a Markdown table whose cells are already escaped."""
     return [_cells(heading), _cells(["---"] * len(heading)), *(_cells(row) for row in rows)]
 
 
 def folded(title: str, texts: Sequence[str]) -> list[str]:
-    """A list behind a title that opens on a click; nothing for an empty one."""
+    """A list behind a title that opens on a click; nothing if the list is empty."""
     if not texts:
         return []
     return [

@@ -1,4 +1,4 @@
-"""How records show themselves in a notebook; loaded by ``heedful.showing.drawing`` when one is first shown."""
+"""How records display in a notebook; loaded by ``heedful.showing.drawing`` when the first one is shown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def contract_text(report: ContractReport) -> str:
 
 
 def session_html(session: Session) -> str:
-    """What a session met, what it did not, and the first heads of its table.
+    """What a session captured, what it did not, and the first heads of its table.
 
     Args:
         session: The session, while or after its block runs.

@@ -1,4 +1,4 @@
-"""A report and a table of heads as pieces of HTML for a notebook: escaped, styled in place, without script."""
+"""A report and a table of heads as HTML for a notebook: escaped, styled in place, without script."""
 
 from __future__ import annotations
 

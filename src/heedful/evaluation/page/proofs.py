@@ -19,7 +19,7 @@ SHOWN_NAMES = 2
 
 
 def proof_lines(found: CaptureProofs) -> list[str]:
-    """All that is told of a model, as lines of text.
+    """The proofs of a model, as lines of text.
 
     Args:
         found: The proofs.
@@ -29,7 +29,7 @@ def proof_lines(found: CaptureProofs) -> list[str]:
 
 
 def proof_page(found: CaptureProofs) -> Page:
-    """The same as a page.
+    """The same proofs as a page.
 
     Args:
         found: The proofs.
@@ -65,7 +65,7 @@ def proof_page(found: CaptureProofs) -> Page:
 
 
 def lines(proofs: Sequence[Proof]) -> list[str]:
-    """The table, one sentence below it, and what stands in the way of the rest.
+    """The table, one sentence below it, and what prevents the rest.
 
     Args:
         proofs: What ``heedful.interception.verify`` found.

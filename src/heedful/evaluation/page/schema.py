@@ -1,4 +1,4 @@
-"""The shape of a report document, from which the shipped JSON Schema comes.
+"""The shape of a report document; the shipped JSON Schema is made from it.
 
 Write it anew after a change of a field::
 
@@ -58,8 +58,11 @@ class FindingDocument(_Record):
         default=None, description="Value of each document, in the order of data.document_fingerprints; null where none."
     )
     definition: int = Field(
-        default=1, ge=1, description="Which definition of the claim this is; reports of different ones say so."
+        default=1,
+        ge=1,
+        description="Version of the claim's definition; reports of different versions are not compared.",
     )
+    meaning: str = Field(default="", description="What the claim means for a reader, in one sentence.")
 
 
 class SectionDocument(_Record):

@@ -19,7 +19,7 @@ _NOT_SHOWN = frozenset({"notes", "fingerprint", "document_fingerprints"})
 
 
 def heading_lines(report: Report, page: Sheet, *, settings: bool = True) -> list[Line]:
-    """Model, data and settings, each a label and what is known, notes beneath; model and data alone if asked."""
+    """Model and data as labels with what is known; settings and notes too unless ``settings`` is False."""
     model, data = report.model, report.data
     lines = _entry("Model", [*_model(model), *_rest(model, _MODEL_WORDS)], page)
     lines += _entry("Data", [*_data(data), *_rest(data, _DATA_WORDS)], page)
@@ -32,7 +32,7 @@ def heading_lines(report: Report, page: Sheet, *, settings: bool = True) -> list
 
 
 def not_measured_lines(report: Report, page: Sheet) -> list[Line]:
-    """What was not reached or not understood, each with its reason; none when all was measured."""
+    """What was not measured or not understood, each with its reason; nothing if all was measured."""
     lines: list[Line] = []
     for gap in report.not_measured:
         text = f"{page.text(gap.get('what', '?'))}: {page.text(gap.get('why', 'no reason given'))}"
@@ -41,7 +41,7 @@ def not_measured_lines(report: Report, page: Sheet) -> list[Line]:
 
 
 def summary_lines(report: Report, page: Sheet) -> list[Line]:
-    """Counts by verdict, the tests and how their number was paid for, and what failed."""
+    """Counts by verdict, the tests and how they were adjusted, and what failed."""
     findings = [finding for section in report.sections for finding in section.findings]
     lines = tally_lines(report, page)
     lines += paragraph(_multiplicity(report.summary, findings, page), page.width, indent="  ")
@@ -64,8 +64,18 @@ def tally_lines(report: Report, page: Sheet) -> list[Line]:
     return [line(f"  {row}") for row in flow((page.text(word) for word in words), "   ", page.width - 2)]
 
 
+def verdict_lines(report: Report, page: Sheet) -> list[Line]:
+    """How many claims failed or are open, in one sentence, and where the conclusion stands; then an empty line."""
+    counts = _counts(report.summary, [finding for section in report.sections for finding in section.findings])
+    failed = sum(counts.get(word, 0) for word in ("FAIL", "ERROR"))
+    unsettled = sum(counts.get(word, 0) for word in ("WARN", "INSUFFICIENT DATA", "UNDEFINED"))
+    passed = count(counts.get("PASS", 0), "claim")
+    text = f"{passed} passed, {failed or 'none'} failed, {unsettled or 'none'} open. The conclusion is at the end."
+    return [*paragraph(text, page.width), BLANK]
+
+
 def conclusion_lines(report: Report, page: Sheet) -> list[Line]:
-    """The verdict of the whole model, and what it means in plain words."""
+    """The verdict on the whole model, and what it means in plain words."""
     verdict = str(report.verdict)
     lines: list[Line] = [((f"{mark(verdict, page.encoding)} {verdict}", style(verdict)),), BLANK]
     for text in str(report.summary.get("conclusion", "no conclusion was drawn")).splitlines():
@@ -74,7 +84,7 @@ def conclusion_lines(report: Report, page: Sheet) -> list[Line]:
 
 
 def next_lines(report: Report, page: Sheet) -> list[Line]:
-    """What to try next, numbered; none when there is nothing."""
+    """What to try next, numbered; nothing if there is no step."""
     lines: list[Line] = []
     for index, text in enumerate(_texts(report.summary.get("next")), start=1):
         lines += paragraph(page.text(text), page.width, indent="   ", first=f"{index}. ")
@@ -157,7 +167,9 @@ def _sequential(summary: Mapping[str, Any], page: Sheet) -> str:
     if not isinstance(told, Mapping) or not isinstance(told.get("stopped_at_look"), Mapping):
         return ""
     looks = ", ".join(f"look {look}: {total}" for look, total in told["stopped_at_look"].items())
-    return page.text(f"{told.get('words', '')} ({looks}); intervals and p of section 9 hold over all looks.")
+    return page.text(
+        f"{told.get('words', '')} ({looks}); intervals and p-values of section 9 hold over all interim analyses."
+    )
 
 
 def _failed(findings: Sequence[Finding]) -> list[Finding]:

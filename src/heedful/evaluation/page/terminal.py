@@ -1,4 +1,4 @@
-"""A report on a terminal page: plain lines of at most 70 cells, the same words with and without colour."""
+"""A report as a terminal page: lines of at most 70 cells, with the same words in colour and without."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from heedful.evaluation.page.summary_lines import (
     next_lines,
     not_measured_lines,
     summary_lines,
+    verdict_lines,
 )
 from heedful.reporting.marks import mark, style
 from heedful.reporting.paragraph import BLANK, Line, Sheet, aligned, cells, line, plain, sheet
@@ -38,7 +39,7 @@ def terminal_lines(report: Report, page: Sheet) -> list[Line]:
     Returns:
         Lines of styled segments; their text alone says everything.
     """
-    lines = [*_banner(TITLE, page, str(report.verdict)), *heading_lines(report, page)]
+    lines = [*_banner(TITLE, page, str(report.verdict)), *verdict_lines(report, page), *heading_lines(report, page)]
     found = {section.number: section for section in report.sections}
     for number in range(1, _SECTIONS + 1):
         lines += [BLANK, *_section(number, found.get(number), report.heads, page)]
@@ -54,7 +55,7 @@ def terminal_lines(report: Report, page: Sheet) -> list[Line]:
 
 
 def terminal_text(report: Report, *, columns: int = COLUMNS, encoding: str = "utf-8") -> str:
-    """The page as text without any escape, for a stream of this encoding."""
+    """The page as plain text, for a stream of this encoding."""
     return plain(terminal_lines(report, sheet(columns, encoding)))
 
 
@@ -77,8 +78,11 @@ def _section(number: int, section: Section | None, heads: Iterable[HeadRow], pag
     findings = section.findings if section else ()
     if findings and number != _HEADS_SECTION and all(str(finding.verdict) == "SKIP" for finding in findings):
         return [*lines, *_inapplicable(findings, page)]
-    for claim in dict.fromkeys(finding.claim for finding in findings):
+    skipped = [finding for finding in findings if finding.verdict == "SKIP" and finding.estimate is None]
+    for claim in dict.fromkeys(finding.claim for finding in findings if finding not in skipped):
         lines += _claim([finding for finding in findings if finding.claim == claim], page)
+    if skipped:
+        lines += _inapplicable(skipped, page)
     lines += layer_table([one for one in findings if one.layer is not None and one.head is None], page)
     if number == _HEADS_SECTION:
         rows = list(heads)
@@ -89,7 +93,7 @@ def _section(number: int, section: Section | None, heads: Iterable[HeadRow], pag
 
 
 def _inapplicable(findings: Sequence[Finding], page: Sheet) -> list[Line]:
-    """Claims of a section of which nothing was judged: names and reasons in one paragraph."""
+    """Claims that were not judged: names and reasons in one paragraph."""
     reasons = dict.fromkeys(page.text(finding.reason) for finding in findings)
     names = ", ".join(dict.fromkeys(page.text(finding.claim) for finding in findings))
     return verdict_line("SKIP", f"{names}: {'; '.join(reasons)}", page)

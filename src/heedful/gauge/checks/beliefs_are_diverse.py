@@ -1,4 +1,4 @@
-"""Section 7: how far do the beliefs that enter attention lie apart?"""
+"""Section 7: how different are the beliefs that enter attention?"""
 
 from __future__ import annotations
 
@@ -24,9 +24,15 @@ APART = 0.5
 """Nats above which beliefs count as diverse: the divergence of two normals whose means lie one deviation apart."""
 
 
-@check(section=7, source=SOURCE, descriptive=True, definition=2)
+@check(
+    section=7,
+    source=SOURCE,
+    descriptive=True,
+    definition=2,
+    meaning="Beliefs that are all alike leave attention nothing to choose between.",
+)
 def beliefs_are_diverse(study: Study) -> list[Finding]:
-    """A description, not a claim with a verdict: divergence, means, angles and variances of beliefs, beside attention.
+    """Describes divergences, means, angles and variances of beliefs, compared with attention. It has no PASS or FAIL.
 
     A head is called diverse or alike, and its attention near uniform, by whole intervals over documents alone.
     """

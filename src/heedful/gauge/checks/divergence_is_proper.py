@@ -1,4 +1,4 @@
-"""Section 1: are the divergences by which beliefs attend the true ones?"""
+"""Section 1: does the kernel compute the true divergences of beliefs?"""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ SOURCE = (
 )
 
 
-@check(section=1, source=SOURCE)
+@check(
+    section=1,
+    source=SOURCE,
+    meaning="A divergence below 0 is no divergence: the gauge model's logits would not mean what they claim.",
+)
 def divergence_is_proper(study: Study) -> list[Finding]:
-    """The kernel's products stand for the KL divergence of the beliefs: not below 0, and 0 of a belief from itself.
+    """The kernel's products equal the KL divergence of the beliefs: never below 0, and 0 from a belief to itself.
 
     Nothing is clamped before it is looked at. Attention that has no beliefs is skipped.
     """

@@ -1,4 +1,4 @@
-"""Section 1: does attention of beliefs in frames depend on the frames' common orientation?"""
+"""Section 1: is attention of beliefs independent of the frames' common orientation?"""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ SOURCE = "a rotation of 2.3 radians of all beliefs and frames; relative toleranc
 CHANGE, ORTHOGONAL = 1e-4, 1e-5
 
 
-@check(section=1, source=SOURCE)
+@check(
+    section=1,
+    source=SOURCE,
+    meaning="If a common rotation changes weights, the gauge model depends on an arbitrary choice of axes.",
+)
 def global_rotation_is_unseen(study: Study) -> list[Finding]:
-    """Frames are rotations, and turning all beliefs and frames by one rotation turns messages and changes no weight.
+    """Rotating all beliefs and frames by one rotation rotates messages and changes no weight.
 
     Transport is flat with such frames: from k to j to i is from k to i. Skipped where no head has a frame.
     """

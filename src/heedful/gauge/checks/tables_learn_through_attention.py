@@ -18,9 +18,13 @@ MERE_COORDINATES = 1e-3
 """Share below which what frames get is their means' own gradient, but for rounding."""
 
 
-@check(section=8, source=SOURCE)
+@check(
+    section=8,
+    source=SOURCE,
+    meaning="If a table's gradient does not pass through the weights, the model learns around attention.",
+)
 def tables_learn_through_attention(study: Study) -> list[Finding]:
-    """Every trained table of beliefs moves the weights of attention, and the loss with them.
+    """Every trained table of beliefs affects the attention weights, and through them the loss.
 
     The share of a table is the norm of the gradient that goes once weights are constants, over the norm of the whole
     gradient. Skipped where there are no tables of beliefs.

@@ -1,4 +1,4 @@
-"""The gauge transformer: tokens are Gaussian beliefs in frames, and attend by divergence; a model of transformers."""
+"""The gauge transformer as a model of transformers: tokens are Gaussian beliefs in frames and attend by divergence."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from heedful.training.model.language_head import LanguageHead
 
 
 class GaugeLayer(GradientCheckpointingLayer):
-    """Attention by divergence, then what the config names."""
+    """Attention by divergence, followed by the part that the config names."""
 
     def __init__(self, config: GaugeConfig, layer: int) -> None:
         super().__init__()
@@ -47,7 +47,9 @@ class GaugeLayer(GradientCheckpointingLayer):
     def forward(
         self, hidden: Tensor, spread: TokenBeliefs, prior: TokenBeliefs, frames: tuple[Tensor, ...], **options: Any
     ) -> tuple[Tensor, TokenBeliefs, Tensor | None, Tensor | None]:
-        """``(batch, token, width)`` means to the same; covariances; weights; divergence from what is attended to."""
+        """``(batch, token, width)`` means to the same shape; also covariances, weights, and divergence from the
+        attended keys.
+        """
         options["cache"] = options.pop(CACHE, None)
         message, weights, around, alignment = self.self_attn(self.input_layernorm(hidden), spread, frames, **options)
         hidden = hidden + message if self.config.residual else message
@@ -79,7 +81,7 @@ class GaugeOutput(BaseModelOutputWithPast):
 
 
 class GaugePreTrainedModel(PreTrainedModel):
-    """What transformers asks of every model of this config."""
+    """What transformers requires of every model with this config."""
 
     config_class = GaugeConfig
     base_model_prefix = "model"
@@ -110,7 +112,7 @@ class GaugePreTrainedModel(PreTrainedModel):
             initialization.zeros_(module.bias)
 
     def resize_token_embeddings(self, *_: Any, **__: Any) -> nn.Embedding:
-        """Not possible: a token is a row of several tables.
+        """Refused: a token is a row of several tables.
 
         Raises:
             UsageError: Always.
@@ -142,7 +144,7 @@ class GaugeModel(GaugePreTrainedModel):
         return self.beliefs.mean
 
     def set_input_embeddings(self, value: Any) -> None:
-        """Another table of means."""
+        """Set another table of means."""
         self.beliefs.mean = value
 
     @can_return_tuple
@@ -232,7 +234,7 @@ class GaugeModel(GaugePreTrainedModel):
 
 
 class GaugeForCausalLM(LanguageHead, GaugePreTrainedModel, GenerationMixin):
-    r"""The gauge transformer with a head over its vocabulary, which is its table of means where the config ties them.
+    r"""The gauge transformer with a head over its vocabulary; the head is the table of means if the config ties them.
 
     In training the loss is that of the next token plus the config's weights times the mean alignment and prior
     divergence **of a token**; elsewhere it is that of the next token alone. Logits are of one function always. A tied
@@ -255,12 +257,12 @@ class GaugeForCausalLM(LanguageHead, GaugePreTrainedModel, GenerationMixin):
         return self.model.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Another table of means."""
+        """Set another table of means."""
         self.model.set_input_embeddings(value)
 
     @staticmethod
     def create_masks_for_generate(attention_mask: Tensor | None = None, **_: Any) -> Tensor | None:
-        """The mask as it came, also where a cache has room for tokens to come: this forward's mask has its own rule."""
+        """The mask unchanged, also for a cache with free slots: this forward applies its own rule."""
         return attention_mask
 
     def _asked(self, labels: Tensor | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Sizes and choices of the gauge transformer, as a config of transformers."""
+"""Sizes and options of the gauge transformer, as a config of transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows attention in a layer of the gauge transformer: a learned map, or a step down the free energy."""
+"""The part of a gauge layer after attention: a learned map, or a step that lowers the free energy."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class LearnedFeedForward(nn.Module):
         self.down_proj = nn.Linear(WIDER * width, width)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """``(batch, token, width)`` to the same."""
+        """Apply the map to means; input and output are ``(batch, token, width)``."""
         return self.down_proj(nn.functional.gelu(self.up_proj(hidden)))
 
 
 class VariationalFeedForward(DivergenceHeads):
-    """Natural-gradient steps of each belief down its own free energy among the beliefs that attention met.
+    """Natural-gradient steps of each belief that lower its free energy among the attended beliefs.
 
     Means and log-variances move; the beliefs met, and the frames, stand still. It has temperatures of its own and one
     learned rate. Each step is one more attention, whose values are its keys, and is met by a capture as such.

@@ -1,4 +1,4 @@
-"""The tables out of which every belief is read: means, variances and frames of tokens and of positions."""
+"""The tables of means, variances and frames, for tokens and for positions, from which beliefs are read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from heedful.gauge.model.gauge_config import GaugeConfig
 
 
 class BeliefTable(nn.Embedding):
-    """A table that knows the standard deviation of its untrained numbers; with 0 they begin at 0.
+    """A table that stores the standard deviation of its initial numbers; with 0 they begin at 0.
 
     The deviation belongs to the table itself: transformers draws nothing for modules without parameters.
     """
@@ -73,7 +73,7 @@ class BeliefTables(nn.Module):
 
     @torch.no_grad()
     def angle_spread(self, ids: Tensor) -> Tensor:
-        """Standard deviation over tokens of each angle, mean of the three; NaN where scalars alone are.
+        """Standard deviation of each angle over tokens, mean of the three; NaN if all irreps are scalars.
 
         Args:
             ids: ``(batch, token)``.

@@ -1,1 +1,1 @@
-"""How attention is recorded, one place where models compute it a file."""
+"""The interceptors, one for each place where models compute attention."""

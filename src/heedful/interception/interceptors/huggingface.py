@@ -1,4 +1,4 @@
-"""The way in through transformers' attention-function table: the active entries, wrapped in place."""
+"""The interceptor for transformers' attention-function table: the active entries, wrapped in place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every way in shares: whose call it is, what is made of it, and what could not be understood."""
+"""What all interceptors share: which model a call belongs to, what is made of it, and what could not be interpreted."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Interceptor:
     _keys: dict[str, Node | None] = field(default_factory=dict)
 
     def concerns(self, module: nn.Module | None) -> bool:
-        """Whether a call of this module (None: of whatever runs) is this interception's to answer."""
+        """Whether a call of this module belongs to the intercepted model (None means whatever module runs)."""
         if self.closed or self._busy or not self.stack.frames or self.stack.elsewhere():
             return False
         if _interpreters() is not None and _is_vmapped():
@@ -78,7 +78,7 @@ class Interceptor:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """While the model's own kernel runs, what it calls in turn is not met again; function modes see it as ever."""
+        """Inside this block the model's own kernel runs and its inner calls are not captured again."""
         self._busy += 1
         try:
             with torch._C._EnableTorchFunction():
@@ -175,7 +175,7 @@ class Interceptor:
             self.not_understood.setdefault(frame.path, f"a call shows {call.heads} of the {named} heads that it names")
 
     def in_part(self) -> dict[str, str]:
-        """Paths of modules of whose attention some was met and some was not, with the reason and the share of rows."""
+        """Paths of modules whose attention was captured only in part, with the reason and the share of rows."""
         found: dict[str, str] = {}
         for path in sorted({path.split("#")[0] for path in self.described}):
             measured, expected = self.stack.shares.get(path, [0, 0])
@@ -188,7 +188,7 @@ class Interceptor:
         return found
 
     def not_captured(self) -> dict[str, str]:
-        """Paths of modules whose attention was not met, or in part, each with the reason."""
+        """Paths of modules whose attention was not captured, or in part, each with the reason."""
         blind = "".join(f" ({note})" for subject, note in self.notes.items() if subject in (TRANSFORMED, TRACED))
         missing = {
             path: f"{name} ran and no attention call of it was seen{blind}"

@@ -1,4 +1,4 @@
-"""The way in through ``nn.MultiheadAttention``, and the transformer layers of torch that are built of it.
+"""The interceptor for ``nn.MultiheadAttention`` and for torch's transformer layers, which use it.
 
 Its inner attention runs where function modes do not see it. So its forward function runs once more from its own code,
 with names of its own: the attention, and the two products where weights are wanted, are met there. Nothing of torch is
@@ -31,7 +31,7 @@ NOTE = "torch's fused path is off while captured; padded rows of its output may 
 
 
 def multi_head(way: Interceptor, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run ``multi_head_attention_forward`` and meet the attention inside.
+    """Run ``multi_head_attention_forward`` and capture the attention inside.
 
     Args:
         way: The interception.

@@ -1,4 +1,4 @@
-"""The product of weights with values, in each of the forms in which modules write it.
+"""The product of weights with values, in every form that modules use.
 
 Every form is read as letters, one an axis, as einsum writes them: of the weights, of the values and of the result. The
 key axis is the one that the softmax ran over; the query axis is one of tokens that the values do not have.
@@ -21,7 +21,7 @@ Letters = list[str]
 
 
 class NoAttention(HeedfulError):
-    """A product of weights in which nothing asks for tokens: a mixture of experts, a gate."""
+    """A product of weights that are not attention over tokens: a mixture of experts, a gate."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Product:
         return tensor.permute([own.index(letter) for letter in order])
 
     def value_in_order(self, tensor: Tensor) -> Tensor:
-        """Values as ``(*leading, key, width)``, of length 1 along leading axes that they lack."""
+        """Values as ``(*leading, key, width)``, with length 1 along leading axes that they lack."""
         order, own = self.values
         there = [letter for letter in order if letter in own]
         moved = tensor.permute([own.index(letter) for letter in there])
@@ -64,12 +64,12 @@ class Product:
         return moved
 
     def value_axes(self, axes: Axes) -> Axes:
-        """The values' axes in that order."""
+        """The axes of the values, in the order of ``value_in_order``."""
         order, own = self.values
         return tuple(axes[self.standing.index(letter)] if letter in own else () for letter in order)
 
     def own_value(self, tensor: Tensor) -> Tensor:
-        """The way back, to the module's own layout."""
+        """Values back in the module's own layout."""
         order, own = self.values
         there = [letter for letter in order if letter in own]
         for place in reversed([place for place, letter in enumerate(order) if letter not in own]):
@@ -82,7 +82,7 @@ class Product:
         return tensor.permute([own.index(letter) for letter in order])
 
     def own_result(self, tensor: Tensor) -> Tensor:
-        """The way back, to the module's own layout."""
+        """The result back in the module's own layout."""
         order, own = self.result
         return tensor.permute([order.index(letter) for letter in own])
 
@@ -96,7 +96,7 @@ def product_of(
     axes: Axes,
     key: int,
 ) -> Product:
-    """The product that a function call is.
+    """The product that a function call computes.
 
     Args:
         name: The function's name.

@@ -1,4 +1,4 @@
-"""The way in through ``scaled_dot_product_attention`` of plain modules."""
+"""The interceptor for ``scaled_dot_product_attention`` in plain modules."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def attend(
     name: str = WAY,
     call_context: CallContext | None = None,
 ) -> Tensor:
-    """Meet one ``scaled_dot_product_attention``; arguments are its own.
+    """Capture one call of ``scaled_dot_product_attention``, with the same arguments.
 
     Args:
         way: The interception.

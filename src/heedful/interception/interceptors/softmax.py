@@ -1,4 +1,4 @@
-"""The way in through softmax, for modules that write their attention out: logits first, then their product with values.
+"""The interceptor for modules that write attention out: a softmax, then the product with values.
 
 Such modules hold the whole ``(query, key)`` array themselves, so the call may carry it: query and key are zero, and the
 logits stand in the bias. What enters the softmax is the weights' origin whatever made it (ALiBi, relative positions,
@@ -47,7 +47,7 @@ MULTIPLIED = frozenset(["matmul", "bmm", "mm", "einsum", "baddbmm", "addmm", "in
 
 
 class SoftmaxRecorder:
-    """What torch functions do between a softmax and its product with values."""
+    """Follows torch functions between a softmax and its product with values."""
 
     def __init__(self, way: Interceptor) -> None:
         self.way = way
@@ -94,7 +94,7 @@ class SoftmaxRecorder:
                 if softmax.multiplied:
                     raise HeedfulError("its weights meet two arrays of values, of which the first was measured")
                 if softmax.version != version_of(softmax.logits):
-                    raise HeedfulError("its logits were overwritten before their weights met the values")
+                    raise HeedfulError("its logits were overwritten before the weights were multiplied with the values")
                 key = key_axis(softmax, weights)  # type: ignore[arg-type]
                 product = product_of(name, func, args, kwargs, not places[0], axes_of(weights), key)  # type: ignore[arg-type]
         except HeedfulError as error:
@@ -119,7 +119,7 @@ class SoftmaxRecorder:
         self.way.stack.seen(frame)
 
     def left(self, frame: Frame, output: Any) -> None:
-        """A module's forward has ended: what is pending in it stays without a product; after an error it is dropped."""
+        """Called when a module's forward ends: a pending softmax is noted as unused; after an error it is dropped."""
         own = [one for one in self.pending if one.frames[-1] is frame]
         if not own:
             return

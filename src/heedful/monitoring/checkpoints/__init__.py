@@ -1,1 +1,1 @@
-"""The tracker's table, measured afterwards from checkpoints of any model."""
+"""The tracker's table, computed afterwards from checkpoints of any model."""

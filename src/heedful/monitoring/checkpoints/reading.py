@@ -36,7 +36,7 @@ Shape = list[tuple[str, int, int, int]]
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointReading:
-    """What all checkpoints read, and how they are loaded.
+    """The text that all checkpoints read, and how they are loaded.
 
     Attributes:
         documents: The text.
@@ -64,7 +64,7 @@ class CheckpointReading:
 def checkpoint_table(
     checkpoints: Sequence[Checkpoint], reading: CheckpointReading, progress: Progress = lambda *_: None
 ) -> polars.DataFrame:
-    """The tracker's table of some checkpoints: queries, keys, rows and gains, without what belongs to a training.
+    """The tracker's table of some checkpoints: queries, keys, rows and gains, without statistics of training itself.
 
     Each is loaded, run in evaluation mode over the same sequences, and left. All tokens of all sequences are measured.
 

@@ -1,1 +1,1 @@
-"""From the table of a run to figures on its key vectors, with a paragraph each."""
+"""Figures on the key vectors of a run's table, with a paragraph each."""

@@ -1,4 +1,4 @@
-"""Entropy of heads beside the norm of their keys and the spread of their logits."""
+"""Entropy of heads, compared with the norm of their keys and the spread of their logits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class EntropyPairs:
 
 
 def entropy_pairs(rows: KeyRows) -> EntropyPairs:
-    """Entropy over its most possible against key norm and logit spread.
+    """Normalised entropy against key norm and logit spread.
 
     Query heads that share keys share their norm: they count once there, as their mean.
 

@@ -1,4 +1,4 @@
-"""What the numbers of each figure show, and what they do not show."""
+"""Paragraphs on what each figure's numbers show, and what they do not show."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _alone(rows: KeyRows) -> str:
 
 
 def norm(rows: KeyRows) -> str:
-    """On the first figure: directions and sizes, and what weight decay alone would have done."""
+    """Figure 1: how norms changed, and how weight decay alone would have changed them."""
     roots = " and ".join(number(math.sqrt(dim)) for dim in rows.dims)
     whose = "keys whose components have a mean square of 1"
     if rows.single:
@@ -46,7 +46,7 @@ def norm(rows: KeyRows) -> str:
 
 
 def outliers(rows: KeyRows) -> str:
-    """On the second: the share in a vector beside what directions without structure have, and the largest of all."""
+    """Figure 2: the largest component's share, compared with that of random directions, and the largest of all."""
     last = rows.keys.filter(polars.col("step") == rows.steps[-1])
     vectors = float(last["vectors"].to_numpy().max())
     null = " and ".join(f"{_share_without_structure(dim):.3f} at d_k = {dim}" for dim in rows.dims)
@@ -62,15 +62,15 @@ def outliers(rows: KeyRows) -> str:
             f"largest component holds {half} of a key on average.",
             f"Largest component of all keys, mean over heads: {message(rows, 'global_max')}.",
             f"That is one number out of {number(vectors)} keys a head and grows with how many there are: keys of this "
-            f"norm without structure would reach about {number(_largest_without_structure(last))}{_at_last(rows)}. It "
-            "must not be set beside a mean norm, which is of other keys.",
+            f"norm without structure would reach about {number(_largest_without_structure(last))}{_at_last(rows)}. Do "
+            "not compare it with the mean norm, which covers different keys.",
             "Not shown: attention sinks. A large component of a key is no attention mass; the table's sink_mass is.",
         ]
     )
 
 
 def redundancy(rows: KeyRows) -> str:
-    """On the third: how much of the likeness is a vector that all keys of a sequence share."""
+    """Figure 3: how much of the similarity is a vector that all keys of a sequence share."""
     raw, centred = message(rows, "cosine"), message(rows, "centred_cosine")
     if not raw or not centred:
         return "Too few keys were measured for a mean cosine (it takes 1000 pairs a head), so nothing is drawn."
@@ -97,7 +97,7 @@ def redundancy(rows: KeyRows) -> str:
 
 
 def profile(rows: KeyRows, table: Sequence[Mapping[str, Any]]) -> str:
-    """On the fourth: lowest and highest layer, and whether the norm goes with depth."""
+    """Figure 4: lowest and highest layer, and whether the norm grows or falls with depth."""
     began = "The" if rows.single else f"At step {rows.steps[-1]} the"
     if len(table) == 1:
         only = f"{began} mean key norm is {number(table[0]['value'])} in the one layer there is: no profile by depth."
@@ -125,7 +125,7 @@ _NOT_IMPORTANCE = (
 
 
 def entropy(pairs: EntropyPairs) -> str:
-    """On the fifth: both correlations over heads, and within heads over steps."""
+    """Figure 5: both correlations over heads, and within heads over steps."""
     begin = "Rank" if pairs.steps == 1 else "At the last step, rank"
     said = [
         "Entropy is that of the attention that was used, over the most that its visible keys allow, so 1 is uniform.",
@@ -163,7 +163,7 @@ def _decay(rows: KeyRows) -> list[str]:
     last = rows.gains.filter(polars.col("step") == rows.steps[-1]) if len(rows.gains) else rows.gains
     first = rows.gains.filter(polars.col("step") == rows.steps[0]) if len(rows.gains) else rows.gains
     if last.is_empty() or first.is_empty():
-        return ["No gain of a key norm was recorded, so nothing is said of weight decay on it."]
+        return ["No gain of a key norm was recorded, so weight decay on it is unknown."]
     known = last.filter(polars.col("gain_decay").is_finite())
     began, stands, alone = (
         float(np.mean(frame[name].to_numpy())) if len(frame) else math.nan

@@ -1,4 +1,4 @@
-"""What a model and a measurement have of what key figures could show, and what they do not have."""
+"""Which of the facts that key figures can show a model and a measurement have, and which are missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHOWN = 4
 
 
 def present(rows: KeyRows) -> tuple[str, ...]:
-    """One sentence or two a subject: text, rotation, shared keys, gains.
+    """One or two sentences on each subject: text, rotation, shared keys, gains.
 
     Args:
         rows: Those of the run.

@@ -21,7 +21,7 @@ MAKE = "record one with heedful.AttentionTracker(model, out=FOLDER), or name che
 
 @dataclass(frozen=True)
 class KeyRows:
-    """What is known of the keys of a run.
+    """The table rows on the keys of a run.
 
     Attributes:
         keys: A row a step, layer and key head, at ``stage``, with its ``group`` of layers.
@@ -47,12 +47,12 @@ class KeyRows:
 
     @property
     def single(self) -> bool:
-        """Whether there is one step alone, so that nothing goes on in time."""
+        """Whether the table holds a single step, so that nothing changes over time."""
         return len(self.steps) == 1
 
     @property
     def sharing(self) -> list[int]:
-        """Query heads that share a key head, each number that occurs."""
+        """Numbers of query heads that share a key head."""
         heads = [
             frame.group_by("layer").agg(polars.col("head").n_unique()).sort("layer")
             for frame in (self.attention, self.keys)
@@ -89,7 +89,7 @@ def key_rows(run: str | Path) -> KeyRows:
     table = read_table(run)
     config = run / "config.json"
     if table.is_empty() and config.is_file() and read_json(config, _CONFIG_BYTES).get("num_attention_heads") == 0:
-        told = "num_attention_heads = 0 in its config: it has no attention to look at"
+        told = "num_attention_heads = 0 in its config: it has no attention"
         raise InputRejected(str(run), told, "name a run whose model attends")
     if table.is_empty():
         raise InputRejected(str(run), "expected a table attention.parquet with records, found none", MAKE)
@@ -97,7 +97,7 @@ def key_rows(run: str | Path) -> KeyRows:
 
 
 def rows_of(table: polars.DataFrame, name: str) -> KeyRows:
-    """What figures need of a table.
+    """The columns that figures need from a table.
 
     Args:
         table: A table of the tracker, or of checkpoints.

@@ -1,4 +1,4 @@
-"""The page on key vectors for a terminal: the same paragraphs as beside the figures."""
+"""The page on key vectors for a terminal, with the same paragraphs as the figures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def key_lines(report: KeyReport, page: Sheet) -> list[Line]:
 
 
 def key_text(report: KeyReport, *, columns: int = 80, encoding: str = "utf-8") -> str:
-    """The page as text without any escape, for a stream of this encoding."""
+    """The page as plain text, for a stream of this encoding."""
     return plain(key_lines(report, sheet(columns, encoding)))
 
 

@@ -1,4 +1,4 @@
-"""The figures on key vectors as one HTML page that loads nothing and runs nothing."""
+"""The figures on key vectors as one HTML page without script or outside files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a page on key vectors shows."""
+"""The record of a page on key vectors."""
 
 from __future__ import annotations
 
@@ -65,5 +65,5 @@ class KeyReport(ShownRecord):
         return tuple(figure for figure in self.figures if figure.rows)
 
     def one_line(self) -> str:
-        """The run, and its figures."""
+        """The run and its figures, in one line."""
         return f"{self.subject}: {counted(len(self.drawn), 'figure')}"

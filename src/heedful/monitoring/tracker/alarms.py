@@ -1,4 +1,4 @@
-"""Collapse and explosion of attention while a model is trained: never from one sign alone."""
+"""Alarms on collapse and explosion of attention during training; each needs more than one sign."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MEMORY, FEWEST = 200, 5
 
 @dataclass
 class Alarms:
-    """What was seen so far; one call of ``judge`` a recorded step.
+    """State of the alarms: what was seen so far. Call ``judge`` once for each recorded step.
 
     Attributes:
         lasting: Steps for which entropy must be low.
@@ -50,7 +50,7 @@ class Alarms:
     _spreads: dict[str, deque[float]] = field(default_factory=dict)
 
     def loss(self, value: float) -> None:
-        """A loss in nats per token, of every step where it can be had; also one that is not finite."""
+        """Pass a loss in nats per token, for every step that has one, also if it is not finite."""
         if not math.isfinite(value):
             self._lost = True
             return

@@ -1,4 +1,4 @@
-"""Every so many steps of a training: what queries, keys, rows, gains and gradients of each head are."""
+"""Record queries, keys, rows, gains and gradients of each head every so many training steps."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _number(value: Tensor | float) -> float:
 
 
 class AttentionTracker(TrainerCallback):
-    """Watches attention while a model is trained; a callback of transformers' Trainer, or a context manager.
+    """Records attention during training; a callback of transformers' Trainer, or a context manager.
 
     >>> trainer = Trainer(..., callbacks=[AttentionTracker(out="run", every=50)])  # doctest: +SKIP
 
@@ -121,7 +121,7 @@ class AttentionTracker(TrainerCallback):
         self._end()
 
     def step(self, loss: Tensor | float | None = None, grad_norm: Tensor | float | None = None) -> None:
-        """One step of a plain loop is over: after ``optimizer.step()``.
+        """Call after ``optimizer.step()`` in a plain loop.
 
         Args:
             loss: The step's loss; alarms read it at every step.
@@ -141,12 +141,12 @@ class AttentionTracker(TrainerCallback):
     # transformers' Trainer.
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Begin, or go on from the step that was resumed."""
+        """Begin, or continue from the step that was resumed."""
         self._begin(given["model"], given.get("optimizer"), state.global_step)
         self._clips = bool(args.max_grad_norm)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Watch the step that begins if it is to be recorded."""
+        """Install hooks if the step that begins is to be recorded."""
         self.steps = state.global_step
         self._watch_next()
 
@@ -159,7 +159,7 @@ class AttentionTracker(TrainerCallback):
         self._finish(loss)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **given: Any) -> None:
-        """Keep the loss and the gradient norm before clipping, which the Trainer gives here alone."""
+        """Keep the loss and the gradient norm before clipping, which the Trainer reports only here."""
         for name in ("loss", "grad_norm"):
             if name in (logs or {}):
                 self._logged[name] = float(logs[name])

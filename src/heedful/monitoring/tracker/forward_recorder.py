@@ -1,4 +1,4 @@
-"""One training forward, watched: hooks stand for that forward and are gone after it, also where it raises."""
+"""Watch one training forward; the hooks are removed after it, also if it raises."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ForwardRecorder:
             self._standing.callback(handle.remove)
 
     def close(self) -> None:
-        """Take every hook away, also after a forward that was broken off."""
+        """Remove every hook, also after an interrupted forward."""
         self._end_forward()
         self._standing.close()
 

@@ -1,4 +1,4 @@
-"""What a forward of a model showed: sums of each attention call, whoever runs it, in training or on a checkpoint."""
+"""Sums of each attention call of a forward, in training or on a checkpoint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _always() -> bool:
 
 @dataclass
 class ForwardSums:
-    """Sums of the attention calls of forwards that run inside ``meeting``; those of several forwards are added.
+    """Sums of the attention calls of all forwards inside ``meeting``.
 
     Attributes:
         sample: How much of a batch is measured.
@@ -53,7 +53,7 @@ class ForwardSums:
 
     @contextmanager
     def meeting(self, model: nn.Module, listens: Callable[[], bool] = _always) -> Iterator[Any]:
-        """Measure what the model's forwards inside show; every hook is gone afterwards.
+        """Measure the model's forwards inside this block; every hook is removed afterwards.
 
         Args:
             model: The model.
@@ -70,7 +70,7 @@ class ForwardSums:
                 self._unrotated.end()
 
     def note_not_captured(self, way: Any) -> None:
-        """Say which calls were not understood and which modules showed none; the forward has run."""
+        """List calls that were not understood and modules without a captured call; run after the forward."""
         self.notes |= way.not_captured()
 
     def _meet(self, event: AttentionEvent) -> None:

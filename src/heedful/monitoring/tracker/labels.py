@@ -1,4 +1,4 @@
-"""What a head does, in a word, from the means of one recorded step."""
+"""Name what a head does, from the means of one recorded step."""
 
 from __future__ import annotations
 

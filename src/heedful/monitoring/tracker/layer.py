@@ -1,4 +1,4 @@
-"""One attention call of a training step as sums: its queries and keys at both stages, and its rows."""
+"""Sums of one attention call of a training step: queries and keys at both stages, and rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ATTENTION = (*STATISTICS, "entropy_share", "logit_sd")
 
 @dataclass(frozen=True)
 class Layer:
-    """What is fixed about a tracked attention module: its index, path, numbers of heads, and names of those."""
+    """The fixed facts of a tracked attention module: its index, path, numbers and names of heads."""
 
     index: int
     path: str
@@ -35,7 +35,7 @@ class Layer:
 
 
 def layer_sums(event: AttentionEvent, before: tuple[Tensor, Tensor] | None, sample: Sample, turn: int) -> Sums:
-    """Everything that is summed of one call.
+    """All sums of one call.
 
     Args:
         event: The call as it was met.
@@ -65,7 +65,7 @@ def _cut(call: AttentionCall, sample: Sample) -> AttentionCall:
 
 
 def attention_sums(call: AttentionCall) -> Sums:
-    """Sums over sequences of the mean of each statistic over rows that see 8 keys.
+    """For each statistic, the sum over sequences of its mean over rows with at least 8 visible keys.
 
     Args:
         call: The attention call; all its rows are measured exactly.

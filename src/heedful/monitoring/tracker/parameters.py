@@ -1,4 +1,4 @@
-"""What the optimizer sees of attention: gradient norms a head, gains, and weight decay on them."""
+"""Gradient norms of each head, gains, and the effect of weight decay on them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 
 def inner_optimizers(given: Any) -> list[torch.optim.Optimizer]:
-    """The optimizers themselves, out of a list and out of the wrappers that accelerate puts around them."""
+    """The optimizers inside a list and inside the wrappers of accelerate."""
     if given is None:
         return []
     if isinstance(given, Sequence):
@@ -38,17 +38,17 @@ def inner_optimizers(given: Any) -> list[torch.optim.Optimizer]:
 
 
 def undivided(values: Tensor) -> Tensor:
-    """A tensor that processes share out, whole; every process must ask, in the same order."""
+    """The whole of a tensor that is divided over processes; every process must call this, in the same order."""
     return values.full_tensor() if isinstance(values, DTensor) else values
 
 
 def shared_out(modules: Iterable[nn.Module]) -> bool:
-    """Whether processes share out a parameter of some modules."""
+    """Whether a parameter of some modules is divided over processes."""
     return any(isinstance(parameter, DTensor) for module in modules for parameter in module.parameters())
 
 
 def gradient_rows(layer: Layer, module: nn.Module, scale: float) -> list[Row]:
-    """Norm of each head's gradient and weight, of separate projections that give or take whole heads.
+    """Norms of each head's gradient and weight, for separate projections whose rows or columns are whole heads.
 
     A weight that is shared out over processes has none: to bring it together would cost what sharing saves.
 
@@ -81,7 +81,7 @@ def _by_head(values: Tensor, heads: int, axis: int) -> Tensor:
 
 
 def total_gradient(optimizers: Sequence[torch.optim.Optimizer], scale: float) -> float:
-    """Norm of all gradients of some optimizers; NaN where there is none."""
+    """Norm of all gradients of some optimizers; NaN if there are none."""
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
     if not gradients:
@@ -91,14 +91,14 @@ def total_gradient(optimizers: Sequence[torch.optim.Optimizer], scale: float) ->
 
 @dataclass
 class Gains:
-    """Gains of query and key norms, and the curve of weight decay alone for each."""
+    """Gains of query and key norms, and the curve that weight decay alone would give each."""
 
     found: dict[tuple[str, str], nn.Parameter] = field(default_factory=dict)
     curves: dict[tuple[str, str], DecayCurve] = field(default_factory=dict)
     groups: list[tuple[DecayCurve, torch.optim.Optimizer, int]] = field(default_factory=list)
 
     def begin(self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-        """Find the gains of a model, and the groups of the optimizers that they are in.
+        """Find the gains of a model and their optimizer groups.
 
         Args:
             model: The model.
@@ -119,7 +119,7 @@ class Gains:
                         self.groups.append((curve, optimizer, number))
 
     def stepped(self, optimizer: torch.optim.Optimizer) -> None:
-        """One step of an optimizer at the rates that its groups have now."""
+        """Record one optimizer step at the current learning rates of its groups."""
         for curve, owner, number in self.groups:
             if owner is not optimizer:
                 continue
@@ -129,7 +129,9 @@ class Gains:
             curve.stepped(float(group["lr"]), float(decay) if decoupled else math.nan)
 
     def rows(self, path: str) -> list[Row]:
-        """Statistics of the gains of one attention module; where gains are shared out, every process must ask."""
+        """Statistics of one attention module's gains; if gains are divided over processes, every process must call
+        this.
+        """
         rows = []
         for role in ("query", "key"):
             gain = self.found.get((path, role))

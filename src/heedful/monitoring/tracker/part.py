@@ -1,4 +1,4 @@
-"""What a feature adds to a recorded step: sums of each call, rows of each head, columns of the step, a line."""
+"""Additions of a feature to a recorded step: sums of each call, rows of each head, columns of the step, a line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class TrackerPart:
-    """One part of a recorded step; its name is that of its rows.
+    """One feature's addition to a recorded step; the part's name is the name of its rows.
 
     Attributes:
         sums: From a call, the sample and how often was measured before to sums that merge over processes; no sums

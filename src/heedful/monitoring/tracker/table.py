@@ -1,4 +1,4 @@
-"""The table of a run: written as it grows, whole at every moment, and continued where a run is resumed.
+"""The table of a run: written as it grows, complete at every moment, continued when a run is resumed.
 
 Parquet cannot be appended to. Each record is a part of its own, written beside its place and moved there in one step;
 when a run ends, or goes on, the parts become one file. A process that is killed loses what it had not recorded yet.
@@ -48,7 +48,7 @@ checkpoints were read over (in training each step has a batch of its own), or wh
 
 
 def read_table(run: str | Path) -> polars.DataFrame:
-    """The table of a run, also of one that still goes on or was killed.
+    """The table of a run, also of one that is still running or was killed.
 
     Args:
         run: Folder of the run, or a table by itself.
@@ -119,13 +119,13 @@ class TrackTable:
         if len(standing) and not step:
             last = standing.select(polars.col("step").max()).item()
             raise OutputError(
-                f"{self.run / NAME}: a table up to step {last} stands there and was kept "
+                f"{self.run / NAME}: a table up to step {last} exists there and was kept "
                 "(resume that run, or name another folder)"
             )
         self._whole(standing.filter(polars.col("step") <= step))
 
     def add(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write one record.
+        """Write one record into the table.
 
         Args:
             step: Number of the step.
@@ -137,7 +137,7 @@ class TrackTable:
         write_atomic(self.run / PARTS / f"{step:012d}.parquet", table_bytes(table_frame(step, rows)), overwrite=True)
 
     def close(self) -> None:
-        """Make the parts one file."""
+        """Merge the parts into one file."""
         self._whole(read_table(self.run))
 
     def _whole(self, frame: polars.DataFrame) -> None:
@@ -162,7 +162,7 @@ def table_frame(step: int, rows: Sequence[Mapping[str, Any]]) -> polars.DataFram
 
 
 def table_bytes(frame: polars.DataFrame) -> bytes:
-    """A table as the bytes of a Parquet file that ``read_table`` knows as its own."""
+    """A table as a Parquet file that ``read_table`` accepts."""
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd", metadata={"schema": SCHEMA})
     return buffer.getvalue()

@@ -1,1 +1,1 @@
-"""Query and key vectors themselves, which no weight shows: sums that merge, and numbers for each head."""
+"""Statistics of query and key vectors, from sums that merge."""

@@ -1,4 +1,4 @@
-"""How alike the vectors of a sequence are, as they stand and about their mean."""
+"""How similar the vectors of a sequence are, before and after subtracting their mean."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FEWEST_PAIRS = 1000
 
 
 def centred(vectors: Vectors) -> Tensor:
-    """Vectors less the mean of their own sequence and head, ``(batch, head, position, dim)``; 0 where not counted."""
+    """Vectors minus the mean of their own sequence and head, ``(batch, head, position, dim)``; 0 where not counted."""
     number = vectors.counted.sum(-1).clamp_min(1)
     mean = vectors.values.sum(2) / number[..., None]
     return (vectors.values - mean[:, :, None]) * vectors.counted[..., None]

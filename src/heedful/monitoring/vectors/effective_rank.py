@@ -1,4 +1,4 @@
-"""How many directions the vectors of a head vary in."""
+"""In how many directions the vectors of a head vary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gains of query and key norms, and what weight decay alone would have made of them."""
+"""Gains of query and key norms, and how weight decay alone would have changed them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def gain_statistics(gain: Tensor) -> dict[str, float]:
 
 @dataclass
 class DecayCurve:
-    r"""Norm that a parameter would have if weight decay had acted on it and no gradient ever.
+    r"""Norm that a parameter would have if only weight decay had acted on it.
 
     .. math:: \lVert g_0\rVert \prod_t (1 - \eta_t \lambda)
 
@@ -51,7 +51,7 @@ class DecayCurve:
     share: float = field(default=1.0)
 
     def stepped(self, learning_rate: float, weight_decay: float) -> None:
-        """One optimizer step.
+        """Apply one optimizer step to the curve.
 
         Args:
             learning_rate: That of the step.
@@ -61,5 +61,5 @@ class DecayCurve:
 
     @property
     def norm(self) -> float:
-        """The norm now."""
+        """The norm after the steps so far."""
         return self.start * self.share

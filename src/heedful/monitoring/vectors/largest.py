@@ -31,8 +31,8 @@ def largest_statistics(sums: Mapping[str, Tensor], largest: Tensor) -> dict[str,
     .. math:: \operatorname{mean}_i \max_c |x_{ic}|, \qquad \operatorname{mean}_i \max_c x_{ic}^2 / \lVert x_i\rVert^2
 
     Reading: a share of .9 would be "one dimension holds the vector"; components of the same size give 1 / dim.
-    Pitfall: ``global_max`` is one number out of all vectors and components, and grows with how many there are; it must
-    not be set beside a mean norm, which is of other vectors.
+    Pitfall: ``global_max`` is one number out of all vectors and components, and grows with how many there are. Do
+    not compare it with the mean norm, which covers different vectors.
 
     Args:
         sums: Those of ``largest_sums`` and ``norm_sums``.

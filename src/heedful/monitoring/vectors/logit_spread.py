@@ -1,4 +1,4 @@
-"""Spread of the logits of a query over the keys it sees: the temperature of attention, which no norm alone is."""
+"""Spread of a query's logits over its visible keys: the effective temperature of attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many components of a vector take part in its length."""
+"""How many components of a vector carry its length."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def participation_sums(vectors: Vectors) -> dict[str, Tensor]:
 
 
 def participation_statistics(sums: Mapping[str, Tensor], dim: int) -> dict[str, Tensor]:
-    r"""Participation ratio of single vectors, and what directions without structure have.
+    r"""Participation ratio of single vectors, and its value for random directions.
 
     .. math:: \operatorname{mean}_i \frac{(\sum_c x_{ic}^2)^2}{\sum_c x_{ic}^4}, \qquad \text{null } \frac{d + 2}{3}
 

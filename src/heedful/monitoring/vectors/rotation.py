@@ -1,4 +1,4 @@
-"""The rotation between keys before and after their positions were put in, found from the two."""
+"""The rotation between keys before and after positions were applied, estimated from both."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 4e-3, torc
 
 @dataclass(frozen=True)
 class Rotation:
-    """Pairs of components that turn together, and by how much at each position.
+    """Pairs of components that rotate together, and their angle at each position.
 
     Attributes:
         first: ``(pair,)`` int64, components that are the real parts.
@@ -30,7 +30,7 @@ class Rotation:
     angle: Tensor
 
     def of(self, values: Tensor) -> Tensor:
-        """Values ``(batch, head, position, dim)`` turned; components of no pair stay."""
+        """Rotated values ``(batch, head, position, dim)``; components without a pair stay."""
         turned = values.clone()
         pairs = torch.complex(values[..., self.first].float(), values[..., self.second].float())
         pairs = pairs * self.angle[:, None]
@@ -39,7 +39,7 @@ class Rotation:
 
 
 def rotation_between(before: Tensor, after: Tensor) -> Rotation | None:
-    """The rotation that makes one set of keys the other, the same for all heads.
+    """The rotation that turns one set of keys into the other, the same for all heads.
 
     Components turn in pairs: ``c`` with ``c + d/2`` or ``2c`` with ``2c + 1``, of all ``d`` components or of the first
     or last part of them. The angle of a pair is that of the sum over heads of after times conjugate before; a pairing

@@ -14,7 +14,7 @@ from heedful.monitoring.vectors.vectors import Vectors
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """How much of a batch is measured; no random number is drawn for it.
+    """How much of a batch is measured. The choice draws no random number.
 
     Attributes:
         sequences: Sequences of a batch at most: the first ones.
@@ -67,7 +67,7 @@ def sampled(values: Tensor, real: Tensor | None, sample: Sample, turn: int) -> V
 
 
 def first_sequences(call: AttentionCall, number: int) -> AttentionCall:
-    """The same call with its first sequences alone.
+    """The same call with its first sequences only.
 
     Args:
         call: The attention call.

@@ -22,7 +22,7 @@ class MeanInterval:
     high: Tensor
 
     def named(self, name: str) -> dict[str, Tensor]:
-        """The three as columns ``name``, ``name_low`` and ``name_high``."""
+        """The three values as columns ``name``, ``name_low`` and ``name_high``."""
         return {name: self.mean, f"{name}_low": self.low, f"{name}_high": self.high}
 
 

@@ -1,4 +1,4 @@
-"""How far a vector's largest component stands out, as a number that every component has a gradient in."""
+"""How far a vector's largest component stands out, as a differentiable number."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SMALLEST = 1e-12
 
 
 def smooth_peak_share(vectors: Tensor, order: int = ORDER) -> Tensor:
-    r"""Norm of a high order over root mean square, of each vector.
+    r"""Ratio of a high-order norm to the root mean square, for each vector.
 
     .. math:: c_p(x) = \frac{(\operatorname{mean}_c |x_c|^p)^{1/p}}{(\operatorname{mean}_c x_c^2)^{1/2}}
 

@@ -1,4 +1,4 @@
-"""Sums and maxima of a shard of data, which merge to those of the whole."""
+"""Sums and maxima of a part of the data, which merge to those of the whole."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sums:
-    """What was added up and what was largest, by name; shapes do not depend on how much data there was.
+    """Sums and maxima by name; their shapes do not depend on the amount of data.
 
     Attributes:
         added: Name to a sum.
@@ -22,14 +22,14 @@ class Sums:
     maxima: Mapping[str, Tensor] = field(default_factory=dict)
 
     def merged(self, other: Sums) -> Sums:
-        """Those of both shards together."""
+        """The sums of both parts together."""
         return Sums(
             {name: value + other.added[name] for name, value in self.added.items()},
             {name: torch.maximum(value, other.maxima[name]) for name, value in self.maxima.items()},
         )
 
     def within(self, prefix: str) -> Sums:
-        """Those whose name begins with a prefix, without it."""
+        """The sums whose names begin with a prefix, with the prefix removed."""
         return Sums(
             *(
                 {name.removeprefix(prefix): value for name, value in part.items() if name.startswith(prefix)}
@@ -58,7 +58,7 @@ class Sums:
         return torch.cat([*(part.cpu() for part in parts), places.flatten()])
 
     def unpacked(self, total: Tensor, ranks: int) -> Sums:
-        """The sums that a packed total holds; this shard's own say names and shapes.
+        """Unpack a total; names and shapes are those of this part's own sums.
 
         Args:
             total: Sum of ``packed`` over all ranks.
@@ -77,7 +77,7 @@ class Sums:
 
 
 def gathered(parts: Mapping[str, Sums]) -> Sums:
-    """Sums of several subjects as one, each name behind its subject's."""
+    """Sums of several subjects as one, each name prefixed by its subject."""
     return Sums(
         {f"{subject}{name}": value for subject, part in parts.items() for name, value in part.added.items()},
         {f"{subject}{name}": value for subject, part in parts.items() for name, value in part.maxima.items()},

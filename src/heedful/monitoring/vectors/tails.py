@@ -1,4 +1,4 @@
-"""How heavy the tails of key components are: what a quantizer's step is set by."""
+"""How heavy the tails of key components are; they set a quantizer's step."""
 
 from __future__ import annotations
 

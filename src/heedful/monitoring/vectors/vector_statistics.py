@@ -1,4 +1,4 @@
-"""All statistics of queries or keys, out of one set of sums."""
+"""All statistics of queries or keys, from one set of sums."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from heedful.monitoring.vectors.vectors import Vectors
 
 
 def vector_sums(vectors: Vectors) -> Sums:
-    """What must be known of a shard of vectors: sums, and the largest component.
+    """The sums that a part of the vectors needs, and its largest component.
 
     Args:
         vectors: Queries or keys of one layer at one stage.

@@ -1,4 +1,4 @@
-"""Queries or keys of one layer at one stage, with what every statistic of them starts from."""
+"""Queries or keys of one layer at one stage, prepared for the statistics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Vectors:
 
     @classmethod
     def of(cls, values: Tensor, real: Tensor | None = None, largest: Tensor | None = None) -> Vectors:
-        """Vectors as a model has them.
+        """Vectors in the layout that a model has them.
 
         Args:
             values: ``(batch, head, position, dim)``.

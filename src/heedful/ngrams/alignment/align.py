@@ -1,4 +1,4 @@
-"""The public function that holds the attention of a model against counts."""
+"""``heedful.align``: compare a model's attention with the attention that counts predict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums of agreement over rows, a sequence and head at a time, and the records they become."""
+"""Sums of agreement over rows, by sequence and head, and the records made from them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNSEEN = ("divergence", "uniform", "unseen_divergence", "unseen_uniform")
 
 
 class AlignedLayer:
-    """One layer's sums.
+    """Sums of agreement for one layer.
 
     Args:
         path: Of its module.
@@ -54,7 +54,7 @@ class AlignedLayer:
         self.unseen_rows = {key: np.zeros(total) for key in known}
 
     def add(self, key: Key, index: int, found: RowAlignment, frequency: Array) -> None:
-        """Some rows of a sequence.
+        """Add some rows of a sequence.
 
         Args:
             key: The table.
@@ -69,7 +69,7 @@ class AlignedLayer:
         self.rows[key][index] += _added(self.sums[key][index], columns, ~np.isnan(found.uniform_divergence))
 
     def add_unseen(self, key: Key, index: int, counts: RowAlignment, unseen: RowAlignment) -> None:
-        """The same rows by counts and by held-out counts; rows that lack one are left out of both.
+        """Add rows that both the counts and the held-out counts predict.
 
         Args:
             key: The table.
@@ -90,7 +90,7 @@ def _added(sums: Array, columns: Sequence[Array], kept: Array) -> int:
 
 
 def head_records(layers: Sequence[AlignedLayer], document: Array, seed: int, resamples: int) -> list[HeadAlignment]:
-    """One record a head and table, in order of layer, head and table.
+    """One record for each head and table, ordered by layer, head and table.
 
     Args:
         layers: Sums, in order.

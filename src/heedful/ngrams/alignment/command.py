@@ -1,4 +1,4 @@
-"""``heedful ngrams align``: a model, counts and text in; each head beside the attention that the counts predict out."""
+"""``heedful ngrams align``: compare each head with the attention that counts predict."""
 
 from pathlib import Path
 from typing import Annotated
@@ -45,7 +45,7 @@ def align(
     allow_global: options.AllowGlobal = None,
     debug: options.Debug = False,
 ) -> int:
-    """Hold attention against counts; the parameters are the options of the same name.
+    """Compare attention with counts; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0: nothing is required of the result.

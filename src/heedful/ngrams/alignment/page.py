@@ -1,4 +1,4 @@
-"""The page on attention beside what counts predict."""
+"""The page on attention compared with what counts predict."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def alignment_page(record: Alignment) -> Page:
         f"{record.model} beside {record.counts}: {count(record.documents, 'document')}, "
         f"{count(record.sequences, 'sequence')}. {COUNTED[record.text_was_counted]}"
     )
-    return Page(title="Attention beside counts", subject=subject, parts=parts)
+    return Page(title="Attention compared with counts", subject=subject, parts=parts)
 
 
 def _beyond(one: HeadAlignment) -> bool:
@@ -137,7 +137,7 @@ def _reading(heads: Sequence[HeadAlignment]) -> str:
     below = [one for one in heads if one.gain.high < 0]
     best = min(heads, key=_order)
     if not math.isfinite(best.skill.estimate):
-        return "No skill can be told: the counts expect equal weights of every row."
+        return "Skill is undefined: the counts expect equal weights in every row."
     least = min(one.gain.n for one in heads)
     told = f"{TOO_FEW} for a claim ({least}, {FEWEST_FOR_CLAIM} are needed). "
     if least >= FEWEST_FOR_CLAIM:
@@ -145,7 +145,7 @@ def _reading(heads: Sequence[HeadAlignment]) -> str:
     return (
         f"Better than equal weights, {told}"
         f"Nearest to its counts: L{best.layer}H{best.head} (n={best.n} s={best.skip}), skill "
-        f"{best.skill.estimate:.2f}. Agreement tells where a head looks, not what that is worth."
+        f"{best.skill.estimate:.2f}. Agreement shows where a head attends, not how useful that is."
     )
 
 

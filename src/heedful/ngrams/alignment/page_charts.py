@@ -1,4 +1,4 @@
-"""Figures of attention beside counts: every head's skill, and a short piece drawn as expected and as it is."""
+"""Figures of the alignment: every head's skill, and a short piece with expected and actual weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONGEST = 9
 
 
 def skill_chart(record: Alignment) -> Drawn:
-    """A map of layers and heads for each table; the colour is cut at -1 and 1."""
+    """A map of layers and heads for each table; colours are limited to skills from -1 to 1."""
     import altair
 
     rows = [

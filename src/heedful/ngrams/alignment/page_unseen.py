@@ -1,4 +1,4 @@
-"""The part on counts of a text beside counts of another: what agrees with the one alone is memory of it."""
+"""The page part on held-out counts: agreement with the counted text alone is memory of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN = 16
 
 
 def unseen_part(record: Alignment) -> PagePart:
-    """Skill by the counts and by held-out counts, on the rows that both know.
+    """Skill against the counts and against held-out counts, on rows that both predict.
 
     Args:
         record: What to show; it has held-out counts.

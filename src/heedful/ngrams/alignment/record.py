@@ -1,4 +1,4 @@
-"""Records of attention beside what counts predict."""
+"""Records of attention compared with what counts predict."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class UnseenAgreement:
-    """One head beside counts of two texts, on the rows for which both have an expectation; means over documents.
+    """One head compared with counts of two texts, on rows that both predict; means over documents.
 
     Attributes:
         skill: As that of ``HeadAlignment``, on these rows.
@@ -33,7 +33,7 @@ class UnseenAgreement:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadAlignment:
-    """One head's agreement with the attention that one table of counts predicts; means over documents.
+    """One head's agreement with the attention that a table of counts predicts; means over documents.
 
     Attributes:
         layer: Layer index in the order of calls.
@@ -74,7 +74,7 @@ class HeadAlignment:
 
     @property
     def frequency_skill(self) -> float:
-        """Skill of attention by frequency: what a head reaches that knows no context."""
+        """Skill of attention by token frequency: what a head reaches without using context."""
         size = self.uniform.estimate
         return 1 - self.frequency.estimate / size if size > ROUNDING else float("nan")
 
@@ -119,7 +119,7 @@ class DrawnPiece:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Alignment(ShownRecord):
-    """Heads of a model beside counts.
+    """The heads of a model compared with counts.
 
     Attributes:
         model: Its name.
@@ -151,6 +151,6 @@ class Alignment(ShownRecord):
     unmet: dict[str, str]
 
     def one_line(self) -> str:
-        """Model, heads and tables."""
+        """Model, heads and tables, in one line."""
         heads = len({(one.layer, one.head) for one in self.heads})
         return f"{self.model}: {counted(heads, 'head')} beside {counted(len(self.rows), 'table')}"

@@ -1,1 +1,1 @@
-"""Corpus to n-gram counts, on disk and merged by one grouped sum."""
+"""From a corpus to n-gram counts on disk, merged by one grouped sum."""

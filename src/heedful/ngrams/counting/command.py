@@ -1,4 +1,4 @@
-"""``heedful ngrams count``: texts in, counts of n-grams on disk out; gone on with after a stop."""
+"""``heedful ngrams count``: count n-grams of texts into a folder; a stopped count can be resumed."""
 
 import sys
 from pathlib import Path
@@ -47,7 +47,7 @@ Engine = Annotated[
 ShardBytes = Annotated[
     int, typer.Option(metavar="N", min=1, help="Bytes of text in a shard: bounds memory, and what a stop may lose.")
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on in COUNTS; shards that are whole are not counted again.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume in COUNTS; complete shards are not counted again.")]
 Json = Annotated[
     Path | None, typer.Option("--json", metavar="PATH", help="Also write the summary as JSON; - for standard output.")
 ]
@@ -69,7 +69,7 @@ def count(
     force: options.Force = False,
     debug: options.Debug = False,
 ) -> int:
-    """Count and say what was counted; the parameters are the options of the same name.
+    """Count and print what was counted; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0.
@@ -86,7 +86,7 @@ def count(
                 engine=engine, shard_bytes=shard_bytes, resume=resume, progress=progress,
             )  # fmt: skip
     except (KeyboardInterrupt, Terminated) as stopped:
-        stopped.args = (f"while counting into {out}: go on with --resume",)
+        stopped.args = (f"while counting into {out}: resume with --resume",)
         raise
     written = forms.write(json=found.to_json)
     if json == STANDARD_OUTPUT:

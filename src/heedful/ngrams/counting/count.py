@@ -1,4 +1,4 @@
-"""The public function that counts n-grams of text files into a folder, and what it says of them."""
+"""``heedful.count``: count n-grams of text files into a folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CountSummary(ShownRecord):
-    """What was counted: ``heedful.count/1``.
+    """A summary of a count: ``heedful.count/1``.
 
     Attributes:
         manifest: What the counts say of themselves.
@@ -50,12 +50,12 @@ class CountSummary(ShownRecord):
     seconds: float | None = None
 
     def one_line(self) -> str:
-        """Tokens, tables and the folder."""
+        """Tokens, tables and the folder, in one line."""
         tables = sum(bool(table.n) for table in self.manifest.tables)
         return f"{counted(self.manifest.tokens, 'token')}, {counted(tables, 'table')} in {self.out}"
 
     def counts(self) -> Counts:
-        """The counts, read again and believed only where every byte is the one that was written."""
+        """The counts, read again after checking every byte."""
         from heedful.ngrams.counting.reading import read_counts
 
         return read_counts(self.out)
@@ -132,7 +132,7 @@ def _paths(text: Any) -> list[Path]:
 
 
 def numbers(words: str | int | Iterable[int], flag: str, least: int = 1) -> tuple[int, ...]:
-    """The whole numbers of ``3``, ``1..3`` or ``0,2,4``.
+    """The whole numbers that ``3``, ``1..3`` or ``0,2,4`` stands for.
 
     Args:
         words: What was written, or the numbers themselves.
@@ -165,7 +165,7 @@ def numbers(words: str | int | Iterable[int], flag: str, least: int = 1) -> tupl
 
 
 def summary_text(found: Manifest, seconds: float | None) -> str:
-    """What was counted, as a JSON document; ``seconds`` is null where counting was gone on with."""
+    """A count as a JSON document; ``seconds`` is null if the count was resumed."""
     tables = [
         {**asdict(table), "coverage": table.coverage if table.total else None,
          "density": table.density(found.vocabulary) if table.total else None}
@@ -177,7 +177,7 @@ def summary_text(found: Manifest, seconds: float | None) -> str:
 
 
 def summary_json(found: CountSummary) -> str:
-    """The same of a summary."""
+    """A summary as a JSON document."""
     return summary_text(found.manifest, found.seconds)
 
 

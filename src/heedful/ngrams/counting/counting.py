@@ -1,4 +1,4 @@
-"""Text counted into a folder: shard after shard, then one grouped sum a table; a stop loses one shard at most."""
+"""Count text into a folder, then merge each table by a grouped sum; a stop loses one shard at most."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FEW = 8
 
 @dataclass(frozen=True, kw_only=True)
 class CountSettings:
-    """What is counted, and how it is merged.
+    """What to count, and how to merge it.
 
     Attributes:
         n: Lengths of contexts, each from 1 up.
@@ -145,7 +145,7 @@ def _claimed(out: Path, begun: Manifest, encoder: Encoder, resume: bool) -> Mani
 
 
 def check_same(out: Path, standing: Manifest, now: Manifest) -> None:
-    """Refuse to go on with counts of another text, tokenizer or kind of count.
+    """Refuse to resume counts of another text, tokenizer or kind of count.
 
     Args:
         out: The folder.

@@ -1,4 +1,4 @@
-"""The folder of counts: what stands in it, written whole or not at all, and believed by checksum."""
+"""The folder of counts: files are written completely or not at all, and verified by checksum."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sha256_of(path: Path) -> str:
 
 
 def checked_bytes(path: Path, size: int, sha256: str) -> bytes:
-    """The content of a file, once it is what was written.
+    """The content of a file, after checking that it is what was written.
 
     Args:
         path: The file.
@@ -55,7 +55,7 @@ def checked_bytes(path: Path, size: int, sha256: str) -> bytes:
 
 
 def put(path: Path, content: bytes) -> None:
-    """Bytes at a path, written beside it first: a reader finds all of them or what stood there before.
+    """Write bytes to a path through a temporary file: a reader finds all of them or the old content.
 
     Raises:
         OutputError: They could not be written.
@@ -65,7 +65,7 @@ def put(path: Path, content: bytes) -> None:
 
 @contextmanager
 def shard_folder(out: Path, number: int) -> Iterator[Path]:
-    """A folder to fill with one shard; it takes its place when the block ends without an exception.
+    """A folder for one shard; it appears at its place if the block ends without an exception.
 
     Args:
         out: The folder of counts.
@@ -88,7 +88,7 @@ def place_of(out: Path, number: int) -> Path:
 
 @contextmanager
 def as_output_error(path: Path) -> Iterator[None]:
-    """Turn what the system says about writing into one line."""
+    """Turn the system's error about writing into one line."""
     try:
         yield
     except OSError as error:

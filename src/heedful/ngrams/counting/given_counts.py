@@ -1,4 +1,4 @@
-"""Counts that a person gives, as a folder or read already, and what they share with other counts and with a text."""
+"""Counts in any form that a user has, and what they share with other counts and with a text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def counts_of(counts: GivenCounts, tokenizer: Tokenizer | None = None) -> Counts:
-    """Counts that are whole.
+    """Counts from a folder or object, after checking that they are complete.
 
     Args:
         counts: Their folder, or what ``heedful.read_counts`` or ``heedful.count`` gave.
@@ -42,7 +42,7 @@ def counts_of(counts: GivenCounts, tokenizer: Tokenizer | None = None) -> Counts
 
 
 def other_counts(folder: GivenCounts | None, stored: Counts) -> Counts | None:
-    """Counts of a text that the others did not see.
+    """Counts of another text, with the same tokenizer.
 
     Args:
         folder: Of those counts, or they themselves; None for none.
@@ -63,7 +63,7 @@ def other_counts(folder: GivenCounts | None, stored: Counts) -> Counts | None:
 
 
 def was_counted(stored: Counts, text: Iterable[Any]) -> str:
-    """Whether text files are among those counted, by checksum: a part of one cannot be told.
+    """Whether text files are among those counted, by checksum; parts of a file are not recognised.
 
     Args:
         stored: The counts.
@@ -78,7 +78,7 @@ def was_counted(stored: Counts, text: Iterable[Any]) -> str:
 
 
 def backend(tokenizer: Any, model: str) -> Any:
-    """The tokenizer as the counts know it.
+    """The tokenizer in the form that counts store.
 
     Args:
         tokenizer: A model's.

@@ -1,4 +1,4 @@
-"""Shards merged by one grouped sum, the same sentence to whichever dataframe engine.
+"""Merge shards by one grouped sum, with the same query for every dataframe engine.
 
 ``polars`` runs it in this process, streaming. ``daft`` runs it on its local engine, and on a Ray cluster where
 ``DAFT_RUNNER=ray`` (or ``daft.set_runner_ray``) says so; nothing here changes.

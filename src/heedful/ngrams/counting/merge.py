@@ -1,4 +1,4 @@
-"""Shards to whole tables: one grouped sum a table, in ranges of contexts where a table is large."""
+"""Merge shards into whole tables: one grouped sum for each, in ranges of contexts for a large table."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def merge_table(out: Path, shards: Sequence[ShardRecord], spec: Spec, engine: Gr
 
 
 def ranges(paths: Sequence[Path], rows: int) -> Iterator[tuple[int, int]]:
-    """Ranges of packed contexts, first and last, that together hold all; each holds about `RANGE_ROWS` rows.
+    """Ranges of packed contexts, each with about `RANGE_ROWS` rows, that together cover all.
 
     A context is never divided: one that alone has more rows makes a longer range.
 

@@ -1,4 +1,4 @@
-r"""Tokens packed into integers, and equal ones counted by a sort.
+r"""Pack tokens into integers and count equal ones by sorting.
 
 The token at position ``i`` of a document is :math:`t_i`, counted from 0. For ``n`` and skip ``s``
 
@@ -27,7 +27,7 @@ _WORD_BITS = 64
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens of many pieces, one behind the other.
+    """Tokens of many pieces, concatenated.
 
     Attributes:
         ids: ``(token,)``, uint32.
@@ -40,7 +40,7 @@ class Tokens:
 
     @classmethod
     def of(cls, pieces: Iterable[TokenPiece]) -> Tokens:
-        """The pieces joined; no count ever crosses from one to the next."""
+        """The pieces concatenated; no count crosses from one to the next."""
         known = [piece for piece in pieces if len(piece.ids)]
         past = []
         for piece in known:
@@ -69,7 +69,7 @@ class Pairs:
 
 
 def bits_of(vocabulary: int) -> int:
-    """Bits of one token id of a vocabulary of this size; at least 1."""
+    """Bits needed for one token id of a vocabulary of this size; at least 1."""
     return max(1, (vocabulary - 1).bit_length())
 
 
@@ -86,7 +86,7 @@ def check_fits(n: int, vocabulary: int) -> None:
 
 
 def pack(ids: NDArray[np.uint32], n: int, bits: int) -> NDArray[np.uint64]:
-    """The ``n`` tokens that end at each position as one number, the earliest token in its highest bits.
+    """The ``n`` tokens up to each position as one number, the earliest token in its highest bits.
 
     Args:
         ids: ``(token,)``.
@@ -110,7 +110,7 @@ def unpack(context: NDArray[np.int64], n: int, bits: int) -> NDArray[np.uint32]:
 
 
 def count_pairs(tokens: Tokens, n: int, skip: int, vocabulary: int) -> Pairs:
-    """All pairs of one ``n`` and ``skip`` in some tokens, by one sort.
+    """Count all pairs of one ``n`` and ``skip`` in some tokens, by one sort.
 
     Args:
         tokens: The tokens.

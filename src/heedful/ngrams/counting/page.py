@@ -1,4 +1,4 @@
-"""What was counted, on a terminal page: the text, the tokenizer, and one row a table."""
+"""What was counted, as a terminal page: the text, the tokenizer, and one row for each table."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def count_lines(found: Manifest, page: Sheet, seconds: float | None = None) -> l
 
 
 def count_page(found: CountSummary) -> Page:
-    """The same page for media other than a terminal.
+    """The same page for HTML and JSON.
 
     Args:
         found: What was counted.
@@ -66,7 +66,7 @@ def count_page(found: CountSummary) -> Page:
 
 
 def count_text(found: Manifest, seconds: float | None = None, *, columns: int = 80, encoding: str = "utf-8") -> str:
-    """The page as text without any escape, for a stream of this encoding."""
+    """The page as plain text, for a stream of this encoding."""
     return plain(count_lines(found, sheet(columns, encoding), seconds))
 
 

@@ -1,4 +1,4 @@
-"""Counts read again, and believed only where every byte is the one that was written."""
+"""Read counts again, after checking every byte."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Counts:
     manifest: Manifest
 
     def table(self, n: int, skip: int = 0) -> CountTable:
-        """One table, its checksums verified.
+        """One table, with its checksums verified.
 
         Args:
             n: Tokens in a context; 0 for the tokens alone.
@@ -72,7 +72,7 @@ class Counts:
         return CountTable.of(pairs, n, skip, self.manifest.vocabulary)
 
     def facts(self, n: int, skip: int = 0) -> TableFacts:
-        """What the manifest says of one table.
+        """The manifest's facts on one table.
 
         Raises:
             UsageError: It was not counted.
@@ -85,16 +85,16 @@ class Counts:
 
     @cached_property
     def tokens(self) -> np.ndarray:
-        """How often each token stands in the text, ``(vocabulary,)``, int64."""
+        """How often each token occurs in the text, ``(vocabulary,)``, int64."""
         return self.table(0).next_counts
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer, of the ``tokenizers`` library, as it was when the text was counted."""
+        """The tokenizer, of the ``tokenizers`` library, that the text was counted with."""
         return _tokenizer(self.path / TOKENIZER)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of texts, by the tokenizer that the counts were made with, in a child with limits.
+        """Token ids of texts by the counts' tokenizer, computed in a child process with limits.
 
         Raises:
             InputRejected: The tokenizer went beyond its limits, or failed.
@@ -106,7 +106,7 @@ class Counts:
 
     @property
     def vocabulary(self) -> list[str]:
-        """The text of each token id; empty where the tokenizer has none for it."""
+        """The text of each token id; empty if the tokenizer has none."""
         return [self.tokenizer.id_to_token(number) or "" for number in range(self.manifest.vocabulary)]
 
     def verify(self) -> None:
@@ -141,7 +141,7 @@ class Counts:
 def read_counts(
     folder: str | Path, *, tokenizer: Tokenizer | None = None, text: str | Path | Sequence[str | Path] | None = None
 ) -> Counts:
-    """Counts that ``heedful ngrams count`` wrote.
+    """Read counts that ``heedful ngrams count`` wrote.
 
     Args:
         folder: Their folder.

@@ -1,4 +1,4 @@
-"""One shard counted: its tables as Parquet files, and a record beside them that says what they hold."""
+"""Count one shard: its tables as Parquet files, and a record of their content."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TOKENS_ALONE: Spec = (0, 0)
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """What one shard holds.
+    """The content of one shard.
 
     Attributes:
         documents: Documents that begin in it and hold a token.
@@ -62,7 +62,7 @@ class ShardRecord:
 
 
 def specs(n: Iterable[int], skips: Iterable[int]) -> list[Spec]:
-    """Every table of some lengths and skips, the tokens alone first."""
+    """Every table for some lengths and skips, single tokens first."""
     known = tuple(skips)
     return [TOKENS_ALONE, *((length, skip) for length in n for skip in known)]
 
@@ -75,7 +75,7 @@ def file_name(spec: Spec) -> str:
 def count_shard(
     out: Path, number: int, pieces: Iterator[TokenPiece], wanted: Iterable[Spec], vocabulary: int, unknown: int | None
 ) -> ShardRecord:
-    """Count one shard and put it in its place.
+    """Count one shard and move it to its place.
 
     Args:
         out: The folder of counts.
@@ -125,7 +125,7 @@ def frame_of(pairs: Pairs) -> polars.DataFrame:
 
 
 def table_file(name: str, frame: polars.DataFrame, compression: Compression = "zstd") -> tuple[CountFile, bytes]:
-    """A table of pairs as Parquet, and what is known of that file."""
+    """A table of pairs as Parquet, and the facts about that file."""
     buffer = io.BytesIO()
     # One chunk and fixed row groups, so that equal tables are equal bytes, whatever made them.
     frame.rechunk().write_parquet(buffer, compression=compression, statistics=True, row_group_size=ROW_GROUP)
@@ -134,7 +134,7 @@ def table_file(name: str, frame: polars.DataFrame, compression: Compression = "z
 
 
 def read_shard(out: Path, number: int) -> ShardRecord | None:
-    """The record of a shard that was counted, believed by the checksums of its files.
+    """The record of a counted shard, verified by the checksums of its files.
 
     Args:
         out: The folder of counts.

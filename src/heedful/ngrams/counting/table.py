@@ -1,4 +1,4 @@
-r"""Counts as sparse matrices: observed contexts by next tokens, and nothing that was not observed."""
+r"""Counts as sparse matrices of observed contexts by next tokens."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class CountTable:
 
     @property
     def context_counts(self) -> NDArray[np.int64]:
-        """Row marginals :math:`r_a`, ``(context,)``: how often each context stood before a token."""
+        """Row sums :math:`r_a`, ``(context,)``: how often each context stood before a token."""
         return np.asarray(self.matrix.sum(axis=1), dtype=np.int64).reshape(-1)
 
     @property
     def next_counts(self) -> NDArray[np.int64]:
-        """Column marginals :math:`c_b`, ``(vocabulary,)``: how often each token stood behind a context."""
+        """Column sums :math:`c_b`, ``(vocabulary,)``: how often each token followed a context."""
         return np.asarray(self.matrix.sum(axis=0), dtype=np.int64).reshape(-1)
 
     def conditional(self) -> csr_array:
@@ -68,7 +68,7 @@ class CountTable:
         return csr_array((self.matrix.data * scale, self.matrix.indices, self.matrix.indptr), shape=self.matrix.shape)
 
     def rows_of(self, contexts: NDArray[np.integer] | Sequence[Sequence[int]]) -> NDArray[np.int64]:
-        """The row of each context.
+        """The row index of each context.
 
         Args:
             contexts: ``(context, n)``, token ids in the order of the text.

@@ -1,4 +1,4 @@
-"""``heedful ngrams derive``: counts in, a model with attention computed from them out."""
+"""``heedful ngrams derive``: compute a model's attention from counts."""
 
 import sys
 from pathlib import Path
@@ -23,7 +23,9 @@ Changes = Annotated[
 Length = Annotated[
     int | None,
     typer.Option(
-        metavar="N", min=2, help="Most tokens of a sequence. Without it: 256, or what heads with an offset tell apart."
+        metavar="N",
+        min=2,
+        help="Most tokens of a sequence. Without it: 256, or what heads with an offset can distinguish.",
     ),
 ]
 Reference = Annotated[
@@ -49,7 +51,7 @@ def derive(
     force: options.Force = False,
     debug: options.Debug = False,
 ) -> int:
-    """Derive a model and say what its factors kept; the parameters are the options of the same name.
+    """Derive a model and print what its factors kept; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0.

@@ -1,4 +1,4 @@
-"""Singular triplets of affinities of any size, and proof that no larger one was missed.
+"""Singular triplets of affinities of any size, with a proof that no larger one was missed.
 
 Counts of a large vocabulary fall into parts that share no token: pairs that stood once, by themselves. Each part of a
 normalised matrix has a singular value of exactly 1, so that there may be hundreds of them, and an iteration that starts
@@ -66,7 +66,7 @@ class Triplets:
 
 
 def decomposed(matrix: Affinity, wanted: int, seed: int) -> Triplets:
-    """The largest triplets: all of a small matrix, and as many as are wanted of a large one, or as there are.
+    """The largest triplets: all of a small matrix, or the wanted number of a large one.
 
     Args:
         matrix: Any affinity.

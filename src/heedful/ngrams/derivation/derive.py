@@ -1,4 +1,4 @@
-"""The public function that computes a model's attention from counts, and what it says of the factors that were kept."""
+"""``heedful.derive``: compute a model's attention from counts, and report what its factors kept."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Derivation(ShownRecord):
     out: Path | None = None
 
     def one_line(self) -> str:
-        """Heads, and where the model stands."""
+        """Heads and the folder of the model, in one line."""
         place = f" in {self.out}" if self.out is not None else ", not saved"
         return f"{counted(len(self.record['heads']), 'head')} from {self.record['counts']['tokens']:,} tokens{place}"
 
@@ -74,7 +74,7 @@ def derive(
         recipe: ``corrected``, ``offset``, ``seed``, or a recipe of your own.
         change: Fields of the recipe to change, ``"width=512"`` each.
         text: What a calibration is fitted on; None for the text that ships with heedful.
-        length: Most tokens of a sequence; None: 256, or what heads with an offset tell apart.
+        length: Most tokens of a sequence; None: 256, or what heads with an offset can distinguish.
         reference: A trained model whose logits' spread the heads get.
         seed: Of embeddings.
         progress: Called with (done, total, what).
@@ -134,7 +134,7 @@ def page_of(found: Derivation) -> Any:
 
 
 def json_of(found: Derivation) -> str:
-    """What is stored beside the model, as JSON text."""
+    """The derivation's record as JSON text, as stored with the model."""
     return json.dumps(found.record, indent=2) + "\n"
 
 
@@ -145,7 +145,7 @@ def _recipe(name: str | DerivationRecipe, changes: Sequence[str], reference: Any
     wanted = [] if reference is None else ["calibration=reference"]
     if isinstance(name, DerivationRecipe):
         if changes:
-            raise UsageError(f"change: expected none beside a recipe of one's own, got {changes[0]!r}")
+            raise UsageError(f"change: expected none together with your own recipe, got {changes[0]!r}")
         chosen = name
     else:
         chosen = recipe_named(name, [*wanted, *changes])
@@ -157,7 +157,7 @@ def _recipe(name: str | DerivationRecipe, changes: Sequence[str], reference: Any
 
 
 def spreads_of(reference: GivenModel, text: GivenText | None, seed: int) -> list[list[float]]:
-    """Spread of the logits of a model on short pieces of the text, read with its own tokenizer, by layer and head.
+    """Spread of a model's logits on short pieces of text, with its own tokenizer, by layer and head.
 
     Args:
         reference: The model.
@@ -172,7 +172,7 @@ def spreads_of(reference: GivenModel, text: GivenText | None, seed: int) -> list
 
 
 def pieces_of(stored: Counts, text: GivenText | None) -> list[Any]:
-    """Short pieces of text, spread evenly over it, that temperatures are fitted on and explanations read.
+    """Short pieces of text, evenly spaced, to fit temperatures on and to explain models with.
 
     Args:
         stored: Counts, whose tokenizer reads the text.

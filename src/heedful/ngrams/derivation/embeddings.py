@@ -1,4 +1,4 @@
-"""Token embeddings that weights are derived for, and the fingerprint that ties the two together."""
+"""Token embeddings that weights are derived for, and the fingerprint that links both."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from heedful.ngrams.derivation.table import NgramTable
 
 
 def random_unit(table: NgramTable, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
-    """Normal rows of length 1."""
+    """Normally distributed rows of length 1."""
     rows = np.random.default_rng(seed).standard_normal((table.vocabulary, width))
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def orthonormal(table: NgramTable, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
-    """Rows of length 1, each at right angles to all others: the width must reach the vocabulary."""
+    """Orthonormal rows; the width must be at least the vocabulary."""
     if width < table.vocabulary:
         raise UsageError(
             f"embedding 'orthonormal' wants a width of at least the vocabulary, {table.vocabulary}; came {width}"
@@ -36,14 +36,14 @@ def ppmi_vectors(table: NgramTable, width: int, seed: int, shared: SharedFactors
 
 
 def normalised_factors(table: NgramTable, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
-    """Query and key factors of the normalised matrix side by side, each of half the width."""
+    """Query and key factors of the normalised matrix, concatenated, each half the width."""
     return _halves(_factors("normalised", normalised(table), table, width // 2, None, shared), width)
 
 
 def log_probability_factors(
     table: NgramTable, width: int, seed: int, shared: SharedFactors | None = None
 ) -> np.ndarray:
-    """Query and key factors of ``log P`` side by side, each of half the width, weighed with frequency."""
+    """Query and key factors of ``log P``, concatenated, each half the width, weighted by frequency."""
     weights, matrix = frequency_weights(table), log_probability(table)
     return _halves(_factors("log_probability", matrix, table, width // 2, weights, shared), width)
 
@@ -100,6 +100,6 @@ def embedding(name: str, table: NgramTable, width: int, seed: int, shared: Share
 
 
 def fingerprint(rows: np.ndarray) -> str:
-    """SHA-256 of an embedding as float32: weights derived for one embedding mean nothing under another."""
+    """SHA-256 of an embedding as float32; weights derived for one embedding are useless with another."""
     stored = np.ascontiguousarray(rows, dtype="<f4")
     return hashlib.sha256(repr(stored.shape).encode() + stored.tobytes()).hexdigest()

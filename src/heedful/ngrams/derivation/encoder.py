@@ -1,4 +1,4 @@
-r"""From factors to projections: a matrix W with ``x_t W ~ factor_t`` for the vector x that stands for token t.
+r"""From factors to projections: a matrix W with ``x_t W ~ factor_t`` for each token's vector x_t.
 
 With W = pinv(X) F the product is exact wherever the rows of X are independent; with W = X^T F only where they are
 orthonormal. What X is must be what the attention is fed: embeddings, normalised embeddings, or embeddings with
@@ -18,7 +18,7 @@ EPSILON = 1e-5
 
 
 def layer_normalised(rows: np.ndarray) -> np.ndarray:
-    """Rows less their mean over their standard deviation, as a layer norm without gain feeds them on."""
+    """Rows minus their mean, divided by their standard deviation, as a layer norm without gain."""
     centred = rows - rows.mean(-1, keepdims=True)
     return centred / np.sqrt(centred.var(-1, keepdims=True) + EPSILON)
 
@@ -39,7 +39,7 @@ def transpose(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarr
 
 
 def pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarray | None) -> Reader:
-    """``pinv(X) F``: the least-squares answer, exact where tokens are independent."""
+    """``pinv(X) F``: the least-squares solution, exact if the token vectors are independent."""
     return _least_squares(fed)
 
 
@@ -54,7 +54,7 @@ def _least_squares(rows: np.ndarray) -> Reader:
 
 
 def frequency_pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarray | None) -> Reader:
-    """Least squares weighed with how often each token occurs: where tokens are more than the width, rare ones pay."""
+    """Least squares weighted by token frequency: with more tokens than dimensions, rare tokens get the error."""
     if frequency is None:
         raise UsageError("encoder 'frequency_pseudo_inverse' wants how often each token occurs")
     root = np.sqrt(frequency / frequency.sum())[:, None]
@@ -63,7 +63,7 @@ def frequency_pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, freq
 
 
 def joint_pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarray | None) -> Reader:
-    """``pinv([X; positions])`` with a factor of 0 for each position: blind to the positions that are added."""
+    """``pinv([X; positions])`` with a factor of 0 for each position, so that added positions have no effect."""
     if positions is None:
         raise UsageError("encoder 'joint_pseudo_inverse' wants the position vectors that are added")
     if len(fed) + np.linalg.matrix_rank(positions) > fed.shape[1]:
@@ -85,7 +85,7 @@ ENCODERS = {
 def reader(
     name: str, fed: np.ndarray, positions: np.ndarray | None = None, frequency: np.ndarray | None = None
 ) -> Reader:
-    """From factors to projections, with what can be worked out once for all of them done.
+    """A function from factors to projections that precomputes what all of them share.
 
     Args:
         name: A key of ``ENCODERS``.
@@ -110,7 +110,7 @@ def reader(
 
 
 def encoded(name: str, fed: np.ndarray, factor: np.ndarray, positions: np.ndarray | None = None) -> np.ndarray:
-    """The projection of one side, ``(width, rank)``; ``reader`` for several.
+    """The projection of one side, ``(width, rank)``; use ``reader`` for several.
 
     Args:
         name: A key of ``ENCODERS``.
@@ -122,7 +122,7 @@ def encoded(name: str, fed: np.ndarray, factor: np.ndarray, positions: np.ndarra
 
 
 def unread(fed: np.ndarray, projection: np.ndarray, factor: np.ndarray, frequency: np.ndarray) -> float:
-    """Share of a factor's squares, weighed with frequency, that its projection does not give back: 0 is exact.
+    """Frequency-weighted share of a factor's squares that its projection does not reproduce; 0 is exact.
 
     Args:
         fed: ``(vocabulary, width)``.

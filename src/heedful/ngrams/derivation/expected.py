@@ -1,4 +1,4 @@
-"""The attention that counts predict: the share of each key's token among what follows the query's context."""
+"""The attention that counts predict: each key's token weighted by how often it follows the query's context."""
 
 from __future__ import annotations
 

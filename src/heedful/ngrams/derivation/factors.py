@@ -1,4 +1,4 @@
-"""Truncated singular value decompositions of affinities, and what was lost."""
+"""Truncated singular value decompositions of affinities, and their error."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ class FactorReport:
 
     @property
     def condition(self) -> float:
-        """Largest over smallest kept singular value: never under 1."""
+        """Largest divided by smallest kept singular value; at least 1."""
         return float(self.singular_values[0] / self.singular_values[-1])
 
     @property
     def tied(self) -> int:
-        """Last components whose value is that of one left out, to what was measured: others would do as well."""
+        """Number of last kept components tied with a dropped one within rounding; others would do as well."""
         near = max(TIED, self.residual) * self.singular_values[0]
         return int((self.singular_values <= self.following + near).sum()) if self.following else 0
 
     @property
     def note(self) -> str:
-        """What the choice of components leaves open, in words; empty where it leaves nothing open."""
+        """What the choice of components leaves open, in words; empty if nothing."""
         if not self.tied:
             return ""
         first = self.rank - self.tied + 1
@@ -80,13 +80,13 @@ class Factors:
 
 
 def frequency_weights(table: NgramTable) -> Weights:
-    """Square roots of how often each context and each token occurs, one count added so that none is 0."""
+    """Square roots of how often each context and each token occurs, with one count added to avoid 0."""
     row, column = table.row_sums + 1, table.column_sums + 1
     return np.sqrt(row / row.sum()), np.sqrt(column / column.sum())
 
 
 def factorised(matrix: Affinity, rank: int, weights: Weights | None = None, seed: int = 0) -> Factors:
-    r"""The best factors of a rank, by squared error or by squared error weighed with frequency.
+    r"""The best factors of a rank, by squared error, plain or weighted by frequency.
 
     .. math:: \min_{L, R} \sum_{ab} w_a^2 v_b^2 (A_{ab} - L_a \cdot R_b)^2
 
@@ -107,7 +107,7 @@ def factorised(matrix: Affinity, rank: int, weights: Weights | None = None, seed
 
 
 def triplets_of(matrix: Affinity, rank: int, weights: Weights | None = None, seed: int = 0) -> Triplets:
-    """Singular triplets of the weighed matrix, one more than are kept: what is left out is told by its value.
+    """Singular triplets of the weighted matrix, one more than are kept, to know the first dropped value.
 
     Args:
         matrix: Contexts by tokens.
@@ -126,7 +126,7 @@ def triplets_of(matrix: Affinity, rank: int, weights: Weights | None = None, see
 def truncated(
     matrix: Affinity, rank: int, weights: Weights | None, triplets: Triplets, known: FactorReport | None = None
 ) -> Factors:
-    """Factors out of triplets.
+    """Keep the first triplets as factors.
 
     Args:
         matrix: Contexts by tokens.

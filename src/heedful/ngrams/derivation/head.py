@@ -28,7 +28,7 @@ Turn = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Stage:
-    """What heads of one model stand on.
+    """What all heads of one model share.
 
     Attributes:
         embedding: ``(vocabulary, width)``.
@@ -50,31 +50,31 @@ class Stage:
 
     @cached_property
     def reading(self) -> Reader:
-        """Factors to projections of what attention is fed."""
+        """The function from factors to projections of the attention's input."""
         return self.shared.reading(self.encoder, self.fed, self.positions, self.frequency)
 
     @cached_property
     def writing(self) -> Reader:
-        """Factors to projections of the embeddings that the model's head holds its stream against."""
+        """The function from factors to projections of the output embeddings."""
         name = "pseudo_inverse" if self.encoder == "joint_pseudo_inverse" else self.encoder
         return self.shared.reading(name, self.embedding, None, self.frequency)
 
     @cached_property
     def directions(self) -> np.ndarray:
-        """Directions in which embeddings differ most, ``(width or fewer, width)``, the widest first."""
+        """Directions in which embeddings vary most, ``(width or fewer, width)``, the largest first."""
         centred = self.embedding - self.embedding.mean(0)
         values, vectors = np.linalg.eigh(centred.T @ centred)
         return vectors[:, ::-1].T[values[::-1] > values[-1] * len(values) * np.finfo(np.float64).eps]
 
     def unread(self, projection: np.ndarray, factor: np.ndarray) -> float:
-        """Share of a factor's squares that its projection does not give back, weighed with frequency."""
+        """Frequency-weighted share of a factor's squares that its projection does not reproduce."""
         frequency = np.ones(len(self.fed)) if self.frequency is None else self.frequency
         return unread(self.fed, projection, factor, frequency)
 
 
 @dataclass(frozen=True)
 class HeadFactors:
-    """What the projections of each token should be: with other embeddings, the matrices follow from them again.
+    """The wanted projections of each token; with other embeddings, the matrices are recomputed from them.
 
     Attributes:
         query: ``(context, vocabulary, rank)``: of the token itself first, then of those before it.
@@ -93,7 +93,7 @@ class HeadFactors:
 
 @dataclass(frozen=True)
 class HeadMatrices:
-    """Matrices of a head; each reads a row vector from the left.
+    """Matrices of a head; each multiplies a row vector from the right.
 
     Attributes:
         query: ``(context * width, rank)``: the token itself first, then those before it.
@@ -118,15 +118,15 @@ class HeadMatrices:
 
     @property
     def output_directions(self) -> int:
-        """Directions of the stream that the head can write to."""
+        """Directions of the residual stream that the head can write to."""
         return int(np.linalg.matrix_rank(self.output)) if self.output.size else 0
 
     def sharpened(self, factor: float) -> HeadMatrices:
-        """With logits multiplied by a factor, shared evenly by queries and keys."""
+        """The head with logits multiplied by a factor, split evenly between queries and keys."""
         return self.scaled(query=np.sqrt(factor), key=np.sqrt(factor))
 
     def scaled(self, **by: float) -> HeadMatrices:
-        """With matrices, and what they were computed from, multiplied by numbers.
+        """The head with its matrices and their factors multiplied by numbers.
 
         Args:
             by: ``query``, ``key``, ``value`` or ``output``, and its number.

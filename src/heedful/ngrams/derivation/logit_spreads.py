@@ -1,4 +1,4 @@
-"""How far the logits of a model's heads spread over the keys that a query sees."""
+"""How far the logits of a model's heads spread over a query's visible keys."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ from heedful.errors import UsageError
 
 
 def largest_fastest(dim: int) -> np.ndarray:
-    """Components 1 and 2 on the fastest pair, 3 and 4 on the next: what a published derivation does, and its fault."""
+    """Components 1 and 2 on the fastest pair, 3 and 4 on the next: the fault of a published derivation."""
     component = np.arange(dim)
     return component // 2 + component % 2 * (dim // 2)
 
 
 def largest_slowest(dim: int) -> np.ndarray:
-    """Components 1 and 2 on the slowest pair, so that distance hardly turns what decides."""
+    """Components 1 and 2 on the slowest pair, so that distance hardly rotates the main components."""
     component = np.arange(dim)
     return dim // 2 - 1 - component // 2 + component % 2 * (dim // 2)
 
@@ -33,7 +33,7 @@ ORDERS: dict[str, Callable[[int], np.ndarray]] = {
 
 
 def arranged(order: str, matrix: np.ndarray, dim: int) -> np.ndarray:
-    """Columns moved to the dimensions of a rotary head, 0 where there is no component.
+    """Columns moved to the dimensions of a rotary head; 0 where there is no component.
 
     Args:
         order: A key of ``ORDERS``.
@@ -54,7 +54,7 @@ def arranged(order: str, matrix: np.ndarray, dim: int) -> np.ndarray:
 
 
 def rotated_vectors(vectors: np.ndarray, turn: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Vectors of consecutive positions from the first on, rotated as a rotary head rotates them.
+    """Vectors of consecutive positions, rotated as in a rotary head.
 
     Args:
         vectors: ``(position, dim)``.

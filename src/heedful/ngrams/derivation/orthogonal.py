@@ -1,4 +1,4 @@
-"""Outputs of heads in subspaces of their own, so that what one head adds no other head writes over."""
+"""Outputs of heads in separate subspaces, so that heads do not overwrite one another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OWN = 1e-10
 
 
 def orthogonal_outputs(heads: Sequence[Sequence[HeadMatrices]], skips: Sequence[int]) -> list[list[HeadMatrices]]:
-    r"""The heads with outputs projected on subspaces of their skips, at right angles to one another.
+    r"""The heads with outputs projected onto mutually orthogonal subspaces, one for each skip.
 
     The outputs of all heads of a skip, in every layer, span its subspace; skips take turns from the smallest on, and
     each keeps what earlier ones left. With an orthonormal basis ``B`` of it,

@@ -23,7 +23,9 @@ def derivation_page(record: Mapping[str, Any]) -> Page:
     tied = record["embedding"]
     length = f"Sequences of at most {record['length']} tokens. " if "length" in record else ""
     subject = f"{record['counts']['tokens']:,} tokens counted. Recipe: {told}. {length}" + (
-        f"Matrices are tied to embeddings {tied[:12]}..." if tied else "Embeddings were drawn anew: nothing is tied."
+        f"Matrices are tied to embeddings {tied[:12]}..."
+        if tied
+        else "Embeddings were drawn again, so nothing is tied to them."
     )
     return Page(
         title="Derived attention",
@@ -100,7 +102,7 @@ def _pairs(record: Mapping[str, Any]) -> PagePart:
         f"{'fits' if one['fits'] else 'does not fit'}. Each {one['sentence']}"
         for one in record["pairings"]
     ]
-    return PagePart(title="Where heads look and what they take", text=" ".join(told))
+    return PagePart(title="Where heads attend and what they take", text=" ".join(told))
 
 
 def _part(record: Mapping[str, Any], side: str, title: str) -> PagePart:

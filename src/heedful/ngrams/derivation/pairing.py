@@ -1,4 +1,4 @@
-"""Whether where a head looks and what it takes from there go together."""
+"""Whether a head's value matches the place that it attends to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from heedful.ngrams.derivation.recipe import DerivationRecipe
 
 @dataclass(frozen=True)
 class HeadPairing:
-    """What heads of one skip do to the prediction of the next token.
+    """How heads of one skip affect the prediction of the next token.
 
     Attributes:
         skip: Their skip.
@@ -25,12 +25,12 @@ class HeadPairing:
 
     @property
     def fits(self) -> bool:
-        """Whether they speak of the next token, which is what is predicted."""
+        """Whether these heads predict the next token, which is the model's task."""
         return self.ahead == 1
 
 
 def pairings(recipe: DerivationRecipe) -> list[HeadPairing]:
-    """Every skip of a recipe, with the heads that have it.
+    """Every skip of a recipe, with its heads.
 
     A pattern by ``content`` looks for tokens that the counts put ``skip + 1`` after the query; an ``offset`` looks
     back ``skip`` tokens, from where ``skip + 1`` further on is the next: to look anywhere else is impossible here. A
@@ -49,7 +49,7 @@ def pairings(recipe: DerivationRecipe) -> list[HeadPairing]:
 def _pairing(recipe: DerivationRecipe, skip: int, heads: tuple[int, ...]) -> HeadPairing:
     looked = -skip if recipe.pattern == "offset" else skip + 1
     ahead = looked if recipe.value == "copy" else looked + skip + 1
-    looks = f"looks back {skip} tokens" if recipe.pattern == "offset" else f"looks for what often stands {_at(looked)}"
+    looks = f"looks back {skip} tokens" if recipe.pattern == "offset" else f"attends to what often stands {_at(looked)}"
     takes = "copies it" if recipe.value == "copy" else f"adds what stands {skip + 1} after it"
     meaning = "which is the next token" if ahead == 1 else f"which is {_at(ahead)}, while the next is asked for"
     return HeadPairing(skip, heads, ahead, f"{looks} and {takes}, {meaning}.")

@@ -1,4 +1,4 @@
-r"""What a shift of position vectors would add to scores, taken from an affinity before it is factorised.
+r"""Remove from an affinity what shifted position vectors would add to scores, before it is factorised.
 
 .. math:: M - E G_k E^\top, \qquad G_k = \frac1{T - k} \sum_i p_{i+k} p_i^\top
 
@@ -16,7 +16,7 @@ from heedful.ngrams.derivation.affinities import Affinity
 
 
 def position_shift(positions: np.ndarray, distance: int) -> np.ndarray:
-    """Mean outer product of position vectors ``distance`` apart, the later first, ``(width, width)``.
+    """Mean outer product of the vectors of two positions ``distance`` apart, ``(width, width)``.
 
     Args:
         positions: ``(position, width)``.
@@ -33,7 +33,7 @@ def position_shift(positions: np.ndarray, distance: int) -> np.ndarray:
 def without_position_shift(
     matrix: Affinity, contexts: np.ndarray, tokens: np.ndarray, positions: np.ndarray, distance: int
 ) -> Affinity:
-    """The affinity less the scores of a shift; still sparse, and as many products of vectors more as the width.
+    """The affinity minus the scores of a shift: still sparse, with one more outer product for each dimension.
 
     Args:
         matrix: Contexts by tokens.

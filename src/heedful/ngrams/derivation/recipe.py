@@ -1,4 +1,4 @@
-"""Everything that is decided when attention is derived, under one name."""
+"""All choices of a derivation, under one name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class DerivationRecipe:
-    """How counts become a model.
+    """All settings that turn counts into a model.
 
     Attributes:
         affinity: Matrix that queries and keys factorise, a key of ``AFFINITIES``.
@@ -120,20 +120,20 @@ class DerivationRecipe:
             )
 
     def context(self, layer: int) -> int:
-        """Tokens of a layer's contexts."""
+        """Number of tokens in a layer's contexts."""
         return min(self.shortest + layer, self.longest)
 
     def skip(self, head: int) -> int:
-        """Tokens between a head's context and what was counted."""
+        """Number of tokens between a head's context and the counted token."""
         return min(head, self.furthest)
 
     @property
     def reads_text(self) -> bool:
-        """Whether a calibration of it is fitted on text."""
+        """Whether one of its calibrations is fitted on text."""
         return self.calibration in ("logit_sd", "divergence", "reference") or self.value_calibration == "residual"
 
     def wanted(self) -> set[tuple[int, int]]:
-        """Context lengths and skips whose counts the recipe reads."""
+        """Context lengths and skips whose counts the recipe needs."""
         lengths = {self.context(layer) for layer in range(self.layers)}
         pairs = {(length, self.skip(head)) for length in lengths for head in range(self.heads)}
         if self.query == "previous_tokens":
@@ -172,7 +172,7 @@ RECIPES = {
 
 
 def recipe_named(name: str, changes: Sequence[str] = ()) -> DerivationRecipe:
-    """A recipe of ``RECIPES`` with changes as a command line says them.
+    """A recipe of ``RECIPES`` with changes from the command line.
 
     Args:
         name: Its name.
@@ -193,7 +193,7 @@ def recipe_named(name: str, changes: Sequence[str] = ()) -> DerivationRecipe:
 
 
 def changed(recipe: DerivationRecipe, **words: str) -> DerivationRecipe:
-    """A recipe with some fields replaced by words of a command line.
+    """A recipe with some fields replaced by words from the command line.
 
     Raises:
         UsageError: A field is not known, or its value is of another kind.

@@ -1,4 +1,4 @@
-"""Expected attention beside actual attention, row by row."""
+"""Expected attention compared with actual attention, row by row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TIE = 1e-9
 
 @dataclass(frozen=True)
 class RowAlignment:
-    """How well each query's weights agree with those expected of it.
+    """How well each query's weights agree with the expected ones.
 
     Attributes:
         divergence: ``KL(expected || actual)`` in nats, ``(..., row)``; NaN where nothing is expected.

@@ -1,4 +1,4 @@
-"""Decompositions that several derivations ask for, worked out once."""
+"""Decompositions that several derivations share, computed once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Entry:
 
 
 class SharedFactors:
-    """Factors by matrix; a smaller rank is read off a larger one's triplets. Readers by what they read.
+    """Factors by matrix (smaller ranks reuse the triplets of larger ones), and readers by input.
 
     What was used last stays longest.
 
@@ -57,7 +57,7 @@ class SharedFactors:
     def factors(
         self, name: str, tables: Sequence[NgramTable], matrix: Affinity, rank: int, weights: Weights | None
     ) -> Factors:
-        """As `factorised`.
+        """As `factorised`, cached.
 
         Args:
             name: Of the matrix: with the tables and with whether it is weighed, all that it depends on.
@@ -84,7 +84,7 @@ class SharedFactors:
     def reading(
         self, name: str, fed: np.ndarray, positions: np.ndarray | None = None, frequency: np.ndarray | None = None
     ) -> Reader:
-        """As `reader`.
+        """As `reader`, cached.
 
         Args:
             name: A key of ``ENCODERS``.
@@ -108,7 +108,7 @@ class SharedFactors:
 
 
 def digest(rows: np.ndarray | None) -> bytes:
-    """What tells arrays apart; of None too.
+    """A hash of arrays, to tell them apart; None is allowed.
 
     Args:
         rows: Any array.

@@ -1,4 +1,4 @@
-"""What ``heedful ngrams derive`` stored beside a model, read again strictly."""
+"""Read strictly what ``heedful ngrams derive`` stored with a model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST = 4_096
 
 @dataclass(frozen=True, kw_only=True)
 class DerivationRecord:
-    """What a model was made by.
+    """How a model was made.
 
     Attributes:
         recipe: Of its attention.
@@ -41,13 +41,13 @@ class DerivationRecord:
     digest: str
 
     def notes(self, stored: Counts) -> tuple[str, ...]:
-        """What is odd about counts that are given with the model.
+        """Warnings about counts that are given with the model.
 
         Args:
             stored: The counts.
         """
         if not self.digest:
-            return (f"Whether {stored.path} are the counts that the model was derived from cannot be told: its "
+            return (f"Whether {stored.path} are the counts that the model was derived from is unknown: its "
                     f"{RECORD} does not name them.",)  # fmt: skip
         if self.digest == digest_of(stored, self.recipe):
             return ()
@@ -55,7 +55,7 @@ class DerivationRecord:
 
 
 def digest_of(stored: Counts, recipe: DerivationRecipe) -> str:
-    """What counts a recipe reads, hexadecimal: alike for the same texts and tokenizer, counted however often.
+    """Hash of the counts that a recipe reads, hexadecimal; equal for the same texts and tokenizer.
 
     Args:
         stored: The counts.
@@ -107,7 +107,7 @@ def derivation_record(model: Path) -> DerivationRecord:
 
 
 def check_size(recipe: DerivationRecipe) -> None:
-    """A record is not trusted: its heads are counted before any list of them is made.
+    """Check the number of heads in an untrusted record before any list of them is made.
 
     Args:
         recipe: Out of a record.

@@ -41,7 +41,7 @@ class NgramTable:
 
     @classmethod
     def of_tokens(cls, contexts: np.ndarray, counts: sparse.csr_array, skip: int = 0) -> NgramTable:
-        """A table whose contexts of one token are spread over the whole vocabulary, unseen ones as empty rows.
+        """A table of single-token contexts over the whole vocabulary, with empty rows for unseen ones.
 
         Args:
             contexts: ``(context, n)`` token numbers.
@@ -59,7 +59,7 @@ class NgramTable:
 
     @property
     def vocabulary(self) -> int:
-        """How many tokens there are."""
+        """Number of tokens."""
         return int(self.counts.shape[1])
 
     @property
@@ -69,17 +69,17 @@ class NgramTable:
 
     @cached_property
     def row_sums(self) -> np.ndarray:
-        """``(context,)``: how often each context was seen with a token after it."""
+        """``(context,)``: how often each context occurred before a token."""
         return np.asarray(self.counts.sum(axis=1)).ravel()
 
     @cached_property
     def column_sums(self) -> np.ndarray:
-        """``(vocabulary,)``: how often each token was the one counted."""
+        """``(vocabulary,)``: how often each token followed a context."""
         return np.asarray(self.counts.sum(axis=0)).ravel()
 
     @cached_property
     def total(self) -> float:
-        """All counts."""
+        """Sum of all counts."""
         return float(self.row_sums.sum())
 
     @cached_property
@@ -118,7 +118,7 @@ class NgramTable:
 
 
 def stored_table(stored: Counts, n: int, skip: int = 0) -> NgramTable:
-    """A table of counts on disk as derivations read it.
+    """A table of counts on disk in the form that derivations use.
 
     Args:
         stored: Counts.

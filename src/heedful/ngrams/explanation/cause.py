@@ -1,4 +1,4 @@
-"""The paragraph that follows from an explanation's numbers."""
+"""The paragraph that states the cause, from an explanation's numbers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KNOWN_PLACES = "joint_pseudo_inverse"
 
 @dataclass(frozen=True, kw_only=True)
 class HeadInputs:
-    """What stands between a model's tokens and the queries and keys that it should have.
+    """What lies between a model's tokens and its intended queries and keys.
 
     Attributes:
         kept: Whether a fingerprint says that its embeddings are those that the matrices were derived for. A model in
@@ -52,7 +52,7 @@ class HeadInputs:
 def reading_of(
     model: HeedfulDerivedForCausalLM, recipe: DerivationRecipe, unread: tuple[float, float] | None
 ) -> HeadInputs:
-    """What can be said of a model's tokens without running it.
+    """What can be derived about a model's tokens without running it.
 
     Args:
         model: A derived model.
@@ -76,7 +76,7 @@ def reading_of(
 def cause_of(
     recipe: DerivationRecipe, layer: ScaledLayer, head: FirstHead, geometry: Geometry, reading: HeadInputs
 ) -> str:
-    """What the numbers of the first head say, most basic fault first.
+    """The cause that the numbers of the first head show, the most basic fault first.
 
     Args:
         recipe: What the model was made by.
@@ -91,8 +91,8 @@ def cause_of(
     )
     if recipe.pattern == "offset":
         return now + (
-            f"It looks a fixed number of tokens back, {recipe.skip(0)}, whatever the tokens are (pattern=offset): "
-            "counts decide what it adds, and not where it looks."
+            f"It attends a fixed number of tokens back, {recipe.skip(0)}, whatever the tokens are (pattern=offset): "
+            "counts decide what it adds, not where it attends."
         )
     if not geometry.correlation >= UNRELATED:
         return now + (
@@ -122,7 +122,7 @@ def _blind(recipe: DerivationRecipe, reading: HeadInputs) -> str:
     told = _poorly_read(recipe, reading)
     if told:
         return "they follow it from afar." + told
-    told = "the affinity, as the query sees it, does not say where the counts look."
+    told = "the affinity, as the query sees it, does not predict what the counts predict."
     if recipe.context(0) > 1:
         told += " A query that reads the current token alone cannot follow longer contexts."
     return told

@@ -1,4 +1,4 @@
-"""``heedful ngrams explain``: a derived model and its counts in, why it attends as it does out."""
+"""``heedful ngrams explain``: why a derived model attends as it does."""
 
 from pathlib import Path
 from typing import Annotated

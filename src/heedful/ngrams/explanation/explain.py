@@ -1,4 +1,4 @@
-"""The public function that explains why derived attention is flat, sharp or elsewhere."""
+"""``heedful.explain``: why derived attention is flat, sharp or misplaced."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def explain(
     text: GivenText | None = None,
     progress: Progress = lambda done, total, what: None,
 ) -> Explanation:
-    """Explain a derived model: its attention as it is, at other scales of its matrices, and what the numbers say.
+    """Explain a derived model: its attention as it is and at other scales of its matrices, and the cause.
 
     The words are those of ``heedful ngrams explain``.
 

@@ -1,4 +1,4 @@
-"""Why derived attention is flat, or points elsewhere: a sweep of scales, the geometry of scores, and the cause."""
+"""Explain derived attention by a sweep of scales, the geometry of scores, and the cause."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def explain(
     scales: Sequence[float] = SCALES,
     progress: Progress = lambda done, total, what: None,
 ) -> Explanation:
-    """Attention as it is, at other scales of its matrices, and what the numbers say of the cause.
+    """Measure attention as it is and at other scales of its matrices, and state the cause.
 
     Args:
         model: A derived model.

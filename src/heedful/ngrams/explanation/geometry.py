@@ -1,4 +1,4 @@
-"""Queries and keys of a derived model's first head beside the affinity that they were made for."""
+"""Queries and keys of a derived model's first head, compared with the affinity they were made for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEADING = 4
 
 
 def raw_score(model: HeedfulDerivedForCausalLM, layer: int) -> float:
-    """Mean ``|q . k|`` over pairs of bare embeddings by a layer's first head: no norm, no positions, no division.
+    """Mean ``|q . k|`` over pairs of bare embeddings in a layer's first head, without norm, positions or scale.
 
     Args:
         model: A derived model.
@@ -76,7 +76,7 @@ def geometry_of(model: HeedfulDerivedForCausalLM, table: NgramTable, recipe: Der
 
 
 def decomposition_of(table: NgramTable, recipe: DerivationRecipe, report: FactorReport | None) -> Decomposition | None:
-    """The report on the first head's factors.
+    """A report on how the first head's affinity was decomposed.
 
     Args:
         table: Its counts.

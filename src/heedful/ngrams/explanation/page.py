@@ -27,8 +27,8 @@ def explanation_page(record: Explanation) -> Page:
     """
     subject = (
         f"{record.model}: {count(record.documents, 'piece')} of text, {record.tokens} tokens each. A causal row of "
-        f"them has at most {record.ceiling:.3f} nat of entropy on average, rows from the second on; log of "
-        f"{record.tokens}, which is often taken for it, is only the last row's."
+        f"them has at most {record.ceiling:.3f} nat of entropy on average, rows from the second on; the "
+        f"often-quoted ln {record.tokens} holds only for the last row."
         + "".join(f" Note: {one}" for one in record.notes)
     )
     parts = [PagePart(title="Cause", text=record.cause), _own(record), _beside(record)]
@@ -64,13 +64,13 @@ def _beside(record: Explanation) -> PagePart:
              _size(one.uniform.estimate), _skill(one), share(one.match.estimate))
         )  # fmt: skip
     return PagePart(
-        title="Beside what counts predict",
+        title="Compared with what counts predict",
         header=("layer", "KL", "95 %", "KL equal", "skill", "match"),
         rows=rows,
         text=(
             "KL from the attention that counts predict, by the table of the layer's contexts and each head's skip, "
-            "with its interval over pieces; KL to equal weights; skill: 1 less their quotient. match: rows whose most "
-            "attended key is among the most expected. The first head would agree best at "
+            "with its interval over pieces; KL to equal weights; skill = 1 - KL / KL(equal weights). match: rows whose "
+            "most attended key is among the most expected. The first head would agree best at "
             f"{record.first_head.factor:.3g} times its logits: KL {record.first_head.least:.3f} in place of "
             f"{record.first_head.divergence:.3f}."
         ),

@@ -17,7 +17,7 @@ PANEL_WIDTH, PANEL_HEIGHT = 300, 240
 
 
 def scale_chart(record: Explanation) -> Drawn:
-    """Entropy over its maximum, and skill cut at -1, over the scale; a line a layer, intervals on the first."""
+    """Entropy over its maximum, and skill cut at -1, against scale; a line for each layer, intervals on the first."""
     import altair
 
     rows: list[dict[str, Any]] = [
@@ -26,7 +26,7 @@ def scale_chart(record: Explanation) -> Drawn:
         for one in scale.layers
     ]
     names = [f"L{one.layer}" for one in record.scales[0].layers]
-    shades = list(reversed(SEQUENTIAL[1:]))
+    shades = list(reversed(SEQUENTIAL[3:-1]))  # middle shades show on light and dark ground
     colours = [shades[place * (len(shades) - 1) // max(len(names) - 1, 1)] for place in range(len(names))]
     colour = altair.Color(
         "layer:N",

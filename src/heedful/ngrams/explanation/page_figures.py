@@ -1,4 +1,4 @@
-"""Attention derived from counts: what scale does, what is expected, and how each head agrees with it."""
+"""Figures of attention derived from counts: effects of scale, expectations, and agreement of each head."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _legend() -> altair.Legend:
 
 
 def scale_effects(focus: Sequence[Row], skill: Sequence[Row]) -> altair.TopLevelMixin:
-    """What the deviation of the matrices does to focus, and what it does to agreement with the counts.
+    """How the scale of the matrices affects focus and agreement with the counts.
 
     Args:
         focus: ``std``, ``series`` and ``mean``: shares of 1.
@@ -62,7 +62,7 @@ def _zero() -> altair.Chart:
 
 
 def expected_and_actual(panels: Sequence[tuple[str, Sequence[Row]]], tokens: Sequence[str]) -> altair.TopLevelMixin:
-    """Weights of one sequence side by side.
+    """Expected and actual weights of one sequence.
 
     Args:
         panels: Title and rows ``query``, ``key``, ``weight``.
@@ -113,7 +113,7 @@ def skill_by_head(rows: Sequence[Row]) -> altair.TopLevelMixin:
 
 
 def singular_values(values: Sequence[float], kept: int) -> altair.TopLevelMixin:
-    """Singular values, largest first, with those that an ascending solver prints first marked.
+    """Singular values, largest first, marking those that a solver in ascending order prints first.
 
     Args:
         values: All of them, largest first.
@@ -136,7 +136,7 @@ def singular_values(values: Sequence[float], kept: int) -> altair.TopLevelMixin:
 
 
 def entropy_and_ceiling(rows: Sequence[Row], flat: float) -> altair.TopLevelMixin:
-    """Entropy of causal rows by position, beside what their length allows and beside the last row's alone.
+    """Entropy of causal rows by position, compared with the ceiling of each row and of the last row.
 
     Args:
         rows: ``position``, ``series`` and ``nats``.

@@ -1,4 +1,4 @@
-"""The parts on queries beside keys, and on how the affinity was taken apart."""
+"""The page parts on queries and keys, and on how the affinity was decomposed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def geometry_part(found: Geometry) -> PagePart:
     """
     symmetric = "symmetric" if found.asymmetry <= SYMMETRIC else "not symmetric"
     return PagePart(
-        title="Queries beside keys, first head",
+        title="Queries compared with keys, first head",
         header=("what", "value", "random"),
         rows=[
             ("largest |A - A^T| over largest |A|", f"{found.asymmetry:.2f}", ""),

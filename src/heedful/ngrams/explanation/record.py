@@ -18,7 +18,7 @@ ONE_KEY = "one key"
 
 @dataclass(frozen=True, kw_only=True)
 class ScaledLayer:
-    """One layer's attention at one scale of the matrices; means over heads, and over documents where an ``Effect``.
+    """One layer's attention at one scale of the matrices: means over heads; ``Effect`` fields are means over documents.
 
     Attributes:
         layer: Layer index.
@@ -48,12 +48,12 @@ class ScaledLayer:
 
     @property
     def skill(self) -> float:
-        """1 - KL / KL of equal weights."""
+        """Skill: 1 - KL(head) / KL(equal weights)."""
         return 1 - self.divergence.estimate / self.uniform.estimate
 
     @property
     def focus(self) -> str:
-        """How far from equal weights, in a word: by the share of the causal ceiling that the entropy keeps."""
+        """How focused the layer is, in a word, by the share of the causal ceiling that its entropy reaches."""
         return next((word for least, word in FOCUS if self.share.estimate > least), ONE_KEY)
 
 
@@ -72,7 +72,7 @@ class Scale:
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """Queries and keys of the first head beside the affinity they were made for.
+    """Queries and keys of the first head, compared with the affinity they were made for.
 
     Attributes:
         asymmetry: Largest ``|A - A^T|`` of the affinity over its largest entry: 0 where it is symmetric.
@@ -106,7 +106,7 @@ class Geometry:
 
 @dataclass(frozen=True, kw_only=True)
 class Decomposition:
-    """How the first head's affinity was taken apart.
+    """How the first head's affinity was decomposed.
 
     Attributes:
         shape: Contexts and tokens.
@@ -135,7 +135,7 @@ class Decomposition:
 
 @dataclass(frozen=True, kw_only=True)
 class FirstHead:
-    """One head beside the table it was derived from, means over documents, in nats.
+    """One head compared with the table it was derived from; means over documents, in nats.
 
     Attributes:
         divergence: KL(expected || actual).
@@ -151,12 +151,12 @@ class FirstHead:
 
     @property
     def skill(self) -> float:
-        """1 - KL / KL of equal weights."""
+        """Skill: 1 - KL(head) / KL(equal weights)."""
         return 1 - self.divergence / self.uniform
 
     @property
     def best_skill(self) -> float:
-        """The same at the best factor."""
+        """Skill at the best scale factor."""
         return 1 - self.least / self.uniform
 
 
@@ -196,5 +196,5 @@ class Explanation(ShownRecord):
     notes: Sequence[str] = ()
 
     def one_line(self) -> str:
-        """Model and cause, the first words of it."""
+        """Model, and the first words of the cause."""
         return f"{self.model}: {textwrap.shorten(self.cause, 60, placeholder=' ...')}"

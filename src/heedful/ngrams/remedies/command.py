@@ -1,4 +1,4 @@
-"""``heedful ngrams remedy``: counts and text in, every remedy of derived attention on one footing out."""
+"""``heedful ngrams remedy``: measure every remedy of derived attention on one text."""
 
 from pathlib import Path
 from typing import Annotated
@@ -38,7 +38,7 @@ Models = Annotated[
     typer.Option(
         "--model",
         metavar="MODEL",
-        help="A model with the tokenizer of the counts, its heads measured beside the others; several times for "
+        help="A model with the tokenizer of the counts, whose heads are measured too; repeat the option for "
         "several. Runs of heedful ngrams train that differ in their seeds alone are averaged.",
     ),
 ]

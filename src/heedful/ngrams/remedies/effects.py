@@ -1,4 +1,4 @@
-"""Means over documents with intervals, as every number of a suite has them."""
+"""Means over documents with intervals, for every number of a suite."""
 
 from __future__ import annotations
 

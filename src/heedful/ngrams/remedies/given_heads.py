@@ -1,4 +1,4 @@
-"""Heads of a running model on short pieces of text: the logits that its softmax takes, held whole a head at a time."""
+"""Heads of a running model on short pieces of text: their logits, one whole head at a time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Visit = Callable[[int, int, Array], None]
 
 
 def visit_heads(model: nn.Module, tokens: np.ndarray, visit: Visit) -> None:
-    """Meet every layer of a model, a batch of pieces after the other.
+    """Visit every layer of a model, one batch of pieces after another.
 
     Columns are keys, -inf where the softmax sees none, and one more where the head has a learned sink: it takes weight
     as a key does, and a temperature acts on it.
@@ -94,7 +94,7 @@ def head_logits(model: nn.Module, tokens: np.ndarray, layer: int, head: int) -> 
 
 
 def nearest_head(model: nn.Module, tokens: np.ndarray, expected: Array) -> tuple[int, int]:
-    """Layer and head with the least mean KL from expected weights, at the temperature that the model has.
+    """Layer and head with the least mean KL from expected weights, at the model's temperature.
 
     Args:
         model: Any causal model.
@@ -134,7 +134,7 @@ def _whole(logits: Array) -> np.ndarray:
 
 
 def check_causal(model: nn.Module, tokens: np.ndarray, name: str) -> None:
-    """Run a model on one piece before all others.
+    """Run a model on one piece first, to check that it is causal.
 
     Args:
         model: The model.

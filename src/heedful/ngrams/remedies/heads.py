@@ -1,4 +1,4 @@
-"""Frozen heads alone: where each looks and what it takes, as the probability it gives the next token."""
+"""Frozen heads alone, judged by how well they predict the next token."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Saying = Callable[[np.ndarray], Array]
 
 @dataclass(frozen=True)
 class Head:
-    """One head, or several added.
+    """One head, or several added together.
 
     Attributes:
         name: Its word.
@@ -52,7 +52,7 @@ def frequencies(table: NgramTable) -> Array:
 
 
 def heads_of(material: Material, context: RemedyContext, seeds: Sequence[int]) -> tuple[list[Head], dict[str, str]]:
-    """Heads in the order of the table, frequencies and bigram first, and name to reason of those that cannot be.
+    """The heads to measure (frequencies and bigram first), and the reason for each head that cannot be measured.
 
     Args:
         material: Counts.

@@ -1,4 +1,4 @@
-"""Variants that change what the attention is fed: norms and positions, and what matrices know of them."""
+"""Variants that change the attention's input: norms, positions, and what matrices know of positions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from heedful.ngrams.remedies.variant import RemedyContext, Variant
 
 
 def input_variants(context: RemedyContext) -> list[Variant]:
-    """Norms and positions.
+    """Variants of norms and positions.
 
     Args:
         context: What their recipes share.

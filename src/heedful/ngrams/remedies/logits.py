@@ -1,4 +1,4 @@
-"""Logits of one variant on pieces of text: out of the derived model as it runs, or out of an oracle."""
+"""Logits of one variant on pieces of text, from the running derived model or from an oracle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from heedful.ngrams.remedies.variant import GivenHeads, Variant
 
 
 def variant_logits(variant: Variant, material: Material, seed: int) -> Callable[[np.ndarray], Array]:
-    """How the variant attends.
+    """The logits of a variant.
 
     Args:
         variant: Which.

@@ -1,4 +1,4 @@
-"""Variants of given models: heads that were derived from counts, whatever became of them, and nearest heads."""
+"""Variants of given models: heads derived from counts, in their present state, and nearest heads."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ FIRST: Context = (1, 0)
 UNIFORM = {FIRST: "uniform", (2, 0): "uniform_2"}
 """Variants of equal weights that the suite has, by what they are held against."""
 
-OFFSET = "it looks a fixed number of tokens back, whatever stands there: counts say nothing of where it should look"
+OFFSET = "it attends a fixed number of tokens back, whatever stands there: counts do not say where it should attend"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A model that is given, or several that differ in their seeds alone.
+    """A given model, or several that differ only in their seeds.
 
     Attributes:
         name: Its word.
@@ -44,7 +44,7 @@ class Subject:
 
     @property
     def contexts(self) -> dict[tuple[int, int], Context]:
-        """By layer and head, the counts that a derived head is held against; empty where none is derived."""
+        """By layer and head, the counts that a derived head is compared with; empty if none is derived."""
         recipe = self.recipe
         if recipe is None or recipe.pattern == "offset":
             return {}
@@ -56,14 +56,14 @@ class Subject:
 
     @property
     def wanted(self) -> set[Context]:
-        """Counts to have."""
+        """The counts that are needed."""
         return set(self.contexts.values()) or {FIRST}
 
 
 def model_variants(
     subjects: Sequence[Subject], material: Material, known: Collection[str]
 ) -> tuple[list[Variant], dict[str, str]]:
-    """Variants of given models, and name to reason of heads that get none.
+    """Variants of given models, and the reason for each head without one.
 
     Args:
         subjects: The models.
@@ -86,7 +86,7 @@ def model_variants(
 
 
 def equal_weights(pair: Context) -> str:
-    """Name of the variant of equal weights beside some counts.
+    """Name of the variant of equal weights for these counts.
 
     Args:
         pair: Context length and skip.

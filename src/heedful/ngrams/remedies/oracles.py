@@ -1,4 +1,4 @@
-"""Attention without any matrix: baselines, and logits read off the counts as the text goes by."""
+"""Attention without matrices: baselines, and logits read from the counts."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def frequency(material: Material, tokens: np.ndarray, seed: int) -> np.ndarray:
 
 
 def noise(material: Material, tokens: np.ndarray, seed: int) -> np.ndarray:
-    """Normal logits of deviation 1, which depend on the place of a piece among all and on nothing in it."""
+    """Normal logits of deviation 1 that depend on a piece's index and not on its content."""
     sequences, length = tokens.shape
     return np.random.default_rng(seed).standard_normal((sequences, length - 1, length))
 
 
 def counted(n: int) -> Callable[[Material, np.ndarray, int], np.ndarray]:
-    """What the counts say of each key after the n tokens that end at the query, backed off to fewer.
+    """The counts' prediction for each key after the n tokens up to the query, backed off to fewer.
 
     Args:
         n: Tokens of the contexts.

@@ -1,4 +1,4 @@
-"""The figure of a suite: every variant's divergence over that of equal weights."""
+"""The figure of a suite: every variant's divergence relative to that of equal weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WIDTH, LETTER = 430, 6.3
 
 
 def suite_chart(record: AblationSuite) -> Drawn:
-    """KL over that of equal weights, variant by variant, with intervals, on a log scale: left of the rule is better.
+    """KL relative to equal weights, by variant, with intervals, on a log scale; left of the rule is better.
 
     Args:
         record: What to draw.

@@ -1,4 +1,4 @@
-"""What a page on remedies tells of given models: their heads, and embeddings that were trained."""
+"""The page's text on given models: their heads, and embeddings that were trained."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _held_against(heads: Sequence[Remedy]) -> str:
 
 
 def sharpness(record: AblationSuite) -> PagePart:
-    """How spread out each given head is, and what its temperature has to do with its KL.
+    """How spread out each given head is, and how its temperature affects its KL.
 
     Args:
         record: The suite.
@@ -84,7 +84,7 @@ def _folders(one: GivenModel) -> str:
 
 
 def learnt_embeddings(record: AblationSuite) -> PagePart:
-    """How far embeddings went, beside what became of the heads of the first layer, which read them alone.
+    """How far embeddings moved, compared with the heads of the first layer, which read only embeddings.
 
     Args:
         record: The suite.
@@ -112,7 +112,7 @@ def learnt_embeddings(record: AblationSuite) -> PagePart:
 
 
 def models_verdict(record: AblationSuite) -> str:
-    """What became of the heads of each given model, layer by layer.
+    """What became of each given model's heads, layer by layer.
 
     Args:
         record: The suite.

@@ -1,4 +1,4 @@
-"""What follows from a suite's numbers, in words."""
+"""The conclusions from a suite's numbers, in words."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ NAMED = 24
 
 
 def settled(step: Step | HeadLoss) -> bool:
-    """Whether its change is told from none, all changes of its table taken together."""
+    """Whether a change differs from none, adjusted for all changes of its table."""
     return step.gain.n >= FEWEST_FOR_CLAIM and step.p <= ALPHA and (step.gain.low > 0 or step.gain.high < 0)
 
 
 def remedy_verdict(record: AblationSuite) -> list[tuple[str, str]]:
-    """Titles and paragraphs at the end of the page: what helps, what hurts, what does neither.
+    """Titles and paragraphs at the end of the page: what helps, what hurts, what makes no difference.
 
     Args:
         record: The suite.
@@ -71,7 +71,7 @@ def number(value: float) -> str:
 
 
 def bounds(effect: Effect) -> str:
-    """Its interval."""
+    """The interval of a change."""
     return TOO_FEW if math.isnan(effect.low) else f"[{number(effect.low)}, {number(effect.high)}]"
 
 
@@ -91,7 +91,7 @@ def small_widths(record: AblationSuite) -> str:
 
 
 def heads_alone(record: AblationSuite) -> str:
-    """Which heads alone know more of the next token than the bigram, and which less."""
+    """Which single heads predict the next token better than the bigram, and which worse."""
 
     def named(better: bool) -> str:
         told = [one for one in record.losses if settled(one) and abs(one.gain.estimate) >= SLIGHT]

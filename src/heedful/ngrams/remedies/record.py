@@ -1,4 +1,4 @@
-"""Records of a suite of remedies: derived attention, one change at a time, beside what the counts predict."""
+"""Records of a suite of remedies: derived attention, one change at a time, compared with what counts predict."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIFFUSE = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How well attention agrees with what one text's counts predict; means over documents of the seeds' means.
+    """How well attention agrees with one text's counts; means over documents of the seeds' means.
 
     Attributes:
         divergence: KL(expected || actual) in nats, rows from the second on.
@@ -37,7 +37,7 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One variant beside the variant that it changes.
+    """One variant compared with the variant that it changes.
 
     Attributes:
         against: Name of the earlier variant.
@@ -86,14 +86,14 @@ class Remedy:
 
     @property
     def misaligned(self) -> bool:
-        """Whether it is focused, and on the wrong keys: worse than equal weights by its whole interval."""
+        """Whether it is focused on the wrong keys: worse than equal weights by its whole interval."""
         skill = self.agreement.skill
         return skill.n >= FEWEST_FOR_CLAIM and skill.high < 0 and self.entropy.estimate < DIFFUSE
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadLoss:
-    """What a frozen head alone knows of the next token.
+    """How well a single frozen head predicts the next token.
 
     Attributes:
         name: Its word.
@@ -116,7 +116,7 @@ class HeadLoss:
 
 @dataclass(frozen=True, kw_only=True)
 class LearntEmbeddings:
-    """How far embeddings went while they were trained, as the runs recorded it.
+    """How far embeddings moved in training, as the runs recorded it.
 
     Attributes:
         embeddings: ``frozen``, which go nowhere, ``trainable``, or ``linked``: attention follows them.
@@ -133,7 +133,7 @@ class LearntEmbeddings:
 
 @dataclass(frozen=True, kw_only=True)
 class GivenModel:
-    """A model that was given and not derived on the way, or several that differ in their seeds alone.
+    """A given model that was not derived here, or several that differ only in their seeds.
 
     Attributes:
         name: Its word, with which the names of its variants begin.
@@ -152,7 +152,7 @@ class GivenModel:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AblationSuite(ShownRecord):
-    """Remedies on one text and one footing.
+    """Remedies measured on one text.
 
     Attributes:
         counts: Where the counts came from.
@@ -194,7 +194,7 @@ class AblationSuite(ShownRecord):
     notes: Sequence[str]
 
     def one_line(self) -> str:
-        """Counts, remedies, documents."""
+        """Counts, remedies and documents, in one line."""
         more = f", {len(self.skipped)} left out" if self.skipped else ""
         measured = counted(len(self.remedies), "variant")
         return f"{self.counts}: {measured}{more}, {counted(self.documents, 'document')}"

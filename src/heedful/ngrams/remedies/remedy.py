@@ -1,4 +1,4 @@
-"""The public function that measures every remedy of derived attention on one footing."""
+"""``heedful.remedy``: measure every remedy of derived attention."""
 
 from __future__ import annotations
 

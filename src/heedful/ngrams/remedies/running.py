@@ -1,4 +1,4 @@
-"""Every remedy of derived attention on one text, on one footing."""
+"""Run every remedy of derived attention on the same text."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def run_ablations(
     skipped: Mapping[str, str] = MappingProxyType({}),
     progress: Progress = lambda done, total, what: None,
 ) -> AblationSuite:
-    """Measure variants.
+    """Measure the variants of a suite.
 
     Args:
         material: Counts and text.
@@ -124,7 +124,7 @@ def run_ablations(
 
 
 def missing_counts(variant: Variant, material: Material) -> str:
-    """Why a variant cannot be measured with these counts, and which to make; empty where it can.
+    """Why these counts are not enough for a variant, and which counts to make; empty if they are enough.
 
     Args:
         variant: Which.

@@ -1,4 +1,4 @@
-"""The variants of the suite, in the order in which they are told."""
+"""The variants of the suite, in the order of the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pieces of text that remedies are measured on, and other pieces that temperatures are fitted on."""
+"""Pieces of text to measure remedies on, and other pieces to fit temperatures on."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Pieces:
 
     @property
     def rows(self) -> np.ndarray:
-        """Queries that are judged, ``(row,)``: from the second on."""
+        """Queries that are judged, ``(row,)``: all but the first."""
         return np.arange(1, self.tokens.shape[1])
 
 
@@ -75,7 +75,7 @@ class Material:
 
     @property
     def first(self) -> NgramTable:
-        """Counts after one token."""
+        """Counts of contexts of one token."""
         return self.tables[1, 0]
 
     def expected(self, which: str, n: int, skip: int = 0) -> Array:
@@ -104,7 +104,7 @@ class Material:
 
 
 def parted(windows: Sequence[Sequence[int]], sources: Sequence[str], sequences: int) -> tuple[Pieces, Pieces]:
-    """Windows as pieces to measure and pieces to fit on, which share no document.
+    """Split windows into pieces to measure and pieces to fit on, without a shared document.
 
     Args:
         windows: Token numbers, all of one length.

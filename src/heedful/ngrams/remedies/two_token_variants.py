@@ -1,4 +1,4 @@
-"""Variants of contexts of two tokens: how queries come to know the token before, and what a first layer adds to it."""
+"""Variants of two-token contexts: how queries get the previous token, and what a first layer adds to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PUBLISHED_STD = RECIPES["seed"].value_std
 
 
 def two_token_variants(context: RemedyContext) -> list[Variant]:
-    """Contexts of two tokens, held against counts of those.
+    """Variants of two-token contexts, compared with counts of such contexts.
 
     Args:
         context: What their recipes share.

@@ -1,4 +1,4 @@
-"""One variant of the suite, what all share, and how some are chosen."""
+"""One variant of the suite, the settings that all variants share, and the selection of variants."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ on; what lies behind a row is hidden later."""
 
 @dataclass(frozen=True)
 class GivenHeads:
-    """Heads of models that stand, and are not derived here.
+    """Heads of existing models, which are not derived here.
 
     Attributes:
         heads: Model, layer and head, one a seed.
@@ -37,7 +37,7 @@ class GivenHeads:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One way to attend.
+    """One way to attend, with the variant that it changes.
 
     Attributes:
         name: Its word.
@@ -66,7 +66,7 @@ class Variant:
 
     @property
     def wanted(self) -> set[tuple[int, int]]:
-        """Context lengths and skips whose counts it needs."""
+        """Context lengths and skips whose counts the variant needs."""
         own = {(self.n, self.skip)}
         if isinstance(self.source, DerivationRecipe):
             return self.source.wanted() | own
@@ -91,7 +91,7 @@ class RemedyContext:
 
     @property
     def published(self) -> DerivationRecipe:
-        """The published recipe, of which one head is measured."""
+        """The published recipe, reduced to one head."""
         return replace(
             RECIPES["seed"], width=self.width, head_dim=self.head_dim, layers=1, heads=1, longest=1, furthest=0,
             inner=0, value="copy", value_calibration="raw",
@@ -99,25 +99,25 @@ class RemedyContext:
 
     @property
     def bare(self) -> DerivationRecipe:
-        """Its queries and keys alone: embeddings kept, nothing added to tokens, no norm, logits as they come."""
+        """Only its queries and keys: embeddings kept, no positions, no norm, unscaled logits."""
         return replace(
             self.published, kept="embedding", positions="none", attention_input="none", calibration="raw"
         )  # fmt: skip
 
     @property
     def exact(self) -> DerivationRecipe:
-        """The same with least squares and every component."""
+        """The bare recipe with least squares and every component."""
         rank = min(self.vocabulary, self.width, LARGEST_RANK if self.vocabulary <= LARGE else LARGE_RANK)
         return replace(self.bare, encoder="pseudo_inverse", head_dim=rank)
 
     @property
     def log_p(self) -> DerivationRecipe:
-        """Every component of log P."""
+        """A recipe with every component of log P."""
         return replace(self.exact, affinity="log_probability")
 
 
 def chosen(suite: Sequence[Variant], words: Sequence[str]) -> list[Variant]:
-    """The variants of some names and groups, with those they change, in order.
+    """Select variants by name or group, together with the variants that they change, in the suite's order.
 
     Args:
         suite: The whole.

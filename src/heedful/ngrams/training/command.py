@@ -1,4 +1,4 @@
-"""``heedful ngrams train``: attention out of counts, frozen or not, in a model whose other parts are trained."""
+"""``heedful ngrams train``: train a model around attention derived from counts, frozen or not."""
 
 import re
 from pathlib import Path
@@ -42,7 +42,7 @@ Tokenizer = Annotated[
     typer.Option(metavar="NAME|PATH", help="bpe or characters, learnt from the training text; or a folder or file."),
 ]
 Vocabulary = Annotated[
-    int | None, typer.Option(metavar="N", min=2, help="Tokens of the learnt tokenizer. Without it: 512 of bpe.")
+    int | None, typer.Option(metavar="N", min=2, help="Vocabulary of the learned tokenizer. Without it: 512 of bpe.")
 ]
 Length = Annotated[int | None, typer.Option(metavar="N", min=2, help="Tokens of a window. Without it: 128.")]
 
@@ -79,7 +79,7 @@ def derived(
     track_every: shared.TrackEvery = None,
     debug: options.Debug = False,
 ) -> int:
-    """Train and say what the model is worth; the parameters are the options of the same name.
+    """Train and print the loss on held-out text; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0.

@@ -1,4 +1,4 @@
-"""Embeddings that are trained: how far they went, and whether attention still is what the counts predict."""
+"""Trained embeddings: how far they moved, and whether attention still is what the counts predict."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SCHEMA = {
 
 
 class Relinking(TrainerCallback):
-    """Has attention follow its embeddings: after every so many steps, and after the last.
+    """Recompute attention for its embeddings every so many steps and after the last step.
 
     Args:
         every: Steps between two.
@@ -43,13 +43,13 @@ class Relinking(TrainerCallback):
         self.every = every
 
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Before the step is saved, so that a run that is gone on with has the same matrices."""
+        """Recompute before the step is saved, so that a resumed run has identical matrices."""
         if state.global_step % self.every == 0 or state.global_step == state.max_steps:
             relink(given["model"])
 
 
 def drift(rows: torch.Tensor, begun: torch.Tensor) -> tuple[float, float]:
-    r"""How far embeddings went.
+    r"""How far embeddings moved.
 
     .. math:: \|E - E_0\|_F / \|E_0\|_F, \qquad \operatorname{mean}_t \cos(E_t, E_{0,t})
 
@@ -66,7 +66,7 @@ def drift(rows: torch.Tensor, begun: torch.Tensor) -> tuple[float, float]:
 
 
 class EmbeddingDrift(TrainerCallback):
-    """A table of every so many steps, one row a head: drift of the embeddings, and skill of attention.
+    """A table with one row for each head, every so many steps: drift of the embeddings and skill of attention.
 
     Skill is ``1 - KL(expected, actual) / KL(expected, uniform)`` on held-out sequences, expected from the counts that
     the head's recipe names: 1 where attention is what they predict, 0 where it is no better than uniform attention.
@@ -98,7 +98,7 @@ class EmbeddingDrift(TrainerCallback):
         self._tables: dict[tuple[int, int], Any] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Record the begin, or go on behind the records of the step that was resumed."""
+        """Record the begin, or continue after the records of the resumed step."""
         if not state.is_world_process_zero:
             return
         stored = read_counts(self.counts)
@@ -116,7 +116,7 @@ class EmbeddingDrift(TrainerCallback):
             self._record(given["model"], state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Record the step if it is one of them; attention that follows its embeddings has done so before."""
+        """Record the step if it is due; attention that follows its embeddings is already recomputed."""
         last = state.global_step == state.max_steps
         if state.is_world_process_zero and (last or state.global_step % self.every == 0):
             self._record(given["model"], state.global_step)

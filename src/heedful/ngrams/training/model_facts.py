@@ -1,4 +1,4 @@
-"""What a model's folder says of itself: how its attention was derived, trained, and how far its embeddings went."""
+"""What a model's folder records: how its attention was derived and trained, and how far its embeddings moved."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TRAINED_BESIDE = ("embeddings", "relink_every")
 
 @dataclass(frozen=True)
 class Drift:
-    """The last record of how far embeddings went.
+    """The last record of how far embeddings moved.
 
     Attributes:
         step: After which it was taken.
@@ -46,7 +46,7 @@ class Drift:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """What is known of one folder.
+    """The facts of one folder.
 
     Attributes:
         recipe: What its attention was derived by; None where it was learnt, or nothing says so.
@@ -68,7 +68,7 @@ class ModelFacts:
 
 
 def model_facts(folder: Path) -> ModelFacts:
-    """What a folder says.
+    """The facts that a folder records.
 
     Args:
         folder: Of a model, of a run of ``heedful train``, or any path.

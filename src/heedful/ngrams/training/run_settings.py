@@ -1,4 +1,4 @@
-"""What a training run of a derived model is told beyond what every run is."""
+"""Settings of a derived model's training run in addition to those of every run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _OF_THE_DECODER = ("preset", "attention", "qk_norm", "max_share_penalty", "count
 
 @dataclass(frozen=True, kw_only=True)
 class DerivedRunSettings(RunSettings):
-    """Settings of one run of a model whose attention is derived, or of what it is held against.
+    """Settings of one run of a model with derived attention, or of one of its controls.
 
     Attributes:
         recipe: Name of the derivation.
@@ -81,42 +81,42 @@ class DerivedRunSettings(RunSettings):
 
     @property
     def model_class(self) -> type[PreTrainedModel]:
-        """What is trained."""
+        """The model class to train."""
         return HeedfulDerivedForCausalLM
 
     @property
     def name(self) -> str:
-        """What the run is called in messages."""
+        """The run's name in messages."""
         return f"derived {self.recipe}, {self.arm}"
 
     @property
     def words(self) -> int:
-        """Tokens of a tokenizer that is learnt."""
+        """Vocabulary of a tokenizer that is learned."""
         return self.vocabulary or WORDS
 
     @property
     def least_words(self) -> int:
-        """Fewest tokens of a tokenizer that is learnt; of characters, the special ones and one more."""
+        """Smallest vocabulary of a learned tokenizer; for characters, the special tokens and one more."""
         return super().least_words if self.units == "bpe" else len(MARKS) + 2
 
     @property
     def tokens(self) -> int:
-        """Tokens of a window."""
+        """Tokens in a window."""
         return self.length or TOKENS
 
     @property
     def tokenizer(self) -> Path | None:
-        """Place of the tokenizer that counts were made with."""
+        """Path of the tokenizer that counts were made with."""
         return None if self.counts is None else Path(self.counts)
 
     @property
     def caches(self) -> bool:
-        """Queries may read earlier tokens: there is no cache."""
+        """False: queries may read earlier tokens, so there is no cache."""
         return False
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Of what the counts are, and whether embeddings stay those that attention was derived for."""
+        """Remarks on the counts, and on whether embeddings stay those for which attention was derived."""
         found = [
             "attention is derived from counts of the training documents alone"
             if self.counts is None
@@ -134,7 +134,7 @@ class DerivedRunSettings(RunSettings):
         return self.embeddings == "linked" and self.derivation.encoder == "joint_pseudo_inverse"
 
     def binding(self) -> dict[str, Any]:
-        """What must be the same when the run goes on, as plain values; of given counts, their content."""
+        """Settings that must be equal when the run resumes, as plain values; for given counts, their content."""
         found = {name: value for name, value in super().binding().items() if name not in _OF_THE_DECODER}
         if self.counts is not None:
             manifest = read_counts(self.counts).path / "counts.json"
@@ -142,14 +142,14 @@ class DerivedRunSettings(RunSettings):
         return found
 
     def learnt_tokenizer(self, texts: Sequence[str]) -> PreTrainedTokenizerFast:
-        """A tokenizer learnt from the training texts; of characters, those that stand in them."""
+        """A tokenizer learned from the training texts; for characters, those that occur in them."""
         if self.units == "bpe":
             return super().learnt_tokenizer(texts)
         kept = None if self.vocabulary is None else self.vocabulary - len(MARKS)
         return character_tokenizer(texts, kept, marks=MARKS)
 
     def marked(self, tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-        """A tokenizer of counts; where it has no begin or end, what it has for the unknown stands for them."""
+        """The counts' tokenizer; if it lacks a begin or end, its unknown token takes that role."""
         if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None and tokenizer.cls_token_id is None:
             if tokenizer.unk_token is None:
                 told = "its tokenizer names no begin or end of a text, and nothing that could stand for them"
@@ -159,7 +159,7 @@ class DerivedRunSettings(RunSettings):
         return tokenizer
 
     def prepare(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-        """Count the training texts, or see that given counts are of this tokenizer and hold what is wanted."""
+        """Count the training texts, or check that given counts have this tokenizer and hold what is needed."""
         wanted = self.derivation.wanted()
         if self.counts is None:
             lengths, skips = zip(*wanted, strict=True)
@@ -171,7 +171,7 @@ class DerivedRunSettings(RunSettings):
             stored.facts(*pair)
 
     def config(self, tokens: int, begin: int, end: int, pad: int | None) -> PreTrainedConfig:
-        """The model's config; arguments as of ``RunSettings``."""
+        """The model's config; arguments as for ``RunSettings``."""
         return arm_config(
             self.derivation,
             self.arm,
@@ -187,7 +187,7 @@ class DerivedRunSettings(RunSettings):
     def model(
         self, config: Any, texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, out: Path
     ) -> PreTrainedModel:
-        """Derived from the counts; its temperatures are fitted on training texts."""
+        """The model derived from the counts; its temperatures are fitted on training texts."""
         stored = read_counts(self.counts or out / COUNTED, tokenizer=tokenizer.backend_tokenizer)
         tables = {pair: stored_table(stored, *pair) for pair in sorted(self.derivation.wanted())}
         pieces = short_pieces(encode(tokenizer, texts))
@@ -198,7 +198,7 @@ class DerivedRunSettings(RunSettings):
         return arm_model(made, config, self.arm, self.seed)
 
     def callbacks(self, model: Any, tokenizer: PreTrainedTokenizerFast, out: Path) -> list[TrainerCallback]:
-        """Attention that follows its embeddings, and a table of how far they went and what attention agrees with."""
+        """Callbacks that recompute attention for its embeddings, and record drift and skill."""
         linked: list[TrainerCallback] = [Relinking(self.relink_every)] if self.embeddings == "linked" else []
         if self.arm in WITHOUT:
             return linked

@@ -5,7 +5,7 @@ from heedful.training.sweeps.recipes import RECIPES
 
 
 def derived_recipe() -> SweepRecipe:
-    """Trains what is not derived from counts."""
+    """Trains the parts of a model that are not derived from counts."""
     from heedful.ngrams.training.run_settings import DerivedRunSettings
     from heedful.training.decoder_run import train_decoder
     from heedful.training.sweeps.training_recipe import training_recipe

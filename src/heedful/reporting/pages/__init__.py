@@ -1,1 +1,1 @@
-"""Pages of parts (a table, a paragraph, a figure each) on a terminal, as HTML and as JSON."""
+"""Pages made of parts (a table, paragraph and figure each), for terminal, HTML and JSON."""

@@ -1,4 +1,4 @@
-"""Numbers in the cells of a compression table: short, with their sign where it tells."""
+"""Numbers in table cells: short, with a sign where it matters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORDS = {
 
 
 def small(value: float) -> str:
-    """A positive number that may be tiny."""
+    """A positive number that may be very small."""
     if not math.isfinite(value):
         return NONE
     return f"{value:.1e}" if 0 < abs(value) < 0.0995 else f"{value:.2f}"
@@ -36,7 +36,7 @@ def change(effect: Effect | None) -> str:
 
 
 def bounds(effect: Effect | None) -> str:
-    """The interval of a loss difference."""
+    """The interval of a loss difference, as text."""
     if effect is None or not (math.isfinite(effect.low) and math.isfinite(effect.high)):
         return NONE
     return f"[{_signed(effect.low)}, {_signed(effect.high)}]"

@@ -1,4 +1,4 @@
-"""A record as a strict JSON document: its fields by name, effects as objects of four numbers."""
+"""A record as a strict JSON document: fields by name, effects as objects of four numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from heedful.reporting.json_values import json_value
 
 
 class Record(Protocol):
-    """A dataclass that a page shows and a document keeps.
+    """A dataclass that can be shown as a page and stored as a document.
 
     Attributes:
         schema: Name and version of its document, ``heedful.pruning/1`` say.
@@ -21,7 +21,7 @@ class Record(Protocol):
 
 
 def record_document(record: Record) -> dict[str, Any]:
-    """The record in JSON's own types, fields named as the record's; a number that is not finite becomes null."""
+    """The record in JSON's own types, with the record's field names; a number that is not finite becomes null."""
     lost: list[str] = []
     fields = {name: json_value(value, f"$.{name}", lost) for name, value in asdict(record).items()}
     return {"schema": record.schema, **fields}

@@ -1,4 +1,4 @@
-"""A page: tables with a paragraph each, the same on every medium."""
+"""A page: tables with a paragraph each, the same in terminal, HTML and JSON."""
 
 from __future__ import annotations
 

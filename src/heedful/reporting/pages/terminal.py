@@ -30,7 +30,7 @@ def page_lines(page: Page, on: Sheet) -> list[Line]:
 
 
 def page_text(page: Page, *, columns: int = 80, encoding: str = "utf-8") -> str:
-    """The page as text without any escape, for a stream of this encoding."""
+    """The page as plain text, for a stream of this encoding."""
     return plain(page_lines(page, sheet(columns, encoding)))
 
 

@@ -1,4 +1,4 @@
-"""What the forward of a model of this room is given: a cache under either name, and nothing that it does not know."""
+"""Arguments of the models' forward: a cache under either of its names, and no unknown argument."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _UNREAD = ("cache_position",)  # generate passes it until 5.23 beside the cache 
 
 
 def one_cache(cache: Cache | None, past_key_values: Cache | None) -> Cache | None:
-    """The cache, under whichever name it was given.
+    """The cache, under whichever name it was passed.
 
     Raises:
         TypeError: It was given under both.
@@ -34,7 +34,7 @@ def one_cache(cache: Cache | None, past_key_values: Cache | None) -> Cache | Non
 
 
 def cache_to_fill(model: PreTrainedModel, given: Cache | None, use_cache: bool | None) -> Cache | None:
-    """The cache that a forward adds to: the given one, an empty one where one is wanted, or None.
+    """The cache that a forward extends: the given one, a new one if wanted, or None.
 
     Args:
         model: Its config says what is wanted where ``use_cache`` does not.
@@ -47,7 +47,7 @@ def cache_to_fill(model: PreTrainedModel, given: Cache | None, use_cache: bool |
 
 
 def no_cache(model: PreTrainedModel, given: Cache | None) -> None:
-    """Refuse a cache where none is kept.
+    """Refuse a cache for models that keep none.
 
     Raises:
         TypeError: One was given.
@@ -58,12 +58,12 @@ def no_cache(model: PreTrainedModel, given: Cache | None) -> None:
 
 
 def for_loss(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Of known options, those of the loss."""
+    """The options that belong to the loss."""
     return {name: value for name, value in options.items() if name in _LOSS}
 
 
 def for_model(model: PreTrainedModel, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the options beside a forward's own arguments, those of the model within it and of its kernel.
+    """The options that belong to the inner model and its kernel.
 
     Raises:
         TypeError: An option is nobody's; the message names it, the model, and what is known.

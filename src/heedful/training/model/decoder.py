@@ -31,12 +31,12 @@ class SwiGLU(nn.Module):
         self.down_proj = nn.Linear(inner, width, bias=False)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """``(batch, token, width)`` to the same."""
+        """Apply the layer; input and output are ``(batch, token, width)``."""
         return self.down_proj(nn.functional.silu(self.gate_proj(hidden)) * self.up_proj(hidden))
 
 
 class DecoderLayer(GradientCheckpointingLayer):
-    """One layer around the attention that it is given."""
+    """One layer, built around a given attention module."""
 
     def __init__(self, config: HeedfulDecoderConfig, attention: nn.Module) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class DecoderLayer(GradientCheckpointingLayer):
         self.mlp = SwiGLU(config.hidden_size, config.intermediate_size)
 
     def forward(self, hidden: Tensor, turn: Rotation, **options: Any) -> tuple[Tensor, Tensor | None]:
-        """``(batch, token, width)`` to the same, and the attention's weights where its kernel returns them."""
+        """``(batch, token, width)`` to the same shape, and the attention weights if the kernel returns them."""
         held = options.pop(CACHE, None)  # transformers' layers know a cache by the name of the day, variants by one
         taken, weights = self.self_attn(self.input_layernorm(hidden), turn, cache=held, **options)
         hidden = hidden + taken
@@ -54,7 +54,7 @@ class DecoderLayer(GradientCheckpointingLayer):
 
 
 class HeedfulDecoderPreTrainedModel(PreTrainedModel):
-    """What transformers asks of every model of this config."""
+    """What transformers requires of every model with this config."""
 
     config_class = HeedfulDecoderConfig
     base_model_prefix = "model"
@@ -143,7 +143,7 @@ class HeedfulDecoderModel(HeedfulDecoderPreTrainedModel):
 
 
 class HeedfulDecoderForCausalLM(LanguageHead, HeedfulDecoderPreTrainedModel, GenerationMixin):
-    """The decoder with a head over its vocabulary, which is its embedding where the config ties them."""
+    """The decoder with a head over its vocabulary; the head is the embedding if the config ties them."""
 
     _tp_plan = {"lm_head": "colwise_gather_output"}  # noqa: RUF012  # transformers' own attribute, as the next
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012  # transformers' own attribute

@@ -1,4 +1,4 @@
-"""The sizes and choices of the reference decoder, as a config of transformers."""
+"""The sizes and options of the reference decoder, as a config of transformers."""
 
 from __future__ import annotations
 

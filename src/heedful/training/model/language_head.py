@@ -13,7 +13,7 @@ from heedful.training.model.arguments import CACHE, for_loss, for_model
 
 
 class LanguageHead:
-    """Forward of a model that has ``model`` without a head, ``lm_head``, and transformers' ``loss_function``."""
+    """Forward of a model that has an inner ``model``, an ``lm_head``, and transformers' ``loss_function``."""
 
     model: Any
     lm_head: Any
@@ -34,7 +34,7 @@ class LanguageHead:
         use_cache: bool | None = None,
         **options: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits of the next token, and the mean loss where there are labels.
+        """Logits of the next token, and the mean loss if labels are given.
 
         Args:
             input_ids: ``(batch, token)``.

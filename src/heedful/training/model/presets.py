@@ -1,4 +1,4 @@
-"""Sizes worth a name: one for tests, one for minutes on a core, one of a published study."""
+"""Named sizes: one for tests, one for minutes on a core, one of a published study."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from heedful.training.model.decoder_config import HeedfulDecoderConfig
 
 @dataclass(frozen=True)
 class Preset:
-    """Sizes of a decoder; what is not named here is the config's default.
+    """Sizes of a decoder; anything not named here has the config's default.
 
     Attributes:
         vocab_size: Tokens; the tokenizer of a run may have fewer.

@@ -1,4 +1,4 @@
-"""Root-mean-square norm that also takes input of another number format than its gain."""
+"""Root-mean-square norm whose input may have another number format than its gain."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ class RMSNorm(nn.RMSNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., dim)`` to the same, in the number format that came."""
+        """Normalise vectors ``(..., dim)``; the number format stays."""
         return super().forward(x.to(self.weight.dtype)).to(x.dtype)

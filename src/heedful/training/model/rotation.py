@@ -1,4 +1,4 @@
-"""Rotary positions: pairs of a head's dimensions turned by an angle that grows with position."""
+"""Rotary positions: pairs of a head's dimensions rotated by an angle that grows with position."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def rotation(positions: Tensor, dim: int, theta: float, dtype: torch.dtype) -> R
 
 
 def rotated(vectors: Tensor, turn: Rotation) -> Tensor:
-    """Vectors of every head turned by the angles of their positions.
+    """Vectors of every head rotated by the angles of their positions.
 
     Args:
         vectors: Queries or keys, ``(batch, head, token, dim)``.

@@ -1,4 +1,4 @@
-"""A run is claimed before it is made, so that several processes, also of several machines, never make the same one.
+"""Claim a run before making it, so that processes on one or several machines never make the same one twice.
 
 Claims of a folder are numbered files, each created where none may stand. Whoever finds the latest one given up or gone
 stale creates the next; of two that try, one succeeds. No claim of another is ever removed or written to.
@@ -38,11 +38,11 @@ class Held(OutputError):
 
 
 class ClaimLost(HeedfulError):
-    """This process gave no sign of life for so long that another one has taken the run over."""
+    """This process gave no sign of life for too long, and another one took over its run."""
 
 
 class Claim:
-    """A claim that is held.
+    """A claim on a run, held by this process.
 
     Args:
         path: Its file.
@@ -53,13 +53,13 @@ class Claim:
         self._lost, self._over = threading.Event(), threading.Event()
 
     def check(self) -> None:
-        """Stop work that is another's by now.
+        """Stop if another process has taken over the work.
 
         Raises:
             ClaimLost: Another process has taken over.
         """
         if self._lost.is_set():
-            raise ClaimLost(f"{escaped(self.path.parent)}: another process took this run over (it goes on there)")
+            raise ClaimLost(f"{escaped(self.path.parent)}: another process took over this run and continues it")
 
     def _live(self, beat: float) -> None:
         number = _number(self.path)
@@ -80,7 +80,7 @@ class Claim:
 
 @contextmanager
 def claimed(folder: Path, *, beat: float = BEAT, stale: float = STALE) -> Iterator[Claim]:
-    """Hold a folder while the block runs.
+    """Hold a claim on a run's folder while the block runs.
 
     Args:
         folder: An existing folder.
@@ -119,7 +119,7 @@ def claimed(folder: Path, *, beat: float = BEAT, stale: float = STALE) -> Iterat
 
 
 def holder(folder: Path, stale: float = STALE) -> str | None:
-    """Who makes the run of a folder now: ``host, process 123``; None where nobody does.
+    """Who makes a folder's run now: ``host, process 123``; None if nobody does.
 
     Args:
         folder: The folder.

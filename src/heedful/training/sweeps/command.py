@@ -1,4 +1,4 @@
-"""``heedful sweep``: a plan into runs that resume and one table; ``heedful sweep table`` shows it."""
+"""``heedful sweep``: make the runs of a plan; ``heedful sweep table`` shows its results."""
 
 import os
 import signal
@@ -53,7 +53,7 @@ class PlanFirst(PlainGroup):
     """``heedful sweep plan.yaml ...`` means ``heedful sweep run plan.yaml ...``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """The words, ``run`` before them where they name no command."""
+        """The command-line words, with ``run`` put first if they name no command."""
         if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
             args = ["run", *args]
         return super().parse_args(ctx, args)
@@ -159,7 +159,7 @@ def _all(plan: "SweepPlan", folder: "SweepFolder", share: Any, json: Path | None
             run_sweep(plan, folder, share, look=look, ended=ended)
     except (KeyboardInterrupt, Terminated) as stopped:
         done = sum(folder.place(run).finished for run in plan.runs)
-        stopped.args = (f"after {done} of {len(plan.runs)} runs: the same command goes on",)
+        stopped.args = (f"after {done} of {len(plan.runs)} runs: run the same command again to continue",)
         raise
     result = read_sweep(folder, plan)
     _deliver(result, folder.path, json)

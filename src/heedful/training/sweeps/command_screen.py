@@ -1,4 +1,4 @@
-"""A sweep on one screen: a bar for all runs and one for each that is being made; lines where there is no terminal."""
+"""Show a running sweep: a bar for all runs and one for each active run; plain lines without a terminal."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ _TITLE = 44
 
 @contextmanager
 def screen() -> "Iterator[tuple[Callable[[View], None], Callable[[Standing], None]]]":
-    """Something to look at while a sweep runs.
+    """A display of the running sweep.
 
     Yields:
         A function for every look at the sweep, and one for each run that is over.

@@ -1,4 +1,4 @@
-"""The folder of a sweep: its plan, and a folder a run by its fingerprint."""
+"""The folder of a sweep: its plan, and a folder for each run, named by its fingerprint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SMALL = 1 << 20
 
 
 class State(StrEnum):
-    """How far a run is."""
+    """The state of a run."""
 
     FINISHED = "finished"
     FAILED = "failed"
@@ -35,7 +35,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Standing:
-    """A run and how far it is.
+    """A run and its state.
 
     Attributes:
         run: The run.
@@ -65,26 +65,26 @@ class RunPlace:
 
     @property
     def failure(self) -> Path:
-        """Why the last try failed."""
+        """Why the last attempt failed."""
         return self.path / "failure.json"
 
     @property
     def log(self) -> Path:
-        """What the run said."""
+        """The log of the run."""
         return self.path / "log.txt"
 
     @property
     def finished(self) -> bool:
-        """Whether all numbers are there."""
+        """Whether all numbers of the run exist."""
         return self.measures.is_file()
 
     def fail(self, reason: str) -> None:
-        """Write down in one line why the run failed."""
+        """Record in one line why the run failed."""
         facts = {"reason": " ".join(reason.split()), "try": os.urandom(8).hex()}
         write_atomic(self.failure, json.dumps(facts) + "\n", overwrite=True)
 
     def failed(self) -> tuple[str, str] | None:
-        """Reason and mark of the last try, where it failed."""
+        """Reason and mark of the last attempt, if it failed."""
         try:
             facts = read_json(self.failure, _SMALL)
         except UsageError:
@@ -94,13 +94,13 @@ class RunPlace:
         return escaped(facts.get("reason", "")), str(facts.get("try", ""))
 
     def advance(self, done: int, total: int, what: str) -> None:
-        """Say how far the run is; readers find the last word or the one before."""
+        """Record the progress of the run. A reader sees the newest record or the one before it."""
         facts = {"done": done, "total": total, "what": what}
         with contextlib.suppress(OutputError):
             write_atomic(self.path / "progress.json", json.dumps(facts), overwrite=True)
 
     def progress(self) -> tuple[int, int, str]:
-        """The last word of ``advance``; nothing of nothing where there is none."""
+        """The last record of ``advance``; zero of zero if there is none."""
         try:
             facts: Mapping[str, Any] = read_json(self.path / "progress.json", _SMALL)
             return int(facts["done"]), int(facts["total"]), str(facts["what"])
@@ -108,7 +108,7 @@ class RunPlace:
             return 0, 0, "begins"
 
     def standing(self, run: PlannedRun) -> Standing:
-        """How far the run of this folder is."""
+        """The state of this folder's run."""
         if self.finished:
             return Standing(run, State.FINISHED)
         if (who := holder(self.path)) is not None:
@@ -129,16 +129,16 @@ class SweepFolder:
     path: Path
 
     def place(self, run: PlannedRun) -> RunPlace:
-        """The folder of a run, which may not stand yet."""
+        """The folder of a run, which may not exist yet."""
         return RunPlace(self.path / RUNS / run.fingerprint)
 
     def kept(self, plan: SweepPlan) -> Path:
-        """Where the folder keeps a plan for those who make its runs, whatever becomes of the user's file."""
+        """The folder's own copy of a plan, independent of the user's file."""
         name = hashlib.sha256(json.dumps(plan.record()).encode()).hexdigest()[:12]
         return self.path / PLANS / f"{name}.json"
 
     def plan(self) -> SweepPlan:
-        """The plan that was run last.
+        """The plan of the last sweep in this folder.
 
         Raises:
             UsageError: It is no folder of a sweep.
@@ -149,11 +149,11 @@ class SweepFolder:
         return read_record(self.path / PLAN)
 
     def standings(self, plan: SweepPlan) -> list[Standing]:
-        """How far each run of a plan is."""
+        """The state of each run of a plan."""
         return [self.place(run).standing(run) for run in plan.runs]
 
     def adopt(self, plan: SweepPlan) -> str:
-        """Make this the plan of the folder, which is made where it is absent.
+        """Make this the plan of the folder, and create the folder if needed.
 
         Args:
             plan: The plan.

@@ -22,15 +22,15 @@ _STATE_BYTES = 64 << 20
 
 
 class EveryStepLogged(TrainerCallback):
-    """The Trainer's own record of every step: with it the norm of the gradient before it is clipped."""
+    """A Trainer callback that logs every step, to record the gradient norm before clipping."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Ask for a record."""
+        """Ask the Trainer to log this step."""
         control.should_log = True
 
 
 def gradients(trained: Path) -> list[RunMeasure]:
-    """Gradients of all steps of a run whose every step was logged.
+    """Gradient norms of a run whose every step was logged.
 
     Pitfall: beliefs that begin nearly equal have gradients near 0, whose first growth counts too.
 
@@ -52,7 +52,7 @@ def gradients(trained: Path) -> list[RunMeasure]:
 
 
 def explosions(norms: list[float]) -> int:
-    """How many of the norms, in their order, exploded.
+    """The number of norms, in order, that count as explosions.
 
     Args:
         norms: One a step; not finite counts as exploded.

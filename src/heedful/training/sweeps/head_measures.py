@@ -1,4 +1,4 @@
-"""What is measured of a trained folder: its loss on held-out text, its heads, its tracker's last record."""
+"""Measurements of a trained folder: held-out loss, heads, the tracker's last record."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _VERDICTS = ("SHARP", "SELECTIVE", "WEAK", "DIFFUSE", "UNDEFINED")
 
 
 def held_out(trained: Path) -> list[RunMeasure]:
-    """Loss on all held-out text, cut into windows that do not overlap, and the last loss of training.
+    """Loss on all held-out text, in windows that do not overlap, and the last training loss.
 
     Args:
         trained: Folder of a finished training run.
@@ -98,7 +98,7 @@ def loaded_on_held_out(trained: Path, sequences: int) -> tuple[LoadedModel, Toke
 
 
 def tracked(trained: Path) -> list[RunMeasure]:
-    """The last record of the tracker: ``attention.entropy_share``, ``key.after.norm`` and so on, and its alarms.
+    """The tracker's last record (``attention.entropy_share``, ``key.after.norm`` and so on) and its alarms.
 
     Args:
         trained: Folder of a training run that was tracked.

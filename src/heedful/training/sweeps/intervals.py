@@ -1,4 +1,4 @@
-"""Each cell of a sweep over its seeds: mean, interval, and the paired difference from the first cell."""
+"""Each cell of a sweep over its seeds: mean, interval, and paired difference from the first cell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One number that was measured of a run, and the file that holds all of a run's."""
+"""One measured number of a run, and the file of all numbers of a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LARGEST = 1 << 53
 
 @dataclass(frozen=True, kw_only=True)
 class RunMeasure:
-    """A number, and what it is of.
+    """A number and what it measures.
 
     Attributes:
         measure: Its name.
@@ -50,7 +50,7 @@ class RunMeasure:
 
 
 def save_measured(path: Path, measured: Sequence[RunMeasure], facts: Mapping[str, Any]) -> None:
-    """Write a run's numbers whole or not at all; a number that is not finite is written as null.
+    """Write a run's numbers completely or not at all; a number that is not finite is written as null.
 
     Args:
         path: The file.

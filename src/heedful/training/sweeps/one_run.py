@@ -1,4 +1,4 @@
-"""One run of a plan: claimed, made or gone on with, and its numbers written."""
+"""Make one run of a plan: claim it, train or resume it, and write its numbers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make_run(
     progress: Callable[[int, int, str], None] = lambda _done, _total, _what: None,
     tell: Callable[[str], None] = lambda _line: None,
 ) -> bool:
-    """Make one run, or go on with it; nothing is done where it is finished.
+    """Make or resume one run; a finished run is left alone.
 
     Of several processes that ``torchrun`` has started, the first claims, measures and writes.
 

@@ -1,4 +1,4 @@
-"""Registers the recipes that belong to training itself: the reference decoder, and attention of random vectors."""
+"""Registers training's own recipes: the reference decoder, and attention of random vectors."""
 
 from heedful.training.sweeps.recipe import SweepRecipe
 from heedful.training.sweeps.recipes import RECIPES

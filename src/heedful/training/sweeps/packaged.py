@@ -10,7 +10,7 @@ PLANS = ("irreps", "kappa")
 
 
 def packaged_plan(given: Path) -> Path:
-    """The file of a plan: of the package where its name is given and no such file stands, else as given.
+    """The file of a plan: the given path, or a plan of the package if no such file exists.
 
     Args:
         given: A name of ``PLANS``, or a file.

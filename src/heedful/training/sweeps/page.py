@@ -1,4 +1,4 @@
-"""A sweep on a terminal page of 80 columns: a block a measure, a line a cell."""
+"""A sweep as a terminal page of 80 columns: a block for each measure, a line for each cell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs of a plan in processes of this machine, beside whatever other machines do in the same folder."""
+"""Make runs of a plan in processes of this machine; other machines may work in the same folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GRACE = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """How far a sweep is.
+    """The progress of a sweep.
 
     Attributes:
         runs: Runs of the plan.
@@ -51,7 +51,7 @@ class View:
 
 @dataclass(frozen=True)
 class Share:
-    """What of the machine a sweep takes.
+    """The share of the machine that a sweep uses.
 
     Attributes:
         processes: Runs at a time.
@@ -63,7 +63,7 @@ class Share:
 
     @staticmethod
     def of_machine(processes: int | None, threads: int) -> Share:
-        """As many processes as the cores allow, or as many as wanted.
+        """As many processes as the cores allow, or as many as asked for.
 
         Args:
             processes: Runs at a time; None for cores over threads.
@@ -87,7 +87,7 @@ def usable_cores() -> int:
 
 
 def run_words(plan: SweepPlan, run: PlannedRun, folder: SweepFolder, threads: int) -> list[str]:
-    """The words behind ``heedful`` that make one run.
+    """The arguments of ``heedful`` that make one run.
 
     Args:
         plan: The plan, which the folder has adopted.
@@ -112,7 +112,7 @@ def run_sweep(
     look: Callable[[View], None] = lambda _view: None,
     ended: Callable[[Standing], None] = lambda _standing: None,
 ) -> list[Standing]:
-    """Make every run that is not finished; those that other processes make are waited for.
+    """Make every unfinished run; wait for runs that other processes make.
 
     Each run is tried once; one that failed in an earlier sweep is tried again.
 

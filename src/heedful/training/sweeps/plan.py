@@ -1,4 +1,4 @@
-"""A plan: a product of axes and seeds, or named cells and seeds, and the runs that it stands for."""
+"""A plan: a product of axes and seeds, or named cells and seeds, and its runs."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class PlannedRun:
 
     @property
     def title(self) -> str:
-        """``qk_norm=true seed=0``."""
+        """A title such as ``qk_norm=true seed=0``."""
         return f"{cell_title(self.axes)} seed={self.seed}".strip()
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan:
-    """What a plan file says, checked, and what its folder keeps.
+    """The checked content of a plan file; the sweep's folder keeps it.
 
     Attributes:
         recipe: Name of the recipe.
@@ -97,7 +97,7 @@ class SweepPlan:
         return recipe.settings(**{**self.fixed, **named, **axes, "seed": run.seed})
 
     def run_named(self, name: str) -> PlannedRun:
-        """A run by its number or its fingerprint.
+        """A run by its number or fingerprint.
 
         Args:
             name: ``3``, or 12 hexadecimal digits.
@@ -113,7 +113,7 @@ class SweepPlan:
 
 
 def laid_out(plan: SweepPlan, recipe: SweepRecipe, text: str) -> SweepPlan:
-    """The plan with its runs.
+    """The plan with the list of its runs.
 
     Args:
         plan: A plan without runs.
@@ -141,7 +141,7 @@ def laid_out(plan: SweepPlan, recipe: SweepRecipe, text: str) -> SweepPlan:
 
 
 def read_record(path: Path) -> SweepPlan:
-    """Read the plan that a sweep's folder keeps.
+    """Read the plan stored in a sweep's folder.
 
     Args:
         path: Its ``plan.json``.
@@ -157,16 +157,16 @@ def read_record(path: Path) -> SweepPlan:
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
         told = escaped(f"{place}: {error.errors()[0]['msg']}")
-        raise InputRejected(escaped(path), told, "run the sweep again: its plan is written anew") from error
+        raise InputRejected(escaped(path), told, "run the sweep again: its plan is written again") from error
 
 
 def cell_title(axes: Mapping[str, Value]) -> str:
-    """``qk_norm=true learning_rate=0.001``."""
+    """A title such as ``qk_norm=true learning_rate=0.001``."""
     return " ".join(f"{name}={shown(value)}" for name, value in axes.items())
 
 
 def shown(value: Value) -> str:
-    """A value as a plan writes it."""
+    """A value in the notation of a plan."""
     return value if isinstance(value, str) else json.dumps(value)
 
 

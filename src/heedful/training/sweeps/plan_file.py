@@ -1,4 +1,4 @@
-"""A plan file read as data: one clear line, with file and key, for whatever does not fit."""
+"""Read a plan file as data; an error names file and key in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run of a sweep is: settings in, a folder and numbers out."""
+"""A recipe: turns settings into a run's folder and numbers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Workplace:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRecipe:
-    """A word that a plan may name.
+    """A recipe that a plan can name.
 
     Attributes:
         name: The word.

@@ -1,4 +1,4 @@
-"""The recipes that a plan may name; what each needs is loaded when it is asked for."""
+"""The recipes that plans can name; each is imported when it is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep has found so far: tables and intervals written, a page, a document."""
+"""The results of a sweep so far: tables, intervals, a page, a document."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Result:
                 "documents": json_rows(self.documents)}  # fmt: skip
 
     def save(self, folder: Path) -> list[Path]:
-        """``table``, ``intervals`` and, where there are losses by document, ``documents``, each as Parquet and CSV.
+        """Write ``table``, ``intervals`` and, if there are losses by document, ``documents``, each as Parquet and CSV.
 
         Args:
             folder: Where.
@@ -98,7 +98,7 @@ class Result:
 
 
 def read_sweep(folder: SweepFolder, plan: SweepPlan | None = None) -> Result:
-    """What stands in a sweep's folder, also while it goes on.
+    """Read a sweep's folder, also while the sweep runs.
 
     Args:
         folder: The folder.

@@ -1,4 +1,4 @@
-"""Time of a step and memory of a run, kept across stops."""
+"""Time per step and memory of a run, kept across interruptions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SMALL = 1 << 16
 
 
 class Stopwatch:
-    """Times of steps, from each call of ``step`` to the next, and the most memory that the process had.
+    """Times from each call of ``step`` to the next, and the peak memory of the process.
 
     Evaluation and checkpoints fall into a few of these times; the median knows nothing of them. The figures of the
     process that took the most steps are kept, for a run that was stopped and gone on with.
@@ -34,7 +34,7 @@ class Stopwatch:
         self._before = memory_peak()
 
     def step(self, done: int, total: int) -> None:
-        """A step was taken; ``done`` of ``total`` are over."""
+        """Called after a step; ``done`` of ``total`` are finished."""
         now = time.perf_counter()
         if self._last:
             self.seconds.append(now - self._last)
@@ -71,7 +71,7 @@ class Stopwatch:
 
 
 def memory_peak() -> int | None:
-    """Most bytes that this process has had resident, None where the system does not say."""
+    """Peak resident bytes of this process; None if the system does not report it."""
     try:
         # Not `getrusage`: it begins with what the parent had when it started this process.
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()

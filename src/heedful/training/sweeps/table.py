@@ -23,7 +23,7 @@ _FORMULA = ("=", "+", "-", "@")
 
 
 def tidy(plan: SweepPlan, folder: SweepFolder) -> tuple[polars.DataFrame, list[str]]:
-    """Every number of every finished run.
+    """All numbers of all finished runs, as one tidy table.
 
     Args:
         plan: The plan.
@@ -57,7 +57,7 @@ def tidy(plan: SweepPlan, folder: SweepFolder) -> tuple[polars.DataFrame, list[s
 
 
 def save_tables(folder: Path, frames: dict[str, polars.DataFrame]) -> list[Path]:
-    """Each frame as Parquet and as CSV, whole or not at all.
+    """Write each frame as Parquet and as CSV, completely or not at all.
 
     Args:
         folder: Where.
@@ -83,7 +83,7 @@ def save_tables(folder: Path, frames: dict[str, polars.DataFrame]) -> list[Path]
 
 
 def axis_column(name: str) -> str:
-    """The column of an axis: its name, or ``axis_layer`` where that is the name of another column."""
+    """The column of an axis: its name, or ``axis_layer`` if the name is taken."""
     taken = {"run", "seed", "verdict", "value", "unit", "n", "units", *SUBJECT}
     return f"axis_{name}" if name in taken or name in _INTERVAL_COLUMNS else name
 

@@ -1,4 +1,4 @@
-"""A training run as a recipe: trained or gone on with, then measured."""
+"""A training run as a recipe: train or resume, then measure."""
 
 from __future__ import annotations
 

@@ -134,6 +134,6 @@ def test_figures_that_stand_there_are_kept_unless_told(tmp_path: Path) -> None:
 
 def test_a_file_in_the_place_of_the_folder_is_kept(tmp_path: Path) -> None:
     (tmp_path / "figures").write_text("mine")
-    with pytest.raises(OutputError, match="stands there"):
+    with pytest.raises(OutputError, match="exists there"):
         save_figures(carded(), tmp_path / "figures", overwrite=True)
     assert (tmp_path / "figures").read_text() == "mine"

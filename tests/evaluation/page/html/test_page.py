@@ -43,6 +43,7 @@ def test_every_verdict_is_folded_to_its_evidence() -> None:
             if finding.layer is None and "\x1b" not in finding.reason:
                 assert finding.reason in page.text
                 assert finding.claim.replace("_", " ") in page.text
+    assert "Near keys outweigh far ones." in page.text
     assert "95 % interval" in page.text and "[1.41, 1.88]" in page.text
 
 

@@ -1,4 +1,4 @@
-"""Mass by distance of each layer, over what uniform attention would have there."""
+"""Mass by distance of each layer, relative to uniform attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many layers a report tells of."""
+"""Number of layers in a report."""
 
 from __future__ import annotations
 

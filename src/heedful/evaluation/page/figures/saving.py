@@ -28,7 +28,7 @@ def check_report_figures(folder: str | os.PathLike[str], *, overwrite: bool) -> 
 
 
 def save_figures(report: Report, folder: str | os.PathLike[str], *, overwrite: bool) -> list[Path]:
-    """Write every figure for which the report has something to show.
+    """Write every figure for which the report has data.
 
     Args:
         report: What to show.

@@ -1,4 +1,4 @@
-"""The top and the end of the page: what was validated, with what, and what was left out."""
+"""The top and the end of the page: what was validated, with which settings, and what was left out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _look(name: str, decision: Mapping[str, Any]) -> str:
 
 
 def headline(report: Report) -> list[tuple[str, str]]:
-    """What was validated on what, label and text."""
+    """What was validated on which text, as labels and texts."""
     model, data = report.model, report.data
     sizes = [count(model[key], key[:-1]) for key in ("layers", "heads", "parameters") if _whole(model.get(key))]
     where = " on ".join(str(model[key]) for key in ("dtype", "device") if model.get(key))
@@ -68,7 +68,7 @@ def steps(report: Report) -> list[str]:
 
 
 def tables(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Everything that shaped the numbers: title and rows of name and value."""
+    """Everything that affects the numbers: a title with rows of name and value."""
     named = (
         ("Model", report.model),
         ("Text", report.data),

@@ -1,4 +1,4 @@
-"""What the map and the cards are drawn from: every head's numbers as compact data, every text made visible."""
+"""Data of the map and the cards: every head's numbers in compact form, with control characters made visible."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ACTING = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\x7f": "\\u007f"}
 
 
 def heads_json(report: Report) -> str:
-    """The data of the map and the cards as JSON that can stand in a page: ASCII, without ``<``, ``>`` and ``&``."""
+    """Data of the map and the cards as JSON that is safe in a page: ASCII, without ``<``, ``>`` and ``&``."""
     text = json.dumps(heads_data(report), allow_nan=False, ensure_ascii=True, separators=(",", ":"))
     for acting, escaped in _ACTING.items():
         text = text.replace(acting, escaped)
@@ -35,7 +35,7 @@ def heads_json(report: Report) -> str:
 
 
 def heads_data(report: Report) -> dict[str, Any]:
-    """The data of the map and the cards in JSON's own types; every text in it is visible and acts nowhere."""
+    """Data of the map and the cards in JSON's own types, with control characters made visible."""
     statistics = sorted({name for row in report.heads for name in row.statistics})
     by_head = _by_head(report)
     claims = {finding.claim: finding.unit for found in by_head.values() for finding in found}

@@ -1,4 +1,4 @@
-"""The nine sections as the page shows them: a row a claim, and behind it what the verdict rests on."""
+"""The nine sections of the page: a row for each claim, with its evidence folded behind it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Badge:
 
 @dataclass(frozen=True)
 class Whisker:
-    """An estimate with its interval and margin as places from 0 to 100."""
+    """An estimate with its interval and margin, as places from 0 to 100."""
 
     low: float
     mid: float
@@ -53,12 +53,13 @@ class Whisker:
 
 @dataclass(frozen=True)
 class Row:
-    """One finding: what the folded row shows, and what stands behind it."""
+    """One finding: the folded row and the evidence behind it."""
 
     claim: str
     badge: Badge
     estimate: str
     reason: str
+    meaning: str
     facts: tuple[tuple[str, str], ...]
     whisker: Whisker | None
     tally: tuple[tuple[Badge, int], ...]
@@ -83,7 +84,7 @@ def badge(verdict: str) -> Badge:
 
 
 def blocks(report: Report) -> list[SectionBlock]:
-    """The nine sections; one that the report lacks has no row."""
+    """The nine sections; one that the report lacks has no rows."""
     found = {section.number: section for section in report.sections}
     return [
         SectionBlock(
@@ -96,7 +97,7 @@ def blocks(report: Report) -> list[SectionBlock]:
 
 
 def counts(report: Report) -> list[tuple[Badge, int]]:
-    """Verdicts on the model's claims, counted."""
+    """Counts of the model's claims by verdict."""
     findings = [one for section in report.sections for one in section.findings if _whole(one)]
     counted = Counter(str(one.verdict) for one in findings)
     return [(badge(verdict), counted[verdict]) for verdict in VERDICTS if counted[verdict]]
@@ -130,6 +131,7 @@ def _row(finding: Finding, layers: list[Finding], heads: list[Finding]) -> Row:
         badge=badge(str(finding.verdict)),
         estimate="" if finding.estimate is None else quantity(finding.estimate, finding.unit),
         reason=finding.reason,
+        meaning=finding.meaning,
         facts=_facts(finding),
         whisker=_whisker(finding),
         tally=tuple((badge(verdict), total) for verdict, total in counted.most_common()),

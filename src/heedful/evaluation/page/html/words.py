@@ -1,4 +1,4 @@
-"""What the statistics of heads mean, in a unit and a few words."""
+"""Unit and short explanation of each statistic of a head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention by the divergence between Gaussian beliefs, carried from frame to frame."""
+"""Attention by the divergence between Gaussian beliefs, with transport between frames."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SEQUENCES, _ROWS, _FEWEST_KEYS = 8, 32, 8
 
 @dataclass(frozen=True)
 class Around:
-    """What the tokens of a sequence are met by, in the common frame.
+    """The keys that a sequence's tokens attend to, in the common frame, with the kernel's mask.
 
     Attributes:
         keys: Beliefs of each group, ``(batch, copy, key, dim)``, centred.
@@ -45,7 +45,7 @@ class Around:
 
 
 class DivergenceHeads(nn.Module):
-    """Heads whose logits are divergences over a temperature; one product for all of them.
+    """Heads whose logits are divergences divided by a temperature; one product serves all of them.
 
     Features of smaller irreps are filled with zeros up to the largest, so that a layer is one call of the kernel and
     one row of heads, whatever their dimensions.
@@ -71,14 +71,14 @@ class DivergenceHeads(nn.Module):
         """Queries and keys as beliefs while the kernel runs, for whoever watches it; None otherwise."""
 
     def start(self) -> Tensor:
-        """Logarithms of the temperatures that the config's rule begins with, ``(head,)``."""
+        """Logarithms of the initial temperatures by the config's rule, ``(head,)``."""
         first = first_kappa(self.config.kappa_rule, self.config.kappa, self.layout.irreps.dims)
         return torch.tensor(first, dtype=torch.float64).log().to(self.log_kappa.dtype)
 
     def attended(
         self, queries: Sequence[Gaussians], around: Around, values: Sequence[Tensor], **options: Any
     ) -> tuple[list[Tensor], Tensor | None]:
-        """What each query takes of the values under the weights ``softmax(-KL / kappa)``.
+        """The values that each query receives under the weights ``softmax(-KL / kappa)``.
 
         Args:
             queries: Beliefs of each group, ``(batch, copy, query, dim)``, centred.
@@ -156,7 +156,7 @@ class GaugeKLAttention(DivergenceHeads):
         aligned: bool = False,
         **options: Any,
     ) -> tuple[Tensor, Tensor | None, Around, Tensor | None]:
-        """What each token takes from those before it.
+        """The attention output of each token over those up to it.
 
         Args:
             hidden: Means in their own frames, ``(batch, token, width)``.
@@ -209,12 +209,12 @@ class GaugeKLAttention(DivergenceHeads):
 
 
 def exact(tensor: Tensor) -> Tensor:
-    """In float32 at least: divergences are differences of squares."""
+    """The tensor in float32 or better, because divergences are differences of squares."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def canonical(layout: BeliefLayout, tokens: TokenBeliefs, frames: tuple[Tensor, ...]) -> tuple[Gaussians, ...]:
-    """Beliefs of each group in the common frame; covariances are kept there, so that means alone are turned."""
+    """Beliefs of each group in the common frame; covariances are stored there, so only means are rotated."""
     groups = layout.groups(tokens)
     return tuple(
         replace(group, mean=group.mean if frame.shape[-1] == 1 else out_of_frame(group.mean, frame))
@@ -223,12 +223,12 @@ def canonical(layout: BeliefLayout, tokens: TokenBeliefs, frames: tuple[Tensor, 
 
 
 def moved(groups: Sequence[Gaussians], by: Sequence[Tensor], sign: int) -> tuple[Gaussians, ...]:
-    """Beliefs with shifted means: no divergence changes, and squares of what all means share are not rounded away."""
+    """Beliefs with shifted means: divergences stay, and the squares of a common mean cause no rounding."""
     return tuple(replace(group, mean=group.mean + sign * shift) for group, shift in zip(groups, by, strict=True))
 
 
 def in_frames(groups: Sequence[Tensor], frames: tuple[Tensor, ...]) -> Tensor:
-    """Canonical vectors ``(batch, copy, token, dim)`` of each group as their frames see them, side by side."""
+    """Canonical vectors ``(batch, copy, token, dim)`` of each group in their own frames, joined."""
     pairs = zip(groups, frames, strict=True)
     return beside([part if frame.shape[-1] == 1 else into_frame(part, frame) for part, frame in pairs])
 

@@ -1,4 +1,4 @@
-"""The derived model and what it is held against: the same parts with attention learnt, begun otherwise, or none."""
+"""The derived model and its controls: the same parts with learned attention, with another start, or with none."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _widened(config: HeedfulDerivedConfig) -> int:
 
 
 def arm_model(made: Derived, config: HeedfulDerivedConfig, arm: str, seed: int) -> HeedfulDerivedForCausalLM:
-    """The model of one arm; what it shares with the derived model begins as there.
+    """The model of one arm; parts that it shares with the derived model begin equal.
 
     Args:
         made: The derived model.

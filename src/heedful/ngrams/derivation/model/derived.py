@@ -25,7 +25,7 @@ from heedful.training.model.rotation import Rotation, rotation
 
 
 class DerivedLayer(GradientCheckpointingLayer):
-    """One layer: derived attention, then a learned feed-forward part, each added to the stream."""
+    """One layer: derived attention, then a learned feed-forward part, each added to the residual stream."""
 
     def __init__(self, config: HeedfulDerivedConfig, layer: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class DerivedLayer(GradientCheckpointingLayer):
             )
 
     def forward(self, hidden: Tensor, position_ids: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
-        """``(batch, token, width)`` to the same, and the attention's weights where its kernel returns them."""
+        """``(batch, token, width)`` to the same shape, and the attention weights if the kernel returns them."""
         weights = None
         if self.attention is not None:
             fed = hidden if self.input_norm is None else self.input_norm(hidden)
@@ -59,7 +59,7 @@ def _fixed_norm(width: int, eps: float) -> nn.LayerNorm:
 
 
 class HeedfulDerivedPreTrainedModel(PreTrainedModel):
-    """What transformers asks of every model of this config."""
+    """What transformers requires of every model with this config."""
 
     config_class = HeedfulDerivedConfig
     base_model_prefix = "model"
@@ -70,20 +70,22 @@ class HeedfulDerivedPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """As of every model, and what the config calls frozen is frozen: loading makes every tensor trainable."""
+        """Load as every model does, then freeze what the config calls frozen, because loading makes every tensor
+        trainable.
+        """
         found = super().from_pretrained(*args, **kwargs)
         (found[0] if isinstance(found, tuple) else found).freeze()
         return found
 
     def untrained_config(self) -> HeedfulDerivedConfig:
-        """The config of a model of this kind with weights as they are drawn: tied to no embeddings, without factors."""
+        """A config of such a model with random weights, without factors and without a fixed embedding."""
         config: Any = copy.deepcopy(self.config)
         config.embedding_fingerprint = config.linked_encoder = None
         found: HeedfulDerivedConfig = config
         return found
 
     def freeze(self) -> None:
-        """Take the gradient from what the config calls frozen."""
+        """Stop gradients to the parts that the config calls frozen."""
         self.get_input_embeddings().requires_grad_(not self.config.frozen_embeddings)
         for part in self.modules():
             if isinstance(part, CorpusDerivedAttention):
@@ -126,7 +128,7 @@ class HeedfulDerivedModel(HeedfulDerivedPreTrainedModel):
         output_hidden_states: bool | None = None,
         **options: Any,
     ) -> BaseModelOutputWithPast:
-        """Hidden states of every token; arguments as in every decoder of transformers, of which no cache is kept.
+        """Hidden states of every token; arguments as in every decoder of transformers, but no cache is kept.
 
         Raises:
             ValueError: Both ids and embeddings were given, or neither, or more tokens than there are learned positions,
@@ -216,7 +218,7 @@ def sinusoids(position_ids: Tensor, width: int, dtype: torch.dtype) -> Tensor:
 
 
 class HeedfulDerivedForCausalLM(LanguageHead, HeedfulDerivedPreTrainedModel, GenerationMixin):
-    """The decoder with a head over its vocabulary, which is its embedding where the config ties them."""
+    """The decoder with a head over its vocabulary; the head is the embedding if the config ties them."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012  # transformers' own attribute
 
@@ -230,7 +232,7 @@ class HeedfulDerivedForCausalLM(LanguageHead, HeedfulDerivedPreTrainedModel, Gen
     def prepare_inputs_for_generation(
         self, input_ids: Tensor, next_sequence_length: int | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """All tokens at every step, whether or not a cache is wanted: none is kept.
+        """Pass all tokens at every step, because no cache is kept.
 
         Raises:
             TypeError: A cache that holds earlier tokens was given.

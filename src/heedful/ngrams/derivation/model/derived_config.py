@@ -1,4 +1,4 @@
-"""What a model with derived attention is made of, as a config of transformers."""
+"""The parts of a model with derived attention, as a config of transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention that follows its embeddings: with other embeddings, matrices of the same factors are computed again."""
+"""Attention that follows its embeddings: for new embeddings, matrices are recomputed from the same factors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from heedful.ngrams.derivation.model.deriving import places
 
 
 def keep_factors(attention: CorpusDerivedAttention, heads: Sequence[HeadMatrices]) -> None:
-    """Store what a layer's matrices were computed from; dimensions beyond their rank are 0.
+    """Store the factors of a layer's matrices; dimensions beyond their rank are 0.
 
     Args:
         attention: A layer of a model whose config names a ``linked_encoder``.
@@ -36,7 +36,7 @@ def keep_factors(attention: CorpusDerivedAttention, heads: Sequence[HeadMatrices
 
 @torch.no_grad()
 def relink(model: HeedfulDerivedForCausalLM) -> None:
-    r"""Compute the attention matrices again for the embeddings as they are now.
+    r"""Recompute the attention matrices for the current embeddings.
 
     .. math:: W = \\operatorname{pinv}(X)\\, F
 

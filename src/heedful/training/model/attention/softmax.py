@@ -1,4 +1,4 @@
-"""Softmax attention with grouped keys, rotary positions and, where wanted, normalised queries and keys."""
+"""Softmax attention with grouped keys, rotary positions and optional normalisation of queries and keys."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class SoftmaxAttention(nn.Module):
         cache: Cache | None = None,
         **options: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        """What each token takes from those before it.
+        """The attention output of each token over those up to it.
 
         Args:
             hidden: ``(batch, token, width)``.

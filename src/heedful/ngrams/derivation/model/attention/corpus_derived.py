@@ -1,4 +1,4 @@
-"""Attention with given matrices: queries may read earlier tokens, and heads may look a fixed number of tokens back."""
+"""Attention with given matrices: queries may read earlier tokens, and heads may attend a fixed distance back."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ SEARCHED = 1 << 22
 
 
 def beats(dim: int) -> np.ndarray:
-    """Angular frequencies of a head that looks back, ``(dim / 2,)`` float64, radians a token."""
+    """Angular frequencies of a head that attends a fixed distance back, ``(dim / 2,)`` float64, radians a token."""
     return 2 * math.pi * np.remainder(GOLDEN * np.arange(1, dim // 2 + 1), 1.0)
 
 
 def told_apart(dim: int, most: int) -> int:
-    """Tokens among which a head of so many dimensions can look back, up to some number of them.
+    """Number of tokens, at most ``most``, among which a head of this dimension can address one.
 
     Args:
         dim: The head's dimensions, an even number.
@@ -46,7 +46,7 @@ def told_apart(dim: int, most: int) -> int:
 
 
 def sharpness(dim: int, length: int) -> float:
-    """Factor on the products of phases that puts the wanted key ``MARGIN`` logits before any other.
+    """Factor on the phase products that puts the wanted key ``MARGIN`` logits above any other.
 
     Raises:
         ValueError: So few dimensions cannot tell so many distances apart; the message names how many they can.
@@ -54,7 +54,7 @@ def sharpness(dim: int, length: int) -> float:
     gap = float(_gaps(dim, length).min())
     if gap < SMALLEST_GAP * dim:
         fix = f"--length {told_apart(dim, length)} at most, or --set head_dim={_enough(dim, length)}"
-        raise ValueError(f"head_dim = {dim}: too few dimensions to look back among {length} tokens ({fix})")
+        raise ValueError(f"head_dim = {dim}: too few dimensions to attend back among {length} tokens ({fix})")
     return MARGIN / gap
 
 
@@ -74,7 +74,7 @@ def _gaps(dim: int, length: int) -> np.ndarray:
 
 
 class DerivedFactors(nn.Module):
-    """What a layer's projections of each token should be, kept where attention follows its embeddings.
+    """The wanted projections of each token in a layer, kept if attention follows its embeddings.
 
     Args:
         config: Sizes and choices.
@@ -94,7 +94,7 @@ class DerivedFactors(nn.Module):
 
 
 class CorpusDerivedAttention(nn.Module):
-    r"""Causal attention of one layer with matrices that were computed and not learned.
+    r"""Causal attention of one layer with computed, not learned, matrices.
 
     .. math:: \operatorname{softmax}\!\left([x_i; x_{i-1}; \dots] W_Q \cdot x_j W_K\right) x_j W_V W_O
 
@@ -125,7 +125,7 @@ class CorpusDerivedAttention(nn.Module):
 
     @property
     def attends_by_offset(self) -> bool:
-        """Whether every head looks a fixed number of tokens back: queries and keys are then of no use."""
+        """Whether every head attends a fixed number of tokens back, so that queries and keys are unused."""
         return bool(self.offsets) and all(back is not None for back in self.offsets)
 
     def forward(
@@ -137,7 +137,7 @@ class CorpusDerivedAttention(nn.Module):
         attention_mask: Any = None,
         **options: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        """What each token takes from those before it.
+        """The attention output of each token over those up to it.
 
         Args:
             hidden: ``(batch, token, width)``.
