@@ -95,7 +95,7 @@ def guide(answers: list[Row], lengths: list[int]) -> list[str]:
     places = dict.fromkeys((one["rule"], one["world"], one["causal"]) for one in answers)
     for rule, world, causal in places:
         found = {
-            one["length"]: 100 * one["ngrams", "count"] / one["trials"]
+            one["length"]: 100 * one["count"] / one["trials"]
             for one in answers
             if (one["rule"], one["world"], one["causal"]) == (rule, world, causal)
         }
