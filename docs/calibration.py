@@ -32,13 +32,13 @@ def results(document: Row) -> str:
         f"{', '.join(map(str, plan['lengths']))} tokens in {hours:.1f} hours. Every rate at every length: "
         "[the table](calibration-table.md).",
         "",
-        "Margins are put where the truth is: an interval may lie beyond its margin in 2.5 % of trials on either side, any "
-        "head of a family in 5 %. A promise is pooled over the lengths. It is broken where its interval, adjusted for all "
-        "promises (Bonferroni), lies on the wrong side. *Caught* is the rate that this run would have shown to break the "
-        "promise with 80 %: a promise whose caught rate is far from it was hardly tested.",
+        "Margins are put where the truth is: an interval may lie beyond its margin in 2.5 % of trials on either side, "
+        "any head of a family in 5 %. A promise is pooled over the lengths. It is broken where its interval, adjusted "
+        "for all promises (Bonferroni), lies on the wrong side. *Caught* is the rate that this run would have shown to "
+        "break the promise with 80 %: a promise whose caught rate is far from it was hardly tested.",
         "",
-        f"**{len(promises)} promises, {document['broken']} broken.** {document['blunt']} were hardly tested: an error of "
-        "twice the promise could have passed. The whole run is `make calibration` (24 repetitions, lengths 16 to 2048).",
+        f"**{len(promises)} promises, {document['broken']} broken.** {document['blunt']} were hardly tested: an error "
+        "of twice the promise could have passed. The whole run: `make calibration` (16 to 2048 tokens).",
         "",
     ]
     for rate in promises:

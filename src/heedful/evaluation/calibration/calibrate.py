@@ -30,8 +30,11 @@ FULL_LENGTH = 256
 """Length up to which every repetition is made; beyond, fewer, as each costs more."""
 
 
-FRESH_SHARE, FRESH_LENGTH = 5, 64
+FRESH_SHARE, FRESH_LENGTH = 7, 64
 """Fresh models at a length are this many times the repetitions up to 64 tokens, fewer with its square beyond."""
+
+SHORT_SHARE = 6
+"""Planted studies up to 64 tokens, where they are cheap, are this many times the repetitions."""
 
 EXACT_CAUGHT = 0.05
 """What must be caught of a promise that something never happens."""
@@ -72,7 +75,8 @@ class CalibrationPlan:
 
     def trials(self, length: int, least: int = 2) -> int:
         """Repetitions at a length."""
-        return max(least, round(self.repetitions * min(1.0, FULL_LENGTH / length)))
+        short = SHORT_SHARE if length <= FRESH_LENGTH else 1
+        return max(least, round(short * self.repetitions * min(1.0, FULL_LENGTH / length)))
 
     def fresh(self, length: int) -> int:
         """Fresh models at a length: most of them short, since a promise is pooled over the lengths."""
@@ -181,17 +185,17 @@ def calibrate(
 def _jobs(plan: CalibrationPlan) -> Iterator[Job]:
     wanted, seed, repetitions = plan.wanted, _seed(plan), plan.repetitions
     for place, shape in enumerate(SKEW):
-        yield f"losses, {shape}", partial(loss_rates, shape, wanted, 26 * repetitions, seed + place)
+        yield f"losses, {shape}", partial(loss_rates, shape, wanted, 52 * repetitions, seed + place)
         if not plan.claims:
             yield f"bounds, {shape}", partial(bound_rates, shape, 200 * repetitions, seed + place)
             yield f"looks, {shape}", partial(sequential_rates, shape, 40 * repetitions, seed + place)
-            yield f"ablation by looks, {shape}", partial(ablation_rates, shape, 6 * repetitions, seed + place)
+            yield f"ablation by looks, {shape}", partial(ablation_rates, shape, 11 * repetitions, seed + place)
     if CORRELATION in wanted:
         for layers in LAYERS:
             for noise in NOISE:
-                yield f"{layers} {noise}", partial(correlation_rates, layers, noise, 16 * repetitions, seed + layers)
+                yield f"{layers} {noise}", partial(correlation_rates, layers, noise, 24 * repetitions, seed + layers)
     for length in plan.lengths:
-        few = max(1, plan.trials(length) // 3)
+        few = max(1, round(plan.repetitions * min(1.0, FULL_LENGTH / length)) // 3)
         fresh = plan.fresh(length)
         yield f"planted faults, {length} tokens", partial(fault_rates, length, wanted, few, seed)
         for world in WORLDS:
