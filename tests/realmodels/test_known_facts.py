@@ -44,7 +44,7 @@ def test_smollm2_puts_half_of_its_mass_on_the_first_token(heads: Callable[[str],
 
 
 def test_smollm2_rests_on_a_massive_activation_whose_value_is_small(heads: Callable[[str], Heads]) -> None:
-    """Sun et al. 2024: the sink's hidden state is many times the median one. Guo et al. 2024: many sinks write little."""
+    """Sun et al. 2024: a sink's hidden state is many times the median. Guo et al. 2024: many sinks write little."""
     rows = heads("smollm2")
     sinks = [row.statistics for row in rows.values() if row.pattern in ("first key", "dormant sink")]
     assert len(sinks) > 120 and sorted(one["sink_norm_ratio"] for one in sinks)[len(sinks) // 2] > 30
