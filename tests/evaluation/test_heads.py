@@ -85,6 +85,49 @@ def test_every_statistic_and_place_stands_in_the_row() -> None:
     assert row.statistics["max_weight"] == pytest.approx(0.3)
 
 
+def probed(**arrays: np.ndarray) -> Any:
+    """The first row of two heads whose evidence holds arrays of the pattern probes, too."""
+    values = {name: documents([quiet, quiet], 0.001) for name, quiet in QUIET.items()}
+    values["sink_mass"] = documents([0.6 if "first" in arrays else 0.0, 0.0], 0.001)
+    arrays.pop("first", None)
+    study = stub_study((2,), hides_future=True, on_repeats=None, units=lambda x: x)
+    study.observed.layers[0].values = arrays
+    study.observed.stacked = (values | arrays).__getitem__
+    return head_rows(study)[0]
+
+
+OFFSETS_AT = np.zeros((20, 2, 17))
+NEAR, LATER = documents([0.7, 0.0], 0.01), documents([0.5, 0.0], 0.01)
+PLACES = np.tile([4.0, 9.0], (20, 1))
+SCATTERED = np.stack([np.arange(20.0), np.arange(20.0)], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "pattern"),
+    [
+        ({"offset_mass": OFFSETS_AT + 0.6 * (np.arange(17) == 5)}, "offset -3"),
+        ({"offset_mass": OFFSETS_AT + 0.6 * (np.arange(17) == 10)}, "offset +2"),
+        ({"offset_mass": OFFSETS_AT + 0.39 * (np.arange(17) == 5)}, ""),
+        ({"offset_mass": OFFSETS_AT + 0.6 * (np.arange(17) == 7)}, ""),  # the previous token has a name of its own
+        ({"later_sink_mass": LATER, "later_sink_key": PLACES}, "sink at key 4"),
+        ({"later_sink_mass": LATER, "later_sink_key": SCATTERED}, "later sink"),
+        ({"later_sink_mass": LATER, "later_sink_key": PLACES, "near_zero_mass": NEAR}, "dormant, sink at key 4"),
+        ({"near_zero_mass": NEAR}, "dormant"),
+        ({"near_zero_mass": NEAR, "first": np.ones(1)}, "dormant sink"),
+        ({"near_zero_mass": LATER, "first": np.ones(1)}, "first key"),
+    ],
+)
+def test_patterns_of_the_probes_are_named(arrays: dict[str, np.ndarray], pattern: str) -> None:
+    assert probed(**arrays).pattern == pattern
+
+
+def test_figures_of_the_probes_stand_in_the_row() -> None:
+    peaks = np.array([[1.0, 2.0], [np.nan, 9.0], [-3.0, 4.0]])
+    row = probed(max_logit=peaks, offset_mass=OFFSETS_AT + 0.6 * (np.arange(17) == 5))
+    assert row.statistics["max_logit"] == 1.0
+    assert (row.statistics["offset"], row.statistics["offset_mass"]) == (-3.0, pytest.approx(0.6))
+
+
 @pytest.mark.parametrize(("concentration", "count"), [(0.499, 1), (0.3, 0), (3.0, 1)])
 def test_heads_that_might_be_selective_are_counted(concentration: float, count: int) -> None:
     values = np.exp(documents([math.log(concentration), -2.0], 0.05))

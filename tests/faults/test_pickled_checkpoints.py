@@ -79,11 +79,20 @@ def test_s02_raw_pickles_are_refused(protocol: int, marker: Path, config: Path, 
     assert not marker.exists()
 
 
-def test_s02_the_legacy_stream_of_torch_is_refused(marker: Path, config: Path, tmp_path: Path) -> None:
+def test_s02_a_legacy_stream_of_torch_that_calls_is_refused(marker: Path, config: Path, tmp_path: Path) -> None:
     content = {"w": torch.ones(1), "x": material.Payload(open, str(marker), "w")}
     torch.save(content, tmp_path / "evil.pt", _use_new_zipfile_serialization=False)
-    _refused(tmp_path / "evil.pt", config, "legacy pickle stream")
+    _refused(tmp_path / "evil.pt", config, "io.open", "not run")
     assert not marker.exists()
+
+
+def test_a_legacy_stream_of_tensors_loads_as_its_archive_does(tmp_path: Path) -> None:
+    path, config = material.save_checkpoint(tmp_path)
+    torch.save(torch.load(path, weights_only=True), tmp_path / "old.bin", _use_new_zipfile_serialization=False)
+    old, new = load_model(tmp_path / "old.bin", config=config), load_model(path, config=config)
+    assert "old.bin was written by torch before 1.6" in old.notes
+    weights = new.model.state_dict()
+    assert all(torch.equal(value, weights[key]) for key, value in old.model.state_dict().items())
 
 
 def test_s03_the_legacy_tar_of_torch_is_refused(marker: Path, config: Path, tmp_path: Path) -> None:

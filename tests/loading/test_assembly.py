@@ -62,6 +62,31 @@ def test_derived_buffers_and_other_heads_are_left_out_with_a_note() -> None:
     assert any("cls.seq_relationship.weight" in note for note in notes)
 
 
+@pytest.mark.parametrize(
+    "key",
+    ["albert.pooler.weight", "qa_outputs.bias", "classification_head.dense.weight", "model.score.weight",
+     "value_head.0.weight", "bert.cls.predictions.bias", "predictions.LayerNorm.bias",
+     "sop_classifier.classifier.bias"],
+)  # fmt: skip
+@pytest.mark.parametrize("family", ["gpt2", "bert"])
+def test_heads_and_poolers_that_the_model_lacks_are_left_out_with_a_note(key: str, family: str) -> None:
+    _, notes = _fill({**_state(family), key: torch.ones(2, 16)}, family)
+    assert notes == (f"heads of other tasks left out: {key}",)
+
+
+@pytest.mark.parametrize("key", ["transformer.h.2.score.weight", "transformer.h.1.attn.heads.weight", "extra.weight"])
+def test_what_could_be_a_part_of_the_layers_is_still_refused(key: str) -> None:
+    material.refused(lambda: _fill({**_state(), key: torch.ones(2, 16)}), 3, f"1 left over ({key})")
+
+
+def test_a_missing_pooler_is_left_untrained_with_a_note() -> None:
+    state = {key: value for key, value in _state("bert").items() if "pooler" not in key}
+    before = torch.get_rng_state()
+    _, notes = _fill(state, "bert")
+    assert notes == ("not in the checkpoint, left untrained: pooler.dense.bias, pooler.dense.weight",)
+    assert torch.equal(before, torch.get_rng_state())
+
+
 def test_missing_left_over_and_misshapen_keys_are_counted_and_named() -> None:
     state = _state()
     del state["transformer.h.1.attn.c_attn.weight"]

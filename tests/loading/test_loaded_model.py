@@ -128,3 +128,20 @@ def test_the_embedded_model_is_there_or_said_to_be_missing() -> None:
     )
     assert batch.input_ids.shape == (64, 128) and batch.attention_mask.all()
     assert loaded.model(batch.input_ids[:2]).logits.isfinite().all()
+
+
+def test_a_checkpoint_without_a_head_loads_where_the_config_names_no_class(tmp_path: Path) -> None:
+    path, config = material.save_checkpoint(tmp_path, "bert")
+    material.rewrite(config, architectures=None)
+    loaded = load_model(path, config=config)
+    assert type(loaded.model).__name__ == "BertModel"
+    assert any("no head in the checkpoint: BertModel built" in note for note in loaded.notes)
+    material.rewrite(config, architectures=["BertForMaskedLM"])
+    material.refused(lambda: load_model(path, config=config), 3, "missing (cls.predictions.bias")
+
+
+def test_a_checkpoint_of_something_else_is_told_of_the_class_with_a_head(tmp_path: Path) -> None:
+    path, config = material.save_checkpoint(tmp_path)
+    settings = material.rewrite(config, architectures=None, n_layer=3)
+    assert settings["n_layer"] == 3
+    material.refused(lambda: load_model(path, config=config), 3, "do not make a GPT2LMHeadModel", "transformer.h.2")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.loading import material
 
-from heedful.loading.torch_archive import check_dense, read_torch_archive
+from heedful.loading.torch_archive import check_dense, read_torch_archive, read_torch_stream
 
 
 def test_a_state_dict_comes_back(tmp_path: Path) -> None:
@@ -73,3 +73,38 @@ def test_views_of_one_storage_are_dense() -> None:
     check_dense("k", torch.ones(4, 4).T, "f")
     check_dense("k", torch.ones(4, 4)[1], "f")
     check_dense("k", torch.nn.Parameter(torch.ones(0)), "f")
+
+
+def _stream(saved: object, path: Path) -> Path:
+    torch.save(saved, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+def test_a_stream_of_before_torch_1_6_comes_back(tmp_path: Path) -> None:
+    shared = torch.arange(6.0)
+    path = _stream({"model": {"a": shared[:2], "b": shared[2:]}, "step": 7}, tmp_path / "a.bin")
+    saved = read_torch_stream(path)
+    assert (
+        saved["model"]["a"].tolist() == [0, 1] and saved["model"]["b"].tolist() == [2, 3, 4, 5] and saved["step"] == 7
+    )
+
+
+def test_a_harmless_record_in_a_stream_can_be_allowed(tmp_path: Path) -> None:
+    path = _stream({"a": torch.ones(1), "args": argparse.Namespace(x=1)}, tmp_path / "a.bin")
+    material.refused(lambda: read_torch_stream(path), 3, "pass --allow-global argparse.Namespace")
+    assert read_torch_stream(path, ["argparse.Namespace"])["args"].x == 1
+
+
+def test_a_stream_that_is_cut_is_refused(tmp_path: Path) -> None:
+    path = _stream({"a": torch.ones(3000)}, tmp_path / "a.bin")
+    path.write_bytes(path.read_bytes()[:-100])
+    material.refused(lambda: read_torch_stream(path), 3, "a.bin", "unexpected EOF")
+
+
+def test_a_stream_whose_storages_are_left_out_is_refused(tmp_path: Path) -> None:
+    """Its tensors would show whatever stood in memory."""
+    path = _stream({"a": torch.ones(300_000)}, tmp_path / "a.bin")
+    content = path.read_bytes()
+    keys = content.rindex(b"\x80\x02]q\x00")
+    path.write_bytes(content[:keys] + b"\x80\x02].")
+    material.refused(lambda: read_torch_stream(path), 3, "more data than the file has")

@@ -40,7 +40,17 @@ def test_smollm2_puts_half_of_its_mass_on_the_first_token(heads: Callable[[str],
     later = [_layer_mean(rows, layer, "sink_mass") for layer in range(12, 30)]
     assert sum(later) / len(later) > 0.4 and max(_layer_mean(rows, layer, "sink_mass") for layer in (0, 1, 2)) < 0.2
     assert rows[18, 8].statistics["sink_mass"] > 0.99
-    assert rows[18, 8].pattern == "first key" and rows[18, 8].verdict == "SHARP"
+    assert rows[18, 8].pattern in ("first key", "dormant sink") and rows[18, 8].verdict == "SHARP"
+
+
+def test_smollm2_rests_on_a_massive_activation_whose_value_is_small(heads: Callable[[str], Heads]) -> None:
+    """Sun et al. 2024: a sink's hidden state is many times the median. Guo et al. 2024: many sinks write little."""
+    rows = heads("smollm2")
+    sinks = [row.statistics for row in rows.values() if row.pattern in ("first key", "dormant sink")]
+    assert len(sinks) > 120 and sorted(one["sink_norm_ratio"] for one in sinks)[len(sinks) // 2] > 30
+    assert sum(one["weighted_sink_mass"] < one["sink_mass"] for one in sinks) > 0.9 * len(sinks)
+    assert sum(row.pattern == "dormant sink" for row in rows.values()) > 20
+    assert 10 < max(row.statistics["max_logit"] for row in rows.values()) < 60
 
 
 def test_smollm2_copies_what_followed_before(heads: Callable[[str], Heads], real: Callable[[str], Any]) -> None:

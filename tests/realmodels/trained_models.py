@@ -56,13 +56,17 @@ def antiberty(room: Path) -> Real:
 
 
 def rxnfp(room: Path) -> Real:
-    """Its pickle is of the old kind and its config names no type: both are mended the way the refusals say."""
-    weights = file_of("rxnfp", "bert_pretrained/pytorch_model.bin")
-    torch.save(torch.load(weights, map_location="cpu", weights_only=True), room / "pytorch_model.bin")
+    """Its pickle is of the old kind; its config names no type, which is mended the way the refusal says."""
+    return _read(reaction_model(room, "bert_pretrained"), texts.reactions(24), 56, 6)
+
+
+def reaction_model(room: Path, name: str) -> LoadedModel:
+    """One of the three models of rxnfp: ``bert_pretrained``, ``bert_ft``, ``bert_ft_10k_25s``."""
+    weights = file_of("rxnfp", f"{name}/pytorch_model.bin")
     config = json.loads((weights.parent / "config.json").read_text()) | {"model_type": "bert"}
     (room / "config.json").write_text(json.dumps(config))
     (room / "tokenizer.json").write_text(_of_characters(weights.parent / "vocab.txt", _SMILES, "[CLS] $A [SEP]"))
-    return _read(load_model(room), texts.reactions(24), 56, 6)
+    return load_model(weights, config=room / "config.json", tokenizer=room / "tokenizer.json")
 
 
 def anarcii(room: Path) -> Real:

@@ -49,6 +49,13 @@ Text = Annotated[
     list[Path] | None,
     typer.Option(metavar="FILE", help="Text files, one or more. Without it: the text that ships with heedful."),
 ]
+Pairs = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Rank heads by their weight on these pairs: CSV with columns query, key (and sequence), or a JSON list.",
+    ),
+]
 SeqLen = Annotated[int, typer.Option(metavar="N", min=2, help="Tokens a sequence.")]
 Sequences = Annotated[int, typer.Option(metavar="N", min=1, help="How many sequences to read.")]
 PresetOption = Annotated[Preset, typer.Option(help="How much to measure: quick, standard, full.", metavar="NAME")]

@@ -10,6 +10,7 @@ from heedful.commandline.forms import STANDARD_OUTPUT, Forms, tell
 from heedful.commandline.progress import progress_bar
 from heedful.commandline.several_processes import processes_of, ranks_of_this_run, speaks
 from heedful.evaluation.head_files import check_suffix, save_heads
+from heedful.evaluation.page.pair_lines import print_ranking
 from heedful.evaluation.page.terminal import print_heads
 from heedful.reporting.write import check_target
 
@@ -31,6 +32,7 @@ def heads(
     parallel: options.Parallel = "documents",
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,
+    pairs: options.Pairs = None,
     out: options.Out = None,
     json: options.JsonRows = None,
     force: options.Force = False,
@@ -56,6 +58,7 @@ def heads(
             table = measured(
                 model, sequences, text, tokenizer=tokenizer, config=config, factory=factory, checkpoint=checkpoint,
                 seq_len=seq_len, device=device, dtype=dtype, seed=seed, allow_global=allow_global or (),
+                pairs=pairs,
                 progress=progress, ranks=ranks,
             )  # fmt: skip
         if speaks(ranks):
@@ -75,4 +78,6 @@ def _deliver(table: "HeadTable", out: Path | None, forms: Forms) -> None:
         sys.stdout.write(table.to_json())
     elif out is None:
         print_heads(table.rows)
+    if table.by_pairs is not None and forms.json != STANDARD_OUTPUT:
+        print_ranking(table.by_pairs)
     tell(written)

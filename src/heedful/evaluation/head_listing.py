@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from heedful.distributed.ranks import Ranks
     from heedful.evaluation.model_and_text import GivenModel, GivenSequences
     from heedful.evaluation.result import HeadRow
+    from heedful.interception.pair_ranking import PairRanking
     from heedful.loading.given_sequences import Batches
     from heedful.loading.given_text import GivenText, GivenTokenizer
+
+    GivenPairs = str | Path | Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -30,6 +33,7 @@ class HeadTable(ShownRecord):
         rows: The rows.
         read: Sequences, tokens of a sequence and documents that were read.
         notes: Remarks of the loader.
+        by_pairs: Heads ranked by their weight on given pairs, where pairs were given.
     """
 
     page_by: ClassVar[str] = "heedful.evaluation.page.head_page:head_page"
@@ -39,6 +43,7 @@ class HeadTable(ShownRecord):
     rows: Sequence[HeadRow]
     read: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    by_pairs: PairRanking | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -85,6 +90,7 @@ def heads(
     dtype: str = "auto",
     seed: int = 0,
     allow_global: str | Sequence[str] = (),
+    pairs: GivenPairs | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     ranks: Ranks | None = None,
 ) -> HeadTable:
@@ -106,6 +112,8 @@ def heads(
         dtype: Number format of a model that is loaded.
         seed: Seed of every random choice.
         allow_global: Classes that a .pt checkpoint may hold.
+        pairs: ``[[query, key], ...]`` of the first sequence or ``[[sequence, query, key], ...]``, or a file of them:
+            heads are ranked by their weight on these pairs, too (``by_pairs``), compared with permuted pairs.
         progress: Called with (done, total, what).
         ranks: Processes that divide the text; None for this one alone.
 
@@ -135,6 +143,7 @@ def heads(
         allow_global=one_or_many(allow_global),
         ranks=ranks,
     )
+    given = _pairs(pairs)
     found = model_and_text(model, sequences, text, tokenizer, reading)
     from heedful.evaluation.nine_sections import head_rows
     from heedful.evaluation.settings import Settings
@@ -142,9 +151,41 @@ def heads(
     more: dict[str, Any] = {} if progress is None else {"progress": progress}
     settings = Settings(preset="quick", seed=seed)
     rows = head_rows(found.model, found.sequences, settings=settings, ranks=ranks, **more)
+    by_pairs = None
+    if given is not None:
+        from heedful.evaluation.pair_table import pair_table
+
+        by_pairs = pair_table(found.model, found.sequences, given, settings=settings, ranks=ranks, **more)
+        rows = _with_pairs(rows, by_pairs)
     return HeadTable(
-        model=found.name or type(found.model).__name__, rows=rows, read=_read(found.sequences), notes=found.notes
+        model=found.name or type(found.model).__name__,
+        rows=rows,
+        read=_read(found.sequences),
+        notes=found.notes,
+        by_pairs=by_pairs,
     )
+
+
+def _with_pairs(rows: Sequence[HeadRow], ranking: PairRanking) -> list[HeadRow]:
+    """The rows with what the pairs say of each head among their statistics."""
+    known = {(one.module, one.head): one for one in ranking.rows}
+    found = []
+    for row in rows:
+        one = known[row.module, row.head]
+        more = {"pair_mass": one.mass, "pair_mass_permuted": one.permuted}
+        more |= {"pair_p": one.p, "pair_p_adjusted": one.p_adjusted}
+        found.append(replace(row, statistics={**row.statistics, **more}))
+    return found
+
+
+def _pairs(pairs: GivenPairs | None) -> Any:
+    """Pairs out of a file; anything else as it is, but checked before the model is loaded."""
+    if pairs is None:
+        return None
+    from heedful.interception.pair_ranking import given_pairs
+    from heedful.loading.token_pairs import read_pairs
+
+    return given_pairs(read_pairs(Path(pairs)) if isinstance(pairs, str | Path) else pairs)
 
 
 def _read(sequences: Any) -> dict[str, int]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from heedful.attention.registry import STATISTICS
 from heedful.evaluation.missing import ROUNDING
+from heedful.evaluation.named_patterns import PatternEvidence, pattern_evidence
 from heedful.evaluation.result import HeadRow
 from heedful.evaluation.study import Study
 from heedful.evaluation.token_probes import REPEATED
@@ -35,7 +36,7 @@ def head_rows(study: Study) -> list[HeadRow]:
         for name in (*STATISTICS, "log_contrast")
     }
     log_concentration = _log_concentration(study)
-    repeats = _on_repeats(study)
+    repeats, patterns = _on_repeats(study), pattern_evidence(study)
     rows, position = [], 0
     for layer in evidence.layers:
         for head in range(layer.heads):
@@ -45,6 +46,7 @@ def head_rows(study: Study) -> list[HeadRow]:
             here = {name: interval.at(position) for name, interval in repeats.items()}
             for name in REPEATED:
                 statistics[name] = float(here[name].estimate) if name in here else math.nan
+            statistics |= patterns.statistics(position)
             rows.append(
                 HeadRow(
                     layer=layer.layer,
@@ -52,7 +54,7 @@ def head_rows(study: Study) -> list[HeadRow]:
                     head=head,
                     label=head_label(layer.module, layer.layer, head, call_number(layer.path)),
                     verdict=verdict,
-                    pattern=_pattern(study, at, here),
+                    pattern=_pattern(study, at, here, patterns, position),
                     statistics=statistics,
                     reason=reason,
                 )
@@ -105,7 +107,9 @@ def _verdict(study: Study, log_concentration: Interval, at: dict[str, Interval])
     return WEAK, f"{shown}, not all above {margins.selective} and not all below {margins.diffuse}"
 
 
-def _pattern(study: Study, at: dict[str, Interval], repeats: dict[str, Interval]) -> str:
+def _pattern(
+    study: Study, at: dict[str, Interval], repeats: dict[str, Interval], patterns: PatternEvidence, position: int
+) -> str:
     """Name of what a head does, the strongest first.
 
     A head that finds earlier copies rests on the first key wherever the text holds none, so that its part of the
@@ -117,11 +121,20 @@ def _pattern(study: Study, at: dict[str, Interval], repeats: dict[str, Interval]
     for name, interval in named:
         if interval is not None and float(interval.low) > margins.pattern:
             return name
+    if (offset := patterns.offset(position, margins.pattern)) is not None:
+        return f"offset {offset:+d}"
     partly = [name for name, one in named if one is not None and float(one.low) > margins.pattern_partial]
     if partly and partly[0] in dict(copies):
         return f"partly {partly[0]}"
+    is_dormant = patterns.exceeds("near_zero_mass", position, margins.near_zero)
     if float(at["sink_mass"].low) > margins.sink:
-        return "first key"
+        return "dormant sink" if is_dormant else "first key"
+    if patterns.exceeds("later_sink_mass", position, margins.sink):
+        key = patterns.figures["later_sink_key"][position]
+        name = "later sink" if math.isnan(key) else f"sink at key {int(key)}"
+        return f"dormant, {name}" if is_dormant else name
+    if is_dormant:
+        return "dormant"
     if partly:
         return f"partly {partly[0]}"
     return "local" if float(at["log_contrast"].low) > margins.log_odds else ""

@@ -77,7 +77,7 @@ class HeadRow:
         head: Head index within the module.
         label: Name the model gives the head (an irrep, say), else ``L0H0``.
         verdict: SHARP, SELECTIVE, WEAK, DIFFUSE or UNDEFINED.
-        pattern: Named pattern ("previous token", "first key", "induction", "local", "self") or "".
+        pattern: Named pattern ("previous token", "offset -3", "first key", "dormant sink", "induction", "local") or "".
         statistics: Statistic name to mean over judged rows; NaN where undefined.
         reason: Why the verdict, in one sentence.
     """

@@ -33,6 +33,7 @@ class Margins:
         log_odds: Local contrast and same-token attraction, in log odds: a factor of 1.25.
         pattern: Mass on a named pattern that makes a head a strong one; ``pattern_partial`` a partial one.
         sink: Mass on the first key that makes a sink (epsilon of arXiv:2410.10781).
+        near_zero: Mass on values of near-zero norm from which a head is dormant (arXiv:2410.13835).
         content: Jensen-Shannon divergence in nats between queries at the same position in different documents.
         share_log: Log ratio of a token group's mass to its uniform share: a factor of 1.25.
         loss: Loss difference in nats per token that counts as used; below it, both ways, as unused.
@@ -48,6 +49,7 @@ class Margins:
     pattern: float = 0.4
     pattern_partial: float = 0.2
     sink: float = 0.3
+    near_zero: float = 0.5
     content: float = 0.01
     share_log: float = math.log(1.25)
     loss: float = 0.01

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from heedful.interception.interceptors.interceptor import Interceptor
 from heedful.interception.internal_forward import depth
 from heedful.interception.kept_calls import KeptCalls
 from heedful.interception.named_parts import Heads, Layers
+from heedful.interception.pair_ranking import PairRanking, rank_kept
 from heedful.interception.selection import Selection, only_heads
 from heedful.interception.sequence_means import after_forgetting, needed
 from heedful.interception.waiting_rows import Waiting, WaitingRows
@@ -245,6 +246,38 @@ class Session:
             ResourceLimit: The array would take more than 256 MiB; nothing was allocated.
         """
         return self.kept.weights(layer, head)
+
+    def rank_heads(self, pairs: Any, *, seed: int = 0) -> PairRanking:
+        """Heads by their mean weight on given pairs of positions, compared with permuted pairs.
+
+        The pairs are what you know of the text: words that are aligned, heads of phrases, bonds between atoms. Their
+        weights alone are computed, from the queries and keys that the session kept of the first sequence.
+
+        Args:
+            pairs: ``[[query, key], ...]``, positions from 0 in the first sequence.
+            seed: Seed of the permutations.
+
+        Returns:
+            The heads, the heaviest first: ``mass``, its mean over permuted pairs, and p, alone and adjusted for all
+            heads.
+
+        Raises:
+            CaptureError: No attention call was met.
+            InputRejected: A pair lies outside of the sequence, or no query of the model can see it.
+            UsageError: A layer was too large to be kept beside the others.
+
+        Pitfall: permuted pairs keep the queries and the keys, not their distances: a head that looks nearby beats them
+        on pairs of neighbours. Causal pairs of neighbours allow few exchanges; ``others`` counts them.
+
+        Example:
+            >>> import heedful, torch
+            >>> model = heedful.load_model().model
+            >>> with heedful.capture(model) as session:
+            ...     _ = model(torch.arange(5, 25)[None])
+            >>> len(session.rank_heads([[9, 3], [12, 7], [15, 2]]))
+            24
+        """
+        return rank_kept(self.kept, pairs, seed)
 
     def _repr_html_(self) -> str:
         """What was met, and the first heads, as a notebook shows it."""

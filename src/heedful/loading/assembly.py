@@ -21,11 +21,29 @@ if TYPE_CHECKING:
 
 _ROOTS = ("model.", "net.")
 _HEAD = re.compile(
-    r"(?:cls|lm_head|mlm_head|lm_loss|classifier|score|qa_outputs|pooler|bert\.pooler|roberta\.pooler|pre_classifier"
-    r"|generator_predictions|generator_lm_head|discriminator_predictions|vocab_(?:transform|layer_norm|projector)"
-    r"|v_head|summary)\."
+    r"(?:[a-z]\w*\.){0,2}"
+    r"(?:cls|\w*_head|heads?|head|lm_loss|\w*classifier|score|\w*pooler|predictions|pre_classifier"
+    r"|(?:generator|discriminator)_predictions|vocab_(?:transform|layer_norm|projector)"
+    r"|sequence_summary|summary|qa_outputs|start_logits|end_logits|seq_relationship|value_head|multiple_choice_head)\."
 )
-"""Heads of other tasks, above all attention: a checkpoint may bring more of them than the model that is built."""
+"""Heads and poolers of other tasks, above all attention: a checkpoint may bring more of them than the model has.
+
+At most two names of the model stand before them and none is the number of a layer.
+"""
+_POOLER = re.compile(r"(?!.*att)(?:[a-z]\w*\.){0,2}\w*pooler\.")
+"""A pooler without attention of its own reads the last hidden states and changes neither attention nor the loss."""
+
+
+def is_other_head(key: str) -> bool:
+    """Whether a left-over key belongs to a head or pooler of another task, which attention never sees.
+
+    Args:
+        key: A state dict key that the model does not have.
+
+    Returns:
+        True for ``bert.pooler.dense.weight`` or ``cls.predictions.bias``; False for anything inside a numbered layer.
+    """
+    return _HEAD.match(key) is not None
 
 
 def assemble(
@@ -36,7 +54,7 @@ def assemble(
     subject: str,
     division: Mapping[str, Any] | None = None,
 ) -> tuple[PreTrainedModel, tuple[str, ...]]:
-    """Build the model on the CPU and fill it; every parameter must come from the checkpoint.
+    """Build the model on the CPU and fill it; every parameter but a pooler's must come from the checkpoint.
 
     Args:
         plan: What to build.
@@ -116,15 +134,18 @@ def _compare(outcome: Mapping[str, Any], given: int, plan: ModelPlan, subject: s
     """Notes on what was left over harmlessly; the refusal of all else."""
     extra = sorted(outcome["unexpected_keys"])
     harmless = [key for key in extra if is_derived(key)]
-    heads = [key for key in extra if _HEAD.match(key) and key not in harmless]
+    heads = [key for key in extra if is_other_head(key) and key not in harmless]
     foreign = [key for key in extra if key not in harmless and key not in heads]
     shapes = [mismatch(entry) for entry in outcome["mismatched_keys"]]
-    if told := counted(outcome["missing_keys"], foreign, shapes):
+    poolers = sorted(key for key in outcome["missing_keys"] if _POOLER.match(key))
+    missing = sorted(set(outcome["missing_keys"]) - set(poolers))
+    if told := counted(missing, foreign, shapes):
         raise _misfit(given, plan, subject, told)
     if outcome.get("error_msgs"):
         raise InputRejected(subject, f"weights not taken: {escaped(outcome['error_msgs'][0])}")
     notes = [f"{len(harmless)} buffers of the checkpoint are rebuilt"] if harmless else []
-    return notes + ([f"heads of other tasks left out: {listed(heads, 3)}"] if heads else [])
+    notes += [f"heads of other tasks left out: {listed(heads, 3)}"] if heads else []
+    return notes + ([f"not in the checkpoint, left untrained: {listed(poolers, 3)}"] if poolers else [])
 
 
 def _disagreement(tensors: Mapping[str, Tensor], skeleton: Skeleton) -> str:

@@ -10,9 +10,10 @@ from heedful.loading.regular_file import open_regular
 from heedful.loading.wording import escaped
 
 _CONVERT = "save its state dict with safetensors.torch.save_file"
-_SAVE_AGAIN = (
-    "torch.save(torch.load(FILE, map_location='cpu'), OTHER), in torch 2.10 or later, makes a zip archive of it"
-)
+_SAVE_AGAIN = "where you trust its source, load it with what wrote it and save its state dict with torch.save"
+_STREAM = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
+"""The pickle of torch's magic number 0x1950a86a20f9469cfc6c, with which torch before 1.6 began every file."""
+
 _TAR_MAGIC = slice(257, 262)
 _HEAD = 512
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
@@ -23,6 +24,7 @@ class CheckpointFormat(StrEnum):
 
     SAFETENSORS = "safetensors"
     ZIP = "torch zip archive"
+    STREAM = "torch stream of before 1.6"
     GGUF = "gguf"
 
 
@@ -36,7 +38,7 @@ def checkpoint_format(path: Path) -> CheckpointFormat:
         The format.
 
     Raises:
-        InputRejected: It is empty, or a pickle stream, a tar archive, compressed or unknown.
+        InputRejected: It is empty, or a plain pickle stream, a tar archive, compressed or unknown.
     """
     subject = escaped(path)
     with open_regular(path) as file:
@@ -47,10 +49,12 @@ def checkpoint_format(path: Path) -> CheckpointFormat:
         return CheckpointFormat.GGUF
     if head.startswith(b"PK\x03\x04"):
         return CheckpointFormat.ZIP
+    if head.startswith(_STREAM):
+        return CheckpointFormat.STREAM
     if head[0] == 0x80 and len(head) > 1 and 1 <= head[1] <= 5 and head[8:9] != b"{":
-        raise InputRejected(subject, "a raw or legacy pickle stream, which is a program", _SAVE_AGAIN)
+        raise InputRejected(subject, "a raw pickle stream, which is a program", _SAVE_AGAIN)
     if head[_TAR_MAGIC] == b"ustar" or _is_old_tar(head):
-        raise InputRejected(subject, "a legacy tar checkpoint", _CONVERT)
+        raise InputRejected(subject, "a legacy tar checkpoint (torch before 0.2), which is a program", _SAVE_AGAIN)
     if head.startswith(_COMPRESSED):
         raise InputRejected(subject, "a compressed file, expected a checkpoint", "decompress it first")
     if len(head) < 9 or head[8:9] == b"{" or path.suffix == ".safetensors":

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from heedful.errors import InputRejected
-from heedful.loading.assembly import counted, mismatch, without_foreign_root
+from heedful.loading.assembly import counted, is_other_head, mismatch, without_foreign_root
 from heedful.loading.skeleton import tied_names
 from heedful.loading.state_dict import is_derived
-from heedful.loading.wording import reason
+from heedful.loading.wording import listed, reason
 
 
 def fill(model: nn.Module, tensors: dict[str, Tensor], subject: str) -> tuple[str, ...]:
@@ -31,7 +31,8 @@ def fill(model: nn.Module, tensors: dict[str, Tensor], subject: str) -> tuple[st
     absent = [min(names) for names in tied_names(model) if not names & tensors.keys()]
     missing = [key for key in absent if not (key in buffers and is_derived(key))]
     extra = [key for key in tensors if key not in own]
-    foreign = [key for key in extra if not is_derived(key)]
+    heads = [key for key in extra if is_other_head(key) and not is_derived(key)]
+    foreign = [key for key in extra if not is_derived(key) and key not in heads]
     both = [(key, tensors[key].shape, own[key].shape) for key in own if key in tensors]
     shapes = [mismatch(entry) for entry in both if entry[1] != entry[2]]
     if told := counted(missing, foreign, shapes):
@@ -41,5 +42,7 @@ def fill(model: nn.Module, tensors: dict[str, Tensor], subject: str) -> tuple[st
         model.load_state_dict({key: tensors[key] for key in own if key in tensors}, strict=False)
     except RuntimeError as error:
         raise InputRejected(subject, f"weights not taken: {reason(error)}") from error
-    left = [f"{len(extra)} buffers of the checkpoint are rebuilt"] if extra else []
+    buffers_left = len(extra) - len(heads)
+    left = [f"{buffers_left} buffers of the checkpoint are rebuilt"] if buffers_left else []
+    left += [f"heads of other tasks left out: {listed(heads, 3)}"] if heads else []
     return (*notes, *left)

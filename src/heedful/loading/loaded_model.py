@@ -19,7 +19,7 @@ from heedful.loading.device import resolve_device, resolve_dtype
 from heedful.loading.embedded_model import EMBEDDED_NAME, embedded_folder
 from heedful.loading.gguf import load_gguf
 from heedful.loading.hub import hub_folder, is_hub_name
-from heedful.loading.model_config import plan_model
+from heedful.loading.model_config import headless_plan, plan_model
 from heedful.loading.positions import embedded_tokens, learned_positions, trained_positions
 from heedful.loading.regular_file import kind_of
 from heedful.loading.run_files import WHOLE, verify_checkpoint
@@ -216,7 +216,17 @@ def _build(config: Path, weights: Path, request: _Request, source: str) -> Loade
     tokenizer, remarks = load_tokenizer(request.tokenizer or (weights if weights.is_dir() else weights.parent))
     read = read_folder_weights if kind_of(weights) == "a directory" else read_weights
     tensors, notes = read(weights, request.allow_globals)
-    model, more = assemble(plan, tensors, skeleton, dtype, escaped(request.name), division)
+    try:
+        model, more = assemble(plan, tensors, skeleton, dtype, escaped(request.name), division)
+    except InputRejected as error:
+        if (base := headless_plan(plan)) is None:
+            raise
+        try:
+            outline = build_skeleton(base, escaped(config))
+            model, more = assemble(base, tensors, outline, dtype, escaped(request.name), division)
+        except InputRejected:
+            raise error from None
+        plan = base
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,

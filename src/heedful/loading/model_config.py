@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from heedful.errors import InputRejected, ResourceLimit
@@ -49,12 +49,14 @@ class ModelPlan:
         model_class: The class to build.
         declared_dtype: The dtype that the config names, or None.
         notes: What was left out of the config.
+        is_named: Whether the config names the class; otherwise it was chosen by the model's type.
     """
 
     config: PreTrainedConfig
     model_class: type[PreTrainedModel]
     declared_dtype: str | None
     notes: tuple[str, ...]
+    is_named: bool = True
 
 
 def plan_model(settings: dict[str, Any], subject: str) -> ModelPlan:
@@ -87,6 +89,7 @@ def plan_model(settings: dict[str, Any], subject: str) -> ModelPlan:
         model_class=model_class,
         declared_dtype=named if named in DTYPES else None,
         notes=(*notes, *remark),
+        is_named=not remark,
     )
 
 
@@ -177,6 +180,25 @@ def _model_class(
             told = f"architectures not known: {listed(architectures)}" if architectures else "no architecture named"
             return chosen, (f"{told}: {chosen.__name__} built",)
     raise InputRejected(subject, f"no language model for a {escaped(type(config).__name__, 60)}", "use a text model")
+
+
+def headless_plan(plan: ModelPlan) -> ModelPlan | None:
+    """The same model without a head, where the config named no class; None where it named one, or there is none.
+
+    Args:
+        plan: A plan whose head the checkpoint may not have.
+
+    Returns:
+        A plan of the base model.
+    """
+    from transformers import MODEL_MAPPING
+
+    found = _of_mapping(MODEL_MAPPING, plan.config)
+    chosen: Any = found[0] if isinstance(found, tuple | list) else found
+    if plan.is_named or chosen is None or chosen is plan.model_class:
+        return None
+    told = f"no architecture named and no head in the checkpoint: {chosen.__name__} built, which has no loss"
+    return replace(plan, model_class=chosen, notes=(*plan.notes[:-1], told))
 
 
 def _of_mapping(mapping: Any, config: PreTrainedConfig) -> Any:

@@ -1,12 +1,13 @@
-"""Read a torch.save archive: its zip records are checked, its pickle is not trusted, its tensors must be dense."""
+"""Read what torch.save wrote: its records are checked, its pickle is not trusted, its tensors must be dense."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import pickle
+import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,6 +28,7 @@ INFLATION = 4
 _RECORDS = 100_010
 _PICKLE_BYTES = 64 << 20
 _FETCH = "fetch or save it again"
+_UNSUPPORTED = re.compile(r"GLOBAL ([\w.]+) was not an allowed|Unsupported (?:class|global) ([\w.]+)")
 _CONVERT = "save only the state dict, best with safetensors.torch.save_file"
 
 
@@ -45,22 +47,67 @@ def read_torch_archive(path: Path, allow_globals: Sequence[str] = ()) -> Any:
         ResourceLimit: It would not fit in memory.
         UsageError: ``allow_globals`` names something that is not on the list.
     """
+    with open_regular(path) as file:
+        _check_records(file, escaped(path))
+        return _loaded(file, escaped(path), allow_globals, _wanted_by_archive)
+
+
+def read_torch_stream(path: Path, allow_globals: Sequence[str] = ()) -> Any:
+    """Load what torch.save wrote before torch 1.6: a pickle and storages one after the other, without an archive.
+
+    The same restricted reader of torch reads it. A stream has no checksums; its storages must fit into the file.
+
+    Args:
+        path: The file; its first bytes are torch's magic number.
+        allow_globals: Names out of ``ALLOWABLE_GLOBALS`` that the pickle may use.
+
+    Returns:
+        What was saved: a state dict or something that holds one.
+
+    Raises:
+        InputRejected: The stream is damaged, claims more data than it has, or asks for code.
+        ResourceLimit: It would not fit in memory.
+        UsageError: ``allow_globals`` names something that is not on the list.
+    """
     subject = escaped(path)
+    with open_regular(path) as file:
+        saved = _loaded(file, subject, allow_globals, _wanted_by_stream)
+        size = os.fstat(file.fileno()).st_size
+    storages = {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in _tensors(saved)}
+    if sum(storages.values()) > size:
+        raise InputRejected(subject, "its tensors claim more data than the file has: a damaged checkpoint", _FETCH)
+    return saved
+
+
+def _loaded(
+    file: BinaryIO,
+    subject: str,
+    allow_globals: Sequence[str],
+    wanted: Callable[[BinaryIO, Exception], list[str]],
+) -> Any:
     check_globals(allow_globals)
     allowed = [_global(name) for name in allow_globals]
-    with open_regular(path) as file:
-        _check_records(file, subject)
-        ensure_fits(os.fstat(file.fileno()).st_size, f"reading {subject}", hint="convert it to safetensors elsewhere")
-        file.seek(0)
-        try:
-            with torch.sparse.check_sparse_tensor_invariants(), torch.serialization.safe_globals(allowed):
-                return torch.load(file, map_location="cpu", weights_only=True, mmap=False)
-        except HeedfulError:
-            raise
-        except MemoryError as error:
-            raise ResourceLimit(f"{subject}: asks for more memory than there is") from error
-        except Exception as error:
-            raise _refusal(file, subject, error) from error
+    ensure_fits(os.fstat(file.fileno()).st_size, f"reading {subject}", hint="convert it to safetensors elsewhere")
+    file.seek(0)
+    try:
+        with torch.sparse.check_sparse_tensor_invariants(), torch.serialization.safe_globals(allowed):
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=False)
+    except HeedfulError:
+        raise
+    except MemoryError as error:
+        raise ResourceLimit(f"{subject}: asks for more memory than there is") from error
+    except Exception as error:
+        names = wanted(file, error) if isinstance(error, pickle.UnpicklingError) else []
+        raise _refusal(subject, error, names) from error
+
+
+def _tensors(saved: Any) -> Iterable[Tensor]:
+    """The tensors of a table, and of tables in it, to the depth at which weights are looked for."""
+    found, level = [], [saved]
+    for _ in range(5):
+        found += [value for value in level if isinstance(value, Tensor) and value.layout is torch.strided]
+        level = [value for table in level if isinstance(table, Mapping) for value in table.values()]
+    return found
 
 
 def check_globals(allow_globals: Sequence[str]) -> None:
@@ -132,15 +179,23 @@ def _check_listing(records: list[zipfile.ZipInfo], size: int, subject: str) -> N
         raise InputRejected(subject, "a compressed or encrypted record; torch stores them plainly", _CONVERT)
 
 
-def _refusal(file: BinaryIO, subject: str, error: Exception) -> HeedfulError:
+def _wanted_by_archive(file: BinaryIO, error: Exception) -> list[str]:
+    """Names that an archive's pickle asks for and that are not allowed."""
+    try:
+        file.seek(0)
+        return torch.serialization.get_unsafe_globals_in_checkpoint(file)
+    except Exception:  # a pickle that cannot even be listed
+        return []
+
+
+def _wanted_by_stream(file: BinaryIO, error: Exception) -> list[str]:
+    """The first such name of a stream, which is all that torch tells."""
+    told = _UNSUPPORTED.search(str(error))
+    return [told[1] or told[2]] if told else []
+
+
+def _refusal(subject: str, error: Exception, wanted: Sequence[str]) -> HeedfulError:
     """The one line for what torch.load raised; its own text advises to trust the file and is not passed on."""
-    wanted: list[str] = []
-    if isinstance(error, pickle.UnpicklingError):
-        try:
-            file.seek(0)
-            wanted = torch.serialization.get_unsafe_globals_in_checkpoint(file)
-        except Exception:  # a pickle that cannot even be listed
-            wanted = []
     if wanted:
         offered = [name for name in sorted(wanted) if name in ALLOWABLE_GLOBALS]
         flags = " ".join(f"--allow-global {name}" for name in offered)

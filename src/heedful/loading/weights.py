@@ -14,7 +14,7 @@ from heedful.loading.regular_file import kind_of
 from heedful.loading.safetensors_header import check_safetensors
 from heedful.loading.state_dict import extract_state_dict, without_wrappers
 from heedful.loading.strict_json import read_json
-from heedful.loading.torch_archive import read_torch_archive
+from heedful.loading.torch_archive import read_torch_archive, read_torch_stream
 from heedful.loading.wording import escaped, listed, reason
 
 _INDEX_BYTES = 32 << 20
@@ -42,6 +42,9 @@ def read_weights(path: Path, allow_globals: Sequence[str] = ()) -> tuple[dict[st
         return extract_state_dict(_read_safetensors(path), escaped(path))
     if found is CheckpointFormat.ZIP:
         return extract_state_dict(read_torch_archive(path, allow_globals), escaped(path))
+    if found is CheckpointFormat.STREAM:
+        tensors, notes = extract_state_dict(read_torch_stream(path, allow_globals), escaped(path))
+        return tensors, (f"{escaped(path.name)} was written by torch before 1.6", *notes)
     raise InputRejected(escaped(path), "a GGUF file, expected safetensors or a torch archive", "name it as the MODEL")
 
 

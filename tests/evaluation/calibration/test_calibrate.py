@@ -12,7 +12,7 @@ from heedful.evaluation.calibration.calibrate import Calibration, CalibrationPla
 from heedful.evaluation.calibration.claims import WITHOUT_TEST, experiments_of
 from heedful.evaluation.calibration.correlation import correlation_rates
 from heedful.evaluation.calibration.faults import FAULTS, fault_rates
-from heedful.evaluation.calibration.fresh import ARCHITECTURES, fresh_rates
+from heedful.evaluation.calibration.fresh import ARCHITECTURES, fresh_rates, tiny_model
 from heedful.evaluation.calibration.losses import loss_rates
 from heedful.evaluation.calibration.rate import Rate
 from heedful.evaluation.calibration.seed_rules import seed_answers
@@ -54,8 +54,31 @@ def test_a_broken_promise_is_told() -> None:
         claim="local_bias", event="PASS at the margin", world="w", length=16, count=50, trials=100, nominal=0.025
     )
     found = Calibration(plan=CalibrationPlan(lengths=(16,)), rates=[bad], answers=[])
-    assert found.broken == [bad]
-    assert any("50!" in line for line in lines(found)) and "1 of 1 promises do not stand" in "\n".join(lines(found))
+    assert [(one.claim, one.count, one.trials) for one in found.broken] == [("local_bias", 50, 100)]
+    assert any(line.endswith("!") for line in lines(found))
+    assert "1 of 1 promises do not stand" in "\n".join(lines(found))
+
+
+def test_a_promise_is_pooled_over_lengths_and_says_what_it_would_have_caught() -> None:
+    shared = {"claim": "local_bias", "event": "PASS at the margin", "world": "w", "nominal": 0.05}
+    rates = [Rate(length=n, count=2, trials=20, **shared) for n in (16, 32, 64)]
+    found = Calibration(plan=CalibrationPlan(lengths=(16, 32, 64)), rates=rates, answers=[])
+    (promise,) = found.promises
+    assert (promise.count, promise.trials) == (6, 60) and not found.broken and found.blunt == [promise]
+    assert to_document(found)["promises"][0]["caught"] == pytest.approx(promise.caught())
+    many = [Rate(length=n, count=5, trials=100, **shared) for n in (16, 32, 64)]
+    assert not Calibration(plan=CalibrationPlan(), rates=many, answers=[]).blunt
+
+
+@pytest.mark.parametrize("rule", ["pytorch", "mup", "deep"])
+def test_fresh_models_under_other_initialisations(rule: str) -> None:
+    one = next(one for one in ARCHITECTURES if one.rule == rule)
+    model, again, other = (tiny_model(one, 16, seed) for seed in (1, 1, 2))
+    name = "transformer.h.0.attn.c_attn" if one.family == "gpt2" else "model.layers.0.self_attn.q_proj"
+    weight = model.get_submodule(name).weight
+    assert weight.equal(again.get_submodule(name).weight) and not weight.equal(other.get_submodule(name).weight)
+    expected = {"pytorch": (3 * 16) ** -0.5, "mup": 0.25, "deep": 0.02}[rule]
+    assert float(weight.detach().std()) == pytest.approx(expected, rel=0.15)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_claims_about_position_keep_their_promise_under_key_effects() -> None:
     rates = list(interval_rates(KEYS, 16, True, ["local_bias", "same_token_attraction"], 12, seed=3))
     assert {rate.claim for rate in rates} == {"local_bias", "same_token_attraction"}
     assert {rate.event for rate in rates} >= {"PASS at the margin", "below the margin, at it"}
-    assert all(rate.trials == 12 * 8 and rate.length == 16 and rate.causal for rate in rates)
+    assert all(rate.trials in (12, 12 * 8) and rate.length == 16 and rate.causal for rate in rates)
     assert all(rate.kept(len(rates)) for rate in rates), rates
 
 
@@ -46,12 +46,18 @@ def test_claims_under_weak_structure_keep_their_promise() -> None:
 
 
 def test_an_interval_of_half_the_width_is_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many more units than there are documents: each counted twelve times."""
+    """Four times as many units as there are documents.
+
+    A head passes at its margin in 5 % over the number of heads, so that the promise of 2.5 % for one head holds at half
+    the width, too; the family's does not.
+    """
     sound = Study.units
-    monkeypatch.setattr(Study, "units", lambda self, values: np.repeat(sound(self, values), 12, axis=0))
+    monkeypatch.setattr(Study, "units", lambda self, values: np.repeat(sound(self, values), 4, axis=0))
     rates = list(interval_rates(KEYS, 16, True, ["local_bias"], 20, seed=3))
-    errors = [rate for rate in rates if rate.nominal == 0.025]
-    assert len(errors) == 2 and not any(rate.kept(500) for rate in errors), errors
+    family = next(rate for rate in rates if rate.event == "any of 8 heads PASS at the margin")
+    below = next(rate for rate in rates if rate.event == "below the margin, at it")
+    assert (family.trials, below.trials) == (20, 160)
+    assert not family.kept(250) and not below.kept(250), (family, below)
 
 
 def test_rows_as_units_are_flagged() -> None:

@@ -61,3 +61,26 @@ def test_intervals_widen_with_what_trials_are_worth() -> None:
     assert grouped.interval() == pytest.approx(rate(5, 40).interval())
     assert not whole.kept() and grouped.kept()
     assert pooled([grouped, rate(1, 10)]).worth == 50.0
+
+
+@pytest.mark.parametrize(("trials", "nominal"), [(150, 0.05), (310, 0.025), (400, 0.05)])
+@pytest.mark.parametrize("tests", [1, 250])
+def test_what_would_be_caught_is_caught_in_four_of_five(trials: int, nominal: float, tests: int) -> None:
+    """By simulation of the rule itself, at the rate that it names and at the promise."""
+    caught = rate(0, trials, nominal).caught(tests)
+    draws = np.random.default_rng(0)
+    for truth, expected in ((caught, 0.8), (nominal, 0.05)):
+        counts, number = np.unique(draws.binomial(trials, truth, 4000), return_counts=True)
+        broken = sum(n for c, n in zip(counts, number, strict=True) if not rate(int(c), trials, nominal).kept(tests))
+        assert broken / 4000 == pytest.approx(expected, abs=0.02) if truth == caught else broken / 4000 < expected
+
+
+def test_enough_trials_catch_twice_the_promise_and_few_catch_nothing() -> None:
+    assert rate(0, 150).caught() < 0.115 and rate(0, 310, 0.025).caught() < 0.06
+    assert rate(0, 400).caught(250) < 0.12 and rate(0, 24).caught(250) > 0.3
+    assert np.isnan(rate(0, 2).caught(500)), "two trials can break no promise of 5 %"
+    assert rate(0, 80, 0.8, AT_LEAST).caught() < 0.8
+
+
+def test_of_what_may_never_happen_one_in_a_few_trials_is_caught() -> None:
+    assert rate(0, 32, 0.0).caught() == pytest.approx(1 - 0.2 ** (1 / 32), rel=1e-6)

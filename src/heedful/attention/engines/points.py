@@ -58,6 +58,28 @@ def rows_at(call: AttentionCall, queries: Tensor) -> Tensor:
     return _weights(call, queries, seen_at(call, queries))
 
 
+def normalisers_at(call: AttentionCall, queries: Tensor, rows: int = 64) -> Tensor:
+    """Log normalisers of a few queries, in blocks of ``rows`` of them.
+
+    Args:
+        call: The attention call.
+        queries: ``(row,)`` int64, the same for every sequence.
+        rows: Rows whose logits are held at once.
+
+    Returns:
+        ``(batch, head, row)`` in float32 or better, with the learned sink where there is one; NaN in rows that see
+        nothing.
+    """
+    found = []
+    for some in queries.split(rows):
+        logits, seen = _logits(call, some), seen_at(call, some)
+        normaliser = torch.logsumexp(logits.masked_fill(~seen, -math.inf), dim=-1)
+        if call.sink is not None:
+            normaliser = torch.logaddexp(normaliser, call.sink.to(logits.dtype)[None, :, None])
+        found.append(normaliser.masked_fill(~seen.any(-1), math.nan))
+    return torch.cat(found, dim=-1)
+
+
 def seen_at(call: AttentionCall, queries: Tensor) -> Tensor:
     """Visibility of every key for a few queries.
 

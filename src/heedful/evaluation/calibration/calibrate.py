@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 from heedful.errors import UsageError
 from heedful.evaluation.calibration.bounds import bound_rates
@@ -18,7 +18,7 @@ from heedful.evaluation.calibration.fresh import ARCHITECTURES, fresh_rates
 from heedful.evaluation.calibration.intervals import interval_rates
 from heedful.evaluation.calibration.losses import SKEW, loss_rates
 from heedful.evaluation.calibration.planted_study import planted_call_of
-from heedful.evaluation.calibration.rate import Rate
+from heedful.evaluation.calibration.rate import AT_LEAST, Rate, pooled
 from heedful.evaluation.calibration.seed_rules import seed_answers
 from heedful.evaluation.calibration.sequential import ablation_rates, sequential_rates
 from heedful.evaluation.calibration.world import FLAT, FOLLOWS, IID, KEYS, POINTED
@@ -28,6 +28,16 @@ LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 WORLDS = (IID, KEYS, FLAT, POINTED, FOLLOWS)
 FULL_LENGTH = 256
 """Length up to which every repetition is made; beyond, fewer, as each costs more."""
+
+
+FRESH_SHARE, FRESH_LENGTH = 7, 64
+"""Fresh models at a length are this many times the repetitions up to 64 tokens, fewer with its square beyond."""
+
+SHORT_SHARE = 6
+"""Planted studies up to 64 tokens, where they are cheap, are this many times the repetitions."""
+
+EXACT_CAUGHT = 0.05
+"""What must be caught of a promise that something never happens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +54,7 @@ class CalibrationPlan:
         UsageError: A claim does not exist, a length is below 16, or there is no repetition.
     """
 
-    repetitions: int = 10
+    repetitions: int = 24
     lengths: tuple[int, ...] = LENGTHS
     seed: int = 0
     claims: tuple[str, ...] = ()
@@ -64,8 +74,13 @@ class CalibrationPlan:
         return self.claims or tuple(CHECKS)
 
     def trials(self, length: int, least: int = 2) -> int:
-        """Number of repetitions at a length."""
-        return max(least, round(self.repetitions * min(1.0, FULL_LENGTH / length)))
+        """Repetitions at a length."""
+        short = SHORT_SHARE if length <= FRESH_LENGTH else 1
+        return max(least, round(short * self.repetitions * min(1.0, FULL_LENGTH / length)))
+
+    def fresh(self, length: int) -> int:
+        """Fresh models at a length: most of them short, since a promise is pooled over the lengths."""
+        return max(1, round(FRESH_SHARE * self.repetitions * min(1.0, FRESH_LENGTH / length) ** 2))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +122,33 @@ class Calibration:
     untested: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
 
+    @cached_property
+    def promises(self) -> list[Rate]:
+        """What was promised, each pooled over the lengths: one rate a claim, event, world and side."""
+        found: dict[tuple[object, ...], list[Rate]] = {}
+        for rate in self.rates:
+            key = (rate.claim, rate.event, rate.world, rate.causal, rate.promise, rate.nominal)
+            found.setdefault(key, []).append(rate)
+        return [pooled(rates) for rates in found.values()]
+
     @property
     def broken(self) -> list[Rate]:
-        """Rates that break their promise, adjusted for the number of rates."""
-        return [rate for rate in self.rates if not rate.kept(len(self.rates))]
+        """Promises that do not stand, all of them being looked at together."""
+        return [rate for rate in self.promises if not rate.kept(len(self.promises))]
+
+    @property
+    def blunt(self) -> list[Rate]:
+        """Promises that this run could hardly have seen broken: errors below twice the promise would have passed."""
+        tests = len(self.promises)
+        return [rate for rate in self.promises if rate.nominal < 1.0 and not _is_sharp(rate, tests)]
+
+
+def _is_sharp(rate: Rate, tests: int) -> bool:
+    """Whether twice the promised error, or half the missing power, would have been caught with 80 % (exact: 5 %)."""
+    caught = rate.caught(tests)
+    if rate.promise == AT_LEAST:
+        return caught >= 2.0 * rate.nominal - 1.0 if rate.nominal < 1.0 else True
+    return caught <= max(2.0 * rate.nominal, EXACT_CAUGHT)
 
 
 Job = tuple[str, Callable[[], Iterable[Rate]]]
@@ -147,17 +185,18 @@ def calibrate(
 def _jobs(plan: CalibrationPlan) -> Iterator[Job]:
     wanted, seed, repetitions = plan.wanted, _seed(plan), plan.repetitions
     for place, shape in enumerate(SKEW):
-        yield f"losses, {shape}", partial(loss_rates, shape, wanted, 4 * repetitions, seed + place)
+        yield f"losses, {shape}", partial(loss_rates, shape, wanted, 52 * repetitions, seed + place)
         if not plan.claims:
             yield f"bounds, {shape}", partial(bound_rates, shape, 200 * repetitions, seed + place)
             yield f"looks, {shape}", partial(sequential_rates, shape, 40 * repetitions, seed + place)
-            yield f"ablation by looks, {shape}", partial(ablation_rates, shape, 2 * repetitions, seed + place)
+            yield f"ablation by looks, {shape}", partial(ablation_rates, shape, 11 * repetitions, seed + place)
     if CORRELATION in wanted:
         for layers in LAYERS:
             for noise in NOISE:
-                yield f"{layers} {noise}", partial(correlation_rates, layers, noise, 3 * repetitions, seed + layers)
+                yield f"{layers} {noise}", partial(correlation_rates, layers, noise, 24 * repetitions, seed + layers)
     for length in plan.lengths:
-        few = max(1, plan.trials(length) // 3)
+        few = max(1, round(plan.repetitions * min(1.0, FULL_LENGTH / length)) // 3)
+        fresh = plan.fresh(length)
         yield f"planted faults, {length} tokens", partial(fault_rates, length, wanted, few, seed)
         for world in WORLDS:
             for hides in (True, False):
@@ -166,7 +205,7 @@ def _jobs(plan: CalibrationPlan) -> Iterator[Job]:
                 yield f"{world.name}, {length} tokens", job
         for place, one in enumerate(ARCHITECTURES):
             other = seed + 1009 * (length + place)  # other models at every length: the trials are pooled
-            yield f"fresh {one.name}, {length} tokens", partial(fresh_rates, one, length, wanted, few, other)
+            yield f"fresh {one.name}, {length} tokens", partial(fresh_rates, one, length, wanted, fresh, other)
 
 
 def _seed(plan: CalibrationPlan) -> int:

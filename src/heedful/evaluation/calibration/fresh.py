@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from heedful.evaluation.calibration.planted_study import sequences_of
 from heedful.evaluation.calibration.rate import Rate
@@ -67,11 +67,13 @@ class Architecture:
         name: What the table calls it.
         family: ``gpt2``, ``llama`` or ``bert``.
         deviation: Standard deviation of its weights.
+        rule: Name of ``INITIALISATIONS``, or "" for transformers' own with that deviation.
     """
 
     name: str
     family: str
     deviation: float = 0.02
+    rule: str = ""
 
 
 ARCHITECTURES = (
@@ -79,8 +81,14 @@ ARCHITECTURES = (
     Architecture("llama", "llama"),
     Architecture("bert", "bert"),
     Architecture("llama, init .6", "llama", 0.6),
+    Architecture("gpt2, PyTorch's init", "gpt2", rule="pytorch"),
+    Architecture("llama, muP-like init", "llama", rule="mup"),
+    Architecture("gpt2, deep-scaled init", "gpt2", rule="deep"),
 )
-"""The last has weights so large that margins do not hold it back: ranks among fresh models must."""
+"""Under initialisations with larger weights margins hold nothing back: the nulls must."""
+
+BY_CONTENT = ("queries_attend_by_content", "adjacent_queries_differ", "distant_queries_differ")
+"""Claims that are compared with random orientations."""
 
 
 def fresh_rates(
@@ -95,7 +103,8 @@ def fresh_rates(
         trials: Models.
         seed: Seed of the first.
     """
-    learned = [claim for claim in LEARNED if architecture.name in SMALL_INIT or claim in RANKED]
+    nulled = (*RANKED, *BY_CONTENT)
+    learned = [claim for claim in LEARNED if architecture.name in SMALL_INIT or claim in nulled]
     wanted = [claim for claim in (*EXACT, *learned) if claim in claims]
     if not wanted:
         return
@@ -130,6 +139,8 @@ def _judged(architecture: Architecture, length: int, claims: Sequence[str], seed
         batch_tokens=max(4096, 2 * length) if length > 256 else DOCUMENTS * length,
     )
     study = Study(model, sequences, settings)
+    if architecture.rule:  # the config does not say how its weights were drawn
+        study.build = lambda other: tiny_model(architecture, length, 104_729 * (seed + 1) + other)
     study.__dict__["batches"] = study.batches
     with evaluating(model):
         return {claim: list(CHECKS[claim].judge(study)) for claim in claims}
@@ -143,8 +154,6 @@ def tiny_model(architecture: Architecture, length: int, seed: int) -> nn.Module:
         length: Positions that it must reach.
         seed: Seed of its weights.
     """
-    import transformers
-
     shared: dict[str, Any] = {
         "vocab_size": VOCABULARY,
         "hidden_size": WIDTH,
@@ -158,9 +167,58 @@ def tiny_model(architecture: Architecture, length: int, seed: int) -> nn.Module:
     reach: dict[str, Any] = {"intermediate_size": 2 * WIDTH, "max_position_embeddings": max(64, length)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7_000_003 + seed)  # never the weights of a null model
-        if architecture.family == "gpt2":
-            positions = max(64, length)
-            return transformers.GPT2LMHeadModel(transformers.GPT2Config(n_positions=positions, **shared)).eval()
-        if architecture.family == "bert":
-            return transformers.BertForMaskedLM(transformers.BertConfig(**shared, **reach)).eval()
-        return transformers.LlamaForCausalLM(transformers.LlamaConfig(**shared, **reach)).eval()
+        model = _built(architecture, length, shared, reach)
+        if architecture.rule:
+            INITIALISATIONS[architecture.rule](model)
+        return model
+
+
+def _built(architecture: Architecture, length: int, shared: dict[str, Any], reach: dict[str, Any]) -> nn.Module:
+    import transformers
+
+    if architecture.family == "gpt2":
+        positions = max(64, length)
+        return transformers.GPT2LMHeadModel(transformers.GPT2Config(n_positions=positions, **shared)).eval()
+    if architecture.family == "bert":
+        return transformers.BertForMaskedLM(transformers.BertConfig(**shared, **reach)).eval()
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**shared, **reach)).eval()
+
+
+def _each_matrix(model: nn.Module, draw: Callable[[str, Tensor, int], object]) -> None:
+    """Draw every projection anew: name, module, weight and number of inputs; Conv1D stores its weights (in, out)."""
+    with torch.no_grad():
+        for name, module in model.named_modules():
+            weight = getattr(module, "weight", None)
+            if isinstance(weight, Tensor) and weight.dim() == 2 and not isinstance(module, nn.Embedding):
+                draw(name, weight, weight.shape[0 if type(module).__name__ == "Conv1D" else 1])
+
+
+def _pytorch(model: nn.Module) -> None:
+    """Uniform within one over the root of the inputs, embeddings of variance 1: what nn.Linear and nn.Embedding do."""
+    _each_matrix(model, lambda name, weight, inputs: weight.uniform_(-(inputs**-0.5), inputs**-0.5))
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Embedding):
+                module.weight.normal_()
+
+
+def _mup(model: nn.Module) -> None:
+    """Hidden matrices of variance 1 over inputs, output of variance 1 over their square, embeddings of variance 1."""
+    _each_matrix(model, lambda name, weight, inputs: weight.normal_(0, 1 / inputs if "head" in name else inputs**-0.5))
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Embedding):
+                module.weight.normal_()
+
+
+def _deep(model: nn.Module) -> None:
+    """Deviation 0.02, projections into the residual stream of a model of 24 layers: 0.02 over the root of 48."""
+    outward = ("c_proj", "o_proj", "down_proj")
+    _each_matrix(
+        model,
+        lambda name, weight, inputs: weight.normal_(0, 0.02 * (48**-0.5 if name.endswith(outward) else 1)),
+    )
+
+
+INITIALISATIONS: dict[str, Callable[[nn.Module], None]] = {"pytorch": _pytorch, "mup": _mup, "deep": _deep}
+"""Ways in which fresh weights are drawn, beside transformers' own."""

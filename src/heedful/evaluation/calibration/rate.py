@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -77,6 +77,31 @@ class Rate:
         if self.promise == AT_LEAST:
             return high >= self.nominal
         return low <= self.nominal
+
+    def caught(self, tests: int = 1, power: float = 0.8) -> float:
+        """The true rate that this many trials would have shown to break the promise, with this chance.
+
+        A promise whose trials catch only rates far from it was not tested. NaN where no rate could break it: too few
+        trials, or a promise of at most 1.
+
+        Args:
+            tests: Rates that are looked at together.
+            power: Chance of catching it.
+        """
+        from scipy.stats import beta
+
+        trials = round(self.trials if self.worth is None else self.worth)
+        breaking = [count for count in range(trials + 1) if not self._with(count, trials).kept(tests)]
+        if not breaking:
+            return float("nan")
+        if self.promise == AT_LEAST:  # caught with at most this many
+            most = max(breaking)
+            return float(beta.ppf(1.0 - power, most + 1.0, trials - most))
+        least = min(breaking)
+        return float(beta.ppf(power, least, trials - least + 1.0))
+
+    def _with(self, count: int, trials: int) -> Rate:
+        return replace(self, count=count, trials=trials, worth=None)
 
 
 def worth_of(happened: Sequence[Sequence[bool]]) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 from heedful.evaluation.calibration.calibrate import Answers, Calibration
 from heedful.evaluation.calibration.rate import AT_LEAST, Rate, pooled
 
-SCHEMA = "heedful.calibration/1"
+SCHEMA = "heedful.calibration/2"
 WIDTH, LABEL, CELL = 80, 26, 4
 
 
@@ -23,11 +23,12 @@ def lines(calibration: Calibration) -> list[str]:
     Returns:
         Lines of at most 80 columns.
     """
-    plan, tests = calibration.plan, len(calibration.rates)
+    plan, tests = calibration.plan, len(calibration.promises)
     found = [
         f"{plan.repetitions} repetitions up to 256 tokens, fewer beyond; seed {plan.seed}; per cent of trials.",
         "c causal, b both ways. After the lengths: all pooled, 95 % interval, promise.",
-        f"! at a rate that breaks its promise, {tests} rates considered together.",
+        f"! at a promise that is broken, {tests} of them looked at together, pooled over lengths.",
+        "~ the error rate (or power) that this run would have caught with 80 %.",
     ]
     for claim, group in groupby(sorted(calibration.rates, key=_by_claim(calibration)), key=lambda rate: rate.claim):
         found += ["", claim]
@@ -39,26 +40,38 @@ def lines(calibration: Calibration) -> list[str]:
     found += _guide(calibration.answers, plan.lengths)
     broken = calibration.broken
     told = "every promise stands" if not broken else f"{len(broken)} of {tests} promises do not stand"
-    found += ["", f"{tests} rates: {told}."]
+    found += ["", f"{tests} promises: {told}."]
+    found += [f"{len(calibration.blunt)} of them were hardly tested: an error of twice the promise could have passed."]
     found += [f"  ! {rate.claim}, {rate.world}{_at(rate)}: {rate.event} {_percent(rate.share)} %" for rate in broken]
     return [line for one in found for line in ([one] if len(one) <= WIDTH else _wrapped(one.strip()))]
 
 
 def to_document(calibration: Calibration) -> dict[str, Any]:
-    """All rates with their intervals. Only ``seconds`` differs between two equal runs."""
-    rates = []
-    for rate in calibration.rates:
-        low, high = rate.interval()
-        kept = rate.kept(len(calibration.rates))
-        rates.append({**asdict(rate), "rate": rate.share, "interval": [low, high], "kept": kept})
+    """Everything, each rate with its interval; ``seconds`` alone differs between two equal runs."""
     return {
         "schema": SCHEMA,
         "plan": {**asdict(calibration.plan), "claims": list(calibration.plan.wanted)},
-        "rates": rates,
+        "promises": [_row(rate, len(calibration.promises)) for rate in calibration.promises],
+        "rates": [
+            {**asdict(rate), "rate": rate.share, "interval": list(rate.interval())} for rate in calibration.rates
+        ],
         "guide": [asdict(one) for one in calibration.answers],
         "untested": dict(calibration.untested),
-        "broken": sum(not rate["kept"] for rate in rates),
+        "broken": len(calibration.broken),
+        "blunt": len(calibration.blunt),
         "seconds": round(calibration.seconds, 1),
+    }
+
+
+def _row(rate: Rate, tests: int) -> dict[str, Any]:
+    """A promise pooled over the lengths, with what would have broken it."""
+    caught = rate.caught(tests)
+    return {
+        **asdict(rate),
+        "rate": rate.share,
+        "interval": list(rate.interval()),
+        "kept": rate.kept(tests),
+        "caught": caught if caught == caught else None,
     }
 
 
@@ -81,9 +94,11 @@ def _event(rates: Sequence[Rate], lengths: Sequence[int], tests: int) -> list[st
         low, high = whole.interval()
         sign = ">=" if whole.promise == AT_LEAST else "<="
         told = f" {_percent(whole.share)} [{_percent(low)} {_percent(high)}] {sign}{100 * whole.nominal:g}"
+        caught = whole.caught(tests)
+        told += f" ~{_percent(caught)}" if caught == caught else " ~none"
         mark = {None: "", True: " c", False: " b"}[causal]
-        cells = "".join(f"{_cell(mine, length, tests):>{CELL + 1}}" for length in lengths) if columns else ""
-        if not columns and not all(rate.kept(tests) for rate in mine):
+        cells = "".join(f"{_cell(mine, length):>{CELL + 1}}" for length in lengths) if columns else ""
+        if not whole.kept(tests):
             told += " !"
         label = f"    {world}{mark}"
         row = f"{label:<{LABEL if columns else 20}}{cells}"
@@ -91,11 +106,11 @@ def _event(rates: Sequence[Rate], lengths: Sequence[int], tests: int) -> list[st
     return found
 
 
-def _cell(rates: Sequence[Rate], length: int, tests: int) -> str:
+def _cell(rates: Sequence[Rate], length: int) -> str:
     mine = [rate for rate in rates if rate.length == length]
     if not mine:
         return "-"
-    return _percent(mine[0].share) + ("" if mine[0].kept(tests) else "!")
+    return _percent(mine[0].share)
 
 
 def _percent(share: float) -> str:

@@ -36,6 +36,9 @@ _OWN = frozenset(
         "max_weight",
         "previous_mass",
     }
+    | {"later_sink_key", "later_sink_mass", "max_logit", "near_zero_mass", "offset", "offset_mass"}
+    | {"pair_mass", "pair_mass_permuted", "pair_p", "pair_p_adjusted"}
+    | {"sink_norm_ratio", "weighted_sink_mass"}
     | {"row_entropy", "row_std_seed", "self_mass", "sink_mass", "visible_share"}
 )
 """Statistics of heedful's own; the columns and patterns of the table show what matters of them."""

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from heedful.evaluation.page.json_document import head_documents
+from heedful.evaluation.page.pair_lines import pair_part
 from heedful.reporting.json_text import document_text
 from heedful.reporting.pages.part import Page, PagePart
 from heedful.reporting.shown_record import counted
@@ -47,6 +48,7 @@ def head_page(table: HeadTable) -> Page:
                     "UNDEFINED where no row could be judged. Means over documents; - where undefined."
                 ),
             ),
+            *(() if table.by_pairs is None else (pair_part(table.by_pairs),)),
             *(PagePart(title="Note", text=note) for note in table.notes),
         ],
     )
