@@ -17,6 +17,8 @@ from heedful.contract.record import Breach, Judgement, Promise, Status
 from heedful.contract.rules import Rules
 from heedful.contract.running import is_quantised, main_tensor
 from heedful.errors import HeedfulError, InputRejected
+from heedful.interception.event import AttentionEvent
+from heedful.interception.intercept import intercept
 from heedful.loading.positions import learned_positions
 
 SEED = 20_030
@@ -30,11 +32,17 @@ class Behaviour:
         judge: What the kernels said.
         run: Runs the model.
         batch: The batch.
+
+    Attributes:
+        judgements: Of the whole model, and of blocks that break a promise beside their attention.
+        undecided: What could not be asked, and why.
+        reached: Attention modules whose output reaches that of their block, as its gradient shows.
     """
 
     def __init__(self, reader: PromiseReader, judge: KernelJudge, run: Any, batch: Mapping[str, Any]) -> None:
         self.reader, self.judged, self.run, self.batch = reader, judge, run, batch
         self.judgements: list[Judgement] = []
+        self.reached: set[str] = set()
         self.undecided: list[str] = []
         self._blocks: dict[tuple[str, str], str] = {}
         self._whole: dict[str, str] = {}
@@ -64,6 +72,8 @@ class Behaviour:
         for (block, name), told in self._blocks.items():
             if name == promise and (path == block or path.startswith(f"{block}.")):
                 return told
+        if (path, promise) in self.judged.formulas:
+            return self.judged.formulas[path, promise]
         return self._whole.get(promise, "")
 
     def _direction(self) -> Promise | None:
@@ -164,11 +174,22 @@ class Behaviour:
             return
         generator = torch.Generator().manual_seed(SEED)
         cutting = CutStream(stream)
+        added: list[tuple[str, Tensor]] = []
+
+        def answer(event: AttentionEvent) -> Tensor | None:
+            if event.call.value is None:
+                return None
+            own = event.run(None)
+            added.append((event.path.split("#")[0], torch.zeros_like(own, requires_grad=True)))
+            return own + added[-1][1]
+
         with ExitStack() as stack, torch.enable_grad():
             cutting.watch(self.run.model, stack)
+            stack.enter_context(intercept(self.run.model, answer))
             self.run(self.batch)
         for queries in self._queries(stream):
-            seen = seen_positions(cutting.cuts, queries, generator)
+            seen, reached = seen_positions(cutting.cuts, queries, generator, [one for _, one in added])
+            self.reached |= {path for (path, _), yes in zip(added, reached, strict=True) if yes}
             for index, positions in seen.items():
                 self._judge_cut(cutting.cuts[index], positions, queries, rules)
 

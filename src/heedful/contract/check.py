@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from heedful.contract.batches import first_batch
 from heedful.contract.behaviour import Behaviour
+from heedful.contract.capture_proofs import capture_proofs
 from heedful.contract.kernels import KernelJudge
 from heedful.contract.promises import PromiseReader
 from heedful.contract.record import Breach, Contract, ContractReport, Judgement, Status
 from heedful.contract.remedies import fix_of
 from heedful.contract.running import WRAPPERS, keywords_of, main_tensor, on_device, repeatable
 from heedful.errors import CaptureError, HeedfulError, UsageError
+from heedful.interception.headless import without_heads
 from heedful.interception.held_heads import is_sharded
 from heedful.interception.intercept import intercept
 from heedful.interception.uncompiled import original
@@ -41,6 +43,7 @@ def check(
     tokenizer: Any = None,
     behaviour: bool = True,
     gradients: bool = True,
+    capture: bool = True,
 ) -> ContractReport:
     """Check who sees whom, at what scale and where, against what config and batch promise.
 
@@ -64,6 +67,8 @@ def check(
         tokenizer: Makes tokens of texts.
         behaviour: Whether tokens are changed and gradients taken; without it the kernels alone are asked.
         gradients: Whether gradients are taken; False where a backward pass would begin a reduction over processes.
+        capture: Whether it is proved that what stands in a module's place reaches the model: by that gradient, and where
+            it shows nothing by one more forward without the module's attention.
 
     Returns:
         The report; ``report.held`` says whether all is well, ``report.broken`` lists breaches.
@@ -80,6 +85,7 @@ def check(
     given, notes = first_batch(plain_model, batch, tokenizer)
     keywords = on_device(plain_model, keywords_of(plain_model, given))
     _refuse(plain_model, keywords)
+    sharded = any(is_sharded(parameter) for parameter in plain_model.parameters())
     reader = PromiseReader(plain_model, keywords, contract)
     judge = KernelJudge(reader)
     with repeatable(plain_model) as again:
@@ -89,7 +95,9 @@ def check(
             raise _nothing(plain_model, way)
         found = Behaviour(reader, judge, run, keywords)
         if behaviour:
-            found.judge(output, gradients=gradients)
+            found.judge(output, gradients=gradients and not sharded)
+        asked = output if behaviour and capture else None
+        proofs = capture_proofs(run, keywords, judge, way, found.reached, output=asked)
     judgements = _ordered([*_with_behaviour(judge, found), *found.judgements], list(reader.modules))
     implementation = str(getattr(reader.root, "_attn_implementation", "") or "")
     named = [_named(one, keywords, reader.two_sided) for one in judgements]
@@ -97,12 +105,13 @@ def check(
         replace(one, remedy=fix_of(one, reader, implementation)) if one.status is Status.BROKEN else one
         for one in named
     ]
-    undecided = [f"{path or 'the model'}: {why}" for path, why in (judge.undecided | way.unmet()).items()]
+    undecided = [f"{path or 'the model'}: {why}" for path, why in judge.undecided.items()]
     return ContractReport(
         model=type(plain_model).__name__,
         implementation=implementation,
         batch={name: tuple(value.shape) for name, value in keywords.items() if isinstance(value, Tensor)},
         judgements=fixed,
+        proofs=proofs,
         undecided=(*dict.fromkeys(undecided), *found.undecided, *ALONE),
         notes=(*notes, *reader.facts.notes, *(f"contradiction: {t}" for t in _contradictions(fixed))),
         forwards=run.forwards,
@@ -167,7 +176,8 @@ def _refuse(model: nn.Module, keywords: Mapping[str, Any]) -> None:
 
 
 def _nothing(model: nn.Module, way: Any) -> HeedfulError:
-    reasons = [f"{path or type(model).__name__}: {why}" for path, why in way.unmet().items()]
+    reasons = [without_heads(model)] if without_heads(model) else []
+    reasons += [f"{path or type(model).__name__}: {why}" for path, why in way.unmet().items()]
     return CaptureError(
         type(model).__name__,
         "no attention call was captured" + (f": {reasons[0]}" if reasons else ""),
@@ -197,7 +207,7 @@ def _named(one: Judgement, keywords: Mapping[str, Any], two_sided: bool) -> Judg
     if breach is None:
         return one
     name = "decoder_input_ids" if two_sided and "encoder" not in one.path.split(".")[:2] else "input_ids"
-    ids: Any = keywords.get(name)
+    ids: Any = keywords.get(name, keywords.get("idx"))
     row = breach.sequence or 0
 
     def token(place: int | None) -> int | None:

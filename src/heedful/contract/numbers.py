@@ -15,6 +15,7 @@ from heedful.contract.logits import LogitFit, RowLogits, capped
 from heedful.contract.promises import Place
 from heedful.contract.record import Contract, Promise, Status
 from heedful.contract.rules import Rules
+from heedful.contract.sampled_rows import SampledRows
 
 UNREAD = "its logits are made by the module itself and were seen as a whole"
 SINK = {torch.float32: 2e-4, torch.float64: 2e-4}
@@ -101,6 +102,7 @@ class Numbers:
         self.found: list[NumberFinding] = []
         self.live = rules.live_rows(call.batch, call.query.device)
         self.logits: Tensor | None = None
+        self.explained: tuple[float, float | None, str] | None = None
         self.row_logits = RowLogits(call, rows.keys, rows.weights, self.live) if self.readable else None
 
     def judge(self) -> list[NumberFinding]:
@@ -118,6 +120,7 @@ class Numbers:
         fit = self.row_logits.fit(promised)
         if fit.explains:
             self.logits = promised
+            self.explained = wanted, cap, "repeat"
             self._held(products, wanted, cap)
         else:
             self._name(products, wanted, cap, fit)
@@ -195,10 +198,12 @@ class Numbers:
         grouping = self._grouping()
         if grouping is not None and rows.fit(tiled := capped(rows.products("tile"), scale, cap)).explains:
             self.logits = tiled
+            self.explained = scale, cap, "tile"
             self._add(grouping, Status.BROKEN, "key heads come round in turn: head h reads key head h % K", fit)
             return
         if cap and rows.fit(plain := capped(products, scale, None)).explains:
             self.logits = plain
+            self.explained = scale, None, "repeat"
             self._add(self._promise("softcap"), Status.BROKEN, "logits are not capped", fit)
             self._add(self._promise("scale"), Status.HELD, f"{scale:.6g}")
             return
@@ -208,6 +213,7 @@ class Numbers:
             logits = capped(products, other, cap)
             if abs(other - scale) > 1e-4 * abs(scale) and rows.fit(logits).explains:
                 self.logits = logits
+                self.explained = other, cap, "repeat"
                 self._add(self._promise("scale"), Status.BROKEN, f"{other:.6g}", fit)
                 return
         slope, distance, _ = rows.slope(products, distance=True)
@@ -221,6 +227,26 @@ class Numbers:
             return
         told = f"its queries and keys don't explain the kernel's weights (logits differ by up to {fit.deviation:.2g})"
         self._add(self._promise("scale"), Status.NOT_DECIDABLE, told)
+
+    def said_of(self, sampled: SampledRows) -> str:
+        """What sampled rows of the output itself say of the promised numbers.
+
+        Args:
+            sampled: The rows.
+
+        Returns:
+            ``held`` where the promised numbers give them, ``BROKEN`` where those do not and what the kernel's weights
+            showed does, empty where neither does.
+        """
+        wanted = self.scale.value if self.scale is not None else self.call.scale
+        cap = self.softcap.value if self.softcap is not None else self.call.softcap
+        error, limit = sampled.error(wanted, cap)
+        if error <= limit:
+            return str(Status.HELD)
+        if self.explained is None or self.explained == (wanted, cap, "repeat"):
+            return ""
+        error, limit = sampled.error(*self.explained)
+        return str(Status.BROKEN) if error <= limit else ""
 
     def _sink(self) -> None:
         sinks = getattr(self.place.module, "sinks", None)
