@@ -33,6 +33,7 @@ class RotaryPromise:
         theta: Base of the frequencies.
         told: What is promised, in words.
         source: Where.
+        start: Component at which the rotated ones begin.
     """
 
     angles: Tensor
@@ -42,6 +43,7 @@ class RotaryPromise:
     theta: float
     told: str
     source: str
+    start: int = 0
 
 
 def rotary_promise(place: Place, dim: int, length: int, contract: Contract) -> RotaryPromise | None:

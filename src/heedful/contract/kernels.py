@@ -32,6 +32,7 @@ class MetModule:
     Attributes:
         way: How they were met.
         heads: Number of query heads.
+        kv_heads: Number of key heads.
         error: Largest relative difference of sampled rows from those computed again; NaN where not known.
         limit: What rounding explains of it.
         agrees: Whether it explains that of every call.
@@ -39,6 +40,7 @@ class MetModule:
 
     way: str
     heads: int
+    kv_heads: int
     error: float = math.nan
     limit: float = math.nan
     agrees: bool = True
@@ -69,6 +71,7 @@ class KernelJudge:
         undecided: Path to why nothing was judged there.
         layers: Module path to its index.
         met: Module path to what was seen of its calls.
+        explained: Path to scale, bound and grouping that the kernel's weights show.
         formulas: Path and promise to what the sampled output itself says of scale, bound and grouping.
     """
 
@@ -79,6 +82,7 @@ class KernelJudge:
     undecided: dict[str, str] = field(default_factory=dict)
     layers: dict[str, int] = field(default_factory=dict)
     met: dict[str, MetModule] = field(default_factory=dict)
+    explained: dict[str, tuple[float, float | None, str]] = field(default_factory=dict)
     formulas: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def answer(self, event: AttentionEvent) -> Tensor:
@@ -98,7 +102,7 @@ class KernelJudge:
 
     def _recomputed(self, event: AttentionEvent, own: Tensor) -> SampledRows | None:
         """Sampled rows of the call's output, and how far they are from what was captured."""
-        one = self.met.setdefault(event.path.split("#")[0], MetModule(event.way, event.call.heads))
+        one = self.met.setdefault(event.path.split("#")[0], MetModule(event.way, event.call.heads, event.call.kv_heads))
         if event.call.value is None:
             return None
         rows = SampledRows(event, own)
@@ -128,6 +132,8 @@ class KernelJudge:
         self._visible(place, rules, rows, pairs)
         for one in found:
             self._number(place, one)
+        if numbers.explained is not None:
+            self.explained.setdefault(place.path, numbers.explained)
         if sampled is not None:
             self._formula(place, numbers, sampled, found)
         if not numbers.readable:

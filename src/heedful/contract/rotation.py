@@ -258,6 +258,24 @@ class RotationJudge:
         )
 
 
+def turned(key: Tensor, promise: RotaryPromise, pairing: str, by: int) -> Tensor:
+    """Keys of one position as they would be handed at another, by the promised angles.
+
+    Args:
+        key: ``(head, dim)`` as handed.
+        promise: The rotation.
+        pairing: Which components go together.
+        by: How far the position moves.
+    """
+    width = 2 * len(promise.angles)
+    if not width:
+        return key
+    start = promise.start
+    pairs = _pairs(key[..., start : start + width].double(), pairing)
+    pairs = pairs * torch.polar(torch.ones((), dtype=torch.float64, device=key.device), promise.angles.to(key.device) * by)
+    return torch.cat([key[..., :start], _unpaired(pairs, pairing).to(key.dtype), key[..., start + width :]], -1)
+
+
 def _pairs(values: Tensor, pairing: str) -> Tensor:
     """Components as complex numbers, one a rotated pair."""
     if pairing == "interleaved":
