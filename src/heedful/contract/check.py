@@ -106,7 +106,7 @@ def check(
         replace(one, remedy=fix_of(one, reader, implementation)) if one.status is Status.BROKEN else one
         for one in named
     ]
-    undecided = [f"{path or 'the model'}: {why}" for path, why in judge.undecided.items()]
+    undecided = _by_reason(judge.undecided)
     return ContractReport(
         model=type(plain_model).__name__,
         implementation=implementation,
@@ -242,6 +242,14 @@ def _named(one: Judgement, keywords: Mapping[str, Any], two_sided: bool) -> Judg
 
     named: Breach = replace(breach, tokens=(token(breach.query), token(breach.key)))
     return replace(one, breach=named)
+
+
+def _by_reason(undecided: Mapping[str, str]) -> list[str]:
+    """Each reason once, with the first module that it is of."""
+    modules: dict[str, list[str]] = {}
+    for path, why in undecided.items():
+        modules.setdefault(why, []).append(path or "the model")
+    return [f"{p[0]}{f' and {len(p) - 1} more' if len(p) > 1 else ''}: {why}" for why, p in modules.items()]
 
 
 def _contradictions(judgements: list[Judgement]) -> list[str]:

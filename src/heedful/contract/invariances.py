@@ -2,7 +2,7 @@
 
 The stream is set back to the first copy's at the input of every block, so that each attention module is judged alone.
 Positions moved as a whole move no output; one position exchanged with another moves the last query exactly as far as the
-promised angles say; a key head whose sign is turned moves exactly the query heads of its group, and values with a factor
+promised angles say; two inputs exchanged move it where positions count and not where none are promised; a key head whose sign is turned moves exactly the query heads of its group, and values with a factor
 a key head show which of them each query head reads.
 """
 
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from heedful.contract.alibi import promised_slopes
 from heedful.contract.changes import MEDIA
 from heedful.contract.frequencies import RotaryPromise, rotary_promise
 from heedful.contract.gradients import blocks_of
@@ -30,12 +31,13 @@ from heedful.interception.intercept import intercept
 
 TOKENS = 48
 SHIFT = 37
-PLAIN, SHIFTED, FAR, NEAR, KEYS, VALUES = range(6)
+PLAIN, SHIFTED, FAR, NEAR, STATES, KEYS, VALUES = range(7)
 """Copies of the text."""
 
 STILL = 1e-5
 """Relative change of an output by rounding alone."""
 
+ORIGINAL = "original_max_position_embeddings"
 VALUE_NAMES = ("v_proj", "value", "Wv", "v_lin")
 
 
@@ -127,12 +129,19 @@ class Invariances:
     def _positions(self, like: Tensor) -> Tensor:
         n = self._length
         positions = torch.arange(n, device=like.device).expand(len(like), n).clone()
-        most = getattr(self.reader.root, "max_position_embeddings", None)
-        room = SHIFT if not isinstance(most, int) else max(0, min(SHIFT, most - n))
-        positions[SHIFTED] += room
+        positions[SHIFTED] += self._room()
         for copy, (one, other) in self._exchanged().items():
             positions[copy, one], positions[copy, other] = other, one
         return positions
+
+    def _room(self) -> int:
+        """How far all positions may move: to the last that is known, and not into other frequencies."""
+        root = self.reader.root
+        rope = getattr(root, "rope_parameters", None)
+        found = [getattr(root, name, None) for name in ("max_position_embeddings", ORIGINAL)]
+        found += [rope.get(ORIGINAL)] if isinstance(rope, Mapping) else []
+        room = [most - self._length for most in found if isinstance(most, int) and most >= self._length]
+        return max(0, min([SHIFT, *room]))
 
     def _exchanged(self) -> dict[int, tuple[int, int]]:
         return {FAR: (1, self._length - 2), NEAR: (self._length - 3, self._length - 2)}
@@ -145,7 +154,9 @@ class Invariances:
             if not isinstance(states, Tensor) or states.dim() != 3 or len(states) != VALUES + 1:
                 return None
             self._set_back.add(path)
-            same = states[:1].expand_as(states).contiguous()
+            same = states[:1].repeat(len(states), 1, 1)
+            one, other = self._exchanged()[NEAR]
+            same[STATES, one], same[STATES, other] = states[0, other], states[0, one]
             return ((same, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": same})
 
         return enter
@@ -193,6 +204,9 @@ class Invariances:
         self._grouping(path, event, own)
         place = self.reader.place(path, event.module)
         promise = rotary_promise(place, event.call.query.shape[-1], self._length, self.reader.contract)
+        slopes = promised_slopes(place, event.call.heads)
+        if slopes is not None or (promise is not None and not promise.width):
+            self._exchanged_states(path, "rotary" if slopes is None else "alibi", own)
         if promise is not None and self._moves and not event.way.startswith("softmax"):
             self._rotary(path, promise, event, own)
 
@@ -219,6 +233,15 @@ class Invariances:
             self._keep(path, "grouping", Said(Status.BROKEN, said, "values changed", None, first, 1.0))
         elif bool((moved[inside] > STILL).all()):
             self._keep(path, "grouping", Said(Status.HELD, told, "key head changed"))
+
+    def _exchanged_states(self, path: str, promise: str, own: Tensor) -> None:
+        """Two earlier inputs of the module exchanged: the last query moves where positions count, and only there."""
+        moved = float(_relative(own[STATES, :, -1:], own[PLAIN, :, -1:]).max())
+        one, other = self._exchanged()[NEAR]
+        told = f"exchanging inputs {one} and {other} moves query {self._length - 1} by {moved:.2g}"
+        still = moved <= 2e-4
+        status = Status.HELD if still == (promise == "rotary") else Status.BROKEN
+        self._keep(path, promise, Said(status, told, "exchanged inputs", self._length - 1, None, moved))
 
     def _rotary(self, path: str, promise: RotaryPromise, event: AttentionEvent, own: Tensor) -> None:
         last = self._length - 1
@@ -253,7 +276,7 @@ class Invariances:
             judged = judged or effect > 5 * allowed or not promise.width
         moved = float(_relative(own[SHIFTED], own[PLAIN]).max())
         if moved > 2e-3 + 10 * exact:
-            told = f"moving all positions by {SHIFT} moves outputs by {moved:.2g}"
+            told = f"moving all positions by {self._room()} moves outputs by {moved:.2g}"
             self._keep(path, "rotary", Said(Status.BROKEN, told, "shifted positions", None, None, moved))
         elif judged:
             told = "a shift of all positions moves nothing, an exchange of two what the promised angles say"

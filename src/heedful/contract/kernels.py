@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heedful.contract.frequencies import rotary_promise
+from heedful.contract.alibi import AlibiJudge, promised_slopes
+from heedful.contract.frequencies import flat_positions, parameters_of, rotary_promise, unjudged
 from heedful.contract.kernel_rows import KernelRows, kernel_rows
 from heedful.contract.numbers import UNREAD, NumberFinding, Numbers
 from heedful.contract.promises import CROSS, Place, PromiseReader
@@ -136,6 +137,10 @@ class KernelJudge:
             self.explained.setdefault(place.path, numbers.explained)
         if sampled is not None:
             self._formula(place, numbers, sampled, found)
+        slopes = promised_slopes(place, call.heads)
+        if slopes is not None and rules.offset is not None:
+            live = rules.live_rows(call.batch, call.query.device)
+            self._number(place, AlibiJudge(place, event, rows, live, self.projections.outputs).judge(slopes))
         if not numbers.readable:
             self.undecided.setdefault(event.path, f"scale, grouping and rotary: {UNREAD}")
         if rules.offset is not None:
@@ -228,14 +233,22 @@ class KernelJudge:
             return
         facts = self.reader.target_facts if place.side == "decoder" else self.reader.facts
         positions = facts.positions
-        if positions is None or tuple(positions.shape) != (call.batch, call.n_queries):
+        if "mrope_section" in (parameters_of(place.config, place.layer_type) or {}):
+            positions, why = flat_positions(self.reader.batch)
+            if why:
+                self.undecided.setdefault(event.path, f"rotary: {why}")
+                return
+        elif positions is None or tuple(positions.shape) != (call.batch, call.n_queries):
             if self.reader.batch.get("position_ids") is not None and not place.side:
                 return
+        if positions is None or tuple(positions.shape) != (call.batch, call.n_queries):
             first = 1 if self.reader.root_type == "paligemma" else 0  # its own positions begin at 1
             positions = torch.arange(first, call.n_queries + first)[None].expand(call.batch, -1)
         length = int(positions.max()) + 1
         promise = rotary_promise(place, call.query.shape[-1], length, self.reader.contract)
         if promise is None:
+            if why := unjudged(place):
+                self.undecided.setdefault(event.path, f"rotary: {why}")
             return
         judge = RotationJudge(place, call, promise, positions)
         for one in judge.judge(self.projections.of(event.module, call)):

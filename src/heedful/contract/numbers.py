@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,10 +60,23 @@ def promised_scale(place: Place, call: AttentionCall, contract: Contract) -> Pro
             usual = 1.0
         if getattr(config, "scale_attn_by_inverse_layer_idx", False) and place.index is not None:
             return Promise("scale", usual / (place.index + 1), "config.scale_attn_by_inverse_layer_idx")
+    if name in families.LATENT and hasattr(place.module, "qk_rope_head_dim"):
+        return _latent_scale(config, usual, call.query.shape[-1])
     scaled_before = isinstance(place.module, nn.MultiheadAttention)
     if name in families.USUAL_SCALE and not _stretched(config) and not scaled_before:
         return Promise("scale", usual, f"1 / sqrt({call.query.shape[-1]}), the width of a head")
     return None
+
+
+def _latent_scale(config: Any, usual: float, width: int) -> Promise:
+    """One over the root of both parts' width, times the square of YaRN's factor where the config gives ``mscale_all_dim``."""
+    rope = getattr(config, "rope_parameters", None)
+    rope = rope if isinstance(rope, dict) else {}
+    every, factor = rope.get("mscale_all_dim"), rope.get("factor")
+    if rope.get("rope_type", "default") == "default" or not every or not factor:
+        return Promise("scale", usual, f"1 / sqrt({width}), both parts of a head")
+    size = 1.0 if factor <= 1 else 0.1 * float(every) * math.log(factor) + 1.0
+    return Promise("scale", usual * size * size, f"1 / sqrt({width}), times YaRN's factor by mscale_all_dim twice")
 
 
 def _stretched(config: Any) -> bool:

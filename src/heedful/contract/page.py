@@ -15,7 +15,7 @@ MOST = 6
 
 ORDER = (
     "direction", "window", "chunk", "documents", "padding", "blocks", "mask", "rows", "positions", "finite",
-    "scale", "softcap", "sink", "grouping", "qk_norm", "rotary", "bias",
+    "scale", "softcap", "sink", "grouping", "qk_norm", "rotary", "alibi", "bias",
 )  # fmt: skip
 
 
