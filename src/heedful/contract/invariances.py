@@ -215,6 +215,9 @@ class Invariances:
         if not 1 < call.kv_heads < call.heads or path not in self.judged.met:
             return
         each, head = call.heads // call.kv_heads, _turned_head(call.kv_heads)
+        same = (call.key[KEYS] == call.key[PLAIN]).all(-1).all(-1)
+        if bool(same[head]) or not bool(same[torch.arange(call.kv_heads, device=same.device) != head].all()):
+            return  # a norm over all heads, or heads that are laid out anew: the change reached others
         moved = _relative(own[KEYS], own[PLAIN])
         inside = torch.arange(call.heads, device=own.device) // each == head
         outside = ((moved > 20 * STILL) & ~inside).nonzero()
@@ -225,7 +228,9 @@ class Invariances:
             return
         ratio = (own[VALUES] * own[PLAIN]).sum((1, 2)) / (own[PLAIN] ** 2).sum((1, 2)).clamp_min(1e-30)
         read = (ratio - 1).round()
-        clear = bool(((ratio - 1 - read).abs() < 1e-2).all()) and float(read.max()) > 0
+        factors = (1 + torch.arange(call.kv_heads, device=own.device, dtype=own.dtype))[:, None, None]
+        laid = torch.allclose(call.value[VALUES], call.value[PLAIN] * factors, rtol=1e-3)  # type: ignore[index]
+        clear = laid and bool(((ratio - 1 - read).abs() < 1e-2).all()) and float(read.max()) > 0
         wrong = (read != torch.arange(call.heads, device=own.device) // each).nonzero()
         if clear and len(wrong):
             first = int(wrong[0])
