@@ -1,7 +1,7 @@
-"""ALiBi: each head's logits fall by a slope of its own for each position back, as the model type and its config promise.
+"""ALiBi: each head's logits fall by a slope of its own for each position back, as type and config promise.
 
-Slopes are read out of the kernel's weights: what is left of their logarithms after the scaled products. Where the module
-makes its logits itself, queries and keys are taken from its projection.
+Slopes are read out of the kernel's weights: what is left of their logarithms after the scaled products. Where the
+module makes its logits itself, queries and keys are taken from its projection.
 """
 
 from __future__ import annotations

@@ -68,8 +68,8 @@ def check(
         tokenizer: Makes tokens of texts.
         behaviour: Whether tokens are changed and gradients taken; without it the kernels alone are asked.
         gradients: Whether gradients are taken; False where a backward pass would begin a reduction over processes.
-        capture: Whether it is proved that what stands in a module's place reaches the model: by that gradient, and where
-            it shows nothing by one more forward without the module's attention.
+        capture: Whether it is proved that what stands in a module's place reaches the model: by that gradient, and
+            where it shows nothing by one more forward without the module's attention.
 
     Returns:
         The report; ``report.held`` says whether all is well, ``report.broken`` lists breaches.

@@ -147,7 +147,7 @@ USUAL_SCALE = HALF_SPLIT - {"gemma2", "gemma3_text", "granite", "granitemoe"} | 
 """Types whose products are scaled by one over the root of the head's width, whatever their config says of scales."""
 
 LATENT = frozenset(["deepseek_v2", "deepseek_v3"])
-"""Types with latent heads (MLA): the last components of queries and keys are rotated, and a key's are shared by heads."""
+"""Types with latent heads (MLA): the last components are rotated, and a key's are shared by all heads."""
 
 UNIT_SCALE = frozenset(["t5", "mt5", "umt5", "switch_transformers", "gemma3n_text", "gemma4_text"])
 

@@ -1,9 +1,10 @@
-"""Behaviour of numbers: copies of a short text in one forward, each with one thing changed that must move what it should.
+"""Behaviour of numbers: copies of a short text in one forward, each with one thing changed that must move what it must.
 
 The stream is set back to the first copy's at the input of every block, so that each attention module is judged alone.
-Positions moved as a whole move no output; one position exchanged with another moves the last query exactly as far as the
-promised angles say; two inputs exchanged move it where positions count and not where none are promised; a key head whose sign is turned moves exactly the query heads of its group, and values with a factor
-a key head show which of them each query head reads.
+Positions moved as a whole move no output; one position exchanged with another moves the last query exactly as far as
+the promised angles say; two inputs exchanged move it where positions count and not where none are promised; a key head
+whose sign is turned moves exactly the query heads of its group, and values with a factor a key head show which of them
+each query head reads.
 """
 
 from __future__ import annotations
@@ -224,7 +225,9 @@ class Invariances:
         told = f"turning key head {head} moves query heads {_numbers(moved > STILL)}"
         if len(outside):
             first = int(outside[0])
-            self._keep(path, "grouping", Said(Status.BROKEN, told, "key head changed", None, first, float(moved[first])))
+            self._keep(
+                path, "grouping", Said(Status.BROKEN, told, "key head changed", None, first, float(moved[first]))
+            )
             return
         ratio = (own[VALUES] * own[PLAIN]).sum((1, 2)) / (own[PLAIN] ** 2).sum((1, 2)).clamp_min(1e-30)
         read = (ratio - 1).round()

@@ -146,9 +146,7 @@ class KernelJudge:
         if rules.offset is not None:
             self._rotation(place, event, rules)
 
-    def _formula(
-        self, place: Place, numbers: Numbers, sampled: SampledRows, found: list[NumberFinding]
-    ) -> None:
+    def _formula(self, place: Place, numbers: Numbers, sampled: SampledRows, found: list[NumberFinding]) -> None:
         """Whether the output itself, not a replay, is that of the promised scale, bound and grouping."""
         names = [one.promise.name for one in found if one.promise.name in ("scale", "softcap", "grouping")]
         told = numbers.said_of(sampled) if names else ""
@@ -238,9 +236,10 @@ class KernelJudge:
             if why:
                 self.undecided.setdefault(event.path, f"rotary: {why}")
                 return
-        elif positions is None or tuple(positions.shape) != (call.batch, call.n_queries):
-            if self.reader.batch.get("position_ids") is not None and not place.side:
-                return
+        elif (self.reader.batch.get("position_ids") is not None and not place.side) and (
+            positions is None or tuple(positions.shape) != (call.batch, call.n_queries)
+        ):
+            return
         if positions is None or tuple(positions.shape) != (call.batch, call.n_queries):
             first = 1 if self.reader.root_type == "paligemma" else 0  # its own positions begin at 1
             positions = torch.arange(first, call.n_queries + first)[None].expand(call.batch, -1)

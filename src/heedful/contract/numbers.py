@@ -69,7 +69,7 @@ def promised_scale(place: Place, call: AttentionCall, contract: Contract) -> Pro
 
 
 def _latent_scale(config: Any, usual: float, width: int) -> Promise:
-    """One over the root of both parts' width, times the square of YaRN's factor where the config gives ``mscale_all_dim``."""
+    """One over the root of both parts' width, times the square of YaRN's factor with ``mscale_all_dim``."""
     rope = getattr(config, "rope_parameters", None)
     rope = rope if isinstance(rope, dict) else {}
     every, factor = rope.get("mscale_all_dim"), rope.get("factor")

@@ -77,9 +77,8 @@ class Projections:
             if joint is not None:
                 yield from cut(joint, call.query, call.key)
 
-
     def _latent(self, module: nn.Module, call: AttentionCall) -> Iterator[tuple[Tensor, Tensor]]:
-        """Queries and keys of latent heads: the unrotated part and, behind it, what is rotated, a key's for all heads."""
+        """Queries and keys of latent heads: the unrotated part and, behind it, what is rotated."""
         outputs = [self.outputs.get(id(getattr(module, name, None))) for name in LATENT]
         query = outputs[1] if outputs[1] is not None else outputs[0]
         joint, own = outputs[2], outputs[3]
@@ -295,7 +294,9 @@ def turned(key: Tensor, promise: RotaryPromise, pairing: str, by: int) -> Tensor
         return key
     start, pairing = promise.start, handed(pairing)
     pairs = _pairs(key[..., start : start + width].double(), pairing)
-    pairs = pairs * torch.polar(torch.ones((), dtype=torch.float64, device=key.device), promise.angles.to(key.device) * by)
+    pairs = pairs * torch.polar(
+        torch.ones((), dtype=torch.float64, device=key.device), promise.angles.to(key.device) * by
+    )
     return torch.cat([key[..., :start], _unpaired(pairs, pairing).to(key.dtype), key[..., start + width :]], -1)
 
 

@@ -1,4 +1,4 @@
-"""The function of before ``heedful.check``: kept for a while, so that a script of before runs and is told the new word."""
+"""The function of before ``heedful.check``: kept for a while, so that old scripts run and are told the new word."""
 
 from __future__ import annotations
 

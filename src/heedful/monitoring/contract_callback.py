@@ -108,8 +108,9 @@ class ContractCallback(TrainerCallback):
 
     The cost of a checked step is in its line: forwards and seconds beside the training step's own.
 
-    Pitfall: over several processes every one needs the callback, since they wait for one another. Promises that the first batch does not exercise (nothing packed, nothing longer than the window) say
-    nothing of later ones; ``every`` looks again.
+    Pitfall: over several processes every one needs the callback, since they wait for one another. Promises that the
+    first batch does not exercise (nothing packed, nothing longer than the window) say nothing of later ones; ``every``
+    looks again.
 
     Args:
         model: The model, for a plain loop; the Trainer names its own.

@@ -17,7 +17,7 @@ SHOWN = 5
 def contract_is_kept(study: Study) -> list[Finding]:
     """Every promise of config and batch that can be judged holds: who sees whom, at what scale and where.
 
-    Scale, grouping, rotary positions, windows, padding and direction are judged by the same proofs as ``heedful check``.
+    Scale, grouping, rotary positions, windows, padding and direction are judged by the proofs of ``heedful check``.
     """
     report = study.contract
     if isinstance(report, str):
