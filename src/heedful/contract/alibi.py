@@ -38,8 +38,8 @@ def promised_slopes(place: Place, heads: int) -> Promise | None:
     if name == "falcon" and getattr(config, "alibi", False) is True:
         width = config.hidden_size // config.num_attention_heads
         return Promise("alibi", [slope / math.sqrt(width) for slope in _of_bloom(heads)], "config.alibi")
-    attention = getattr(config, "attn_config", None)
-    if name == "mpt" and getattr(attention, "alibi", False) is True:
+    attention: Any = getattr(config, "attn_config", None)
+    if name == "mpt" and attention is not None and getattr(attention, "alibi", False) is True:
         return Promise("alibi", _of_mpt(heads, float(attention.alibi_bias_max)), "config.attn_config.alibi")
     return None
 

@@ -258,8 +258,8 @@ class RotationJudge:
             ((c.abs() - usual).abs() > 1e-3 * usual + loose.transpose(1, 2)).any()
         ):
             return None
-        for rest in (slice(0, start), slice(start + width, None)):
-            if not torch.allclose(target[..., rest], before[..., rest], rtol=1e-4, atol=1e-5):
+        for beside in (slice(0, start), slice(start + width, None)):
+            if not torch.allclose(target[..., beside], before[..., beside], rtol=1e-4, atol=1e-5):
                 return None
         wanted = self.positions[..., None] * angles if len(angles) else torch.zeros_like(c.real)
         off = torch.remainder(c.angle() - wanted + torch.pi, 2 * torch.pi) - torch.pi
