@@ -1,6 +1,7 @@
 """`heedful.check` against the plain forward of the same model on the same tokens, in one run.
 
     python benchmarks/contract.py [--layers 12 --width 576 --length 1024]
+    python benchmarks/contract.py --model FOLDER --length 2048
 
 Times are process CPU seconds; the ratio is what to read. By default: the model that ships with heedful, 128 tokens.
 """
@@ -49,13 +50,15 @@ def made(layers: int, width: int) -> nn.Module:
 def main() -> None:
     """Run each way in turn and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="a model that load_model reads, such as SmolLM2-135M")
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--layers", type=int)
     parser.add_argument("--width", type=int, default=576)
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--threads", type=int, default=1)
     wanted = parser.parse_args()
     torch.set_num_threads(wanted.threads)
-    model = load_model().model if wanted.layers is None else made(wanted.layers, wanted.width)
+    model = load_model(wanted.model).model if wanted.layers is None else made(wanted.layers, wanted.width)
     ids = torch.randint(4, 2000, (1, wanted.length), generator=torch.Generator().manual_seed(0))
 
     def forward() -> None:
@@ -70,13 +73,14 @@ def main() -> None:
         "kernels and changed tokens": lambda: check(model, batch, gradients=False),
         "everything": lambda: check(model, batch),
     }
-    check(model, batch)
+    if wanted.repeats > 1:
+        check(model, batch)
     table = Table(title=f"{type(model).__name__}: 1 sequence of {wanted.length} tokens")
     for column in ("what", "CPU s", "x plain forward"):
         table.add_column(column, justify="left" if column == "what" else "right")
     table.add_row("plain forward", f"{plain:.3f}", "1.0")
     for what, work in works.items():
-        seconds = min(cpu_seconds(work) for _ in range(2))
+        seconds = min(cpu_seconds(work) for _ in range(wanted.repeats))
         table.add_row(what, f"{seconds:.3f}", f"{seconds / plain:.1f}")
     Console().print(table)
 

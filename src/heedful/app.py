@@ -25,8 +25,9 @@ MOVED = {
     "train decoder": "train",
     "train gauge": "gauge train",
     "train derived": "ngrams train",
+    "doctor": "check",
 }
-"""Commands of before groups, to their names now."""
+"""Commands of before, to their names now."""
 
 app = typer.Typer(
     name="heedful",
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _refuse_moved(words: Sequence[str]) -> None:
-    """A name of before groups is told its name of today."""
+    """A name of before is told its name of today."""
     before = next((one for one in (" ".join(words[:2]), " ".join(words[:1])) if one in MOVED), None)
     if before is not None:
         typer.echo(f"error: heedful: the command {before} is now: heedful {MOVED[before]}", err=True)

@@ -36,9 +36,9 @@ def run(command: str, function: str, *more: str) -> Result:
     return CliRunner().invoke(app, [command, "--factory", f"own_gpt_for_a_test:{function}", *SMALL, *more])
 
 
-def test_the_doctor_sees_a_model_of_the_users_own(folder: Path) -> None:
+def test_the_check_sees_a_model_of_the_users_own(folder: Path) -> None:
     short = SMALL[: SMALL.index("--sequences")]
-    result = CliRunner().invoke(app, ["doctor", "--factory", "own_gpt_for_a_test:build", *short])
+    result = CliRunner().invoke(app, ["check", "--factory", "own_gpt_for_a_test:build", *short])
     assert result.exit_code == 0, result.stderr
     assert "2 of 2 modules captured (scaled_dot_product_attention), 2 proved both ways" in result.stdout
     assert "note: built by own_gpt_for_a_test:build" in result.stdout

@@ -166,8 +166,8 @@ def test_capture_and_replace_in_a_script_of_ones_own_show_all_heads(folder: Path
 
 
 @pytest.mark.slow
-def test_doctor_proves_every_module_over_two_processes(folder: Path) -> None:
-    words = ["-m", "heedful", "doctor", "model", "--text", "a.jsonl", "--seq-len", "48", "--parallel", "tensor"]
+def test_check_proves_every_module_over_two_processes(folder: Path) -> None:
+    words = ["-m", "heedful", "check", "model", "--text", "a.jsonl", "--seq-len", "48", "--parallel", "tensor"]
     done = run(folder, 2, *words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("2 of 2 modules captured (attention table: sdpa), 2 proved both ways") == 1

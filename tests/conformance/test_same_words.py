@@ -16,7 +16,6 @@ FUNCTIONS = {
     "validate": "validate",
     "heads": "heads",
     "compare": "compare",
-    "doctor": "doctor",
     "keys": "keys",
     "ngrams count": "count",
     "ngrams derive": "derive",
@@ -32,14 +31,12 @@ OTHERWISE = {
     "compare": {"first": "before", "second": "after"},
     "heads": {"out": ""},  # the record saves itself as .csv or .parquet
     "validate": {"parallel": "ranks"},
-    "doctor": {"parallel": "ranks"},
 }
 OTHERWISE["ngrams remedy"] = {"rungs": ""}  # the name that --variants had before
 OTHERWISE["heads"]["parallel"] = "ranks"
 COMMAND_FILES = [
     "evaluation/command_validate.py",
     "evaluation/command_heads.py",
-    "evaluation/command_doctor.py",
     "comparison/command.py",
     "monitoring/command.py",
     "ngrams/counting/command.py",

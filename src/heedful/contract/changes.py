@@ -88,9 +88,8 @@ class TokenChanges:
     ) -> None:
         self.embedding = embedding
         self.run, self.batch, self.facts, self.direction, self.prefix = run, batch, facts, direction, prefix
-        self.name = (
-            f"{prefix}input_ids" if isinstance(batch.get(f"{prefix}input_ids"), Tensor) else (f"{prefix}inputs_embeds")
-        )
+        names = (f"{prefix}input_ids", f"{prefix}inputs_embeds", "idx")
+        self.name = next((name for name in names if isinstance(batch.get(name), Tensor)), names[0])
         self.stream: Tensor | None = batch.get(self.name)
         self.forwards = 0
         self.unread = ""

@@ -14,12 +14,15 @@ from torch import Tensor, nn
 
 from heedful.contract.batches import first_batch
 from heedful.contract.behaviour import Behaviour
+from heedful.contract.capture_proofs import capture_proofs
+from heedful.contract.invariances import Said
 from heedful.contract.kernels import KernelJudge
 from heedful.contract.promises import PromiseReader
 from heedful.contract.record import Breach, Contract, ContractReport, Judgement, Status
 from heedful.contract.remedies import fix_of
 from heedful.contract.running import WRAPPERS, keywords_of, main_tensor, on_device, repeatable
 from heedful.errors import CaptureError, HeedfulError, UsageError
+from heedful.interception.headless import without_heads
 from heedful.interception.held_heads import is_sharded
 from heedful.interception.intercept import intercept
 from heedful.interception.uncompiled import original
@@ -41,6 +44,7 @@ def check(
     tokenizer: Any = None,
     behaviour: bool = True,
     gradients: bool = True,
+    capture: bool = True,
 ) -> ContractReport:
     """Check which keys each query sees, at what scale and positions, against the promises of config and batch.
 
@@ -64,6 +68,8 @@ def check(
         tokenizer: Makes tokens of texts.
         behaviour: Whether tokens are changed and gradients taken; without it the kernels alone are asked.
         gradients: Whether gradients are taken; False where a backward pass would begin a reduction over processes.
+        capture: Whether it is proved that what stands in a module's place reaches the model: by that gradient, and
+            where it shows nothing by one more forward without the module's attention.
 
     Returns:
         The report; ``report.held`` says whether all is well, ``report.broken`` lists breaches.
@@ -80,6 +86,7 @@ def check(
     given, notes = first_batch(plain_model, batch, tokenizer)
     keywords = on_device(plain_model, keywords_of(plain_model, given))
     _refuse(plain_model, keywords)
+    sharded = any(is_sharded(parameter) for parameter in plain_model.parameters())
     reader = PromiseReader(plain_model, keywords, contract)
     judge = KernelJudge(reader)
     with repeatable(plain_model) as again:
@@ -89,7 +96,9 @@ def check(
             raise _nothing(plain_model, way)
         found = Behaviour(reader, judge, run, keywords)
         if behaviour:
-            found.judge(output, gradients=gradients)
+            found.judge(output, gradients=gradients and not sharded)
+        asked = output if behaviour and capture else None
+        proofs = capture_proofs(run, keywords, judge, way, found.reached, output=asked)
     judgements = _ordered([*_with_behaviour(judge, found), *found.judgements], list(reader.modules))
     implementation = str(getattr(reader.root, "_attn_implementation", "") or "")
     named = [_named(one, keywords, reader.two_sided) for one in judgements]
@@ -97,12 +106,13 @@ def check(
         replace(one, remedy=fix_of(one, reader, implementation)) if one.status is Status.BROKEN else one
         for one in named
     ]
-    undecided = [f"{path or 'the model'}: {why}" for path, why in (judge.undecided | way.not_captured()).items()]
+    undecided = _by_reason(judge.undecided)
     return ContractReport(
         model=type(plain_model).__name__,
         implementation=implementation,
         batch={name: tuple(value.shape) for name, value in keywords.items() if isinstance(value, Tensor)},
         judgements=fixed,
+        proofs=proofs,
         undecided=(*dict.fromkeys(undecided), *found.undecided, *ALONE),
         notes=(*notes, *reader.facts.notes, *(f"contradiction: {t}" for t in _contradictions(fixed))),
         forwards=run.forwards,
@@ -167,7 +177,8 @@ def _refuse(model: nn.Module, keywords: Mapping[str, Any]) -> None:
 
 
 def _nothing(model: nn.Module, way: Any) -> HeedfulError:
-    reasons = [f"{path or type(model).__name__}: {why}" for path, why in way.not_captured().items()]
+    reasons = [without_heads(model)] if without_heads(model) else []
+    reasons += [f"{path or type(model).__name__}: {why}" for path, why in way.not_captured().items()]
     return CaptureError(
         type(model).__name__,
         "no attention call was captured" + (f": {reasons[0]}" if reasons else ""),
@@ -180,9 +191,34 @@ def _with_behaviour(judge: KernelJudge, found: Behaviour) -> list[Judgement]:
     """Judgements of kernels, each beside what behaviour says of the same promise in the same block."""
     made = []
     for (path, promise), one in judge.judgements.items():
-        said = found.said(path, promise)
-        made.append(replace(one, behaviour=said))
+        shown = found.experiments.get((path, promise))
+        made.append(replace(one, behaviour=found.said(path, promise)) if shown is None else _joined(one, shown))
     return made
+
+
+SIZED = "sized"
+"""A rotation of the right angles and another size is none that moved positions could show."""
+
+
+def _joined(one: Judgement, shown: Said) -> Judgement:
+    """A judgement of the kernel beside an experiment; where they differ, the breach is a finding and both are told."""
+    said = str(shown.status)
+    if one.status is Status.BROKEN:
+        return replace(one, behaviour="" if SIZED in one.found and shown.status is Status.HELD else said)
+    if shown.status is Status.HELD:
+        status = Status.HELD if one.status is Status.NOT_DECIDABLE else one.status
+        return replace(one, status=status, behaviour=said, found=one.found if status is one.status else shown.told)
+    if one.status not in (Status.HELD, Status.NOT_DECIDABLE):
+        return one
+    breach = Breach(
+        proof=shown.proof,
+        expected=one.value,
+        found=shown.told,
+        head=shown.head,
+        query=shown.query,
+        size=shown.size,
+    )
+    return replace(one, status=Status.BROKEN, behaviour=said, found=shown.told, breach=breach)
 
 
 def _ordered(judgements: list[Judgement], paths: list[str]) -> list[Judgement]:
@@ -197,7 +233,7 @@ def _named(one: Judgement, keywords: Mapping[str, Any], two_sided: bool) -> Judg
     if breach is None:
         return one
     name = "decoder_input_ids" if two_sided and "encoder" not in one.path.split(".")[:2] else "input_ids"
-    ids: Any = keywords.get(name)
+    ids: Any = keywords.get(name, keywords.get("idx"))
     row = breach.sequence or 0
 
     def token(place: int | None) -> int | None:
@@ -206,6 +242,14 @@ def _named(one: Judgement, keywords: Mapping[str, Any], two_sided: bool) -> Judg
 
     named: Breach = replace(breach, tokens=(token(breach.query), token(breach.key)))
     return replace(one, breach=named)
+
+
+def _by_reason(undecided: Mapping[str, str]) -> list[str]:
+    """Each reason once, with the first module that it is of."""
+    modules: dict[str, list[str]] = {}
+    for path, why in undecided.items():
+        modules.setdefault(why, []).append(path or "the model")
+    return [f"{p[0]}{f' and {len(p) - 1} more' if len(p) > 1 else ''}: {why}" for why, p in modules.items()]
 
 
 def _contradictions(judgements: list[Judgement]) -> list[str]:

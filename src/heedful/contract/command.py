@@ -8,9 +8,11 @@ import typer
 
 from heedful.commandline import options
 from heedful.commandline.errors import FAILED, guarded
+from heedful.commandline.several_processes import own_device, processes_of, ranks_of_this_run, speaks
 from heedful.reporting.escape import visible
 
 if TYPE_CHECKING:
+    from heedful.contract.record import ContractReport
     from heedful.loading.loaded_model import LoadedModel
 
 SHOWN = 2
@@ -56,6 +58,7 @@ def check_command(
     no_behaviour: NoBehaviour = False,
     seq_len: options.SeqLen = 128,
     device: options.Device = "cpu",
+    parallel: options.Parallel = "documents",
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,
     json_path: JsonReport = None,
@@ -77,26 +80,36 @@ def check_command(
 
     promised = Contract() if contract is None else Contract.read(contract)
     given = None if batch is None else read_batch(batch)
-    loaded = _loaded(model, config, factory, checkpoint, tokenizer, device, dtype, seed, tuple(allow_global or ()))
-    notes = list(loaded.notes)
-    if given is None:
-        given, more = _text_batch(loaded, text or [], seq_len, seed, packed)
-        notes += more
-    labels = None if documents is None else _labels(documents, given)
-    report = check(
-        loaded.model,
-        given,
-        contract=promised,
-        documents=labels,
-        tokenizer=loaded.tokenizer,
-        behaviour=not no_behaviour,
-    )
+    processes = processes_of(parallel)
+    with ranks_of_this_run(parallel) as ranks:
+        shared: dict[str, Any] = {"tokenizer": tokenizer, "device": own_device(device), "dtype": dtype}
+        shared["allow_globals"] = tuple(allow_global or ())
+        loaded = _loaded(model, config, factory, checkpoint, seed, processes, shared)
+        notes = list(loaded.notes)
+        if given is None:
+            given, more = _text_batch(loaded, text or [], seq_len, seed, packed)
+            notes += more
+        report = check(
+            loaded.model,
+            given,
+            contract=promised,
+            documents=None if documents is None else _labels(documents, given),
+            tokenizer=loaded.tokenizer,
+            behaviour=not no_behaviour,
+        )
+        if speaks(ranks):
+            _tell(report, notes, json_path, force=force)
+            if ranks is not None:
+                ranks.first("word")
+    return FAILED if report.broken else 0
+
+
+def _tell(report: "ContractReport", notes: list[str], json_path: Path | None, *, force: bool) -> None:
     if json_path is not None:
         _write(json.dumps(report.as_json(), indent=2, allow_nan=False), json_path, force=force)
     if json_path is None or str(json_path) != "-":
         for line in (*str(report).splitlines(), *(f"note: {note}" for note in notes)):
             typer.echo(visible(line))
-    return FAILED if report.broken else 0
 
 
 def _loaded(
@@ -104,11 +117,9 @@ def _loaded(
     config: Path | None,
     factory: str | None,
     checkpoint: Path | None,
-    tokenizer: str | None,
-    device: str,
-    dtype: str,
     seed: int,
-    allowed: tuple[str, ...],
+    processes: int,
+    shared: dict[str, Any],
 ) -> "LoadedModel":
     """The model that the command names.
 
@@ -117,13 +128,14 @@ def _loaded(
     """
     from heedful.errors import UsageError
 
-    shared: dict[str, Any] = {"tokenizer": tokenizer, "device": device, "dtype": dtype, "allow_globals": allowed}
     if factory is None:
         if checkpoint is not None:
             raise UsageError(f"--checkpoint {checkpoint}: weights for the model of a --factory (name it as the MODEL)")
         from heedful.loading.loaded_model import load_model
 
-        return load_model(model, config=config, **shared)
+        return load_model(model, config=config, processes=processes, **shared)
+    if processes > 1:
+        raise UsageError(f"--factory {factory}: --parallel tensor divides a MODEL by transformers' plan for it")
     if model is not None or config is not None:
         raise UsageError(f"--factory {factory}: builds the model itself (leave MODEL and --config out)")
     from heedful.loading.factory import load_factory
@@ -137,6 +149,7 @@ def _text_batch(
     """Two sequences of a text, as they come or packed into one row."""
     import torch
 
+    from heedful.contract.running import text_keywords
     from heedful.loading.documents import load_documents
     from heedful.loading.sequences import make_sequences
 
@@ -152,8 +165,7 @@ def _text_batch(
     )
     ids, mask = made.input_ids[:SHOWN], made.attention_mask[:SHOWN]
     if not packed:
-        batch = {"input_ids": ids} if bool(mask.all()) else {"input_ids": ids, "attention_mask": mask}
-        return batch, list(made.notes)
+        return text_keywords(loaded.model, ids, mask), list(made.notes)
     rows = [row[real.bool()] for row, real in zip(ids, mask, strict=True)]
     positions = torch.cat([torch.arange(len(row)) for row in rows])[None]
     return {"input_ids": torch.cat(rows)[None], "position_ids": positions, "use_cache": False}, list(made.notes)

@@ -7,8 +7,8 @@ COMMANDS.add(
     "check",
     Command(
         check_command,
-        "Check who sees whom, at what scale and where, against config and batch.",
-        15,
+        "Check what is captured, who sees whom, at what scale and where, against config and batch.",
+        5,
         ("heedful check ./my-checkpoint", "heedful check ./my-checkpoint --packed --json contract.json"),
     ),
 )

@@ -54,7 +54,6 @@ INTERLEAVED = frozenset(
         "helium",
         "roformer",
         "llama4_text",
-        "deepseek_v3",
     ]
 )
 HALF_SPLIT = frozenset(
@@ -97,6 +96,9 @@ HALF_SPLIT = frozenset(
         "eurobert",
         "gte",
         "nomic_bert",
+        "qwen2_vl_text",
+        "qwen2_5_vl_text",
+        "qwen3_vl_text",
     ]
 )
 
@@ -143,6 +145,9 @@ USUAL_SCALE = HALF_SPLIT - {"gemma2", "gemma3_text", "granite", "granitemoe"} | 
     ]
 )
 """Types whose products are scaled by one over the root of the head's width, whatever their config says of scales."""
+
+LATENT = frozenset(["deepseek_v2", "deepseek_v3"])
+"""Types with latent heads (MLA): the last components are rotated, and a key's are shared by all heads."""
 
 UNIT_SCALE = frozenset(["t5", "mt5", "umt5", "switch_transformers", "gemma3n_text", "gemma4_text"])
 

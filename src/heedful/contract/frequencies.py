@@ -33,6 +33,7 @@ class RotaryPromise:
         theta: Base of the frequencies.
         sentence: What is promised, in words.
         source: Where.
+        start: Component at which the rotated ones begin.
     """
 
     angles: Tensor
@@ -42,6 +43,7 @@ class RotaryPromise:
     theta: float
     sentence: str
     source: str
+    start: int = 0
 
 
 def rotary_promise(place: Place, dim: int, length: int, contract: Contract) -> RotaryPromise | None:
@@ -63,13 +65,17 @@ def rotary_promise(place: Place, dim: int, length: int, contract: Contract) -> R
         pairings = (contract.pairing,)
     elif name in families.INTERLEAVED or name in families.HALF_SPLIT:
         pairings = ("interleaved",) if name in families.INTERLEAVED else ("half",)
-    found = _parameters(config, place.layer_type)
+    found = parameters_of(config, place.layer_type)
     if name in TABLE and found is None:
         found = {"rope_theta": 10000.0, "rope_type": "default", "width": getattr(config, "rotary_dim", None) or dim}
     if contract.theta is not None:
         found = {**(found or {"rope_type": "default"}), "rope_theta": contract.theta}
-    known = name in families.INTERLEAVED or name in families.HALF_SPLIT or contract.theta or contract.pairing
-    if found is None or not known or "mrope_section" in found:
+    latent = name in families.LATENT and hasattr(place.module, "qk_rope_head_dim")
+    if latent and contract.pairing is None:
+        pairings = ("interleaved",) if name == "deepseek_v2" else ("half",)
+        pairings = ("interleaved to half",) if getattr(config, "rope_interleave", False) is True else pairings
+    known = name in families.INTERLEAVED or name in families.HALF_SPLIT or contract.theta or contract.pairing or latent
+    if found is None or not known or getattr(config, "alibi", False) is True:
         return None
     if (reason := _unrotated(place)) is not None:
         return RotaryPromise(torch.zeros(0), 1.0, 0, pairings, math.nan, "not rotated", reason)
@@ -78,6 +84,8 @@ def rotary_promise(place: Place, dim: int, length: int, contract: Contract) -> R
         return None
     share = found.get("partial_rotary_factor", getattr(config, "partial_rotary_factor", None))
     width = int(found.get("width", int(dim * (1.0 if share is None else float(share)))))
+    if latent:
+        width = int(place.module.qk_rope_head_dim)  # type: ignore[arg-type]
     width -= width % 2
     made = _made(found, config, width, dim, length, float(theta))
     if made is None or not 0 < width <= dim:
@@ -85,10 +93,41 @@ def rotary_promise(place: Place, dim: int, length: int, contract: Contract) -> R
     kind = found.get("rope_type", found.get("type", "default"))
     sentence = f"theta {theta:g}" + (f", {kind}" if kind != "default" else "") + (f", {width} of {dim}" * (width < dim))
     source = "contract" if contract.theta is not None else "config.rope_parameters"
-    return RotaryPromise(made[0], made[1], width, pairings, float(theta), sentence, source)
+    return RotaryPromise(
+        made[0], made[1], width, pairings, float(theta), sentence, source, dim - width if latent else 0
+    )
 
 
-def _parameters(config: Any, layer_type: str) -> Mapping[str, Any] | None:
+def unjudged(place: Place) -> str:
+    """Why a rotation that a config promises is not judged; empty where it promises none."""
+    config = place.config
+    if getattr(config, "alibi", False) is True or parameters_of(config, place.layer_type) is None:
+        return ""
+    if hasattr(place.module, "qk_rope_head_dim"):
+        return f"how the latent heads of model type {place.model_type} are rotated is not known here"
+    if not (place.model_type in families.INTERLEAVED or place.model_type in families.HALF_SPLIT):
+        return f"which components model type {place.model_type} rotates together is not known here (Contract(pairing=))"
+    return "its formula is not known here, or the text is longer than it is known for"
+
+
+def flat_positions(batch: Mapping[str, Any]) -> tuple[Tensor | None, str]:
+    """Positions of a text whose time, height and width are the same, and why they are not known otherwise.
+
+    A config with ``mrope_section`` divides pairs among the three; where they are equal, it rotates as one without does.
+    """
+    given = batch.get("position_ids")
+    if isinstance(given, Tensor) and given.dim() == 3 and len(given) >= 3:
+        own = given[-3:]
+        flat = bool((own == own[:1]).all())
+        return (own[0], "") if flat else (None, "mrope_section: positions of time, height and width differ here")
+    if isinstance(given, Tensor):
+        return (given, "") if given.dim() == 2 else (None, "mrope_section: positions of an unknown form")
+    pictures = [name for name in batch if "pixel" in name or "grid" in name or "video" in name]
+    return (None, "mrope_section: a batch with pictures brings no positions") if pictures else (None, "")
+
+
+def parameters_of(config: Any, layer_type: str) -> Mapping[str, Any] | None:
+    """The rotary parameters that a config holds for a kind of layer, or None."""
     rope = getattr(config, "rope_parameters", None)
     if not isinstance(rope, Mapping):
         return None

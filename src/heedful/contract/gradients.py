@@ -8,7 +8,7 @@ quantised products have none; only keys that are seen and should not be are judg
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,16 +104,20 @@ def blocks_of(model: nn.Module) -> list[str]:
     return found
 
 
-def seen_positions(cuts: list[Cut], queries: Tensor, generator: torch.Generator) -> Mapping[int, Tensor]:
+def seen_positions(
+    cuts: list[Cut], queries: Tensor, generator: torch.Generator, others: Sequence[Tensor] = ()
+) -> tuple[Mapping[int, Tensor], list[bool]]:
     """Positions that one query in each row sees, at the input of each cut.
 
     Args:
         cuts: Runs of blocks.
         queries: ``(batch,)`` the query of each row.
         generator: Draws the weights of the outputs.
+        others: Further tensors of the graph.
 
     Returns:
-        Index of the cut to bool ``(batch, position)``; cuts without a gradient are left out.
+        Index of the cut to bool ``(batch, position)``, cuts without a gradient left out; and for each further tensor
+        whether an output depends on it.
     """
     rows = torch.arange(len(queries), device=queries.device)
     total = None
@@ -123,14 +127,16 @@ def seen_positions(cuts: list[Cut], queries: Tensor, generator: torch.Generator)
         part = (chosen * weights).sum().cpu()
         total = part if total is None else total + part
     if total is None:
-        return {}
-    gradients = torch.autograd.grad(total, [cut.entering for cut in cuts], allow_unused=True, retain_graph=True)
+        return {}, [False] * len(others)
+    wanted = [*(cut.entering for cut in cuts), *others]
+    gradients = torch.autograd.grad(total, wanted, allow_unused=True, retain_graph=True)
     found = {}
-    for index, gradient in enumerate(gradients):
+    reached = [one is not None and bool((one != 0).any()) for one in gradients[len(cuts) :]]
+    for index, gradient in enumerate(gradients[: len(cuts)]):
         if gradient is None:
             continue
         size = gradient.float().norm(dim=-1)
         largest = size.amax(dim=1, keepdim=True)
         if bool((largest > 0).all()) and bool(size.isfinite().all()):
             found[index] = size > SEEN * largest
-    return found
+    return found, reached

@@ -9,19 +9,55 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heedful.contract.frequencies import rotary_promise
+from heedful.contract.alibi import AlibiJudge, promised_slopes
+from heedful.contract.frequencies import flat_positions, parameters_of, rotary_promise, unjudged
 from heedful.contract.kernel_rows import KernelRows, kernel_rows
 from heedful.contract.numbers import UNREAD, NumberFinding, Numbers
 from heedful.contract.promises import CROSS, Place, PromiseReader
 from heedful.contract.record import Breach, Judgement, Promise, Status
 from heedful.contract.rotation import Projections, RotationJudge
 from heedful.contract.rules import Rules
+from heedful.contract.sampled_rows import SampledRows
 from heedful.contract.visible_keys import SEEN, WrongPair, wrong_pairs
 from heedful.errors import HeedfulError
 from heedful.interception.event import AttentionEvent
 
 NO_VALUES = "its softmax was seen and no product with values, so that its kernel cannot be asked for weights"
 DIVIDED = "its heads are divided over processes"
+
+
+@dataclass
+class CapturedModule:
+    """What was seen of one attention module's calls.
+
+    Attributes:
+        way: How they were captured.
+        heads: Number of query heads.
+        kv_heads: Number of key heads.
+        error: Largest relative difference of sampled rows from those computed again; NaN where not known.
+        limit: What rounding explains of it.
+        agrees: Whether it explains that of every call.
+    """
+
+    way: str
+    heads: int
+    kv_heads: int
+    error: float = math.nan
+    limit: float = math.nan
+    agrees: bool = True
+
+    def keep(self, error: float, limit: float) -> None:
+        """One more call.
+
+        Args:
+            error: Its difference.
+            limit: What rounding explains.
+        """
+        if math.isnan(error):
+            return
+        self.agrees = self.agrees and error <= limit
+        if not error <= self.error:
+            self.error, self.limit = error, limit
 
 
 @dataclass
@@ -35,6 +71,9 @@ class KernelJudge:
         rules: Path to the rules of its first call, of self-attention alone.
         undecided: Path to why nothing was judged there.
         layers: Module path to its index.
+        captured: Module path to what was seen of its calls.
+        explained: Path to scale, bound and grouping that the kernel's weights show.
+        formulas: Path and promise to what the sampled output itself says of scale, bound and grouping.
     """
 
     reader: PromiseReader
@@ -43,16 +82,18 @@ class KernelJudge:
     rules: dict[str, Rules] = field(default_factory=dict)
     undecided: dict[str, str] = field(default_factory=dict)
     layers: dict[str, int] = field(default_factory=dict)
-    heads: dict[str, int] = field(default_factory=dict)
+    captured: dict[str, CapturedModule] = field(default_factory=dict)
+    explained: dict[str, tuple[float, float | None, str]] = field(default_factory=dict)
+    formulas: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def answer(self, event: AttentionEvent) -> Tensor:
         """Run the model's kernel and judge it."""
         own = event.run(None)
         self.layers.setdefault(event.path.split("#")[0], len(self.layers))
-        self.heads[event.path.split("#")[0]] = event.call.heads
         try:
             with torch.no_grad():
-                self._judge(event)
+                rows = self._recomputed(event, own)
+                self._judge(event, rows)
         except HeedfulError as error:
             self.undecided.setdefault(event.path, str(error))
         except (RuntimeError, ValueError, TypeError, IndexError) as error:  # the user's own forward goes on
@@ -60,7 +101,18 @@ class KernelJudge:
             self.undecided.setdefault(event.path, f"{type(error).__name__}: {told}")
         return own
 
-    def _judge(self, event: AttentionEvent) -> None:
+    def _recomputed(self, event: AttentionEvent, own: Tensor) -> SampledRows | None:
+        """Sampled rows of the call's output, and how far they are from what was captured."""
+        one = self.captured.setdefault(
+            event.path.split("#")[0], CapturedModule(event.way, event.call.heads, event.call.kv_heads)
+        )
+        if event.call.value is None:
+            return None
+        rows = SampledRows(event, own)
+        one.keep(*rows.error(handed=True))
+        return rows
+
+    def _judge(self, event: AttentionEvent, sampled: SampledRows | None) -> None:
         call = event.call
         if call.value is None or event.part is not None:
             self.undecided.setdefault(event.path, NO_VALUES if call.value is None else DIVIDED)
@@ -83,10 +135,28 @@ class KernelJudge:
         self._visible(place, rules, rows, pairs)
         for one in found:
             self._number(place, one)
+        if numbers.explained is not None:
+            self.explained.setdefault(place.path, numbers.explained)
+        if sampled is not None:
+            self._formula(place, numbers, sampled, found)
+        slopes = promised_slopes(place, call.heads)
+        if slopes is not None and rules.offset is not None:
+            live = rules.live_rows(call.batch, call.query.device)
+            self._number(place, AlibiJudge(place, event, rows, live, self.projections.outputs).judge(slopes))
         if not numbers.readable:
             self.undecided.setdefault(event.path, f"scale, grouping and rotary: {UNREAD}")
         if rules.offset is not None:
             self._rotation(place, event, rules)
+
+    def _formula(self, place: Place, numbers: Numbers, sampled: SampledRows, found: list[NumberFinding]) -> None:
+        """Whether the output itself, not a replay, is that of the promised scale, bound and grouping."""
+        names = [one.promise.name for one in found if one.promise.name in ("scale", "softcap", "grouping")]
+        told = numbers.said_of(sampled) if names else ""
+        for name in names:
+            broken = any(one.promise.name == name and one.status is Status.BROKEN for one in found)
+            said = told if told != str(Status.BROKEN) or broken else ""
+            if said and self.formulas.get((place.path, name)) != str(Status.BROKEN):
+                self.formulas[place.path, name] = said
 
     def _finite(self, event: AttentionEvent, place: Place, rules: Rules, rows: KernelRows) -> bool:
         live = rules.live_rows(event.call.batch, rows.sums.device)[:, None]
@@ -163,14 +233,23 @@ class KernelJudge:
             return
         facts = self.reader.target_facts if place.side == "decoder" else self.reader.facts
         positions = facts.positions
-        if positions is None or tuple(positions.shape) != (call.batch, call.n_queries):
-            if self.reader.batch.get("position_ids") is not None and not place.side:
+        if "mrope_section" in (parameters_of(place.config, place.layer_type) or {}):
+            positions, why = flat_positions(self.reader.batch)
+            if why:
+                self.undecided.setdefault(event.path, f"rotary: {why}")
                 return
+        elif (self.reader.batch.get("position_ids") is not None and not place.side) and (
+            positions is None or tuple(positions.shape) != (call.batch, call.n_queries)
+        ):
+            return
+        if positions is None or tuple(positions.shape) != (call.batch, call.n_queries):
             first = 1 if self.reader.root_type == "paligemma" else 0  # its own positions begin at 1
             positions = torch.arange(first, call.n_queries + first)[None].expand(call.batch, -1)
         length = int(positions.max()) + 1
         promise = rotary_promise(place, call.query.shape[-1], length, self.reader.contract)
         if promise is None:
+            if why := unjudged(place):
+                self.undecided.setdefault(event.path, f"rotary: {why}")
             return
         judge = RotationJudge(place, call, promise, positions)
         for one in judge.judge(self.projections.of(event.module, call)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from heedful.contract.logits import LogitFit, RowLogits, capped
 from heedful.contract.promises import Place
 from heedful.contract.record import Contract, Promise, Status
 from heedful.contract.rules import Rules
+from heedful.contract.sampled_rows import SampledRows
 
 UNREAD = "its logits are made by the module itself and were seen as a whole"
 SINK = {torch.float32: 2e-4, torch.float64: 2e-4}
@@ -58,10 +60,23 @@ def promised_scale(place: Place, call: AttentionCall, contract: Contract) -> Pro
             usual = 1.0
         if getattr(config, "scale_attn_by_inverse_layer_idx", False) and place.index is not None:
             return Promise("scale", usual / (place.index + 1), "config.scale_attn_by_inverse_layer_idx")
+    if name in families.LATENT and hasattr(place.module, "qk_rope_head_dim"):
+        return _latent_scale(config, usual, call.query.shape[-1])
     scaled_before = isinstance(place.module, nn.MultiheadAttention)
     if name in families.USUAL_SCALE and not _stretched(config) and not scaled_before:
         return Promise("scale", usual, f"1 / sqrt({call.query.shape[-1]}), the width of a head")
     return None
+
+
+def _latent_scale(config: Any, usual: float, width: int) -> Promise:
+    """One over the root of both parts' width, times the square of YaRN's factor with ``mscale_all_dim``."""
+    rope = getattr(config, "rope_parameters", None)
+    rope = rope if isinstance(rope, dict) else {}
+    every, factor = rope.get("mscale_all_dim"), rope.get("factor")
+    if rope.get("rope_type", "default") == "default" or not every or not factor:
+        return Promise("scale", usual, f"1 / sqrt({width}), both parts of a head")
+    size = 1.0 if factor <= 1 else 0.1 * float(every) * math.log(factor) + 1.0
+    return Promise("scale", usual * size * size, f"1 / sqrt({width}), times YaRN's factor by mscale_all_dim twice")
 
 
 def _stretched(config: Any) -> bool:
@@ -101,6 +116,7 @@ class Numbers:
         self.found: list[NumberFinding] = []
         self.live = rules.live_rows(call.batch, call.query.device)
         self.logits: Tensor | None = None
+        self.explained: tuple[float, float | None, str] | None = None
         self.row_logits = RowLogits(call, rows.keys, rows.weights, self.live) if self.readable else None
 
     def judge(self) -> list[NumberFinding]:
@@ -118,6 +134,7 @@ class Numbers:
         fit = self.row_logits.fit(promised)
         if fit.explains:
             self.logits = promised
+            self.explained = wanted, cap, "repeat"
             self._held(products, wanted, cap)
         else:
             self._name(products, wanted, cap, fit)
@@ -195,10 +212,12 @@ class Numbers:
         grouping = self._grouping()
         if grouping is not None and rows.fit(tiled := capped(rows.products("tile"), scale, cap)).explains:
             self.logits = tiled
+            self.explained = scale, cap, "tile"
             self._add(grouping, Status.BROKEN, "key heads come round in turn: head h reads key head h % K", fit)
             return
         if cap and rows.fit(plain := capped(products, scale, None)).explains:
             self.logits = plain
+            self.explained = scale, None, "repeat"
             self._add(self._promise("softcap"), Status.BROKEN, "logits are not capped", fit)
             self._add(self._promise("scale"), Status.HELD, f"{scale:.6g}")
             return
@@ -208,6 +227,7 @@ class Numbers:
             logits = capped(products, other, cap)
             if abs(other - scale) > 1e-4 * abs(scale) and rows.fit(logits).explains:
                 self.logits = logits
+                self.explained = other, cap, "repeat"
                 self._add(self._promise("scale"), Status.BROKEN, f"{other:.6g}", fit)
                 return
         slope, distance, _ = rows.slope(products, distance=True)
@@ -221,6 +241,26 @@ class Numbers:
             return
         told = f"its queries and keys don't explain the kernel's weights (logits differ by up to {fit.deviation:.2g})"
         self._add(self._promise("scale"), Status.NOT_DECIDABLE, told)
+
+    def said_of(self, sampled: SampledRows) -> str:
+        """What sampled rows of the output itself say of the promised numbers.
+
+        Args:
+            sampled: The rows.
+
+        Returns:
+            ``held`` where the promised numbers give them, ``BROKEN`` where those do not and what the kernel's weights
+            showed does, empty where neither does.
+        """
+        wanted = self.scale.value if self.scale is not None else self.call.scale
+        cap = self.softcap.value if self.softcap is not None else self.call.softcap
+        error, limit = sampled.error(wanted, cap)
+        if error <= limit:
+            return str(Status.HELD)
+        if self.explained is None or self.explained == (wanted, cap, "repeat"):
+            return ""
+        error, limit = sampled.error(*self.explained)
+        return str(Status.BROKEN) if error <= limit else ""
 
     def _sink(self) -> None:
         sinks = getattr(self.place.module, "sinks", None)

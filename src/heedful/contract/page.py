@@ -9,12 +9,13 @@ from heedful.contract.record import Breach, ContractReport, Judgement, Status
 from heedful.reporting.escape import visible
 
 WIDTH = 100
+SHOWN_NAMES = 2
 MOST = 6
 """Kinds of breach that are listed in full; of the others the number."""
 
 ORDER = (
     "direction", "window", "chunk", "documents", "padding", "blocks", "mask", "rows", "positions", "finite",
-    "scale", "softcap", "sink", "grouping", "qk_norm", "rotary", "bias",
+    "scale", "softcap", "sink", "grouping", "qk_norm", "rotary", "alibi", "bias",
 )  # fmt: skip
 
 
@@ -46,6 +47,7 @@ def lines(report: ContractReport) -> list[str]:
             found += _wrapped(f"behaviour of the whole model: {whole.pop(every[0].promise).found}", "  ")
     if len(groups) > MOST:
         found += ["", f"and {len(groups) - MOST} more kinds of breach"]
+    found += ["", *_capture(report)] if report.proofs else []
     for title, rows in (("note", report.notes), ("not decided", report.undecided)):
         for row in rows:
             found += _wrapped(f"{title}: {row}")
@@ -131,6 +133,26 @@ def _pair(breach: Breach, report: ContractReport) -> str:
 def _wrapped(text: str, indent: str = "") -> list[str]:
     whole = visible(text)
     return textwrap.wrap(whole, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False)
+
+
+def _capture(report: ContractReport) -> list[str]:
+    """What was captured and proved, and each reason why not, with the modules that it is of."""
+    captured = [proof for proof in report.proofs if proof.way]
+    ways = ", ".join(dict.fromkeys(proof.way for proof in captured))
+    asked = any(proof.replaced or proof.moved == proof.moved for proof in captured)
+    again = sum(proof.recomputed for proof in captured)
+    proved = f"{report.proved} proved both ways" if asked else f"{again} computed again"
+    found = _wrapped(f"capture: {len(captured)} of {len(report.proofs)} modules captured ({ways or 'none'}), {proved}")
+    reasons: dict[str, list[str]] = {}
+    for proof in report.proofs:
+        for why, name in ((proof.reason, proof.path or "(the model itself)"), (proof.note, proof.way)):
+            if why:
+                reasons.setdefault(why, []).append(name)
+    for why, names in reasons.items():
+        who = list(dict.fromkeys(names))
+        more = f" and {len(who) - SHOWN_NAMES} more" if len(who) > SHOWN_NAMES else ""
+        found += _wrapped(f"{', '.join(who[:SHOWN_NAMES])}{more}: {why}", "  ")
+    return found
 
 
 def _sum(report: ContractReport) -> str:

@@ -196,6 +196,35 @@ class Judgement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CaptureProof:
+    """How one attention module is captured, and whether that is proved both ways.
+
+    Attributes:
+        path: Module path.
+        way: How its calls were captured; empty where they were not.
+        heads: Number of query heads; 0 where not captured.
+        error: Largest relative difference of sampled rows of its output from those computed again from the captured
+            query, key and value; NaN where not known.
+        recomputed: Whether rounding explains that difference.
+        moved: Largest relative change of the model's output where the module's attention puts out nothing; NaN where
+            a gradient showed already that it matters, or where it was not asked.
+        replaced: Whether what heedful gives in place of its output reaches the model.
+        reason: Why either is not so; empty where both are, or where the second was not asked.
+        note: What being watched changes about the module.
+    """
+
+    path: str
+    way: str = ""
+    heads: int = 0
+    error: float = math.nan
+    recomputed: bool = False
+    moved: float = math.nan
+    replaced: bool = False
+    reason: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ContractReport:
     """The result of one check.
 
@@ -204,6 +233,7 @@ class ContractReport:
         implementation: Attention implementation that its config names; empty where it names none.
         batch: Name to shape of what the model was given.
         judgements: Promises by module, in the order of the modules.
+        proofs: How each attention module is captured, and whether that is proved both ways.
         undecided: What one model alone cannot decide, or what was not reached, a line each.
         notes: What a reader should know of the batch.
         forwards: Forwards that the model made; a forward with its backward counts once.
@@ -214,11 +244,22 @@ class ContractReport:
     implementation: str
     batch: Mapping[str, Sequence[int]]
     judgements: Sequence[Judgement]
+    proofs: Sequence[CaptureProof] = ()
     undecided: Sequence[str] = ()
     notes: Sequence[str] = ()
     forwards: int = 0
     seconds: float = math.nan
     tokens: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def captured(self) -> int:
+        """Modules of which a call was captured."""
+        return sum(bool(proof.way) for proof in self.proofs)
+
+    @property
+    def proved(self) -> int:
+        """Modules whose capture is proved both ways: computed again, and replaced."""
+        return sum(bool(proof.way) and proof.recomputed and proof.replaced for proof in self.proofs)
 
     @property
     def broken(self) -> list[Judgement]:

@@ -23,6 +23,7 @@ from heedful.interception.unrotated import FUSED, cut, shaped
 
 PROJECTED = (("q_proj", "k_proj"), ("query", "key"), ("Wq", "Wk"), ("q_lin", "k_lin"))
 JOINT = (*FUSED, "Wqkv", "qkv")
+LATENT = ("q_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj")
 NORMS = (
     ("q_norm", "k_norm"),
     ("q_layernorm", "k_layernorm"),
@@ -42,7 +43,7 @@ class Projections:
 
     def begin(self, model: nn.Module) -> None:
         """Install hooks on a model until ``end``."""
-        names = {name for pair in PROJECTED for name in pair} | set(JOINT)
+        names = {name for pair in PROJECTED for name in pair} | set(JOINT) | set(LATENT)
 
         def keep(module: nn.Module, args: Any, output: Any) -> None:
             if isinstance(output, Tensor):
@@ -62,6 +63,9 @@ class Projections:
     def of(self, module: nn.Module, call: AttentionCall) -> Iterator[tuple[Tensor, Tensor]]:
         """Queries and keys as the projections give them, in every layout that fits."""
         children = dict(module.named_children())
+        if "kv_a_proj_with_mqa" in children:
+            yield from self._latent(module, call)
+            return
         for names in PROJECTED:
             given = [self.outputs.get(id(children.get(name))) for name in names]
             if given[0] is not None and given[1] is not None:
@@ -72,6 +76,20 @@ class Projections:
             joint = self.outputs.get(id(children.get(name)))
             if joint is not None:
                 yield from cut(joint, call.query, call.key)
+
+    def _latent(self, module: nn.Module, call: AttentionCall) -> Iterator[tuple[Tensor, Tensor]]:
+        """Queries and keys of latent heads: the unrotated part and, behind it, what is rotated."""
+        outputs = [self.outputs.get(id(getattr(module, name, None))) for name in LATENT]
+        query = outputs[1] if outputs[1] is not None else outputs[0]
+        joint, own = outputs[2], outputs[3]
+        turned: Any = getattr(module, "qk_rope_head_dim", None)
+        batch, heads, length, dim = call.query.shape
+        fits = isinstance(turned, int) and query is not None and joint is not None and own is not None
+        if not fits or query is None or joint is None or own is None or query.numel() != call.query.numel():
+            return
+        apart = own.reshape(batch, length, heads, -1)[..., : dim - turned].transpose(1, 2)
+        shared = joint[..., -turned:].reshape(batch, 1, length, turned).expand(-1, heads, -1, -1)
+        yield query.reshape(batch, length, heads, dim).transpose(1, 2), torch.cat([apart, shared], -1)
 
 
 class RotationJudge:
@@ -191,7 +209,7 @@ class RotationJudge:
                 if other not in promise.pairings:
                     message = "(i, i + d/2)" if other == "half" else "(2i, 2i + 1)"
                     yield f"rotates pairs {message}", self._rotated(before, other)
-            if promise.width < before.shape[-1]:
+            if promise.width < before.shape[-1] and not promise.start:
                 whole = promise.theta ** (-torch.arange(0, before.shape[-1], 2, dtype=torch.float64) / before.shape[-1])
                 for pairing in promise.pairings:
                     yield "is rotated in full", self._rotated(before, pairing, whole.to(before.device))
@@ -202,8 +220,9 @@ class RotationJudge:
         if not width:
             return before
         turn = torch.polar(torch.ones((), dtype=torch.float64), (self.positions[:, None, :, None] * angles))
-        pairs = _pairs(before[..., :width], pairing) * turn * self.promise.factor
-        return torch.cat([_unpaired(pairs, pairing), before[..., width:]], -1)
+        start = self.promise.start
+        pairs = _pairs(before[..., start : start + width], pairing) * turn * self.promise.factor
+        return torch.cat([before[..., :start], _unpaired(pairs, pairing), before[..., start + width :]], -1)
 
     def _fits(self, target: Tensor, made: Tensor) -> bool:
         if made.shape != target.shape:
@@ -226,7 +245,9 @@ class RotationJudge:
         width = self.promise.width or before.shape[-1]
         if before.shape != target.shape:
             return None
-        z, y = _pairs(before[..., :width], pairing), _pairs(target[..., :width], pairing)
+        start = self.promise.start
+        inside = slice(start, start + width)
+        z, y = _pairs(before[..., inside], pairing), _pairs(target[..., inside], handed(pairing))
         weight = (z.abs() ** 2).sum(1).clamp_min(1e-18)
         c = (z.conj() * y).sum(1) / weight
         rest = (y - c[:, None] * z).abs().amax(dim=-1)
@@ -237,8 +258,9 @@ class RotationJudge:
             ((c.abs() - usual).abs() > 1e-3 * usual + loose.transpose(1, 2)).any()
         ):
             return None
-        if not torch.allclose(target[..., width:], before[..., width:], rtol=1e-4, atol=1e-5):
-            return None
+        for beside in (slice(0, start), slice(start + width, None)):
+            if not torch.allclose(target[..., beside], before[..., beside], rtol=1e-4, atol=1e-5):
+                return None
         wanted = self.positions[..., None] * angles if len(angles) else torch.zeros_like(c.real)
         off = torch.remainder(c.angle() - wanted + torch.pi, 2 * torch.pi) - torch.pi
         wrong = (off.abs() > 10 * self.limit[..., None]).nonzero()
@@ -260,9 +282,34 @@ class RotationJudge:
         )
 
 
+def turned(key: Tensor, promise: RotaryPromise, pairing: str, by: int) -> Tensor:
+    """Keys of one position as they would be handed at another, by the promised angles.
+
+    Args:
+        key: ``(head, dim)`` as handed.
+        promise: The rotation.
+        pairing: Which components go together.
+        by: How far the position moves.
+    """
+    width = 2 * len(promise.angles)
+    if not width:
+        return key
+    start, pairing = promise.start, handed(pairing)
+    pairs = _pairs(key[..., start : start + width].double(), pairing)
+    pairs = pairs * torch.polar(
+        torch.ones((), dtype=torch.float64, device=key.device), promise.angles.to(key.device) * by
+    )
+    return torch.cat([key[..., :start], _unpaired(pairs, pairing).to(key.dtype), key[..., start + width :]], -1)
+
+
+def handed(pairing: str) -> str:
+    """Which components stand together in what is handed on: some read pairs side by side and write halves."""
+    return "half" if pairing.endswith("to half") else pairing
+
+
 def _pairs(values: Tensor, pairing: str) -> Tensor:
     """Components as complex numbers, one a rotated pair."""
-    if pairing == "interleaved":
+    if pairing.startswith("interleaved"):
         return torch.complex(values[..., 0::2].contiguous(), values[..., 1::2].contiguous())
     half = values.shape[-1] // 2
     return torch.complex(values[..., :half].contiguous(), values[..., half:].contiguous())

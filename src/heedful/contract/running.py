@@ -77,6 +77,25 @@ def keywords_of(model: nn.Module, batch: Any) -> dict[str, Any]:
     return keywords
 
 
+def text_keywords(model: nn.Module, ids: Tensor, mask: Tensor) -> dict[str, Any]:
+    """Token ids and their padding under the names of a model's forward.
+
+    A forward of nanoGPT's kind, ``forward(idx, targets=None)``, answers for every token only with targets: the ids.
+
+    Args:
+        model: The model.
+        ids: ``(batch, position)`` token ids.
+        mask: ``(batch, position)``, 0 at padding; left out where nothing is.
+    """
+    names = inspect.signature(model.forward).parameters
+    padded = {} if bool(mask.all()) else {"attention_mask": mask}
+    open_ended = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in names.values())
+    if "input_ids" in names or open_ended or not names:
+        return {"input_ids": ids, **padded}
+    targets = {"targets": ids} if "targets" in names else {}
+    return {next(iter(names)): ids, **padded, **targets}
+
+
 def on_device(model: nn.Module, keywords: Mapping[str, Any]) -> dict[str, Any]:
     """The batch's tensors on the device of the model's first parameters."""
     device = next((p.device for p in model.parameters() if not p.is_meta), torch.device("cpu"))

@@ -2,7 +2,6 @@
 
 from heedful.commandline.commands import COMMANDS, Command
 from heedful.evaluation.calibration.command import calibrate
-from heedful.evaluation.command_doctor import doctor
 from heedful.evaluation.command_heads import heads
 from heedful.evaluation.command_report import report
 from heedful.evaluation.command_validate import validate
@@ -35,15 +34,6 @@ COMMANDS.add(
         "Show a stored JSON report again, or make its page and figures.",
         40,
         ("heedful report report.json", "heedful report report.json --html report.html --figures figures"),
-    ),
-)
-COMMANDS.add(
-    "doctor",
-    Command(
-        doctor,
-        "Show how each attention module is recorded, and prove it twice.",
-        50,
-        ("heedful doctor ./my-checkpoint", "heedful doctor --factory my_package.gpt:build --text notes.txt"),
     ),
 )
 COMMANDS.add("lab", Command(None, "Measure heedful itself.", 400))

@@ -22,6 +22,7 @@ MULTIPLICITY = (
 INTEGRITY = (
     "rows_sum_to_one",
     "future_is_unseen",
+    "contract_is_kept",
     "attention_is_finite",
     "entropy_within_bounds",
     "divergence_is_proper",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 ORDER = (
     "rows_sum_to_one",
     "future_is_unseen",
+    "contract_is_kept",
     "attention_is_finite",
     "entropy_within_bounds",
     "capture_matches_output",

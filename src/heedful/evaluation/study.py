@@ -12,8 +12,11 @@ import torch
 from torch import nn
 
 from heedful.attention.engines.moments import Extras
+from heedful.contract.check import check
+from heedful.contract.record import Contract, ContractReport
+from heedful.contract.running import text_keywords
 from heedful.distributed.ranks import ALONE, Ranks
-from heedful.errors import UsageError
+from heedful.errors import HeedfulError, UsageError
 from heedful.evaluation.ablation import ARMS, Replacement, losses_under
 from heedful.evaluation.batches import batch_of, batches_of, leading
 from heedful.evaluation.evidence import Array, Evidence, collect
@@ -31,7 +34,7 @@ from heedful.evaluation.query_key_orientation import content_orientation
 from heedful.evaluation.query_probes import query_variation
 from heedful.evaluation.random_projections import SEQUENCES, NoRandomProjections, first_of, projected_statistics
 from heedful.evaluation.random_projections import WORDS as PROJECTED
-from heedful.evaluation.running import device_of, nonfinite_entries
+from heedful.evaluation.running import device_of, nonfinite_entries, pads_inside, positions_of, takes_positions
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.token_probes import repeats, same_token
 from heedful.evaluation.untrained import UNTRAINED, excess_or, heads_of, probes_of, untrained_statistics
@@ -278,6 +281,20 @@ class Study:
         whole = [i for i in range(len(self.sequences.input_ids)) if bool(self.sequences.attention_mask[i].all())]
         index = torch.tensor((whole or [0])[:PERTURBED])
         return future_leaks(self.model, batch_of(self.sequences, index, device_of(self.model)))
+
+    @cached_property
+    def contract(self) -> ContractReport | str:
+        """What ``heedful.check`` says of the first sequences, or why it could not be asked."""
+        first = min(PERTURBED, len(self.sequences.input_ids))
+        batch = batch_of(self.sequences, torch.arange(first), device_of(self.model))
+        keywords = text_keywords(self.model, batch.input_ids, batch.attention_mask)
+        if pads_inside(batch.attention_mask) and takes_positions(self.model):
+            keywords["position_ids"] = positions_of(batch.attention_mask)
+        given = {True: "causal", False: "both", None: None}[self.settings.causal]
+        try:
+            return check(self.model, keywords, contract=Contract(direction=given), capture=False)
+        except HeedfulError as error:
+            return str(error)
 
     @cached_property
     def objective(self) -> Objective:

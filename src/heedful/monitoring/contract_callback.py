@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,29 +14,80 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from heedful.contract.check import check
 from heedful.contract.record import Contract, ContractReport
-from heedful.contract.running import WRAPPERS
+from heedful.contract.running import WRAPPERS, repeatable
 from heedful.errors import HeedfulError, UsageError
+from heedful.interception.held_heads import is_sharded
 
 REACTIONS = ("stop", "warn")
+BEGINS, DONE = "begins", "done"
+
+
+@dataclass(frozen=True)
+class Breaches:
+    """What one process found broken, as it is told by all of them.
+
+    Attributes:
+        where: The process, in words; empty where there is but one.
+        lines: The report.
+        sentence: The first breach and its remedy.
+    """
+
+    where: str
+    lines: list[str]
+    sentence: str
+
+
+class _Counted:
+    """Counts the forwards of a check and, where the model is sharded, tells the other processes of each.
+
+    A forward of a sharded model is a meeting of all processes. Each writes into their store that it begins its n-th
+    forward, or that it has made all of its own; who has, reads whether another begins one, and joins it.
+    """
+
+    def __init__(self, module: nn.Module, name: str) -> None:
+        self.module, self.name, self.forwards = module, name, 0
+        self._handle: Any = None
+        sharded = _together() and any(is_sharded(parameter) for parameter in module.parameters())
+        self._store: Any = torch.distributed.distributed_c10d._get_default_store() if sharded else None
+        self._own = True
+
+    def others_go_on(self) -> bool:
+        """Whether any process begins the forward that would be the next of this one, which has made all of its own."""
+        if self._store is None:
+            return False
+        self._own = False
+        place = self.forwards + 1
+        rank, count = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        self._store.set(f"{self.name}/{place}/{rank}", DONE)
+        return any(self._store.get(f"{self.name}/{place}/{one}").decode() == BEGINS for one in range(count))
+
+    def __enter__(self) -> _Counted:
+        self._handle = self.module.register_forward_pre_hook(self._one, prepend=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._handle.remove()
+
+    def _one(self, module: nn.Module, args: Any) -> None:
+        self.forwards += 1
+        if self._store is not None and self._own:
+            self._store.set(f"{self.name}/{self.forwards}/{torch.distributed.get_rank()}", BEGINS)
 
 
 class ContractBroken(HeedfulError):
     """A training run was stopped because its batch or model breaks what config and batch promise.
 
     Attributes:
-        report: What was found.
+        report: What was found; None on a process whose own rows are sound, where another's are not.
     """
 
     exit_code = 1
 
-    def __init__(self, report: ContractReport) -> None:
+    def __init__(self, report: ContractReport | None, told: Breaches | None = None) -> None:
         self.report = report
-        first = report.broken[0]
-        where = first.path or "the whole model"
-        super().__init__(
-            f"contract: {first.promise} is broken in {where}: {first.found} "
-            f"(remedy: {first.remedy.text if first.remedy else 'see the report'})"
-        )
+        where = "" if told is None else told.where
+        sentence = told.sentence if told is not None else _sentence(report) if report is not None else ""
+        super().__init__(f"contract{where}: {sentence}")
 
 
 class ContractCallback(TrainerCallback):
@@ -49,11 +101,16 @@ class ContractCallback(TrainerCallback):
 
     The check is made inside the forward of the training step, on the very keyword arguments that the trainer passes:
     what a collator, a wrapper or the trainer's own ``use_cache=False`` makes of a batch is what is judged. Weights,
-    gradients, flags and random state are as they would be without. Over several processes each checks its own rows,
-    and all of them make the same number of forwards; gradients are never taken, so that no reduction is begun.
+    gradients, flags and random state are as they would be without. Gradients are never taken, so that no reduction is
+    begun. Over several processes (DDP, FSDP) each checks its own rows; then they agree: where one made fewer forwards
+    than another (only its rows have no padding, say), it makes the difference up, since every forward of a sharded
+    model is a meeting of all; a breach on any of them is told by rank 0 and stops all.
 
-    Pitfall: promises that the first batch does not exercise (nothing packed, nothing longer than the window) say
-    nothing of later ones; ``every`` looks again.
+    The cost of a checked step is in its line: forwards and seconds beside the training step's own.
+
+    Pitfall: over several processes every one needs the callback, since they wait for one another. Promises that the
+    first batch does not exercise (nothing packed, nothing longer than the window) say nothing of later ones; ``every``
+    looks again.
 
     Args:
         model: The model, for a plain loop; the Trainer names its own.
@@ -66,6 +123,7 @@ class ContractCallback(TrainerCallback):
         reports: What the checks found, in their order.
         forwards: Forwards in training mode that were seen.
         seconds: Wall time of each check.
+        costs: Forwards of each check, those that were made up included.
 
     Raises:
         UsageError: ``every`` is negative or ``on_breach`` is unknown.
@@ -87,6 +145,7 @@ class ContractCallback(TrainerCallback):
         self.model, self.every, self.contract, self.on_breach = model, every, contract, on_breach
         self.reports: list[ContractReport] = []
         self.seconds: list[float] = []
+        self.costs: list[int] = []
         self.forwards = 0
         self._write = write or _to_terminal
         self._handle: Any = None
@@ -115,7 +174,8 @@ class ContractCallback(TrainerCallback):
         self._end()
         while isinstance(model, WRAPPERS):
             model = model.module
-        self._handle = model.register_forward_pre_hook(self._meets, with_kwargs=True)
+        # First of all hooks: FSDP's own gathers the parameters for this forward, and is not to be met by the check's.
+        self._handle = model.register_forward_pre_hook(self._meets, with_kwargs=True, prepend=True)
 
     def _end(self) -> None:
         if self._handle is not None:
@@ -140,33 +200,64 @@ class ContractCallback(TrainerCallback):
 
     def _check(self, module: nn.Module, kwargs: dict[str, Any]) -> None:
         begun = time.perf_counter()
+        made, report, why = _Counted(module, f"heedful/contract/{len(self.costs)}"), None, ""
         try:
-            report = check(module, dict(kwargs), contract=self.contract, gradients=False)
+            with made:
+                report = check(module, dict(kwargs), contract=self.contract, gradients=False, capture=False)
         except HeedfulError as error:
-            self._skip(str(error))
-            return
-        self.reports.append(report)
-        self.seconds.append(time.perf_counter() - begun)
-        if report.held:
-            self._tell([f"contract: forward {self.forwards}: {_counted(report)} in {self.seconds[-1]:.2g} s"])
-            return
-        if not report.broken:
-            self._skip("no promise of this batch can be judged")
-            return
-        self._tell([f"contract: forward {self.forwards}: broken", *str(report).splitlines()])
-        if self.on_breach == "stop":
-            self._end()
-            raise ContractBroken(report)
+            why = str(error)
+        with made, repeatable(module) as again, torch.no_grad():
+            while made.others_go_on():
+                again()
+                module(**kwargs)
+        told = self._agreed(report)
+        self.costs.append(made.forwards)
+        if report is not None:
+            self.reports.append(report)
+            self.seconds.append(time.perf_counter() - begun)
+        if told is not None:
+            self._tell([f"contract: forward {self.forwards}: broken{told.where}", *told.lines])
+            if self.on_breach == "stop":
+                self._end()
+                raise ContractBroken(report if report is not None and report.broken else None, told)
+        elif report is not None and report.held:
+            cost = f"{made.forwards} forwards, {self.seconds[-1]:.2g} s"
+            self._tell([f"contract: forward {self.forwards}: {_counted(report)} ({cost})"])
+        else:
+            self._skip(why or "no promise of this batch can be judged")
+
+    def _agreed(self, report: ContractReport | None) -> Breaches | None:
+        """The first breach of any process."""
+        own = None
+        if report is not None and report.broken:
+            own = Breaches("", str(report).splitlines(), _sentence(report))
+        if not _together():
+            return own
+        every: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(every, own)
+        first = next(((rank, one) for rank, one in enumerate(every) if one is not None), None)
+        return None if first is None else replace(first[1], where=f" on rank {first[0]} of {len(every)}")
 
     def _skip(self, why: str) -> None:
         self._tell([f"contract: forward {self.forwards} was not checked: {why}"])
 
     def _tell(self, told: list[str]) -> None:
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if distributed and torch.distributed.get_rank() != 0:
+        if _together() and torch.distributed.get_rank() != 0:
             return
         for line in told:
             self._write(line)
+
+
+def _together() -> bool:
+    """Whether this is one of several processes."""
+    distributed = torch.distributed
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def _sentence(report: ContractReport) -> str:
+    first = report.broken[0]
+    remedy = first.remedy.text if first.remedy else "see the report"
+    return f"{first.promise} is broken in {first.path or 'the whole model'}: {first.found} (remedy: {remedy})"
 
 
 def _counted(report: ContractReport) -> str:

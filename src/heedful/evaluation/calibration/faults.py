@@ -43,6 +43,10 @@ def _leaking(
     return 0.99 * output + 0.01 * ahead, None
 
 
+def _squared(module: nn.Module, *args: Any, **keywords: Any) -> tuple[Tensor, None]:
+    return _stock(module, *args, **{**keywords, "scaling": keywords["scaling"] ** 2})
+
+
 def _dead(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **keywords: Any
 ) -> tuple[Tensor, None]:
@@ -53,6 +57,7 @@ FAULTS: dict[str, tuple[str, Kernel]] = {
     "rows_sum_to_one": ("rows sum to 1.001", _too_much),
     "capture_matches_output": ("output off by one part in a thousand", _too_much),
     "future_is_unseen": ("1 % of the next row's output", _leaking),
+    "contract_is_kept": ("products scaled twice", _squared),
     "gradients_reach_attention": ("the query detached", _dead),
     "attention_is_finite": ("one parameter NaN", _stock),
     "entropy_within_bounds": ("entropies 0.01 nat too large", _stock),

@@ -22,6 +22,7 @@ from heedful.inference.verdict import Verdict
 EXACT = (
     "rows_sum_to_one",
     "future_is_unseen",
+    "contract_is_kept",
     "attention_is_finite",
     "entropy_within_bounds",
     "capture_matches_output",

@@ -10,7 +10,15 @@ from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 from heedful.inference.verdict import Verdict
 
-SOURCE = "definition of causality; by the masks that the kernels get, and by changing a later token"
+SOURCE = "definition of causality; by masks, by kernel rows and gradients (heedful check), by changing a later token"
+
+
+def _by_contract(study: Study) -> str:
+    """The first breach of direction by kernel rows or gradients, as ``heedful check`` tells it; empty where none is."""
+    if isinstance(study.contract, str):
+        return ""
+    first = next((one for one in study.contract.broken if one.promise == "direction" and one.value == "causal"), None)
+    return "" if first is None else f"{first.path or 'the whole model'}: {first.found}"
 
 
 @check(
@@ -43,6 +51,9 @@ def future_is_unseen(study: Study) -> list[Finding]:
     problems = []
     if seeing:
         problems.append(f"masks show later keys in {len(seeing)} of {len(pairs)} layers ({', '.join(seeing[:3])})")
+    told_by_contract = _by_contract(study)
+    if told_by_contract and not seeing:
+        problems.append(told_by_contract)
     if worst.before > limit:
         problems.append(f"changing token {worst.position} moved earlier outputs by {worst.before:.2e} of the largest")
     passed = (

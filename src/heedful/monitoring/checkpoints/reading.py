@@ -133,7 +133,7 @@ def forward_sums(
         raise InputRejected(escaped(name), told, "name a run whose model attends")
     if not captured.sums:
         told = "; ".join(list(captured.notes.values())[:1]) or "no module of it attends"
-        raise CaptureError(escaped(name), f"it ran and showed no attention: {told}", "see heedful doctor")
+        raise CaptureError(escaped(name), f"it ran and showed no attention: {told}", "see heedful check")
     return captured
 
 

@@ -1,0 +1,140 @@
+"""A few rows of a call's own output, computed again from query, key and value: as handed, and as promised.
+
+What goes on to the model is compared, not a replay of the kernel, and only as many rows as are sampled are ever held.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from heedful.interception.agreement import KEEPS_LOGITS, tolerance
+from heedful.interception.event import AttentionEvent
+
+ROWS = 8
+"""Queries of which the output is computed again."""
+
+
+class SampledRows:
+    """Rows of one call beside what its queries, keys and values give by formula.
+
+    Args:
+        event: The call.
+        own: ``(batch, head, query, value_dim)`` output that goes on to the model.
+        rows: Queries; None spreads a few evenly.
+    """
+
+    def __init__(self, event: AttentionEvent, own: Tensor, rows: list[int] | None = None) -> None:
+        call = event.call
+        self.call, self.way = call, event.way
+        count = min(ROWS, call.n_queries)
+        rows = rows or [round(place * (call.n_queries - 1) / max(1, count - 1)) for place in range(count)]
+        self.rows = torch.tensor(rows, device=call.query.device)
+        self.own = own[:, :, self.rows].double()
+        self.query = call.query[:, :, self.rows].double()
+        self.key, self.value = call.key.double(), call.value.double()  # type: ignore[union-attr]
+        sizes = (0, call.n_keys, call.n_queries, call.n_keys)
+        parts = [call.visibility.block(row, row + 1, *sizes, call.query.device) for row in rows]
+        self.visible = torch.cat(parts, 2)
+        self.products = {"repeat": _products(self.query, self.key, "repeat")}
+
+    def error(
+        self, scale: float | None = None, cap: float | None = None, grouping: str = "repeat", *, handed: bool = False
+    ) -> tuple[float, float]:
+        """How far the call's output is from what these numbers give, and what rounding explains of it.
+
+        Args:
+            scale: Factor of the products.
+            cap: Bound of the logits, or None.
+            grouping: ``repeat`` or ``tile``.
+            handed: Whether the call's own scale and bound are taken.
+
+        Returns:
+            The largest difference relative to the largest output of its head, infinite where one of the two is not
+            finite, NaN where no sampled row sees a key; and the limit.
+        """
+        if handed:
+            scale, cap = self.call.scale, self.call.softcap
+        if grouping not in self.products:
+            self.products[grouping] = _products(self.query, self.key, grouping)
+        logits, weights = self._weights(self.products[grouping], scale, cap)
+        made = _weighed(weights, self.value, grouping)
+        return self._compared(made, self.visible.expand(logits.shape).any(-1)), self._limit(logits, weights)
+
+    def output(
+        self,
+        scale: float,
+        cap: float | None,
+        grouping: str,
+        *,
+        key: Tensor | None = None,
+        query_of: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """Outputs by formula, ``(batch, head, row, value_dim)``.
+
+        Args:
+            scale: Factor of the products.
+            cap: Bound of the logits, or None.
+            grouping: ``repeat`` or ``tile``.
+            key: Keys in place of the call's.
+            query_of: A sequence, and the one whose queries and values it takes.
+        """
+        query, value = self.query, self.value
+        if query_of is not None:
+            query, value = query.clone(), value.clone()
+            query[query_of[0]], value[query_of[0]] = query[query_of[1]], value[query_of[1]]
+        products = _products(query, self.key if key is None else key, grouping)
+        return _weighed(self._weights(products, scale, cap)[1], value, grouping)
+
+    def _weights(self, products: Tensor, scale: float | None, cap: float | None) -> tuple[Tensor, Tensor]:
+        call = self.call
+        logits = products * (call.scale if scale is None else scale)
+        logits = cap * torch.tanh(logits / cap) if cap else logits
+        if call.bias is not None:
+            bias = call.bias if call.bias.shape[2] == 1 else call.bias[:, :, self.rows]
+            logits = logits + bias.double()
+        seen = self.visible.expand(logits.shape)
+        hidden = logits.masked_fill(~seen, -math.inf)
+        top = hidden.amax(-1, keepdim=True)
+        if call.sink is not None:
+            top = torch.maximum(top, call.sink.double().view(1, -1, 1, 1))
+        weights = (hidden - top.nan_to_num(neginf=0.0)).exp()
+        total = weights.sum(-1, keepdim=True)
+        if call.sink is not None:
+            total = total + (call.sink.double().view(1, -1, 1, 1) - top).exp()
+        return logits, weights / total.clamp_min(1e-300)
+
+    def _limit(self, logits: Tensor, weights: Tensor) -> float:
+        if any(name in self.way for name in KEEPS_LOGITS):
+            return tolerance(self.call.query.dtype, 0.0)
+        heavy = torch.where(weights > 1e-3, logits.abs().nan_to_num(0.0, 0.0, 0.0), 0.0)
+        return tolerance(self.call.query.dtype, float(heavy.max()) if heavy.numel() else 0.0)
+
+    def _compared(self, made: Tensor, judged: Tensor) -> float:
+        if not bool(judged.any()):
+            return math.nan
+        gap = (made - self.own).abs().amax(-1)[judged]
+        if not bool(gap.isfinite().all()):
+            return math.inf
+        largest = torch.where(judged[..., None], self.own, 0.0).abs().amax(dim=(0, 2, 3))
+        largest = torch.where(largest > 0, largest, largest.max().clamp_min(1e-300))
+        return float((gap / largest[None, :, None].expand(judged.shape)[judged]).max())
+
+
+def _products(query: Tensor, key: Tensor, grouping: str) -> Tensor:
+    """``q.k``, ``(batch, head, row, key)``."""
+    batch, heads, rows, dim = query.shape
+    groups = heads // key.shape[1]
+    if grouping == "tile":
+        return (query.view(batch, groups, -1, rows, dim) @ key[:, None].transpose(-1, -2)).flatten(1, 2)
+    return (query.view(batch, -1, groups, rows, dim) @ key[:, :, None].transpose(-1, -2)).flatten(1, 2)
+
+
+def _weighed(weights: Tensor, value: Tensor, grouping: str) -> Tensor:
+    batch, heads, rows, keys = weights.shape
+    groups = heads // value.shape[1]
+    if grouping == "tile":
+        return (weights.view(batch, groups, -1, rows, keys) @ value[:, None]).flatten(1, 2)
+    return (weights.view(batch, -1, groups, rows, keys) @ value[:, :, None]).flatten(1, 2)
