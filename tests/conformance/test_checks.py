@@ -105,3 +105,8 @@ def test_every_verdict_that_a_finding_can_have_was_seen() -> None:
     seen = {f.verdict for fault in ("content", "diffuse", "few", "nan logits", "dead") for f in planted_findings(fault)}
     assert {Verdict.PASS, Verdict.FAIL, Verdict.WARN, Verdict.ABSENT, Verdict.INFO, Verdict.SKIP} <= seen
     assert {Verdict.INSUFFICIENT, Verdict.UNDEFINED, Verdict.ERROR} <= seen
+
+
+def test_every_claim_says_what_it_means_for_a_reader() -> None:
+    assert [facts.name for facts in CHECKS.values() if not facts.meaning] == []
+    assert all(facts.meaning.endswith(".") and len(facts.meaning) < 200 for facts in CHECKS.values() if facts.meaning)

@@ -13,7 +13,11 @@ SHOWN = 5
 """Breaches that are told one by one."""
 
 
-@check(section=1, source=SOURCE)
+@check(
+    section=1,
+    source=SOURCE,
+    meaning="A model that sees other keys, or at another scale, than its config says is not the model you think it is.",
+)
 def contract_is_kept(study: Study) -> list[Finding]:
     """Every promise of config and batch that can be judged holds: who sees whom, at what scale and where.
 
