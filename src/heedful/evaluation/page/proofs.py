@@ -87,7 +87,7 @@ def lines(proofs: Sequence[Proof]) -> list[str]:
     met = [proof for proof in proofs if proof.way]
     proved = sum(proof.recomputed and proof.replaced for proof in met)
     through = f" ({shared})" if shared else ""
-    said = f"{len(met)} of {len(proofs)} modules met{through}, {proved} proved both ways"
+    said = f"{len(met)} of {len(proofs)} modules captured{through}, {proved} proved both ways"
     return [*(row.rstrip() for row in table), "", said, *_reasons(proofs)]
 
 
