@@ -23,7 +23,7 @@ def test_the_model_that_ships_with_heedful_is_proved() -> None:
     assert rows[0].split() == ["module", "recomputed", "replaced"]
     assert all(row.count("yes (") == 2 and len(row) <= 80 for row in rows[1:-2])
     count = len(rows) - 3
-    assert rows[-1] == f"{count} of {count} modules met (attention table: sdpa), {count} proved both ways"
+    assert rows[-1] == f"{count} of {count} modules captured (attention table: sdpa), {count} proved both ways"
 
 
 class Mixer(nn.Module):
@@ -91,7 +91,7 @@ class Encoder(nn.Module):
 
 def test_what_watching_changes_is_said_within_80_columns() -> None:
     rows = lines(verify(Encoder().eval(), torch.arange(9)[None].expand(2, 9)))
-    assert "2 of 2 modules met (nn.MultiheadAttention), 2 proved both ways" in rows and max(map(len, rows)) <= 80
+    assert "2 of 2 modules captured (nn.MultiheadAttention), 2 proved both ways" in rows and max(map(len, rows)) <= 80
     assert " ".join(rows[-2:]).startswith(
         "nn.MultiheadAttention: torch's fused path is off while captured; padded rows"
     )
