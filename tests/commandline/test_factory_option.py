@@ -40,7 +40,7 @@ def test_the_doctor_sees_a_model_of_the_users_own(folder: Path) -> None:
     short = SMALL[: SMALL.index("--sequences")]
     result = CliRunner().invoke(app, ["doctor", "--factory", "own_gpt_for_a_test:build", *short])
     assert result.exit_code == 0, result.stderr
-    assert "2 of 2 modules met (scaled_dot_product_attention), 2 proved both ways" in result.stdout
+    assert "2 of 2 modules captured (scaled_dot_product_attention), 2 proved both ways" in result.stdout
     assert "note: built by own_gpt_for_a_test:build" in result.stdout
 
 

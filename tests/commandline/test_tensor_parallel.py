@@ -170,7 +170,7 @@ def test_doctor_proves_every_module_over_two_processes(folder: Path) -> None:
     words = ["-m", "heedful", "doctor", "model", "--text", "a.jsonl", "--seq-len", "48", "--parallel", "tensor"]
     done = run(folder, 2, *words)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("2 of 2 modules met (attention table: sdpa), 2 proved both ways") == 1
+    assert done.stdout.count("2 of 2 modules captured (attention table: sdpa), 2 proved both ways") == 1
 
 
 @pytest.mark.slow

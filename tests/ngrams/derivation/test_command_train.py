@@ -43,7 +43,7 @@ def test_a_model_with_frozen_attention_is_judged(folder: Path, capsys: pytest.Ca
     assert "19 untrained models" in findings["heads_are_concentrated"]["null"]
     capsys.readouterr()
     assert run("doctor", folder / "frozen", "--seq-len", 32) == 0
-    assert "1 of 1 modules met" in capsys.readouterr().out
+    assert "1 of 1 modules captured" in capsys.readouterr().out
     assert run("keys", folder / "frozen") == 0
     assert "3 recorded steps from step 1 to 4" in capsys.readouterr().out
 
