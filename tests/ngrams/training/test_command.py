@@ -40,7 +40,7 @@ def test_a_model_with_frozen_attention_is_judged(folder: Path, capsys: pytest.Ca
     assert gradients["verdict"] == "SKIP" and "all are frozen; frozen: 4" in gradients["reason"]
     assert findings["capture_matches_output"]["verdict"] == "PASS"
     assert findings["attention_output_matters"]["verdict"] not in ("SKIP", "UNDEFINED")
-    assert "19 untrained models" in findings["heads_are_concentrated"]["null"]
+    assert "19 draws of random query and key projections" in findings["heads_are_concentrated"]["null"]
     capsys.readouterr()
     assert run("check", folder / "frozen", "--seq-len", 32) == 0
     assert "1 of 1 modules captured" in capsys.readouterr().out
