@@ -91,7 +91,7 @@ def test_help_begins_with_two_examples_that_name_options_of_the_command(words: s
 def test_the_first_page_lists_few_commands_then_groups() -> None:
     first, _, rest = help_of().partition("Groups of commands:")
     names = [line.split()[0] for line in first.partition("Commands:")[2].splitlines() if line[:3].strip()]
-    assert 5 <= len(names) <= 8 and names[0] == "validate"
+    assert 5 <= len(names) <= 8 and names[0] == "check"
     groups = [line.split()[0] for line in rest.splitlines() if line.startswith("  ") and line[2:3].isalpha()]
     assert groups[:5] == ["ngrams", "gauge", "compress", "sweep", "lab"]
 

@@ -105,7 +105,7 @@ def test_options_that_do_not_go_together(command: str, words: list[str], says: s
 
 @pytest.mark.parametrize(("function", "null"), [("build", "2 untrained models"), ("seeded", "constant or trained")])
 def test_null_models_come_from_the_factory_where_its_weights_are_random(function: str, null: str, folder: Path) -> None:
-    result = run("validate", function, "--preset", "quick", "--null-models", "2", "--json", "-")
+    result = run("validate", function, "--preset", "quick", "--null-models", "2", "--null", "untrained", "--json", "-")
     assert result.exit_code in (0, 1), result.stderr
     document = json.loads(result.stdout)
     (found,) = (

@@ -62,4 +62,4 @@ def test_no_text_becomes_markup(token: str) -> None:
 
 def test_a_comparison_without_heads_or_context() -> None:
     page = Page(comparison_html(comparisons.comparison(context=[], heads=[], regressions=[], findings=[])))
-    assert "Nothing: model, text, settings" in page.text and "0 heads in both" in page.text
+    assert "Nothing: same model facts, text, settings" in page.text and "0 heads in both" in page.text

@@ -72,8 +72,8 @@ def test_a_loaded_model_brings_its_name_and_notes(loaded: LoadedModel) -> None:
 @pytest.mark.parametrize(
     ("given", "words", "told"),
     [
-        ((), {}, "expected token ids, or a tokenizer with the text"),
-        ((["a"],), {}, "expected token ids, or a tokenizer with the text"),
+        ((), {}, "expected token ids, or a tokenizer for the text"),
+        ((["a"],), {}, "expected token ids, or a tokenizer for the text"),
         ((True,), {}, "sequences: expected sequences, token ids, text"),
         ((0,), {}, "got 0"),
         ((None, 3), {}, "text: expected strings"),

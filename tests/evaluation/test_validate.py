@@ -28,7 +28,7 @@ def test_a_model_a_tokenizer_and_texts_give_a_report(tmp_path: Path) -> None:
     [("preset", "quick"), ("null_models", 3), ("null", "untrained"), ("seed", 1), ("sequential", True)],
 )
 def test_settings_are_given_once(word: str, value: object) -> None:
-    with pytest.raises(UsageError, match=f"{word}: expected it once, came beside settings"):
+    with pytest.raises(UsageError, match=f"{word}: given twice: as an argument and in settings"):
         heedful.validate(torch.nn.Identity(), settings=heedful.Settings(), **{word: value})
 
 

@@ -113,7 +113,9 @@ def test_f25_a_format_changes_values_by_its_roundoff_and_no_verdict(
     one, other = (statistics(m, batches_of(m, text, 2048)) for m in (reference, model))
     alike(one, other, tolerance=TOLERANCE[dtype])
     first, second = (judged(m, text.input_ids) for m in (reference, model))
-    assert {c: f.verdict for c, f in overall(first).items()} == {c: f.verdict for c, f in overall(second).items()}
+    # Rotary frequencies were rounded with the model; at float64 that is a breach of the contract, and said.
+    said = [{c: f.verdict for c, f in overall(one).items() if c != "contract_is_kept"} for one in (first, second)]
+    assert said[0] == said[1]
     assert [(r.verdict, r.pattern) for r in first.heads] == [(r.verdict, r.pattern) for r in second.heads]
 
 

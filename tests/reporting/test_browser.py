@@ -19,10 +19,8 @@ from tests.ngrams.derivation.test_page import head
 from heedful.comparison.page_html import comparison_html
 from heedful.compression.page_pruning import pruning_page
 from heedful.compression.page_quantization import quantization_page
-from heedful.evaluation.doctor import CaptureProofs
 from heedful.evaluation.head_listing import HeadTable
 from heedful.evaluation.page.html.page import to_html
-from heedful.interception.verify import Proof
 from heedful.monitoring.page.page import key_html
 from heedful.ngrams.counting.count import CountSummary
 from heedful.ngrams.derivation.page import derivation_page
@@ -38,7 +36,6 @@ PAGES: dict[str, Callable[[], str]] = {
     "keys": lambda: key_html(key_factory.report()),
     "quantize": lambda: page_html(quantization_page(quantization())),
     "prune": lambda: page_html(pruning_page(pruning())),
-    "doctor": lambda: proofs().to_html(),
     "heads": lambda: HeadTable(model="runs/gpt2", rows=factory.realistic().heads, notes=()).to_html(),
     "count": lambda: CountSummary(out=Path("counts"), manifest=manifest(), seconds=3.0).to_html(),
     "derive": lambda: page_html(derivation()),
@@ -59,13 +56,6 @@ FAULTS = """() => {
   return { wide, broken: [...broken], title: document.title, headings: document.querySelectorAll('h1').length,
            ground: getComputedStyle(document.body).backgroundColor, font: getComputedStyle(document.body).fontSize };
 }"""
-
-
-def proofs() -> CaptureProofs:
-    known = Proof(
-        path="transformer.h.0.attn", way="sdpa", heads=6, error=1e-7, recomputed=True, moved=0.5, replaced=True
-    )
-    return CaptureProofs(model="runs/gpt2", proofs=[known, Proof(path="transformer.h.1.attn", reason="it did not run")])
 
 
 def derivation() -> Page:

@@ -133,7 +133,7 @@ def test_a_run_begun_otherwise_is_refused_by_name(finished: Path, documents: Doc
     text = replace(documents, texts=(*documents.texts[:-1], "another end"))
     with pytest.raises(UsageError, match=r"begun with text [0-9a-f]{12}, now [0-9a-f]{12} \("):
         train_decoder(SETTINGS, text, finished, resume=True)
-    with pytest.raises(OutputError, match="give --resume to go on"):
+    with pytest.raises(OutputError, match="give --resume to continue the run"):
         train_decoder(SETTINGS, documents, finished)
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
 
@@ -142,7 +142,7 @@ def test_folders_of_others_are_left_alone(documents: Documents, tmp_path: Path) 
     (tmp_path / "thesis.txt").write_text("all of it")
     with pytest.raises(OutputError, match="not an empty folder, nothing was changed"):
         train_decoder(SETTINGS, documents, tmp_path)
-    with pytest.raises(UsageError, match="no run to go on with"):
+    with pytest.raises(UsageError, match="no run to resume"):
         train_decoder(SETTINGS, documents, tmp_path, resume=True)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

@@ -183,6 +183,9 @@ class Behaviour:
         return any(one.status is status for (_, other), one in self.judged.judgements.items() if other == name)
 
     def _gradients(self) -> None:
+        if is_quantised(self.run.model):
+            self.undecided.append("gradients: those through quantised layers cannot be trusted")
+            return
         rules = {path: one for path, one in self.judged.self_attention().items() if one.queries == one.keys}
         shapes = {(self._batch_of(one), one.keys) for one in rules.values()}
         stream = self._stream_shape()

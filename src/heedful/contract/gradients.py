@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from heedful.interception.uncompiled import module_at
+
 _BLOCK = re.compile(r"(?:^|\.)\d+$")
 SEEN = 1e-7
 """Gradient, relative to the largest of its row, above which a position is seen."""
@@ -52,7 +54,7 @@ class CutStream:
     def watch(self, model: nn.Module, stack: ExitStack) -> None:
         """Install the hooks until the stack is closed."""
         for path in blocks_of(model):
-            module = model.get_submodule(path)
+            module = module_at(model, path)
             for handle in (
                 module.register_forward_pre_hook(self._enters(path), with_kwargs=True),
                 module.register_forward_hook(self._leaves(path)),

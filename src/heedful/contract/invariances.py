@@ -29,6 +29,7 @@ from heedful.contract.rotation import PROJECTED, turned
 from heedful.contract.sampled_rows import SampledRows
 from heedful.interception.event import AttentionEvent
 from heedful.interception.intercept import intercept
+from heedful.interception.uncompiled import module_at
 
 TOKENS = 48
 SHIFT = 37
@@ -93,7 +94,7 @@ class Invariances:
             return
         with ExitStack() as stack, torch.no_grad():
             for path in blocks_of(self.run.model):
-                module = self.run.model.get_submodule(path)
+                module = module_at(self.run.model, path)
                 stack.callback(module.register_forward_pre_hook(self._back(path), with_kwargs=True).remove)
             for path in self.judged.rules:
                 self._watch_heads(path, stack)

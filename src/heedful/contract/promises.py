@@ -14,6 +14,7 @@ from heedful.contract import families
 from heedful.contract.batch_facts import BatchFacts, facts_of, length_of
 from heedful.contract.record import Contract, Promise
 from heedful.contract.rules import Rules
+from heedful.interception.uncompiled import plain_path
 
 CROSS = re.compile(r"cross|encoder_attn|EncDec|encdec|src_attn|multihead_attn", re.IGNORECASE)
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|block)\.(\d+)(?:\.|$)")
@@ -53,7 +54,7 @@ class PromiseReader:
 
     def __init__(self, model: nn.Module, batch: Mapping[str, Any], contract: Contract) -> None:
         self.model, self.batch, self.contract = model, batch, contract
-        self.modules = dict(model.named_modules())
+        self.modules = {plain_path(path): module for path, module in model.named_modules()}
         root = next((c for m in self.modules.values() if (c := getattr(m, "config", None)) is not None), None)
         self.root_type = str(getattr(root, "model_type", "") or "")
         self.root = root

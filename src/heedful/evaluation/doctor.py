@@ -40,6 +40,13 @@ def doctor(
     Raises:
         UsageError: Words do not go together.
         CaptureError: No attention call of the model was captured.
+
+    Example:
+        >>> import heedful, warnings
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore", DeprecationWarning)
+        ...     heedful.doctor(seq_len=16).proved
+        4
     """
     from heedful.contract.check import check
     from heedful.contract.running import text_keywords

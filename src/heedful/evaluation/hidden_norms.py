@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from heedful.evaluation.evidence import Array
 from heedful.evaluation.running import run_model
+from heedful.interception.uncompiled import module_at
 from heedful.loading.batch import Batch
 
 
@@ -49,7 +50,7 @@ def hidden_norms(model: nn.Module, batches: Sequence[Batch], paths: Sequence[str
     handles = []
     try:
         for name, own in blocks.items():
-            block = model.get_submodule(name)
+            block = module_at(model, name)
             handles.append(block.register_forward_pre_hook(watcher(own, masks), with_kwargs=True))  # type: ignore[arg-type]
         with torch.no_grad():
             for batch in batches:

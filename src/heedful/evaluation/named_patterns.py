@@ -117,15 +117,20 @@ def _norm_ratios(study: Study) -> Array:
     layers = study.observed.layers
     norms = hidden_norms(study.model, batches, [layer.path for layer in layers if "#" not in layer.path])
     count = sum(len(batch.index) for batch in batches)
+    real = np.concatenate([batch.attention_mask.bool().cpu().numpy() for batch in batches])
+    place = np.argsort(~real, axis=1, kind="stable")  # of each position, padding not counted, in the tensor
     found = []
     for layer in layers:
         keys = layer.values["top_key"][:count]
         ratio = np.full(keys.shape, np.nan)
         own = norms.get(layer.path)
         if own is not None and len(own) == count:
-            middle = np.nanmedian(own, axis=1)
+            finite = ~np.isnan(own).all(1)
+            middle = np.full(len(own), np.nan)
+            middle[finite] = np.nanmedian(own[finite], axis=1)
             row, head = np.nonzero(~np.isnan(keys) & (np.nan_to_num(keys) < own.shape[1]))
-            ratio[row, head] = own[row, keys[row, head].astype(int)] / np.where(middle[row] > 0, middle[row], np.nan)
+            norm = own[row, place[row, keys[row, head].astype(int)]]
+            ratio[row, head] = norm / np.where(middle[row] > 0, middle[row], np.nan)
         known = ~np.isnan(ratio)
         found.append(np.where(known.any(0), np.where(known, ratio, 0).sum(0) / np.maximum(known.sum(0), 1), np.nan))
     return np.concatenate(found)

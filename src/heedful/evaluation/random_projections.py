@@ -27,6 +27,7 @@ from heedful.evaluation.missing import mean_of
 from heedful.evaluation.running import run_model
 from heedful.interception.event import AttentionEvent
 from heedful.interception.intercept import intercept, unwatched
+from heedful.interception.uncompiled import module_at
 from heedful.loading.batch import Batch
 
 WORDS = "draws of random query and key projections on the model's own inputs"
@@ -140,7 +141,7 @@ class RandomProjections:
                         finally:
                             self._busy = False
 
-                place = self.model.get_submodule(module.place)
+                place = module_at(self.model, module.place)
                 handles.append(place.register_forward_pre_hook(before, with_kwargs=True))
             yield
         finally:
@@ -194,7 +195,7 @@ class RandomProjections:
 def _holder(model: nn.Module, path: str, others: Sequence[str]) -> str:
     """The module at a path, or the nearest around it that has matrices and no other attention module."""
     place = path
-    while not _matrices(model.get_submodule(place)):
+    while not _matrices(module_at(model, place)):
         around = place.rpartition(".")[0]
         if not place or sum(one == around or one.startswith(f"{around}.") or not around for one in others) > 1:
             raise NoRandomProjections(f"{path or 'the model'}: its projections lie outside of it")

@@ -52,6 +52,21 @@ def plain_path(path: str) -> str:
     return ".".join(part for part in path.split(".") if part != WRAPPED)
 
 
+def module_at(model: nn.Module, path: str) -> nn.Module:
+    """The module at a path without the wrappers of ``torch.compile``.
+
+    Raises:
+        AttributeError: There is none.
+    """
+    try:
+        return model.get_submodule(path)
+    except AttributeError:
+        for own, module in model.named_modules():
+            if plain_path(own) == path:
+                return module
+        raise
+
+
 def original(model: nn.Module) -> nn.Module:
     """The module that ``torch.compile`` wrapped, or the module itself."""
     while isinstance(inner := getattr(model, WRAPPED, None), nn.Module):

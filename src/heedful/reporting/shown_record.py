@@ -27,7 +27,7 @@ class ShownRecord:
         >>> class Answer(ShownRecord):
         ...     html_by, json_by = "html:escape", "json:dumps"
         ...
-        ...     def told(self):
+        ...     def one_line(self):
         ...         return "42"
         >>> Answer()
         Answer(42)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.evaluation.material import batch_of, planted_call, sight_of
+from tests.evaluation.material import batch_of, planted_call, probed_call_of
 from tests.evaluation.pattern_probes.loops import cases, mean, weights_by_loop
 
 from heedful.attention.visibility import bidirectional
@@ -16,7 +16,9 @@ CASES = cases()
 @pytest.mark.parametrize("case", CASES)
 def test_as_a_loop(case: str) -> None:
     call = CASES[case]
-    found = offset_mass(sight_of(call, batch_of(torch.zeros(call.batch, call.n_keys, dtype=torch.long))))["offset_mass"]
+    found = offset_mass(probed_call_of(call, batch_of(torch.zeros(call.batch, call.n_keys, dtype=torch.long))))[
+        "offset_mass"
+    ]
     weights = weights_by_loop(call)
     for b in range(call.batch):
         for h in range(call.heads):
@@ -33,7 +35,7 @@ def test_a_head_that_looks_at_one_offset(offset: int) -> None:
         if 0 <= i + offset < 40:
             logits[0, 0, i, i + offset] = 50.0
     call = planted_call(logits, bidirectional())
-    found = offset_mass(sight_of(call, batch_of(torch.zeros(1, 40, dtype=torch.long))))["offset_mass"][0, 0]
+    found = offset_mass(probed_call_of(call, batch_of(torch.zeros(1, 40, dtype=torch.long))))["offset_mass"][0, 0]
     assert OFFSETS[int(found.argmax())] == offset and found.max() > 0.999
     others = torch.cat([found[: OFFSETS.index(offset)], found[OFFSETS.index(offset) + 1 :]])
     assert others.max() < 0.03  # rows at the end, whose offset leads outside, are uniform

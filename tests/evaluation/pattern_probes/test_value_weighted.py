@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.evaluation.material import batch_of, call_of, sight_of
+from tests.evaluation.material import batch_of, call_of, probed_call_of
 from tests.evaluation.pattern_probes.loops import cases, mean, norms_by_loop, weights_by_loop
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -20,7 +20,7 @@ CASES = cases()
 
 
 def _sight(call: Any, module: nn.Module) -> ProbedCall:
-    sight = sight_of(call, batch_of(torch.zeros(call.batch, call.n_keys, dtype=torch.long)))
+    sight = probed_call_of(call, batch_of(torch.zeros(call.batch, call.n_keys, dtype=torch.long)))
     return replace(sight, event=replace(sight.event, module=module))
 
 

@@ -61,7 +61,7 @@ def test_a_kill_while_parts_become_one_file_doubles_nothing(tmp_path: Path) -> N
 def test_a_run_that_begins_anew_keeps_what_stands_there(tmp_path: Path) -> None:
     written(tmp_path, 1, 10).close()
     before = (tmp_path / NAME).read_bytes()
-    with pytest.raises(OutputError, match="a table up to step 10 stands there and was kept"):
+    with pytest.raises(OutputError, match="a table up to step 10 exists there and was kept"):
         TrackTable(tmp_path)
     assert (tmp_path / NAME).read_bytes() == before
 

@@ -102,10 +102,10 @@ def test_a_reference_without_spreads_is_refused(
         (("--set", "calibration=reference"), "calibration=reference wants --reference MODEL"),
         (("--reference", "any", "--set", "calibration=raw"), "goes with calibration=reference; came raw"),
         (("--set", "positions=alibi"), "the recipe makes no model: positions = 'alibi': expected one of none"),
-        (("--recipe", "offset", "--set", "furthest=1", "--set", "head_dim=4"), "too few dimensions to look back"),
+        (("--recipe", "offset", "--set", "furthest=1", "--set", "head_dim=4"), "too few dimensions to attend back"),
         (
             ("--recipe", "offset", "--set", "furthest=1", "--length", 256),
-            "look back among 256 tokens (--length 233 at most, or --set head_dim=128)",
+            "attend back among 256 tokens (--length 233 at most, or --set head_dim=128)",
         ),
         (("--set", "embedding=orthonormal", "--set", "width=8"), "a width of at least the vocabulary"),
         (("--set", "encoder=joint_pseudo_inverse"), "wants the position vectors that are added"),
@@ -199,7 +199,7 @@ def test_counts_that_a_model_was_not_derived_from_are_told(
     old = json.loads(record.read_text(encoding="utf-8"))
     del old["counts"]["digest"]
     record.write_text(json.dumps(old), encoding="utf-8")
-    assert "cannot be told" in notes(folder / "counts")[0]
+    assert "is unknown" in notes(folder / "counts")[0]
 
 
 def test_text_is_read_where_the_recipe_wants_it(

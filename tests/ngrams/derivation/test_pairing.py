@@ -41,7 +41,7 @@ def test_recipes_that_fit_and_those_that_do_not() -> None:
     assert not any(one.fits for one in pairings(RECIPES["seed"]))
     first = pairings(RECIPES["seed"])[0].sentence
     assert first == (
-        "looks for what often stands 1 after the query and adds what stands 1 after it, which is 2 after the query, "
+        "attends to what often stands 1 after the query and adds what stands 1 after it, which is 2 after the query, "
         "while the next is asked for."
     )
     assert [one.heads for one in pairings(replace(PLAIN, heads=4, furthest=1))] == [(0,), (1, 2, 3)]

@@ -153,7 +153,7 @@ def test_heads_that_look_back_by_a_fixed_number_are_left_out_by_name() -> None:
     recipe = replace(RECIPES["offset"], width=32, head_dim=16, inner=8)
     back = Subject(name="back", models=[], recipe=recipe)
     found, skipped = measured(back, Subject(name="one", models=[made()], recipe=RECIPE))
-    assert "counts say nothing of where it should look" in skipped["back"]
+    assert "counts do not say where it should attend" in skipped["back"]
     assert not [name for name in found if name.startswith("back")]
 
 

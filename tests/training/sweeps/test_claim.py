@@ -105,7 +105,7 @@ def test_signs_of_life_are_given_and_a_loss_is_noticed(tmp_path: Path) -> None:
         mine = claim.path.read_text()
         write(tmp_path, 2, host="far", pid=1, place="elsewhere")
         assert claim._lost.wait(30)
-        with pytest.raises(ClaimLost, match="another process took this run over"):
+        with pytest.raises(ClaimLost, match="another process took over this run"):
             claim.check()
     assert claim.path.read_text() == mine and holder(tmp_path) == "far, process 1"
 

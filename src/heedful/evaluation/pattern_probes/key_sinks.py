@@ -9,6 +9,7 @@ from torch import Tensor
 
 from heedful.evaluation.evidence import ProbedCall
 from heedful.evaluation.probe_registry import PROBES
+from heedful.evaluation.running import positions_of
 
 FEWEST_QUERIES = 8
 """Queries that must see a key, and a quarter of all, before it can be a sink."""
@@ -28,8 +29,8 @@ def key_sinks(sight: ProbedCall) -> dict[str, Tensor]:
         sight: The call.
 
     Returns:
-        ``top_key`` (position of the largest) and ``later_sink_mass``, ``later_sink_key`` (largest and position of the
-        keys that are no row's first), ``(sequence, head)``; NaN where no such key is.
+        ``top_key`` (position of the largest, padding not counted), ``later_sink_mass`` and ``later_sink_key`` (largest
+        and position among keys that are no row's first), ``(sequence, head)``; NaN where no such key is.
     """
     call, keys = sight.event.call, sight.moments.keys
     enough = (keys.seen_by >= FEWEST_QUERIES) & (4 * keys.seen_by >= call.n_queries)
@@ -38,6 +39,10 @@ def key_sinks(sight: ProbedCall) -> dict[str, Tensor]:
     is_first = torch.zeros(call.batch, call.n_keys, dtype=torch.bool, device=mean.device).scatter(1, first, True)
     later, later_key = mean.masked_fill(is_first[:, None], -1.0).max(-1)
     top, top_key = mean.max(-1)
+    batch = sight.batch.at(mean.device)
+    if batch.attention_mask.shape == (call.batch, call.n_keys):  # positions count real tokens, wherever padding stands
+        place = positions_of(batch.attention_mask)
+        top_key, later_key = place.gather(1, top_key), place.gather(1, later_key)
     return {
         "top_key": top_key.double().masked_fill(top < 0, math.nan),
         "later_sink_mass": later.masked_fill(later < 0, math.nan),

@@ -37,7 +37,7 @@ def output_weights(module: nn.Module, heads: int, value_dim: int) -> Tensor | No
         weight = getattr(child, "weight", None)
         if not isinstance(weight, Tensor) or type(weight) not in (Tensor, nn.Parameter):  # no part of a divided one
             continue
-        if weight.dim() != 2 or not weight.is_floating_point():
+        if weight.dim() != 2 or not weight.is_floating_point() or weight.is_meta:  # offloaded: its numbers are not here
             continue
         wide = weight.detach()
         wide = wide if type(child).__name__ == "Conv1D" else wide.T  # Conv1D stores (in, out)
