@@ -81,7 +81,7 @@ def _report() -> Any:
     """A report of plain records, so that the process need not import torch."""
     nothing = dict.fromkeys(("estimate", "interval", "p", "p_adjusted", "threshold", "layer", "head", "units"))
     text = {"claim": "c", "verdict": "PASS", "reason": "r", "unit": "", "null": "", "source": ""}
-    finding = SimpleNamespace(n=0, detail={}, definition=1, **text, **nothing)
+    finding = SimpleNamespace(n=0, detail={}, definition=1, meaning="", **text, **nothing)
     section = SimpleNamespace(number=1, title="Correctness \u2713 \u2265", findings=[finding] * 2000)
     fields: dict[str, Any] = {name: {} for name in ("model", "data", "settings", "versions", "summary", "run")}
     return SimpleNamespace(verdict="PASS", sections=[section], heads=[], not_measured=[], cards=None, **fields)
