@@ -171,6 +171,7 @@ def head_rows(
         InputRejected: The model's parameters are sharded.
     """
     study = _study(model, sequences, settings or Settings(), progress, ranks)
+    study.reading = False
     with evaluating(study.model):
         return head_table(study)
 

@@ -63,6 +63,7 @@ class Settings:
         preset: ``quick`` (whole-model ablations), ``standard`` (each layer too), ``full`` (each head, 99 null models).
         null_models: Number of fresh models of the same config; None takes the preset's.
         null_sequences: Sequences that the null models, and the tested model beside them, are compared on.
+        control_sequences: Sequences of shuffled tokens, and of random repeats.
         layer_sequences: Sequences of the per-layer and per-head ablations.
         require: Claims that must PASS; anything else fails the report.
         seed: Seed of every resampling, null model, shuffle and random sequence.
@@ -86,6 +87,7 @@ class Settings:
     preset: str = "standard"
     null_models: int | None = None
     null_sequences: int = 16
+    control_sequences: int = 16
     layer_sequences: int = 32
     require: tuple[str, ...] = ()
     seed: int = 0

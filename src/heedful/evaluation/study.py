@@ -23,6 +23,7 @@ from heedful.evaluation.missing import mean_of, without_rounding
 from heedful.evaluation.null_inputs import Repeats, repeated, shuffled
 from heedful.evaluation.null_models import Build, NoFreshModel
 from heedful.evaluation.objective import Objective, find_objective, is_causal_by_name
+from heedful.evaluation.output_layer import OutputLayer, output_layer
 from heedful.evaluation.pattern_pool import PatternPool, pattern_pool
 from heedful.evaluation.perturbation import Leak, future_leaks
 from heedful.evaluation.probe_registry import PROBES
@@ -31,6 +32,7 @@ from heedful.evaluation.query_key_orientation import content_orientation
 from heedful.evaluation.query_probes import query_variation
 from heedful.evaluation.running import device_of, nonfinite_entries
 from heedful.evaluation.settings import Settings
+from heedful.evaluation.text_reader import TextReader
 from heedful.evaluation.token_probes import repeats, same_token
 from heedful.evaluation.untrained import excess_or, untrained_statistics
 from heedful.inference.orientation import Orientation
@@ -63,6 +65,7 @@ class Study:
         build: What built the model from a seed, where it can do so again; null models come from it.
         unwrap_notes: A note for each wrapper that was taken off the model.
         copies: Documents that were left out because their tokens are those of others.
+        reading: Whether the pass that measures attention also takes the loss on the text.
     """
 
     model: nn.Module
@@ -74,6 +77,8 @@ class Study:
     unwrap_notes: Sequence[str] = ()
     copies: int = 0
     null_reason: str = "no null models were asked for"
+    reading: bool = True
+    _text: TextReader | None = field(default=None, init=False, repr=False, compare=False)
     _answers: dict[Callable[[Study], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def once(self, question: Callable[[Study], Answer]) -> Answer:
@@ -119,19 +124,33 @@ class Study:
         ]
         tick = self._ticker(len(self.ranks.run(self.batches)), "measuring attention")
         extras = Extras(distances=True, contrast=True)
-        return collect(self.model, self.batches, probes, extras=extras, groups=True, tick=tick, ranks=self.ranks)
+        reader = TextReader(self.model, self.output_layer)
+        run = reader.read if self.reading else reader.look
+        found = collect(
+            self.model, self.batches, probes, extras=extras, groups=True, tick=tick, ranks=self.ranks, run=run
+        )
+        self._text = reader
+        return found
+
+    @cached_property
+    def output_layer(self) -> OutputLayer | None:
+        """The model's output layer, where it may be computed block by block or left out."""
+        return output_layer(self.model, self.batches[0])
+
+    def _look(self, batch: Batch) -> None:
+        TextReader(self.model, self.output_layer).look(batch)
 
     @cached_property
     def on_shuffled(self) -> Evidence:
-        """The model on the same tokens in another order."""
-        tick = self._ticker(len(self.ranks.run(self.batches)), "shuffled tokens")
-        batches = [shuffled(batch, self.settings.seed) for batch in self.batches]
-        return collect(self.model, batches, [query_variation], tick=tick, ranks=self.ranks)
+        """The model on the same tokens in another order, of the first sequences."""
+        batches = [shuffled(batch, self.settings.seed) for batch in self.first_batches(self.settings.control_sequences)]
+        tick = self._ticker(len(self.ranks.run(batches)), "shuffled tokens")
+        return collect(self.model, batches, [query_variation], tick=tick, ranks=self.ranks, run=self._look)
 
     @cached_property
     def repeats(self) -> Repeats | None:
         """Random repeated sequences like the study's own, or None where they are too short."""
-        count, settings = min(len(self.sequences.input_ids), 64), self.settings
+        count, settings = min(len(self.sequences.input_ids), self.settings.control_sequences), self.settings
         periods, copies = settings.repeat_periods, settings.repeat_copies
         return repeated(self.batches, count, settings.seed, periods=periods, copies=copies)
 
@@ -142,7 +161,7 @@ class Study:
             return None
         probe = repeats(self.repeats.periods, self.repeats.prefix)
         tick = self._ticker(len(self.ranks.run(self.repeats.batches)), "repeats")
-        return collect(self.model, self.repeats.batches, [probe], tick=tick, ranks=self.ranks)
+        return collect(self.model, self.repeats.batches, [probe], tick=tick, ranks=self.ranks, run=self._look)
 
     @cached_property
     def null_subset(self) -> list[Batch]:
@@ -215,7 +234,7 @@ class Study:
         mean are doubled, so that the spread is that of independent documents at least. Source: Hoeffding 1948,
         doi:10.1214/aoms/1177730196.
         """
-        units = self.units(values)
+        units = self.first_units(values)
         middle = mean_of(units, axis=0)
         return np.asarray(middle + 2.0 * (units - middle))
 
@@ -240,7 +259,7 @@ class Study:
         """What changing later tokens does to earlier positions."""
         whole = [i for i in range(len(self.sequences.input_ids)) if bool(self.sequences.attention_mask[i].all())]
         index = torch.tensor((whole or [0])[:PERTURBED])
-        return future_leaks(self.model, batch_of(self.sequences, index, device_of(self.model)))
+        return future_leaks(self.model, batch_of(self.sequences, index, device_of(self.model)), self.output_layer)
 
     @cached_property
     def objective(self) -> Objective:
@@ -252,6 +271,7 @@ class Study:
             mask_token=getattr(self.sequences, "mask_token", None),
             vocabulary=int(self.sequences.input_ids.max()) + 1,
             seed=self.settings.seed,
+            layer=self.output_layer,
         )
 
     def _losses(self, what: str, replacements: Sequence[Replacement | None], batches: Sequence[Batch]) -> list[Array]:
@@ -288,6 +308,9 @@ class Study:
     @cached_property
     def loss(self) -> Array:
         """Loss of each sequence with the learned attention, ``(sequence,)`` in nats per token."""
+        if self.objective.name == "next token" and self._text is not None and self._text.losses:
+            read = self._text.whole(self.batches)
+            return self.ranks.merged([read], self.ranks.own_rows(self.batches))[0]
         return self._losses("loss", [None], self.batches)[0]
 
     @cached_property
