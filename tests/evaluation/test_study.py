@@ -71,9 +71,10 @@ def test_ablation_of_layers_and_heads_takes_the_first_sequences() -> None:
     study = study_of(PatternModel(own_token, near_keys), random_ids(20, 32), layer_sequences=4, batch_tokens=96)
     with evaluating(study.model):
         assert [len(batch.index) for batch in study.batches][:3] == [3, 3, 3]
-        assert {len(arms["uniform"]) for arms in study.each_layer} == {6}
-        assert [[len(values) for values in layer] for layer in study.each_head] == [[6, 6], [6, 6]]
-        assert len(study.whole_model["uniform"]) == 20
+        measured = [np.isfinite(arms["uniform"]).tolist() for arms in study.each_layer]
+        assert measured == [[False] * 4 + [True] * 4] * 2, "the first four rank"
+        assert [[len(values) for values in layer] for layer in study.each_head] == [[8, 8], [8, 8]]
+        assert len(study.whole_model["uniform"]) == 16
 
 
 def test_one_sequence_cannot_be_ablated() -> None:

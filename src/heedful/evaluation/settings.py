@@ -64,7 +64,10 @@ class Settings:
         null_models: Number of fresh models of the same config; None takes the preset's.
         null_sequences: Sequences that the null models, and the tested model beside them, are compared on.
         control_sequences: Sequences of shuffled tokens, and of random repeats.
-        layer_sequences: Sequences of the per-layer and per-head ablations.
+        whole_sequences: Documents of the whole-model ablations, of which each gives a sequence; ``full`` reads all.
+        layer_sequences: Documents of the per-layer and per-head ablations; as many others rank layers and heads.
+        ranked_layers: Layers on which ``standard`` tries every arm: those expected to cost most.
+        ranked_heads: Heads that ``full`` replaces alone: those expected to cost most.
         require: Claims that must PASS; anything else fails the report.
         seed: Seed of every resampling, null model, shuffle and random sequence.
         alpha: Significance level of adjusted p-values.
@@ -88,7 +91,10 @@ class Settings:
     null_models: int | None = None
     null_sequences: int = 16
     control_sequences: int = 16
-    layer_sequences: int = 32
+    whole_sequences: int = 16
+    layer_sequences: int = 16
+    ranked_layers: int = 5
+    ranked_heads: int = 45
     require: tuple[str, ...] = ()
     seed: int = 0
     alpha: float = 0.05

@@ -44,8 +44,8 @@ class TextReader:
         taken: list[Tensor] = []
 
         def take(hidden: Tensor) -> None:
-            assert self.layer is not None
-            taken.append(losses_of_hidden(hidden[:, :-1], targets, self.layer.module.forward))
+            if self.layer is not None:
+                taken.append(losses_of_hidden(hidden[:, :-1], targets, self.layer.module.forward))
 
         if self.layer is None:
             logits = tensor_of(run_model(self.model, batch.input_ids, batch.attention_mask), "logits")
