@@ -19,7 +19,7 @@ def doctor(
     tokenizer: options.Tokenizer = None,
     text: options.Text = None,
     seq_len: options.SeqLen = 128,
-    device: options.Device = "cpu",
+    device: options.Device = "auto",
     parallel: options.Parallel = "documents",
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,

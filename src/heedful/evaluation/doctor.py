@@ -65,7 +65,7 @@ def doctor(
     factory: str | None = None,
     checkpoint: str | Path | None = None,
     seq_len: int = 128,
-    device: str = "cpu",
+    device: str = "auto",
     dtype: str = "auto",
     seed: int = 0,
     allow_global: str | Sequence[str] = (),

@@ -65,7 +65,7 @@ class Settings:
         null_sequences: Sequences that the null models, and the tested model beside them, are compared on.
         control_sequences: Sequences of shuffled tokens, and of random repeats.
         whole_sequences: Documents of the whole-model ablations, of which each gives a sequence; ``full`` reads all.
-        layer_sequences: Documents of the per-layer and per-head ablations; as many others rank layers and heads.
+        layer_sequences: Documents of the per-layer and per-head ablations, beside as many that rank layers and heads.
         ranked_layers: Layers on which ``standard`` tries every arm: those expected to cost most.
         ranked_heads: Heads that ``full`` replaces alone: those expected to cost most.
         require: Claims that must PASS; anything else fails the report.

@@ -323,11 +323,13 @@ class Study:
 
     @cached_property
     def layer_batches(self) -> list[Batch]:
-        """What the replacements of single layers and heads read: documents that take no part in their ranking."""
+        """What the replacements of single layers and heads read: documents that take no part in their ranking.
+
+        Models of few layers and heads are measured whole, on those documents too.
+        """
         count = self.settings.layer_sequences
-        if self.settings.looks > 1:
-            return self.first_batches(2 * count)
-        return self.of_documents(count, 2 * count) if self._two_halves else self.first_batches(count)
+        ranked = self._ranking is not None
+        return self.of_documents(count, 2 * count) if ranked else self.first_batches(2 * count)
 
     @cached_property
     def _two_halves(self) -> bool:
