@@ -44,7 +44,7 @@ class ParameterGradient:
     elsewhere: bool = False
 
 
-AT_ONCE = 4
+AT_ONCE = 2
 """Sequences that go backward together: their activations stand in memory at once."""
 
 
@@ -57,7 +57,7 @@ def attention_gradients(
 ) -> list[ParameterGradient]:
     """Gradients of the batch's mean loss for the parameters of the attention modules at ``paths``.
 
-    ``torch.autograd.grad`` is used, so that no ``.grad`` of the model changes. Four sequences go backward at a time.
+    ``torch.autograd.grad`` is used, so that no ``.grad`` of the model changes. Two sequences go backward at a time.
 
     Args:
         model: The model, in evaluation mode.
