@@ -2,13 +2,14 @@
 
     python benchmarks/validate.py [MODEL] [--text FILE] [--sequences 64] [--seq-len 128] [--preset quick standard]
 
-Times are process CPU seconds; the ratio is what to read.
+Times are process CPU seconds; the ratio is what to read. Each preset is broken down by what was going on, as its
+progress tells it: work that tells of none is counted with what came before. Memory is the largest that was resident
+beyond what was when the model had been loaded; where the system cannot tell, a dash.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,17 +28,64 @@ from heedful.loading.documents import load_documents
 from heedful.loading.loaded_model import load_model
 from heedful.loading.sequences import make_sequences
 
-
-def cpu_seconds(work: Callable[[], Any]) -> float:
-    """Process CPU seconds of one call."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
+BEGINNING = "before the first pass"
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def peak_mib() -> float:
-    """Largest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+class Phases:
+    """CPU seconds and memory of each phase that a progress callback is told of.
+
+    Args:
+        resident: MiB of the process with the model loaded.
+    """
+
+    def __init__(self, resident: float) -> None:
+        self.seconds: dict[str, float] = {}
+        self.peaks: dict[str, float] = {}
+        self.resident = resident
+        self._phase, self._since = BEGINNING, time.process_time()
+        forget_peak()
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        """Take what was spent since the last word as the last phase's."""
+        now, peak = time.process_time(), memory("VmHWM") - self.resident
+        self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._since
+        self.peaks[self._phase] = max(self.peaks.get(self._phase, 0.0), peak)
+        if what != self._phase:
+            forget_peak()
+        self._phase, self._since = what, now
+
+    def rows(self, plain: float) -> list[tuple[str, str, str, str]]:
+        """A row a phase, the dearest first."""
+        order = sorted(self.seconds, key=lambda phase: -self.seconds[phase])
+        return [row(f"  {phase}", self.seconds[phase], plain, self.peaks[phase]) for phase in order]
+
+
+def memory(name: str) -> float:
+    """A line of this process's status in MiB; NaN where the system has none."""
+    if not _STATUS.exists():
+        return float("nan")
+    lines = (line.split() for line in _STATUS.read_text().splitlines())
+    return next((int(line[1]) / 1024 for line in lines if line and line[0] == f"{name}:"), float("nan"))
+
+
+def forget_peak() -> None:
+    """Let the largest resident memory count from now on, where the system can."""
+    if _CLEAR.exists():
+        _CLEAR.write_text("5")
+
+
+def row(what: str, seconds: float, plain: float, peak: float) -> tuple[str, str, str, str]:
+    """Cells of one line of the table."""
+    return what, f"{seconds:.2f}", f"{seconds / plain:.2f}", "-" if peak != peak else f"{peak:.0f}"
+
+
+def measured(work: Callable[[Phases], Any], resident: float) -> tuple[float, Phases]:
+    """Process CPU seconds of one call, and its phases."""
+    phases, start = Phases(resident), time.process_time()
+    work(phases)
+    phases(0, 0, "end")
+    return time.process_time() - start, phases
 
 
 def arguments() -> argparse.Namespace:
@@ -48,7 +96,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sequences", type=int, default=64)
     parser.add_argument("--seq-len", type=int, default=128)
     parser.add_argument("--preset", nargs="*", default=["quick", "standard"])
+    parser.add_argument("--null-models", type=int)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--alone", action="store_true", help="the presets alone, without capture and head table")
     return parser.parse_args()
 
 
@@ -60,34 +110,39 @@ def main() -> None:
     sequences = make_sequences(
         load_documents(wanted.text), loaded.tokenizer, seq_len=wanted.seq_len, sequences=wanted.sequences
     )
+    resident = memory("VmRSS")
     batches = Study(loaded.model, sequences).batches
 
-    def forward() -> None:
+    def forward(phases: Phases | None = None) -> None:
         with torch.no_grad(), evaluating(loaded.model):
             for batch in batches:
                 run_model(loaded.model, batch.input_ids, batch.attention_mask)
 
-    def captured() -> None:
+    def captured(phases: Phases) -> None:
         with capture(loaded.model):
             forward()
 
     forward()
-    plain = min(cpu_seconds(forward) for _ in range(3))
-    works: dict[str, Callable[[], Any]] = {
-        "capture, every statistic": captured,
-        "head table": lambda: head_rows(loaded.model, sequences),
-    }
+    plain, first = min((measured(forward, resident) for _ in range(2)), key=lambda found: found[0])
+    works: dict[str, Callable[[Phases], Any]] = {}
+    if not wanted.alone:
+        works["capture, every statistic"] = captured
+        works["head table"] = lambda phases: head_rows(loaded.model, sequences, progress=phases)
     for preset in wanted.preset:
-        works[f"validate --preset {preset}"] = lambda preset=preset: validate(
-            loaded.model, sequences, settings=Settings(preset=preset)
+        settings = Settings(preset=preset, null_models=wanted.null_models)
+        works[f"validate --preset {preset}"] = lambda phases, settings=settings: validate(
+            loaded.model, sequences, settings=settings, progress=phases
         )
     table = Table(title=f"{loaded.name}: {len(sequences.input_ids)} sequences of {sequences.input_ids.shape[1]} tokens")
-    for column in ("what", "CPU s", "x plain forward", "peak MiB"):
+    for column in ("what", "CPU s", "x plain forward", "MiB beyond"):
         table.add_column(column, justify="left" if column == "what" else "right")
-    table.add_row("plain forward passes", f"{plain:.2f}", "1.0", f"{peak_mib():.0f}")
+    table.add_row(*row("plain forward passes", plain, plain, max(first.peaks.values())))
     for what, work in works.items():
-        seconds = cpu_seconds(work)
-        table.add_row(what, f"{seconds:.2f}", f"{seconds / plain:.1f}", f"{peak_mib():.0f}")
+        seconds, phases = measured(work, resident)
+        table.add_row(*row(what, seconds, plain, max(phases.peaks.values())))
+        if len(phases.seconds) > 2:
+            for cells in phases.rows(plain):
+                table.add_row(*cells)
     Console().print(table)
 
 

@@ -141,10 +141,12 @@ def test_cuda_is_one_device_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (own_device("cuda"), own_device("cuda:1"), own_device("cpu")) == ("cuda:2", "cuda:1", "cpu")
 
 
-def test_all_devices_are_not_shared_by_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="--device auto: one process takes every device"):
-        own_device("auto")
+def test_auto_is_one_device_a_process_or_the_cpu_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    for devices, chosen in ((0, "cpu"), (1, "cpu"), (2, "cuda:1")):
+        monkeypatch.setattr("torch.cuda.device_count", lambda devices=devices: devices)
+        assert own_device("auto") == chosen
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert own_device("auto") == "auto"
 

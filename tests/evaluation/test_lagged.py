@@ -34,6 +34,7 @@ def test_what_counts_is_the_excess_over_position(lag: str, by_position: float, v
         observed=evidence(**{lag: own, f"{lag}_by_position": position}),
         on_shuffled=on_shuffled,
         units=lambda x: x,
+        first_units=lambda x: x,
         content_orientation=(aligned, ""),
     )
     overall, *heads = lagged_queries(study, f"{lag}_queries_differ", lag, "source")

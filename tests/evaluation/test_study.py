@@ -71,9 +71,23 @@ def test_ablation_of_layers_and_heads_takes_the_first_sequences() -> None:
     study = study_of(PatternModel(own_token, near_keys), random_ids(20, 32), layer_sequences=4, batch_tokens=96)
     with evaluating(study.model):
         assert [len(batch.index) for batch in study.batches][:3] == [3, 3, 3]
-        assert {len(arms["uniform"]) for arms in study.each_layer} == {6}
-        assert [[len(values) for values in layer] for layer in study.each_head] == [[6, 6], [6, 6]]
-        assert len(study.whole_model["uniform"]) == 20
+        assert {len(arms["uniform"]) for arms in study.each_layer} == {9}
+        assert [[len(values) for values in layer] for layer in study.each_head] == [[9, 9], [9, 9]]
+        assert len(study.whole_model["uniform"]) == 16
+
+
+def test_many_layers_and_heads_are_ranked_on_documents_that_test_nothing() -> None:
+    few = {"layer_sequences": 4, "ranked_layers": 1, "ranked_heads": 3, "batch_tokens": 96}
+    whole = study_of(PatternModel(own_token, near_keys), random_ids(20, 32), preset="standard", **few)
+    with evaluating(whole.model):
+        assert [len(arms) for arms in whole.each_layer] in ([5, 1], [1, 5])
+        for arms in whole.each_layer:
+            assert np.isfinite(arms["uniform"]).tolist() == [False] * 4 + [True] * 4, "the first four rank"
+        assert whole.backward_batch.index.tolist() == [0, 1, 2, 3]
+    heads = study_of(PatternModel(own_token, near_keys), random_ids(20, 32), preset="full", **few)
+    with evaluating(heads.model):
+        assert all(len(arms) == 5 for arms in heads.each_layer), "full tries every arm on every layer"
+        assert sum(values is not None for layer in heads.each_head for values in layer) == 3
 
 
 def test_one_sequence_cannot_be_ablated() -> None:

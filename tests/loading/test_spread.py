@@ -11,19 +11,27 @@ import torch
 
 from heedful.errors import ResourceLimit, UsageError
 from heedful.loading.loaded_model import load_model
-from heedful.loading.spread import main_device, spread
+from heedful.loading.spread import fits_on, main_device, spread
 
 
-def test_a_machine_of_one_device_takes_it_whole() -> None:
+def test_a_model_lies_on_the_machines_accelerator_or_its_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "accelerate", None)
     loaded = load_model(None, device="auto")
     assert {parameter.device.type for parameter in loaded.model.parameters()} == {main_device().type}
-    assert any(note.startswith("--device auto: the model lies on ") for note in loaded.notes)
+    assert not any("--device auto" in note for note in loaded.notes)
 
 
-def test_without_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_too_large_for_one_device_needs_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(UsageError, match=r"needs accelerate, which is not installed \(pip install accelerate"):
-        load_model(None, device="auto")
+        spread(two_layers(), "large")
+
+
+def test_room_is_asked_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = 2 * 20 * 4
+    for free, fits in ((1.5 * weights, True), (1.5 * weights - 1, False)):
+        monkeypatch.setattr("heedful.loading.spread.available_bytes", lambda device, free=free: int(free))
+        assert fits_on(two_layers(), main_device()) is fits
 
 
 def two_layers() -> torch.nn.Module:

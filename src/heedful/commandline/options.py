@@ -79,7 +79,9 @@ Require = Annotated[
     list[str] | None,
     typer.Option(metavar="CLAIM", help="Claims that must pass, one or more; anything else fails the validation."),
 ]
-Device = Annotated[str, typer.Option(metavar="NAME", help="Where to compute: cpu, cuda, cuda:1, mps, or auto: all.")]
+Device = Annotated[
+    str, typer.Option(metavar="NAME", help="Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1, mps.")
+]
 Parallel = Annotated[
     Division,
     typer.Option(

@@ -99,15 +99,15 @@ def printed_once(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def own_device(device: str) -> str:
-    """The device of this process where several share a machine: with ``cuda``, one GPU each.
+    """The device of this process where several share a machine: ``cuda`` is one GPU each, and so is ``auto``.
 
-    Raises:
-        UsageError: ``auto`` would lay every process's model over the same devices.
+    Where there are fewer GPUs than processes, ``auto`` is the CPU for all of them.
     """
     if device == "auto" and _number("WORLD_SIZE", 1) > 1:
-        from heedful.errors import UsageError
+        import torch
 
-        raise UsageError("--device auto: one process takes every device (start one process, or name --device cuda)")
+        here = _number("LOCAL_WORLD_SIZE", 1)
+        device = "cuda" if torch.cuda.device_count() >= here else "cpu"
     return f"cuda:{_number('LOCAL_RANK', 0)}" if device == "cuda" and _number("LOCAL_WORLD_SIZE", 1) > 1 else device
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -35,6 +37,21 @@ class Replacement:
     heads: tuple[int, ...] | None = None
 
 
+class Cut(Protocol):
+    """Forwards that begin at a layer, from what entered it before."""
+
+    places: dict[str, int]
+
+    def keep(self, batch: Batch) -> bool:
+        """Keep what enters each layer; whether forwards can begin there."""
+
+    def beginning_at(self, path: str) -> AbstractContextManager[None]:
+        """Forwards inside begin at the layer of an attention module."""
+
+    def forget(self) -> None:
+        """Let go of what was kept."""
+
+
 def losses_under(
     model: nn.Module,
     objective: Objective,
@@ -44,6 +61,7 @@ def losses_under(
     tick: Callable[[], None] = lambda: None,
     ranks: Ranks = ALONE,
     pool: PatternPool | None = None,
+    cut: Cut | None = None,
 ) -> list[Array]:
     """Loss of each sequence under each of several replacements, divided over the ranks.
 
@@ -55,22 +73,43 @@ def losses_under(
         tick: Called after each batch.
         ranks: Processes that divide the batches.
         pool: Documents whose mean pattern the arm ``mean`` puts in place; None takes those of each batch.
+        cut: Runs replacements in a single module from its layer on; None runs every forward whole.
 
     Returns:
         ``(sequence,)`` in nats per token for each replacement, in the order of the batches.
     """
     mine, rows = ranks.run(batches), ranks.run_rows(batches)
-    found = []
-    for one in replacements:
-        losses = np.zeros(len(rows))
-        if mine and one is None:
-            losses[rows] = losses_of(model, objective, mine, tick)
-        elif mine and one is not None:
-            losses[rows] = ablated_losses(
-                model, objective, mine, one.arm, layers=one.layers, heads=one.heads, tick=tick, pool=pool
+    found = [np.zeros(len(rows)) for _ in replacements]
+    measured: list[list[Array]] = [[] for _ in replacements]
+    for batch in mine:
+        kept = cut is not None and any(_cuttable(one, cut) for one in replacements) and cut.keep(batch)
+        for place, one in enumerate(replacements):
+            begin = (
+                cut.beginning_at(one.layers[0])
+                if kept and cut and one and one.layers and _cuttable(one, cut)
+                else nullcontext()
             )
-        found.append(losses)
+            with begin:
+                measured[place].append(_losses(model, objective, batch, one, pool))
+            tick()
+        if cut is not None:
+            cut.forget()
+    if mine:
+        for losses, parts in zip(found, measured, strict=True):
+            losses[rows] = np.concatenate(parts)
     return ranks.merged(found, ranks.own_rows(batches))
+
+
+def _cuttable(one: Replacement | None, cut: Cut) -> bool:
+    return one is not None and one.layers is not None and len(one.layers) == 1 and cut.places.get(one.layers[0], 0) > 0
+
+
+def _losses(
+    model: nn.Module, objective: Objective, batch: Batch, one: Replacement | None, pool: PatternPool | None
+) -> Array:
+    if one is None:
+        return losses_of(model, objective, [batch])
+    return ablated_losses(model, objective, [batch], one.arm, layers=one.layers, heads=one.heads, pool=pool)
 
 
 def losses_of(

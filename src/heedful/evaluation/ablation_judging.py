@@ -107,11 +107,26 @@ def ablation_findings(study: Study, claim: str, arm: str, source: str) -> list[F
     found = [_of_a_part(study, whole)]
     if study.settings.runs("standard"):
         for layer, arms in zip(study.observed.replaceable, study.each_layer, strict=True):
+            if arm not in arms:
+                found.append(not_measured(claim, source, layer.layer))
+                continue
             one = _finding(study, claim, arm, source, arms[arm], layer.layer, adjusted[arm, layer.layer])
             found.append(_of_all_calls(one, study.observed.calls_of(layer)))
     if arm == "uniform" and study.settings.runs("full"):
         found += _each_head(study, claim, source)
     return found
+
+
+def not_measured(claim: str, source: str, layer: int) -> Finding:
+    """What is said of a layer on which an arm was not tried.
+
+    Args:
+        claim: Registry name.
+        source: Where the definition comes from.
+        layer: Index of the layer.
+    """
+    told = "not measured: equal weights were expected to cost more in other layers, which were taken (preset full: all)"
+    return Finding(claim=claim, verdict=Verdict.SKIP, reason=told, source=source, layer=layer)
 
 
 def left_whole(study: Study) -> str:
@@ -231,6 +246,7 @@ def _each_head(study: Study, claim: str, source: str) -> list[Finding]:
         (layer.layer, head, v)
         for layer, heads in zip(study.observed.replaceable, study.each_head, strict=True)
         for head, v in enumerate(heads)
+        if v is not None
     ]
     raw = np.array([p_of_zero(study, v) for _, _, v in values])
     adjusted = np.asarray(holm(raw))

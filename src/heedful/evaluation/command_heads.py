@@ -28,7 +28,7 @@ def heads(
     text: options.Text = None,
     seq_len: options.SeqLen = 128,
     sequences: options.Sequences = 64,
-    device: options.Device = "cpu",
+    device: options.Device = "auto",
     parallel: options.Parallel = "documents",
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,

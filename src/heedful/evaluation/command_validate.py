@@ -32,7 +32,7 @@ def validate(
     null: options.Null = "random",
     sequential: options.Sequential = False,
     require: options.Require = None,
-    device: options.Device = "cpu",
+    device: options.Device = "auto",
     parallel: options.Parallel = "documents",
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,

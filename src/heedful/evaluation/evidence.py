@@ -183,6 +183,7 @@ def collect(
     groups: bool = False,
     tick: Callable[[], None] = lambda: None,
     ranks: Ranks = ALONE,
+    run: Callable[[Batch], object] | None = None,
 ) -> Evidence:
     """Run a model over batches and apply every probe to every attention call.
 
@@ -194,6 +195,7 @@ def collect(
         groups: Whether special and punctuation masses are wanted among the moments.
         tick: Called after each batch.
         ranks: Processes that divide the batches; the evidence is whole on each of them.
+        run: Runs the model on a batch; None runs it with all of its outputs.
 
     Raises:
         CaptureError: The model made no attention call that heedful could meet.
@@ -226,10 +228,13 @@ def collect(
         parts.setdefault(event.path, []).append((batch, {name: v.double().cpu() for name, v in found.items()}))
         return output
 
+    def whole(batch: Batch) -> object:
+        return run_model(model, batch.input_ids, batch.attention_mask)
+
     with torch.no_grad(), intercept(model, answer) as way:
         for batch in ranks.run(batches) or batches[:1]:  # a rank without any learns the shapes of the others' arrays
             current[:] = [batch]
-            run_model(model, batch.input_ids, batch.attention_mask)
+            (run or whole)(batch)
             tick()
         not_captured = way.not_captured()
         in_part = way.in_part()

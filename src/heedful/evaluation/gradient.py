@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from heedful.distributed.sharded import whole_gradients
+from heedful.evaluation.expected_effects import ExpectedEffects
 from heedful.evaluation.objective import Objective
 from heedful.evaluation.zero_init_gates import gates_of
 from heedful.interception.uncompiled import plain_path
@@ -42,12 +44,27 @@ class ParameterGradient:
     elsewhere: bool = False
 
 
+AT_ONCE = 2
+"""Sequences that go backward together: their activations stand in memory at once."""
+
+
 def attention_gradients(
-    model: nn.Module, objective: Objective, batch: Batch, paths: Sequence[str]
+    model: nn.Module,
+    objective: Objective,
+    batch: Batch,
+    paths: Sequence[str],
+    expected: ExpectedEffects | None = None,
 ) -> list[ParameterGradient]:
     """Gradients of the batch's mean loss for the parameters of the attention modules at ``paths``.
 
-    ``torch.autograd.grad`` is used, so that no ``.grad`` of the model changes.
+    ``torch.autograd.grad`` is used, so that no ``.grad`` of the model changes. Two sequences go backward at a time.
+
+    Args:
+        model: The model, in evaluation mode.
+        objective: The loss.
+        batch: The sequences.
+        paths: Paths of the attention modules.
+        expected: What equal weights would cost is gathered here from the same backward passes; None gathers nothing.
     """
     wanted: dict[str, tuple[int, nn.Parameter]] = {}
     modules = {plain_path(path): module for path, module in model.named_modules(remove_duplicate=False)}
@@ -58,21 +75,49 @@ def attention_gradients(
             wanted.setdefault(full, (layer, parameter))
     live = {name: parameter for name, (_, parameter) in wanted.items() if _live(parameter)}
     gradients: dict[str, torch.Tensor | None] = {}
-    if live:
-        with torch.enable_grad():
-            loss = objective.losses(model, batch).nanmean()
-            found = (
-                torch.autograd.grad(loss, list(live.values()), allow_unused=True)
-                if loss.requires_grad
-                else [None] * len(live)
-            )
-        gradients = whole_gradients(model, dict(zip(live, found, strict=True)))
+    if live or expected is not None:
+        found = _backward(model, objective, batch, live, expected)
+        gradients = whole_gradients(model, found) if live else {}
     described = [_described(name, layer, gradients.get(name), parameter) for name, (layer, parameter) in wanted.items()]
     dead = {g.name: live[g.name] for g in described if not g.frozen and g.finite and g.norm == 0.0}
     if not dead:
         return described
     gates = gates_of(model, objective, batch, dead)
     return [replace(g, gate=gates.get(g.name, "")) for g in described]
+
+
+def _backward(
+    model: nn.Module,
+    objective: Objective,
+    batch: Batch,
+    live: dict[str, nn.Parameter],
+    expected: ExpectedEffects | None,
+) -> dict[str, torch.Tensor | None]:
+    """Gradient of the mean loss of all sequences that have one, a few of them at a time."""
+    found: dict[str, torch.Tensor | None] = dict.fromkeys(live)
+    counted = objective.question(batch)[1].sum(1)
+    defined = int((counted > 0).sum())
+    for begin in range(0, len(batch.index), AT_ONCE):
+        part = batch.rows(slice(begin, begin + AT_ONCE))
+        tokens = counted[begin : begin + AT_ONCE]
+        with torch.enable_grad():
+            with expected.watching(model) if expected is not None else nullcontext():
+                losses = objective.losses(model, part)
+            total = losses[(tokens > 0).to(losses.device)].sum()
+            outputs = expected.outputs if expected is not None else []
+            wanted = [*live.values(), *outputs]
+            given: Sequence[torch.Tensor | None]
+            if total.requires_grad and wanted:
+                given = torch.autograd.grad(total, wanted, allow_unused=True)
+            else:
+                given = [None] * len(wanted)
+        for name, gradient in zip(live, given, strict=False):
+            had = found[name]
+            if gradient is not None:
+                found[name] = gradient / defined if had is None else had + gradient / defined
+        if expected is not None:
+            expected.add(list(given[len(live) :]), tokens)
+    return found
 
 
 def _live(parameter: nn.Parameter) -> bool:

@@ -86,7 +86,7 @@ def heads(
     factory: str | None = None,
     checkpoint: str | Path | None = None,
     seq_len: int = 128,
-    device: str = "cpu",
+    device: str = "auto",
     dtype: str = "auto",
     seed: int = 0,
     allow_global: str | Sequence[str] = (),

@@ -39,9 +39,8 @@ def lagged_queries(study: Study, claim: str, lag: str, source: str) -> list[Find
         source=source,
     )
     found = head_findings(study, head_claim, study.units(excess), content_null(study, f"{lag}{EXCESS}"))
-    order = sign_flip(
-        study.units(mean_of(excess - shuffled, axis=1)), resamples=study.settings.resamples, seed=study.settings.seed
-    )
+    moved = study.first_units(mean_of(excess[: len(shuffled)] - shuffled, axis=1))
+    order = sign_flip(moved, resamples=study.settings.resamples, seed=study.settings.seed)
     more = {
         "divergence": float(mean_of(study.observed.stacked(lag))),
         "shuffled_tokens": float(mean_of(shuffled)),

@@ -78,7 +78,7 @@ class Reading:
     factory: str | None = None
     checkpoint: str | Path | None = None
     seq_len: int = 128
-    device: str = "cpu"
+    device: str = "auto"
     dtype: str = "auto"
     seed: int = 0
     allow_global: Sequence[str] = ()
@@ -234,7 +234,7 @@ def _taken(model: Any, given: _Given, reading: Reading) -> ModelAndText:
         ("factory", reading.factory, None),
         ("checkpoint", reading.checkpoint, None),
         ("dtype", reading.dtype, "auto"),
-        ("device", reading.device, "cpu"),
+        ("device", reading.device, "auto"),
     ):
         if value != usual:
             raise UsageError(f"{word}: {value}: is for a model that is loaded, and this one is given as it is")

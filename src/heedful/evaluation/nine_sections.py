@@ -172,6 +172,7 @@ def head_rows(
         InputRejected: The model's parameters are sharded.
     """
     study = _study(model, sequences, settings or Settings(), progress, ranks)
+    study.reading = False
     with evaluating(study.model):
         return head_table(study)
 
@@ -329,6 +330,20 @@ def _not_measured(study: Study) -> list[dict[str, str]]:
         found.append({"what": "loss, gradients and ablation", "why": study.objective.reason})
     elif not study.settings.runs("standard"):
         found.append({"what": "ablation of each layer", "why": "part of preset standard"})
-    elif not study.settings.runs("full"):
+    else:
+        found += _not_ranked(study)
+    return found
+
+
+def _not_ranked(study: Study) -> list[dict[str, str]]:
+    """Layers and heads that were ranked and not measured."""
+    layers = study.observed.replaceable
+    heads, left = sum(layer.heads for layer in layers), len(layers) - len(study.ranked_layers)
+    found, why = [], "equal weights were expected to cost more elsewhere"
+    if left > 0:
+        found.append({"what": f"arms other than equal weights in {left} of {len(layers)} layers", "why": why})
+    if not study.settings.runs("full"):
         found.append({"what": "ablation of each head", "why": "part of preset full"})
+    elif len(study.ranked_heads) < heads:
+        found.append({"what": f"ablation of {heads - len(study.ranked_heads)} of {heads} heads", "why": why})
     return found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from heedful.evaluation.output_layer import OutputLayer
 from heedful.evaluation.running import run_model, tensor_of
+from heedful.evaluation.token_losses import losses_of_hidden, token_losses
 from heedful.loading.batch import Batch
 
 OFFER = "load it with its language-model or masked-token head, or let it return logits (batch, token, vocabulary)"
@@ -30,12 +31,15 @@ class Objective:
         reason: Why there is none; empty otherwise.
         mask_token: Id that hides a token, for ``masked token``.
         seed: Seed of the hidden positions.
+        layer: The output layer, which is computed block by block where no gradient is wanted; None takes the model's
+            logits as they are.
     """
 
     name: str
     reason: str = ""
     mask_token: int | None = None
     seed: int = 0
+    layer: OutputLayer | None = field(default=None, compare=False, repr=False)
 
     def losses(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean negative log likelihood of each sequence in nats per predicted token.
@@ -44,20 +48,19 @@ class Objective:
             ``(sequence,)``, with a gradient where grad is enabled; NaN where a sequence predicts nothing.
         """
         ids, counted, targets = self.question(batch)
+        if self.layer is not None and not torch.is_grad_enabled():
+            hidden = self.layer.hidden_of(model, ids, batch.attention_mask)
+            losses = losses_of_hidden(hidden[:, : targets.shape[1]], targets, self.layer.module.forward)
+            return means_of(losses, counted)
         logits = tensor_of(run_model(model, ids, batch.attention_mask), "logits")
         if logits is None:
             return torch.full((len(ids),), torch.nan)
-        if self.name == "next token":
-            logits = logits[:, :-1]
-        losses = F.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")
-        total = losses.masked_fill(counted == 0, 0).sum(1)
-        return total / counted.sum(1).masked_fill(counted.sum(1) == 0, torch.nan)
+        return means_of(token_losses(logits[:, : targets.shape[1]], targets), counted)
 
     def question(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Ids to feed, which predictions count, and the right answers (one fewer for the next token)."""
         if self.name == "next token":
-            counted = (batch.attention_mask[:, 1:] * batch.attention_mask[:, :-1]).float()
-            return batch.input_ids, counted, batch.input_ids[:, 1:]
+            return next_tokens(batch)
         hidden = torch.zeros_like(batch.input_ids, dtype=torch.bool)
         for row, index in enumerate(batch.index.tolist()):
             draw = torch.rand(
@@ -69,8 +72,43 @@ class Objective:
         return ids, hidden.float(), batch.input_ids
 
 
+def next_tokens(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """The question of the next token: ids to feed, which predictions count, and the right answers.
+
+    Args:
+        batch: Some sequences.
+
+    Returns:
+        ``(sequence, token)`` ids; ``(sequence, token - 1)`` 1 where a real token follows a real one; and what follows.
+    """
+    counted = (batch.attention_mask[:, 1:] * batch.attention_mask[:, :-1]).float()
+    return batch.input_ids, counted, batch.input_ids[:, 1:]
+
+
+def means_of(losses: Tensor, counted: Tensor) -> Tensor:
+    """Mean over the predictions that count.
+
+    Args:
+        losses: ``(sequence, token)``.
+        counted: ``(sequence, token)``, 1 where a prediction counts.
+
+    Returns:
+        ``(sequence,)``; NaN where none counts.
+    """
+    counted = counted.to(losses.device)
+    total = losses.masked_fill(counted == 0, 0).sum(1)
+    return total / counted.sum(1).masked_fill(counted.sum(1) == 0, torch.nan)
+
+
 def find_objective(
-    model: nn.Module, batch: Batch, *, hides_future: bool, mask_token: int | None, vocabulary: int, seed: int
+    model: nn.Module,
+    batch: Batch,
+    *,
+    hides_future: bool,
+    mask_token: int | None,
+    vocabulary: int,
+    seed: int,
+    layer: OutputLayer | None = None,
 ) -> Objective:
     """Which loss a model can be judged by.
 
@@ -81,6 +119,7 @@ def find_objective(
         mask_token: The tokenizer's mask token, or None.
         vocabulary: One more than the largest token id seen.
         seed: Seed of hidden positions.
+        layer: The model's output layer, if it is known.
     """
     with torch.no_grad():
         logits = tensor_of(run_model(model, batch.input_ids[:1], batch.attention_mask[:1]), "logits")
@@ -98,14 +137,14 @@ def find_objective(
         told = f"the model has no language-model head (it returns hidden states of width {width}), so it has no loss"
         return Objective("none", f"{told}: {OFFER}")
     if hides_future:
-        return Objective("next token", seed=seed)
+        return Objective("next token", seed=seed, layer=layer)
     if mask_token is None:
         return Objective(
             "none",
             "the model sees both ways and its tokenizer has no mask token, so it has no loss: "
             "give --tokenizer with the mask token that it was trained with",
         )
-    return Objective("masked token", mask_token=mask_token, seed=seed)
+    return Objective("masked token", mask_token=mask_token, seed=seed, layer=layer)
 
 
 def is_causal_by_name(model: nn.Module) -> bool:

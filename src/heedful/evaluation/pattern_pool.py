@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -40,12 +40,14 @@ class PatternPool:
         sums: Path of a call to ``(pool, head, query, key)``; empty where the patterns did not fit.
         documents: Documents in each pool.
         reason: Why there are no sums; empty otherwise.
+        measured: Which pools have sums.
     """
 
     second: Tensor
     sums: dict[str, Tensor] = field(default_factory=dict)
     documents: tuple[int, int] = (0, 0)
     reason: str = ""
+    measured: tuple[int, ...] = (0, 1)
 
     @property
     def description(self) -> str:
@@ -78,6 +80,8 @@ class PooledMean(EventPattern):
         if call.batch != len(batch.index):
             return None
         chosen = self.pool.second[batch.index].to(sums.device, torch.int64)
+        if not set(chosen.tolist()) <= set(self.pool.measured):
+            raise ValueError("pattern pool: a sequence needs the pool that was not measured")
 
         def weights(begin: int, end: int, seen: Tensor) -> Tensor:
             both = sums[:, :, begin:end].to(seen.device, torch.float32)
@@ -86,7 +90,13 @@ class PooledMean(EventPattern):
         return weighted_output(call, weights)
 
 
-def pattern_pool(model: nn.Module, sequences: TokenBatch, tokens: int) -> PatternPool:
+def pattern_pool(
+    model: nn.Module,
+    sequences: TokenBatch,
+    tokens: int,
+    run: Callable[[Batch], object] | None = None,
+    rows: Sequence[int] | None = None,
+) -> PatternPool:
     """Run the pools' sequences through the unchanged model and add up their weights.
 
     Args:
@@ -94,6 +104,8 @@ def pattern_pool(model: nn.Module, sequences: TokenBatch, tokens: int) -> Patter
         sequences: The study's; the first one of each document is taken, 16 documents a pool, or half of them where
             there are fewer than 32.
         tokens: Tokens that go through the model at once.
+        run: Runs the model on a batch; None runs it with all of its outputs.
+        rows: Sequences whose pattern will be replaced: only pools that they need are measured; None measures both.
 
     Returns:
         The pools; without sums where they would not fit in memory.
@@ -107,17 +119,28 @@ def pattern_pool(model: nn.Module, sequences: TokenBatch, tokens: int) -> Patter
     second = torch.tensor([label in labels for label in document])
     if size < 1:
         return PatternPool(second, reason="too few documents for a pool of others")
-    pool = PatternPool(second, documents=(size, size))
-    for place, rows in enumerate(pools):
+    needed = (0, 1) if rows is None else tuple(sorted({int(second[row]) for row in rows}))
+    pool = PatternPool(second, documents=(size, size), measured=needed)
+
+    def whole(batch: Batch) -> object:
+        return run_model(model, batch.input_ids, batch.attention_mask)
+
+    for place in needed:
         try:
-            _add(model, sequences, rows, tokens, place, pool)
+            _add(model, sequences, pools[place], tokens, place, pool, run or whole)
         except ResourceLimit as error:
             return PatternPool(second, reason=f"a fixed pool does not fit: {error}")
     return pool
 
 
 def _add(
-    model: nn.Module, sequences: TokenBatch, rows: Sequence[int], tokens: int, place: int, pool: PatternPool
+    model: nn.Module,
+    sequences: TokenBatch,
+    rows: Sequence[int],
+    tokens: int,
+    place: int,
+    pool: PatternPool,
+    run: Callable[[Batch], object],
 ) -> None:
     current: list[Batch] = []
 
@@ -141,4 +164,4 @@ def _add(
         for start in range(0, len(rows), size):
             batch = batch_of(sequences, torch.tensor(rows[start : start + size]), device_of(model))
             current[:] = [batch]
-            run_model(model, batch.input_ids, batch.attention_mask)
+            run(batch)

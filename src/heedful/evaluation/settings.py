@@ -65,7 +65,11 @@ class Settings:
         preset: ``quick`` (whole-model ablations), ``standard`` (each layer too), ``full`` (each head, 99 null models).
         null_models: Draws of the null: of random projections or of fresh models; None takes the preset's number.
         null_sequences: Sequences that fresh models, and the tested model beside them, are compared on.
-        layer_sequences: Sequences of the per-layer and per-head ablations.
+        control_sequences: Sequences of shuffled tokens, and of random repeats.
+        whole_sequences: Documents of the whole-model ablations, of which each gives a sequence; ``full`` reads all.
+        layer_sequences: Documents of the per-layer and per-head ablations, beside as many that rank layers and heads.
+        ranked_layers: Layers on which ``standard`` tries every arm: those expected to cost most.
+        ranked_heads: Heads that ``full`` replaces alone: those expected to cost most.
         require: Claims that must PASS; anything else fails the report.
         seed: Seed of every resampling, null model, shuffle and random sequence.
         alpha: Significance level of adjusted p-values.
@@ -90,7 +94,11 @@ class Settings:
     preset: str = "standard"
     null_models: int | None = None
     null_sequences: int = 16
-    layer_sequences: int = 32
+    control_sequences: int = 16
+    whole_sequences: int = 16
+    layer_sequences: int = 16
+    ranked_layers: int = 5
+    ranked_heads: int = 45
     require: tuple[str, ...] = ()
     seed: int = 0
     alpha: float = 0.05

@@ -19,13 +19,16 @@ from heedful.distributed.ranks import ALONE, Ranks
 from heedful.errors import HeedfulError, UsageError
 from heedful.evaluation.ablation import ARMS, Replacement, losses_under
 from heedful.evaluation.batches import batch_of, batches_of, leading
+from heedful.evaluation.continued import Continuation, continuation
 from heedful.evaluation.evidence import Array, Evidence, collect
+from heedful.evaluation.expected_effects import ExpectedEffects
 from heedful.evaluation.gradient import ParameterGradient, attention_gradients
 from heedful.evaluation.interim_ablation import differences_by_analyses
 from heedful.evaluation.missing import mean_of, without_rounding
 from heedful.evaluation.null_inputs import Repeats, repeated, shuffled
 from heedful.evaluation.null_models import Build, NoFreshModel
 from heedful.evaluation.objective import Objective, find_objective, is_causal_by_name
+from heedful.evaluation.output_layer import OutputLayer, output_layer
 from heedful.evaluation.pattern_pool import PatternPool, pattern_pool
 from heedful.evaluation.perturbation import Leak, future_leaks
 from heedful.evaluation.probe_registry import PROBES
@@ -36,6 +39,7 @@ from heedful.evaluation.random_projections import SEQUENCES, NoRandomProjections
 from heedful.evaluation.random_projections import WORDS as PROJECTED
 from heedful.evaluation.running import device_of, nonfinite_entries, pads_inside, positions_of, takes_positions
 from heedful.evaluation.settings import Settings
+from heedful.evaluation.text_reader import TextReader
 from heedful.evaluation.token_probes import repeats, same_token
 from heedful.evaluation.untrained import UNTRAINED, excess_or, heads_of, probes_of, untrained_statistics
 from heedful.inference.orientation import Orientation
@@ -68,6 +72,7 @@ class Study:
         build: What built the model from a seed, where it can do so again; null models come from it.
         unwrap_notes: A note for each wrapper that was taken off the model.
         copies: Documents that were left out because their tokens are those of others.
+        reading: Whether the pass that measures attention also takes the loss on the text.
     """
 
     model: nn.Module
@@ -80,6 +85,8 @@ class Study:
     copies: int = 0
     null_reason: str = "no null was asked for"
     null_words: str = UNTRAINED
+    reading: bool = True
+    _text: TextReader | None = field(default=None, init=False, repr=False, compare=False)
     _answers: dict[Callable[[Study], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def once(self, question: Callable[[Study], Answer]) -> Answer:
@@ -125,19 +132,33 @@ class Study:
         ]
         tick = self._ticker(len(self.ranks.run(self.batches)), "measuring attention")
         extras = Extras(distances=True, contrast=True)
-        return collect(self.model, self.batches, probes, extras=extras, groups=True, tick=tick, ranks=self.ranks)
+        reader = TextReader(self.model, self.output_layer)
+        run = reader.read if self.reading else reader.look
+        found = collect(
+            self.model, self.batches, probes, extras=extras, groups=True, tick=tick, ranks=self.ranks, run=run
+        )
+        self._text = reader
+        return found
+
+    @cached_property
+    def output_layer(self) -> OutputLayer | None:
+        """The model's output layer, where it may be computed block by block or left out."""
+        return output_layer(self.model, self.batches[0])
+
+    def _look(self, batch: Batch) -> None:
+        TextReader(self.model, self.output_layer).look(batch)
 
     @cached_property
     def on_shuffled(self) -> Evidence:
-        """Evidence from the model on its text with tokens shuffled."""
-        tick = self._ticker(len(self.ranks.run(self.batches)), "shuffled tokens")
-        batches = [shuffled(batch, self.settings.seed) for batch in self.batches]
-        return collect(self.model, batches, [query_variation], tick=tick, ranks=self.ranks)
+        """Evidence from the model on the first sequences with their tokens shuffled."""
+        batches = [shuffled(batch, self.settings.seed) for batch in self.first_batches(self.settings.control_sequences)]
+        tick = self._ticker(len(self.ranks.run(batches)), "shuffled tokens")
+        return collect(self.model, batches, [query_variation], tick=tick, ranks=self.ranks, run=self._look)
 
     @cached_property
     def repeats(self) -> Repeats | None:
         """Random repeated sequences like the study's own, or None where they are too short."""
-        count, settings = min(len(self.sequences.input_ids), 64), self.settings
+        count, settings = min(len(self.sequences.input_ids), self.settings.control_sequences), self.settings
         periods, copies = settings.repeat_periods, settings.repeat_copies
         return repeated(self.batches, count, settings.seed, periods=periods, copies=copies)
 
@@ -148,7 +169,7 @@ class Study:
             return None
         probe = repeats(self.repeats.periods, self.repeats.prefix)
         tick = self._ticker(len(self.ranks.run(self.repeats.batches)), "repeats")
-        return collect(self.model, self.repeats.batches, [probe], tick=tick, ranks=self.ranks)
+        return collect(self.model, self.repeats.batches, [probe], tick=tick, ranks=self.ranks, run=self._look)
 
     @cached_property
     def null_subset(self) -> list[Batch]:
@@ -255,7 +276,7 @@ class Study:
         mean are doubled, so that the spread is that of independent documents at least. Source: Hoeffding 1948,
         doi:10.1214/aoms/1177730196.
         """
-        units = self.units(values)
+        units = self.first_units(values)
         middle = mean_of(units, axis=0)
         return np.asarray(middle + 2.0 * (units - middle))
 
@@ -280,7 +301,7 @@ class Study:
         """How changing later tokens changes earlier positions."""
         whole = [i for i in range(len(self.sequences.input_ids)) if bool(self.sequences.attention_mask[i].all())]
         index = torch.tensor((whole or [0])[:PERTURBED])
-        return future_leaks(self.model, batch_of(self.sequences, index, device_of(self.model)))
+        return future_leaks(self.model, batch_of(self.sequences, index, device_of(self.model)), self.output_layer)
 
     @cached_property
     def contract(self) -> ContractReport | str:
@@ -306,13 +327,121 @@ class Study:
             mask_token=getattr(self.sequences, "mask_token", None),
             vocabulary=int(self.sequences.input_ids.max()) + 1,
             seed=self.settings.seed,
+            layer=self.output_layer,
         )
 
     def _losses(self, what: str, replacements: Sequence[Replacement | None], batches: Sequence[Batch]) -> list[Array]:
         tick = self._ticker(len(replacements) * len(self.ranks.run(batches)), what)
         wanted = any(one is not None and one.arm == "mean" for one in replacements)
         pool = self.pattern_pool if wanted else None
-        return losses_under(self.model, self.objective, batches, replacements, tick=tick, ranks=self.ranks, pool=pool)
+        single = any(one is not None and one.layers is not None and len(one.layers) == 1 for one in replacements)
+        cut = self.continuation if single else None
+        return losses_under(
+            self.model, self.objective, batches, replacements, tick=tick, ranks=self.ranks, pool=pool, cut=cut
+        )
+
+    @cached_property
+    def continuation(self) -> Continuation | None:
+        """Forwards that begin at a layer, where they are shown to give the losses of whole ones."""
+        paths = [layer.module_path for layer in self.observed.layers]
+        return continuation(self.model, self.objective, self.batches[0], paths, list(self.loss[:2]))
+
+    def of_documents(self, begin: int, end: int) -> list[Batch]:
+        """The first sequence of each of some documents, in order, as batches; documents without a next token left out.
+
+        Args:
+            begin: The first document, counted over those that have one.
+            end: The document after the last.
+        """
+        seen: dict[int, int] = {}
+        real = (self.sequences.attention_mask.sum(1) > 1).tolist()
+        for row, label in enumerate(self.sequences.document.tolist()):
+            if real[row]:
+                seen.setdefault(label, row)
+        rows = sorted(seen.values())[begin:end]
+        size = max(2, self.settings.batch_tokens // max(1, self.sequences.input_ids.shape[1]))
+        starts = list(range(0, len(rows), size))
+        if len(starts) > 1 and len(rows) - starts[-1] == 1:
+            starts.pop()
+        ends = [*starts[1:], len(rows)]
+        device = device_of(self.model)
+        return [batch_of(self.sequences, torch.tensor(rows[a:b]), device) for a, b in zip(starts, ends, strict=True)]
+
+    @cached_property
+    def whole_batches(self) -> list[Batch]:
+        """What the replacements of the whole model read: 16 documents settle them, their effects being large."""
+        wanted, settings = self.settings.whole_sequences, self.settings
+        chosen = self.of_documents(0, wanted)
+        few = sum(len(batch.index) for batch in chosen) < wanted
+        return self.batches if few or settings.interim_analyses > 1 or settings.runs("full") else chosen
+
+    @cached_property
+    def layer_batches(self) -> list[Batch]:
+        """What the replacements of single layers and heads read: documents that take no part in their ranking.
+
+        Models of few layers and heads are measured whole, on those documents too.
+        """
+        count = self.settings.layer_sequences
+        ranked = self._ranking is not None
+        return self.of_documents(count, 2 * count) if ranked else self.first_batches(2 * count)
+
+    @cached_property
+    def _two_halves(self) -> bool:
+        """Whether there are documents enough to rank on some and to test on others."""
+        count = self.settings.layer_sequences
+        return sum(len(batch.index) for batch in self.of_documents(0, 2 * count)) == 2 * count
+
+    @cached_property
+    def backward_batch(self) -> Batch:
+        """The sequences that go backward: those that layers or heads are ranked on, where they are ranked."""
+        if self._ranking is None:
+            return self.batches[0]
+        chosen = self.of_documents(0, self.settings.layer_sequences)
+        rows = torch.cat([batch.index for batch in chosen])
+        return batch_of(self.sequences, rows, device_of(self.model))
+
+    @cached_property
+    def _ranking(self) -> ExpectedEffects | None:
+        """Where expected effects are gathered; None where everything is measured."""
+        settings, layers = self.settings, self.observed.replaceable
+        if (
+            settings.interim_analyses > 1
+            or self.ranks.divide == "tensor"
+            or not settings.runs("standard")
+            or not self._two_halves
+        ):
+            return None
+        many = len(layers) > settings.ranked_layers if not settings.runs("full") else False
+        many |= settings.runs("full") and sum(layer.heads for layer in layers) > settings.ranked_heads
+        return ExpectedEffects() if many else None
+
+    def _best(self, scores: Array, count: int) -> set[int]:
+        """Places of the largest scores: those of the first process, so that all have the same."""
+        mine = np.full(len(scores), self.ranks.rank == 0)
+        (shared,) = self.ranks.merged([np.nan_to_num(scores, nan=-np.inf, posinf=1e300, neginf=-1e300)], mine)
+        return {int(place) for place in np.argsort(-shared, kind="stable")[:count]}
+
+    @cached_property
+    def ranked_layers(self) -> set[int]:
+        """Replaceable modules, by place, that every arm is tried on: all, or those expected to cost most."""
+        layers, ranking = self.observed.replaceable, self._ranking
+        every = set(range(len(layers)))
+        if ranking is None or self.settings.runs("full") or not self.gradients:
+            return every
+        if any(layer.module_path not in ranking.effects for layer in layers):
+            return every
+        scores = np.array([ranking.layer(layer.module_path) for layer in layers])
+        return self._best(scores, self.settings.ranked_layers)
+
+    @cached_property
+    def ranked_heads(self) -> set[int]:
+        """Heads, counted over the replaceable modules, that are replaced alone: all, or those expected to cost most."""
+        layers, ranking = self.observed.replaceable, self._ranking
+        every = set(range(sum(layer.heads for layer in layers)))
+        if ranking is None or not self.gradients or any(layer.module_path not in ranking.effects for layer in layers):
+            return every
+        scores = np.concatenate([ranking.heads(layer.module_path) for layer in layers])
+        return self._best(scores, self.settings.ranked_heads) if len(scores) == len(every) else every
 
     def _differences(
         self, what: str, replacements: Sequence[Replacement], batches: Sequence[Batch], tests: int
@@ -322,8 +451,11 @@ class Study:
             return differences_by_analyses(
                 losses, replacements, batches, self.loss, units=self.first_units, settings=self.settings, tests=tests
             )
-        base = self.loss[: sum(len(batch.index) for batch in batches)]
-        return [losses - base for losses in self._losses(what, replacements, batches)]
+        rows = torch.cat([batch.index for batch in batches]).numpy()
+        found = [np.full(rows.max() + 1, np.nan) for _ in replacements]
+        for values, measured in zip(found, self._losses(what, replacements, batches), strict=True):
+            values[rows] = measured - self.loss[rows]
+        return found
 
     @cached_property
     def content_orientation(self) -> tuple[Orientation | None, str]:
@@ -334,7 +466,10 @@ class Study:
     @cached_property
     def pattern_pool(self) -> PatternPool:
         """The documents whose mean pattern replaces the learned one; the same for every batch."""
-        return pattern_pool(self.model, self.sequences, self.settings.batch_tokens)
+        rows = None
+        if self.settings.preset == "quick" and self.settings.interim_analyses == 1:
+            rows = torch.cat([batch.index for batch in self.whole_batches]).tolist()
+        return pattern_pool(self.model, self.sequences, self.settings.batch_tokens, self._look, rows)
 
     @property
     def _ablations(self) -> int:  # one family of tests
@@ -343,6 +478,9 @@ class Study:
     @cached_property
     def loss(self) -> Array:
         """Loss of each sequence with the learned attention, ``(sequence,)`` in nats per token."""
+        if self.objective.name == "next token" and self._text is not None and self._text.losses:
+            read = self._text.whole(self.batches)
+            return self.ranks.merged([read], self.ranks.own_rows(self.batches))[0]
         return self._losses("loss", [None], self.batches)[0]
 
     @cached_property
@@ -353,34 +491,37 @@ class Study:
         if len(self.sequences.input_ids) < 2:
             raise UsageError("ablation: expected at least 2 sequences, got 1")
         wanted = [Replacement(arm, self.observed.reached) for arm in ARMS]
-        found = self._differences("ablation of the whole model", wanted, self.batches, self._ablations)
+        found = self._differences("ablation of the whole model", wanted, self.whole_batches, self._ablations)
         return dict(zip(ARMS, found, strict=True))
 
     @cached_property
     def each_layer(self) -> list[dict[str, Array]]:
-        """Loss difference of each replacement in one module alone, on the first sequences: one dict for each module."""
+        """Loss difference of each replacement in one module alone; one dict for each module, measured arms only."""
         layers = self.observed.replaceable
-        wanted = [Replacement(arm, (layer.module_path,)) for layer in layers for arm in ARMS]
-        first = self.first_batches(self.settings.layer_sequences)
-        found = iter(self._differences("ablation of each layer", wanted, first, self._ablations))
-        return [{arm: next(found) for arm in ARMS} for _ in layers]
+        arms = [[arm for arm in ARMS if arm == "uniform" or k in self.ranked_layers] for k in range(len(layers))]
+        wanted = [
+            Replacement(arm, (layer.module_path,)) for layer, own in zip(layers, arms, strict=True) for arm in own
+        ]
+        found = iter(self._differences("ablation of each layer", wanted, self.layer_batches, self._ablations))
+        return [{arm: next(found) for arm in own} for own in arms]
 
     @cached_property
-    def each_head(self) -> list[list[Array]]:
-        """Loss difference with one head's weights uniform, on the first sequences, ``(sequence,)`` for each module and
-        head.
+    def each_head(self) -> list[list[Array | None]]:
+        """Loss difference with one head's weights uniform: replaceable module, head, ``(sequence,)``; None where it was
+        not measured.
         """
-        layers = self.observed.replaceable
+        layers, chosen = self.observed.replaceable, self.ranked_heads
         places = [(layer.module_path, head) for layer in layers for head in range(layer.heads)]
-        wanted = [Replacement("uniform", (path,), (head,)) for path, head in places]
-        first = self.first_batches(self.settings.layer_sequences)
-        found = iter(self._differences("ablation of each head", wanted, first, len(wanted)))
-        return [[next(found) for _ in range(layer.heads)] for layer in layers]
+        wanted = [Replacement("uniform", (path,), (head,)) for k, (path, head) in enumerate(places) if k in chosen]
+        found = iter(self._differences("ablation of each head", wanted, self.layer_batches, len(wanted)))
+        each = iter([next(found) if k in chosen else None for k in range(len(places))])
+        return [[next(each) for _ in range(layer.heads)] for layer in layers]
 
     @cached_property
     def gradients(self) -> list[ParameterGradient]:
         """The gradient that one backward gives each attention parameter."""
-        return attention_gradients(self.model, self.objective, self.batches[0], self.observed.module_paths)
+        paths = self.observed.module_paths
+        return attention_gradients(self.model, self.objective, self.backward_batch, paths, self._ranking)
 
     @cached_property
     def nonfinite_parameters(self) -> dict[str, int]:

@@ -38,7 +38,7 @@ def validate(
     null: str = "random",
     sequential: bool = False,
     require: str | Sequence[str] = (),
-    device: str = "cpu",
+    device: str = "auto",
     dtype: str = "auto",
     seed: int = 0,
     allow_global: str | Sequence[str] = (),

@@ -34,3 +34,8 @@ class Batch:
             tensor.to(device) for tensor in (self.input_ids, self.attention_mask, self.special, self.punctuation)
         )
         return Batch(ids, mask, self.index, special, punctuation)
+
+    def rows(self, which: slice) -> Batch:
+        """Some of its sequences."""
+        parts = (self.input_ids, self.attention_mask, self.index, self.special, self.punctuation)
+        return Batch(*(part[which] for part in parts))

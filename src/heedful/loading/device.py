@@ -36,7 +36,7 @@ def resolve_device(device: str) -> torch.device:
     shown = escaped(device, 40)
     named = _NAME.fullmatch(device)
     if named is None:
-        raise UsageError(f"device {shown!r}: expected cpu, cuda, cuda:N, mps, xpu or, for a checkpoint, auto")
+        raise UsageError(f"device {shown!r}: expected auto, cpu, cuda, cuda:N, mps or xpu")
     family, index = named["family"], int(named["index"] or 0)
     count = _count(family)
     if index >= count:

@@ -23,6 +23,7 @@ from heedful.loading.device import resolve_device, resolve_dtype
 from heedful.loading.filling import fill
 from heedful.loading.loaded_model import LoadedModel, agreement, placed, tokenizer_place
 from heedful.loading.regular_file import kind_of
+from heedful.loading.spread import AUTO, main_device
 from heedful.loading.tokenizer_files import load_tokenizer
 from heedful.loading.torch_archive import check_globals
 from heedful.loading.weights import read_folder_weights, read_weights
@@ -48,7 +49,7 @@ def load_factory(
         factory: ``package.module:function``, importable from the current folder or the environment.
         checkpoint: A file or folder of weights; None keeps those that the function gave.
         tokenizer: A folder or ``tokenizer.json``, or a name on the hub; None looks beside the checkpoint.
-        device: ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``xpu``.
+        device: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, ``xpu``, or ``auto``: a GPU if torch sees one.
         dtype: ``auto`` (as the function built it), or a name of ``DTYPES``.
         allow_globals: Harmless record types that a torch archive may hold.
         seed: Seed of the random numbers of torch, numpy and Python while the function runs.
@@ -60,7 +61,7 @@ def load_factory(
         UsageError: There is no such function, it needs arguments, or there is no tokenizer.
         InputRejected: The user's code raised or built no model, or the weights are not the model's.
     """
-    place = resolve_device(device)
+    place = main_device() if device == AUTO else resolve_device(device)
     number_format = None if dtype == "auto" else resolve_dtype(dtype, place)
     check_globals(allow_globals)
     words, remarks = _tokenizer(factory, checkpoint, tokenizer)

@@ -24,7 +24,7 @@ from heedful.loading.positions import embedded_tokens, learned_positions, traine
 from heedful.loading.regular_file import kind_of
 from heedful.loading.run_files import WHOLE, verify_checkpoint
 from heedful.loading.skeleton import build_skeleton
-from heedful.loading.spread import AUTO, accelerate_library, main_device, spread
+from heedful.loading.spread import AUTO, fits_on, main_device, spread
 from heedful.loading.tensor_division import ensure_divisible, tensor_division
 from heedful.loading.tokenizer_files import load_tokenizer
 from heedful.loading.torch_archive import check_globals
@@ -113,7 +113,8 @@ def load_model(
         model: None for the embedded default, a folder, a checkpoint file, a GGUF file or a name on the hub.
         config: The config of a bare checkpoint: JSON, TOML, YAML or Python literals.
         tokenizer: A folder or ``tokenizer.json``, or a name on the hub, to use instead of the model's own.
-        device: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, ``xpu``, or ``auto``: all devices, by accelerate.
+        device: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, ``xpu``, or ``auto``: a GPU if torch sees one, all of
+            them, by accelerate, for a model that is too large for one, else the CPU.
         dtype: ``auto`` (float32 on a CPU, the checkpoint's own elsewhere), or a name of ``DTYPES``.
         allow_globals: Harmless record types that a torch archive may hold, out of ``ALLOWABLE_GLOBALS``.
         processes: Processes of one group that divide the model's tensors by its own plan, each calling this alike; 1
@@ -134,9 +135,9 @@ def load_model(
     if not isinstance(model, str | Path | None):
         got = "a module, which is loaded already" if isinstance(model, torch.nn.Module) else type(model).__name__
         raise UsageError(f"model: expected a path, a hub name or None, got {got}")
-    everywhere = device == AUTO
-    if everywhere:
-        accelerate_library()  # first: it fails fast
+    everywhere = device == AUTO and main_device().type != "cpu"
+    if device == AUTO and not everywhere:
+        device = "cpu"
     place = torch.device("cpu") if everywhere else resolve_device(device)
     counts_on = main_device() if everywhere else place
     resolve_dtype(dtype, counts_on)
@@ -162,6 +163,8 @@ def load_model(
             loaded = _from_path(Path(model).expanduser(), request)
     if not everywhere:
         return loaded if processes > 1 else placed(loaded, place)
+    if fits_on(loaded.model, counts_on):
+        return placed(loaded, counts_on)
     laid_out, told = spread(loaded.model, loaded.name)
     return replace(loaded, model=laid_out, notes=(*loaded.notes, *told))
 

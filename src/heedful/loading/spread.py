@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from heedful.errors import ResourceLimit, UsageError
+from heedful.loading.memory import available_bytes
 from heedful.loading.wording import escaped, reason
 
 AUTO = "auto"
@@ -31,6 +32,21 @@ def main_device() -> torch.device:
     """The machine's accelerator, else its CPU; a spread model takes this device's number format."""
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return torch.device("cpu") if found is None else found
+
+
+ROOM = 1.5
+"""Memory that one device must have free for a model, as a multiple of its weights."""
+
+
+def fits_on(model: torch.nn.Module, device: torch.device) -> bool:
+    """Whether one device has room for a model and for what it computes.
+
+    Args:
+        model: The model, in memory.
+        device: The machine's accelerator.
+    """
+    size = sum(p.numel() * p.element_size() for p in (*model.parameters(), *model.buffers()))
+    return ROOM * size <= available_bytes(str(device))
 
 
 def spread(model: torch.nn.Module, name: str) -> tuple[torch.nn.Module, tuple[str, ...]]:

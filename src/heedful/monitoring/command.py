@@ -38,7 +38,7 @@ def keys(
     text: options.Text = None,
     seq_len: options.SeqLen = 128,
     sequences: options.Sequences = 32,
-    device: options.Device = "cpu",
+    device: options.Device = "auto",
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,
     out: Out = None,

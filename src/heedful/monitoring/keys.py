@@ -28,7 +28,7 @@ def keys(
     text: GivenText | None = None,
     seq_len: int = 128,
     sequences: int = 32,
-    device: str = "cpu",
+    device: str = "auto",
     dtype: str = "auto",
     seed: int = 0,
     out: str | Path | None = None,

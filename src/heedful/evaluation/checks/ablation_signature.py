@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from heedful.evaluation.ablation_judging import left_whole, redundant, signature_of
+from heedful.evaluation.ablation import ARMS
+from heedful.evaluation.ablation_judging import left_whole, not_measured, redundant, signature_of
 from heedful.evaluation.evidence import Array
 from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
@@ -39,12 +42,23 @@ def ablation_signature(study: Study) -> list[Finding]:
     if not study.settings.runs("standard"):
         return [_signature(study, study.whole_model, [])]
     layers = [arms["uniform"] for arms in study.each_layer]
-    heads = study.each_head if study.settings.runs("full") else [[] for _ in layers]
+    heads: list[list[Array | None]] = study.each_head if study.settings.runs("full") else [[] for _ in layers]
     each = zip(study.observed.replaceable, study.each_layer, heads, strict=True)
     return [
         _signature(study, study.whole_model, layers),
-        *(_signature(study, arms, alone, layer.layer) for layer, arms, alone in each),
+        *(
+            _signature(study, arms, _if_all(alone), layer.layer)
+            if len(arms) == len(ARMS)
+            else not_measured("ablation_signature", SOURCE, layer.layer)
+            for layer, arms, alone in each
+        ),
     ]
+
+
+def _if_all(alone: Sequence[Array | None]) -> list[Array]:
+    """Differences of the parts, if all of them were measured."""
+    found = [values for values in alone if values is not None]
+    return found if len(found) == len(alone) else []
 
 
 def _skipped(reason: str) -> Finding:

@@ -85,7 +85,7 @@ def _nothing_live(gradients: Sequence[ParameterGradient], away: Sequence[str], n
 
 def _documents(study: Study) -> int:
     """Documents in the batch that went backward."""
-    return len(study.sequences.document[study.batches[0].index].unique())
+    return len(study.sequences.document[study.backward_batch.index].unique())
 
 
 def _layer(study: Study, layer: int, found: list[ParameterGradient]) -> Finding:

@@ -42,7 +42,8 @@ def queries_attend_by_content(study: Study) -> list[Finding]:
     values = study.observed.stacked("other_document")
     found = head_findings(study, claim, study.paired_units(values), content_null(study, "other_document"))
     other = study.on_shuffled.stacked("other_document")
-    difference = study.paired_units(mean_of(values, axis=1) - mean_of(other, axis=1))
+    first = values[: len(other)]
+    difference = study.paired_units(mean_of(first, axis=1) - mean_of(other, axis=1))
     order = sign_flip(difference, resamples=study.settings.resamples, seed=study.settings.seed)
     more = {"shuffled_tokens": float(mean_of(other)), "order_p": float(order.p)}
     return [with_detail(found[0], **more), *found[1:]]

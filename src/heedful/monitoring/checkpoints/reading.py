@@ -54,7 +54,7 @@ class CheckpointReading:
     seq_len: int = 128
     sequences: int = 32
     seed: int = 0
-    device: str = "cpu"
+    device: str = "auto"
     dtype: str = "auto"
     config: Path | None = None
     tokenizer: str | None = None

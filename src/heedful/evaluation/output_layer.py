@@ -1,0 +1,114 @@
+"""A model's output layer, computed some rows at a time or left out: where that is shown to be the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from heedful.distributed.sharded import is_tensor_parallel
+from heedful.evaluation.running import run_model, tensor_of
+from heedful.interception.intercept import unwatched
+from heedful.loading.batch import Batch
+
+ROUNDING = 128
+"""Units in the last place, of the largest logit, by which two ways of computing one may differ."""
+
+
+@dataclass(frozen=True)
+class OutputLayer:
+    """The module that makes logits of a model's last hidden states.
+
+    Attributes:
+        module: It.
+        width: Logits that it makes of each token.
+    """
+
+    module: nn.Module
+    width: int
+
+    @contextmanager
+    def left_out(self, take: Callable[[Tensor], None] = lambda hidden: None) -> Iterator[None]:
+        """Forwards inside compute the logits of their last token alone.
+
+        Args:
+            take: Called with the hidden states ``(sequence, token, width)`` of each forward.
+        """
+
+        def before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            with unwatched():
+                take(args[0])
+                return (args[0][:, -1:], *args[1:])
+
+        handle = self.module.register_forward_pre_hook(before)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def hidden_of(self, model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The last hidden states ``(sequence, token, width)`` of one forward, before the output layer."""
+        seen: list[Tensor] = []
+        with self.left_out(seen.append):
+            run_model(model, input_ids, attention_mask)
+        (hidden,) = seen
+        return hidden
+
+
+def output_layer(model: nn.Module, batch: Batch) -> OutputLayer | None:
+    """The output layer of a model, shown on one sequence to be all that lies between hidden states and logits.
+
+    Args:
+        model: The model, in evaluation mode.
+        batch: Its first sequence is tried.
+
+    Returns:
+        None where the model has none that can be named, something more is done to its logits, the forward needs all of
+        them, or the model is divided over processes or devices.
+    """
+    if is_tensor_parallel(model) or hasattr(model, "hf_device_map"):
+        return None
+    ids, mask = batch.input_ids[:1], batch.attention_mask[:1]
+    with torch.no_grad():
+        logits = tensor_of(run_model(model, ids, mask), "logits")
+        if logits is None or logits.dim() != 3 or logits.shape[1] != ids.shape[1] or ids.shape[1] < 2:
+            return None
+        module = _last_layer(model, logits.shape[-1])
+        if module is None or module._forward_hooks or module._forward_pre_hooks:
+            return None
+        found = OutputLayer(module, logits.shape[-1])
+        seen: list[Tensor] = []
+        try:
+            with found.left_out(seen.append):
+                last = tensor_of(run_model(model, ids, mask), "logits")
+            if last is None or len(seen) != 1:
+                return None
+            own = module.forward(seen[0])
+            same = _same(own, logits) and _same(last, logits[:, -1:])
+        except Exception:  # a forward of the user's that needs all logits fails in a way of its own
+            return None
+    return found if same else None
+
+
+def _last_layer(model: nn.Module, width: int) -> nn.Module | None:
+    own = getattr(model, "get_output_embeddings", None)
+    try:
+        named = own() if callable(own) else None
+    except Exception:  # a model of the user's may have the method and no answer
+        named = None
+    if isinstance(named, nn.Module):
+        return named
+    fitting = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == width]
+    return fitting[-1] if fitting else None
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    scale = float(other.abs().nan_to_num(0).amax())
+    gap = float((one - other).abs().amax())
+    return gap <= ROUNDING * torch.finfo(other.dtype).eps * scale

@@ -1,0 +1,75 @@
+"""The loss on the text, taken in the very forwards that measure attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from heedful.evaluation.evidence import Array
+from heedful.evaluation.objective import means_of, next_tokens
+from heedful.evaluation.output_layer import OutputLayer
+from heedful.evaluation.running import run_model, tensor_of
+from heedful.evaluation.token_losses import losses_of_hidden, token_losses
+from heedful.loading.batch import Batch
+
+
+@dataclass
+class TextReader:
+    """Runs a model on batches and takes no more of its outputs than is wanted.
+
+    Attributes:
+        model: The model, in evaluation mode.
+        layer: Its output layer; None where it cannot be left out.
+        losses: Loss of each sequence that was read, by its index: mean over next tokens, in nats.
+    """
+
+    model: nn.Module
+    layer: OutputLayer | None
+    losses: dict[int, float] = field(default_factory=dict)
+
+    def look(self, batch: Batch) -> None:
+        """Run the model on a batch, its output layer left out where it can be."""
+        if self.layer is None:
+            run_model(self.model, batch.input_ids, batch.attention_mask)
+        else:
+            with self.layer.left_out():
+                run_model(self.model, batch.input_ids, batch.attention_mask)
+
+    def read(self, batch: Batch) -> None:
+        """The same, and take the loss of its next tokens; none is kept where the outputs are no logits."""
+        _, counted, targets = next_tokens(batch)
+        taken: list[Tensor] = []
+
+        def take(hidden: Tensor) -> None:
+            if self.layer is not None:
+                taken.append(losses_of_hidden(hidden[:, :-1], targets, self.layer.module.forward))
+
+        if self.layer is None:
+            logits = tensor_of(run_model(self.model, batch.input_ids, batch.attention_mask), "logits")
+            if logits is not None and _fits(logits, batch):
+                taken.append(token_losses(logits[:, :-1], targets))
+        elif self.layer.width <= int(batch.input_ids.max()):
+            self.look(batch)
+        else:
+            with self.layer.left_out(take):
+                run_model(self.model, batch.input_ids, batch.attention_mask)
+        for losses in taken:
+            values = means_of(losses, counted).double().cpu().tolist()
+            self.losses |= dict(zip(batch.index.tolist(), values, strict=True))
+
+    def whole(self, batches: list[Batch]) -> Array:
+        """Losses ``(sequence,)`` in the order of the batches; NaN where this process read none."""
+        order = torch.cat([batch.index for batch in batches]).tolist()
+        return np.array([self.losses.get(index, np.nan) for index in order])
+
+
+def _fits(logits: Tensor, batch: Batch) -> bool:
+    """Whether an output is logits of every token of the batch."""
+    return (
+        logits.dim() == 3
+        and logits.shape[:2] == batch.input_ids.shape
+        and logits.shape[-1] > int(batch.input_ids.max())
+    )
