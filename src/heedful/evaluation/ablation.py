@@ -37,7 +37,7 @@ class Replacement:
     heads: tuple[int, ...] | None = None
 
 
-class Cut(Protocol):
+class LayerStart(Protocol):
     """Forwards that begin at a layer, from what entered it before."""
 
     places: dict[str, int]
@@ -61,7 +61,7 @@ def losses_under(
     tick: Callable[[], None] = lambda: None,
     ranks: Ranks = ALONE,
     pool: PatternPool | None = None,
-    cut: Cut | None = None,
+    cut: LayerStart | None = None,
 ) -> list[Array]:
     """Loss of each sequence under each of several replacements, divided over the ranks.
 
@@ -100,7 +100,7 @@ def losses_under(
     return ranks.merged(found, ranks.own_rows(batches))
 
 
-def _cuttable(one: Replacement | None, cut: Cut) -> bool:
+def _cuttable(one: Replacement | None, cut: LayerStart) -> bool:
     return one is not None and one.layers is not None and len(one.layers) == 1 and cut.places.get(one.layers[0], 0) > 0
 
 

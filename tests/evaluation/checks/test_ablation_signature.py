@@ -25,7 +25,7 @@ from heedful.inference.verdict import Verdict
 def test_each_kind_of_work_is_named(model: nn.Module, ids: Tensor, signature: str) -> None:
     (found,) = judged(ablation_signature, model, ids)
     assert (found.verdict, found.detail["signature"]) == (Verdict.INFO, signature)
-    assert found.n == 24
+    assert found.n == 16
 
 
 def test_two_layers_that_do_the_same_are_redundant() -> None:

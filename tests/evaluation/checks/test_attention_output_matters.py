@@ -11,7 +11,7 @@ from heedful.inference.verdict import Verdict
 
 
 def test_a_pattern_that_is_needed_passes() -> None:
-    (found,) = judged(attention_output_matters, PatternModel(induction_keys), repeated_ids())
+    (found,) = judged(attention_output_matters, PatternModel(induction_keys), repeated_ids(), whole_sequences=24)
     assert found.verdict is Verdict.PASS
     assert found.interval is not None and found.interval[0] > 0.01
     assert found.p_adjusted is not None and found.p_adjusted <= 0.05
