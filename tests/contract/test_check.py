@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -176,3 +177,15 @@ def test_the_report_is_plain_json() -> None:
     first = next(one for one in plain["judgements"] if one["status"] == "BROKEN")
     assert first["promise"] == "documents" and first["breach"]["query"] == SECOND and first["remedy"]["code"]
     assert math.isfinite(plain["seconds"])
+
+
+def test_what_load_model_gives_is_checked_with_its_own_tokenizer_and_the_record_shows_itself() -> None:
+    report = heedful.check(
+        heedful.load_model(), "in the beginning god created the heaven and the earth", behaviour=False
+    )
+    assert repr(report).startswith("ContractReport(") and "promises held, 0 broken" in repr(report)
+    page = report.to_html()
+    assert page.startswith("<!doctype html>") and "Attention contract" in page and "rotary" in page
+    assert json.loads(report.to_json())["schema"] == "heedful.contract/1"
+    with pytest.raises(UsageError, match="model: expected a torch module, or what heedful.load_model gives, got str"):
+        heedful.check("./model")  # type: ignore[arg-type]

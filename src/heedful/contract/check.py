@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,9 @@ from heedful.interception.held_heads import is_sharded
 from heedful.interception.intercept import intercept
 from heedful.interception.uncompiled import original
 
+if TYPE_CHECKING:
+    from heedful.loading.loaded_model import LoadedModel
+
 ALONE = (
     "weights that a conversion permuted, so that pairs are rotated rightly and hold other components: compare with a "
     "reference model",
@@ -36,7 +39,7 @@ ALONE = (
 
 
 def check(
-    model: nn.Module,
+    model: nn.Module | LoadedModel,
     batch: Any = None,
     *,
     contract: Contract | None = None,
@@ -60,7 +63,7 @@ def check(
     promises come out as not exercised.
 
     Args:
-        model: Any module; promises are read from transformers' configs, of other models from ``contract`` and batch.
+        model: Any module, or what ``heedful.load_model`` gives, whose tokenizer is then used; promises are read from transformers' configs, of other models from ``contract`` and batch.
         batch: Keyword arguments of the forward, exactly as your own call passes them; token ids; a data loader, whose
             first batch is taken; text or a list of texts, with a tokenizer; None for a text that ships with heedful.
         contract: Promises that overrule what config and batch say.
@@ -75,10 +78,11 @@ def check(
         The report; ``report.held`` says whether all is well, ``report.broken`` lists breaches.
 
     Raises:
-        UsageError: A key of the batch is none of the forward's arguments, or batch and contract don't fit.
+        UsageError: The model is no module, a key of the batch is none of the forward's arguments, or batch and contract don't fit.
         CaptureError: No attention call of the model was captured.
     """
     begun = time.perf_counter()
+    model, tokenizer = _module(model, tokenizer)
     plain_model = _inner(model)
     contract = contract or Contract()
     if documents is not None:
@@ -242,6 +246,17 @@ def _named(one: Judgement, keywords: Mapping[str, Any], two_sided: bool) -> Judg
 
     named: Breach = replace(breach, tokens=(token(breach.query), token(breach.key)))
     return replace(one, breach=named)
+
+
+def _module(model: Any, tokenizer: Any) -> tuple[nn.Module, Any]:
+    """The module and the tokenizer, of a model that ``heedful.load_model`` gave too."""
+    inside = getattr(model, "model", None)
+    if isinstance(model, nn.Module):
+        return model, tokenizer
+    if isinstance(inside, nn.Module) and hasattr(model, "tokenizer"):
+        return inside, tokenizer if tokenizer is not None else model.tokenizer
+    told = "expected a torch module, or what heedful.load_model gives"
+    raise UsageError(f"model: {told}, got {type(model).__name__} (heedful check takes paths)")
 
 
 def _by_reason(undecided: Mapping[str, str]) -> list[str]:

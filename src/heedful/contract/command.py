@@ -1,6 +1,5 @@
 """``heedful check``: does each query see exactly the keys it should, at the promised scale and positions?"""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +7,7 @@ import typer
 
 from heedful.commandline import options
 from heedful.commandline.errors import FAILED, guarded
+from heedful.commandline.forms import STANDARD_OUTPUT, Forms, tell
 from heedful.commandline.several_processes import own_device, processes_of, ranks_of_this_run, speaks
 from heedful.reporting.escape import visible
 
@@ -38,9 +38,6 @@ NoBehaviour = Annotated[
     bool, typer.Option("--no-behaviour", help="Ask the kernels alone; change no token and take no gradient.")
 ]
 Packed = Annotated[bool, typer.Option("--packed", help="Pack the sequences into one row, positions beginning again.")]
-JsonReport = Annotated[
-    Path | None, typer.Option("--json", metavar="PATH", help="Also write the report as JSON; - prints it alone.")
-]
 
 
 @guarded
@@ -57,11 +54,12 @@ def check_command(
     contract: ContractFile = None,
     no_behaviour: NoBehaviour = False,
     seq_len: options.SeqLen = 128,
-    device: options.Device = "cpu",
+    device: options.Device = "auto",
     parallel: options.Parallel = "documents",
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,
-    json_path: JsonReport = None,
+    json: options.Json = None,
+    html: options.Html = None,
     force: options.Force = False,
     allow_global: options.AllowGlobal = None,
     debug: options.Debug = False,
@@ -71,13 +69,12 @@ def check_command(
     Returns:
         The exit code: 0 where every promise that was judged holds, 1 where one is broken, 3 where nothing was captured.
     """
-    from heedful.commandline.forms import Forms
     from heedful.contract.batches import read_batch
     from heedful.contract.check import check
     from heedful.contract.record import Contract
 
-    Forms(json=json_path, force=force).check()
-
+    forms = Forms(json=json, html=html, force=force)
+    forms.check()
     promised = Contract() if contract is None else Contract.read(contract)
     given = None if batch is None else read_batch(batch)
     processes = processes_of(parallel)
@@ -98,18 +95,20 @@ def check_command(
             behaviour=not no_behaviour,
         )
         if speaks(ranks):
-            _tell(report, notes, json_path, force=force)
+            _tell(report, notes, forms)
             if ranks is not None:
                 ranks.first("word")
     return FAILED if report.broken else 0
 
 
-def _tell(report: "ContractReport", notes: list[str], json_path: Path | None, *, force: bool) -> None:
-    if json_path is not None:
-        _write(json.dumps(report.as_json(), indent=2, allow_nan=False), json_path, force=force)
-    if json_path is None or str(json_path) != "-":
+def _tell(report: "ContractReport", notes: list[str], forms: Forms) -> None:
+    written = forms.write(json=report.to_json, html=report.to_html)
+    if forms.json == STANDARD_OUTPUT:
+        typer.echo(report.to_json(), nl=False)
+    else:
         for line in (*str(report).splitlines(), *(f"note: {note}" for note in notes)):
             typer.echo(visible(line))
+    tell(written)
 
 
 def _loaded(
@@ -194,17 +193,3 @@ def _labels(lengths: str, batch: Any) -> Any:
     labels = torch.full((ids.shape[1],), -1)
     labels[: sum(sizes)] = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     return labels[None].expand(ids.shape[0], -1)
-
-
-def _write(text: str, path: Path, *, force: bool) -> None:
-    """JSON to a file or to standard output.
-
-    Raises:
-        OutputError: The file cannot be written.
-    """
-    from heedful.commandline.forms import Forms
-
-    if str(path) == "-":
-        typer.echo(text)
-    else:
-        Forms(json=path, force=force).write(json=lambda: text + "\n")

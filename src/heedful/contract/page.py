@@ -31,8 +31,19 @@ def lines(report: ContractReport) -> list[str]:
     given = ", ".join(f"{name} {tuple(shape)}" for name, shape in report.batch.items())
     told = f" ({report.implementation})" if report.implementation else ""
     found = [visible(f"{report.model}{told} on {given}"), "", *_table(report)]
+    found += breach_lines(report)
+    found += ["", *capture_lines(report)] if report.proofs else []
+    for title, rows in (("note", report.notes), ("not decided", report.undecided)):
+        for row in rows:
+            found += _wrapped(f"{title}: {row}")
+    return [*found, "", sum_line(report)]
+
+
+def breach_lines(report: ContractReport) -> list[str]:
+    """Each kind of breach with its first wrong pair and its remedy, an empty line before each; at most six kinds."""
     groups: dict[tuple[str, str, str], list[Judgement]] = {}
     whole: dict[str, Judgement] = {}
+    found: list[str] = []
     for one in report.broken:
         if one.path == "" and any(other.promise == one.promise for other in report.broken if other.path):
             whole[one.promise] = one
@@ -47,14 +58,11 @@ def lines(report: ContractReport) -> list[str]:
             found += _wrapped(f"behaviour of the whole model: {whole.pop(every[0].promise).found}", "  ")
     if len(groups) > MOST:
         found += ["", f"and {len(groups) - MOST} more kinds of breach"]
-    found += ["", *_capture(report)] if report.proofs else []
-    for title, rows in (("note", report.notes), ("not decided", report.undecided)):
-        for row in rows:
-            found += _wrapped(f"{title}: {row}")
-    return [*found, "", _sum(report)]
+    return found
 
 
-def _table(report: ContractReport) -> list[str]:
+def promise_rows(report: ContractReport) -> list[tuple[str, ...]]:
+    """A row for each promise and result, names of the columns first."""
     names = dict.fromkeys(one.promise for one in report.judgements)
     ordered = sorted(names, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
     rows = [("promise", "promised", "layers", "found", "proofs", "source")]
@@ -67,6 +75,11 @@ def _table(report: ContractReport) -> list[str]:
         for (value, status, source, found), every in groups.items():
             shown = f"{status}: {found}" if found else str(status)
             rows.append((name, value, _layers(every), shown, _proofs(every), source))
+    return list(rows)
+
+
+def _table(report: ContractReport) -> list[str]:
+    rows = promise_rows(report)
     widths = [max(len(row[place]) for row in rows) for place in range(5)]
     widths = [min(width, limit) for width, limit in zip(widths, (12, 34, 14, 40, 22), strict=True)]
     made = []
@@ -135,7 +148,7 @@ def _wrapped(text: str, indent: str = "") -> list[str]:
     return textwrap.wrap(whole, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False)
 
 
-def _capture(report: ContractReport) -> list[str]:
+def capture_lines(report: ContractReport) -> list[str]:
     """What was captured and proved, and each reason why not, with the modules that it is of."""
     captured = [proof for proof in report.proofs if proof.way]
     ways = ", ".join(dict.fromkeys(proof.way for proof in captured))
@@ -155,7 +168,8 @@ def _capture(report: ContractReport) -> list[str]:
     return found
 
 
-def _sum(report: ContractReport) -> str:
+def sum_line(report: ContractReport) -> str:
+    """Number of promises by their worst result, and what the check took."""
     promises = dict.fromkeys(one.promise for one in report.judgements)
     counts = dict.fromkeys(Status, 0)
     for name in promises:

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from heedful.errors import UsageError
+from heedful.reporting.shown_record import ShownRecord, counted
 from heedful.showing import drawing
 
 DIRECTIONS = ("causal", "both")
@@ -224,9 +225,9 @@ class CaptureProof:
     note: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ContractReport:
-    """The result of one check.
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ContractReport(ShownRecord):
+    """The result of one check: ``heedful.contract/1``.
 
     Attributes:
         model: Class of the model.
@@ -238,7 +239,11 @@ class ContractReport:
         notes: What a reader should know of the batch.
         forwards: Forwards that the model made; a forward with its backward counts once.
         seconds: Wall time.
+        tokens: Token id to text, of the tokens of breaches.
     """
+
+    page_by: ClassVar[str] = "heedful.contract.report_page:contract_page"
+    json_by: ClassVar[str] = "heedful.contract.report_page:contract_json"
 
     model: str
     implementation: str
@@ -250,6 +255,12 @@ class ContractReport:
     forwards: int = 0
     seconds: float = math.nan
     tokens: Mapping[int, str] = field(default_factory=dict)
+
+    def one_line(self) -> str:
+        """Model, promises held and broken, and captured modules."""
+        counts = {status: len({one.promise for one in self.judgements if one.status is status}) for status in Status}
+        told = f"{counts[Status.HELD]} promises held, {counts[Status.BROKEN]} broken"
+        return f"{self.model}: {told}" + (f", {counted(self.captured, 'module')} captured" if self.proofs else "")
 
     @property
     def captured(self) -> int:
