@@ -187,5 +187,5 @@ def test_what_load_model_gives_is_checked_with_its_own_tokenizer_and_the_record_
     page = report.to_html()
     assert page.startswith("<!doctype html>") and "Attention contract" in page and "rotary" in page
     assert json.loads(report.to_json())["schema"] == "heedful.contract/1"
-    with pytest.raises(UsageError, match="model: expected a torch module, or what heedful.load_model gives, got str"):
+    with pytest.raises(UsageError, match=r"model: expected a torch module, or what heedful\.load_model gives, got str"):
         heedful.check("./model")  # type: ignore[arg-type]

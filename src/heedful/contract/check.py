@@ -63,7 +63,8 @@ def check(
     promises come out as not exercised.
 
     Args:
-        model: Any module, or what ``heedful.load_model`` gives, whose tokenizer is then used; promises are read from transformers' configs, of other models from ``contract`` and batch.
+        model: Any module, or what ``heedful.load_model`` gives, whose tokenizer is then used; promises are read from
+            transformers' configs, of other models from ``contract`` and batch.
         batch: Keyword arguments of the forward, exactly as your own call passes them; token ids; a data loader, whose
             first batch is taken; text or a list of texts, with a tokenizer; None for a text that ships with heedful.
         contract: Promises that overrule what config and batch say.
@@ -78,7 +79,8 @@ def check(
         The report; ``report.held`` says whether all is well, ``report.broken`` lists breaches.
 
     Raises:
-        UsageError: The model is no module, a key of the batch is none of the forward's arguments, or batch and contract don't fit.
+        UsageError: The model is no module, a key of the batch is none of the forward's arguments, or batch and
+            contract don't fit.
         CaptureError: No attention call of the model was captured.
     """
     begun = time.perf_counter()
