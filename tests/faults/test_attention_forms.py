@@ -136,7 +136,6 @@ def test_f18_cross_attention_has_its_own_rows_and_no_diagonal() -> None:
 def test_f23_a_second_thread_is_refused_while_a_model_is_validated() -> None:
     model, ids = sharp(tiny_gpt2()), random_ids(4, 16)
     told: list[BaseException] = []
-    tried = threading.Event()
 
     def second() -> None:
         try:
@@ -146,8 +145,7 @@ def test_f23_a_second_thread_is_refused_while_a_model_is_validated() -> None:
             told.append(error)
 
     def begin(*_: Any) -> None:
-        if not tried.is_set():
-            tried.set()
+        if not told:  # the first forwards of a validation may watch nothing
             thread = threading.Thread(target=second)
             thread.start()
             thread.join()

@@ -37,7 +37,7 @@ def prune(
     fraction: Fractions = None,
     orders: Orders = 19,
     priced: Priced = 64,
-    device: options.Device = "cpu",
+    device: options.Device = "auto",
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,
     json: options.Json = None,

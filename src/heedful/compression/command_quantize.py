@@ -41,7 +41,7 @@ def quantize(
     group: Groups = None,
     clip: Clips = None,
     rotation: RotationStage = "after",
-    device: options.Device = "cpu",
+    device: options.Device = "auto",
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,
     json: options.Json = None,

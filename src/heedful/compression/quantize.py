@@ -34,7 +34,7 @@ def quantize(
     factory: str | None = None,
     checkpoint: str | Path | None = None,
     seq_len: int = 128,
-    device: str = "cpu",
+    device: str = "auto",
     dtype: str = "auto",
     seed: int = 0,
     allow_global: str | Sequence[str] = (),

@@ -31,7 +31,7 @@ def align(
     skip: str | int | Iterable[int] = "0",
     seq_len: int = 128,
     config: str | Path | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     dtype: str = "auto",
     seed: int = 0,
     allow_global: str | Sequence[str] = (),

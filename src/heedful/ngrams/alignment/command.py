@@ -35,7 +35,7 @@ def align(
     sequences: options.Sequences = 64,
     tokenizer: options.Tokenizer = None,
     config: options.Config = None,
-    device: options.Device = "cpu",
+    device: options.Device = "auto",
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,
     json: options.Json = None,
