@@ -75,7 +75,7 @@ with torch.no_grad():
         found["own"] = model(input_ids=ids).logits
 found["heads"], found["part"] = session.heads().to_dicts(), part.heads().to_dicts()
 found["map"] = session.kept.map(1, 3)[1].mean
-found["not_met"] = session.not_met
+found["not_captured"] = session.not_captured
 if not divided or dist.get_rank() == 1:
     torch.save(found, f"found_{divided:d}.pt")
 if divided:
@@ -139,13 +139,15 @@ def differences(one: Any, other: Any, path: str = "") -> list[str]:
 def test_the_report_is_that_of_one_process(folder: Path) -> None:
     """Statistics, gradients, untrained models and ablations of layers and heads, every head under its own number."""
     words = ["-m", "heedful", "validate", "model", "--text", "a.jsonl", "--seq-len", "48", "--sequences", "24"]
-    words += ["--preset", "full", "--null-models", "2", "--json"]
+    words += ["--preset", "full", "--null", "untrained", "--null-models", "2", "--json"]
     found = []
     for processes, more in ((1, []), (2, ["--parallel", "tensor"])):
         done = run(folder, processes, *words, f"{processes}.json", *more)
         assert done.returncode in (0, 1) and not errors(done), done.stderr
         found.append(json.loads((folder / f"{processes}.json").read_text()))
         found[-1].pop("run")
+        for finding in found[-1]["sections"][0]["findings"]:  # kernels of divided heads are not judged by the contract
+            finding["detail"] = {} if finding["claim"] == "contract_is_kept" else finding["detail"]
     assert differences(*found) == []
     assert len(found[1]["heads"]) == 8 and len({row["statistics"]["concentration"] for row in found[1]["heads"]}) == 8
 
@@ -160,7 +162,7 @@ def test_capture_and_replace_in_a_script_of_ones_own_show_all_heads(folder: Path
     for name in ("heads", "part"):
         assert differences(alone[name], divided[name]) == []
     assert [row["head"] for row in divided["part"]] == [3, 0] and all(row["verified"] for row in divided["heads"])
-    assert alone["not_met"] == divided["not_met"] == {}
+    assert alone["not_captured"] == divided["not_captured"] == {}
     for name in ("uniform", "own", "map"):
         torch.testing.assert_close(divided[name], alone[name], rtol=1e-4, atol=1e-4, equal_nan=True)
 

@@ -57,7 +57,7 @@ def test_a_derivation_is_a_model_with_its_tokenizer_saved_or_not(derived: Deriva
     again = heedful.derive(folder / "counts", change=SMALL)
     assert again.out is None and again.to_json() == derived.to_json()
     assert "Derived attention" in derived.to_html()
-    with pytest.raises(UsageError, match="expected none beside a recipe"):
+    with pytest.raises(UsageError, match="expected none together with your own recipe"):
         heedful.derive(folder / "counts", recipe=heedful.ngrams.derivation.recipe.DerivationRecipe(), change="width=64")
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def report() -> Report:
     model = train_on_repeats(seed=0)
     ids = repeating_ids(64, 64, torch.Generator().manual_seed(99))
-    return validate(model, sequences_of(ids), settings=Settings(null_models=19))
+    return validate(model, sequences_of(ids), settings=Settings(null_models=19, null="untrained"))
 
 
 def findings(report: Report, claim: str) -> list[Finding]:
@@ -57,3 +57,12 @@ def test_the_learned_weights_are_worth_whole_nats(report: Report) -> None:
         "concentrated": "yes",
         "useful": "yes",
     }
+
+
+def test_both_named_heads_exceed_random_projections() -> None:
+    ids = repeating_ids(64, 64, torch.Generator().manual_seed(99))
+    report = validate(train_on_repeats(seed=0), sequences_of(ids), settings=Settings(preset="quick"))
+    for claim, layer in (("previous_token", 0), ("induction", 1)):
+        passed = [f for f in findings(report, claim) if f.verdict is Verdict.PASS and f.head is not None]
+        assert passed and {f.layer for f in passed} == {layer}
+        assert "random query and key projections" in findings(report, claim)[0].null

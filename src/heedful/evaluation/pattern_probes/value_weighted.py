@@ -35,7 +35,8 @@ def output_weights(module: nn.Module, heads: int, value_dim: int) -> Tensor | No
         except AttributeError:
             continue
         weight = getattr(child, "weight", None)
-        if not isinstance(weight, Tensor) or type(weight) not in (Tensor, nn.Parameter):  # no part of a divided one
+        weight = _own_rows(weight)
+        if weight is None:
             continue
         if weight.dim() != 2 or not weight.is_floating_point() or weight.is_meta:  # offloaded: its numbers are not here
             continue
@@ -44,6 +45,14 @@ def output_weights(module: nn.Module, heads: int, value_dim: int) -> Tensor | No
         if wide.shape[0] == heads * value_dim:
             return wide.reshape(heads, value_dim, -1)
     return None
+
+
+def _own_rows(weight: object) -> Tensor | None:
+    """The weight, of a divided one the part of the heads that this process holds; None where that is not known."""
+    placements = getattr(weight, "placements", None)
+    if placements is not None and all(one.is_replicate() or one.is_shard(1) for one in placements):
+        return weight.to_local()  # type: ignore[attr-defined,no-any-return]
+    return weight if type(weight) in (Tensor, nn.Parameter) else None  # type: ignore[return-value]
 
 
 def value_norms(call: AttentionCall, weights: Tensor | None) -> Tensor:
