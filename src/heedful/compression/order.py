@@ -60,7 +60,7 @@ def taken(fraction: float, count: int) -> int:
 
 
 def numbers(fractions: Sequence[float], count: int) -> list[tuple[float, int]]:
-    """Fractions that give different numbers of units, with these numbers, growing."""
+    """Pairs ``(fraction, number of units)`` in ascending order, one fraction for each number."""
     found: dict[int, float] = {}
     for fraction in fractions:
         number = taken(fraction, count)

@@ -1,4 +1,4 @@
-"""The removals that make up each curve: every ranking of a part, and random orders of it."""
+"""Plan which layers, heads or dimensions to remove for each curve: by each ranking, and in random orders."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ SINK = {torch.float32: 2e-4, torch.float64: 2e-4}
 
 @dataclass(frozen=True)
 class NumberFinding:
-    """One promised number of one call.
+    """Result of checking one promised number, such as the scale, in one attention call.
 
     Attributes:
         promise: What was promised; its source is empty where nothing was.

@@ -46,7 +46,7 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def divided_like(values: Tensor, parameter: Any) -> Tensor:
-    """Values divided over the processes like a parameter; every process must hold the same values."""
+    """Values sharded like a parameter; every process must pass the same full values."""
     if not is_sharded(parameter):
         return values.to(parameter)
     from torch.distributed.tensor import distribute_tensor

@@ -69,7 +69,7 @@ def read(inputs: Inputs) -> "tuple[LoadedModel, BatchedText]":
 
 
 def read_model(inputs: Inputs) -> "LoadedModel":
-    """The loaded model alone, when the sequences exist already.
+    """Load only the model, for commands that already have their sequences.
 
     Args:
         inputs: The options.

@@ -19,7 +19,7 @@ from heedful.loading.batch import Batch
 
 @dataclass(frozen=True)
 class ParameterGradient:
-    """The gradient that one backward gave one parameter.
+    """The gradient of one parameter after one backward pass.
 
     Attributes:
         name: Parameter path in the model.

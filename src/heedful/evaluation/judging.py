@@ -83,7 +83,7 @@ class HeadClaim:
 
 @dataclass(frozen=True)
 class HeadIntervals:
-    """Of each head: interval, number of documents, their spread, and adjusted p-value against the margin."""
+    """For each head: interval, number of documents, spread over documents, adjusted p-value against the margin."""
 
     interval: Interval
     units: Array

@@ -1,4 +1,4 @@
-"""What the head table takes of the pattern probes: offsets, later sinks, norms of sinks, values, largest logits."""
+"""Columns of the head table from pattern probes: offsets, later sinks, norms of sinks, values, largest logits."""
 
 from __future__ import annotations
 

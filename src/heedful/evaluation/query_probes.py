@@ -79,7 +79,7 @@ def without_own_share(shared: Tensor, own: Tensor) -> Tensor:
 
 
 def query_variation(probed: ProbedCall) -> dict[str, Tensor]:
-    """How rows differ, ``(sequence, head)`` in nats.
+    """Divergence between the attention rows of different queries, ``(sequence, head)`` in nats.
 
     ``other_document``: the same position in the next sequence of the batch, which is of another document where the text
     has several: 0 for any pattern that depends on position alone. ``adjacent`` and ``distant``: the query 1 and 10

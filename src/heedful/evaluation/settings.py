@@ -23,7 +23,7 @@ SHORTEST_PERIOD, LONGEST_PERIOD = 8, 32
 
 @dataclass(frozen=True, kw_only=True)
 class Margins:
-    """Effect sizes with which verdicts compare whole intervals.
+    """Thresholds of effect size; a verdict compares a whole confidence interval with its threshold.
 
     Attributes:
         diffuse: Nats from uniform below which a head is diffuse: just above untrained GPT-2 small (0.039-0.046).

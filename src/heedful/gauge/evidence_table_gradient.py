@@ -27,7 +27,7 @@ _Gradients = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class TableGradient:
-    """The gradient that the loss gives one table, mean over pieces of the text.
+    """Gradient of the loss with respect to one table, averaged over pieces of the text.
 
     Attributes:
         name: Name of the parameter in the model.

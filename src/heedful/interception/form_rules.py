@@ -103,7 +103,7 @@ def moved(node: Node) -> Axes:
 
 
 def all_axes_reversed(node: Node) -> Axes:
-    """``T`` and ``t``."""
+    """``T`` and ``t``: all axes in reverse order."""
     return tuple(reversed(_source(node)))
 
 

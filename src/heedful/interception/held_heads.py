@@ -18,7 +18,7 @@ SHARDED = "DTensor"
 
 @dataclass(frozen=True)
 class HeldHeads:
-    """The heads of a module on this process: those of ``rank``; every process holds the same number.
+    """The share of a module's heads that this process holds; every process holds the same number.
 
     Attributes:
         rank: This process's place among those that share the module.

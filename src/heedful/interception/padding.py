@@ -1,4 +1,4 @@
-"""Which rows of a call are padding: from the call itself first, then from masks of its own sequence.
+"""Find which rows of a call are padding: first from the call, then from masks passed for the same sequence.
 
 In self-attention a key that no query may see is padding, and so is the row at its position. A mask that a model takes
 and does not use, behind causal attention, changes nothing but which rows count: it is believed where it is the mask of

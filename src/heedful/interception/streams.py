@@ -78,7 +78,7 @@ def follows(key: Node | None, before: Node | None) -> bool:
 
 
 def same_stream(one: Node | None, other: Node | None) -> bool:
-    """Whether two tensors are of one sequence at one depth, with positions added or not; False if unknown."""
+    """Whether two tensors come from the same sequence at the same depth, ignoring added positions; False if unknown."""
     return one is not None and other is not None and _meeting({one}, {other}, ADDITIONS)
 
 

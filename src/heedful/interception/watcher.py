@@ -1,4 +1,4 @@
-"""The function mode that sees the calls of plain modules, shared by all interceptors of torch functions."""
+"""The ``TorchFunctionMode`` that sees attention built from torch functions; all such interceptors share it."""
 
 from __future__ import annotations
 

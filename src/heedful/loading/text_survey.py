@@ -23,7 +23,7 @@ _MARK = codecs.BOM_UTF8
 
 @dataclass(frozen=True)
 class SurveyedText:
-    """A text file that was read once.
+    """Facts about a text file, gathered in one pass.
 
     Attributes:
         path: Where it stands.

@@ -33,7 +33,7 @@ _Encoded = tuple[NDArray[np.uint32], int, int]
 
 
 class TokenEncoder:
-    """A tokenizer that makes the tokens of pieces.
+    """Encode pieces of text with a tokenizer.
 
     Args:
         tokenizer: Of transformers, with a backend of the ``tokenizers`` library.

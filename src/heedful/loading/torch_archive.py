@@ -111,7 +111,7 @@ def _tensors(saved: Any) -> Iterable[Tensor]:
 
 
 def check_globals(allow_globals: Sequence[str]) -> None:
-    """Refuse to allow anything but the harmless classes of ``ALLOWABLE_GLOBALS``.
+    """Raise an error for names outside ``ALLOWABLE_GLOBALS``, the list of harmless classes.
 
     Args:
         allow_globals: The names that the user gave.

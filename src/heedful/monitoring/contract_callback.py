@@ -75,7 +75,7 @@ class _Counted:
 
 
 class ContractBroken(HeedfulError):
-    """A training run was stopped because its batch or model breaks what config and batch promise.
+    """A training run was stopped because its batch or model breaks a promise that the config or batch makes.
 
     Attributes:
         report: What was found; None on a process whose own rows are sound, where another's are not.

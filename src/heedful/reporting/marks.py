@@ -33,7 +33,7 @@ _DRAWN = "".join(drawn for drawn, _ in _MARKS.values()) + "\u2026"
 
 
 def draws(encoding: str) -> bool:
-    """Whether a stream of this encoding can show every mark."""
+    """Whether a stream of this encoding can show the symbols of all verdicts."""
     try:
         _DRAWN.encode(encoding)
     except (UnicodeEncodeError, LookupError):

@@ -22,7 +22,7 @@ SMALL = 0.5
 
 @dataclass(frozen=True)
 class KeyChange:
-    """How far a call's heads move when its keys change, ``(batch, head)`` each.
+    """How much the weights and outputs of a call's heads change when its keys change, ``(batch, head)`` each.
 
     Attributes:
         divergence: Mean over queries of KL(weights || weights under the other keys), in nats; NaN where no query sees

@@ -158,7 +158,7 @@ def schema_text() -> str:
 
 
 def shipped_schema() -> str:
-    """The text of the shipped file."""
+    """The text of the JSON Schema file in the installed package."""
     return resources.files("heedful.evaluation.page").joinpath("schema", FILE).read_text(encoding="ascii")
 
 

@@ -21,7 +21,7 @@ LABEL = 16
 
 
 def key_chart(figure: KeyFigure) -> Drawn:
-    """The chart of a figure.
+    """Draw the chart of one figure on key vectors.
 
     Args:
         figure: The figure and its rows.

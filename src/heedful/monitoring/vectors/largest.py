@@ -10,7 +10,7 @@ from heedful.monitoring.vectors.vectors import Vectors
 
 
 def largest_sums(vectors: Vectors) -> dict[str, Tensor]:
-    """Sums over vectors of the largest absolute component and of its share of the squared norm, ``(head,)``.
+    """Two sums over vectors: the largest absolute component, and its share of the squared norm; ``(head,)``.
 
     Args:
         vectors: Queries or keys; vectors of norm 0 have no share and are not in ``directed``.

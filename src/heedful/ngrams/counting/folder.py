@@ -88,7 +88,7 @@ def place_of(out: Path, number: int) -> Path:
 
 @contextmanager
 def as_output_error(path: Path) -> Iterator[None]:
-    """Turn the system's error about writing into one line."""
+    """Convert an ``OSError`` from writing into an ``OutputError`` of one line."""
     try:
         yield
     except OSError as error:

@@ -25,7 +25,7 @@ class HeadPairing:
 
     @property
     def fits(self) -> bool:
-        """Whether these heads predict the next token, which is the model's task."""
+        """Whether these heads predict the next token, as the model itself does."""
         return self.ahead == 1
 
 

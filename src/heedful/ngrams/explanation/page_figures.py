@@ -113,7 +113,7 @@ def skill_by_head(rows: Sequence[Row]) -> altair.TopLevelMixin:
 
 
 def singular_values(values: Sequence[float], kept: int) -> altair.TopLevelMixin:
-    """Singular values, largest first, marking those that a solver in ascending order prints first.
+    """Draw singular values, largest first; mark the kept ones that a solver with ascending output prints first.
 
     Args:
         values: All of them, largest first.

@@ -1,4 +1,4 @@
-"""Heads of a running model on short pieces of text: their logits, one whole head at a time."""
+"""Logits of the attention heads of a running model on short pieces of text, one layer and one batch at a time."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ WIDTH, LETTER = 430, 6.3
 
 
 def suite_chart(record: AblationSuite) -> Drawn:
-    """KL relative to equal weights, by variant, with intervals, on a log scale; left of the rule is better.
+    """Draw each variant's KL over that of equal weights, on a log scale; left of the dashed line at 1 is better.
 
     Args:
         record: What to draw.

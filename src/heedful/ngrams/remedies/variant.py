@@ -99,14 +99,14 @@ class RemedyContext:
 
     @property
     def bare(self) -> DerivationRecipe:
-        """Only its queries and keys: embeddings kept, no positions, no norm, unscaled logits."""
+        """Only queries and keys of ``published``: embeddings kept, no positions, no norm, unscaled logits."""
         return replace(
             self.published, kept="embedding", positions="none", attention_input="none", calibration="raw"
         )  # fmt: skip
 
     @property
     def exact(self) -> DerivationRecipe:
-        """The bare recipe with least squares and every component."""
+        """The ``bare`` recipe with a least-squares encoder and all components, up to a limit."""
         rank = min(self.vocabulary, self.width, LARGEST_RANK if self.vocabulary <= LARGE else LARGE_RANK)
         return replace(self.bare, encoder="pseudo_inverse", head_dim=rank)
 

@@ -1,1 +1,1 @@
-"""Training models with derived attention: settings of a run, drift of its embeddings, facts of its folder."""
+"""Train models with derived attention: run settings, drift of the embeddings, facts about the run folder."""

@@ -43,7 +43,7 @@ class Relinking(TrainerCallback):
         self.every = every
 
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Recompute before the step is saved, so that a resumed run has identical matrices."""
+        """Recompute attention before the step is saved, so that a resumed run has identical matrices."""
         if state.global_step % self.every == 0 or state.global_step == state.max_steps:
             relink(given["model"])
 

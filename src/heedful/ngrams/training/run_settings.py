@@ -111,7 +111,7 @@ class DerivedRunSettings(RunSettings):
 
     @property
     def caches(self) -> bool:
-        """False: queries may read earlier tokens, so there is no cache."""
+        """Always False: a query may depend on earlier tokens, so the model has no key-value cache."""
         return False
 
     @property

@@ -12,7 +12,7 @@ from heedful.reporting.sealed_page import IMAGES, sealed_page
 
 
 def page_html(page: Page) -> str:
-    """The page as text.
+    """The page as an HTML string.
 
     Figures are images in the page itself, whose ink follows the reader's light or dark theme. The content security
     policy allows these, and the one style sheet by its digest, and nothing else.

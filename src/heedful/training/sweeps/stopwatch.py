@@ -19,7 +19,7 @@ _SMALL = 1 << 16
 
 
 class Stopwatch:
-    """Times from each call of ``step`` to the next, and the peak memory of the process.
+    """Measures the time between calls of ``step`` and the peak memory of the process.
 
     Evaluation and checkpoints fall into a few of these times; the median knows nothing of them. The figures of the
     process that took the most steps are kept, for a run that was stopped and gone on with.

@@ -1,4 +1,4 @@
-"""Entropy of every head over the layers, below the entropy that uniform attention would have."""
+"""Chart of every head's entropy by layer, with the entropy of uniform attention as the upper bound."""
 
 from __future__ import annotations
 
