@@ -204,8 +204,10 @@ def main() -> None:
                     print(f"{tokens:>12,}  {way:<12} left out: {found['absent']}")
                     continue
                 own = own or found["cpu"]
-                told = f"{found['cpu']:>8.2f} {tokens / found['cpu']:>14,.0f} {found['cpu'] / own:>9.1f}"
-                print(f"{tokens:>12,}  {way:<12} {told} {found['peak_mib']:>9,.0f} {found['pairs']:>12,}", flush=True)
+                message = f"{found['cpu']:>8.2f} {tokens / found['cpu']:>14,.0f} {found['cpu'] / own:>9.1f}"
+                print(
+                    f"{tokens:>12,}  {way:<12} {message} {found['peak_mib']:>9,.0f} {found['pairs']:>12,}", flush=True
+                )
     if wanted.json is not None:
         wanted.json.write_text(json.dumps({"n": wanted.n, "rows": rows}, indent=1) + "\n", encoding="utf-8")
 

@@ -70,8 +70,8 @@ def note(number: str, answers: list[Answered]) -> list[str]:
         lines += ["", MEASURED[number].read_text(encoding="utf-8").strip().replace("](../", "](")]
     lines += ["", "| claim | published | answer |", "|---|---|---|"]
     lines += [f"| [{one.sentence}](#{one.name}) | {one.figure} | {one.answer} |" for one in answers]
-    for name, told in PICTURES.get(number, {}).items():
-        lines += ["", f"![{told}]({name}.svg)", "", f"*{told}*"]
+    for name, message in PICTURES.get(number, {}).items():
+        lines += ["", f"![{message}]({name}.svg)", "", f"*{message}*"]
     for one in answers:
         lines += ["", f"### {one.name}", "", f"{one.sentence} ({one.section}; published: {one.figure})", ""]
         lines += [f"**{str(one.answer).capitalize()}.**", ""]

@@ -140,10 +140,10 @@ def rows() -> list[str]:
             for cache in (False, True):
                 report = check(model_of(implementation), {**batch, "use_cache": cache}, documents=labels())
                 leaks = any(one.promise == "documents" for one in report.broken)
-                told = "**leaking**" if leaks else "isolated"
+                answer = "**leaking**" if leaks else "isolated"
                 word = "default" if cache else "no"
                 made.append(
-                    f"| {package}: {name.removeprefix('trl ')} | {keys or '-'} | {implementation} | {word} | {told} |"
+                    f"| {package}: {name.removeprefix('trl ')} | {keys or '-'} | {implementation} | {word} | {answer} |"
                 )
     return made
 

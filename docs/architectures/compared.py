@@ -165,8 +165,8 @@ def _reference(case: Case, found: Forward, watched: Watched, heads: Mapping[str,
                 found.theirs[name] = said
     known = {*calls, *found.unmet}
     for one in watched.weights:
-        told = one.shown == "returned" or any(ATTENDS.search(name) for name in one.classes[:2])
-        if told and id(one) not in used and one.paths and not _covered(one.paths, known):
+        message = one.shown == "returned" or any(ATTENDS.search(name) for name in one.classes[:2])
+        if message and id(one) not in used and one.paths and not _covered(one.paths, known):
             found.unlisted.append(one.paths[0])
 
 

@@ -64,8 +64,8 @@ def found_of(case: Case) -> Found:
             return prove(case)
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
-        told = " ".join(str(error).split())[:160]
-        return Found(case.name, error=f"{type(error).__name__}: {told}")
+        message = " ".join(str(error).split())[:160]
+        return Found(case.name, error=f"{type(error).__name__}: {message}")
     finally:
         logging.disable(level)
 
@@ -77,11 +77,11 @@ def versions() -> str:
         "transformers",
         *sorted({case.package.split("<")[0] for case in cases().values() if case.package}),
     ]
-    told = []
+    messages = []
     for name in known:
         with suppress(importlib.metadata.PackageNotFoundError):
-            told.append(f"{name} {importlib.metadata.version(name).split('+')[0]}")
-    return ", ".join(told)
+            messages.append(f"{name} {importlib.metadata.version(name).split('+')[0]}")
+    return ", ".join(messages)
 
 
 def summary(found: Sequence[Found]) -> str:

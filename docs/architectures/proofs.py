@@ -98,7 +98,7 @@ def _count(found: Found, alone: list[Forward]) -> None:
     found.ways = list(dict.fromkeys(said.shown for one in alone for said in one.ours.values()))
     found.shown = sorted({said.shown for one in alone for said in one.theirs.values()})
     for one in alone:
-        partly = {told.split(":")[0] for told in one.lost}
+        partly = {message.split(":")[0] for message in one.lost}
         for path in dict.fromkeys(map(base, one.ours)):
             calls = _calls(one.ours, path)
             rows = sum(said.rows // said.values["row_entropy"].shape[1] for said in calls)
@@ -122,8 +122,8 @@ def _equal(found: Found, alone: list[Forward]) -> None:
             if path in one.theirs:
                 wrong = found.equal.setdefault(path, [])
                 wrong.extend(differences(said, one.theirs[path]))
-        for told in one.lost:
-            found.equal.setdefault(told.split(":")[0], []).append(told.split(": ", 1)[1])
+        for message in one.lost:
+            found.equal.setdefault(message.split(":")[0], []).append(message.split(": ", 1)[1])
         for path in one.unlisted:
             found.equal.setdefault(path, []).append("attends, is neither met nor listed")
 
@@ -144,7 +144,7 @@ def _padded(found: Found, alone: list[Forward], side: str, one: Forward) -> None
         if len(its) == len(here) and len(own) == len(parts) and differ(together(its), together(own)):
             expected = together(its)
             found.remarks.append(f"the model itself is another one when padded ({side})")
-        wrong.extend(f"{side}: {told}" for told in differ(together(here), expected))
+        wrong.extend(f"{side}: {message}" for message in differ(together(here), expected))
 
 
 def _calls(said: Mapping[str, Said], path: str) -> list[Said]:

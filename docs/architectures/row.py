@@ -34,10 +34,10 @@ def row(found: Found) -> str:
 
 
 def _equal(found: Found) -> str:
-    told = [path for path in found.equal if base(path) in found.met]
-    if not told:
+    messages = [path for path in found.equal if base(path) in found.met]
+    if not messages:
         return "not returned" if found.met else "-"
-    good = f"{sum(not found.equal[path] for path in told)} of {len(told)}"
+    good = f"{sum(not found.equal[path] for path in messages)} of {len(messages)}"
     others = [name for name in found.shown if name != "returned"]
     return f"{good} ({', '.join(others)})" if others else good
 
@@ -53,9 +53,9 @@ def _padded(found: Found) -> str:
 def _replaced(found: Found) -> str:
     if not found.met:
         return "-"
-    told = [found.first_head[path] for path in found.met if found.first_head.get(path) is not None]
+    messages = [found.first_head[path] for path in found.met if found.first_head.get(path) is not None]
     moved = sum(path in found.moved for path in found.met)
-    return f"{moved} of {len(found.met)}, head 0 alone {sum(map(bool, told))} of {len(told)}"
+    return f"{moved} of {len(found.met)}, head 0 alone {sum(map(bool, messages))} of {len(messages)}"
 
 
 def details(found: Found) -> list[str]:
@@ -67,5 +67,5 @@ def details(found: Found) -> list[str]:
             if wrong:
                 lines.append(f"    {name} {path}: ours and its: {'; '.join(list(dict.fromkeys(wrong))[:6])}")
     lines += [f"    not moved: {path}" for path in found.first_head if path not in found.moved]
-    lines += [f"    head 0: {path}: {told}" for path, told in found.first_head.items() if told is not True]
+    lines += [f"    head 0: {path}: {message}" for path, message in found.first_head.items() if message is not True]
     return lines

@@ -15,7 +15,7 @@ import torch
 from tests.loading import material
 
 import heedful
-from heedful.commandline.several_processes import processes_of
+from heedful.commandline.multi_process import processes_of
 from heedful.errors import UsageError
 
 SIZES = {
@@ -181,8 +181,8 @@ def test_a_rank_lost_in_the_forward_ends_the_run_with_one_line_and_no_report(fol
     words = ["validate", "model", "--text", "a.jsonl", "--seq-len", "48", "--parallel", "tensor", "--json", "r.json"]
     done = run(folder, 2, "killed.py", *words)
     assert done.returncode != 0 and done.stdout == ""
-    told = errors(done)
-    assert len(told) == 1 and ("rank 1 of 2 ended" in told[0] or "with all its ranks" in told[0]), done.stderr
+    message = errors(done)
+    assert len(message) == 1 and ("rank 1 of 2 ended" in message[0] or "with all its ranks" in message[0]), done.stderr
     assert not (folder / "r.json").exists() and not list(folder.glob("*.tmp*"))
 
 

@@ -27,6 +27,6 @@ def test_regressions_that_were_asked_for_are_failures() -> None:
 
 
 def test_a_rule_that_could_not_be_judged_is_a_failure_of_its_own() -> None:
-    told = "effect: could not be judged: not paired"
-    found = cases(comparison_junit(comparisons.comparison(regressions=[told], fail_on=("effect",))))
-    assert (found["effect"][0].tag, found["effect"][0].text) == ("failure", told)
+    message = "effect: could not be judged: not paired"
+    found = cases(comparison_junit(comparisons.comparison(regressions=[message], fail_on=("effect",))))
+    assert (found["effect"][0].tag, found["effect"][0].text) == ("failure", message)

@@ -39,10 +39,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_the_page_is_printed_and_options_reach_their_rooms(calls: dict[str, Any]) -> None:
     words = "compress prune m --text a.txt --seq-len 16 --sequences 3 --seed 5 --part heads --part layers"
-    result = runner.invoke(app, [*words.split(), "--fraction", ".25", "--orders", "3", "--priced", "7"])
+    result = runner.invoke(app, [*words.split(), "--fraction", ".25", "--orders", "3", "--each-alone", "7"])
     assert (result.exit_code, result.stdout, result.stderr) == (0, page_text(pruning_page(pruning())), "")
     cuts = calls["measured"]["cuts"]
-    assert (cuts.parts, cuts.fractions, cuts.orders, cuts.most_priced) == (("heads", "layers"), (0.25,), 3, 7)
+    assert (cuts.parts, cuts.fractions, cuts.orders, cuts.each_alone) == (("heads", "layers"), (0.25,), 3, 7)
     assert (calls["measured"]["seed"], calls["inputs"].text) == (5, [Path("a.txt")])
 
 

@@ -15,12 +15,12 @@ from heedful.reporting.pages.terminal import page_text
 def test_the_verdict_is_spoken_at_a_quarter_and_the_page_fits() -> None:
     text = page_text(pruning_page(pruning()))
     assert max(map(len, text.splitlines())) <= 70
-    told = " ".join(text.split())
+    message = " ".join(text.split())
     sentence = "Pruning layers by redundancy (lowest effective rank first) costs less than random order by +0.5000"
-    assert f"{sentence} [+0.4000, +0.6000] nat/token at 25%: yes." in told
+    assert f"{sentence} [+0.4000, +0.6000] nat/token at 25%: yes." in message
     rows = [line.split() for line in text.splitlines() if line.startswith("layers, ")]
     assert ["layers,", "price", "25%", "+0.2500", "[-0.0500,", "+0.5500]", "0.30"] in rows
-    assert "Layers by price: not settled." in told
+    assert "Layers by price: not settled." in message
     assert not any("7.00" in line for line in text.splitlines())  # saved at another share
 
 
@@ -28,17 +28,17 @@ def test_curves_hold_rise_interval_and_shuffled_labels() -> None:
     text = page_text(pruning_page(pruning()))
     rows = [line.split() for line in text.splitlines() if line.startswith("effective rank")]
     assert rows[0] == ["effective", "rank", "25%", "2", "+0.1000", "[+0.0900,", "+0.1100]", "-0.1000"]
-    told = " ".join(text.split())
-    assert "Random order from order to order: 25% +0.600 to +0.800, 50% +1.200 to +1.400." in told
-    assert "KL of the rows, each layer alone: contribution 5.0e-03, 1.0e-02;" in told
+    message = " ".join(text.split())
+    assert "Random order from order to order: 25% +0.600 to +0.800, 50% +1.200 to +1.400." in message
+    assert "KL of the rows, each layer alone: contribution 5.0e-03, 1.0e-02;" in message
 
 
 def test_labels_units_and_what_was_not_measured_are_told() -> None:
-    told = " ".join(page_text(pruning_page(pruning())).split())
-    assert "The right labels have the least loss" in told and "tokens fed 9.0000" in told
-    assert "8 more stand in the JSON document" in told and "L0H0 +0.0000" in told and "L0H19 +0.1900" in told
-    assert "Not measured: price of each of the heads alone: 270 of them." in told
-    assert "effective rank with price 8 layers +0.30 [+0.10, +0.50] 0.47" in told
+    message = " ".join(page_text(pruning_page(pruning())).split())
+    assert "The right labels have the least loss" in message and "tokens fed 9.0000" in message
+    assert "8 more stand in the JSON document" in message and "L0H0 +0.0000" in message and "L0H19 +0.1900" in message
+    assert "Not measured: price of each of the heads alone: 270 of them." in message
+    assert "effective rank with price 8 layers +0.30 [+0.10, +0.50] 0.47" in message
 
 
 def test_without_a_loss_the_rows_of_dimensions_are_left() -> None:

@@ -105,9 +105,7 @@ def test_saving_is_random_less_ranking_and_holds_orders_too(idle: Pruning) -> No
 
 
 def test_keys_on_a_line_have_the_lowest_rank_and_go_first() -> None:
-    found = prune(
-        with_keys_on_a_line(), text(), cuts=Cuts(parts=("heads",), fractions=(0.25,), orders=2, most_priced=0)
-    )
+    found = prune(with_keys_on_a_line(), text(), cuts=Cuts(parts=("heads",), fractions=(0.25,), orders=2, each_alone=0))
     ranks = [unit.effective_rank.estimate for unit in found.units if unit.part == "heads"]
     assert {int(k) for k in np.argsort(ranks)[:2]} == {2, 3} and max(ranks[2:4]) < 2.01 < min(ranks[:2] + ranks[4:])
     assert {one.what for one in _named(found)} == {"price of each of the heads alone"}
@@ -233,7 +231,7 @@ def test_orders_are_whole_and_ties_are_drawn() -> None:
         ({"parts": ()}, "got none"),
         ({"fractions": (0.5, 1.0)}, r"between 0 and 1, got \[1.0\]"),
         ({"orders": 1}, "at least 2 random orders, got 1"),
-        ({"most_priced": -1}, "0 or more, got -1"),
+        ({"each_alone": -1}, "0 or more, got -1"),
     ],
 )
 def test_bad_options_are_told(options: dict[str, Any], told: str) -> None:

@@ -33,8 +33,8 @@ def test_one_value_is_enough_for_each_word(calls: dict[str, Any]) -> None:
     assert [one.name for one in given["quantizers"]] == ["4-bit token", "tensor clip 99", "4-bit tensor clip 99"]
     assert (given["stage"], given["name"]) == ("before", "mine") and torch.equal(calls["ids"], IDS)
     assert repr(found).startswith("Quantization(") and found.to_json().startswith("{")
-    heedful.prune(loaded, IDS, part="heads", fraction=0.5, orders=3, priced=0)
-    assert calls["prune"]["cuts"] == Cuts(parts=("heads",), fractions=(0.5,), orders=3, most_priced=0)
+    heedful.prune(loaded, IDS, part="heads", fraction=0.5, orders=3, each_alone=0)
+    assert calls["prune"]["cuts"] == Cuts(parts=("heads",), fractions=(0.5,), orders=3, each_alone=0)
     heedful.prune(loaded, IDS)
     assert calls["prune"]["cuts"] == Cuts() and calls["prune"]["name"] == "embedded default"
 

@@ -39,9 +39,9 @@ def test_the_example_says_what_comes_out(name: str, tmp_path: Path, monkeypatch:
         inspect.getdoc(function) or "", {**vars(home), "heedful": heedful}, name, None, 0
     )
     assert found.examples, "no example"
-    told: list[str] = []
-    failed = doctest.DocTestRunner(verbose=False).run(found, out=told.append).failed
-    assert not failed, "".join(told)
+    messages: list[str] = []
+    failed = doctest.DocTestRunner(verbose=False).run(found, out=messages.append).failed
+    assert not failed, "".join(messages)
 
 
 def test_a_wrong_example_would_be_seen() -> None:

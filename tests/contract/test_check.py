@@ -49,18 +49,18 @@ def test_model_and_batch_are_as_before() -> None:
 def test_the_live_leak_of_packed_documents() -> None:
     """transformers reads documents out of positions only where neither a mask nor a cache is given."""
     model = made("llama", "sdpa")
-    told = {}
+    messages = {}
     for name, more in {
         "no mask, no cache": {"use_cache": False},
         "no mask, cache": {},
         "ones, no cache": {"use_cache": False, "attention_mask": torch.ones(1, LENGTH).long()},
     }.items():
         report = check(model, packed("llama", **more))
-        told[name] = statuses(report, "documents")
+        messages[name] = statuses(report, "documents")
         moved = [one for one in report.broken if one.breach is not None and one.breach.proof == "changed token"]
         assert bool(moved) == (name != "no mask, no cache")
-    assert told["no mask, no cache"] == {Status.HELD}
-    assert told["no mask, cache"] == told["ones, no cache"] == {Status.BROKEN}
+    assert messages["no mask, no cache"] == {Status.HELD}
+    assert messages["no mask, cache"] == messages["ones, no cache"] == {Status.BROKEN}
 
 
 def test_a_contract_overrules_the_config() -> None:
@@ -159,7 +159,7 @@ def test_half_a_forward_without_logits_says_what_is_not_seen() -> None:
             return super().forward(input_ids).mean(1)
 
     report = check(Pooled(causal=True), torch.arange(20)[None] % 31, contract=Contract(direction="causal"))
-    assert report.held and any("behaviour" in told for told in report.undecided)
+    assert report.held and any("behaviour" in message for message in report.undecided)
 
 
 @pytest.mark.filterwarnings("ignore")

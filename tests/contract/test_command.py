@@ -43,7 +43,7 @@ def test_documents_and_a_contract_are_promises(tmp_path: Path) -> None:
 
 
 def test_bad_options_get_one_line(tmp_path: Path) -> None:
-    for options, code, told in (
+    for options, code, message in (
         (["--documents", "10,a"], 2, "expected lengths of documents"),
         (["--seq-len", "24", "--documents", "10,20"], 2, "30 tokens, the batch has rows of 24"),
         (["--batch", str(tmp_path / "none.pt")], 2, "no such file"),
@@ -54,7 +54,7 @@ def test_bad_options_get_one_line(tmp_path: Path) -> None:
     ):
         result = runner.invoke(app, ["check", *options])
         assert result.exit_code == code, (options, result.stderr)
-        assert told in result.stderr and result.stderr.count("\n") == 1
+        assert message in result.stderr and result.stderr.count("\n") == 1
     (tmp_path / "list.pt").write_bytes(b"no archive")
     result = runner.invoke(app, ["check", "--batch", str(tmp_path / "list.pt")])
     assert result.exit_code == 2 and "expected a file of named tensors" in result.stderr

@@ -62,10 +62,10 @@ def test_nineteen_of_twenty_faults_are_named_in_every_architecture() -> None:
     wrong, count, architectures = [], 0, set()
     for fault, name, implementation in every():
         with planted(fault, name, implementation) as found:
-            told = named_rightly(check(found.model, found.batch, contract=found.contract), found)
+            message = named_rightly(check(found.model, found.batch, contract=found.contract), found)
         count += 1
         architectures.add(name)
-        if told:
-            wrong.append(f"{fault.name}, {name}, {implementation}: {told}")
+        if message:
+            wrong.append(f"{fault.name}, {name}, {implementation}: {message}")
     assert len(FAULTS) >= 24 and len(architectures) >= 12
     assert len(wrong) <= 0.05 * count, wrong

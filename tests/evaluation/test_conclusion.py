@@ -144,8 +144,8 @@ def test_the_signature_is_told_where_there_is_one() -> None:
     position = cell(YES, YES, YES, YES) | overall(
         {"ablation_signature": V.INFO}, ablation_signature={"signature": "positional"}
     )
-    told = conclude(decide(position), position)
-    assert "All agree" not in told and "needs of them here is a pattern of positions" in told
+    message = conclude(decide(position), position)
+    assert "All agree" not in message and "needs of them here is a pattern of positions" in message
     few = cell(YES, YES, YES, YES) | overall(
         {"ablation_signature": V.INSUFFICIENT}, ablation_signature={"signature": "too few documents"}
     )
@@ -173,9 +173,9 @@ def test_next_steps_follow_from_what_is_open() -> None:
         assert any(need in step for step in steps(lacking) if "judged by loss" in step)
     odd = finding("learned_weights_matter", V.SKIP, reason="attention that cannot be replaced was left as it is")
     assert not any("judged by loss" in step for step in steps(odd))  # no false advice
-    told = steps(finding("learned_weights_matter", V.SKIP, reason="its tokenizer has no mask token"))
-    assert any("--tokenizer with a mask token" in step for step in told)
-    assert not any("language-model head" in step for step in told)
+    message = steps(finding("learned_weights_matter", V.SKIP, reason="its tokenizer has no mask token"))
+    assert any("--tokenizer with a mask token" in step for step in message)
+    assert not any("language-model head" in step for step in message)
     assert steps(finding("learned_weights_matter", V.PASS)) == ["see which heads carry the loss: --preset full"]
     assert "not used yet" in steps(finding("learned_weights_matter", V.ABSENT))[0]
     assert steps(finding("learned_weights_matter", V.PASS), preset="full")[0].startswith("nothing is open")
@@ -201,5 +201,5 @@ def test_a_summary_counts_claims_heads_and_tests_once() -> None:
 def test_nothing_is_open_is_never_said_under_a_warning() -> None:
     sections = [Section(number=2, title="Position", findings=[Finding(claim="x", verdict=Verdict.WARN, reason="why")])]
     assert summarise(sections, Settings(preset="full"), [])["next"] == ["x is open: why"]
-    told = summarise(sections, Settings(preset="full"), [], blocks=True)["next"]
-    assert told[0].startswith("give 16 documents or more") and "do not vary independently" in told[0]
+    message = summarise(sections, Settings(preset="full"), [], blocks=True)["next"]
+    assert message[0].startswith("give 16 documents or more") and "do not vary independently" in message[0]

@@ -203,15 +203,15 @@ def test_the_same_seed_gives_the_same_report_whatever_else_is_random() -> None:
 
 
 def test_progress_is_told_from_nothing_to_all() -> None:
-    told: dict[str, list[tuple[int, int]]] = {}
+    messages: dict[str, list[tuple[int, int]]] = {}
     validate(
         AttentionOnly(vocabulary=24),
         sequences_of(random_ids(18, 32)),
         settings=QUICK,
-        progress=lambda done, total, what: told.setdefault(what, []).append((done, total)),
+        progress=lambda done, total, what: messages.setdefault(what, []).append((done, total)),
     )
-    assert {"measuring attention", "random projections", "ablation of the whole model"} <= set(told)
-    for what, steps in told.items():
+    assert {"measuring attention", "random projections", "ablation of the whole model"} <= set(messages)
+    for what, steps in messages.items():
         assert steps[0][0] == 0 and steps[-1][0] == steps[-1][1], what
 
 

@@ -56,15 +56,15 @@ def test_intervals_of_paired_values_cover_the_truth(sequences: int) -> None:
 
 
 def test_everything_is_gathered_once_and_only_when_asked_for() -> None:
-    told: list[str] = []
+    messages: list[str] = []
     study = study_of(PatternModel(own_token), random_ids(20, 32))
-    study.progress = lambda done, total, what: told.append(what)
+    study.progress = lambda done, total, what: messages.append(what)
     with evaluating(study.model):
         assert study.observed is study.observed
-        assert set(told) == {"measuring attention"}
+        assert set(messages) == {"measuring attention"}
         assert study.leaks and study.gradients and head_table(study)
         assert head_table(study) is head_table(study)
-    assert {"loss", "ablation of the whole model", "shuffled tokens"}.isdisjoint(told)
+    assert {"loss", "ablation of the whole model", "shuffled tokens"}.isdisjoint(messages)
 
 
 def test_ablation_of_layers_and_heads_takes_the_first_sequences() -> None:

@@ -21,7 +21,7 @@ def test_losses_are_read_with_and_without_whole_logits() -> None:
     for layer in (None, output_layer(model, batch)):
         reader = TextReader(model, layer)
         with torch.no_grad():
-            reader.look(batch)
+            reader.run(batch)
             assert not reader.losses and np.isnan(reader.whole([batch])).all()
             reader.read(batch)
         np.testing.assert_allclose(reader.whole([batch]), expected, rtol=1e-5)

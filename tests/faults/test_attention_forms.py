@@ -135,17 +135,17 @@ def test_f18_cross_attention_has_its_own_rows_and_no_diagonal() -> None:
 
 def test_f23_a_second_thread_is_refused_while_a_model_is_validated() -> None:
     model, ids = sharp(tiny_gpt2()), random_ids(4, 16)
-    told: list[BaseException] = []
+    messages: list[BaseException] = []
 
     def second() -> None:
         try:
             with capture(model):
                 pass
         except UsageError as error:
-            told.append(error)
+            messages.append(error)
 
     def begin(*_: Any) -> None:
-        if not told:  # the first forwards of a validation may watch nothing
+        if not messages:  # the first forwards of a validation may watch nothing
             thread = threading.Thread(target=second)
             thread.start()
             thread.join()
@@ -153,5 +153,5 @@ def test_f23_a_second_thread_is_refused_while_a_model_is_validated() -> None:
     handle = model.transformer.h[0].register_forward_pre_hook(begin)
     report = judged(model, ids)
     handle.remove()
-    assert len(told) == 1 and "another thread is capturing this model" in str(told[0])
+    assert len(messages) == 1 and "another thread is capturing this model" in str(messages[0])
     assert repr(report.heads) == repr(judged(model, ids).heads)

@@ -101,9 +101,9 @@ def test_damaged_counts(
     if command == "derive":
         words = (folder, "--out", tmp_path / "model")
     assert run("ngrams", command, *words) == 3
-    told = capsys.readouterr()
-    assert says in told.err and str(folder) in told.err and len(told.err.strip().splitlines()) == 1
-    assert not told.out and sorted(path.name for path in tmp_path.iterdir()) == ["counts"]
+    message = capsys.readouterr()
+    assert says in message.err and str(folder) in message.err and len(message.err.strip().splitlines()) == 1
+    assert not message.out and sorted(path.name for path in tmp_path.iterdir()) == ["counts"]
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_what_counts_cannot_be_used_for(
     before = sorted(place.rglob("*"))
     capsys.readouterr()
     assert run("ngrams", *command.format(out=tmp_path / "out", **names).split()) == code
-    told = capsys.readouterr()
-    assert says in told.err and len(told.err.strip().splitlines()) == 1 and not told.out
+    message = capsys.readouterr()
+    assert says in message.err and len(message.err.strip().splitlines()) == 1 and not message.out
     assert not list(tmp_path.iterdir()) and sorted(place.rglob("*")) == before
 
 
@@ -151,9 +151,9 @@ def test_counts_of_one_letter_are_a_stated_result(
     assert run("ngrams", "derive", place / "same", *SMALL, "--out", tmp_path / "model") == 0
     assert "2 of 16" in capsys.readouterr().out
     assert run("ngrams", "align", tmp_path / "model", place / "same", "--text", place / "same.txt", "--seq-len", 8) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "The text is one that was counted" in told and "No head is beyond both" in told
-    assert "Skill is undefined: the counts expect equal weights in every row." in told
+    message = " ".join(capsys.readouterr().out.split())
+    assert "The text is one that was counted" in message and "No head is beyond both" in message
+    assert "Skill is undefined: the counts expect equal weights in every row." in message
     assert run("ngrams", "explain", tmp_path / "model", place / "same", "--text", place / "same.txt") == 3
     assert "there is no attention to explain" in capsys.readouterr().err
 
@@ -178,7 +178,7 @@ def test_a_bidirectional_model_is_refused(place: Path, tmp_path: Path, capsys: p
     PreTrainedTokenizerFast(tokenizer_object=counts.tokenizer).save_pretrained(tmp_path / "bert")
     capsys.readouterr()
     assert run("ngrams", "align", tmp_path / "bert", place / "counts", "--sequences", 4, "--seq-len", 16) == 3
-    told = capsys.readouterr().err
-    assert "its queries see later tokens" in told and len(told.strip().splitlines()) == 1
+    message = capsys.readouterr().err
+    assert "its queries see later tokens" in message and len(message.strip().splitlines()) == 1
     assert run("ngrams", "explain", tmp_path / "bert", place / "counts") == 3
     assert "has no derivation.json" in capsys.readouterr().err

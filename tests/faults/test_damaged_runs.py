@@ -86,9 +86,9 @@ def test_damage_is_refused_with_the_checkpoint_to_go_back_to(
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     with pytest.raises(InputRejected) as refused:
         train_decoder(SETTINGS, documents, run, resume=True)
-    told = str(refused.value)
-    assert told.isprintable() and "weights_only" not in told
-    assert BEFORE in told or damage is linked, told
+    message = str(refused.value)
+    assert message.isprintable() and "weights_only" not in message
+    assert BEFORE in message or damage is linked, message
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
@@ -134,9 +134,9 @@ def test_a_file_that_is_not_of_it_is_refused(run: Path) -> None:
 def test_checkpoints_of_an_older_heedful_are_resumed_with_a_note(run: Path, documents: Documents) -> None:
     for name, step in ((LAST, 4), (BEFORE, 2)):
         (run / name / WHOLE).write_text(json.dumps({"step": step}))
-    told: list[str] = []
-    train_decoder(SETTINGS, documents, run, resume=True, tell=told.append)
-    assert f"{LAST}: {UNLISTED}" in told
+    messages: list[str] = []
+    train_decoder(SETTINGS, documents, run, resume=True, tell=messages.append)
+    assert f"{LAST}: {UNLISTED}" in messages
 
 
 def test_a_state_that_is_a_program_is_not_run(run: Path, documents: Documents, tmp_path: Path) -> None:

@@ -150,8 +150,8 @@ def test_a_wrong_call_gets_one_line(call: str, loaded: LoadedModel, tmp_path: Pa
     hooks = [len(module._forward_hooks) for module in model.modules()]
     with pytest.raises(HeedfulError) as refused:
         eval(call, {**names, "captured": captured, "replaced": replaced})
-    told = str(refused.value)
-    assert CALLS[call] in told and "\n" not in told and "object has no attribute" not in told
+    message = str(refused.value)
+    assert CALLS[call] in message and "\n" not in message and "object has no attribute" not in message
     assert [len(module._forward_hooks) for module in model.modules()] == hooks
     assert list(tmp_path.iterdir()) == []  # nothing was begun
 

@@ -60,8 +60,8 @@ def configs(nested: bool, wanted: list[str], most: int) -> int:
         slowest, largest = max(slowest, outcome.seconds), max(largest, outcome.bytes)
         if not outcome.sound(SECONDS, BYTES):
             failed += 1
-            told = f"{outcome.code} {outcome.seconds:.1f} s {outcome.bytes >> 20} MiB {outcome.message[:200]}"
-            print(f"FAILED {case.model_type} {case.path}: {told}", flush=True)
+            summary = f"{outcome.code} {outcome.seconds:.1f} s {outcome.bytes >> 20} MiB {outcome.message[:200]}"
+            print(f"FAILED {case.model_type} {case.path}: {summary}", flush=True)
     shown = ", ".join(f"{count} exit {code}{' same' * same}" for (code, same), count in sorted(found.items()))
     print(f"{'nested ' * nested}configs: {len(every)} cases, {failed} failing; {shown}; "
           f"{slowest:.1f} s, {largest >> 20:,} MiB at most", flush=True)  # fmt: skip

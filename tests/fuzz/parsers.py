@@ -125,8 +125,10 @@ def check(parser: Parser, content: bytes) -> int:
             with _alarmed():
                 parser.read(folder)
         except HeedfulError as error:
-            code, told = error.exit_code, str(error)
-            assert code in CODES and told.isprintable() and "weights_only" not in told and len(told) < 4000, told
+            code, message = error.exit_code, str(error)
+            assert code in CODES and message.isprintable() and "weights_only" not in message and len(message) < 4000, (
+                message
+            )
         assert sorted(Path(place).rglob("*")) == before, "a file was written"
     return code
 

@@ -16,8 +16,8 @@ def test_long_names_are_cut() -> None:
 
 
 def test_ten_names_are_listed_and_the_rest_is_counted() -> None:
-    told = listed(f"k{i:02}" for i in range(25))
-    assert told.startswith("k00, k01") and told.endswith("k09 and 15 more")
+    message = listed(f"k{i:02}" for i in range(25))
+    assert message.startswith("k00, k01") and message.endswith("k09 and 15 more")
 
 
 def test_a_foreign_error_is_one_line_without_codes_or_advice() -> None:

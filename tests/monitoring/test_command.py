@@ -67,8 +67,8 @@ def test_checkpoints_are_read_saved_and_shown_again(text: Path, tmp_path: Path) 
     asked = ["keys", str(run), "--text", str(text), "--seq-len", "16", "--sequences", "4"]
     result = runner.invoke(app, [*asked, "--out", str(table)])
     assert (result.exit_code, result.stderr) == (0, f"wrote {table}\n")
-    told = " ".join(result.stdout.split())
-    assert "2 checkpoints from step 10 to 20" in told and "64 tokens in 4 sequences" in told
+    message = " ".join(result.stdout.split())
+    assert "2 checkpoints from step 10 to 20" in message and "64 tokens in 4 sequences" in message
     again = runner.invoke(app, ["keys", str(table)])
     rest = [one.stdout.partition("KEY NORM EVOLUTION")[2] for one in (result, again)]
     assert again.exit_code == 0 and rest[0] == rest[1] != ""

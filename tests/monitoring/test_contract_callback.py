@@ -56,20 +56,20 @@ def trained(folder: Path, callback: ContractCallback, *, masked: bool, checkpoin
 @pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable. is deprecated:FutureWarning")
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_sound_run_is_checked_and_goes_on(tmp_path: Path, checkpointing: bool) -> None:
-    told: list[str] = []
-    callback = ContractCallback(every=2, write=told.append)
+    messages: list[str] = []
+    callback = ContractCallback(every=2, write=messages.append)
     model = trained(tmp_path, callback, masked=False, checkpointing=checkpointing)
     assert [report.held for report in callback.reports] == [True, True] and callback.forwards >= 3
-    assert "documents" in told[0] and "hold (3 forwards, " in told[0] and callback.costs == [3, 3]
+    assert "documents" in messages[0] and "hold (3 forwards, " in messages[0] and callback.costs == [3, 3]
     assert not model._forward_pre_hooks and len(callback.seconds) == 2
 
 
 def test_a_leaking_run_is_stopped_at_its_first_batch(tmp_path: Path) -> None:
-    told: list[str] = []
-    callback = ContractCallback(write=told.append)
+    messages: list[str] = []
+    callback = ContractCallback(write=messages.append)
     with pytest.raises(ContractBroken, match=r"documents is broken in model\.layers\.0\.self_attn"):
         trained(tmp_path, callback, masked=True)
-    assert callback.forwards == 1 and any("remedy:" in line for line in told)
+    assert callback.forwards == 1 and any("remedy:" in line for line in messages)
 
 
 def test_a_warned_run_goes_on(tmp_path: Path) -> None:
@@ -89,15 +89,15 @@ def test_training_is_as_it_would_be_without(tmp_path: Path) -> None:
 
 
 def test_a_plain_loop_and_evaluation() -> None:
-    told: list[str] = []
+    messages: list[str] = []
     model = made("llama", "sdpa")
-    with ContractCallback(model, write=told.append) as watch:
+    with ContractCallback(model, write=messages.append) as watch:
         model(**batch_of("llama"))  # evaluation does not count
         assert watch.forwards == 0
         model.train()
         model(batch_of("llama")["input_ids"])
-        assert "positional arguments" in told[-1] and not watch.reports
-    with ContractCallback(model, write=told.append) as watch:
+        assert "positional arguments" in messages[-1] and not watch.reports
+    with ContractCallback(model, write=messages.append) as watch:
         model(**batch_of("llama"))
     assert watch.reports[0].held and not model._forward_pre_hooks and model.training
 
@@ -111,11 +111,11 @@ def test_a_batch_that_is_refused_is_said_and_not_fatal() -> None:
         def forward(self, states: torch.Tensor) -> torch.Tensor:
             return self.inner(states)
 
-    told: list[str] = []
+    messages: list[str] = []
     model = Narrow().train()
-    with ContractCallback(model, write=told.append):
+    with ContractCallback(model, write=messages.append):
         model(states=torch.ones(1, 3, 4))
-    assert "was not checked" in told[0] and "no attention call was captured" in told[0]
+    assert "was not checked" in messages[0] and "no attention call was captured" in messages[0]
 
 
 def test_bad_arguments() -> None:

@@ -73,25 +73,25 @@ def run(folder: Path, how: str) -> dict[int, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["ddp", "fsdp", "ddp checkpointing", "fsdp checkpointing"])
 def test_each_process_checks_its_rows_and_training_is_as_without(tmp_path: Path, how: str) -> None:
-    told, plain = run(tmp_path, how), run(tmp_path, f"{how} without")
+    message, plain = run(tmp_path, how), run(tmp_path, f"{how} without")
     for rank in (0, 1):
-        assert "held [True, True] costs [3, 3]" in told[rank]
-        assert told[rank].split("loss ")[1].split(" ")[0] == plain[rank].split("loss ")[1].split(" ")[0]
-    assert told[0].endswith("lines 2") and told[1].endswith("lines 0")
+        assert "held [True, True] costs [3, 3]" in message[rank]
+        assert message[rank].split("loss ")[1].split(" ")[0] == plain[rank].split("loss ")[1].split(" ")[0]
+    assert message[0].endswith("lines 2") and message[1].endswith("lines 0")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["ddp padded", "fsdp padded"])
 def test_rows_that_need_a_forward_more_hang_nobody(tmp_path: Path, how: str) -> None:
-    told = run(tmp_path, how)
-    assert "costs [4, 4]" in told[1]
-    assert ("costs [4, 4]" if how.startswith("fsdp") else "held [True, True]") in told[0]
+    message = run(tmp_path, how)
+    assert "costs [4, 4]" in message[1]
+    assert ("costs [4, 4]" if how.startswith("fsdp") else "held [True, True]") in message[0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["ddp broken", "fsdp broken"])
 def test_a_breach_on_one_stops_both_and_is_told_once(tmp_path: Path, how: str) -> None:
-    told = run(tmp_path, how)
+    message = run(tmp_path, how)
     for rank in (0, 1):
-        assert "stopped contract on rank 1 of 2: documents is broken in model.layers.0.self_attn" in told[rank]
-    assert not told[0].endswith("lines 0") and told[1].endswith("lines 0")
+        assert "stopped contract on rank 1 of 2: documents is broken in model.layers.0.self_attn" in message[rank]
+    assert not message[0].endswith("lines 0") and message[1].endswith("lines 0")

@@ -69,9 +69,9 @@ class Bench:
             child.kill()
             child.join()
             return FAILED, "it hung"
-        told = self.told.read_text(encoding="utf-8", errors="replace")
-        failed = [line.removeprefix("FAILED ") for line in told.splitlines() if line.startswith("FAILED ")]
-        return child.exitcode or 0, failed[0].split(" - ")[0] if failed else told.strip()[-300:]
+        message = self.told.read_text(encoding="utf-8", errors="replace")
+        failed = [line.removeprefix("FAILED ") for line in message.splitlines() if line.startswith("FAILED ")]
+        return child.exitcode or 0, failed[0].split(" - ")[0] if failed else message.strip()[-300:]
 
     def _tested(self, tests: list[str]) -> None:
         """Run pytest in a process of its own and end it."""
@@ -119,17 +119,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tests, begun = asked.tests or mutant.tests, time.monotonic()
             if tests not in sound:
                 sound[tests] = bench.run(tests)
-            code, told = sound[tests]
+            code, message = sound[tests]
             answer = "NOT JUDGED"
             if code != PASSED:
                 unknown.append(mutant)
-                told = f"on the true source: {told}"
+                message = f"on the true source: {message}"
             else:
-                code, told = bench.judge(mutant, tests)
+                code, message = bench.judge(mutant, tests)
                 answer = {PASSED: "SURVIVES", FAILED: "killed"}.get(code, answer)
                 survivors += [mutant] if code == PASSED else []
                 unknown += [mutant] if code not in (PASSED, FAILED) else []
-            shown = "" if code == PASSED else f": {told}"
+            shown = "" if code == PASSED else f": {message}"
             seconds = time.monotonic() - begun
             print(
                 f"[{number}/{len(wanted)}] {answer:10} {mutant.file}: {mutant.name} ({seconds:.0f} s){shown}",

@@ -112,10 +112,10 @@ def test_a_run_keeps_what_it_measured_and_draws_it(
 
 def test_texts_that_cannot_be_used_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "short.txt").write_text("too short", encoding="utf-8")
-    for name, told in (("short.txt", "characters, found 9"), ("absent.txt", "No such file")):
+    for name, message in (("short.txt", "characters, found 9"), ("absent.txt", "No such file")):
         assert main([str(tmp_path / "out"), "--text", str(tmp_path / name)]) == 3
         shown = capsys.readouterr().err
-        assert told in shown and shown.count("\n") == 1
+        assert message in shown and shown.count("\n") == 1
     with pytest.raises(SystemExit):
         main([str(tmp_path / "out")])
 

@@ -14,8 +14,8 @@ def test_heads_that_choose_have_not_collapsed() -> None:
 
 
 def test_uniform_heads_have_collapsed_and_are_named() -> None:
-    told = r"does not hold: 2 of 2 heads are within 0.05 nats of uniform over 20 documents: L0H0, L0H1 \(1 share"
-    with pytest.raises(AssertionError, match=told):
+    message = r"does not hold: 2 of 2 heads are within 0.05 nats of uniform over 20 documents: L0H0, L0H1 \(1 share"
+    with pytest.raises(AssertionError, match=message):
         assert_not_collapsed(PatternModel(nothing), random_ids(20, 32))
 
 

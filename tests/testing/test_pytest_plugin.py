@@ -67,8 +67,8 @@ def test_the_fixture_is_listed_with_its_meaning(pytester: pytest.Pytester) -> No
 
 def test_loading_it_is_light() -> None:
     heavy = {"torch", "numpy", "heedful.attention"}
-    told = f"import sys, heedful.testing.pytest_plugin; print(sorted({heavy!r} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    message = f"import sys, heedful.testing.pytest_plugin; print(sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", message], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 

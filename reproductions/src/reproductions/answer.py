@@ -42,8 +42,8 @@ def answer_of(findings: Sequence[Finding]) -> Answer:
     parts = [finding.verdict for finding in findings if finding.verdict != Verdict.INFO]
     unknown = sorted({str(verdict) for verdict in parts} - {str(verdict) for verdict in OF_VERDICT})
     if unknown or not parts:
-        told = f"got {', '.join(unknown)}" if unknown else "got no finding that answers"
-        raise ValueError(f"verdicts of a claim: expected {', '.join(OF_VERDICT)}, {told}")
+        message = f"got {', '.join(unknown)}" if unknown else "got no finding that answers"
+        raise ValueError(f"verdicts of a claim: expected {', '.join(OF_VERDICT)}, {message}")
     given = {OF_VERDICT[verdict] for verdict in parts}
     if Answer.REFUTED in given:
         return Answer.REFUTED

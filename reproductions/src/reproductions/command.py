@@ -8,7 +8,7 @@ import typer
 
 from heedful.commandline import options
 from heedful.commandline.errors import guarded
-from heedful.commandline.forms import STANDARD_OUTPUT, Forms, tell
+from heedful.commandline.forms import STANDARD_OUTPUT, Forms, print_written
 
 if TYPE_CHECKING:
     from reproductions.judging import Answered
@@ -51,7 +51,7 @@ def claims(
         sys.stdout.write(document_text(claims_document(shown)))
     else:
         print_claims(shown)
-    tell(written)
+    print_written(written)
     return 0
 
 

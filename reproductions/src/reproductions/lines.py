@@ -37,8 +37,8 @@ def claim_lines(answers: Sequence[Answered], page: Sheet) -> list[Line]:
         for one in group:
             lines += [*_claim(one, page), BLANK]
     counts = Counter(one.answer for one in answers)
-    told = [f"{counts[answer]} {answer}" for answer in Answer if counts[answer]] or ["no claim"]
-    return [*lines, *(line(part) for part in listed(told, page.width)), rule]
+    messages = [f"{counts[answer]} {answer}" for answer in Answer if counts[answer]] or ["no claim"]
+    return [*lines, *(line(part) for part in listed(messages, page.width)), rule]
 
 
 def print_claims(answers: Sequence[Answered], stream: TextIO | None = None) -> None:

@@ -31,6 +31,8 @@ def tensor_of(name: str, given: Any) -> Any:
         try:
             return torch.as_tensor(np.ascontiguousarray(given) if isinstance(given, np.ndarray) else np.asarray(given))
         except (TypeError, ValueError) as error:
-            told = " ".join(str(error).split())[:120]
-            raise CallError(f"{name}: expected a tensor, got a {type(given).__name__} that is none: {told}") from None
+            message = " ".join(str(error).split())[:120]
+            raise CallError(
+                f"{name}: expected a tensor, got a {type(given).__name__} that is none: {message}"
+            ) from None
     raise CallError(f"{name}: expected a tensor or a numpy array, got {type(given).__name__}")

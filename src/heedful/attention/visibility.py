@@ -59,9 +59,9 @@ class Visibility:
             if value is None:
                 continue
             if value.dtype != torch.bool:
-                told = "additive masks of 0 and -inf: mask == 0; of 1 and 0: mask.bool()"
+                message = "additive masks of 0 and -inf: mask == 0; of 1 and 0: mask.bool()"
                 raise CallError(
-                    f"visibility.{name}: expected a bool tensor (True = visible), got {value.dtype} ({told})"
+                    f"visibility.{name}: expected a bool tensor (True = visible), got {value.dtype} ({message})"
                 )
             if value.dim() not in dimensions:
                 raise CallError(f"visibility.{name}: expected {dimensions} dimensions, got shape {tuple(value.shape)}")
@@ -357,7 +357,7 @@ def visibility_of(given: Any) -> Visibility:
         return causal() if given == "causal" else bidirectional()
     if not isinstance(given, str) and (isinstance(given, Tensor) or hasattr(given, "dtype") or isinstance(given, list)):
         return masked(tensor_of("visibility", given))
-    told = "expected 'causal', 'bidirectional', a bool tensor (True = visible), or heedful.causal() and its like"
+    message = "expected 'causal', 'bidirectional', a bool tensor (True = visible), or heedful.causal() and its like"
     if callable(given):
-        raise CallError(f"visibility: {told}; got the function {getattr(given, '__name__', given)!s} (call it)")
-    raise CallError(f"visibility: {told}; got {given!r:.60}")
+        raise CallError(f"visibility: {message}; got the function {getattr(given, '__name__', given)!s} (call it)")
+    raise CallError(f"visibility: {message}; got {given!r:.60}")

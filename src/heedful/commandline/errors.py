@@ -77,7 +77,7 @@ def outcome(work: Callable[[], int | None], *, debug: bool = False) -> int:
         code = exit_code(error)
         if code == OUTPUT:
             _close(sys.stdout)
-        _tell(error, debug=debug)
+        _print_error(error, debug=debug)
         return code
 
 
@@ -128,7 +128,7 @@ def _out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
-def _tell(error: BaseException, *, debug: bool) -> None:
+def _print_error(error: BaseException, *, debug: bool) -> None:
     if sys.stderr is None or (isinstance(error, Silent) and not debug):
         return
     lines = "".join(traceback.format_exception(error)).splitlines() if debug else []

@@ -74,7 +74,7 @@ class Forms:
         return list(written.values())
 
 
-def tell(written: Iterable[Path]) -> None:
+def print_written(written: Iterable[Path]) -> None:
     """Print one line on standard error for each file.
 
     Args:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heedful.commandline.forms import STANDARD_OUTPUT, Forms, tell
+from heedful.commandline.forms import STANDARD_OUTPUT, Forms, print_written
 
 if TYPE_CHECKING:
     from heedful.reporting.pages.document import Record
@@ -72,4 +72,4 @@ class PageForms:
             sys.stdout.write(record_json(record))
         else:
             print_page(page)
-        tell(written)
+        print_written(written)

@@ -8,7 +8,7 @@ import typer
 
 from heedful.commandline import options
 from heedful.commandline.errors import FAILED, guarded
-from heedful.commandline.forms import STANDARD_OUTPUT, Forms, tell
+from heedful.commandline.forms import STANDARD_OUTPUT, Forms, print_written
 
 if TYPE_CHECKING:
     from heedful.comparison.record import Comparison
@@ -109,4 +109,4 @@ def _deliver(found: "Comparison", forms: Forms) -> None:
         sys.stdout.write(comparison_json(found))
     else:
         print_comparison(found)
-    tell(written)
+    print_written(written)

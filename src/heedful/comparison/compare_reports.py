@@ -84,6 +84,6 @@ def _report(name: str, given: Any) -> Report:
     from heedful.evaluation.result import Report
 
     if not isinstance(given, Report):
-        told = f"expected what heedful.validate returns, or its JSON file; got {type(given).__name__}"
-        raise UsageError(f"{name}: {told}")
+        message = f"expected what heedful.validate returns, or its JSON file; got {type(given).__name__}"
+        raise UsageError(f"{name}: {message}")
     return given

@@ -34,7 +34,7 @@ def comparison_html(comparison: Comparison) -> str:
         verdicts=comparison.verdicts,
         pairing=visible(comparison.pairing),
         rules=", ".join(comparison.fail_on),
-        regressions=[visible(told) for told in comparison.regressions],
+        regressions=[visible(message) for message in comparison.regressions],
         context=[[visible(text) for text in row] for row in comparison.context],
         findings=[_finding(one) for one in comparison.findings],
         heads_line=_heads_line(comparison),
@@ -69,5 +69,5 @@ def _head(head: HeadChange) -> dict[str, Any]:
 
 def _heads_line(comparison: Comparison) -> str:
     changed = sum(head.changed for head in comparison.heads)
-    told = f"{count(len(comparison.heads), 'head')} in both reports, {changed} with another verdict or pattern."
-    return visible(f"{told} {comparison.heads_reason}".strip())
+    message = f"{count(len(comparison.heads), 'head')} in both reports, {changed} with another verdict or pattern."
+    return visible(f"{message} {comparison.heads_reason}".strip())

@@ -25,8 +25,8 @@ def comparison_junit(comparison: Comparison) -> bytes:
     suite = ElementTree.SubElement(root, "testsuite", name=visible(f"{comparison.names[0]} -> {comparison.names[1]}"))
     for change in comparison.findings:
         _change(suite, change, comparison.fail_on)
-    told = [one for one in comparison.regressions if one.startswith("effect: could not be judged")]
-    for one in told:
+    messages = [one for one in comparison.regressions if one.startswith("effect: could not be judged")]
+    for one in messages:
         case = ElementTree.SubElement(suite, "testcase", classname="heedful.compare", name="effect", time="0")
         add_outcome(case, "failure", "not judged", one)
     _property(suite, "result", outcome(comparison)[1])
@@ -40,17 +40,17 @@ def _change(suite: ElementTree.Element, change: FindingChange, rules: Sequence[s
         suite, "testcase", classname="heedful.compare", name=visible(subject(change)), time="0"
     )
     before, after = change.verdicts
-    told = f"{before} -> {after}; {'; '.join(numbers(change))}"
+    message = f"{before} -> {after}; {'; '.join(numbers(change))}"
     broken = [rule for rule in change.regressions if rule in rules]
     if broken:
         reason = f"; {change.after.reason}" if change.after is not None else ""
-        add_outcome(case, "failure", f"regression: {', '.join(broken)}", told + reason)
+        add_outcome(case, "failure", f"regression: {', '.join(broken)}", message + reason)
     elif change.redefined:
-        add_outcome(case, "skipped", DEFINITION_CHANGED, told)
+        add_outcome(case, "skipped", DEFINITION_CHANGED, message)
     elif change.before is None or change.after is None:
-        add_outcome(case, "skipped", "not in both reports", told)
+        add_outcome(case, "skipped", "not in both reports", message)
     else:
-        ElementTree.SubElement(case, "system-out").text = visible_lines(told)
+        ElementTree.SubElement(case, "system-out").text = visible_lines(message)
 
 
 def _property(suite: ElementTree.Element, name: str, value: str) -> None:

@@ -104,14 +104,14 @@ def numbers(change: FindingChange) -> list[str]:
 def change_lines(change: FindingChange, page: Sheet) -> list[Line]:
     """One claim: its name with both verdicts, then the numbers."""
     before, after = change.verdicts
-    told = after if before == after else f"{before} -> {after}"
-    told = f"{DEFINITION_CHANGED}; {told}" if change.redefined else told
+    message = after if before == after else f"{before} -> {after}"
+    message = f"{DEFINITION_CHANGED}; {message}" if change.redefined else message
     shown = mark(after if change.after is not None else "SKIP", page.encoding)
     first = f"{shown} {page.text(subject(change))}"
-    gap = page.width - cells(first) - cells(told)
-    lines: list[Line] = [((first + " " * gap, ""), (told, style(after)))]
+    gap = page.width - cells(first) - cells(message)
+    lines: list[Line] = [((first + " " * gap, ""), (message, style(after)))]
     if gap < 2:
-        lines = [*paragraph(first, page.width), *paragraph(told, page.width, indent="    ", style=style(after))]
+        lines = [*paragraph(first, page.width), *paragraph(message, page.width, indent="    ", style=style(after))]
     rows = flow((page.text(piece) for piece in numbers(change)), "  ", page.width - 4)
     return lines + [((f"    {row}", "dim"),) for row in rows]
 
@@ -136,9 +136,9 @@ def largest(comparison: Comparison, name: str) -> list[HeadChange]:
 
 def _heading(comparison: Comparison, page: Sheet) -> list[Line]:
     verdict, word = outcome(comparison)
-    told = f"{mark(verdict, page.encoding)} {word}"
+    message = f"{mark(verdict, page.encoding)} {word}"
     rule = line("=" * page.width)
-    title: Line = ((aligned(TITLE, page.width - cells(told)), "bold"), (told, style(verdict)))
+    title: Line = ((aligned(TITLE, page.width - cells(message)), "bold"), (message, style(verdict)))
     lines = [rule, title, rule]
     for label, text in (
         ("First", f"{comparison.names[0]}: {comparison.verdicts[0]}"),
@@ -162,9 +162,11 @@ def _verdicts(changed: list[FindingChange], page: Sheet) -> list[Line]:
     lines: list[Line] = []
     for one in changed[:SHOWN]:
         before, after = one.verdicts
-        told = f"{before} -> {after}: {page.text(subject(one))}"
-        told += f" ({DEFINITION_CHANGED.lower()})" if one.redefined else ""
-        lines += paragraph(told, page.width, indent=INDENT, first=f"{mark(after, page.encoding)} ", style=style(after))
+        message = f"{before} -> {after}: {page.text(subject(one))}"
+        message += f" ({DEFINITION_CHANGED.lower()})" if one.redefined else ""
+        lines += paragraph(
+            message, page.width, indent=INDENT, first=f"{mark(after, page.encoding)} ", style=style(after)
+        )
         if one.after is not None:
             lines += paragraph(page.text(one.after.reason), page.width, indent="    ", style="dim")
     more = len(changed) - SHOWN
@@ -176,8 +178,8 @@ def _heads(comparison: Comparison, page: Sheet) -> list[Line]:
         return paragraph(page.text(comparison.heads_reason), page.width, indent="  ")
     changed = [head for head in comparison.heads if head.changed]
     text = f"{count(len(comparison.heads), 'head')} in both, {len(changed)} with another verdict or pattern"
-    told = f"{text}; {comparison.heads_reason}" if comparison.heads_reason else text
-    lines = paragraph(page.text(told), page.width, indent="  ")
+    message = f"{text}; {comparison.heads_reason}" if comparison.heads_reason else text
+    lines = paragraph(page.text(message), page.width, indent="  ")
     for head in changed[:SHOWN]:
         lines += paragraph(
             page.text(f"{head_name(head)}: {head_words(head)}"), page.width, indent="      ", first="    "
@@ -200,8 +202,8 @@ def _conclusion(comparison: Comparison, page: Sheet) -> list[Line]:
     verdict, word = outcome(comparison)
     rules = ", ".join(comparison.fail_on)
     lines: list[Line] = [((f"{mark(verdict, page.encoding)} {word}", style(verdict)), (f" by --fail-on {rules}", ""))]
-    for told in comparison.regressions:
-        lines += paragraph(page.text(told), page.width, indent="    ", first="  - ")
+    for message in comparison.regressions:
+        lines += paragraph(page.text(message), page.width, indent="    ", first="  - ")
     sure = sum(significant(one) for one in comparison.findings)
     tested = sum(one.p is not None for one in comparison.findings)
     alike = sum(one.equivalence == "EQUIVALENT" for one in comparison.findings)

@@ -27,7 +27,7 @@ def comparison_markdown(comparison: Comparison) -> str:
         "",
         f"{first} ({comparison.verdicts[0]}) then {second} ({comparison.verdicts[1]}); {cell(comparison.pairing)}.",
         *(
-            ["", *(f"- **regression** {cell(told)}" for told in comparison.regressions)]
+            ["", *(f"- **regression** {cell(message)}" for message in comparison.regressions)]
             if comparison.regressions
             else []
         ),
@@ -51,12 +51,12 @@ def _row(one: FindingChange) -> tuple[str, ...]:
     bounds = "" if one.interval is None else cell(interval(one.interval).removeprefix("95% "))
     sure = "" if one.p_adjusted is None else cell(probability("adjusted p", one.p_adjusted))
     paired = "paired" if one.paired else "not paired" if one.interval is not None else ""
-    told = after if before == after else f"{before} to {after}"
-    told = f"{told} ({DEFINITION_CHANGED.lower()})" if one.redefined else told
+    message = after if before == after else f"{before} to {after}"
+    message = f"{message} ({DEFINITION_CHANGED.lower()})" if one.redefined else message
     return (
         emoji(after),
         cell(subject(one)),
-        told,
+        message,
         *estimates,
         difference,
         bounds,

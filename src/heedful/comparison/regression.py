@@ -78,8 +78,8 @@ def sentence(change: FindingChange, rules: tuple[str, ...]) -> str:
         return ""
     place = change.claim if change.layer is None else f"{change.claim} (layer {change.layer})"
     before, after = (word if word != "-" else "not in the report" for word in change.verdicts)
-    told = f"{place}: {before} -> {after}"
+    message = f"{place}: {before} -> {after}"
     if hit == ["effect"] and change.interval is not None:
         bounds = f"[{change.interval[0]:.3g}, {change.interval[1]:.3g}]"
         return f"{place}: smaller by {-(change.difference or 0.0):.3g} {change.unit}, difference {bounds}"
-    return f"{told}: {change.after.reason}" if change.after is not None else told
+    return f"{message}: {change.after.reason}" if change.after is not None else message

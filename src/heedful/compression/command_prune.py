@@ -18,8 +18,11 @@ Fractions = Annotated[
     typer.Option("--fraction", metavar="SHARE", help="Shares to leave out, one or more; .1, .25, .5 and .75 if none."),
 ]
 Orders = Annotated[int, typer.Option("--orders", metavar="R", min=2, help="Random orders, the control.")]
-Priced = Annotated[
-    int, typer.Option("--priced", metavar="N", min=0, help="Price each layer or head alone where there are up to N.")
+EachAlone = Annotated[
+    int,
+    typer.Option(
+        "--each-alone", metavar="N", min=0, help="Remove each layer or head alone, where there are at most N."
+    ),
 ]
 
 
@@ -36,7 +39,7 @@ def prune(
     part: Parts = None,
     fraction: Fractions = None,
     orders: Orders = 19,
-    priced: Priced = 64,
+    each_alone: EachAlone = 64,
     device: options.Device = "auto",
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,
@@ -58,7 +61,7 @@ def prune(
     forms.check()
     with progress_bar() as progress:
         record = measured(
-            model, sequences, text, part=part or (), fraction=fraction or (), orders=orders, priced=priced,
+            model, sequences, text, part=part or (), fraction=fraction or (), orders=orders, each_alone=each_alone,
             tokenizer=tokenizer, config=config, factory=factory, checkpoint=checkpoint, seq_len=seq_len,
             device=device, dtype=dtype,
             seed=seed, allow_global=allow_global or (), progress=progress,

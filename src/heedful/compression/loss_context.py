@@ -146,8 +146,8 @@ def evaluation_context(
     broken = nonfinite_entries(model)
     if broken:
         name, count = next(iter(broken.items()))
-        told = f"{count:,} entries of {name} are not finite"
-        raise InputRejected(type(model).__name__, told, "heedful validate names them all")
+        message = f"{count:,} entries of {name} are not finite"
+        raise InputRejected(type(model).__name__, message, "heedful validate names them all")
     batches = batches_of(model, sequences, BATCH_TOKENS)
     with torch.no_grad():
         objective = find_objective(

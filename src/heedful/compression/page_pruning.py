@@ -78,20 +78,20 @@ def _nearest(savings: Sequence[Saving], part: str) -> float:
 
 def _sentence(savings: Sequence[Saving]) -> str:
     """The verdict on redundancy, in one sentence a part and ranking."""
-    told = []
+    messages = []
     for one in savings:
         if one.ranking in BY:
-            told.append(
+            messages.append(
                 f"Pruning {one.part} by redundancy ({BY[one.ranking]}) costs less than random order by "
                 f"{change(one.saved)} {bounds(one.saved)} nat/token at {one.fraction:.0%}: {one.answer}."
             )
-    return " ".join(told)
+    return " ".join(messages)
 
 
 def _others(savings: Sequence[Saving]) -> str:
     """The answers on the other rankings."""
-    told = [f"{one.part} by {one.ranking}: {one.answer}" for one in savings if one.ranking not in BY]
-    return f"{'; '.join(told).capitalize()}." if told else ""
+    messages = [f"{one.part} by {one.ranking}: {one.answer}" for one in savings if one.ranking not in BY]
+    return f"{'; '.join(messages).capitalize()}." if messages else ""
 
 
 def _labels(record: Pruning) -> PagePart | None:
@@ -110,7 +110,7 @@ def _labels(record: Pruning) -> PagePart | None:
             ("shuffled", labels.shuffled),
         )
     ]
-    told = {
+    message = {
         "yes": "The right labels have the least loss, by whole intervals.",
         "no": "Wrong labels have less loss than the right ones: no cost in this report means anything.",
         "not settled": "Not settled whether the right labels have the least loss: costs may mean nothing.",
@@ -120,7 +120,7 @@ def _labels(record: Pruning) -> PagePart | None:
         title=f"Are the labels right? ({objective})",
         header=("labels", "loss", "95 %"),
         rows=rows,
-        text=f"{told} Unshifted labels would ask for the tokens that were fed, which a head that copies can give away.",
+        text=f"{message} Unshifted labels would ask for the tokens that were fed, which a copying head can predict.",
     )
 
 
@@ -131,23 +131,25 @@ def _curves(record: Pruning, name: str) -> PagePart:
     local = [point for curve in curves for point in curve.points if point.divergence is not None]
     units = curves[0].units
     each = " in each key head, all alike" if name == "dimensions" else ""
-    told = f"{count(units, 'unit')}{each}. "
+    message = f"{count(units, 'unit')}{each}. "
     if judged:
-        told += "Loss: rise in nats per token with its 95 % interval over documents; 'shuffled': rise of the loss by "
-        told += "shuffled labels, which falls where a model merely becomes less sure of anything. "
+        message += (
+            "Loss: rise in nats per token with its 95 % interval over documents; 'shuffled': rise of the loss by "
+        )
+        message += "shuffled labels, which falls where a model merely becomes less sure of anything. "
         spread = _spread(curves)
-        told += f"Random order from order to order: {spread}." if spread else ""
+        message += f"Random order from order to order: {spread}." if spread else ""
     if name == "dimensions":
-        told += " Components that rotate together go together. contribution: mean square of the queries times "
-        told += "variance of the keys, lowest first; gain product, where norms have gains: |gain of q x gain of k|."
+        message += " Components that rotate together go together. contribution: mean square of the queries times "
+        message += "variance of the keys, lowest first; gain product, where norms have gains: |gain of q x gain of k|."
         if local and judged:
-            told += " KL of the rows, each layer alone: " + _divergences(curves)
+            message += " KL of the rows, each layer alone: " + _divergences(curves)
     header = ("left out by", "share", "units", "loss", "95 %", "shuffled")
     return PagePart(
         title=f"Leaving out {NAMES[name]}",
         header=header if judged else ("left out by", "share", "units", "KL", "output"),
         rows=rows,
-        text=told.strip(),
+        text=message.strip(),
         chart=partial(curve_chart, name, curves) if judged else None,
     )
 
@@ -191,18 +193,18 @@ def _spread(curves: Sequence[Curve]) -> str:
 
 
 def _divergences(curves: Sequence[Curve]) -> str:
-    told = []
+    messages = []
     for curve in curves:
         values = [small(point.divergence.estimate) for point in curve.points if point.divergence is not None]
-        told.append(f"{curve.ranking} {', '.join(values)}")
-    return "; ".join(told) + "."
+        messages.append(f"{curve.ranking} {', '.join(values)}")
+    return "; ".join(messages) + "."
 
 
 def _units(record: Pruning, part: str) -> PagePart | None:
     known = [unit for unit in record.units if unit.part == part and unit.price is not None]
     if not known:
         return None
-    cheapest = sorted(known, key=_price)
+    cheapest = sorted(known, key=_loss_increase)
     shown = cheapest if len(cheapest) <= SHOWN else [*cheapest[: SHOWN // 2], *cheapest[-SHOWN // 2 :]]
     rows = [
         (
@@ -215,20 +217,20 @@ def _units(record: Pruning, part: str) -> PagePart | None:
         for unit in shown
     ]
     more = len(known) - len(shown)
-    told = f"The cheapest and the dearest; {more} more stand in the JSON document. " if more else "Cheapest first. "
-    told += (
+    message = f"The cheapest and the dearest; {more} more stand in the JSON document. " if more else "Cheapest first. "
+    message += (
         "Rank: participation ratio of the covariance of the keys it reads, sequence by sequence; cosine: of two keys "
     )
-    told += "about their mean. Measured on the documents that rank."
+    message += "about their mean. Measured on the documents that rank."
     return PagePart(
         title=f"{part.capitalize()}, each alone",
         header=("without", "loss", "95 %", "rank", "cosine"),
         rows=rows,
-        text=told,
+        text=message,
     )
 
 
-def _price(unit: UnitCost) -> float:
+def _loss_increase(unit: UnitCost) -> float:
     value = math.nan if unit.price is None else unit.price.estimate
     return value if math.isfinite(value) else math.inf
 
@@ -246,27 +248,27 @@ def _correlations(record: Pruning) -> PagePart | None:
         )
         for one in record.correlations
     ]
-    told = "If redundant keys were cheap to remove, cost would grow with effective rank and fall with the cosine. "
-    told += (
+    message = "If redundant keys were cheap to remove, cost would grow with effective rank and fall with the cosine. "
+    message += (
         "The interval is over documents for these very layers or heads; none is given where there are fewer than 8 or "
     )
-    told += "costs are too noisy to tell them apart. p asks whether unrelated ones would show as much (Holm)."
+    message += "costs are too noisy to tell them apart. p asks whether unrelated ones would show as much (Holm)."
     return PagePart(
         title="Does redundancy predict the cost?",
         header=("rank correlation of", "over", "rank", "95 %", "p"),
         rows=rows,
-        text=told,
+        text=message,
     )
 
 
 def _limits(record: Pruning) -> PagePart:
-    told = [
+    messages = [
         "Nothing is trained again after it is left out: these are prices before any repair. What is left out is set to "
         "0, which a model has never seen; biases of output projections stay. Effective rank and cosine are of keys "
         "after their rotation, as attention reads them. Intervals and answers are one by one."
     ]
-    told += [f"Not measured: {one['what']}: {one['why']}." for one in list(record.not_measured)[:8]]
+    messages += [f"Not measured: {one['what']}: {one['why']}." for one in list(record.not_measured)[:8]]
     if len(record.not_measured) > 8:
-        told.append(f"And {len(record.not_measured) - 8} more, in the JSON document.")
-    told += [f"Note: {note}." for note in record.model["notes"]]
-    return PagePart(title="What this does not show", text=" ".join(told))
+        messages.append(f"And {len(record.not_measured) - 8} more, in the JSON document.")
+    messages += [f"Note: {note}." for note in record.model["notes"]]
+    return PagePart(title="What this does not show", text=" ".join(messages))

@@ -37,7 +37,7 @@ def quantization_page(record: Quantization) -> Page:
 
 def _subject(record: Quantization) -> str:
     model, data = record.model, record.data
-    told = [
+    messages = [
         f"{model['name']}: {model['class']}, {count(model['layers'], 'attention layer')}, "
         f"{count(model['heads'], 'head')}, {model['dtype']} on {model['device']}. "
         f"{count(data['documents'], 'document')}, "
@@ -47,12 +47,12 @@ def _subject(record: Quantization) -> str:
         "later keys included.",
     ]
     if record.loss is not None and record.recomputed is not None:
-        told.append(
+        messages.append(
             f"Loss of the model as it is: {record.loss.estimate:.4f} nat/token [{record.loss.low:.4f}, "
             f"{record.loss.high:.4f}] ({data['objective']}); with attention recomputed from unchanged keys "
             f"{record.recomputed.estimate:+.1e}, and every change is counted from there."
         )
-    return " ".join(told)
+    return " ".join(messages)
 
 
 def _costs(record: Quantization) -> PagePart:
@@ -66,17 +66,19 @@ def _costs(record: Quantization) -> PagePart:
         )
         for trial in record.trials
     ]
-    told = (
+    message = (
         "KL: from each query's weights to those with the rounded keys, in nats, each layer alone; output: change of a "
     )
-    told += "head's output over its norm; loss: nats per token with all layers rounded at once, with its 95 % interval "
-    told += f"over documents, one by one. {_by_verdict(record)}"
+    message += (
+        "head's output over its norm; loss: nats per token with all layers rounded at once, with its 95 % interval "
+    )
+    message += f"over documents, one by one. {_by_verdict(record)}"
     chart = partial(loss_chart, record) if record.loss is not None else None
     return PagePart(
         title="What each quantizer costs",
         header=("keys stored as", "KL", "output", "loss", "95 %"),
         rows=rows,
-        text=told,
+        text=message,
         chart=chart,
     )
 
@@ -87,8 +89,8 @@ def _by_verdict(record: Quantization) -> str:
         verdict: [trial.name for trial in record.trials if trial.verdict == verdict]
         for verdict in dict.fromkeys(trial.verdict for trial in record.trials)
     }
-    told = "; ".join(f"{WORDS.get(verdict, verdict)}: {', '.join(names)}" for verdict, names in named.items())
-    return f"At a margin of {margin:g} nat/token: {told}."
+    message = "; ".join(f"{WORDS.get(verdict, verdict)}: {', '.join(names)}" for verdict, names in named.items())
+    return f"At a margin of {margin:g} nat/token: {message}."
 
 
 def _structure(record: Quantization) -> PagePart:
@@ -104,20 +106,20 @@ def _structure(record: Quantization) -> PagePart:
     ]
     sharper = [trial.name for trial in record.trials if trial.structure is not None and trial.structure.low > 0]
     milder = [trial.name for trial in record.trials if trial.structure is not None and trial.structure.high < 0]
-    told = (
+    message = (
         "The control is Gaussian noise of the same root mean square in each sequence and key head; the difference is "
     )
-    told += "the loss with the quantizer less that with the noise. "
+    message += "the loss with the quantizer less that with the noise. "
     if record.loss is None:
-        told += "Without a loss only the divergences can be compared."
+        message += "Without a loss only the divergences can be compared."
     else:
-        told += f"Above 0, the error's structure costs beyond its size: {', '.join(sharper) or 'none'}. "
-        told += f"Below 0: {', '.join(milder) or 'none'}. For the others, these documents cannot tell the two apart."
+        message += f"Above 0, the error's structure costs beyond its size: {', '.join(sharper) or 'none'}. "
+        message += f"Below 0: {', '.join(milder) or 'none'}. For the others, these documents cannot tell the two apart."
     return PagePart(
         title="Its size or its structure?",
         header=("noise in place of", "KL", "loss", "beyond", "95 %"),
         rows=rows,
-        text=told,
+        text=message,
     )
 
 
@@ -138,19 +140,19 @@ def _layers(record: Quantization) -> PagePart:
                 f"H{worst.head} {small(worst.divergence.estimate)}",
             )
         )
-    told = f"{len(layers) - SHOWN} further layers stand in the JSON document. " if len(layers) > SHOWN else ""
+    message = f"{len(layers) - SHOWN} further layers stand in the JSON document. " if len(layers) > SHOWN else ""
     most = sorted(trial.heads, key=_divergence, reverse=True)[:5]
-    told += "Most moved heads: " + ", ".join(
+    message += "Most moved heads: " + ", ".join(
         f"L{head.layer}H{head.head} {small(head.divergence.estimate)} [{small(head.divergence.low)}, "
         f"{small(head.divergence.high)}]"
         for head in most
     )
-    told += ". Kurtosis of a Gaussian is 3; the crest factor is the largest component over the root mean square."
+    message += ". Kurtosis of a Gaussian is 3; the crest factor is the largest component over the root mean square."
     return PagePart(
         title=f"Layer by layer, {trial.name}",
         header=("layer", "KL", "output", "kurtosis", "crest", "most moved"),
         rows=rows,
-        text=told,
+        text=message,
         chart=partial(layer_chart, record),
     )
 
@@ -173,10 +175,12 @@ def _tails(record: Quantization) -> PagePart:
     ]
     items = shown[0].items if shown else 0
     settled = [one for one in record.correlations if one.p <= ALPHA]
-    told = f"Rank correlation over {count(items, 'key head')}. The interval is over documents for these heads; p asks "
-    told += "whether unrelated heads would show as much, and is Holm over all "
-    told += f"{count(len(record.correlations), 'correlation')} of this run. "
-    told += (
+    message = (
+        f"Rank correlation over {count(items, 'key head')}. The interval is over documents for these heads; p asks "
+    )
+    message += "whether unrelated heads would show as much, and is Holm over all "
+    message += f"{count(len(record.correlations), 'correlation')} of this run. "
+    message += (
         f"Beyond chance: {len(settled)}, {sum(one.estimate > 0 for one in settled)} of them positive (heavier tails, "
         "more damage)."
         if settled
@@ -186,22 +190,22 @@ def _tails(record: Quantization) -> PagePart:
         title="Do heavy tails predict the damage?",
         header=("under", "tails", "damage", "rank", "95 %", "p"),
         rows=rows,
-        text=told,
+        text=message,
     )
 
 
 def _limits(record: Quantization) -> PagePart:
-    told = [
+    messages = [
         "Values are left as they are, and so are weights. A scale of a whole sequence knows keys that a cache has not "
         "seen yet, so that per tensor and per channel are best cases; per token is as a cache would have it. KL and "
         "output are of rows that see at least 8 keys, each layer alone; the loss is of these documents at this length, "
         "where every key is rounded, the newest too. Intervals are one by one, not adjusted over quantizers."
     ]
-    told += [f"Not measured: {one['what']}: {one['why']}." for one in list(record.not_measured)[:8]]
+    messages += [f"Not measured: {one['what']}: {one['why']}." for one in list(record.not_measured)[:8]]
     if len(record.not_measured) > 8:
-        told.append(f"And {len(record.not_measured) - 8} more, in the JSON document.")
-    told += [f"Note: {note}." for note in record.model["notes"]]
-    return PagePart(title="What this does not show", text=" ".join(told))
+        messages.append(f"And {len(record.not_measured) - 8} more, in the JSON document.")
+    messages += [f"Note: {note}." for note in record.model["notes"]]
+    return PagePart(title="What this does not show", text=" ".join(messages))
 
 
 def _divergence(head: HeadDamage) -> float:

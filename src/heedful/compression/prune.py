@@ -27,7 +27,7 @@ def prune(
     part: str | Sequence[str] = (),
     fraction: float | Sequence[float] = (),
     orders: int | None = None,
-    priced: int | None = None,
+    each_alone: int | None = None,
     cuts: Cuts | None = None,
     tokenizer: GivenTokenizer | None = None,
     config: str | Path | None = None,
@@ -56,8 +56,8 @@ def prune(
         part: What to leave out: ``layers``, ``heads``, ``dimensions``; none means all three.
         fraction: Shares to leave out; none means .1, .25, .5 and .75.
         orders: Random orders, the control: 19 where None.
-        priced: Price each layer or head alone where there are up to so many: 64 where None.
-        cuts: ``part``, ``fraction``, ``orders`` and ``priced`` in one, in their place.
+        each_alone: Remove each layer or head alone where there are at most so many; None is 64.
+        cuts: ``part``, ``fraction``, ``orders`` and ``each_alone`` in one, in their place.
         tokenizer: Where it is not the model's own.
         config: Config of a bare checkpoint.
         factory: ``package.module:function`` that builds the model.
@@ -84,7 +84,7 @@ def prune(
     """
     from heedful.compression.pruning import measure_pruning
 
-    chosen = _cuts(cuts, one_or_many(part), one_or_many(fraction), orders, priced)
+    chosen = _cuts(cuts, one_or_many(part), one_or_many(fraction), orders, each_alone)
     reading = Reading(
         config=config,
         factory=factory,
@@ -112,18 +112,18 @@ def _cuts(
     part: tuple[str, ...],
     fraction: tuple[float, ...],
     orders: int | None,
-    priced: int | None,
+    each_alone: int | None,
 ) -> Cuts:
-    from heedful.compression.cuts import FRACTIONS, MOST_PRICED, ORDERS, PARTS, Cuts
+    from heedful.compression.cuts import EACH_ALONE, FRACTIONS, ORDERS, PARTS, Cuts
 
     if cuts is None:
         return Cuts(
             parts=part or PARTS,
             fractions=fraction or FRACTIONS,
             orders=ORDERS if orders is None else orders,
-            most_priced=MOST_PRICED if priced is None else priced,
+            each_alone=EACH_ALONE if each_alone is None else each_alone,
         )
-    words = {"part": part, "fraction": fraction, "orders": orders, "priced": priced}
+    words = {"part": part, "fraction": fraction, "orders": orders, "each_alone": each_alone}
     twice = [word for word, value in words.items() if value not in ((), None)]
     if twice:
         raise UsageError(f"{twice[0]}: given twice: as an argument and in cuts (leave one out)")

@@ -71,7 +71,7 @@ def measure_pruning(
     inside, unwrap_notes = unwrapped(model)
     with evaluating(inside):
         whole = evaluation_context(inside, sequences, seed=seed, resamples=RESAMPLES, progress=progress)
-        ranking, pricing = _halves(whole)
+        ranking, measuring = _halves(whole)
         layers, left = layer_keys(ranking, ranking.batches)
         units = {"layers": layer_units(layers), "heads": head_units(layers)}
         unmeasured = [{"what": path, "why": why} for path, why in left.items()]
@@ -80,13 +80,13 @@ def measure_pruning(
         if whole.objective.name == "none":
             unmeasured.append({"what": "loss, and with it layers and heads", "why": whole.objective.reason})
         else:
-            prices, unpriced = _prices(ranking, units, cuts)
-            unmeasured += unpriced
-        measured, base = _measured(pricing, layers, units, prices, cuts)
-        labels = None if base is None else judged_labels(pricing, base)
+            prices, unremoved = _loss_increases(ranking, units, cuts)
+            unmeasured += unremoved
+        measured, base = _measured(measuring, layers, units, prices, cuts)
+        labels = None if base is None else judged_labels(measuring, base)
     model_facts, data = whole.facts(name, [*notes, *unwrap_notes], len(layers), sum(layer.heads for layer in layers))
     data["documents_that_rank"], data["documents_that_price"] = (
-        len(np.unique(half.sequences.document.numpy())) for half in (ranking, pricing)
+        len(np.unique(half.sequences.document.numpy())) for half in (ranking, measuring)
     )
     return Pruning(
         model=model_facts,
@@ -95,15 +95,15 @@ def measure_pruning(
             "parts": list(cuts.parts),
             "fractions": list(cuts.fractions),
             "orders": cuts.orders,
-            "most_priced": cuts.most_priced,
+            "most_priced": cuts.each_alone,
             "seed": seed,
             "resamples": RESAMPLES,
         },
         versions=versions(),
         labels=labels,
-        units=[row for part in units for row in _unit_prices(ranking, layers, part, units[part], prices.get(part))],
+        units=[row for part in units for row in _unit_costs(ranking, layers, part, units[part], prices.get(part))],
         curves=[one.curve for one in measured],
-        savings=savings(pricing, measured),
+        savings=savings(measuring, measured),
         correlations=_correlations(ranking, layers, prices),
         not_measured=unmeasured,
     )
@@ -128,25 +128,27 @@ def _on(context: EvaluationContext, names: torch.Tensor) -> EvaluationContext:
     return replace(context, sequences=part, batches=batches_of(context.model, part, BATCH_TOKENS))
 
 
-def _prices(
+def _loss_increases(
     context: EvaluationContext, units: dict[str, list[Unit]], cuts: Cuts
 ) -> tuple[dict[str, Array], list[dict[str, str]]]:
     """Rise of the loss without each unit alone, ``(sequence, unit)`` a part, and parts that were too many."""
     found: dict[str, Array] = {}
-    told = []
+    messages = []
     wanted = [part for part in units if part in cuts.parts]
-    few = [part for part in wanted if len(units[part]) <= cuts.most_priced]
+    few = [part for part in wanted if len(units[part]) <= cuts.each_alone]
     tick = context.ticker((1 + sum(len(units[part]) for part in few)) * len(context.batches), "price of each alone")
     base = label_losses(context, context.batches, tick)[:, RIGHT]
     for part in wanted:
         if part not in few:
-            why = f"{len(units[part])} of them, and each takes a run: raise the limit of {cuts.most_priced} (--priced)"
-            told.append({"what": f"price of each of the {part} alone", "why": why})
+            why = (
+                f"{len(units[part])} of them, and each takes a run: raise the limit of {cuts.each_alone} (--each-alone)"
+            )
+            messages.append({"what": f"price of each of the {part} alone", "why": why})
             continue
         removals = [without_units(units[part], [place], 1) for place in range(len(units[part]))]
         losses = [losses_without(context, context.batches, one, tick)[:, RIGHT] for one in removals]
         found[part] = np.stack(losses, 1) - base[:, None]
-    return found, told
+    return found, messages
 
 
 def _measured(
@@ -175,7 +177,7 @@ def _measured(
     return found, base
 
 
-def _unit_prices(
+def _unit_costs(
     context: EvaluationContext, layers: Sequence[LayerKeys], part: str, units: Sequence[Unit], price: Array | None
 ) -> list[UnitCost]:
     prices = [None] * len(units) if price is None else [context.loss_effect(price[:, k]) for k in range(len(units))]

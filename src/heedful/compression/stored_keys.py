@@ -101,8 +101,8 @@ def stored_keys(model: nn.Module, batch_now: Sequence[Batch], stage: str, visit:
     finally:
         unrotated.end()
     if not captured[0]:
-        told = f": {path}: {why}" if (path := next(iter(left.reasons), "")) and (why := left.reasons[path]) else ""
-        raise CaptureError(type(model).__name__, f"no keys were captured {stage} rotation{told}")
+        message = f": {path}: {why}" if (path := next(iter(left.reasons), "")) and (why := left.reasons[path]) else ""
+        raise CaptureError(type(model).__name__, f"no keys were captured {stage} rotation{message}")
 
 
 def run_all(model: nn.Module, batches: Sequence[Batch], now: list[Batch], tick: Callable[[], None]) -> None:
@@ -120,8 +120,8 @@ def _stored(event: AttentionEvent, batch: Batch, stage: str, unrotated: Unrotate
         left.reasons.setdefault(event.path, NO_PRODUCT)
         return None
     if call.batch != len(batch.input_ids):
-        told = f"its batch of {call.batch} is not one of {len(batch.input_ids)} sequences"
-        left.reasons.setdefault(event.path, told)
+        message = f"its batch of {call.batch} is not one of {len(batch.input_ids)} sequences"
+        left.reasons.setdefault(event.path, message)
         return None
     batch = batch.at(call.query.device)
     call = without_padded_rows(event, batch).call

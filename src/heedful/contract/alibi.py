@@ -102,8 +102,8 @@ class AlibiJudge:
             if not len(wrong):
                 return NumberFinding(shown, Status.HELD, f"slopes {float(found[0]):.4g} to {float(found[-1]):.4g}")
             head = int(wrong[0])
-            told = f"head {head} has slope {float(found[head]):.4g}, promised {float(slopes[head]):.4g}"
-            return NumberFinding(shown, Status.BROKEN, told, (0, head, 1, 0), float((found - slopes).abs().max()))
+            message = f"head {head} has slope {float(found[head]):.4g}, promised {float(slopes[head]):.4g}"
+            return NumberFinding(shown, Status.BROKEN, message, (0, head, 1, 0), float((found - slopes).abs().max()))
         return NumberFinding(shown, Status.NOT_DECIDABLE, "its queries and keys don't explain the kernel's weights")
 
     def _read(self) -> Iterator[tuple[Tensor, Tensor]]:

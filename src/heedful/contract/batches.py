@@ -89,8 +89,8 @@ def read_batch(path: Path) -> dict[str, Tensor]:
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes the readers raise
-        told = (" ".join(str(error).split()) or type(error).__name__)[:160]
-        raise UsageError(f"--batch {path}: expected a file of named tensors: {told}") from error
+        message = (" ".join(str(error).split()) or type(error).__name__)[:160]
+        raise UsageError(f"--batch {path}: expected a file of named tensors: {message}") from error
     if not isinstance(found, Mapping) or not all(isinstance(one, Tensor) for one in found.values()):
         raise UsageError(f"--batch {path}: expected a mapping of names to tensors, got {type(found).__name__}")
     return {str(name): value for name, value in found.items()}

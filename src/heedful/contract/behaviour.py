@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from heedful.contract.changes import MEDIA, Moved, TokenChanges, embedding_of
 from heedful.contract.gradients import Cut, CutStream, seen_positions
-from heedful.contract.invariances import Invariances, Said
+from heedful.contract.invariances import InvarianceResult, Invariances
 from heedful.contract.kernels import KernelJudge, of_one_query
 from heedful.contract.promises import PromiseReader
 from heedful.contract.record import Breach, Judgement, Promise, Status
@@ -44,7 +44,7 @@ class Behaviour:
     def __init__(self, reader: PromiseReader, judge: KernelJudge, run: Any, batch: Mapping[str, Any]) -> None:
         self.reader, self.judged, self.run, self.batch = reader, judge, run, batch
         self.judgements: list[Judgement] = []
-        self.experiments: dict[tuple[str, str], Said] = {}
+        self.experiments: dict[tuple[str, str], InvarianceResult] = {}
         self.reached: set[str] = set()
         self.undecided: list[str] = []
         self._blocks: dict[tuple[str, str], str] = {}
@@ -68,14 +68,14 @@ class Behaviour:
         try:
             self._gradients()
         except (RuntimeError, NotImplementedError, ValueError, HeedfulError) as error:
-            told = " ".join(str(error).split())[:140]
-            self.undecided.append(f"gradients through each layer: {type(error).__name__}: {told}")
+            message = " ".join(str(error).split())[:140]
+            self.undecided.append(f"gradients through each layer: {type(error).__name__}: {message}")
 
-    def said(self, path: str, promise: str) -> str:
+    def shown(self, path: str, promise: str) -> str:
         """What behaviour showed about a promise in the block around a module, or in the whole model."""
-        for (block, name), told in self._blocks.items():
+        for (block, name), message in self._blocks.items():
             if name == promise and (path == block or path.startswith(f"{block}.")):
-                return told
+                return message
         if (path, promise) in self.experiments:
             return str(self.experiments[path, promise].status)
         if (path, promise) in self.judged.formulas:
@@ -203,7 +203,7 @@ class Behaviour:
             return own + added[-1][1]
 
         with ExitStack() as stack, torch.enable_grad():
-            cutting.watch(self.run.model, stack)
+            cutting.install(self.run.model, stack)
             stack.enter_context(intercept(self.run.model, answer))
             self.run(self.batch)
         for queries in self._queries(stream):

@@ -80,8 +80,8 @@ def _taken_away(run: Any, keywords: Mapping[str, Any], path: str, output: Any) -
     if after.shape != before.shape:
         return math.inf, ""
     moved = _change(before.float(), after.float())
-    told = "" if moved > LIMIT * torch.finfo(before.dtype).eps else "the model's output does not change without it"
-    return moved, told
+    message = "" if moved > LIMIT * torch.finfo(before.dtype).eps else "the model's output does not change without it"
+    return moved, message
 
 
 def _change(one: Tensor, other: Tensor) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from heedful.contract.batches import first_batch
 from heedful.contract.behaviour import Behaviour
 from heedful.contract.capture_proofs import capture_proofs
-from heedful.contract.invariances import Said
+from heedful.contract.invariances import InvarianceResult
 from heedful.contract.kernels import KernelJudge
 from heedful.contract.promises import PromiseReader
 from heedful.contract.record import Breach, Contract, ContractReport, Judgement, Status
@@ -198,7 +198,7 @@ def _with_behaviour(judge: KernelJudge, found: Behaviour) -> list[Judgement]:
     made = []
     for (path, promise), one in judge.judgements.items():
         shown = found.experiments.get((path, promise))
-        made.append(replace(one, behaviour=found.said(path, promise)) if shown is None else _joined(one, shown))
+        made.append(replace(one, behaviour=found.shown(path, promise)) if shown is None else _joined(one, shown))
     return made
 
 
@@ -206,25 +206,25 @@ SIZED = "sized"
 """A rotation of the right angles and another size is none that moved positions could show."""
 
 
-def _joined(one: Judgement, shown: Said) -> Judgement:
+def _joined(one: Judgement, shown: InvarianceResult) -> Judgement:
     """A judgement of the kernel beside an experiment; where they differ, the breach is a finding and both are told."""
     said = str(shown.status)
     if one.status is Status.BROKEN:
         return replace(one, behaviour="" if SIZED in one.found and shown.status is Status.HELD else said)
     if shown.status is Status.HELD:
         status = Status.HELD if one.status is Status.NOT_DECIDABLE else one.status
-        return replace(one, status=status, behaviour=said, found=one.found if status is one.status else shown.told)
+        return replace(one, status=status, behaviour=said, found=one.found if status is one.status else shown.message)
     if one.status not in (Status.HELD, Status.NOT_DECIDABLE):
         return one
     breach = Breach(
         proof=shown.proof,
         expected=one.value,
-        found=shown.told,
+        found=shown.message,
         head=shown.head,
         query=shown.query,
         size=shown.size,
     )
-    return replace(one, status=Status.BROKEN, behaviour=said, found=shown.told, breach=breach)
+    return replace(one, status=Status.BROKEN, behaviour=said, found=shown.message, breach=breach)
 
 
 def _ordered(judgements: list[Judgement], paths: list[str]) -> list[Judgement]:
@@ -257,8 +257,8 @@ def _module(model: Any, tokenizer: Any) -> tuple[nn.Module, Any]:
         return model, tokenizer
     if isinstance(inside, nn.Module) and hasattr(model, "tokenizer"):
         return inside, tokenizer if tokenizer is not None else model.tokenizer
-    told = "expected a torch module, or what heedful.load_model gives"
-    raise UsageError(f"model: {told}, got {type(model).__name__} (heedful check takes paths)")
+    message = "expected a torch module, or what heedful.load_model gives"
+    raise UsageError(f"model: {message}, got {type(model).__name__} (heedful check takes paths)")
 
 
 def _by_reason(undecided: Mapping[str, str]) -> list[str]:

@@ -7,8 +7,8 @@ import typer
 
 from heedful.commandline import options
 from heedful.commandline.errors import FAILED, guarded
-from heedful.commandline.forms import STANDARD_OUTPUT, Forms, tell
-from heedful.commandline.several_processes import own_device, processes_of, ranks_of_this_run, speaks
+from heedful.commandline.forms import STANDARD_OUTPUT, Forms, print_written
+from heedful.commandline.multi_process import own_device, processes_of, ranks_of_this_run, speaks
 from heedful.reporting.escape import visible
 
 if TYPE_CHECKING:
@@ -95,20 +95,20 @@ def check_command(
             behaviour=not no_behaviour,
         )
         if speaks(ranks):
-            _tell(report, notes, forms)
+            _print_report(report, notes, forms)
             if ranks is not None:
                 ranks.first("word")
     return FAILED if report.broken else 0
 
 
-def _tell(report: "ContractReport", notes: list[str], forms: Forms) -> None:
+def _print_report(report: "ContractReport", notes: list[str], forms: Forms) -> None:
     written = forms.write(json=report.to_json, html=report.to_html)
     if forms.json == STANDARD_OUTPUT:
         typer.echo(report.to_json(), nl=False)
     else:
         for line in (*str(report).splitlines(), *(f"note: {note}" for note in notes)):
             typer.echo(visible(line))
-    tell(written)
+    print_written(written)
 
 
 def _loaded(

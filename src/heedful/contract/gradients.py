@@ -51,7 +51,7 @@ class CutStream:
     cuts: list[Cut] = field(default_factory=list)
     _open: list[tuple[str, Tensor]] = field(default_factory=list)
 
-    def watch(self, model: nn.Module, stack: ExitStack) -> None:
+    def install(self, model: nn.Module, stack: ExitStack) -> None:
         """Install the hooks until the stack is closed."""
         for path in blocks_of(model):
             module = module_at(model, path)

@@ -44,12 +44,12 @@ VALUE_NAMES = ("v_proj", "value", "Wv", "v_lin")
 
 
 @dataclass(frozen=True)
-class Said:
+class InvarianceResult:
     """What behaviour says of one promise in one module.
 
     Attributes:
         status: ``held`` or ``BROKEN``.
-        told: What was seen.
+        message: What was seen.
         proof: Which experiment.
         query: The query whose output is wrong, or None.
         head: The head, or None.
@@ -57,7 +57,7 @@ class Said:
     """
 
     status: Status
-    told: str
+    message: str
     proof: str
     query: int | None = None
     head: int | None = None
@@ -81,7 +81,7 @@ class Invariances:
     judged: KernelJudge
     run: Any
     batch: Mapping[str, Any]
-    said: dict[tuple[str, str], Said] = field(default_factory=dict)
+    said: dict[tuple[str, str], InvarianceResult] = field(default_factory=dict)
     why_not: str = ""
     _set_back: set[str] = field(default_factory=set)
     _length: int = 0
@@ -97,7 +97,7 @@ class Invariances:
                 module = module_at(self.run.model, path)
                 stack.callback(module.register_forward_pre_hook(self._back(path), with_kwargs=True).remove)
             for path in self.judged.rules:
-                self._watch_heads(path, stack)
+                self._change_heads(path, stack)
             stack.enter_context(intercept(self.run.model, self._answer))
             self.run(keywords)
 
@@ -131,12 +131,12 @@ class Invariances:
     def _positions(self, like: Tensor) -> Tensor:
         n = self._length
         positions = torch.arange(n, device=like.device).expand(len(like), n).clone()
-        positions[SHIFTED] += self._room()
+        positions[SHIFTED] += self._largest_shift()
         for copy, (one, other) in self._exchanged().items():
             positions[copy, one], positions[copy, other] = other, one
         return positions
 
-    def _room(self) -> int:
+    def _largest_shift(self) -> int:
         """How far all positions may move: to the last that is known, and not into other frequencies."""
         root = self.reader.root
         rope = getattr(root, "rope_parameters", None)
@@ -163,7 +163,7 @@ class Invariances:
 
         return enter
 
-    def _watch_heads(self, path: str, stack: ExitStack) -> None:
+    def _change_heads(self, path: str, stack: ExitStack) -> None:
         """Turn one key head's sign in its copy, and give each key head's values a factor in theirs."""
         one, module = self.judged.captured.get(path), self.reader.modules.get(path)
         if one is None or module is None or not 1 < one.kv_heads < one.heads:
@@ -172,7 +172,7 @@ class Invariances:
         keys = next((children[name] for _, name in PROJECTED if name in children), None)
         values = next((children[name] for name in VALUE_NAMES if name in children), None)
 
-        def turn(module: nn.Module, args: Any, output: Any) -> Any:
+        def flip_sign(module: nn.Module, args: Any, output: Any) -> Any:
             if isinstance(output, Tensor) and len(output) == VALUES + 1 and output.shape[-1] % one.kv_heads == 0:
                 output = output.clone()
                 output[KEYS].unflatten(-1, (one.kv_heads, -1))[..., _turned_head(one.kv_heads), :].neg_()
@@ -187,7 +187,7 @@ class Invariances:
                 return output
             return None
 
-        for projection, hook in ((keys, turn), (values, number)):
+        for projection, hook in ((keys, flip_sign), (values, number)):
             if projection is not None:
                 stack.callback(projection.register_forward_hook(hook).remove)
 
@@ -223,11 +223,13 @@ class Invariances:
         moved = _relative(own[KEYS], own[PLAIN])
         inside = torch.arange(call.heads, device=own.device) // each == head
         outside = ((moved > 20 * STILL) & ~inside).nonzero()
-        told = f"turning key head {head} moves query heads {_numbers(moved > STILL)}"
+        message = f"turning key head {head} moves query heads {_numbers(moved > STILL)}"
         if len(outside):
             first = int(outside[0])
             self._keep(
-                path, "grouping", Said(Status.BROKEN, told, "key head changed", None, first, float(moved[first]))
+                path,
+                "grouping",
+                InvarianceResult(Status.BROKEN, message, "key head changed", None, first, float(moved[first])),
             )
             return
         ratio = (own[VALUES] * own[PLAIN]).sum((1, 2)) / (own[PLAIN] ** 2).sum((1, 2)).clamp_min(1e-30)
@@ -239,18 +241,18 @@ class Invariances:
         if clear and len(wrong):
             first = int(wrong[0])
             said = f"query head {first} reads the values of key head {int(read[first])}"
-            self._keep(path, "grouping", Said(Status.BROKEN, said, "values changed", None, first, 1.0))
+            self._keep(path, "grouping", InvarianceResult(Status.BROKEN, said, "values changed", None, first, 1.0))
         elif bool((moved[inside] > STILL).all()):
-            self._keep(path, "grouping", Said(Status.HELD, told, "key head changed"))
+            self._keep(path, "grouping", InvarianceResult(Status.HELD, message, "key head changed"))
 
     def _exchanged_states(self, path: str, promise: str, own: Tensor) -> None:
         """Two earlier inputs of the module exchanged: the last query moves where positions count, and only there."""
         moved = float(_relative(own[STATES, :, -1:], own[PLAIN, :, -1:]).max())
         one, other = self._exchanged()[NEAR]
-        told = f"exchanging inputs {one} and {other} moves query {self._length - 1} by {moved:.2g}"
+        message = f"exchanging inputs {one} and {other} moves query {self._length - 1} by {moved:.2g}"
         still = moved <= 2e-4
         status = Status.HELD if still == (promise == "rotary") else Status.BROKEN
-        self._keep(path, promise, Said(status, told, "exchanged inputs", self._length - 1, None, moved))
+        self._keep(path, promise, InvarianceResult(status, message, "exchanged inputs", self._length - 1, None, moved))
 
     def _rotary(self, path: str, promise: RotaryPromise, event: AttentionEvent, own: Tensor) -> None:
         last = self._length - 1
@@ -278,20 +280,22 @@ class Invariances:
             effect = float(_relative(expected, rows.own[PLAIN]).max())
             if gap > allowed + 0.002 * effect:
                 moved = float(_relative(rows.own[copy], rows.own[PLAIN]).max())
-                told = f"exchanging positions {pair[0]} and {pair[1]} moves query {last} by {moved:.2g}, "
-                told += f"the promised angles by {effect:.2g}, {gap:.2g} apart"
-                self._keep(path, "rotary", Said(Status.BROKEN, told, "swapped positions", last, None, gap))
+                message = f"exchanging positions {pair[0]} and {pair[1]} moves query {last} by {moved:.2g}, "
+                message += f"the promised angles by {effect:.2g}, {gap:.2g} apart"
+                self._keep(
+                    path, "rotary", InvarianceResult(Status.BROKEN, message, "swapped positions", last, None, gap)
+                )
                 return
             judged = judged or effect > 5 * allowed or not promise.width
         moved = float(_relative(own[SHIFTED], own[PLAIN]).max())
         if moved > 2e-3 + 10 * exact:
-            told = f"moving all positions by {self._room()} moves outputs by {moved:.2g}"
-            self._keep(path, "rotary", Said(Status.BROKEN, told, "shifted positions", None, None, moved))
+            message = f"moving all positions by {self._largest_shift()} moves outputs by {moved:.2g}"
+            self._keep(path, "rotary", InvarianceResult(Status.BROKEN, message, "shifted positions", None, None, moved))
         elif judged:
-            told = "a shift of all positions moves nothing, an exchange of two what the promised angles say"
-            self._keep(path, "rotary", Said(Status.HELD, told, "swapped positions"))
+            message = "a shift of all positions moves nothing, an exchange of two what the promised angles say"
+            self._keep(path, "rotary", InvarianceResult(Status.HELD, message, "swapped positions"))
 
-    def _keep(self, path: str, promise: str, said: Said) -> None:
+    def _keep(self, path: str, promise: str, said: InvarianceResult) -> None:
         before = self.said.get((path, promise))
         if before is None or before.status is Status.HELD:
             self.said[path, promise] = said

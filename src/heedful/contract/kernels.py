@@ -97,8 +97,8 @@ class KernelJudge:
         except HeedfulError as error:
             self.undecided.setdefault(event.path, str(error))
         except (RuntimeError, ValueError, TypeError, IndexError) as error:  # the user's own forward goes on
-            told = " ".join(str(error).split())[:160]
-            self.undecided.setdefault(event.path, f"{type(error).__name__}: {told}")
+            message = " ".join(str(error).split())[:160]
+            self.undecided.setdefault(event.path, f"{type(error).__name__}: {message}")
         return own
 
     def _recomputed(self, event: AttentionEvent, own: Tensor) -> SampledRows | None:
@@ -151,10 +151,10 @@ class KernelJudge:
     def _formula(self, place: Place, numbers: Numbers, sampled: SampledRows, found: list[NumberFinding]) -> None:
         """Whether the output itself, not a replay, is that of the promised scale, bound and grouping."""
         names = [one.promise.name for one in found if one.promise.name in ("scale", "softcap", "grouping")]
-        told = numbers.said_of(sampled) if names else ""
+        message = numbers.sampled_rows_note(sampled) if names else ""
         for name in names:
             broken = any(one.promise.name == name and one.status is Status.BROKEN for one in found)
-            said = told if told != str(Status.BROKEN) or broken else ""
+            said = message if message != str(Status.BROKEN) or broken else ""
             if said and self.formulas.get((place.path, name)) != str(Status.BROKEN):
                 self.formulas[place.path, name] = said
 
@@ -178,9 +178,9 @@ class KernelJudge:
         return False
 
     def _visible(self, place: Place, rules: Rules, rows: KernelRows, pairs: dict[str, WrongPair]) -> None:
-        for told in rules.contradictions:
-            name = told.split(":")[0]
-            self._put(place, Promise(name, "", told), Status.CONTRADICTION, told)
+        for message in rules.contradictions:
+            name = message.split(":")[0]
+            self._put(place, Promise(name, "", message), Status.CONTRADICTION, message)
         for name, promise in rules.named().items():
             pair = pairs.get(name)
             if pair is not None:

@@ -201,8 +201,8 @@ class Numbers:
             return None
         head = int(wrong[0])
         promise = self._grouping() or Promise("grouping", "", "")
-        told = f"query head {head} reads the values of key head {int(heads[head])}"
-        return NumberFinding(promise, Status.BROKEN, told, (0, head, 0, 0), 1.0)
+        message = f"query head {head} reads the values of key head {int(heads[head])}"
+        return NumberFinding(promise, Status.BROKEN, message, (0, head, 0, 0), 1.0)
 
     def _name(self, products: Tensor, scale: float, cap: float | None, fit: LogitFit) -> None:
         """Which change of the promised logits explains the weights."""
@@ -239,10 +239,12 @@ class Numbers:
             if abs(slope - scale) > 1e-3 * abs(scale):
                 self._add(self._promise("scale"), Status.BROKEN, f"{slope:.6g}", fit)
             return
-        told = f"its queries and keys don't explain the kernel's weights (logits differ by up to {fit.deviation:.2g})"
-        self._add(self._promise("scale"), Status.NOT_DECIDABLE, told)
+        message = (
+            f"its queries and keys don't explain the kernel's weights (logits differ by up to {fit.deviation:.2g})"
+        )
+        self._add(self._promise("scale"), Status.NOT_DECIDABLE, message)
 
-    def said_of(self, sampled: SampledRows) -> str:
+    def sampled_rows_note(self, sampled: SampledRows) -> str:
         """What sampled rows of the output itself say of the promised numbers.
 
         Args:
@@ -280,10 +282,10 @@ class Numbers:
             self.found.append(NumberFinding(promise, Status.HELD, "rows sum to one less the sink's share"))
             return
         sequence, head, query = min(wrong.tolist(), key=lambda place: (place[2], place[0], place[1]))
-        told = f"the row sums to {1 - float(given[sequence, head, query]):.4f}, "
-        told += f"promised {1 - float(wanted[sequence, head, query]):.4f}"
+        message = f"the row sums to {1 - float(given[sequence, head, query]):.4f}, "
+        message += f"promised {1 - float(wanted[sequence, head, query]):.4f}"
         where = (sequence, head, query * rows.step, None)
-        self.found.append(NumberFinding(promise, Status.BROKEN, told, where, float(gap.max())))
+        self.found.append(NumberFinding(promise, Status.BROKEN, message, where, float(gap.max())))
 
     def expected(self) -> Tensor | None:
         """Expected weights at the chosen keys, ``(batch, head, query, column)``; None if nothing is known."""

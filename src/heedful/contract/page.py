@@ -29,8 +29,8 @@ def lines(report: ContractReport) -> list[str]:
         Lines of text; data of the model and its tokens are escaped.
     """
     given = ", ".join(f"{name} {tuple(shape)}" for name, shape in report.batch.items())
-    told = f" ({report.implementation})" if report.implementation else ""
-    found = [visible(f"{report.model}{told} on {given}"), "", *_table(report)]
+    message = f" ({report.implementation})" if report.implementation else ""
+    found = [visible(f"{report.model}{message} on {given}"), "", *_table(report)]
     found += breach_lines(report)
     found += ["", *capture_lines(report)] if report.proofs else []
     for title, rows in (("note", report.notes), ("not decided", report.undecided)):
@@ -138,8 +138,8 @@ def _pair(breach: Breach, report: ContractReport) -> str:
     for name, value, token in zip(("query", "key"), (breach.query, breach.key), breach.tokens, strict=True):
         if value is not None:
             text = report.tokens.get(token) if token is not None else None
-            told = "" if token is None else f" (token {token}{'' if text is None else f' {text!r}'})"
-            words.append(f"{name} {value}{told}")
+            message = "" if token is None else f" (token {token}{'' if text is None else f' {text!r}'})"
+            words.append(f"{name} {value}{message}")
     return f"{', '.join(words)}: " if words else ""
 
 
@@ -176,8 +176,8 @@ def sum_line(report: ContractReport) -> str:
         every = {one.status for one in report.of(name)}
         worst = next(status for status in _WORST if status in every)
         counts[worst] += 1
-    told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    return f"{told}; {report.forwards} forwards, {report.seconds:.1f} s"
+    message = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    return f"{message}; {report.forwards} forwards, {report.seconds:.1f} s"
 
 
 _WORST = (

@@ -161,8 +161,8 @@ class PromiseReader:
         says = getattr(place.module, "is_causal", None)
         open_to_all = call is not None and not call.visibility.is_causal and call.visibility.mask is None
         if found.value == "causal" and says is False and open_to_all:
-            told = f"direction: {found.source} says causal, {type(place.module).__name__}.is_causal is False"
-            return None, (told,)
+            message = f"direction: {found.source} says causal, {type(place.module).__name__}.is_causal is False"
+            return None, (message,)
         masks = (self.target_facts if place.side == "decoder" else self.facts).masks
         mask = masks.get(place.layer_type, masks.get(""))
         square = mask is not None and mask.shape[2] == mask.shape[3] and self.facts.blocks is None

@@ -259,8 +259,8 @@ class ContractReport(ShownRecord):
     def one_line(self) -> str:
         """Model, promises held and broken, and captured modules."""
         counts = {status: len({one.promise for one in self.judgements if one.status is status}) for status in Status}
-        told = f"{counts[Status.HELD]} promises held, {counts[Status.BROKEN]} broken"
-        return f"{self.model}: {told}" + (f", {counted(self.captured, 'module')} captured" if self.proofs else "")
+        message = f"{counts[Status.HELD]} promises held, {counts[Status.BROKEN]} broken"
+        return f"{self.model}: {message}" + (f", {counted(self.captured, 'module')} captured" if self.proofs else "")
 
     @property
     def captured(self) -> int:

@@ -171,16 +171,16 @@ class Ranks:
             if latest != beat:
                 beat, since = latest, time.monotonic()
             elif time.monotonic() - since > TIMEOUT:
-                told = f"no sign of life for {TIMEOUT:.0f} s"
-                raise RankLost(f"ranks: rank {other} of {self.count} is lost: {told} ({NOTHING})")
+                message = f"no sign of life for {TIMEOUT:.0f} s"
+                raise RankLost(f"ranks: rank {other} of {self.count} is lost: {message} ({NOTHING})")
             time.sleep(_POLL)
 
     def lost(self, error: BaseException) -> RankLost | None:
         """The RankLost error for a failed forward of a divided model if another rank has ended; None if it is another
         error.
         """
-        told = str(error)
-        if self.divide != "tensor" or not isinstance(error, RuntimeError) or not _ENDED.search(told):
+        message = str(error)
+        if self.divide != "tensor" or not isinstance(error, RuntimeError) or not _ENDED.search(message):
             return None
         return RankLost(f"ranks: {self._others()} ended while the model ran ({NOTHING})")
 

@@ -34,9 +34,9 @@ def refuse_unshared(model: nn.Module, ranks: Ranks) -> None:
     divided = is_tensor_parallel(model)
     if divided != (ranks.divide == "tensor"):
         name, size = type(model).__name__, int(getattr(model, "tp_size", None) or 1)
-        told = f"is divided over {size} processes and each would judge its part" if divided else "is not divided"
+        message = f"is divided over {size} processes and each would judge its part" if divided else "is not divided"
         raise UsageError(
-            f"{name} {told} (torchrun --no-python --nproc-per-node N heedful validate MODEL --parallel tensor)"
+            f"{name} {message} (torchrun --no-python --nproc-per-node N heedful validate MODEL --parallel tensor)"
         )
 
 

@@ -35,7 +35,7 @@ def whole_heads(
     """
     names = [sorted(values) for _, values in layers]
     spaced = [
-        _beside(values[name], part) if _has_heads(name, part) else _slot(values[name], ranks)
+        _in_all_heads(values[name], part) if _has_heads(name, part) else _slot(values[name], ranks)
         for (part, values), listed in zip(layers, names, strict=True)
         for name in listed
     ]
@@ -50,7 +50,7 @@ def _has_heads(name: str, part: HeldHeads | None) -> bool:
     return part is not None and name not in WITHOUT_HEADS
 
 
-def _beside(own: Array, part: HeldHeads | None) -> Array:
+def _in_all_heads(own: Array, part: HeldHeads | None) -> Array:
     """Own heads in their places among all, 0 in the others': ``(sequence, all heads, ...)``."""
     held, (rank, count) = own.shape[1], (0, 1) if part is None else (part.rank, part.count)
     whole = np.zeros((len(own), held * count, *own.shape[2:]))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from heedful.evaluation.evidence import Array
-from heedful.evaluation.interim_ablation import fractions_of, look_ends
+from heedful.evaluation.interim_ablation import fractions_of, interim_ends
 from heedful.evaluation.missing import mean_of
 from heedful.evaluation.null_comparison import with_p
 from heedful.evaluation.result import Finding
@@ -39,7 +39,7 @@ def over_documents(study: Study, values: Array) -> Interval:
     units = study.first_units(values)
     if study.settings.interim_analyses == 1:
         return skew_t(units)
-    look, ends = _look_of(study, values)
+    look, ends = _interim_analysis_of(study, values)
     return repeated_interval(units, look, fractions_of(ends))
 
 
@@ -51,22 +51,22 @@ def p_of_zero(study: Study, values: Array) -> float:
         return math.nan
     if study.settings.interim_analyses == 1:
         return skew_p(units)
-    look, ends = _look_of(study, values)
+    look, ends = _interim_analysis_of(study, values)
     return repeated_p(units, look, fractions_of(ends))
 
 
-def look_facts(study: Study, values: Array) -> dict[str, Any]:
+def interim_facts(study: Study, values: Array) -> dict[str, Any]:
     """The interim analysis at which a replacement stopped and the sequences it used; empty without interim analyses."""
     if study.settings.interim_analyses == 1:
         return {}
-    look, ends = _look_of(study, values)
+    look, ends = _interim_analysis_of(study, values)
     return {"look": look + 1, "looks": len(ends), "sequences": ends[look], "sequences_planned": ends[-1]}
 
 
-def _look_of(study: Study, values: Array) -> tuple[int, tuple[int, ...]]:
+def _interim_analysis_of(study: Study, values: Array) -> tuple[int, tuple[int, ...]]:
     """The look at which measuring stopped, from 0, and all looks of these values."""
     starts = np.cumsum([0, *(len(batch.index) for batch in study.batches)])
-    ends = look_ends(study.batches[: int(np.searchsorted(starts, len(values)))], study.settings.interim_analyses)
+    ends = interim_ends(study.batches[: int(np.searchsorted(starts, len(values)))], study.settings.interim_analyses)
     measured = np.flatnonzero(~np.isnan(values))
     seen = int(measured[-1]) + 1 if len(measured) else ends[-1]
     return next(k for k, end in enumerate(ends) if end >= seen), ends
@@ -125,8 +125,10 @@ def not_measured(claim: str, source: str, layer: int) -> Finding:
         source: Where the definition comes from.
         layer: Index of the layer.
     """
-    told = "not measured: equal weights were expected to cost more in other layers, which were taken (preset full: all)"
-    return Finding(claim=claim, verdict=Verdict.SKIP, reason=told, source=source, layer=layer)
+    message = (
+        "not measured: equal weights were expected to cost more in other layers, which were taken (preset full: all)"
+    )
+    return Finding(claim=claim, verdict=Verdict.SKIP, reason=message, source=source, layer=layer)
 
 
 def left_whole(study: Study) -> str:
@@ -154,8 +156,8 @@ def _of_all_calls(found: Finding, calls: int) -> Finding:
     """The unit of a replacement is the module: where it is called several times, all of them are replaced."""
     if calls == 1:
         return found
-    told = f"in all {calls} calls of this shared module: {found.reason}"
-    return replace(found, reason=told, detail={**found.detail, "calls": calls})
+    message = f"in all {calls} calls of this shared module: {found.reason}"
+    return replace(found, reason=message, detail={**found.detail, "calls": calls})
 
 
 def _meaning(study: Study, arm: str) -> str:
@@ -218,7 +220,7 @@ def _finding(
         head=head,
         units=None if head is not None else first_unit_values(study, values),
         detail={"arm": arm}
-        | look_facts(study, values)
+        | interim_facts(study, values)
         | ({"loss": float(mean_of(study.loss)), "unused": unused} if layer is None else {}),
     )
 

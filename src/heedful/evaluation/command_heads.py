@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from heedful.commandline import options
 from heedful.commandline.errors import guarded
-from heedful.commandline.forms import STANDARD_OUTPUT, Forms, tell
+from heedful.commandline.forms import STANDARD_OUTPUT, Forms, print_written
+from heedful.commandline.multi_process import processes_of, ranks_of_this_run, speaks
 from heedful.commandline.progress import progress_bar
-from heedful.commandline.several_processes import processes_of, ranks_of_this_run, speaks
 from heedful.evaluation.head_files import check_suffix, save_heads
 from heedful.evaluation.page.pair_lines import print_ranking
 from heedful.evaluation.page.terminal import print_heads
@@ -80,4 +80,4 @@ def _deliver(table: "HeadTable", out: Path | None, forms: Forms) -> None:
         print_heads(table.rows)
     if table.by_pairs is not None and forms.json != STANDARD_OUTPUT:
         print_ranking(table.by_pairs)
-    tell(written)
+    print_written(written)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heedful.commandline.several_processes import own_device
+from heedful.commandline.multi_process import own_device
 
 if TYPE_CHECKING:
     from heedful.loading.given_text import GivenText
@@ -87,8 +87,8 @@ def _check_together(inputs: Inputs) -> None:
 
     if inputs.factory is None:
         if inputs.checkpoint is not None:
-            told = "weights for the model of a --factory (without one, name the checkpoint as the MODEL)"
-            raise UsageError(f"--checkpoint {inputs.checkpoint}: {told}")
+            message = "weights for the model of a --factory (without one, name the checkpoint as the MODEL)"
+            raise UsageError(f"--checkpoint {inputs.checkpoint}: {message}")
     elif inputs.processes > 1:
         raise UsageError(f"--factory {inputs.factory}: --parallel tensor divides a MODEL by transformers' plan for it")
     elif inputs.model is not None or inputs.config is not None:

@@ -7,7 +7,7 @@ import typer
 
 from heedful.commandline import options
 from heedful.commandline.errors import guarded
-from heedful.commandline.forms import tell
+from heedful.commandline.forms import print_written
 from heedful.errors import UsageError
 from heedful.evaluation.command_outputs import Outputs
 from heedful.evaluation.page.brief import print_brief
@@ -45,5 +45,5 @@ def report(
         print_brief(found)
     elif not written:
         reader.show(found, None)
-    tell(written)
+    print_written(written)
     return 0

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from heedful.commandline import options
 from heedful.commandline.errors import FAILED, guarded
-from heedful.commandline.forms import STANDARD_OUTPUT, tell
+from heedful.commandline.forms import STANDARD_OUTPUT, print_written
+from heedful.commandline.multi_process import processes_of, ranks_of_this_run, speaks
 from heedful.commandline.progress import progress_bar
-from heedful.commandline.several_processes import processes_of, ranks_of_this_run, speaks
 from heedful.evaluation.command_outputs import Outputs
 from heedful.evaluation.page.brief import print_brief
 from heedful.evaluation.page.json_document import to_json
@@ -79,4 +79,4 @@ def _deliver(report: "Report", outputs: Outputs, brief: bool) -> None:
         sys.stdout.write(to_json(report))
     else:
         (print_brief if brief else print_report)(report)
-    tell(written)
+    print_written(written)

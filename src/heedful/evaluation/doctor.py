@@ -52,8 +52,8 @@ def doctor(
     from heedful.contract.running import text_keywords
     from heedful.evaluation.running import device_of
 
-    told = "heedful.doctor is now heedful.check(model, batch): report.proofs, report.captured, report.proved"
-    warnings.warn(told, DeprecationWarning, stacklevel=2)
+    message = "heedful.doctor is now heedful.check(model, batch): report.proofs, report.captured, report.proved"
+    warnings.warn(message, DeprecationWarning, stacklevel=2)
     found = model_and_text(model, sequences, text, tokenizer, Reading(wanted=SHOWN, **reading))
     where = device_of(found.model)
     ids, mask = (tensor[:SHOWN].to(where) for tensor in (found.sequences.input_ids, found.sequences.attention_mask))

@@ -211,8 +211,8 @@ def collect(
         output = event.run(None)
         batch = current[0].at(event.call.query.device)
         if event.call.batch != len(batch.input_ids):
-            told = f"its batch of {event.call.batch} is not one of {len(batch.input_ids)} sequences"
-            folded.setdefault(event.path, told)
+            message = f"its batch of {event.call.batch} is not one of {len(batch.input_ids)} sequences"
+            folded.setdefault(event.path, message)
             return output
         event = without_padded_rows(event, batch)
         same = event.call.n_keys == batch.input_ids.shape[1]
@@ -252,8 +252,8 @@ def collect(
 
 def _nothing_captured(model: nn.Module, not_captured: Mapping[str, str]) -> HeedfulError:
     """Why there is no evidence."""
-    if told := without_heads(model):
-        return InputRejected(type(model).__name__, told, "name a model that attends")
+    if message := without_heads(model):
+        return InputRejected(type(model).__name__, message, "name a model that attends")
     return CaptureError(
         type(model).__name__,
         "no attention call was captured" + (f": {next(iter(not_captured.values()))}" if not_captured else ""),

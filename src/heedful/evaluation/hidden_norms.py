@@ -35,7 +35,7 @@ def hidden_norms(model: nn.Module, batches: Sequence[Batch], paths: Sequence[str
             blocks.setdefault(path.rpartition(".")[0], []).append(path)
 
     def watcher(own: list[str], shape: list[Tensor]) -> object:
-        def watch(module: nn.Module, given: tuple[object, ...], named: dict[str, object]) -> None:
+        def record(module: nn.Module, given: tuple[object, ...], named: dict[str, object]) -> None:
             mask = shape[-1]
             for value in (*given, *named.values()):
                 if isinstance(value, Tensor) and value.dim() == 3 and value.shape[:2] == mask.shape:
@@ -44,7 +44,7 @@ def hidden_norms(model: nn.Module, batches: Sequence[Batch], paths: Sequence[str
                         kept.setdefault(path, []).append(norm)
                     return
 
-        return watch
+        return record
 
     masks: list[Tensor] = []
     handles = []

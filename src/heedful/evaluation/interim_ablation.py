@@ -22,7 +22,7 @@ from heedful.loading.batch import Batch
 Losses = Callable[[Sequence[Replacement], Sequence[Batch]], list[Array]]
 
 
-def look_ends(batches: Sequence[Batch], interim_analyses: int) -> tuple[int, ...]:
+def interim_ends(batches: Sequence[Batch], interim_analyses: int) -> tuple[int, ...]:
     """Sequences read by each interim analysis: whole batches that hold at least 1/16, 1/8, ... of all.
 
     Args:
@@ -58,7 +58,7 @@ def differences_by_analyses(
     Returns:
         ``(sequence,)`` in nats per token for each replacement; NaN where it was no longer measured.
     """
-    ends = look_ends(batches, settings.interim_analyses)
+    ends = interim_ends(batches, settings.interim_analyses)
     found = [np.full(ends[-1], math.nan) for _ in replacements]
     undecided, begin = list(range(len(replacements))), 0
     starts = np.cumsum([0, *(len(batch.index) for batch in batches)])

@@ -107,8 +107,8 @@ class HeadIntervals:
             return verdict, reason
         beyond = float(np.asarray(self.interval.estimate)[position]) - above
         takes = max(self.units[position] + 1.0, self.needed(position, beyond))
-        told = f"{reason}, but not after adjustment for all heads (adjusted p {adjusted:.3g} > {alpha:g})"
-        return Verdict.WARN, f"{told}; about {takes:.0f} units are needed" if math.isfinite(takes) else told
+        message = f"{reason}, but not after adjustment for all heads (adjusted p {adjusted:.3g} > {alpha:g})"
+        return Verdict.WARN, f"{message}; about {takes:.0f} units are needed" if math.isfinite(takes) else message
 
 
 _Answer = tuple[Verdict, str]

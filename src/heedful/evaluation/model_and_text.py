@@ -227,8 +227,8 @@ def _taken(model: Any, given: _Given, reading: Reading) -> ModelAndText:
     from heedful.loading.loaded_model import LoadedModel
 
     if not isinstance(model, nn.Module | LoadedModel):
-        told = f"expected a torch module, what load_model gives, a path, or None; got {_named(model)}"
-        raise UsageError(f"model: {told}")
+        message = f"expected a torch module, what load_model gives, a path, or None; got {_named(model)}"
+        raise UsageError(f"model: {message}")
     for word, value, usual in (
         ("config", reading.config, None),
         ("factory", reading.factory, None),
@@ -273,8 +273,8 @@ def _sequences(model: nn.Module, given: _Given, tokenizer: Any, reading: Reading
         _check_ids(made, embedded_tokens(model), learned_positions(model))
     else:
         if tokenizer is None:
-            told = "expected token ids, or a tokenizer for the text, because the model brings none"
-            raise UsageError(f"sequences: {told} (heedful.validate(model, tokenizer, texts), say)")
+            message = "expected token ids, or a tokenizer for the text, because the model brings none"
+            raise UsageError(f"sequences: {message} (heedful.validate(model, tokenizer, texts), say)")
         made = make_sequences(
             documents_of(given.text),
             tokenizer,

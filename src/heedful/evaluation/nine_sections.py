@@ -221,9 +221,9 @@ def _capped(finding: Finding) -> Finding:
     """What blocks of fewer texts seem to settle is not settled: they vary together."""
     if finding.verdict not in (Verdict.PASS, Verdict.ABSENT):
         return finding
-    told = f"{finding.reason}; but {BLOCKS_TOLD}"
+    message = f"{finding.reason}; but {BLOCKS_TOLD}"
     detail = {**finding.detail, "without_blocks": str(finding.verdict)}
-    return replace(finding, verdict=Verdict.WARN, reason=told, detail=detail)
+    return replace(finding, verdict=Verdict.WARN, reason=message, detail=detail)
 
 
 def _skipped(facts: CheckFacts, reason: str) -> Finding:

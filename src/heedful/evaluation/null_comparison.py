@@ -162,8 +162,8 @@ def content_null(study: Study, statistic: str) -> NullComparison:
         if fresh.available or not why:
             return fresh
         nan = np.full(len(fresh.p), math.nan)
-        told = f"not available: {why}; and {study.null_reason}"
-        return NullComparison(null=told, p=nan, p_adjusted=nan, available=False)
+        message = f"not available: {why}; and {study.null_reason}"
+        return NullComparison(null=message, p=nan, p_adjusted=nan, available=False)
     alpha = study.settings.alpha
     known = np.isfinite(scores.p_adjusted)
     return NullComparison(

@@ -134,8 +134,8 @@ def find_objective(
     width = logits.shape[-1]
     headless = hidden == width and type(model).__name__.endswith("Model")
     if headless or _is_hidden(model, width, vocabulary):
-        told = f"the model has no language-model head (it returns hidden states of width {width}), so it has no loss"
-        return Objective("none", f"{told}: {OFFER}")
+        message = f"the model has no language-model head (it returns hidden states of width {width}), so it has no loss"
+        return Objective("none", f"{message}: {OFFER}")
     if hides_future:
         return Objective("next token", seed=seed, layer=layer)
     if mask_token is None:

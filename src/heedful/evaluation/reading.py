@@ -39,8 +39,8 @@ class TextLoss:
     @property
     def notes(self) -> list[str]:
         """The loss in words, with a warning if it is near or above that of token frequencies."""
-        told = f"the model's own loss on this text: {self.loss:.3g} nat/token, perplexity {self.perplexity:.4g}"
-        found = [f"{told}; token frequencies alone: {self.frequencies:.3g}"]
+        message = f"the model's own loss on this text: {self.loss:.3g} nat/token, perplexity {self.perplexity:.4g}"
+        found = [f"{message}; token frequencies alone: {self.frequencies:.3g}"]
         if self.unlike:
             found.append(
                 "warning: the model reads this text no better than token frequencies do: it is untrained, or the text "

@@ -69,12 +69,12 @@ def refuse_nonfinite(model: nn.Module, name: str) -> None:
     if not broken:
         return
     first, entries = next(iter(broken.items()))
-    told = (
+    summary = (
         f"expected finite weights; {first} holds {entries:,} {'entry' if entries == 1 else 'entries'} NaN or infinite"
     )
     if len(broken) > 1:
-        told += f", and so do {len(broken) - 1} more tensors" if len(broken) > 2 else ", and so does 1 more tensor"
-    raise InputRejected(name, told, "take an earlier checkpoint, or make the model again")
+        summary += f", and so do {len(broken) - 1} more tensors" if len(broken) > 2 else ", and so does 1 more tensor"
+    raise InputRejected(name, summary, "take an earlier checkpoint, or make the model again")
 
 
 def pads_inside(attention_mask: Tensor) -> bool:

@@ -129,9 +129,9 @@ class Settings:
             raise UsageError(f"null: expected one of {', '.join(NULLS)}; got {self.null!r}")
         least, most = self.repeat_periods
         if not 2 <= least <= most or (self.repeat_copies is not None and self.repeat_copies < 2):
-            told = f"periods of {least} to {most} and {self.repeat_copies} copies"
+            message = f"periods of {least} to {most} and {self.repeat_copies} copies"
             raise UsageError(
-                f"repeats: expected periods of 2 or more, the shorter first, and 2 copies or more; got {told}"
+                f"repeats: expected periods of 2 or more, the shorter first, and 2 copies or more; got {message}"
             )
         unknown = [claim for claim in self.require if claim not in CHECKS]
         silent = [claim for claim in self.require if claim in CHECKS and CHECKS[claim].descriptive]

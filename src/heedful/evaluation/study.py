@@ -133,7 +133,7 @@ class Study:
         tick = self._ticker(len(self.ranks.run(self.batches)), "measuring attention")
         extras = Extras(distances=True, contrast=True)
         reader = TextReader(self.model, self.output_layer)
-        run = reader.read if self.reading else reader.look
+        run = reader.read if self.reading else reader.run
         found = collect(
             self.model, self.batches, probes, extras=extras, groups=True, tick=tick, ranks=self.ranks, run=run
         )
@@ -145,15 +145,15 @@ class Study:
         """The model's output layer, where it may be computed block by block or left out."""
         return output_layer(self.model, self.batches[0])
 
-    def _look(self, batch: Batch) -> None:
-        TextReader(self.model, self.output_layer).look(batch)
+    def _run_model(self, batch: Batch) -> None:
+        TextReader(self.model, self.output_layer).run(batch)
 
     @cached_property
     def on_shuffled(self) -> Evidence:
         """Evidence from the model on the first sequences with their tokens shuffled."""
         batches = [shuffled(batch, self.settings.seed) for batch in self.first_batches(self.settings.control_sequences)]
         tick = self._ticker(len(self.ranks.run(batches)), "shuffled tokens")
-        return collect(self.model, batches, [query_variation], tick=tick, ranks=self.ranks, run=self._look)
+        return collect(self.model, batches, [query_variation], tick=tick, ranks=self.ranks, run=self._run_model)
 
     @cached_property
     def repeats(self) -> Repeats | None:
@@ -169,7 +169,7 @@ class Study:
             return None
         probe = repeats(self.repeats.periods, self.repeats.prefix)
         tick = self._ticker(len(self.ranks.run(self.repeats.batches)), "repeats")
-        return collect(self.model, self.repeats.batches, [probe], tick=tick, ranks=self.ranks, run=self._look)
+        return collect(self.model, self.repeats.batches, [probe], tick=tick, ranks=self.ranks, run=self._run_model)
 
     @cached_property
     def null_subset(self) -> list[Batch]:
@@ -469,7 +469,7 @@ class Study:
         rows = None
         if self.settings.preset == "quick" and self.settings.interim_analyses == 1:
             rows = torch.cat([batch.index for batch in self.whole_batches]).tolist()
-        return pattern_pool(self.model, self.sequences, self.settings.batch_tokens, self._look, rows)
+        return pattern_pool(self.model, self.sequences, self.settings.batch_tokens, self._run_model, rows)
 
     @property
     def _ablations(self) -> int:  # one family of tests

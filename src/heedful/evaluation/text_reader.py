@@ -30,7 +30,7 @@ class TextReader:
     layer: OutputLayer | None
     losses: dict[int, float] = field(default_factory=dict)
 
-    def look(self, batch: Batch) -> None:
+    def run(self, batch: Batch) -> None:
         """Run the model on a batch, its output layer left out where it can be."""
         if self.layer is None:
             run_model(self.model, batch.input_ids, batch.attention_mask)
@@ -52,7 +52,7 @@ class TextReader:
             if logits is not None and _fits(logits, batch):
                 taken.append(token_losses(logits[:, :-1], targets))
         elif self.layer.width <= int(batch.input_ids.max()):
-            self.look(batch)
+            self.run(batch)
         else:
             with self.layer.left_out(take):
                 run_model(self.model, batch.input_ids, batch.attention_mask)

@@ -36,15 +36,15 @@ def try_model(model: nn.Module, sequences: TokenBatch, name: str) -> None:
     except HeedfulError:
         raise
     except Exception as error:
-        told = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        message = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
         ids = f"token ids {shape} up to {int(batch.input_ids.max())}"
-        raise InputRejected(name, f"the model's forward raised on {ids}: {told}", OFFER) from error
+        raise InputRejected(name, f"the model's forward raised on {ids}: {message}", OFFER) from error
     found = tensor_of(output, "logits", "last_hidden_state")
     if found is None:
         raise InputRejected(name, f"the model returned {_described(output)}", OFFER)
     if found.dim() != 3 or tuple(found.shape[:2]) != shape or not found.is_floating_point():
-        told = f"the model returned a tensor {tuple(found.shape)} for token ids {shape}"
-        raise InputRejected(name, told, OFFER)
+        message = f"the model returned a tensor {tuple(found.shape)} for token ids {shape}"
+        raise InputRejected(name, message, OFFER)
 
 
 def _described(output: object) -> str:

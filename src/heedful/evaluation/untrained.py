@@ -76,11 +76,11 @@ def _ensure_memory(model: nn.Module, ranks: Ranks) -> None:
     together = ranks.count if device.type == "cpu" else 1
     try:
         ensure_fits(size * together, "fresh models", device=str(device))
-        told = ""
+        message = ""
     except ResourceLimit as error:
-        told = str(error)
-    if not ranks.agree(not told):
-        raise NoFreshModel(f"fresh models are built whole, one a process: {told or 'another process has no room'}")
+        message = str(error)
+    if not ranks.agree(not message):
+        raise NoFreshModel(f"fresh models are built whole, one a process: {message or 'another process has no room'}")
 
 
 UNTRAINED = "untrained models of the same config"

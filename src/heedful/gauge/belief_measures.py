@@ -45,8 +45,8 @@ def beliefs(trained: Path) -> list[RunMeasure]:
     """
     loaded, found = loaded_on_held_out(trained, SEQUENCES)
     if not isinstance(loaded.model, GaugeForCausalLM):
-        told = f"expected a gauge model, got {type(loaded.model).__name__}"
-        raise InputRejected(escaped(trained), told, "measure beliefs of gauge models alone")
+        message = f"expected a gauge model, got {type(loaded.model).__name__}"
+        raise InputRejected(escaped(trained), message, "measure beliefs of gauge models alone")
     return measured_beliefs(loaded.model, found.input_ids)
 
 
@@ -152,5 +152,5 @@ def _of_tokens(model: GaugeForCausalLM, ids: Tensor) -> list[RunMeasure]:
     if tables.frame is not None:
         angles = bounded(exact(tables.frame(ids)))
         found.append(RunMeasure(measure="frame_spread", value=float(angles.std(1).mean()), unit="rad"))
-    told = {"least": variance.amin(), "mean": variance.mean(), "most": variance.amax()}
-    return found + [RunMeasure(measure=f"variance_{name}", value=float(value)) for name, value in told.items()]
+    messages = {"least": variance.amin(), "mean": variance.mean(), "most": variance.amax()}
+    return found + [RunMeasure(measure=f"variance_{name}", value=float(value)) for name, value in messages.items()]

@@ -87,13 +87,13 @@ def _both(study: Study, index: Tensor, live: Mapping[str, nn.Parameter]) -> tupl
     def stopped(gradient: Tensor) -> Tensor | None:
         return torch.zeros_like(gradient) if constant[0] else None
 
-    def watch(event: AttentionEvent) -> None:
+    def stop_gradients(event: AttentionEvent) -> None:
         for side in (event.call.query, event.call.key):
             if side.requires_grad:
                 side.register_hook(stopped)  # the kernel's own inputs: what passes here passed through weights
 
     with torch.enable_grad():
-        with intercept(study.model, watch):
+        with intercept(study.model, stop_gradients):
             loss = study.objective.losses(study.model, batch).nanmean()
         whole = _gradients(loss, live, keep=True)
         constant[0] = True

@@ -73,9 +73,9 @@ class BeliefLayout:
         """All groups joined again; the inverse of ``groups``."""
         shears = [group.shear for group in groups if isinstance(group, Full)]
         return TokenBeliefs(
-            mean=beside([group.mean for group in groups]),
-            log_variance=beside([group.log_variance for group in groups]),
-            shear=beside(shears) if self.shears else None,
+            mean=side_by_side([group.mean for group in groups]),
+            log_variance=side_by_side([group.log_variance for group in groups]),
+            shear=side_by_side(shears) if self.shears else None,
         )
 
     def _split(self, columns: Tensor, widths: Sequence[int]) -> list[Tensor]:
@@ -85,6 +85,6 @@ class BeliefLayout:
         return [part.unflatten(-1, (number, width)).transpose(1, 2) for part, number, width in shapes]
 
 
-def beside(groups: Sequence[Tensor]) -> Tensor:
+def side_by_side(groups: Sequence[Tensor]) -> Tensor:
     """``(batch, copy, token, dim)`` of each group, joined to ``(batch, token, all columns)``."""
     return torch.cat([group.transpose(1, 2).flatten(2) for group in groups], dim=-1)

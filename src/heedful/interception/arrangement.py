@@ -158,11 +158,11 @@ def arranged(
             continue
         axes = [candidate[place] for candidate in candidates]
         plain = [axis for axis in axes if COPY not in kinds(axis)]  # what copies stand for is told by what is none
-        told = [roles for axis in plain if (roles := _roles(axis, size, batch)) is not None]
-        told = told or [roles for axis in axes if (roles := _roles(axis, size, batch)) is not None]
-        if any(_joined(one) != _joined(told[0]) for one in told):
+        messages = [roles for axis in plain if (roles := _roles(axis, size, batch)) is not None]
+        messages = messages or [roles for axis in axes if (roles := _roles(axis, size, batch)) is not None]
+        if any(_joined(one) != _joined(messages[0]) for one in messages):
             raise HeedfulError(f"its axis of {size} holds heads by one of its tensors and sequences by another")
-        found.append(told[0] if told else None)
+        found.append(messages[0] if messages else None)
     if None not in found:
         return Arrangement(tuple(axis for axis in found if axis is not None))
     return _by_custom(sizes, found, heads, batch, customary)
@@ -207,9 +207,9 @@ def _by_custom(
         agrees = all(axis in (None, (), own) for axis, own in zip(found, (second, first), strict=True))
         if agrees and known:
             return Arrangement((second, first))  # one is known, the other is what is left
-        told = heads == shape[1] and (batch == shape[0] or (batch is None and shape[0] != shape[1]))
+        message = heads == shape[1] and (batch == shape[0] or (batch is None and shape[0] != shape[1]))
         against = heads == shape[0] and heads != shape[1]
-        if not known and not against and (told or customary):
+        if not known and not against and (message or customary):
             return Arrangement((second, first))
     if customary and not known:
         return Arrangement((*(((BATCH, size, 0),) for size in shape[:-1]), ((HEAD, shape[-1], 0),)))

@@ -102,8 +102,8 @@ def part_of(module: nn.Module, call: AttentionCall) -> HeldHeads | None:
         if along:
             if any(p.shape[axis] == width for p in along):
                 return None  # every process has all heads, each projection being gathered or split around the call
-            told = f"{call.heads} heads of {value_dim} here and a projection of {along[0].shape[axis]} over all"
-            raise HeedfulError(f"its heads are divided over processes in a way that is not understood: {told}")
+            message = f"{call.heads} heads of {value_dim} here and a projection of {along[0].shape[axis]} over all"
+            raise HeedfulError(f"its heads are divided over processes in a way that is not understood: {message}")
     return None
 
 
@@ -112,8 +112,8 @@ def _part(parameter: Any, width: int, axis: int) -> HeldHeads:
     dim = next(place for place, shard in enumerate(parameter.placements) if shard.is_shard())
     count = int(mesh.size(dim))
     if parameter.shape[axis] != width * count:
-        told = f"{width} of {parameter.shape[axis]} columns here, over {count} processes"
-        raise HeedfulError(f"its heads are divided unevenly over processes: {told}")
+        message = f"{width} of {parameter.shape[axis]} columns here, over {count} processes"
+        raise HeedfulError(f"its heads are divided unevenly over processes: {message}")
     return HeldHeads(int(mesh.get_local_rank(dim)), count, mesh.get_group(dim))
 
 

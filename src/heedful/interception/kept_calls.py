@@ -92,9 +92,9 @@ class KeptCalls:
         dtype = torch.float64 if call.query.dtype == torch.float64 else torch.float32
         size = call.n_queries * call.n_keys * dtype.itemsize
         if size > WEIGHTS_BYTES:
-            told = f"{call.n_queries:,} x {call.n_keys:,} weights take {-(-size >> 20):,} MiB"
+            message = f"{call.n_queries:,} x {call.n_keys:,} weights take {-(-size >> 20):,} MiB"
             fix = "session.pattern draws them, session.heads measures them; or run a shorter sequence"
-            raise ResourceLimit(f"weights: {path}: {told}, the limit is {WEIGHTS_BYTES >> 20} MiB ({fix})")
+            raise ResourceLimit(f"weights: {path}: {message}, the limit is {WEIGHTS_BYTES >> 20} MiB ({fix})")
         found = torch.zeros(call.n_queries, call.n_keys, dtype=dtype, device=call.query.device)
         rows = max(1, BLOCK_ELEMENTS // call.n_keys)
         with torch.no_grad():
@@ -116,8 +116,8 @@ class KeptCalls:
         if head not in kept.listed or isinstance(head, bool):
             raise UsageError(f"{asked}: {path} has heads {', '.join(map(str, kept.listed[:16]))}; got {head!r:.60}")
         if kept.call is None:
-            told = f"no room to keep {path} beside {BUDGET >> 20} MiB of others"
-            raise UsageError(f"{asked}: {told}; capture it alone: heedful.capture(model, layers=[{kept.layer}])")
+            message = f"no room to keep {path} beside {BUDGET >> 20} MiB of others"
+            raise UsageError(f"{asked}: {message}; capture it alone: heedful.capture(model, layers=[{kept.layer}])")
         return path, _one_head(kept.call, kept.listed.index(head))
 
 

@@ -51,8 +51,8 @@ def given_pairs(pairs: Any, subject: str = "pairs") -> Pairs:
             raise InputRejected(subject, f"expected at most {MOST_PAIRS:,} pairs", "give fewer")
         fits = isinstance(row, list | tuple) and len(row) in (2, 3) and all(_is_index(one) for one in row)
         if not fits:
-            told = f"pair {place + 1}: expected {_FORM}, got {row!a:.60}"
-            raise InputRejected(subject, told, "give positions from 0")
+            message = f"pair {place + 1}: expected {_FORM}, got {row!a:.60}"
+            raise InputRejected(subject, message, "give positions from 0")
         found.append((0, *row) if len(row) == 2 else tuple(row))
     if not found:
         raise InputRejected(subject, "expected at least one pair, found none", f"give {_FORM}")
@@ -135,8 +135,8 @@ class Matchings:
             if sequence >= len(lengths) or max(query, key) >= lengths[sequence]:
                 outside = sequence >= len(lengths)
                 known = f"{len(lengths)} sequences" if outside else f"{lengths[sequence]} tokens in that sequence"
-                told = f"pair ({sequence}, {query}, {key}) lies outside of the text, which has {known}"
-                raise InputRejected("pairs", told, "count sequences and tokens from 0")
+                message = f"pair ({sequence}, {query}, {key}) lies outside of the text, which has {known}"
+                raise InputRejected("pairs", message, "count sequences and tokens from 0")
 
     def _keys_of(self, call: AttentionCall, place: int, own: Index, sequence: int) -> Index:
         """``(1 + permutation, pair)`` keys, the given ones first; the same for every call of a sequence."""
@@ -144,10 +144,10 @@ class Matchings:
             query, given = self.pairs[own, 1], self.pairs[own, 2]
             hidden = hides_future(call, place)
             if hidden and (later := given > query).any():
-                told = (
+                message = (
                     f"pair ({sequence}, {query[later][0]}, {given[later][0]}): no query of this model sees a later key"
                 )
-                raise InputRejected("pairs", told, "give the query first")
+                raise InputRejected("pairs", message, "give the query first")
 
             def allowed(which: Index, key: Index) -> NDArray[np.bool_]:
                 return key <= query[which] if hidden else np.ones(len(key), dtype=bool)

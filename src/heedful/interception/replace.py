@@ -115,8 +115,8 @@ def _pattern(pattern: Any) -> str | EventPattern | Callable[[AttentionCall], Ten
     if isinstance(pattern, Tensor | np.ndarray | list):
         weights = tensor_of("replace: pattern", pattern)
         if not weights.is_floating_point():
-            told = f"replace: expected weights as a float tensor, got {weights.dtype}"
-            raise UsageError(f"{told} (of a mask: mask / mask.sum(-1, keepdim=True) weighs its keys alike)")
+            message = f"replace: expected weights as a float tensor, got {weights.dtype}"
+            raise UsageError(f"{message} (of a mask: mask / mask.sum(-1, keepdim=True) weighs its keys alike)")
         return lambda call: _weighed(call, weights)
     if isinstance(pattern, str | type) or not callable(pattern):
         raise UsageError(f"{known}; got {pattern!r:.60}")
@@ -131,8 +131,8 @@ def _weighed(call: AttentionCall, weights: Tensor) -> Tensor:
     except RuntimeError:
         fits = False
     if not fits or call.value is None:
-        told = f"expected weights that broadcast to (batch, head, query, key) = {full}"
-        raise UsageError(f"replace: {told}, got shape {tuple(weights.shape)}")
+        message = f"expected weights that broadcast to (batch, head, query, key) = {full}"
+        raise UsageError(f"replace: {message}, got shape {tuple(weights.shape)}")
     value = call.value.repeat_interleave(call.heads // call.kv_heads, dim=1)
     return weights.to(value.device, value.dtype).expand(full) @ value
 
@@ -152,8 +152,8 @@ def _check_all(
     refused = {path.split("#")[0]: why for path, why in way.not_understood.items()}
     wanted = [path for path in refused if layers is None or path in layers]
     if wanted:
-        told = f"replace: {len(wanted)} modules ran as they are: {wanted[0]}: {refused[wanted[0]]}"
-        raise CaptureError(name, told, f"name the layers that can be replaced: {', '.join(list(order)[:4])} ...")
+        message = f"replace: {len(wanted)} modules ran as they are: {wanted[0]}: {refused[wanted[0]]}"
+        raise CaptureError(name, message, f"name the layers that can be replaced: {', '.join(list(order)[:4])} ...")
     known = {*order, *order.values()}
     missing = [layer for layer in layers or () if layer not in known]
     if missing and order:

@@ -82,8 +82,8 @@ class Session:
         return own
 
     def _fails(self, path: str, error: Exception) -> None:
-        told = " ".join(str(error).split())[:200]
-        self.failed.setdefault(path, f"it could not be measured: {type(error).__name__}: {told}")
+        message = " ".join(str(error).split())[:200]
+        self.failed.setdefault(path, f"it could not be measured: {type(error).__name__}: {message}")
 
     @property
     def records(self) -> dict[str, CallRecord]:
@@ -179,12 +179,14 @@ class Session:
         """Why there are no heads to show."""
         name = type(self.model).__name__
         reasons = [f"{path or name}: {why}" for path, why in self.not_captured.items()] + list(self.notes.values())
-        told = "the model ran, and no attention in it" if self.forwards else "the model did not run inside the block"
+        message = "the model ran, and no attention in it" if self.forwards else "the model did not run inside the block"
         if reasons:
-            told = reasons[0] + (f"; and {len(reasons) - 1} more in session.not_captured" if len(reasons) > 1 else "")
+            message = reasons[0] + (
+                f"; and {len(reasons) - 1} more in session.not_captured" if len(reasons) > 1 else ""
+            )
         return CaptureError(
             name,
-            f"no attention call was captured: {told}",
+            f"no attention call was captured: {message}",
             ("" if self.forwards else "run the model inside the `with` block; ")
             + "attention is captured in transformers' attention table, scaled_dot_product_attention, "
             "nn.MultiheadAttention, and in a softmax of logits over tokens with its product with values",

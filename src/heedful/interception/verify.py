@@ -139,8 +139,8 @@ def _runner(model: nn.Module, inputs: Inputs) -> Run:
     if isinstance(inputs, Tensor | np.ndarray):
         return lambda: model(torch.as_tensor(inputs))
     if not callable(inputs):
-        told = "expected a tensor, a tuple or a mapping of arguments, or a function that runs the model"
-        raise UsageError(f"verify: inputs: {told}; got {type(inputs).__name__}")
+        message = "expected a tensor, a tuple or a mapping of arguments, or a function that runs the model"
+        raise UsageError(f"verify: inputs: {message}; got {type(inputs).__name__}")
     return inputs
 
 

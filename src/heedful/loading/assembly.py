@@ -89,8 +89,8 @@ def assemble(
     except Exception as error:
         if is_too_large(error):
             raise ResourceLimit(f"{subject}: memory ran out while it was loaded") from error
-        told = _disagreement(tensors, skeleton) or reason(error)
-        raise _misfit(len(tensors), plan, subject, told) from error
+        message = _disagreement(tensors, skeleton) or reason(error)
+        raise _misfit(len(tensors), plan, subject, message) from error
     notes += _compare(outcome, len(tensors), plan, subject)
     notes += _tied_apart(model, tensors, skeleton, subject)
     empty = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
@@ -111,12 +111,12 @@ def _tied_apart(model: torch.nn.Module, tensors: Mapping[str, Tensor], skeleton:
         apart = [name for name in given[1:] if not torch.equal(tensors[name], tensors[given[0]])]
         if not apart:
             continue
-        told = f"the config ties {listed([given[0], *apart])}, the file holds different tensors for them"
+        message = f"the config ties {listed([given[0], *apart])}, the file holds different tensors for them"
         if any(own[name] is own[given[0]] for name in apart):
             raise InputRejected(
-                subject, told, "set tie_word_embeddings to false in the config, or give its own weights"
+                subject, message, "set tie_word_embeddings to false in the config, or give its own weights"
             )
-        notes.append(f"{told}: both were kept")
+        notes.append(f"{message}: both were kept")
     return notes
 
 
@@ -139,8 +139,8 @@ def _compare(outcome: Mapping[str, Any], given: int, plan: ModelPlan, subject: s
     shapes = [mismatch(entry) for entry in outcome["mismatched_keys"]]
     poolers = sorted(key for key in outcome["missing_keys"] if _POOLER.match(key))
     missing = sorted(set(outcome["missing_keys"]) - set(poolers))
-    if told := counted(missing, foreign, shapes):
-        raise _misfit(given, plan, subject, told)
+    if message := counted(missing, foreign, shapes):
+        raise _misfit(given, plan, subject, message)
     if outcome.get("error_msgs"):
         raise InputRejected(subject, f"weights not taken: {escaped(outcome['error_msgs'][0])}")
     notes = [f"{len(harmless)} buffers of the checkpoint are rebuilt"] if harmless else []
@@ -168,6 +168,6 @@ def counted(missing: Iterable[str], extra: Iterable[str], shapes: Iterable[str])
     return "; ".join(f"{len(names)} {word} ({listed(names)})" for word, names in kinds.items() if names)
 
 
-def _misfit(given: int, plan: ModelPlan, subject: str, told: str) -> InputRejected:
-    what = f"{given} keys do not make a {plan.model_class.__name__}: {told}"
+def _misfit(given: int, plan: ModelPlan, subject: str, message: str) -> InputRejected:
+    what = f"{given} keys do not make a {plan.model_class.__name__}: {message}"
     return InputRejected(subject, what, "give the config they were trained with")

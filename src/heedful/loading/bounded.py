@@ -85,12 +85,12 @@ def bounded(work: Callable[[], Any], bounds: Bounds, refuse: Callable[[str], Hee
         _serve(work, bounds, reading, writing)
     os.close(writing)
     try:
-        answer, told = _answer(reading, time.monotonic() + _SLOWER * bounds.seconds + _LEAST_WAIT)
+        answer, message = _answer(reading, time.monotonic() + _SLOWER * bounds.seconds + _LEAST_WAIT)
     finally:
         os.close(reading)
         status = _ended(child)
     if answer is None:
-        raise refuse(told or _why(status, bounds))
+        raise refuse(message or _why(status, bounds))
     return _opened(answer, refuse)
 
 

@@ -67,7 +67,7 @@ def _is_old_tar(head: bytes) -> bool:
     if len(head) < _HEAD:
         return False
     try:
-        told = int(head[148:156].rstrip(b" \0"), 8)
+        message = int(head[148:156].rstrip(b" \0"), 8)
     except ValueError:
         return False
-    return told == sum(head[:148]) + 8 * ord(" ") + sum(head[156:])
+    return message == sum(head[:148]) + 8 * ord(" ") + sum(head[156:])

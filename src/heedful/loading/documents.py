@@ -150,18 +150,18 @@ def _decoded(path: Path, limit: int) -> tuple[str, bool, list[str]]:
         raise InputRejected(shown, "expected a text file, found a directory", "name its files, as in DIR/*.txt")
     decode = codecs.getincrementaldecoder("utf-8")("replace")
     pieces: list[str] = []
-    told, taken = 0, 0
+    message, taken = 0, 0
     with open_regular(path) as file:
         while taken < limit and (chunk := file.read(min(_CHUNK, limit - taken))):
             if not taken:
                 check_plain(chunk, shown)
             taken += len(chunk)
-            told += chunk.count(_REPLACEMENT.encode())
+            message += chunk.count(_REPLACEMENT.encode())
             pieces.append(decode.decode(chunk))
         cut = bool(file.read(1))
     pieces.append(decode.decode(b"", final=not cut))
     text = "".join(pieces).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    bad, zeros = max(0, text.count(_REPLACEMENT) - told), text.count("\0")
+    bad, zeros = max(0, text.count(_REPLACEMENT) - message), text.count("\0")
     if bad + zeros > _BINARY_SHARE * max(len(text), 1) and text.strip("\0"):
         raise InputRejected(shown, f"{bad + zeros:,} of {len(text):,} characters are no text", "give plain text")
     notes = [f"{shown}: {bad:,} bytes that are no UTF-8 were replaced"] if bad else []

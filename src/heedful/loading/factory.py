@@ -111,8 +111,10 @@ def _built(factory: str, seed: int) -> nn.Module:
         with _seeded(seed), _rejecting(shown, "raised"):
             model = function()
     if not isinstance(model, nn.Module):
-        told = f"expected the function to return a torch.nn.Module, it returned a {escaped(type(model).__name__, 40)}"
-        raise InputRejected(shown, told, "return the model itself")
+        message = (
+            f"expected the function to return a torch.nn.Module, it returned a {escaped(type(model).__name__, 40)}"
+        )
+        raise InputRejected(shown, message, "return the model itself")
     tensors = (*model.named_parameters(), *model.named_buffers())
     empty = [name for name, tensor in tensors if tensor.is_meta]
     if empty:
@@ -134,8 +136,8 @@ def _function(factory: str) -> Callable[[], Any]:
     try:
         inspect.signature(function).bind()
     except TypeError as error:
-        told = f"it is called without arguments: {reason(error)}"
-        raise UsageError(f"--factory {shown}: {told} (name a function that needs none)") from error
+        message = f"it is called without arguments: {reason(error)}"
+        raise UsageError(f"--factory {shown}: {message} (name a function that needs none)") from error
     except ValueError:  # a builtin may not tell its signature
         return function
     return function
@@ -150,8 +152,8 @@ def _imported(module: str, shown: str) -> Any:
         is_absent = isinstance(error.__cause__, ModuleNotFoundError)
         if not is_absent or missing is None or not f"{module}.".startswith(f"{missing}."):
             raise
-        told = f"no module {missing!r} in the current folder or the environment (check the name and the folder)"
-        raise UsageError(f"--factory {shown}: {told}") from error.__cause__
+        message = f"no module {missing!r} in the current folder or the environment (check the name and the folder)"
+        raise UsageError(f"--factory {shown}: {message}") from error.__cause__
 
 
 @contextlib.contextmanager
@@ -179,8 +181,8 @@ def _rejecting(shown: str, what: str) -> Iterator[None]:
     except BaseException as error:  # GeneratorExit and asyncio's CancelledError are no Exception
         if not isinstance(error, Exception) and type(error).__module__.startswith("heedful."):
             raise  # a signal that has arrived meanwhile
-        told = f"{what} {type(error).__name__}: {reason(error)}" if str(error) else f"{what} {type(error).__name__}"
-        raise InputRejected(shown, told, _TRACE) from error
+        message = f"{what} {type(error).__name__}: {reason(error)}" if str(error) else f"{what} {type(error).__name__}"
+        raise InputRejected(shown, message, _TRACE) from error
 
 
 @contextlib.contextmanager

@@ -35,8 +35,8 @@ def fill(model: nn.Module, tensors: dict[str, Tensor], subject: str) -> tuple[st
     foreign = [key for key in extra if not is_derived(key) and key not in heads]
     both = [(key, tensors[key].shape, own[key].shape) for key in own if key in tensors]
     shapes = [mismatch(entry) for entry in both if entry[1] != entry[2]]
-    if told := counted(missing, foreign, shapes):
-        what = f"{len(tensors)} keys do not make a {type(model).__name__}: {told}"
+    if message := counted(missing, foreign, shapes):
+        what = f"{len(tensors)} keys do not make a {type(model).__name__}: {message}"
         raise InputRejected(subject, what, "give the checkpoint of this very model")
     try:
         model.load_state_dict({key: tensors[key] for key in own if key in tensors}, strict=False)

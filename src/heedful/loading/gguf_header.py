@@ -77,8 +77,8 @@ class _Walk:
             raise InputRejected(self.subject, f"GGUF version {version}, expected 2 or 3", "convert it again")
         tensors, settings = self.number("<Q"), self.number("<Q")
         if max(tensors, settings) > TENSORS:
-            told = f"expected at most {TENSORS:,} tensors and settings, found {max(tensors, settings):,}"
-            raise ResourceLimit(f"{self.subject}: {told}")
+            message = f"expected at most {TENSORS:,} tensors and settings, found {max(tensors, settings):,}"
+            raise ResourceLimit(f"{self.subject}: {message}")
         architecture = ""
         for _ in range(settings):
             name, kind = self.text().decode("utf-8"), self.number("<I")
@@ -95,8 +95,8 @@ class _Walk:
         entries = [self.tensor() for _ in range(count)]
         blocks = {int(found[1]) for name, _ in entries if (found := _BLOCK.match(name))}
         if blocks and blocks != set(range(int(self.blocks))):
-            told = f"its settings tell of {self.blocks} blocks, its tensors of {len(blocks)}, up to {max(blocks)}"
-            raise InputRejected(self.subject, told, "fetch or convert it again")
+            message = f"its settings tell of {self.blocks} blocks, its tensors of {len(blocks)}, up to {max(blocks)}"
+            raise InputRejected(self.subject, message, "fetch or convert it again")
         return sum(elements for _, elements in entries)
 
     def check_count(self, name: str, value: float) -> None:

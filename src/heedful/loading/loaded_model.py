@@ -165,8 +165,8 @@ def load_model(
         return loaded if processes > 1 else placed(loaded, place)
     if fits_on(loaded.model, counts_on):
         return placed(loaded, counts_on)
-    laid_out, told = spread(loaded.model, loaded.name)
-    return replace(loaded, model=laid_out, notes=(*loaded.notes, *told))
+    laid_out, message = spread(loaded.model, loaded.name)
+    return replace(loaded, model=laid_out, notes=(*loaded.notes, *message))
 
 
 def _from_path(path: Path, request: _Request) -> LoadedModel:
@@ -198,8 +198,10 @@ def _from_folder(folder: Path, request: _Request, source: str) -> LoadedModel:
 def _from_checkpoint(path: Path, request: _Request) -> LoadedModel:
     config = request.config or path.parent / "config.json"
     if request.config is None and not _exists(config):
-        told = "a bare checkpoint does not say what model it is of"
-        raise UsageError(f"{escaped(path)}: {told} (give --config FILE, or put its config.json into the same folder)")
+        message = "a bare checkpoint does not say what model it is of"
+        raise UsageError(
+            f"{escaped(path)}: {message} (give --config FILE, or put its config.json into the same folder)"
+        )
     loaded = _build(config, path, request, "checkpoint")
     if request.config is not None:
         return loaded
@@ -245,8 +247,8 @@ def agreement(tokenizer: PreTrainedTokenizerBase | None, model: torch.nn.Module,
     if tokenizer is None or rows is None:
         return ()
     if tokenizer.vocab_size > rows:
-        told = f"its tokenizer knows {tokenizer.vocab_size:,} tokens, the model embeds {rows:,}"
-        raise InputRejected(escaped(name), told, "give the tokenizer that it was trained with")
+        message = f"its tokenizer knows {tokenizer.vocab_size:,} tokens, the model embeds {rows:,}"
+        raise InputRejected(escaped(name), message, "give the tokenizer that it was trained with")
     if len(tokenizer) > rows:
         return (f"the tokenizer adds {len(tokenizer) - rows} tokens that the model does not embed",)
     return ()

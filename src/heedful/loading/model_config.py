@@ -123,8 +123,8 @@ def _check_counts(node: Any, subject: str) -> None:
         for key, value in node.items():
             limit = next((limit for pattern, limit in _LIMITS if pattern.fullmatch(key)), None)
             if limit is not None and isinstance(value, int | float) and value > limit:
-                told = f"{escaped(key, 60)} = {escaped(value, 40)}, expected at most {limit:,}"
-                raise ResourceLimit(f"{subject}: {told} (correct the config)")
+                message = f"{escaped(key, 60)} = {escaped(value, 40)}, expected at most {limit:,}"
+                raise ResourceLimit(f"{subject}: {message} (correct the config)")
             _check_counts(value, subject)
 
 
@@ -141,8 +141,8 @@ def _build_config(settings: dict[str, Any], architectures: list[str], subject: s
     if model_type is None:
         raise InputRejected(subject, "expected a model_type, found none", "add the key, for example 'gpt2' or 'llama'")
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
-        told = f"unknown model_type {escaped(model_type, 60)!r}; code that comes with a model is never run"
-        raise InputRejected(subject, told, "use a model that the installed transformers implements")
+        message = f"unknown model_type {escaped(model_type, 60)!r}; code that comes with a model is never run"
+        raise InputRejected(subject, message, "use a model that the installed transformers implements")
     kind = CONFIG_MAPPING[model_type]  # imported here, so that the child need not
     known = {key: value for key, value in settings.items() if key != "model_type"}
 
@@ -177,8 +177,8 @@ def _model_class(
     for mapping in (*heads, MODEL_MAPPING):
         if (found := _of_mapping(mapping, config)) is not None:
             chosen: Any = found[0] if isinstance(found, tuple | list) else found
-            told = f"architectures not known: {listed(architectures)}" if architectures else "no architecture named"
-            return chosen, (f"{told}: {chosen.__name__} built",)
+            message = f"architectures not known: {listed(architectures)}" if architectures else "no architecture named"
+            return chosen, (f"{message}: {chosen.__name__} built",)
     raise InputRejected(subject, f"no language model for a {escaped(type(config).__name__, 60)}", "use a text model")
 
 
@@ -197,8 +197,8 @@ def headless_plan(plan: ModelPlan) -> ModelPlan | None:
     chosen: Any = found[0] if isinstance(found, tuple | list) else found
     if plan.is_named or chosen is None or chosen is plan.model_class:
         return None
-    told = f"no architecture named and no head in the checkpoint: {chosen.__name__} built, which has no loss"
-    return replace(plan, model_class=chosen, notes=(*plan.notes[:-1], told))
+    message = f"no architecture named and no head in the checkpoint: {chosen.__name__} built, which has no loss"
+    return replace(plan, model_class=chosen, notes=(*plan.notes[:-1], message))
 
 
 def _of_mapping(mapping: Any, config: PreTrainedConfig) -> Any:

@@ -64,8 +64,8 @@ def parquet_outline(content: bytes, subject: str, *, row_bytes: int | None = Non
     try:
         return _outline(content, row_bytes)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        told = reason(error) if isinstance(error, ValueError) else "its outline cannot be read"
-        raise InputRejected(subject, f"expected a Parquet table: {told}", _FIX) from error
+        message = reason(error) if isinstance(error, ValueError) else "its outline cannot be read"
+        raise InputRejected(subject, f"expected a Parquet table: {message}", _FIX) from error
 
 
 def decoded_table(content: bytes, subject: str) -> polars.DataFrame:

@@ -99,8 +99,8 @@ def _are(names: list[str]) -> str:
     return "is" if len(names) == 1 else "are"
 
 
-def _damaged(folder: Path, told: str) -> InputRejected:
-    return InputRejected(escaped(folder), f"a damaged checkpoint: {told}", "fetch or copy it again")
+def _damaged(folder: Path, message: str) -> InputRejected:
+    return InputRejected(escaped(folder), f"a damaged checkpoint: {message}", "fetch or copy it again")
 
 
 def _names(folder: Path) -> list[str]:
@@ -152,9 +152,9 @@ def _check_step(folder: Path, mark: Mapping[str, Any]) -> None:
         raise _damaged(folder, f"{STATE} is no file")
     step = read_json(folder / STATE, STATE_BYTES).get("global_step")
     named = re.search(r"(\d+)$", folder.name)
-    told = {"its mark": mark.get("step"), "its state": step}
+    messages = {"its mark": mark.get("step"), "its state": step}
     if named is not None:
-        told["its name"] = int(named[1])
-    if len({repr(one) for one in told.values()}) != 1 or type(step) is not int:
-        words = ", ".join(f"{place} {escaped(one, 20)}" for place, one in told.items())
+        messages["its name"] = int(named[1])
+    if len({repr(one) for one in messages.values()}) != 1 or type(step) is not int:
+        words = ", ".join(f"{place} {escaped(one, 20)}" for place, one in messages.items())
         raise _damaged(folder, f"of which step it is: {words}")

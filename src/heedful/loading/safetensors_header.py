@@ -63,8 +63,10 @@ def _header(path: Path, subject: str) -> tuple[dict[str, Any], int]:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if size < 10 or length > size - 8:
-            told = f"its header would have {length:,} bytes, the file has {size:,}"
-            raise InputRejected(subject, f"expected a safetensors file, {told}", "fetch it again, or name its format")
+            message = f"its header would have {length:,} bytes, the file has {size:,}"
+            raise InputRejected(
+                subject, f"expected a safetensors file, {message}", "fetch it again, or name its format"
+            )
         if length > HEADER_BYTES:
             raise ResourceLimit(f"{subject}: expected a header of at most {HEADER_BYTES:,} bytes, found {length:,}")
         text = file.read(length)

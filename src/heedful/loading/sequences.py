@@ -112,13 +112,13 @@ def make_sequences(
         hint="lower --seq-len or --sequences",
     )
     if tokenizer is None:
-        told = f"the model has no tokenizer to read it with: no {FILES} was found"
-        raise InputRejected(documents.origin, told, "give --tokenizer PATH")
+        message = f"the model has no tokenizer to read it with: no {FILES} was found"
+        raise InputRejected(documents.origin, message, "give --tokenizer PATH")
     before, after = surrounding_tokens(tokenizer)
     size = seq_len - len(before) - len(after)
     if size < 1:
-        told = f"no room beside the {len(before) + len(after)} special tokens of every sequence"
-        raise UsageError(f"--seq-len {seq_len}: {told} (raise it)")
+        message = f"no room beside the {len(before) + len(after)} special tokens of every sequence"
+        raise UsageError(f"--seq-len {seq_len}: {message} (raise it)")
     choice = _choose(documents, tokenizer, size, sequences, seed)
     rows = [[*before, *window, *after] for window in choice.windows]
     notes = [*documents.notes, *choice.notes]
@@ -162,8 +162,8 @@ def _batch(
 ) -> TokenBatch:
     largest = max(map(max, rows))
     if vocab_size is not None and largest >= vocab_size:
-        told = f"its tokenizer gives token id {largest}, the model embeds {vocab_size} tokens"
-        raise InputRejected(origin, told, "give the tokenizer that the model was trained with")
+        message = f"its tokenizer gives token id {largest}, the model embeds {vocab_size} tokens"
+        raise InputRejected(origin, message, "give the tokenizer that the model was trained with")
     ids, mask = _padded(rows, _filler(tokenizer, around))
     named = torch.tensor(sorted({*tokenizer.all_special_ids, *around}), dtype=torch.int64)
     special = torch.isin(ids, named) | (mask == 0)
@@ -193,11 +193,11 @@ def _unknown(rows: list[list[int]], unknown: int | None, around: int, origin: st
     share = sum(row.count(-1 if unknown is None else unknown) for row in rows) / max(
         1, sum(len(row) - around for row in rows)
     )
-    told = f"{share:.0%} of the tokens are unknown to the tokenizer"
+    message = f"{share:.0%} of the tokens are unknown to the tokenizer"
     if share > _TOO_UNKNOWN:
         fix = "give --text in the model's language, or the --tokenizer that it was trained with"
-        raise InputRejected(origin, told, fix)
-    return [f"{told}: is it the model's own?"] if share > _UNKNOWN_SHARE else []
+        raise InputRejected(origin, message, fix)
+    return [f"{message}: is it the model's own?"] if share > _UNKNOWN_SHARE else []
 
 
 def _padded(rows: list[list[int]], filler: int) -> tuple[Tensor, Tensor]:

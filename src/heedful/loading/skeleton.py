@@ -95,8 +95,8 @@ def _measured(plan: ModelPlan, subject: str) -> dict[str, Any]:
     except Exception as error:  # model classes raise whatever a strange size leads to
         if is_too_large(error):
             raise ResourceLimit(f"{subject}: sizes too large to count (correct the config)") from error
-        told = f"{plan.model_class.__name__} cannot be built from the config: {reason(error)}"
-        raise InputRejected(subject, told, "correct the config") from error
+        message = f"{plan.model_class.__name__} cannot be built from the config: {reason(error)}"
+        raise InputRejected(subject, message, "correct the config") from error
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "buffer_bytes": sum(buffer.numel() * buffer.element_size() for buffer in model.buffers()),

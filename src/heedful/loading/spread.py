@@ -23,8 +23,8 @@ def accelerate_library() -> Any:
     try:
         import accelerate
     except ImportError as error:
-        told = "device 'auto': needs accelerate, which is not installed (pip install accelerate, or name one device)"
-        raise UsageError(told) from error
+        message = "device 'auto': needs accelerate, which is not installed (pip install accelerate, or name one device)"
+        raise UsageError(message) from error
     return accelerate
 
 
@@ -68,8 +68,8 @@ def spread(model: torch.nn.Module, name: str) -> tuple[torch.nn.Module, tuple[st
     layout = accelerate.infer_auto_device_map(model, no_split_module_classes=whole)
     places = Counter(str(torch.device(place)) if place != "disk" else "disk" for place in layout.values())
     if "disk" in places:
-        told = "does not fit on the devices and in memory together"
-        raise ResourceLimit(f"{escaped(name)}: {told} (use --dtype bfloat16, or a machine with more)")
+        message = "does not fit on the devices and in memory together"
+        raise ResourceLimit(f"{escaped(name)}: {message} (use --dtype bfloat16, or a machine with more)")
     try:
         if len(places) == 1:
             model = model.to(next(iter(places)))

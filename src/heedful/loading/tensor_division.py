@@ -33,8 +33,8 @@ def tensor_division(processes: int) -> dict[str, Any]:
 
         return {"distributed_config": DistributedConfig(tp_plan="auto", tp_size=processes)}
     except (ImportError, TypeError) as error:
-        told = "needs transformers 5.20 or later, whose plans divide parameters as DTensors"
-        raise UsageError(f"--parallel tensor: {told} (pip install --upgrade transformers)") from error
+        message = "needs transformers 5.20 or later, whose plans divide parameters as DTensors"
+        raise UsageError(f"--parallel tensor: {message} (pip install --upgrade transformers)") from error
 
 
 def ensure_divisible(plan: ModelPlan, processes: int, device: torch.device, subject: str) -> None:
@@ -53,13 +53,13 @@ def ensure_divisible(plan: ModelPlan, processes: int, device: torch.device, subj
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     there = "cpu" if found is None else found.type
     if device.type != there:
-        told = f"transformers divides a model over this machine's {there} devices, not {device}"
-        raise UsageError(f"--parallel tensor: {told} (name --device {there})")
+        message = f"transformers divides a model over this machine's {there} devices, not {device}"
+        raise UsageError(f"--parallel tensor: {message} (name --device {there})")
     config: Any = plan.config.get_text_config()
     rules = dict(getattr(config, "base_model_tp_plan", None) or {})
     if not rules:
-        told = f"transformers has no plan to divide a {plan.model_class.__name__} over processes"
-        raise InputRejected(subject, told, "leave --parallel tensor out, or spread it with --device auto")
+        message = f"transformers has no plan to divide a {plan.model_class.__name__} over processes"
+        raise InputRejected(subject, message, "leave --parallel tensor out, or spread it with --device auto")
     if not any(name.rsplit(".", 1)[-1] in _KEYS and style == _DIVIDED for name, style in rules.items()):
         return  # heads stay whole in every process
     heads = int(config.num_attention_heads)
@@ -67,6 +67,6 @@ def ensure_divisible(plan: ModelPlan, processes: int, device: torch.device, subj
     most = math.gcd(heads, shared)
     if most % processes:
         fits = [str(count) for count in range(2, most + 1) if most % count == 0]
-        told = f"{heads} query heads and {shared} key heads do not divide evenly over {processes} processes"
+        message = f"{heads} query heads and {shared} key heads do not divide evenly over {processes} processes"
         fix = f"start {' or '.join(fits)} processes" if fits else "its heads divide over no number of processes"
-        raise InputRejected(subject, escaped(told), fix)
+        raise InputRejected(subject, escaped(message), fix)

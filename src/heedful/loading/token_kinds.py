@@ -48,8 +48,8 @@ class TokenText:
         bounds = bounds_for(_CHARACTERS * len(tokens))
         texts = tried(lambda: [self._decoded(token) for token in tokens], bounds, origin)
         if long := next((text for text in texts if len(text) > LONGEST_TOKEN), None):
-            told = f"its tokenizer makes {len(long):,} characters of one token, expected at most {LONGEST_TOKEN:,}"
-            raise InputRejected(origin, told, "save the tokenizer again")
+            message = f"its tokenizer makes {len(long):,} characters of one token, expected at most {LONGEST_TOKEN:,}"
+            raise InputRejected(origin, message, "save the tokenizer again")
         self._read |= dict(zip(tokens, texts, strict=True))
 
     def __call__(self, token: int) -> str:

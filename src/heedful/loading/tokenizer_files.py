@@ -109,7 +109,7 @@ def _from_vocabulary(
     if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedTokenizerBase)):
         found = getattr(transformers, fallback)
     roles: dict[str, Any] = {role: text for role in _ROLES if (text := _token_text(settings.get(role)))}
-    told = f"tokenizer built from {name} as {found.__name__}"
+    message = f"tokenizer built from {name} as {found.__name__}"
     with _refusing(folder / name), quiet_transformers(), TemporaryDirectory(prefix="heedful-") as alone:
         for part in (name, "merges.txt", "added_tokens.json"):
             if _present(folder / part):
@@ -118,7 +118,7 @@ def _from_vocabulary(
             roles["do_lower_case"] = settings["do_lower_case"]
         elif name == "vocab.txt" and _holds_capitals((Path(alone) / name).read_text("utf-8")):
             roles["do_lower_case"] = False
-            told += ", case kept: the vocabulary holds capitals"
+            message += ", case kept: the vocabulary holds capitals"
         size = sum(file.stat().st_size for file in Path(alone).iterdir())
 
         def rehearsed() -> bool:
@@ -127,7 +127,7 @@ def _from_vocabulary(
 
         tried(rehearsed, bounds_for(0, size), escaped(folder / name))
         tokenizer = found.from_pretrained(alone, local_files_only=True, **roles)
-    return tokenizer, (told,)
+    return tokenizer, (message,)
 
 
 def _holds_capitals(vocabulary: str) -> bool:

@@ -69,8 +69,8 @@ def check_tokenizer(content: bytes, subject: str) -> None:
         _check_vocabulary(tree)
         _check_parts(tree)
     except (LookupError, TypeError, AttributeError, ValueError) as error:
-        told = "an entry of its vocabulary is empty" if isinstance(error, IndexError) else reason(error)
-        raise InputRejected(subject, f"not a tokenizer: {told}", _FIX) from error
+        message = "an entry of its vocabulary is empty" if isinstance(error, IndexError) else reason(error)
+        raise InputRejected(subject, f"not a tokenizer: {message}", _FIX) from error
 
 
 def bounds_for(characters: int, file_bytes: int = 0) -> Bounds:
@@ -145,8 +145,8 @@ def _check_vocabulary(tree: dict[str, Any]) -> None:
     if wrong := next((one for one in ids if type(one) is not int or not 0 <= one < most), None):
         raise ValueError(f"token id {escaped(wrong, 40)}, expected whole numbers below {most:,}")
     if wrong := next((one for one in tokens if not isinstance(one, str) or len(one) > LONGEST_TOKEN), None):
-        told = f"of {len(wrong):,} characters" if isinstance(wrong, str) else f"of type {type(wrong).__name__}"
-        raise ValueError(f"a token {told}, expected text of at most {LONGEST_TOKEN:,}")
+        message = f"of {len(wrong):,} characters" if isinstance(wrong, str) else f"of type {type(wrong).__name__}"
+        raise ValueError(f"a token {message}, expected text of at most {LONGEST_TOKEN:,}")
     for name in ("continuing_subword_prefix", "end_of_word_suffix", "unk_token"):
         _check_word(name, model.get(name))
     longest = model.get("max_input_chars_per_word")

@@ -190,8 +190,8 @@ def _wanted_by_archive(file: BinaryIO, error: Exception) -> list[str]:
 
 def _wanted_by_stream(file: BinaryIO, error: Exception) -> list[str]:
     """The first such name of a stream, which is all that torch tells."""
-    told = _UNSUPPORTED.search(str(error))
-    return [told[1] or told[2]] if told else []
+    message = _UNSUPPORTED.search(str(error))
+    return [message[1] or message[2]] if message else []
 
 
 def _refusal(subject: str, error: Exception, wanted: Sequence[str]) -> HeedfulError:

@@ -81,8 +81,8 @@ def _read_shards(index: Path, allow_globals: Sequence[str]) -> tuple[dict[str, T
     names = sorted(set(places.values()))
     missing = [name for name in names if not (index.parent / name).exists()]
     if missing:
-        told = f"{len(missing)} of {len(names)} shards are missing: {listed(missing)}"
-        raise InputRejected(escaped(index.parent), told, "fetch them")
+        message = f"{len(missing)} of {len(names)} shards are missing: {listed(missing)}"
+        raise InputRejected(escaped(index.parent), message, "fetch them")
     tensors: dict[str, Tensor] = {}
     notes: list[str] = []
     for name in names:
@@ -91,8 +91,8 @@ def _read_shards(index: Path, allow_globals: Sequence[str]) -> tuple[dict[str, T
             raise InputRejected(escaped(index.parent / name), f"keys of an earlier shard too: {listed(twice)}")
         promised = _as_loaded([key for key, place in places.items() if place == name], part)
         if lost := promised - part.keys():
-            told = f"names {len(lost)} keys that {escaped(name)} does not hold: {listed(lost)}"
-            raise InputRejected(escaped(index), told, "fetch index and shards again, from one place")
+            message = f"names {len(lost)} keys that {escaped(name)} does not hold: {listed(lost)}"
+            raise InputRejected(escaped(index), message, "fetch index and shards again, from one place")
         if more := part.keys() - promised:
             notes.append(f"{len(more)} keys of {escaped(name)} are not in the index: {listed(more, 3)}")
         tensors |= part

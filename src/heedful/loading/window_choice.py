@@ -118,8 +118,10 @@ def choose_windows(
     notes = alone.notes
     blocks = len(texts) < ENOUGH_DOCUMENTS and len(sources) > len(texts)
     if blocks:
-        told = f"{len(texts)} document{'s' * (len(texts) != 1)} cut into {len(sources)} blocks that stand for documents"
-        notes.append(f"{told}; blocks of one text are not independent, so intervals are too narrow")
+        message = (
+            f"{len(texts)} document{'s' * (len(texts) != 1)} cut into {len(sources)} blocks that stand for documents"
+        )
+        notes.append(f"{message}; blocks of one text are not independent, so intervals are too narrow")
     if not any(source.windows for source in sources):
         return _incomplete(sources, size, count, notes, copies)
     drawn = [_drawn(source, generator) for source in _shuffled(sources, generator)]
@@ -228,8 +230,8 @@ def _incomplete(sources: Sequence[Source], size: int, count: int, notes: list[st
     """The longest pieces of a text that holds no full window."""
     pieces = sorted((source for source in sources if source.rest), key=lambda source: -len(source.rest))[:count]
     if pieces:
-        told = f"no document holds {size} tokens: {len(pieces)} windows of {len(pieces[-1].rest)} to"
-        notes.append(f"{told} {len(pieces[0].rest)} tokens are used, padded on the right")
+        message = f"no document holds {size} tokens: {len(pieces)} windows of {len(pieces[-1].rest)} to"
+        notes.append(f"{message} {len(pieces[0].rest)} tokens are used, padded on the right")
     return Choice(
         tuple(list(piece.rest) for piece in pieces), tuple(piece.name for piece in pieces), tuple(notes), False, copies
     )

@@ -8,7 +8,7 @@ import typer
 
 from heedful.commandline import options
 from heedful.commandline.errors import guarded
-from heedful.commandline.forms import STANDARD_OUTPUT, Forms, tell
+from heedful.commandline.forms import STANDARD_OUTPUT, Forms, print_written
 from heedful.commandline.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def keys(
             dtype=dtype, seed=seed, out=out, force=force, allow_global=allow_global or (), progress=progress,
         )  # fmt: skip
     if out is not None:
-        tell([out])
+        print_written([out])
     _deliver(found, forms, figures, force)
     return 0
 
@@ -89,4 +89,4 @@ def _deliver(found: "KeyReport", forms: Forms, figures: Path | None, force: bool
         sys.stdout.write(key_json(found))
     else:
         print_keys(found)
-    tell(written)
+    print_written(written)

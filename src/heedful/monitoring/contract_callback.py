@@ -24,7 +24,7 @@ BEGINS, DONE = "begins", "done"
 
 @dataclass(frozen=True)
 class Breaches:
-    """What one process found broken, as it is told by all of them.
+    """What one process found broken, as it is message by all of them.
 
     Attributes:
         where: The process, in words; empty where there is but one.
@@ -83,10 +83,10 @@ class ContractBroken(HeedfulError):
 
     exit_code = 1
 
-    def __init__(self, report: ContractReport | None, told: Breaches | None = None) -> None:
+    def __init__(self, report: ContractReport | None, message: Breaches | None = None) -> None:
         self.report = report
-        where = "" if told is None else told.where
-        sentence = told.sentence if told is not None else _sentence(report) if report is not None else ""
+        where = "" if message is None else message.where
+        sentence = message.sentence if message is not None else _sentence(report) if report is not None else ""
         super().__init__(f"contract{where}: {sentence}")
 
 
@@ -104,7 +104,7 @@ class ContractCallback(TrainerCallback):
     gradients, flags and random state are as they would be without. Gradients are never taken, so that no reduction is
     begun. Over several processes (DDP, FSDP) each checks its own rows; then they agree: where one made fewer forwards
     than another (only its rows have no padding, say), it makes the difference up, since every forward of a sharded
-    model is a meeting of all; a breach on any of them is told by rank 0 and stops all.
+    model is a meeting of all; a breach on any of them is message by rank 0 and stops all.
 
     The cost of a checked step is in its line: forwards and seconds beside the training step's own.
 
@@ -210,19 +210,19 @@ class ContractCallback(TrainerCallback):
             while made.others_go_on():
                 again()
                 module(**kwargs)
-        told = self._agreed(report)
+        message = self._agreed(report)
         self.costs.append(made.forwards)
         if report is not None:
             self.reports.append(report)
             self.seconds.append(time.perf_counter() - begun)
-        if told is not None:
-            self._tell([f"contract: forward {self.forwards}: broken{told.where}", *told.lines])
+        if message is not None:
+            self._write_lines([f"contract: forward {self.forwards}: broken{message.where}", *message.lines])
             if self.on_breach == "stop":
                 self._end()
-                raise ContractBroken(report if report is not None and report.broken else None, told)
+                raise ContractBroken(report if report is not None and report.broken else None, message)
         elif report is not None and report.held:
             cost = f"{made.forwards} forwards, {self.seconds[-1]:.2g} s"
-            self._tell([f"contract: forward {self.forwards}: {_counted(report)} ({cost})"])
+            self._write_lines([f"contract: forward {self.forwards}: {_counted(report)} ({cost})"])
         else:
             self._skip(why or "no promise of this batch can be judged")
 
@@ -239,12 +239,12 @@ class ContractCallback(TrainerCallback):
         return None if first is None else replace(first[1], where=f" on rank {first[0]} of {len(every)}")
 
     def _skip(self, why: str) -> None:
-        self._tell([f"contract: forward {self.forwards} was not checked: {why}"])
+        self._write_lines([f"contract: forward {self.forwards} was not checked: {why}"])
 
-    def _tell(self, told: list[str]) -> None:
+    def _write_lines(self, messages: list[str]) -> None:
         if _together() and torch.distributed.get_rank() != 0:
             return
-        for line in told:
+        for line in messages:
             self._write(line)
 
 

@@ -53,8 +53,8 @@ def pattern_chart(
             y2="r",
             color=altair.Color("w:Q", title="weight", scale=altair.Scale(scheme="viridis", domainMin=0)),
             tooltip=[
-                altair.Tooltip(f"{name}:Q", title=told)
-                for name, told in (("q", "query"), ("k", "key"), ("w", "weight"))
+                altair.Tooltip(f"{name}:Q", title=message)
+                for name, message in (("q", "query"), ("k", "key"), ("w", "weight"))
             ],
         )
     )

@@ -54,7 +54,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str, *, overwrite: 
     place = Path(path)
     content = data.encode("utf-8") if isinstance(data, str) else data
     check_target(path, overwrite=overwrite)
-    temporary = _beside(place)
+    temporary = _temporary_path(place)
     try:
         mode = _final_mode(place)
         descriptor = os.open(temporary, _NEW_FILE, 0o600)
@@ -83,7 +83,7 @@ def private_folder(inside: Path) -> Iterator[Path]:
     Raises:
         OSError: It cannot be made.
     """
-    temporary = _beside(inside / "folder")
+    temporary = _temporary_path(inside / "folder")
     os.mkdir(temporary, 0o700)
     try:
         yield temporary
@@ -160,8 +160,8 @@ def refuse_links(folder: Path) -> None:
         for name in (*folders, *files):
             path = os.path.join(place, name)
             if os.path.islink(path):
-                told = "a symbolic link in a folder that heedful writes to; nothing was written"
-                raise InputRejected(ascii(path)[1:-1], told, "remove it, or copy its target there")
+                message = "a symbolic link in a folder that heedful writes to; nothing was written"
+                raise InputRejected(ascii(path)[1:-1], message, "remove it, or copy its target there")
 
 
 def remove_stale(folder: Path) -> None:
@@ -187,7 +187,7 @@ def _lives(process: int) -> bool:
     return process != os.getpid()
 
 
-def _beside(place: Path) -> Path:
+def _temporary_path(place: Path) -> Path:
     return place.parent / f".heedful-{os.getpid()}-{secrets.token_hex(8)}.tmp"
 
 

@@ -66,8 +66,8 @@ def assert_not_collapsed(
 
 def _judged(study: Study, most: float) -> Finding:
     if study.n_documents < study.settings.least_units:
-        told = f"{study.n_documents} documents, at least {study.settings.least_units} are needed"
-        return Finding(claim="not_collapsed", verdict=Verdict.INSUFFICIENT, reason=told)
+        message = f"{study.n_documents} documents, at least {study.settings.least_units} are needed"
+        return Finding(claim="not_collapsed", verdict=Verdict.INSUFFICIENT, reason=message)
     rows = head_table(study)
     counts = Counter(row.verdict for row in rows)
     known = len(rows) - counts["UNDEFINED"]

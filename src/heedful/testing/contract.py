@@ -34,8 +34,8 @@ def assert_contract(
     if report.held:
         return report
     broken = report.broken
-    told = _breach(report, [one.promise for one in broken]) if broken else "no promise could be judged"
-    raise AssertionError(f"the contract holds: {told}")
+    summary = _breach(report, [one.promise for one in broken]) if broken else "no promise could be judged"
+    raise AssertionError(f"the contract holds: {summary}")
 
 
 def assert_documents_isolated(model: nn.Module, batch: Any, *, documents: Any = None) -> ContractReport:

@@ -68,8 +68,8 @@ def held(claim: str, study: Study, judge: Callable[[Study], Sequence[Finding]]) 
 def message(claim: str, found: Finding) -> str:
     """One sentence: the claim, why it does not hold, and the numbers."""
     words = {Verdict.INSUFFICIENT: "insufficient data", Verdict.UNDEFINED: "undefined", Verdict.SKIP: "not judged"}
-    told = words.get(found.verdict, "not shown" if found.verdict is Verdict.WARN else "does not hold")
-    return f"{claim}: {told}: {found.reason}{_numbers(found)}"
+    summary = words.get(found.verdict, "not shown" if found.verdict is Verdict.WARN else "does not hold")
+    return f"{claim}: {summary}: {found.reason}{_numbers(found)}"
 
 
 def _numbers(found: Finding) -> str:

@@ -127,9 +127,9 @@ def attention(request: pytest.FixtureRequest, record_property: Callable[[str, ob
     """Assertions on the attention of a model: ``attention.causal(model, input_ids)`` and the others."""
     lines = request.config.stash.setdefault(_LINES, [])
 
-    def record(name: str, told: str) -> None:
-        record_property(name, told)
-        lines.append(f"{request.node.nodeid} {name} {told}")
+    def record(name: str, message: str) -> None:
+        record_property(name, message)
+        lines.append(f"{request.node.nodeid} {name} {message}")
 
     return Attention(record)
 

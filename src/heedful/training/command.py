@@ -8,8 +8,8 @@ import typer
 
 from heedful.commandline import options
 from heedful.commandline.errors import guarded
+from heedful.commandline.multi_process import printed_once
 from heedful.commandline.progress import progress_bar
-from heedful.commandline.several_processes import printed_once
 from heedful.commandline.signals import Terminated
 from heedful.reporting.escape import visible
 
@@ -137,7 +137,7 @@ def trained(settings: "RunSettings", out: Path, text: list[Path], tokenizer: Pat
     try:
         with progress_bar(speaks) as progress:
             found = train_decoder(
-                settings, documents, out, tokenizer=tokenizer, resume=resume, progress=progress, tell=_tell
+                settings, documents, out, tokenizer=tokenizer, resume=resume, progress=progress, tell=_print_line
             )
     except (KeyboardInterrupt, Terminated) as stopped:
         last = RunFolder(out).last_checkpoint()
@@ -150,7 +150,7 @@ def trained(settings: "RunSettings", out: Path, text: list[Path], tokenizer: Pat
     return 0
 
 
-def _tell(line: str) -> None:
+def _print_line(line: str) -> None:
     typer.echo(visible(line), err=True)
 
 

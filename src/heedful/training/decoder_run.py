@@ -134,8 +134,8 @@ def _train(trainer: Trainer, settings: RunSettings, start: Path | None) -> None:
     except pickle.UnpicklingError as error:
         if start is None:
             raise
-        told = f"a state that is no plain data: {reason(error)}"
-        raise InputRejected(escaped(start), told, "go back to an earlier checkpoint: remove this one") from error
+        message = f"a state that is no plain data: {reason(error)}"
+        raise InputRejected(escaped(start), message, "go back to an earlier checkpoint: remove this one") from error
 
 
 def _lay_out(folder: RunFolder, settings: RunSettings, split: TextSplit, tokenizer: Path | None, count: int) -> None:

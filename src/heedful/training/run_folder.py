@@ -69,8 +69,8 @@ class RunFolder:
             InputRejected: A symbolic link is in the folder, which could lead writing out of it.
         """
         if not (self.path / RECORD).is_file():
-            told = f"no {RECORD}, so no run to resume (leave --resume out to begin one)"
-            raise UsageError(f"{escaped(self.path)}: {told}")
+            message = f"no {RECORD}, so no run to resume (leave --resume out to begin one)"
+            raise UsageError(f"{escaped(self.path)}: {message}")
         refuse_links(self.path)
 
     def check_same(self, record: Mapping[str, Any]) -> None:
@@ -84,17 +84,17 @@ class RunFolder:
             InputRejected: The folder's record cannot be read.
         """
         begun = read_json(self.path / RECORD, _RECORD_BYTES)
-        told = []
+        summary = []
         for name, now in record.items():
             before = begun.get(name)
             if isinstance(now, Mapping) and isinstance(before, Mapping):
-                told += [f"{key} {_brief(before.get(key))}, now {_brief(now[key])}" for key in now
+                summary += [f"{key} {_brief(before.get(key))}, now {_brief(now[key])}" for key in now
                          if before.get(key) != now[key]]  # fmt: skip
             elif before != now:
-                told.append(f"{name} {_brief(before)}, now {_brief(now)}")
-        if told:
+                summary.append(f"{name} {_brief(before)}, now {_brief(now)}")
+        if summary:
             fix = "give the same, or begin another run with another --out"
-            raise UsageError(f"{escaped(self.path)}: begun with {'; '.join(told)} ({fix})")
+            raise UsageError(f"{escaped(self.path)}: begun with {'; '.join(summary)} ({fix})")
 
     def record(self, facts: Mapping[str, Any]) -> None:
         """Record the settings with which the run began."""

@@ -90,8 +90,8 @@ class RunSettings:
         for word, least in {**_LEAST, "vocabulary": self.least_words}.items():
             given, most = getattr(self, word), _MOST.get(word, math.inf)
             if given is not None and not (least <= given <= most and given < math.inf):
-                told = f"at least {least}" if math.isinf(most) else f"from {least} to {most}"
-                raise UsageError(f"{word} {given!r}: expected {told}")
+                message = f"at least {least}" if math.isinf(most) else f"from {least} to {most}"
+                raise UsageError(f"{word} {given!r}: expected {message}")
 
         if self.kept < 2:
             raise UsageError(f"kept {self.kept}: expected at least 2 (one may be cut off while it is written)")

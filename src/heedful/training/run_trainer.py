@@ -109,8 +109,8 @@ def build_trainer(
     except ValueError as error:
         raise InputRejected("text", str(error), "give more text, or a smaller --length") from error
     if not watched:
-        told = f"no held-out document of {settings.tokens} tokens"
-        raise InputRejected("text", told, "give more or longer text, or a smaller --length")
+        message = f"no held-out document of {settings.tokens} tokens"
+        raise InputRejected("text", message, "give more or longer text, or a smaller --length")
     kept: dict[str, Any] = {
         "model": model,
         "args": arguments,

@@ -64,9 +64,9 @@ def test_a_head_alone_breaks_nothing() -> None:
 @pytest.mark.parametrize("token", [*factory.HOSTILE.values(), "\ufffe\uffff", "]]>", "&amp;", "a\nb"])
 def test_every_text_is_well_formed_and_shown(token: str) -> None:
     case = cases(junit(report_of(factory.finding(verdict="FAIL", reason=f"seen {token} there"))))["rows_sum_to_one"]
-    told = case[0].text or ""
-    assert told.startswith("FAIL: seen ") and told.endswith(" there")
-    assert all(character.isprintable() or character == "\n" for character in told)
+    message = case[0].text or ""
+    assert message.startswith("FAIL: seen ") and message.endswith(" there")
+    assert all(character.isprintable() or character == "\n" for character in message)
 
 
 def test_equal_reports_give_equal_bytes_and_a_declaration() -> None:

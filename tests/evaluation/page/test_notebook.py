@@ -62,6 +62,6 @@ def test_a_session_draws_one_head(tmp_path: Path) -> None:
 
 def test_showing_nothing_loads_nothing() -> None:
     heavy = "{'altair', 'polars', 'heedful.reporting'}"
-    told = f"import sys, heedful.attention; print(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    message = f"import sys, heedful.attention; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", message], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -31,8 +31,8 @@ def main(words: list[str]) -> int:
             failed[one.room] = failed.get(one.room, 0) + 1
             sort = problems[0].partition(":")[0]
             sorts[sort] = sorts.get(sort, 0) + 1
-        told = "; ".join(problem.replace("\n", " ")[:230] for problem in problems[:3] or notes[:2])
-        print(f"{'FAIL' if problems else 'ok  '} {one.room}.{one.name} [{one.outcome}] {told}", flush=True)
+        message = "; ".join(problem.replace("\n", " ")[:230] for problem in problems[:3] or notes[:2])
+        print(f"{'FAIL' if problems else 'ok  '} {one.room}.{one.name} [{one.outcome}] {message}", flush=True)
     print(f"{len(chosen)} layouts, {sum(failed.values())} fail: {failed}; by sort: {sorts}")
     return int(bool(failed))
 

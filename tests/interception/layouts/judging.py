@@ -196,17 +196,19 @@ def _judged(outcome: str, case: Case, seen: Seen, truths: list[Truth], plain: An
         reasons = {index: mismatch(group, truths[index], case.tolerance) for index in left}
         found = next((index for index in left if not reasons[index]), None)
         if found is None:
-            told = min(reasons.values(), key=lambda why: (why.startswith("met at"), len(why)), default="one too many")
-            problems.append(f"verified and wrong: {group.path!r}: {told}")
+            message = min(
+                reasons.values(), key=lambda why: (why.startswith("met at"), len(why)), default="one too many"
+            )
+            problems.append(f"verified and wrong: {group.path!r}: {message}")
         else:
             left.remove(found)
             matched.append((group, truths[found]))
     for index in left if not problems else ():
-        told = _listed(seen, truths[index])
-        if told is None:
+        message = _listed(seen, truths[index])
+        if message is None:
             problems.append(f"neither met nor listed: {truths[index].path or index}")
         elif outcome == MET:
-            problems.append(f"not met: {told}")
+            problems.append(f"not met: {message}")
     for group, truth in matched:
         problems += replaced(case, group, truth, plain, must=outcome == MET)
     return problems + (_proved(case, [group.path for group, _ in matched], outcome) if case.proved else [])
@@ -215,8 +217,8 @@ def _judged(outcome: str, case: Case, seen: Seen, truths: list[Truth], plain: An
 def _listed(seen: Seen, truth: Truth) -> str | None:
     """What is told of a truth that was not met; None where nothing is."""
     wanted = truth.related or ((truth.path,) if truth.path is not None else None)
-    told = dict(seen.not_captured) | {g.path: "not verified" for g in seen.groups if not g.verified}
-    for path, reason in told.items():
+    messages = dict(seen.not_captured) | {g.path: "not verified" for g in seen.groups if not g.verified}
+    for path, reason in messages.items():
         bare = path.split("#")[0]
         if wanted is None or any(_related(bare, name) for name in wanted):
             return f"{path!r}: {reason}"

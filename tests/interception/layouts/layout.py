@@ -114,8 +114,8 @@ class Case:
     def runs(self) -> Any:
         """One run, without what torch has to say of its own."""
         with warnings.catch_warnings():
-            for told in TORCH_TELLS:
-                warnings.filterwarnings("ignore", message=told)
+            for summary in TORCH_TELLS:
+                warnings.filterwarnings("ignore", message=summary)
             return self._runs()
 
     def _runs(self) -> Any:

@@ -46,10 +46,10 @@ def read(*places: Path, **changes: Any) -> polars.DataFrame:
 def test_every_family_is_read_and_what_it_lacks_is_said(family: str, stages: int, shared: int, tmp_path: Path) -> None:
     rows = rows_of(read(saved(tmp_path / "model", family)), "model")
     report = report_of(rows, "model")
-    told = " ".join(report.present)
+    message = " ".join(report.present)
     assert rows.single and rows.sharing == [shared] and (rows.stage == "before") == (stages == 2)
-    assert ("does not rotate its keys" in told) == (stages == 1) and "No gain of a key norm was found" in told
-    assert ("A key head serves 2" in told) == (shared == 2) and "144 tokens in 6 sequences" in told
+    assert ("does not rotate its keys" in message) == (stages == 1) and "No gain of a key norm was found" in message
+    assert ("A key head serves 2" in message) == (shared == 2) and "144 tokens in 6 sequences" in message
     assert [figure.name for figure in report.drawn] == ["key_magnitude_profile", "entropy_and_spread"]
     assert [("no evolution" in figure.paragraph) for figure in report.figures] == [True, True, True, False, False]
     assert "last step" not in " ".join(figure.paragraph for figure in report.figures)
@@ -90,8 +90,8 @@ def test_gains_are_read_and_no_decay_is_claimed(tmp_path: Path) -> None:
     gains = table.filter(polars.col("part") == "key_gain").sort("step")
     assert gains["gain_norm"].to_list() == pytest.approx([8**0.5] * 2 + [8**0.5 / 2] * 2)
     assert gains["gain_decay"].is_null().all()
-    told = report_of(rows_of(table, "run"), "run").figures[0].paragraph
-    assert "gains of the key norms went from 2.83 to 1.41" in told and "is not known" in told
+    message = report_of(rows_of(table, "run"), "run").figures[0].paragraph
+    assert "gains of the key norms went from 2.83 to 1.41" in message and "is not known" in message
 
 
 def test_a_run_whose_step_folders_hold_no_tokenizer(tmp_path: Path) -> None:
@@ -111,8 +111,8 @@ def test_another_architecture_is_refused_with_both_named(tmp_path: Path) -> None
     for file in other.iterdir():
         file.unlink()
     saved(other, "qwen", num_key_value_heads=4)
-    told = "4 query heads and 2 key heads of dimension 8 as in .*, found .* 4 query heads and 4 key heads"
-    with pytest.raises(InputRejected, match=told):
+    message = "4 query heads and 2 key heads of dimension 8 as in .*, found .* 4 query heads and 4 key heads"
+    with pytest.raises(InputRejected, match=message):
         read(tmp_path)
 
 

@@ -63,44 +63,46 @@ def test_the_share_without_structure_is_that_of_one_and_two_dimensions() -> None
 
 def test_paragraphs_tell_the_numbers(tmp_path: Path) -> None:
     report = key_report(tables.write(tmp_path))
-    told = {figure.name: figure.paragraph for figure in report.figures}
-    assert "final (layers 6-8) rose" in told["key_norm_evolution"]
-    assert "8.00 to 7.60 on average; weight decay alone would have left 6.00" in told["key_norm_evolution"]
-    assert "training held them up" in told["key_norm_evolution"]
-    assert "less than half" not in told["outlier_magnitude"] and "holds most of a key" in told["outlier_magnitude"]
-    assert "0.0005" in told["latent_redundancy"]
-    assert "lowest in layer 0 (6.82)" in told["key_magnitude_profile"]
-    assert "n = 18 key heads" in told["entropy_and_spread"]
-    assert all("Not shown: " in text and len(text) < 2000 for text in told.values())
+    messages = {figure.name: figure.paragraph for figure in report.figures}
+    assert "final (layers 6-8) rose" in messages["key_norm_evolution"]
+    assert "8.00 to 7.60 on average; weight decay alone would have left 6.00" in messages["key_norm_evolution"]
+    assert "training held them up" in messages["key_norm_evolution"]
+    assert (
+        "less than half" not in messages["outlier_magnitude"] and "holds most of a key" in messages["outlier_magnitude"]
+    )
+    assert "0.0005" in messages["latent_redundancy"]
+    assert "lowest in layer 0 (6.82)" in messages["key_magnitude_profile"]
+    assert "n = 18 key heads" in messages["entropy_and_spread"]
+    assert all("Not shown: " in text and len(text) < 2000 for text in messages.values())
 
 
 def test_one_step_is_told_and_not_drawn(tmp_path: Path) -> None:
     report = key_report(tables.write(tmp_path, steps=(7,)))
-    told = {figure.name: figure.paragraph for figure in report.figures}
+    messages = {figure.name: figure.paragraph for figure in report.figures}
     assert [figure.name for figure in report.drawn] == ["key_magnitude_profile", "entropy_and_spread"]
     for name in ("key_norm_evolution", "outlier_magnitude", "latent_redundancy"):
-        assert told[name].startswith("One step has no evolution") and "->" not in told[name]
+        assert messages[name].startswith("One step has no evolution") and "->" not in messages[name]
     # Layers 0 to 2 at step 7: 8 - 0.21 (layer 0), 8.28, 8.42; head 1 is 0.007 beyond.
-    assert "early (layers 0-2) 8.17 (6 key heads, 7.79 to 8.43)" in told["key_norm_evolution"]
-    assert "norm of 7.93 on average" in told["key_norm_evolution"] and "1 recorded step;" in report.measured
+    assert "early (layers 0-2) 8.17 (6 key heads, 7.79 to 8.43)" in messages["key_norm_evolution"]
+    assert "norm of 7.93 on average" in messages["key_norm_evolution"] and "1 recorded step;" in report.measured
 
 
 def test_one_layer_has_no_profile_by_depth(tmp_path: Path) -> None:
     report = key_report(tables.write(tmp_path, layers=1))
-    told = {figure.name: figure.paragraph for figure in report.figures}
-    assert "in the one layer there is" in told["key_magnitude_profile"]
-    assert "undefined" not in told["key_magnitude_profile"] and len(report.drawn) == 5
+    messages = {figure.name: figure.paragraph for figure in report.figures}
+    assert "in the one layer there is" in messages["key_magnitude_profile"]
+    assert "undefined" not in messages["key_magnitude_profile"] and len(report.drawn) == 5
     assert {row["group"] for row in report.figures[0].rows} == {"all (layer 0)"}
 
 
 def test_heads_of_several_dimensions_have_a_line_each(tmp_path: Path) -> None:
     report = key_report(tables.write(tmp_path, layers=4, dims=(64, 128)))
-    told = {figure.name: figure.paragraph for figure in report.figures}
+    messages = {figure.name: figure.paragraph for figure in report.figures}
     assert report.figures[0].reference == pytest.approx((8, 128**0.5))
     assert "dimension 64 and 128" in report.measured
     assert (
-        "sqrt(d_k) = 8.00 and 11.3" in told["key_magnitude_profile"]
-        and "0.064 at d_k = 128" in told["outlier_magnitude"]
+        "sqrt(d_k) = 8.00 and 11.3" in messages["key_magnitude_profile"]
+        and "0.064 at d_k = 128" in messages["outlier_magnitude"]
     )
 
 

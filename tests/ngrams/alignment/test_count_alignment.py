@@ -173,8 +173,8 @@ def test_the_page_fits_and_says_what_is_memory() -> None:
     assert max(map(len, page.splitlines())) <= 80
     assert "is memory of the counted text" in " ".join(page.split()) and "beyond both" in page
     same = align(made.model, text, TABLES, TABLES)
-    told = " ".join(page_text(alignment_page(replace(same, held_out="unseen"))).split())
-    assert "0.0% may be memory" in told
+    message = " ".join(page_text(alignment_page(replace(same, held_out="unseen"))).split())
+    assert "0.0% may be memory" in message
     assert all(one.unseen is not None and one.unseen.memory.estimate == 0.0 for one in same.heads)
 
 

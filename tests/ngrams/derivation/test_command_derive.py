@@ -89,8 +89,8 @@ def test_a_reference_without_spreads_is_refused(
     record = {"recipe": {"calibration": "reference"}, "seed": 0, "reference": {"model": "m", "spreads": spreads}}
     (tmp_path / "derivation.json").write_text(json.dumps(record), encoding="utf-8")
     assert run("ngrams", "explain", tmp_path, tmp_path) == 3
-    told = capsys.readouterr().err
-    assert "expected the spreads of its reference model's logits" in told and len(told.strip().splitlines()) == 1
+    message = capsys.readouterr().err
+    assert "expected the spreads of its reference model's logits" in message and len(message.strip().splitlines()) == 1
 
 
 @pytest.mark.fault
@@ -123,8 +123,8 @@ def test_what_cannot_be_derived(
     folder: Path, tmp_path: Path, words: tuple[object, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("ngrams", "derive", folder / "counts", *words, "--out", tmp_path / "model") == 2
-    told = capsys.readouterr().err
-    assert message in told and len(told.strip().splitlines()) == 1
+    summary = capsys.readouterr().err
+    assert message in summary and len(summary.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
 
@@ -152,8 +152,8 @@ def test_a_derived_model_is_explained(folder: Path, capsys: pytest.CaptureFixtur
     capsys.readouterr()
     page = folder / "why.html"
     assert run("ngrams", "explain", folder / "lost", folder / "counts", "--html", page) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "have nothing to do with the affinity" in told and "0.001 L0" in told
+    message = " ".join(capsys.readouterr().out.split())
+    assert "have nothing to do with the affinity" in message and "0.001 L0" in message
     assert "<img alt=" in page.read_text(encoding="utf-8")
     assert run("ngrams", "explain", folder / "counts", folder / "counts") == 3
     assert "has no derivation.json" in capsys.readouterr().err
@@ -172,9 +172,9 @@ def test_a_weight_that_is_no_number_is_named(
     save_file(weights, tmp_path / "model" / "model.safetensors", {"format": "pt"})
     capsys.readouterr()
     assert run("ngrams", command, tmp_path / "model", folder / "counts") == 3
-    told = capsys.readouterr().err
-    assert "model.layers.0.attention.q_proj.weight holds 1 entry NaN or infinite" in told
-    assert len(told.strip().splitlines()) == 1
+    message = capsys.readouterr().err
+    assert "model.layers.0.attention.q_proj.weight holds 1 entry NaN or infinite" in message
+    assert len(message.strip().splitlines()) == 1
 
 
 def test_counts_that_a_model_was_not_derived_from_are_told(

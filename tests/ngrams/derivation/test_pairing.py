@@ -24,15 +24,15 @@ PLAIN = DerivationRecipe(width=24, head_dim=24, inner=0, final_norm=False, atten
 @pytest.mark.parametrize("skip", [0, 1, 2])
 def test_heads_speak_of_the_token_that_is_said(pattern: str, value: str, skip: int) -> None:
     recipe = replace(PLAIN, pattern=pattern, value=value, heads=skip + 1, furthest=skip)
-    made, told = derive(TABLES, recipe, length=64), pairings(recipe)[skip]
-    assert told.heads == (skip,)
+    made, message = derive(TABLES, recipe, length=64), pairings(recipe)[skip]
+    assert message.heads == (skip,)
     attention, text = made.model.model.layers[0].attention, torch.from_numpy(TEXT[:40])[None]
     with torch.no_grad():
         attention.o_proj.weight[:, : skip * 24] = 0.0  # heads of smaller skips
         taken = made.model.model(text).last_hidden_state - made.model.model.embed_tokens(text)
     spoken = (taken[0].double().numpy() @ made.embedding.T).argmax(-1)[25:]
-    assert (spoken == (TEXT[25:40] + told.ahead) % ROUND).all()
-    assert told.fits == (told.ahead == 1)
+    assert (spoken == (TEXT[25:40] + message.ahead) % ROUND).all()
+    assert message.fits == (message.ahead == 1)
 
 
 def test_recipes_that_fit_and_those_that_do_not() -> None:

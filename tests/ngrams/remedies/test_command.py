@@ -37,8 +37,8 @@ def test_a_ladder_from_counts_to_forms(folder: Path, capsys: pytest.CaptureFixtu
     words = ("--text", folder / "test.jsonl", "--held-out-counts", folder / "other", "--sequences", 24, "--seeds", 1)
     chosen = ("--rungs", "log_p,baselines", "--set", "width=128", "--json", record, "--html", page)
     assert run("ngrams", "remedy", folder / "counts", *words, *chosen) == 0
-    told = capsys.readouterr().out
-    assert "VERDICT" in told and max(map(len, told.splitlines())) <= 80
+    message = capsys.readouterr().out
+    assert "VERDICT" in message and max(map(len, message.splitlines())) <= 80
     found = json.loads(record.read_text(encoding="utf-8"))
     known = {one["name"]: one for one in found["remedies"]}
     assert found["width"] == 128 and found["documents"] > 4 and page.stat().st_size > 10_000
@@ -68,8 +68,8 @@ def test_what_cannot_be_measured(
         )
         == 2
     )
-    told = capsys.readouterr().err
-    assert message in told and len(told.strip().splitlines()) == 1 and not (folder / "no.json").exists()
+    summary = capsys.readouterr().err
+    assert message in summary and len(summary.strip().splitlines()) == 1 and not (folder / "no.json").exists()
 
 
 @pytest.mark.fault
@@ -103,9 +103,9 @@ def test_counted_text_is_not_called_held_out(folder: Path, capsys: pytest.Captur
     for text, word in (("train", "yes"), ("test", "unknown")):
         capsys.readouterr()
         assert run("ngrams", "remedy", folder / "counts", "--text", folder / f"{text}.jsonl", *words) == 0
-        told = " ".join(capsys.readouterr().out.split())
+        message = " ".join(capsys.readouterr().out.split())
         assert json.loads((folder / "t.json").read_text(encoding="utf-8"))["text_was_counted"] == word
-        assert ("Held-out loss" in told) is (word == "unknown") is not ("know it by heart" in told)
+        assert ("Held-out loss" in message) is (word == "unknown") is not ("know it by heart" in message)
 
 
 @pytest.mark.slow
@@ -154,8 +154,8 @@ def test_models_that_do_not_fit_the_counts_are_one_line(folder: Path, capsys: py
     for model, message in ((folder / "seedm", "counted with another tokenizer"), (folder / "gone", "found none")):
         capsys.readouterr()
         assert run("ngrams", "remedy", folder / "counts", "--model", model, "--text", folder / "test.jsonl") == 2
-        told = capsys.readouterr().err.strip()
-        assert message in told and len(told.splitlines()) == 1
+        summary = capsys.readouterr().err.strip()
+        assert message in summary and len(summary.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -72,25 +72,25 @@ def test_seeds_are_one_subject_and_trained_embeddings_find_their_twin(
     places += [run(model, tmp_path / f"frozen-{seed}", "3,0,0,0.0,1.0\n", seed=seed) for seed in (4, 5)]
     places.append(run(model, tmp_path / "linked", "3,0,0,0.7,0.8\n", embeddings="linked", relink_every=7))
     places.append(run(model, tmp_path / "other", embeddings="trainable", steps=4, seed=4))
-    subjects, told = given_models(places, counts, LENGTH)
+    subjects, message = given_models(places, counts, LENGTH)
     assert [(one.name, len(one.models), one.against) for one in subjects] == [
         ("left", 2, "frozen"), ("frozen", 2, ""), ("linked", 1, "frozen"), ("other", 1, "")
     ]  # fmt: skip
     assert all(one.recipe == RECIPE for one in subjects)
     assert subjects[0].contexts == {(0, 0): (1, 0), (0, 1): (1, 1)}
-    learnt = told[0].learnt
+    learnt = message[0].learnt
     assert learnt is not None and (learnt.embeddings, learnt.step) == ("trainable", 3)
     assert (list(learnt.change), list(learnt.cosine)) == ([0.4, 0.5], [0.9, 0.9])
-    assert told[3].learnt is None and [Path(place).name for place in told[0].folders] == ["left-4", "left-5"]
-    assert "embeddings trainable" in told[0].told and told[2].against == "frozen"
+    assert message[3].learnt is None and [Path(place).name for place in message[0].folders] == ["left-4", "left-5"]
+    assert "embeddings trainable" in message[0].told and message[2].against == "frozen"
 
 
 def test_learnt_attention_and_models_without_a_record_have_no_recipe(
     counts: Counts, model: Path, tmp_path: Path
 ) -> None:
-    subjects, told = given_models([str(model), run(model, tmp_path / "arm", arm="trainable")], counts, LENGTH)
+    subjects, message = given_models([str(model), run(model, tmp_path / "arm", arm="trainable")], counts, LENGTH)
     assert [one.recipe for one in subjects] == [None, None] and subjects[0].contexts == {}
-    assert "nothing says was derived" in told[0].told
+    assert "nothing says was derived" in message[0].told
     begun = run(model, tmp_path / "begun", arm="derived-start")
     assert model_facts(Path(begun)).recipe == RECIPE
 
@@ -100,9 +100,9 @@ def test_a_derivation_is_read_and_its_seeds_put_together(counts: Counts, model: 
         shutil.copytree(model, tmp_path / f"d{seed}")
         record = {"recipe": asdict(RECIPE), "seed": seed, "counts": {"tokens": 5}}
         (tmp_path / f"d{seed}" / "derivation.json").write_text(json.dumps(record), encoding="utf-8")
-    subjects, told = given_models([str(tmp_path / "d0"), str(tmp_path / "d1")], counts, LENGTH)
+    subjects, message = given_models([str(tmp_path / "d0"), str(tmp_path / "d1")], counts, LENGTH)
     assert [(one.name, len(one.models), one.recipe) for one in subjects] == [("d", 2, RECIPE)]
-    assert "width=96" in told[0].told
+    assert "width=96" in message[0].told
 
 
 def test_runs_of_a_sweep_are_told_apart_by_the_folder_above(counts: Counts, model: Path, tmp_path: Path) -> None:

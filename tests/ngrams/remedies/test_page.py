@@ -56,8 +56,8 @@ def record() -> AblationSuite:
 def test_the_page_fits_eighty_columns_in_one_line_a_rung(record: AblationSuite) -> None:
     page = page_text(remedy_page(record))
     assert max(map(len, page.splitlines())) <= 80
-    told = " ".join(page.split())
-    assert "compared with what b predicts" in told and "[and" not in told
+    message = " ".join(page.split())
+    assert "compared with what b predicts" in message and "[and" not in message
     row = next(line for line in page.splitlines() if line.startswith("log_p "))
     one = {one.name: one for one in record.remedies}["log_p"]
     assert f"{one.agreement.divergence.estimate:.3f}" in row and f"{one.agreement.match.estimate:.2f}" in row
@@ -102,19 +102,19 @@ def test_given_models_are_told_beside_what_they_change(record: AblationSuite) ->
     rows = {line.split()[0]: line.split() for line in changes if line.strip()}
     assert rows["left:L0H0"][1:3] == ["frozen:L0H0", "-2e7"] and rows["left:L1H0"][1] == "~frozen:L1H0"
     assert "2e7" in page and "-3e7" in page and "0.41..0.44" in page and "0.92..0.93" in page
-    told = " ".join(page.split())
-    assert "frozen: a run (2 seeds: f-0, f-1)" in told and "left: a run, compared with frozen (l-0)" in told
-    assert "left beside frozen: layer 0 1 of 1 worse (-2e7); layer 1 1 of 1 neither." in told
+    message = " ".join(page.split())
+    assert "frozen: a run (2 seeds: f-0, f-1)" in message and "left: a run, compared with frozen (l-0)" in message
+    assert "left beside frozen: layer 0 1 of 1 worse (-2e7); layer 1 1 of 1 neither." in message
     assert (
-        "frozen beside equal weights: layer 0 1 of 1 better" in told
-        and "any beside equal weights: nearest head" in told
+        "frozen beside equal weights: layer 0 1 of 1 better" in message
+        and "any beside equal weights: nearest head" in message
     )
     sharp = page.split("SHARPNESS OF GIVEN MODELS")[1].split("entropy:")[0]
     own = next(line.split() for line in sharp.splitlines() if line.startswith("left:L0H0"))
     one = whole.remedies[-3]
     assert "-0.00" not in sharp
     assert own[1:3] == [f"{one.entropy.estimate:.2f}", f"{one.factor:.3f}"] and len(own) == 5
-    assert "L0H0, L1H0 n=1 skip=0" in told
+    assert "L0H0, L1H0 n=1 skip=0" in message
     skips = [replace(one, skip=3) if one.name == "left:L0H0" else one for one in whole.remedies]
     other = " ".join(page_text(remedy_page(replace(whole, remedies=skips))).split())
     assert "frozen:L0H0, left:L1H0 n=1 skip=0; left:L0H0 n=1 skip=3" in other
@@ -129,11 +129,11 @@ def test_given_models_are_told_beside_what_they_change(record: AblationSuite) ->
 def test_marks_and_words_of_heads_alone_go_by_one_rule(record: AblationSuite) -> None:
     bigram, head = record.losses[1], record.losses[2]
     apart = Effect(estimate=0.2, low=0.1, high=0.3, n=18)
-    for gain, p, told in ((apart, 0.01, True), (apart, 0.2, False), (replace(apart, low=-0.1), 0.01, False)):
+    for gain, p, message in ((apart, 0.01, True), (apart, 0.2, False), (replace(apart, low=-0.1), 0.01, False)):
         one = replace(head, gain=gain, p=p)
         page = page_text(remedy_page(replace(record, losses=[bigram, one])))
-        assert (f"\n{one.name} " in page) is told and (f"\n~{one.name} " in page) is not told
-        assert (f"better than the bigram: {one.name}" in " ".join(page.split())) is told
+        assert (f"\n{one.name} " in page) is message and (f"\n~{one.name} " in page) is not message
+        assert (f"better than the bigram: {one.name}" in " ".join(page.split())) is message
         assert f"\n{bigram.name} " in page
     slight = replace(head, gain=Effect(estimate=0.001, low=0.0005, high=0.002, n=18), p=0.01)
     page = page_text(remedy_page(replace(record, losses=[bigram, slight])))

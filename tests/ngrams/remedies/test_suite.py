@@ -199,8 +199,8 @@ def test_the_bigram_is_the_same_by_attention_and_by_the_table() -> None:
     assert known["unigram"].loss.estimate > known["bigram"].loss.estimate
     assert known["offsets_0_to_3"].gain.estimate > 0
     whole = head_losses(MATERIAL, replace(GROUND, head_dim=SIZE), (0,))[0]
-    told = {one.name: one.loss.estimate for one in whole}
-    assert told["offsets_in_model"] == pytest.approx(told["offsets_0_to_3"], abs=1e-4)
+    messages = {one.name: one.loss.estimate for one in whole}
+    assert messages["offsets_in_model"] == pytest.approx(messages["offsets_0_to_3"], abs=1e-4)
 
 
 def test_text_that_counts_know_nothing_of_is_refused() -> None:

@@ -54,8 +54,8 @@ def test_a_model_without_attention_gets_one_line(
 ) -> None:
     length = () if command == "keys" else ("--seq-len", 32)
     assert run(command, folder / "none", *length) == 3
-    told = "".join(capsys.readouterr())
-    assert "no attention" in told and len(told.strip().splitlines()) == 1
+    message = "".join(capsys.readouterr())
+    assert "no attention" in message and len(message.strip().splitlines()) == 1
 
 
 def test_counts_of_characters_are_taken_and_those_without_any_mark_refused(
@@ -73,6 +73,6 @@ def test_counts_of_characters_are_taken_and_those_without_any_mark_refused(
     assert run("ngrams", "count", text, "--n", "1", "--skip", "0..1", *bpe, "--out", tmp_path / "pieces") == 0
     capsys.readouterr()
     assert run("ngrams", "train", tmp_path / "pieces", "--text", text, *words, "--out", tmp_path / "no") == 3
-    told = capsys.readouterr().err
-    assert "names no begin or end of a text" in told and "leave COUNTS out" in told
-    assert len(told.strip().splitlines()) == 1 and not (tmp_path / "no").exists()
+    message = capsys.readouterr().err
+    assert "names no begin or end of a text" in message and "leave COUNTS out" in message
+    assert len(message.strip().splitlines()) == 1 and not (tmp_path / "no").exists()

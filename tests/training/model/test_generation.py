@@ -157,8 +157,8 @@ def test_an_argument_that_nobody_knows_is_refused_by_name(config: type, head: bo
     model = whole if head else whole.model
     ids, _ = started(padded=False)
     for wrong in ({"past": None}, {"is_causal": False}, {"token_type_ids": ids}):
-        told = rf"^{type(model).__name__}.forward takes no argument '{next(iter(wrong))}': expected of input_ids, .*"
-        with pytest.raises(TypeError, match=told):
+        message = rf"^{type(model).__name__}.forward takes no argument '{next(iter(wrong))}': expected of input_ids, .*"
+        with pytest.raises(TypeError, match=message):
             model(ids, **wrong)
 
 

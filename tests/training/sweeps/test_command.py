@@ -93,8 +93,10 @@ def test_a_changed_plan_is_told_in_one_line(words: list[str], monkeypatch: pytes
     Path(words[1]).write_text(PLAN.replace("[0, 1]", "[1, 2]"))
     done = invoke(*words)
     assert done.exit_code == 0
-    told = "the plan changed: 2 of 4 runs stand here already and are kept, 2 are new; 2 no longer planned stay in runs"
-    assert told in done.stderr.splitlines()[0]
+    message = (
+        "the plan changed: 2 of 4 runs stand here already and are kept, 2 are new; 2 no longer planned stay in runs"
+    )
+    assert message in done.stderr.splitlines()[0]
     assert "4 of 4 runs finished" in done.stdout
 
 
@@ -129,13 +131,13 @@ def test_wrong_words_are_one_line(more: list[str], code: int, told: str, words: 
 
 @pytest.mark.fault
 def test_missing_things_are_one_line(tmp_path: Path, words: list[str]) -> None:
-    for given, code, told in (
+    for given, code, message in (
         (["sweep", str(tmp_path / "absent.yaml"), "--out", words[3]], 2, "expected a file or folder, found none"),
         (["sweep", "table", str(tmp_path)], 2, "no plan.json, so no sweep"),
         ([*words[:3], str(tmp_path)], 5, "not an empty folder and no sweep"),
     ):
         done = invoke(*given)
-        assert done.exit_code == code and told in done.stderr and done.stderr.count("\n") == 1
+        assert done.exit_code == code and message in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_help_names_both_commands_and_fits() -> None:

@@ -16,8 +16,8 @@ def test_no_row_is_wider_than_the_page(label: str, size: float) -> None:
     against = {"against_first": size, "against_low": -1.0178 * size, "against_high": 1.0221 * size}
     lines = _row(label, numbers | against)
     assert max(map(len, lines)) <= WIDTH
-    told = " ".join(" ".join(lines).split())
-    assert told.startswith(label) and f"{size:.4g} [" in told and f"| {size:.3g} [" in told
+    message = " ".join(" ".join(lines).split())
+    assert message.startswith(label) and f"{size:.4g} [" in message and f"| {size:.3g} [" in message
 
 
 def test_what_fits_stays_on_one_line() -> None:

@@ -61,8 +61,8 @@ def test_the_folder_keeps_the_plan_and_it_gives_the_same_runs(tmp_path: Path) ->
     other = planned(tmp_path, PLAN.replace("[3, 5]", "[3, 7, 8]"))
     folder.place(plan.runs[0]).path.mkdir()
     folder.place(plan.runs[1]).path.mkdir()
-    told = folder.adopt(other)
-    assert "the plan changed: 1 of 12 runs stand here already and are kept, 11 are new; 1 no longer planned" in told
+    message = folder.adopt(other)
+    assert "the plan changed: 1 of 12 runs stand here already and are kept, 11 are new; 1 no longer planned" in message
     assert folder.plan() == other and read_plan(folder.kept(plan)) == plan
 
 
@@ -153,7 +153,7 @@ def test_a_training_plan_depends_on_its_text_and_its_measures(tmp_path: Path) ->
     assert prints(text + "measures: [held_out]\n") != before and prints(text + "track: 5\n") != before
     (tmp_path / "a.txt").write_text("another text")
     assert prints(text) != before
-    for change, told in {
+    for change, message in {
         "fixed: {steps: 0}": "steps 0: expected at least 1",
         "fixed: {held_out: 0.95}": r"held_out 0\.95: expected from 0 to 0\.9",
         "fixed: {precision: float16}": "precision 'float16': expected one of float32, bfloat16",
@@ -161,7 +161,7 @@ def test_a_training_plan_depends_on_its_text_and_its_measures(tmp_path: Path) ->
         "fixed: {trackers: [a]}": "fixed: trackers: no setting of decoder",
         "fixed: {length: no}": "fixed: length: expected a whole number or nothing",
     }.items():
-        with pytest.raises(InputRejected, match=told):
+        with pytest.raises(InputRejected, match=message):
             planned(tmp_path, text + change + "\n")
 
 

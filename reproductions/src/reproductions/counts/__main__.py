@@ -47,17 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.sweep is not None:
             gather(given.sweep, given.out)
         if given.text:
-            measure(given.out, given.text, _tell, given.slices)
+            measure(given.out, given.text, _print_line, given.slices)
     except HeedfulError as error:
-        _tell(str(error))
+        _print_line(str(error))
         return 3
     except OSError as error:
-        _tell(f"{error.filename}: {error.strerror}")
+        _print_line(f"{error.filename}: {error.strerror}")
         return 3
     return 0
 
 
-def _tell(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 

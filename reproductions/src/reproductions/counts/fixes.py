@@ -51,10 +51,10 @@ def scale_is_the_root_cause(evidence: Measurements) -> list[Finding]:
 def raw_weights_are_meaningful(evidence: Measurements) -> list[Finding]:
     """Nats gained over uniform by the first head with raw weights, as published and with its embeddings."""
     found = {arm: over_units(beyond_uniform(evidence, "model", f"{arm}, raw")) for arm in ("published", "kept")}
-    told = "KL of uniform attention minus that of the first head with raw weights"
+    message = "KL of uniform attention minus that of the first head with raw weights"
     return [
-        above(found["published"], 0.0, f"{told}, as published.", unit="nat"),
-        above(found["kept"], 0.0, f"{told}, embeddings kept.", unit="nat"),
+        above(found["published"], 0.0, f"{message}, as published.", unit="nat"),
+        above(found["kept"], 0.0, f"{message}, embeddings kept.", unit="nat"),
     ]
 
 
@@ -65,12 +65,12 @@ def raw_weights_are_meaningful(evidence: Measurements) -> list[Finding]:
 )
 def another_magnitude_mends(evidence: Measurements) -> list[Finding]:
     """Whatever size that is: KL at the best of all sizes bounds it. As published; with its embeddings beside."""
-    told = "KL at the best of all magnitudes minus KL of uniform attention, first head"
+    message = "KL at the best of all magnitudes minus KL of uniform attention, first head"
     found = {arm: over_units(-beyond_uniform(evidence, "model", f"{arm}, best temperature"))
              for arm in ("published", "kept")}  # fmt: skip
     return [
-        below(found["published"], -GAIN, f"{told} as published.", unit="nat"),
-        beside(found["kept"], f"{told}, embeddings kept.", unit="nat"),
+        below(found["published"], -GAIN, f"{message} as published.", unit="nat"),
+        beside(found["kept"], f"{message}, embeddings kept.", unit="nat"),
     ]
 
 
@@ -82,10 +82,10 @@ def another_magnitude_mends(evidence: Measurements) -> list[Finding]:
 def another_normalisation_helps(evidence: Measurements) -> list[Finding]:
     """KL of exact logits, each at its best temperature, minus that of M: log P decides, the others stand beside."""
     others = ("probability", "sqrt_probability", "degree_regularised", "residual", "pmi", "ppmi")
-    told = "KL of logits log P, without any temperature, minus that of M at its best."
+    message = "KL of logits log P, without any temperature, minus that of M at its best."
     best = over_units(by_unit(evidence, "affinity", "divergence", arm="normalised"))
     return [
-        below(over_units(saved(evidence, "affinity", "log_probability", "normalised")), -GAIN, told, unit="nat"),
+        below(over_units(saved(evidence, "affinity", "log_probability", "normalised")), -GAIN, message, unit="nat"),
         beside(best, "KL of M at its best temperature.", unit="nat"),
         *(
             beside(over_units(saved(evidence, "affinity", name, "normalised")), f"{name} minus M.", unit="nat")
@@ -101,9 +101,9 @@ def another_normalisation_helps(evidence: Measurements) -> list[Finding]:
 )
 def embeddings_must_be_mended(evidence: Measurements) -> list[Finding]:
     """Keeping those that the matrices were made for, at the published scale and nothing else changed."""
-    told = "KL of the first head with its embeddings minus that with replaced ones, scale .01."
+    message = "KL of the first head with its embeddings minus that with replaced ones, scale .01."
     return [
-        below(over_units(saved(evidence, "model", "kept", "published")), -GAIN, told, unit="nat"),
+        below(over_units(saved(evidence, "model", "kept", "published")), -GAIN, message, unit="nat"),
         beside(over_units(saved(evidence, "model", "corrected", "kept")),
                "Least squares through the layer norm and log P, minus that.", unit="nat"),
     ]  # fmt: skip
@@ -116,9 +116,9 @@ def embeddings_must_be_mended(evidence: Measurements) -> list[Finding]:
 )
 def more_dimensions_help(evidence: Measurements) -> list[Finding]:
     """KL of all of M minus that of its 64 components, each at its best temperature."""
-    told = "KL of the whole of M minus that of 64 components, each at its best temperature."
+    message = "KL of the whole of M minus that of 64 components, each at its best temperature."
     return [
-        below(over_units(saved(evidence, "affinity", "normalised", "normalised, rank 64")), -GAIN, told, unit="nat")
+        below(over_units(saved(evidence, "affinity", "normalised", "normalised, rank 64")), -GAIN, message, unit="nat")
     ]
 
 
@@ -129,13 +129,13 @@ def more_dimensions_help(evidence: Measurements) -> list[Finding]:
 )
 def a_symmetric_matrix_is_better(evidence: Measurements) -> list[Finding]:
     """KL at the best temperature minus that of M: what follows what has a direction."""
-    told = "KL of (M + M')/2 minus that of M, each at its best temperature."
+    message = "KL of (M + M')/2 minus that of M, each at its best temperature."
     match = over_units(
         by_unit(evidence, "affinity", "match", arm="symmetrised")
         - by_unit(evidence, "affinity", "match", arm="normalised")
     )
     return [
-        below(over_units(saved(evidence, "affinity", "symmetrised", "normalised")), 0.0, told, unit="nat"),
+        below(over_units(saved(evidence, "affinity", "symmetrised", "normalised")), 0.0, message, unit="nat"),
         beside(match, "Matches of the most attended key, the same difference.", unit="share"),
     ]
 

@@ -33,8 +33,8 @@ def of_each_text(evidence: Measurements, measure: str) -> list[Finding]:
 @register(sentence="The matrix of counts is not symmetric.", figure="M differs from its transpose by more than 1e-6")
 def affinity_is_not_symmetric(evidence: Measurements) -> list[Finding]:
     """Its largest difference from its transpose, over its largest entry."""
-    told = "Largest difference of M from its transpose, over the largest entry."
-    return [above(number(evidence, "asymmetry"), TOLERANCE, told)]
+    message = "Largest difference of M from its transpose, over the largest entry."
+    return [above(number(evidence, "asymmetry"), TOLERANCE, message)]
 
 
 @register(
@@ -44,9 +44,9 @@ def affinity_is_not_symmetric(evidence: Measurements) -> list[Finding]:
 def queries_and_keys_read_different_subspaces(evidence: Measurements) -> list[Finding]:
     """Overlap of the eight leading directions: no more than twice chance, says the claim; the first beside."""
     chance = number(evidence, "leading_chance")
-    told = "Share of the eight leading left directions that lies in the eight leading right ones."
+    message = "Share of the eight leading left directions that lies in the eight leading right ones."
     return [
-        below(number(evidence, "leading_overlap"), 2 * float(chance.estimate), told, null="random: 8/85 = 0.094"),
+        below(number(evidence, "leading_overlap"), 2 * float(chance.estimate), message, null="random: 8/85 = 0.094"),
         beside(
             number(evidence, "frequency_cosine"), "Cosine of the first pair of factors, the roots of the marginals."
         ),
@@ -79,9 +79,9 @@ def near_orthogonality_weakens_scores(evidence: Measurements) -> list[Finding]:
     """Deviation of scores in a row, none alike over alike by chance; what those scores have to do with M beside."""
     exact, random = (by_unit(evidence, "structure", name) for name in ("spread_orthonormal", "spread"))
     fit, chance = (number(evidence, name) for name in ("correlation_orthonormal", "correlation"))
-    told = "Deviation of scores in a row: orthonormal embeddings over random ones, which are alike by chance."
+    message = "Deviation of scores in a row: orthonormal embeddings over random ones, which are alike by chance."
     return [
-        below(over_units(exact / random), 1.0, told, unit="x"),
+        below(over_units(exact / random), 1.0, message, unit="x"),
         beside(fit, "Correlation of scores with M, rows centred, orthonormal embeddings: what is less is noise."),
         beside(chance, "The same with random embeddings of length 1."),
     ]
@@ -93,9 +93,9 @@ def near_orthogonality_weakens_scores(evidence: Measurements) -> list[Finding]:
 )
 def factors_ignore_embeddings(evidence: Measurements) -> list[Finding]:
     """Share of the factors in the span of the embeddings; the published mean, 0 for any vectors, beside."""
-    told = "Share of the left factors that lies in the span of the embeddings."
+    message = "Share of the left factors that lies in the span of the embeddings."
     return [
-        below(number(evidence, "left_in_span"), 0.1, told, null="85 tokens in 256 dimensions: 1"),
+        below(number(evidence, "left_in_span"), 0.1, message, null="85 tokens in 256 dimensions: 1"),
         *(
             beside(number(evidence, f"{name}_mean"), f"Mean of products with the embeddings' coordinates, {word}.")
             for name, word in (("left", "U"), ("right", "V"), ("random", "random orthonormal vectors"))
@@ -109,9 +109,9 @@ def factors_ignore_embeddings(evidence: Measurements) -> list[Finding]:
 )
 def largest_product_is_one(evidence: Measurements) -> list[Finding]:
     """``W_Q^T W_K`` of raw weights; its mean beside."""
-    told = "Largest entry of the product of the raw projections."
+    message = "Largest entry of the product of the raw projections."
     return [
-        within(number(evidence, "product_largest"), *band(1.02), told),
+        within(number(evidence, "product_largest"), *band(1.02), message),
         beside(number(evidence, "product_mean"), "Mean entry."),
     ]
 
@@ -155,9 +155,9 @@ def column_cosine_is_an_eighth(evidence: Measurements) -> list[Finding]:
 def column_cosine_sets_scores(evidence: Measurements) -> list[Finding]:
     """Turning the head's basis leaves every score as it is: the cosine must then stay too, within .02."""
     own, other = (by_unit(evidence, "structure", name) for name in ("column_cosine", "column_cosine_other_basis"))
-    told = "Cosine of equal columns in a turned basis minus that in the first; every score is the same."
+    message = "Cosine of equal columns in a turned basis minus that in the first; every score is the same."
     return [
-        within(over_units(other - own), -0.02, 0.02, told),
+        within(over_units(other - own), -0.02, 0.02, message),
         beside(number(evidence, "scores_moved"), "Largest change of a score by it, over the largest score."),
     ]
 

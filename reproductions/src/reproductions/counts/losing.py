@@ -58,9 +58,9 @@ def scores_are_similarities(evidence: Measurements) -> list[Finding]:
 )
 def orthogonal_embeddings_score_nothing(evidence: Measurements) -> list[Finding]:
     """With exactly orthogonal embeddings scores would have nothing to do with M, says the claim: they are M."""
-    told = "Correlation of scores with M, orthonormal embeddings, rows centred."
+    message = "Correlation of scores with M, orthonormal embeddings, rows centred."
     return [
-        below(number(evidence, "correlation_orthonormal"), UNRELATED, told),
+        below(number(evidence, "correlation_orthonormal"), UNRELATED, message),
         beside(number(evidence, "correlation_least_squares"), "Random embeddings, read by least squares."),
     ]
 
@@ -72,9 +72,9 @@ def orthogonal_embeddings_score_nothing(evidence: Measurements) -> list[Finding]
 )
 def projections_lose_the_counts(evidence: Measurements) -> list[Finding]:
     """Correlation of the scores of the note's own projections with M, its own embeddings."""
-    told = "Correlation of scores with M, random embeddings of length 1 in 256 dimensions."
+    message = "Correlation of scores with M, random embeddings of length 1 in 256 dimensions."
     return [
-        below(number(evidence, "correlation"), UNRELATED, told),
+        below(number(evidence, "correlation"), UNRELATED, message),
         beside(number(evidence, "correlation_replaced"), "Embeddings replaced, as in the published code."),
     ]
 
@@ -90,10 +90,10 @@ def types_cannot_choose_positions(evidence: Measurements) -> list[Finding]:
         name: by_unit(evidence, part, "match", arm=name) - by_unit(evidence, part, "chance", arm=name)
         for part, name in (("model", "corrected"), ("affinity", "normalised"))
     }
-    told = "Matches of a derived head that knows no position, minus those of a random key"
+    message = "Matches of a derived head that knows no position, minus those of a random key"
     return [
-        below(over_units(gain["corrected"]), EQUAL, f"{told}, log P.", unit="share"),
-        beside(over_units(gain["normalised"]), f"{told}, M.", unit="share"),
+        below(over_units(gain["corrected"]), EQUAL, f"{message}, log P.", unit="share"),
+        beside(over_units(gain["normalised"]), f"{message}, M.", unit="share"),
     ]
 
 

@@ -35,9 +35,9 @@ def scale_sharpens_attention(evidence: Measurements) -> list[Finding]:
     """The largest rise of entropy from one scale to the next must be below 0; ends of the scale by figure."""
     entropy = np.stack([by_unit(evidence, "sweep", "entropy", arm=ARM, std=std) for std in SCALES])
     largest = [over_units(by_unit(evidence, "sweep", "largest", arm=ARM, std=std)) for std in (SCALES[0], SCALES[-1])]
-    told = "Largest change of mean entropy from one of the nine scales to the next."
+    message = "Largest change of mean entropy from one of the nine scales to the next."
     return [
-        below(over_units(np.diff(entropy, axis=0).max(0)), 0.0, told, unit="nat"),
+        below(over_units(np.diff(entropy, axis=0).max(0)), 0.0, message, unit="nat"),
         within(over_units(entropy[0]), *band(2.55), "Mean entropy at .001, the first row among them.", unit="nat"),
         below(over_units(entropy[-1]), 0.05, "The same at 1.", unit="nat"),
         within(largest[0], *band(0.13), "Mean largest weight at .001.", null="uniform: 0.127"),
@@ -68,9 +68,9 @@ def scores_are_the_logits(evidence: Measurements) -> list[Finding]:
     """What is softmaxed over the published score: norm, positions and division were left out. The claim: at most 2."""
     raw = by_unit(evidence, "sweep", "raw_score", arm=ARM, std=PUBLISHED, layer=0)
     logits = [by_unit(evidence, "sweep", "logit", arm=ARM, std=PUBLISHED, layer=layer) for layer in range(4)]
-    told = "Mean size of the first layer's logits over that of the published score."
+    message = "Mean size of the first layer's logits over that of the published score."
     return [
-        below(over_units(logits[0] / raw), 2.0, told, unit="x"),
+        below(over_units(logits[0] / raw), 2.0, message, unit="x"),
         beside(over_units(raw), "The published score at .01."),
         *(
             beside(over_units(one), f"Mean size of the logits of layer {layer} at .01.")
@@ -126,10 +126,10 @@ def tenth_is_focused(evidence: Measurements) -> list[Finding]:
 )
 def scales_to_a_fifth_are_meaningful(evidence: Measurements) -> list[Finding]:
     """Meaning is agreement with the counts: nats gained over uniform, first layer; kept embeddings beside."""
-    told = "KL of uniform attention from the counts minus that of the first layer at"
+    message = "KL of uniform attention from the counts minus that of the first layer at"
     return [
         *(
-            above(over_units(beyond_uniform(evidence, "heads", ARM, std=std, layer=0)), 0.0, f"{told} {std:g}.",
+            above(over_units(beyond_uniform(evidence, "heads", ARM, std=std, layer=0)), 0.0, f"{message} {std:g}.",
                   unit="nat")
             for std in ADVISED
         ),
@@ -151,10 +151,10 @@ def classes_rank_quality(evidence: Measurements) -> list[Finding]:
     for arm in (ARM, KEPT):
         skills = np.stack([skill(evidence, "heads", arm, std=std, layer=0) for std in SCALES])
         found[arm] = np.array([spearmanr(list(CLASSES.values()), column).statistic for column in skills.T])
-    told = "Rank correlation of the note's class with the skill of the first layer, nine scales"
+    message = "Rank correlation of the note's class with the skill of the first layer, nine scales"
     return [
-        above(over_units(found[ARM]), 0.0, f"{told}."),
-        above(over_units(found[KEPT]), 0.0, f"{told}, embeddings kept."),
+        above(over_units(found[ARM]), 0.0, f"{message}."),
+        above(over_units(found[KEPT]), 0.0, f"{message}, embeddings kept."),
     ]
 
 
@@ -164,10 +164,10 @@ def classes_rank_quality(evidence: Measurements) -> list[Finding]:
 )
 def scale_decides_where_attention_looks(evidence: Measurements) -> list[Finding]:
     """Share of the first layer's queries whose most attended key is another at .1 than at .01: none can be."""
-    told = "Share of queries of the first layer whose most attended key at .1 is not that at .01"
+    message = "Share of queries of the first layer whose most attended key at .1 is not that at .01"
     return [
-        above(over_units(by_unit(evidence, "sweep", "moved", arm=ARM, std=0.1, layer=0)), MOVED, f"{told}."),
-        above(over_units(by_unit(evidence, "sweep", "moved", arm=KEPT, std=0.1, layer=0)), MOVED, f"{told}, kept."),
+        above(over_units(by_unit(evidence, "sweep", "moved", arm=ARM, std=0.1, layer=0)), MOVED, f"{message}."),
+        above(over_units(by_unit(evidence, "sweep", "moved", arm=KEPT, std=0.1, layer=0)), MOVED, f"{message}, kept."),
     ]
 
 
@@ -181,8 +181,8 @@ def a_tenth_is_better_than_a_hundredth(evidence: Measurements) -> list[Finding]:
     for arm, word in ((ARM, ""), (KEPT, ", embeddings kept")):
         at = {std: by_unit(evidence, "heads", "divergence", arm=arm, std=std, layer=0) for std in SCALES}
         for std in (0.1, 0.2):
-            told = f"KL from the counts at {std:g} minus that at .01, first layer{word}."
-            findings.append(below(over_units(at[std] - at[PUBLISHED]), -EQUAL, told, unit="nat"))
+            message = f"KL from the counts at {std:g} minus that at .01, first layer{word}."
+            findings.append(below(over_units(at[std] - at[PUBLISHED]), -EQUAL, message, unit="nat"))
         if arm == KEPT:
             best = np.array([SCALES[place] for place in np.stack(list(at.values())).argmin(0)])
             findings.append(beside(over_units(best), "The scale of the nine at which KL is least, embeddings kept."))

@@ -48,11 +48,11 @@ def embeddings_must_encode_co_occurrence(evidence: Measurements) -> list[Finding
 )
 def factor_embeddings_help_in_few_dimensions(evidence: Measurements) -> list[Finding]:
     """Factors of M against random embeddings, both at their best temperature, fewer dimensions than tokens."""
-    told = "KL with factors of M as embeddings minus random ones, M at its best temperature, width"
+    message = "KL with factors of M as embeddings minus random ones, M at its best temperature, width"
     return [
         below(
             over_units(saved(evidence, "embedding", f"normalised_factors {width} M", f"random_unit {width} M")),
-            -GAIN, f"{told} {width}.", unit="nat",
+            -GAIN, f"{message} {width}.", unit="nat",
         )
         for width in NARROW
     ]  # fmt: skip
@@ -65,9 +65,9 @@ def factor_embeddings_help_in_few_dimensions(evidence: Measurements) -> list[Fin
 )
 def likeness_of_companions_aligns(evidence: Measurements) -> list[Finding]:
     """Attention by mere likeness of embeddings of co-occurrence (PPMI), best temperature: nats saved to uniform."""
-    told = "Skill of attention by likeness of PPMI embeddings at its best temperature, width"
+    message = "Skill of attention by likeness of PPMI embeddings at its best temperature, width"
     return [
-        above(over_units(skill(evidence, "embedding", f"likeness {width}")), EQUAL, f"{told} {width}.",
+        above(over_units(skill(evidence, "embedding", f"likeness {width}")), EQUAL, f"{message} {width}.",
               null="uniform attention: 0")
         for width in (64, WIDE)
     ]  # fmt: skip
@@ -131,9 +131,11 @@ def another_derivation_aligns(evidence: Measurements) -> list[Finding]:
 )
 def reading_both_tokens_follows_pairs(evidence: Measurements) -> list[Finding]:
     """Queries that read the token before as well: KL saved against the last token alone; a table of pairs beside."""
-    told = "KL of queries of both tokens minus those of the last token at its best temperature, log P."
+    message = "KL of queries of both tokens minus those of the last token at its best temperature, log P."
     return [
-        below(over_units(saved(evidence, "pairs", "log P, both tokens", "log P, last token")), -GAIN, told, unit="nat"),
+        below(
+            over_units(saved(evidence, "pairs", "log P, both tokens", "log P, last token")), -GAIN, message, unit="nat"
+        ),
         *(
             beside(over_units(skill(evidence, "pairs", arm)), word)
             for arm, word in (

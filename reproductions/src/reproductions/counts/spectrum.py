@@ -29,9 +29,9 @@ def density_is_a_fifth(evidence: Measurements) -> list[Finding]:
 @register(sentence="The top singular values are tiny.", figure=".018, .021, .023; all .018 to .035")
 def top_singular_values_are_tiny(evidence: Measurements) -> list[Finding]:
     """The largest; the smallest of the 64 kept, which the solver gives first, beside."""
-    told = "Largest singular value: it is 1 for any counts, on the roots of the marginals."
+    message = "Largest singular value: it is 1 for any counts, on the roots of the marginals."
     return [
-        below(number(evidence, "singular_1"), 0.05, told),
+        below(number(evidence, "singular_1"), 0.05, message),
         *(beside(number(evidence, f"singular_{place}"), f"Singular value {place}.") for place in (2, 4)),
         *(
             beside(
@@ -47,9 +47,9 @@ def top_singular_values_are_tiny(evidence: Measurements) -> list[Finding]:
 def matrix_is_well_conditioned(evidence: Measurements) -> list[Finding]:
     """Log of the condition, which is never under 0: under 1, says the claim. Its inverse, and the rank, beside."""
     condition = by_unit(evidence, "structure", "condition")
-    told = f"Log (base 10) of the condition of the components kept; its median is {np.median(condition):.3g}."
+    message = f"Log (base 10) of the condition of the components kept; its median is {np.median(condition):.3g}."
     return [
-        below(over_units(np.log10(condition)), 1.0, told),
+        below(over_units(np.log10(condition)), 1.0, message),
         beside(number(evidence, "condition_inverted"), "The inverse of the condition, which was published."),
         *of_each_text(evidence, "condition_inverted"),
         beside(number(evidence, "rank"), "Rank of the whole matrix, of 85: whole, its condition is infinite."),
@@ -71,8 +71,8 @@ def factors_are_orthonormal(evidence: Measurements) -> list[Finding]:
 )
 def small_singular_values_make_scores_small(evidence: Measurements) -> list[Finding]:
     """Every value a tenth: scores under a fixed deviation must then be smaller, says the claim."""
-    told = "Mean score with every singular value a tenth, over that with all as they are, matrices of deviation .01."
-    return [below(number(evidence, "size_ratio_tenth"), 0.9, told, unit="x")]
+    message = "Mean score with every singular value a tenth, over that with all as they are, matrices of deviation .01."
+    return [below(number(evidence, "size_ratio_tenth"), 0.9, message, unit="x")]
 
 
 @published(
@@ -84,9 +84,9 @@ def small_singular_values_make_scores_small(evidence: Measurements) -> list[Find
 def magnitude_is_reduced_twice(evidence: Measurements) -> list[Finding]:
     """A fixed deviation forgets what the size was: without the roots scores must be larger, says the claim."""
     ratio = by_unit(evidence, "structure", "size_ratio_without_values")
-    told = "Mean score with the roots of the singular values over that without them, matrices of deviation .01."
+    message = "Mean score with the roots of the singular values over that without them, matrices of deviation .01."
     raw = over_units(by_unit(evidence, "structure", "query_std") / 0.01)
     return [
-        below(over_units(1 / ratio), 0.9, told, unit="x"),
+        below(over_units(1 / ratio), 0.9, message, unit="x"),
         beside(raw, "Deviation of the raw query projection over .01: what the one reduction takes.", unit="x"),
     ]

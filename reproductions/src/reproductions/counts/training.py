@@ -73,14 +73,14 @@ def skill_of(evidence: Measurements, cell: str) -> Interval:
 )
 def derived_attention_equals_none(evidence: Measurements) -> list[Finding]:
     """Held-out loss within .01 nat, as published; with embeddings kept, and with a coherent derivation, beside."""
-    told = "Held-out loss with derived attention minus that without any"
+    message = "Held-out loss with derived attention minus that without any"
     return [
-        within(apart(evidence, "published", "published, none"), -EQUAL_LOSS, EQUAL_LOSS, f"{told}, as published.",
+        within(apart(evidence, "published", "published, none"), -EQUAL_LOSS, EQUAL_LOSS, f"{message}, as published.",
                unit="nat/character"),
-        beside(apart(evidence, "published, kept", "published, kept, none"), f"{told}, its embeddings kept.",
+        beside(apart(evidence, "published, kept", "published, kept, none"), f"{message}, its embeddings kept.",
                unit="nat/character"),
         beside(apart(evidence, "one layer, offset", "one layer, none"),
-               f"{told}: heads that look 0 to 3 back and add log ratios, no norm at the head.", unit="nat/character"),
+               f"{message}: heads looking 0 to 3 back and add log ratios, no norm at the head.", unit="nat/character"),
     ]  # fmt: skip
 
 

@@ -37,16 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         given.out.mkdir(parents=True, exist_ok=True)
         if given.plan is None:
-            measure_recall(given.out, _tell)
-            measure_crowding(given.out, _tell)
-        measure_plans(given.out, given.plan or [*OWN, *SWEEPS], _tell)
+            measure_recall(given.out, _print_line)
+            measure_crowding(given.out, _print_line)
+        measure_plans(given.out, given.plan or [*OWN, *SWEEPS], _print_line)
     except HeedfulError as error:
-        _tell(str(error))
+        _print_line(str(error))
         return 3
     return 0
 
 
-def _tell(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 

@@ -73,8 +73,8 @@ def temperature_makes_the_spin_effect(evidence: Measurements) -> list[Finding]:
     shared = over_seeds(spin_contrast(table, kappa_rule="shared", token_frames="learned"))
     bare = over_seeds(spin_contrast(table, kappa_rule="calibrated", token_frames="none"))
     p, adjusted = equivalence_p(found.spin, MARGIN), found.adjusted[0]
-    told = "D(l2) - D(l0), each head calibrated, frames of tokens."
-    decided = within(over_seeds(found.spin), -MARGIN, MARGIN, told, unit="nat", p=p)
+    message = "D(l2) - D(l0), each head calibrated, frames of tokens."
+    decided = within(over_seeds(found.spin), -MARGIN, MARGIN, message, unit="nat", p=p)
     return [
         above(shared, MARGIN, "D(l2) - D(l0) under one temperature: there is something to explain.", unit="nat"),
         _settled(decided, adjusted),
@@ -90,13 +90,13 @@ def rotation_sharpens_a_head(evidence: Measurements) -> list[Finding]:
     """The same head with frames of tokens and without, calibrated; equivalence to 0 refutes it."""
     found = numbers(evidence)
     effect = over_seeds(found.frames)
-    told = "D(l2) with frames of tokens minus without, paired by seed."
+    message = "D(l2) with frames of tokens minus without, paired by seed."
     p, adjusted = above_p(found.frames, 0.0), found.adjusted[1]
     if equivalence_p(found.frames, MARGIN) <= ALPHA and adjusted > ALPHA:
-        told += " Equivalent to 0 at .1 nat."
-        decided = above(effect, MARGIN, told, unit="nat", p=p)
+        message += " Equivalent to 0 at .1 nat."
+        decided = above(effect, MARGIN, message, unit="nat", p=p)
     else:
-        decided = above(effect, 0.0, told, unit="nat", p=p)
+        decided = above(effect, 0.0, message, unit="nat", p=p)
     positions = measured(evidence.table("positions"), "concentration", "l2")
     with_tokens = measured(
         evidence.table("deciding"), "concentration", "l2", kappa_rule="calibrated", token_frames="learned"
@@ -116,10 +116,10 @@ def a_line_crowds(evidence: Measurements) -> list[Finding]:
     """At one temperature over spread; with a learned temperature; and the law of the temperature needed."""
     found = numbers(evidence)
     p, gap = above_p(found.keys, 0.0), over_seeds(found.keys)
-    told = "Effective keys (of 24) of a 1-D minus of a 5-D head at the same kappa / s^2."
+    message = "Effective keys (of 24) of a 1-D minus of a 5-D head at the same kappa / s^2."
     learned = over_seeds(recall(evidence, "effective_keys", "learned", 1))
     findings = [
-        _settled(above(gap, 0.0, told, unit="keys", p=p), found.adjusted[2]),
+        _settled(above(gap, 0.0, message, unit="keys", p=p), found.adjusted[2]),
         below(learned, KEYS_LEFT, "Effective keys of a 1-D head whose temperature is learned.", unit="keys"),
     ]
     longer = over_seeds(recall(evidence, "effective_keys", "longer", 1))
@@ -128,6 +128,6 @@ def a_line_crowds(evidence: Measurements) -> list[Finding]:
         law = -2 / dim
         low, high = law * (1 + SLOPE), law * (1 - SLOPE)
         slope = over_seeds(slopes(evidence, dim))
-        told = f"Slope of log(kappa / s^2) for 1.5 keys on log N, {dim} dimensions."
-        findings.append(within(slope, low, high, told, null=f"-2/d = {law:.3g}"))
+        message = f"Slope of log(kappa / s^2) for 1.5 keys on log N, {dim} dimensions."
+        findings.append(within(slope, low, high, message, null=f"-2/d = {law:.3g}"))
     return findings

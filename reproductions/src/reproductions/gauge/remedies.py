@@ -29,9 +29,9 @@ def more_tensor_heads_help(evidence: Measurements) -> list[Finding]:
         return paired(by_seed(table, "held_out_loss", irreps=irreps), mixed)
 
     larger = ("2x0e+2x1e+4x2e", "4x1e+3x2e+2x3e", "10x0e+10x1e+8x2e+4x3e")
-    told = "Held-out loss of tensors alone minus mixed."
+    message = "Held-out loss of tensors alone minus mixed."
     return [
-        below(over_seeds(against("4x2e")), 0.0, told, unit="nat/token"),
+        below(over_seeds(against("4x2e")), 0.0, message, unit="nat/token"),
         *(
             beside(over_seeds(against(name)), f"Held-out loss of {name} minus mixed.", unit="nat/token")
             for name in larger

@@ -41,9 +41,9 @@ def deviation_rises_with_spin(evidence: Measurements) -> list[Finding]:
         by_seed(table, "row_std_seed", label, kappa_rule="shared", token_frames="learned") for label in LABELS
     )
     untrained = [by_seed(random, "row_std_seed", label, kappa_rule="shared") for label in LABELS]
-    told = f"Means {np.mean(low):.4f}, {np.mean(middle):.4f}, {np.mean(high):.4f}."
+    message = f"Means {np.mean(low):.4f}, {np.mean(middle):.4f}, {np.mean(high):.4f}."
     return [
-        above(over_seeds(paired(middle, low)), 0.0, f"row_std of l1 minus l0. {told}", unit="mass"),
+        above(over_seeds(paired(middle, low)), 0.0, f"row_std of l1 minus l0. {message}", unit="mass"),
         above(over_seeds(paired(high, middle)), 0.0, "row_std of l2 minus l1.", unit="mass"),
         beside(over_seeds(paired(untrained[2], untrained[0])), "l2 minus l0 before any training.", unit="mass"),
     ]
@@ -103,10 +103,10 @@ def low_spin_stays_uniform_when_colder(evidence: Measurements) -> list[Finding]:
         below(
             over_seeds(by_seed(table, "concentration", label, kappa=LOW, alignment_weight=weight)),
             UNIFORM,
-            f"Nats from uniform of {label}, {told}.",
+            f"Nats from uniform of {label}, {message}.",
             unit="nat",
         )
-        for weight, told in ((PAIRS, "alignment loss over all pairs"), (ALONE, "no alignment loss"))
+        for weight, message in ((PAIRS, "alignment loss over all pairs"), (ALONE, "no alignment loss"))
         for label in ("l0", "l1")
     ]
 

@@ -48,11 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _measure_pretrained(given.model, documents, given.out / PRETRAINED)
         else:
             train_arms(
-                documents, given.out, arms=[arm for arm in ARMS if arm.name in (given.arm or [arm.name])], tell=_tell
+                documents,
+                given.out,
+                arms=[arm for arm in ARMS if arm.name in (given.arm or [arm.name])],
+                tell=_print_line,
             )
             _measure_runs(given.out)
     except HeedfulError as error:
-        _tell(str(error))
+        _print_line(str(error))
         return 3
     return 0
 
@@ -79,13 +82,13 @@ def _measure_pretrained(folder: Path, documents: Documents, out: Path) -> None:
 
 
 def _measure(model: Any, windows: list[list[int]], run: Path) -> None:
-    _tell(f"{run.name}: heads on {len(windows)} windows")
+    _print_line(f"{run.name}: heads on {len(windows)} windows")
     for part, one in (("heads", model), ("rescaled", rescaled(model))):
         if not (run / part / "attention.parquet").exists():
             measure_heads(one, windows, run / part)
 
 
-def _tell(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 

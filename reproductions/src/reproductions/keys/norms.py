@@ -41,8 +41,8 @@ def initial_key_norm_is_root_d(evidence: Measurements) -> list[Finding]:
     heads = tables.key_heads(table, [tables.first_step(table)])
     root = _root(heads)
     found = tables.mean_over_heads(heads, "norm_mean")
-    told = f"Mean key norm at step {tables.first_step(table)}, over key heads; gains begin at 1."
-    return [within(found, 0.99 * root, 1.01 * root, told, unit="norm", null=f"sqrt(d) = {root:g}, 1 % each way")]
+    message = f"Mean key norm at step {tables.first_step(table)}, over key heads; gains begin at 1."
+    return [within(found, 0.99 * root, 1.01 * root, message, unit="norm", null=f"sqrt(d) = {root:g}, 1 % each way")]
 
 
 @published(
@@ -58,11 +58,11 @@ def all_layers_dip_first(evidence: Measurements) -> list[Finding]:
     heads = tables.key_heads(table, [step])
     found = tables.mean_over_layers(heads, "norm_mean")
     layers = heads.group_by("layer").agg(polars.col("norm_mean").mean())["norm_mean"].to_numpy()
-    told = (
+    message = (
         f"Mean key norm at step {step}, over layers; {np.sum(layers < _root(heads))} of {len(layers)} layers are below "
         "where they began."
     )
-    return [within(found, 6.75, 7.45, told, unit="norm", null="7.1, 5 % each way")]
+    return [within(found, 6.75, 7.45, message, unit="norm", null="7.1, 5 % each way")]
 
 
 @published(
@@ -80,11 +80,11 @@ def early_fall_is_learnt(evidence: Measurements) -> list[Finding]:
     alone = float(np.mean(gains["gain_decay"].to_numpy()))
     first = table.filter((polars.col("part") == "key_gain") & (polars.col("step") == tables.first_step(table)))
     half = (float(np.mean(first["gain_norm"].to_numpy())) - alone) / 2
-    told = (
+    message = (
         f"Norm of a layer's key gain at step {step}, less what weight decay alone leaves of it ({alone:.2f}), over "
         f"layers: were half of the fall learnt, it would be {half:.2f} below that."
     )
-    return [below(beyond, -half, told, unit="norm", null="0: weight decay alone"), *_without_decay(evidence)]
+    return [below(beyond, -half, message, unit="norm", null="0: weight decay alone"), *_without_decay(evidence)]
 
 
 def _without_decay(evidence: Measurements) -> list[Finding]:
@@ -93,9 +93,9 @@ def _without_decay(evidence: Measurements) -> list[Finding]:
         held, decayed = (student_t(_changes(evidence, f"twin-{arm}-*", [0, 1])) for arm in ("held", "decay"))
     except NotMeasured:
         return []
-    told = "Change of the norm in layers 0 and 1 without weight decay on gains, over seeds of a 6-layer run."
+    message = "Change of the norm in layers 0 and 1 without weight decay on gains, over seeds of a 6-layer run."
     return [
-        below(held, 0.0, told, unit="norm", null="0"),
+        below(held, 0.0, message, unit="norm", null="0"),
         beside(decayed, "The same with weight decay .2 on gains.", unit="norm", null="0"),
     ]
 
@@ -112,9 +112,9 @@ def early_norms_fall(evidence: Measurements) -> list[Finding]:
     first, last = _ends(table)
     change = tables.change(tables.of_layers(first, [0, 1]), tables.of_layers(last, [0, 1]), "norm_mean")
     own = [tables.mean_over_heads(tables.of_layers(last, [layer]), "norm_mean") for layer in (0, 1)]
-    told = f"Change of the key norm in layers 0 and 1 by step {tables.last_step(table)}, over key heads."
+    message = f"Change of the key norm in layers 0 and 1 by step {tables.last_step(table)}, over key heads."
     return [
-        below(change, 0.0, told, unit="norm", null="0"),
+        below(change, 0.0, message, unit="norm", null="0"),
         *(beside(one, f"Layer {layer} alone ends at.", unit="norm") for layer, one in enumerate(own)),
     ]
 
@@ -133,8 +133,8 @@ def middle_and_final_norms_rise(evidence: Measurements) -> list[Finding]:
     for name in ("middle", "final"):
         layers = tables.groups(table)[name]
         change = tables.change(tables.of_layers(first, layers), tables.of_layers(last, layers), "norm_mean")
-        told = f"Change of the key norm in layers {layers[0]} and {layers[1]}, over key heads."
-        found.append(tables.at_this_scale(above(change, 0.0, told, unit="norm", null="0"), table))
+        message = f"Change of the key norm in layers {layers[0]} and {layers[1]}, over key heads."
+        found.append(tables.at_this_scale(above(change, 0.0, message, unit="norm", null="0"), table))
     return found
 
 
@@ -176,8 +176,8 @@ def one_run_shows_the_profile(evidence: Measurements) -> list[Finding]:
         )
     pairs = [spearman(one, other) for index, one in enumerate(profiles) for other in profiles[:index]]
     spread = float(np.std(np.array(profiles), axis=0, ddof=1).mean()) if len(profiles) > 1 else math.nan
-    told = f"Rank correlation of the profile over 6 layers between two seeds, over pairs of {len(profiles)} seeds."
-    return [above(student_t(np.array(pairs)), 0.5, told, null="0", detail={"sd_over_seeds": spread})]
+    message = f"Rank correlation of the profile over 6 layers between two seeds, over pairs of {len(profiles)} seeds."
+    return [above(student_t(np.array(pairs)), 0.5, message, null="0", detail={"sd_over_seeds": spread})]
 
 
 def _ends(table: polars.DataFrame) -> tuple[polars.DataFrame, polars.DataFrame]:

@@ -38,12 +38,12 @@ def largest_component_rises_to_nine(evidence: Measurements) -> list[Finding]:
     first, last = (_deep(table, step) for step in (tables.first_step(table), tables.last_step(table)))
     ratio = student_t((last["global_max"] / first["global_max"]).to_numpy())
     expected = float(np.mean([_largest(row) for row in last.to_dicts()]))
-    told = (
+    message = (
         f"Largest component of all keys of a head, last step over first, over heads of middle and final layers; it is "
         f"{tables.mean_over_heads(last, 'global_max').estimate:.2f} at step {tables.last_step(table)}, and "
         f"{expected:.2f} for keys of this length without structure."
     )
-    return [tables.at_this_scale(above(ratio, 2.0, told, unit="ratio", null="2"), table)]
+    return [tables.at_this_scale(above(ratio, 2.0, message, unit="ratio", null="2"), table)]
 
 
 @published(
@@ -59,14 +59,14 @@ def energy_lies_in_one_component(evidence: Measurements) -> list[Finding]:
     dim = round(3 * float(last["participation_null"][0]) - 2)
     squares = np.random.default_rng(0).standard_normal((8192, dim)) ** 2
     null = f"{(squares.max(1) / squares.sum(1)).mean():.3f} without structure"
-    told = "Share of a key's squared norm in its largest component, over key heads of middle and final layers."
-    found = [above(tables.mean_over_heads(last, "largest_share"), 0.5, told, unit="share", null=null)]
+    message = "Share of a key's squared norm in its largest component, over key heads of middle and final layers."
+    found = [above(tables.mean_over_heads(last, "largest_share"), 0.5, message, unit="share", null=null)]
     try:
         heads = tables.key_heads(tables.records(evidence.run("pretrained") / "heads"))
     except NotMeasured:
         return found
-    told = "The same in a trained model of 135 M parameters, over layers."
-    return [*found, above(tables.mean_over_layers(heads, "largest_share"), 0.5, told, unit="share", null=null)]
+    message = "The same in a trained model of 135 M parameters, over layers."
+    return [*found, above(tables.mean_over_layers(heads, "largest_share"), 0.5, message, unit="share", null=null)]
 
 
 @published(
@@ -83,11 +83,11 @@ def dominant_components_make_sinks(evidence: Measurements) -> list[Finding]:
         order = correlation(heads["largest_share"].to_numpy(), heads["sink_mass"].to_numpy(), heads["layer"].to_numpy())
         rank = Interval(order.estimate, order.low, order.high, int(heads["layer"].n_unique()), 0.95)
         sinks = int((heads["sink_mass"] > SINK).sum())
-        told = (
+        message = (
             f"Rank correlation of that share with the mass on the first key over {order.n} key heads of {name}, where "
             f"{sinks} are sinks; bootstrap over layers."
         )
-        found.append(above(rank, 0.0, told, null="0"))
+        found.append(above(rank, 0.0, message, null="0"))
     return found
 
 
@@ -103,10 +103,10 @@ def sinks_are_born(evidence: Measurements) -> list[Finding]:
     groups = tables.groups(table)
     heads = tables.of_layers(tables.query_heads(table, [tables.last_step(table)]), groups["middle"] + groups["final"])
     count = int((heads["sink_mass"] > SINK).sum())
-    told = (
+    message = (
         f"Mass on the first key over query heads of middle and final layers; {count} of {len(heads)} are beyond {SINK}."
     )
-    finding = above(tables.mean_over_heads(heads, "sink_mass"), SINK, told, unit="mass", null=f"{SINK}: a sink")
+    finding = above(tables.mean_over_heads(heads, "sink_mass"), SINK, message, unit="mass", null=f"{SINK}: a sink")
     return [tables.at_this_scale(finding, table)]
 
 
@@ -122,12 +122,12 @@ def idle_dimensions_are_learnt(evidence: Measurements) -> list[Finding]:
     first, last = (tables.key_heads(table, [step]) for step in (tables.first_step(table), tables.last_step(table)))
     ratio = last.with_columns((1 - polars.col("participation") / polars.col("participation_null")).alias("idle"))
     start = tables.mean_over_layers(first, "participation")
-    told = (
+    message = (
         f"Share by which a key's participation is below that of a direction without structure, over layers at step "
         f"{tables.last_step(table)}; before training it is {float(start.estimate):.1f} of 64 already."
     )
     found = tables.mean_over_layers(ratio, "idle")
-    return [above(found, 0.5, told, unit="share", null="(d + 2) / 3 = 22")]
+    return [above(found, 0.5, message, unit="share", null="(d + 2) / 3 = 22")]
 
 
 @published(
@@ -142,8 +142,8 @@ def normalised_length_is_fixed(evidence: Measurements) -> list[Finding]:
     heads = tables.key_heads(table, [tables.last_step(table)])
     root = math.sqrt(3 * float(heads["participation_null"][0]) - 2)
     away = heads.with_columns((polars.col("norm_mean") / root - 1).abs().alias("away"))
-    told = f"Distance of a layer's mean key norm from sqrt(d) = {root:g}, as a share of it, over layers."
-    finding = below(tables.mean_over_layers(away, "away"), 0.02, told, unit="share", null="0: a fixed length")
+    message = f"Distance of a layer's mean key norm from sqrt(d) = {root:g}, as a share of it, over layers."
+    finding = below(tables.mean_over_layers(away, "away"), 0.02, message, unit="share", null="0: a fixed length")
     share = tables.mean_over_layers(heads, "largest_share")
     return [finding, beside(share, "Share of a key's energy in its largest component.", unit="share")]
 

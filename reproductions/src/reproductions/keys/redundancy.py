@@ -23,9 +23,9 @@ def early_keys_stay_diverse(evidence: Measurements) -> list[Finding]:
     table = tables.records(evidence.run(tables.NOTE_RUN))
     heads = tables.of_layers(tables.key_heads(table, [tables.last_step(table)]), [0, 1])
     own = [tables.mean_over_heads(tables.of_layers(heads, [layer]), "cosine") for layer in (0, 1)]
-    told = f"Cosine of two keys of a sequence in layers 0 and 1 at step {tables.last_step(table)}, over key heads."
+    message = f"Cosine of two keys of a sequence in layers 0 and 1 at step {tables.last_step(table)}, over key heads."
     return [
-        below(tables.mean_over_heads(heads, "cosine"), 0.1, told, unit="cosine", null="0"),
+        below(tables.mean_over_heads(heads, "cosine"), 0.1, message, unit="cosine", null="0"),
         *(beside(one, f"Layer {layer} alone.", unit="cosine") for layer, one in enumerate(own)),
     ]
 
@@ -41,12 +41,14 @@ def deep_keys_collapse(evidence: Measurements) -> list[Finding]:
     table = tables.records(evidence.run(tables.NOTE_RUN))
     first, last = (_deep(table, step) for step in (tables.first_step(table), tables.last_step(table)))
     start = float(tables.mean_over_heads(first, "cosine").estimate)
-    told = (
+    message = (
         f"Cosine of two keys of a sequence over key heads of middle and final layers at step {tables.last_step(table)}."
     )
     rise = "Its change from the first step, before any training, over the same heads."
     return [
-        tables.at_this_scale(above(tables.mean_over_heads(last, "cosine"), 0.5, told, unit="cosine", null="0"), table),
+        tables.at_this_scale(
+            above(tables.mean_over_heads(last, "cosine"), 0.5, message, unit="cosine", null="0"), table
+        ),
         tables.at_this_scale(
             above(tables.change(first, last, "cosine"), 0.0, rise, unit="cosine", null=f"{start:.2f} untrained"), table
         ),
@@ -65,12 +67,12 @@ def deep_keys_are_alike_beyond_their_mean(evidence: Measurements) -> list[Findin
     heads = _deep(table, tables.last_step(table))
     raw = tables.mean_over_heads(heads, "cosine")
     rank = tables.mean_over_heads(heads, "effective_rank")
-    told = (
+    message = (
         "Cosine of two keys about the mean key of their sequence, over key heads of middle and final layers: a vector "
         "that all keys share changes no weight."
     )
     return [
-        above(tables.mean_over_heads(heads, "centred_cosine"), 0.5, told, unit="cosine",
+        above(tables.mean_over_heads(heads, "centred_cosine"), 0.5, message, unit="cosine",
               null=f"0; raw {float(raw.estimate):.2f}"),
         beside(rank, "Directions that these keys vary in, of 64: few, so that they may be redundant though not alike.",
                unit="directions"),
@@ -91,8 +93,8 @@ def rotation_keeps_likeness(evidence: Measurements) -> list[Finding]:
     paired = before.join(after, on=tables.PLACE, suffix="_after").with_columns(
         (polars.col("cosine") - polars.col("cosine_after")).abs().alias("lost")
     )
-    told = f"Absolute difference of a head's cosine before and after rotation at step {step}, over layers."
-    return [below(tables.mean_over_layers(paired, "lost"), 0.02, told, unit="cosine", null="0")]
+    message = f"Absolute difference of a head's cosine before and after rotation at step {step}, over layers."
+    return [below(tables.mean_over_layers(paired, "lost"), 0.02, message, unit="cosine", null="0")]
 
 
 @published(
@@ -105,11 +107,11 @@ def ten_pairs_tell_likeness(evidence: Measurements) -> list[Finding]:
     """How far a draw of ten pairs of one head is from the mean over all pairs and heads, on the same keys."""
     found = evidence.document("ten-pairs")
     error = student_t(found["error_by_layer"])
-    told = (
+    message = (
         "Root mean square error of ten random pairs of a random head against all pairs of all heads of the layer, over "
         f"layers; the largest is {max(found['error_by_layer']):.2f}."
     )
-    return [below(error, 0.036, told, unit="cosine", null="the published sd, .036")]
+    return [below(error, 0.036, message, unit="cosine", null="the published sd, .036")]
 
 
 def _deep(table: polars.DataFrame, step: int) -> polars.DataFrame:

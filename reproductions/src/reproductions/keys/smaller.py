@@ -58,10 +58,10 @@ def outliers_break_quantisation(evidence: Measurements) -> list[Finding]:
             ((4, "channel", None), beside, "4 bits with a scale for each component"),
             ((8, "tensor", None), beside, "8 bits, one scale"),
         ]
-        for key, decide, told in parts:
+        for key, decide, message in parts:
             if key in of:
                 bound = (MARGIN,) if decide is above else ()
-                reason = f"{told}: rise of the loss, {name}."
+                reason = f"{message}: rise of the loss, {name}."
                 facts = {"unit": "nat/token", "null": f"{MARGIN}: costs nothing" if bound else ""}
                 found.append(decide(_interval(of[key]["quantized"]["loss"]), *bound, reason, **facts))
     return _or_missing(found, "quantized-pretrained")
@@ -77,16 +77,18 @@ def half_the_key_dimensions_are_free(evidence: Measurements) -> list[Finding]:
     """Half of each key head's dimensions left out of queries and keys, by contribution; random order beside."""
     found: list[Finding] = []
     for name, record in _records(evidence, "pruned-dimensions"):
-        told = f"Rise of the next-token loss without %d %% of the dimensions of every query and key, %s: {name}."
+        message = f"Rise of the next-token loss without %d %% of the dimensions of every query and key, %s: {name}."
         for point in _points(record, "dimensions", "contribution"):
             words = (100 * point["fraction"], "those that contribute least on other documents")
             half = math.isclose(point["fraction"], 0.5)
             facts = {"unit": "nat/token", "null": f"{MARGIN}: no cost" if half else ""}
             loss = _interval(point["loss"])
-            found.append(below(loss, MARGIN, told % words, **facts) if half else beside(loss, told % words, **facts))
+            found.append(
+                below(loss, MARGIN, message % words, **facts) if half else beside(loss, message % words, **facts)
+            )
         for point in _points(record, "dimensions", "random"):
             words = (100 * point["fraction"], f"mean of {len(point['orders'])} random orders")
-            found.append(beside(_interval(point["loss"]), told % words, unit="nat/token"))
+            found.append(beside(_interval(point["loss"]), message % words, unit="nat/token"))
         found.append(_fed(record, name))
     return _or_missing(found, "pruned-dimensions-pretrained")
 
@@ -103,12 +105,12 @@ def deep_redundant_layers_can_be_pruned(evidence: Measurements) -> list[Finding]
     for name, record in _records(evidence, "pruned-layers"):
         loss = float(record["labels"]["right"]["estimate"])
         point = _points(record, "layers", "effective rank")[0]
-        told = (
+        message = (
             f"Rise of the loss without the attention of {100 * point['fraction']:g} % of the layers, whose keys have "
             f"the least effective rank on other documents; the loss is {loss:.2f}: {name}."
         )
         facts = {"unit": "nat/token", "null": f"{LITTLE * loss:.3f}: 1 % of the loss"}
-        found.append(below(_interval(point["loss"]), LITTLE * loss, told, **facts))
+        found.append(below(_interval(point["loss"]), LITTLE * loss, message, **facts))
         found += [_saving(one, name) for one in record["savings"] if one["part"] == "layers"]
         found += [_relation(one, name) for one in record["correlations"] if one["under"] == "layers"]
         found += _last_layers(record, name)
@@ -117,37 +119,37 @@ def deep_redundant_layers_can_be_pruned(evidence: Measurements) -> list[Finding]
 
 def _fed(record: Mapping[str, Any], name: str) -> Finding:
     labels = record["labels"]
-    told = (
+    message = (
         "Loss by the tokens that were just fed, as in the study, where a copy is what is asked for; by the next token "
         f"it is {float(labels['right']['estimate']):.2f}: {name}."
     )
-    return beside(_interval(labels["fed"]), told, unit="nat/token")
+    return beside(_interval(labels["fed"]), message, unit="nat/token")
 
 
 def _saving(one: Mapping[str, Any], name: str) -> Finding:
     """What a ranking saves, and its place among random orders; by measured price it is the best there is."""
-    told = (
+    message = (
         f"Loss without {100 * one['fraction']:g} % of the layers in random order, less that by {one['ranking']}; p is "
         f"its place among random orders: {name}."
     )
     facts = {"unit": "nat/token", "null": "0: a random choice", "p": one["p"]}
     saved = _interval(one["saved"])
     if one["ranking"] == "price":
-        return beside(saved, told, **facts)
-    found = above(saved, 0.0, told, **facts)
+        return beside(saved, message, **facts)
+    found = above(saved, 0.0, message, **facts)
     return _by_chance(found) if found.verdict == Verdict.PASS else found
 
 
 def _relation(one: Mapping[str, Any], name: str) -> Finding:
     """Redundancy says what may go: cheap layers have the least effective rank, and the largest cosine."""
     word = one["x"].replace("_", " ")
-    told = (
+    message = (
         f"Rank correlation of {word} of keys with the price of a layer, over layers; p asks whether unrelated layers "
         f"would show as much: {name}."
     )
     facts = {"null": "0", "p": one["p"]}
     decide = below if one["x"] == "centred_cosine" else above
-    return _by_chance(decide(_interval({**one, "n": one["items"]}), 0.0, told, **facts))
+    return _by_chance(decide(_interval({**one, "n": one["items"]}), 0.0, message, **facts))
 
 
 def _by_chance(finding: Finding) -> Finding:
@@ -166,11 +168,11 @@ def _last_layers(record: Mapping[str, Any], name: str) -> list[Finding]:
     price = student_t([one["price"]["estimate"] for one in ends])
     ranks = [np.mean([one["effective_rank"]["estimate"] for one in part]) for part in (ends, others)]
     elsewhere = np.mean([one["price"]["estimate"] for one in others])
-    told = (
+    message = (
         f"Rise of the loss without the attention of one of the last {LAST} layers, over these (over the others "
         f"{elsewhere:.3f}); effective rank of their keys {ranks[0]:.1f}, of the others' {ranks[1]:.1f}: {name}."
     )
-    return [beside(price, told, unit="nat/token")]
+    return [beside(price, message, unit="nat/token")]
 
 
 def _records(evidence: Measurements, what: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -158,5 +158,5 @@ def at_this_scale(finding: Finding, table: polars.DataFrame) -> Finding:
     """
     if finding.verdict != Verdict.ABSENT:
         return finding
-    told = f"{finding.reason} Not so by step {last_step(table)}, {TOKENS}; the note's run saw 8 million."
-    return replace(finding, verdict=Verdict.INSUFFICIENT, reason=told)
+    message = f"{finding.reason} Not so by step {last_step(table)}, {TOKENS}; the note's run saw 8 million."
+    return replace(finding, verdict=Verdict.INSUFFICIENT, reason=message)

@@ -71,12 +71,12 @@ def norm_sets_sharpness(evidence: Measurements) -> list[Finding]:
             (polars.col("entropy_share_other") - polars.col("entropy_share")).abs().alias("moved")
         )
         before, after = (_over_layers(heads, "norm_mean", spearman) for heads in pair)
-        told = (
+        message = (
             f"Change of entropy over its most in {name} when each layer's keys are divided by a factor and its queries "
             f"multiplied by it, over layers; key norms become {shorter.min():.2f} to {shorter.max():.2f} of what they "  # type: ignore[str-bytes-safe]
             "were."
         )
-        found.append(above(tables.mean_over_layers(moved, "moved"), 0.01, told, unit="share", null="0"))
+        found.append(above(tables.mean_over_layers(moved, "moved"), 0.01, message, unit="share", null="0"))
         found += [
             beside(one, f"Rank correlation of norm with entropy in {name} {when}.")
             for one, when in ((before, "before that"), (after, "after it: the same attention"))
@@ -97,11 +97,11 @@ def first_layer_is_diffuse_last_is_sharp(evidence: Measurements) -> list[Finding
         first, last = (
             heads.filter(polars.col("layer") == layer)["entropy_share"].to_numpy() for layer in (0, layers - 1)
         )
-        told = (
+        message = (
             f"Entropy over its most in {name}: first layer {first.mean():.2f}, last {last.mean():.2f}; difference by "
             "Welch's t over key heads."
         )
-        found.append(above(_welch(first, last), 0.0, told, unit="share", null="0"))
+        found.append(above(_welch(first, last), 0.0, message, unit="share", null="0"))
     return _or_missing(found, "pretrained/heads")
 
 
@@ -118,9 +118,11 @@ def entropy_vanishes_beyond_norm_11(evidence: Measurements) -> list[Finding]:
         beyond = heads.filter(polars.col("norm_mean") > STRONG)
         if beyond["layer"].n_unique() < 2:
             continue
-        told = f"Entropy over its most of the {beyond.height} key heads of {name} beyond norm {STRONG:g}, over layers."
+        message = (
+            f"Entropy over its most of the {beyond.height} key heads of {name} beyond norm {STRONG:g}, over layers."
+        )
         found.append(
-            below(tables.mean_over_layers(beyond, "entropy_share"), 0.1, told, unit="share", null="1: uniform")
+            below(tables.mean_over_layers(beyond, "entropy_share"), 0.1, message, unit="share", null="1: uniform")
         )
     return _or_missing(found, "heads beyond norm 11")
 
@@ -129,16 +131,16 @@ def _beside_entropy(evidence: Measurements, column: str, words: str) -> list[Fin
     """Rank correlation of a column with entropy over its most, in each model and over the 6-layer runs."""
     found = []
     for name, heads, layers in _models(evidence):
-        told = (
+        message = (
             f"Rank correlation of {words} with entropy over its most, {heads.height} key heads of {name}; bootstrap "
             f"over {layers} layers."
         )
         rank, straight = (_over_layers(heads, column, measure) for measure in (spearman, pearson))
-        found.append(below(rank, 0.0, told, null="0", detail={"pearson": _plain(straight)}))
+        found.append(below(rank, 0.0, message, null="0", detail={"pearson": _plain(straight)}))
     ranks = _twins(evidence, column)
     if ranks is not None:
-        told = "The same in 6-layer runs of 18 key heads, mean over seeds."
-        found.append(below(student_t(ranks), 0.0, told, null="0", detail={"by_seed": ranks.tolist()}))
+        message = "The same in 6-layer runs of 18 key heads, mean over seeds."
+        found.append(below(student_t(ranks), 0.0, message, null="0", detail={"by_seed": ranks.tolist()}))
     return _or_missing(found, "pretrained/heads")
 
 

@@ -63,11 +63,11 @@ def penalty_prevents_sinks(evidence: Measurements) -> list[Finding]:
             plain = student_t([_sink(run) for run in evidence.runs(f"{size}-{PLAIN}-*")])
         except NotMeasured:
             continue
-        told = (
+        message = (
             f"Change of the mean mass on the first key, penalty {_weight(evidence, size, STRONG):g}, {name} runs, "
             f"paired by seed; without it the mass is {float(plain.estimate):.3f}, so that there is no sink to prevent."
         )
-        found.append(below(change, 0.0, told, unit="mass", null="0: the same seeds without"))
+        found.append(below(change, 0.0, message, unit="mass", null="0: the same seeds without"))
     return _or_missing(found)
 
 

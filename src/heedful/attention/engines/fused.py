@@ -27,7 +27,7 @@ from heedful.attention.axes import LAGS, LOCAL_DISTANCE
 from heedful.attention.call import AttentionCall
 from heedful.attention.engines.fused_groups import add_groups, begin_groups
 from heedful.attention.engines.gathered import LN2, NEAR, SUMS, Gathered
-from heedful.attention.engines.kernels import KERNELS, Asked, Kernel, KernelAnswer
+from heedful.attention.engines.kernels import KERNELS, Kernel, KernelAnswer, KernelCall
 from heedful.attention.engines.moments import Extras, Moments
 from heedful.attention.engines.spans import WIDTH, KernelInputs, Span, spans, widened
 from heedful.errors import UnsupportedByEngine
@@ -88,18 +88,18 @@ def fused(call: AttentionCall, extras: Extras | None = None) -> Moments:
         return gathered.moments(call, "fused")
 
 
-def _run(kernel: Kernel, asked: Asked, value: Tensor) -> KernelAnswer:
+def _run(kernel: Kernel, call: KernelCall, value: Tensor) -> KernelAnswer:
     """Ask a kernel for values of any width: zeros fill up whichever of keys and values is the narrower."""
-    width = max(asked.key.shape[-1], value.shape[-1])
-    wide = replace(asked, query=widened(asked.query, width), key=widened(asked.key, width))
+    width = max(call.key.shape[-1], value.shape[-1])
+    wide = replace(call, query=widened(call.query, width), key=widened(call.key, width))
     answer = kernel.forward(wide, widened(value, wide.key.shape[-1]), 1.0)
     return replace(answer, output=answer.output[..., : value.shape[-1]])
 
 
-def _by_columns(kernel: Kernel, asked: Asked, columns: Tensor) -> Tensor:
+def _by_columns(kernel: Kernel, call: KernelCall, columns: Tensor) -> Tensor:
     """Weighted sums of any number of columns, as many at once as the keys are wide."""
-    width = max(WIDTH, asked.key.shape[-1])
-    return torch.cat([_run(kernel, asked, some).output for some in columns.split(width, dim=-1)], dim=-1)
+    width = max(WIDTH, call.key.shape[-1])
+    return torch.cat([_run(kernel, call, some).output for some in columns.split(width, dim=-1)], dim=-1)
 
 
 def _add_span(kernel: Kernel, inputs: KernelInputs, span: Span, gathered: Gathered) -> None:
@@ -108,12 +108,12 @@ def _add_span(kernel: Kernel, inputs: KernelInputs, span: Span, gathered: Gather
         return
     rows, keys = slice(span.begin, span.end), slice(span.first, span.last)
     query = inputs.query[:, :, rows]
-    asked = span.asked(inputs, query)
-    by_key = kernel.forward(asked, asked.key, 1.0)
+    call = span.kernel_call(inputs, query)
+    by_key = kernel.forward(call, call.key, 1.0)
     size = by_key.logsumexp
-    columns = _by_columns(kernel, asked, inputs.columns[:, :, keys])
-    sharp = kernel.forward(asked, asked.key, SHARPENING).logsumexp / SHARPENING
-    twice = kernel.forward(asked, asked.key, 2.0).logsumexp
+    columns = _by_columns(kernel, call, inputs.columns[:, :, keys])
+    sharp = kernel.forward(call, call.key, SHARPENING).logsumexp / SHARPENING
+    twice = kernel.forward(call, call.key, 2.0).logsumexp
     first = inputs.near[:, None, rows, NEAR]
     found = {
         "peak": size / LN2,
@@ -126,7 +126,7 @@ def _add_span(kernel: Kernel, inputs: KernelInputs, span: Span, gathered: Gather
         gathered.sums[SUMS.index(name), :, :, rows] = value
     gathered.near[:, :, rows] = _near_weights(inputs, span, query, size)
     if gathered.output is not None and inputs.value is not None:
-        gathered.output[:, :, rows] = _run(kernel, asked, inputs.value[:, :, keys]).output
+        gathered.output[:, :, rows] = _run(kernel, call, inputs.value[:, :, keys]).output
     gradient = torch.ones_like(by_key.output)
     if span.seen is not None:
         some = span.seen.any(-1)
@@ -136,7 +136,7 @@ def _add_span(kernel: Kernel, inputs: KernelInputs, span: Span, gathered: Gather
         columns = columns.masked_fill(~some[..., None], math.nan)
         if gathered.output is not None:
             gathered.output[:, :, rows].masked_fill_(~some[..., None], 0.0)
-    received = kernel.value_gradient(asked, by_key, gradient)
+    received = kernel.value_gradient(call, by_key, gradient)
     gathered.received[:, :, keys] += received[..., 0]
     add_groups(inputs, span, query, size, columns[..., 1:], gathered)
 
@@ -173,8 +173,8 @@ def _add_overlap(
     if span.first == span.last:
         target[:, :, early] = 0.0
         return
-    asked = span.asked(inputs, inputs.query[:, :, early] + inputs.query[:, :, late])
-    both = kernel.forward(asked, asked.key, 1.0).logsumexp
+    call = span.kernel_call(inputs, inputs.query[:, :, early] + inputs.query[:, :, late])
+    both = kernel.forward(call, call.key, 1.0).logsumexp
     sizes = gathered.sums[SUMS.index("peak")] * LN2
     overlap = (both - sizes[:, :, early] - sizes[:, :, late]).exp()
     if span.seen is not None:

@@ -17,7 +17,7 @@ ALIGNMENT = 16
 
 
 @dataclass(frozen=True)
-class Asked:
+class KernelCall:
     """The inputs of one kernel call.
 
     Attributes:
@@ -60,11 +60,11 @@ class Kernel(ABC):
         return hasattr(torch.ops.aten, cls.operator)
 
     @abstractmethod
-    def forward(self, asked: Asked, value: Tensor, scale: float) -> KernelAnswer:
+    def forward(self, call: KernelCall, value: Tensor, scale: float) -> KernelAnswer:
         """Weighted sum of values, as wide as the keys, and the log-sum-exp of the logits."""
 
     @abstractmethod
-    def value_gradient(self, asked: Asked, answer: KernelAnswer, gradient: Tensor) -> Tensor:
+    def value_gradient(self, call: KernelCall, answer: KernelAnswer, gradient: Tensor) -> Tensor:
         """``weights^T gradient``: the gradient of the values, for a given gradient of an output whose values were the
         keys.
         """
@@ -76,25 +76,25 @@ class CpuFlash(Kernel):
     device = "cpu"
     operator = "_scaled_dot_product_flash_attention_for_cpu"
 
-    def forward(self, asked: Asked, value: Tensor, scale: float) -> KernelAnswer:
+    def forward(self, call: KernelCall, value: Tensor, scale: float) -> KernelAnswer:
         """See ``Kernel``."""
         output, logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            asked.query, asked.key, value, 0.0, asked.is_causal, attn_mask=asked.mask, scale=scale
+            call.query, call.key, value, 0.0, call.is_causal, attn_mask=call.mask, scale=scale
         )
         return KernelAnswer(output, logsumexp)
 
-    def value_gradient(self, asked: Asked, answer: KernelAnswer, gradient: Tensor) -> Tensor:
+    def value_gradient(self, call: KernelCall, answer: KernelAnswer, gradient: Tensor) -> Tensor:
         """See ``Kernel``."""
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
             gradient,
-            asked.query,
-            asked.key,
-            asked.key,
+            call.query,
+            call.key,
+            call.key,
             answer.output,
             answer.logsumexp,
             0.0,
-            asked.is_causal,
-            attn_mask=asked.mask,
+            call.is_causal,
+            attn_mask=call.mask,
             scale=1.0,
         )[2]
 
@@ -106,36 +106,36 @@ class CudaEfficient(Kernel):
     operator = "_scaled_dot_product_efficient_attention"
 
     @staticmethod
-    def _bias(asked: Asked) -> Tensor | None:
-        if asked.mask is None:
+    def _bias(call: KernelCall) -> Tensor | None:
+        if call.mask is None:
             return None
-        keys = asked.mask.shape[-1]
-        aligned = torch.nn.functional.pad(asked.mask, (0, -keys % ALIGNMENT))[..., :keys]
-        return aligned.expand(*asked.query.shape[:2], -1, -1)
+        keys = call.mask.shape[-1]
+        aligned = torch.nn.functional.pad(call.mask, (0, -keys % ALIGNMENT))[..., :keys]
+        return aligned.expand(*call.query.shape[:2], -1, -1)
 
-    def forward(self, asked: Asked, value: Tensor, scale: float) -> KernelAnswer:
+    def forward(self, call: KernelCall, value: Tensor, scale: float) -> KernelAnswer:
         """See ``Kernel``."""
         output, logsumexp, seed, offset = torch.ops.aten._scaled_dot_product_efficient_attention(
-            asked.query, asked.key, value, self._bias(asked), True, 0.0, asked.is_causal, scale=scale
+            call.query, call.key, value, self._bias(call), True, 0.0, call.is_causal, scale=scale
         )
-        return KernelAnswer(output, logsumexp[..., : asked.query.shape[2]], (logsumexp, seed, offset))
+        return KernelAnswer(output, logsumexp[..., : call.query.shape[2]], (logsumexp, seed, offset))
 
-    def value_gradient(self, asked: Asked, answer: KernelAnswer, gradient: Tensor) -> Tensor:
+    def value_gradient(self, call: KernelCall, answer: KernelAnswer, gradient: Tensor) -> Tensor:
         """See ``Kernel``."""
         logsumexp, seed, offset = answer.saved
         return torch.ops.aten._scaled_dot_product_efficient_attention_backward(
             gradient,
-            asked.query,
-            asked.key,
-            asked.key,
-            self._bias(asked),
+            call.query,
+            call.key,
+            call.key,
+            self._bias(call),
             answer.output,
             logsumexp,
             seed,
             offset,
             0.0,
             [False, False, True, False],
-            asked.is_causal,
+            call.is_causal,
             scale=1.0,
         )[2]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from heedful.attention.call import AttentionCall
 from heedful.attention.engines.blocks import near_keys
 from heedful.attention.engines.groups import GroupLabels
-from heedful.attention.engines.kernels import Asked
+from heedful.attention.engines.kernels import KernelCall
 from heedful.attention.engines.moments import Extras
 
 MASK_ELEMENTS = 2**21
@@ -84,13 +84,13 @@ class Span:
     is_causal: bool = False
     seen: Tensor | None = None
 
-    def asked(self, inputs: KernelInputs, query: Tensor) -> Asked:
+    def kernel_call(self, inputs: KernelInputs, query: Tensor) -> KernelCall:
         """The kernel inputs for given queries. Rows without a visible key see all of them and are discarded later."""
         mask = None
         if self.seen is not None:
             hidden = ~self.seen & self.seen.any(-1, keepdim=True)
             mask = torch.zeros(hidden.shape, device=query.device).masked_fill_(hidden, -math.inf)
-        return Asked(query, inputs.key[:, :, self.first : self.last], self.is_causal, mask)
+        return KernelCall(query, inputs.key[:, :, self.first : self.last], self.is_causal, mask)
 
 
 def spans(call: AttentionCall, lag: int = 0) -> Iterator[Span]:

@@ -221,9 +221,9 @@ def _answers(plan: CalibrationPlan) -> Iterator[Answers]:
                 all_of: Counter[str] = Counter()
                 for k in range(max(2, plan.trials(length) // 2)):
                     call, ids = planted_call_of(world, length, hides, _seed(plan) + k)
-                    for rule, told in seed_answers(call, ids).items():
-                        yes[rule] += sum(told)
-                        all_of[rule] += len(told)
+                    for rule, message in seed_answers(call, ids).items():
+                        yes[rule] += sum(message)
+                        all_of[rule] += len(message)
                 for rule, trials in all_of.items():
                     if trials:
                         yield Answers(

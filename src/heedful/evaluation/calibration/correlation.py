@@ -34,10 +34,10 @@ def correlation_rates(layers: int, noise: str, trials: int, seed: int) -> Iterat
     """
     random = np.random.default_rng(seed)
     for strength, nominal in ((0.0, 0.05), (0.9, 0.8)):
-        told = [_verdict(layers, NOISE[noise], strength, random) for _ in range(trials)]
+        messages = [_verdict(layers, NOISE[noise], strength, random) for _ in range(trials)]
         world = f"{layers} {noise}"
         if strength:
-            told_right = sum(v is Verdict.PASS for v in told)
+            told_right = sum(v is Verdict.PASS for v in messages)
             if layers >= 12 and noise == "clear layers":
                 yield Rate(
                     claim=CLAIM,
@@ -50,7 +50,7 @@ def correlation_rates(layers: int, noise: str, trials: int, seed: int) -> Iterat
                     effect=f"correlation {strength:g}",
                 )
         else:
-            wrong = sum(v in (Verdict.PASS, Verdict.ABSENT) for v in told)
+            wrong = sum(v in (Verdict.PASS, Verdict.ABSENT) for v in messages)
             yield Rate(
                 claim=CLAIM,
                 event="any direction where there is none",

@@ -76,7 +76,7 @@ def fault_rates(length: int, claims: Sequence[str], trials: int, seed: int) -> I
     """
     for claim, (words, kernel) in FAULTS.items():
         if claim in claims:
-            found = sum(_found(claim, kernel, length, seed + k) for k in range(trials))
+            found = sum(_detected(claim, kernel, length, seed + k) for k in range(trials))
             yield Rate(
                 claim=claim,
                 event="planted fault found",
@@ -91,7 +91,7 @@ def fault_rates(length: int, claims: Sequence[str], trials: int, seed: int) -> I
             )
 
 
-def _found(claim: str, kernel: Kernel, length: int, seed: int) -> bool:
+def _detected(claim: str, kernel: Kernel, length: int, seed: int) -> bool:
     model = tiny_model(LLAMA, length, seed)
     if claim == "attention_is_finite":
         with torch.no_grad():

@@ -111,8 +111,8 @@ def fresh_rates(
         return
     found = [_judged(architecture, length, wanted, seed + k) for k in range(trials)]
     for claim in wanted:
-        told = [findings[claim] for findings in found]
-        defined = [f for f in told if f[0].verdict not in (Verdict.SKIP, Verdict.UNDEFINED)]
+        messages = [findings[claim] for findings in found]
+        defined = [f for f in messages if f[0].verdict not in (Verdict.SKIP, Verdict.UNDEFINED)]
         if not defined:
             continue
         shared: dict[str, Any] = {"claim": claim, "world": architecture.name, "length": length}

@@ -60,14 +60,14 @@ def loss_rates(shape: str, claims: Sequence[str], trials: int, seed: int) -> Ite
             found[name].append({arm: CHECKS[claim].judge(study)[0] for arm, claim in wanted.items()})
     for arm, claim in wanted.items():
         at, below, small, large = ([one[arm].verdict for one in found[name]] for name in truths)
-        told = (Verdict.ABSENT, Verdict.FAIL)
+        message = (Verdict.ABSENT, Verdict.FAIL)
         yield from (
             replace(rate, claim=claim, world=shape)
             for rate in (
                 _rate("PASS at the margin", [v is Verdict.PASS for v in at], 0.025),
-                _rate("unused, at the margin", [v in told for v in at], 0.025),
-                _rate("unused, at minus the margin", [v in told for v in below], 0.025),
-                _rate("unused, where it is", [v in told for v in small], 0.8, AT_LEAST, f"sd {MARGIN * 1.2:g} nat"),
+                _rate("unused, at the margin", [v in message for v in at], 0.025),
+                _rate("unused, at minus the margin", [v in message for v in below], 0.025),
+                _rate("unused, where it is", [v in message for v in small], 0.8, AT_LEAST, f"sd {MARGIN * 1.2:g} nat"),
                 _rate("PASS at the detectable effect", [v is Verdict.PASS for v in large], 0.8, AT_LEAST)
                 if shape == "normal"
                 else None,
@@ -92,7 +92,7 @@ def noise_of(shape: str, random: np.random.Generator, size: tuple[int, ...] = (D
     return np.asarray((np.exp(sigma * drawn) - np.sqrt(variance)) / np.sqrt(variance * (variance - 1.0)))
 
 
-def study_with_looks(arms: dict[str, Array], interim_analyses: int) -> Study:
+def study_with_interim_analyses(arms: dict[str, Array], interim_analyses: int) -> Study:
     """A study with given true differences, measured by interim analyses until each replacement is decided."""
     import torch
 

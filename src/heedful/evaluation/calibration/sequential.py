@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heedful.evaluation.ablation import ARMS
-from heedful.evaluation.calibration.losses import CLAIM_OF, DOCUMENTS, MARGIN, SPREAD, noise_of, study_with_looks
+from heedful.evaluation.calibration.losses import (
+    CLAIM_OF,
+    DOCUMENTS,
+    MARGIN,
+    SPREAD,
+    noise_of,
+    study_with_interim_analyses,
+)
 from heedful.evaluation.calibration.rate import AT_LEAST, Rate
 from heedful.evaluation.registry import CHECKS
 from heedful.inference.interim_analyses import repeated_interval
@@ -62,7 +69,9 @@ def ablation_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
     passed, unused, tests, seen, read = 0, 0, 0, 0, 0
     for _ in range(trials):
         for truth in (MARGIN, MARGIN + SPREAD):
-            study = study_with_looks({arm: truth + SPREAD * noise_of(shape, random) for arm in ARMS}, len(FRACTIONS))
+            study = study_with_interim_analyses(
+                {arm: truth + SPREAD * noise_of(shape, random) for arm in ARMS}, len(FRACTIONS)
+            )
             found = [CHECKS[claim].judge(study)[0] for claim in CLAIM_OF.values()]
             if truth > MARGIN:
                 seen += sum(f.verdict is Verdict.PASS for f in found)

@@ -39,8 +39,8 @@ def lines(calibration: Calibration) -> list[str]:
         found += ["", claim, *_wrapped(f"no test: {why}")]
     found += _guide(calibration.answers, plan.lengths)
     broken = calibration.broken
-    told = "every promise stands" if not broken else f"{len(broken)} of {tests} promises do not stand"
-    found += ["", f"{tests} promises: {told}."]
+    message = "every promise stands" if not broken else f"{len(broken)} of {tests} promises do not stand"
+    found += ["", f"{tests} promises: {message}."]
     found += [f"{len(calibration.blunt)} of them were hardly tested: an error of twice the promise could have passed."]
     found += [f"  ! {rate.claim}, {rate.world}{_at(rate)}: {rate.event} {_percent(rate.share)} %" for rate in broken]
     return [line for one in found for line in ([one] if len(one) <= WIDTH else _wrapped(one.strip()))]
@@ -93,16 +93,16 @@ def _event(rates: Sequence[Rate], lengths: Sequence[int], tests: int) -> list[st
         whole = pooled(mine)
         low, high = whole.interval()
         sign = ">=" if whole.promise == AT_LEAST else "<="
-        told = f" {_percent(whole.share)} [{_percent(low)} {_percent(high)}] {sign}{100 * whole.nominal:g}"
+        message = f" {_percent(whole.share)} [{_percent(low)} {_percent(high)}] {sign}{100 * whole.nominal:g}"
         caught = whole.caught(tests)
-        told += f" ~{_percent(caught)}" if caught == caught else " ~none"
+        message += f" ~{_percent(caught)}" if caught == caught else " ~none"
         mark = {None: "", True: " c", False: " b"}[causal]
         cells = "".join(f"{_cell(mine, length):>{CELL + 1}}" for length in lengths) if columns else ""
         if not whole.kept(tests):
-            told += " !"
+            message += " !"
         label = f"    {world}{mark}"
         row = f"{label:<{LABEL if columns else 20}}{cells}"
-        found += [row + told] if len(row + told) <= WIDTH else [row, f"{'all':>{LABEL}}{told}"]
+        found += [row + message] if len(row + message) <= WIDTH else [row, f"{'all':>{LABEL}}{message}"]
     return found
 
 

@@ -34,7 +34,7 @@ def contract_is_kept(study: Study) -> list[Finding]:
     whole = Finding(
         claim="contract_is_kept",
         verdict=Verdict.FAIL if broken else Verdict.PASS,
-        reason=_told(report, broken) if broken else f"{', '.join(held)}: as config and batch promise",
+        reason=_summary(report, broken) if broken else f"{', '.join(held)}: as config and batch promise",
         estimate=float(broken),
         unit="promises",
         n=study.n_documents,
@@ -54,7 +54,7 @@ def _names(report: ContractReport) -> list[str]:
     return list(dict.fromkeys(one.promise for one in report.judgements))
 
 
-def _told(report: ContractReport, count: int) -> str:
+def _summary(report: ContractReport, count: int) -> str:
     first = report.broken[0]
     where = f"layer {first.layer} ({first.path})" if first.layer is not None else first.path or "the whole model"
     expected = "" if first.breach is None else f", promised: {first.breach.expected}"

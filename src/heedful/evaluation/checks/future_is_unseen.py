@@ -47,7 +47,7 @@ def future_is_unseen(study: Study) -> list[Finding]:
     eps = torch.finfo(parameter.dtype).eps if parameter is not None else 1e-7
     limit = max(study.settings.margins.leak, eps)
     worst = max(study.leaks, key=lambda leak: leak.before)
-    told = max(leak.after for leak in study.leaks)
+    message = max(leak.after for leak in study.leaks)
     problems = []
     if seeing:
         problems.append(f"masks show later keys in {len(seeing)} of {len(pairs)} layers ({', '.join(seeing[:3])})")
@@ -58,7 +58,7 @@ def future_is_unseen(study: Study) -> list[Finding]:
         problems.append(f"changing token {worst.position} moved earlier outputs by {worst.before:.2e} of the largest")
     passed = (
         f"no mask shows a later key, and changing later tokens moved earlier outputs by {worst.before:.1e}"
-        if told
+        if message
         else "no mask shows a later key; changing tokens moved no output at all, so only the masks speak"
     )
     return [

@@ -80,8 +80,8 @@ def _added(heads: Sequence[HeadRow], page: Sheet) -> list[Line]:
     lines = []
     for name in dict.fromkeys(name for row in heads for name in row.statistics if name not in _OWN):
         known = sorted(value for row in heads if math.isfinite(value := row.statistics.get(name, math.nan)))
-        told = f"{known[0]:.3g} to {known[-1]:.3g}, median {statistics.median(known):.3g}" if known else "undefined"
-        lines += paragraph(f"{page.text(name)} over heads: {told}", page.width, indent=_INDENT)
+        message = f"{known[0]:.3g} to {known[-1]:.3g}, median {statistics.median(known):.3g}" if known else "undefined"
+        lines += paragraph(f"{page.text(name)} over heads: {message}", page.width, indent=_INDENT)
     return lines
 
 

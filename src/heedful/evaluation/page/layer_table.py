@@ -73,8 +73,8 @@ def _heading(columns: Sequence[str], placed: _Grid, width: int, page: Sheet) -> 
 def _legend(placed: _Grid, page: Sheet) -> list[str]:
     units = {page.text(finding.unit) for finding in placed.values()} - {""}
     found = {str(finding.verdict) for finding in placed.values()}
-    told = [f"{mark(verdict, page.encoding)} {verdict}" for verdict in VERDICTS if verdict in found]
-    return [f"by layer, in {units.pop()}" if len(units) == 1 else "by layer", *told]
+    messages = [f"{mark(verdict, page.encoding)} {verdict}" for verdict in VERDICTS if verdict in found]
+    return [f"by layer, in {units.pop()}" if len(units) == 1 else "by layer", *messages]
 
 
 def _row(layer: int, columns: Sequence[str], placed: _Grid, width: int, page: Sheet) -> Line:
@@ -107,8 +107,8 @@ def _signatures(findings: Sequence[Finding], page: Sheet) -> list[Line]:
             layers[signature].append(finding.layer)
     if not layers:
         return []
-    told = [f"{page.text(name)} ({_numbered(found)})" for name, found in layers.items()]
-    return paragraph(f"signature: {'; '.join(told)}", page.width, indent=_INDENT)
+    messages = [f"{page.text(name)} ({_numbered(found)})" for name, found in layers.items()]
+    return paragraph(f"signature: {'; '.join(messages)}", page.width, indent=_INDENT)
 
 
 def _numbered(layers: Sequence[int | None]) -> str:

@@ -40,9 +40,9 @@ def session_html(session: Session) -> str:
     if not session.records:
         return table_html(f"{name}: no attention call was captured yet", [], notes)
     rows = session.heads().to_dicts()
-    told = f"{name}: {len(session.records)} attention modules captured, {len(rows)} heads"
+    message = f"{name}: {len(session.records)} attention modules captured, {len(rows)} heads"
     kept = [{"head": row["label"], "module": row["module"], **{key: row.get(key) for key in COLUMNS}} for row in rows]
-    return table_html(told, kept, notes)
+    return table_html(message, kept, notes)
 
 
 def head_pattern(session: Session, layer: int | str, head: int, bins: int) -> altair.Chart:

@@ -23,7 +23,7 @@ _PAGE = """\
 {% if style %}<span style="{{ style }}">{{ text }}</span>{% else %}{{ text }}{% endif %}{% endfor %}
 {% endfor %}</pre></details></div>"""
 _TABLE = """\
-<div class="heedful"><p>{{ told }}</p>{% for note in notes %}<p>{{ note }}</p>{% endfor %}{% if rows %}
+<div class="heedful"><p>{{ message }}</p>{% for note in notes %}<p>{{ note }}</p>{% endfor %}{% if rows %}
 <table><thead><tr>{% for name in names %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</tbody></table>
 {% endif %}</div>"""
@@ -41,11 +41,11 @@ def report_html(report: Report) -> str:
     return _rendered(_PAGE, lines=lines, title=f"{report.verdict}: {name}", conclusion=conclusion)
 
 
-def table_html(told: str, rows: Sequence[Mapping[str, object]], notes: Sequence[str] = ()) -> str:
+def table_html(message: str, rows: Sequence[Mapping[str, object]], notes: Sequence[str] = ()) -> str:
     """A sentence, notes, and a table of the first rows.
 
     Args:
-        told: The sentence.
+        message: The sentence.
         rows: Name to value, the same names in each.
         notes: Further sentences.
     """
@@ -54,7 +54,7 @@ def table_html(told: str, rows: Sequence[Mapping[str, object]], notes: Sequence[
     more = [f"and {len(rows) - SHOWN} more rows: session.heads()"] if len(rows) > SHOWN else []
     shown = [visible(note) for note in (*notes, *more)]
     return _rendered(
-        _TABLE, told=visible(told), notes=shown, names=[name.replace("_", " ") for name in names], rows=cells
+        _TABLE, message=visible(message), notes=shown, names=[name.replace("_", " ") for name in names], rows=cells
     )
 
 

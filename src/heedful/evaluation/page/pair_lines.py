@@ -30,10 +30,10 @@ def pair_lines(ranking: PairRanking, page: Sheet) -> list[Line]:
     for row in ranking.rows[:SHOWN]:
         name = f"L{row.layer}H{row.head}"
         lines.append(line(f"  {name:<8} {row.mass:>6.3f} {row.permuted:>9.3f} {row.p:>6.3f} {row.p_adjusted:>9.3f}"))
-    return lines + paragraph(told(ranking), page.width, indent="  ", style="dim")
+    return lines + paragraph(column_notes(ranking), page.width, indent="  ", style="dim")
 
 
-def told(ranking: PairRanking) -> str:
+def column_notes(ranking: PairRanking) -> str:
     """What the columns are, and what the null keeps."""
     few = ""
     if ranking.others < FEW:
@@ -53,7 +53,7 @@ def pair_part(ranking: PairRanking) -> PagePart:
         for row in ranking.rows
     ]
     header = ("head", "mass", "permuted", "p", "adjusted p")
-    return PagePart(title="Heads by the given pairs", header=header, rows=rows, text=told(ranking))
+    return PagePart(title="Heads by the given pairs", header=header, rows=rows, text=column_notes(ranking))
 
 
 def print_ranking(ranking: PairRanking, stream: TextIO | None = None) -> None:

@@ -146,9 +146,9 @@ def _texts(value: Any) -> list[str]:
 def _counts(summary: Mapping[str, Any], findings: Sequence[Finding]) -> dict[str, int]:
     given = summary.get("counts")
     if isinstance(given, Mapping):
-        told = {str(verdict): total for verdict, total in given.items() if total}
-        order = [verdict for verdict in VERDICTS if verdict in told]
-        return {verdict: told[verdict] for verdict in dict.fromkeys([*order, *told])}
+        messages = {str(verdict): total for verdict, total in given.items() if total}
+        order = [verdict for verdict in VERDICTS if verdict in messages]
+        return {verdict: messages[verdict] for verdict in dict.fromkeys([*order, *messages])}
     counts = Counter(str(finding.verdict) for finding in findings if finding.layer is None and finding.head is None)
     return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}
 
@@ -157,26 +157,26 @@ def _multiplicity(summary: Mapping[str, Any], findings: Sequence[Finding], page:
     tests = summary.get("tests")
     made = tests if isinstance(tests, int) else sum(finding.p is not None for finding in findings)
     how = summary.get("multiplicity")
-    told = ", ".join(f"{key} {value}" for key, value in how.items()) if isinstance(how, Mapping) else str(how or "")
-    return f"{count(made, 'test')} made; {page.text(told) or 'multiplicity was not controlled'}."
+    message = ", ".join(f"{key} {value}" for key, value in how.items()) if isinstance(how, Mapping) else str(how or "")
+    return f"{count(made, 'test')} made; {page.text(message) or 'multiplicity was not controlled'}."
 
 
 def _sequential(summary: Mapping[str, Any], page: Sheet) -> str:
     """How early ablations stopped, and at which look how many; "" where all text was read."""
-    told = summary.get("sequential")
-    if not isinstance(told, Mapping) or not isinstance(told.get("stopped_at_look"), Mapping):
+    message = summary.get("sequential")
+    if not isinstance(message, Mapping) or not isinstance(message.get("stopped_at_look"), Mapping):
         return ""
-    looks = ", ".join(f"look {look}: {total}" for look, total in told["stopped_at_look"].items())
+    looks = ", ".join(f"look {look}: {total}" for look, total in message["stopped_at_look"].items())
     return page.text(
-        f"{told.get('words', '')} ({looks}); intervals and p-values of section 9 hold over all interim analyses."
+        f"{message.get('words', '')} ({looks}); intervals and p-values of section 9 hold over all interim analyses."
     )
 
 
 def _failed(findings: Sequence[Finding]) -> list[Finding]:
     """Failures of the model and of layers; those of a head only where its claim did not fail as a whole."""
     failed = [finding for finding in findings if finding.verdict in ("FAIL", "ERROR")]
-    told = {finding.claim for finding in failed if finding.head is None}
-    return [finding for finding in failed if finding.head is None or finding.claim not in told]
+    messages = {finding.claim for finding in failed if finding.head is None}
+    return [finding for finding in failed if finding.head is None or finding.claim not in messages]
 
 
 def _place(finding: Finding) -> str:

@@ -99,11 +99,15 @@ def _head(study: Study, layer: LayerEvidence, row: HeadRow, interval: Interval) 
     estimate, low, high = float(interval.estimate), float(interval.low), float(interval.high)
     few = interval.units < study.settings.least_units
     beliefs = "open" if few else "diverse" if low > APART else "alike" if high < APART else "open"
-    told = {"diverse": "beliefs diverse", "alike": "beliefs alike", "open": "how diverse beliefs are is not settled"}
+    messages = {
+        "diverse": "beliefs diverse",
+        "alike": "beliefs alike",
+        "open": "how diverse beliefs are is not settled",
+    }
     return Finding(
         claim="beliefs_are_diverse",
         verdict=Verdict.UNDEFINED if math.isnan(estimate) else Verdict.INFO,
-        reason=f"{told[beliefs]}, attention {row.verdict}: {row.reason}; KL sd {numbers['kl_sd']:.2g} "
+        reason=f"{messages[beliefs]}, attention {row.verdict}: {row.reason}; KL sd {numbers['kl_sd']:.2g} "
         f"({numbers['kl_min']:.2g} to {numbers['kl_max']:.2g}), means {numbers['mean_distance']:.2g} apart, "
         f"variances {numbers['variance_min']:.2g} to {numbers['variance_max']:.2g}"
         if not math.isnan(estimate)
@@ -131,18 +135,18 @@ def _by_label(layers: Sequence[LayerEvidence]) -> str:
     for layer in layers:
         for head, label in enumerate(getattr(layer.module, "head_labels", None) or ["heads"] * layer.heads):
             kinds.setdefault(str(label), []).append((layer, head))
-    told = []
+    messages = []
     for label, places in kinds.items():
         mean, spread, apart = (
             float(mean_of(np.stack([layer.values[name][:, head] for layer, head in places])))
             for name in ("kl_mean", "kl_sd", "mean_distance")
         )
-        told.append(f"{label} {mean:.2g} nat (sd {spread:.2g}), means {apart:.2g} apart")
+        messages.append(f"{label} {mean:.2g} nat (sd {spread:.2g}), means {apart:.2g} apart")
     low, high = (
         max(largest_of(sign * layer.values[f"variance_{name}"]) for layer in layers)
         for sign, name in ((-1, "min"), (1, "max"))
     )
-    return f"KL of pairs: {'; '.join(told)}; variances {-low:.2g} to {high:.2g}"
+    return f"KL of pairs: {'; '.join(messages)}; variances {-low:.2g} to {high:.2g}"
 
 
 def _angles(study: Study) -> str:
@@ -155,5 +159,5 @@ def _angles(study: Study) -> str:
 
 def _tally(heads: Sequence[Finding], flat: Sequence[str]) -> str:
     diverse, alike = (sum(one.detail["beliefs"] == word for one in heads) for word in ("diverse", "alike"))
-    told = f"{diverse} of {len(heads)} heads have diverse beliefs, {alike} alike ones"
-    return f"{told}; {len(flat)} have diverse beliefs and near-uniform attention"
+    message = f"{diverse} of {len(heads)} heads have diverse beliefs, {alike} alike ones"
+    return f"{message}; {len(flat)} have diverse beliefs and near-uniform attention"

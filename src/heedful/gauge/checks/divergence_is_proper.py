@@ -41,14 +41,14 @@ def divergence_is_proper(study: Study) -> list[Finding]:
     bad = [path for path, value in known.items() if value > 1]
     sides = ("divergence_error", 1), ("self_divergence", 1), ("least_divergence", -1)
     largest, itself, below = (max(_known(layers, name, sign), default=0.0) for name, sign in sides)
-    told = f"off by at most {largest:.1e} nats, {itself:.1e} of a belief from itself, least {-below:.1e}"
+    message = f"off by at most {largest:.1e} nats, {itself:.1e} of a belief from itself, least {-below:.1e}"
     return [
         Finding(
             claim="divergence_is_proper",
             verdict=Verdict.FAIL if bad else Verdict.PASS,
-            reason=f"{len(bad)} of {len(known)} layers are off by more than rounding: {', '.join(bad[:3])} ({told})"
+            reason=f"{len(bad)} of {len(known)} layers are off by more than rounding: {', '.join(bad[:3])} ({message})"
             if bad
-            else f"{len(known)} layers: {told}",
+            else f"{len(known)} layers: {message}",
             estimate=max(known.values()),
             unit="of the tolerance",
             n=_documents(study, layers[0]),

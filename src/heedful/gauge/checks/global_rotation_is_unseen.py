@@ -32,14 +32,14 @@ def global_rotation_is_unseen(study: Study) -> list[Finding]:
         return [Finding(claim="global_rotation_is_unseen", verdict=Verdict.UNDEFINED, reason=reason, source=SOURCE)]
     bad = [layer.path for layer in known if layer.change > CHANGE or layer.frames > ORTHOGONAL]
     change, frames = max(layer.change for layer in known), max(layer.frames for layer in known)
-    told = f"messages change by at most {change:.1e}, and frames are off a rotation by {frames:.1e}"
+    summary = f"messages change by at most {change:.1e}, and frames are off a rotation by {frames:.1e}"
     return [
         Finding(
             claim="global_rotation_is_unseen",
             verdict=Verdict.FAIL if bad else Verdict.PASS,
-            reason=f"{len(bad)} of {len(known)} layers see a rotation of everything: {', '.join(bad[:3])} ({told})"
+            reason=f"{len(bad)} of {len(known)} layers see a rotation of everything: {', '.join(bad[:3])} ({summary})"
             if bad
-            else f"{len(known)} layers: {told}",
+            else f"{len(known)} layers: {summary}",
             estimate=change,
             unit="relative change",
             n=len(study.sequences.document[study.batches[0].index[:SEQUENCES]].unique()),

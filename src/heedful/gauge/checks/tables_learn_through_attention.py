@@ -77,12 +77,12 @@ def _shares(tables: Sequence[TableGradient]) -> str:
 
 def _of_frames(tables: Sequence[TableGradient]) -> str:
     """How much of what tokens' frames get through the weights their means do not get as well."""
-    told = [table.own for table in tables if table.own == table.own]
-    if not told:
+    messages = [table.own for table in tables if table.own == table.own]
+    if not messages:
         return ""
-    if told[0] < MERE_COORDINATES:
+    if messages[0] < MERE_COORDINATES:
         return "; tokens' frames get nothing there that is not their means' gradient in other coordinates"
-    return f"; of what tokens' frames get there, {told[0]:.0%} is not their means' gradient in other coordinates"
+    return f"; of what tokens' frames get there, {messages[0]:.0%} is not their means' gradient in other coordinates"
 
 
 def _fixed(names: Sequence[str]) -> str:

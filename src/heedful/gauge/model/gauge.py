@@ -209,8 +209,8 @@ class GaugeModel(GaugePreTrainedModel):
         if self.beliefs.position_mean is None and self.beliefs.position_frame is None:
             return
         if not positions.is_meta and int(positions.max()) >= most:
-            told = f"position {int(positions.max())} is beyond the {most} that the model has"
-            raise UsageError(f"{told}: give shorter text, or train with a larger max_position_embeddings")
+            message = f"position {int(positions.max())} is beyond the {most} that the model has"
+            raise UsageError(f"{message}: give shorter text, or train with a larger max_position_embeddings")
 
     def _others(self, attention_mask: Any, positions: Tensor, seen: int) -> Callable[..., Any]:
         """The rule that a token sees itself only where it sees no other: at the first of its text."""
@@ -265,7 +265,7 @@ class GaugeForCausalLM(LanguageHead, GaugePreTrainedModel, GenerationMixin):
         """The mask unchanged, also for a cache with free slots: this forward applies its own rule."""
         return attention_mask
 
-    def _asked(self, labels: Tensor | None) -> dict[str, Any]:
+    def _extra_arguments(self, labels: Tensor | None) -> dict[str, Any]:
         weighed = bool(self.config.alignment_weight or self.config.prior_weight)
         return {"aligned": self.training and labels is not None and weighed}
 

@@ -93,8 +93,8 @@ class GaugeConfig(PreTrainedConfig):
         irreps = parse_irreps(self.irreps)
         self.irreps = str(irreps)
         if self.hidden_size not in (None, irreps.dim):
-            told = f"irreps {self.irreps} have {irreps.dim} dimensions, hidden_size is {self.hidden_size}"
-            raise UsageError(f"{told}; add scalars (x0e) up to it, or leave hidden_size out")
+            message = f"irreps {self.irreps} have {irreps.dim} dimensions, hidden_size is {self.hidden_size}"
+            raise UsageError(f"{message}; add scalars (x0e) up to it, or leave hidden_size out")
         if self.num_attention_heads not in (None, irreps.heads):
             raise UsageError(f"irreps {self.irreps} are {irreps.heads} heads, not {self.num_attention_heads}")
         self.hidden_size, self.num_attention_heads = irreps.dim, irreps.heads
@@ -123,7 +123,7 @@ def _check(config: GaugeConfig) -> None:
     if config.frame_norm > math.pi:
         raise UsageError(f"frame_norm = {config.frame_norm}: expected |phi| of at most pi")
     if not 0 < config.min_variance < config.initial_variance < config.max_variance < math.inf:
-        told = f"{config.min_variance}, {config.initial_variance}, {config.max_variance}"
-        raise UsageError(f"variances: expected 0 < min_variance < initial_variance < max_variance, got {told}")
+        message = f"{config.min_variance}, {config.initial_variance}, {config.max_variance}"
+        raise UsageError(f"variances: expected 0 < min_variance < initial_variance < max_variance, got {message}")
     if config.target_concentration is not None and not config.target_concentration > 0:
         raise UsageError(f"target_concentration = {config.target_concentration}: expected nats above 0")

@@ -142,8 +142,8 @@ class Interceptor:
             self.not_understood.setdefault(path, str(error))
             return None
         except Exception as error:  # whatever it is, the model's own forward goes on
-            told = " ".join(str(error).split())[:200]
-            self.not_understood.setdefault(path, f"it could not be described: {type(error).__name__}: {told}")
+            message = " ".join(str(error).split())[:200]
+            self.not_understood.setdefault(path, f"it could not be described: {type(error).__name__}: {message}")
             return None
         if module is None and part is None:
             self._complain(frame, call, streams[0])

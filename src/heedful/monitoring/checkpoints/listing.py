@@ -52,8 +52,8 @@ def find_checkpoints(names: Sequence[str]) -> list[Checkpoint]:
     for place in places:
         step = _step(place)
         if step is None:
-            told = "several checkpoints are put in the order of their steps, and this one does not say its own"
-            raise UsageError(f"{escaped(place)}: {told} (name it as checkpoint-100, or give it alone)")
+            message = "several checkpoints are put in the order of their steps, and this one does not say its own"
+            raise UsageError(f"{escaped(place)}: {message} (name it as checkpoint-100, or give it alone)")
         found.append(Checkpoint(place, step))
     found.sort(key=lambda one: one.step)
     for one, other in pairwise(found):

@@ -88,13 +88,13 @@ def checkpoint_table(
         if first is None:
             first = sequences
         elif sequences.fingerprint != first.fingerprint:
-            told = f"its tokenizer makes other tokens of the text than that of {escaped(checkpoints[0].name)}"
-            raise InputRejected(escaped(one.name), told, "give --tokenizer PATH for all")
+            message = f"its tokenizer makes other tokens of the text than that of {escaped(checkpoints[0].name)}"
+            raise InputRejected(escaped(one.name), message, "give --tokenizer PATH for all")
 
-        def tell(done: int, total: int, place: int = place, one: Checkpoint = one) -> None:
+        def report(done: int, total: int, place: int = place, one: Checkpoint = one) -> None:
             progress(place * total + done, len(checkpoints) * total, f"reading with {Path(one.name).name}")
 
-        captured = forward_sums(loaded.model, sequences, one.name, tell)
+        captured = forward_sums(loaded.model, sequences, one.name, report)
         own = _shape(captured)
         if shape is None:
             shape = own
@@ -106,7 +106,7 @@ def checkpoint_table(
 
 
 def forward_sums(
-    model: nn.Module, sequences: TokenBatch, name: str, tell: Callable[[int, int], None] = lambda *_: None
+    model: nn.Module, sequences: TokenBatch, name: str, report: Callable[[int, int], None] = lambda *_: None
 ) -> ForwardSums:
     """Sums of every attention call of a model over some sequences.
 
@@ -114,7 +114,7 @@ def forward_sums(
         model: The model; left as it was.
         sequences: What it reads.
         name: What the user called it.
-        tell: Called as ``tell(done, total)`` after each batch.
+        report: Called as ``report(done, total)`` after each batch.
 
     Raises:
         InputRejected: Its forward raises, or shows no attention.
@@ -127,13 +127,13 @@ def forward_sums(
     with evaluating(model), torch.no_grad(), captured.meeting(model) as way:
         for place, batch in enumerate(batches):
             run_model(model, batch.input_ids, batch.attention_mask)
-            tell(place + 1, len(batches))
+            report(place + 1, len(batches))
         captured.note_not_captured(way)
-    if not captured.sums and (told := without_heads(model)):
-        raise InputRejected(escaped(name), told, "name a run whose model attends")
+    if not captured.sums and (message := without_heads(model)):
+        raise InputRejected(escaped(name), message, "name a run whose model attends")
     if not captured.sums:
-        told = "; ".join(list(captured.notes.values())[:1]) or "no module of it attends"
-        raise CaptureError(escaped(name), f"it ran and showed no attention: {told}", "see heedful check")
+        message = "; ".join(list(captured.notes.values())[:1]) or "no module of it attends"
+        raise CaptureError(escaped(name), f"it ran and showed no attention: {message}", "see heedful check")
     return captured
 
 

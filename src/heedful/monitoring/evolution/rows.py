@@ -89,8 +89,8 @@ def key_rows(run: str | Path) -> KeyRows:
     table = read_table(run)
     config = run / "config.json"
     if table.is_empty() and config.is_file() and read_json(config, _CONFIG_BYTES).get("num_attention_heads") == 0:
-        told = "num_attention_heads = 0 in its config: it has no attention"
-        raise InputRejected(str(run), told, "name a run whose model attends")
+        message = "num_attention_heads = 0 in its config: it has no attention"
+        raise InputRejected(str(run), message, "name a run whose model attends")
     if table.is_empty():
         raise InputRejected(str(run), "expected a table attention.parquet with records, found none", MAKE)
     return rows_of(table, str(run))
@@ -137,8 +137,8 @@ def _reasons(table: polars.DataFrame) -> tuple[str, ...]:
 def _notes(table: polars.DataFrame) -> tuple[str, ...]:
     noted = table.filter((polars.col("part") == "note") & polars.col("note").is_not_null())
     said = [(row["module"], row["note"]) for row in noted.iter_rows(named=True)]
-    told = (f"{module}: {note}" if module else note for module, note in said if not note.startswith(UNMEASURED))
-    return tuple(dict.fromkeys(told))
+    message = (f"{module}: {note}" if module else note for module, note in said if not note.startswith(UNMEASURED))
+    return tuple(dict.fromkeys(message))
 
 
 def _gains(table: polars.DataFrame) -> polars.DataFrame:

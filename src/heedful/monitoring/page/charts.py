@@ -98,7 +98,7 @@ def _rule(figure: KeyFigure, scale: Any) -> list[altair.LayerChart | altair.Char
         return []
     y = altair.Y("value:Q", scale=scale)
     lines = chart_of([{"value": value} for value in figure.reference])
-    words = chart_of([{"value": at, "told": told} for at, told in _labels(figure)])
+    words = chart_of([{"value": at, "told": message} for at, message in _labels(figure)])
     text = words.mark_text(align="left", baseline="middle", dx=5, color="ink")
     return [
         lines.mark_rule(color="ink", strokeDash=[5, 4], opacity=0.7).encode(y=y),

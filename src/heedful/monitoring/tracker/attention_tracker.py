@@ -114,7 +114,7 @@ class AttentionTracker(TrainerCallback):
         """Begin a plain loop; a tracker that a Trainer calls begins there."""
         if self.model is not None:
             self._begin(self.model, self.optimizer, self.steps)
-            self._watch_next()
+            self._prepare_next()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -136,7 +136,7 @@ class AttentionTracker(TrainerCallback):
         self._logged = {"grad_norm": _number(grad_norm)} if grad_norm is not None else {}
         self._clips = self._clips or grad_norm is not None
         self._finish(None if loss is None else _number(loss))
-        self._watch_next()
+        self._prepare_next()
 
     # transformers' Trainer.
 
@@ -148,7 +148,7 @@ class AttentionTracker(TrainerCallback):
     def on_step_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Install hooks if the step that begins is to be recorded."""
         self.steps = state.global_step
-        self._watch_next()
+        self._prepare_next()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Record the step if it was watched."""
@@ -201,7 +201,7 @@ class AttentionTracker(TrainerCallback):
     def _due(self, step: int) -> bool:
         return step == 1 or step % self.every == 0
 
-    def _watch_next(self) -> None:
+    def _prepare_next(self) -> None:
         if self._watch is not None:
             self._watch.close()
             self._watch = None

@@ -67,8 +67,8 @@ class ForwardRecorder:
         if self.done or not counts:
             return
         if is_tensor_parallel(self.model):
-            told = f"{type(self.model).__name__} is divided over processes, each of which would record its own heads"
-            raise UsageError(f"tracker: {told} (train it data-parallel, or capture it with heedful.capture)")
+            message = f"{type(self.model).__name__} is divided over processes, each of which would record its own heads"
+            raise UsageError(f"tracker: {message} (train it data-parallel, or capture it with heedful.capture)")
         for part in TRACKER_PARTS.values():
             self.found.step |= part.step(self.model, kwargs.get("input_ids"))
         self._way = self._forward.enter_context(self.found.meeting(self.model, lambda: not _in_backward()))

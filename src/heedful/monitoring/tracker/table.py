@@ -84,16 +84,16 @@ def _read(path: Path) -> polars.DataFrame:
     content = read_small(path, MOST_BYTES, "a table of a run")
     outline = parquet_outline(content, str(path))
     if outline.decompressed > 4 * MOST_BYTES or outline.rows > MOST_ROWS or len(outline.columns) > MOST_COLUMNS:
-        told = f"{outline.rows:,} rows of {len(outline.columns):,} columns, {outline.decompressed:,} bytes"
-        raise ResourceLimit(f"{escaped(path)}: expected the table of a run, found {told} (move it away)")
+        message = f"{outline.rows:,} rows of {len(outline.columns):,} columns, {outline.decompressed:,} bytes"
+        raise ResourceLimit(f"{escaped(path)}: expected the table of a run, found {message} (move it away)")
     frame = decoded_table(content, str(path))
     found = polars.read_parquet_metadata(io.BytesIO(content)).get("schema")
     if found != SCHEMA:
         raise InputRejected(str(path), f"expected a table of schema {SCHEMA}, found {str(found)!r}", "move it away")
     strange = [name for name, form in frame.schema.items() if form != SUBJECT.get(name, polars.Float32)]
     if strange or "step" not in frame.columns or frame["step"].null_count():
-        told = f"columns of other types: {listed(strange, 3)}" if strange else "no step in some row"
-        raise InputRejected(str(path), f"expected a table of schema {SCHEMA}, found {told}", "move it away")
+        message = f"columns of other types: {listed(strange, 3)}" if strange else "no step in some row"
+        raise InputRejected(str(path), f"expected a table of schema {SCHEMA}, found {message}", "move it away")
     return frame
 
 

@@ -44,8 +44,10 @@ def alignment_page(record: Alignment) -> Page:
     parts = [_tables(record), _heads(record), _layers(record)]
     parts += [] if not record.held_out else [unseen_part(record)]
     parts += [] if record.piece is None else [_piece(record.piece)]
-    told = [f"{path}: {why}." for path, why in record.unmet.items()] or ["Every attention layer that ran was captured."]
-    parts.append(PagePart(title="Not measured", text=" ".join(told)))
+    messages = [f"{path}: {why}." for path, why in record.unmet.items()] or [
+        "Every attention layer that ran was captured."
+    ]
+    parts.append(PagePart(title="Not measured", text=" ".join(messages)))
     subject = (
         f"{record.model} beside {record.counts}: {count(record.documents, 'document')}, "
         f"{count(record.sequences, 'sequence')}. {COUNTED[record.text_was_counted]}"
@@ -72,10 +74,10 @@ def _tables(record: Alignment) -> PagePart:
              _signed(first.frequency_skill), f"{above} of {len(heads)}")
         )  # fmt: skip
     beyond = [one for one in record.heads if _beyond(one)]
-    told = ", ".join(_name(one).removesuffix(" *") for one in sorted(beyond, key=lambda one: one.p)[:6])
+    message = ", ".join(_name(one).removesuffix(" *") for one in sorted(beyond, key=lambda one: one.p)[:6])
     more = f" and {len(beyond) - 6} more" if len(beyond) > 6 else ""
     verdict = (
-        f"Beyond both: {told}{more}."
+        f"Beyond both: {message}{more}."
         if beyond
         else "No head is beyond both: what agrees here is no more than equal weights or the tokens' frequency give."
     )
@@ -139,11 +141,11 @@ def _reading(heads: Sequence[HeadAlignment]) -> str:
     if not math.isfinite(best.skill.estimate):
         return "Skill is undefined: the counts expect equal weights in every row."
     least = min(one.gain.n for one in heads)
-    told = f"{TOO_FEW} for a claim ({least}, {FEWEST_FOR_CLAIM} are needed). "
+    message = f"{TOO_FEW} for a claim ({least}, {FEWEST_FOR_CLAIM} are needed). "
     if least >= FEWEST_FOR_CLAIM:
-        told = f"by 95 % intervals one by one: {len(above)} of {len(heads)}; worse: {len(below)}. "
+        message = f"by 95 % intervals one by one: {len(above)} of {len(heads)}; worse: {len(below)}. "
     return (
-        f"Better than equal weights, {told}"
+        f"Better than equal weights, {message}"
         f"Nearest to its counts: L{best.layer}H{best.head} (n={best.n} s={best.skip}), skill "
         f"{best.skill.estimate:.2f}. Agreement shows where a head attends, not how useful that is."
     )
@@ -160,8 +162,8 @@ def _layers(record: Alignment) -> PagePart:
             (f"L{layer}", _signed(mean), f"H{best.head} n{best.n} s{best.skip}", _signed(best.skill.estimate),
              str(sum(map(_beyond, heads))))
         )  # fmt: skip
-    told = [one for one in record.heads if math.isfinite(one.skill.estimate)]
-    several = len({(one.layer, one.head) for one in told}) > 1
+    messages = [one for one in record.heads if math.isfinite(one.skill.estimate)]
+    several = len({(one.layer, one.head) for one in messages}) > 1
     return PagePart(
         title="By layer",
         header=("layer", "mean skill", "nearest", "its skill", "beyond both"),

@@ -78,8 +78,8 @@ def piece_chart(piece: DrawnPiece) -> Drawn:
             columns=COLUMNS,
         )
     )
-    told = "Expected and actual attention"
-    return Drawn(Figure(name="expected_and_actual", title=told, caption="", chart=lambda _: made, wide=True), made)
+    message = "Expected and actual attention"
+    return Drawn(Figure(name="expected_and_actual", title=message, caption="", chart=lambda _: made, wide=True), made)
 
 
 def _cells(panel: str, weights: Sequence[Sequence[float]], names: Sequence[str]) -> list[dict[str, Any]]:

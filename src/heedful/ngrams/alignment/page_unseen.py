@@ -46,13 +46,13 @@ def unseen_part(record: Alignment) -> PagePart:
         rows=rows,
         text=(
             f"{record.held_out} ({other} tokens) beside {record.counts} ({own} tokens), on the rows for which both "
-            f"have an expectation. {_said(*order[0])} Counts of fewer tokens are noisier, which lowers the skill by "
+            f"have an expectation. {_memory(*order[0])} Counts of fewer tokens are noisier, which lowers the skill by "
             f"them too.{_left(len(order) - SHOWN)}"
         ),
     )
 
 
-def _said(one: HeadAlignment, unseen: UnseenAgreement) -> str:
+def _memory(one: HeadAlignment, unseen: UnseenAgreement) -> str:
     """How much of the nearest head's agreement is memory of the counted text."""
     name, skill, memory = f"L{one.layer}H{one.head} (n={one.n} s={one.skip})", unseen.skill.estimate, unseen.memory
     if skill <= 0:

@@ -8,7 +8,7 @@ import typer
 
 from heedful.commandline import options
 from heedful.commandline.errors import guarded
-from heedful.commandline.forms import STANDARD_OUTPUT, Forms, tell
+from heedful.commandline.forms import STANDARD_OUTPUT, Forms, print_written
 from heedful.commandline.progress import progress_bar
 from heedful.commandline.signals import Terminated
 
@@ -93,5 +93,5 @@ def count(
         sys.stdout.write(found.to_json())
     else:
         print_counts(found.manifest, found.seconds)
-    tell([*written, out])
+    print_written([*written, out])
     return 0

@@ -244,8 +244,8 @@ def _begun_encoder(begun: Path, name: str) -> TokenEncoder:
 
     before = read_manifest(begun).tokenizer
     if before != name:
-        told = f"begun with tokenizer {before}, now {name}"
-        raise UsageError(f"{begun}: {told} (give the same, or count into another folder)")
+        message = f"begun with tokenizer {before}, now {name}"
+        raise UsageError(f"{begun}: {message} (give the same, or count into another folder)")
     found, _ = load_tokenizer(begun)
     if found is None:
         raise InputRejected(str(begun), "its tokenizer.json is gone", "count into another folder")

@@ -158,14 +158,14 @@ def check_same(out: Path, standing: Manifest, now: Manifest) -> None:
     """
     for before, after in zip(standing.texts, now.texts, strict=False):
         if before != after:
-            told = f"is not the text that {out} was begun with ({before.name}, {before.bytes:,} bytes)"
-            raise InputRejected(after.name, told, "give the same text, or count into another folder")
+            message = f"is not the text that {out} was begun with ({before.name}, {before.bytes:,} bytes)"
+            raise InputRejected(after.name, message, "give the same text, or count into another folder")
     words = {"texts": "texts", "fingerprint": "tokenizer", "documents_are": "documents"}
     for name, word in {**words, "n": "n", "skips": "skip", "shard_bytes": "shards of bytes"}.items():
         was, is_now = getattr(standing, name), getattr(now, name)
         if was != is_now:
-            told = f"begun with {word} {_brief(was)}, now {_brief(is_now)}"
-            raise UsageError(f"{out}: {told} (give the same, or count into another folder)")
+            message = f"begun with {word} {_brief(was)}, now {_brief(is_now)}"
+            raise UsageError(f"{out}: {message} (give the same, or count into another folder)")
 
 
 def _brief(value: object) -> str:

@@ -34,8 +34,8 @@ def counts_of(counts: GivenCounts, tokenizer: Tokenizer | None = None) -> Counts
     """
     place = getattr(counts, "out", None) or (counts.path if isinstance(counts, Counts) else counts)
     if not isinstance(place, str | os.PathLike):
-        told = "expected the folder that heedful.count wrote, or what heedful.read_counts gave"
-        raise UsageError(f"counts: {told}; got {type(counts).__name__}")
+        message = "expected the folder that heedful.count wrote, or what heedful.read_counts gave"
+        raise UsageError(f"counts: {message}; got {type(counts).__name__}")
     if isinstance(counts, Counts) and tokenizer is None:
         return counts
     return read_counts(Path(place), tokenizer=tokenizer)
@@ -57,8 +57,8 @@ def other_counts(folder: GivenCounts | None, stored: Counts) -> Counts | None:
     sums = {one.sha256 for one in stored.manifest.texts}
     shared = [one.name for one in found.manifest.texts if one.sha256 in sums]
     if shared:
-        told = f"its text {shared[0]} is one that {stored.path} was counted from"
-        raise InputRejected(str(found.path), told, "count a text that the others did not see")
+        message = f"its text {shared[0]} is one that {stored.path} was counted from"
+        raise InputRejected(str(found.path), message, "count a text that the others did not see")
     return found
 
 

@@ -147,16 +147,16 @@ def read_manifest(out: Path) -> Manifest:
         seal = tree.pop(SEAL, None)
         manifest = _manifest({name: value for name, value in tree.items() if name != "schema"})
         if seal is not None and seal != seal_of(tree):
-            told = "its checksum is not that of its content: the manifest was changed"
-            raise InputRejected(str(path), told, "count the text again, or copy the folder again")
+            message = "its checksum is not that of its content: the manifest was changed"
+            raise InputRejected(str(path), message, "count the text again, or copy the folder again")
         _check_bounds(manifest)
     except InputRejected as error:
         if error.what.startswith(("expected schema", "its checksum")):
             raise
         raise InputRejected(str(path), f"not a manifest of counts: {error.what}", fix) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        told = f": {reason(error)}" if isinstance(error, ValueError) else ""
-        raise InputRejected(str(path), f"not a manifest of counts ({type(error).__name__}){told}", fix) from error
+        message = f": {reason(error)}" if isinstance(error, ValueError) else ""
+        raise InputRejected(str(path), f"not a manifest of counts ({type(error).__name__}){message}", fix) from error
     return manifest if seal is not None else replace(manifest, notes=(*manifest.notes, UNSEALED))
 
 

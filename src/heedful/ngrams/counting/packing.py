@@ -81,8 +81,8 @@ def check_fits(n: int, vocabulary: int) -> None:
     """
     most = CONTEXT_BITS // bits_of(vocabulary)
     if n > most:
-        told = f"contexts of {n} tokens do not fit into {CONTEXT_BITS} bits with {vocabulary:,} token ids"
-        raise UsageError(f"--n {n}: {told} (at most {most})")
+        message = f"contexts of {n} tokens do not fit into {CONTEXT_BITS} bits with {vocabulary:,} token ids"
+        raise UsageError(f"--n {n}: {message} (at most {most})")
 
 
 def pack(ids: NDArray[np.uint32], n: int, bits: int) -> NDArray[np.uint64]:

@@ -134,8 +134,8 @@ class Counts:
             and (not len(pairs.context) or 0 <= int(pairs.context[0]) <= int(pairs.context[-1]) < top)
         )
         if not sound:
-            told = f"its table of n = {facts.n}, skip {facts.skip} holds what is no count of its vocabulary"
-            raise InputRejected(str(self.path), told, "count the text again")
+            message = f"its table of n = {facts.n}, skip {facts.skip} holds what is no count of its vocabulary"
+            raise InputRejected(str(self.path), message, "count the text again")
 
 
 def read_counts(
@@ -199,14 +199,14 @@ def _check_tokenizer(path: Path, manifest: Manifest, tokenizer: Tokenizer | None
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
         raise InputRejected(escaped(place), "cannot be read as a tokenizer", "count the text again") from error
     if own != manifest.fingerprint:
-        told = f"is not the tokenizer that was counted with ({own[:12]}, expected {manifest.fingerprint[:12]})"
-        raise InputRejected(escaped(place), told, "count the text again")
+        message = f"is not the tokenizer that was counted with ({own[:12]}, expected {manifest.fingerprint[:12]})"
+        raise InputRejected(escaped(place), message, "count the text again")
     if size != manifest.vocabulary:
-        told = f"expected a vocabulary of {size:,} as its tokenizer has, found {manifest.vocabulary:,}"
-        raise InputRejected(escaped(path / MANIFEST), told, "count the text again")
+        message = f"expected a vocabulary of {size:,} as its tokenizer has, found {manifest.vocabulary:,}"
+        raise InputRejected(escaped(path / MANIFEST), message, "count the text again")
     if tokenizer is not None and (other := fingerprint(tokenizer.to_str())) != own:
-        told = f"counted with another tokenizer ({manifest.tokenizer}, {own[:12]}; yours is {other[:12]})"
-        raise InputRejected(str(path), told, "count the text with this tokenizer")
+        message = f"counted with another tokenizer ({manifest.tokenizer}, {own[:12]}; yours is {other[:12]})"
+        raise InputRejected(str(path), message, "count the text with this tokenizer")
 
 
 def _token_ids(tree: dict[str, Any]) -> int:
@@ -246,8 +246,8 @@ def _read(path: Path, facts: CountFile) -> polars.DataFrame:
     content = checked_bytes(path, facts.bytes, facts.sha256)
     outline = parquet_outline(content, escaped(path), row_bytes=PAGE_BYTES)
     if outline.rows != facts.rows:
-        told = f"its footer says {outline.rows:,} rows, the manifest {facts.rows:,}"
-        raise InputRejected(escaped(path), told, "count the text again")
+        message = f"its footer says {outline.rows:,} rows, the manifest {facts.rows:,}"
+        raise InputRejected(escaped(path), message, "count the text again")
     if outline.columns != tuple(COLUMNS):
         raise InputRejected(str(path), f"expected the columns {', '.join(COLUMNS)}", "count the text again")
     frame = decoded_table(content, escaped(path))

@@ -8,7 +8,7 @@ import typer
 
 from heedful.commandline import options
 from heedful.commandline.errors import guarded
-from heedful.commandline.forms import STANDARD_OUTPUT, Forms, tell
+from heedful.commandline.forms import STANDARD_OUTPUT, Forms, print_written
 from heedful.commandline.progress import progress_bar
 from heedful.ngrams.command_inputs import CountsFolder
 
@@ -72,5 +72,5 @@ def derive(
         sys.stdout.write(found.to_json())
     else:
         print_page(derivation_page(found.record))
-    tell([*written, out])
+    print_written([*written, out])
     return 0

@@ -189,8 +189,8 @@ def pieces_of(stored: Counts, text: GivenText | None) -> list[Any]:
     pieces = short_pieces(encoded)
     if not pieces:
         most = max((len(ids) for ids in encoded), default=0)
-        told = f"expected a document of {PIECE} tokens, found at most {most}"
-        raise InputRejected(documents.origin, told, "give longer --text")
+        message = f"expected a document of {PIECE} tokens, found at most {most}"
+        raise InputRejected(documents.origin, message, "give longer --text")
     return pieces
 
 

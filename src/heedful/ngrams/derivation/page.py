@@ -19,10 +19,10 @@ def derivation_page(record: Mapping[str, Any]) -> Page:
         record: What ``heedful ngrams derive`` stores as ``derivation.json``.
     """
     recipe = record["recipe"]
-    told = ", ".join(f"{name} {value}" for name, value in recipe.items())
+    message = ", ".join(f"{name} {value}" for name, value in recipe.items())
     tied = record["embedding"]
     length = f"Sequences of at most {record['length']} tokens. " if "length" in record else ""
-    subject = f"{record['counts']['tokens']:,} tokens counted. Recipe: {told}. {length}" + (
+    subject = f"{record['counts']['tokens']:,} tokens counted. Recipe: {message}. {length}" + (
         f"Matrices are tied to embeddings {tied[:12]}..."
         if tied
         else "Embeddings were drawn again, so nothing is tied to them."
@@ -97,12 +97,12 @@ def _open(record: Mapping[str, Any], side: str) -> str:
 
 
 def _pairs(record: Mapping[str, Any]) -> PagePart:
-    told = [
+    messages = [
         f"{'Head' if len(one['heads']) == 1 else 'Heads'} {', '.join(map(str, one['heads']))} (skip {one['skip']}): "
         f"{'fits' if one['fits'] else 'does not fit'}. Each {one['sentence']}"
         for one in record["pairings"]
     ]
-    return PagePart(title="Where heads attend and what they take", text=" ".join(told))
+    return PagePart(title="Where heads attend and what they take", text=" ".join(messages))
 
 
 def _part(record: Mapping[str, Any], side: str, title: str) -> PagePart:

@@ -66,7 +66,7 @@ def digest_of(stored: Counts, recipe: DerivationRecipe) -> str:
     """
     manifest = stored.manifest
     tables = [stored.facts(*pair) for pair in sorted(recipe.wanted())]
-    told = {
+    messages = {
         "tokenizer": manifest.fingerprint,
         "documents_are": manifest.documents_are,
         "documents": manifest.documents,
@@ -74,7 +74,7 @@ def digest_of(stored: Counts, recipe: DerivationRecipe) -> str:
         "texts": [[one.bytes, one.sha256] for one in manifest.texts],
         "tables": [[one.n, one.skip, one.total, one.contexts, one.pairs, one.once] for one in tables],
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(messages, sort_keys=True).encode()).hexdigest()
 
 
 def derivation_record(model: Path) -> DerivationRecord:
@@ -95,8 +95,8 @@ def derivation_record(model: Path) -> DerivationRecord:
         check_size(recipe)
         seed = int(stored["seed"])
     except (KeyError, TypeError, ValueError, UsageError) as error:
-        told = f"its recipe cannot be read: {escaped(error)}"
-        raise InputRejected(escaped(path), told, "derive the model again") from error
+        message = f"its recipe cannot be read: {escaped(error)}"
+        raise InputRejected(escaped(path), message, "derive the model again") from error
     spreads = _spreads(stored, path) if recipe.calibration == "reference" else None
     counts = stored.get("counts")
     counts = counts if isinstance(counts, dict) else {}
@@ -125,8 +125,8 @@ def _spreads(stored: dict[str, Any], path: Path) -> list[list[float]]:
     reference = stored.get("reference")
     rows: Any = reference.get("spreads") if isinstance(reference, dict) else None
     if not isinstance(rows, list) or not rows or not all(map(_row, rows)):
-        told = "expected the spreads of its reference model's logits, numbers above 0 by layer and head"
-        raise InputRejected(escaped(path), told, "derive the model again with --reference")
+        message = "expected the spreads of its reference model's logits, numbers above 0 by layer and head"
+        raise InputRejected(escaped(path), message, "derive the model again with --reference")
     return [[float(one) for one in row] for row in rows]
 
 

@@ -130,8 +130,8 @@ def stored_table(stored: Counts, n: int, skip: int = 0) -> NgramTable:
         InputRejected: Nothing was, or a file of it was cut or changed.
     """
     if not stored.facts(n, skip).total:
-        told = f"its table of n = {n}, skip {skip} is empty: no document has {n + skip + 1} tokens"
-        raise InputRejected(str(stored.path), told, "count a longer text")
+        message = f"its table of n = {n}, skip {skip} is empty: no document has {n + skip + 1} tokens"
+        raise InputRejected(str(stored.path), message, "count a longer text")
     found = stored.table(n, skip)
     return NgramTable.of_tokens(found.contexts.astype(np.int64), found.matrix, skip)
 

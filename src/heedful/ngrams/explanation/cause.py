@@ -61,15 +61,17 @@ def reading_of(
     """
     rows = model.model.embed_tokens.weight.detach().float().cpu().numpy()
     stored, added = model.config.embedding_fingerprint, places(model)
-    told = None
+    message = None
     if added is not None and recipe.encoder != KNOWN_PLACES:
-        told = float(np.square(added).sum(-1).mean() / max(np.square(rows).sum(-1).mean(), np.finfo(np.float32).tiny))
+        message = float(
+            np.square(added).sum(-1).mean() / max(np.square(rows).sum(-1).mean(), np.finfo(np.float32).tiny)
+        )
     return HeadInputs(
         kept=stored is not None and stored == fingerprint(rows),
         tokens=len(rows),
         width=rows.shape[1],
         unread=unread,
-        positions=told,
+        positions=message,
     )
 
 
@@ -119,40 +121,40 @@ def _unrelated(recipe: DerivationRecipe, reading: HeadInputs) -> str:
 
 def _blind(recipe: DerivationRecipe, reading: HeadInputs) -> str:
     """Why scores that follow the affinity do not find what the counts expect."""
-    told = _poorly_read(recipe, reading)
-    if told:
-        return "they follow it from afar." + told
-    told = "the affinity, as the query sees it, does not predict what the counts predict."
+    message = _poorly_read(recipe, reading)
+    if message:
+        return "they follow it from afar." + message
+    message = "the affinity, as the query sees it, does not predict what the counts predict."
     if recipe.context(0) > 1:
-        told += " A query that reads the current token alone cannot follow longer contexts."
-    return told
+        message += " A query that reads the current token alone cannot follow longer contexts."
+    return message
 
 
 def _poorly_read(recipe: DerivationRecipe, reading: HeadInputs) -> str:
     """What projections do not read, and what the matrices do not know; empty where there is none of either."""
-    told = ""
+    message = ""
     if reading.unread is not None and max(reading.unread) >= POORLY:
         query, key = reading.unread
         if max(query, key) <= 1:
-            told = (
+            message = (
                 f" Projections of embeddings read {1 - query:.0%} of what queries should be and {1 - key:.0%} of keys."
             )
         else:
-            told = (
+            message = (
                 f" What projections of embeddings give is off by {query:.2g} times the squares of what queries should "
                 f"be, {key:.2g} of keys (encoder {recipe.encoder})."
             )
         if reading.tokens > reading.width:
-            told += (
+            message += (
                 f" {reading.tokens:,} tokens do not fit in a width of {reading.width:,}: derive with --set "
                 f"width={1 << reading.tokens.bit_length()}, or count fewer tokens."
             )
     if reading.positions is not None:
-        told += (
+        message += (
             f" Positions ({recipe.positions}) are added that the matrices do not know: squared, "
             f"{reading.positions:.2g} times the embeddings."
         )
-    return told
+    return message
 
 
 def _temperature(recipe: DerivationRecipe, head: FirstHead) -> str:

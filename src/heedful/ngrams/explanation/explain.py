@@ -72,8 +72,8 @@ def _folder(model: Any) -> Path:
     if place is None and model is not None:
         raise UsageError("model: it was derived without a folder, from which it is read (give derive an out)")
     if not isinstance(place, str | Path):
-        told = f"expected the folder that heedful.derive wrote, got {type(model).__name__}"
-        raise UsageError(f"model: {told} (heedful.align takes any model)")
+        message = f"expected the folder that heedful.derive wrote, got {type(model).__name__}"
+        raise UsageError(f"model: {message} (heedful.align takes any model)")
     return Path(place)
 
 
@@ -81,6 +81,6 @@ def _derived(model: Any, path: Path) -> HeedfulDerivedForCausalLM:
     from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
 
     if not isinstance(model, HeedfulDerivedForCausalLM):
-        told = f"it is a {type(model).__name__}, no derived model"
-        raise InputRejected(str(path), told, "heedful ngrams align takes any model")
+        message = f"it is a {type(model).__name__}, no derived model"
+        raise InputRejected(str(path), message, "heedful ngrams align takes any model")
     return model

@@ -83,8 +83,8 @@ def explain(
     own, logits = _scale(model, expected, documents, None)
     head = _first_head(expected[0][0], logits)
     if not head.uniform > ROUNDING:
-        told = "every row is expected to weigh its keys alike: there is no attention to explain"
-        raise InputRejected("counts", told, "count a text of more kinds of tokens, or explain on another --text")
+        message = "every row is expected to weigh its keys alike: there is no attention to explain"
+        raise InputRejected("counts", message, "count a text of more kinds of tokens, or explain on another --text")
     found = []
     length, shared = model.config.max_position_embeddings, SharedFactors(LIMIT)
     first = derive(tables, recipe, documents, length, seed, spreads=spreads, shared=shared).heads[0][0]

@@ -31,7 +31,7 @@ def explanation_page(record: Explanation) -> Page:
         f"often-quoted ln {record.tokens} holds only for the last row."
         + "".join(f" Note: {one}" for one in record.notes)
     )
-    parts = [PagePart(title="Cause", text=record.cause), _own(record), _beside(record)]
+    parts = [PagePart(title="Cause", text=record.cause), _own(record), _compared(record)]
     parts += [_sweep(record)] if record.scales else []
     parts.append(geometry_part(record.geometry))
     parts += [] if record.decomposition is None else [decomposition_part(record.decomposition)]
@@ -55,7 +55,7 @@ def _own(record: Explanation) -> PagePart:
     )
 
 
-def _beside(record: Explanation) -> PagePart:
+def _compared(record: Explanation) -> PagePart:
     rows = []
     for one in record.own.layers:
         low, high = one.divergence.low, one.divergence.high
@@ -110,13 +110,13 @@ def _sweep(record: Explanation) -> PagePart:
 def _read(scales: Sequence[Scale]) -> str:
     best = max(scales, key=lambda one: one.layers[0].skill)
     sharp = [f"{one.std:g}" for one in scales if one.layers[0].share.estimate < 0.5 and one.layers[0].skill < 0]
-    told = (
+    message = (
         "Every matrix is brought to one standard deviation, and logits are divided by the root of the head's "
         "dimensions; the columns are those above. Scale makes focus, not agreement: the first layer agrees best at "
         f"{best.std:g} (skill {best.layers[0].skill:+.2f}, class {best.layers[0].focus}). "
     )
     if sharp:
-        told += f"Focused and worse than equal weights: {', '.join(sharp)}. "
+        message += f"Focused and worse than equal weights: {', '.join(sharp)}. "
     if len(scales[0].layers) > 1:
-        told += "Deeper layers read what value matrices of earlier ones wrote, which grows with the scale too."
-    return told.rstrip()
+        message += "Deeper layers read what value matrices of earlier ones wrote, which grows with the scale too."
+    return message.rstrip()

@@ -74,6 +74,6 @@ def _focus(one: ScaledLayer) -> dict[str, float]:
 
 
 def _skill(one: ScaledLayer) -> dict[str, float]:
-    told = one.paired_skill
-    low, high = (one.skill, one.skill) if told is None or math.isnan(told.low) else (told.low, told.high)
+    message = one.paired_skill
+    low, high = (one.skill, one.skill) if message is None or math.isnan(message.low) else (message.low, message.high)
     return {"skill": max(one.skill, -1.0), "skill_low": max(low, -1.0), "skill_high": max(high, -1.0)}

@@ -88,8 +88,10 @@ def head_logits(model: nn.Module, tokens: np.ndarray, layer: int, head: int) -> 
         raise InputRejected(f"layer {layer}, head {head}", "no attention of it was captured while the model ran")
     logits = np.concatenate(found)
     if not _whole(logits).all():
-        told = "keys are hidden from some queries, as by a window, so that the KL from what counts expect has no bound"
-        raise InputRejected(f"layer {layer}, head {head}", told, "give a smaller --length")
+        message = (
+            "keys are hidden from some queries, as by a window, so that the KL from what counts expect has no bound"
+        )
+        raise InputRejected(f"layer {layer}, head {head}", message, "give a smaller --length")
     return logits
 
 
@@ -120,8 +122,8 @@ def nearest_head(model: nn.Module, tokens: np.ndarray, expected: Array) -> tuple
     visit_heads(model, tokens, visit)
     least = {layer: total for layer, total in sums.items() if layer not in hides and np.isfinite(total).any()}
     if not least:
-        told = "none of its attention was captured, or all of it hides keys from some queries, as by a window"
-        raise InputRejected(type(model).__name__, told, "give a smaller --length")
+        message = "none of its attention was captured, or all of it hides keys from some queries, as by a window"
+        raise InputRejected(type(model).__name__, message, "give a smaller --length")
     layer = min(least, key=lambda one: float(np.nanmin(least[one])))
     return layer, int(np.nanargmin(least[layer]))
 
@@ -150,7 +152,7 @@ def check_causal(model: nn.Module, tokens: np.ndarray, name: str) -> None:
     except InputRejected as error:
         raise InputRejected(name, f"{error.subject}: {error.what}", error.fix) from error
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
-        told = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-        raise InputRejected(name, f"its forward raised on {tokens.shape[1]} token ids: {told}") from error
+        message = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        raise InputRejected(name, f"its forward raised on {tokens.shape[1]} token ids: {message}") from error
     if not layers:
         raise InputRejected(name, "it ran and showed no attention", "give a model that has some")

@@ -56,15 +56,15 @@ def given_models(places: Sequence[str], counts: Counts, length: int) -> tuple[li
     words = _words([[one.place for one in family] for family in families.values()])
     named = list(zip(words, families.values(), strict=True))
     frozen = {family[0].facts.twin: word for word, family in named if family[0].facts.embeddings == FROZEN}
-    subjects, told = [], []
+    subjects, messages = [], []
     for word, family in named:
         _check_seeds(family)
         facts = family[0].facts
         against = "" if facts.embeddings == FROZEN else frozen.get(facts.twin, "")
         models = [one.loaded.model for one in family]
         subjects.append(Subject(name=word, models=models, recipe=facts.recipe, against=against if facts.twin else ""))
-        told.append(_given_model(word, family, subjects[-1].against))
-    return subjects, told
+        messages.append(_given_model(word, family, subjects[-1].against))
+    return subjects, messages
 
 
 def _once(places: Sequence[str]) -> Sequence[str]:
@@ -103,8 +103,8 @@ def _check_seeds(family: Sequence[_One]) -> None:
     seeds: dict[int | None, str] = {}
     for one in family:
         if one.facts.seed in seeds:
-            told = f"the same settings and seed as {escaped(seeds[one.facts.seed])}"
-            raise UsageError(f"--model {escaped(one.place)}: {told} (name each model once)")
+            message = f"the same settings and seed as {escaped(seeds[one.facts.seed])}"
+            raise UsageError(f"--model {escaped(one.place)}: {message} (name each model once)")
         seeds[one.facts.seed] = one.place
 
 

@@ -89,12 +89,14 @@ def _offsets(
     sayings = [_ratio(table) for table in tables]
     found = [Head("offset_0", "the query itself", "log ratios of P", [_added(share, sayings[:1])])]
     if counted < most:
-        told = f"counts of n=1 skip={counted} are missing (heedful ngrams count --n 1..2 --skip 0..{most - 1})"
-        return found, dict.fromkeys(("offsets_0_to_3", "offsets_in_model", "offsets_few", "offsets_orthogonal"), told)
+        message = f"counts of n=1 skip={counted} are missing (heedful ngrams count --n 1..2 --skip 0..{most - 1})"
+        return found, dict.fromkeys(
+            ("offsets_0_to_3", "offsets_in_model", "offsets_few", "offsets_orthogonal"), message
+        )
     word, skipped = f"offsets 0 to {most - 1}", {}
     found.append(Head(f"offsets_0_to_{most - 1}", word, "log ratios of P, added", [_added(share, sayings)]))
     few = max(1, min(context.head_dim, material.first.vocabulary // most, context.width // most))
-    for name, rank, outputs, told in (
+    for name, rank, outputs, message in (
         (
             "offsets_in_model",
             context.head_dim,
@@ -110,7 +112,7 @@ def _offsets(
         recipe = replace(_model(context), head_dim=rank, outputs=outputs)
         try:
             likelihoods = [_added(share, _sayings(material, recipe, seed)) for seed in seeds]
-            found.append(Head(name, word, told, likelihoods))
+            found.append(Head(name, word, message, likelihoods))
         except (UsageError, InputRejected) as error:
             skipped[name] = str(error)
     return found, skipped

@@ -40,7 +40,7 @@ def head_losses(
     measured = [_losses(head, material) for head in heads]
     values = document_means(np.stack([loss for loss, _ in measured], axis=-1), material.measured.document)
     gains = values[:, BIGRAM : BIGRAM + 1] - values
-    losses, told = effects(values, AT_LEAST_0), effects(gains)
+    losses, message = effects(values, AT_LEAST_0), effects(gains)
     tested = np.delete(np.arange(len(heads)), BIGRAM)
     p = np.full(len(heads), np.nan)
     p[tested] = sign_flip(gains[:, tested], resamples=FLIPS, seed=0).p_adjusted
@@ -50,7 +50,7 @@ def head_losses(
             attends=head.attends,
             takes=head.takes,
             loss=losses[place],
-            gain=told[place],
+            gain=message[place],
             weight=measured[place][1] if place else float("nan"),
             p=float(p[place]),
         )

@@ -35,12 +35,12 @@ def affinity_variants(context: RemedyContext) -> list[Variant]:
         "pmi": ("mutual information", "pmi", "exact_m"),
         "ppmi": ("positive mutual information", "ppmi", "exact_m"),
     }
-    told = "least squares in place of the transpose, every component"
+    message = "least squares in place of the transpose, every component"
     both = replace(context.bare, affinity="symmetrised")
     backed = replace(context.log_p, affinity="log_probability_backoff")
     oracle = oracles.counted(1)
     return [
-        fitted(name="exact_m", change=told, source=exact, against="bare_input"),
+        fitted(name="exact_m", change=message, source=exact, against="bare_input"),
         fitted(name="orthonormal_m", change="orthonormal embeddings, transpose", source=rows, against="exact_m"),
         fitted(name="symmetrised", change="(M + M^T)/2", source=both, against="bare_input"),
         fitted(
@@ -128,18 +128,18 @@ def _of_width(context: RemedyContext, width: int) -> list[Variant]:
         Variant(
             name=f"{stem}_{word}_{width}",
             group="small width",
-            change=f"{told}, width {width}, {word}",
+            change=f"{message}, width {width}, {word}",
             source=replace(recipe, encoder=encoder),
-            against=_against(stem, word, width),
+            against=_null_comparison(stem, word, width),
             temperature="best",
         )
-        for stem, (recipe, told) in rows.items()
+        for stem, (recipe, message) in rows.items()
         for word, encoder in ENCODERS.items()
         if stem == "random" or word != "weighted"
     ]
 
 
-def _against(stem: str, word: str, width: int) -> str:
+def _null_comparison(stem: str, word: str, width: int) -> str:
     if stem != "random":
         return f"random_{word}_{width}"
     return {"transpose": "", "pinv": f"random_transpose_{width}", "weighted": f"random_pinv_{width}"}[word]

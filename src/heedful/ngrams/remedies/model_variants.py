@@ -95,8 +95,8 @@ def equal_weights(pair: Context) -> str:
 
 
 def _uniform(pair: Context) -> Variant:
-    told = f"equal weights beside counts of n={pair[0]} skip={pair[1]}"
-    return Variant(name=equal_weights(pair), group=GROUP, change=told, source=oracles.equal, n=pair[0], skip=pair[1])
+    message = f"equal weights beside counts of n={pair[0]} skip={pair[1]}"
+    return Variant(name=equal_weights(pair), group=GROUP, change=message, source=oracles.equal, n=pair[0], skip=pair[1])
 
 
 def _derived(subject: Subject, layer: int, head: int, pair: Context) -> Variant:

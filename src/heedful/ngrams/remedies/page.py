@@ -99,13 +99,13 @@ def _chance(record: AblationSuite) -> str:
 
 def _group(record: AblationSuite, name: str) -> PagePart:
     own = [one for one in record.remedies if one.group == name]
-    told = {SMALL: lambda: f"{WIDTHS} {small_widths(record)}", MODELS: lambda: models_message(record)}
+    messages = {SMALL: lambda: f"{WIDTHS} {small_widths(record)}", MODELS: lambda: models_message(record)}
     changes = " ".join(f"{one.name}: {one.change}{_from(one)}." for one in own)
     return PagePart(
         title=name.capitalize(),
         header=HEADER,
         rows=[_row(one, one.agreement) for one in own],
-        text=told[name]() if name in told else changes,
+        text=messages[name]() if name in messages else changes,
     )
 
 
@@ -216,5 +216,5 @@ def _losses(record: AblationSuite) -> PagePart:
 
 
 def _limits(record: AblationSuite) -> PagePart:
-    told = [f"{name}: {why}." for name, why in record.skipped.items()] or ["Every variant was measured."]
-    return PagePart(title="Not measured", text=" ".join([*told, *(f"{note}." for note in record.notes)]))
+    messages = [f"{name}: {why}." for name, why in record.skipped.items()] or ["Every variant was measured."]
+    return PagePart(title="Not measured", text=" ".join([*messages, *(f"{note}." for note in record.notes)]))

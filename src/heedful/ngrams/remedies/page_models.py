@@ -21,19 +21,19 @@ def models_message(record: AblationSuite) -> str:
     Args:
         record: The suite.
     """
-    told = [f"{one.name}: {one.told}{_beside(one)} ({_folders(one)})." for one in record.models]
+    messages = [f"{one.name}: {one.told}{_comparison(one)} ({_folders(one)})." for one in record.models]
     own = [one for one in record.remedies if one.group == MODELS]
-    against = _held_against([one for one in own if ":L" in one.name])
+    against = _compared_models([one for one in own if ":L" in one.name])
     nearest = " ".join(f"{one.name}: {one.change}." for one in own if "nearest of all heads" in one.change)
     ending = f" {nearest}" if nearest else ""
     return (
-        f"Heads of models that were given, layer and head after the name, on the same pieces. {' '.join(told)} "
+        f"Heads of models that were given, layer and head after the name, on the same pieces. {' '.join(messages)} "
         f"Compared with counts of: {against or 'none'}. seeds: over the folders of one model; "
         f"no seed drawn here.{ending}"
     )
 
 
-def _held_against(heads: Sequence[Remedy]) -> str:
+def _compared_models(heads: Sequence[Remedy]) -> str:
     """Counts and the heads beside them, by place alone where a place means the same in every model."""
     pairs: dict[str, set[tuple[int, int]]] = {}
     for one in heads:
@@ -75,7 +75,7 @@ def sharpness(record: AblationSuite) -> PagePart:
     )
 
 
-def _beside(one: GivenModel) -> str:
+def _comparison(one: GivenModel) -> str:
     return f", compared with {one.against}" if one.against else ""
 
 
@@ -117,14 +117,16 @@ def models_verdict(record: AblationSuite) -> str:
     Args:
         record: The suite.
     """
-    told = []
+    messages = []
     for model in record.models:
         layers: dict[str, list[Remedy]] = {}
         for head in _heads(record, model):
             layers.setdefault(_layer(head), []).append(head)
         parts = [f"{f'layer {name}' if name else 'nearest head'} {_counted(heads)}" for name, heads in layers.items()]
-        told.append(f"{model.name} beside {model.against or 'equal weights'}: {'; '.join(parts) or 'not measured'}.")
-    return f"KL of each head, nat, settled as above. {' '.join(told)}"
+        messages.append(
+            f"{model.name} beside {model.against or 'equal weights'}: {'; '.join(parts) or 'not measured'}."
+        )
+    return f"KL of each head, nat, settled as above. {' '.join(messages)}"
 
 
 def _heads(record: AblationSuite, model: GivenModel) -> list[Remedy]:

@@ -38,8 +38,8 @@ def remedy_verdict(record: AblationSuite) -> list[tuple[str, str]]:
     steps = [(one, one.step) for one in record.remedies if one.step is not None]
     known = {one.name: one for one in record.remedies}
     changes = [(one, step) for one, step in steps if one.group not in (SMALL, MODELS)]
-    told = [(one, step) for one, step in changes if settled(step)]
-    large = [(one, step) for one, step in told if abs(step.gain.estimate) >= SLIGHT]
+    messages = [(one, step) for one, step in changes if settled(step)]
+    large = [(one, step) for one, step in messages if abs(step.gain.estimate) >= SLIGHT]
     helps = [pair for pair in large if pair[1].gain.estimate > 0 and not known[pair[1].against].misaligned]
     repairs = [pair for pair in large if pair[1].gain.estimate > 0 and known[pair[1].against].misaligned]
     hurts = [pair for pair in large if pair[1].gain.estimate < 0]
@@ -78,24 +78,24 @@ def bounds(effect: Effect) -> str:
 def small_widths(record: AblationSuite) -> str:
     """The best and the worst variant of each small width."""
     own = [one for one in record.remedies if one.group == SMALL]
-    told = []
+    messages = []
     for width in sorted({int(one.name.rsplit("_", 1)[1]) for one in own}):
         same = sorted(
             (one for one in own if one.name.endswith(f"_{width}")), key=lambda one: one.agreement.divergence.estimate
         )
-        told.append(
+        messages.append(
             f"{width}: {same[0].name} ({same[0].agreement.divergence.estimate:.3f}), worst {same[-1].name} "
             f"({same[-1].agreement.divergence.estimate:.3f})"
         )
-    return f"Least KL at each width: {'; '.join(told)}." if told else ""
+    return f"Least KL at each width: {'; '.join(messages)}." if messages else ""
 
 
 def heads_alone(record: AblationSuite) -> str:
     """Which single heads predict the next token better than the bigram, and which worse."""
 
     def named(better: bool) -> str:
-        told = [one for one in record.losses if settled(one) and abs(one.gain.estimate) >= SLIGHT]
-        found = [one for one in told if (one.gain.estimate > 0) is better]
+        messages = [one for one in record.losses if settled(one) and abs(one.gain.estimate) >= SLIGHT]
+        found = [one for one in messages if (one.gain.estimate > 0) is better]
         found.sort(key=lambda one: -one.gain.estimate)
         return ", ".join(f"{one.name} {number(one.gain.estimate)}" for one in found) or "none"
 

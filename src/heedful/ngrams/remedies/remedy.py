@@ -95,7 +95,7 @@ def remedy(
     material, origin, notes = _material(stored, unseen, wanted, text, length, sequences, seed)
     if reference is not None:
         material = replace(material, spreads=spreads_of(reference, text, seed))
-    _check_asked(suite, words, material)
+    _check_requested(suite, words, material)
     _log.info("%s: %d variants", stored.path, len(suite))
     suite, skipped = _with_models(suite, subjects, material)
     record = run_ablations(
@@ -121,8 +121,8 @@ def _check_counts(**limits: tuple[int, int, int | None]) -> None:
             or value < least
             or (most is not None and value > most)
         ):
-            told = f"at least {least}" if most is None else f"{least} to {most}"
-            raise UsageError(f"{name}: expected {told}, got {value!r:.60}")
+            message = f"at least {least}" if most is None else f"{least} to {most}"
+            raise UsageError(f"{name}: expected {message}, got {value!r:.60}")
 
 
 def _chosen_variants(context: RemedyContext, words: list[str], given: bool) -> list[Variant]:
@@ -176,8 +176,8 @@ def _narrow(context: RemedyContext) -> list[str]:
     """What a width under the vocabulary makes of variants that are told as exact."""
     if context.width >= context.vocabulary:
         return []
-    told = f"{context.vocabulary:,} tokens do not fit into a width of {context.width:,}"
-    return [f"{told}: least squares are not exact, and every component is the first {context.exact.head_dim:,}"]
+    message = f"{context.vocabulary:,} tokens do not fit into a width of {context.width:,}"
+    return [f"{message}: least squares are not exact, and every component is the first {context.exact.head_dim:,}"]
 
 
 def _material(
@@ -225,7 +225,7 @@ def _tables(stored: Counts, wanted: set[tuple[int, int]]) -> Tables:
     return {pair: stored_table(stored, *pair) for pair in sorted((wanted & counted) | {(1, 0)})}
 
 
-def _check_asked(suite: list[Variant], words: list[str], material: Material) -> None:
+def _check_requested(suite: list[Variant], words: list[str], material: Material) -> None:
     """What was asked for by name is measured or refused; of the whole suite, variants may be left out."""
     from heedful.ngrams.remedies.running import missing_counts
 

@@ -133,10 +133,10 @@ def missing_counts(variant: Variant, material: Material) -> str:
     missing = sorted(pair for pair in variant.wanted if pair not in material.tables)
     if not missing:
         return ""
-    told = ", ".join(f"n={n} skip={skip}" for n, skip in missing)
+    message = ", ".join(f"n={n} skip={skip}" for n, skip in missing)
     most, furthest = (max(pair[place] for pair in variant.wanted) for place in (0, 1))
     lengths, skips = (f"{least}..{last}" if last > least else f"{least}" for least, last in ((1, most), (0, furthest)))
-    return f"counts of {told} are missing (heedful ngrams count --n {lengths} --skip {skips})"
+    return f"counts of {message} are missing (heedful ngrams count --n {lengths} --skip {skips})"
 
 
 def _measured(variant: Variant, material: Material, seeds: Sequence[int]) -> _Measured:
@@ -239,5 +239,7 @@ def _steps(suite: Sequence[Variant], found: dict[str, _Measured], document: np.n
         axis=-1,
     )  # fmt: skip
     p = np.atleast_1d(sign_flip(gains, resamples=FLIPS, seed=0).p_adjusted)
-    told = effects(gains)
-    return {name: Step(against=base, gain=told[place], p=float(p[place])) for place, (name, base) in enumerate(pairs)}
+    message = effects(gains)
+    return {
+        name: Step(against=base, gain=message[place], p=float(p[place])) for place, (name, base) in enumerate(pairs)
+    }

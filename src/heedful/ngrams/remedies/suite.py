@@ -44,9 +44,9 @@ def _baselines(context: RemedyContext) -> list[Variant]:
 
 def _published(context: RemedyContext) -> list[Variant]:
     made, recipe = partial(Variant, group="published"), context.published
-    told = "the published recipe as it ran: embeddings drawn anew after the derivation"
+    message = "the published recipe as it ran: embeddings drawn anew after the derivation"
     return [
-        made(name="published", change=told, source=recipe, against="uniform"),
+        made(name="published", change=message, source=recipe, against="uniform"),
         made(
             name="published_fitted",
             change="at its best temperature",

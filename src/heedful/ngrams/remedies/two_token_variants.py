@@ -78,8 +78,8 @@ def _published_second_layers(context: RemedyContext) -> list[Variant]:
         furthest=0,
         kept="embedding",
     )
-    told = "the published form in the second layer, where it was published: values of the first of std .01"
-    first = made(name="second_layer_2", change=told, source=published, against="uniform_2")
+    message = "the published form in the second layer, where it was published: values of the first of std .01"
+    first = made(name="second_layer_2", change=message, source=published, against="uniform_2")
     return [first, *_other_sizes(first, published, "second")]
 
 
@@ -94,8 +94,8 @@ def _second_layers_of_log_p(context: RemedyContext) -> list[Variant]:
         value_calibration="std",
         value_std=PUBLISHED_STD,
     )
-    told = "log P and the token before, in a second layer: copies of the first of std .01"
-    first = made(name="additive_second_2", change=told, source=alone, against="additive_2")
+    message = "log P and the token before, in a second layer: copies of the first of std .01"
+    first = made(name="additive_second_2", change=message, source=alone, against="additive_2")
     return [first, *_other_sizes(first, alone, "additive")]
 
 

@@ -129,9 +129,12 @@ def chosen(suite: Sequence[Variant], words: Sequence[str]) -> list[Variant]:
     names, groups = {variant.name: variant for variant in suite}, {variant.group for variant in suite}
     for word in words:
         if word not in names and word not in groups:
-            told, near = ", ".join(dict.fromkeys(variant.group for variant in suite)), get_close_matches(word, names, 5)
+            message, near = (
+                ", ".join(dict.fromkeys(variant.group for variant in suite)),
+                get_close_matches(word, names, 5),
+            )
             like = f"; variants of a like name: {', '.join(near)}" if near else ""
-            raise UsageError(f"--variants {word}: no variant or group of that name; groups: {told}{like}")
+            raise UsageError(f"--variants {word}: no variant or group of that name; groups: {message}{like}")
     wanted = {variant.name for variant in suite if not words or variant.name in words or variant.group in words}
     waiting = list(wanted)
     while waiting:

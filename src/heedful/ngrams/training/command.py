@@ -8,7 +8,7 @@ import typer
 
 from heedful.commandline import options
 from heedful.commandline.errors import guarded
-from heedful.commandline.several_processes import printed_once
+from heedful.commandline.multi_process import printed_once
 from heedful.training import command as shared
 
 CountsFolder = Annotated[

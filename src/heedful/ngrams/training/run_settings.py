@@ -152,9 +152,9 @@ class DerivedRunSettings(RunSettings):
         """The counts' tokenizer; if it lacks a begin or end, its unknown token takes that role."""
         if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None and tokenizer.cls_token_id is None:
             if tokenizer.unk_token is None:
-                told = "its tokenizer names no begin or end of a text, and nothing that could stand for them"
+                message = "its tokenizer names no begin or end of a text, and nothing that could stand for them"
                 fix = "leave COUNTS out: the run then counts its training text; or count with --tokenizer characters"
-                raise InputRejected(str(self.counts or "tokenizer"), told, fix)
+                raise InputRejected(str(self.counts or "tokenizer"), message, fix)
             tokenizer.bos_token = tokenizer.eos_token = tokenizer.unk_token
         return tokenizer
 
@@ -193,8 +193,8 @@ class DerivedRunSettings(RunSettings):
         pieces = short_pieces(encode(tokenizer, texts))
         made = derive(tables, self.derivation, pieces, self.tokens, self.seed)
         if made.model.config.vocab_size != config.vocab_size:
-            told = f"counts of {made.model.config.vocab_size} tokens, and a tokenizer of {config.vocab_size}"
-            raise InputRejected(str(stored.path), told, "count the text again with this tokenizer")
+            message = f"counts of {made.model.config.vocab_size} tokens, and a tokenizer of {config.vocab_size}"
+            raise InputRejected(str(stored.path), message, "count the text again with this tokenizer")
         return arm_model(made, config, self.arm, self.seed)
 
     def callbacks(self, model: Any, tokenizer: PreTrainedTokenizerFast, out: Path) -> list[TrainerCallback]:

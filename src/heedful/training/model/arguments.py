@@ -53,8 +53,8 @@ def no_cache(model: PreTrainedModel, given: Cache | None) -> None:
         TypeError: One was given.
     """
     if given is not None:
-        told = "it keeps no cache: give it all tokens at once"
-        raise TypeError(f"{type(model).__name__}.forward takes no argument {CACHE!r}: {told}")
+        message = "it keeps no cache: give it all tokens at once"
+        raise TypeError(f"{type(model).__name__}.forward takes no argument {CACHE!r}: {message}")
 
 
 def for_loss(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class LanguageHead:
             past_key_values=past_key_values,
             use_cache=use_cache,
             return_dict=True,
-            **self._asked(labels),
+            **self._extra_arguments(labels),
             **for_model(model, options),
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
@@ -79,7 +79,7 @@ class LanguageHead:
             **{CACHE: getattr(found, CACHE)},
         )
 
-    def _asked(self, labels: Tensor | None) -> dict[str, Any]:
+    def _extra_arguments(self, labels: Tensor | None) -> dict[str, Any]:
         """What else the model without a head is asked."""
         return {}
 

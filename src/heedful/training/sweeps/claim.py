@@ -95,18 +95,18 @@ def claimed(folder: Path, *, beat: float = BEAT, stale: float = STALE) -> Iterat
         OutputError: The folder cannot be written.
     """
     latest = _latest(folder)
-    told = _holder(latest, stale)
+    message = _holder(latest, stale)
     path = folder / f"claim-{_number(latest) + 1:06d}"
     try:
-        if told is None:
+        if message is None:
             facts = {"host": socket.gethostname(), "pid": os.getpid(), "place": _place()}
             create_new(path, json.dumps(facts))
     except FileExistsError:
-        told = _holder(path, stale) or "another process"
+        message = _holder(path, stale) or "another process"
     except OSError as error:
         raise OutputError(f"{escaped(folder)}: {error.strerror or error} (make it writable)") from error
-    if told is not None:
-        raise Held(f"{escaped(folder)}: this run is made by {told}, nothing was done (wait for it)")
+    if message is not None:
+        raise Held(f"{escaped(folder)}: this run is made by {message}, nothing was done (wait for it)")
     claim = Claim(path)
     thread = threading.Thread(target=claim._live, args=(beat,), daemon=True)
     thread.start()

@@ -88,8 +88,8 @@ def run(
     plan = packaged_plan(plan)
     planned, folder = read_plan(plan), SweepFolder(out)
     wanted = None if only is None else planned.run_named(only)
-    if plan.absolute() != folder.kept(planned).absolute() and (told := folder.adopt(planned)):
-        typer.echo(visible(told), err=True)
+    if plan.absolute() != folder.kept(planned).absolute() and (message := folder.adopt(planned)):
+        typer.echo(visible(message), err=True)
     Forms(json=json).check()
     if list_commands:
         return _list(planned, folder, threads)
@@ -138,8 +138,8 @@ def _one(plan: "SweepPlan", wanted: Any, folder: "SweepFolder", threads: int) ->
 
     torch.set_num_threads(threads)
     with progress_bar(os.environ.get("RANK", "0") == "0") as progress:
-        made = make_run(plan, wanted, folder, progress=progress, tell=_tell)
-    _tell(f"{'finished' if made else 'was finished already'}: run {wanted.number}, {wanted.title}")
+        made = make_run(plan, wanted, folder, progress=progress, tell=_print_line)
+    _print_line(f"{'finished' if made else 'was finished already'}: run {wanted.number}, {wanted.title}")
     return 0
 
 
@@ -153,7 +153,7 @@ def _all(plan: "SweepPlan", folder: "SweepFolder", share: Any, json: Path | None
         thread = "thread" if share.threads == 1 else "threads"
         process = "process" if share.processes == 1 else "processes"
         earlier = f", {len(plan.runs) - waiting} finished earlier" if waiting < len(plan.runs) else ""
-        _tell(f"{len(plan.runs)} runs{earlier}; {share.processes} {process} of {share.threads} {thread}")
+        _print_line(f"{len(plan.runs)} runs{earlier}; {share.processes} {process} of {share.threads} {thread}")
     try:
         with screen() as (look, ended):
             run_sweep(plan, folder, share, look=look, ended=ended)
@@ -178,7 +178,7 @@ def _deliver(result: "Result", folder: Path, json: Path | None, **options: Any) 
         encoding = sys.stdout.encoding or "ascii"
         typer.echo("\n".join(visible(line, encoding) for line in lines))
     for path in written:
-        _tell(f"wrote {path}")
+        _print_line(f"wrote {path}")
 
 
 def _end_with_the_sweep() -> None:
@@ -200,5 +200,5 @@ def _end_with_the_sweep() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _tell(line: str) -> None:
+def _print_line(line: str) -> None:
     typer.echo(visible(line, getattr(sys.stderr, "encoding", None) or "ascii"), err=True)

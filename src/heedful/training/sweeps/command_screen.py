@@ -23,7 +23,7 @@ def screen() -> "Iterator[tuple[Callable[[View], None], Callable[[Standing], Non
     """A display of the running sweep.
 
     Yields:
-        A function for every look at the sweep, and one for each run that is over.
+        A function for every show at the sweep, and one for each run that is over.
     """
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield _nothing, _line
@@ -33,10 +33,10 @@ def screen() -> "Iterator[tuple[Callable[[View], None], Callable[[Standing], Non
     with bars:
         whole = bars.add_task("", total=1)
 
-        def look(view: "View") -> None:
+        def show(view: "View") -> None:
             counts = {"finished": view.finished, "failed": view.failed, "elsewhere": view.elsewhere}
-            told = ", ".join(f"{count} {word}" for word, count in counts.items() if count or word == "finished")
-            bars.update(whole, description=told, completed=view.finished + view.failed, total=view.runs)
+            message = ", ".join(f"{count} {word}" for word, count in counts.items() if count or word == "finished")
+            bars.update(whole, description=message, completed=view.finished + view.failed, total=view.runs)
             working = {run.fingerprint: (run, how_far) for run, how_far in view.working}
             for name in tasks.keys() - working.keys():
                 bars.remove_task(tasks.pop(name))
@@ -46,7 +46,7 @@ def screen() -> "Iterator[tuple[Callable[[View], None], Callable[[Standing], Non
                 text = _short(f"{run.title}: {what}")
                 bars.update(tasks[name], description=text, completed=done, total=max(total, 1))
 
-        yield look, lambda standing: bars.console.print(_standing_line(standing), markup=False, highlight=False)
+        yield show, lambda standing: bars.console.print(_standing_line(standing), markup=False, highlight=False)
 
 
 def _bars() -> Any:
@@ -67,8 +67,8 @@ def _short(text: str) -> str:
 
 def _standing_line(standing: "Standing") -> str:
     why = f": {standing.detail}" if standing.detail else ""
-    told = f"{standing.state}: run {standing.run.number}, {standing.run.title}{why}"
-    return visible(told, sys.stderr.encoding or "ascii")
+    message = f"{standing.state}: run {standing.run.number}, {standing.run.title}{why}"
+    return visible(message, sys.stderr.encoding or "ascii")
 
 
 def _nothing(_view: "View") -> None:

@@ -165,7 +165,7 @@ class SweepFolder:
             OutputError: The folder holds something else, or cannot be written.
             InputRejected: The folder holds a symbolic link.
         """
-        told = ""
+        message = ""
         if self.path.is_dir():
             refuse_links(self.path)
             remove_stale(self.path)
@@ -176,7 +176,7 @@ class SweepFolder:
                 before = None
             if before == plan:
                 return ""
-            told = self._changed(before, plan)
+            message = self._changed(before, plan)
         elif self.path.is_symlink() or (self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))):
             fix = "name another folder"
             raise OutputError(f"{escaped(self.path)}: not an empty folder and no sweep, nothing was changed ({fix})")
@@ -188,13 +188,15 @@ class SweepFolder:
         record = json.dumps(plan.record(), indent=1) + "\n"
         for path in (self.kept(plan), self.path / PLAN):
             write_atomic(path, record, overwrite=True)
-        return told
+        return message
 
     def _changed(self, before: SweepPlan | None, plan: SweepPlan) -> str:
         now = {run.fingerprint for run in plan.runs}
         earlier = {run.fingerprint for run in before.runs} if before else set()
         kept = sum((self.path / RUNS / name).is_dir() for name in now)
         left = sum((self.path / RUNS / name).is_dir() for name in earlier - now)
-        told = f"the plan changed: {kept} of {len(now)} runs stand here already and are kept, {len(now) - kept} are new"
+        message = (
+            f"the plan changed: {kept} of {len(now)} runs stand here already and are kept, {len(now) - kept} are new"
+        )
         more = f"; {left} no longer planned stay in {RUNS} and are left out of the table" if left else ""
-        return f"{escaped(self.path)}: {told}{more}"
+        return f"{escaped(self.path)}: {message}{more}"

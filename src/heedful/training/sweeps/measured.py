@@ -82,13 +82,13 @@ def read_measured(path: Path) -> tuple[list[RunMeasure], dict[str, Any]]:
     try:
         found = TypeAdapter(list[RunMeasure]).validate_python(document.pop("measures", None))
         if beyond := next((one for one in found if _beyond(one)), None):
-            told = f"{escaped(beyond.measure, 60)}: a count below 0 or beyond {_LARGEST:,}"
-            raise InputRejected(escaped(path), told, "move it away; the run is then measured again")
+            message = f"{escaped(beyond.measure, 60)}: a count below 0 or beyond {_LARGEST:,}"
+            raise InputRejected(escaped(path), message, "move it away; the run is then measured again")
         return found, document
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
-        told = f"measures.{place}: {error.errors()[0]['msg']}"
-        raise InputRejected(escaped(path), escaped(told), "move it away; the run is then measured again") from error
+        message = f"measures.{place}: {error.errors()[0]['msg']}"
+        raise InputRejected(escaped(path), escaped(message), "move it away; the run is then measured again") from error
 
 
 def _beyond(one: RunMeasure) -> bool:

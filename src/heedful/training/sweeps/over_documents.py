@@ -73,8 +73,8 @@ def _losses(file: Path) -> dict[str, float]:
         rows = [json.loads(line, parse_constant=_no_constant) for line in content.decode("utf-8").splitlines()]
         return {str(row["id"]): float(row["loss"]) for row in rows if row["loss"] is not None}
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        told = f"expected lines of id and loss: {type(error).__name__}"
-        raise InputRejected(escaped(file), told, "move it away; the run is then measured again") from error
+        message = f"expected lines of id and loss: {type(error).__name__}"
+        raise InputRejected(escaped(file), message, "move it away; the run is then measured again") from error
 
 
 def _no_constant(word: str) -> None:

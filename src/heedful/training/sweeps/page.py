@@ -82,8 +82,10 @@ def document_lines(plan: SweepPlan, documents: polars.DataFrame) -> list[str]:
     found = documents.to_dicts()
     most = max(row["documents"] for row in found)
     heading, labels = _aligned(_cells(plan, found), len(found))
-    told = f"held_out_loss over up to {most} documents for these seeds; after |: the difference from the first cell, "
-    lines = _folded(f"{told}paired by document and seed.") + ([f"  {heading}"] if heading else [])
+    message = (
+        f"held_out_loss over up to {most} documents for these seeds; after |: the difference from the first cell, "
+    )
+    lines = _folded(f"{message}paired by document and seed.") + ([f"  {heading}"] if heading else [])
     for label, row in zip(labels, found, strict=True):
         lines += _row(label, row)
     return lines

@@ -76,8 +76,8 @@ class Share:
         if processes is None:
             return Share(max(1, cores // threads), threads)
         if processes > 1 and processes * threads > cores:
-            told = f"{processes} processes of {threads} threads are more than the {cores} cores of this machine"
-            raise UsageError(f"--processes: {told} (give fewer, or leave it out)")
+            message = f"{processes} processes of {threads} threads are more than the {cores} cores of this machine"
+            raise UsageError(f"--processes: {message} (give fewer, or leave it out)")
         return Share(processes, threads)
 
 

@@ -108,8 +108,8 @@ class SweepPlan:
         for run in self.runs:
             if name == run.fingerprint or (len(name) < _DIGITS and name.isdecimal() and int(name) == run.number):
                 return run
-        told = f"expected a number from 1 to {len(self.runs)}, or the fingerprint of a run"
-        raise UsageError(f"--only {escaped(name, 60)}: {told} (--list-commands shows them)")
+        message = f"expected a number from 1 to {len(self.runs)}, or the fingerprint of a run"
+        raise UsageError(f"--only {escaped(name, 60)}: {message} (--list-commands shows them)")
 
 
 def laid_out(plan: SweepPlan, recipe: SweepRecipe, text: str) -> SweepPlan:
@@ -156,8 +156,8 @@ def read_record(path: Path) -> SweepPlan:
         return TypeAdapter(SweepPlan).validate_python(tree)
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
-        told = escaped(f"{place}: {error.errors()[0]['msg']}")
-        raise InputRejected(escaped(path), told, "run the sweep again: its plan is written again") from error
+        message = escaped(f"{place}: {error.errors()[0]['msg']}")
+        raise InputRejected(escaped(path), message, "run the sweep again: its plan is written again") from error
 
 
 def cell_title(axes: Mapping[str, Value]) -> str:

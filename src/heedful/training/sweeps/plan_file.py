@@ -158,8 +158,8 @@ def _seeds(given: Any, refuse: Refuse) -> list[int]:
         refuse("seeds", "expected a list of whole numbers, got none", "write seeds: [0, 1, 2]")
     for seed in given:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED:
-            told = escaped(json.dumps(seed), 60)
-            refuse("seeds", f"expected whole numbers from 0 to {LARGEST_SEED:,}, got {told}")
+            message = escaped(json.dumps(seed), 60)
+            refuse("seeds", f"expected whole numbers from 0 to {LARGEST_SEED:,}, got {message}")
     _no_duplicates(given, "seeds", refuse)
     return given
 
@@ -181,8 +181,8 @@ def _measures(given: Any, recipe: SweepRecipe, refuse: Refuse) -> list[str]:
         refuse("measures", f"expected a list of {', '.join(recipe.measures) or 'nothing'}")
     for name in given:
         if name not in recipe.measures:
-            told = ", ".join(recipe.measures) or "none to choose"
-            refuse("measures", f"{escaped(json.dumps(name), 60)} is none of {recipe.name}'s: {told}")
+            message = ", ".join(recipe.measures) or "none to choose"
+            refuse("measures", f"{escaped(json.dumps(name), 60)} is none of {recipe.name}'s: {message}")
     _no_duplicates(given, "measures", refuse)
     return [name for name in recipe.measures if name in given]
 

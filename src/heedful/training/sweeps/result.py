@@ -59,8 +59,8 @@ class Result:
         known = set(self.intervals["measure"])
         for name in measures:
             if name not in known:
-                told = listed(known, 30) or "nothing yet"
-                raise UsageError(f"--measure {escaped(name, 60)}: not measured here (measured: {told})")
+                message = listed(known, 30) or "nothing yet"
+                raise UsageError(f"--measure {escaped(name, 60)}: not measured here (measured: {message})")
         waiting = [(s.run.title, str(s.state), s.detail) for s in self.standings if s.state is not State.FINISHED]
         lines = page_lines(self.plan, self.intervals, waiting, measures=measures, heads=heads)
         if len(self.documents) and (not measures or "held_out_loss" in measures):

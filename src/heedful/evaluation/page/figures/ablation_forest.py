@@ -33,15 +33,15 @@ def ablation_forest(report: Report) -> altair.TopLevelMixin | None:
         return None
     layers = sorted({row["layer"] for row in rows}, key=lambda name: -1 if name == WHOLE else int(name))
     margin = next((float(row["margin"]) for row in rows if row["margin"]), 0.01)
-    told = [words for arm, words in ARMS.items() if any(row["arm"] == words for row in rows)]
-    told += sorted({row["arm"] for row in rows} - set(told))
+    messages = [words for arm, words in ARMS.items() if any(row["arm"] == words for row in rows)]
+    messages += sorted({row["arm"] for row in rows} - set(messages))
     scale = altair.Scale(type="symlog", constant=margin, nice=False)
     ticks = _ticks(rows)
     axis = altair.Axis(values=ticks, labelOverlap=True, grid=True, format="~g")
     x = altair.X("estimate:Q", title=None, scale=scale, axis=axis)
     alone = layers == [WHOLE]  # then the arms are the rows
     names = altair.Axis(labelOverlap=not alone, grid=False, labelLimit=200)
-    y = altair.Y("arm:N", sort=told, title=None, axis=names)
+    y = altair.Y("arm:N", sort=messages, title=None, axis=names)
     if not alone:
         y = altair.Y("layer:N", sort=layers, title="layer", axis=names)
     colours = altair.Scale(domain=list(SERIES), range=[BLUE, ORANGE])
@@ -55,12 +55,12 @@ def ablation_forest(report: Report) -> altair.TopLevelMixin | None:
         base.mark_point(filled=True, size=40, opacity=1).encode(x=x, y=y, color=colour, shape=shape),
     ).properties(
         width=520 if alone else 150,
-        height=26 * len(told) if alone else max(60, min(24, 420 // len(layers)) * len(layers)),
+        height=26 * len(messages) if alone else max(60, min(24, 420 // len(layers)) * len(layers)),
     )
     if alone:
         return parts
     header = altair.Header(title=None, labelPadding=6)
-    return parts.facet(column=altair.Column("arm:N", sort=told, header=header), spacing=14)
+    return parts.facet(column=altair.Column("arm:N", sort=messages, header=header), spacing=14)
 
 
 def _row(finding: Finding) -> Row:

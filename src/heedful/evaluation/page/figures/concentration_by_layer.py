@@ -61,10 +61,10 @@ def _margins(report: Report) -> list[altair.Chart]:
     import altair
 
     margins = report.settings.get("margins", {})
-    told = [("diffuse", "diffuse below"), ("selective", "selective above")]
+    messages = [("diffuse", "diffuse below"), ("selective", "selective above")]
     rows = [
         {"nats": float(margins[name]), "says": says}
-        for name, says in told
+        for name, says in messages
         if isinstance(margins, dict) and isinstance(margins.get(name), int | float) and margins[name] > 0
     ]
     if not rows:

@@ -26,13 +26,13 @@ def answers(report: Report) -> list[tuple[str, str, str, str]]:
     if not isinstance(decision, Mapping):
         return []
     return [
-        (question, *(_ANSWERS.get(str(decision[name]), ("?", "calm"))[:1]), str(decision[name]), _look(name, decision))
+        (question, *(_ANSWERS.get(str(decision[name]), ("?", "calm"))[:1]), str(decision[name]), _style(name, decision))
         for name, question in QUESTIONS.items()
         if name in decision
     ]
 
 
-def _look(name: str, decision: Mapping[str, Any]) -> str:
+def _style(name: str, decision: Mapping[str, Any]) -> str:
     if name == "correct" and decision[name] == "no":
         return "bad"
     return _ANSWERS.get(str(decision[name]), ("?", "calm"))[1]
@@ -45,13 +45,13 @@ def headline(report: Report) -> list[tuple[str, str]]:
     where = " on ".join(str(model[key]) for key in ("dtype", "device") if model.get(key))
     amount = [count(data[key], key[:-1]) for key in ("documents", "sequences", "tokens") if _whole(data.get(key))]
     preset, seconds = report.settings.get("preset"), report.run.get("seconds")
-    told = [f"preset {preset}"] if preset else []
-    told += [str(report.run["started"])] if report.run.get("started") else []
-    told += [f"{seconds:.0f} s"] if isinstance(seconds, int | float) else []
+    messages = [f"preset {preset}"] if preset else []
+    messages += [str(report.run["started"])] if report.run.get("started") else []
+    messages += [f"{seconds:.0f} s"] if isinstance(seconds, int | float) else []
     found = [
         ("model", ", ".join(str(part) for part in (model.get("class"), *sizes, where) if part)),
         ("text", ", ".join([str(data.get("origin") or "unnamed"), *amount])),
-        ("run", ", ".join(told)),
+        ("run", ", ".join(messages)),
     ]
     return [(label, text) for label, text in found if text]
 
@@ -77,10 +77,10 @@ def tables(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
     )
     found = [(title, [row for name, value in values.items() for row in _flat(name, value)]) for title, values in named]
     how = report.summary.get("multiplicity")
-    told = ", ".join(f"{key} {value}" for key, value in how.items()) if isinstance(how, Mapping) else str(how or "")
+    message = ", ".join(f"{key} {value}" for key, value in how.items()) if isinstance(how, Mapping) else str(how or "")
     tests = report.summary.get("tests")
     made = [("tests made", str(tests))] if isinstance(tests, int) else []
-    return [*found, ("Multiplicity", [*made, *([("controlled by", told)] if told else [])])]
+    return [*found, ("Multiplicity", [*made, *([("controlled by", message)] if message else [])])]
 
 
 def head_columns() -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from heedful.gauge.beliefs import Gaussians, divergences, own_divergence
 from heedful.gauge.frames import into_frame, out_of_frame
 from heedful.gauge.irreps import parse_irreps
 from heedful.gauge.kappa import first_kappa, kappa_for
-from heedful.gauge.layout import BeliefLayout, TokenBeliefs, beside
+from heedful.gauge.layout import BeliefLayout, TokenBeliefs, side_by_side
 from heedful.training.model.eager import eager_attention_forward
 
 if TYPE_CHECKING:
@@ -193,12 +193,12 @@ class GaugeKLAttention(DivergenceHeads):
             values = [torch.cat((group.mean, other.keys()), -1) for group, other in zip(keys, around.keys, strict=True)]
         taken, weights = self.attended(queries, around, values, **options)
         dims = [group.mean.shape[-1] for group in own]
-        message = [part[..., :dim] for part, dim in zip(taken, dims, strict=True)]
+        messages = [part[..., :dim] for part, dim in zip(taken, dims, strict=True)]
         alignment = None
         if aligned:
             parts = zip(queries, taken, dims, strict=True)
             alignment = torch.cat([own_divergence(group, part[..., dim:]) for group, part, dim in parts], dim=1).mean(1)
-        return in_frames(message, frames), weights, around, alignment
+        return in_frames(messages, frames), weights, around, alignment
 
     def _with_earlier(self, own: tuple[Gaussians, ...], past: Cache) -> tuple[Gaussians, ...]:
         now = self.layout.tokens(own)
@@ -230,7 +230,7 @@ def moved(groups: Sequence[Gaussians], by: Sequence[Tensor], sign: int) -> tuple
 def in_frames(groups: Sequence[Tensor], frames: tuple[Tensor, ...]) -> Tensor:
     """Canonical vectors ``(batch, copy, token, dim)`` of each group in their own frames, joined."""
     pairs = zip(groups, frames, strict=True)
-    return beside([part if frame.shape[-1] == 1 else into_frame(part, frame) for part, frame in pairs])
+    return side_by_side([part if frame.shape[-1] == 1 else into_frame(part, frame) for part, frame in pairs])
 
 
 def _pairs(queries: Gaussians, keys: Gaussians, rows: Tensor, sequences: int) -> Tensor:

@@ -52,8 +52,8 @@ def arm_config(
         if word not in known:
             raise UsageError(f"{name} {word!r}: expected one of {', '.join(known)}")
     if embeddings == "linked" and (arm != "frozen" or recipe.kept != "embedding"):
-        told = "only frozen attention that was derived for its embeddings can follow them"
-        raise UsageError(f"embeddings 'linked': {told} (give --arm frozen, and kept=embedding in the recipe)")
+        message = "only frozen attention that was derived for its embeddings can follow them"
+        raise UsageError(f"embeddings 'linked': {message} (give --arm frozen, and kept=embedding in the recipe)")
     if embeddings == "linked" and (recipe.outputs != "shared" or recipe.encoder == "frequency_pseudo_inverse"):
         raise UsageError(
             "embeddings 'linked': matrices are computed again from factors alone, without projections of outputs or "

@@ -14,7 +14,7 @@ from heedful.ngrams.derivation.calibrated import PIECE, calibrated
 from heedful.ngrams.derivation.embeddings import embedding, fingerprint
 from heedful.ngrams.derivation.encoder import layer_normalised
 from heedful.ngrams.derivation.head import HeadMatrices, Stage, Tables, derived_head
-from heedful.ngrams.derivation.model.attention.corpus_derived import CorpusDerivedAttention, told_apart
+from heedful.ngrams.derivation.model.attention.corpus_derived import CorpusDerivedAttention, distinct_tokens
 from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM, sinusoids
 from heedful.ngrams.derivation.model.derived_config import HeedfulDerivedConfig
 from heedful.ngrams.derivation.model.value_calibration import residual_outputs
@@ -217,7 +217,7 @@ def usual_length(recipe: DerivationRecipe) -> int:
     """
     if recipe.pattern != "offset":
         return LENGTH
-    most = told_apart(recipe.head_dim + recipe.head_dim % 2, LENGTH)
+    most = distinct_tokens(recipe.head_dim + recipe.head_dim % 2, LENGTH)
     return most if most >= PIECE else LENGTH
 
 

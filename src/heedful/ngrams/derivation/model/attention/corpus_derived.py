@@ -34,7 +34,7 @@ def beats(dim: int) -> np.ndarray:
     return 2 * math.pi * np.remainder(GOLDEN * np.arange(1, dim // 2 + 1), 1.0)
 
 
-def told_apart(dim: int, most: int) -> int:
+def distinct_tokens(dim: int, most: int) -> int:
     """Number of tokens, at most ``most``, among which a head of this dimension can address one.
 
     Args:
@@ -53,7 +53,7 @@ def sharpness(dim: int, length: int) -> float:
     """
     gap = float(_gaps(dim, length).min())
     if gap < SMALLEST_GAP * dim:
-        fix = f"--length {told_apart(dim, length)} at most, or --set head_dim={_enough(dim, length)}"
+        fix = f"--length {distinct_tokens(dim, length)} at most, or --set head_dim={_enough(dim, length)}"
         raise ValueError(f"head_dim = {dim}: too few dimensions to attend back among {length} tokens ({fix})")
     return MARGIN / gap
 
@@ -62,7 +62,7 @@ def _enough(dim: int, length: int) -> str:
     """Dimensions that would do, in words; only doublings that are worked out in no time are tried."""
     while dim * length < SEARCHED:
         dim *= 2
-        if told_apart(dim, length) == length:
+        if distinct_tokens(dim, length) == length:
             return str(dim)
     return "more"
 

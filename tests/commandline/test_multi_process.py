@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import heedful
 from heedful.app import app
-from heedful.commandline.several_processes import own_device, ranks_of_this_run, speaks
+from heedful.commandline.multi_process import own_device, ranks_of_this_run, speaks
 from heedful.errors import UsageError
 
 LOST = """
@@ -117,8 +117,8 @@ def test_a_lost_rank_ends_the_run_with_one_line_and_no_report(
     words = ["--factory", f"lost:{function}", "--tokenizer", "model", "--sequences", "80", "--json", "report.json"]
     done = run(folder, 2, "validate", *words)
     assert done.returncode != 0 and done.stdout == ""
-    told = errors(done)
-    assert len(told) == 1 and any(word in told[0] for word in says), done.stderr
+    message = errors(done)
+    assert len(message) == 1 and any(word in message[0] for word in says), done.stderr
     assert not (folder / "report.json").exists() and not list(folder.glob("*.tmp*"))
 
 

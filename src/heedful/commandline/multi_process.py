@@ -67,8 +67,8 @@ def processes_of(divide: str) -> int:
     if count == 1:
         from heedful.errors import UsageError
 
-        told = "divides the model over several processes, and this is the only one"
-        raise UsageError(f"--parallel {divide}: {told} (torchrun --no-python --nproc-per-node N heedful ...)")
+        message = "divides the model over several processes, and this is the only one"
+        raise UsageError(f"--parallel {divide}: {message} (torchrun --no-python --nproc-per-node N heedful ...)")
     return count
 
 
