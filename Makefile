@@ -8,7 +8,7 @@ MEETING := tests/interception tests/training/model tests/gauge/model tests/ngram
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: setup validate check test test-oldest test-newest mutants fuzz browser realmodels bench docs calibration default-model clean
+.PHONY: setup validate check test test-oldest test-newest mutants fuzz browser realmodels bench docs site wheel calibration default-model clean
 
 setup: $(STAMP)
 
@@ -77,11 +77,22 @@ docs: setup
 	mkdir -p build
 	$(BIN)/heedful validate --json build/report.json --html build/report.html --force
 	$(BIN)/python docs/picture.py build/report.json docs/report.svg --lines 49
+	test ! -e build/heads.csv || $(BIN)/python docs/head_map.py build/heads.csv docs/heads "SmolLM2-135M: what each of its 270 attention heads attends to"
 	$(BIN)/python docs/page_picture.py build/report.html docs/report.png
 	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints-ci.txt -e '.[docs]'
 	$(BIN)/python docs/gallery.py docs/gallery
 	$(BIN)/python docs/calibration.py docs/calibration.json
 	$(BIN)/python docs/claims.py
+
+# The documentation as a folder that opens from disk; every warning is an error, search works offline.
+site: setup
+	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints-ci.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean --quiet
+	@echo "build/site/index.html"
+
+wheel: setup
+	rm -rf build/wheel
+	$(BIN)/python -m build --wheel --installer uv --outdir build/wheel .
 
 calibration: setup
 	$(BIN)/heedful lab calibrate --repetitions 24 --json docs/calibration.json --force || test $$? -eq 1

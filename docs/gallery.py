@@ -1,4 +1,4 @@
-"""Run the scripts of the gallery as notebooks and write what they put out beside them, as Markdown.
+"""Run the scripts of the gallery as notebooks; write each with its output beside it, as a notebook and as Markdown.
 
 python docs/gallery.py docs/gallery [NAME ...]
 """
@@ -6,8 +6,10 @@ python docs/gallery.py docs/gallery [NAME ...]
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import jupytext
 from nbclient import NotebookClient
@@ -26,11 +28,13 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     for script in sorted(wanted.folder.glob("*.py")):
         if not wanted.names or script.stem in wanted.names:
-            script.with_suffix(".md").write_text(executed(script), encoding="utf-8")
+            notebook = executed(script)
+            script.with_suffix(".ipynb").write_text(as_file(notebook), encoding="utf-8")
+            script.with_suffix(".md").write_text(as_page(notebook, script.name), encoding="utf-8")
 
 
-def executed(script: Path) -> str:
-    """The script as Markdown with its output; a cell that raises ends the run.
+def executed(script: Path) -> Any:
+    """The script as a notebook with its output; a cell that raises ends the run.
 
     What goes to standard error, warnings and progress, is left out: it names paths of one machine.
     """
@@ -40,9 +44,23 @@ def executed(script: Path) -> str:
     NotebookClient(notebook, timeout=SECONDS, resources=folder, coalesce_streams=True).execute()
     for cell in notebook.cells:
         cell["outputs"] = [one for one in cell.get("outputs", []) if one.get("name") != "stderr"]
+    return notebook
+
+
+def as_page(notebook: Any, name: str) -> str:
+    """An executed notebook as Markdown."""
     body, _ = MarkdownExporter().from_notebook_node(notebook)
-    lines = [line.rstrip() for line in f"<!-- made from {script.name} by make docs -->\n{body}".splitlines()]
+    lines = [line.rstrip() for line in f"<!-- made from {name} by make docs -->\n{body}".splitlines()]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def as_file(notebook: Any) -> str:
+    """An executed notebook as it is stored: equal runs give equal files, without times and names of one machine."""
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"
+        cell["metadata"] = {}
+    notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}
+    return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 if __name__ == "__main__":

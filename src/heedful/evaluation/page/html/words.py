@@ -36,6 +36,11 @@ _WORDS = {
 }
 
 
+def known_names() -> tuple[str, ...]:
+    """Names of the statistics that have a unit and a reading here."""
+    return tuple(_WORDS)
+
+
 def words_of(name: str) -> tuple[str, str]:
     """Unit and reading of a statistic.
 
