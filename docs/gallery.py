@@ -29,8 +29,8 @@ def main() -> None:
     for script in sorted(wanted.folder.glob("*.py")):
         if not wanted.names or script.stem in wanted.names:
             notebook = executed(script)
-            script.with_suffix(".ipynb").write_text(as_file(notebook), encoding="utf-8")
             script.with_suffix(".md").write_text(as_page(notebook, script.name), encoding="utf-8")
+            script.with_suffix(".ipynb").write_text(as_file(notebook), encoding="utf-8")
 
 
 def executed(script: Path) -> Any:
@@ -59,7 +59,7 @@ def as_file(notebook: Any) -> str:
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"
         cell["metadata"] = {}
-    notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}
+    notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
     return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 

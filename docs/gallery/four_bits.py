@@ -1,7 +1,7 @@
 # %% [markdown]
 # # What four bits do to heads
 #
-# A cache that keeps keys in four bits holds four times as many tokens. What does it cost, and which heads pay? heedful rounds
+# Keys in four bits take a quarter of the room of keys in sixteen. What does it cost, and which heads pay? heedful rounds
 # the keys inside the running model, measures each head, and compares with noise of the same size.
 
 # %%

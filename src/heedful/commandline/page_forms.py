@@ -64,10 +64,10 @@ class PageForms:
         from heedful.reporting.pages.html import page_html
         from heedful.reporting.pages.terminal import print_page
 
-        written = self.forms.write(json=lambda: record_json(record), html=lambda: page_html(page))
+        written = self.forms.write(json=lambda: record_json(record), html=lambda: page_html(page, record))
         if self.figures is not None:
             drawn = [part.chart() for part in page.parts if part.chart is not None]
-            written += save_drawn(drawn, self.figures, overwrite=self.force)
+            written += save_drawn(drawn, self.figures, overwrite=self.force, subject=page.subject)
         if self.json == STANDARD_OUTPUT:
             sys.stdout.write(record_json(record))
         else:

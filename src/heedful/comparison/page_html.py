@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from heedful.comparison.page_lines import head_name, head_words, numbers, outcome, significant, subject
 from heedful.reporting.escape import visible
 from heedful.reporting.quantity import count
-from heedful.reporting.sealed_page import sealed_page
+from heedful.reporting.sealed_page import sealed_page, setting_rows
 
 if TYPE_CHECKING:
     from heedful.comparison.record import Comparison, FindingChange, HeadChange
@@ -40,6 +40,7 @@ def comparison_html(comparison: Comparison) -> str:
         heads_line=_heads_line(comparison),
         statistics=[f"change of {name.replace('_', ' ')}" for name in STATISTICS],
         heads=[_head(head) for head in comparison.heads],
+        settings=[(visible(name), visible(value)) for name, value in setting_rows(comparison.settings)],
     )
 
 

@@ -80,7 +80,8 @@ class Cards:
     Attributes:
         document: Its name.
         length: Its tokens.
-        tokens: Position to the text of the token there, for every position that a card names; text is data.
+        tokens: Position to the text of the token there, for every position of a short document, else for
+            those that a card names; text is data.
         distances: Names of the distance bins: ``0``, ``1``, ``2-3`` ...
         heads: One card a head, in the order of the head table.
     """

@@ -65,7 +65,7 @@ def head_cards(study: Study) -> Cards:
     return Cards(
         document=study.sequences.document_names[int(study.sequences.document[place])],
         length=length,
-        tokens={at: study.sequences.tokens(int(batch.input_ids[0, at])) for at in sorted(_named(cards))},
+        tokens={at: study.sequences.tokens(int(batch.input_ids[0, at])) for at in _places(cards, length)},
         distances=[distance_label(index, used - 1) for index in range(used)],
         heads=cards,
     )
@@ -190,6 +190,11 @@ def _untrained(study: Study, position: int) -> dict[str, tuple[float, float, flo
             if np.isfinite(values).all():
                 found[name] = (float(values.min()), float(values.mean()), float(values.max()))
     return found
+
+
+def _places(cards: list[HeadCard], length: int) -> list[int]:
+    """Positions whose tokens are kept: all of a document that is pictured token by token, else those that a card names."""
+    return sorted(_named(cards) | (set(range(length)) if length <= MOST_BINS else set()))
 
 
 def _named(cards: list[HeadCard]) -> set[int]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from heedful.reporting.escape import visible
 from heedful.reporting.figure import Figure, Source
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ FONT = "system-ui, sans-serif"
 INK, PAPER = "#1c2128", "#ffffff"
 LIGHT_INK = "#dfe5ec"
 PIXELS_PER_UNIT = 2.0
+SUBJECT_COLUMNS, SUBJECT_LINES = 72, 3
 
 _FOLLOWS = (
     f"<style>svg{{color:{INK}}}@media(prefers-color-scheme:dark){{svg{{color:{LIGHT_INK}}}}}</style>"
@@ -48,25 +51,26 @@ def drawn(source: Source, figures: Sequence[Figure[Source]]) -> list[Drawn]:
     return [Drawn(figure, chart) for figure, chart in charts if chart is not None]
 
 
-def svg(one: Drawn, *, ink: str = INK, background: str = PAPER) -> str:
+def svg(one: Drawn, *, ink: str = INK, background: str = PAPER, subject: str = "") -> str:
     """The figure as SVG.
 
     Args:
         one: The figure.
         ink: Colour of text and rules; ``currentColor`` follows the reader's light or dark theme.
         background: Colour of the ground, or ``transparent``.
+        subject: Model and text, below the figure's title; without it the figure has no title of its own.
     """
     import vl_convert
 
-    text = _renumbered(str(vl_convert.vegalite_to_svg(_specification(one, ink, background))))
+    text = _renumbered(str(vl_convert.vegalite_to_svg(_specification(one, ink, background, subject))))
     return text.replace(_FIRST_GROUP, _FOLLOWS, 1) if ink == "currentColor" else text
 
 
-def png(one: Drawn) -> bytes:
-    """The figure as PNG, dark on white, two pixels a unit."""
+def png(one: Drawn, *, subject: str = "") -> bytes:
+    """The figure as PNG, dark on white, two pixels a unit; ``subject`` as for ``svg``."""
     import vl_convert
 
-    return bytes(vl_convert.vegalite_to_png(_specification(one, INK, PAPER), scale=PIXELS_PER_UNIT))
+    return bytes(vl_convert.vegalite_to_png(_specification(one, INK, PAPER, subject), scale=PIXELS_PER_UNIT))
 
 
 def _renumbered(text: str) -> str:
@@ -75,7 +79,7 @@ def _renumbered(text: str) -> str:
     return _OWN_NAME.sub(lambda found: f"own{names.index(found[0])}", text)
 
 
-def _specification(one: Drawn, ink: str, background: str) -> dict[str, Any]:
+def _specification(one: Drawn, ink: str, background: str, subject: str = "") -> dict[str, Any]:
     """The chart in Vega-Lite's own words, in the look of all figures."""
     text = {"labelColor": ink, "titleColor": ink, "labelFont": FONT, "titleFont": FONT, "titleFontWeight": "normal"}
     rules = {"domainColor": ink, "domainOpacity": 0.4, "tickColor": ink, "tickOpacity": 0.4, "labelFontSize": 11}
@@ -98,9 +102,19 @@ def _specification(one: Drawn, ink: str, background: str) -> dict[str, Any]:
         "header": {"labelColor": ink, "labelFont": FONT, "labelFontSize": 12, "titleColor": ink, "titleFont": FONT},
     }
     specification: dict[str, Any] = one.chart.to_dict()
+    if subject:
+        specification["title"] = _title(one.figure.title, subject, ink)
     given = specification.get("config", {})
     specification["config"] = look | {"view": {**given.get("view", {}), "stroke": None}}
     return _inked(specification, ink)
+
+
+def _title(title: str, subject: str, ink: str) -> dict[str, Any]:
+    """A title with model and text below it, in lines that fit a narrow figure."""
+    lines = textwrap.wrap(visible(subject), SUBJECT_COLUMNS, max_lines=SUBJECT_LINES, placeholder=" ...")
+    fonts = {"font": FONT, "subtitleFont": FONT, "fontSize": 14, "subtitleFontSize": 11}
+    look = {"color": ink, "subtitleColor": ink, "anchor": "start", "frame": "group", "offset": 10, "subtitlePadding": 4}
+    return {"text": title, "subtitle": lines, **fonts, **look}
 
 
 def _inked(value: Any, ink: str) -> Any:

@@ -13,7 +13,7 @@ from heedful.reporting.write import check_target, write_atomic
 if TYPE_CHECKING:
     from heedful.reporting.drawing import Drawn
 
-FORMATS: dict[str, Callable[[Drawn], str | bytes]] = {".svg": svg, ".png": png}
+FORMATS: dict[str, Callable[..., str | bytes]] = {".svg": svg, ".png": png}
 
 
 def check_figures(folder: str | os.PathLike[str], *, overwrite: bool, names: Sequence[str]) -> None:
@@ -36,13 +36,16 @@ def check_figures(folder: str | os.PathLike[str], *, overwrite: bool, names: Seq
             check_target(place / f"{name}{suffix}", overwrite=overwrite)
 
 
-def save_drawn(found: Iterable[Drawn], folder: str | os.PathLike[str], *, overwrite: bool) -> list[Path]:
+def save_drawn(
+    found: Iterable[Drawn], folder: str | os.PathLike[str], *, overwrite: bool, subject: str = ""
+) -> list[Path]:
     """Write figures that are already drawn; all are rendered before the first is written.
 
     Args:
         found: The figures.
         folder: Where; it is made where it is not there.
         overwrite: Whether figures that stand there may be replaced.
+        subject: Model and text: it stands with the figure's title above each, since a file is read away from its page.
 
     Returns:
         The files, in order.
@@ -51,7 +54,9 @@ def save_drawn(found: Iterable[Drawn], folder: str | os.PathLike[str], *, overwr
         OutputError: One could not be written; files that stand are whole, and no temporary file is left.
     """
     made = [
-        (Path(folder) / f"{one.figure.name}{suffix}", write(one)) for one in found for suffix, write in FORMATS.items()
+        (Path(folder) / f"{one.figure.name}{suffix}", write(one, subject=subject))
+        for one in found
+        for suffix, write in FORMATS.items()
     ]
     _make(Path(folder))
     for path, data in made:

@@ -58,7 +58,7 @@ class ShownRecord:
             return str(_named(self.html_by)(self))
         from heedful.reporting.pages.html import page_html
 
-        return page_html(_named(self.page_by)(self))
+        return page_html(_named(self.page_by)(self), self)
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
         """Write the page or the JSON document, chosen by the path's ending, completely or not at all.

@@ -38,4 +38,5 @@ def save_key_figures(report: KeyReport, folder: str | os.PathLike[str], *, overw
         OutputError: One could not be written; files that stand are whole.
     """
     check_key_figures(folder, overwrite=overwrite)
-    return save_drawn([key_chart(figure) for figure in report.drawn], folder, overwrite=overwrite)
+    drawn = [key_chart(figure) for figure in report.drawn]
+    return save_drawn(drawn, folder, overwrite=overwrite, subject=f"{report.subject}; {report.measured}")

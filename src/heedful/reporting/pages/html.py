@@ -7,11 +7,11 @@ from typing import Any
 
 from heedful.reporting.drawing import svg
 from heedful.reporting.escape import visible
-from heedful.reporting.pages.part import Page, PagePart
-from heedful.reporting.sealed_page import IMAGES, sealed_page
+from heedful.reporting.pages.part import Page, PagePart, number_columns
+from heedful.reporting.sealed_page import IMAGES, sealed_page, setting_rows
 
 
-def page_html(page: Page) -> str:
+def page_html(page: Page, record: Any = None) -> str:
     """The page as an HTML string.
 
     Figures are images in the page itself, whose ink follows the reader's light or dark theme. The content security
@@ -19,6 +19,7 @@ def page_html(page: Page) -> str:
 
     Args:
         page: What to show.
+        record: What it was made of: its ``settings`` and ``versions``, where it has them, stand at the foot.
     """
     return sealed_page(
         "page",
@@ -26,6 +27,10 @@ def page_html(page: Page) -> str:
         title=visible(page.title),
         subject=visible(page.subject),
         parts=[_part(part) for part in page.parts],
+        settings=[
+            (visible(name), visible(value))
+            for name, value in setting_rows(*(getattr(record, table, None) for table in ("settings", "versions")))
+        ],
     )
 
 
@@ -40,6 +45,7 @@ def _part(part: PagePart) -> dict[str, Any]:
         "title": visible(part.title),
         "text": visible(part.text),
         "header": [visible(cell) for cell in part.header],
+        "numbers": number_columns(part),
         "rows": [[visible(cell) for cell in row] for row in part.rows],
         "image": _image(part),
     }

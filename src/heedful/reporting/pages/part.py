@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from heedful.reporting.drawing import Drawn
 
 Row = tuple[str, ...]
+_WORD = re.compile(r"(?!(?:nats?|bits?|mass|inf|nan|keys?|share|ratio)\b)[^\W\d_]{3,}", re.IGNORECASE)
+_EMPTY = {"", "-", "–", "none"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +23,7 @@ class PagePart:
         title: What it is about.
         text: A paragraph below the table.
         header: Names of the columns; empty where there is no table.
-        rows: Cells, as many as there are columns; the first one is a name, the others are numbers.
+        rows: Cells, as many as there are columns; the first one is a name.
         chart: Draws the part's figure, for media that can show one; None where it has none.
     """
 
@@ -44,3 +47,24 @@ class Page:
     title: str
     subject: str
     parts: Sequence[PagePart]
+
+
+def number_columns(part: PagePart) -> list[bool]:
+    """Whether each column of a part's table holds numbers, which stand flush right; words stand flush left.
+
+    A column of numbers has a digit somewhere and no word but a unit: ``+0.0038``, ``[0.1, 0.2]``, ``0.2 nats``. The first
+    column holds names.
+
+    Args:
+        part: With its table.
+
+    Returns:
+        One answer a column.
+    """
+    columns = list(zip(*part.rows, strict=True)) if part.rows else [()] * len(part.header)
+    return [bool(place) and _numeric(column) for place, column in enumerate(columns)]
+
+
+def _numeric(column: Sequence[str]) -> bool:
+    filled = [cell for cell in column if cell not in _EMPTY]
+    return any(any(sign.isdigit() for sign in cell) for cell in filled) and not any(_WORD.search(cell) for cell in filled)

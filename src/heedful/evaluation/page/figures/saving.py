@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from heedful.evaluation.page.figures.figures import FIGURES
 from heedful.reporting.drawing import drawn
 from heedful.reporting.figure_files import check_figures, save_drawn
+from heedful.reporting.quantity import count
 
 if TYPE_CHECKING:
     from heedful.evaluation.result import Report
@@ -27,6 +28,15 @@ def check_report_figures(folder: str | os.PathLike[str], *, overwrite: bool) -> 
     check_figures(folder, overwrite=overwrite, names=[figure.name for figure in FIGURES])
 
 
+def subject_of(report: Report) -> str:
+    """Model, text and date of a report, in a line below the title of each figure."""
+    documents = report.data.get("documents")
+    amount = f", {count(documents, 'document')}" if isinstance(documents, int) else ""
+    started = str(report.run.get("started") or "").partition("T")[0]
+    text = f"{report.data.get('origin') or 'unnamed text'}{amount}"
+    return "; ".join(filter(None, (str(report.model.get("name") or "model"), text, started)))
+
+
 def save_figures(report: Report, folder: str | os.PathLike[str], *, overwrite: bool) -> list[Path]:
     """Write every figure for which the report has data.
 
@@ -42,4 +52,4 @@ def save_figures(report: Report, folder: str | os.PathLike[str], *, overwrite: b
         OutputError: One could not be written; files that stand are whole, and no temporary file is left.
     """
     check_report_figures(folder, overwrite=overwrite)
-    return save_drawn(drawn(report, FIGURES), folder, overwrite=overwrite)
+    return save_drawn(drawn(report, FIGURES), folder, overwrite=overwrite, subject=subject_of(report))

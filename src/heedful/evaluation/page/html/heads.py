@@ -38,12 +38,12 @@ def heads_data(report: Report) -> dict[str, Any]:
     """Data of the map and the cards in JSON's own types, with control characters made visible."""
     statistics = sorted({name for row in report.heads for name in row.statistics})
     by_head = _by_head(report)
-    claims = {finding.claim: finding.unit for found in by_head.values() for finding in found}
+    claims = {finding.claim: (finding.unit, finding.meaning) for found in by_head.values() for finding in found}
     cards = report.cards
     known = {(card.layer, card.head): card for card in cards.heads} if cards is not None else {}
     return {
         "statistics": [[visible(name), *map(visible, words_of(name))] for name in statistics],
-        "claims": [[visible(name), visible(unit)] for name, unit in claims.items()],
+        "claims": [[visible(name), visible(unit), visible(meaning)] for name, (unit, meaning) in claims.items()],
         "heads": [
             _head(
                 row, statistics, list(claims), by_head.get((row.layer, row.head), []), known.get((row.layer, row.head))

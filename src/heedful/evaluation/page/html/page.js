@@ -34,7 +34,7 @@
   }
   function told(measure) {
     const index = Number(measure.slice(1));
-    if (measure[0] === "c") return [data.claims[index][0], data.claims[index][1], "estimate of the claim, head by head"];
+    if (measure[0] === "c") return [data.claims[index][0], data.claims[index][1], ["estimate of the claim, head by head", data.claims[index][2].replace(/\.$/, "")].filter(Boolean).join(". ")];
     return data.statistics[index];
   }
 
@@ -121,7 +121,11 @@
       const row = columns.map((head) => make("td", {}, mine.has(head) ? cell(mine.get(head), measure, scale, columns.length <= 16) : null));
       return make("tr", {}, make("th", { scope: "row" }, `L${layer}`), ...row);
     });
-    return make("table", { "aria-label": "Map of layers and heads; arrow keys move, Enter opens a card" }, make("thead", {}, top), make("tbody", {}, ...rows));
+    const table = make("table", { "aria-label": "Map of layers and heads; arrow keys move, Enter opens a card" }, make("thead", {}, top), make("tbody", {}, ...rows));
+    // A small model fills the room of a large one: rows share a height, within what a finger and an eye take.
+    table.style.setProperty("--height", `${Math.min(4.5, Math.max(1.65, 24 / layers.length))}rem`);
+    table.style.setProperty("--text", columns.length <= 8 ? ".95rem" : ".78rem");
+    return table;
   }
 
   function ranking(measure, scale) {
@@ -210,9 +214,46 @@
       ...data.shades.map((colour, index) => make("svg:rect", { x: index, y: 0, width: 1.05, height: 1, fill: colour })));
     const bins = data.length > head.bins[1] ? `, binned to ${head.bins[0]} × ${head.bins[1]}` : "";
     return part(`Pattern on ${data.document}`,
-      make("div", { class: "picture" }, make("span", { class: "side" }, "← query"), make("span", { class: "frame" }, image), make("span", { class: "below" }, `key → (${data.length} tokens${bins})`)),
+      make("div", { class: "picture" }, make("span", { class: "side" }, "← query"), frame(head, image), make("span", { class: "below" }, `key → (${data.length} tokens${bins})`)),
+      make("p", { class: "quiet pair", id: "pair", "aria-live": "polite" }, "Point at the picture, or move in it with the arrow keys, to see its tokens."),
       make("p", { class: "shades" }, "1/16", bar, `${head.bins[1]}×`),
       make("p", { class: "quiet" }, "Weight over what equal weights would give, on a log scale, so that a sink does not hide the rest."));
+  }
+
+  // The picture can be read pair by pair: the pointer or the arrow keys choose a bin, whose query and key are shown.
+  function frame(head, image) {
+    const [rows, columns] = head.bins;
+    const cross = make("span", { class: "cross", hidden: "" });
+    const box = make("span", { class: "frame", tabindex: "0", role: "application", "aria-label": `pattern of ${place(head)}: arrow keys move over queries and keys`, "aria-describedby": "pair" }, image, cross);
+    let at_ = null;
+    const show = (row, column) => {
+      at_ = [Math.max(0, Math.min(rows - 1, row)), Math.max(0, Math.min(columns - 1, column))];
+      cross.hidden = false;
+      cross.style.left = `${(100 * at_[1]) / columns}%`;
+      cross.style.top = `${(100 * at_[0]) / rows}%`;
+      cross.style.width = `${100 / columns}%`;
+      cross.style.height = `${100 / rows}%`;
+      at("pair").replaceChildren("query ", ...span(at_[0], rows, true), " → key ", ...span(at_[1], columns, head.named));
+    };
+    box.addEventListener("pointermove", (event) => {
+      const room = image.getBoundingClientRect();
+      show(Math.floor((rows * (event.clientY - room.top)) / room.height), Math.floor((columns * (event.clientX - room.left)) / room.width));
+    });
+    box.addEventListener("keydown", (event) => {
+      const by = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+      if (!by) return;
+      event.preventDefault();
+      show(...(at_ ? [at_[0] + by[0], at_[1] + by[1]] : [0, 0]));
+    });
+    return box;
+  }
+
+  function span(bin, bins, named) {
+    const first = Math.floor((bin * data.length) / bins);
+    const last = Math.max(first, Math.floor(((bin + 1) * data.length) / bins) - 1);
+    const texts = named === false ? [] : [first, last].filter((one, index) => !index || last > first).map((one) => data.tokens[one]).filter((one) => one !== undefined);
+    const tokens = texts.flatMap((text, index) => [...(index ? [" … "] : []), make("span", { class: "token" }, text)]);
+    return [...tokens, make("span", { class: "place" }, last > first ? ` at ${first}–${last}` : ` at ${first}`)];
   }
 
   function reach(head) {
@@ -268,7 +309,7 @@
   function claims(head) {
     if (!head.c.length) return null;
     const rows = head.c.map(([index, verdict, estimate, low, high, p]) => make("tr", {},
-      make("td", {}, badge(verdict)), make("th", { scope: "row" }, words(data.claims[index][0])),
+      make("td", {}, badge(verdict)), make("th", { scope: "row", title: data.claims[index][2] }, words(data.claims[index][0])),
       make("td", { class: "n" }, `${number(estimate)} ${between(low, high)}`), make("td", { class: "n" }, p === null ? "" : p < 1e-4 ? "<.0001" : number(p))));
     const top = make("tr", {}, ...["verdict", "claim", "estimate, 95 %", "adj. p"].map((text, index) => make("th", { scope: "col", class: index > 1 ? "n" : "" }, text)));
     const table = make("table", {}, make("thead", {}, top), make("tbody", {}, ...rows));
@@ -293,8 +334,26 @@
     });
   }
 
+  // Paper has no folds: everything is opened for it, and folded again.
+  function printing() {
+    let folded = [];
+    addEventListener("beforeprint", () => {
+      folded = [...document.querySelectorAll("details:not([open])")];
+      folded.forEach((one) => { one.open = true; });
+    });
+    addEventListener("afterprint", () => folded.forEach((one) => { one.open = false; }));
+  }
+
+  // Escape takes the explanation of a claim away, as it must be possible without moving the pointer.
+  function explaining() {
+    addEventListener("keydown", (event) => document.body.classList.toggle("untold", event.key === "Escape"));
+    addEventListener("pointermove", () => document.body.classList.remove("untold"), { passive: true });
+  }
+
   function begin() {
     unfolding();
+    printing();
+    explaining();
     if (!data.heads.length) return;
     fillControls();
     draw();
