@@ -1,9 +1,16 @@
-"""The pages of commands in headless Chromium: no word is broken and nothing is cut, light and dark, also at 390 px."""
+"""The pages of commands in headless Chromium: no word is broken and nothing is cut, light and dark, also at 390 px.
+
+axe, an accessibility checker, finds no fault of contrast, labels or structure; paper gets every part.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +22,9 @@ from tests.evaluation.page.cards import carded
 from tests.monitoring.page import factory as key_factory
 from tests.ngrams.counting.test_page import manifest
 from tests.ngrams.derivation.test_page import head
+from tests.ngrams.remedies.test_suite import FITTING, GROUND, MEASURED, TABLES
 
+import heedful
 from heedful.comparison.page_html import comparison_html
 from heedful.compression.page_pruning import pruning_page
 from heedful.compression.page_quantization import quantization_page
@@ -24,6 +33,11 @@ from heedful.evaluation.page.html.page import to_html
 from heedful.monitoring.page.page import key_html
 from heedful.ngrams.counting.count import CountSummary
 from heedful.ngrams.derivation.page import derivation_page
+from heedful.ngrams.remedies.page import remedy_page
+from heedful.ngrams.remedies.running import run_ablations
+from heedful.ngrams.remedies.suite import ablation_suite
+from heedful.ngrams.remedies.text import Material
+from heedful.ngrams.remedies.variant import chosen
 from heedful.reporting.pages.html import page_html
 from heedful.reporting.pages.part import Page, PagePart
 
@@ -39,6 +53,10 @@ PAGES: dict[str, Callable[[], str]] = {
     "heads": lambda: HeadTable(model="runs/gpt2", rows=factory.realistic().heads, notes=()).to_html(),
     "count": lambda: CountSummary(out=Path("counts"), manifest=manifest(), seconds=3.0).to_html(),
     "derive": lambda: page_html(derivation()),
+    "explain": lambda: derived()[0],
+    "align": lambda: derived()[1],
+    "remedy": lambda: remedies(),
+    "check": lambda: checked(),
 }
 FAULTS = """() => {
   const wide = document.documentElement.scrollWidth - innerWidth, broken = new Set();
@@ -61,6 +79,35 @@ FAULTS = """() => {
 def derivation() -> Page:
     record = {"recipe": {}, "embedding": None, "counts": {"tokens": 9}, "pairings": [], "heads": [head(0, "", 0.25)]}
     return derivation_page(record)
+
+
+@cache
+def derived() -> tuple[str, str]:
+    """Pages of explain and align, of a tiny model that is derived from a few sentences."""
+    folder = Path(tempfile.mkdtemp())
+    (folder / "a.txt").write_text("the cat sat on the mat. a dog ran to the log. " * 60)
+    (folder / "b.txt").write_text("a cat ran to the mat. the dog sat on a log. " * 60)
+    counts = heedful.count(folder / "a.txt", folder / "counts", n="1..2", skip="0..1")
+    heedful.derive(counts, folder / "derived", change=["layers=1", "heads=2", "width=64", "head_dim=16"])
+    explained = heedful.explain(folder / "derived", folder / "counts")
+    text = str(folder / "b.txt")
+    aligned = heedful.align(str(folder / "derived"), folder / "counts", text=text, seq_len=32, sequences=8)
+    return explained.to_html(), aligned.to_html()
+
+
+@cache
+def remedies() -> str:
+    words = ["log_p", "random_logits", "random_pinv_16", "current_token_2"]
+    material = Material(TABLES, MEASURED, FITTING, {pair: TABLES[pair] for pair in ((1, 0), (2, 0))})
+    variants = chosen(ablation_suite(GROUND), words)
+    record = run_ablations(material, variants, GROUND, seeds=(0, 1), names=("a", "b", "c"))
+    return page_html(remedy_page(record), record)
+
+
+@cache
+def checked() -> str:
+    loaded = heedful.load_model()
+    return heedful.check(loaded.model, loaded.tokenizer("In the beginning", return_tensors="pt").input_ids).to_html()
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +159,75 @@ def test_a_broken_word_is_found(chromium: Any, tmp_path: Path) -> None:
     assert seen(chromium, html, tmp_path, 390, "light")["broken"] == []
     narrow = narrow.replace("Content-Security-Policy", "X-None")
     assert seen(chromium, narrow, tmp_path, 390, "light")["broken"] == ["verdicts"]
+
+
+AXE = """async () => {
+  const found = await axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] });
+  return found.violations.map(one => `${one.id}: ${one.nodes.map(node => node.html.slice(0, 120)).slice(0, 3).join(" | ")}`);
+}"""
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """The script of axe-core, which a package carries."""
+    spec = importlib.util.find_spec("axe_playwright_python")
+    if spec is None or spec.origin is None:
+        pytest.skip("axe-playwright-python is not installed (the extra test names it)")
+    return (Path(spec.origin).parent / "axe.min.js").read_text(encoding="utf-8")
+
+
+def faults(chromium: Any, axe: str, html: str, place: Path, scheme: str) -> list[str]:
+    """What axe finds wrong with a page whose folds are open."""
+    path = place / "page.html"
+    path.write_text(html, encoding="utf-8")
+    context = chromium.new_context(offline=True, color_scheme=scheme, bypass_csp=True)
+    try:
+        page = context.new_page()
+        page.goto(path.as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(one => (one.open = true))")
+        page.evaluate(axe)
+        return list(page.evaluate(AXE))
+    finally:
+        context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_no_fault(name: str, scheme: str, chromium: Any, axe: str, tmp_path: Path) -> None:
+    assert faults(chromium, axe, PAGES[name](), tmp_path, scheme) == []
+
+
+def test_axe_finds_a_planted_fault(chromium: Any, axe: str, tmp_path: Path) -> None:
+    html = page_html(Page(title="Title", subject="subject", parts=[PagePart(title="Part", text="Words.")]))
+    pale = html.replace("<p>Words.</p>", '<p style="color:#ccc">Words.</p><img src="data:,">')
+    pale = pale.replace("Content-Security-Policy", "X-None")
+    found = " ".join(faults(chromium, axe, pale, tmp_path, "light"))
+    assert "color-contrast" in found and "image-alt" in found
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_has_a_title_and_says_when_it_was_made(name: str, tmp_path: Path) -> None:
+    html = PAGES[name]()
+    assert re.search(r"<title>[^<]+\(heedful\)</title>", html)
+    if name == "validate":
+        assert "Settings and versions" in html
+    else:
+        assert re.search(r"Made by heedful [\d.]+ on \d{4}-\d\d-\d\d at \d\d:\d\d", html)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_paper_cuts_nothing(name: str, chromium: Any, tmp_path: Path) -> None:
+    """At the width of a sheet no part is wider than the sheet, and nothing that scrolls hides anything."""
+    path = tmp_path / "page.html"
+    path.write_text(PAGES[name](), encoding="utf-8")
+    context = chromium.new_context(offline=True, viewport={"width": 718, "height": 1000})
+    try:
+        page = context.new_page()
+        page.goto(path.as_uri())
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.evaluate("[...document.querySelectorAll('details:not([open])')].length") == 0
+        wide = page.evaluate("[...document.querySelectorAll('.scroll, main')].map(one => one.scrollWidth - one.clientWidth)")
+        assert max(wide) <= 1
+    finally:
+        context.close()

@@ -10,6 +10,9 @@ from heedful.reporting.escape import visible
 from heedful.reporting.pages.part import Page, PagePart, number_columns
 from heedful.reporting.sealed_page import IMAGES, sealed_page, setting_rows
 
+LONG_CELL = 30
+"""Characters of a cell beyond which its column wraps, and is wide."""
+
 
 def page_html(page: Page, record: Any = None) -> str:
     """The page as an HTML string.
@@ -40,12 +43,19 @@ def _image(part: PagePart) -> str:
     return base64.b64encode(svg(part.chart(), ink="currentColor", background="transparent").encode()).decode()
 
 
+def _looks(part: PagePart) -> list[str]:
+    """The class of each column: numbers flush right, words flush left, and a column of sentences wide."""
+    lengths = [max(map(len, column)) for column in zip(*part.rows, strict=True)] or [0] * len(part.header)
+    words = ["words long" if length > LONG_CELL else "words" for length in lengths]
+    return ["number" if number else word for number, word in zip(number_columns(part), words, strict=True)]
+
+
 def _part(part: PagePart) -> dict[str, Any]:
     return {
         "title": visible(part.title),
         "text": visible(part.text),
         "header": [visible(cell) for cell in part.header],
-        "numbers": number_columns(part),
+        "looks": _looks(part),
         "rows": [[visible(cell) for cell in row] for row in part.rows],
         "image": _image(part),
     }

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from heedful.reporting.drawing import Drawn
 
 Row = tuple[str, ...]
-_WORD = re.compile(r"(?!(?:nats?|bits?|mass|inf|nan|keys?|share|ratio)\b)[^\W\d_]{3,}", re.IGNORECASE)
+_WORD = re.compile(r"\b(?!(?:nats?|bits?|mass|inf|nan|keys?|share|ratio)\b)[^\W\d_]{3,}", re.IGNORECASE)
 _EMPTY = {"", "-", "–", "none"}
 
 

@@ -125,6 +125,7 @@ def test_a_verdict_unfolds_to_its_evidence_and_leads_to_heads(opened: Callable[.
     found.page.click("summary:has-text('local bias')")
     assert evidence.is_visible() and "initialised" in evidence.inner_text()
     evidence.locator("a", has_text="L0H3").click()
+    found.page.locator("#card-title", has_text="L0H3").wait_for()
     assert found.page.inner_text("#card-title") == "L0H3"
     assert_quiet(found)
 
@@ -184,3 +185,49 @@ def test_the_page_without_a_script_has_its_verdicts_and_its_heads(opened: Callab
 
 def test_a_model_without_measured_heads_opens_quietly(opened: Callable[..., Opened]) -> None:
     assert_quiet(opened(replace(factory.small(), heads=[])))
+
+
+def test_a_claim_is_explained_to_pointer_and_keyboard(opened: Callable[..., Opened]) -> None:
+    page = opened(carded(), viewport={"width": 1200, "height": 900}).page
+    summary = page.locator(".block summary:has(.tip)").first
+    tip = summary.locator(".tip")
+    meaning = tip.text_content()
+    assert meaning and summary.get_attribute("aria-describedby") == tip.get_attribute("id")
+    assert not tip.is_visible()
+    summary.hover()
+    assert tip.is_visible()
+    page.keyboard.press("Escape")
+    assert not tip.is_visible()
+    page.mouse.move(0, 0)
+    assert not tip.is_visible()
+    page.locator("#unfold").focus()
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        if page.locator(".block summary:focus-visible .tip").count():
+            break
+    assert page.locator(".block summary:focus-visible .tip").is_visible()
+
+
+def test_a_small_map_fills_its_room(opened: Callable[..., Opened]) -> None:
+    page = opened(carded(), viewport={"width": 1200, "height": 900}).page
+    layers = page.locator("#map tbody tr").count()
+    height = page.locator("#map .cell").first.bounding_box()["height"]
+    assert layers <= 6 and height >= 60
+    page.select_option("#order", "down")
+    assert page.locator("#map .cell").first.bounding_box()["height"] < 40
+
+
+def test_a_pattern_shows_its_tokens(opened: Callable[..., Opened]) -> None:
+    found = opened(carded(), "#L1H2", viewport={"width": 1200, "height": 900})
+    page = found.page
+    frame = page.locator(".picture .frame")
+    frame.focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowDown", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+    said = page.inner_text("#pair")
+    assert "query" in said and "key" in said and " at " in said
+    assert page.locator(".cross").is_visible() and page.locator("#pair .token").count() >= 1
+    box = frame.bounding_box()
+    page.mouse.move(box["x"] + 2, box["y"] + box["height"] - 4)
+    assert page.inner_text("#pair") != said
+    assert_quiet(found)
