@@ -13,18 +13,22 @@ LEADS = {"Reading": "How to read it.", "Pitfall": "Pitfall."}
 TITLES = {"Args": "Arguments", "Attributes": "Attributes", "Returns": "Returns", "Raises": "Raises"}
 
 
-def markdown(documented: Any, level: int = 3) -> str:
+def markdown(documented: Any, level: int = 3, leave_out: tuple[str, ...] = ()) -> str:
     """The docstring of a class or function as Markdown; the empty string where there is none.
 
     Args:
         documented: A class, a function, or a docstring.
-        level: Of the headings of its sections.
+        level: Of the headings of its sections; 0: bold words in their place.
+        leave_out: Sections that are not shown.
     """
     text = documented if isinstance(documented, str) else inspect.getdoc(documented) or ""
     body, sections = parts(text)
     made = [prose(body)]
     for name, content in sections:
-        title = f"{'#' * level} {TITLES.get(name, name)}"
+        if name in leave_out:
+            continue
+        shown = TITLES.get(name, name)
+        title = f"{'#' * level} {shown}" if level else f"**{shown}.**"
         if name in ("Args", "Attributes", "Raises"):
             made += [title, "\n".join(f"- {code(term)}: {inline(what)}" for term, what in entries(content))]
         else:
@@ -98,7 +102,7 @@ def formula(text: str) -> str:
     from latex2mathml.converter import convert
 
     latex = " ".join(text.split())
-    drawn = convert(latex, display="block")
+    drawn = convert(re.sub(r"\\(log|exp|ln|max|min)\s+(?=[A-Za-z])", r"\\\1\\,", latex), display="block")
     return f'<div class="formula" role="img" aria-label="{html.escape(latex, quote=True)}">{drawn}</div>'
 
 
@@ -107,7 +111,8 @@ def inline(text: str) -> str:
     one = " ".join(text.split())
     lead = re.match(r"(Reading|Pitfall): ", one)
     if lead:
-        return f"**{LEADS[lead[1]]}** {inline(one[lead.end() :])}"
+        rest = one[lead.end() :]
+        return f"**{LEADS[lead[1]]}** {inline(rest[:1].upper() + rest[1:])}"
     one = re.sub(r":(?:class|func|meth|mod|attr|data):`~?([^`]+)`", r"``\1``", one)
     one = re.sub(r":math:`([^`]+)`", r"``\1``", one)
     pieces = re.split(r"(``.+?``)", one)

@@ -18,6 +18,8 @@ PROJECT = {
     "CHANGELOG.md": "project/changelog.md",
 }
 """Files of the repository's root that are pages of the site."""
+BOOST = {"how-to": 3, "gallery": 2, "faq.md": 2, "log": 0.5, "explanation": 0.7, "experiments": 0.5, "project": 0.5}
+"""Folder or page to its weight in a search: what to do comes before how it was decided."""
 LINK = re.compile(r"(!?)\[([^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*)\]\(([^()\s]+)\)")
 
 
@@ -51,6 +53,7 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Links to the repository's root become links to its pages; links to files outside the site become words."""
     source = page.file.src_uri
+    page.meta.setdefault("search", {"boost": BOOST.get(source.partition("/")[0], 1)})
     origin = next((name for name, path in PROJECT.items() if path == source), None)
     return mended(markdown, source, f"docs/{source}" if origin is None else origin, set(files.src_uris))
 

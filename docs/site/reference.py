@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from docstrings import cell, code, escaped, inline, markdown, summary
 
 ROOT = "reference"
+ARGUMENTS = ("Args",)
 
 
 def pages() -> dict[str, str]:
@@ -246,8 +247,8 @@ def _check(name: str, facts: Any) -> str:
         ("can be required", "no: it describes and never passes" if facts.descriptive else f"`--require {name}`"),
         ("definition", f"version {facts.definition}"),
     ]
-    table = "| | |\n|---|---|\n" + "\n".join(f"| {label} | {cell(text)} |" for label, text in rows)
-    return f"### {name}\n\n**{escaped(facts.meaning)}**\n\n{markdown(facts.judge, 4)}\n{table}"
+    table = "| fact | value |\n|---|---|\n" + "\n".join(f"| {label} | {cell(text)} |" for label, text in rows)
+    return f"### {name}\n\n**{escaped(facts.meaning)}**\n\n{markdown(facts.judge, 0, ARGUMENTS)}\n{table}"
 
 
 def null_of(judge: Any) -> str:
@@ -281,8 +282,8 @@ def statistics_page() -> str:
     for name, facts in sorted(STATISTICS.items()):
         bounds = " to ".join(f"{one:g}" for one in facts.bounds)
         rows = [("unit", facts.unit), ("bounds", bounds), ("computed from", ", ".join(map(code, facts.needs))), ("source", escaped(facts.source))]
-        table = "| | |\n|---|---|\n" + "\n".join(f"| {label} | {cell(text)} |" for label, text in rows)
-        made.append(f"## {name}\n\n{markdown(facts.compute)}\n{table}")
+        table = "| fact | value |\n|---|---|\n" + "\n".join(f"| {label} | {cell(text)} |" for label, text in rows)
+        made.append(f"## {name}\n\n{markdown(facts.compute, 0, ARGUMENTS)}\n{table}")
     return "\n\n".join(made) + "\n"
 
 

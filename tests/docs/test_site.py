@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +23,17 @@ from heedful.evaluation.page.html.words import known_names
 from heedful.evaluation.registry import CHECKS
 
 SITE = DOCS / "site"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+FOUND = {
+    "validate own checkpoint": "how-to/validate.html",
+    "leaking batch": "gallery/leaking_batch.html",
+    "gate CI job": "how-to/ci-gate.html",
+    "watch training": "how-to/training-callback.html",
+    "flat attention counts": "how-to/flat-attention.html",
+    "train gauge model": "how-to/gauge.html",
+}
+"""What a stranger types, and the page that has to be among the first three."""
+LINKS = "[...document.querySelectorAll('.md-search-result__item > a')].slice(0, 3).map(one => one.href)"
 
 
 def loaded(name: str) -> Any:
@@ -127,18 +140,50 @@ def test_a_docstring_becomes_markdown() -> None:
     docstrings = pytest.importorskip("latex2mathml") and loaded("docstrings")
     text = "What ``x`` is.\n\n.. math:: a_i < 1\n\nReading: 0 is *none*.\nPitfall: long.\n\nArgs:\n    x: One\n        thing.\n"
     page = docstrings.markdown(text)
-    assert "What `x` is." in page and "<math" in page and r"\*none\*" in page and "**Pitfall.** long." in page
+    assert "What `x` is." in page and "<math" in page and r"\*none\*" in page and "**Pitfall.** Long." in page
     assert "- `x`: One thing." in page
 
 
-@pytest.mark.slow
-def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built with warnings as errors."""
     pytest.importorskip("material", reason="mkdocs-material is not installed (make site installs it)")
-    command = [sys.executable, "-m", "mkdocs", "build", "--clean", "--site-dir", str(tmp_path / "site")]
+    place = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--clean", "--site-dir", str(place)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=550)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "WARNING" not in done.stderr
-    search = (tmp_path / "site" / "search" / "search_index.json").read_text(encoding="utf-8")
+    assert done.returncode == 0 and "WARNING -" not in done.stderr, done.stderr[-3000:]
+    return place
+
+
+@pytest.mark.slow
+def test_the_site_holds_every_page_and_loads_nothing_from_elsewhere(built: Path) -> None:
+    search = (built / "search" / "search_index.json").read_text(encoding="utf-8")
     for word in ("Pack documents", "induction", "heedful compare"):
         assert word in search
-    assert "fonts.googleapis" not in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    for page in ("index.html", "how-to/gpu.html", "reference/checks.html"):
+        text = (built / page).read_text(encoding="utf-8")
+        assert not re.findall(r"(?:src|rel=.stylesheet. href)=\"https?://[^\"]+", text)
+
+
+@pytest.mark.slow
+def test_search_works_from_disk_without_a_network(built: Path) -> None:
+    path = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("no chromium on this machine (make browser installs it where it may)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_context(offline=True, viewport={"width": 1280, "height": 900}).new_page()
+        outside: list[str] = []
+        page.on("request", lambda one: one.url.startswith(("file:", "data:", "blob:")) or outside.append(one.url))
+        for words, wanted in FOUND.items():
+            page.goto((built / "index.html").as_uri())
+            page.locator(".md-search__form").wait_for()
+            page.keyboard.press("f")
+            page.keyboard.type(words, delay=20)
+            page.locator(".md-search-result__item").first.wait_for(timeout=60_000)
+            first = page.evaluate(LINKS)
+            assert any(wanted in one for one in first), f"{words}: {first}"
+        browser.close()
+    assert outside == []
