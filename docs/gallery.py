@@ -42,7 +42,7 @@ def executed(script: Path) -> Any:
     notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
     folder = {"metadata": {"path": str(script.parent)}}
     NotebookClient(notebook, timeout=SECONDS, resources=folder, coalesce_streams=True).execute()
-    for cell in notebook.cells:
+    for cell in (one for one in notebook.cells if one["cell_type"] == "code"):
         cell["outputs"] = [one for one in cell.get("outputs", []) if one.get("name") != "stderr"]
     return notebook
 

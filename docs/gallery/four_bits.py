@@ -52,7 +52,9 @@ with heedful.capture(loaded.model) as session:
 known = {(row["layer"], row["head"]): row for row in session.heads().iter_rows(named=True)}
 for head in worst:
     row = known[head.layer, head.head]
-    print(f"L{head.layer}H{head.head}: {row['effective_keys']:.1f} effective keys, largest weight {row['max_weight']:.2f}")
+    print(
+        f"L{head.layer}H{head.head}: {row['effective_keys']:.1f} effective keys, largest weight {row['max_weight']:.2f}"
+    )
 
 # %% [markdown]
 # ## The page

@@ -5,9 +5,10 @@
 # does depends on the collator, the attention implementation and the cache, and nothing warns you: the loss even gets better.
 
 # %%
-import heedful
 import torch
 from transformers import DataCollatorWithFlattening
+
+import heedful
 
 loaded = heedful.load_model()
 model = loaded.model

@@ -7,9 +7,10 @@
 # %%
 import tempfile
 
-import heedful
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
+
+import heedful
 
 torch.manual_seed(0)
 config = LlamaConfig(
@@ -48,7 +49,7 @@ batch(1, generator)[0].tolist()
 folder = tempfile.mkdtemp()
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 with heedful.AttentionTracker(model, out=folder, every=30, optimizer=optimizer) as tracker:
-    for step in range(1, 151):
+    for _ in range(150):
         ids = batch(32, generator)
         loss = model(ids, labels=ids).loss
         loss.backward()
@@ -101,7 +102,9 @@ with torch.no_grad():
     learned = float(model(ids, labels=labels).loss)
     for layer in range(2):
         with heedful.replace(model, "uniform", layers=[layer]):
-            print(f"layer {layer} with equal weights: {float(model(ids, labels=labels).loss) - learned:+.2f} nats per token")
+            print(
+                f"layer {layer} with equal weights: {float(model(ids, labels=labels).loss) - learned:+.2f} nats per token"
+            )
 print(f"loss of the second half: {learned:.2f}; guessing costs {torch.tensor(32.0).log():.2f}")
 
 # %% [markdown]

@@ -73,9 +73,15 @@ def prose(text: str) -> str:
         elif block.startswith(("    ", "\t")):
             made.append(f"```text\n{textwrap.dedent(block)}\n```")
         elif block.lstrip().startswith(("- ", "* ")):
-            made.append("\n".join(inline(line) if line[:1] in "-*" else f"  {inline(line)}" for line in block.splitlines()))
+            made.append(
+                "\n".join(inline(line) if line[:1] in "-*" else f"  {inline(line)}" for line in block.splitlines())
+            )
         else:
-            made += [inline(re.sub(r"::$", ":", piece)) for piece in re.split(r"^(?=(?:Reading|Pitfall): )", block, flags=re.MULTILINE) if piece]
+            made += [
+                inline(re.sub(r"::$", ":", piece))
+                for piece in re.split(r"^(?=(?:Reading|Pitfall): )", block, flags=re.MULTILINE)
+                if piece
+            ]
     return "\n\n".join(made)
 
 

@@ -107,8 +107,14 @@ def function_page(name: str) -> str:
         command = next((words for words in command_words() if words.split()[-1] == name), None)
         link = f"\nOn the command line: [heedful {command}](../commands/{slug(command)}.md).\n" if command else ""
         return f"# heedful.{name}\n\n```python\n{signature(f'heedful.{name}', item)}\n```\n\n{markdown(item, 2)}{link}"
-    shown = "" if issubclass(item, BaseException) or _is_enum(item) else f"```python\n{signature(f'heedful.{name}', item)}\n```\n\n"
-    methods = [f"## {called}\n\n```python\n{signature(called, one)}\n```\n\n{markdown(one)}" for called, one in _methods(item)]
+    shown = (
+        ""
+        if issubclass(item, BaseException) or _is_enum(item)
+        else f"```python\n{signature(f'heedful.{name}', item)}\n```\n\n"
+    )
+    methods = [
+        f"## {called}\n\n```python\n{signature(called, one)}\n```\n\n{markdown(one)}" for called, one in _methods(item)
+    ]
     values = [f"- `{one.name}`: {escaped(str(one.value))}" for one in item] if _is_enum(item) else []
     listed = "\n".join(values) + "\n\n" if values else ""
     return f"# heedful.{name}\n\n{shown}{markdown(item, 2)}\n{listed}{''.join(methods)}"
@@ -126,7 +132,12 @@ def _methods(item: type) -> list[tuple[str, Any]]:
     for name, one in inspect.getmembers(item):
         function = one.fget if isinstance(one, property) else one
         home = getattr(inspect.unwrap(function), "__module__", "") if callable(function) else ""
-        if not name.startswith("_") and callable(function) and str(home).startswith("heedful") and inspect.getdoc(function):
+        if (
+            not name.startswith("_")
+            and callable(function)
+            and str(home).startswith("heedful")
+            and inspect.getdoc(function)
+        ):
             found.append((name, function))
     return found
 
@@ -136,7 +147,11 @@ def function_list() -> str:
     import heedful
 
     rows = [f"| [`{name}`]({name}.md) | {cell(summary(getattr(heedful, name)))} |" for name in public_names()]
-    return "# Functions\n\nThe public names of `heedful`, functions first.\n\n| name | what it is |\n|---|---|\n" + "\n".join(rows) + "\n"
+    return (
+        "# Functions\n\nThe public names of `heedful`, functions first.\n\n| name | what it is |\n|---|---|\n"
+        + "\n".join(rows)
+        + "\n"
+    )
 
 
 def testing_page() -> str:
@@ -174,7 +189,11 @@ def _click(words: str) -> tuple[Any, Any]:
     from heedful.app import app
 
     found = typer.main.get_command(app)
-    context = type(found).context_class(found, info_name="heedful") if hasattr(type(found), "context_class") else click.Context(found)
+    context = (
+        type(found).context_class(found, info_name="heedful")
+        if hasattr(type(found), "context_class")
+        else click.Context(found)
+    )
     for word in words.split():
         found = found.commands[word]
         context = found.context_class(found, info_name=word, parent=context)
@@ -214,9 +233,14 @@ def command_list() -> str:
     from heedful.app import app
     from heedful.commandline.commands import COMMANDS
 
-    rows = [f"| [`heedful {words}`]({slug(words)}.md) | {cell(escaped(COMMANDS[words].help))} |" for words in command_words()]
+    rows = [
+        f"| [`heedful {words}`]({slug(words)}.md) | {cell(escaped(COMMANDS[words].help))} |"
+        for words in command_words()
+    ]
     return (
-        "# Commands\n\n| command | what it does |\n|---|---|\n" + "\n".join(rows) + f"\n\n{escaped(str(app.info.epilog))}\n"
+        "# Commands\n\n| command | what it does |\n|---|---|\n"
+        + "\n".join(rows)
+        + f"\n\n{escaped(str(app.info.epilog))}\n"
     )
 
 
@@ -228,8 +252,8 @@ def checks_page() -> str:
     from heedful.evaluation.registry import CHECKS, SECTION_TITLES
 
     made = [
-        "# Checks\n\nA check is a claim that can be false. `heedful validate` judges them in nine sections. Each estimate has a "
-        "95 % interval over documents; [verdicts](../explanation/verdicts.md) says when a claim passes."
+        "# Checks\n\nA check is a claim that can be false. `heedful validate` judges them in nine sections. Each "
+        "estimate has a 95 % interval over documents; [verdicts](../explanation/verdicts.md) says when a claim passes."
     ]
     for number, title in SECTION_TITLES.items():
         made.append(f"## {number} {title}")
@@ -276,12 +300,17 @@ def statistics_page() -> str:
     from heedful.attention.registry import STATISTICS
 
     made = [
-        "# Statistics\n\nA statistic is one number per query row. heedful computes it from moments, without a (query, key) "
-        "matrix. The head table shows its mean over judged rows."
+        "# Statistics\n\nA statistic is one number per query row. heedful computes it from moments, without a "
+        "(query, key) matrix. The head table shows its mean over judged rows."
     ]
     for name, facts in sorted(STATISTICS.items()):
         bounds = " to ".join(f"{one:g}" for one in facts.bounds)
-        rows = [("unit", facts.unit), ("bounds", bounds), ("computed from", ", ".join(map(code, facts.needs))), ("source", escaped(facts.source))]
+        rows = [
+            ("unit", facts.unit),
+            ("bounds", bounds),
+            ("computed from", ", ".join(map(code, facts.needs))),
+            ("source", escaped(facts.source)),
+        ]
         table = "| fact | value |\n|---|---|\n" + "\n".join(f"| {label} | {cell(text)} |" for label, text in rows)
         made.append(f"## {name}\n\n{markdown(facts.compute, 0, ARGUMENTS)}\n{table}")
     return "\n\n".join(made) + "\n"
@@ -298,8 +327,9 @@ def columns_page() -> str:
         link = f"[`{name}`](statistics.md#{name})" if name in STATISTICS else f"`{name}`"
         rows.append(f"| {link} | {escaped(unit)} | {cell(escaped(reading))} |")
     return (
-        "# Columns\n\nColumns of the head table: `session.heads()`, `heedful heads`, section 5 of a report and its JSON. A value is "
-        "the mean over judged rows; it is null where it is undefined. A table holds the columns that were measured.\n\n"
+        "# Columns\n\nColumns of the head table: `session.heads()`, `heedful heads`, section 5 of a report and its "
+        "JSON. A value is the mean over judged rows; it is null where it is undefined. "
+        "A table holds the columns that were measured.\n\n"
         "| column | unit | what it is |\n|---|---|---|\n" + "\n".join(rows) + "\n"
     )
 
@@ -313,8 +343,8 @@ def json_page() -> str:
 
     schema = json_schema()
     made = [
-        "# JSON fields\n\nEvery document names its schema and version in `schema`. Numbers that are not finite are null. "
-        "The report's JSON Schema ships with the package (`heedful/evaluation/page/schema`)."
+        "# JSON fields\n\nEvery document names its schema and version in `schema`. Numbers that are not finite are "
+        "null. The report's JSON Schema ships with the package (`heedful/evaluation/page/schema`)."
     ]
     made.append(_object("heedful.report/1", schema))
     made += [_object(name, one) for name, one in sorted(schema["$defs"].items()) if one.get("properties")]
@@ -328,7 +358,10 @@ def _object(name: str, schema: dict[str, Any]) -> str:
         f"| `{field}` | {cell(escaped(_kind(one)))} | {cell(escaped(one.get('description', '')))} |"
         for field, one in schema["properties"].items()
     ]
-    return f"## {name}\n\n{escaped(schema.get('description', ''))}\n\n| field | type | what it is |\n|---|---|---|\n" + "\n".join(rows)
+    return (
+        f"## {name}\n\n{escaped(schema.get('description', ''))}\n\n| field | type | what it is |\n|---|---|---|\n"
+        + "\n".join(rows)
+    )
 
 
 def _kind(one: dict[str, Any]) -> str:

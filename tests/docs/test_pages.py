@@ -52,7 +52,9 @@ def unknown(words: list[str]) -> list[str]:
             return words[:1]
         found, context = found.commands[words[0]], found.context_class(found, info_name=words[0], parent=context)
         words = words[1:]
-    known = {option for parameter in found.get_params(context) for option in (*parameter.opts, *parameter.secondary_opts)}
+    known = {
+        option for parameter in found.get_params(context) for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     return [word for word in words if word.startswith("--") and word.partition("=")[0] not in known]
 
 

@@ -1,4 +1,4 @@
-"""The site: its navigation names every page, its reference holds every registered item, and it builds without a warning."""
+"""The site: its navigation names every page, its reference holds every item, and it builds without a warning."""
 
 from __future__ import annotations
 
@@ -138,7 +138,8 @@ def test_links_that_leave_the_site_are_mended(text: str, wanted: str) -> None:
 
 def test_a_docstring_becomes_markdown() -> None:
     docstrings = pytest.importorskip("latex2mathml") and loaded("docstrings")
-    text = "What ``x`` is.\n\n.. math:: a_i < 1\n\nReading: 0 is *none*.\nPitfall: long.\n\nArgs:\n    x: One\n        thing.\n"
+    text = "What ``x`` is.\n\n.. math:: a_i < 1\n\nReading: 0 is *none*.\nPitfall: long.\n"
+    text += "\nArgs:\n    x: One\n        thing.\n"
     page = docstrings.markdown(text)
     assert "What `x` is." in page and "<math" in page and r"\*none\*" in page and "**Pitfall.** Long." in page
     assert "- `x`: One thing." in page

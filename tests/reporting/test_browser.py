@@ -163,7 +163,8 @@ def test_a_broken_word_is_found(chromium: Any, tmp_path: Path) -> None:
 
 AXE = """async () => {
   const found = await axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] });
-  return found.violations.map(one => `${one.id}: ${one.nodes.map(node => node.html.slice(0, 120)).slice(0, 3).join(" | ")}`);
+  const where = one => one.nodes.map(node => node.html.slice(0, 120)).slice(0, 3).join(" | ");
+  return found.violations.map(one => `${one.id}: ${where(one)}`);
 }"""
 
 
@@ -227,7 +228,9 @@ def test_paper_cuts_nothing(name: str, chromium: Any, tmp_path: Path) -> None:
         page.emulate_media(media="print")
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert page.evaluate("[...document.querySelectorAll('details:not([open])')].length") == 0
-        wide = page.evaluate("[...document.querySelectorAll('.scroll, main')].map(one => one.scrollWidth - one.clientWidth)")
+        wide = page.evaluate(
+            "[...document.querySelectorAll('.scroll, main')].map(one => one.scrollWidth - one.clientWidth)"
+        )
         assert max(wide) <= 1
     finally:
         context.close()

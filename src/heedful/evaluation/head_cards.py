@@ -193,7 +193,7 @@ def _untrained(study: Study, position: int) -> dict[str, tuple[float, float, flo
 
 
 def _places(cards: list[HeadCard], length: int) -> list[int]:
-    """Positions whose tokens are kept: all of a document that is pictured token by token, else those that a card names."""
+    """Positions whose tokens are kept: all of a short document, else those that a card names."""
     return sorted(_named(cards) | (set(range(length)) if length <= MOST_BINS else set()))
 
 

@@ -97,7 +97,7 @@ def gauge(
     Returns:
         The exit code, 0.
     """
-    shared.ensure_accelerate()
+    shared.ensure_accelerate("gauge")
     from heedful.gauge.run_settings import GaugeRunSettings
 
     settings = GaugeRunSettings(

@@ -18,8 +18,8 @@ IMAGES = "img-src data:"
 def sealed_page(name: str, *allowed: str, **values: Any) -> str:
     """The template of that name with the style sheet that all pages share, under a content security policy.
 
-    The policy allows the one style sheet by its digest, what is named, and nothing else; every value is escaped. The foot
-    of the page has the settings, heedful's version and the date.
+    The policy allows the one style sheet by its digest, what is named, and nothing else; every value is escaped. The
+    foot of the page has the settings, heedful's version and the date.
 
     Args:
         name: Of the template.

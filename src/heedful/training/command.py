@@ -1,6 +1,7 @@
 """``heedful train``: train the reference decoder on your text; you can stop and resume it."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -98,6 +99,7 @@ def decoder(
         The exit code, 0.
     """
     ensure_accelerate()
+    ensure_trackers(trackers or ())
     from heedful.training.run_settings import RunSettings
 
     settings = RunSettings(
@@ -154,11 +156,22 @@ def _print_line(line: str) -> None:
     typer.echo(visible(line), err=True)
 
 
-def ensure_accelerate() -> None:
-    """Raise if the Trainer cannot run because accelerate is missing."""
+def ensure_trackers(names: Sequence[str]) -> None:
+    """Raise if TensorBoard is to get curves and is not installed."""
+    from importlib.util import find_spec
+
+    from heedful.errors import UsageError
+
+    if "tensorboard" in names and not any(map(find_spec, ("tensorboard", "tensorboardX"))):
+        message = "tensorboard is not installed (pip install 'heedful[tensorboard]')"
+        raise UsageError(f"--report-to tensorboard: {message}")
+
+
+def ensure_accelerate(extra: str = "train") -> None:
+    """Raise if the Trainer cannot run because accelerate is missing; ``extra`` brings what the command needs."""
     from importlib.util import find_spec
 
     from heedful.errors import UsageError
 
     if find_spec("accelerate") is None:
-        raise UsageError("train: needs accelerate, which is not installed (pip install 'heedful[train]')")
+        raise UsageError(f"train: needs accelerate, which is not installed (pip install 'heedful[{extra}]')")

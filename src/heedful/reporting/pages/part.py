@@ -52,8 +52,8 @@ class Page:
 def number_columns(part: PagePart) -> list[bool]:
     """Whether each column of a part's table holds numbers, which stand flush right; words stand flush left.
 
-    A column of numbers has a digit somewhere and no word but a unit: ``+0.0038``, ``[0.1, 0.2]``, ``0.2 nats``. The first
-    column holds names.
+    A column of numbers has a digit somewhere and no word but a unit: ``+0.0038``, ``[0.1, 0.2]``, ``0.2 nats``. The
+    first column holds names.
 
     Args:
         part: With its table.
@@ -67,4 +67,6 @@ def number_columns(part: PagePart) -> list[bool]:
 
 def _numeric(column: Sequence[str]) -> bool:
     filled = [cell for cell in column if cell not in _EMPTY]
-    return any(any(sign.isdigit() for sign in cell) for cell in filled) and not any(_WORD.search(cell) for cell in filled)
+    return any(any(sign.isdigit() for sign in cell) for cell in filled) and not any(
+        _WORD.search(cell) for cell in filled
+    )
