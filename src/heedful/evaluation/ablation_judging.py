@@ -1,4 +1,4 @@
-"""Verdicts on what replacing attention does to the loss, for the model, each layer and each head."""
+"""Judge how replacing attention changes the loss, for the model, each layer and each head."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MEAN_SHARE = 0.1
 
 
 def over_documents(study: Study, values: Array) -> Interval:
-    """Interval of the mean loss difference over documents, at the interim analysis that stopped it, if any."""
+    """Return the confidence interval of the mean loss difference over documents, adjusted for interim analyses."""
     units = study.first_units(values)
     if study.settings.interim_analyses == 1:
         return skew_t(units)
@@ -44,7 +44,7 @@ def over_documents(study: Study, values: Array) -> Interval:
 
 
 def p_of_zero(study: Study, values: Array) -> float:
-    """Two-sided p-value that the mean over documents is zero; NaN without spread or with too few values."""
+    """Return the two-sided p-value of "the mean over documents is zero"; NaN without spread or with too few values."""
     units = study.first_units(values)
     units = units[np.isfinite(units)]
     if len(units) < 2 or np.ptp(units) < 1e-12:
@@ -56,7 +56,9 @@ def p_of_zero(study: Study, values: Array) -> float:
 
 
 def interim_facts(study: Study, values: Array) -> dict[str, Any]:
-    """The interim analysis at which a replacement stopped and the sequences it used; empty without interim analyses."""
+    """Return at which interim analysis a replacement stopped and on how many sequences; empty without interim
+    analyses.
+    """
     if study.settings.interim_analyses == 1:
         return {}
     look, ends = _interim_analysis_of(study, values)
@@ -73,7 +75,7 @@ def _interim_analysis_of(study: Study, values: Array) -> tuple[int, tuple[int, .
 
 
 def family(study: Study) -> dict[tuple[str, int | None], float]:
-    """Holm-adjusted p-values of every (replacement, layer), layer None for the whole model, in one family."""
+    """Return the Holm-adjusted p-value of each (replacement, layer) pair; layer None means the whole model."""
     raw: dict[tuple[str, int | None], float] = {
         (arm, None): p_of_zero(study, values) for arm, values in study.whole_model.items()
     }
@@ -86,7 +88,7 @@ def family(study: Study) -> dict[tuple[str, int | None], float]:
 
 
 def ablation_findings(study: Study, claim: str, arm: str, source: str) -> list[Finding]:
-    """Findings on one replacement: for the model, and for each layer if the preset includes layers.
+    """Return the findings on one replacement: for the model, and for each layer if the preset includes layers.
 
     Args:
         study: The study.
@@ -118,7 +120,7 @@ def ablation_findings(study: Study, claim: str, arm: str, source: str) -> list[F
 
 
 def not_measured(claim: str, source: str, layer: int) -> Finding:
-    """What is said of a layer on which an arm was not tried.
+    """Return the finding for a layer in which a replacement was not measured.
 
     Args:
         claim: Registry name.
@@ -132,7 +134,7 @@ def not_measured(claim: str, source: str, layer: int) -> Finding:
 
 
 def left_whole(study: Study) -> str:
-    """The attention that no replacement reaches, and why; empty if every module can be replaced."""
+    """Describe the attention modules that cannot be replaced, with reasons; empty if every module can be."""
     left = study.observed.irreplaceable
     if not left:
         return ""
@@ -262,7 +264,7 @@ UNSETTLED = "mixed or not settled"
 
 
 def signature_of(study: Study, arms: dict[str, Array]) -> tuple[str, str]:
-    """Classify the work of attention by the replacements that do not raise the loss.
+    """Classify attention as positional, content, unused, ... by the replacements that do not raise the loss.
 
     Args:
         study: The study.
@@ -295,7 +297,7 @@ def signature_of(study: Study, arms: dict[str, Array]) -> tuple[str, str]:
 
 
 def redundant(study: Study, whole: Array, parts: Sequence[Array]) -> bool:
-    """Whether equal weights raise the loss when used everywhere at once, but in no single part alone.
+    """Return whether equal weights raise the loss in all parts (layers or heads) together, but in no single part alone.
 
     Args:
         study: The study.

@@ -1,4 +1,4 @@
-"""Section 9: what kind of work does attention do?"""
+"""Section 9: which information does the model use attention for?"""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SOURCE = (
     meaning="Names the simplest replacement that does as well: the kind of work attention does in this model.",
 )
 def ablation_signature(study: Study) -> list[Finding]:
-    """Name the work of attention (positional, content, value average, unused) by the replacements that cost no loss.
+    """The replacements that cost no loss classify attention as positional, content, value average or unused.
 
     Redundant besides, where equal weights cost something in the whole and nothing in any one part: the layers of the
     model (preset standard), the heads of a layer (preset full).

@@ -1,4 +1,4 @@
-"""Section 1: does a causal model really not see the future?"""
+"""Section 1: does no token of a causal model depend on later tokens?"""
 
 from __future__ import annotations
 

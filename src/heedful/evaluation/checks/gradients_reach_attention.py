@@ -1,4 +1,4 @@
-"""Section 8: does the loss reach every trainable attention parameter?"""
+"""Section 8: does every trainable attention parameter get a gradient?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section 3: does any head find the token that followed an earlier copy?"""
+"""Section 3: does any head attend to the token that followed an earlier copy of the query's token?"""
 
 from __future__ import annotations
 

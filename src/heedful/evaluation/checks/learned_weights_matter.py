@@ -18,5 +18,5 @@ SOURCE = (
     meaning="If equal weights do as well, the learned pattern is no better than averaging.",
 )
 def learned_weights_matter(study: Study) -> list[Finding]:
-    """Equal weights on every visible key raise the loss: the learned pattern does more than a plain average."""
+    """Equal weights on all visible keys raise the loss: the learned pattern does more than average the values."""
     return ablation_findings(study, "learned_weights_matter", "uniform", SOURCE)

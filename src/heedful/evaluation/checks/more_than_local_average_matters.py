@@ -18,5 +18,5 @@ SOURCE = (
     meaning="If averaging the nearest tokens does as well, a short convolution could replace attention.",
 )
 def more_than_local_average_matters(study: Study) -> list[Finding]:
-    """Equal weights on the keys within 5 positions raise the loss when they replace the learned weights."""
+    """Replacing the learned weights by equal weights on the keys within 5 positions raises the loss."""
     return ablation_findings(study, "more_than_local_average_matters", "local", SOURCE)
