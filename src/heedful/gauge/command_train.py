@@ -92,7 +92,7 @@ def gauge(
     trackers: shared.Trackers = None,
     debug: options.Debug = False,
 ) -> int:
-    """Train and print the loss on held-out text; the parameters are the options of the same name.
+    """Train a gauge transformer and print its held-out loss; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0.
