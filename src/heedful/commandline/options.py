@@ -1,4 +1,4 @@
-"""The options that commands share, each defined once: name, limits and line of help."""
+"""Options shared by several commands, each defined once: name, limits and help line."""
 
 from pathlib import Path
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""The difference of two estimates with its interval: paired by document if they share documents, else unpaired."""
+"""Difference of two estimates with an interval: paired by document if documents are shared, else unpaired."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FLIPS = 19_999
 
 @dataclass(frozen=True)
 class Difference:
-    """Second estimate minus the first.
+    """Estimate after minus estimate before, with its interval.
 
     Attributes:
         estimate: In the unit of both; None where one is missing.
@@ -59,7 +59,7 @@ def difference_of(
     seed: int,
     within: Mapping[str, float] = MappingProxyType({}),
 ) -> Difference:
-    """The difference between one claim's estimates in two reports.
+    """Return the difference between two reports' estimates of one claim.
 
     Args:
         before: The finding of the first report.

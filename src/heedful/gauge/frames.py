@@ -16,7 +16,7 @@ _TINY = 1e-12
 
 
 def check_frames(phi: Tensor) -> None:
-    r"""Raise an error if angles have the wrong shape or are not finite.
+    r"""Raise an error if rotation vectors have the wrong shape, are not finite or are longer than pi.
 
     Args:
         phi: ``(..., 3)``.

@@ -1,4 +1,4 @@
-"""Render charts as SVG and PNG in one style that follows the reader's theme, without outside files."""
+"""Render charts as SVG and PNG, in one style that adapts to light and dark themes and loads no files."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _FIRST_GROUP = '<g fill="none" stroke-miterlimit="10"'
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure and its chart."""
+    """A figure's description with its chart."""
 
     figure: Figure[Any]
     chart: altair.TopLevelMixin
 
 
 def drawn(source: Source, figures: Sequence[Figure[Source]]) -> list[Drawn]:
-    """The figures that have data to show.
+    """Build the chart of each figure, and skip figures without data.
 
     Args:
         source: What they are drawn of: a report, say.
@@ -49,7 +49,7 @@ def drawn(source: Source, figures: Sequence[Figure[Source]]) -> list[Drawn]:
 
 
 def svg(one: Drawn, *, ink: str = INK, background: str = PAPER) -> str:
-    """The figure as SVG.
+    """Return the figure as SVG text.
 
     Args:
         one: The figure.
@@ -63,7 +63,7 @@ def svg(one: Drawn, *, ink: str = INK, background: str = PAPER) -> str:
 
 
 def png(one: Drawn) -> bytes:
-    """The figure as PNG, dark on white, two pixels a unit."""
+    """Return the figure as PNG bytes, dark on white, at double resolution."""
     import vl_convert
 
     return bytes(vl_convert.vegalite_to_png(_specification(one, INK, PAPER), scale=PIXELS_PER_UNIT))

@@ -16,7 +16,7 @@ ROWS = 16
 
 
 def logit_spread(call: AttentionCall, rows: int = ROWS) -> Tensor:
-    r"""Return the standard deviation of logits over visible keys, averaged over sampled queries, ``(sequence, head)``.
+    r"""Return the standard deviation of logits over visible keys, averaged over sampled queries, ``(batch, head)``.
 
     .. math:: \sqrt{\tfrac1{n_i} \sum_{j \in V_i} (l_{ij} - \bar l_i)^2}
 

@@ -1,4 +1,4 @@
-"""A page as HTML without script or outside files."""
+"""Render a page as HTML without scripts or external files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heedful.reporting.sealed_page import IMAGES, sealed_page
 
 
 def page_html(page: Page) -> str:
-    """The page as an HTML string.
+    """Return the page as an HTML document.
 
     Figures are images in the page itself, whose ink follows the reader's light or dark theme. The content security
     policy allows these, and the one style sheet by its digest, and nothing else.

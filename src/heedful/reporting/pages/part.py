@@ -1,4 +1,4 @@
-"""A page: tables with a paragraph each, the same in terminal, HTML and JSON."""
+"""Page structure for terminal, HTML and JSON: tables, each with a paragraph."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Row = tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class PagePart:
-    """One part of a page.
+    """One section of a page: heading, table, paragraph and figures.
 
     Attributes:
         title: What it is about.
@@ -33,7 +33,7 @@ class PagePart:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """The whole page.
+    """A page: title, facts and sections.
 
     Attributes:
         title: What was measured.
