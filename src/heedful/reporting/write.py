@@ -126,7 +126,7 @@ def move_in(path: Path, folder: Path) -> None:
 
 
 def create_new(path: Path, text: str) -> None:
-    """Create a small file; fails if the path or a link exists, so that only one of several processes succeeds.
+    """Create a small file; raise an error if the path or a link exists, so that only one of several processes succeeds.
 
     Raises:
         FileExistsError: Something stands there.

@@ -52,5 +52,5 @@ def correlation(value: float) -> str:
 
 
 def p_value(value: float) -> str:
-    """Format a p-value; a small one is shown as a bound such as ``< 0.001``, never as zero."""
+    """Format a p-value; a small one is shown as a bound such as ``<.0001``, never as zero."""
     return NONE if not math.isfinite(value) else "<.0001" if value < 1e-4 else f"{value:#.2g}"

@@ -14,7 +14,7 @@ Row = tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class PagePart:
-    """One section of a page: heading, table, paragraph and figures.
+    """One section of a page: title, table, paragraph and chart.
 
     Attributes:
         title: What it is about.
@@ -33,7 +33,7 @@ class PagePart:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """A page: title, facts and sections.
+    """A page: title, subject (model and text) and sections.
 
     Attributes:
         title: What was measured.
