@@ -51,7 +51,7 @@ CLAIMS: dict[str, PublishedClaim] = {}
 
 
 def published(*, note: str, section: str, sentence: str, figure: str) -> Callable[[Judge], Judge]:
-    """Decorator that registers a function from ``Measurements`` to findings as the test of the claim it is named after.
+    """Decorator that registers a function as the test of the published claim of the same name.
 
     Args:
         note: Number of the note, a key of ``NOTES``.

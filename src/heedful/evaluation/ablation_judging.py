@@ -56,9 +56,7 @@ def p_of_zero(study: Study, values: Array) -> float:
 
 
 def interim_facts(study: Study, values: Array) -> dict[str, Any]:
-    """Return at which interim analysis a replacement stopped and on how many sequences; empty without interim
-    analyses.
-    """
+    """Return the interim analysis at which a replacement stopped and its sequences; empty without interim analyses."""
     if study.settings.interim_analyses == 1:
         return {}
     look, ends = _interim_analysis_of(study, values)

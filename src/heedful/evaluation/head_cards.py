@@ -92,7 +92,7 @@ def shades(seen: BinnedMap) -> Tensor:
 
 
 def pictured(bins: int) -> Probe:
-    """Return a probe for one sequence that measures picture, heaviest keys of a few queries, and keys with most weight.
+    """Return a probe that records, for one sequence, the picture and the strongest keys, of a few queries and overall.
 
     Args:
         bins: Most bins of each axis of the picture.

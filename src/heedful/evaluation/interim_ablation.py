@@ -75,7 +75,7 @@ def differences_by_analyses(
 
 
 def fractions_of(ends: Sequence[int]) -> tuple[float, ...]:
-    """Return the share of all sequences that each interim analysis uses."""
+    """Return the share of all sequences that each interim analysis uses, as a tuple."""
     return tuple(end / ends[-1] for end in ends)
 
 

@@ -31,7 +31,9 @@ def row_statistics(probed: ProbedCall) -> dict[str, Tensor]:
 
 
 def growth(probed: ProbedCall) -> dict[str, Tensor]:
-    """Return concentration and log visible keys, averaged over short rows and over long rows, ``(sequence, head)``."""
+    """Return concentration and log visible keys, averaged over rows with few and with many keys, ``(sequence,
+    head)``.
+    """
     rows = probed.moments.rows
     seen = rows.visible.double()
     kl = (seen.log() - rows.entropy.double()).clamp_min(0)

@@ -98,7 +98,7 @@ class Study:
 
     @cached_property
     def batches(self) -> list[Batch]:
-        """All sequences in order, as batches of at least two sequences if there are two."""
+        """All sequences in order, as batches; no batch has a single sequence unless the study has only one."""
         return batches_of(self.model, self.sequences, self.settings.batch_tokens)
 
     def first_batches(self, count: int) -> list[Batch]:
@@ -251,7 +251,7 @@ class Study:
 
     @property
     def of_blocks(self) -> bool:
-        """Whether the documents are blocks of a smaller number of texts, and so not independent."""
+        """Whether the documents are blocks cut from fewer texts, and so not independent."""
         return bool(getattr(self.sequences, "blocks", False))
 
     @property
@@ -394,7 +394,7 @@ class Study:
 
     @cached_property
     def backward_batch(self) -> Batch:
-        """Sequences of the backward pass: those that rank layers and heads, if there is a ranking."""
+        """Batch of the backward pass; if layers and heads are ranked, it holds the sequences of that ranking."""
         if self._ranking is None:
             return self.batches[0]
         chosen = self.of_documents(0, self.settings.layer_sequences)

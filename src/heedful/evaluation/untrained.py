@@ -90,7 +90,9 @@ EXCESS = "_excess"
 
 
 def excess_or(evidence: Evidence, name: str) -> Array:
-    """Return a statistic, ``(sequence, all heads)``; names ending in ``EXCESS`` subtract the part position explains."""
+    """Return a statistic, ``(sequence, all heads)``; if its name ends in ``EXCESS``, without the part that position
+    explains.
+    """
     if not name.endswith(EXCESS):
         return evidence.stacked(name)
     lag = name.removesuffix(EXCESS)
@@ -108,7 +110,7 @@ def probes_of(seed: int, content: bool) -> list[Probe]:
 
 
 def heads_of(found: dict[str, Array], content: bool) -> dict[str, Array]:
-    """Add, if ``content``, the divergences between queries minus the part that position explains."""
+    """Return the statistics and, if ``content``, query divergences without the part that position explains."""
     lags = ("adjacent", "distant") if content else ()
     return found | {f"{lag}{EXCESS}": found[lag] - found[f"{lag}_by_position"] for lag in lags}
 

@@ -1,4 +1,4 @@
-"""``heedful.validate``: judge the attention of a model on text; both are accepted in many forms."""
+"""``heedful.validate``: judge the attention of a model on text, with model and text in any supported form."""
 
 from __future__ import annotations
 

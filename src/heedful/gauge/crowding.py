@@ -76,7 +76,7 @@ def sharp_ratio(dim: float, keys: float) -> float:
 
 
 def least_dimension(ratio: float, share: float) -> int:
-    """Return the smallest head dimension with at most the share ``share`` of effective keys at ``kappa / s^2 = ratio``.
+    """Return the smallest head dimension whose share of effective keys is at most ``share`` at ``kappa / s^2 = ratio``.
 
     Args:
         ratio: ``kappa / s^2``.
@@ -91,7 +91,7 @@ def least_dimension(ratio: float, share: float) -> int:
 
 
 def needed_ratio(dim: float, share: float) -> float:
-    """Return the ``kappa / s^2`` at which a head of ``dim`` dimensions has the share ``share`` of effective keys.
+    """Return the ``kappa / s^2`` at which a head of ``dim`` dimensions has a share ``share`` of effective keys.
 
     Raises:
         UsageError: ``dim`` is not positive, or ``share`` not between 0 and 1.

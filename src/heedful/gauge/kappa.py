@@ -1,4 +1,4 @@
-r"""Temperatures of the heads: logits are divergences divided by the temperature.
+r"""Temperatures kappa of the heads: attention logits are ``-KL / kappa``.
 
 Weights are :math:`\operatorname{softmax}_j(-KL_{ij} / \kappa_h)`. With means of variance :math:`s^2` a component,
 divergences have the mean :math:`s^2 d` and the deviation :math:`s^2 \sqrt{2 d}`: one temperature for heads of different

@@ -85,7 +85,7 @@ def skewed_bounds(values: ArrayLike, tail: float, level: float) -> Interval:
 
 
 def skewed_tail(values: ArrayLike) -> float:
-    r"""Return the one-sided p-value at which a bound of :func:`skewed_bounds` reaches 0, by solving
+    r"""Return the one-sided p-value at which a bound of :func:`skewed_bounds` reaches 0, the solution of this equation:
 
     .. math:: q + a\,(1 + 2 q^2) = |\bar x| \sqrt n / s
 

@@ -119,7 +119,7 @@ def cosines_have_these_ranges(evidence: Measurements) -> list[Finding]:
     figure="KL increases, cosine decreases",
 )
 def deeper_layers_agree_worse(evidence: Measurements) -> list[Finding]:
-    """Compare KL and cosine of layers 1 to 3, which share their counts; kept embeddings are reported for comparison."""
+    """Compare KL and cosine between layers 1 to 3, which use the same counts."""
     divergence, cosine = (own(evidence, name, 3) - own(evidence, name, 1) for name in ("divergence", "cosine"))
     kept = skill(evidence, "heads", "kept", std=PUBLISHED, layer=3) - skill(
         evidence, "heads", "kept", std=PUBLISHED, layer=1

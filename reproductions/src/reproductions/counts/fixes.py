@@ -34,7 +34,7 @@ def saved(evidence: Measurements, part: str, arm: str, than: str) -> np.ndarray:
     figure="normalisation too small",
 )
 def scale_is_the_root_cause(evidence: Measurements) -> list[Finding]:
-    """Test whether the first head has skill at its best temperature, as it must if the scale is the cause."""
+    """Test whether the first head has skill at its best temperature, as it must if a wrong scale is the cause."""
     best = {arm: skill(evidence, "model", f"{arm}, best temperature") for arm in ("published", "kept")}
     now = skill(evidence, "model", "kept")
     return [
@@ -82,7 +82,7 @@ def another_magnitude_mends(evidence: Measurements) -> list[Finding]:
     figure="option 3: M might need different normalisation",
 )
 def another_normalisation_helps(evidence: Measurements) -> list[Finding]:
-    """Compare logits of other normalisations with the count matrix M, each at its best temperature; log P decides."""
+    """Compare other normalisations of the counts with the matrix M, each at its best temperature; log P is decisive."""
     others = ("probability", "sqrt_probability", "degree_regularised", "residual", "pmi", "ppmi")
     message = "KL of logits log P, without any temperature, minus that of M at its best."
     best = over_units(by_unit(evidence, "affinity", "divergence", arm="normalised"))
@@ -102,7 +102,7 @@ def another_normalisation_helps(evidence: Measurements) -> list[Finding]:
     figure="option 3: the embedding computation might need adjustment",
 )
 def embeddings_must_be_mended(evidence: Measurements) -> list[Finding]:
-    """Test whether keeping the embeddings of the derivation, at the published scale, lowers the KL."""
+    """Test whether keeping the embeddings used in the derivation lowers the KL at the published scale."""
     message = "KL of the first head with its embeddings minus that with replaced ones, scale .01."
     return [
         below(over_units(saved(evidence, "model", "kept", "published")), -GAIN, message, unit="nat"),

@@ -25,7 +25,7 @@ def number(evidence: Measurements, measure: str, arm: str = "") -> Interval:
 
 
 def of_each_text(evidence: Measurements, measure: str) -> list[Finding]:
-    """Return findings with the measurement for each text separately, for figures that depend on the text."""
+    """Return one finding per text with the measurement, for figures that depend on the text."""
     found = by_text(evidence, "structure", measure)
     return [beside(over_units(values), f"Slices of {text} alone.") for text, values in found.items()]
 
@@ -121,7 +121,7 @@ def largest_product_is_one(evidence: Measurements) -> list[Finding]:
     figure=".004, .003, .008, ...",
 )
 def diagonal_of_products_is_small(evidence: Measurements) -> list[Finding]:
-    """Test the diagonal entry of the largest singular value; the note printed those of the smallest."""
+    """Test the product's diagonal entry for the largest singular value; the note printed those for the smallest."""
     return [
         below(number(evidence, "product_first"), 0.1, "Entry of the leading direction."),
         beside(
@@ -153,7 +153,7 @@ def column_cosine_is_an_eighth(evidence: Measurements) -> list[Finding]:
     figure="low similarity, so small attention scores",
 )
 def column_cosine_sets_scores(evidence: Measurements) -> list[Finding]:
-    """Test whether column cosines stay within .02 under a rotation of the head's basis, which keeps all scores."""
+    """Test whether rotating the head's basis, which changes no score, changes the column cosine by less than .02."""
     own, other = (by_unit(evidence, "structure", name) for name in ("column_cosine", "column_cosine_other_basis"))
     message = "Cosine of equal columns in a turned basis minus that in the first; every score is the same."
     return [
@@ -167,7 +167,7 @@ def column_cosine_sets_scores(evidence: Measurements) -> list[Finding]:
     figure=".014 at scale .01",
 )
 def query_key_cosine_makes_attention_uniform(evidence: Measurements) -> list[Finding]:
-    """Test whether entropy stays near its maximum at scale 1, where the query-key cosine is the same."""
+    """Test whether entropy stays near its maximum at scale 1, where the mean query-key cosine is as at scale .01."""
     cosine = {
         std: by_unit(evidence, "sweep", "query_key_cosine", arm=ARM, std=std, layer=0) for std in (PUBLISHED, 1.0)
     }

@@ -27,7 +27,7 @@ register = partial(published, note="003")
     figure="the fundamental mismatch",
 )
 def mapping_is_lost(evidence: Measurements) -> list[Finding]:
-    """Test whether a head with the embeddings it was derived from has no skill either."""
+    """Test whether a head with the embeddings it was derived from still has no skill."""
     kept, replaced = (skill(evidence, "heads", arm, std=PUBLISHED, layer=0) for arm in ("kept", "published"))
     return [
         below(over_units(kept), EQUAL, "Skill of the first layer at .01, embeddings kept.",
@@ -42,7 +42,7 @@ def mapping_is_lost(evidence: Measurements) -> list[Finding]:
     figure="score = embedding similarity",
 )
 def scores_are_similarities(evidence: Measurements) -> list[Finding]:
-    """Test whether scores correlate more with embedding similarity than with the count matrix M, rows centred."""
+    """Test whether scores correlate more with embedding similarity than with the count matrix M."""
     likeness, counts = (by_unit(evidence, "structure", f"correlation{end}") for end in ("_similarity", ""))
     return [
         above(over_units(likeness - counts), 0.0, "Correlation with similarity minus that with M, own embeddings."),
@@ -57,7 +57,7 @@ def scores_are_similarities(evidence: Measurements) -> list[Finding]:
     figure="similarity about .01",
 )
 def orthogonal_embeddings_score_nothing(evidence: Measurements) -> list[Finding]:
-    """Test whether scores of orthonormal embeddings are unrelated to the count matrix M; they equal it."""
+    """Test whether scores of orthonormal embeddings are uncorrelated with the count matrix M."""
     message = "Correlation of scores with M, orthonormal embeddings, rows centred."
     return [
         below(number(evidence, "correlation_orthonormal"), UNRELATED, message),
@@ -126,7 +126,7 @@ def similar_ngrams_are_orthogonal(evidence: Measurements) -> list[Finding]:
     figure="layers from 1 on: match 0 to 20 %",
 )
 def contexts_of_two_are_lost(evidence: Measurements) -> list[Finding]:
-    """Test whether a head for two-token contexts, embeddings kept, has a skill below a quarter at its best
+    """Test whether a two-token head with its original embeddings has a skill below a quarter at its best
     temperature.
     """
     kept, last, both = (
@@ -164,7 +164,7 @@ def attention_becomes_uniform(evidence: Measurements) -> list[Finding]:
     figure="conclusion 3",
 )
 def deviation_makes_uniform_anyway(evidence: Measurements) -> list[Finding]:
-    """Test whether the first layer with kept embeddings at scale .01 gains less than .02 nat over uniform."""
+    """Test whether the first layer, with its original embeddings at scale .01, gains less than .02 nat over uniform."""
     kept = over_units(beyond_uniform(evidence, "heads", "kept", std=PUBLISHED, layer=0))
     factor = over_units(by_unit(evidence, "model", "factor", arm="kept, best temperature"))
     return [

@@ -32,7 +32,7 @@ register = partial(published, note="000", section="1, scale of the matrices")
     figure="entropy 2.55 to .01, largest weight .13 to .99 from .001 to 1",
 )
 def scale_sharpens_attention(evidence: Measurements) -> list[Finding]:
-    """Test whether entropy falls from each scale to the next, by its largest rise."""
+    """Test whether entropy falls at every step to the next larger scale."""
     entropy = np.stack([by_unit(evidence, "sweep", "entropy", arm=ARM, std=std) for std in SCALES])
     largest = [over_units(by_unit(evidence, "sweep", "largest", arm=ARM, std=std)) for std in (SCALES[0], SCALES[-1])]
     message = "Largest change of mean entropy from one of the nine scales to the next."
@@ -65,7 +65,7 @@ def raw_score_grows_with_the_square(evidence: Measurements) -> list[Finding]:
     figure=".000192, so nearly uniform",
 )
 def scores_are_the_logits(evidence: Measurements) -> list[Finding]:
-    """Test whether mean logits are at most twice the published score, which omits norm, positions and scaling."""
+    """Test whether mean logits are at most twice the published score, which ignores norm, positions and scaling."""
     raw = by_unit(evidence, "sweep", "raw_score", arm=ARM, std=PUBLISHED, layer=0)
     logits = [by_unit(evidence, "sweep", "logit", arm=ARM, std=PUBLISHED, layer=layer) for layer in range(4)]
     message = "Mean size of the first layer's logits over that of the published score."
@@ -81,7 +81,7 @@ def scores_are_the_logits(evidence: Measurements) -> list[Finding]:
 
 @register(sentence="At .01 attention is nearly uniform.", figure="entropy 2.24, largest weight .20")
 def hundredth_is_nearly_uniform(evidence: Measurements) -> list[Finding]:
-    """Compare the entropy of all layers at scale .01 with its causal maximum, in evaluation mode."""
+    """Compare the entropy at scale .01, over all layers, with the maximum that a causal mask allows."""
     own = partial(by_unit, evidence, "sweep", arm=ARM, std=PUBLISHED)
     found = over_units(own("of_ceiling"))
     entropy = over_units(own("entropy"))
@@ -94,7 +94,7 @@ def hundredth_is_nearly_uniform(evidence: Measurements) -> list[Finding]:
 
 @register(sentence="At .01 the entropy is 65 % of its maximum.", figure="2.24 of 3.47, ln 32")
 def entropy_is_two_thirds_of_its_maximum(evidence: Measurements) -> list[Finding]:
-    """Compare entropy with the mean maximum of causal rows; ln 32 applies only to the last row."""
+    """Compare entropy with the maximum that a causal mask allows, averaged over rows."""
     own = partial(by_unit, evidence, "sweep", arm=ARM, std=PUBLISHED)
     right, wrong = (over_units(own(name)) for name in ("of_ceiling", "of_last_row"))
     flat = over_units(by_unit(evidence, "sweep", "of_last_row", arm=ARM, std=SCALES[0]))
@@ -165,7 +165,7 @@ def classes_rank_quality(evidence: Measurements) -> list[Finding]:
     figure="a massive impact on attention quality",
 )
 def scale_decides_where_attention_looks(evidence: Measurements) -> list[Finding]:
-    """Return the share of first-layer queries whose most attended key differs between scales .1 and .01."""
+    """Test how many first-layer queries attend most to different keys at scales .1 and .01."""
     message = "Share of queries of the first layer whose most attended key at .1 is not that at .01"
     return [
         above(over_units(by_unit(evidence, "sweep", "moved", arm=ARM, std=0.1, layer=0)), MOVED, f"{message}."),

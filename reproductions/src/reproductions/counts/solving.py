@@ -22,7 +22,7 @@ register = partial(published, note="003")
     figure="if embeddings don't encode the n-gram structure, attention won't align",
 )
 def embeddings_must_encode_co_occurrence(evidence: Measurements) -> list[Finding]:
-    """Test whether random embeddings of width 256 reach a skill below one half."""
+    """Test whether random embeddings of width 256 give a skill below one half."""
     random = over_units(skill(evidence, "embedding", f"random_unit {WIDE} log P"))
     plain = over_units(saved(evidence, "embedding", f"ppmi_vectors {WIDE} M", f"random_unit {WIDE} M"))
     return [
@@ -114,7 +114,7 @@ def direct_attention_needs_to_leave_the_derivation(evidence: Measurements) -> li
     figure="maybe use the count matrices differently",
 )
 def another_derivation_aligns(evidence: Measurements) -> list[Finding]:
-    """Test a derivation from log P through the layer norm of a whole model, on its own counts and on other text's."""
+    """Test a derivation from log P in a whole model with layer norm, on its own counts and on those of other text."""
     model = over_units(skill(evidence, "model", "corrected"))
     unseen = {name: over_units(skill(evidence, "unseen", name)) for name in ("log_probability_backoff", "normalised")}
     return [

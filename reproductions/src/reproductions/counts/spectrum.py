@@ -28,7 +28,7 @@ def density_is_a_fifth(evidence: Measurements) -> list[Finding]:
 
 @register(sentence="The top singular values are tiny.", figure=".018, .021, .023; all .018 to .035")
 def top_singular_values_are_tiny(evidence: Measurements) -> list[Finding]:
-    """Test the largest singular value; the smallest of the 64 kept, which the solver returns first, is reported too."""
+    """Test the size of the largest singular value."""
     message = "Largest singular value: it is 1 for any counts, on the roots of the marginals."
     return [
         below(number(evidence, "singular_1"), 0.05, message),
@@ -70,7 +70,7 @@ def factors_are_orthonormal(evidence: Measurements) -> list[Finding]:
     figure=".018 to .035, so small weights",
 )
 def small_singular_values_make_scores_small(evidence: Measurements) -> list[Finding]:
-    """Divide all singular values by ten at fixed standard deviation; the claim is that scores shrink."""
+    """Test whether dividing all singular values by ten, at fixed standard deviation, shrinks the scores."""
     message = "Mean score with every singular value a tenth, over that with all as they are, matrices of deviation .01."
     return [below(number(evidence, "size_ratio_tenth"), 0.9, message, unit="x")]
 
@@ -82,7 +82,7 @@ def small_singular_values_make_scores_small(evidence: Measurements) -> list[Find
     figure="makes attention scores tiny",
 )
 def magnitude_is_reduced_twice(evidence: Measurements) -> list[Finding]:
-    """Omit the roots of the singular values at fixed standard deviation; the claim is that scores grow."""
+    """Test whether scores grow without the roots of the singular values, at fixed standard deviation."""
     ratio = by_unit(evidence, "structure", "size_ratio_without_values")
     message = "Mean score with the roots of the singular values over that without them, matrices of deviation .01."
     raw = over_units(by_unit(evidence, "structure", "query_std") / 0.01)

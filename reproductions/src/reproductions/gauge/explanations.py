@@ -113,8 +113,8 @@ def rotation_sharpens_a_head(evidence: Measurements) -> list[Finding]:
     figure="embedding similarity in few dimensions",
 )
 def a_line_crowds(evidence: Measurements) -> list[Finding]:
-    """Test whether 1-D heads keep more effective keys than 5-D heads at equal ``kappa / s^2``, and with learned
-    ones.
+    """Test whether 1-D heads keep more effective keys than 5-D heads at equal ``kappa / s^2`` and at learned
+    temperatures.
     """
     found = numbers(evidence)
     p, gap = above_p(found.keys, 0.0), over_seeds(found.keys)

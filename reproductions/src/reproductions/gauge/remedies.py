@@ -21,7 +21,7 @@ LATER = "later revisions"
     figure="proposed, not tried",
 )
 def more_tensor_heads_help(evidence: Measurements) -> list[Finding]:
-    """Compare irreps 4x2e (20 dimensions) with 5x0e+3x1e+1x2e (19 dimensions); larger ones are reported too."""
+    """Compare a model with more spin-2 heads (4x2e) with the mixed model 5x0e+3x1e+1x2e."""
     table = evidence.table("irreps")
     mixed = by_seed(table, "held_out_loss", irreps="5x0e+3x1e+1x2e")
 

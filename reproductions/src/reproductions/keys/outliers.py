@@ -117,7 +117,7 @@ def sinks_are_born(evidence: Measurements) -> list[Finding]:
     figure="24 to 11 of 64: 82 % idle",
 )
 def idle_dimensions_are_learnt(evidence: Measurements) -> list[Finding]:
-    """Test the share of idle dimensions relative to random keys, which already leave two thirds idle."""
+    """Test the share of unused key dimensions beyond that of random keys."""
     table = tables.records(evidence.run(tables.NOTE_RUN))
     first, last = (tables.key_heads(table, [step]) for step in (tables.first_step(table), tables.last_step(table)))
     ratio = last.with_columns((1 - polars.col("participation") / polars.col("participation_null")).alias("idle"))

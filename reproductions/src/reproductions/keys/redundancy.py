@@ -104,7 +104,7 @@ def rotation_keeps_likeness(evidence: Measurements) -> list[Finding]:
     figure="10 pairs a step (sd .036 from step to step)",
 )
 def ten_pairs_tell_likeness(evidence: Measurements) -> list[Finding]:
-    """Measure the error of estimating the mean cosine of all pairs and heads from ten pairs of one head."""
+    """Measure the error of a mean cosine estimated from ten pairs of one head instead of all pairs and heads."""
     found = evidence.document("ten-pairs")
     error = student_t(found["error_by_layer"])
     message = (

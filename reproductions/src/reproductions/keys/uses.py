@@ -30,7 +30,7 @@ ALIKE = 0.02
     figure="proposed",
 )
 def penalty_spreads_energy(evidence: Measurements) -> list[Finding]:
-    """Compare share, largest component and held-out loss with and without the weak penalty, paired by seed."""
+    """Compare largest component, its share and held-out loss with and without the weak penalty, paired by seed."""
     found: list[Finding] = []
     for size, name in SIZES.items():
         try:

@@ -124,7 +124,7 @@ class Calibration:
 
     @cached_property
     def promises(self) -> list[Rate]:
-        """Rates with a promised bound, pooled over sequence lengths: one for each claim, event, world and mask
+        """Rates with a promised bound, pooled over sequence lengths, for each claim, event, simulated world and mask
         direction.
         """
         found: dict[tuple[object, ...], list[Rate]] = {}

@@ -75,7 +75,8 @@ ORDER_MATTERS = ("queries_attend_by_content", "adjacent_queries_differ", "distan
 def interval_rates(
     world: World, length: int, hides_future: bool, claims: Sequence[str], trials: int, seed: int
 ) -> Iterator[Rate]:
-    """Simulate error rates and power of the given claims in one world, with a new study for each trial.
+    """Simulate error rates and power of the given claims for attention drawn from ``world``, with a new study per
+    trial.
 
     Args:
         world: How logits come about.

@@ -79,7 +79,7 @@ class Rate:
         return low <= self.nominal
 
     def caught(self, tests: int = 1, power: float = 0.8) -> float:
-        """Return the true rate that would have been detected as a broken promise with probability ``power``.
+        """Return the true rate at which this many trials would break the promise with probability ``power``.
 
         A promise whose trials catch only rates far from it was not tested. NaN where no rate could break it: too few
         trials, or a promise of at most 1.
@@ -130,7 +130,7 @@ def worth_of(happened: Sequence[Sequence[bool]]) -> float:
 
 
 def pooled(rates: Sequence[Rate]) -> Rate:
-    """Pool the rates of one event in one world over all sequence lengths.
+    """Pool the rates of one simulated event over all sequence lengths.
 
     Args:
         rates: At least one, of the same claim, event, world and promise.

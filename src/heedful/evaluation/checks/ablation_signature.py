@@ -28,7 +28,8 @@ SOURCE = (
     meaning="Names the simplest replacement that does as well: the kind of work attention does in this model.",
 )
 def ablation_signature(study: Study) -> list[Finding]:
-    """The replacements that cost no loss classify attention as positional, content, value average or unused.
+    """Attention is positional, content-based, a value average or unused, by the replacements that do not raise the
+    loss.
 
     Redundant besides, where equal weights cost something in the whole and nothing in any one part: the layers of the
     model (preset standard), the heads of a layer (preset full).

@@ -55,7 +55,7 @@ def head_page(table: HeadTable) -> Page:
 
 
 def head_json(table: HeadTable) -> str:
-    """Return the head table as JSON text, with the rows that a report has."""
+    """Return the head table as JSON text, with the same rows as in a report."""
     return document_text(head_documents(table.rows))
 
 

@@ -160,7 +160,7 @@ class GaugeModel(GaugePreTrainedModel):
         aligned: bool = False,
         **options: Any,
     ) -> GaugeOutput:
-        """Return every token's mean in its own frame; arguments as in transformers' decoders, and ``aligned``.
+        """Return every token's mean in its own frame; takes the arguments of transformers' decoders and ``aligned``.
 
         Raises:
             UsageError: Embeddings were given in place of ids, or more positions than the model has.

@@ -15,7 +15,7 @@ from heedful.gauge.model.gauge_config import GaugeConfig
 
 
 class BeliefTable(nn.Embedding):
-    """Embedding that remembers the standard deviation of its initialisation; 0 means it starts at 0.
+    """Embedding table that stores the standard deviation of its initial values; with 0, all values start at 0.
 
     The deviation belongs to the table itself: transformers draws nothing for modules without parameters.
     """

@@ -1,4 +1,4 @@
-"""Measure gradient norms of each head, gains, and the effect of weight decay on gains."""
+"""Measure gradient norms of each head, norm gains, and the effect of weight decay on norm gains."""
 
 from __future__ import annotations
 
@@ -91,14 +91,14 @@ def total_gradient(optimizers: Sequence[torch.optim.Optimizer], scale: float) ->
 
 @dataclass
 class Gains:
-    """Gains of query and key norms, each with the curve that weight decay alone would give."""
+    """Learned gains of query and key norms, each with the norm that weight decay alone would give it."""
 
     found: dict[tuple[str, str], nn.Parameter] = field(default_factory=dict)
     curves: dict[tuple[str, str], DecayCurve] = field(default_factory=dict)
     groups: list[tuple[DecayCurve, torch.optim.Optimizer, int]] = field(default_factory=list)
 
     def begin(self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-        """Find the model's gains and their optimizer groups.
+        """Find the model's query and key norm gains, and their optimizer groups.
 
         Args:
             model: The model.
@@ -129,7 +129,9 @@ class Gains:
             curve.stepped(float(group["lr"]), float(decay) if decoupled else math.nan)
 
     def rows(self, path: str) -> list[Row]:
-        """Return gain statistics of one attention module; if gains are sharded, every process must call this."""
+        """Return statistics of one attention module's norm gains; if gains are sharded, every process must call
+        this.
+        """
         rows = []
         for role in ("query", "key"):
             gain = self.found.get((path, role))

@@ -63,7 +63,7 @@ def _by_head(columns: Mapping[str, Any]) -> list[dict[str, float]]:
 
 
 def by_head(rows: list[Row], name: str) -> dict[str, float]:
-    """Return the attention statistic ``name`` by head name (``L0H3``), without NaN."""
+    """Return the attention statistic ``name`` as a dict by head name (``L0H3``), without NaN."""
     return {
         f"L{row['layer']}H{row['head']}": row[name]
         for row in rows

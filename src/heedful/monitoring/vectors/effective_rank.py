@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def effective_rank_sums(about_mean: Tensor) -> dict[str, Tensor]:
-    """Return second moments around each sequence's mean, summed, ``(head, dim, dim)``.
+    """Return the summed outer products of vectors, centred by sequence, ``(head, dim, dim)``.
 
     Args:
         about_mean: ``(batch, head, position, dim)`` vectors less the mean of their sequence.

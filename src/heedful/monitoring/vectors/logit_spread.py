@@ -1,4 +1,4 @@
-"""Measure the spread of a query's logits over its visible keys, an inverse temperature of attention."""
+"""Measure the spread of logits over a query's visible keys; the larger the spread, the sharper attention is."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Sample:
 
 
 def sampled(values: Tensor, real: Tensor | None, sample: Sample, turn: int) -> Vectors:
-    """Select the sampled vectors; the largest component is taken over all vectors.
+    """Select a sample of the vectors, and compute the largest component over all of them.
 
     Args:
         values: ``(batch, head, position, dim)``.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Vectors:
-    """Queries or keys with a mask of the vectors that count.
+    """Queries or keys, with a mask of the vectors included in the statistics.
 
     Attributes:
         values: ``(batch, head, position, dim)`` in float32 or better; 0 where not counted.
@@ -29,7 +29,7 @@ class Vectors:
 
     @classmethod
     def of(cls, values: Tensor, real: Tensor | None = None, largest: Tensor | None = None) -> Vectors:
-        """Create from queries or keys in a model's own layout.
+        """Create ``Vectors`` from queries or keys in a model's own layout.
 
         Args:
             values: ``(batch, head, position, dim)``.
