@@ -51,10 +51,10 @@ def test_passes_on_health_and_fails_on_a_fault(case: str) -> None:
 @pytest.mark.parametrize(
     ("claim", "name", "told"),
     [
-        (testing.assert_documents_isolated, "llama", "nothing of it is promised"),
-        (testing.assert_padding_unseen, "llama", "nothing of it is promised"),
-        (testing.assert_rotary, "gpt2", "nothing of it is promised"),
-        (testing.assert_grouped_heads, "gpt2", "nothing of it is promised"),
+        (testing.assert_documents_isolated, "llama", "neither config nor batch promises it"),
+        (testing.assert_padding_unseen, "llama", "neither config nor batch promises it"),
+        (testing.assert_rotary, "gpt2", "neither config nor batch promises it"),
+        (testing.assert_grouped_heads, "gpt2", "neither config nor batch promises it"),
     ],
 )
 def test_what_cannot_be_judged_does_not_pass(claim: Callable[..., Any], name: str, told: str) -> None:

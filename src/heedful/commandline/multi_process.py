@@ -67,7 +67,7 @@ def processes_of(divide: str) -> int:
     if count == 1:
         from heedful.errors import UsageError
 
-        message = "divides the model over several processes, and this is the only one"
+        message = "divides the model over several processes, and this is the only process"
         raise UsageError(f"--parallel {divide}: {message} (torchrun --no-python --nproc-per-node N heedful ...)")
     return count
 

@@ -98,7 +98,12 @@ def ablation_findings(study: Study, claim: str, arm: str, source: str) -> list[F
         return [Finding(claim=claim, verdict=Verdict.SKIP, reason=study.objective.reason, source=source)]
     if len(study.sequences.input_ids) < 2:
         return [
-            Finding(claim=claim, verdict=Verdict.SKIP, reason="one sequence: nothing to pair it with", source=source)
+            Finding(
+                claim=claim,
+                verdict=Verdict.SKIP,
+                reason="only one sequence: a paired comparison needs at least two",
+                source=source,
+            )
         ]
     if not study.observed.replaceable:
         return [Finding(claim=claim, verdict=Verdict.SKIP, reason=left_whole(study), source=source)]
@@ -126,7 +131,7 @@ def not_measured(claim: str, source: str, layer: int) -> Finding:
         layer: Index of the layer.
     """
     message = (
-        "not measured: equal weights were expected to cost more in other layers, which were taken (preset full: all)"
+        "not measured: larger effects were predicted in other layers, which were measured instead (preset full: all)"
     )
     return Finding(claim=claim, verdict=Verdict.SKIP, reason=message, source=source, layer=layer)
 
@@ -193,14 +198,14 @@ def _finding(
             p_adjusted,
             study.settings.alpha,
             "beyond chance",
-            "not beyond chance over all replacements",
+            "not significant after adjustment for all replacements",
         )
     verdict, reason = _two_sided(interval, margin, verdict, reason)
     unused = verdict is Verdict.ABSENT and arm == "zero" and layer is None
     if unused:
         verdict, reason = (
             Verdict.FAIL,
-            f"attention is unused: the loss moves by less than the margin; {reason}",
+            f"attention is unused: the loss changes by less than the margin; {reason}",
         )
     raw = p_of_zero(study, values)
     return Finding(
@@ -229,7 +234,7 @@ def _in_words(verdict: Verdict, reason: str) -> str:
     """What the loss did; the numbers stand in the finding's own fields."""
     plain = {
         Verdict.PASS: "the loss rises by more than the margin",
-        Verdict.ABSENT: "the loss moves by less than the margin, both ways",
+        Verdict.ABSENT: "the loss changes by less than the margin in either direction",
     }
     return plain.get(verdict, reason)
 

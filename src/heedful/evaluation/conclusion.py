@@ -133,12 +133,12 @@ _SENTENCES = {
     },
     "useful": {
         YES: "The learned pattern does work: equal weights in its place cost the model loss.",
-        NO: "The learned pattern does no work that an average over the visible keys does not do as well.",
-        OPEN: "Whether the learned pattern does any work was not settled.",
+        NO: "The learned pattern is no more useful than an average over the visible keys.",
+        OPEN: "Whether the learned pattern is useful is not settled.",
     },
 }
 
-_NOT_USED = "Removing what attention puts out costs the model nothing: it is not used."
+_NOT_USED = "Removing the output of attention costs the model nothing: attention is not used."
 
 POSITIONAL = "positional"
 _WORK = {
@@ -147,14 +147,14 @@ _WORK = {
     "value average": "Ablation suggests that attention mainly averages what it sees.",
     "unused": "Ablation suggests that attention is not used.",
 }
-_MOSTLY_POSITION = "These heads attend by content too, but what the model needs of them here is a pattern of positions."
+_MOSTLY_POSITION = "These heads also attend by content, but on this text the model needs only a pattern of positions."
 _READINGS = {
     (YES, YES, YES): "All agree: these heads pay attention, and the model needs it.",
     (
         YES,
         YES,
         NO,
-    ): "Patterns that follow the text and carry no loss: look for redundancy with the rest of the network.",
+    ): "The patterns follow the text, but the loss does not need them: look for redundancy in the network.",
     (YES, NO, YES): "Nearly uniform, yet useful: small differences between weights do the work. Nothing is broken.",
     (
         YES,

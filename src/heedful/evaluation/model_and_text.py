@@ -170,8 +170,8 @@ _EXPECTED = {
     "sequences": "sequences, token ids, text, a tokenizer with text after it, or how many to cut (1 or more)",
     "text": "strings, a list of strings, paths, or token ids",
 }
-_TWICE = {"ids": "expected token ids once, came", "text": "expected text once, came",
-          "tokenizer": "expected a tokenizer once, came", "count": "expected one number, came"}  # fmt: skip
+_TWICE = {"ids": "expected token ids once, got", "text": "expected text once, got",
+          "tokenizer": "expected a tokenizer once, got", "count": "expected one number, got"}  # fmt: skip
 
 
 def _place(one: Any) -> str:
@@ -237,7 +237,9 @@ def _taken(model: Any, given: _Given, reading: Reading) -> ModelAndText:
         ("device", reading.device, "auto"),
     ):
         if value != usual:
-            raise UsageError(f"{word}: {value}: is for a model that is loaded, and this one is given as it is")
+            raise UsageError(
+                f"{word}: {value}: applies only to a model that heedful loads, and this model is already loaded"
+            )
     tokenizer = tokenizer_of(given.tokenizer)
     if not isinstance(model, LoadedModel):
         return ModelAndText(model=model, sequences=_sequences(model, given, tokenizer, reading), tokenizer=tokenizer)

@@ -25,7 +25,7 @@ class NullComparison:
         p: ``(all heads,)``; NaN where it is undefined.
         p_adjusted: The same, adjusted for the family of all heads.
         exceeded: What a small p says of a head ("exceeds the null").
-        reached: What a large one says ("the null shows as much").
+        reached: What a large one says ("the null shows an effect as large").
         found: Number of heads that the comparison singles out; None where it has no p.
         counted: What is said of that number, and how it was counted.
         available: False where the comparison is wanted and could not be made.
@@ -35,7 +35,7 @@ class NullComparison:
     p: Array
     p_adjusted: Array
     exceeded: str = "exceeds the null"
-    reached: str = "the null shows as much"
+    reached: str = "the null shows an effect as large"
     found: int | None = None
     counted: str = ""
     available: bool = True
@@ -170,8 +170,8 @@ def content_null(study: Study, statistic: str) -> NullComparison:
         null=WORDS,
         p=scores.p,
         p_adjusted=scores.p_adjusted,
-        exceeded="its queries and keys are turned towards each other",
-        reached="queries and keys turned at random show as much",
+        exceeded="its queries and keys are aligned",
+        reached="randomly rotated queries and keys show an effect as large",
         found=int((scores.p_adjusted[known] <= alpha).sum()) if known.any() else None,
         counted=f"beyond random orientations (family-wise, {alpha:.0%})",
     )

@@ -141,7 +141,7 @@ def find_objective(
     if mask_token is None:
         return Objective(
             "none",
-            "the model sees both ways and its tokenizer has no mask token, so it has no loss: "
+            "the model is bidirectional and its tokenizer has no mask token, so it has no loss: "
             "give --tokenizer with the mask token that it was trained with",
         )
     return Objective("masked token", mask_token=mask_token, seed=seed, layer=layer)

@@ -67,7 +67,7 @@ def covariances(model: nn.Module, batches: Sequence[Batch]) -> Covariances:
 def _add(event: AttentionEvent, batch: Batch, before: Unrotated, found: Covariances) -> None:
     call, path = event.call, event.path
     if call.batch != len(batch.index) or call.cross:
-        found.reasons.setdefault(path, "its queries and keys are not those of whole sequences")
+        found.reasons.setdefault(path, "its queries and keys do not cover whole sequences")
         return
     query, key = call.query, call.key
     if event.way != WITHOUT_ROTATION:

@@ -151,7 +151,7 @@ class RandomProjections:
     def _draw(self, place: nn.Module, module: _Module, args: Any, kwargs: Any, probes: Sequence[Probe]) -> None:
         """Run one module again with each draw of its projections, on the inputs that it was just given."""
         if any("Cache" in type(one).__name__ for one in (*args, *kwargs.values())):
-            raise NoRandomProjections(f"{module.path}: it is given a cache, which it would add to")
+            raise NoRandomProjections(f"{module.path}: it gets a cache, which a second run would extend")
         calls: list[AttentionEvent] = []
         single = len(module.calls) == 1
 
@@ -236,7 +236,9 @@ def _ensure_drawn(path: str, own: AttentionEvent, other: AttentionEvent) -> None
     for name in ("query", "key"):
         before, after = getattr(own.call, name), getattr(other.call, name)
         if before.shape == after.shape and torch.equal(before, after):
-            raise NoRandomProjections(f"{path}: what gives its {'queries' if name == 'query' else 'keys'} is not known")
+            raise NoRandomProjections(
+                f"{path}: the projection of its {'queries' if name == 'query' else 'keys'} is not known"
+            )
 
 
 def drawn_weights(place: nn.Module, names: set[str], generator: torch.Generator) -> dict[str, Tensor]:
@@ -263,7 +265,7 @@ def drawn_weights(place: nn.Module, names: set[str], generator: torch.Generator)
         if not matrix and leaf not in ("bias", "in_proj_bias"):
             continue
         if parameter.is_meta or not parameter.is_floating_point():
-            raise NoRandomProjections(f"{name}: its numbers are not here, or are no plain ones")
+            raise NoRandomProjections(f"{name}: its values are not on this process, or are not an ordinary tensor")
         if not owner and not matrix and kind not in ("MultiheadAttention", *_PROJECTIONS):
             continue
         found[name] = (

@@ -83,7 +83,7 @@ class Study:
     build: Build | None = None
     unwrap_notes: Sequence[str] = ()
     copies: int = 0
-    null_reason: str = "no null was asked for"
+    null_reason: str = "no null comparison was requested"
     null_words: str = UNTRAINED
     reading: bool = True
     _text: TextReader | None = field(default=None, init=False, repr=False, compare=False)

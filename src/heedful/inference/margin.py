@@ -115,7 +115,7 @@ def _against_null(cleared: str, p_adjusted: float | None, null_available: bool) 
         return Verdict.WARN, f"{cleared}, but the null is undefined: descriptive only"
     if p_adjusted <= ALPHA:
         return Verdict.PASS, f"{cleared} and exceeds the null (adjusted p {p_adjusted:.3g})"
-    return Verdict.WARN, f"{cleared}, but the null shows as much (adjusted p {p_adjusted:.3g} > {ALPHA})"
+    return Verdict.WARN, f"{cleared}, but the null shows an effect as large (adjusted p {p_adjusted:.3g} > {ALPHA})"
 
 
 def _unsettled(

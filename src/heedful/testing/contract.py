@@ -222,7 +222,7 @@ def _holds(claim: str, report: ContractReport, promises: tuple[str, ...]) -> Con
     if any(one.status is Status.BROKEN for one in every):
         raise AssertionError(f"{claim}: {_breach(report, promises)}")
     if not any(one.status is Status.HELD for one in every):
-        reason = next((f"{one.status}: {one.found}" for one in every), "nothing of it is promised by config or batch")
+        reason = next((f"{one.status}: {one.found}" for one in every), "neither config nor batch promises it")
         raise AssertionError(f"{claim}: not judged: {reason}")
     return report
 

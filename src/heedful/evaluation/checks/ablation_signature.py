@@ -37,7 +37,7 @@ def ablation_signature(study: Study) -> list[Finding]:
     if study.objective.name == "none":
         return [_skipped(study.objective.reason)]
     if len(study.sequences.input_ids) < 2:
-        return [_skipped("one sequence: nothing to pair it with")]
+        return [_skipped("only one sequence: a paired comparison needs at least two")]
     if left := left_whole(study):
         return [_skipped(left)]
     if not study.settings.runs("standard"):

@@ -37,7 +37,7 @@ def concentration_keeps_with_length(study: Study) -> list[Finding]:
             Finding(
                 claim="concentration_keeps_with_length",
                 verdict=Verdict.UNDEFINED,
-                reason="all rows see about as many keys (both ways, or too short): there is no slope to take",
+                reason="all rows see about equally many keys (bidirectional model or short text): there is no slope",
                 source=SOURCE,
             )
         ]

@@ -80,7 +80,7 @@ def gradients_reach_attention(study: Study) -> list[Finding]:
 def _nothing_live(gradients: Sequence[ParameterGradient], away: Sequence[str], named: str) -> str:
     if not gradients:
         return "the attention modules have no parameters of their own"
-    return f"none can be looked at{named}" if away else f"all are frozen{named}"
+    return f"no gradient can be checked{named}" if away else f"all are frozen{named}"
 
 
 def _documents(study: Study) -> int:

@@ -34,7 +34,7 @@ def induction(study: Study) -> list[Finding]:
             Finding(
                 claim="induction",
                 verdict=Verdict.SKIP,
-                reason="the model sees both ways: nothing to induce",
+                reason="the model is bidirectional, so induction is not defined",
                 source=SOURCE,
             )
         ]

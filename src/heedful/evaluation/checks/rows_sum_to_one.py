@@ -21,7 +21,7 @@ def tolerance(dtype: torch.dtype) -> float:
 @check(
     section=1,
     source=SOURCE,
-    meaning="Weights that sum to one make each output an average of values; other sums rescale the output unseen.",
+    meaning="Weights that sum to one make each output an average of values; other sums silently rescale the output.",
 )
 def rows_sum_to_one(study: Study) -> list[Finding]:
     """The model's own attention weights sum to one for each query, minus the share of a learned sink.
