@@ -1,4 +1,4 @@
-"""``heedful train``: train the reference decoder on your text; you can stop and resume it."""
+"""``heedful train``: train the reference decoder on your text, with stop and resume."""
 
 import os
 from pathlib import Path
@@ -92,7 +92,7 @@ def decoder(
     track_every: TrackEvery = None,
     debug: options.Debug = False,
 ) -> int:
-    """Train and print the loss on held-out text; the parameters are the options of the same name.
+    """Train a decoder and print its held-out loss; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0.
@@ -127,7 +127,7 @@ def decoder(
 
 
 def trained(settings: "RunSettings", out: Path, text: list[Path], tokenizer: Path | None, resume: bool) -> int:
-    """Train, print the loss on held-out text, and return exit code 0."""
+    """Train a model, print its held-out loss, and return exit code 0."""
     from heedful.loading.documents import load_documents
     from heedful.training.decoder_run import train_decoder
     from heedful.training.run_folder import RunFolder
@@ -155,7 +155,7 @@ def _print_line(line: str) -> None:
 
 
 def ensure_accelerate() -> None:
-    """Raise if the Trainer cannot run because accelerate is missing."""
+    """Raise an error if accelerate, which the Trainer needs, is missing."""
     from importlib.util import find_spec
 
     from heedful.errors import UsageError

@@ -1,4 +1,4 @@
-"""The page on attention compared with what counts predict."""
+"""Page that compares attention with the attention that counts predict."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COUNTED = {
 
 
 def alignment_page(record: Alignment) -> Page:
-    """The page, top to bottom.
+    """Build the page of an alignment.
 
     Args:
         record: What to show.

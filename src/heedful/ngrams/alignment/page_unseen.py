@@ -1,4 +1,4 @@
-"""The page part on held-out counts: agreement with the counted text alone is memory of it."""
+"""Page section on held-out counts: agreement only with the counted text is memorisation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN = 16
 
 
 def unseen_part(record: Alignment) -> PagePart:
-    """Skill against the counts and against held-out counts, on rows that both predict.
+    """Return the section that compares skill against counts and held-out counts, on rows that both predict.
 
     Args:
         record: What to show; it has held-out counts.

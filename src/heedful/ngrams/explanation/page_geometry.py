@@ -1,4 +1,4 @@
-"""The page parts on queries and keys, and on how the affinity was decomposed."""
+"""Page sections on queries and keys, and on the decomposition of the affinity matrix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEADING = 10
 
 
 def geometry_part(found: Geometry) -> PagePart:
-    """Queries and keys of the first head.
+    """Return the section on queries and keys of the first head.
 
     Args:
         found: What was measured.
@@ -47,7 +47,7 @@ def geometry_part(found: Geometry) -> PagePart:
 
 
 def decomposition_part(found: Decomposition) -> PagePart:
-    """The first head's singular value decomposition.
+    """Return the section on the first head's singular value decomposition.
 
     Args:
         found: What was kept.

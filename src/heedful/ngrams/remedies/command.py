@@ -1,4 +1,4 @@
-"""``heedful ngrams remedy``: measure every remedy of derived attention on one text."""
+"""``heedful ngrams remedy``: measure every remedy for derived attention on one text."""
 
 from pathlib import Path
 from typing import Annotated
@@ -63,7 +63,7 @@ def remedy(
     force: options.Force = False,
     debug: options.Debug = False,
 ) -> int:
-    """Measure the suite; the parameters are the options of the same name.
+    """Measure all remedies; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0.

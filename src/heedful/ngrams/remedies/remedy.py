@@ -1,4 +1,4 @@
-"""``heedful.remedy``: measure every remedy of derived attention."""
+"""``heedful.remedy``: measure every remedy for derived attention."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def remedy(
     seed: int = 0,
     progress: Progress = lambda done, total, what: None,
 ) -> AblationSuite:
-    """Measure every remedy of derived attention, one change at a time, on one text.
+    """Measure every remedy for derived attention, one change at a time, on one text.
 
     The words are those of ``heedful ngrams remedy``; ``change`` is its ``--set``.
 
