@@ -68,7 +68,7 @@ def test_a_window_longer_than_the_text_does_not_pass() -> None:
 
 
 def test_a_decoder_does_not_look_both_ways() -> None:
-    with pytest.raises(AssertionError, match="attention looks both ways: does not hold: direction: layer 0"):
+    with pytest.raises(AssertionError, match="attention is bidirectional: does not hold: direction: layer 0"):
         testing.assert_attends_both_ways(made("llama", "sdpa"), batch_of("llama"))
 
 

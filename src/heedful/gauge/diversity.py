@@ -28,7 +28,7 @@ def at_rows(beliefs: Gaussians, sequences: int, rows: Tensor | None = None) -> G
 def diversity_sums(
     queries: Gaussians, keys: Gaussians, rows: Tensor, real: Tensor | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the sums that give the diversity of beliefs, ``(sequence, copy)`` each, in float64.
+    """Return sums over pairs and tokens that give means and SDs of divergences and distances, ``(sequence, copy)``.
 
     Args:
         queries: Beliefs of the sampled queries in the common frame, ``(sequence, copy, row, dim)``.

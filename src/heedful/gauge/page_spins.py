@@ -41,7 +41,7 @@ def spin_by_rule(rows: Sequence[Row]) -> altair.TopLevelMixin:
 
 
 def expected_and_found(expected: Sequence[Row], found: Sequence[Row]) -> altair.TopLevelMixin:
-    """Draw concentration against temperature over squared belief spread: lines for theory, points for heads.
+    """Draw concentration against ``kappa / spread^2``: lines for theory, points for heads.
 
     Args:
         expected: ``spin``, ``ratio`` and ``nats``, along lines.

@@ -38,8 +38,8 @@ class GaugeRunSettings(RunSettings):
         residual: Whether messages are added to what entered.
         alignment_weight: Weight of the divergence from what is attended to.
         prior_weight: Weight of the divergence from the embedded beliefs.
-        mean_std: Deviation of untrained means.
-        position_std: Deviation of untrained means of positions.
+        mean_std: Standard deviation of the initial means.
+        position_std: Standard deviation of the initial means of positions.
         frame_norm: Length of untrained angles.
 
     Raises:

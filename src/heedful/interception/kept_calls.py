@@ -116,7 +116,7 @@ class KeptCalls:
         if head not in kept.listed or isinstance(head, bool):
             raise UsageError(f"{asked}: {path} has heads {', '.join(map(str, kept.listed[:16]))}; got {head!r:.60}")
         if kept.call is None:
-            message = f"no room to keep {path} beside {BUDGET >> 20} MiB of others"
+            message = f"no memory left to keep {path}: {BUDGET >> 20} MiB are already used"
             raise UsageError(f"{asked}: {message}; capture it alone: heedful.capture(model, layers=[{kept.layer}])")
         return path, _one_head(kept.call, kept.listed.index(head))
 

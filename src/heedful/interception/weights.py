@@ -58,7 +58,7 @@ def refuse_features(mine: Axis, theirs: Axis, width: Axis, value: Node, n_keys: 
         if WEIGHT in found:
             raise HeedfulError("its keys are learned vectors: no attention over tokens")
         if UNKNOWN in found or not found:
-            raise HeedfulError("it is not known what its softmax runs over")
+            raise HeedfulError("it is unknown which axis its softmax runs over")
     if kinds(width) == {LEAD} and value.content:
         raise HeedfulError("its weights are multiplied by another array over tokens, not by values")
 

@@ -117,7 +117,7 @@ def make_sequences(
     before, after = surrounding_tokens(tokenizer)
     size = seq_len - len(before) - len(after)
     if size < 1:
-        message = f"no room beside the {len(before) + len(after)} special tokens of every sequence"
+        message = f"no room for text: every sequence has {len(before) + len(after)} special tokens"
         raise UsageError(f"--seq-len {seq_len}: {message} (raise it)")
     choice = _choose(documents, tokenizer, size, sequences, seed)
     rows = [[*before, *window, *after] for window in choice.windows]

@@ -116,7 +116,9 @@ def _places(index: Path) -> dict[str, str]:
     names = sorted(set(places.values()))
     strange = [name for name in names if Path(name).name != name or "\\" in name or name in (".", "..") or "\0" in name]
     if strange:
-        raise InputRejected(escaped(index), f"shards outside the folder: {listed(strange)}", "keep them beside it")
+        raise InputRejected(
+            escaped(index), f"shards outside the folder: {listed(strange)}", "keep them in the same folder"
+        )
     if len(names) > _SHARDS:
         raise InputRejected(escaped(index), f"expected at most {_SHARDS} shards, found {len(names)}")
     return places

@@ -92,8 +92,8 @@ def assert_attends_both_ways(model: nn.Module, batch: Any) -> ContractReport:
         AssertionError: A key that no other promise hides is not seen.
     """
     __tracebackhide__ = True
-    report = _checked("attention looks both ways", model, batch, contract=Contract(direction="both"))
-    return _holds("attention looks both ways", report, ("direction",))
+    report = _checked("attention is bidirectional", model, batch, contract=Contract(direction="both"))
+    return _holds("attention is bidirectional", report, ("direction",))
 
 
 def assert_padding_unseen(model: nn.Module, batch: Any) -> ContractReport:

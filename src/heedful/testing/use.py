@@ -35,7 +35,7 @@ def assert_attention_used(
     least_documents: int = 16,
     seed: int = 0,
 ) -> Finding:
-    """Assert that replacing attention in every layer raises the loss by more than a margin, by the whole 95 % interval.
+    """Assert that replacing attention in every layer raises the loss by more than a margin (whole 95 % interval).
 
     Reading: ``zero`` asks whether attention does anything, ``uniform`` whether its learned pattern does, ``mean``
     whether it does more than its position.

@@ -110,9 +110,7 @@ def entropy_is_two_thirds_of_its_maximum(evidence: Measurements) -> list[Finding
     figure="entropy .71, largest weight .74; .20 and .93 at .2",
 )
 def tenth_is_focused(evidence: Measurements) -> list[Finding]:
-    """Test whether both published figures at scale .1 are reproduced within a quarter; layers are reported
-    separately.
-    """
+    """Test whether the two figures published for scale .1 are reproduced within a quarter."""
     found = {name: over_units(by_unit(evidence, "sweep", name, arm=ARM, std=0.1)) for name in ("entropy", "largest")}
     layers = [over_units(by_unit(evidence, "sweep", "entropy", arm=ARM, std=0.1, layer=one)) for one in (0, 1)]
     return [

@@ -64,7 +64,7 @@ _layouts: dict[tuple[object, ...], CallPositions] = {}
 
 
 def layout(call: AttentionCall, dtype: torch.dtype) -> CallPositions:
-    """Return the cached position tensors for a call; of its visibility rules only the causal one matters.
+    """Return the cached position tensors for the lengths and the causal rule of a call.
 
     Args:
         call: The call.

@@ -58,7 +58,7 @@ def sequential_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
 
 
 def ablation_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
-    """Simulate verdicts of ablation claims with interim analyses, for differences at the margin and far above.
+    """Simulate verdicts of ablation claims with interim analyses: false positives at the margin, power far above it.
 
     Args:
         shape: A name of ``losses.SKEW``.

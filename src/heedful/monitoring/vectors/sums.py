@@ -38,7 +38,7 @@ class Sums:
         )
 
     def packed(self, rank: int, ranks: int) -> Tensor:
-        """Return one float64 vector; its sum over all ranks gives the sums and maxima of the whole.
+        """Return one float64 vector to be summed over all ranks; ``unpacked`` turns the total into sums and maxima.
 
         A maximum has a place of its own for each rank, 0 in the vectors of others: adding then moves numbers and
         changes none, so that one all-reduce by sum carries both.

@@ -49,7 +49,7 @@ def alignment_page(record: Alignment) -> Page:
     ]
     parts.append(PagePart(title="Not measured", text=" ".join(messages)))
     subject = (
-        f"{record.model} beside {record.counts}: {count(record.documents, 'document')}, "
+        f"{record.model} compared with {record.counts}: {count(record.documents, 'document')}, "
         f"{count(record.sequences, 'sequence')}. {COUNTED[record.text_was_counted]}"
     )
     return Page(title="Attention compared with counts", subject=subject, parts=parts)

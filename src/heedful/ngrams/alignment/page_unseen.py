@@ -1,4 +1,4 @@
-"""Page section on held-out counts: agreement only with the counted text is memorisation."""
+"""Page section on held-out counts, which show whether agreement with the counts is only memorisation."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _memory(one: HeadAlignment, unseen: UnseenAgreement) -> str:
     if memory.high < 0:
         return f"{name} agrees with counts of unseen text no less: none of its agreement is memory of the counted text."
     if math.isnan(memory.low):
-        return f"How much of the agreement of {name} is memory is not told: {TOO_FEW}."
+        return f"How much of the agreement of {name} is memorisation is unknown: {TOO_FEW}."
     return (
         f"Of the agreement of {name}, {max(part, 0.0):.1%} may be memory of the counted text; the interval of the "
         "difference holds 0."

@@ -153,4 +153,4 @@ class Alignment(ShownRecord):
     def one_line(self) -> str:
         """Return one line with the model and the numbers of heads and count tables."""
         heads = len({(one.layer, one.head) for one in self.heads})
-        return f"{self.model}: {counted(heads, 'head')} beside {counted(len(self.rows), 'table')}"
+        return f"{self.model}: {counted(heads, 'head')} compared with {counted(len(self.rows), 'table')}"

@@ -184,7 +184,7 @@ def _check_bounds(manifest: Manifest) -> None:
         raise ValueError("its tables are not those of its lengths and skips")
     names = [file.name for table in one.tables for file in table.files]
     if len(set(names)) != len(names) or len(names) > MOST_FILES:
-        raise ValueError("a file stands twice")
+        raise ValueError("a file is listed twice")
     for table in one.tables:
         # bounds, not equations: what exactly the numbers are is checked where the table is read
         ordered = table.once <= table.pairs <= table.total <= one.tokens and table.contexts <= table.pairs

@@ -62,7 +62,7 @@ def decomposition_part(found: Decomposition) -> PagePart:
             ("contexts x tokens", f"{found.shape[0]:,} x {found.shape[1]:,}"),
             ("share of counts that are not 0", f"{100 * found.density:.2g}%"),
             ("directions that A has", kept),
-            ("components kept, asked for", f"{len(values)} of {found.asked}"),
+            ("components kept, requested", f"{len(values)} of {found.asked}"),
             ("largest over smallest kept", f"{found.condition:.3g}"),
             ("share of the sum of squares kept", share(found.energy)),
             ("largest |U^T U - 1|, |V^T V - 1|", small(found.orthogonality)),

@@ -31,7 +31,7 @@ Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="width or head_dim of the derived models.")
 ]
 Reference = Annotated[
-    str | None, typer.Option(metavar="MODEL", help="A trained model whose logits' spread one variant takes over.")
+    str | None, typer.Option(metavar="MODEL", help="A trained model whose logit spread one variant copies.")
 ]
 Models = Annotated[
     list[str] | None,

@@ -124,7 +124,7 @@ def models_verdict(record: AblationSuite) -> str:
             layers.setdefault(_layer(head), []).append(head)
         parts = [f"{f'layer {name}' if name else 'nearest head'} {_counted(heads)}" for name, heads in layers.items()]
         messages.append(
-            f"{model.name} beside {model.against or 'equal weights'}: {'; '.join(parts) or 'not measured'}."
+            f"{model.name} compared with {model.against or 'equal weights'}: {'; '.join(parts) or 'not measured'}."
         )
     return f"KL of each head, nat, settled as above. {' '.join(messages)}"
 

@@ -63,7 +63,7 @@ def remedy(
         length: Tokens of a piece, 3 to 128: rows are held whole.
         sequences: Pieces of text to measure, at least 4.
         change: ``"width=N"`` or ``"head_dim=N"`` of the derived models.
-        reference: A trained model whose logits' spread one variant takes over.
+        reference: A trained model whose logit spread one variant copies.
         model: Folders of models with the tokenizer of the counts, measured beside the others.
         seed: The first seed, and that of the choice of text.
         progress: Called with (done, total, what).

@@ -44,7 +44,7 @@ Tokenizer = Annotated[
 Vocabulary = Annotated[
     int | None, typer.Option(metavar="N", min=2, help="Vocabulary of the learned tokenizer. Without it: 512 of bpe.")
 ]
-Length = Annotated[int | None, typer.Option(metavar="N", min=2, help="Tokens of a window. Without it: 128.")]
+Length = Annotated[int | None, typer.Option(metavar="N", min=2, help="Tokens in a training window. Default: 128.")]
 
 
 @guarded
