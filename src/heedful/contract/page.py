@@ -149,7 +149,7 @@ def _wrapped(text: str, indent: str = "") -> list[str]:
 
 
 def capture_lines(report: ContractReport) -> list[str]:
-    """Return lines on proved captures, and on the reasons for missing ones with their modules."""
+    """Return lines on the captured modules, and on modules not captured, grouped by reason."""
     captured = [proof for proof in report.proofs if proof.way]
     ways = ", ".join(dict.fromkeys(proof.way for proof in captured))
     asked = any(proof.replaced or proof.moved == proof.moved for proof in captured)

@@ -38,7 +38,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Contract:
-    """Promises stated by the user; each overrides config and batch, and None leaves the promise to them.
+    """Promises stated by the user. A value overrides config and batch; None keeps their promise.
 
     Attributes:
         direction: ``causal``: key j is visible to query i only where j <= i; ``both``: every key is.

@@ -30,7 +30,9 @@ TRANSPOSES = frozenset(("T", "mT", "H", "mH"))
 
 
 class FunctionWatcher(TorchFunctionMode):
-    """Sees every torch function that the model calls in this thread, unless the attention table captured it."""
+    """Sees every torch function that the model calls in this thread, except in calls that the attention table
+    captured.
+    """
 
     def __init__(self, way: Interceptor) -> None:
         super().__init__()

@@ -67,7 +67,7 @@ def figures_tell_of_the_derivation(evidence: Measurements) -> list[Finding]:
     figure="12.9 % of positions, very poor; position 10 attends to 0 in place of 8",
 )
 def matches_are_rarer_than_chance(evidence: Measurements) -> list[Finding]:
-    """Test whether the first head's matches are at least five percentage points below those of a random key."""
+    """Test whether the first head picks the most expected key less often than chance by 5 percentage points."""
     match, chance = (own(evidence, name, 0, 0) for name in ("match", "chance"))
     kept = by_unit(evidence, "heads", "match", arm="kept", std=PUBLISHED, layer=0, head=0)
     return [

@@ -85,7 +85,7 @@ def projections_lose_the_counts(evidence: Measurements) -> list[Finding]:
     figure="the derivation loses positional information",
 )
 def types_cannot_choose_positions(evidence: Measurements) -> list[Finding]:
-    """Compare the matches of a head that uses only token identity with those of a random key."""
+    """Compare how often a head that uses only token identity picks the most expected key with random picking."""
     gain = {
         name: by_unit(evidence, part, "match", arm=name) - by_unit(evidence, part, "chance", arm=name)
         for part, name in (("model", "corrected"), ("affinity", "normalised"))

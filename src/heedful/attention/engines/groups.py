@@ -88,7 +88,7 @@ class Match:
         return same & self.allows(key, self.own[begin:end, None])
 
     def named(self, mass: Tensor, visible: Tensor, begin: int, end: int) -> Iterator[tuple[str, Tensor]]:
-        """Yield names with the mass on matching keys, or their number, for queries ``[begin, end)``; NaN if
+        """Yield (name, values): the mass on matching keys and their number, for queries ``[begin, end)``; NaN if
         undefined.
         """
         unknown = (self.query[:, begin:end] == NO_QUERY)[:, None]
@@ -151,7 +151,8 @@ class GroupLabels:
         return self if self.columns is None else replace(self, columns=self.columns.to(dtype))
 
     def named(self, mass: Tensor, visible: Tensor, begin: int, end: int) -> Iterator[tuple[str, Tensor]]:
-        """Yield each group's name with the mass on it, or the visible keys in it, for queries ``[begin, end)``.
+        """Yield (name, values): the mass on each group and the number of its visible keys, for queries ``[begin,
+        end)``.
 
         Args:
             mass: ``(batch, head, query, column)``.

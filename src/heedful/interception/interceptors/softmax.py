@@ -119,7 +119,9 @@ class SoftmaxRecorder:
         self.way.stack.seen(frame)
 
     def left(self, frame: Frame, output: Any) -> None:
-        """At the end of a module's forward, note a softmax without product, or drop it after an error."""
+        """When a module's forward ends, report a softmax that was not multiplied with values; drop it after an
+        error.
+        """
         own = [one for one in self.pending if one.frames[-1] is frame]
         if not own:
             return
