@@ -1,4 +1,4 @@
-"""heedful: are your model's attention heads paying attention?
+"""heedful: capture, measure and judge the attention of a running transformer.
 
 Names are loaded on first use, so that ``import heedful`` costs nothing.
 """

@@ -1,4 +1,4 @@
-"""The ``heedful`` command: its version, its help and its exit code."""
+"""The ``heedful`` command line: version, help and exit code."""
 
 import os
 import sys
@@ -42,7 +42,7 @@ add_commands(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave with its exit code.
+    """Run the command line and exit with its exit code.
 
     Args:
         arguments: Words after the program's name; None takes those of the process.

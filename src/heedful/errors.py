@@ -1,4 +1,4 @@
-"""What can go wrong, and the exit code the command line gives it.
+"""heedful's exceptions, each with the exit code of the command line.
 
 ::
 
@@ -20,7 +20,7 @@ LONGEST_WORD, LONGEST_MESSAGE = 512, 3000
 
 
 class HeedfulError(Exception):
-    """Root of every error that heedful raises on purpose.
+    """Base class of all errors that heedful raises on purpose.
 
     Args:
         *words: The message; a word of more than 512 characters is cut short, and a message of more than 3,000 loses its
@@ -44,13 +44,13 @@ def _cut(text: str) -> str:
 
 
 class UsageError(HeedfulError, ValueError):
-    """An argument has a value that cannot be used."""
+    """An argument has an invalid value."""
 
     exit_code = 2
 
 
 class InputRejected(HeedfulError):
-    """A file, folder or text is malformed, unreadable or not trusted; nothing of it was executed.
+    """A file, folder or text is malformed, unreadable or untrusted; no code from it was run.
 
     Args:
         subject: The file or thing that was refused, as the user named it.
@@ -70,7 +70,7 @@ class CaptureError(InputRejected):
 
 
 class ResourceLimit(HeedfulError):
-    """The estimated work does not fit into memory or time; it was not started."""
+    """The work needs more memory or time than is available; it was not started."""
 
     exit_code = 4
 
@@ -82,7 +82,7 @@ class OutputError(HeedfulError):
 
 
 class RankLost(HeedfulError):
-    """One of several processes ended, hung, or measured something else; no report was written."""
+    """One of several processes ended, hung, or returned different measurements; no report was written."""
 
 
 class CallError(HeedfulError, ValueError):
@@ -90,4 +90,4 @@ class CallError(HeedfulError, ValueError):
 
 
 class UnsupportedByEngine(CallError):
-    """The engine that was asked for by name cannot compute this call."""
+    """The requested engine cannot compute this call."""

@@ -1,4 +1,4 @@
-"""Import the names of a package on first use, so that importing the package is cheap."""
+"""Import names of a package on first use, so that importing the package is fast."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def loader(package: str, homes: Mapping[str, tuple[str, ...]], modules: tuple[str, ...] = ()) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package.
+    """Return a module-level ``__getattr__`` that imports names on first use.
 
     Args:
         package: Its ``__name__``.

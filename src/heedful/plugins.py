@@ -1,4 +1,4 @@
-"""The plugins of heedful and of other packages: statistics, checks, probes, model types, recipes, records, commands.
+"""Load plugins of heedful and other packages: statistics, checks, probes, model types, recipes, records, commands.
 
 A package adds something by an entry point of the group ``heedful.plugins``. Its name is ``KIND.LABEL``, its value is
 the module to import; while it is imported, the module registers what it adds:
@@ -40,14 +40,14 @@ _failed: set[str] = set()
 
 
 class Found(NamedTuple):
-    """An entry point, and whether it is heedful's own."""
+    """An entry point, with a flag for heedful's own."""
 
     own: bool
     entry: EntryPoint
 
 
 class Registry(MutableMapping[str, Item], Generic[Item]):
-    """Named items of one kind. Reading it the first time imports the plugins that add to it.
+    """Mapping of named items of one kind; the first read imports the plugins that add items.
 
     Args:
         plural: First word of the entry points' names, such as ``statistics``.
@@ -75,7 +75,7 @@ class Registry(MutableMapping[str, Item], Generic[Item]):
         return self is other
 
     def add(self, name: str, item: Item) -> None:
-        """Register an item.
+        """Register an item under a name.
 
         Raises:
             ValueError: The name is taken.
@@ -116,7 +116,7 @@ class Registry(MutableMapping[str, Item], Generic[Item]):
 
 
 def entries(plural: str) -> list[Found]:
-    """Entry points whose names begin with this word: heedful's own first, then by package and name.
+    """Return entry points whose names begin with ``plural``: heedful's own first, then by package and name.
 
     Raises:
         RuntimeError: heedful's own entry points were not found: it runs without being installed.
@@ -202,7 +202,7 @@ def _installed() -> Iterator[Distribution]:
 
 
 def site_directories() -> list[str]:
-    """Directories of installed packages: of the interpreter, of the environment, of the user.
+    """Return the directories of installed packages: of the interpreter, the environment and the user.
 
     A relative path, or the current folder unless it is one of these, is never among them.
     """

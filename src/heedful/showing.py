@@ -1,9 +1,9 @@
-"""How a record shows itself in a notebook without importing the code that draws it."""
+"""Notebook display of records; the drawing code is imported only when needed."""
 
 import importlib
 from typing import Any
 
 
 def drawing(name: str) -> Any:
-    """The function of ``heedful.evaluation.page.notebook`` that draws a kind of record; loaded on first use."""
+    """Return a function of ``heedful.evaluation.page.notebook`` by name; the module is imported on first use."""
     return getattr(importlib.import_module("heedful.evaluation.page.notebook"), name)

@@ -81,7 +81,7 @@ def test_skewed_intervals_keep_their_skew() -> None:
     after = finding(estimate=2.0, interval=(1.6, 2.1), n=20)
     found = difference(before, after)
     assert found.interval == pytest.approx((1.0 - math.hypot(0.4, 0.3), 1.0 + math.hypot(0.1, 0.1)))
-    assert found.reason == "not paired: no value of single documents was kept"
+    assert found.reason == "not paired: the reports hold no values by document"
 
 
 def test_the_unpaired_p_is_that_of_an_interval_that_ends_at_zero() -> None:

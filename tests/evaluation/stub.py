@@ -22,7 +22,7 @@ def stub_study(heads: tuple[int, ...] = (2, 2), **more: Any) -> SimpleNamespace:
         "settings": Settings(**options),
         "observed": Evidence(layers, {}),
         "nulls": {},
-        "null_reason": "no null was asked for",
+        "null_reason": "no null comparison was requested",
         "null_words": "untrained models of the same config",
         "on_null_subset": lambda name: tested.get(name, np.zeros(sum(heads))),
     }

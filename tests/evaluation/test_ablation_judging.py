@@ -37,7 +37,7 @@ def study_with(whole: dict[str, float], count: int = 20, spread: float = 0.002, 
     ("estimate", "arm", "verdict", "words"),
     [
         (0.05, "uniform", V.PASS, "equal weights on every visible key: the loss rises by more than the margin"),
-        (0.0, "uniform", V.ABSENT, "less than the margin, both ways"),
+        (0.0, "uniform", V.ABSENT, "less than the margin in either direction"),
         (0.0, "zero", V.FAIL, "attention is unused"),
         (-0.05, "uniform", V.WARN, "the replacement is better than the learned attention"),
         (-0.05, "zero", V.WARN, "the replacement is better than the learned attention"),
@@ -57,7 +57,7 @@ def test_an_effect_among_many_must_stand_after_adjustment() -> None:
     study.once(family)["uniform", None] = 0.2
     (found,) = ablation_findings(study, "claim", "uniform", "source")
     assert found.verdict is V.WARN
-    assert "not beyond chance over all replacements (adjusted p 0.2 > 0.05)" in found.reason
+    assert "not significant after adjustment for all replacements (adjusted p 0.2 > 0.05)" in found.reason
 
 
 def test_few_documents_and_missing_losses() -> None:

@@ -52,7 +52,7 @@ SAID = {
         NO: "Every head is close to uniform",
         OPEN: "further from uniform than heads that have learned nothing is not settled",
     },
-    "useful": {YES: "does work: equal weights", NO: "does no work", OPEN: "was not settled"},
+    "useful": {YES: "does work: equal weights", NO: "no more useful than an average", OPEN: "useful is not settled"},
 }
 
 
@@ -118,7 +118,7 @@ def test_attention_that_is_unused_is_said_to_be_and_nothing_is_read_into_it(unif
     decision = decide(found)
     text = conclude(decision, found)
     assert decision["useful"] == NO
-    assert "it is not used" in text
+    assert "attention is not used" in text
     assert not any(words in text for words in SAID["useful"].values())
     assert "By ablation" not in text and "All agree" not in text
 
@@ -145,7 +145,7 @@ def test_the_signature_is_told_where_there_is_one() -> None:
         {"ablation_signature": V.INFO}, ablation_signature={"signature": "positional"}
     )
     message = conclude(decide(position), position)
-    assert "All agree" not in message and "needs of them here is a pattern of positions" in message
+    assert "All agree" not in message and "needs only a pattern of positions" in message
     few = cell(YES, YES, YES, YES) | overall(
         {"ablation_signature": V.INSUFFICIENT}, ablation_signature={"signature": "too few documents"}
     )

@@ -79,7 +79,7 @@ def test_the_strongest_of_a_pass_is_one_that_passed() -> None:
     study = stub_study(nulls={"x": null}, tested={"x": tested})
     overall, *heads = head_findings(study, claim(null_name="x"), documents([0.9, 0.6, 0.0, 0.0]))
     assert [f.verdict for f in heads] == [V.WARN, V.PASS, V.ABSENT, V.ABSENT]
-    assert "the null shows as much" in heads[0].reason
+    assert "the null shows an effect as large" in heads[0].reason
     assert overall.estimate == pytest.approx(0.6)
     assert overall.null == "19 untrained models of the same config"
 
@@ -88,7 +88,7 @@ def test_without_null_models_nothing_passes() -> None:
     overall, *heads = judged([0.6] * 4, null_name="x")
     assert {f.verdict for f in (overall, *heads)} == {V.WARN}
     assert "descriptive only" in heads[0].reason
-    assert overall.null == "not available: no null was asked for"
+    assert overall.null == "not available: no null comparison was requested"
     assert overall.p is None and overall.detail["discoveries"] is None
 
 

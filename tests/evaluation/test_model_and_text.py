@@ -78,10 +78,14 @@ def test_a_loaded_model_brings_its_name_and_notes(loaded: LoadedModel) -> None:
         ((0,), {}, "got 0"),
         ((None, 3), {}, "text: expected strings"),
         ((torch.ones(2, 5).long(), "a text"), {}, "expected token ids or text, got both"),
-        ((torch.ones(2, 5).long(), torch.ones(2, 5).long()), {}, "text: expected token ids once, came twice"),
+        ((torch.ones(2, 5).long(), torch.ones(2, 5).long()), {}, "text: expected token ids once, got twice"),
         ((torch.full((2, 5), 99_999),), {}, "expected ids below 2,048, which the model embeds; got 99,999"),
-        ((torch.ones(2, 5).long(),), {"device": "cuda"}, "device: cuda: is for a model that is loaded"),
-        ((torch.ones(2, 5).long(),), {"config": "c.json"}, "config: c.json: is for a model that is loaded"),
+        ((torch.ones(2, 5).long(),), {"device": "cuda"}, "device: cuda: applies only to a model that heedful loads"),
+        (
+            (torch.ones(2, 5).long(),),
+            {"config": "c.json"},
+            "config: c.json: applies only to a model that heedful loads",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(

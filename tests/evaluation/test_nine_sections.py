@@ -124,7 +124,7 @@ def test_what_was_not_measured_is_listed() -> None:
     found = {
         e["what"]: e["why"] for e in validate(model, sequences, settings=replace(QUICK, null_models=0)).not_measured
     }
-    assert found["comparison with heads that have learned nothing"] == "no null was asked for"
+    assert found["comparison with heads that have learned nothing"] == "no null comparison was requested"
     assert "no mask token" in found["loss, gradients and ablation"]
     assert found["24 (head, query) rows"].startswith("padding or masks")
 

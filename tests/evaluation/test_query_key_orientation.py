@@ -112,7 +112,7 @@ def test_the_embedded_model_follows_content() -> None:
         found = [check(study)[0] for check in CHECKS]
     assert [str(one.verdict) for one in found] == ["PASS"] * 3
     assert {one.null for one in found} == {WORDS}
-    assert "its queries and keys are turned towards each other" in study.once(queries_attend_by_content)[1].reason
+    assert "its queries and keys are aligned" in study.once(queries_attend_by_content)[1].reason
 
 
 def test_vectors_before_rotation_are_taken_and_unknown_ones_are_told() -> None:

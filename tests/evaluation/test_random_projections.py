@@ -158,7 +158,7 @@ class Bare(Around):
 
 def test_keys_that_no_projection_gives_are_told_and_fresh_models_take_the_place() -> None:
     model = Bare().eval()
-    with pytest.raises(NoRandomProjections, match="what gives its keys is not known"):
+    with pytest.raises(NoRandomProjections, match="the projection of its keys is not known"):
         drawn(model, batch_of(random_ids(3, 20)))
     study = study_of(model, random_ids(4, 32), null_models=2)
     with evaluating(model):

@@ -81,7 +81,7 @@ CALLS: dict[str, str] = {
     "heedful.validate(model, ids, null_models='3')": "null models: expected a whole number, got '3'",
     "heedful.validate(model, ids, seed='0')": "seed: expected a whole number, got '0'",
     "heedful.validate(model, ids, seq_len='8')": "seq_len: expected a whole number from 1 up, got '8'",
-    "heedful.validate(model, ids, device='cuda')": "device: cuda: is for a model that is loaded",
+    "heedful.validate(model, ids, device='cuda')": "device: cuda: applies only to a model that heedful loads",
     "heedful.validate(model, tokenizer, 5)": "text: expected strings, a list of strings, paths, or token ids; got 5",
     "heedful.validate(model, tokenizer, b'abc')": "got bytes",
     "heedful.validate(model, tokenizer, [' '])": "found nothing but blanks",

@@ -20,7 +20,7 @@ def judged(estimate, low, high, **changes):
     [
         ((0.5, 0.4, 0.6), {}, Verdict.PASS, "0.5 [0.4, 0.6] lies above 0.3"),
         ((0.5, 0.4, 0.6), {"p_adjusted": 0.05}, Verdict.PASS, "adjusted p 0.05"),
-        ((0.5, 0.4, 0.6), {"p_adjusted": 0.051}, Verdict.WARN, "the null shows as much"),
+        ((0.5, 0.4, 0.6), {"p_adjusted": 0.051}, Verdict.WARN, "the null shows an effect as large"),
         ((0.5, 0.4, 0.6), {"p_adjusted": NAN}, Verdict.WARN, "the null is undefined"),
         ((0.5, 0.4, 0.6), {"null_available": False}, Verdict.WARN, "no null model could be built"),
         ((0.5, 0.3, 0.6), {}, Verdict.WARN, "crosses 0.3"),

@@ -47,7 +47,7 @@ def test_what_does_not_fit_is_told_with_a_way_out() -> None:
     call = attention_call()
     kept = KeptCalls(left=64)
     kept.offer("layer", 2, tuple(range(call.heads)), call)
-    with pytest.raises(UsageError, match=r"no room to keep layer .* layers=\[2\]"):
+    with pytest.raises(UsageError, match=r"no memory left to keep layer: .* layers=\[2\]"):
         kept.map("layer", 0)
     assert kept.left == 64
 

@@ -77,7 +77,7 @@ def test_alignment_takes_a_module_its_tokenizer_and_texts(
     found = heedful.align(derived.model, counts, derived.tokenizer, texts, seq_len=32, n=1)
     assert {(one.layer, one.head) for one in found.heads} == {(0, 0), (0, 1)} and found.text_was_counted == "unknown"
     named = heedful.align(str(folder / "derived"), folder / "counts", text=[folder / "1.txt"], seq_len=32)
-    assert named.text_was_counted == "yes" and repr(named).endswith("2 heads beside 1 table)")
+    assert named.text_was_counted == "yes" and repr(named).endswith("2 heads compared with 1 table)")
     with pytest.raises(InputRejected, match="counted with another tokenizer"):
         heedful.align(None, counts, seq_len=16)
 

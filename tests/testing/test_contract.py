@@ -51,10 +51,10 @@ def test_passes_on_health_and_fails_on_a_fault(case: str) -> None:
 @pytest.mark.parametrize(
     ("claim", "name", "told"),
     [
-        (testing.assert_documents_isolated, "llama", "nothing of it is promised"),
-        (testing.assert_padding_unseen, "llama", "nothing of it is promised"),
-        (testing.assert_rotary, "gpt2", "nothing of it is promised"),
-        (testing.assert_grouped_heads, "gpt2", "nothing of it is promised"),
+        (testing.assert_documents_isolated, "llama", "neither config nor batch promises it"),
+        (testing.assert_padding_unseen, "llama", "neither config nor batch promises it"),
+        (testing.assert_rotary, "gpt2", "neither config nor batch promises it"),
+        (testing.assert_grouped_heads, "gpt2", "neither config nor batch promises it"),
     ],
 )
 def test_what_cannot_be_judged_does_not_pass(claim: Callable[..., Any], name: str, told: str) -> None:
@@ -68,7 +68,7 @@ def test_a_window_longer_than_the_text_does_not_pass() -> None:
 
 
 def test_a_decoder_does_not_look_both_ways() -> None:
-    with pytest.raises(AssertionError, match="attention looks both ways: does not hold: direction: layer 0"):
+    with pytest.raises(AssertionError, match="attention is bidirectional: does not hold: direction: layer 0"):
         testing.assert_attends_both_ways(made("llama", "sdpa"), batch_of("llama"))
 
 

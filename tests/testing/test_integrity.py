@@ -66,7 +66,11 @@ def test_a_model_without_attention_is_not_judged(check: Callable[..., object]) -
 @pytest.mark.parametrize(
     ("check", "fault", "said"),
     [
-        (testing.assert_causal, "leak", r"^attention is causal: does not hold: .*masks show later keys in 1 of 1"),
+        (
+            testing.assert_causal,
+            "leak",
+            r"^attention is causal: does not hold: .*masks leave later keys visible in 1 of 1",
+        ),
         (testing.assert_finite, "nan logits", r"^attention is finite: does not hold: .*rows"),
         (
             testing.assert_gradients_reach_attention,
@@ -99,7 +103,7 @@ def test_a_kernel_that_does_something_else(misnormalised_llama: nn.Module) -> No
     ):
         testing.assert_rows_sum_to_one(misnormalised_llama, IDS)
     with pytest.raises(
-        AssertionError, match=r"the capture matches the output: not shown: 2 of 2 layers put out something"
+        AssertionError, match=r"the capture matches the output: not shown: 2 of 2 layers have outputs that differ"
     ):
         testing.assert_capture_matches(misnormalised_llama, IDS)
 

@@ -44,7 +44,7 @@ def test_assertions_hold_fail_and_are_recorded(pytester: pytest.Pytester) -> Non
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_subprocess(*PLUGIN, "--junit-xml=out.xml")
     result.assert_outcomes(passed=1, failed=2)
-    result.stdout.fnmatch_lines(["*attention is causal: does not hold: masks show later keys*"])
+    result.stdout.fnmatch_lines(["*attention is causal: does not hold: masks leave later keys visible*"])
     result.stdout.fnmatch_lines(["*attention is used: insufficient data: *"])
     result.stdout.no_fnmatch_line("*heedful/testing/*")
     result.stdout.fnmatch_lines(["*= attention =*", "*test_sound assert_causal PASS: 0 relative change"])
@@ -62,7 +62,7 @@ def test_a_run_without_it_is_as_before(pytester: pytest.Pytester) -> None:
 
 def test_the_fixture_is_listed_with_its_meaning(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess(*PLUGIN, "--fixtures")
-    result.stdout.fnmatch_lines(["attention*", "*Assertions on the attention of a model*"])
+    result.stdout.fnmatch_lines(["attention*", "*assertions on a model's attention*"])
 
 
 def test_loading_it_is_light() -> None:

@@ -1,4 +1,4 @@
-"""Published claims, each from what was measured to findings; ``python -P -m reproductions.answering`` judges them."""
+"""Published claims about attention, with code that tests each; ``python -P -m reproductions.answering`` judges them."""
 
 from reproductions.answer import Answer, answer_of
 from reproductions.deciding import above, below, beside, within

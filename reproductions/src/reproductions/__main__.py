@@ -1,4 +1,4 @@
-"""``python -P -m reproductions``: the answers that were given to published claims, shown or written as JSON."""
+"""``python -P -m reproductions``: show the stored answers to published claims, or write them as JSON."""
 
 import sys
 
@@ -9,7 +9,7 @@ from reproductions.command import claims
 
 
 def main() -> None:
-    """Run the command and leave with its exit code.
+    """Run the command and exit with its exit code.
 
     Raises:
         SystemExit: Always, with the exit code.

@@ -1,4 +1,4 @@
-"""What can be answered to a published claim, and how findings make an answer."""
+"""The possible answers to a published claim, and how findings combine into an answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from heedful.inference.verdict import Verdict
 
 
 class Answer(StrEnum):
-    """Answers to a claim."""
+    """Answer to a published claim, such as reproduced or refuted."""
 
     REPRODUCED = "reproduced"
     REFUTED = "refuted"
@@ -28,7 +28,7 @@ OF_VERDICT = {
 
 
 def answer_of(findings: Sequence[Finding]) -> Answer:
-    """The answer of a claim out of those of its parts.
+    """Return the answer to a claim from the findings on its parts.
 
     One part refuted refutes the claim; all parts must be reproduced for it to be; a claim none of whose parts was
     tested is not tested; anything else is not settled.

@@ -1,4 +1,4 @@
-"""``python -P -m reproductions.answering EVIDENCE``: judge the published claims on measurements, keep the answers.
+"""``python -P -m reproductions.answering EVIDENCE``: judge published claims on measurements and store the answers.
 
 A claim whose measurements are not in the folder keeps the answer that is stored.
 """
@@ -21,7 +21,7 @@ from reproductions.stored import FOLDER, stored_answers, write_answers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Judge, and write a document a note.
+    """Judge the claims, write one JSON document per note, and return the exit code.
 
     Args:
         arguments: Words of the command line; None for those of the process.
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def merged(found: Sequence[Answered], standing: Sequence[Answered]) -> list[Answered]:
-    """New answers in the place of standing ones, in the order of the registry; what is registered no more is left out.
+    """Replace old answers by new ones, in registry order; answers to claims that are no longer registered are dropped.
 
     Args:
         found: New answers; one that is not tested does not replace one that is.

@@ -1,4 +1,4 @@
-"""``python -P -m reproductions``: the answers given to published claims, from those kept with the package."""
+"""The command ``python -P -m reproductions``: show the answers to published claims that the package stores."""
 
 import sys
 from pathlib import Path

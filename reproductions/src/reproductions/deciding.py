@@ -1,4 +1,4 @@
-"""From an interval and what a claim says of it to a finding: each part of a claim is decided by one of these."""
+"""Decide a part of a claim from an interval and the published bound or figure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heedful.inference.verdict import Verdict
 
 
 def above(found: Interval, bound: float, reason: str, **facts: Any) -> Finding:
-    """The claim says "more than the bound": reproduced where the interval lies above it, refuted where it lies below.
+    """Judge the claim "more than the bound": reproduced if the whole interval is above, refuted if it is below.
 
     Args:
         found: Estimate and interval, plain numbers.
@@ -24,7 +24,7 @@ def above(found: Interval, bound: float, reason: str, **facts: Any) -> Finding:
 
 
 def below(found: Interval, bound: float, reason: str, **facts: Any) -> Finding:
-    """The claim says "less than the bound"; arguments as :func:`above`.
+    """Judge the claim "less than the bound"; arguments as in :func:`above`.
 
     Args:
         found: Estimate and interval, plain numbers.
@@ -36,7 +36,7 @@ def below(found: Interval, bound: float, reason: str, **facts: Any) -> Finding:
 
 
 def within(found: Interval, low: float, high: float, reason: str, **facts: Any) -> Finding:
-    """The claim names a figure: reproduced where the interval lies in a band about it, refuted where it lies outside.
+    """Judge a published figure: reproduced if the interval lies in a band around it, refuted if it lies outside.
 
     Args:
         found: Estimate and interval, plain numbers.
@@ -49,7 +49,7 @@ def within(found: Interval, low: float, high: float, reason: str, **facts: Any) 
 
 
 def beside(found: Interval, reason: str, **facts: Any) -> Finding:
-    """A number that stands beside and decides nothing.
+    """Return a finding that reports a number for comparison and decides nothing.
 
     Args:
         found: Estimate and interval, plain numbers.

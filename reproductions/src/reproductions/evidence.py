@@ -1,4 +1,4 @@
-"""A folder of measurements, each under the name by which claims ask for it."""
+"""Folder of measurements that claims read by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heedful.errors import HeedfulError, InputRejected
 
 
 class NotMeasured(HeedfulError):
-    """A measurement that a claim asks for is not in the folder.
+    """A measurement that a claim needs is not in the folder.
 
     Args:
         name: Its name.
@@ -24,7 +24,7 @@ class NotMeasured(HeedfulError):
 
 
 class Measurements:
-    """Measurements in a folder: ``NAME/`` a run, ``NAME.parquet`` or ``NAME.csv`` a table, ``NAME.json`` a document.
+    """Folder of measurements: ``NAME/`` is a run, ``NAME.parquet`` or ``.csv`` a table, ``NAME.json`` a document.
 
     Args:
         folder: Where they are.
@@ -39,7 +39,7 @@ class Measurements:
             raise InputRejected(str(folder), "expected a folder of measurements, found none", "measure first")
 
     def run(self, name: str) -> Path:
-        """Folder of a run.
+        """Return the folder of a run.
 
         Args:
             name: Name of the run.
@@ -50,7 +50,7 @@ class Measurements:
         return self._standing(name, self.folder / name)
 
     def runs(self, pattern: str) -> list[Path]:
-        """Folders of the runs whose names match, sorted; seeds of one arm, say.
+        """Return the run folders whose names match a glob pattern, sorted.
 
         Args:
             pattern: Such as ``twin-decay-*``.
@@ -64,7 +64,7 @@ class Measurements:
         return found
 
     def table(self, name: str) -> polars.DataFrame:
-        """A table.
+        """Read a table by name.
 
         Args:
             name: Its name, without an ending.
@@ -81,7 +81,7 @@ class Measurements:
             raise InputRejected(str(path), f"expected a table ({type(error).__name__})", "measure it again") from error
 
     def document(self, name: str) -> Any:
-        """A JSON document, a report say.
+        """Read a JSON document, such as a report, by name.
 
         Args:
             name: Its name, without an ending.

@@ -1,4 +1,4 @@
-"""Claims judged on a folder of measurements."""
+"""Judge published claims on a folder of measurements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reproductions.published import PublishedClaim
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """A claim with its answer.
+    """A published claim with its answer and findings.
 
     Attributes:
         name: Name of the claim.
@@ -36,7 +36,7 @@ class Answered:
 
 
 def judge(claims: Iterable[PublishedClaim], evidence: Measurements) -> list[Answered]:
-    """Answers to claims.
+    """Judge claims on measurements and return their answers.
 
     Args:
         claims: The claims.

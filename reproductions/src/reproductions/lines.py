@@ -1,4 +1,4 @@
-"""Answers to published claims for a terminal."""
+"""Render answers to published claims for the terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INDENT = "    "
 
 
 def claim_lines(answers: Sequence[Answered], page: Sheet) -> list[Line]:
-    """A block a claim under the title of its note, and how many of each answer there are.
+    """Return one block of lines per claim under its note's title, and a count of answers.
 
     Args:
         answers: What to show.
@@ -42,7 +42,7 @@ def claim_lines(answers: Sequence[Answered], page: Sheet) -> list[Line]:
 
 
 def print_claims(answers: Sequence[Answered], stream: TextIO | None = None) -> None:
-    """Write the page: coloured on a terminal that wants colour, else without any escape.
+    """Print the page, in colour if the stream is a terminal that supports it.
 
     Args:
         answers: What to show.
@@ -53,7 +53,7 @@ def print_claims(answers: Sequence[Answered], stream: TextIO | None = None) -> N
 
 
 def numbers(finding: Finding) -> str:
-    """Estimate, interval, units, null and p of a finding, as far as it has them."""
+    """Format estimate, interval, units, null and p-value of a finding, as far as available."""
     if finding.estimate is None:
         return ""
     parts = [quantity(finding.estimate, finding.unit)]

@@ -1,4 +1,4 @@
-"""The notes whose claims are judged."""
+"""The notes whose claims are tested."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Note:
-    """A note that makes claims.
+    """A published note that makes claims.
 
     Attributes:
         number: What claims name it by.

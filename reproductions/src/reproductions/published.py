@@ -1,4 +1,4 @@
-"""The registry of published claims: a sentence, the figure that was published for it, and how it is judged."""
+"""Registry of published claims: sentence, published figure, and the function that tests it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Judge = Callable[[Measurements], Sequence[Finding]]
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedClaim:
-    """A claim of a note.
+    """One published claim and the function that tests it.
 
     Attributes:
         name: Its name, that of the function that judges it.
@@ -42,7 +42,7 @@ class PublishedClaim:
 
     @property
     def source(self) -> str:
-        """Where it stands."""
+        """Note and section that make the claim."""
         return f"note {self.note}, {self.section}"
 
 
@@ -51,7 +51,7 @@ CLAIMS: dict[str, PublishedClaim] = {}
 
 
 def published(*, note: str, section: str, sentence: str, figure: str) -> Callable[[Judge], Judge]:
-    """Register a function of :class:`Measurements` that returns findings, as the claim of its own name.
+    """Decorator that registers a function as the test of the published claim of the same name.
 
     Args:
         note: Number of the note, a key of ``NOTES``.
@@ -72,7 +72,7 @@ def published(*, note: str, section: str, sentence: str, figure: str) -> Callabl
 
 
 def untested(name: str, *, note: str, section: str, sentence: str, figure: str, reason: str) -> None:
-    """Register a claim that is not tested.
+    """Register a claim that is not tested, with the reason.
 
     Args:
         name: Its name.

@@ -1,4 +1,4 @@
-"""Answers kept with the package: a JSON document a note, written by ``python -P -m reproductions.answering``."""
+"""Answers stored with the package: one JSON document per note, written by ``python -P -m reproductions.answering``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PLAIN = ("name", "note", "section", "sentence", "figure")
 
 
 def stored_answers(folder: Path | None = None) -> list[Answered]:
-    """The answers that are kept, in the order of notes and claims.
+    """Return the stored answers, in the order of notes and claims.
 
     Args:
         folder: Where they are; None for those of the package.
@@ -43,7 +43,7 @@ def stored_answers(folder: Path | None = None) -> list[Answered]:
 
 
 def write_answers(answers: Iterable[Answered], folder: Path) -> list[Path]:
-    """Write a document for each note.
+    """Write one JSON document per note, and return the paths.
 
     Args:
         answers: All answers of the notes that occur among them.
@@ -67,7 +67,7 @@ def write_answers(answers: Iterable[Answered], folder: Path) -> list[Path]:
 
 
 def claims_document(answers: Sequence[Answered]) -> dict[str, Any]:
-    """Answers in JSON's own types.
+    """Return the answers as a JSON-compatible dict.
 
     Args:
         answers: The answers.

@@ -1,4 +1,4 @@
-"""Importing this registers every claim; a page of stored answers does without, and without what topics import."""
+"""Import this module to register every claim; showing stored answers does not need it."""
 
 from reproductions import counts, gauge, keys
 

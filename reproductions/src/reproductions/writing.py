@@ -1,4 +1,4 @@
-"""Tables of measurements as files."""
+"""Write tables of measurements to files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from heedful.reporting.write import write_atomic
 
 
 def write_table(table: polars.DataFrame, path: Path) -> None:
-    """Parquet, whole or not at all; what stands there is replaced.
+    """Write a Parquet file atomically, replacing an existing one.
 
     Raises:
         OutputError: It could not be written.

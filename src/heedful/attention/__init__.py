@@ -1,1 +1,1 @@
-"""One attention call and everything that is computed from it. Imports torch and numpy alone."""
+"""The attention call and everything computed from one call. Imports only torch and numpy."""

@@ -1,4 +1,4 @@
-"""The names of array axes, each defined once.
+"""Names of array axes, each defined once.
 
 ======== =====================================================================
 batch    sequences that went through the model together
@@ -27,7 +27,7 @@ DISTANCE_EDGES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 81
 
 
 def distance_label(index: int, last: int) -> str:
-    """Distances of one bin in words, such as ``4-7``; the last bin is open.
+    """Return the text of a distance bin, such as ``4-7``; the last bin is open-ended.
 
     Args:
         index: Index into ``DISTANCE_EDGES``.

@@ -1,4 +1,4 @@
-"""One attention call: the tensors and rules of one layer's attention, checked when built."""
+"""Attention call of one layer: its tensors and visibility rules, validated on construction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _shape(tensor: Tensor) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionCall:
-    """Query, key, value and rules of one attention call.
+    """Query, key, value, scale and visibility rules of one attention call.
 
     ``logits = softcap * tanh(scale * query . key / softcap) + bias`` (softcap and bias where present),
     ``weights = exp(logits - Z)`` over the visible keys and, where one is learned, the sink. Numpy arrays are taken for
@@ -146,17 +146,17 @@ class AttentionCall:
 
     @property
     def n_queries(self) -> int:
-        """Query length."""
+        """Number of query positions."""
         return int(self.query.shape[2])
 
     @property
     def n_keys(self) -> int:
-        """Key length."""
+        """Number of key positions."""
         return int(self.key.shape[2])
 
     @property
     def offset(self) -> int | None:
-        """Key position of query 0, or None where queries and keys are not positions of one sequence.
+        """Key position of query 0, or None if queries and keys are not positions of one sequence.
 
         Cross-attention (``cross``; or not causal, different lengths, no offset given) has no diagonal: self, previous
         and local mass are undefined there.

@@ -1,4 +1,4 @@
-"""Accept tensors as torch, numpy or nested lists."""
+"""Accept torch tensors, numpy arrays or nested lists as tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heedful.errors import CallError
 
 
 def tensor_of(name: str, given: Any) -> Any:
-    """A tensor from a tensor, a numpy array or a nested list of numbers; None stays None.
+    """Convert a tensor, numpy array or nested list to a tensor; None stays None.
 
     Args:
         name: What it is called in messages.

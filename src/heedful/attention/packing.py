@@ -1,4 +1,4 @@
-"""Packed documents: compact labels, and the first visible key of each document."""
+"""Packed documents: consecutive labels, and the first visible key of each document."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ NO_DOCUMENT = torch.iinfo(torch.int64).min
 
 
 def numbered(keys: Tensor, queries: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Number the labels 0, 1, 2, ...: returns those of keys, those of queries, and how many there are."""
+    """Renumber the labels 0, 1, 2, ...; return those of keys, those of queries, and their count."""
     labels, found = torch.unique(torch.cat([keys, queries], dim=1), return_inverse=True)
     return found[:, : keys.shape[1]], found[:, keys.shape[1] :], labels.numel()
 
 
 def counted(queries: Tensor, real: Tensor, keys: Tensor, begin: Tensor, end: Tensor) -> Tensor:
-    """For each key, the number of real queries of its own document in ``[begin, end)``.
+    """Count, for each key, the real queries of its own document in positions ``[begin, end)``, ``(batch, key)``.
 
     Args:
         queries: ``(batch, query)`` document numbers.
@@ -39,7 +39,7 @@ def counted(queries: Tensor, real: Tensor, keys: Tensor, begin: Tensor, end: Ten
 
 
 def first_of_own(keys: Tensor, queries: Tensor, shown: Tensor) -> Tensor:
-    """Position of the first visible key of each query's document.
+    """Return the position of the first visible key of each query's document, ``(batch, query)``.
 
     Args:
         keys: ``(batch, key)`` labels of documents.
@@ -60,7 +60,7 @@ def first_of_own(keys: Tensor, queries: Tensor, shown: Tensor) -> Tensor:
 def both_packings(
     mine: tuple[Tensor | None, Tensor | None], theirs: tuple[Tensor | None, Tensor | None]
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Labels of both packings combined: two keys share a label only if they share a document in both packings.
+    """Combine two packings: keys share a label only if they share a document in both.
 
     Args:
         mine: Labels of keys and of queries, each or None.

@@ -1,4 +1,4 @@
-"""The registry of statistics: each has its name and fixed facts."""
+"""Registry of statistics, by name, with the fixed facts of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class StatisticFacts:
-    """The fixed facts of a statistic: its moments, unit, bounds and source."""
+    """Fixed facts of a statistic: needed moments, unit, bounds and source."""
 
     name: str
     compute: Callable[..., Any]
@@ -56,7 +56,7 @@ STATISTICS: Registry[StatisticFacts] = Registry("statistics", "statistic")
 def statistic(
     *, needs: tuple[str, ...], unit: str, bounds: tuple[float, float], source: str
 ) -> Callable[[Function], Function]:
-    """Register a function of row moments under its own name.
+    """Decorator that registers a function of row moments as a statistic under its own name.
 
     Raises:
         ValueError: The name is taken.

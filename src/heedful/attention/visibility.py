@@ -1,4 +1,4 @@
-"""Which keys a query may see, in blocks: no ``(query, key)`` array is built beyond the block asked for."""
+"""Rules for which keys a query sees, evaluated block by block without a full ``(query, key)`` mask."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from heedful.errors import CallError
 
 @dataclass(frozen=True)
 class Visibility:
-    """The visible set of every query, as rules that are evaluated block by block.
+    """Rules that give each query's visible keys, evaluated block by block.
 
     A key is visible where every rule given allows it. Query ``i`` stands at key position ``i + offset``; ``offset``
     None means ``n_keys - n_queries``, the alignment of cached decoding.
@@ -99,11 +99,13 @@ class Visibility:
         return Visibility(**merged)
 
     def start(self, n_queries: int, n_keys: int) -> int:
-        """Key position of query 0."""
+        """Return the key position of query 0."""
         return n_keys - n_queries if self.offset is None else self.offset
 
     def key_range(self, begin: int, end: int, n_queries: int, n_keys: int) -> tuple[int, int]:
-        """Smallest ``[first, last)`` of keys that the causal and window rules allow for queries ``[begin, end)``."""
+        """Return the smallest key range ``[first, last)`` that causal and window rules allow for queries ``[begin,
+        end)``.
+        """
         start = self.start(n_queries, n_keys)
         first, last = 0, n_keys
         if self.window is not None:
@@ -123,7 +125,7 @@ class Visibility:
     def block(
         self, begin: int, end: int, first: int, last: int, n_queries: int, n_keys: int, device: torch.device
     ) -> Tensor:
-        """Visibility of keys ``[first, last)`` for queries ``[begin, end)``.
+        """Return whether queries ``[begin, end)`` see keys ``[first, last)``, as a bool mask.
 
         Returns:
             Bool, broadcastable to ``(batch, head, end - begin, last - first)``.
@@ -145,7 +147,7 @@ class Visibility:
         return seen
 
     def at(self, sequence: Tensor, query: Tensor, key: Tensor, n_queries: int, n_keys: int) -> Tensor:
-        """Visibility of chosen (sequence, query, key) triples; if heads differ, that of the first head.
+        """Return the visibility of given (sequence, query, key) triples; if heads differ, that of the first head.
 
         Returns:
             ``(point,)`` bool.
@@ -167,7 +169,7 @@ class Visibility:
         return seen
 
     def first_key(self, batch: int, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
-        """Position of the first key that any query of the sequence sees, where a sink would be.
+        """Return the first key that any query of each sequence sees, where an attention sink would be.
 
         A mask beside other rules is taken by itself: a key must be shown by the mask to some query and by the rules to
         some query, not by both to one.
@@ -180,7 +182,7 @@ class Visibility:
         return self._shown(batch, n_queries, n_keys, device).to(torch.uint8).argmax(dim=1)
 
     def own_first_key(self, batch: int, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
-        """The first key of each row: that of its own document where documents are packed.
+        """Return the first key that each query can see; with packed documents, that of its own document.
 
         A packed document has its sink at its own beginning, so that its moments are those it would have alone. Without
         documents this is ``first_key`` in every row.
@@ -234,7 +236,7 @@ class Visibility:
         return real_before[:, end] > real_before[:, begin]
 
     def part(self, batch: slice, heads: slice) -> Visibility:
-        """The same rules for some of the sequences and heads."""
+        """Return the rules for some of the sequences and heads."""
         mask = self.mask
         if mask is not None:
             mask = mask if mask.shape[0] == 1 else mask[batch]
@@ -246,11 +248,11 @@ class Visibility:
         return replace(self, mask=mask, **cut)
 
     def only_causal(self) -> bool:
-        """Whether the causal rule is the only one."""
+        """Return whether the causal rule is the only one."""
         return self.is_causal and self._nothing_but_causal()
 
     def hides_nothing(self) -> bool:
-        """Whether every query sees every key."""
+        """Return whether every query sees every key."""
         return not self.is_causal and self._nothing_but_causal()
 
     def _nothing_but_causal(self) -> bool:
@@ -258,12 +260,12 @@ class Visibility:
         return all(rule is None for rule in rules)
 
     def with_padding(self, keys: Tensor | None = None, queries: Tensor | None = None) -> Visibility:
-        """The same rules with padded keys hidden and padded queries without visible keys."""
+        """Return the rules with padded keys hidden, and padded queries without visible keys."""
         return replace(self, keys=keys, queries=queries)
 
 
 def causal(*, window: int | None = None, offset: int | None = None) -> Visibility:
-    """Each query sees its own position and those before it, at most ``window`` of them.
+    """Create a causal mask: a query sees its own and earlier positions, at most ``window`` of them.
 
     Args:
         window: Number of keys seen, the query's own included; None for all.
@@ -277,7 +279,8 @@ def causal(*, window: int | None = None, offset: int | None = None) -> Visibilit
 
 
 def bidirectional(*, window: int | None = None) -> Visibility:
-    """Each query sees every key, or with ``window`` only keys fewer than ``window`` positions away on either side.
+    """Create a bidirectional mask: a query sees all keys, or with ``window`` those fewer than ``window`` positions
+    away.
 
     Args:
         window: Positions within which keys are seen, the query's own included; None for all.
@@ -290,7 +293,7 @@ def bidirectional(*, window: int | None = None) -> Visibility:
 
 
 def padding(attention_mask: Tensor, *, queries: bool = True) -> Visibility:
-    """Keys where ``attention_mask`` is 0 are hidden, and queries at such positions see nothing.
+    """Create a padding mask: keys with ``attention_mask`` 0 are hidden, and queries there see nothing.
 
     Args:
         attention_mask: ``(batch, key)``, non-zero at real tokens, as tokenizers return it.
@@ -305,7 +308,7 @@ def padding(attention_mask: Tensor, *, queries: bool = True) -> Visibility:
 
 
 def masked(mask: Tensor) -> Visibility:
-    """Each query sees exactly the keys where ``mask`` is True.
+    """Create a mask from a bool tensor: a query sees the keys where ``mask`` is True.
 
     Args:
         mask: Bool, broadcastable to ``(batch, head, query, key)``.
@@ -318,7 +321,7 @@ def masked(mask: Tensor) -> Visibility:
 
 
 def documents(ids: Tensor, query_ids: Tensor | None = None) -> Visibility:
-    """Keys of the query's own document only, for several documents packed into one sequence.
+    """Create a mask for packed documents: a query sees only keys of its own document.
 
     Labels may come in any order and need not be contiguous; they say nothing about padding, which is ``padding``.
 
@@ -335,7 +338,7 @@ def documents(ids: Tensor, query_ids: Tensor | None = None) -> Visibility:
 
 
 def visibility_of(given: Any) -> Visibility:
-    """The visibility that a user's argument describes.
+    """Convert a user's argument, such as ``"causal"`` or a mask, to a ``Visibility``.
 
     Args:
         given: Rules (``heedful.causal()`` and the others), ``"causal"``, ``"bidirectional"``, or a bool tensor or numpy

@@ -1,1 +1,1 @@
-"""What commands share: options, inputs, progress, signals, exit codes."""
+"""Shared parts of all commands: options, inputs, progress, signals, exit codes."""

@@ -1,4 +1,4 @@
-"""The command line's commands, as features register them."""
+"""Registry of commands; each feature registers its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Command:
-    """A command, or a group of commands.
+    """A registered command or command group.
 
     Attributes:
         run: The function whose parameters are the options; None for a group.
@@ -40,7 +40,7 @@ COMMANDS: Registry[Command] = Registry("commands", "command")
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Give an app every registered command.
+    """Add every registered command to a typer app.
 
     Args:
         app: What the commands are added to.

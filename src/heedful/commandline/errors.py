@@ -1,4 +1,4 @@
-"""Turn every error of a command into an exit code and at most one line on standard error.
+"""Convert every error of a command to an exit code and at most one line on standard error.
 
 ::
 
@@ -28,7 +28,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 class Silent(BaseException):
-    """Leave with an exit code and print nothing: another process of the run prints the message."""
+    """Exit with a code and print nothing, because another process of the run prints the message."""
 
     def __init__(self, code: int) -> None:
         self.exit_code = code
@@ -36,7 +36,7 @@ class Silent(BaseException):
 
 
 def guarded(command: Callable[..., int]) -> Callable[..., None]:
-    """Wrap a subcommand so that it always leaves with an exit code, also when it raises."""
+    """Wrap a command so that it always exits with an exit code, even if it raises."""
 
     @functools.wraps(command)
     def leave(*arguments: Any, **options: Any) -> None:
@@ -48,7 +48,7 @@ def guarded(command: Callable[..., int]) -> Callable[..., None]:
 
 
 def outcome(work: Callable[[], int | None], *, debug: bool = False) -> int:
-    """The exit code of some work. A failure is printed as one line on standard error.
+    """Run ``work`` and return its exit code; a failure prints one line on standard error.
 
     Args:
         work: What to do; it returns an exit code, or None for success.
@@ -82,7 +82,7 @@ def outcome(work: Callable[[], int | None], *, debug: bool = False) -> int:
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code of an error: the one it carries, else the one of its kind."""
+    """Return the exit code of an error: its own, or that of its class."""
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
     if isinstance(error, Terminated):
@@ -96,7 +96,7 @@ def exit_code(error: BaseException) -> int:
 
 
 def message(error: BaseException) -> str:
-    """One line: what is affected, what is wrong, and how to fix it."""
+    """Return one line: what is affected, what is wrong, and how to fix it."""
     if isinstance(error, KeyboardInterrupt | Terminated):
         word = "interrupted" if isinstance(error, KeyboardInterrupt) else "terminated"
         more = f" {error}" if str(error) else ""
@@ -157,7 +157,7 @@ class _ClosedOutput(io.TextIOBase):
 
 
 def occupy_streams() -> None:
-    """Point the numbers of closed standard streams at the null device, so that no opened file gets one of them."""
+    """Open the null device for closed standard streams, so that no other file gets their descriptors."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)

@@ -1,4 +1,4 @@
-"""The files that a command writes: paths are checked before the work, files are written whole after it."""
+"""Output files of a command: paths are checked before the run, files are written whole afterwards."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ STANDARD_OUTPUT = Path("-")
 
 @dataclass(frozen=True, kw_only=True)
 class Forms:
-    """The paths for each output form (JSON, HTML ...) of a result.
+    """Output paths of a result, by format (JSON, HTML ...).
 
     Attributes:
         json: Path, or ``-`` for standard output.
@@ -33,12 +33,12 @@ class Forms:
 
     @property
     def files(self) -> dict[str, Path]:
-        """A dict from form (``json``, ``html`` ...) to path, for the forms that go to a file."""
+        """Format (``json``, ``html`` ...) to path, for outputs that go to a file."""
         named = {"json": self.json, "html": self.html, "markdown": self.markdown, "junit": self.junit}
         return {form: path for form, path in named.items() if path is not None and (form, path) != _TO_STREAM}
 
     def check(self) -> None:
-        """Refuse paths that cannot be written, before anything is read.
+        """Raise an error before any input is read if an output path cannot be written.
 
         Raises:
             UsageError: One path is named twice, or a form other than JSON is asked for on standard output.
@@ -57,7 +57,7 @@ class Forms:
             check_target(path, overwrite=self.force or is_own(path))
 
     def write(self, **texts: Callable[[], str | bytes]) -> list[Path]:
-        """Write the requested forms. JSON comes first, because the others can be made from it.
+        """Write the requested files, JSON first, because the others can be rebuilt from it.
 
         Args:
             **texts: Form to a function that gives its content.

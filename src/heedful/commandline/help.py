@@ -1,4 +1,4 @@
-"""Layout of help pages: two examples first, then options in panels; common commands first, then groups."""
+"""Layout of help pages: two examples, then option panels; common commands, then groups."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ GROUPS = "Groups of commands"
 
 
 class ExampleCommand(typer.core.TyperCommand):
-    """A command whose help begins with examples and shows its options in panels."""
+    """Command whose help starts with examples and shows options in panels."""
 
     examples: ClassVar[tuple[str, ...]] = ()
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
-        """Examples, then what the command does."""
+        """Write the examples, then the description of the command."""
         if self.examples:
             with formatter.section("Examples"):
                 for line in self.examples:
@@ -43,7 +43,7 @@ class ExampleCommand(typer.core.TyperCommand):
         super().format_help_text(ctx, formatter)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Arguments, the command's own options, then the panels that all commands share."""
+        """Write the arguments, the command's own options, then the shared panels."""
         panels: dict[str, list[tuple[str, str]]] = {"Arguments": [], OWN: [], **{name: [] for name in PANELS}}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
@@ -58,10 +58,10 @@ class ExampleCommand(typer.core.TyperCommand):
 
 
 class PlainGroup(typer.core.TyperGroup):
-    """A group whose help lists commands first and groups of commands below."""
+    """Command group whose help lists its commands first, then its subgroups."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """One line for each command, wrapped between words."""
+        """Write one entry per command, wrapped between words."""
         rows: dict[str, list[tuple[str, str]]] = {"Commands": [], GROUPS: []}
         for name in self.list_commands(ctx):
             command = self.get_command(ctx, name)
@@ -74,12 +74,12 @@ class PlainGroup(typer.core.TyperGroup):
                     formatter.write_dl(found)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Names in the order in which they were added."""
+        """Return the command names in the order in which they were added."""
         return list(self.commands)
 
 
 def hyphens(words: list[str]) -> list[str]:
-    """Option names with hyphens in place of underscores: ``--seq_len 128`` becomes ``--seq-len 128``.
+    """Replace underscores in option names by hyphens: ``--seq_len 128`` becomes ``--seq-len 128``.
 
     Args:
         words: Words of the command line; anything after ``--`` is left alone.

@@ -1,4 +1,4 @@
-"""Runs of several processes under ``torchrun``: which process this is, and which one prints."""
+"""Support runs on several ``torchrun`` processes: find this process's rank, and let one process print."""
 
 import functools
 import os
@@ -17,7 +17,7 @@ _TOGETHER = "with all its ranks: one of them ended early, or the run was stopped
 
 @contextmanager
 def ranks_of_this_run(divide: str = "documents") -> "Iterator[Ranks | None]":
-    """Join the other processes if the environment announces any.
+    """Return a context that joins the other processes if ``torchrun``'s environment variables are set.
 
     Args:
         divide: What they divide, a word of ``heedful.distributed.ranks.DIVISIONS``.
@@ -53,7 +53,7 @@ def ranks_of_this_run(divide: str = "documents") -> "Iterator[Ranks | None]":
 
 
 def processes_of(divide: str) -> int:
-    """Number of processes that divide a model's tensors: those that ``torchrun`` has started, or 1.
+    """Return the number of processes that shard the model: those that ``torchrun`` started, or 1.
 
     Args:
         divide: What the processes divide.
@@ -67,18 +67,18 @@ def processes_of(divide: str) -> int:
     if count == 1:
         from heedful.errors import UsageError
 
-        message = "divides the model over several processes, and this is the only one"
+        message = "divides the model over several processes, and this is the only process"
         raise UsageError(f"--parallel {divide}: {message} (torchrun --no-python --nproc-per-node N heedful ...)")
     return count
 
 
 def speaks(ranks: "Ranks | None") -> bool:
-    """Whether this process is the one that prints and writes files."""
+    """Return whether this process prints and writes files."""
     return ranks is None or ranks.rank == 0
 
 
 def printed_once(command: Callable[..., int]) -> Callable[..., int]:
-    """Let rank 0 alone print an error that every process raises for the same reason.
+    """Wrap a command so that rank 0 alone prints an error that all processes raise.
 
     Args:
         command: What is run; its processes have not joined, so that they cannot ask who has told already.
@@ -99,7 +99,7 @@ def printed_once(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def own_device(device: str) -> str:
-    """The device of this process where several share a machine: ``cuda`` is one GPU each, and so is ``auto``.
+    """Return this process's device: ``cuda`` and ``auto`` become one GPU for each process of a machine.
 
     Where there are fewer GPUs than processes, ``auto`` is the CPU for all of them.
     """

@@ -1,4 +1,4 @@
-"""Several values after one flag: ``--text a.txt b.txt`` means ``--text a.txt --text b.txt``."""
+"""Accept several values after one option: ``--text a.txt b.txt`` means ``--text a.txt --text b.txt``."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ _MORE: dict[str, Callable[[str], bool]] = {
 
 
 def spread(words: Sequence[str]) -> list[str]:
-    """Repeat each flag before each of its values.
+    """Repeat each option name before each of its values.
 
     Args:
         words: Words of the command line.

@@ -1,4 +1,4 @@
-"""The options that commands share, each defined once: name, limits and line of help."""
+"""Options shared by several commands, each defined once: name, limits and help line."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -61,7 +61,7 @@ Sequences = Annotated[int, typer.Option(metavar="N", min=1, help="How many seque
 PresetOption = Annotated[Preset, typer.Option(help="How much to measure: quick, standard, full.", metavar="NAME")]
 NullModels = Annotated[
     int | None,
-    typer.Option(metavar="R", min=0, help="Draws of the null, see --null; without it, what the preset says."),
+    typer.Option(metavar="R", min=0, help="Number of null draws, see --null. Default: as in the preset."),
 ]
 Null = Annotated[
     str,

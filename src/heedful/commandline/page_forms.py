@@ -1,4 +1,4 @@
-"""Where a record and its page go: terminal, JSON, HTML, figures."""
+"""Output formats of a record and its page: terminal, JSON, HTML, figures."""
 
 import sys
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PageForms:
-    """The outputs that a command line asks for.
+    """Outputs of a page that the user requested.
 
     Attributes:
         json: Path of the record, ``-`` for standard output, or None.
@@ -33,11 +33,11 @@ class PageForms:
 
     @property
     def forms(self) -> Forms:
-        """Every output but the figures."""
+        """All requested outputs except the figures."""
         return Forms(json=self.json, html=self.html, force=self.force)
 
     def check(self) -> None:
-        """Refuse what cannot be written, before the work begins.
+        """Raise an error before the run if an output cannot be written.
 
         Raises:
             UsageError: Two outputs share a path, or a page is asked for on standard output.
@@ -50,7 +50,7 @@ class PageForms:
             check_figures(self.figures, overwrite=self.force, names=self.names)
 
     def deliver(self, record: "Record", page: "Page") -> None:
-        """Write the files (JSON first), show the page, and list what was written.
+        """Write the files (JSON first), print the page, and list the written files.
 
         Args:
             record: What was found.

@@ -1,4 +1,4 @@
-"""Progress on standard error once the work takes a while: a bar on a terminal, a line for each phase in a log."""
+"""Show progress on standard error during long runs: a bar in a terminal, one line per phase in a log."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ PATIENCE = 2.0
 
 @contextmanager
 def progress_bar(shown: bool = True, stream: TextIO | None = None, patience: float = PATIENCE) -> Iterator[Progress]:
-    """A callback ``progress(done, total, what)`` that draws a bar, or writes a line for each phase to a log.
+    """Return a context with a callback ``progress(done, total, what)`` that draws a bar or logs one line per phase.
 
     The bar is wiped away at the end. ``HEEDFUL_PROGRESS=off`` in the environment turns both off.
 

@@ -1,4 +1,4 @@
-"""Make Ctrl-C and SIGTERM raise, again if another package swallows the exception.
+"""Make Ctrl-C and SIGTERM raise, and raise again if another package swallows the exception.
 
 A signal that arrives while some package tries an optional import under a bare ``except`` is lost with the import: the
 run goes on, and whoever sent the signal waits in vain. So a timer looks whether the exception is still on its way.
@@ -17,12 +17,12 @@ PATIENCE = 1.0
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived. Everything that was begun is undone on the way out."""
+    """Raised on SIGTERM; started work is cleaned up as the exception propagates."""
 
 
 @contextmanager
 def stops_raise() -> Iterator[None]:
-    """Inside this block SIGTERM raises `Terminated` and Ctrl-C `KeyboardInterrupt` in the main thread.
+    """Return a context in which SIGTERM raises ``Terminated`` and Ctrl-C ``KeyboardInterrupt`` in the main thread.
 
     Handlers and timer are as before afterwards. Does nothing in another thread, or where Ctrl-C is handled by others.
     """

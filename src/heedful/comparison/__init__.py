@@ -1,1 +1,1 @@
-"""Compare two reports. Uses their records only, never a model."""
+"""Compare two reports from their records, without a model."""

@@ -1,4 +1,4 @@
-"""Registers the command ``heedful compare``."""
+"""Register the command ``heedful compare``."""
 
 from heedful.commandline.commands import COMMANDS, Command
 from heedful.comparison.command import compare

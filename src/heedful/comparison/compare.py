@@ -1,4 +1,4 @@
-"""What changed between two reports: claims with intervals, verdicts, heads, and which changes are regressions."""
+"""Compare two reports: claims with intervals, verdicts, heads, and which changes are regressions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def compare(
     within: Mapping[str, float] = MappingProxyType({}),
     seed: int = 0,
 ) -> Comparison:
-    """What changed from one report to another.
+    """Compare two reports and return what changed.
 
     Estimates of the same claim are compared within the documents that both reports read (interval and sign flips of
     the differences), else by their two intervals, which is said. All p-values of a difference are one Holm family, and

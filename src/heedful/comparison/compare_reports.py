@@ -27,8 +27,7 @@ def compare(
     within: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> Comparison:
-    """What changed from one report to another: claims with intervals, verdicts, heads, and which changes are
-    regressions.
+    """Compare two reports and return changed claims with intervals, verdicts, heads and regressions.
 
     The words are those of ``heedful compare``.
 
@@ -63,7 +62,7 @@ def compare(
 
 
 def same_file(first: Any, second: Any) -> bool:
-    """Whether two paths name the same file, also if it does not exist yet."""
+    """Return whether two paths name the same file, even if it does not exist yet."""
     if os.fspath(first) == os.fspath(second):
         return True
     try:

@@ -1,4 +1,4 @@
-"""What differs between two reports besides their results: models, texts, settings, versions."""
+"""List what differs between two reports besides results: models, texts, settings, versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _UNTOLD = frozenset({"notes", "document_fingerprints"})
 
 
 def context_of(before: Report, after: Report) -> list[tuple[str, str, str]]:
-    """Facts that differ, each with both values; ``-`` stands for a fact that a report lacks."""
+    """Return (name, before, after) for each fact that differs; ``-`` means the report lacks it."""
     found = []
     for part in _PARTS:
         ours, theirs = (_flat(getattr(report, part)) for report in (before, after))

@@ -1,4 +1,4 @@
-"""The difference of two estimates with its interval: paired by document if they share documents, else unpaired."""
+"""Difference of two estimates with an interval: paired by document if documents are shared, else unpaired."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FLIPS = 19_999
 
 @dataclass(frozen=True)
 class Difference:
-    """Second estimate minus the first.
+    """Estimate after minus estimate before, with its interval.
 
     Attributes:
         estimate: In the unit of both; None where one is missing.
@@ -59,7 +59,7 @@ def difference_of(
     seed: int,
     within: Mapping[str, float] = MappingProxyType({}),
 ) -> Difference:
-    """The difference between one claim's estimates in two reports.
+    """Return the difference between two reports' estimates of one claim.
 
     Args:
         before: The finding of the first report.
@@ -76,7 +76,7 @@ def difference_of(
     if before.unit != after.unit:
         return Difference(reason=f"another unit: {before.unit or 'none'} and {after.unit or 'none'}")
     if _undefined(before.estimate) or _undefined(after.estimate):
-        return Difference(reason=_signature(before, after) or "no estimate in one of the two reports or in both")
+        return Difference(reason=_signature(before, after) or "no estimate in at least one of the reports")
     values, margin = _pairs(before, after, pairing), margin_of(before, within)
     if values is not None:
         return _paired(before, after, values, seed, margin)
@@ -189,5 +189,5 @@ def _why(before: Finding, after: Finding, pairing: DocumentPairing) -> str:
     if before.interval is None or after.interval is None:
         return "an exact value or a count, without an interval"
     if before.units is None or after.units is None:
-        return "not paired: no value of single documents was kept"
+        return "not paired: the reports hold no values by document"
     return "" if not pairing.enough else f"not paired: fewer than {FEWEST} documents have a value in both"

@@ -1,4 +1,4 @@
-"""Whether two estimates are practically equal: two one-sided tests at a stated margin."""
+"""Equivalence test: two one-sided tests (TOST) at a given margin."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MARGINS = {
 
 
 class Equivalence(StrEnum):
-    """The result of comparing one claim."""
+    """Outcome of comparing one claim: different, equivalent, or undecided."""
 
     EQUIVALENT = "EQUIVALENT"
     DIFFERENT = "DIFFERENT"
@@ -38,7 +38,7 @@ class Equivalence(StrEnum):
 
 
 def check_margins(within: Mapping[str, float]) -> None:
-    """Refuse margins that are not positive.
+    """Raise an error if a margin is not positive.
 
     Raises:
         UsageError: One is not.
@@ -49,7 +49,7 @@ def check_margins(within: Mapping[str, float]) -> None:
 
 
 def margin_of(finding: Finding, within: Mapping[str, float]) -> float | None:
-    """The margin of a claim: the one given for it or its unit, else that of ``MARGINS``; None if there is none.
+    """Return a claim's equivalence margin: as given for claim or unit, else from ``MARGINS``; None if there is none.
 
     Args:
         finding: A finding of the claim.
@@ -60,7 +60,7 @@ def margin_of(finding: Finding, within: Mapping[str, float]) -> float | None:
 
 
 def paired_p(change: Array, margin: float) -> float:
-    r"""p-value of "the two differ by the margin or more": the larger of two one-sided tests over pairs.
+    r"""Return the p-value of "the estimates differ by at least the margin": the larger of two one-sided paired tests.
 
     .. math:: p = \\max\\bigl(p_{\\mu \\le -m},\\; p_{\\mu \\ge m}\\bigr)
 
@@ -75,8 +75,8 @@ def paired_p(change: Array, margin: float) -> float:
 
 
 def unpaired_p(difference: float, low: float, high: float, margin: float) -> float:
-    """p-value of the same question from an estimate and its 95 % interval, assuming a normal distribution; NaN without
-    spread.
+    """Return the p-value of "the estimates differ by at least the margin", from a 95 % interval by a normal
+    approximation.
     """
     from scipy.special import ndtr, ndtri
 
@@ -88,7 +88,7 @@ def unpaired_p(difference: float, low: float, high: float, margin: float) -> flo
 
 
 def answer(p_equivalent: float | None, p_different: float | None) -> Equivalence | None:
-    """The result from two adjusted p-values; None if neither is known.
+    """Return the outcome from two adjusted p-values; None if both are unknown.
 
     A difference that is shown, and shown to be within the margin, is EQUIVALENT: it is known to be small.
     """

@@ -15,7 +15,7 @@ STATISTICS = ("effective_keys", "sink_mass", "previous_mass", "concentration", "
 
 
 def head_changes(before: Report, after: Report) -> tuple[list[HeadChange], str]:
-    """Heads that have the same module and index in both tables, and a note on heads without a match.
+    """Return the heads with the same module and index in both tables, and a note on unmatched heads.
 
     Pitfall: a head of a model that was trained anew has nothing but its place in common with its namesake.
     """
@@ -46,7 +46,7 @@ def _change(before: HeadRow, after: HeadRow) -> HeadChange:
 
 
 def head_verdicts(before: Report, after: Report) -> dict[str, tuple[int, int]]:
-    """For each claim that is judged head by head: how many heads changed their verdict, of how many in both reports."""
+    """Return, for each claim on heads, how many heads changed their verdict and how many are in both reports."""
     ours, theirs = (_by_head(report) for report in (before, after))
     shared = [key for key in ours if key in theirs and not redefined(ours[key], theirs[key])]
     compared = Counter(key[0] for key in shared)

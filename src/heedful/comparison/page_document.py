@@ -1,4 +1,4 @@
-"""A comparison as a strict JSON document, ``heedful.comparison/1``."""
+"""Convert a comparison to strict JSON, schema ``heedful.comparison/1``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FIELDS = (
 
 
 def comparison_document(comparison: Comparison) -> dict[str, Any]:
-    """The comparison in JSON's own types; a number that is not finite becomes null."""
+    """Return the comparison as a JSON-compatible dict; non-finite numbers become null."""
     lost: list[str] = []
     document = {
         "schema": COMPARISON_SCHEMA,
@@ -52,7 +52,7 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
 
 
 def comparison_json(comparison: Comparison) -> str:
-    """The comparison as JSON text, ended by a newline."""
+    """Return the comparison as JSON text that ends with a newline."""
     return document_text(comparison_document(comparison))
 
 

@@ -1,4 +1,4 @@
-"""A comparison as one HTML page without script or outside files."""
+"""Render a comparison as one HTML page without scripts or external files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STATISTICS = ("effective_keys", "sink_mass", "previous_mass")
 
 
 def comparison_html(comparison: Comparison) -> str:
-    """The page as text.
+    """Return the comparison as one HTML page.
 
     Every text of the reports is escaped, control characters are shown, and the content security policy allows the one
     style sheet by its digest and nothing else.

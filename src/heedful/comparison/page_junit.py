@@ -1,4 +1,4 @@
-"""A comparison as JUnit XML: one test case for each claim compared."""
+"""Write a comparison as JUnit XML: one test case for each compared claim."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def comparison_junit(comparison: Comparison) -> bytes:
-    """One test case for each claim compared; a requested rule that is broken is a failure.
+    """Return JUnit XML with one test case per claim; a broken rule of ``--fail-on`` is a failure.
 
     Args:
         comparison: What to write.

@@ -1,4 +1,4 @@
-"""A comparison of two reports as a terminal page: verdicts, differences with intervals, heads, regressions."""
+"""Render a comparison for the terminal: verdicts, differences with intervals, heads, regressions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LABEL = 10
 
 
 def comparison_lines(comparison: Comparison, page: Sheet) -> list[Line]:
-    """The whole page, top to bottom.
+    """Return the whole page as styled lines.
 
     Args:
         comparison: What to show.
@@ -53,12 +53,12 @@ def comparison_lines(comparison: Comparison, page: Sheet) -> list[Line]:
 
 
 def comparison_text(comparison: Comparison, *, columns: int = 80, encoding: str = "utf-8") -> str:
-    """The page as plain text, for a stream of this encoding."""
+    """Return the page as plain text that ``encoding`` can represent."""
     return plain(comparison_lines(comparison, sheet(columns, encoding)))
 
 
 def print_comparison(comparison: Comparison, stream: TextIO | None = None) -> None:
-    """Write the page: coloured on a terminal that wants colour, else without any escape."""
+    """Print the page, in colour if the stream is a terminal that supports it."""
     import sys
 
     from heedful.reporting.terminal import print_lines, stream_sheet
@@ -68,24 +68,24 @@ def print_comparison(comparison: Comparison, stream: TextIO | None = None) -> No
 
 
 def significant(change: FindingChange) -> bool:
-    """Whether a difference is significant after adjustment for everything compared."""
+    """Return whether a difference is significant after adjustment for all comparisons."""
     return change.p_adjusted is not None and change.p_adjusted <= ALPHA
 
 
 def outcome(comparison: Comparison) -> tuple[str, str]:
-    """The verdict shown by the page's mark, and the word next to it."""
+    """Return the verdict whose symbol the page shows, and a word for the outcome."""
     if comparison.fail_on == ("never",):
         return "INFO", "NOT JUDGED"
     return ("FAIL", "REGRESSION") if comparison.failed else ("PASS", "NO REGRESSION")
 
 
 def subject(change: FindingChange) -> str:
-    """The claim, with its layer if it has one."""
+    """Return the claim's name, with its layer if it has one."""
     return change.claim if change.layer is None else f"{change.claim} (layer {change.layer})"
 
 
 def numbers(change: FindingChange) -> list[str]:
-    """Estimates, difference, interval, documents and adjusted p, each as a piece of text."""
+    """Return estimates, difference, interval, number of documents and adjusted p-value as text pieces."""
     first, second = (None if one is None else one.estimate for one in (change.before, change.after))
     if change.difference is None:
         return [change.reason] if change.reason else []
@@ -102,7 +102,7 @@ def numbers(change: FindingChange) -> list[str]:
 
 
 def change_lines(change: FindingChange, page: Sheet) -> list[Line]:
-    """One claim: its name with both verdicts, then the numbers."""
+    """Return the lines of one claim: its name with both verdicts, then the numbers."""
     before, after = change.verdicts
     message = after if before == after else f"{before} -> {after}"
     message = f"{DEFINITION_CHANGED}; {message}" if change.redefined else message
@@ -117,19 +117,19 @@ def change_lines(change: FindingChange, page: Sheet) -> list[Line]:
 
 
 def head_name(head: HeadChange) -> str:
-    """A head's layer and index, with the name that its model gives it."""
+    """Return a head's layer and index, with the model's own name for it."""
     place = f"L{head.layer}H{head.head}"
     return place if head.label in ("", place) else f"{place} {head.label.removeprefix(place).strip()}"
 
 
 def head_words(head: HeadChange) -> str:
-    """Both verdicts and patterns of a head."""
+    """Return both verdicts and patterns of a head as text."""
     first, second = (" ".join(part for part in pair if part) for pair in zip(head.verdicts, head.patterns, strict=True))
     return f"{first} -> {second}"
 
 
 def largest(comparison: Comparison, name: str) -> list[HeadChange]:
-    """The heads whose statistic of this name changed most, largest first, without unchanged ones."""
+    """Return the heads whose statistic ``name`` changed, largest change first."""
     known = [head for head in comparison.heads if abs(head.differences.get(name, math.nan)) > 0]
     return sorted(known, key=lambda head: -abs(head.differences[name]))[:LARGEST]
 

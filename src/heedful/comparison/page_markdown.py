@@ -1,4 +1,4 @@
-"""A comparison as Markdown for the summary of a CI job."""
+"""Render a comparison as Markdown for a CI job summary."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """The comparison as GitHub-flavoured Markdown; unchanged claims are folded.
+    """Return the comparison as GitHub-flavoured Markdown; unchanged claims are collapsed.
 
     Args:
         comparison: What to show.

@@ -1,4 +1,4 @@
-"""Which documents two reports share, by the fingerprints of their tokens."""
+"""Find the documents that two reports share, by hashes of their tokens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FEWEST = 16
 
 @dataclass(frozen=True)
 class DocumentPairing:
-    """Indices of the shared documents in the values of both reports.
+    """Indices of the shared documents in each of two reports.
 
     Attributes:
         before: Index into the units of the first report, one a pair.
@@ -32,12 +32,12 @@ class DocumentPairing:
 
     @property
     def enough(self) -> bool:
-        """Whether there are enough pairs to compare."""
+        """Whether there are enough shared documents for a paired comparison."""
         return len(self.before) >= FEWEST
 
 
 def pair_documents(before: Report, after: Report) -> DocumentPairing:
-    """Pair the documents of two reports.
+    """Match the documents of two reports by the hash of their tokens.
 
     Copies of one text are paired in their order. A report that was written without fingerprints pairs with none.
 

@@ -1,4 +1,4 @@
-"""Records of a comparison: what changed, how certain it is, and which changes are regressions."""
+"""Records of a comparison: changes, their uncertainty, and which ones are regressions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ DEFINITION_CHANGED = "DEFINITION CHANGED"
 
 
 def redefined(before: Finding | None, after: Finding | None) -> bool:
-    """Whether two findings of one claim rest on different definitions of it."""
+    """Return whether two findings of one claim use different definitions of the claim."""
     return before is not None and after is not None and before.definition != after.definition
 
 
 @dataclass(frozen=True, kw_only=True)
 class FindingChange:
-    """One claim in two reports, about the model or a layer.
+    """One claim about the model or a layer, in two reports.
 
     Attributes:
         claim: Registry name.
@@ -78,13 +78,13 @@ class FindingChange:
 
     @property
     def redefined(self) -> bool:
-        """Whether the two reports define the claim differently, so that verdicts and estimates are not comparable."""
+        """Whether the two reports define the claim differently, so that results are not comparable."""
         return redefined(self.before, self.after)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadChange:
-    """One head of the head tables of two reports.
+    """One head in the head tables of two reports.
 
     Attributes:
         module: Path of the attention module.
@@ -106,13 +106,13 @@ class HeadChange:
 
     @property
     def changed(self) -> bool:
-        """Whether the verdict or the pattern changed."""
+        """Whether the head's verdict or pattern changed."""
         return self.verdicts[0] != self.verdicts[1] or self.patterns[0] != self.patterns[1]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Comparison(ShownRecord):
-    """What changed between two reports.
+    """Result of comparing two reports.
 
     Attributes:
         names: What the first and the second report call their model.
@@ -145,10 +145,10 @@ class Comparison(ShownRecord):
 
     @property
     def failed(self) -> bool:
-        """Whether a requested rule is broken."""
+        """Whether a rule of ``fail_on`` is broken."""
         return bool(self.regressions)
 
     def one_line(self) -> str:
-        """Both models with their verdicts, and the number of regressions, in one line."""
+        """Return one line with both models, their verdicts, and the number of regressions."""
         before, after = (f"{name} {verdict}" for name, verdict in zip(self.names, self.verdicts, strict=True))
         return f"{before} -> {after}, {counted(len(self.regressions), 'regression')}"

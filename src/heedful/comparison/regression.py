@@ -1,4 +1,4 @@
-"""Which changes are regressions, rule by rule."""
+"""Decide which changes are regressions, by rule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _JUDGED = (Verdict.PASS, Verdict.WARN, Verdict.ABSENT, Verdict.FAIL)
 
 
 def check_rules(fail_on: tuple[str, ...], tolerance: float) -> None:
-    """Refuse rules that do not exist or cannot be combined.
+    """Raise an error if a rule does not exist or cannot be combined with another.
 
     Raises:
         UsageError: A rule is unknown, ``never`` stands beside another, or the tolerance is negative.
@@ -28,7 +28,7 @@ def check_rules(fail_on: tuple[str, ...], tolerance: float) -> None:
 
 
 def rules_broken(change: FindingChange, tolerance: float) -> tuple[str, ...]:
-    """Rules of ``FAIL_ON`` that one change breaks.
+    """Return the rules of ``FAIL_ON`` that a change breaks.
 
     ``fail``: FAIL or ERROR where there was none, of the model or of a layer. ``verdict``: that, or a claim of the model
     that no longer passes: because its effect is shown to be smaller (adjusted p of at most 5 %), because it has no
@@ -72,7 +72,7 @@ def _smaller(change: FindingChange, tolerance: float) -> bool:
 
 
 def sentence(change: FindingChange, rules: tuple[str, ...]) -> str:
-    """One sentence on a regression; "" if the change breaks no requested rule."""
+    """Return one sentence on a regression; "" if the change breaks none of ``rules``."""
     hit = [rule for rule in change.regressions if rule in rules]
     if not hit:
         return ""

@@ -1,1 +1,1 @@
-"""What fewer bits, heads and layers cost: key quantization and pruning on held-out text."""
+"""Measure the loss increase on held-out text from key quantization and from pruning heads, layers and dimensions."""

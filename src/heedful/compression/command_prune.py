@@ -1,4 +1,4 @@
-"""``heedful compress prune``: what leaving attention out costs on held-out text, compared with a random order."""
+"""``heedful compress prune``: loss increase from removing attention, compared with removal in random order."""
 
 from typing import Annotated
 
@@ -49,7 +49,7 @@ def prune(
     allow_global: options.AllowGlobal = None,
     debug: options.Debug = False,
 ) -> int:
-    """Measure what leaving attention out costs; the parameters are the options of the same name.
+    """Measure the loss increase from removing attention; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0: nothing is required of the result.

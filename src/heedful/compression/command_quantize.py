@@ -50,7 +50,7 @@ def quantize(
     allow_global: options.AllowGlobal = None,
     debug: options.Debug = False,
 ) -> int:
-    """Measure what keys in few bits cost; the parameters are the options of the same name.
+    """Measure the loss increase from keys in few bits; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0: nothing is required of the result.

@@ -1,4 +1,4 @@
-"""Registers the commands that measure what compression costs."""
+"""Register the commands that measure the cost of compression."""
 
 from heedful.commandline.commands import COMMANDS, Command
 from heedful.compression.command_prune import prune

@@ -1,4 +1,4 @@
-"""Rank correlations over heads or layers, with intervals over documents and p-values over the heads or layers."""
+"""Rank correlations over heads or layers, with intervals over documents and p-values over heads or layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from heedful.inference.multiplicity import holm
 
 @dataclass(frozen=True)
 class Question:
-    """A question: do heads (or layers) with a higher value of one statistic have a higher value of another?
+    """Two statistics whose rank correlation over heads or layers is to be computed.
 
     Attributes:
         x: First property.
@@ -35,7 +35,7 @@ class Question:
 
 
 def rank_correlations(context: EvaluationContext, questions: Sequence[Question]) -> list[RankCorrelation]:
-    """Spearman correlations of document means.
+    """Return Spearman correlations of the document means of each pair of statistics.
 
     The interval is over documents, for these very items. Whether as much would come about among unrelated items is
     what p says: Student's t of the correlation with two degrees fewer than items, Holm over all questions. Source:

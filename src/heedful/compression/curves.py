@@ -1,4 +1,4 @@
-"""The cost of leaving out more and more, for each order of removal."""
+"""Measure the loss as more and more units are removed, for each removal order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Removals = Sequence[Removal]
 
 @dataclass(frozen=True)
 class CurvePlan:
-    """One curve to measure.
+    """Removals that make up one curve, for all fractions and orders.
 
     Attributes:
         part: ``layers``, ``heads`` or ``dimensions``.
@@ -47,7 +47,7 @@ class CurvePlan:
 
 @dataclass(frozen=True)
 class MeasuredCurve:
-    """A curve with its increases in loss, ``(order, sequence)`` for each step; empty without a loss."""
+    """A curve with its loss increases, ``(order, sequence)`` for each step; empty if the model has no loss."""
 
     plan: CurvePlan
     curve: Curve
@@ -62,7 +62,7 @@ def measured_curve(
     tick: Callable[[], None],
     known: dict[object, Array] | None = None,
 ) -> MeasuredCurve:
-    """Run every step of a curve and measure the loss.
+    """Measure the loss at every step of a curve.
 
     Args:
         context: Model and the text on which prices are taken.
@@ -109,7 +109,7 @@ def _losses(
 
 
 def dimension_damage(context: EvaluationContext, plans: Sequence[CurvePlan]) -> dict[int, tuple[Array, Array]]:
-    """Divergence and error in each layer when some of its dimensions are left out: mean over heads, for one order.
+    """Return weight divergence and output error in each layer with dimensions removed, averaged over heads.
 
     Args:
         context: Model and text.
@@ -144,7 +144,7 @@ def dimension_damage(context: EvaluationContext, plans: Sequence[CurvePlan]) -> 
 
 
 def savings(context: EvaluationContext, measured: Sequence[MeasuredCurve]) -> list[Saving]:
-    """What each ranking saves compared with a random order of the same part, for each fraction."""
+    """Return, for each ranking and fraction, the loss saved compared with random order."""
     found = []
     control = {one.plan.part: one for one in measured if one.plan.ranking == RANDOM}
     for one in measured:

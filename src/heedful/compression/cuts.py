@@ -1,4 +1,4 @@
-"""What to leave out of a model, and how many random orders to try."""
+"""Settings of a pruning measurement: what to remove, and how many random orders to try."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EACH_ALONE = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Cuts:
-    """What is left out, and how often.
+    """Fractions and parts to remove, and the number of random orders.
 
     Attributes:
         parts: Names of ``PARTS``.

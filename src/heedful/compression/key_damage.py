@@ -1,4 +1,4 @@
-"""What quantizers do to each call's rows and outputs, measured in one pass of the unchanged model."""
+"""Measure how quantizers change the weights and outputs of each call, in one pass of the unchanged model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from heedful.monitoring.vectors.tails import tails
 
 @dataclass
 class LayerDamage:
-    """Measurements of one attention call, sequences in the order of the text.
+    """Measurements of one attention call under each quantizer, with sequences in text order.
 
     Attributes:
         path: Module path.
@@ -39,14 +39,14 @@ class LayerDamage:
 
     @property
     def module(self) -> str:
-        """Path of the module, without the number of its call."""
+        """Path of the module, without the call number."""
         return self.path.split("#")[0]
 
 
 def key_damage(
     context: EvaluationContext, quantizers: Sequence[Quantizer], stage: str
 ) -> tuple[list[LayerDamage], dict[str, str]]:
-    """Tails of all keys, and the damage by each quantizer and by noise of the same size, layer by layer.
+    """Measure tails of keys, and weight and output changes by each quantizer and by noise of equal size.
 
     The model runs as it is: each layer's queries, values and keys are its own, so that the damage is of one layer
     alone.
@@ -106,7 +106,7 @@ Change = Callable[[Stored], Tensor]
 
 
 def losses_with(context: EvaluationContext, stage: str, change: Change, tick: Callable[[], None]) -> Array:
-    """Loss of each sequence with changed keys in every layer at once.
+    """Return the loss of each sequence with changed keys in all layers, ``(sequence,)`` in nats per token.
 
     Args:
         context: Model and text.
@@ -129,7 +129,7 @@ def losses_with(context: EvaluationContext, stage: str, change: Change, tick: Ca
 def quantizer_losses(
     context: EvaluationContext, stage: str, quantizers: Sequence[Quantizer]
 ) -> tuple[Array, Array, list[tuple[Array, Array]]]:
-    """Losses unchanged, recomputed from unchanged keys, and under each quantizer and noise of its size.
+    """Return sequence losses: unchanged, with recomputed attention, and for each quantizer and for noise of equal size.
 
     Args:
         context: Model and text.

@@ -1,4 +1,4 @@
-"""Losses by the right labels and by wrong ones, from one forward each."""
+"""Compute losses with correct and with wrong labels from one forward per batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RIGHT, FED, SHUFFLED = 0, 1, 2
 
 
 def label_losses(context: EvaluationContext, batches: Sequence[Batch], tick: Callable[[], None]) -> Array:
-    """Loss of each sequence on three sets of labels.
+    """Return each sequence's loss with three sets of labels, ``(sequence, 3)``: correct, fed tokens, shuffled.
 
     The right ones are the objective's: the next token, or the hidden one. The second are the tokens that were fed at
     the same positions. The third are the right ones in another order within each sequence, drawn from the seed and the
@@ -51,7 +51,7 @@ def label_losses(context: EvaluationContext, batches: Sequence[Batch], tick: Cal
 
 
 def judged_labels(context: EvaluationContext, losses: Array) -> LabelLosses:
-    """Whether the model predicts the right labels better than wrong ones.
+    """Judge whether the model predicts the correct labels better than wrong ones.
 
     Args:
         context: Whose documents the sequences are of.

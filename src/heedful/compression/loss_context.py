@@ -1,4 +1,4 @@
-"""The model, text and loss on which every cost is measured, and means over documents."""
+"""Model, text and loss for measuring compression costs, and means over documents."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LEAST_UNITS = FEWEST_FOR_CLAIM
 
 @dataclass(frozen=True)
 class EvaluationContext:
-    """The model and text on which costs are measured.
+    """Model, text and loss on which compression costs are measured.
 
     Attributes:
         model: The model, in evaluation mode while it is used.
@@ -63,7 +63,7 @@ class EvaluationContext:
     progress: Progress
 
     def ticker(self, total: int, what: str) -> Callable[[], None]:
-        """A function to call after each of ``total`` pieces of work, for the progress bar."""
+        """Return a function to call after each of ``total`` steps, which updates the progress bar."""
         done = 0
 
         def tick() -> None:
@@ -75,32 +75,30 @@ class EvaluationContext:
         return tick
 
     def units(self, values: Array) -> Array:
-        """Means over each document's sequences: ``(sequence, ...)`` to ``(document, ...)``."""
+        """Average over the sequences of each document: ``(sequence, ...)`` to ``(document, ...)``."""
         return without_rounding(document_means(values, self.sequences.document.numpy()))
 
     def exact_units(self, values: Array) -> Array:
-        """Like ``units``, for values in which differences of 1e-8 are real, such as divergences summed without
-        cancellation.
-        """
+        """Average over each document's sequences without rounding; use it where differences of 1e-8 are real."""
         return np.asarray(document_means(values, self.sequences.document.numpy()))
 
     def effects(self, values: Array, within: tuple[ArrayLike, ArrayLike] = UNBOUNDED) -> list[Effect]:
-        """One effect for each column of ``(sequence, column)``; documents are the units, ``within`` bounds the mean."""
+        """Return the mean and interval over documents for each column of ``(sequence, column)`` values."""
         if not values.shape[1]:
             return []
         interval = mean_interval(self.exact_units(values), within=within)
         return [effect_of(interval.at(place)) for place in range(values.shape[1])]
 
     def effect(self, values: Array, within: tuple[float, float] = UNBOUNDED) -> Effect:
-        """The effect of ``(sequence,)`` values, with documents as units."""
+        """Return the mean and interval over documents of ``(sequence,)`` values."""
         return self.effects(values[:, None], within)[0]
 
     def loss_effect(self, values: Array) -> Effect:
-        """The effect of loss differences ``(sequence,)``; differences as small as rounding count as none."""
+        """Return mean and interval of loss differences ``(sequence,)``; rounding differences count as zero."""
         return effect_of(mean_interval(self.units(values)))
 
     def facts(self, name: str, notes: Sequence[str], layers: int, heads: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What a report states about the model and the text."""
+        """Return the facts on model and text that a report states, as two dicts."""
         first = next(self.model.parameters(), None)
         model = {
             "name": name or type(self.model).__name__,
@@ -130,7 +128,7 @@ class EvaluationContext:
 def evaluation_context(
     model: nn.Module, sequences: TokenBatch, *, seed: int, resamples: int, progress: Progress
 ) -> EvaluationContext:
-    """A model and its text, with the loss that judges it.
+    """Create the context of a model and its text, with the loss that fits the model.
 
     Args:
         model: The model, in evaluation mode.
@@ -168,14 +166,14 @@ def _hides_future(model: nn.Module, sequences: TokenBatch) -> bool:
 
 
 def effect_of(interval: Interval) -> Effect:
-    """One entry's interval in the form of a record."""
+    """Convert the interval of one entry to an ``Effect``."""
     return Effect(
         estimate=float(interval.estimate), low=float(interval.low), high=float(interval.high), n=int(interval.units)
     )
 
 
 def verdict_on(effect: Effect | None, margin: float) -> str:
-    """The verdict on a loss difference, from its whole interval and a margin.
+    """Return the verdict on a loss difference, from its whole interval and a margin.
 
     Args:
         effect: The difference in nats per token; None without a loss.

@@ -1,4 +1,4 @@
-"""Orders in which layers, heads or dimensions are left out."""
+"""Orders in which layers, heads or dimensions are removed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RANDOM = "random"
 
 @dataclass(frozen=True)
 class Unit:
-    """A layer (all its heads) or one query head."""
+    """One removable unit: a layer (all its heads) or one query head."""
 
     layer: int
     module: str
@@ -25,17 +25,17 @@ class Unit:
 
     @property
     def head(self) -> int | None:
-        """The head; None if the unit is a layer."""
+        """Head index; None if the unit is a layer."""
         return next(iter(self.heads)) if len(self.heads) == 1 else None
 
 
 def layer_units(layers: Sequence[LayerKeys]) -> list[Unit]:
-    """One unit for every layer."""
+    """Return one unit for every layer."""
     return [Unit(number, layer.module, frozenset(range(layer.heads))) for number, layer in enumerate(layers)]
 
 
 def head_units(layers: Sequence[LayerKeys]) -> list[Unit]:
-    """One unit for every query head."""
+    """Return one unit for every query head."""
     return [
         Unit(number, layer.module, frozenset([head]))
         for number, layer in enumerate(layers)
@@ -44,23 +44,23 @@ def head_units(layers: Sequence[LayerKeys]) -> list[Unit]:
 
 
 def ordered(scores: Array, seed: int) -> list[int]:
-    """Indices sorted by growing score; ties in a random order from the seed, entries without a score last."""
+    """Return indices in ascending order of score; ties in seeded random order, NaN last."""
     random = np.random.default_rng(seed).permutation(len(scores))
     return [int(k) for k in random[np.argsort(np.nan_to_num(scores, nan=np.inf)[random], kind="stable")]]
 
 
 def shuffled(count: int, seed: int) -> list[int]:
-    """Indices in random order."""
+    """Return indices in seeded random order."""
     return [int(k) for k in np.random.default_rng(seed).permutation(count)]
 
 
 def taken(fraction: float, count: int) -> int:
-    """The number of units in a fraction: at least one, never all."""
+    """Return the number of units for a fraction: at least one, never all."""
     return min(max(1, round(fraction * count)), max(1, count - 1))
 
 
 def numbers(fractions: Sequence[float], count: int) -> list[tuple[float, int]]:
-    """Pairs ``(fraction, number of units)`` in ascending order, one fraction for each number."""
+    """Return pairs ``(fraction, number of units)`` in ascending order, one fraction for each number."""
     found: dict[int, float] = {}
     for fraction in fractions:
         number = taken(fraction, count)
@@ -70,7 +70,7 @@ def numbers(fractions: Sequence[float], count: int) -> list[tuple[float, int]]:
 
 
 def without_units(units: Sequence[Unit], order: Sequence[int], number: int) -> Removal:
-    """A removal of the first ``number`` units of an order."""
+    """Return the removal of the first ``number`` units of an order."""
     heads: dict[str, frozenset[int]] = {}
     for place in order[:number]:
         unit = units[place]
@@ -79,7 +79,9 @@ def without_units(units: Sequence[Unit], order: Sequence[int], number: int) -> R
 
 
 def dimension_scores(layer: LayerKeys) -> Mapping[str, torch.Tensor]:
-    """Ranking to ``(key_head, group)`` scores of a layer's groups of components; the lowest are left out first."""
+    """Return the scores of a layer's dimension groups by ranking, ``(key_head, group)``; the lowest are removed
+    first.
+    """
     values = {"contribution": layer.contribution, "key variance": layer.variance}
     if layer.gain is not None:
         values["gain product"] = layer.gain.expand(layer.key_heads, -1)
@@ -90,7 +92,7 @@ def dimension_scores(layer: LayerKeys) -> Mapping[str, torch.Tensor]:
 
 
 def without_dimensions_of(layers: Sequence[LayerKeys], ranking: str, fraction: float, seed: int) -> Removal:
-    """A removal of the same fraction of every key head's groups, by a ranking or at random.
+    """Return the removal of a fraction of each key head's dimension groups, by ranking or at random.
 
     Args:
         layers: Layers whose groups are known; others are left as they are.

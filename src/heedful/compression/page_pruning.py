@@ -1,4 +1,4 @@
-"""The page on leaving out layers, heads and dimensions."""
+"""Page on the cost of removing layers, heads and dimensions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BY = {"effective rank": "lowest effective rank first", "centred cosine": "highes
 
 
 def pruning_page(record: Pruning) -> Page:
-    """The page, top to bottom.
+    """Build the page of a pruning measurement.
 
     Args:
         record: What to show.

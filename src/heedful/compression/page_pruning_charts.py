@@ -1,4 +1,4 @@
-"""Charts of the page on leaving out attention."""
+"""Charts for the page on removing attention."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RANDOM = "random"
 
 
 def curve_chart(part: str, curves: Sequence[Curve]) -> Drawn:
-    """Increase in loss over the share left out: a line with its interval for each ranking, random order in grey.
+    """Draw loss increase over fraction removed, with intervals, one line per ranking, random order in grey.
 
     Args:
         part: What is left out.

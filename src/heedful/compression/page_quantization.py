@@ -1,4 +1,4 @@
-"""The page on keys in few bits."""
+"""Page on the cost of keys in few bits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ALPHA = 0.05
 
 
 def quantization_page(record: Quantization) -> Page:
-    """The page, top to bottom.
+    """Build the page of a quantization measurement.
 
     Args:
         record: What to show.

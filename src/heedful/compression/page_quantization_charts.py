@@ -1,4 +1,4 @@
-"""Charts of the page on keys in few bits."""
+"""Charts for the page on keys in few bits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GROUPS = ("tensor", "token", "channel")
 
 
 def loss_chart(record: Quantization) -> Drawn:
-    """Loss under each quantizer and under noise of the same size, as a forest plot."""
+    """Draw the loss under each quantizer and under noise of equal size as a forest plot."""
     import altair
 
     rows = []
@@ -44,14 +44,14 @@ def loss_chart(record: Quantization) -> Drawn:
 
 
 def shown_trial(record: Quantization) -> Trial:
-    """The quantizer whose layers and heads a page lists: the fewest bits per tensor from 4 up, else the first."""
+    """Return the quantizer shown in detail: the fewest bits per tensor from 4 up, else the first."""
     plain = [trial for trial in record.trials if trial.clip is None and trial.bits is not None]
     wanted = sorted(plain, key=lambda trial: (trial.bits != 4, trial.group != "tensor", trial.bits or 0))
     return (wanted or list(record.trials))[0]
 
 
 def layer_chart(record: Quantization) -> Drawn:
-    """Mean divergence of each layer at the shown number of bits, a line for each group."""
+    """Draw the mean divergence by layer at the shown number of bits, one line per quantizer group."""
     import altair
 
     bits = shown_trial(record).bits

@@ -38,7 +38,7 @@ def unit_plans(
     price: Array | None,
     cuts: Cuts,
 ) -> list[CurvePlan]:
-    """Curves of layers or heads.
+    """Plan the removal curves of layers or heads.
 
     Args:
         context: Whose seed draws orders and ties.
@@ -73,7 +73,7 @@ def _of_unit(layers: Sequence[LayerKeys], unit: Unit, name: str) -> float:
 
 
 def dimension_plans(context: EvaluationContext, layers: Sequence[LayerKeys], cuts: Cuts) -> list[CurvePlan]:
-    """Curves of key dimensions. Layers whose paired components are unknown are not pruned.
+    """Plan the removal curves of key dimensions; layers with unknown component pairs are skipped.
 
     Args:
         context: Whose seed draws orders.

@@ -1,4 +1,4 @@
-"""``heedful.prune``: measure what leaving attention out costs."""
+"""``heedful.prune``: measure the loss increase from removing attention."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def prune(
     notes: Sequence[str] = (),
     progress: Progress = lambda done, total, what: None,
 ) -> Pruning:
-    """Measure what leaving out attention costs, and whether redundancy of keys predicts what can be removed.
+    """Measure the loss increase from removing attention, and whether key redundancy predicts what can be removed.
 
     The words are those of ``heedful compress prune``. Every other document ranks: redundancy of keys and the price of
     each layer and head alone are measured there. The other documents price the curves, so that no order is tried on

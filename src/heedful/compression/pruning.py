@@ -1,4 +1,4 @@
-"""The cost of leaving out layers, heads and key dimensions, by redundancy, by measured cost and at random."""
+"""Measure the cost of removing layers, heads and key dimensions, by redundancy, measured cost and at random."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def measure_pruning(
     notes: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Pruning:
-    """Measure what leaving out attention costs, and whether redundancy of keys predicts what can be removed.
+    """Measure the loss increase from removing attention, and whether key redundancy predicts it.
 
     Every other document ranks: redundancy of keys and the price of each layer and head alone are measured there. The
     other documents price the curves, so that no order is measured on the text that chose it. The model, its hooks,

@@ -1,4 +1,4 @@
-"""``heedful.quantize``: measure what keys in few bits cost."""
+"""``heedful.quantize``: measure the loss increase from keys in few bits."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def quantize(
     notes: Sequence[str] = (),
     progress: Progress = lambda done, total, what: None,
 ) -> Quantization:
-    """Measure what rounding keys to a few bits does to rows, outputs and loss, against noise of the same size.
+    """Measure how rounding keys to few bits changes weights, outputs and loss, compared with noise of equal size.
 
     The words are those of ``heedful compress quantize``. The model, its hooks, flags and random state are as before
     afterwards; no weight of it is changed.

@@ -1,4 +1,4 @@
-"""The cost of keys in few bits: rows, outputs and loss, compared with noise of the same size."""
+"""Measure the effect of keys in few bits on weights, outputs and loss, compared with noise of equal size."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RESAMPLES = 1999
 def standard_quantizers(
     bits: Sequence[int] = BITS, groups: Sequence[str] = GROUPS, clips: Sequence[float] = CLIPS
 ) -> list[Quantizer]:
-    """Standard quantizers: every number of bits for every group, then clipping per tensor at two settings.
+    """Return the standard quantizers: all bit widths for every group, then two clipping levels per tensor.
 
     Args:
         bits: Bits of a component.
@@ -66,7 +66,7 @@ def quantize_keys(
     notes: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Quantization:
-    """Measure what rounding keys to a few bits does to rows, outputs and loss.
+    """Measure how rounding keys to few bits changes weights, outputs and loss.
 
     Rows and outputs: each layer alone, on the model's own queries and values. Loss: all layers at once. The control is
     Gaussian noise of the same root mean square as the rounding error of each sequence and key head; where it costs the

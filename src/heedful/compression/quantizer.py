@@ -1,4 +1,4 @@
-"""Rounding keys to a few bits, and noise of the same size."""
+"""Round keys to few bits, and generate noise of equal size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_BITS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Quantizer:
-    """How keys are stored.
+    """Settings of a quantizer: bits, grouping and clipping.
 
     Attributes:
         bits: Bits of a component, 1 to 8; None for clipping alone.
@@ -47,13 +47,13 @@ class Quantizer:
 
     @property
     def name(self) -> str:
-        """A short name of the quantizer, such as ``4-bit tensor clip 99``."""
+        """Short name, such as ``4-bit tensor clip 99``."""
         rounding = "" if self.bits is None else f"{self.bits}-bit "
         return f"{rounding}{self.group}" + ("" if self.clip is None else f" clip {self.clip:g}")
 
 
 def quantized(key: Tensor, quantizer: Quantizer, real: Tensor | None = None) -> Tensor:
-    r"""Keys rounded to the nearest of :math:`2^b` levels and back.
+    r"""Round keys to the nearest of :math:`2^b` levels and convert back.
 
     Levels are evenly spaced from the smallest to the largest component of a group (asymmetric min-max):
 
@@ -93,7 +93,7 @@ def quantized(key: Tensor, quantizer: Quantizer, real: Tensor | None = None) -> 
 
 
 def noise_like(key: Tensor, changed: Tensor, generator: torch.Generator, real: Tensor | None = None) -> Tensor:
-    """Keys with Gaussian noise of the same root mean square as a given error, for each sequence and head.
+    """Add Gaussian noise to keys with the RMS of the quantization error, for each sequence and head.
 
     Args:
         key: ``(batch, kv_head, key, dim)``.

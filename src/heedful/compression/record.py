@@ -1,4 +1,4 @@
-"""Records of the cost of smaller attention: keys in few bits; layers, heads and dimensions left out."""
+"""Records of compression costs: keys in few bits; layers, heads and dimensions removed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heedful.reporting.shown_record import ShownRecord, counted
 
 @dataclass(frozen=True, kw_only=True)
 class Damage:
-    """The damage of one change of the keys, in its layer and to the loss.
+    """Effect of one change of the keys on weights, outputs and loss.
 
     Attributes:
         divergence: KL(weights || weights with the changed keys) in nats, mean over queries and heads.
@@ -27,7 +27,7 @@ class Damage:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadDamage:
-    """The damage to one head when its layer alone is changed.
+    """Effect on one head when only its layer is changed.
 
     Attributes:
         layer: Layer index in the order of calls.
@@ -46,7 +46,7 @@ class HeadDamage:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One quantizer and its control: noise of the same size.
+    """One quantizer and its control, noise of equal size.
 
     Attributes:
         name: What it does, in words.
@@ -78,7 +78,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyTails:
-    """How heavy the tails of one key head's components are.
+    """Tail heaviness of one key head's components.
 
     Attributes:
         layer: Layer index.
@@ -97,7 +97,7 @@ class KeyTails:
 
 @dataclass(frozen=True, kw_only=True)
 class RankCorrelation:
-    """Spearman correlation over heads or layers, with an interval over documents.
+    """Spearman correlation over heads or layers, with its interval over documents.
 
     Attributes:
         x: First property.
@@ -124,7 +124,7 @@ class RankCorrelation:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Quantization(ShownRecord):
-    """What keys in few bits cost one model on one text: ``heedful.quantization/1``.
+    """Cost of keys in few bits for one model on one text: ``heedful.quantization/1``.
 
     Attributes:
         model: Name, class, parameters, layers, heads, dtype, device, notes.
@@ -156,14 +156,14 @@ class Quantization(ShownRecord):
     not_measured: Sequence[Mapping[str, str]] = field(default_factory=tuple)
 
     def one_line(self) -> str:
-        """Model and number of quantizers, in one line."""
+        """Return one line with the model and the number of quantizers."""
         documents = counted(int(self.data.get("documents", 0)), "document")
         return f"{self.model.get('name', '')}: {counted(len(self.trials), 'quantizer')}, {documents}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A model with a part of its attention left out.
+    """Loss increase with a given fraction of attention removed.
 
     Attributes:
         fraction: Share of the units that was asked for.
@@ -186,7 +186,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """The cost of leaving out more and more, in one order.
+    """Loss increase as more units are removed, for one removal order.
 
     Attributes:
         part: ``layers``, ``heads`` or ``dimensions``.
@@ -203,7 +203,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Saving:
-    """What a ranking saves over random order.
+    """Loss that a ranking saves compared with random order.
 
     Attributes:
         part: ``layers``, ``heads`` or ``dimensions``.
@@ -226,7 +226,7 @@ class Saving:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitCost:
-    """The cost of leaving out one layer or head.
+    """Loss increase from removing one layer or head.
 
     Attributes:
         part: ``layers`` or ``heads``.
@@ -249,7 +249,7 @@ class UnitCost:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelLosses:
-    """The loss on the right labels, and on wrong ones.
+    """Loss with the correct labels and with wrong ones.
 
     Attributes:
         right: Loss by the labels that every other number of the report is by.
@@ -267,7 +267,7 @@ class LabelLosses:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Pruning(ShownRecord):
-    """What leaving out attention costs one model on one text: ``heedful.pruning/1``.
+    """Cost of removing attention for one model on one text: ``heedful.pruning/1``.
 
     Attributes:
         model: Name, class, parameters, layers, heads, dtype, device, notes.
@@ -297,6 +297,6 @@ class Pruning(ShownRecord):
     not_measured: Sequence[Mapping[str, str]] = field(default_factory=tuple)
 
     def one_line(self) -> str:
-        """Model and number of removal orders, in one line."""
+        """Return one line with the model and the number of removal orders."""
         documents = counted(int(self.data.get("documents", 0)), "document")
         return f"{self.model.get('name', '')}: {counted(len(self.curves), 'curve')}, {documents}"

@@ -1,4 +1,4 @@
-"""Each layer's keys before anything is left out: their redundancy, and what each dimension contributes."""
+"""Measure each layer's keys before removal: redundancy, and the contribution of each dimension."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class LayerKeys:
 
 
 def layer_keys(context: EvaluationContext, batches: Sequence[Batch]) -> tuple[list[LayerKeys], dict[str, str]]:
-    """Measure every layer's keys on some batches.
+    """Measure the keys of every layer on some batches.
 
     Args:
         context: The model.

@@ -1,4 +1,4 @@
-"""Leave layers, heads and dimensions out of a running model."""
+"""Remove layers, heads and dimensions from a running model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from heedful.loading.batch import Batch
 
 @dataclass(frozen=True)
 class Removal:
-    """The parts of the model that are left out.
+    """The layers, heads and dimensions to remove.
 
     Attributes:
         heads: Module path to the query heads whose output becomes 0; all of them for a layer.
@@ -31,12 +31,12 @@ class Removal:
 
     @property
     def name(self) -> object:
-        """A name that is equal for removals of the same parts."""
+        """A hashable key that is equal for equal removals."""
         gone = ((module, tuple(mask.flatten().tolist())) for module, mask in sorted(self.dimensions.items()))
         return tuple(sorted((module, tuple(sorted(heads))) for module, heads in self.heads.items())), tuple(gone)
 
     def output(self, stored: Stored) -> Tensor | None:
-        """Output of a call without the removed parts; None if the call loses nothing."""
+        """Return a call's output without the removed parts; None if nothing of the call is removed."""
         if stored.module in self.dimensions:
             return attended(without_dimensions(stored.call, self.dimensions[stored.module]))
         gone = self.heads.get(stored.module)
@@ -48,7 +48,7 @@ class Removal:
 
 
 def without_dimensions(call: AttentionCall, gone: Tensor) -> AttentionCall:
-    """The call without some components of queries and keys; the scale and everything else stay.
+    """Remove some components of queries and keys from a call; scale and all else stay.
 
     A component that is 0 in the key adds nothing to any product, whatever the query has there.
 
@@ -62,7 +62,7 @@ def without_dimensions(call: AttentionCall, gone: Tensor) -> AttentionCall:
 def losses_without(
     context: EvaluationContext, batches: Sequence[Batch], removal: Removal, tick: Callable[[], None]
 ) -> Array:
-    """Losses on the three sets of labels with something left out, ``(sequence, 3)`` in nats per token."""
+    """Return losses with three sets of labels after a removal, ``(sequence, 3)`` in nats per token."""
     now: list[Batch] = [batches[0]]
     parts = []
     with stored_keys(context.model, now, "after", removal.output):

@@ -1,4 +1,4 @@
-"""The keys of a running model as a cache would store them, and how the model answers to changed ones."""
+"""Access the keys of a running model as a cache stores them, and run the model with changed keys."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STAGES = ("after", "before")
 
 @dataclass(frozen=True)
 class Stored:
-    """One call's keys, before or after rotation, as they are stored.
+    """Keys of one call as a cache stores them, before or after rotation.
 
     Attributes:
         call: The attention call; rows of padding see nothing.
@@ -47,11 +47,11 @@ class Stored:
 
     @property
     def module(self) -> str:
-        """Path of the module, without the number of its call."""
+        """Path of the module, without the call number."""
         return self.path.split("#")[0]
 
     def read(self, key: Tensor) -> Tensor:
-        """Stored keys in the form that the kernel reads."""
+        """Convert stored keys to those that the kernel reads."""
         return key if self.turn is None else self.turn.of(key)
 
 
@@ -61,14 +61,14 @@ Visit = Callable[[Stored], Tensor | None]
 
 @dataclass
 class Left:
-    """Attention that was not changed: path to reason."""
+    """Attention modules that were not changed: path to reason."""
 
     reasons: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
 def stored_keys(model: nn.Module, batch_now: Sequence[Batch], stage: str, visit: Visit) -> Iterator[Left]:
-    """Call a function for the stored keys of every call while a model runs.
+    """Return a context that calls ``visit`` with the stored keys of every attention call.
 
     Args:
         model: The model, in evaluation mode.
@@ -106,7 +106,7 @@ def stored_keys(model: nn.Module, batch_now: Sequence[Batch], stage: str, visit:
 
 
 def run_all(model: nn.Module, batches: Sequence[Batch], now: list[Batch], tick: Callable[[], None]) -> None:
-    """Run a model over batches; ``now`` holds the batch that runs."""
+    """Run a model over batches; ``now`` always holds the current batch."""
     with torch.no_grad():
         for batch in batches:
             now[:] = [batch]
@@ -147,5 +147,5 @@ def _stored(event: AttentionEvent, batch: Batch, stage: str, unrotated: Unrotate
 
 
 def other_keys(stored: Stored, key: Tensor) -> AttentionCall:
-    """The same call with other keys in place of the stored ones."""
+    """Return the call with other keys in place of the stored ones."""
     return replace(stored.call, key=stored.read(key).to(stored.call.key.dtype))

@@ -1,1 +1,1 @@
-"""What config and batch promise about attention, and whether the kernels keep it."""
+"""Test which attention properties config and batch promise (mask, scale, positions), and whether kernels have them."""

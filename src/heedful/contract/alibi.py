@@ -1,4 +1,4 @@
-"""ALiBi: each head's logits fall by a slope of its own for each position back, as type and config promise.
+"""ALiBi: logits decrease linearly with distance, with a promised slope for each head.
 
 Slopes are read out of the kernel's weights: what is left of their logarithms after the scaled products. Where the
 module makes its logits itself, queries and keys are taken from its projection.
@@ -27,7 +27,7 @@ ROUNDED = 2.0**-7
 
 
 def promised_slopes(place: Place, heads: int) -> Promise | None:
-    """Slope of each head, a list, or None where the config promises no ALiBi.
+    """Return the promised slope of each head, or None if the config promises no ALiBi.
 
     Source: Press et al. 2022, arXiv:2108.12409; where heads are no power of two, Bloom and Falcon take the missing
     slopes from twice as many heads, MPT every other one.
@@ -62,7 +62,7 @@ def _scale(place: Place, width: int) -> float:
 
 
 class AlibiJudge:
-    """Judges the slopes of one call.
+    """Checks the ALiBi slopes of one attention call.
 
     Args:
         place: The module.
@@ -83,7 +83,7 @@ class AlibiJudge:
         self.valid = self.valid & (self.counts > 2)
 
     def judge(self, promise: Promise) -> NumberFinding:
-        """Compare slopes with those that are promised.
+        """Compare the measured slopes with the promised ones.
 
         Args:
             promise: A list of slopes, one a head.

@@ -1,4 +1,4 @@
-"""Promises that the batch makes: documents, padding, bidirectional blocks, a mask of its own, positions."""
+"""Read a batch's promises: documents, padding, bidirectional blocks, an explicit mask, positions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LABELS = ("seq_idx", "segment_ids", "document_ids", "sequence_ids")
 
 @dataclass(frozen=True, kw_only=True)
 class BatchFacts:
-    """Promises about the positions of one stream.
+    """Promises of a batch about one token stream (of encoder or decoder).
 
     Attributes:
         labels: ``(batch, position)`` document of each position, below 0 where it is not known; None without documents.
@@ -49,7 +49,7 @@ class BatchFacts:
 
 
 def length_of(batch: Mapping[str, Any], prefix: str = "") -> tuple[int, int] | None:
-    """``(batch, position)`` of a stream; None if the batch names none."""
+    """Return ``(batch, position)`` sizes of a stream; None if the batch doesn't contain it."""
     for name in (f"{prefix}input_ids", f"{prefix}inputs_embeds", *(() if prefix else ("idx",))):
         value = batch.get(name)
         if isinstance(value, Tensor) and value.dim() >= 2:
@@ -58,7 +58,7 @@ def length_of(batch: Mapping[str, Any], prefix: str = "") -> tuple[int, int] | N
 
 
 def facts_of(batch: Mapping[str, Any], contract: Contract, *, prefix: str = "", model_type: str = "") -> BatchFacts:
-    """What a batch promises about one stream.
+    """Read the promises of a batch about one token stream.
 
     Args:
         batch: Keyword arguments of the model's forward.

@@ -1,4 +1,4 @@
-"""Make one batch for the model's forward from what a user has; every key of it is kept."""
+"""Convert user input to one batch for the model's forward; every key of a given batch is kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LENGTH = 128
 
 
 def first_batch(model: nn.Module, batch: Any, tokenizer: Any = None) -> tuple[Any, list[str]]:
-    """One batch, and notes on its origin.
+    """Return one batch, and notes that state where it comes from.
 
     Args:
         model: The model.
@@ -58,7 +58,7 @@ def _tokenized(texts: Any, tokenizer: Any) -> dict[str, Any]:
 
 
 def drawn_ids(model: nn.Module) -> dict[str, Any]:
-    """Random token ids of a fixed seed, as long as the model's positions allow.
+    """Return random token ids with a fixed seed, as long as the model's positions allow.
 
     Raises:
         UsageError: The model shows no embedding of tokens.
@@ -74,7 +74,7 @@ def drawn_ids(model: nn.Module) -> dict[str, Any]:
 
 
 def read_batch(path: Path) -> dict[str, Tensor]:
-    """A batch from a ``.safetensors`` or ``.pt`` file of named tensors; no code in the file is executed.
+    """Read a batch of named tensors from a ``.safetensors`` or ``.pt`` file, without executing code from it.
 
     Raises:
         UsageError: The file is no mapping of names to tensors.

@@ -1,4 +1,4 @@
-"""Behaviour of a model on one batch: tokens changed end to end, gradients block by block."""
+"""Test promises by the model's behaviour on one batch: change tokens end to end, take gradients block by block."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SEED = 20_030
 
 
 class Behaviour:
-    """What the model's behaviour shows about each promise, in each block and for the whole model.
+    """Tests promises by behaviour, in each block and in the whole model.
 
     Args:
         reader: Reads what is promised.
@@ -51,7 +51,7 @@ class Behaviour:
         self._whole: dict[str, str] = {}
 
     def judge(self, output: Any, *, gradients: bool = True) -> None:
-        """Judge the promises by changing tokens and taking gradients.
+        """Test the promises by changing tokens and taking gradients.
 
         Args:
             output: The model's output on the batch as it is.
@@ -72,7 +72,7 @@ class Behaviour:
             self.undecided.append(f"gradients through each layer: {type(error).__name__}: {message}")
 
     def shown(self, path: str, promise: str) -> str:
-        """What behaviour showed about a promise in the block around a module, or in the whole model."""
+        """Return the behavioural result for a promise, in the block around a module or in the whole model."""
         for (block, name), message in self._blocks.items():
             if name == promise and (path == block or path.startswith(f"{block}.")):
                 return message

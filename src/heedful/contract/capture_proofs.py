@@ -1,4 +1,4 @@
-"""How each attention module is captured: its output is recomputed, and what is given in its place reaches the model.
+"""Prove the capture of each attention module: recompute its output, and verify that a replacement reaches the model.
 
 The first proof is of the forward whose kernels are judged. The second is a gradient of that forward in which the stream
 is cut; where that shows nothing (saturated weights, no gradient at all), the module's output is taken away.
@@ -32,7 +32,7 @@ def capture_proofs(
     *,
     output: Any = None,
 ) -> list[CaptureProof]:
-    """One proof a module, captured ones first, in the order in which the model calls them.
+    """Return one proof per module: captured modules in call order, then the others.
 
     Args:
         run: Runs the model.

@@ -1,4 +1,4 @@
-"""Behaviour end to end: change a token and compare the outputs that may not depend on it.
+"""Test promises end to end: change a token and compare the outputs that must not depend on it.
 
 No mask can fool this, and it sees what no kernel shows: convolutions, norms over time, recurrent states, buffers that
 rows of a batch share. It adds reach over layers, so that windows are judged elsewhere.
@@ -34,7 +34,7 @@ MEDIA = frozenset(["pixel_values", "pixel_values_videos", "input_features", "inp
 
 
 def embedding_of(model: nn.Module) -> nn.Module | None:
-    """The module that embeds token ids, or None."""
+    """Return the module that embeds token ids, or None."""
     try:
         found = model.get_input_embeddings()  # type: ignore[operator]
     except (AttributeError, NotImplementedError, TypeError):
@@ -44,7 +44,7 @@ def embedding_of(model: nn.Module) -> nn.Module | None:
 
 @dataclass(frozen=True)
 class Moved:
-    """The outputs that one change moved.
+    """Outputs that moved, or failed to move, when one token was changed.
 
     Attributes:
         promise: Which promise forbids or demands it.
@@ -66,7 +66,7 @@ class Moved:
 
 
 class TokenChanges:
-    """Changes tokens of one batch and compares outputs.
+    """Changes tokens of one batch and compares the outputs.
 
     Args:
         run: Runs the model once on given keyword arguments and gives its logits or hidden states.
@@ -95,7 +95,7 @@ class TokenChanges:
         self.unread = ""
 
     def judge(self, plain: Tensor, source_real: Tensor | None = None, *, learned: bool = False) -> list[Moved]:
-        """Judge the promises by changing a few tokens.
+        """Test the promises by changing a few tokens.
 
         Args:
             plain: Output of the batch as it is.

@@ -1,4 +1,4 @@
-"""Check one model on one batch: each promise gets two kinds of proof; disagreements are reported."""
+"""Check one model on one batch: each promise is tested by its kernels and by behaviour; disagreements are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registers the command ``heedful check``."""
+"""Register the command ``heedful check``."""
 
 from heedful.commandline.commands import COMMANDS, Command
 from heedful.contract.command import check_command

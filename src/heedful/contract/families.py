@@ -1,4 +1,4 @@
-"""Facts about model types that configs do not state: direction of attention, scale, pairing of rotary components."""
+"""Facts about model types that configs omit: causal or bidirectional, scale, rotary pairing."""
 
 from __future__ import annotations
 
@@ -167,15 +167,15 @@ def _tables() -> dict[str, frozenset[str]]:
 
 
 def is_decoder_type(name: str) -> bool:
-    """Whether transformers lists a model type among text decoders."""
+    """Return whether transformers lists a model type as a text decoder."""
     return name in _tables()["causal"] and name not in UNSURE
 
 
 def is_encoder_type(name: str) -> bool:
-    """Whether transformers lists a model type among text encoders."""
+    """Return whether transformers lists a model type as a text encoder."""
     return name in _tables()["masked"] and name not in UNSURE
 
 
 def has_both_sides(name: str) -> bool:
-    """Whether transformers lists a model type among those with an encoder and a decoder."""
+    """Return whether transformers lists a model type as an encoder-decoder."""
     return name in _tables()["both_sides"] and name not in UNSURE

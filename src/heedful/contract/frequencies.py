@@ -1,4 +1,4 @@
-"""Rotary frequencies that a config promises, computed by formula and not read from the model's buffers."""
+"""Compute the rotary frequencies that a config promises, by formula instead of the model's buffers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TABLE = {"gptj", "codegen"}
 
 @dataclass(frozen=True)
 class RotaryPromise:
-    """How queries and keys are to be rotated.
+    """The promised rotation of queries and keys: angles, pairing and positions.
 
     Attributes:
         angles: ``(pair,)`` float64 angle of each pair a position; empty where nothing is to be rotated.
@@ -47,7 +47,7 @@ class RotaryPromise:
 
 
 def rotary_promise(place: Place, dim: int, length: int, contract: Contract) -> RotaryPromise | None:
-    """The rotation that config or user promise for one module.
+    """Return the rotation that config or user promise for one attention module, or None.
 
     Args:
         place: The module.
@@ -99,7 +99,7 @@ def rotary_promise(place: Place, dim: int, length: int, contract: Contract) -> R
 
 
 def unjudged(place: Place) -> str:
-    """Why a rotation that a config promises is not judged; empty where it promises none."""
+    """Return why a promised rotation cannot be checked; empty if none is promised."""
     config = place.config
     if getattr(config, "alibi", False) is True or parameters_of(config, place.layer_type) is None:
         return ""
@@ -111,7 +111,7 @@ def unjudged(place: Place) -> str:
 
 
 def flat_positions(batch: Mapping[str, Any]) -> tuple[Tensor | None, str]:
-    """Positions of a text whose time, height and width are the same, and why they are not known otherwise.
+    """Return text positions shared by the time, height and width axes, or None with the reason.
 
     A config with ``mrope_section`` divides pairs among the three; where they are equal, it rotates as one without does.
     """
@@ -127,7 +127,7 @@ def flat_positions(batch: Mapping[str, Any]) -> tuple[Tensor | None, str]:
 
 
 def parameters_of(config: Any, layer_type: str) -> Mapping[str, Any] | None:
-    """The rotary parameters that a config holds for a kind of layer, or None."""
+    """Return the config's rotary parameters for a layer type, or None."""
     rope = getattr(config, "rope_parameters", None)
     if not isinstance(rope, Mapping):
         return None

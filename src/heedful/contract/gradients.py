@@ -1,4 +1,4 @@
-"""Behaviour layer by layer: one backward of randomly weighted outputs shows every key that a query sees in each layer.
+"""Test each layer by gradients: a backward of randomly weighted outputs finds all keys that a query depends on.
 
 The stream is cut at each block's input, so that reach does not add over layers. What a block lets through beside its
 attention (a convolution, a norm over time) is seen as well. A gradient of zero proves nothing: saturated weights and
@@ -25,7 +25,7 @@ SEEN = 1e-7
 
 @dataclass
 class Cut:
-    """One run of one block, with the input tensor at which the stream was cut.
+    """One run of a block, with its input detached from the graph and its output.
 
     Attributes:
         path: Path of the block.
@@ -40,7 +40,7 @@ class Cut:
 
 @dataclass
 class CutStream:
-    """Cuts the stream of hidden states at the input of every outermost block.
+    """Detaches the hidden states at the input of every outermost block.
 
     Attributes:
         shape: ``(batch, position)`` of the stream.
@@ -52,7 +52,7 @@ class CutStream:
     _open: list[tuple[str, Tensor]] = field(default_factory=list)
 
     def install(self, model: nn.Module, stack: ExitStack) -> None:
-        """Install the hooks until the stack is closed."""
+        """Install the hooks until ``stack`` is closed."""
         for path in blocks_of(model):
             module = module_at(model, path)
             for handle in (
@@ -98,7 +98,7 @@ class CutStream:
 
 
 def blocks_of(model: nn.Module) -> list[str]:
-    """Paths of the outermost numbered modules: the blocks of a stack."""
+    """Return the paths of the outermost numbered modules, such as ``layers.0``."""
     found: list[str] = []
     for path, _ in model.named_modules():
         if _BLOCK.search(path) and not any(path.startswith(f"{outer}.") for outer in found):
@@ -109,7 +109,7 @@ def blocks_of(model: nn.Module) -> list[str]:
 def seen_positions(
     cuts: list[Cut], queries: Tensor, generator: torch.Generator, others: Sequence[Tensor] = ()
 ) -> tuple[Mapping[int, Tensor], list[bool]]:
-    """Positions that one query in each row sees, at the input of each cut.
+    """Return the positions that one query per row depends on, at each block's input: bool ``(batch, position)``.
 
     Args:
         cuts: Runs of blocks.

@@ -1,4 +1,4 @@
-"""Behaviour of numbers: copies of a short text in one forward, each with one thing changed that must move what it must.
+"""Test scale, softcap and positions by behaviour: copies of a short text in one forward, each changed in one way.
 
 The stream is set back to the first copy's at the input of every block, so that each attention module is judged alone.
 Positions moved as a whole move no output; one position exchanged with another moves the last query exactly as far as
@@ -45,7 +45,7 @@ VALUE_NAMES = ("v_proj", "value", "Wv", "v_lin")
 
 @dataclass(frozen=True)
 class InvarianceResult:
-    """What behaviour says of one promise in one module.
+    """Behavioural result for one promise in one module.
 
     Attributes:
         status: ``held`` or ``BROKEN``.
@@ -66,7 +66,7 @@ class InvarianceResult:
 
 @dataclass
 class Invariances:
-    """Runs the copies and judges every call of self-attention.
+    """Runs the copies and judges every self-attention call.
 
     Attributes:
         reader: Reads what is promised.
@@ -88,7 +88,7 @@ class Invariances:
     _moves: bool = False
 
     def judge(self) -> None:
-        """One forward of the copies."""
+        """Run one forward of the copies and judge it."""
         keywords = self._copies()
         if keywords is None:
             return

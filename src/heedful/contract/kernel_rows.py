@@ -1,4 +1,4 @@
-"""The kernel's own weights: its output for values that are one at a chosen key and zero elsewhere.
+"""Read the kernel's own weights from its output, with values that are one at a chosen key and zero elsewhere.
 
 A kernel asked for ``softmax(...) V`` with one-hot columns ``V`` returns its weights. Queries are never sampled in
 such a replay, since a missing mask with a causal flag would then mean something else; keys may be.
@@ -27,7 +27,7 @@ BESIDE = 2
 
 @dataclass
 class KernelRows:
-    """Weights of one call at some keys.
+    """A kernel's attention weights at some keys, and the row sums.
 
     Attributes:
         keys: ``(column,)`` key positions.
@@ -45,7 +45,7 @@ class KernelRows:
 
 
 def kernel_rows(event: AttentionEvent, rules: Rules, *, whole: bool = False) -> KernelRows:
-    """Read a call's weights from its kernel.
+    """Read a call's attention weights from its kernel.
 
     Args:
         event: The call.

@@ -1,4 +1,4 @@
-"""Judge every kernel call of one forward while the model runs: its inputs and what it computes."""
+"""Judge every kernel call of one forward while the model runs, by its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DIVIDED = "its heads are divided over processes"
 
 @dataclass
 class CapturedModule:
-    """What was seen of one attention module's calls.
+    """Results collected over the calls of one attention module.
 
     Attributes:
         way: How they were captured.
@@ -47,7 +47,7 @@ class CapturedModule:
     agrees: bool = True
 
     def keep(self, error: float, limit: float) -> None:
-        """One more call.
+        """Add one call with its recomputation error and tolerance.
 
         Args:
             error: Its difference.
@@ -87,7 +87,7 @@ class KernelJudge:
     formulas: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def answer(self, event: AttentionEvent) -> Tensor:
-        """Run the model's kernel and judge it."""
+        """Run the model's kernel, judge the call and return the kernel's output."""
         own = event.run(None)
         self.layers.setdefault(event.path.split("#")[0], len(self.layers))
         try:
@@ -274,7 +274,7 @@ class KernelJudge:
         )
 
     def self_attention(self) -> dict[str, Rules]:
-        """Rules of modules whose queries and keys are the same sequence."""
+        """Return the rules of all self-attention modules, by path."""
         return {path: rules for path, rules in self.rules.items() if not CROSS.search(path)}
 
 
@@ -298,7 +298,7 @@ def _direction_found(rules: Rules, rows: KernelRows) -> str:
 
 
 def of_one_query(rules: Rules, query: int) -> Rules:
-    """The visibility rules of a single query."""
+    """Return the visibility rules restricted to a single query."""
     mask = rules.given_mask
     return replace(
         rules,

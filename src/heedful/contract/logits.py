@@ -1,4 +1,4 @@
-"""What the kernel's weights reveal about its logits: scale, softcap, sink, grouping, an unpromised bias.
+"""Infer scale, softcap, sink, head grouping and unpromised bias from the kernel's weights.
 
 The logarithm of a row of weights is the row of logits less one constant. So, within each row, ``log A`` of the visible
 keys is compared with ``c tanh(s q.k / c) + bias``, both less their means over the row.
@@ -23,7 +23,7 @@ MOST = 400_000
 
 @dataclass(frozen=True)
 class LogitFit:
-    """How well candidate logits explain a call's weights.
+    """How well candidate logits explain the weights of a call: deviation, tolerance and first mismatch.
 
     Attributes:
         deviation: Largest difference within a row.
@@ -37,12 +37,12 @@ class LogitFit:
 
     @property
     def explains(self) -> bool:
-        """Whether rounding explains the remaining error."""
+        """Whether the deviation is within rounding."""
         return self.deviation <= self.limit
 
 
 class RowLogits:
-    """The logarithms of one call's weights and the products of its queries and keys.
+    """Log weights of one call, and the products of its queries and keys.
 
     Args:
         call: The call, whose logits are not in its bias.
@@ -74,7 +74,7 @@ class RowLogits:
         return (rows if rows.shape[3] == 1 else rows[..., self.keys]).double()
 
     def products(self, grouping: str = "repeat") -> Tensor:
-        """``q.k`` of every query with the chosen keys.
+        """Return ``q.k`` of every query with the chosen keys, ``(batch, head, query, column)``.
 
         Args:
             grouping: ``repeat``: query heads of a group stand together; ``tile``: key heads come round in turn.
@@ -85,7 +85,7 @@ class RowLogits:
         return self.query @ key.transpose(-1, -2)
 
     def fit(self, logits: Tensor) -> LogitFit:
-        """Compare logits, without the call's bias, with the logarithms of the weights."""
+        """Compare candidate logits plus the call's bias with the log weights."""
         logits = logits + self.bias
         rest = self._centred(self.logs - logits)
         size = float(torch.where(self.valid, logits.abs(), 0.0).max()) if bool(self.valid.any()) else 0.0
@@ -105,7 +105,7 @@ class RowLogits:
         return sequence, head, query * self.step, column
 
     def slope(self, products: Tensor, *, distance: bool = False) -> tuple[float, float, float]:
-        """Least-squares slope of ``log A`` minus the bias against the products, within rows.
+        """Fit the slope of ``log A`` minus bias on the products within rows, by least squares.
 
         Args:
             products: As of ``products``.
@@ -136,12 +136,12 @@ class RowLogits:
         return (1e-5 if self.exact else 2e-2) / spread if spread > 0 else math.inf
 
     def distance_term(self, factor: float, like: Tensor) -> Tensor:
-        """``factor`` times the distance from a query back to a key."""
+        """Return ``factor`` times the distance from each query back to each key."""
         place = torch.arange(0, self.call.n_queries, self.step, device=self.keys.device)
         return (factor * (place[:, None] - self.keys[None]).double()).expand_as(like)
 
     def constants(self, logits: Tensor) -> Tensor:
-        """Logarithm of each row's normaliser, ``logit - log A`` averaged over the row; NaN if no weight is known."""
+        """Return the log normaliser of each row, the mean of ``logit - log A``; NaN if no weight is known."""
         rest = torch.where(self.known, logits + self.bias - self.logs, 0.0).sum(-1)
         count = self.known.sum(-1)
         return torch.where(count > 0, rest / count.clamp_min(1), torch.nan)
@@ -153,6 +153,6 @@ class RowLogits:
 
 
 def capped(products: Tensor, scale: float, cap: float | None) -> Tensor:
-    """``c tanh(s x / c)``, or ``s x`` without a cap."""
+    """Return ``c tanh(s x / c)``, or ``s x`` without a cap."""
     scaled = products * scale
     return scaled if not cap else cap * torch.tanh(scaled / cap)

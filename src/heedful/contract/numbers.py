@@ -1,4 +1,4 @@
-"""Promised numbers of one call (scale, softcap, sink, grouping), compared with those of the kernel."""
+"""Compare the promised scale, softcap, sink and head grouping of a call with those of the kernel."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class NumberFinding:
 
 
 def promised_scale(place: Place, call: AttentionCall, contract: Contract) -> Promise | None:
-    """The scale that config or user promise for the products, or None."""
+    """Return the logit scale that config or user promise, or None."""
     config, name = place.config, place.model_type
     if contract.scale is not None:
         return Promise("scale", float(contract.scale), "contract")
@@ -85,7 +85,7 @@ def _stretched(config: Any) -> bool:
 
 
 def promised_softcap(place: Place, contract: Contract) -> Promise | None:
-    """The softcap that config or user promise for the logits, or None; a promised None means no softcap."""
+    """Return the softcap that config or user promise, or None; a promise of None means no softcap."""
     if contract.softcap is not None:
         return Promise("softcap", float(contract.softcap) or None, "contract")
     if hasattr(place.config, "attn_logit_softcapping"):
@@ -95,7 +95,7 @@ def promised_softcap(place: Place, contract: Contract) -> Promise | None:
 
 
 class Numbers:
-    """Judges the numbers of one call and computes the expected weights.
+    """Judges the promised numbers of one call and computes the expected weights.
 
     Args:
         place: The module.
@@ -120,7 +120,7 @@ class Numbers:
         self.row_logits = RowLogits(call, rows.keys, rows.weights, self.live) if self.readable else None
 
     def judge(self) -> list[NumberFinding]:
-        """Findings on the numbers; also prepares ``expected``."""
+        """Return findings on the promised numbers; also prepares ``expected``."""
         if self.row_logits is None:
             return self.found
         products = self.row_logits.products()
@@ -245,7 +245,7 @@ class Numbers:
         self._add(self._promise("scale"), Status.NOT_DECIDABLE, message)
 
     def sampled_rows_note(self, sampled: SampledRows) -> str:
-        """What sampled rows of the output itself say of the promised numbers.
+        """Describe what sampled output rows show about the promised numbers.
 
         Args:
             sampled: The rows.
@@ -288,7 +288,7 @@ class Numbers:
         self.found.append(NumberFinding(promise, Status.BROKEN, message, where, float(gap.max())))
 
     def expected(self) -> Tensor | None:
-        """Expected weights at the chosen keys, ``(batch, head, query, column)``; None if nothing is known."""
+        """Return the expected weights at the chosen keys, ``(batch, head, query, column)``; None if unknown."""
         call, keys = self.call, self.rows.keys
         rules = call.visibility
         blocks = (

@@ -1,4 +1,4 @@
-"""A contract report as text: promises with results, breaches with remedies, undecided promises."""
+"""Render a contract report as text: promises with results, breaches with remedies, undecided promises."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ORDER = (
 
 
 def lines(report: ContractReport) -> list[str]:
-    """The report for a terminal.
+    """Return the report as terminal lines.
 
     Args:
         report: What a check found.
@@ -40,7 +40,7 @@ def lines(report: ContractReport) -> list[str]:
 
 
 def breach_lines(report: ContractReport) -> list[str]:
-    """Each kind of breach with its first wrong pair and its remedy, an empty line before each; at most six kinds."""
+    """Return lines on at most six kinds of breach, each with its first wrong pair and remedy."""
     groups: dict[tuple[str, str, str], list[Judgement]] = {}
     whole: dict[str, Judgement] = {}
     found: list[str] = []
@@ -62,7 +62,7 @@ def breach_lines(report: ContractReport) -> list[str]:
 
 
 def promise_rows(report: ContractReport) -> list[tuple[str, ...]]:
-    """A row for each promise and result, names of the columns first."""
+    """Return table rows of promises and results; the first row holds the column names."""
     names = dict.fromkeys(one.promise for one in report.judgements)
     ordered = sorted(names, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
     rows = [("promise", "promised", "layers", "found", "proofs", "source")]
@@ -149,7 +149,7 @@ def _wrapped(text: str, indent: str = "") -> list[str]:
 
 
 def capture_lines(report: ContractReport) -> list[str]:
-    """What was captured and proved, and each reason why not, with the modules that it is of."""
+    """Return lines on the captured modules, and on modules not captured, grouped by reason."""
     captured = [proof for proof in report.proofs if proof.way]
     ways = ", ".join(dict.fromkeys(proof.way for proof in captured))
     asked = any(proof.replaced or proof.moved == proof.moved for proof in captured)
@@ -169,7 +169,7 @@ def capture_lines(report: ContractReport) -> list[str]:
 
 
 def sum_line(report: ContractReport) -> str:
-    """Number of promises by their worst result, and what the check took."""
+    """Return one line with the number of promises by worst result, and the cost of the check."""
     promises = dict.fromkeys(one.promise for one in report.judgements)
     counts = dict.fromkeys(Status, 0)
     for name in promises:

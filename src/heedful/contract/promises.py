@@ -1,4 +1,4 @@
-"""Promises about each attention call: from the model's config, the batch and the user."""
+"""Collect the promises about each attention call from config, batch and user."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|block)\.(\d+)(?:\.|$)")
 
 @dataclass(frozen=True)
 class Place:
-    """One attention module: its place in the model and the config that governs it.
+    """An attention module with its path, block index and the config that applies to it.
 
     Attributes:
         path: Its path.
@@ -44,7 +44,7 @@ class Place:
 
 
 class PromiseReader:
-    """Reads the promises about each call of one model and one batch.
+    """Reads the promises about each attention call of one model and one batch.
 
     Args:
         model: The model.
@@ -65,7 +65,7 @@ class PromiseReader:
         self.target_facts = facts_of(batch, contract, prefix="decoder_") if both else self.facts
 
     def place(self, path: str, module: nn.Module) -> Place:
-        """The place of an attention module."""
+        """Return path, block index and config of an attention module."""
         path = path.split("#")[0]
         config = self._config_of(path)
         found = _LAYER.search(path)
@@ -87,7 +87,7 @@ class PromiseReader:
         return self.root
 
     def rules(self, place: Place, call: AttentionCall) -> Rules:
-        """Promises about who sees whom in one call."""
+        """Return the promises about which keys each query sees in one call."""
         facts = self.target_facts if place.side == "decoder" else self.facts
         if call.cross or CROSS.search(place.path):
             return self._cross(call)
@@ -150,7 +150,7 @@ class PromiseReader:
         )
 
     def direction(self, place: Place, call: AttentionCall | None = None) -> tuple[Promise | None, tuple[str, ...]]:
-        """The direction of a self-attention's queries, and sources that disagree."""
+        """Return whether self-attention is promised to be causal or bidirectional, and sources that disagree."""
         if self.contract.direction is not None:
             return Promise("direction", self.contract.direction, "contract"), ()
         found = self._direction(place)

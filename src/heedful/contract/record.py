@@ -1,4 +1,4 @@
-"""Records of a contract: promises, results, the first wrong pair, and the remedy."""
+"""Records of a contract check: promises, results, first wrong pair, remedy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAIRINGS = ("half", "interleaved")
 
 
 class Status(StrEnum):
-    """The result for one promise in one attention module.
+    """Result for one promise in one attention module.
 
     ``HELD``: every proof that could judge it agrees. ``BROKEN``: at least one proof shows a breach. ``NOT_EXERCISED``:
     the batch cannot show a difference (a window longer than the text). ``NOT_DECIDABLE``: no proof could judge it.
@@ -38,7 +38,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Contract:
-    """Promises given by the user. Each overrides config and batch; None leaves the promise to them.
+    """Promises stated by the user. A value overrides config and batch; None keeps their promise.
 
     Attributes:
         direction: ``causal``: key j is visible to query i only where j <= i; ``both``: every key is.
@@ -83,7 +83,7 @@ class Contract:
 
     @classmethod
     def read(cls, path: str | Path) -> Contract:
-        """A contract from a TOML file, such as one stored with a model.
+        """Read a contract from a TOML file, for example one stored with a model.
 
         Args:
             path: The file; its keys are the fields.
@@ -111,7 +111,7 @@ def _number(name: str, value: Any, *, least: float) -> None:
 
 @dataclass(frozen=True)
 class Promise:
-    """What one source promises.
+    """A promised value and its source: config, batch or user.
 
     Attributes:
         name: ``direction``, ``window``, ``documents``, ``padding``, ``scale`` ...
@@ -126,7 +126,7 @@ class Promise:
 
 @dataclass(frozen=True)
 class Fix:
-    """The remedy of a breach.
+    """Remedy for a breach: a sentence and, where possible, code.
 
     Attributes:
         text: One sentence.
@@ -140,7 +140,7 @@ class Fix:
 
 @dataclass(frozen=True, kw_only=True)
 class Breach:
-    """The first wrong pair of one promise in one module.
+    """First wrong (query, key) pair of one promise in one module.
 
     Attributes:
         proof: ``kernel rows``, ``rotation``, ``changed token``, ``gradient``.
@@ -167,7 +167,7 @@ class Breach:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """The result of one promise in one module.
+    """Result for one promise in one module.
 
     Attributes:
         promise: Its name.
@@ -198,7 +198,7 @@ class Judgement:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptureProof:
-    """How one attention module is captured, and whether that is proved both ways.
+    """How one attention module is captured, and whether recomputation and replacement prove it.
 
     Attributes:
         path: Module path.
@@ -227,7 +227,7 @@ class CaptureProof:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ContractReport(ShownRecord):
-    """The result of one check: ``heedful.contract/1``.
+    """Result of one contract check: ``heedful.contract/1``.
 
     Attributes:
         model: Class of the model.
@@ -257,24 +257,24 @@ class ContractReport(ShownRecord):
     tokens: Mapping[int, str] = field(default_factory=dict)
 
     def one_line(self) -> str:
-        """Model, promises held and broken, and captured modules."""
+        """Return one line with model, held and broken promises, and captured modules."""
         counts = {status: len({one.promise for one in self.judgements if one.status is status}) for status in Status}
         message = f"{counts[Status.HELD]} promises held, {counts[Status.BROKEN]} broken"
         return f"{self.model}: {message}" + (f", {counted(self.captured, 'module')} captured" if self.proofs else "")
 
     @property
     def captured(self) -> int:
-        """Modules of which a call was captured."""
+        """Number of modules with a captured call."""
         return sum(bool(proof.way) for proof in self.proofs)
 
     @property
     def proved(self) -> int:
-        """Modules whose capture is proved both ways: computed again, and replaced."""
+        """Number of modules whose capture is proved by recomputation and by replacement."""
         return sum(bool(proof.way) and proof.recomputed and proof.replaced for proof in self.proofs)
 
     @property
     def broken(self) -> list[Judgement]:
-        """Results whose promise is broken, in the order of the modules."""
+        """Results of broken promises, in module order."""
         return [one for one in self.judgements if one.status is Status.BROKEN]
 
     @property
@@ -283,11 +283,11 @@ class ContractReport(ShownRecord):
         return not self.broken and any(one.status is Status.HELD for one in self.judgements)
 
     def of(self, promise: str) -> list[Judgement]:
-        """Results for the promise of this name."""
+        """Return the results for the promise of this name."""
         return [one for one in self.judgements if one.promise == promise]
 
     def as_json(self) -> dict[str, Any]:
-        """The record as plain JSON values; NaN is null."""
+        """Return the record as a JSON-compatible dict; NaN is null."""
         plain: dict[str, Any] = _plain(asdict(self))
         return {"schema": "heedful.contract/1", "held": self.held, **plain}
 

@@ -1,4 +1,4 @@
-"""Remedies of breaches: one sentence, and Python code if the batch or the loaded model can be changed."""
+"""Suggest remedies for breaches: a sentence, and Python code if batch or loaded model can be changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STANDARD = ("sdpa", "eager", "flex_attention", "flash_attention_2", "flash_atten
 
 
 def fix_of(one: Judgement, reader: PromiseReader, implementation: str) -> Fix:
-    """The remedy of one broken promise.
+    """Return the remedy for one broken promise.
 
     Args:
         one: The judgement.
@@ -244,7 +244,7 @@ _OF: dict[str, Callable[[Judgement, PromiseReader, bool], Fix | None]] = {
 
 
 def separate(batch: dict[str, Any], documents: Any = None) -> None:
-    """Rewrite a batch so that transformers' masks isolate its documents: positions restart, no mask, no cache.
+    """Change a batch in place so that transformers isolates documents: positions restart, no mask, no cache.
 
     Args:
         batch: Keyword arguments of the forward; changed in place.
@@ -263,7 +263,7 @@ def separate(batch: dict[str, Any], documents: Any = None) -> None:
 
 
 def split_rows(batch: dict[str, Any], documents: Any = None) -> None:
-    """Rewrite a batch so that each document has a row of its own, padded on the right and masked.
+    """Change a batch in place so that each document has its own row, right-padded and masked.
 
     Args:
         batch: Keyword arguments of the forward; changed in place, keys of packed rows are taken out.
@@ -290,7 +290,7 @@ def split_rows(batch: dict[str, Any], documents: Any = None) -> None:
 
 
 def mask_prefix(batch: dict[str, Any], prefix: int) -> None:
-    """Give a batch a 4-axis causal mask whose first positions see one another.
+    """Add a 4-D causal mask to a batch in which the first ``prefix`` positions see each other.
 
     Args:
         batch: Keyword arguments of the forward, with ``input_ids``; changed in place.
@@ -304,7 +304,7 @@ def mask_prefix(batch: dict[str, Any], prefix: int) -> None:
 
 
 def mask_documents(model: nn.Module, batch: dict[str, Any], documents: Any = None) -> None:
-    """Give a batch 4-axis masks that isolate its documents, one for each kind of layer in the config.
+    """Add 4-D masks to a batch that isolate its documents, one for each layer type in the config.
 
     Args:
         model: The model, whose config says which way it looks and how far.

@@ -1,4 +1,4 @@
-"""A contract report as a page for a browser or a notebook, and as JSON."""
+"""Render a contract report as an HTML page and as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from heedful.reporting.pages.part import Page, PagePart
 
 
 def contract_page(report: ContractReport) -> Page:
-    """The report in four parts: promises, breaches, capture, and what is not decided.
+    """Build the page in four sections: promises, breaches, capture, undecided.
 
     Args:
         report: What a check found.
@@ -40,7 +40,7 @@ def contract_page(report: ContractReport) -> Page:
 
 
 def contract_json(report: ContractReport) -> str:
-    """The report as a JSON document that ends with a newline; undefined values are null.
+    """Return the report as JSON text that ends with a newline; undefined values are null.
 
     Args:
         report: What a check found.

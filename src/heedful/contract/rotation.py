@@ -1,4 +1,4 @@
-"""Compare queries and keys with the rotation, and the norm before it, that a config promises.
+"""Compare queries and keys with the rotation and normalisation that a config promises.
 
 What the projections give is rotated by formula and compared with what the kernel was handed. Where the promise does not
 explain it, named faults are tried: without the norm, unrotated, pairs of the other kind, the whole head; then the angle
@@ -36,13 +36,13 @@ SIDES = ("query", "key")
 
 @dataclass
 class Projections:
-    """Outputs of the projections inside attention modules, kept until their call is judged."""
+    """Stores the projection outputs of attention modules until their call is judged."""
 
     outputs: dict[int, Tensor] = field(default_factory=dict)
     _handles: list[Any] = field(default_factory=list)
 
     def begin(self, model: nn.Module) -> None:
-        """Install hooks on a model until ``end``."""
+        """Install hooks on a model until ``end`` is called."""
         names = {name for pair in PROJECTED for name in pair} | set(JOINT) | set(LATENT)
 
         def keep(module: nn.Module, args: Any, output: Any) -> None:
@@ -61,7 +61,7 @@ class Projections:
         self.outputs.clear()
 
     def of(self, module: nn.Module, call: AttentionCall) -> Iterator[tuple[Tensor, Tensor]]:
-        """Queries and keys as the projections give them, in every layout that fits."""
+        """Yield unrotated queries and keys from the projections, in every layout that fits the call."""
         children = dict(module.named_children())
         if "kv_a_proj_with_mqa" in children:
             yield from self._latent(module, call)
@@ -93,7 +93,7 @@ class Projections:
 
 
 class RotationJudge:
-    """Judges queries and keys of one call.
+    """Checks rotation and normalisation of one call's queries and keys.
 
     Args:
         place: The module.
@@ -110,7 +110,7 @@ class RotationJudge:
         self.rotary = Promise("rotary", promise.sentence, promise.source)
 
     def judge(self, projected: Iterator[tuple[Tensor, Tensor]]) -> list[NumberFinding]:
-        """Findings on the rotation, and on the norm where the module has one."""
+        """Return findings on the rotation, and on the normalisation if the module has one."""
         given = list(projected)
         norms = self._norms()
         best: list[NumberFinding] = []
@@ -283,7 +283,7 @@ class RotationJudge:
 
 
 def turned(key: Tensor, promise: RotaryPromise, pairing: str, by: int) -> Tensor:
-    """Keys of one position as they would be handed at another, by the promised angles.
+    """Rotate keys from one position to another by the promised angles.
 
     Args:
         key: ``(head, dim)`` as handed.
@@ -303,7 +303,7 @@ def turned(key: Tensor, promise: RotaryPromise, pairing: str, by: int) -> Tensor
 
 
 def handed(pairing: str) -> str:
-    """Which components stand together in what is handed on: some read pairs side by side and write halves."""
+    """Return how rotated components are paired in a kernel's input: interleaved or by halves."""
     return "half" if pairing.endswith("to half") else pairing
 
 

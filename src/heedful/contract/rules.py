@@ -1,4 +1,4 @@
-"""Promises about who sees whom: the rules of one call, evaluated at chosen keys for every query."""
+"""Evaluate promises about visible keys, at chosen keys for every query."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MANY = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """Promises of one attention call about which keys each query sees.
+    """Promises about which keys each query of one call sees.
 
     Query i stands at key position i + offset. A promise that is None is not made; the others are all to hold.
 
@@ -59,19 +59,19 @@ class Rules:
     contradictions: tuple[str, ...] = field(default=())
 
     def named(self) -> dict[str, Promise]:
-        """Promises that were made, by name."""
+        """Return the promises made, by name."""
         names = ("direction", "window", "chunk", "documents", "padding", "blocks", "mask")
         return {name: promise for name in names if (promise := getattr(self, name)) is not None}
 
     @property
     def complete(self) -> bool:
-        """Whether the rules decide for every pair whether it is visible."""
+        """Whether the promises decide visibility for every (query, key) pair."""
         if self.offset is None:
             return self.own_only
         return self.own_only and self.direction is not None and (self.window is not None or self.chunk is not None)
 
     def hidden(self, keys: Tensor) -> dict[str, Tensor]:
-        """Pairs that each promise hides.
+        """Return a bool mask for each promise that marks the pairs it hides at the given keys.
 
         Args:
             keys: ``(column,)`` key positions.
@@ -131,13 +131,13 @@ class Rules:
         return labels.to(device)[:, place]
 
     def live_rows(self, batch: int, device: torch.device) -> Tensor:
-        """Rows that are not padding, ``(batch, query)`` bool."""
+        """Return a bool mask of the queries that are not padding, ``(batch, query)``."""
         if self.live is None:
             return torch.ones(batch, self.queries, dtype=torch.bool, device=device)
         return self.live.to(device).expand(batch, self.queries)
 
     def telling_keys(self, most: int) -> list[int]:
-        """Key positions where a breach would show: the edges of all promises, then evenly spaced ones."""
+        """Return key positions likely to reveal a breach: the edges of all promises, then evenly spaced ones."""
         last = self.keys - 1
         wanted = [0, 1, last, last - 1]
         for labels in (self.labels, self.block_labels, None if self.real is None else self.real.long()):
@@ -151,7 +151,7 @@ class Rules:
         return list(dict.fromkeys(place for place in wanted if 0 <= place <= last))[:most]
 
     def exercised(self, name: str) -> str:
-        """Why a batch cannot reveal a breach of a promise; empty if it can."""
+        """Return why the batch cannot reveal a breach of a promise; empty if it can."""
         if name == "window" and self.window is not None and self.window.value:
             reach = self.window.value + (self.direction is not None and self.direction.value == "both")
             if reach >= self.keys:

@@ -1,4 +1,4 @@
-"""Run a model on a whole batch and leave it as it was."""
+"""Run a model on a whole batch and restore its state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 @contextmanager
 def repeatable(model: nn.Module) -> Iterator[Callable[[], None]]:
-    """Evaluation mode without compiled code; flags and random state are restored afterwards.
+    """Return a context with the model in evaluation mode and uncompiled; flags and random state are restored.
 
     Yields:
         A function that sets the random state back to where it stood, so that every forward draws the same numbers.
@@ -47,7 +47,7 @@ def repeatable(model: nn.Module) -> Iterator[Callable[[], None]]:
 
 
 def keywords_of(model: nn.Module, batch: Any) -> dict[str, Any]:
-    """A batch as the keyword arguments of the model's forward, every key of it.
+    """Return a batch as keyword arguments for the model's forward, with all its keys.
 
     Args:
         model: The model.
@@ -78,7 +78,7 @@ def keywords_of(model: nn.Module, batch: Any) -> dict[str, Any]:
 
 
 def text_keywords(model: nn.Module, ids: Tensor, mask: Tensor) -> dict[str, Any]:
-    """Token ids and their padding under the names of a model's forward.
+    """Return token ids and padding mask under the argument names of the model's forward.
 
     A forward of nanoGPT's kind, ``forward(idx, targets=None)``, answers for every token only with targets: the ids.
 
@@ -97,7 +97,7 @@ def text_keywords(model: nn.Module, ids: Tensor, mask: Tensor) -> dict[str, Any]
 
 
 def on_device(model: nn.Module, keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """The batch's tensors on the device of the model's first parameters."""
+    """Move the batch's tensors to the device of the model's first parameters."""
     device = next((p.device for p in model.parameters() if not p.is_meta), torch.device("cpu"))
 
     def moved(value: Any) -> Any:
@@ -111,14 +111,14 @@ def on_device(model: nn.Module, keywords: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_quantised(model: nn.Module) -> bool:
-    """Whether products run in few bits; one scale may then round the activations of all positions."""
+    """Return whether matrix products run in few bits, where one scale may round activations of all positions."""
     if getattr(getattr(model, "config", None), "quantization_config", None) is not None:
         return True
     return any(_QUANTISED.search(f"{type(m).__module__}.{type(m).__name__}") for m in model.modules())
 
 
 def main_tensor(output: Any) -> Tensor:
-    """Logits or the last hidden state of a model's output.
+    """Return the logits or the last hidden state of a model's output.
 
     Raises:
         InputRejected: The model returned neither.

@@ -1,4 +1,4 @@
-"""A few rows of a call's own output, computed again from query, key and value: as handed, and as promised.
+"""Recompute a few output rows of a call from query, key and value, with its own and with the promised numbers.
 
 What goes on to the model is compared, not a replay of the kernel, and only as many rows as are sampled are ever held.
 """
@@ -18,7 +18,7 @@ ROWS = 8
 
 
 class SampledRows:
-    """Rows of one call beside what its queries, keys and values give by formula.
+    """Sampled output rows of one call, to be compared with recomputed ones.
 
     Args:
         event: The call.
@@ -43,7 +43,7 @@ class SampledRows:
     def error(
         self, scale: float | None = None, cap: float | None = None, grouping: str = "repeat", *, handed: bool = False
     ) -> tuple[float, float]:
-        """How far the call's output is from what these numbers give, and what rounding explains of it.
+        """Return how far the call's output is from the output under these numbers, and the rounding tolerance.
 
         Args:
             scale: Factor of the products.
@@ -72,7 +72,7 @@ class SampledRows:
         key: Tensor | None = None,
         query_of: tuple[int, int] | None = None,
     ) -> Tensor:
-        """Outputs by formula, ``(batch, head, row, value_dim)``.
+        """Compute the output rows by formula, ``(batch, head, row, value_dim)``.
 
         Args:
             scale: Factor of the products.

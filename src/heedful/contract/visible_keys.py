@@ -1,4 +1,4 @@
-"""Compare rows with rules: keys that a query sees and should not, and keys that it misses."""
+"""Compare attention rows with visibility promises: forbidden keys that are seen, and required keys that are not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ORDER = ("direction", "blocks", "padding", "documents", "chunk", "window", "mask
 
 @dataclass(frozen=True)
 class WrongPair:
-    """The first pair that breaks a promise.
+    """First (query, key) pair that breaks a promise.
 
     Attributes:
         sees: Whether the query sees a key that it should not; else it misses one that it should see.
@@ -40,7 +40,7 @@ class WrongPair:
 
 
 def wrong_pairs(rules: Rules, keys: Tensor, weights: Tensor, expected: Tensor | None) -> dict[str, WrongPair]:
-    """The first wrong pair of each promise, by query, then key, then head.
+    """Return the first wrong pair of each promise, ordered by query, key, head.
 
     Args:
         rules: What is promised.

@@ -1,1 +1,1 @@
-"""Processes that divide documents or heads, and sums that merge."""
+"""Split documents or heads over processes, and merge their sums."""

@@ -1,4 +1,4 @@
-"""One study over several processes: whole batches are divided, and arrays of fixed shape are added up.
+"""Run one study on several processes: batches are split, and results are merged by all-reduce sums.
 
 Every rank holds the same model and the same text and walks through the same stages. A stage's arrays have full size on
 every rank, 0 in the rows that others fill, so that one packed sum gives each rank exactly what one process would have:
@@ -55,7 +55,7 @@ _ENDED = re.compile(r"gloo|NCCL|Connection (?:closed|reset)|Broken pipe|timed ou
 
 @dataclass(eq=False)
 class Ranks:
-    """The processes of one run, as seen from one of them; a single process by default.
+    """The processes of a run, as seen from one of them; by default a single process.
 
     Attributes:
         rank: This process, from 0.
@@ -71,26 +71,26 @@ class Ranks:
     stage: int = field(default=0, init=False)
 
     def own(self, items: Sequence[Item]) -> list[Item]:
-        """Every ``count``-th item, starting at this rank; shards may differ by one, or be empty."""
+        """Return every ``count``-th item, starting at this rank; shares may differ by one or be empty."""
         return list(items[self.rank :: self.count])
 
     def run(self, batches: Sequence[Batch]) -> list[Batch]:
-        """The batches that this rank runs: its own share, or all if each rank holds a part of the model."""
+        """Return the batches that this rank runs: its own share, or all if the model is sharded over ranks."""
         return list(batches) if self.divide == "tensor" else self.own(batches)
 
     def run_rows(self, batches: Sequence[Batch]) -> NDArray[np.bool_]:
-        """Which rows of all batches this rank runs: ``(sequence,)``."""
+        """Return a bool mask of the sequences that this rank runs, ``(sequence,)``."""
         whole = self.divide == "tensor"
         mine = [np.full(len(one.index), whole or at % self.count == self.rank) for at, one in enumerate(batches)]
         return np.concatenate(mine) if mine else np.zeros(0, dtype=bool)
 
     def own_rows(self, batches: Sequence[Batch]) -> NDArray[np.bool_]:
-        """Which of these rows this rank reports; each row belongs to one rank."""
+        """Return a bool mask of the sequences that this rank reports; each sequence belongs to one rank."""
         rows = self.run_rows(batches)
         return np.zeros_like(rows) if self.divide == "tensor" and self.rank else rows
 
     def merged(self, arrays: Sequence[Array], rows: NDArray[np.bool_]) -> list[Array]:
-        """Gather arrays in which every rank filled its own rows, by one packed sum.
+        """Gather arrays in which each rank filled its own rows, by one all-reduce sum.
 
         Args:
             arrays: ``(row, ...)`` each, of the same shapes on every rank; what stands in others' rows does not matter.
@@ -112,7 +112,7 @@ class Ranks:
         return [part.reshape(array.shape) for part, array in zip(parts, zeroed, strict=True)]
 
     def ensure_same(self, what: str, number: int) -> None:
-        """Raise if ranks hold different values.
+        """Raise an error if ranks pass different numbers.
 
         Args:
             what: What is compared, in words.
@@ -126,7 +126,7 @@ class Ranks:
             raise InputRejected("ranks", f"the processes hold different {what}", "give all of them the same")
 
     def agree(self, answer: bool) -> bool:
-        """Whether every rank answers yes.
+        """Return whether every rank passes True.
 
         Raises:
             RankLost: A rank ended or hung.
@@ -134,7 +134,7 @@ class Ranks:
         return set(self._arrived(str(answer))) == {str(True)}
 
     def first(self, what: str) -> bool:
-        """Whether this rank is the first to claim a task, such as printing an error; True if no rank answers."""
+        """Return whether this rank is the first to claim the task ``what``; True if no other rank responds."""
         if self.count == 1:
             return True
         try:
@@ -176,9 +176,7 @@ class Ranks:
             time.sleep(_POLL)
 
     def lost(self, error: BaseException) -> RankLost | None:
-        """The RankLost error for a failed forward of a divided model if another rank has ended; None if it is another
-        error.
-        """
+        """Return a ``RankLost`` error if a forward failed because another rank ended; None for other errors."""
         message = str(error)
         if self.divide != "tensor" or not isinstance(error, RuntimeError) or not _ENDED.search(message):
             return None
@@ -193,14 +191,14 @@ ALONE = Ranks()
 
 
 def checksum(tensors: Iterable[torch.Tensor]) -> int:
-    """A number that is equal for two sets of tensors if their sums are, to the bit."""
+    """Return a number that is the same for two sets of tensors if their sums are bitwise equal."""
     sums = [float(tensor.detach().double().sum()) for tensor in tensors]
     return zlib.crc32(np.asarray(sums).tobytes())
 
 
 @contextmanager
 def joined(rank: int, count: int, address: str, port: int, divide: str = "documents") -> Iterator[Ranks]:
-    """Join the other processes that ``torchrun`` started, over gloo.
+    """Return a context that joins the other ``torchrun`` processes over gloo.
 
     Parts of a model on GPUs meet over NCCL.
 
@@ -250,6 +248,6 @@ def _beat(pulse: Any, rank: int, over: threading.Event) -> None:
 
 
 def loopback() -> str | None:
-    """Name of the loopback network interface."""
+    """Return the name of the loopback network interface, or None."""
     names = [name for _, name in socket.if_nameindex()]
     return next((name for name in ("lo", "lo0") if name in names), None)

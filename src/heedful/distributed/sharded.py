@@ -1,4 +1,4 @@
-"""Parameters that are divided over processes (tensor parallelism): gather their gradients, counts and values."""
+"""Gather gradients, counts and values of parameters that tensor parallelism shards over processes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ summed. The norms of queries and keys of Qwen 3 are such."""
 
 
 def is_tensor_parallel(model: nn.Module) -> bool:
-    """Whether the model is divided by transformers' tensor parallelism and by nothing else."""
+    """Return whether transformers' tensor parallelism, and nothing else, shards the model."""
     divided = int(getattr(model, "tp_size", None) or 1) > 1
     return divided and int(getattr(model, "fsdp_size", None) or 1) == 1
 
 
 def refuse_unshared(model: nn.Module, ranks: Ranks) -> None:
-    """Refuse to judge a divided model in a single process.
+    """Raise an error if a sharded model would be judged by a single process.
 
     Raises:
         UsageError: It is divided and the ranks are not said to divide it, or it is whole and they are.
@@ -41,12 +41,12 @@ def refuse_unshared(model: nn.Module, ranks: Ranks) -> None:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The whole of a divided tensor; every process must call this."""
+    """Gather a sharded tensor; every process must call this."""
     return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined,no-any-return]
 
 
 def divided_like(values: Tensor, parameter: Any) -> Tensor:
-    """Values sharded like a parameter; every process must pass the same full values."""
+    """Shard values like a parameter; every process must pass the same full values."""
     if not is_sharded(parameter):
         return values.to(parameter)
     from torch.distributed.tensor import distribute_tensor
@@ -56,7 +56,7 @@ def divided_like(values: Tensor, parameter: Any) -> Tensor:
 
 
 def whole_gradients(model: nn.Module, gradients: Mapping[str, Tensor | None]) -> dict[str, Tensor | None]:
-    """Complete gradients, gathered from all processes.
+    """Gather the full gradients from all processes.
 
     Args:
         model: The model; its plan names parameters whose gradients are to be summed.
@@ -77,7 +77,7 @@ def whole_gradients(model: nn.Module, gradients: Mapping[str, Tensor | None]) ->
 
 
 def group_of(model: nn.Module) -> Any:
-    """Processes that share the model's parameters; None if no parameter is shared."""
+    """Return the process group that shards the model's parameters; None if no parameter is sharded."""
     for parameter in model.parameters():
         if is_sharded(parameter):
             place = next((i for i, shard in enumerate(parameter.placements) if shard.is_shard()), 0)  # type: ignore[attr-defined]
@@ -86,7 +86,7 @@ def group_of(model: nn.Module) -> Any:
 
 
 def whole_counts(parameters: Iterable[Tensor], counts: Iterable[int]) -> list[int]:
-    """A count over each parameter's own entries, summed over all processes; that of an undivided parameter stays."""
+    """Sum counts over the shards of each parameter; counts of unsharded parameters stay."""
     listed, own = list(parameters), list(counts)
     shared = [index for index, parameter in enumerate(listed) if is_sharded(parameter)]
     if shared:
@@ -100,5 +100,5 @@ def whole_counts(parameters: Iterable[Tensor], counts: Iterable[int]) -> list[in
 
 
 def own_entries(tensor: Tensor) -> Tensor:
-    """The part of a tensor that this process holds."""
+    """Return the shard of a tensor that this process holds."""
     return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined,no-any-return]

@@ -1,4 +1,4 @@
-"""Gather arrays of heads that several processes divide: heads are joined, and facts without heads take the worst."""
+"""Gather head arrays that are sharded over processes: heads are concatenated, other values take the worst case."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WITHOUT_HEADS = ("entering_spread", "output_error", "output_limit", "query", "n_
 def whole_heads(
     layers: Sequence[tuple[HeldHeads | None, Mapping[str, Array]]], ranks: Ranks, rows: int
 ) -> list[dict[str, Array]]:
-    """The arrays that one process would have measured, from every process's own heads, by one packed sum.
+    """Gather every process's heads into the arrays that one process would have measured, by one all-reduce.
 
     Args:
         layers: For each layer which heads are here, None for all, and name to ``(sequence, own heads, ...)``, or

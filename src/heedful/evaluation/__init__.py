@@ -1,1 +1,1 @@
-"""A model and its text in, a report out: evidence, nulls, ablation, judging."""
+"""Evaluate a model on text: measure attention, compare with null models, ablate, judge, and report."""

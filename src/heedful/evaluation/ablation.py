@@ -1,4 +1,4 @@
-"""Losses with attention replaced, on the same tokens: how much the learned pattern reduces the loss."""
+"""Measure the loss with attention replaced, on the same tokens: how much the learned pattern reduces the loss."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ARMS = ("uniform", "local", "mean", "shuffled", "zero")
 
 @dataclass(frozen=True)
 class Replacement:
-    """A pattern that replaces the learned attention.
+    """A pattern that replaces the learned attention, and the modules and heads that it replaces.
 
     Attributes:
         arm: A name of ``ARMS``.
@@ -38,18 +38,18 @@ class Replacement:
 
 
 class LayerStart(Protocol):
-    """Forwards that begin at a layer, from what entered it before."""
+    """Protocol of an object that runs forwards from a given layer onwards, on cached inputs of that layer."""
 
     places: dict[str, int]
 
     def keep(self, batch: Batch) -> bool:
-        """Keep what enters each layer; whether forwards can begin there."""
+        """Run the model on a batch, cache the input of each layer, and return whether forwards can start at a layer."""
 
     def beginning_at(self, path: str) -> AbstractContextManager[None]:
-        """Forwards inside begin at the layer of an attention module."""
+        """Return a context in which each forward starts at the layer of the attention module at ``path``."""
 
     def forget(self) -> None:
-        """Let go of what was kept."""
+        """Drop the cached layer inputs."""
 
 
 def losses_under(
@@ -63,7 +63,7 @@ def losses_under(
     pool: PatternPool | None = None,
     cut: LayerStart | None = None,
 ) -> list[Array]:
-    """Loss of each sequence under each of several replacements, divided over the ranks.
+    """Return the loss of each sequence under each replacement, ``(sequence,)`` arrays; batches are split over ranks.
 
     Args:
         model: The model, in evaluation mode.
@@ -119,7 +119,8 @@ def losses_of(
     tick: Callable[[], None] = lambda: None,
     begin: Callable[[Batch], None] = lambda batch: None,
 ) -> Array:
-    """Loss of each sequence in nats per token; ``begin`` is called with each batch before it runs.
+    """Return the loss of each sequence, ``(sequence,)`` in nats per token; ``begin(batch)`` is called before each
+    batch.
 
     Returns:
         ``(sequence,)`` in the order of the batches.
@@ -144,7 +145,7 @@ def ablated_losses(
     tick: Callable[[], None] = lambda: None,
     pool: PatternPool | None = None,
 ) -> Array:
-    """Loss of each sequence with one replacement of the learned attention.
+    """Return the loss of each sequence, ``(sequence,)``, with the learned attention replaced by the pattern ``arm``.
 
     Args:
         model: The model, in evaluation mode.

@@ -1,4 +1,4 @@
-"""Verdicts on what replacing attention does to the loss, for the model, each layer and each head."""
+"""Judge how replacing attention changes the loss, for the model, each layer and each head."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MEAN_SHARE = 0.1
 
 
 def over_documents(study: Study, values: Array) -> Interval:
-    """Interval of the mean loss difference over documents, at the interim analysis that stopped it, if any."""
+    """Return the confidence interval of the mean loss difference over documents, adjusted for interim analyses."""
     units = study.first_units(values)
     if study.settings.interim_analyses == 1:
         return skew_t(units)
@@ -44,7 +44,7 @@ def over_documents(study: Study, values: Array) -> Interval:
 
 
 def p_of_zero(study: Study, values: Array) -> float:
-    """Two-sided p-value that the mean over documents is zero; NaN without spread or with too few values."""
+    """Return the two-sided p-value of "the mean over documents is zero"; NaN without spread or with too few values."""
     units = study.first_units(values)
     units = units[np.isfinite(units)]
     if len(units) < 2 or np.ptp(units) < 1e-12:
@@ -56,7 +56,7 @@ def p_of_zero(study: Study, values: Array) -> float:
 
 
 def interim_facts(study: Study, values: Array) -> dict[str, Any]:
-    """The interim analysis at which a replacement stopped and the sequences it used; empty without interim analyses."""
+    """Return the interim analysis at which a replacement stopped and its sequences; empty without interim analyses."""
     if study.settings.interim_analyses == 1:
         return {}
     look, ends = _interim_analysis_of(study, values)
@@ -73,7 +73,7 @@ def _interim_analysis_of(study: Study, values: Array) -> tuple[int, tuple[int, .
 
 
 def family(study: Study) -> dict[tuple[str, int | None], float]:
-    """Holm-adjusted p-values of every (replacement, layer), layer None for the whole model, in one family."""
+    """Return the Holm-adjusted p-value of each (replacement, layer) pair; layer None means the whole model."""
     raw: dict[tuple[str, int | None], float] = {
         (arm, None): p_of_zero(study, values) for arm, values in study.whole_model.items()
     }
@@ -86,7 +86,7 @@ def family(study: Study) -> dict[tuple[str, int | None], float]:
 
 
 def ablation_findings(study: Study, claim: str, arm: str, source: str) -> list[Finding]:
-    """Findings on one replacement: for the model, and for each layer if the preset includes layers.
+    """Return the findings on one replacement: for the model, and for each layer if the preset includes layers.
 
     Args:
         study: The study.
@@ -98,7 +98,12 @@ def ablation_findings(study: Study, claim: str, arm: str, source: str) -> list[F
         return [Finding(claim=claim, verdict=Verdict.SKIP, reason=study.objective.reason, source=source)]
     if len(study.sequences.input_ids) < 2:
         return [
-            Finding(claim=claim, verdict=Verdict.SKIP, reason="one sequence: nothing to pair it with", source=source)
+            Finding(
+                claim=claim,
+                verdict=Verdict.SKIP,
+                reason="only one sequence: a paired comparison needs at least two",
+                source=source,
+            )
         ]
     if not study.observed.replaceable:
         return [Finding(claim=claim, verdict=Verdict.SKIP, reason=left_whole(study), source=source)]
@@ -118,7 +123,7 @@ def ablation_findings(study: Study, claim: str, arm: str, source: str) -> list[F
 
 
 def not_measured(claim: str, source: str, layer: int) -> Finding:
-    """What is said of a layer on which an arm was not tried.
+    """Return the finding for a layer in which a replacement was not measured.
 
     Args:
         claim: Registry name.
@@ -126,13 +131,13 @@ def not_measured(claim: str, source: str, layer: int) -> Finding:
         layer: Index of the layer.
     """
     message = (
-        "not measured: equal weights were expected to cost more in other layers, which were taken (preset full: all)"
+        "not measured: larger effects were predicted in other layers, which were measured instead (preset full: all)"
     )
     return Finding(claim=claim, verdict=Verdict.SKIP, reason=message, source=source, layer=layer)
 
 
 def left_whole(study: Study) -> str:
-    """The attention that no replacement reaches, and why; empty if every module can be replaced."""
+    """Describe the attention modules that cannot be replaced, with reasons; empty if every module can be."""
     left = study.observed.irreplaceable
     if not left:
         return ""
@@ -193,14 +198,14 @@ def _finding(
             p_adjusted,
             study.settings.alpha,
             "beyond chance",
-            "not beyond chance over all replacements",
+            "not significant after adjustment for all replacements",
         )
     verdict, reason = _two_sided(interval, margin, verdict, reason)
     unused = verdict is Verdict.ABSENT and arm == "zero" and layer is None
     if unused:
         verdict, reason = (
             Verdict.FAIL,
-            f"attention is unused: the loss moves by less than the margin; {reason}",
+            f"attention is unused: the loss changes by less than the margin; {reason}",
         )
     raw = p_of_zero(study, values)
     return Finding(
@@ -229,7 +234,7 @@ def _in_words(verdict: Verdict, reason: str) -> str:
     """What the loss did; the numbers stand in the finding's own fields."""
     plain = {
         Verdict.PASS: "the loss rises by more than the margin",
-        Verdict.ABSENT: "the loss moves by less than the margin, both ways",
+        Verdict.ABSENT: "the loss changes by less than the margin in either direction",
     }
     return plain.get(verdict, reason)
 
@@ -262,7 +267,7 @@ UNSETTLED = "mixed or not settled"
 
 
 def signature_of(study: Study, arms: dict[str, Array]) -> tuple[str, str]:
-    """Classify the work of attention by the replacements that do not raise the loss.
+    """Classify attention as positional, content, unused, ... by the replacements that do not raise the loss.
 
     Args:
         study: The study.
@@ -295,7 +300,7 @@ def signature_of(study: Study, arms: dict[str, Array]) -> tuple[str, str]:
 
 
 def redundant(study: Study, whole: Array, parts: Sequence[Array]) -> bool:
-    """Whether equal weights raise the loss when used everywhere at once, but in no single part alone.
+    """Return whether equal weights raise the loss in all parts (layers or heads) together, but in no single part alone.
 
     Args:
         study: The study.

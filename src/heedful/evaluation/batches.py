@@ -1,4 +1,4 @@
-"""The sequences of a text, as the batches that the model is given."""
+"""Split the sequences of a text into batches for the model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def batch_of(sequences: TokenBatch, index: Tensor, device: torch.device) -> Batch:
-    """The sequences at ``index`` as one batch."""
+    """Return the sequences at ``index`` as one batch."""
     return Batch(
         sequences.input_ids[index].to(device),
         sequences.attention_mask[index].to(device),
@@ -29,7 +29,7 @@ def batch_of(sequences: TokenBatch, index: Tensor, device: torch.device) -> Batc
 
 
 def batches_of(model: nn.Module, sequences: TokenBatch, tokens: int) -> list[Batch]:
-    """All sequences in an order that puts different documents next to each other.
+    """Return batches of all sequences, ordered so that neighbours come from different documents.
 
     Args:
         model: The model that will read them, where it is.
@@ -55,7 +55,7 @@ def batches_of(model: nn.Module, sequences: TokenBatch, tokens: int) -> list[Bat
 
 
 def leading(batches: Sequence[Batch], count: int) -> list[Batch]:
-    """The first batches that together hold at least ``count`` sequences (and at least two); all if there are fewer."""
+    """Return the first batches that together hold at least ``count`` sequences (and at least two), or all batches."""
     chosen, have = [], 0
     for batch in batches:
         if have >= max(count, 2):

@@ -1,4 +1,4 @@
-"""Evidence on one head beyond its row of the head table: a picture, its reach, its strongest keys."""
+"""Head cards: picture, reach and strongest keys of each head, in addition to the head table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEAST_SHARE = 1 / 16
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """The weights of one head on one document, on a grid of bins of queries and keys.
+    """Attention weights of one head on one document, averaged in a grid of query and key bins.
 
     The shade of a bin is the mean weight of its visible pairs over the weight that uniform attention gives them, on a
     logarithmic scale from ``LEAST_SHARE`` (shade 1) to the number of columns (shade ``SHADES``), which is the most that
@@ -33,7 +33,7 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Strongest:
-    """The keys on which one query of the pictured document places most weight.
+    """The keys to which one query of the pictured document gives the most weight.
 
     Attributes:
         query: Position of the query; None where the weights are means over all queries of the document.
@@ -48,7 +48,7 @@ class Strongest:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadCard:
-    """Evidence on one head.
+    """Picture, reach and strongest keys of one head.
 
     Attributes:
         layer: Layer index.
@@ -75,7 +75,7 @@ class HeadCard:
 
 @dataclass(frozen=True, kw_only=True)
 class Cards:
-    """Cards of all heads, and the document that they picture.
+    """Cards of all heads, and the document in their pictures.
 
     Attributes:
         document: Its name.

@@ -1,4 +1,4 @@
-"""``heedful heads``: the head table alone, shown or saved."""
+"""``heedful heads``: measure all heads of a model and show or save the head table."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The model and text options of a command line, made into a model and sequences."""
+"""Load the model and the text that the options of a command name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """The model and text options of a command line, as given."""
+    """Values of the model and text options of a command."""
 
     model: str | None
     config: Path | None
@@ -33,7 +33,7 @@ class Inputs:
 
 
 def read(inputs: Inputs) -> "tuple[LoadedModel, BatchedText]":
-    """The loaded model and its sequences.
+    """Load the model and tokenise its text.
 
     Args:
         inputs: The options.

@@ -1,4 +1,4 @@
-"""The files of a report: JSON, HTML, figures, JUnit and Markdown. Paths are checked before the work."""
+"""Write a report's output files (JSON, HTML, figures, JUnit, Markdown); paths are checked before the run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """The files that a command line asks for.
+    """Paths of the output files that the user requested.
 
     Attributes:
         json: Path of the JSON document, ``-`` for standard output, or None.
@@ -35,16 +35,16 @@ class Outputs:
 
     @property
     def forms(self) -> Forms:
-        """Every output but the figures."""
+        """All requested outputs except the figures."""
         return Forms(json=self.json, html=self.html, markdown=self.markdown, junit=self.junit, force=self.force)
 
     @property
     def drawn(self) -> bool:
-        """Whether anything is drawn; only then are cards of heads gathered."""
+        """Whether HTML or figures are requested; head cards are computed only then."""
         return self.html is not None or self.figures is not None
 
     def check(self) -> None:
-        """Refuse what cannot be written, before the work begins.
+        """Raise an error before the run if an output cannot be written.
 
         Raises:
             UsageError: Two outputs share a path, or a form other than JSON is asked for on standard output.
@@ -57,7 +57,7 @@ class Outputs:
             check_report_figures(self.figures, overwrite=self.force)
 
     def write(self, report: "Report") -> list[Path]:
-        """Write the files. JSON comes first, because the others can be made from it.
+        """Write the files, JSON first, because the others can be rebuilt from it.
 
         Args:
             report: The report.

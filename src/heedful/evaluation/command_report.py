@@ -1,4 +1,4 @@
-"""``heedful report``: show a stored JSON report again, on the terminal, as a page or as figures."""
+"""``heedful report``: show a stored JSON report again, in the terminal, as a page or as figures."""
 
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +26,7 @@ def report(
     force: options.Force = False,
     debug: options.Debug = False,
 ) -> int:
-    """Show a stored report or make its page, figures and CI files again; the parameters are the options of the same
+    """Show a stored report, or write its page, figures and CI files again; the parameters are the options of the same
     name.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Registers the commands that judge the attention of a model."""
+"""Register the commands that judge a model's attention."""
 
 from heedful.commandline.commands import COMMANDS, Command
 from heedful.evaluation.calibration.command import calibrate

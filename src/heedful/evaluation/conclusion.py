@@ -1,4 +1,4 @@
-"""The summary of a report: counts, multiplicity, and a conclusion drawn from four questions."""
+"""Summarise a report: counts of verdicts, multiple testing, and a conclusion from four questions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BLOCKS_TOLD = "blocks of fewer than 16 texts stand for documents here, and do no
 def summarise(
     sections: Sequence[Section], settings: Settings, heads: Sequence[HeadRow], *, blocks: bool = False
 ) -> dict[str, Any]:
-    """The summary of a report.
+    """Return the summary of a report as a dict: counts, tests, answers, conclusion and next steps.
 
     Args:
         sections: The nine sections.
@@ -84,7 +84,7 @@ def _interim_analyses(findings: Sequence[Finding]) -> dict[str, Any]:
 
 
 def decide(overall: dict[str, Finding]) -> dict[str, str]:
-    """Answers to the four questions: yes, no, or open."""
+    """Answer the four questions about the model with "yes", "no" or "open"."""
     broken = any(name in overall and _own_verdict(overall[name]) == Verdict.FAIL for name in INTEGRITY)
     sound = all(name in overall and _own_verdict(overall[name]) == Verdict.PASS for name in MEASURED)
     return {
@@ -133,12 +133,12 @@ _SENTENCES = {
     },
     "useful": {
         YES: "The learned pattern does work: equal weights in its place cost the model loss.",
-        NO: "The learned pattern does no work that an average over the visible keys does not do as well.",
-        OPEN: "Whether the learned pattern does any work was not settled.",
+        NO: "The learned pattern is no more useful than an average over the visible keys.",
+        OPEN: "Whether the learned pattern is useful is not settled.",
     },
 }
 
-_NOT_USED = "Removing what attention puts out costs the model nothing: it is not used."
+_NOT_USED = "Removing the output of attention costs the model nothing: attention is not used."
 
 POSITIONAL = "positional"
 _WORK = {
@@ -147,14 +147,14 @@ _WORK = {
     "value average": "Ablation suggests that attention mainly averages what it sees.",
     "unused": "Ablation suggests that attention is not used.",
 }
-_MOSTLY_POSITION = "These heads attend by content too, but what the model needs of them here is a pattern of positions."
+_MOSTLY_POSITION = "These heads also attend by content, but on this text the model needs only a pattern of positions."
 _READINGS = {
     (YES, YES, YES): "All agree: these heads pay attention, and the model needs it.",
     (
         YES,
         YES,
         NO,
-    ): "Patterns that follow the text and carry no loss: look for redundancy with the rest of the network.",
+    ): "The patterns follow the text, but the loss does not need them: look for redundancy in the network.",
     (YES, NO, YES): "Nearly uniform, yet useful: small differences between weights do the work. Nothing is broken.",
     (
         YES,
@@ -173,7 +173,7 @@ _READINGS = {
 
 
 def conclude(decision: dict[str, str], overall: dict[str, Finding]) -> str:
-    """The conclusion in plain words."""
+    """Return the conclusion as plain sentences."""
     parts = [_SENTENCES["correct"][decision["correct"]]]
     if decision["correct"] == NO:
         failed = [f"{f.claim}: {f.reason}" for f in overall.values() if f.verdict is Verdict.FAIL]
@@ -216,7 +216,7 @@ def _need_of(reason: str) -> str:
 def next_steps(
     decision: dict[str, str], overall: dict[str, Finding], settings: Settings, blocks: bool = False
 ) -> list[str]:
-    """What to try next; each step follows from a verdict."""
+    """Return suggestions on what to try next, one sentence for each verdict that calls for one."""
     steps = []
     for name in INTEGRITY:
         finding = overall.get(name)

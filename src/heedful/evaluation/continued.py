@@ -1,4 +1,4 @@
-"""Forwards that begin at a layer, from what entered it before: the layers below need not run again."""
+"""Run forwards from a middle layer on cached hidden states, so that lower layers need not run again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROUNDING = 64
 
 @dataclass
 class Continuation:
-    """The layers of a model one after the other, and what entered each of them in the last whole forward.
+    """The layers of a model in order, with the cached input of each from the last full forward.
 
     Attributes:
         model: The model, in evaluation mode; inside ``beginning_at`` some of its layers hand on what they are given.
@@ -41,7 +41,7 @@ class Continuation:
     _forms: list[Callable[[Tensor], Any] | None] = field(default_factory=list)
 
     def keep(self, batch: Batch) -> bool:
-        """Run the model as it is and keep what enters each layer; whether it can be continued from there."""
+        """Run the unchanged model, cache the input of each layer, and return whether forwards can start from there."""
         entered: list[Tensor] = []
         forms: list[Callable[[Tensor], Any] | None] = []
 
@@ -66,12 +66,12 @@ class Continuation:
         return len(entered) == len(self.layers) and all(form is not None for form in forms)
 
     def forget(self) -> None:
-        """Let go of what entered the layers."""
+        """Drop the cached layer inputs."""
         self.entered, self._forms = [], []
 
     @contextmanager
     def beginning_at(self, path: str) -> Iterator[None]:
-        """Forwards inside begin at the layer that an attention module is part of, on the batch that was kept."""
+        """Return a context in which forwards of the cached batch start at the layer of the module at ``path``."""
         start = self.places[path]
         skipped = list(zip(self.layers[:start], self._forms, self.entered[1 : start + 1], strict=False))
         try:
@@ -105,7 +105,7 @@ def _form_of(output: Any) -> Callable[[Tensor], Any] | None:
 def continuation(
     model: nn.Module, objective: Objective, batch: Batch, paths: Sequence[str], base: Sequence[float]
 ) -> Continuation | None:
-    """The layers of a model, if a forward that begins at one of them is shown to be the whole one.
+    """Return a ``Continuation`` of a model if starting at a layer reproduces the full forward's losses, else None.
 
     Shown on two sequences: with the learned attention from the second, the middle and the last layer on, against the
     losses that are known; and with equal weights in the middle layer, against a whole forward.

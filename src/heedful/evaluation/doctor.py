@@ -1,4 +1,4 @@
-"""The function of before ``heedful.check``: kept for a while, so that old scripts run and are told the new word."""
+"""Deprecated ``heedful.doctor``, the former name of ``heedful.check``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def doctor(
     tokenizer: GivenTokenizer | None = None,
     **reading: Any,
 ) -> ContractReport:
-    """``heedful.check`` of a model in any form and some text, under its name of before; it warns, and will go.
+    """Deprecated name of ``heedful.check``: emits a warning and calls it.
 
     Args:
         model: As for ``heedful.validate``.

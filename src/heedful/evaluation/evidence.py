@@ -1,4 +1,4 @@
-"""All measurements of one model on one set of sequences: arrays per layer, sequence and head."""
+"""Measure one model on a set of sequences; results are arrays by layer, sequence and head."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 
 @dataclass
 class ProbedCall:
-    """One attention call, the batch that made it, and the module's own output.
+    """One attention call as a probe sees it: the call, its batch, and the module's own output.
 
     Attributes:
         event: The call.
@@ -48,11 +48,11 @@ class ProbedCall:
 
     @cached_property
     def moments(self) -> Moments:
-        """Moments of the call, computed when a probe first asks for them."""
+        """Row moments of the call (entropy and others), computed on first use."""
         return tiled(self.event.call, self.extras)
 
     def span(self) -> tuple[int, int]:
-        """First and last query position that holds a real token in any sequence; outer padding is no sample."""
+        """Return the first and last query position that holds a real token in any sequence, without outer padding."""
         length = self.event.call.n_queries
         real = self.batch.attention_mask.bool().any(0).nonzero()[:, 0]
         if self.batch.attention_mask.shape[1] != length or not len(real):
@@ -60,7 +60,7 @@ class ProbedCall:
         return int(real[0]), int(real[-1])
 
     def within_format(self) -> ProbedCall:
-        """The same call with rows undefined whose logits exceed the call's number format.
+        """Return the call with rows set to undefined if their logits overflow the call's dtype.
 
         Only half precision, and output that is not finite, are looked at: other formats hold any logit of theirs.
         """
@@ -114,7 +114,7 @@ class LayerEvidence:
 
 @dataclass
 class Evidence:
-    """Layers of one model on one set of sequences.
+    """Measurements of all attention modules of a model on one set of sequences.
 
     Attributes:
         layers: In the order in which the model called them.
@@ -130,39 +130,39 @@ class Evidence:
 
     @property
     def module_paths(self) -> list[str]:
-        """Paths of the modules, each once."""
+        """Paths of the attention modules, without duplicates."""
         return list(dict.fromkeys(layer.module_path for layer in self.layers))
 
     @cached_property
     def replaceable(self) -> list[LayerEvidence]:
-        """Modules whose pattern can be replaced, each by its first call; a replacement applies to all of its calls."""
+        """Modules whose attention can be replaced, each listed by its first call; a replacement applies to every
+        call.
+        """
         fixed = {layer.module_path for layer in self.layers if layer.fixed}
         found = {layer.module_path: layer for layer in reversed(self.layers) if layer.module_path not in fixed}
         return [layer for layer in self.layers if found.get(layer.module_path) is layer]
 
     @property
     def reached(self) -> tuple[str, ...] | None:
-        """Paths to name when replacing attention in the whole model; None if that reaches every module anyway."""
+        """Paths to pass when attention is replaced in the whole model; None if every module can be replaced."""
         folded = (path.split("#")[0] for path in self.folded)
         paths = dict.fromkeys((*(layer.module_path for layer in self.replaceable), *folded))
         return tuple(paths) if self.irreplaceable else None
 
     @cached_property
     def irreplaceable(self) -> dict[str, str]:
-        """Path to reason, for attention that no replacement reaches: not captured, not interpreted, or without visible
-        values.
-        """
+        """Module path to the reason why its attention cannot be replaced, for example "not captured"."""
         fixed = {layer.module_path: layer.fixed for layer in self.layers if layer.fixed}
         reached = {layer.module_path for layer in self.layers} | set(self.folded)
         not_captured = {path: why for path, why in self.not_captured.items() if path not in reached}
         return fixed | not_captured
 
     def calls_of(self, layer: LayerEvidence) -> int:
-        """How often a layer's module is called in one forward."""
+        """Return how often the module of ``layer`` is called in one forward."""
         return sum(other.module_path == layer.module_path for other in self.layers)
 
     def stacked(self, name: str) -> Array:
-        """The arrays of all layers joined along the head axis.
+        """Return the measurement ``name`` of all layers, concatenated along the head axis: ``(sequence, all heads)``.
 
         Returns:
             ``(sequence, all heads, ...)``.
@@ -170,7 +170,7 @@ class Evidence:
         return np.concatenate([layer.values[name] for layer in self.layers], axis=1)
 
     def has(self, name: str) -> bool:
-        """Whether every layer has an array of this name."""
+        """Return whether every layer has a measurement of this name."""
         return bool(self.layers) and all(name in layer.values for layer in self.layers)
 
 
@@ -185,7 +185,7 @@ def collect(
     ranks: Ranks = ALONE,
     run: Callable[[Batch], object] | None = None,
 ) -> Evidence:
-    """Run a model over batches and apply every probe to every attention call.
+    """Run a model over batches, apply every probe to every attention call, and return the measurements.
 
     Args:
         model: The model, in evaluation mode.
@@ -269,7 +269,7 @@ def _layer(event: AttentionEvent, index: int) -> LayerEvidence:
 
 
 def without_padded_rows(event: AttentionEvent, batch: Batch) -> AttentionEvent:
-    """The call with padded rows seeing nothing, also if the model was given no padding mask."""
+    """Return the call with padded queries masked out, even if the model got no padding mask."""
     call = event.call
     real = batch.attention_mask.bool()
     if call.visibility.queries is not None or call.n_queries != real.shape[1] or bool(real.all()):

@@ -1,4 +1,4 @@
-r"""What equal weights would cost, foreseen from one backward pass: good for an order, and no estimate.
+r"""Predict the loss increase under equal weights from one backward pass: good for ranking, poor as an estimate.
 
 A sequence's loss changes by :math:`a = \sum_{q, c} g_{qc} (u_{qc} - o_{qc})` to first order, :math:`o` the output of a
 head, :math:`u` that under equal weights, :math:`g` the gradient of the loss. Near an optimum :math:`a` is about 0 in
@@ -25,7 +25,7 @@ from heedful.interception.intercept import intercept, unwatched
 
 @dataclass
 class ExpectedEffects:
-    """First-order effects of equal weights, gathered over the parts of one backward.
+    """Second-order predictions of the loss change under equal weights, accumulated over batches.
 
     Attributes:
         effects: Path of a module to ``(sequence, head)``, change of the sequence's loss in nats per token.
@@ -39,7 +39,7 @@ class ExpectedEffects:
 
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
-        """Forwards inside keep each call's output, and how equal weights would change it."""
+        """Return a context in which forwards store each attention output and its change under equal weights."""
         self._outputs.clear()
         self._moves.clear()
 
@@ -57,11 +57,11 @@ class ExpectedEffects:
 
     @property
     def outputs(self) -> list[Tensor]:
-        """Outputs of the calls of the last forward, whose gradients are wanted."""
+        """Attention outputs of the last forward, to be differentiated."""
         return list(self._outputs.values())
 
     def add(self, gradients: list[Tensor | None], tokens: Tensor) -> None:
-        """Take the gradients of the outputs, in their order, and the predicted tokens of each sequence."""
+        """Add the gradients of ``outputs`` (same order), and the number of predicted tokens of each sequence."""
         for path, gradient in zip(self._outputs, gradients, strict=True):
             if gradient is not None:
                 effect = (self._moves[path] * gradient).double().sum((2, 3))
@@ -71,11 +71,13 @@ class ExpectedEffects:
         self._moves.clear()
 
     def heads(self, path: str) -> Array:
-        """Expected cost of equal weights in each head of a module, ``(head,)`` in nats per token."""
+        """Return the predicted loss increase for equal weights in each head of a module, ``(head,)`` in nats per
+        token.
+        """
         return self._with_curvature(np.concatenate(self.effects[path]))
 
     def layer(self, path: str) -> float:
-        """Expected cost of equal weights in the whole module."""
+        """Return the predicted loss increase for equal weights in a whole module, in nats per token."""
         return float(self._with_curvature(np.concatenate(self.effects[path]).sum(1, keepdims=True))[0])
 
     def _with_curvature(self, effects: Array) -> Array:

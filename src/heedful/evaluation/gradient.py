@@ -1,4 +1,4 @@
-"""One real backward: the gradient of each attention parameter, without touching ``.grad``."""
+"""Compute the gradient of each attention parameter in one backward pass, without changing ``.grad``."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def attention_gradients(
     paths: Sequence[str],
     expected: ExpectedEffects | None = None,
 ) -> list[ParameterGradient]:
-    """Gradients of the batch's mean loss for the parameters of the attention modules at ``paths``.
+    """Return the gradient of the batch's mean loss for each parameter of the attention modules at ``paths``.
 
     ``torch.autograd.grad`` is used, so that no ``.grad`` of the model changes. Two sequences go backward at a time.
 

@@ -1,4 +1,4 @@
-"""Whether a group of tokens gets more weight than uniform attention over the same rows would give it."""
+"""Test whether a token group, such as punctuation, gets more weight than under uniform attention."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from heedful.inference.verdict import Verdict
 
 
 def group_mass_findings(study: Study, claim: str, group: str, words: str, source: str) -> list[Finding]:
-    """Findings on a token group: the log ratio of its mass to its uniform share.
+    """Return findings on one token group: ln(attention mass of the group / mass under uniform attention).
 
     Args:
         study: The study.

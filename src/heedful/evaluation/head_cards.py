@@ -1,4 +1,4 @@
-"""Cards of heads: what one document's weights look like, how far they reach, and which keys they favour."""
+"""Compute the card of each head: a picture of its weights on one document, its reach, and its strongest keys."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ KEYS = 4
 
 
 def head_cards(study: Study) -> Cards:
-    """A card for every head. It costs one more forward on one document; the study already holds the rest.
+    """Return the cards of all heads, from one more forward on one document and the study's other evidence.
 
     Args:
         study: The study.
@@ -72,12 +72,12 @@ def head_cards(study: Study) -> Cards:
 
 
 def bins_for(heads: int) -> int:
-    """Bins on each axis of a picture: 256, or fewer when there are many heads, to keep all pictures small."""
+    """Return the number of bins on each picture axis: 256, or fewer for many heads to limit the total size."""
     return max(LEAST_BINS, min(MOST_BINS, math.isqrt(CELLS // max(heads, 1))))
 
 
 def shades(seen: BinnedMap) -> Tensor:
-    """Shades of a map's bins (``evaluation.cards.Picture``).
+    """Convert binned weights to the shade levels of ``Picture``.
 
     Returns:
         ``(batch, head, query_bin, key_bin)`` int64 from 0 to ``SHADES``; 0 where nothing is visible or finite.
@@ -92,7 +92,7 @@ def shades(seen: BinnedMap) -> Tensor:
 
 
 def pictured(bins: int) -> Probe:
-    """A probe of one sequence: its picture, the heaviest keys of a few queries, and the keys that receive most weight.
+    """Return a probe that records, for one sequence, the picture and the strongest keys, of a few queries and overall.
 
     Args:
         bins: Most bins of each axis of the picture.

@@ -1,4 +1,4 @@
-"""The head table as a dataframe, and as a file: CSV or Parquet by its suffix."""
+"""Convert the head table to a dataframe, or save it as CSV or Parquet, chosen by the file's suffix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FORMULA = ("=", "+", "-", "@")
 
 
 def head_frame(heads: Sequence[HeadRow]) -> polars.DataFrame:
-    """One row a head: layer, module, head, label, verdict, pattern, every statistic, reason.
+    """Return a dataframe with one row per head: layer, module, head, label, verdict, pattern, every statistic, reason.
 
     Args:
         heads: Rows of the head table.
@@ -39,7 +39,7 @@ def head_frame(heads: Sequence[HeadRow]) -> polars.DataFrame:
 
 
 def save_heads(heads: Sequence[HeadRow], path: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Write the head table, completely or not at all.
+    """Save the head table to CSV or Parquet, in one atomic write.
 
     Parquet holds every string as it is. CSV holds them visible, and a text that a spreadsheet would take for a formula
     begins with an apostrophe.
@@ -57,7 +57,7 @@ def save_heads(heads: Sequence[HeadRow], path: str | os.PathLike[str], *, overwr
 
 
 def head_bytes(heads: Sequence[HeadRow], suffix: str) -> bytes:
-    """The head table as the content of a file.
+    """Return the head table encoded as CSV or Parquet bytes.
 
     Args:
         heads: Rows of the head table.
@@ -72,7 +72,7 @@ def head_bytes(heads: Sequence[HeadRow], suffix: str) -> bytes:
 
 
 def check_suffix(path: str | os.PathLike[str]) -> str:
-    """The suffix of a head table's path, in lower case.
+    """Return the suffix of a head table's path in lower case, or raise an error if it is not supported.
 
     Args:
         path: Where the table shall be written.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class HeadTable(ShownRecord):
-    """A table with one row for each head, in the order in which the model calls its layers.
+    """Table of a model's attention heads, one row per head, in the order in which the model calls its layers.
 
     Attributes:
         model: What the user called the model.
@@ -55,18 +55,18 @@ class HeadTable(ShownRecord):
         return self.rows[place]
 
     def one_line(self) -> str:
-        """Model and number of heads, in one line."""
+        """Return one line with the model and the number of heads."""
         layers = len({row.layer for row in self.rows})
         return f"{self.model}: {counted(len(self.rows), 'head')} in {counted(layers, 'layer')}"
 
     def to_polars(self) -> polars.DataFrame:
-        """The table as a dataframe of polars; NaN where a statistic is undefined."""
+        """Return the table as a polars dataframe; undefined statistics are NaN."""
         from heedful.evaluation.head_files import head_frame
 
         return head_frame(self.rows)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """The table as a dataframe of pandas; NaN where a statistic is undefined."""
+        """Return the table as a pandas dataframe; undefined statistics are NaN."""
         return self.to_polars().to_pandas()
 
     def _forms(self) -> dict[str, Any]:

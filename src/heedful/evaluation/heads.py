@@ -1,4 +1,4 @@
-"""The head table: statistics, named pattern and verdict of every head."""
+"""Build the head table: statistics, named pattern and verdict of every head."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SHARP, SELECTIVE, WEAK, DIFFUSE, UNDEFINED = "SHARP", "SELECTIVE", "WEAK", "DIFF
 
 
 def head_table(study: Study) -> list[HeadRow]:
-    """The rows of ``head_rows``, computed once for a study."""
+    """Return the head table of a study, one row per head; cached in the study."""
     return study.once(head_rows)
 
 
 def head_rows(study: Study) -> list[HeadRow]:
-    """One row a head, in the order of layers.
+    """Return one row per head, ordered by layer and head.
 
     A head is SHARP or SELECTIVE, WEAK or DIFFUSE by whole intervals over documents (``Margins``); UNDEFINED where no
     row of it sees enough keys or its weights are not finite.
@@ -74,7 +74,7 @@ def _log_concentration(study: Study) -> Interval:
 
 
 def could_be_selective(study: Study) -> int:
-    """Number of heads whose interval reaches above the margin of selectivity."""
+    """Return how many heads could be selective: their confidence interval reaches above the margin."""
     return int((np.asarray(_log_concentration(study).high) > math.log(study.settings.margins.selective)).sum())
 
 

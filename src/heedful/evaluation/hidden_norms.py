@@ -1,4 +1,4 @@
-"""Norms of hidden states as they enter the blocks around attention: where activations are massive."""
+"""Measure hidden-state norms at the input of each attention block, to detect massive activations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from heedful.loading.batch import Batch
 
 
 def hidden_norms(model: nn.Module, batches: Sequence[Batch], paths: Sequence[str]) -> dict[str, Array]:
-    """Norm of the hidden state of every token as it enters the block around each attention module.
+    """Return the norm of each token's hidden state at the input of each attention block, ``(sequence, token)`` by path.
 
     The block is the module's parent: its first argument of shape ``(sequence, token, width)`` is the residual stream
     in decoders that normalise inside of the block. Source: Sun et al. 2024, arXiv:2402.17762 (massive activations).

@@ -1,4 +1,4 @@
-"""Ablation with interim analyses: each replacement stops once its verdict is settled.
+"""Ablate with interim analyses (group-sequential): each replacement stops as soon as its verdict is settled.
 
 Every replacement is a test of its own with its own looks, at 1/16, 1/8, 1/4, 1/2 and all of its sequences, each filled
 up to whole batches. Intervals and p are those of ``inference.interim_analyses``: they hold whichever look one stops
@@ -23,7 +23,8 @@ Losses = Callable[[Sequence[Replacement], Sequence[Batch]], list[Array]]
 
 
 def interim_ends(batches: Sequence[Batch], interim_analyses: int) -> tuple[int, ...]:
-    """Sequences read by each interim analysis: whole batches that hold at least 1/16, 1/8, ... of all.
+    """Return how many sequences each interim analysis uses: whole batches with at least 1/16, 1/8, ... of all
+    sequences.
 
     Args:
         batches: All batches.
@@ -44,7 +45,7 @@ def differences_by_analyses(
     settings: Settings,
     tests: int,
 ) -> list[Array]:
-    """Loss differences of several replacements, each measured until it is settled.
+    """Return the loss differences of each replacement, ``(sequence,)``, measured until its verdict is settled.
 
     Args:
         losses: Losses of each sequence under some replacements, on some batches.
@@ -74,7 +75,7 @@ def differences_by_analyses(
 
 
 def fractions_of(ends: Sequence[int]) -> tuple[float, ...]:
-    """Share of all sequences read by each interim analysis."""
+    """Return the share of all sequences that each interim analysis uses, as a tuple."""
     return tuple(end / ends[-1] for end in ends)
 
 

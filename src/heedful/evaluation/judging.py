@@ -1,4 +1,4 @@
-"""From values per document and head to findings; every claim about heads uses this."""
+"""Turn values per document and head into verdicts; every claim about heads uses this code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LARGEST_EXPONENT = 700.0
 
 @dataclass(frozen=True, kw_only=True)
 class HeadClaim:
-    """A claim that is judged head by head.
+    """Definition of a claim that is judged for each head: effect, unit, margins, null comparison.
 
     Attributes:
         claim: Registry name.
@@ -59,22 +59,22 @@ class HeadClaim:
 
     @property
     def margins(self) -> tuple[float, float]:
-        """Margins of presence and absence, on the scale of the intervals."""
+        """Margins for "present" and "absent", on the scale of the intervals (log scale if ``as_log``)."""
         if self.as_log:
             return math.log(self.present_above), math.log(self.absent_below)
         return self.present_above, self.absent_below
 
     def on_scale(self, units: Array) -> Array:
-        """Convert document values to the scale of the intervals."""
+        """Convert document values to the scale of the intervals (log scale if ``as_log``)."""
         return np.asarray(np.log(np.clip(units, ROUNDING, None))) if self.as_log else units
 
     def sentence(self, estimate: float) -> str:
-        """The effect and its size in words."""
+        """Return a phrase with the effect and its size."""
         size = self.shown(estimate)
         return f"{self.what} {size.removeprefix('a factor of ')} times {self.of}" if self.of else f"{self.what} {size}"
 
     def shown(self, estimate: float) -> str:
-        """An effect size in words."""
+        """Return the effect size as text with its unit."""
         if self.as_factor:
             factor = math.exp(min(estimate, LARGEST_EXPONENT))
             return f"a factor of {factor:,.0f}" if 1e3 <= factor < 1e7 else f"a factor of {factor:.3g}"
@@ -83,7 +83,7 @@ class HeadClaim:
 
 @dataclass(frozen=True)
 class HeadIntervals:
-    """For each head: interval, number of documents, spread over documents, adjusted p-value against the margin."""
+    """Confidence interval, number of documents, spread and adjusted p-value of each head."""
 
     interval: Interval
     units: Array
@@ -91,17 +91,17 @@ class HeadIntervals:
     family: Array
 
     def detectable(self, position: int) -> float:
-        """Smallest effect beyond the margin that this many documents find with 80 % power, adjusted for all heads."""
+        """Return the smallest effect beyond the margin that is detected with 80 % power, adjusted for all heads."""
         units = float(self.units[position])
         return float(reach(units, len(self.family))) * float(self.spread[position]) / math.sqrt(max(units, 1.0))
 
     def needed(self, position: int, beyond: float) -> float:
-        """Documents needed to find an effect this far beyond its margin, by the same rule."""
+        """Return how many documents are needed to detect an effect ``beyond`` the margin with 80 % power."""
         spread = float(self.spread[position])
         return units_for(beyond / spread, len(self.family)) if spread > 0 else math.inf
 
     def after_family(self, position: int, verdict: Verdict, reason: str, above: float, alpha: float) -> _Answer:
-        """Keep a PASS only if the margin is still exceeded after adjustment for all heads."""
+        """Downgrade a PASS that does not exceed the margin after adjustment for all heads."""
         adjusted = float(self.family[position])
         if verdict is not Verdict.PASS or adjusted <= alpha:
             return verdict, reason
@@ -117,7 +117,7 @@ _Answer = tuple[Verdict, str]
 def head_findings(
     study: Study, claim: HeadClaim, units: Array, comparison: NullComparison | None = None, null: str = ""
 ) -> list[Finding]:
-    """One finding for the model and one for each head.
+    """Return the findings of a claim: one for the model and one for each head.
 
     Args:
         study: The study.
@@ -201,7 +201,9 @@ def _number(value: float) -> float | None:
 
 
 def overall_verdict(verdicts: list[Verdict]) -> Verdict:
-    """The model's verdict from its heads': FAIL or PASS if any head has it, ABSENT if all do, else WARN."""
+    """Combine head verdicts: FAIL if any head fails, else PASS if any passes, ABSENT if all are absent, or else WARN or
+    INSUFFICIENT.
+    """
     if not verdicts:
         return Verdict.UNDEFINED
     for verdict in (Verdict.FAIL, Verdict.PASS):

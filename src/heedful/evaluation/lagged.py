@@ -1,4 +1,4 @@
-"""Whether a query's weights differ from those of an earlier query, over their common keys."""
+"""Test whether a query's weights differ from those of an earlier query, over the keys visible to both."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from heedful.inference.signflip import sign_flip
 
 
 def lagged_queries(study: Study, claim: str, lag: str, source: str) -> list[Finding]:
-    """Findings for one lag: the divergence beyond that of the mean patterns, which depend on position only.
+    """Return findings for one lag: divergence between two queries minus the part that their positions explain.
 
     ``detail`` of the model's finding holds the divergence itself, and whether the excess is another on shuffled tokens.
 
@@ -50,6 +50,6 @@ def lagged_queries(study: Study, claim: str, lag: str, source: str) -> list[Find
 
 
 def with_detail(finding: Finding, **more: float) -> Finding:
-    """The same finding with more numbers in its detail; those that are not finite become None."""
+    """Return a copy of a finding with more numbers in ``detail``; non-finite numbers become None."""
     plain = {name: (value if math.isfinite(value) else None) for name, value in more.items()}
     return replace(finding, detail={**finding.detail, **plain})

@@ -1,4 +1,4 @@
-"""Estimate the memory that a study needs at once, before anything is allocated."""
+"""Estimate the peak memory of a study before anything is allocated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOGIT_COPIES = 4
 
 
 def batch_bytes(model: nn.Module, sequences: int, tokens: int) -> int:
-    """Bytes that one batch needs in addition to the parameters.
+    """Estimate the bytes that one batch needs in addition to the parameters.
 
     Args:
         model: The model; sizes are read from its config where it has one, else from its largest parameter.

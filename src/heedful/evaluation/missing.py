@@ -1,4 +1,4 @@
-"""Means and maxima that ignore missing values without a warning, and differences that are only rounding."""
+"""NaN-aware mean and maximum without warnings, and removal of differences caused only by rounding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROUNDING = 1e-6
 
 
 def mean_of(values: Array, axis: int | tuple[int, ...] | None = None) -> Array:
-    """Mean over an axis of the values that are present.
+    """Return the mean over an axis, ignoring NaN.
 
     Returns:
         NaN where none is.
@@ -26,7 +26,7 @@ def mean_of(values: Array, axis: int | tuple[int, ...] | None = None) -> Array:
 
 
 def without_rounding(units: Array) -> Array:
-    """Values in which entries that differ only by rounding are set to their mean.
+    """Replace values that differ only by rounding by their mean.
 
     A head that does the same in every document must not seem to vary: with many ties and one difference of 1e-8, no
     bootstrap can bound its mean.
@@ -41,6 +41,6 @@ def without_rounding(units: Array) -> Array:
 
 
 def largest_of(values: Array) -> float:
-    """Largest of the values that are present, infinite ones included; NaN if none is."""
+    """Return the largest value, ignoring NaN; infinity counts, and NaN is returned if there is no value."""
     there = values[~np.isnan(values)]
     return float(there.max()) if there.size else math.nan

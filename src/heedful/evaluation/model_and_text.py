@@ -1,4 +1,4 @@
-"""Turn a model and its text, in any form the user has them, into a module and token sequences."""
+"""Convert a model and its text, in any accepted form, to a torch module and token sequences."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ModelAndText:
-    """The model and text that a public function reads before it begins.
+    """A loaded model with its token sequences, as a public function needs them.
 
     Attributes:
         model: The module.
@@ -56,7 +56,7 @@ class ModelAndText:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How to read a model and its text, with the option names of the command line.
+    """Options for loading a model and its text, with the names of the command-line options.
 
     Attributes:
         config: Config of a bare checkpoint.
@@ -109,7 +109,7 @@ def model_and_text(
     tokenizer: GivenTokenizer | None,
     reading: Reading,
 ) -> ModelAndText:
-    """Read the model and its text into a module and token sequences.
+    """Load a model and its text into a torch module and token sequences.
 
     Args:
         model: See ``GivenModel``.
@@ -134,7 +134,7 @@ def model_and_text(
 
 
 def one_or_many(words: Any) -> tuple[Any, ...]:
-    """Accept one value where a list is wanted: ``"induction"`` means ``["induction"]``.
+    """Convert one value or several to a tuple: ``"induction"`` means ``["induction"]``.
 
     Args:
         words: One value, several, or None for none.
@@ -170,8 +170,8 @@ _EXPECTED = {
     "sequences": "sequences, token ids, text, a tokenizer with text after it, or how many to cut (1 or more)",
     "text": "strings, a list of strings, paths, or token ids",
 }
-_TWICE = {"ids": "expected token ids once, came", "text": "expected text once, came",
-          "tokenizer": "expected a tokenizer once, came", "count": "expected one number, came"}  # fmt: skip
+_TWICE = {"ids": "expected token ids once, got", "text": "expected text once, got",
+          "tokenizer": "expected a tokenizer once, got", "count": "expected one number, got"}  # fmt: skip
 
 
 def _place(one: Any) -> str:
@@ -237,7 +237,9 @@ def _taken(model: Any, given: _Given, reading: Reading) -> ModelAndText:
         ("device", reading.device, "auto"),
     ):
         if value != usual:
-            raise UsageError(f"{word}: {value}: is for a model that is loaded, and this one is given as it is")
+            raise UsageError(
+                f"{word}: {value}: applies only to a model that heedful loads, and this model is already loaded"
+            )
     tokenizer = tokenizer_of(given.tokenizer)
     if not isinstance(model, LoadedModel):
         return ModelAndText(model=model, sequences=_sequences(model, given, tokenizer, reading), tokenizer=tokenizer)

@@ -1,4 +1,4 @@
-"""Columns of the head table from pattern probes: offsets, later sinks, norms of sinks, values, largest logits."""
+"""Compute the head-table columns that name patterns: offsets, later sinks, sink norms, values, largest logits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEVEL = 1 - 0.05 / (len(OFFSETS) - len(OTHERWISE_NAMED))
 
 @dataclass(frozen=True)
 class PatternEvidence:
-    """Of all heads in the order of the head table; nothing where the probes did not run.
+    """Named-pattern measurements of all heads, in head-table order; empty where the probes did not run.
 
     Attributes:
         offsets: Intervals ``(all heads, offset)`` of the mass at each offset of ``OFFSETS``, or None.
@@ -39,7 +39,7 @@ class PatternEvidence:
     figures: dict[str, Array]
 
     def statistics(self, position: int) -> dict[str, float]:
-        """What the row of a head shows of it."""
+        """Return the named-pattern statistics for the head-table row of one head, by name."""
         found = {name: float(interval.at(position).estimate) for name, interval in self.masses.items()}
         found |= {name: float(values[position]) for name, values in self.figures.items()}
         if self.offsets is not None:
@@ -51,13 +51,15 @@ class PatternEvidence:
         return found
 
     def offset(self, position: int, above: float) -> int | None:
-        """The offset whose whole interval lies above a mass; None where there is none."""
+        """Return the offset whose mean weight exceeds ``above`` with its whole confidence interval; None if there is
+        none.
+        """
         if self.offsets is None or (place := self._best(position)) is None:
             return None
         return OFFSETS[place] if float(np.asarray(self.offsets.low)[position, place]) > above else None
 
     def exceeds(self, name: str, position: int, above: float) -> bool:
-        """Whether the whole interval of a mass lies above a margin."""
+        """Return whether the whole confidence interval of the mass ``name`` lies above ``above``."""
         return name in self.masses and float(self.masses[name].at(position).low) > above
 
     def _best(self, position: int) -> int | None:
@@ -70,7 +72,7 @@ class PatternEvidence:
 
 
 def pattern_evidence(study: Study) -> PatternEvidence:
-    """Intervals and figures of the pattern probes, computed from the study's own text.
+    """Compute the named-pattern measurements of all heads on the study's text.
 
     Args:
         study: The study.

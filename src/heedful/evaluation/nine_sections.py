@@ -1,4 +1,4 @@
-"""The whole validation: every check of the preset in nine sections, one verdict, one report."""
+"""Run the whole validation: every check of the preset, in nine sections, with one overall verdict."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def head_rows(
     progress: Callable[[int, int, str], None] = no_progress,
     ranks: Ranks | None = None,
 ) -> list[HeadRow]:
-    """The head table alone: no null models, no ablation.
+    """Measure only the head table, without null models and without ablation.
 
     Args:
         model: As for ``validate``.

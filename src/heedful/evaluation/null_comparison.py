@@ -1,4 +1,4 @@
-"""What heads are compared with, beside their interval: heads that have learned nothing, or the margin itself."""
+"""Compare each head with heads that have learned nothing, or with the margin by a one-sided test."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from heedful.inference.verdict import Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class NullComparison:
-    """A comparison of every head and its result.
+    """The null comparison of all heads: its name and the p-value of each head.
 
     Attributes:
         null: What the heads are compared with, in words.
         p: ``(all heads,)``; NaN where it is undefined.
         p_adjusted: The same, adjusted for the family of all heads.
         exceeded: What a small p says of a head ("exceeds the null").
-        reached: What a large one says ("the null shows as much").
+        reached: What a large one says ("the null shows an effect as large").
         found: Number of heads that the comparison singles out; None where it has no p.
         counted: What is said of that number, and how it was counted.
         available: False where the comparison is wanted and could not be made.
@@ -35,13 +35,13 @@ class NullComparison:
     p: Array
     p_adjusted: Array
     exceeded: str = "exceeds the null"
-    reached: str = "the null shows as much"
+    reached: str = "the null shows an effect as large"
     found: int | None = None
     counted: str = ""
     available: bool = True
 
     def verdict(self, head: int, verdict: Verdict, reason: str, alpha: float) -> tuple[Verdict, str]:
-        """A head's verdict by its interval and by this comparison: PASS needs both."""
+        """Combine a head's interval verdict with this comparison: PASS needs both."""
         if verdict is not Verdict.PASS:
             return verdict, reason
         return with_p(verdict, reason, float(self.p_adjusted[head]), alpha, self.exceeded, self.reached)
@@ -50,7 +50,7 @@ class NullComparison:
 def with_p(
     verdict: Verdict, reason: str, adjusted: float, alpha: float, exceeded: str, reached: str
 ) -> tuple[Verdict, str]:
-    """Keep a PASS, or lower it to WARN, by an adjusted p."""
+    """Return the verdict and its reason after an adjusted p-value: PASS stays PASS if p <= alpha, otherwise WARN."""
     if math.isnan(adjusted):
         return Verdict.WARN, f"{reason}, but the comparison is undefined: descriptive only"
     if adjusted <= alpha:
@@ -59,7 +59,7 @@ def with_p(
 
 
 def untrained(study: Study, name: str) -> NullComparison:
-    """Ranks of a statistic among heads that have learned nothing: random projections, or fresh models.
+    """Rank each head's statistic among untrained heads: random projections, or freshly initialised models.
 
     Args:
         study: The study.
@@ -82,7 +82,7 @@ def untrained(study: Study, name: str) -> NullComparison:
 
 
 def margin(study: Study, units: Array, above: float, null: str) -> NullComparison:
-    """One-sided tests of documents against the margin, with Holm's adjustment over all heads.
+    """Test each head against the margin, one-sided over documents, with Holm's adjustment over all heads.
 
     Args:
         study: The study.
@@ -103,7 +103,7 @@ def margin(study: Study, units: Array, above: float, null: str) -> NullCompariso
 
 
 def margin_p(units: Array, above: float) -> tuple[Array, Array]:
-    """p-value of "the effect is no larger than the margin" for each head, alone and adjusted for all heads.
+    """Return raw and Holm-adjusted p-values of "the effect is at most the margin", each ``(head,)``.
 
     Args:
         units: ``(document, all heads)``, on the scale of the margin.
@@ -119,13 +119,13 @@ def _family_wise(adjusted: Array, alpha: float) -> int | None:
 
 
 def enough_for_holm(study: Study, models: int) -> bool:
-    """Whether there are enough null models for one head's rank p to stay significant after Holm's adjustment."""
+    """Return whether ``models`` null models suffice for one head to stay significant after Holm's adjustment."""
     heads = [layer.heads for layer in study.observed.layers]
     return max(sum(heads) / (models * count + 1) for count in heads) <= study.settings.alpha
 
 
 def null_p(study: Study, tested: Array, null: Array) -> tuple[Array, Array]:
-    """Rank p and family-adjusted p of each head against null models.
+    """Return rank p-values against null models, raw and adjusted over all heads, each ``(head,)``.
 
     Raw p pools the heads of a layer. The adjusted p is Holm's over those where R allows it to reach the significance
     level (a matter of R and the number of heads alone), else that of the largest standardised head of each model.
@@ -146,7 +146,7 @@ def null_p(study: Study, tested: Array, null: Array) -> tuple[Array, Array]:
 
 
 def content_null(study: Study, statistic: str) -> NullComparison:
-    """What a claim that attention follows content is compared with.
+    """Return the null comparison for claims that attention depends on content.
 
     Random orientations of queries against keys, which untrained models of any initialisation show; the draws of the
     other claims where queries and keys are not known before positions turn them, or where the settings ask for fresh
@@ -170,8 +170,8 @@ def content_null(study: Study, statistic: str) -> NullComparison:
         null=WORDS,
         p=scores.p,
         p_adjusted=scores.p_adjusted,
-        exceeded="its queries and keys are turned towards each other",
-        reached="queries and keys turned at random show as much",
+        exceeded="its queries and keys are aligned",
+        reached="randomly rotated queries and keys show an effect as large",
         found=int((scores.p_adjusted[known] <= alpha).sum()) if known.any() else None,
         counted=f"beyond random orientations (family-wise, {alpha:.0%})",
     )

@@ -1,4 +1,4 @@
-"""Inputs of the null comparisons: untrained models, shuffled tokens, repeated tokens."""
+"""Prepare inputs for null comparisons: untrained models, shuffled tokens, repeated random tokens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fresh_models(
     build: Build | None = None,
     paths: Sequence[str] = ("",),
 ) -> Iterator[nn.Module]:
-    """Untrained models of the same architecture and initialisation, one at a time.
+    """Yield untrained models of the same architecture and initialisation, one at a time.
 
     What a function of the user's built is built by it again, with other seeds. A transformers model is built from its
     config, or from its ``untrained_config()`` where a part of the config is true of its own weights alone; another
@@ -85,9 +85,7 @@ def _reset_copy(model: nn.Module) -> nn.Module:
 
 
 def shuffled(batch: Batch, seed: int) -> Batch:
-    """The same tokens in another order: ordinary tokens are permuted within each sequence; special ones and padding
-    stay.
-    """
+    """Return the batch with ordinary tokens permuted within each sequence; special tokens and padding stay."""
     ids = batch.input_ids.clone()
     for row, index in enumerate(batch.index.tolist()):
         generator = torch.Generator().manual_seed(seed * 104729 + index)
@@ -98,7 +96,7 @@ def shuffled(batch: Batch, seed: int) -> Batch:
 
 @dataclass(frozen=True)
 class Repeats:
-    """Sequences of random tokens, each repeated with its own period.
+    """Sequences of random tokens in which a segment repeats, with a different period in each sequence.
 
     Attributes:
         batches: The sequences.
@@ -114,7 +112,7 @@ class Repeats:
 
     @property
     def description(self) -> str:
-        """Periods and copies in words; the result depends on them."""
+        """Periods and number of copies as text."""
         periods, copies = (_range(values) for values in (self.periods, self.copies))
         return f"random tokens repeated with periods of {periods}, {copies} copies"
 
@@ -132,7 +130,7 @@ def repeated(
     periods: tuple[int, int] = (SHORTEST_PERIOD, LONGEST_PERIOD),
     copies: int | None = None,
 ) -> Repeats | None:
-    """Random repeated sequences with the lengths, special prefix and vocabulary of a study's sequences.
+    """Return repeated random sequences with lengths, special prefix and vocabulary like ``batches``; None if too short.
 
     The tokens of a period are drawn without repetition from the ordinary tokens that occur in the text, so that a token
     comes back a period later and never before.

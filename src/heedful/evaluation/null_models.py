@@ -1,4 +1,4 @@
-"""Rebuild a model with the user's own function, and check that it has the same architecture and other weights."""
+"""Rebuild a model with the user's function, and check that architecture is equal and weights differ."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Build = Callable[[int], nn.Module]
 
 
 class NoFreshModel(Exception):
-    """A model of this class cannot be built again with random weights; the message says why."""
+    """The model's class cannot be rebuilt with random weights; the message gives the reason."""
 
 
 def null_model(model: nn.Module, build: Build, seed: int) -> nn.Module:
-    """A model of the same architecture with the weights that a seed gives.
+    """Return a model of the same architecture, with random weights drawn with ``seed``.
 
     Args:
         model: The tested model.
@@ -42,7 +42,7 @@ def null_model(model: nn.Module, build: Build, seed: int) -> nn.Module:
 
 
 def ensure_random(build: Build, model: nn.Module, seeds: tuple[int, int], paths: Sequence[str]) -> None:
-    """Check that two seeds give every attention module different weights; constant or trained weights are no null.
+    """Raise an error unless two seeds give every attention module different weights.
 
     Args:
         build: What built the model.

@@ -1,4 +1,4 @@
-"""The loss that ablations use, for each sequence: next token, masked token, or none."""
+"""The loss that measures the cost of ablation, per sequence: next token, masked token, or none."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MASKED_SHARE = 0.15
 
 @dataclass(frozen=True)
 class Objective:
-    """What the model is asked to predict.
+    """The prediction task that defines the loss: next token, masked token, or none.
 
     Attributes:
         name: ``next token``, ``masked token`` or ``none``.
@@ -42,7 +42,7 @@ class Objective:
     layer: OutputLayer | None = field(default=None, compare=False, repr=False)
 
     def losses(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Mean negative log likelihood of each sequence in nats per predicted token.
+        """Return the mean negative log likelihood of each sequence, ``(sequence,)`` in nats per predicted token.
 
         Returns:
             ``(sequence,)``, with a gradient where grad is enabled; NaN where a sequence predicts nothing.
@@ -58,7 +58,7 @@ class Objective:
         return means_of(token_losses(logits[:, : targets.shape[1]], targets), counted)
 
     def question(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Ids to feed, which predictions count, and the right answers (one fewer for the next token)."""
+        """Return input ids, a bool mask of counted predictions, and target ids."""
         if self.name == "next token":
             return next_tokens(batch)
         hidden = torch.zeros_like(batch.input_ids, dtype=torch.bool)
@@ -73,7 +73,7 @@ class Objective:
 
 
 def next_tokens(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """The question of the next token: ids to feed, which predictions count, and the right answers.
+    """Return input ids, a bool mask of counted predictions, and target ids for next-token prediction.
 
     Args:
         batch: Some sequences.
@@ -86,7 +86,7 @@ def next_tokens(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def means_of(losses: Tensor, counted: Tensor) -> Tensor:
-    """Mean over the predictions that count.
+    """Return the mean loss of each sequence over the predictions that ``counted`` selects, ``(sequence,)``.
 
     Args:
         losses: ``(sequence, token)``.
@@ -110,7 +110,7 @@ def find_objective(
     seed: int,
     layer: OutputLayer | None = None,
 ) -> Objective:
-    """Which loss a model can be judged by.
+    """Choose the loss that fits a model: next token, masked token, or none.
 
     Args:
         model: The model.
@@ -141,14 +141,14 @@ def find_objective(
     if mask_token is None:
         return Objective(
             "none",
-            "the model sees both ways and its tokenizer has no mask token, so it has no loss: "
+            "the model is bidirectional and its tokenizer has no mask token, so it has no loss: "
             "give --tokenizer with the mask token that it was trained with",
         )
     return Objective("masked token", mask_token=mask_token, seed=seed, layer=layer)
 
 
 def is_causal_by_name(model: nn.Module) -> bool:
-    """Whether a transformers model's class or config states that it predicts the next token."""
+    """Return whether the class or config of a transformers model states that it predicts the next token."""
     config, name = getattr(model, "config", None), type(model).__name__
     named = name.endswith(("ForCausalLM", "LMHeadModel")) or getattr(config, "is_decoder", False)
     return config is not None and bool(named)

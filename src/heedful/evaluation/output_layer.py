@@ -1,4 +1,4 @@
-"""A model's output layer, computed some rows at a time or left out: where that is shown to be the same."""
+"""Compute a model's output layer in row blocks or skip it, where a trial shows that results stay the same."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROUNDING = 128
 
 @dataclass(frozen=True)
 class OutputLayer:
-    """The module that makes logits of a model's last hidden states.
+    """The module that maps a model's last hidden states to logits.
 
     Attributes:
         module: It.
@@ -33,7 +33,7 @@ class OutputLayer:
 
     @contextmanager
     def left_out(self, take: Callable[[Tensor], None] = lambda hidden: None) -> Iterator[None]:
-        """Forwards inside compute the logits of their last token alone.
+        """Return a context in which forwards compute logits only for the last token.
 
         Args:
             take: Called with the hidden states ``(sequence, token, width)`` of each forward.
@@ -51,7 +51,7 @@ class OutputLayer:
             handle.remove()
 
     def hidden_of(self, model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """The last hidden states ``(sequence, token, width)`` of one forward, before the output layer."""
+        """Return the last hidden states before the output layer, ``(sequence, token, width)``, from one forward."""
         seen: list[Tensor] = []
         with self.left_out(seen.append):
             run_model(model, input_ids, attention_mask)
@@ -60,7 +60,7 @@ class OutputLayer:
 
 
 def output_layer(model: nn.Module, batch: Batch) -> OutputLayer | None:
-    """The output layer of a model, shown on one sequence to be all that lies between hidden states and logits.
+    """Find the model's output layer and verify on one sequence that it alone maps hidden states to logits; else None.
 
     Args:
         model: The model, in evaluation mode.

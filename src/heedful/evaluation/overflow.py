@@ -1,4 +1,4 @@
-"""Rows whose logits exceed the model's number format. heedful can compute them, but they must not be judged."""
+"""Find rows whose logits overflow the model's dtype: heedful can compute them, but must not judge them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from heedful.attention.engines.moments import Moments
 
 @dataclass(frozen=True)
 class Overflow:
-    """Which (batch, head, query) entries of a call leave the range of its number format, as bool arrays.
+    """Bool masks ``(batch, head, query)`` of the rows of a call that overflow its dtype.
 
     heedful computes in float32 or better. Its rows would describe weights that the model does not have where
 
@@ -29,7 +29,7 @@ class Overflow:
 
 
 def overflow_of(call: AttentionCall, moments: Moments, output: Tensor) -> Overflow:
-    """Compare the logits of one call with the range of its number format, and its output with the recomputed one.
+    """Find the rows of a call whose logits overflow its dtype or whose kernel output is not finite.
 
     Args:
         call: The call.
@@ -51,7 +51,7 @@ def overflow_of(call: AttentionCall, moments: Moments, output: Tensor) -> Overfl
 
 
 def without_rows(call: AttentionCall, rows: Tensor) -> AttentionCall:
-    """The call with some queries set to NaN, so that everything computed from those rows is undefined.
+    """Return the call with the queries of ``rows`` set to NaN, which makes all results of those rows undefined.
 
     Args:
         call: The call.

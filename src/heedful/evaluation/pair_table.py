@@ -1,4 +1,4 @@
-"""Heads ranked by their weight on pairs of positions, over all sequences of a text."""
+"""Rank heads by their weight on given position pairs, over all sequences of a text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pair_table(
     progress: Callable[[int, int, str], None] = no_progress,
     ranks: Ranks | None = None,
 ) -> PairRanking:
-    """Rank all heads of a model by their mean weight on pairs, compared with permuted pairs.
+    """Rank all heads of a model by their mean weight on given pairs, compared with permuted pairs.
 
     Args:
         model: The model.

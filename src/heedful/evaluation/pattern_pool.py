@@ -1,4 +1,4 @@
-"""The mean pattern of a fixed pool of documents: what attention by position alone would do."""
+"""Compute the mean attention pattern of a fixed pool of documents, which depends on position only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ POOL = 16
 
 @dataclass
 class PatternPool:
-    """Sums of the learned weights of two sets of documents, at every call of the model.
+    """Summed attention weights of two pools of documents, for every attention call of the model.
 
     A sequence is given the mean of a pool that its own document is not in: the first pool, or the second for documents
     of the first. Both are the same whatever the batch, its size and the length.
@@ -51,14 +51,14 @@ class PatternPool:
 
     @property
     def description(self) -> str:
-        """Which documents the mean pattern is taken over, in words."""
+        """Text that names the documents whose patterns are averaged."""
         if self.reason:
             return f"the mean pattern of the other sequences of a batch ({self.reason})"
         return f"the mean pattern of {self.documents[0]} other documents, always the same"
 
 
 class PooledMean(EventPattern):
-    """The mean pattern in place of the learned one.
+    """Replace the learned attention pattern by the mean pattern of a pool of other documents.
 
     Args:
         pool: The pool.
@@ -69,11 +69,11 @@ class PooledMean(EventPattern):
         self.batch: Batch | None = None
 
     def of(self, batch: Batch) -> None:
-        """Set the batch that runs next."""
+        """Set the batch of the next forward."""
         self.batch = batch
 
     def output(self, event: AttentionEvent) -> Tensor | None:
-        """The output under the pool's mean; None if the pool does not know the call or its shape differs."""
+        """Return the attention output with the pool's mean pattern; None if the call is unknown or shapes differ."""
         sums, batch, call = self.pool.sums.get(event.path), self.batch, event.call
         if sums is None or batch is None or sums.shape[1:] != (call.heads, call.n_queries, call.n_keys):
             return None
@@ -97,7 +97,7 @@ def pattern_pool(
     run: Callable[[Batch], object] | None = None,
     rows: Sequence[int] | None = None,
 ) -> PatternPool:
-    """Run the pools' sequences through the unchanged model and add up their weights.
+    """Run the pools' documents through the unchanged model and sum their attention weights.
 
     Args:
         model: The model, in evaluation mode.

@@ -1,4 +1,4 @@
-"""Change a later token and compare all earlier outputs: a test of causality that does not rely on masks."""
+"""Test causality without relying on masks: change a later token and compare all earlier outputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PLACES = (0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class Leak:
-    """What changing one token did to the positions before it.
+    """The effect of changing one token on the outputs at earlier positions.
 
     Attributes:
         position: Position of the changed token.
@@ -31,7 +31,7 @@ class Leak:
 
 
 def future_leaks(model: nn.Module, batch: Batch, layer: OutputLayer | None = None) -> list[Leak]:
-    """Change one token of each sequence, at another place in each, and compare the model's outputs.
+    """Change one token of each sequence, each at another position, and compare earlier outputs.
 
     Args:
         model: The model, in evaluation mode.

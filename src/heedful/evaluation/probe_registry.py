@@ -1,4 +1,4 @@
-"""Probes that features add: more measurements of each attention call."""
+"""Registry of additional probes, which plugins use to measure each attention call."""
 
 from __future__ import annotations
 

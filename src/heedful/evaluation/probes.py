@@ -1,4 +1,4 @@
-"""Probes of rows: statistics per head, distances, token groups, growth with length, integrity."""
+"""Probes that average over rows: statistics per head, distances, token groups, length dependence, integrity."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SAMPLED_ROWS = 8
 
 
 def row_statistics(probed: ProbedCall) -> dict[str, Tensor]:
-    """Every registered statistic and the local contrast, ``(sequence, head)``, as means over judged rows."""
+    """Return every registered statistic and the local contrast, averaged over judged rows, ``(sequence, head)``."""
     rows = probed.moments.rows
     found = {name: sequence_means(rows, facts.of(rows)) for name, facts in STATISTICS.items()}
     if rows.log_contrast is not None:
@@ -31,7 +31,9 @@ def row_statistics(probed: ProbedCall) -> dict[str, Tensor]:
 
 
 def growth(probed: ProbedCall) -> dict[str, Tensor]:
-    """Concentration and log visible keys over the shorter and the longer half of the rows (in log keys)."""
+    """Return concentration and log visible keys, averaged over rows with few and with many keys, ``(sequence,
+    head)``.
+    """
     rows = probed.moments.rows
     seen = rows.visible.double()
     kl = (seen.log() - rows.entropy.double()).clamp_min(0)
@@ -46,7 +48,7 @@ def growth(probed: ProbedCall) -> dict[str, Tensor]:
 
 
 def distances(probed: ProbedCall) -> dict[str, Tensor]:
-    """Mass by distance and the mass that uniform attention over the same keys would have, ``(sequence, head, bin)``."""
+    """Return attention mass by distance, measured and under uniform attention, ``(sequence, head, bin)``."""
     rows = probed.moments.rows
     if rows.distance_mass is None:
         return {}
@@ -74,7 +76,9 @@ def distances(probed: ProbedCall) -> dict[str, Tensor]:
 
 
 def token_groups(probed: ProbedCall) -> dict[str, Tensor]:
-    """Mass on special and punctuation tokens and its uniform share, ``(sequence, head)``; NaN where none is visible."""
+    """Return the mass on special and punctuation tokens and its uniform share, ``(sequence, head)``; NaN if none is
+    visible.
+    """
     rows = probed.moments.rows
     if rows.group_mass is None or rows.group_visible is None:
         return {}
@@ -89,7 +93,7 @@ def token_groups(probed: ProbedCall) -> dict[str, Tensor]:
 
 
 def representations(probed: ProbedCall) -> dict[str, Tensor]:
-    """Mean pairwise cosine distance of the representations that enter the module, ``(sequence,)``; NaN below two."""
+    """Return the mean pairwise cosine distance of the module's inputs, ``(sequence,)``; NaN below two tokens."""
     entering = probed.event.entering
     if entering is None or entering.shape[0] != len(probed.batch.input_ids):
         return {"entering_spread": torch.full((len(probed.batch.input_ids),), math.nan)}
@@ -103,7 +107,7 @@ def representations(probed: ProbedCall) -> dict[str, Tensor]:
 
 
 def integrity(probed: ProbedCall) -> dict[str, Tensor]:
-    """Facts that hold for any correct attention; worst case of each sequence and head.
+    """Return quantities with known bounds in correct attention, such as row sums: the worst case, ``(sequence, head)``.
 
     ``row_sum_error`` comes from the module's own kernel, run once more with values of one, NaN where no row could be
     judged; ``output_error`` ``(sequence,)`` is the difference of its output from the recomputed one,

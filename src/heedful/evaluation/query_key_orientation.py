@@ -1,4 +1,4 @@
-"""Covariances of queries and keys before rotary positions: whether content decides where a head attends."""
+"""Compare covariances of queries and keys before rotary positions, to test whether attention depends on content."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WITHOUT_ROTATION = "nn.MultiheadAttention"
 
 @dataclass
 class Covariances:
-    """Sums over sequences, by path of the call.
+    """Covariance sums of queries and keys over all sequences, for each attention call.
 
     Attributes:
         queries: ``(head, dim, dim)``.
@@ -36,7 +36,7 @@ class Covariances:
 
 
 def covariances(model: nn.Module, batches: Sequence[Batch]) -> Covariances:
-    """Covariances of queries and keys of every call, with position and sequence means removed.
+    """Sum the covariances of queries and keys in every call, after removing position and sequence means.
 
     What all sequences of a batch share at a position, and what all positions of a sequence share, is taken out of both,
     so that what is left varies with the content. Where positions turn queries and keys (rotary embedding), the vectors
@@ -67,7 +67,7 @@ def covariances(model: nn.Module, batches: Sequence[Batch]) -> Covariances:
 def _add(event: AttentionEvent, batch: Batch, before: Unrotated, found: Covariances) -> None:
     call, path = event.call, event.path
     if call.batch != len(batch.index) or call.cross:
-        found.reasons.setdefault(path, "its queries and keys are not those of whole sequences")
+        found.reasons.setdefault(path, "its queries and keys do not cover whole sequences")
         return
     query, key = call.query, call.key
     if event.way != WITHOUT_ROTATION:
@@ -97,7 +97,7 @@ def _centred(vectors: Tensor, real: Tensor | None) -> Tensor:
 def content_orientation(
     model: nn.Module, batches: Sequence[Batch], layers: Sequence[LayerEvidence], seed: int
 ) -> tuple[Orientation | None, str]:
-    """Scores of all heads in order, or None with the reason.
+    """Return the orientation scores of all heads, or None with the reason why they are unknown.
 
     Args:
         model: The model, in evaluation mode.

@@ -1,4 +1,4 @@
-"""Probes of how queries differ: Jensen-Shannon divergence of rows over their common keys."""
+"""Probe how queries differ: Jensen-Shannon divergence between attention rows over their common keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUERIES = 12
 
 
 def jensen_shannon(left: Tensor, right: Tensor, common: Tensor) -> Tensor:
-    """Jensen-Shannon divergence of two sets of rows, renormalised over the keys that both see.
+    """Return the Jensen-Shannon divergence of two sets of rows, each renormalised over the common keys.
 
     Args:
         left: ``(..., key)`` weights, 0 where unseen.
@@ -40,7 +40,7 @@ def _over(rows: Tensor, common: Tensor) -> Tensor:
 
 
 def by_position(left: Tensor, right: Tensor, common: Tensor) -> Tensor:
-    """Divergence between the mean rows of a batch: the part that the positions of two queries explain.
+    """Return the divergence between batch-mean rows: the part that query positions explain.
 
     Jensen-Shannon divergence is convex, so that it is at most the mean of the sequences' own divergences, and equal to
     it where the pattern is the same in every sequence. Source: Lin 1991, doi:10.1109/18.61115.
@@ -60,7 +60,7 @@ def by_position(left: Tensor, right: Tensor, common: Tensor) -> Tensor:
 
 
 def without_own_share(shared: Tensor, own: Tensor) -> Tensor:
-    r"""The part that positions explain, corrected for each sequence's own contribution to the mean pattern.
+    r"""Correct the position-explained divergence for each sequence's own contribution to the mean pattern.
 
     The mean of B patterns keeps 1/B of the divergence that content makes, to second order, so that a batch of two would
     show half of it as a matter of position. As with a sample variance, the excess is divided by 1 - 1/B:
@@ -79,7 +79,7 @@ def without_own_share(shared: Tensor, own: Tensor) -> Tensor:
 
 
 def query_variation(probed: ProbedCall) -> dict[str, Tensor]:
-    """Divergence between the attention rows of different queries, ``(sequence, head)`` in nats.
+    """Return the Jensen-Shannon divergence between attention rows of different queries, ``(sequence, head)`` in nats.
 
     ``other_document``: the same position in the next sequence of the batch, which is of another document where the text
     has several: 0 for any pattern that depends on position alone. ``adjacent`` and ``distant``: the query 1 and 10

@@ -1,4 +1,4 @@
-r"""Queries and keys projected in random directions: what a layer's inputs and weights' sizes give without learning.
+r"""Null models with query and key projections in random directions, on the layer's real inputs.
 
 Every row :math:`w` of the projections that lead to queries and keys is replaced by :math:`\|w\| g / \|g\|`, :math:`g`
 standard normal; signs of biases are drawn. The layer reads what it reads in the model itself.
@@ -40,7 +40,7 @@ _VALUES = ("v_proj", "value", "v_lin", "to_v", "wv")
 
 
 class NoRandomProjections(Exception):
-    """The projections of an attention module cannot be drawn anew; the message says why."""
+    """A module's projections cannot be replaced by random ones; the message gives the reason."""
 
 
 class _Seen(Exception):
@@ -70,7 +70,7 @@ class _Module:
 
 @dataclass
 class RandomProjections:
-    """Draws of the projections of every layer, and what probes find of them.
+    """Random projections of every layer, and the head statistics measured with them.
 
     Attributes:
         model: The model, in evaluation mode.
@@ -88,7 +88,7 @@ class RandomProjections:
     _busy: bool = False
 
     def run(self, batches: Sequence[Batch], probes: Sequence[Probe]) -> dict[str, Array]:
-        """Statistics of each draw, mean over sequences: name to ``(draw, all heads)``.
+        """Return head statistics of each draw, averaged over sequences: name to ``(draw, all heads)``.
 
         Args:
             batches: What the model reads.
@@ -151,7 +151,7 @@ class RandomProjections:
     def _draw(self, place: nn.Module, module: _Module, args: Any, kwargs: Any, probes: Sequence[Probe]) -> None:
         """Run one module again with each draw of its projections, on the inputs that it was just given."""
         if any("Cache" in type(one).__name__ for one in (*args, *kwargs.values())):
-            raise NoRandomProjections(f"{module.path}: it is given a cache, which it would add to")
+            raise NoRandomProjections(f"{module.path}: it gets a cache, which a second run would extend")
         calls: list[AttentionEvent] = []
         single = len(module.calls) == 1
 
@@ -236,11 +236,13 @@ def _ensure_drawn(path: str, own: AttentionEvent, other: AttentionEvent) -> None
     for name in ("query", "key"):
         before, after = getattr(own.call, name), getattr(other.call, name)
         if before.shape == after.shape and torch.equal(before, after):
-            raise NoRandomProjections(f"{path}: what gives its {'queries' if name == 'query' else 'keys'} is not known")
+            raise NoRandomProjections(
+                f"{path}: the projection of its {'queries' if name == 'query' else 'keys'} is not known"
+            )
 
 
 def drawn_weights(place: nn.Module, names: set[str], generator: torch.Generator) -> dict[str, Tensor]:
-    """Parameters of some submodules in random directions: rows keep their norms, biases their sizes.
+    """Return random directions for the parameters ``names``; weight rows keep their norms, biases their sizes.
 
     Args:
         place: The module that is run again.
@@ -263,7 +265,7 @@ def drawn_weights(place: nn.Module, names: set[str], generator: torch.Generator)
         if not matrix and leaf not in ("bias", "in_proj_bias"):
             continue
         if parameter.is_meta or not parameter.is_floating_point():
-            raise NoRandomProjections(f"{name}: its numbers are not here, or are no plain ones")
+            raise NoRandomProjections(f"{name}: its values are not on this process, or are not an ordinary tensor")
         if not owner and not matrix and kind not in ("MultiheadAttention", *_PROJECTIONS):
             continue
         found[name] = (
@@ -294,7 +296,7 @@ def projected_statistics(
     tick: Callable[[], None] = lambda: None,
     ranks: Ranks = ALONE,
 ) -> dict[str, Array]:
-    """Statistics of heads whose projections point in random directions, mean over sequences.
+    """Return head statistics with random projections, averaged over sequences: name to ``(draw, all heads)``.
 
     Args:
         model: The model, in evaluation mode.
@@ -326,7 +328,7 @@ def projected_statistics(
 
 
 def first_of(batch: Batch, count: int) -> Batch:
-    """The first sequences of a batch."""
+    """Return the first ``count`` sequences of a batch."""
     return Batch(
         *(getattr(batch, name)[:count] for name in ("input_ids", "attention_mask", "index", "special", "punctuation"))
     )

@@ -1,4 +1,4 @@
-"""How well the model reads the text: its loss and perplexity, compared with token frequencies alone."""
+"""Measure loss and perplexity of the model on the text, compared with token frequencies alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEAR = 0.97
 
 @dataclass(frozen=True)
 class TextLoss:
-    """How well a model reads a text.
+    """Loss of a model on a text, with the entropy of token frequencies as the baseline.
 
     Attributes:
         loss: Mean over documents, nats per token.
@@ -28,17 +28,17 @@ class TextLoss:
 
     @property
     def perplexity(self) -> float:
-        """``exp(loss)``: the effective number of tokens the model hesitates between; infinite on overflow."""
+        """``exp(loss)``, the effective number of next tokens the model hesitates between; infinite on overflow."""
         return math.exp(self.loss) if self.loss < 700 else math.inf
 
     @property
     def unlike(self) -> bool:
-        """Whether the model predicts the text hardly better than token frequencies do."""
+        """Whether the loss is near or above that of token frequencies, so that the text may not suit the model."""
         return self.loss >= NEAR * self.frequencies
 
     @property
     def notes(self) -> list[str]:
-        """The loss in words, with a warning if it is near or above that of token frequencies."""
+        """The loss as text, with a warning if it is near or above that of token frequencies."""
         message = f"the model's own loss on this text: {self.loss:.3g} nat/token, perplexity {self.perplexity:.4g}"
         found = [f"{message}; token frequencies alone: {self.frequencies:.3g}"]
         if self.unlike:
@@ -50,7 +50,7 @@ class TextLoss:
 
 
 def reading_of(study: Study) -> TextLoss | None:
-    """The model's loss on the study's text; None if it has no loss.
+    """Return the model's loss on the study's text; None if the model has no loss.
 
     Args:
         study: The study.
@@ -62,7 +62,7 @@ def reading_of(study: Study) -> TextLoss | None:
 
 
 def frequency_loss(study: Study) -> float:
-    r"""Entropy of the text's tokens without special ones, with Miller's correction for small samples.
+    r"""Return the entropy of the text's token frequencies in nats, without special tokens, Miller-corrected.
 
     .. math:: H = -\sum_v p_v \ln p_v + \frac{V - 1}{2 N}
 

@@ -1,4 +1,4 @@
-"""The registry of checks: each has its name and fixed facts."""
+"""Registry of checks, by name, with the fixed facts of each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECTION_TITLES = {
 
 @dataclass(frozen=True)
 class CheckFacts:
-    """The fixed facts of a check: its section, the cheapest preset that runs it, its source.
+    """Fixed facts of a check: section, source, and the cheapest preset that includes it.
 
     ``descriptive`` checks say what is and never PASS, so that they cannot be required. ``definition`` counts what the
     claim has meant: it grows whenever its estimate, margin, interval or null changes, so that two reports are compared
@@ -55,7 +55,7 @@ def check(
     definition: int = 1,
     meaning: str = "",
 ) -> Callable[[Function], Function]:
-    """Register a function of a study that returns findings, under its own name.
+    """Decorator that registers a check: a function that takes a study and returns findings.
 
     Args:
         section: Number of its section.

@@ -1,4 +1,4 @@
-"""Records of a validation: a finding, a section, a head's row, a report."""
+"""Records of a validation: finding, section, head row, report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from heedful.showing import drawing
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One claim, its verdict, and everything needed to disagree with it.
+    """One claim with its verdict and all evidence for it.
 
     Attributes:
         claim: Registry name of the check, a claim that can be false.
@@ -69,7 +69,7 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadRow:
-    """What is known of one head: a row of the head table.
+    """One row of the head table: statistics, pattern and verdict of one head.
 
     Attributes:
         layer: Layer index in the order in which the model called its attention.
@@ -94,7 +94,7 @@ class HeadRow:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Report(ShownRecord):
-    """Everything one validation found. Field names are those of the JSON schema ``heedful.report/1``.
+    """Result of a validation. Field names are those of the JSON schema ``heedful.report/1``.
 
     Attributes:
         verdict: PASS, FAIL or WARN for the whole model.
@@ -126,7 +126,7 @@ class Report(ShownRecord):
     cards: Cards | None = None
 
     def one_line(self) -> str:
-        """Verdict, model and numbers of claims and heads, in one line."""
+        """Return one line with the verdict, the model, and the numbers of claims and heads."""
         claims = sum(one.layer is None and one.head is None for section in self.sections for one in section.findings)
         name = self.model.get("name") or "unnamed"
         return f"{self.verdict}: {name}, {counted(claims, 'claim')}, {counted(len(self.heads), 'head')}"

@@ -1,4 +1,4 @@
-"""Run a model on token ids, whatever its class, and leave it as it was."""
+"""Run a model of any class on token ids, and restore its state afterwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from heedful.interception.uncompiled import uncompiled
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without compiled code; flags and random states are restored afterwards.
+    """Return a context with the model in evaluation mode and uncompiled; flags and random state are restored.
 
     Forwards inside are heedful's own: a capture around them does not count them.
     """
@@ -34,7 +34,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Device of the first parameter that has data (as a rule the embedding), else the CPU.
+    """Return the device of the first parameter that has data, or the CPU if there is none.
 
     Parameters that accelerate keeps elsewhere have none; its hooks bring inputs to where they are needed.
     """
@@ -47,7 +47,7 @@ def _accepts(model: nn.Module) -> tuple[set[str], bool]:
 
 
 def nonfinite_entries(model: nn.Module) -> dict[str, int]:
-    """Parameter name to its number of NaN or infinite entries, for parameters that have any."""
+    """Return the number of NaN or infinite entries of each parameter that has any, by name."""
     # a parameter on the meta device is offloaded, and read when its layer runs
     floating = {name: p for name, p in model.named_parameters() if p.is_floating_point() and not p.is_meta}
     own = [int((~torch.isfinite(own_entries(p))).sum()) for p in floating.values()]
@@ -56,7 +56,7 @@ def nonfinite_entries(model: nn.Module) -> dict[str, int]:
 
 
 def refuse_nonfinite(model: nn.Module, name: str) -> None:
-    """Refuse a model whose weights are not finite: nothing measured from them would be.
+    """Raise an error if any weight of the model is NaN or infinite.
 
     Args:
         model: Any model.
@@ -78,20 +78,20 @@ def refuse_nonfinite(model: nn.Module, name: str) -> None:
 
 
 def pads_inside(attention_mask: Tensor) -> bool:
-    """Whether padding stands before a real token, so that tensor indices are not positions."""
+    """Return whether padding precedes a real token, which makes tensor indices differ from positions."""
     real = attention_mask.bool()
     return bool((real[:, 1:] & ~real[:, :-1]).any())
 
 
 def positions_of(attention_mask: Tensor) -> Tensor:
-    """Position of each token among the real tokens of its sequence, ``(sequence, token)`` int64; 0 for padding in
-    front.
+    """Return each token's position among the real tokens of its sequence, ``(sequence, token)`` int64; 0 in left
+    padding.
     """
     return (attention_mask.bool().long().cumsum(1) - 1).clamp_min(0)
 
 
 def takes_positions(model: nn.Module) -> bool:
-    """Whether a model accepts positions that begin at 0.
+    """Return whether the model's forward accepts position ids that start at 0.
 
     Tables of position vectors with a padding row (RoBERTa) begin elsewhere; such models count positions from the ids
     themselves, padding left out, and are left to it.
@@ -101,7 +101,7 @@ def takes_positions(model: nn.Module) -> bool:
 
 
 def run_model(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> Any:
-    """The model's own output for a batch of token ids.
+    """Run the model on token ids and return its own output object.
 
     Keyword names are used where the forward takes them; a mask that hides nothing is not passed. Where padding stands
     before or between tokens, positions are counted over real tokens, so that outputs are those without padding. A
@@ -124,7 +124,9 @@ def run_model(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> An
 
 
 def tensor_of(output: Any, *names: str) -> Tensor | None:
-    """A tensor of a model's output: a named field, the output itself, or the first tensor of a tuple."""
+    """Return one tensor of a model output: the first of ``names`` it has, the output itself, or the tuple's first
+    tensor.
+    """
     for name in names:
         value = getattr(output, name, None) if not isinstance(output, dict) else output.get(name)
         if isinstance(value, Tensor):
@@ -137,7 +139,7 @@ def tensor_of(output: Any, *names: str) -> Tensor | None:
 
 
 def main_output(output: Any) -> Tensor:
-    """Logits, else the last hidden state: the output that a perturbation may or may not change.
+    """Return the logits or, if there are none, the last hidden state.
 
     Raises:
         InputRejected: The model returned neither.

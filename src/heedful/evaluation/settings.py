@@ -1,4 +1,4 @@
-"""Every option of a validation and every margin of a verdict, each with its source."""
+"""Options of a validation and margins of its verdicts, each margin with its source."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Margins:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Options of one validation.
+    """Options of a validation.
 
     Attributes:
         preset: ``quick`` (whole-model ablations), ``standard`` (each layer too), ``full`` (each head, 99 null models).
@@ -142,9 +142,9 @@ class Settings:
 
     @property
     def nulls(self) -> int:
-        """Number of null models to build."""
+        """Number of null models to draw."""
         return NULL_MODELS[self.preset] if self.null_models is None else self.null_models
 
     def runs(self, preset: str) -> bool:
-        """Whether the chosen preset includes a check of this preset."""
+        """Return whether the chosen preset includes the checks of ``preset``."""
         return PRESETS.index(preset) <= PRESETS.index(self.preset)

@@ -1,4 +1,4 @@
-"""Read a stored report, or the stored record of a feature that has a reader."""
+"""Read a report from a file, or another record that has a registered reader."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ _SCHEMA = re.compile(rb'"schema"\s*:\s*"([A-Za-z0-9_.]{1,100})/')
 
 
 def stored_report(path: Path) -> "Report":
-    """The report at a path.
+    """Read the report at ``path``.
 
     Args:
         path: What ``heedful validate --json`` wrote.
@@ -37,7 +37,7 @@ def stored_report(path: Path) -> "Report":
 
 
 def stored_record(path: Path) -> tuple[RecordReader, Any]:
-    """The record at a path, and the reader that can show it.
+    """Read the record at ``path``; return its reader, which can show it, and the record.
 
     Args:
         path: What a command wrote with ``--json``.

@@ -1,4 +1,4 @@
-"""One model, its sequences, and all evidence that checks may ask for; each item is computed once, on demand."""
+"""Study: one model, its sequences, and all evidence for the checks; each item is computed once, on first use."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ Answer = TypeVar("Answer")
 
 
 def no_progress(done: int, total: int, what: str) -> None:
-    """A progress callback that says nothing."""
+    """Do nothing; the default progress callback."""
 
 
 @dataclass
 class Study:
-    """The evidence that checks judge. Checks take a study; the study knows no check.
+    """A model, its sequences, and all evidence that checks judge, computed on first use.
 
     Attributes:
         model: The model, in evaluation mode while the study runs.
@@ -83,14 +83,14 @@ class Study:
     build: Build | None = None
     unwrap_notes: Sequence[str] = ()
     copies: int = 0
-    null_reason: str = "no null was asked for"
+    null_reason: str = "no null comparison was requested"
     null_words: str = UNTRAINED
     reading: bool = True
     _text: TextReader | None = field(default=None, init=False, repr=False, compare=False)
     _answers: dict[Callable[[Study], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def once(self, question: Callable[[Study], Answer]) -> Answer:
-        """A function's result for this study, computed at the first call and shared by all checks."""
+        """Return ``question(study)``, computed on the first call and cached for all checks."""
         if question not in self._answers:
             self._answers[question] = question(self)
         answer: Answer = self._answers[question]
@@ -98,11 +98,11 @@ class Study:
 
     @cached_property
     def batches(self) -> list[Batch]:
-        """All sequences in order, in batches; no batch holds a single sequence unless there is only one."""
+        """All sequences in order, as batches; no batch has a single sequence unless the study has only one."""
         return batches_of(self.model, self.sequences, self.settings.batch_tokens)
 
     def first_batches(self, count: int) -> list[Batch]:
-        """The first batches that together hold at least ``count`` sequences, or all."""
+        """Return the first batches that together hold at least ``count`` sequences, or all batches."""
         return leading(self.batches, count)
 
     def _ticker(self, total: int, what: str) -> Callable[[], None]:
@@ -118,7 +118,7 @@ class Study:
 
     @cached_property
     def observed(self) -> Evidence:
-        """Evidence from the model on its text."""
+        """Measurements of the model on its text."""
         probes = [
             row_statistics,
             growth,
@@ -142,7 +142,7 @@ class Study:
 
     @cached_property
     def output_layer(self) -> OutputLayer | None:
-        """The model's output layer, where it may be computed block by block or left out."""
+        """The model's output layer if it may be computed in blocks or skipped, else None."""
         return output_layer(self.model, self.batches[0])
 
     def _run_model(self, batch: Batch) -> None:
@@ -150,21 +150,21 @@ class Study:
 
     @cached_property
     def on_shuffled(self) -> Evidence:
-        """Evidence from the model on the first sequences with their tokens shuffled."""
+        """Measurements of the model on its first sequences with shuffled tokens."""
         batches = [shuffled(batch, self.settings.seed) for batch in self.first_batches(self.settings.control_sequences)]
         tick = self._ticker(len(self.ranks.run(batches)), "shuffled tokens")
         return collect(self.model, batches, [query_variation], tick=tick, ranks=self.ranks, run=self._run_model)
 
     @cached_property
     def repeats(self) -> Repeats | None:
-        """Random repeated sequences like the study's own, or None where they are too short."""
+        """Repeated random sequences with lengths like the study's; None if the sequences are too short."""
         count, settings = min(len(self.sequences.input_ids), self.settings.control_sequences), self.settings
         periods, copies = settings.repeat_periods, settings.repeat_copies
         return repeated(self.batches, count, settings.seed, periods=periods, copies=copies)
 
     @cached_property
     def on_repeats(self) -> Evidence | None:
-        """Evidence from the model on random repeated sequences."""
+        """Measurements of the model on repeated random sequences; None if the sequences are too short."""
         if self.repeats is None:
             return None
         probe = repeats(self.repeats.periods, self.repeats.prefix)
@@ -173,7 +173,7 @@ class Study:
 
     @cached_property
     def null_subset(self) -> list[Batch]:
-        """The batches that the null reads."""
+        """Batches on which the null models are measured."""
         if not self.nulls or self.null_words != PROJECTED:
             return self.first_batches(self.settings.null_sequences)
         return self._few
@@ -189,7 +189,7 @@ class Study:
 
     @cached_property
     def nulls(self) -> dict[str, Array]:
-        """Statistics of heads that have learned nothing, mean over the subset: name to ``(draw, all heads)``.
+        """Head statistics of null models, averaged over ``null_subset``: name to ``(draw, all heads)``.
 
         Random projections on the model's own inputs; fresh models of the same config where the settings ask for them,
         or where projections are not known. Empty where none was asked for or neither could be made; ``null_reason``
@@ -233,7 +233,7 @@ class Study:
         return self.settings.null == "untrained" or self.content_orientation[0] is None
 
     def on_null_subset(self, name: str) -> Array:
-        """The tested model's values of a statistic on the null models' sequences, ``(all heads,)``."""
+        """Return a statistic of the tested model, averaged over the null models' sequences, ``(all heads,)``."""
         projected = bool(self.nulls) and self.null_words == PROJECTED
         if name == "induction_mass":
             if self.on_repeats is None or self.repeats is None:
@@ -246,29 +246,29 @@ class Study:
 
     @cached_property
     def n_documents(self) -> int:
-        """Documents that the sequences come from."""
+        """Number of documents that the sequences come from."""
         return len(np.unique(self.sequences.document.numpy()))
 
     @property
     def of_blocks(self) -> bool:
-        """Whether documents are blocks of fewer texts, which vary together."""
+        """Whether the documents are blocks cut from fewer texts, and so not independent."""
         return bool(getattr(self.sequences, "blocks", False))
 
     @property
     def copy_notes(self) -> list[str]:
-        """Which documents were left out because they copy the tokens of another."""
+        """One note on documents that were excluded as copies; empty if there are none."""
         return [f"{self.copies} documents dropped: their tokens are exactly those of others"] if self.copies else []
 
     def units(self, values: Array) -> Array:
-        """Means over each document's sequences: ``(sequence, ...)`` to ``(document, ...)``."""
+        """Average values over the sequences of each document: ``(sequence, ...)`` to ``(document, ...)``."""
         return without_rounding(document_means(values, self.sequences.document.numpy()))
 
     def first_units(self, values: Array) -> Array:
-        """Like ``units``, if only the first sequences were measured."""
+        """Average over the sequences of each document, for values that exist only for the first sequences."""
         return without_rounding(document_means(values, self.sequences.document.numpy()[: len(values)]))
 
     def paired_units(self, values: Array) -> Array:
-        r"""Document means of values that compare sequences of two documents; their spread is a safe upper bound.
+        r"""Average, per document, values that compare two documents; the spread is a conservative upper bound.
 
         Each document stands behind its own values and behind those of its partners, so the means are not independent:
         by Hoeffding's decomposition :math:`h(X, Y) = m + a(X) + a(Y) + r` their mean has variance
@@ -282,13 +282,13 @@ class Study:
 
     @cached_property
     def hides_future(self) -> bool:
-        """Whether no self-attention layer lets a query see a later key."""
+        """Whether all self-attention layers mask later keys."""
         counts = [np.nansum(layer.values["visible_future"]) for layer in self.observed.layers]
         return all(count == 0 for count in counts)
 
     @cached_property
     def meant_causal(self) -> bool:
-        """Whether the model is meant to be causal: by option, else by its class, else by most of its layers."""
+        """Whether the model should be causal: by option, else by its class, else by most of its layers."""
         if self.settings.causal is not None:
             return self.settings.causal
         if is_causal_by_name(self.model):
@@ -298,14 +298,14 @@ class Study:
 
     @cached_property
     def leaks(self) -> list[Leak]:
-        """How changing later tokens changes earlier positions."""
+        """Effects of changing later tokens on earlier positions."""
         whole = [i for i in range(len(self.sequences.input_ids)) if bool(self.sequences.attention_mask[i].all())]
         index = torch.tensor((whole or [0])[:PERTURBED])
         return future_leaks(self.model, batch_of(self.sequences, index, device_of(self.model)), self.output_layer)
 
     @cached_property
     def contract(self) -> ContractReport | str:
-        """What ``heedful.check`` says of the first sequences, or why it could not be asked."""
+        """Result of ``heedful.check`` on the first sequences, or the reason why it could not run."""
         first = min(PERTURBED, len(self.sequences.input_ids))
         batch = batch_of(self.sequences, torch.arange(first), device_of(self.model))
         keywords = text_keywords(self.model, batch.input_ids, batch.attention_mask)
@@ -319,7 +319,7 @@ class Study:
 
     @cached_property
     def objective(self) -> Objective:
-        """The loss that judges the model."""
+        """Prediction task whose loss measures the cost of ablation."""
         return find_objective(
             self.model,
             self.batches[0],
@@ -342,12 +342,13 @@ class Study:
 
     @cached_property
     def continuation(self) -> Continuation | None:
-        """Forwards that begin at a layer, where they are shown to give the losses of whole ones."""
+        """Runs forwards from a middle layer; None if that does not reproduce the full forward's losses."""
         paths = [layer.module_path for layer in self.observed.layers]
         return continuation(self.model, self.objective, self.batches[0], paths, list(self.loss[:2]))
 
     def of_documents(self, begin: int, end: int) -> list[Batch]:
-        """The first sequence of each of some documents, in order, as batches; documents without a next token left out.
+        """Return the first sequence of documents ``begin`` to ``end`` as batches, without sequences that predict
+        nothing.
 
         Args:
             begin: The first document, counted over those that have one.
@@ -369,7 +370,7 @@ class Study:
 
     @cached_property
     def whole_batches(self) -> list[Batch]:
-        """What the replacements of the whole model read: 16 documents settle them, their effects being large."""
+        """Batches for replacements in the whole model: 16 documents suffice, because the effects are large."""
         wanted, settings = self.settings.whole_sequences, self.settings
         chosen = self.of_documents(0, wanted)
         few = sum(len(batch.index) for batch in chosen) < wanted
@@ -377,7 +378,7 @@ class Study:
 
     @cached_property
     def layer_batches(self) -> list[Batch]:
-        """What the replacements of single layers and heads read: documents that take no part in their ranking.
+        """Batches for replacements in single layers and heads, from documents not used to rank these.
 
         Models of few layers and heads are measured whole, on those documents too.
         """
@@ -393,7 +394,7 @@ class Study:
 
     @cached_property
     def backward_batch(self) -> Batch:
-        """The sequences that go backward: those that layers or heads are ranked on, where they are ranked."""
+        """Batch of the backward pass; if layers and heads are ranked, it holds the sequences of that ranking."""
         if self._ranking is None:
             return self.batches[0]
         chosen = self.of_documents(0, self.settings.layer_sequences)
@@ -423,7 +424,9 @@ class Study:
 
     @cached_property
     def ranked_layers(self) -> set[int]:
-        """Replaceable modules, by place, that every arm is tried on: all, or those expected to cost most."""
+        """Indices of replaceable modules that are ablated alone: all, or those with the largest predicted loss
+        increase.
+        """
         layers, ranking = self.observed.replaceable, self._ranking
         every = set(range(len(layers)))
         if ranking is None or self.settings.runs("full") or not self.gradients:
@@ -435,7 +438,7 @@ class Study:
 
     @cached_property
     def ranked_heads(self) -> set[int]:
-        """Heads, counted over the replaceable modules, that are replaced alone: all, or those expected to cost most."""
+        """Indices of heads that are ablated alone: all, or those with the largest predicted loss increase."""
         layers, ranking = self.observed.replaceable, self._ranking
         every = set(range(sum(layer.heads for layer in layers)))
         if ranking is None or not self.gradients or any(layer.module_path not in ranking.effects for layer in layers):
@@ -459,13 +462,13 @@ class Study:
 
     @cached_property
     def content_orientation(self) -> tuple[Orientation | None, str]:
-        """Whether each head's queries are oriented towards its keys, or why that is unknown."""
+        """Alignment of each head's queries with its keys, or None with the reason why it is unknown."""
         subset = self.first_batches(self.settings.null_sequences)
         return content_orientation(self.model, subset, self.observed.layers, self.settings.seed)
 
     @cached_property
     def pattern_pool(self) -> PatternPool:
-        """The documents whose mean pattern replaces the learned one; the same for every batch."""
+        """Documents whose mean pattern replaces the learned pattern, the same for every batch."""
         rows = None
         if self.settings.preset == "quick" and self.settings.interim_analyses == 1:
             rows = torch.cat([batch.index for batch in self.whole_batches]).tolist()
@@ -477,7 +480,7 @@ class Study:
 
     @cached_property
     def loss(self) -> Array:
-        """Loss of each sequence with the learned attention, ``(sequence,)`` in nats per token."""
+        """Loss of each sequence with learned attention, ``(sequence,)`` in nats per token."""
         if self.objective.name == "next token" and self._text is not None and self._text.losses:
             read = self._text.whole(self.batches)
             return self.ranks.merged([read], self.ranks.own_rows(self.batches))[0]
@@ -485,7 +488,7 @@ class Study:
 
     @cached_property
     def whole_model(self) -> dict[str, Array]:
-        """Loss difference of each replacement in all replaceable layers at once: name to ``(sequence,)`` in nats per
+        """Loss increase by each replacement in all replaceable layers at once: name to ``(sequence,)``, nats per
         token.
         """
         if len(self.sequences.input_ids) < 2:
@@ -496,7 +499,7 @@ class Study:
 
     @cached_property
     def each_layer(self) -> list[dict[str, Array]]:
-        """Loss difference of each replacement in one module alone; one dict for each module, measured arms only."""
+        """Loss increase by each replacement in one module alone: a dict for each module, name to ``(sequence,)``."""
         layers = self.observed.replaceable
         arms = [[arm for arm in ARMS if arm == "uniform" or k in self.ranked_layers] for k in range(len(layers))]
         wanted = [
@@ -507,9 +510,7 @@ class Study:
 
     @cached_property
     def each_head(self) -> list[list[Array | None]]:
-        """Loss difference with one head's weights uniform: replaceable module, head, ``(sequence,)``; None where it was
-        not measured.
-        """
+        """Loss increase by uniform weights in one head: module, head, ``(sequence,)``; None if not measured."""
         layers, chosen = self.observed.replaceable, self.ranked_heads
         places = [(layer.module_path, head) for layer in layers for head in range(layer.heads)]
         wanted = [Replacement("uniform", (path,), (head,)) for k, (path, head) in enumerate(places) if k in chosen]
@@ -519,11 +520,11 @@ class Study:
 
     @cached_property
     def gradients(self) -> list[ParameterGradient]:
-        """The gradient that one backward gives each attention parameter."""
+        """Gradient of each attention parameter from one backward pass."""
         paths = self.observed.module_paths
         return attention_gradients(self.model, self.objective, self.backward_batch, paths, self._ranking)
 
     @cached_property
     def nonfinite_parameters(self) -> dict[str, int]:
-        """Name to number of NaN or infinite entries."""
+        """Number of NaN or infinite entries of each parameter that has any, by name."""
         return nonfinite_entries(self.model)

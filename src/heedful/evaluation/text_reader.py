@@ -1,4 +1,4 @@
-"""The loss on the text, taken in the very forwards that measure attention."""
+"""Compute the loss on the text in the same forwards that measure attention."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from heedful.loading.batch import Batch
 
 @dataclass
 class TextReader:
-    """Runs a model on batches and takes no more of its outputs than is wanted.
+    """Runs a model on batches and records each sequence's loss, skipping the output layer where possible.
 
     Attributes:
         model: The model, in evaluation mode.
@@ -31,7 +31,7 @@ class TextReader:
     losses: dict[int, float] = field(default_factory=dict)
 
     def run(self, batch: Batch) -> None:
-        """Run the model on a batch, its output layer left out where it can be."""
+        """Run the model on a batch without its output layer, where that can be skipped."""
         if self.layer is None:
             run_model(self.model, batch.input_ids, batch.attention_mask)
         else:
@@ -39,7 +39,7 @@ class TextReader:
                 run_model(self.model, batch.input_ids, batch.attention_mask)
 
     def read(self, batch: Batch) -> None:
-        """The same, and take the loss of its next tokens; none is kept where the outputs are no logits."""
+        """Run the model on a batch and record its next-token losses; none if the outputs are not logits."""
         _, counted, targets = next_tokens(batch)
         taken: list[Tensor] = []
 
@@ -61,7 +61,7 @@ class TextReader:
             self.losses |= dict(zip(batch.index.tolist(), values, strict=True))
 
     def whole(self, batches: list[Batch]) -> Array:
-        """Losses ``(sequence,)`` in the order of the batches; NaN where this process read none."""
+        """Return the losses in batch order, ``(sequence,)`` in nats; NaN where this process read none."""
         order = torch.cat([batch.index for batch in batches]).tolist()
         return np.array([self.losses.get(index, np.nan) for index in order])
 

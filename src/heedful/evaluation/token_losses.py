@@ -1,4 +1,4 @@
-"""Negative log likelihoods of tokens, some rows at a time, so that logits of large vocabularies need no second copy."""
+"""Compute token losses in blocks of rows, so that large logits need no second copy in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROWS = 256
 
 
 def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Negative log likelihood of each target.
+    """Return the negative log likelihood of each target, in nats, with the shape of ``targets``.
 
     Args:
         logits: ``(sequence, token, vocabulary)``; never changed.
@@ -33,7 +33,7 @@ def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def losses_of_hidden(hidden: Tensor, targets: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
-    """The same from the hidden states before the output layer, whose logits are never there as a whole.
+    """Return the negative log likelihood of each target from hidden states, without storing all logits at once.
 
     Args:
         hidden: ``(sequence, token, width)``.

@@ -1,4 +1,4 @@
-"""Probes of token identity: pairs of the same token, and repeated random sequences."""
+"""Probe how attention depends on token identity: pairs of equal tokens, and repeated random sequences."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _draw_pairs(tokens: Tensor, real: Tensor, generator: torch.Generator) -> tup
 
 
 def draw_quadruples(ids: Tensor, real: Tensor, generator: torch.Generator) -> Tensor:
-    """Cells of the 2 x 2 tables of same-token attraction.
+    """Draw the cells of 2 x 2 tables that measure attraction between equal tokens.
 
     For a pair ``j < i`` of equal tokens, a query ``i'`` near ``i`` and a key ``j'`` near ``j`` such that the other
     three cells join different tokens and every key lies before every query.
@@ -81,7 +81,7 @@ def draw_quadruples(ids: Tensor, real: Tensor, generator: torch.Generator) -> Te
 
 
 def same_token(seed: int) -> Probe:
-    """A probe of same-token attraction: mean log odds ``(sequence, head)``.
+    """Return a probe of attraction between equal tokens: mean log odds ratio, ``(sequence, head)``.
 
     Row normalisers and the popularity of keys cancel in each 2 x 2 table, so a head that merely likes frequent tokens,
     or certain positions, has 0; a bias of relative position cancels as far as it is smooth.
@@ -119,7 +119,7 @@ REPEATED = {"induction_mass": "induction_mass", "duplicate_mass": "same_token_ma
 
 
 def repeats(periods: Tensor, prefix: int) -> Probe:
-    r"""A probe of repeated random sequences: induction mass and duplicate-token mass.
+    r"""Return a probe of induction mass and duplicate-token mass on repeated random sequences, ``(sequence, head)``.
 
     .. math:: \text{induction}_i = \sum_{j \le i,\; t_{j-1} = t_i} a_{ij}, \qquad
               \text{duplicate}_i = \sum_{j \ne i,\; t_j = t_i} a_{ij}

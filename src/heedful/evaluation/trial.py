@@ -1,4 +1,4 @@
-"""One forward before everything else, so that a model that cannot be judged is refused in one line."""
+"""Run one trial forward first, so that an unsuitable model fails early with a one-line error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OFFER = "its forward must take token ids (batch, token) and return logits or hid
 
 
 def try_model(model: nn.Module, sequences: TokenBatch, name: str) -> None:
-    """Run a model on its first two sequences and check what it returns.
+    """Run a model on its first two sequences and raise an error if its output is unsuitable.
 
     Args:
         model: The model; left as it was.

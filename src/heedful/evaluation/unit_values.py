@@ -1,4 +1,4 @@
-"""One value for each document of a finding, which lets two reports be compared document by document."""
+"""Store one value per document in each finding, so that two reports can be compared document by document."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DIGITS = 16
 
 
 def unit_values(units: Array) -> tuple[float | None, ...]:
-    """One number for each document: None where it is missing or infinite.
+    """Return one number per document, with None for missing or infinite values.
 
     Args:
         units: ``(document,)`` in the order of ``Study.units``.
@@ -29,7 +29,7 @@ def unit_values(units: Array) -> tuple[float | None, ...]:
 
 
 def first_unit_values(study: Study, values: Array) -> tuple[float | None, ...]:
-    """Like ``unit_values``, if only the first sequences were measured: None for later documents.
+    """Return one number per document for values of the first sequences only; None for later documents.
 
     Args:
         study: The study.
@@ -41,7 +41,7 @@ def first_unit_values(study: Study, values: Array) -> tuple[float | None, ...]:
 
 
 def document_fingerprints(sequences: TokenBatch) -> list[str]:
-    """A name for the tokens that each document contributes, in the order of ``Study.units``.
+    """Return a hash of the tokens of each document, in the order of ``Study.units``.
 
     Two runs give a document the same name where the same windows of it, cut into the same tokens, were read.
     """
@@ -59,7 +59,7 @@ def document_fingerprints(sequences: TokenBatch) -> list[str]:
 
 
 def without_copies(sequences: TokenBatch) -> tuple[TokenBatch, int]:
-    """The sequences of distinct documents, and the number of copies that were left out.
+    """Return the sequences without duplicate documents, and the number of duplicates removed.
 
     Copies among texts are found before they are cut (``heedful.loading.copies``); this is for batches made by hand.
 

@@ -1,4 +1,4 @@
-"""The same statistics of untrained models: what a claim about learning must exceed."""
+"""Measure untrained models with the same statistics, as a null for claims about learning."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def untrained_statistics(
     paths: Sequence[str] = ("",),
     content: bool = False,
 ) -> dict[str, Array]:
-    """Statistics of untrained models of the same config, mean over sequences.
+    """Return head statistics of untrained models, averaged over sequences: name to ``(model, all heads)``.
 
     Args:
         model: The tested model.
@@ -90,7 +90,9 @@ EXCESS = "_excess"
 
 
 def excess_or(evidence: Evidence, name: str) -> Array:
-    """A statistic ``(sequence, all heads)``; for names that end in ``EXCESS``, its part beyond position."""
+    """Return a statistic, ``(sequence, all heads)``; if its name ends in ``EXCESS``, without the part that position
+    explains.
+    """
     if not name.endswith(EXCESS):
         return evidence.stacked(name)
     lag = name.removesuffix(EXCESS)
@@ -98,7 +100,7 @@ def excess_or(evidence: Evidence, name: str) -> Array:
 
 
 def probes_of(seed: int, content: bool) -> list[Probe]:
-    """What is measured of heads that have learned nothing.
+    """Return the probes to run on untrained heads.
 
     Args:
         seed: Seed of the tokens that same-token attraction looks at.
@@ -108,7 +110,7 @@ def probes_of(seed: int, content: bool) -> list[Probe]:
 
 
 def heads_of(found: dict[str, Array], content: bool) -> dict[str, Array]:
-    """Draws with what the divergence of queries has beyond position, where it is wanted."""
+    """Return the statistics and, if ``content``, query divergences without the part that position explains."""
     lags = ("adjacent", "distant") if content else ()
     return found | {f"{lag}{EXCESS}": found[lag] - found[f"{lag}_by_position"] for lag in lags}
 

@@ -1,4 +1,4 @@
-"""``heedful.validate``: judge the attention of a model, in any form that the model and its text come."""
+"""``heedful.validate``: judge the attention of a model on text, with model and text in any supported form."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def validate(
     build: Callable[[int], nn.Module] | None = None,
     cards: bool = False,
 ) -> Report:
-    """Judge the attention of a model on some text: nine sections, with verdicts.
+    """Judge the attention of a model on text, in nine sections with verdicts.
 
     The words are those of ``heedful validate``. The model's flags, gradients, hooks and random state are as before
     afterwards.

@@ -1,4 +1,4 @@
-"""The versions that a report's numbers were computed with."""
+"""Report the package versions that computed the numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def versions() -> dict[str, str]:
-    """Python, torch, heedful and transformers, each name with its version."""
+    """Return the versions of Python, torch, heedful and transformers, by name."""
     found = {"python": platform.python_version(), "torch": torch.__version__}
     for package in ("heedful", "transformers"):
         try:

@@ -1,4 +1,4 @@
-"""Unwrap a model that training wrapped, or refuse it where the model inside is not whole."""
+"""Unwrap a compiled or distributed model, or raise an error if the inner model is incomplete."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ COMPILED = "OptimizedModule"
 
 
 def unwrapped(model: nn.Module) -> tuple[nn.Module, list[str]]:
-    """The model inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``, and notes on what was
-    removed.
+    """Return the model inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``, and notes on removed
+    wrappers.
 
     Weights are the very same tensors. A model that transformers has divided by tensor parallelism is left as it is.
 

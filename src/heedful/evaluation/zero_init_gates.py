@@ -1,4 +1,4 @@
-"""Zero gradients explained by closed gates: parameters that begin at exactly 0 and pass no gradient until they move."""
+"""Explain zero gradients by gates: parameters initialised to exactly 0 that block the gradient until they change."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEAST, MOST = 0.01, 0.03
 
 
 class Opened(nn.Module):
-    """A model in which some parameters are replaced for one forward; the model itself is not changed."""
+    """Wrapper of a model in which some parameters are replaced for one forward; the model stays unchanged."""
 
     def __init__(self, model: nn.Module, values: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Opened(nn.Module):
 def gates_of(
     model: nn.Module, objective: Objective, batch: Batch, dead: Mapping[str, nn.Parameter], seed: int = 0
 ) -> dict[str, str]:
-    """For each parameter without gradient, the zero parameter that blocks it.
+    """Return, for each parameter without gradient, the zero-initialised parameter that blocks it, by name.
 
     A gate is trainable, exactly 0 everywhere, gets a gradient itself, and with it opened the others get one too: a
     zero-initialised output projection, the scalar of ReZero (arXiv:2003.04887), the second factor of LoRA

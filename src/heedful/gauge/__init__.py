@@ -1,1 +1,3 @@
-"""Gaussian beliefs in SO(3) irreps, attention by KL divergence: algebra, model, measures, pages."""
+"""Gauge transformer: tokens are Gaussian beliefs in SO(3) irreps that attend by KL divergence; model, measures,
+pages.
+"""

@@ -1,4 +1,4 @@
-"""Measurements of a gauge model's beliefs: distances by head, and temperatures."""
+"""Measure a gauge model's beliefs: divergences of each head, and temperatures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Captured = dict[int, tuple[Tensor, TokenBeliefs, tuple[Tensor, ...]]]
 
 
 def beliefs(trained: Path) -> list[RunMeasure]:
-    """``measured_beliefs`` of a trained gauge model on held-out text.
+    """Return the rows of ``measured_beliefs`` for a trained gauge model on its held-out text.
 
     Args:
         trained: Folder of a finished training run.
@@ -52,7 +52,7 @@ def beliefs(trained: Path) -> list[RunMeasure]:
 
 @torch.no_grad()
 def measured_beliefs(model: GaugeForCausalLM, ids: Tensor) -> list[RunMeasure]:
-    r"""Divergences of every head, the spread of its beliefs, its temperature, and the diversity of all tokens.
+    r"""Return rows with each head's divergences, belief spread and temperature, and the diversity over tokens.
 
     Of a head: ``kl_mean``, ``kl_sd``, ``kl_least`` and ``kl_most`` over pairs of a query and a key that it sees, itself
     left out; ``logit_sd``, the deviation of ``KL / kappa`` in a row; ``belief_spread``, the variance of a component of

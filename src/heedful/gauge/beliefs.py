@@ -1,4 +1,4 @@
-r"""Gaussian beliefs as feature vectors whose dot product is their divergence.
+r"""Gaussian beliefs as query and key feature vectors, whose dot product gives the KL divergence.
 
 A belief :math:`N(\mu_i, \Sigma_i)` in the frame :math:`R_i` is canonical as
 :math:`m_i = R_i^{-1} \mu_i`, :math:`C_i = R_i^{-1} \Sigma_i R_i`. A common rotation changes no divergence, so that
@@ -26,7 +26,7 @@ from heedful.errors import UsageError
 
 @dataclass(frozen=True)
 class Isotropic:
-    """One variance for all dimensions; ``dim + 2`` features.
+    """Gaussian beliefs with one variance for all dimensions; ``dim + 2`` features.
 
     Attributes:
         mean: ``(..., dim)``.
@@ -38,26 +38,28 @@ class Isotropic:
 
     @property
     def log_volume(self) -> Tensor:
-        """``log |C|``, ``(...)``."""
+        """``log |C|``, the log-determinant of the covariance, ``(...)``."""
         return self.log_variance[..., 0] * self.mean.shape[-1]
 
     def covariance(self) -> Tensor:
-        """The covariance matrix, ``(..., dim, dim)``."""
+        """Return the covariance matrices, ``(..., dim, dim)``."""
         return torch.diag_embed(self.log_variance.exp().expand_as(self.mean))
 
     def queries(self) -> Tensor:
-        """Features of a belief as a query: ``(d c + |m|^2, m, 1)``."""
+        """Return the query features ``(d c + |m|^2, m, 1)`` for mean m and variance c, ``(..., dim + 2)``."""
         spread = self.log_variance.exp() * self.mean.shape[-1] + self.mean.square().sum(-1, keepdim=True)
         return _joined(spread, self.mean, torch.ones_like(spread))
 
     def keys(self) -> Tensor:
-        """``(-p/2, p m, -(p |m|^2 + log |C|)/2)`` with ``p = 1/c``."""
+        """Return the key features ``(-p/2, p m, -(p |m|^2 + log |C|)/2)`` with ``p = 1/c``, ``(..., dim + 2)``."""
         precision = (-self.log_variance).exp()
         own = precision * self.mean.square().sum(-1, keepdim=True) + self.log_volume[..., None]
         return _joined(-precision / 2, precision * self.mean, -own / 2)
 
     def slopes(self, attended: Tensor) -> tuple[Tensor, Tensor]:
-        """Natural gradients of ``-f . attended - log|C|/2`` in the mean and the log-variance; see ``free_energy``."""
+        """Return the natural gradients of ``-f . attended - log|C|/2`` in mean and log-variance; see
+        ``free_energy``.
+        """
         quadratic, linear = attended[..., :1], attended[..., 1:-1]
         variance = self.log_variance.exp()
         return -variance * (2 * self.mean * quadratic + linear), -2 * quadratic * variance - 1
@@ -65,7 +67,7 @@ class Isotropic:
 
 @dataclass(frozen=True)
 class Diagonal:
-    """A variance for each dimension; ``2 dim + 1`` features.
+    """Gaussian beliefs with one variance for each dimension; ``2 dim + 1`` features.
 
     Attributes:
         mean: ``(..., dim)``.
@@ -77,25 +79,25 @@ class Diagonal:
 
     @property
     def log_volume(self) -> Tensor:
-        """``log |C|``, ``(...)``."""
+        """``log |C|``, the log-determinant of the covariance, ``(...)``."""
         return self.log_variance.sum(-1)
 
     def covariance(self) -> Tensor:
-        """The covariance matrix, ``(..., dim, dim)``."""
+        """Return the covariance matrices, ``(..., dim, dim)``."""
         return torch.diag_embed(self.log_variance.exp())
 
     def queries(self) -> Tensor:
-        """Features of a belief as a query: ``(c + m^2, m, 1)``."""
+        """Return the query features ``(c + m^2, m, 1)`` for mean m and variances c, ``(..., 2 dim + 1)``."""
         return _joined(self.log_variance.exp() + self.mean.square(), self.mean, torch.ones_like(self.mean[..., :1]))
 
     def keys(self) -> Tensor:
-        """``(-p/2, p m, -(sum p m^2 + log |C|)/2)`` with ``p = 1/c``."""
+        """Return the key features ``(-p/2, p m, -(sum p m^2 + log |C|)/2)`` with ``p = 1/c``, ``(..., 2 dim + 1)``."""
         precision = (-self.log_variance).exp()
         own = (precision * self.mean.square() + self.log_variance).sum(-1, keepdim=True)
         return _joined(-precision / 2, precision * self.mean, -own / 2)
 
     def slopes(self, attended: Tensor) -> tuple[Tensor, Tensor]:
-        """Natural gradients, as for ``Isotropic``."""
+        """Return the natural gradients in mean and log-variances, as ``Isotropic.slopes`` does."""
         quadratic, linear = attended[..., :-1].chunk(2, dim=-1)
         variance = self.log_variance.exp()
         return -variance * (2 * self.mean * quadratic + linear), -2 * quadratic * variance - 1
@@ -103,7 +105,8 @@ class Diagonal:
 
 @dataclass(frozen=True)
 class Full:
-    r"""Any covariance, :math:`C = U D U^T`; a symmetric matrix needs only ``dim (dim + 3) / 2 + 1`` features.
+    r"""Gaussian beliefs with any covariance :math:`C = U D U^T`; ``dim (dim + 3) / 2 + 1`` features, since C is
+    symmetric.
 
     Attributes:
         mean: ``(..., dim)``.
@@ -117,7 +120,7 @@ class Full:
 
     @classmethod
     def of(cls, mean: Tensor, covariance: Tensor) -> Full:
-        """Make beliefs from a covariance matrix.
+        """Create beliefs from means and covariance matrices.
 
         Args:
             mean: ``(..., dim)``.
@@ -135,12 +138,12 @@ class Full:
 
     @property
     def log_volume(self) -> Tensor:
-        """``log |C|``, ``(...)``."""
+        """``log |C|``, the log-determinant of the covariance, ``(...)``."""
         return self.log_variance.sum(-1)
 
     @cached_property
     def triangle(self) -> Tensor:
-        """``U``, ``(..., dim, dim)``."""
+        """The unit triangular factor ``U`` of the covariance, ``(..., dim, dim)``."""
         dim = self.mean.shape[-1]
         rows, columns = torch.tril_indices(dim, dim, offset=-1, device=self.mean.device)
         unit = torch.eye(dim, dtype=self.mean.dtype, device=self.mean.device).repeat(*self.mean.shape[:-1], 1, 1)
@@ -148,29 +151,33 @@ class Full:
         return unit
 
     def covariance(self) -> Tensor:
-        """The covariance matrix, ``(..., dim, dim)``."""
+        """Return the covariance matrices, ``(..., dim, dim)``."""
         return (self.triangle * self.log_variance.exp()[..., None, :]) @ self.triangle.transpose(-1, -2)
 
     def precision(self) -> Tensor:
-        """``C^-1``, ``(..., dim, dim)``, from the factors, without inverting the matrix."""
+        """Return the precision matrices ``C^-1``, ``(..., dim, dim)``, computed from the factors without inverting
+        C.
+        """
         unit = torch.eye(self.mean.shape[-1], dtype=self.mean.dtype, device=self.mean.device).expand_as(self.triangle)
         inverse = torch.linalg.solve_triangular(self.triangle, unit, upper=False, unitriangular=True)
         return inverse.transpose(-1, -2) @ ((-self.log_variance).exp()[..., None] * inverse)
 
     def queries(self) -> Tensor:
-        """``(C + m m^T, m, 1)``; each pair of equal entries is one feature, twice the entry."""
+        """Return the query features ``(C + m m^T, m, 1)``; each pair of equal matrix entries is one doubled feature."""
         second = self.covariance() + self.mean[..., :, None] * self.mean[..., None, :]
         return _joined(_packed(second) * _twice(second), self.mean, torch.ones_like(self.mean[..., :1]))
 
     def keys(self) -> Tensor:
-        """``(-P/2, P m, -(m^T P m + log |C|)/2)`` with ``P = C^-1``."""
+        """Return the key features ``(-P/2, P m, -(m^T P m + log |C|)/2)`` with ``P = C^-1``."""
         precision = self.precision()
         linear = (precision @ self.mean[..., None])[..., 0]
         own = (self.mean * linear).sum(-1, keepdim=True) + self.log_volume[..., None]
         return _joined(-_packed(precision) / 2, linear, -own / 2)
 
     def slopes(self, attended: Tensor) -> tuple[Tensor, Tensor]:
-        """Natural gradients, as for ``Isotropic``; the triangle stays fixed, so only the log-variances move."""
+        """Return the natural gradients in mean and log-variances, as ``Isotropic.slopes`` does; the factor U stays
+        fixed.
+        """
         dim = self.mean.shape[-1]
         quadratic, linear = _unpacked(attended[..., : -dim - 1], dim), attended[..., -dim - 1 : -1]
         pull = 2 * (quadratic @ self.mean[..., None])[..., 0] + linear
@@ -185,7 +192,7 @@ COVARIANCES = ("isotropic", "diagonal", "full")
 
 
 def gaussians(covariance: str, mean: Tensor, log_variance: Tensor, shear: Tensor | None = None) -> Gaussians:
-    """The class of beliefs for a form of covariance, by its name.
+    """Create beliefs of the class for a covariance form (isotropic, diagonal, full).
 
     Args:
         covariance: One of ``COVARIANCES``.
@@ -206,7 +213,7 @@ def gaussians(covariance: str, mean: Tensor, log_variance: Tensor, shear: Tensor
 
 
 def log_of_variance(variance: Tensor) -> Tensor:
-    """Logarithms of variances given as numbers.
+    """Return the logarithm of the variances.
 
     Raises:
         UsageError: One of them is not above 0.
@@ -217,7 +224,7 @@ def log_of_variance(variance: Tensor) -> Tensor:
 
 
 def divergences(queries: Gaussians, keys: Gaussians) -> Tensor:
-    """``KL(q_i || q_j)`` of every pair. It builds a (query, key) array, so use it for a few sampled queries.
+    """Return ``KL(q_i || q_j)`` for all pairs as a (query, key) array; use it only for a few sampled queries.
 
     Args:
         queries: Beliefs ``(..., query, dim)``.
@@ -231,7 +238,7 @@ def divergences(queries: Gaussians, keys: Gaussians) -> Tensor:
 
 
 def own_divergence(belief: Gaussians, attended: Tensor) -> Tensor:
-    """Mean divergence of each belief from a set of beliefs, given by their mean key features.
+    """Return the weighted mean KL divergence of each belief from the keys with mean features ``attended``.
 
     Args:
         belief: ``(..., dim)``.

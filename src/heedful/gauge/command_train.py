@@ -16,39 +16,62 @@ Covariance = Annotated[
 Kappa = Annotated[float, typer.Option(metavar="X", help="Temperature, above 0.")]
 KappaRule = Annotated[
     Literal["shared", "sqrt", "dim", "calibrated", "learned"],
-    typer.Option(metavar="NAME", help="shared; times sqrt or dim of a head; calibrated on the first batch; learned."),
+    typer.Option(
+        metavar="NAME",
+        help="shared; sqrt or dim: times sqrt(dim) or dim of the head; calibrated on the first batch; learned.",
+    ),
 ]
 Target = Annotated[
     float | None,
-    typer.Option("--target-concentration", metavar="X", help="Nats from uniform of calibrated heads; .5 without it."),
+    typer.Option(
+        "--target-concentration",
+        metavar="X",
+        help="Target distance of calibrated heads from uniform attention in nats. Default: .5.",
+    ),
 ]
 FeedForward = Annotated[
     Literal["learned", "variational", "none"],
     typer.Option(metavar="NAME", help="learned, variational (a step down the free energy) or none."),
 ]
-MaskSelf = Annotated[bool, typer.Option("--mask-self/--see-self", help="Tokens that see others see not themselves.")]
-PositionMeans = Annotated[bool, typer.Option("--position-means/--no-position-means", help="Positions have means.")]
+MaskSelf = Annotated[
+    bool, typer.Option("--mask-self/--see-self", help="A token that sees other tokens does not see itself.")
+]
+PositionMeans = Annotated[
+    bool, typer.Option("--position-means/--no-position-means", help="Add learned means of positions.")
+]
 TokenFrames = Annotated[
-    Literal["learned", "none"], typer.Option(metavar="NAME", help="learned, or none: no rotation by token.")
+    Literal["learned", "none"],
+    typer.Option(metavar="NAME", help="learned, or none: tokens have no frame of their own."),
 ]
 PositionFrames = Annotated[
     Literal["none", "learned", "sinusoidal"], typer.Option(metavar="NAME", help="none, learned or sinusoidal.")
 ]
 LayerNorm = Annotated[bool, typer.Option("--layer-norm", help="Normalise means; this is not equivariant.")]
-Residual = Annotated[bool, typer.Option("--residual/--no-residual", help="Add messages to what entered.")]
+Residual = Annotated[bool, typer.Option("--residual/--no-residual", help="Add the attention output to its input.")]
 Alignment = Annotated[
-    float, typer.Option("--alignment", metavar="X", help="Weight of the divergence from what a token attends to.")
+    float,
+    typer.Option(
+        "--alignment",
+        metavar="X",
+        help="Weight of the loss on divergences between tokens and the tokens they attend to.",
+    ),
 ]
-Prior = Annotated[float, typer.Option(metavar="X", help="Weight of the divergence from embedded beliefs, a token.")]
-MeanStd = Annotated[float, typer.Option(metavar="X", help="Deviation of untrained means.")]
-PositionStd = Annotated[float, typer.Option(metavar="X", help="Deviation of untrained means of positions.")]
-FrameNorm = Annotated[float, typer.Option(metavar="X", help="Length of untrained angles, up to pi.")]
+Prior = Annotated[
+    float, typer.Option(metavar="X", help="Weight of the loss on divergences from the embedded beliefs, per token.")
+]
+MeanStd = Annotated[float, typer.Option(metavar="X", help="Standard deviation of the initial means.")]
+PositionStd = Annotated[float, typer.Option(metavar="X", help="Standard deviation of the initial means of positions.")]
+FrameNorm = Annotated[float, typer.Option(metavar="X", help="Length of the initial rotation vectors, up to pi.")]
 Vocabulary = Annotated[
-    int | None, typer.Option(metavar="N", min=258, help="Vocabulary of the learned tokenizer. Without it: 2048.")
+    int | None, typer.Option(metavar="N", min=258, help="Vocabulary size of the trained tokenizer. Default: 2048.")
 ]
-Length = Annotated[int | None, typer.Option(metavar="N", min=2, help="Tokens of a window. Without it: 128.")]
-Decay = Annotated[float, typer.Option(metavar="X", min=0, help="Weight decay of matrices; beliefs have none.")]
-Tied = Annotated[bool, typer.Option("--tied/--untied", help="The head is the table of means, or has its own weights.")]
+Length = Annotated[int | None, typer.Option(metavar="N", min=2, help="Tokens in a training window. Default: 128.")]
+Decay = Annotated[
+    float, typer.Option(metavar="X", min=0, help="Weight decay of weight matrices; belief tables have none.")
+]
+Tied = Annotated[
+    bool, typer.Option("--tied/--untied", help="Use the table of means as output head, or train a separate head.")
+]
 
 
 @guarded
@@ -92,7 +115,7 @@ def gauge(
     trackers: shared.Trackers = None,
     debug: options.Debug = False,
 ) -> int:
-    """Train and print the loss on held-out text; the parameters are the options of the same name.
+    """Train a gauge transformer and print its held-out loss; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0.

@@ -1,4 +1,4 @@
-"""Registers the commands of gauge models."""
+"""Register the commands of gauge models."""
 
 from heedful.commandline.commands import COMMANDS, Command
 from heedful.gauge.command_train import gauge

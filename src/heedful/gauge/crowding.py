@@ -1,4 +1,4 @@
-r"""How sharply Gaussian beliefs of a dimension can attend, and so how small a head may be.
+r"""How concentrated attention between Gaussian beliefs of a given dimension can be, and how small a head may be.
 
 Means are normal with variance :math:`s^2` a component and covariances are one, so that
 :math:`KL_{ij} = \tfrac12 |m_i - m_j|^2`. With :math:`b = s^2 / \kappa`, the sum over many keys is its expectation:
@@ -32,7 +32,7 @@ BATCH_NUMBERS = 2**22
 
 @dataclass(frozen=True)
 class Concentration:
-    """Means over the rows of simulated heads.
+    """Concentration of simulated heads, averaged over rows.
 
     Attributes:
         deficit: ``log n - H`` in nats.
@@ -46,7 +46,7 @@ class Concentration:
 
 
 def entropy_deficit(dim: float, ratio: float) -> float:
-    r"""Expected ``log n - H`` of a head in nats, valid while many keys share each row.
+    r"""Return the expected ``log n - H`` of a head in nats, valid while many keys share each row's weight.
 
     Reading: twice the dimension gives twice the nats at one ``ratio``; a head of 1 needs a smaller ratio than one of 5
     for the same nats, and gets there.
@@ -66,7 +66,7 @@ def entropy_deficit(dim: float, ratio: float) -> float:
 
 
 def sharp_ratio(dim: float, keys: float) -> float:
-    r"""``kappa / s^2`` at which about one of ``keys`` keys remains: :math:`n^{-2/d}`.
+    r"""Return the ``kappa / s^2`` at which a row has about one effective key out of ``keys``: :math:`n^{-2/d}`.
 
     Raises:
         UsageError: An argument is not positive.
@@ -76,7 +76,7 @@ def sharp_ratio(dim: float, keys: float) -> float:
 
 
 def least_dimension(ratio: float, share: float) -> int:
-    """The smallest dimension that leaves at most a given share of the visible keys at a temperature.
+    """Return the smallest head dimension whose share of effective keys is at most ``share`` at ``kappa / s^2 = ratio``.
 
     Args:
         ratio: ``kappa / s^2``.
@@ -91,7 +91,7 @@ def least_dimension(ratio: float, share: float) -> int:
 
 
 def needed_ratio(dim: float, share: float) -> float:
-    """The ``kappa / s^2`` at which a dimension leaves a given share of the visible keys.
+    """Return the ``kappa / s^2`` at which a head of ``dim`` dimensions has a share ``share`` of effective keys.
 
     Raises:
         UsageError: ``dim`` is not positive, or ``share`` not between 0 and 1.
@@ -109,7 +109,7 @@ def needed_ratio(dim: float, share: float) -> float:
 def simulated_concentration(
     dim: int, ratio: float, keys: int, generator: torch.Generator, heads: int = 64
 ) -> Concentration:
-    """Concentration of simulated causal heads with random beliefs, without attention to the own token.
+    """Simulate causal heads with random beliefs, without attention to the own token, and return their concentration.
 
     Args:
         dim: Dimension of the head.

@@ -1,4 +1,4 @@
-"""Diversity of beliefs: sums over pairs of a query and an earlier key, and over tokens, of each sequence."""
+"""Measure the diversity of beliefs by sums over (query, earlier key) pairs and over tokens of each sequence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heedful.gauge.beliefs import Gaussians, divergences
 
 
 def at_rows(beliefs: Gaussians, sequences: int, rows: Tensor | None = None) -> Gaussians:
-    """Beliefs of the first sequences, at all tokens or sampled ones, without gradients.
+    """Return the beliefs of the first sequences without gradients, at all tokens or at the tokens ``rows``.
 
     Args:
         beliefs: ``(batch, copy, token, dim)``.
@@ -28,7 +28,7 @@ def at_rows(beliefs: Gaussians, sequences: int, rows: Tensor | None = None) -> G
 def diversity_sums(
     queries: Gaussians, keys: Gaussians, rows: Tensor, real: Tensor | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Sums from which the spread of beliefs is computed, ``(sequence, copy)`` each, in float64.
+    """Return sums over pairs and tokens that give means and SDs of divergences and distances, ``(sequence, copy)``.
 
     Args:
         queries: Beliefs of the sampled queries in the common frame, ``(sequence, copy, row, dim)``.
@@ -69,7 +69,7 @@ def diversity_sums(
 
 
 def diversity_columns(added: Mapping[str, Tensor], largest: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Mean, deviation and range of divergences (nats), mean distance of means, mean and range of variances.
+    """Convert sums to mean, SD and range of divergences in nats, mean distance, and mean and range of variances.
 
     Args:
         added: Sums of ``diversity_sums``, over sequences too where that is wanted.

@@ -1,4 +1,4 @@
-"""Probes of beliefs: whether the kernel's divergences are true, and how far beliefs lie apart."""
+"""Probe beliefs: whether the kernel's divergences are correct, and how far beliefs are apart."""
 
 from __future__ import annotations
 
@@ -32,12 +32,14 @@ ROUNDING, LEAST_LIMIT = 4, 1e-5
 
 
 def belief_tables(model: nn.Module) -> Any:
-    """The module that holds a model's tables of beliefs, or None."""
+    """Return the module that holds a model's belief tables, or None."""
     return next((module for module in model.modules() if hasattr(module, "angle_spread")), None)
 
 
 def angle_spreads(study: Study) -> Array:
-    """Spread of the angles of each sequence's tokens, ``(sequence,)`` in radians; NaN without frames."""
+    """Return the standard deviation of frame angles over each sequence's tokens, ``(sequence,)`` in radians; NaN
+    without frames.
+    """
     tables, sequences = belief_tables(study.model), study.sequences
     found = np.full(len(sequences.input_ids), math.nan)
     if tables is not None:
@@ -65,7 +67,9 @@ def _captured(probed: ProbedCall) -> _Captured | None:
 
 
 def belief_diversity(probed: ProbedCall) -> dict[str, Tensor]:
-    """Divergences, distances of means and variances, ``(sequence, head)``; nothing if a call has no beliefs."""
+    """Return divergences, mean distances and variances of beliefs, ``(sequence, head)``; empty if a call has no
+    beliefs.
+    """
     captured = _captured(probed)
     if captured is None:
         return {}
@@ -81,7 +85,8 @@ def belief_diversity(probed: ProbedCall) -> dict[str, Tensor]:
 
 
 def divergence_proof(probed: ProbedCall) -> dict[str, Tensor]:
-    """The kernel's divergences compared with ``torch.distributions`` in float64: the worst of sampled pairs.
+    """Compare the kernel's divergences with ``torch.distributions`` in float64; return the largest error of sampled
+    pairs.
 
     What the kernel gets are products; the divergence that they stand for is ``-kappa product - (log|C_i| + d)/2``, and
     is neither clamped nor computed from anything but the call's query and key.

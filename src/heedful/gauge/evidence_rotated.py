@@ -1,4 +1,4 @@
-"""Repeat attention of beliefs with everything rotated by one rotation: no weight may change."""
+"""Rotate all beliefs and frames by one common rotation and repeat attention: no weight may change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANGLES = (0.9, -1.7, 1.2)
 
 @dataclass(frozen=True)
 class RotatedLayer:
-    """How one rotation of all beliefs and frames changed a layer.
+    """Effect of one common rotation of all beliefs and frames on the outputs of a layer.
 
     Attributes:
         path: Path of the attention module.
@@ -39,7 +39,7 @@ class RotatedLayer:
 
 
 def rotated_layers(study: Study) -> list[RotatedLayer]:
-    """Each attention module with non-scalar frames, rotated and compared on the first sequences.
+    """Rotate the first sequences in each attention module with non-scalar frames and compare the outputs.
 
     Args:
         study: The study; its model is run once, and each of these modules twice.

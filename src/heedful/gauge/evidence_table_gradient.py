@@ -1,4 +1,4 @@
-"""Which tables of beliefs the loss reaches through attention weights, and which only by other paths."""
+"""Find which belief tables get a gradient through attention weights, and which only by other paths."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TableGradient:
 
 
 def table_gradients(study: Study) -> list[TableGradient]:
-    """Each table of beliefs and each layer's temperatures; none if the model has no tables of beliefs.
+    """Return the gradient of each belief table and each layer's temperatures; empty without belief tables.
 
     Args:
         study: The study; ``torch.autograd.grad`` is used, so that no ``.grad`` of its model changes.

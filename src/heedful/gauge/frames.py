@@ -1,4 +1,4 @@
-"""Frames: rotations of an irrep, made from angles, and the transport from one frame to another."""
+"""Frames: rotation matrices of an irrep, computed from angles, and the transport between two frames."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TINY = 1e-12
 
 
 def check_frames(phi: Tensor) -> None:
-    r"""Refuse angles that do not describe a rotation.
+    r"""Raise an error if rotation vectors have the wrong shape, are not finite or are longer than pi.
 
     Args:
         phi: ``(..., 3)``.
@@ -34,7 +34,7 @@ def check_frames(phi: Tensor) -> None:
 
 
 def bounded(phi: Tensor) -> Tensor:
-    r"""Angles limited smoothly to below pi in the same direction: :math:`\pi \tanh(|\phi| / \pi) \, \phi / |\phi|`.
+    r"""Shrink rotation vectors smoothly to length below pi: :math:`\pi \tanh(|\phi| / \pi) \, \phi / |\phi|`.
 
     A table that is learned without a bound passes through this; lengths around .3 change by .3 %.
 
@@ -46,7 +46,7 @@ def bounded(phi: Tensor) -> Tensor:
 
 
 def frames(phi: Tensor, order: int) -> Tensor:
-    r"""Rotation matrices of an irrep.
+    r"""Return the rotation matrices of an irrep for rotation vectors ``phi``, ``(..., 2 order + 1, 2 order + 1)``.
 
     .. math:: R = \exp\left(\sum_a \phi^a G_a\right)
 
@@ -73,7 +73,7 @@ def frames(phi: Tensor, order: int) -> Tensor:
 
 
 def transport(to: Tensor, origin: Tensor) -> Tensor:
-    r"""The matrix that carries a belief from one frame into another, :math:`\Omega_{ij} = R_i R_j^{-1}`.
+    r"""Return the matrix that maps a belief from one frame into another, :math:`\Omega_{ij} = R_i R_j^{-1}`.
 
     Flat: :math:`\Omega_{ij} \Omega_{jk} = \Omega_{ik}`. Attention never builds it for all pairs (``beliefs``).
 
@@ -88,7 +88,7 @@ def transport(to: Tensor, origin: Tensor) -> Tensor:
 
 
 def into_frame(vectors: Tensor, frame: Tensor) -> Tensor:
-    """Canonical vectors in their own frame, ``R v``.
+    """Map vectors from the common frame into a token's frame, ``R v``.
 
     Args:
         vectors: ``(batch, head, token, dim)``.
@@ -98,5 +98,5 @@ def into_frame(vectors: Tensor, frame: Tensor) -> Tensor:
 
 
 def out_of_frame(vectors: Tensor, frame: Tensor) -> Tensor:
-    """Vectors of a frame in the common frame, ``R^-1 v``; arguments as for ``into_frame``."""
+    """Map vectors from a token's frame into the common frame, ``R^-1 v``; arguments as for ``into_frame``."""
     return torch.einsum("btji,bhtj->bhti", frame, vectors)

@@ -1,4 +1,4 @@
-r"""One token's free energy among the tokens it sees, and the step that lowers it.
+r"""The free energy of a token given the tokens it attends to, and a gradient step that lowers it.
 
 .. math:: F_i = -\kappa \log \sum_j e^{-KL(q_i \| q_j) / \kappa} + \alpha \, KL(q_i \,\|\, p_i)
           = \min_\beta \sum_j \beta_{ij} (KL_{ij} + \kappa \log \beta_{ij}) + \alpha \, KL(q_i \,\|\, p_i)
@@ -26,7 +26,7 @@ MOST_LOG = 0.2
 
 
 def lowered(belief: Gaussians, attended: Tensor, prior: Gaussians, weight: float, rate: Tensor) -> Gaussians:
-    r"""Beliefs after one natural-gradient step that lowers their free energy.
+    r"""Return beliefs after one natural-gradient step that lowers their free energy.
 
     :math:`\Delta m = -\eta \, C \nabla_m F` and :math:`\Delta \log c = -2 \eta \nabla_{\log c} F`, each bounded.
 

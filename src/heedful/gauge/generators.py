@@ -1,4 +1,4 @@
-"""Generators of rotations in each irrep, exact in float64."""
+"""Generators of rotations for each irrep, exact in float64."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heedful.gauge.guest import o3
 
 @lru_cache(maxsize=32)
 def generators(order: int) -> Tensor:
-    r"""The three generators of an irrep, skew and real.
+    r"""Return the three real antisymmetric generators of an irrep, ``(3, 2 order + 1, 2 order + 1)``.
 
     .. math:: [G_x, G_y] = G_z \text{ and cyclic}, \qquad -\sum_a G_a^2 = l (l + 1) 1
 

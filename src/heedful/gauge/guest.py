@@ -1,4 +1,4 @@
-"""The only place that imports e3nn: its notation for irreps and its generators."""
+"""The only module that imports e3nn, for its irreps notation and its generators."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from heedful.errors import UsageError
 
 
 def o3() -> Any:
-    """The module ``e3nn.o3``.
+    """Return the module ``e3nn.o3``.
 
     Raises:
         UsageError: e3nn is not installed.

@@ -1,4 +1,4 @@
-"""The irreducible representations of SO(3) in a layer's heads; every copy is one head."""
+"""The SO(3) irreps that make up a layer's heads; every copy of an irrep is one head."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXAMPLE = "'5x0e + 3x1e + 1x2e'"
 
 @dataclass(frozen=True)
 class Irreps:
-    """Groups of equal irreps, ordered like the heads.
+    """Groups of equal irreps, in head order.
 
     Attributes:
         groups: ``(copies, order)`` of each group; a copy of order ``l`` is a head of ``2 l + 1`` dimensions.
@@ -31,17 +31,17 @@ class Irreps:
 
     @property
     def orders(self) -> tuple[int, ...]:
-        """Order of each head."""
+        """Order l of each head's irrep."""
         return tuple(order for copies, order in self.groups for _ in range(copies))
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """Dimensions of each head."""
+        """Number of dimensions of each head."""
         return tuple(2 * order + 1 for order in self.orders)
 
     @property
     def dim(self) -> int:
-        """Dimensions of all heads together."""
+        """Total number of dimensions of all heads."""
         return sum(self.dims)
 
     @property
@@ -51,18 +51,18 @@ class Irreps:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """``l0``, ``l1`` ... for each head; copies of one irrep share a label."""
+        """Label of each head's irrep, such as ``l0`` or ``l1``; copies of one irrep share a label."""
         return tuple(f"l{order}" for order in self.orders)
 
     @property
     def slices(self) -> tuple[slice, ...]:
-        """The range of dimensions of each group."""
+        """Range of dimensions of each group."""
         ends = list(accumulate(copies * (2 * order + 1) for copies, order in self.groups))
         return tuple(slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False))
 
 
 def parse_irreps(given: Any) -> Irreps:
-    """Irreps from e3nn's notation, or from a list of ``(label, copies, dimensions)``.
+    """Parse e3nn's notation, or a list of ``(label, copies, dimensions)``, into ``Irreps``.
 
     Args:
         given: Such as ``"5x0e + 3x1e + 1x2e"`` or ``[("l0", 5, 1), ("l1", 3, 3), ("l2", 1, 5)]``; ``ℓ`` is ``l``.

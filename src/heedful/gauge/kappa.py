@@ -1,4 +1,4 @@
-r"""Temperatures of the heads: the scale that turns a divergence into a weight.
+r"""Temperatures kappa of the heads: attention logits are ``-KL / kappa``.
 
 Weights are :math:`\operatorname{softmax}_j(-KL_{ij} / \kappa_h)`. With means of variance :math:`s^2` a component,
 divergences have the mean :math:`s^2 d` and the deviation :math:`s^2 \sqrt{2 d}`: one temperature for heads of different
@@ -22,7 +22,7 @@ _WIDEST = 60.0
 
 
 def check_kappa(rule: str, kappa: float) -> None:
-    """Refuse an unknown rule and temperatures of 0 or less.
+    """Raise an error for an unknown rule or a temperature of 0 or less.
 
     Raises:
         UsageError: Either of them.
@@ -34,7 +34,7 @@ def check_kappa(rule: str, kappa: float) -> None:
 
 
 def first_kappa(rule: str, kappa: float, dims: Sequence[int]) -> tuple[float, ...]:
-    r"""The initial temperature of each head.
+    r"""Return the initial temperature of each head.
 
     ``shared`` and ``learned`` :math:`\kappa`; ``sqrt`` :math:`\kappa \sqrt d`, which makes the deviations of the logits
     alike; ``dim`` and, until its first batch, ``calibrated`` :math:`\kappa d`, which makes their means alike.
@@ -53,7 +53,7 @@ def first_kappa(rule: str, kappa: float, dims: Sequence[int]) -> tuple[float, ..
 
 
 def kappa_for(divergences: Tensor, visible: Tensor, target: float) -> Tensor:
-    r"""Temperatures that give each head the wanted concentration.
+    r"""Return the temperature of each head that gives the concentration ``target``, ``(head,)``.
 
     .. math:: \text{find } \kappa_h \text{ with } \operatorname{mean}_i (\log n_i - H_i) = D
 

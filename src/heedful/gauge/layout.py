@@ -1,4 +1,4 @@
-"""How the columns of a token's belief are assigned to heads."""
+"""Assign the columns of a token's belief to heads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from heedful.gauge.irreps import Irreps
 
 @dataclass(frozen=True)
 class TokenBeliefs:
-    """Beliefs of tokens, with the columns of all heads joined.
+    """Beliefs of tokens, with the columns of all heads concatenated.
 
     Attributes:
         mean: ``(batch, token, mean column)``.
@@ -31,7 +31,7 @@ class TokenBeliefs:
 
 @dataclass(frozen=True)
 class BeliefLayout:
-    """The columns of means, log-variances and shears, for some irreps and a form of covariance.
+    """Assigns columns of means, log-variances and shears to heads, for given irreps and covariance form.
 
     Attributes:
         irreps: The heads.
@@ -50,16 +50,16 @@ class BeliefLayout:
 
     @cached_property
     def variances(self) -> int:
-        """Columns of log-variances."""
+        """Number of log-variance columns."""
         return self.irreps.heads if self.covariance == "isotropic" else self.irreps.dim
 
     @cached_property
     def shears(self) -> int:
-        """Columns of shears."""
+        """Number of shear columns."""
         return sum(dim * (dim - 1) // 2 for dim in self.irreps.dims) if self.covariance == "full" else 0
 
     def groups(self, tokens: TokenBeliefs) -> tuple[Gaussians, ...]:
-        """Beliefs of each group of equal irreps, ``(batch, copy, token, dim)``."""
+        """Split beliefs into groups of equal irreps, ``(batch, copy, token, dim)`` each."""
         widths = [2 * order + 1 for _, order in self.irreps.groups]
         spreads = [1] * len(widths) if self.covariance == "isotropic" else widths
         means, logs = self._split(tokens.mean, widths), self._split(tokens.log_variance, spreads)
@@ -70,7 +70,7 @@ class BeliefLayout:
         return tuple(gaussians("full", *parts) for parts in zip(means, logs, shears, strict=True))
 
     def tokens(self, groups: Sequence[Gaussians]) -> TokenBeliefs:
-        """All groups joined again; the inverse of ``groups``."""
+        """Concatenate all groups again; the inverse of ``groups``."""
         shears = [group.shear for group in groups if isinstance(group, Full)]
         return TokenBeliefs(
             mean=side_by_side([group.mean for group in groups]),
@@ -86,5 +86,5 @@ class BeliefLayout:
 
 
 def side_by_side(groups: Sequence[Tensor]) -> Tensor:
-    """``(batch, copy, token, dim)`` of each group, joined to ``(batch, token, all columns)``."""
+    """Concatenate groups of shape ``(batch, copy, token, dim)`` to ``(batch, token, all columns)``."""
     return torch.cat([group.transpose(1, 2).flatten(2) for group in groups], dim=-1)

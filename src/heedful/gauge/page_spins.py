@@ -1,4 +1,4 @@
-"""Heads of a gauge model by spin: concentration and temperature, compared with theory."""
+"""Charts of gauge heads by spin: concentration and temperature, compared with theory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _colour() -> altair.Color:
 
 
 def spin_by_rule(rows: Sequence[Row]) -> altair.TopLevelMixin:
-    """Means and intervals of concentration by cell and spin.
+    """Draw means and intervals of concentration by experiment cell and spin.
 
     Args:
         rows: ``cell``, ``spin`` (l0, l1 or l2), ``mean``, ``low`` and ``high`` in nats; cells in their order.
@@ -41,7 +41,7 @@ def spin_by_rule(rows: Sequence[Row]) -> altair.TopLevelMixin:
 
 
 def expected_and_found(expected: Sequence[Row], found: Sequence[Row]) -> altair.TopLevelMixin:
-    """Concentration against temperature in units of the beliefs' spread: lines for theory, points for heads.
+    """Draw concentration against ``kappa / spread^2``: lines for theory, points for heads.
 
     Args:
         expected: ``spin``, ``ratio`` and ``nats``, along lines.

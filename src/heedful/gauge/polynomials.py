@@ -1,4 +1,4 @@
-r"""Rotation matrices of an irrep as polynomials of a unit quaternion: one product replaces a matrix exponential.
+r"""Rotation matrices of an irrep as polynomials in a unit quaternion, which avoids a matrix exponential.
 
 Every entry of the matrix of order l is a homogeneous polynomial of degree 2 l in the quaternion's four numbers
 (Wigner 1959, chapter 15). Its coefficients are found once from matrix exponentials.
@@ -23,7 +23,7 @@ _TINY = 1e-24
 
 
 def by_polynomials(phi: Tensor, order: int) -> Tensor:
-    r"""Rotation matrices ``exp(phi . G)``.
+    r"""Return the rotation matrices ``exp(phi . G)``, ``(..., 2 order + 1, 2 order + 1)``.
 
     Args:
         phi: ``(..., 3)`` angles.

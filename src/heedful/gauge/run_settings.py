@@ -1,4 +1,4 @@
-"""Settings of a gauge training run in addition to those of every run."""
+"""Training settings of a gauge model, in addition to the general training settings."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class GaugeRunSettings(RunSettings):
         residual: Whether messages are added to what entered.
         alignment_weight: Weight of the divergence from what is attended to.
         prior_weight: Weight of the divergence from the embedded beliefs.
-        mean_std: Deviation of untrained means.
-        position_std: Deviation of untrained means of positions.
+        mean_std: Standard deviation of the initial means.
+        position_std: Standard deviation of the initial means of positions.
         frame_norm: Length of untrained angles.
 
     Raises:
@@ -71,30 +71,30 @@ class GaugeRunSettings(RunSettings):
 
     @property
     def model_class(self) -> type[PreTrainedModel]:
-        """The model class to train."""
+        """Model class to train."""
         return GaugeForCausalLM
 
     @property
     def name(self) -> str:
-        """The run's name in messages."""
+        """Name of the run in messages."""
         return f"gauge {self.irreps}"
 
     @property
     def words(self) -> int:
-        """Vocabulary of a tokenizer that is learned."""
+        """Vocabulary size of a tokenizer to be trained."""
         return self.vocabulary or WORDS
 
     @property
     def tokens(self) -> int:
-        """Tokens in a window."""
+        """Number of tokens per training window."""
         return self.length or TOKENS
 
     def binding(self) -> dict[str, Any]:
-        """Settings that must be equal when the run resumes, as plain values."""
+        """Return the settings that must not change when the run is resumed, as plain values."""
         return {name: value for name, value in super().binding().items() if name not in _OF_THE_DECODER}
 
     def config(self, tokens: int, begin: int, end: int, pad: int | None) -> PreTrainedConfig:
-        """The model's config; arguments as for ``RunSettings``."""
+        """Return the model's config; arguments as for ``RunSettings``."""
         names = (
             "irreps", "covariance", "kappa", "kappa_rule", "target_concentration", "feed_forward", "mask_self",
             "position_means", "token_frames", "position_frames", "layer_norm", "residual", "alignment_weight",

@@ -1,11 +1,11 @@
-"""Registers the training of gauge models as a recipe of sweeps."""
+"""Register gauge training as a sweep recipe."""
 
 from heedful.training.sweeps.recipe import SweepRecipe
 from heedful.training.sweeps.recipes import RECIPES
 
 
 def gauge_recipe() -> SweepRecipe:
-    """Trains a gauge model and measures its beliefs and gradients, in addition to what every training measures."""
+    """Return the recipe that trains a gauge model and measures beliefs and gradients besides the usual figures."""
     from heedful.gauge.belief_measures import beliefs
     from heedful.gauge.run_settings import GaugeRunSettings
     from heedful.training.decoder_run import train_decoder

@@ -1,4 +1,4 @@
-"""Diversity of Gaussian beliefs in one attention call, as sums that merge and as a line of text."""
+"""Track the diversity of Gaussian beliefs in an attention call, as mergeable sums and as a line of text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = 32
 
 
 def belief_sums(event: AttentionEvent, sample: Sample, turn: int) -> Sums:
-    """Sums over pairs of a query and an earlier key, and over tokens, for each head; nothing without beliefs.
+    """Return sums per head over (query, earlier key) pairs and over tokens; empty without beliefs.
 
     Args:
         event: The call, while its kernel waits.
@@ -52,7 +52,7 @@ def _group_sums(
 
 
 def belief_rows(sums: Sums) -> list[dict[str, float]]:
-    """Columns of each head: mean, deviation and range of its divergences, mean distance of its means, variances.
+    """Return columns for each head: mean, SD and range of divergences, mean distance, variances.
 
     Args:
         sums: Those of ``belief_sums``, merged over processes.
@@ -65,7 +65,7 @@ def belief_rows(sums: Sums) -> list[dict[str, float]]:
 
 
 def belief_line(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The beliefs of a recorded step in one line: per irrep the mean divergence and its deviation over heads.
+    """Return one line on a step: for each irrep, mean and SD of the divergence over heads.
 
     Args:
         rows: The step's rows of the table.
@@ -94,7 +94,7 @@ def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
 
 
 def angle_spread(model: nn.Module, ids: Tensor | None) -> dict[str, Tensor]:
-    """Spread of the tokens' angles in the model's tables of beliefs; nothing without frames.
+    """Return the standard deviation of frame angles over tokens, from the belief tables; empty without frames.
 
     Args:
         model: Any model.

@@ -1,1 +1,1 @@
-"""Intervals, tests, multiplicity, power and the verdict rule. Plain arrays whose first axis is the unit."""
+"""Statistical inference on plain arrays whose first axis is the independent unit: intervals, tests, power, verdicts."""

@@ -1,4 +1,4 @@
-"""Rank correlation between two properties of heads or layers, with an interval over documents."""
+"""Rank correlation between two properties of heads or layers, with an interval by bootstrap over documents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SMALLEST_RELIABILITY = 0.85
 def spearman_over_units(
     x: ArrayLike, y: ArrayLike, *, level: float = 0.95, resamples: int = 1999, seed: int
 ) -> Interval:
-    r"""Spearman correlation over items of two unit means, with a bootstrap-over-units interval.
+    r"""Return Spearman's correlation between two unit means, with a bootstrap-over-units interval.
 
     .. math:: \rho = \operatorname{corr}(\operatorname{rank} \bar x_h, \operatorname{rank} \bar y_h)
 

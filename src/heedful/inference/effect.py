@@ -1,4 +1,4 @@
-"""A measured number with its interval."""
+"""A mean over documents with its 95 % interval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Interim analyses of growing data with one error rate: O'Brien and Fleming's boundary on transformed t."""
+"""Group-sequential analyses with one overall error rate: O'Brien-Fleming boundary on transformed t statistics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GRID, REACH = 2001, 6.0
 
 @lru_cache(maxsize=256)
 def obrien_fleming(fractions: tuple[float, ...], level: float = 0.95) -> float:
-    r"""O'Brien and Fleming's constant for analyses at these shares of the data.
+    r"""Return O'Brien and Fleming's boundary constant for analyses at these fractions of the data.
 
     .. math:: P\Bigl(\max_k |B(f_k)| > c\Bigr) = 1 - \text{level}, \qquad |z_k| > c / \sqrt{f_k} \text{ stops}
 
@@ -46,7 +46,7 @@ def obrien_fleming(fractions: tuple[float, ...], level: float = 0.95) -> float:
 
 
 def repeated_interval(values: ArrayLike, look: int, fractions: tuple[float, ...], *, level: float = 0.95) -> Interval:
-    r"""Interval of a mean at one of several interim analyses; all of them together keep their coverage.
+    r"""Return the interval of a mean at one interim analysis; all analyses together keep the coverage.
 
     .. math:: \bar x \pm \bigl(t_k + a_\pm (1 + 2 t_k^2)\bigr)\, s / \sqrt n, \qquad
               t_k = T^{-1}_{n-1}\bigl(\Phi(c / \sqrt{f_k})\bigr)
@@ -76,7 +76,7 @@ def repeated_interval(values: ArrayLike, look: int, fractions: tuple[float, ...]
 
 
 def repeated_p(values: ArrayLike, look: int, fractions: tuple[float, ...]) -> float:
-    r"""Two-sided p-value of a zero mean at one of several interim analyses, valid wherever you stop.
+    r"""Return the two-sided p-value of a zero mean at one interim analysis, valid whenever you stop.
 
     .. math:: p = P\Bigl(\max_j |B(f_j)| \ge |z_k| \sqrt{f_k}\Bigr), \qquad z_k = \Phi^{-1}(T_{n-1}(q_k))
 

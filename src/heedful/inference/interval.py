@@ -1,4 +1,4 @@
-"""Confidence intervals of a mean over units: studentised bootstrap, Student's t, and t with clustered errors."""
+"""Confidence intervals of a mean over units: studentised bootstrap, Student's t, and cluster-robust t."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAME = 1e-6
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its interval, for one entry (floats) or many (arrays of one shape).
+    """An estimate with its confidence interval, as floats or as arrays of equal shape.
 
     Attributes:
         estimate: Mean over units, in the unit of the values; NaN where undefined.
@@ -36,7 +36,7 @@ class Interval:
     level: float
 
     def at(self, *index: int) -> Interval:
-        """The interval of one entry as plain numbers.
+        """Return the interval of one entry as floats.
 
         Args:
             *index: Position on each trailing axis, such as layer and head.
@@ -53,14 +53,14 @@ class Interval:
         return Interval(estimate, low, high, int(np.asarray(self.units)[index]), self.level)
 
     def text(self) -> str:
-        """One entry in words: ``0.31 [0.2, 0.42]``, or the estimate alone where it has no interval."""
+        """Format one entry as ``0.31 [0.2, 0.42]``, or the estimate alone without an interval."""
         shown = f"{float(self.estimate):.3g}"
         bounds = (float(self.low), float(self.high))
         return shown if any(map(math.isnan, bounds)) else f"{shown} [{bounds[0]:.3g}, {bounds[1]:.3g}]"
 
 
 def bootstrap_t(values: ArrayLike, *, level: float = 0.95, resamples: int = 1999, seed: int) -> Interval:
-    r"""Studentised bootstrap interval of the mean over units.
+    r"""Return the studentised bootstrap interval of the mean over units.
 
     .. math:: [\bar x - t^*_{1-\alpha/2}\, s/\sqrt G,\; \bar x - t^*_{\alpha/2}\, s/\sqrt G], \qquad
               t^* = (\bar x^* - \bar x)\sqrt G / s^*
@@ -110,7 +110,7 @@ def bootstrap_t(values: ArrayLike, *, level: float = 0.95, resamples: int = 1999
 
 
 def student_t(values: ArrayLike, *, level: float = 0.95) -> Interval:
-    r"""Student's interval of the mean over units.
+    r"""Return Student's t interval of the mean over units.
 
     .. math:: \bar x \pm t_{1-\alpha/2,\,G-1}\, s/\sqrt G
 
@@ -135,7 +135,7 @@ def student_t(values: ArrayLike, *, level: float = 0.95) -> Interval:
 
 
 def clustered_t(values: ArrayLike, document: ArrayLike, *, level: float = 0.95) -> Interval:
-    r"""Student's interval of the mean over sequences, with errors clustered by document.
+    r"""Return the t interval of the mean over sequences, with errors clustered by document.
 
     .. math:: \bar d \pm t_{1-\alpha/2,\,G-1}\, e, \qquad
               e^2 = \frac{G}{G-1} \sum_g \Bigl(\sum_{s \in g} (d_s - \bar d)\Bigr)^2 / S^2

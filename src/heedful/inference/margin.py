@@ -1,4 +1,4 @@
-"""From an interval and two margins to a verdict: present, absent, or not settled."""
+"""Derive a verdict from an interval and two margins: present, absent, or unsettled."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def judge(
     detectable: float | None = None,
     needed: Callable[[float], float] | None = None,
 ) -> tuple[Verdict, str]:
-    """Verdict on the claim "the effect is above its margin", from a whole interval and never from a point estimate.
+    """Judge "the effect is above its margin" by the whole interval, never by the point estimate.
 
     In this order: UNDEFINED without an estimate; INSUFFICIENT DATA below ``smallest`` units; PASS where the interval
     lies above ``present_above`` and no null speaks against it; ABSENT (FAIL if the claim was required) where it lies
@@ -82,7 +82,7 @@ def judge(
 
 
 def equivalent(interval: Interval, margin: float) -> bool | NDArray[np.bool_]:
-    r"""Whether an effect is shown to be near zero: its whole interval lies within plus or minus a margin.
+    r"""Return whether the whole interval lies within ±``margin``, so that the effect is practically zero.
 
     .. math:: -\delta < \text{low} \quad\text{and}\quad \text{high} < \delta
 
@@ -115,7 +115,7 @@ def _against_null(cleared: str, p_adjusted: float | None, null_available: bool) 
         return Verdict.WARN, f"{cleared}, but the null is undefined: descriptive only"
     if p_adjusted <= ALPHA:
         return Verdict.PASS, f"{cleared} and exceeds the null (adjusted p {p_adjusted:.3g})"
-    return Verdict.WARN, f"{cleared}, but the null shows as much (adjusted p {p_adjusted:.3g} > {ALPHA})"
+    return Verdict.WARN, f"{cleared}, but the null shows an effect as large (adjusted p {p_adjusted:.3g} > {ALPHA})"
 
 
 def _unsettled(

@@ -1,4 +1,4 @@
-"""Permutations of the partners of given pairs, among those that are allowed: the null of a ranking by pairs."""
+"""Permute the partners of given pairs within allowed pairs: the null distribution for ranking by pairs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Index = NDArray[np.int64]
 def permuted_partners(
     left: Index, right: Index, allowed: Callable[[Index, Index], NDArray[np.bool_]], *, permutations: int, seed: int
 ) -> Index:
-    """Partners exchanged between pairs, so that every pair stays allowed.
+    """Permute right partners between pairs so that every new pair is allowed, ``(permutation, pair)``.
 
     From the given matching a chain of random exchanges of two partners, each refused where a new pair would not be
     allowed, runs to a common state, and from there one chain to each permutation. Exchanges are symmetric, so given
@@ -67,7 +67,7 @@ def _exchanged(
 
 
 def ranked(given: Array, permuted: Array) -> tuple[Array, Array]:
-    r"""p-values of each entry among its permutations, alone and in its family.
+    r"""Return p-values of each entry against its permutations, raw and adjusted for the family.
 
     .. math:: p_h = \frac{1 + \#\{r : T^r_h \ge T_h\}}{R + 1}, \qquad
               \tilde p_h = \frac{1 + \#\{r : \max_{h'} z^r_{h'} \ge z_h\}}{R + 1}

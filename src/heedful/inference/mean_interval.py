@@ -1,4 +1,4 @@
-"""The rule for the interval of a mean over units, including when there are too few units."""
+"""Choose the interval of a mean over units, with a rule for few units."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def mean_interval(
     runs: bool = False,
     level: float = 0.95,
 ) -> Interval:
-    r"""Interval of a mean over units, within the possible range of the quantity.
+    r"""Return the interval of a mean over units, clipped to the quantity's possible range.
 
     Documents: none below ``FEWEST``; else Student's t with Johnson's allowance for skew (:func:`skew_t`). Runs of one
     recipe, which differ by their seed alone: Student's t from two on, the allowance from 16 on. A bound beyond the

@@ -1,4 +1,4 @@
-"""Multiple tests: Holm for claims that name a head, Benjamini-Hochberg for counts of heads."""
+"""Adjust for multiple tests: Holm for claims that name a head, Benjamini-Hochberg for counts of heads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from heedful.inference.units import Array
 
 
 def holm(p: ArrayLike) -> Array:
-    r"""Holm's adjusted p-values. Rejecting p up to :math:`\alpha` makes a false claim with probability at most
+    r"""Return Holm-adjusted p-values; rejecting p <= :math:`\alpha` has a family-wise error rate of at most
     :math:`\alpha`.
 
     .. math:: \tilde p_{(k)} = \max_{j \le k} \min\bigl(1, (m - j + 1)\, p_{(j)}\bigr)
@@ -40,8 +40,7 @@ def holm(p: ArrayLike) -> Array:
 
 
 def benjamini_hochberg(p: ArrayLike) -> Array:
-    r"""Benjamini and Hochberg's adjusted p-values. Rejecting p up to q keeps the expected share of false claims below
-    q.
+    r"""Return Benjamini-Hochberg adjusted p-values; rejecting p <= q keeps the false discovery rate at most q.
 
     .. math:: \tilde p_{(k)} = \min_{j \ge k} \min\bigl(1, m\, p_{(j)} / j\bigr)
 
@@ -71,7 +70,7 @@ def benjamini_hochberg(p: ArrayLike) -> Array:
 
 
 def count_discoveries(p: ArrayLike, q: float = 0.05) -> int:
-    """Number of tests that Benjamini and Hochberg's procedure rejects.
+    """Return the number of tests that the Benjamini-Hochberg procedure rejects.
 
     Source: Benjamini and Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x.
 

@@ -1,4 +1,4 @@
-"""Whether queries and keys of a head point in related directions: a score, and its value for random orientations."""
+"""Score how far a head's queries and keys vary in the same directions, compared with random orientations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEAST_DIM = 4
 
 @dataclass(frozen=True)
 class Orientation:
-    """Scores of heads and their p-values.
+    """Query-key alignment scores of heads, with p-values against random orientations.
 
     Attributes:
         score: ``D tr(AB) / (tr A tr B)``, ``(head,)``; 1 on average where orientation is random.
@@ -36,7 +36,7 @@ class Orientation:
 
 
 def orientation(queries: list[Array], keys: list[Array], *, seed: int, draws: int = DRAWS) -> Orientation:
-    r"""Whether queries vary in the same directions as keys.
+    r"""Score how far queries vary in the same directions as keys, with p-values, for each head.
 
     .. math:: T = \frac{D\, \operatorname{tr}(A B)}{\operatorname{tr} A \operatorname{tr} B}, \qquad
               T_r = \frac{D}{\operatorname{tr} A \operatorname{tr} B} \sum_{ij} a_i\, (U^r_{ij})^2\, b_j
@@ -93,7 +93,7 @@ def _tail(score: float, drawn: Array) -> float:
 
 @lru_cache(maxsize=4)
 def squared_rotations(dim: int, draws: int, seed: int) -> Array:
-    """Squared entries of random rotations, ``(draw, dim, dim)`` float64.
+    """Return the squared entries of random rotation matrices, ``(draw, dim, dim)`` float64.
 
     Args:
         dim: Dimensions.

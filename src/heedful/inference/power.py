@@ -1,4 +1,4 @@
-"""The smallest effect that a number of units can show, and the number of units that an effect needs."""
+"""Power analysis: smallest detectable effect for a number of units, and units needed for an effect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from heedful.inference.units import Array
 def minimal_detectable_effect(
     sd: ArrayLike, units: ArrayLike, *, alpha: float = 0.05, power: float = 0.8, tests: int = 1
 ) -> Array | float:
-    r"""Smallest true mean that a two-sided test over these units finds with the given power.
+    r"""Return the smallest true mean that a two-sided test detects with the given power.
 
     .. math:: \Delta = (z_{1-\alpha/2m} + z_{\text{power}})\, s / \sqrt G
 
@@ -45,7 +45,7 @@ def minimal_detectable_effect(
 
 
 def units_needed(effect_in_sd: float, tests: int = 1, *, alpha: float = 0.05, power: float = 0.8) -> int:
-    r"""Number of units that finds a mean of this size with the given power.
+    r"""Return the number of units that detects a mean of ``effect_in_sd`` standard deviations with the given power.
 
     .. math:: G = \lceil ((z_{1-\alpha/2m} + z_{\text{power}}) / d)^2 \rceil, \qquad d = |\Delta| / s
 

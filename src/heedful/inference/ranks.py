@@ -11,7 +11,8 @@ EXPECTED = "expected null (model, ...) with at least one model, its entries shap
 
 
 def rank_p(observed: ArrayLike, null: ArrayLike) -> Array | float:
-    r"""Share of models, the tested one included, whose statistic is at least the observed one.
+    r"""Return the rank p-value: the share of models, including the tested one, with a statistic of at least
+    ``observed``.
 
     .. math:: p = \frac{1 + \#\{r : T_r \ge T\}}{R + 1}
 
@@ -40,7 +41,7 @@ def rank_p(observed: ArrayLike, null: ArrayLike) -> Array | float:
 
 
 def pooled_rank_p(observed: ArrayLike, null: ArrayLike) -> Array | float:
-    r"""Rank of each head among all heads of its layer in all null models.
+    r"""Return each head's rank p-value among all heads of its layer in all null models.
 
     .. math:: p_h = \frac{1 + \#\{(r, h') : T_{r h'} \ge T_h\}}{R H + 1}
 
@@ -68,7 +69,7 @@ def pooled_rank_p(observed: ArrayLike, null: ArrayLike) -> Array | float:
 
 
 def max_rank_p(observed: ArrayLike, null: ArrayLike) -> Array | float:
-    r"""Rank of each entry among the largest standardised entries of the null models: a p-value adjusted for the family.
+    r"""Return family-adjusted rank p-values: each entry against the null models' largest standardised entries.
 
     .. math:: z_{r h} = (T_{r h} - m_h) / s_h, \qquad
               p_h = \frac{1 + \#\{r : \max_{h'} z_{r h'} \ge z_h\}}{R + 1}

@@ -1,4 +1,4 @@
-"""Sign-flip tests: is the mean over units zero, entry by entry and for the whole family at once?"""
+"""Sign-flip test of a zero mean over units, for each entry and adjusted for the whole family."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIE = 1e-10
 
 @dataclass(frozen=True)
 class SignFlip:
-    """The result of a sign-flip test.
+    """Result of a sign-flip test.
 
     Attributes:
         p: p-value of each entry.
@@ -34,7 +34,7 @@ class SignFlip:
 
 
 def sign_flip(values: ArrayLike, *, resamples: int = 1999, seed: int, alternative: str = "two-sided") -> SignFlip:
-    r"""Sign-flip test of a zero mean over units, with max-T adjustment over the entries.
+    r"""Test for a zero mean over units by flipping signs, with max-T adjustment over entries.
 
     .. math:: p = \frac{1 + \#\{b : |\overline{\varepsilon^b x}| \ge |\bar x|\}}{B + 1}, \qquad \varepsilon_g = \pm 1
 

@@ -1,4 +1,4 @@
-"""Student's interval and p-value, widened for skew: few units may miss a long tail."""
+"""Student's t interval and p-value, widened for skew, because few units may miss a long tail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ it the mean of log-normal units of skew 6 lies above its bound in 2.0 to 2.8 % o
 
 
 def skew_t(values: ArrayLike, *, level: float = 0.95) -> Interval:
-    r"""Student's interval of the mean over units, longer on the side of the long tail.
+    r"""Return Student's t interval of the mean over units, extended on the side of the long tail.
 
     .. math:: \Bigl[\bar x - \frac{s}{\sqrt n}\bigl(t + a_-(1 + 2t^2)\bigr),\;
               \bar x + \frac{s}{\sqrt n}\bigl(t + a_+(1 + 2t^2)\bigr)\Bigr], \qquad
@@ -48,7 +48,7 @@ def skew_t(values: ArrayLike, *, level: float = 0.95) -> Interval:
 
 
 def skew_p(values: ArrayLike) -> float:
-    """Two-sided p-value of a zero mean: 1 minus the level of the :func:`skew_t` interval that just reaches 0.
+    """Return the two-sided p-value of a zero mean: 1 minus the level at which the ``skew_t`` interval reaches 0.
 
     Reading: Student's p where the mean lies on the side of the long tail, and larger on the other.
     Source: Johnson 1978, Journal of the American Statistical Association 73:536.
@@ -63,7 +63,7 @@ def skew_p(values: ArrayLike) -> float:
 
 
 def skewed_bounds(values: ArrayLike, tail: float, level: float) -> Interval:
-    """The interval of :func:`skew_t` with a given probability beyond either bound.
+    """Return the ``skew_t`` interval with probability ``tail`` beyond each bound.
 
     Args:
         values: One number a unit and entry, ``(unit, ...)``.
@@ -85,7 +85,7 @@ def skewed_bounds(values: ArrayLike, tail: float, level: float) -> Interval:
 
 
 def skewed_tail(values: ArrayLike) -> float:
-    r"""One-sided chance at which a bound of :func:`skewed_bounds` reaches 0, the solution of
+    r"""Return the one-sided p-value at which a bound of :func:`skewed_bounds` reaches 0, the solution of this equation:
 
     .. math:: q + a\,(1 + 2 q^2) = |\bar x| \sqrt n / s
 
@@ -113,8 +113,7 @@ UNTOLD = 4.0
 
 
 def above_p(values: ArrayLike, above: ArrayLike = 0.0) -> Array:
-    r"""One-sided p-value of "the mean is no larger than a margin", for each entry; suited to correction for many
-    entries.
+    r"""Return the one-sided p-value of "the mean is at most ``above``" for each entry; suited to multiple testing.
 
     The solution p of
 
@@ -154,7 +153,8 @@ def above_p(values: ArrayLike, above: ArrayLike = 0.0) -> Array:
 
 
 def reach(units: ArrayLike, tests: int = 1, *, alpha: float = 0.05, power: float = 0.8) -> Array:
-    r"""How many standard errors above its margin a mean must lie so that :func:`above_p` finds it among many.
+    r"""Return how many standard errors above its margin a mean must be for :func:`above_p` to detect it among many
+    tests.
 
     .. math:: t + a\,(1 + 2 t^2) + z_{\text{power}}, \qquad
               a = \Bigl(1 + \frac{24}{\sqrt n}\Bigr)
@@ -186,7 +186,7 @@ def reach(units: ArrayLike, tests: int = 1, *, alpha: float = 0.05, power: float
 
 
 def units_for(effect_in_sd: float, tests: int = 1) -> float:
-    """Smallest number of units with which an effect (in standard deviations) exceeds :func:`reach`.
+    """Return the smallest number of units for which an effect (in standard deviations) exceeds :func:`reach`.
 
     Args:
         effect_in_sd: How far the mean lies beyond its margin; its sign does not matter.

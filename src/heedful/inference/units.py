@@ -1,4 +1,4 @@
-"""The independent unit: documents made of sequences; their means, spread and resamples."""
+"""The independent unit, a document made of sequences: unit means, spread and bootstrap resamples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BLOCK_BYTES = 4 * 2**20
 
 
 def as_units(values: ArrayLike) -> Array:
-    """Float64 array whose first axis is the independent unit.
+    """Convert to a float64 array whose first axis is the independent unit.
 
     Args:
         values: Anything numpy reads as real numbers, ``(unit, ...)``.
@@ -31,7 +31,7 @@ def as_units(values: ArrayLike) -> Array:
 
 
 def document_means(values: ArrayLike, document: ArrayLike) -> Array:
-    r"""Mean over the sequences of each document.
+    r"""Average over the sequences of each document: ``(sequence, ...)`` to ``(document, ...)``.
 
     .. math:: x_g = \frac{1}{|S_g|} \sum_{s \in S_g} x_s, \qquad S_g = \{s \in g : x_s \text{ is not NaN}\}
 
@@ -68,7 +68,7 @@ def document_means(values: ArrayLike, document: ArrayLike) -> Array:
 
 
 def mean_and_spread(values: ArrayLike) -> tuple[Array, Array, NDArray[np.int64]]:
-    r"""Mean, sample standard deviation and number of units of each entry.
+    r"""Return mean, sample standard deviation and number of units of each entry.
 
     .. math:: \bar x = \frac1G \sum_g x_g, \qquad s^2 = \frac{1}{G-1} \sum_g (x_g - \bar x)^2
 
@@ -98,7 +98,7 @@ def mean_and_spread(values: ArrayLike) -> tuple[Array, Array, NDArray[np.int64]]
 
 
 def resample_counts(units: int, resamples: int, seed: int) -> Iterator[Array]:
-    """How often each unit is drawn in each bootstrap resample, block by block.
+    """Yield blocks of bootstrap resamples, as counts of how often each unit is drawn, ``(resample, unit)``.
 
     Drawing counts turns every resampled mean into one matrix product. The numbers depend on ``units``, ``resamples``
     and ``seed`` alone. Source: Efron and Tibshirani 1993, section 6.2.

@@ -1,10 +1,10 @@
-"""The possible verdicts."""
+"""The possible verdicts of a finding."""
 
 from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """Verdicts of a finding. Only integrity claims, required claims and unused attention give ``FAIL``."""
+    """Verdict of a finding. Only integrity claims, required claims and unused attention can give ``FAIL``."""
 
     PASS = "PASS"
     FAIL = "FAIL"

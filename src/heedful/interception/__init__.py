@@ -1,1 +1,1 @@
-"""Attach to a running model and read its attention calls. Every hook is removed afterwards."""
+"""Hook into a running model and read its attention calls; every hook is removed afterwards."""

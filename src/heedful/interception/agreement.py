@@ -1,4 +1,4 @@
-"""Whether a recomputed output agrees with the module's own, within the rounding of the number format."""
+"""Test whether a recomputed output agrees with the module's own, within the rounding of the dtype."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEAST = 1e-4
 
 
 def tolerance(dtype: torch.dtype, logits: float = 0.0) -> float:
-    r"""Largest difference, relative to the largest output of a head, that rounding explains.
+    r"""Return the largest difference, relative to a head's largest output, that rounding explains.
 
     Weights and outputs are rounded once each, by :math:`\epsilon / 2` of themselves at most; the output is a mean of
     values, so both together stay within :math:`\epsilon`, and twice that is allowed. A kernel that also rounds its
@@ -34,13 +34,13 @@ def tolerance(dtype: torch.dtype, logits: float = 0.0) -> float:
 
 
 def limit_of(event: AttentionEvent, moments: Moments, output: Tensor) -> float:
-    """The tolerance for one call."""
+    """Return the rounding tolerance for one attention call."""
     kept = any(name in event.way for name in KEEPS_LOGITS)
     return tolerance(output.dtype, 0.0 if kept else logit_size(moments))
 
 
 def logit_size(moments: Moments) -> float:
-    """Largest of the top logits and of the mean logits ``Z - H`` of all rows; it sets the size of rounding errors."""
+    """Return the largest absolute top or mean logit (``Z - H``) of all rows, which scales rounding errors."""
     rows = moments.rows
     top, mean = rows.logsumexp + rows.max_weight.log(), rows.logsumexp - rows.entropy
     sizes = torch.stack([top, mean]).abs().nan_to_num(0, 0, 0)
@@ -48,7 +48,7 @@ def logit_size(moments: Moments) -> float:
 
 
 def output_error(moments: Moments, output: Tensor) -> float:
-    """Largest difference between a kernel's output and the recomputed one, relative to the largest output of its head.
+    """Return the largest difference of kernel and recomputed output, relative to the largest output of its head.
 
     Rows that see no key are left out: kernels put 0, a mean or NaN there. A head that puts out nothing is compared with
     the largest output of all.

@@ -1,4 +1,4 @@
-"""Which leading axes of a call are sequences and which are heads; conversion to ``(batch, head, ...)`` and back."""
+"""Find which leading axes of a call are sequences and which are heads; convert to ``(batch, head, ...)`` and back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Roles = tuple[tuple[str, int, int], ...]
 
 @dataclass(frozen=True)
 class Arrangement:
-    """Roles of the leading axes of weights.
+    """Roles of the leading axes of attention weights: sequences or heads.
 
     Attributes:
         axes: For each leading axis its factors, outermost first: a role, a length and a step of features (0: unknown).
@@ -39,13 +39,13 @@ class Arrangement:
 
     @cached_property
     def is_standard(self) -> bool:
-        """Whether tensors are already ``(batch, head, ...)``."""
+        """Whether tensors already have the layout ``(batch, head, ...)``."""
         roles = [[role for role, size, _ in axis if size > 1] for axis in self.axes]
         plain = len(self.axes) == 2 and HEAD not in roles[0] and BATCH not in roles[1]
         return plain and self._order() == list(range(len(self._lengths())))
 
     def standard(self, tensor: Tensor, *, whole: bool = False) -> Tensor:
-        """``(batch, head, a, b)`` from ``(*leading, a, b)``.
+        """Convert ``(*leading, a, b)`` to ``(batch, head, a, b)``.
 
         Args:
             tensor: Its leading axes are the call's or of length 1; missing ones count as such.
@@ -73,7 +73,7 @@ class Arrangement:
         return spread.reshape(math.prod(shape[:batches]), math.prod(shape[batches : len(order)]), *tensor.shape[-2:])
 
     def own(self, tensor: Tensor, leading: Sequence[int] | None = None) -> Tensor:
-        """``(*leading, a, b)`` from ``(batch, head, a, b)``.
+        """Convert ``(batch, head, a, b)`` back to the module's layout ``(*leading, a, b)``.
 
         Args:
             tensor: All sequences and heads, or as many of them as ``standard`` gave.
@@ -139,7 +139,7 @@ def arranged(
     batch: int | None,
     customary: bool = False,
 ) -> Arrangement:
-    """The roles of leading axes, derived from how the call's tensors were made.
+    """Determine the roles of the leading axes from how the call's tensors were computed.
 
     Args:
         sizes: Lengths of the leading axes.

@@ -1,4 +1,4 @@
-"""Facts that an outer interception knows about a call and an inner one lacks.
+"""Pass facts about an attention call from an outer interceptor to an inner one.
 
 Where captures are nested, the innermost answers ``nn.MultiheadAttention`` and the others see only the
 ``scaled_dot_product_attention`` or the softmax inside it, which know nothing of padded queries and appended keys.
@@ -23,13 +23,13 @@ _context: ContextVar[CallContext] = ContextVar("call_context", default=_nothing)
 
 
 def call_context() -> CallContext:
-    """What is known about the running attention beyond its own arguments."""
+    """Return the facts known about the running attention beyond its arguments."""
     return _context.get()
 
 
 @contextmanager
 def telling(known: CallContext) -> Iterator[None]:
-    """Make these facts available to interceptions of inner calls."""
+    """Return a context in which inner interceptors receive the facts ``known``."""
     token = _context.set(known)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a session records about one attention module."""
+"""Record of one attention module in a session."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from heedful.interception.sequence_means import DecodedSequences
 
 
 def head_label(module: nn.Module, layer: int, head: int, call: int = 1) -> str:
-    """Label of a head: ``L0H0``, the model's own name (``head_labels``) if any, and the call number of a shared module.
+    """Return a head's label: ``L0H0``, the model's own ``head_labels`` if any, and the call number of a shared module.
 
     Args:
         module: The attention module.
@@ -24,13 +24,13 @@ def head_label(module: nn.Module, layer: int, head: int, call: int = 1) -> str:
 
 
 def call_number(path: str) -> int:
-    """The number, from 1, of a module's call within one forward, read from its path."""
+    """Return the number of a module's call within one forward, from 1, as given in its path."""
     return int(path.rpartition("#")[2]) if "#" in path else 1
 
 
 @dataclass
 class CallRecord:
-    """The record of one attention module.
+    """Record of one attention module in a session.
 
     Attributes:
         path: Module path (``#2`` ... where the module runs again in one forward).

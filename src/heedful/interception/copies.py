@@ -1,4 +1,4 @@
-"""Copies of a hooked model, by ``deepcopy``, pickle or ``torch.save``, get none of heedful's hooks.
+"""Keep heedful's hooks out of copies of a hooked model (``deepcopy``, pickle, ``torch.save``).
 
 Python asks an object for its state when it copies or pickles it. While a model is hooked into, modules answer with a
 state without the hooks of heedful; those of the user go along, as ever.
@@ -28,7 +28,7 @@ _OWN = "__getstate__"
 
 @contextmanager
 def unhooked_copies() -> Iterator[None]:
-    """Inside this block, copies and pickles of modules have no hook of heedful."""
+    """Return a context in which copies and pickles of modules contain no heedful hooks."""
     with _lock:
         if not _held:
             _held.append(vars(nn.Module).get(_OWN))

@@ -1,4 +1,4 @@
-"""The position of a query among more keys than queries, from masks and from how a module's keys grow.
+"""Find query positions when there are more keys than queries, from masks and from the growth of a cache.
 
 Attention written out is told of nothing but its logits. Two things prove that query rows are the last positions of one
 sequence: each row sees one key more than the row before it, up
@@ -17,12 +17,12 @@ from heedful.attention.call import AttentionCall
 
 @dataclass
 class DecodeOffsets:
-    """The last key that each module's last query saw."""
+    """Tracks the last key that each module's last query saw."""
 
     _ends: dict[str, int] = field(default_factory=dict)
 
     def offset_of(self, path: str, call: AttentionCall) -> int | None:
-        """Key position of query 0; None where it is not known.
+        """Return the key position of query 0, or None if it is unknown.
 
         Args:
             path: Module path.
@@ -49,7 +49,7 @@ class DecodeOffsets:
 
 
 def last_seen(mask: Tensor, n_keys: int) -> Tensor | None:
-    """The last key that any sequence or head shows to each query; None if a query sees nothing.
+    """Return the last key that each query sees in any sequence or head; None if a query sees nothing.
 
     Args:
         mask: ``(batch, head, query, key)`` bool, axes of length 1 where all are alike.

@@ -1,4 +1,4 @@
-"""One attention call as it happens inside a running model."""
+"""One attention call as it happens in a running model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from heedful.interception.held_heads import HeldHeads
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionEvent:
-    """A captured call on its way to the kernel.
+    """A captured attention call, before the kernel runs.
 
     Attributes:
         path: Path of the attention module in the model; ``#2``, ``#3`` ... follow where it is called again in one

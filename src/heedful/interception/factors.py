@@ -1,4 +1,4 @@
-"""What each axis of a tensor stands for: tokens, sequences, or features of a projection.
+"""Describe what each tensor axis stands for: tokens, sequences, or features of a projection.
 
 An axis is a list of factors, outermost first. ``reshape(batch * heads, n, dim)`` leaves a first axis of two factors,
 and their order tells ``(batch * heads)`` from ``(heads * batch)``, whatever the sizes are. A factor is a kind, a length
@@ -24,34 +24,34 @@ LEAD, FEATURE, WEIGHT, COPY, UNKNOWN = "lead", "feature", "weight", "copy", "?"
 
 
 def best_of(axes: Sequence[Axis]) -> Axis:
-    """Of several axes, the one about which most is known; an axis of copies is chosen last."""
+    """Return the axis about which most is known; an axis made of copies is chosen last."""
     return min(axes, key=lambda axis: (UNKNOWN in kinds(axis), bool(axis) and kinds(axis) <= {COPY, WEIGHT}))
 
 
 def kinds(axis: Axis) -> set[str]:
-    """The set of kinds among an axis's factors (tokens, sequences, features ...); empty for length 1."""
+    """Return what an axis consists of (tokens, sequences, features ...), as a set; empty for length 1."""
     return {kind for kind, _, _ in axis}
 
 
 def unknown(shape: Sequence[int]) -> Axes:
-    """Axes about which nothing is known."""
+    """Return descriptions of axes about which nothing is known."""
     return tuple(factor_of(UNKNOWN, size) for size in shape)
 
 
 def factor_of(what: str, size: int, step: int | None = None) -> Axis:
-    """An axis of one factor; an empty one for length 1."""
+    """Return the description of an axis of one kind, such as tokens; empty for length 1."""
     return ((what, size, int(what == FEATURE) if step is None else step),) if size > 1 else ()
 
 
 def length_of(axis: Axis) -> int:
-    """The length of an axis."""
+    """Return the length of an axis."""
     if len(axis) == 1:
         return axis[0][1]
     return math.prod([size for _, size, _ in axis])
 
 
 def resized(axis: Axis, size: int) -> Axis:
-    """An axis from which a part was taken, or to which something was added."""
+    """Return an axis after part of it was taken or something was added."""
     total = length_of(axis)
     if total == size:
         return axis
@@ -65,5 +65,5 @@ def resized(axis: Axis, size: int) -> Axis:
 
 
 def merged(candidates: list[Axes]) -> Axes:
-    """For each axis, the first description that is known."""
+    """Return, for each axis, the first description that is known."""
     return tuple(best_of(column) for column in zip(*candidates, strict=True))

@@ -1,4 +1,4 @@
-"""Rules for functions that change a tensor's form: the axes of views, pieces, copies and concatenations."""
+"""Track axes through functions that reshape, slice, copy or concatenate tensors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _source(node: Node) -> Axes:
 
 
 def alike(node: Node) -> Axes:
-    """Axes of an elementwise result: for each axis, the first operand that is not broadcast along it."""
+    """Return the axes of an elementwise result: for each axis, the first operand not broadcast along it."""
     operands = sorted(node.parents, key=lambda parent: (parent.weight, not parent.content))
     found: list[Axis] = []
     for place, size in enumerate(node.shape):
@@ -49,7 +49,7 @@ def alike(node: Node) -> Axes:
 
 
 def viewed(node: Node) -> Axes:
-    """``view``: the factors stay in order and are grouped again."""
+    """Return the axes after ``view``: factors keep their order and are regrouped."""
     left = [factor for axis in _source(node) for factor in axis]
     found: list[Axis] = []
     for size in node.shape:
@@ -74,7 +74,7 @@ def _argument(node: Node, place: int, name: str, default: Any = None) -> Any:
 
 
 def permuted(node: Node) -> Axes:
-    """Axes after ``permute``."""
+    """Return the axes after ``permute``."""
     axes = _source(node)
     order = _argument(node, 1, "dims")
     order = list(order) if isinstance(order, list | tuple) else list(node.args[1:])
@@ -82,7 +82,7 @@ def permuted(node: Node) -> Axes:
 
 
 def transposed(node: Node) -> Axes:
-    """Axes after ``transpose``."""
+    """Return the axes after ``transpose``."""
     axes = list(_source(node))
     one = _argument(node, 1, "dim0", node.kwargs.get("axis0"))
     other = _argument(node, 2, "dim1", node.kwargs.get("axis1"))
@@ -91,7 +91,7 @@ def transposed(node: Node) -> Axes:
 
 
 def moved(node: Node) -> Axes:
-    """Axes after ``movedim``."""
+    """Return the axes after ``movedim``."""
     axes = _source(node)
     source, target = _argument(node, 1, "source"), _argument(node, 2, "destination")
     sources = [s % len(axes) for s in (source if isinstance(source, list | tuple) else [source])]
@@ -103,44 +103,44 @@ def moved(node: Node) -> Axes:
 
 
 def all_axes_reversed(node: Node) -> Axes:
-    """``T`` and ``t``: all axes in reverse order."""
+    """Return the axes after ``T`` or ``t``: reversed."""
     return tuple(reversed(_source(node)))
 
 
 def last_two_exchanged(node: Node) -> Axes:
-    """``mT`` and equivalent functions: the last two axes exchanged."""
+    """Return the axes after ``mT`` and equivalents: the last two exchanged."""
     axes = _source(node)
     return (*axes[:-2], axes[-1], axes[-2])
 
 
 def expanded(node: Node) -> Axes:
-    """``expand``: axes of length 1 become copies."""
+    """Return the axes after ``expand``: axes of length 1 become copies."""
     axes = _source(node)
     axes = ((),) * (len(node.shape) - len(axes)) + axes
     return tuple(a if length_of(a) == size else factor_of(COPY, size) for a, size in zip(axes, node.shape, strict=True))
 
 
 def repeated(node: Node) -> Axes:
-    """``repeat``: copies are the outer factor."""
+    """Return the axes after ``repeat``: copies are the outer factor."""
     axes = _source(node)
     axes = ((),) * (len(node.shape) - len(axes)) + axes
     return tuple((*factor_of(COPY, size // length_of(a)), *a) for a, size in zip(axes, node.shape, strict=True))
 
 
 def interleaved(node: Node) -> Axes:
-    """``repeat_interleave``: copies are the inner factor."""
+    """Return the axes after ``repeat_interleave``: copies are the inner factor."""
     return tuple(
         (*a, *factor_of(COPY, size // length_of(a))) for a, size in zip(_source(node), node.shape, strict=True)
     )
 
 
 def cut(node: Node) -> Axes:
-    """A slice of one or several axes."""
+    """Return the axes after slicing one or several of them."""
     return tuple(resized(axis, size) for axis, size in zip(_source(node), node.shape, strict=True))
 
 
 def without(node: Node, default: int | None = None) -> Axes:
-    """One axis is removed, or kept with length 1."""
+    """Return the axes after removing one, or keeping it with length 1."""
     axes = list(_source(node))
     if len(axes) == len(node.shape):
         return tuple(a if length_of(a) == size else resized(a, size) for a, size in zip(axes, node.shape, strict=True))
@@ -150,7 +150,7 @@ def without(node: Node, default: int | None = None) -> Axes:
 
 
 def indexed(node: Node) -> Axes | None:
-    """Indexing: slices, numbers, new axes and at most one tensor of indices."""
+    """Return the axes after indexing with slices, numbers, new axes and at most one index tensor."""
     axes = list(_source(node))
     index = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
     taken = sum(entry is not None and entry is not Ellipsis for entry in index)
@@ -180,7 +180,9 @@ def _pieces(node: Node) -> list[Node]:
 
 
 def joined(node: Node) -> Axes:
-    """``cat``: adds tokens, or heads if the pieces come from one projection of one input."""
+    """Return the axes after ``cat``, which adds tokens, or heads if all pieces come from one projection of one
+    input.
+    """
     pieces = _pieces(node)
     dim = _argument(node, 1, "dim", 0) % len(node.shape)
     best = min(pieces, key=lambda p: (UNKNOWN in kinds(p.axes[dim]), not p.content, p.weight))
@@ -194,7 +196,7 @@ def joined(node: Node) -> Axes:
 
 
 def stacked(node: Node) -> Axes:
-    """``stack``: adds an axis, which stands for heads if the pieces come from one projection."""
+    """Return the axes after ``stack``, which adds an axis: heads, if the pieces come from one projection."""
     pieces = _pieces(node)
     dim = _argument(node, 1, "dim", 0) % len(node.shape)
     axes = list(merged([piece.axes for piece in pieces]))
@@ -203,7 +205,7 @@ def stacked(node: Node) -> Axes:
 
 
 def are_heads(pieces: Sequence[Node]) -> bool:
-    """Whether pieces are outputs of one projection, or of several projections of one input."""
+    """Return whether pieces are outputs of one projection, or of several projections of one input."""
     origins = [_origin(piece) for piece in pieces]
     if any(origin is None for origin in origins):
         return False
@@ -213,7 +215,7 @@ def are_heads(pieces: Sequence[Node]) -> bool:
 
 
 def are_parts(pieces: Sequence[Node]) -> bool:
-    """Whether pieces are different features of the same projection."""
+    """Return whether pieces are different features of the same projection."""
     origins = [_origin(piece) for piece in pieces]
     if any(origin is None for origin in origins):
         return False

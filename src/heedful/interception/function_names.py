@@ -1,4 +1,4 @@
-"""What a torch function's name tells about its result: new content, a sum, another form, or only other values."""
+"""Classify torch functions by name: their result is new content, a sum, a reshape, or only other values."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ SCALED = frozenset(
 
 
 class NameFacts(NamedTuple):
-    """Facts about a function by its name, looked up once for each function of a forward.
+    """Facts about a function by its name, looked up once per function in a forward.
 
     Attributes:
         name: The name, one for all spellings.
@@ -160,7 +160,7 @@ class NameFacts(NamedTuple):
 
 @lru_cache(4096)
 def facts_of(called: str) -> NameFacts:
-    """The facts about a function of this name."""
+    """Return the facts about a torch function by its name."""
     name = NAMED.get(called, called)
     return NameFacts(
         name,

@@ -1,4 +1,4 @@
-"""Two-dimensional masks among a module's arguments, wherever they are passed."""
+"""Find two-dimensional masks among a module's arguments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEEPEST = 3
 
 @dataclass(slots=True)
 class Handed:
-    """Masks and tokens among a module's arguments.
+    """Masks and token shapes found among a module's arguments.
 
     Attributes:
         masks: ``(batch, position)`` tensors whose name says mask, none that stands for another sequence, each with
@@ -35,7 +35,7 @@ _names: dict[type, tuple[str, ...]] = {}
 
 
 def handed(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Handed:
-    """Search a module's arguments for masks and tokens.
+    """Search a module's arguments for masks and token ids.
 
     Args:
         module: The module.

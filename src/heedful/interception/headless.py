@@ -1,4 +1,4 @@
-"""Models without attention by their own config, such as a control model."""
+"""Detect models whose config has no attention heads, such as control models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 def without_heads(model: nn.Module) -> str:
-    """Why no attention can be captured: the model's config gives it no heads.
+    """Return why no attention can be captured if the config has no heads; else empty.
 
     Args:
         model: The model.

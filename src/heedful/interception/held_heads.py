@@ -1,4 +1,4 @@
-"""The heads of one process when tensor parallelism divides an attention module, and how to gather all heads."""
+"""Find and gather the heads of a process when tensor parallelism shards an attention module."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class HeldHeads:
     group: Any
 
     def own(self, whole: Tensor, dim: int = 1) -> Tensor:
-        """This process's heads, cut from a tensor that has all of them."""
+        """Select this process's heads from a tensor with all heads."""
         size = whole.shape[dim] // self.count
         return whole.narrow(dim, self.rank * size, size)
 
     def gathered(self, own: Tensor, dim: int = 1) -> Tensor:
-        """All heads, gathered from every process; every process of the group must call this.
+        """Gather all heads from every process; every process of the group must call this.
 
         A gradient reaches this process's own heads alone, which is all that a function of single heads needs.
         """
@@ -46,14 +46,12 @@ class HeldHeads:
         return torch.cat(parts, dim=dim)
 
     def own_heads(self, heads: list[int], held: int) -> list[int]:
-        """Which of some heads are on this process, as indices among its own heads; heads are numbered over all
-        processes.
-        """
+        """Return the indices, among this process's heads, of those ``heads`` that it holds."""
         first = self.rank * held
         return [head - first for head in heads if first <= head < first + held]
 
     def whole(self, call: AttentionCall) -> AttentionCall:
-        """The call with the heads of all processes."""
+        """Gather the call with the heads of all processes."""
         bias, mask = call.bias, call.visibility.mask
         if bias is not None and bias.shape[1] == call.heads:
             bias = self.gathered(bias)
@@ -71,12 +69,12 @@ class HeldHeads:
 
 
 def is_sharded(parameter: Tensor) -> bool:
-    """Whether this process holds only a part of a parameter, or one of several copies."""
+    """Return whether a parameter is sharded or replicated over processes."""
     return type(parameter).__name__ == SHARDED or type(parameter.data).__name__ == SHARDED
 
 
 def part_of(module: nn.Module, call: AttentionCall) -> HeldHeads | None:
-    """The part of a module's heads that this process's call shows; None if it shows all.
+    """Return the share of a module's heads in this process's call; None if the call has all heads.
 
     The row-wise projection tells: it takes the call's output, and holds weights for as much of it as is here. Where the
     module has none, its column-wise projections, which give the query, tell instead.
@@ -128,7 +126,7 @@ def _here(parameter: Any) -> Tensor:
 
 
 def refuse_unknown_division(model: nn.Module) -> None:
-    """Refuse heads that were divided without a trace in the parameters, because they would be mistaken for all heads.
+    """Raise an error if heads were sharded in a way that parameters don't show.
 
     Raises:
         UsageError: The model says that it is divided, and none of its parameters does.

@@ -1,4 +1,4 @@
-"""Which keys a rule hides, from terms added to the logits or filled into them, never from a small logit.
+"""Find the keys that a mask hides, from terms added to or filled into the logits, never from a small logit.
 
 An additive term hides where it is one of a few large negative values and zero otherwise (-inf, the format's minimum,
 -1e9, -10000, the -100 of shifted windows). Distances, slopes and learned biases take many values and hide nothing,
@@ -27,7 +27,7 @@ NEGATED = frozenset(["sub", "sub_", "subtract", "__isub__", "__sub__"])
 
 
 def hidden_by(lineage: Lineage | None, term: Tensor) -> Tensor | None:
-    """Where an additive term hides keys.
+    """Return where an additive mask term hides keys, as bool.
 
     Args:
         lineage: What is known of tensors.
@@ -43,7 +43,7 @@ def hidden_by(lineage: Lineage | None, term: Tensor) -> Tensor | None:
 
 
 def hidden_in(node: Node | None, logits: Tensor) -> Tensor | None:
-    """Where logits were filled, or had hiding terms added.
+    """Return where logits were filled or had hiding terms added, as bool.
 
     Args:
         node: Where the logits come from.
@@ -63,7 +63,7 @@ def hidden_in(node: Node | None, logits: Tensor) -> Tensor | None:
 
 
 def forget(node: Node | None) -> None:
-    """Release the masks that were kept for a call that is now described."""
+    """Free the masks that were stored for a call that is now described."""
     while node is not None and node.name not in PRODUCTS:
         node.held = None
         node = next((parent for parent in node.parents if parent.content), None)
@@ -184,7 +184,7 @@ def _carried(node: Node, hidden: Tensor | None) -> Tensor | None:
 
 
 def moved(node: Node, tensor: Tensor) -> Tensor:
-    """A tensor of a parent's shape after a node's change of form.
+    """Apply a node's reshape to a tensor that has the shape of its input.
 
     Raises:
         HeedfulError: It went through indices that were not kept.

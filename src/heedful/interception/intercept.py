@@ -1,4 +1,4 @@
-"""Intercept every attention call of a model once; capture and replacement both use this."""
+"""Intercept every attention call of a model; capture and replacement both use this."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _lock = threading.Lock()
 
 @contextmanager
 def intercept(model: nn.Module, answer: Answer) -> Iterator[Interceptor]:
-    """Call ``answer`` for every attention call that the model makes in this thread.
+    """Return a context that calls ``answer`` for every attention call of the model in this thread.
 
     Hooks, table entries and modes are gone afterwards, also after an error; parameters, flags and random state are
     never touched. Compiled models run eagerly meanwhile.
@@ -47,7 +47,7 @@ def intercept(model: nn.Module, answer: Answer) -> Iterator[Interceptor]:
 
 
 def refuse_no_module(asked: str, model: object) -> None:
-    """Refuse an argument that is no module, before anything is changed.
+    """Raise an error if an argument is not a torch module.
 
     Args:
         asked: The function that was called, for the message.
@@ -65,7 +65,7 @@ def refuse_no_module(asked: str, model: object) -> None:
 
 
 def unwatched() -> AbstractContextManager[None]:
-    """While statistics are computed, function modes (heedful's own and others') do not see their operations."""
+    """Return a context in which function modes don't see operations, for computing statistics."""
     return torch._C.DisableTorchFunction()  # type: ignore[no-any-return]
 
 

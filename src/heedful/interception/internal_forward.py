@@ -1,4 +1,4 @@
-"""Forwards that heedful runs itself, distinguished from those of the user."""
+"""Mark forwards that heedful runs itself, so that they are not counted as the user's."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _here = threading.local()
 
 
 def depth() -> int:
-    """How many of heedful's own forwards are nested in this thread."""
+    """Return how many of heedful's own forwards are nested in this thread."""
     return int(getattr(_here, "depth", 0))
 
 
 @contextmanager
 def internal_forward() -> Iterator[None]:
-    """Forwards inside this block are heedful's own; captures opened outside do not count them."""
+    """Return a context for heedful's own forwards, which outer captures do not count."""
     _here.depth = depth() + 1
     try:
         yield

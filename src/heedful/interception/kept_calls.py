@@ -1,4 +1,4 @@
-"""The first sequence of each layer's first call, kept within a memory limit so that a head can be drawn later."""
+"""Store the first sequence of each layer's first call within a memory limit, to draw heads later."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WEIGHTS_BYTES = 256 << 20
 
 @dataclass
 class KeptCall:
-    """One sequence of one call.
+    """Stored copy of one sequence of one attention call.
 
     Attributes:
         layer: Index of its layer.
@@ -37,7 +37,7 @@ class KeptCall:
 
 @dataclass
 class KeptCalls:
-    """What a session keeps for drawing: copies, so that none of the model's own tensors stay alive.
+    """Stored calls of a session for drawing; they are copies, which keep no tensor of the model alive.
 
     Attributes:
         calls: Module path to its call.
@@ -48,7 +48,7 @@ class KeptCalls:
     left: int = BUDGET
 
     def offer(self, path: str, layer: int, listed: tuple[int, ...], call: AttentionCall) -> None:
-        """Keep the first sequence of a layer's first call, if it fits into the remaining memory."""
+        """Store the first sequence of a layer's first call, if it fits into the remaining memory."""
         if path in self.calls:
             return
         one = first_sequence(call)
@@ -60,7 +60,7 @@ class KeptCalls:
         self.calls[path] = KeptCall(layer, listed, _copied(one))
 
     def map(self, layer: int | str, head: int, bins: int = BINS) -> tuple[str, BinnedMap]:
-        """Module path and binned map of one head.
+        """Return the module path and the binned attention map of one head.
 
         Args:
             layer: Layer index, or module path.
@@ -77,7 +77,7 @@ class KeptCalls:
         return path, binned_map(call, bins)
 
     def weights(self, layer: int | str, head: int) -> Tensor:
-        """Every weight of one head, ``(query, key)``; rows that see no key are 0.
+        """Return all weights of one head, ``(query, key)``; rows without visible keys are 0.
 
         Args:
             layer: Layer index, or module path.
@@ -116,13 +116,13 @@ class KeptCalls:
         if head not in kept.listed or isinstance(head, bool):
             raise UsageError(f"{asked}: {path} has heads {', '.join(map(str, kept.listed[:16]))}; got {head!r:.60}")
         if kept.call is None:
-            message = f"no room to keep {path} beside {BUDGET >> 20} MiB of others"
+            message = f"no memory left to keep {path}: {BUDGET >> 20} MiB are already used"
             raise UsageError(f"{asked}: {message}; capture it alone: heedful.capture(model, layers=[{kept.layer}])")
         return path, _one_head(kept.call, kept.listed.index(head))
 
 
 def first_sequence(call: AttentionCall) -> AttentionCall:
-    """The call of the first sequence alone, without values; its tensors are views."""
+    """Return the call restricted to its first sequence, without values; its tensors are views."""
     one = slice(0, 1)
     return replace(
         call,

@@ -1,4 +1,4 @@
-"""What the axes of a node's tensor stand for, found with the rule of the function that made it."""
+"""Find what the axes of a tensor stand for, by a rule for the function that computed it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from heedful.interception.lineage import Node
 
 
 def axes_of(node: Node) -> Axes:
-    """The factors of every axis of a node's tensor; computed once."""
+    """Return what every axis of a node's tensor stands for; computed once."""
     pending = [node]
     while pending:  # parents first, without recursion: residual streams are long
         last = pending[-1]
@@ -86,7 +86,7 @@ def _root(node: Node) -> Axes:
 
 
 def are_parts(pieces: Sequence[Node]) -> bool:
-    """Whether pieces are different features of the same projection."""
+    """Return whether pieces are different features of the same projection."""
     for piece in pieces:
         axes_of(piece)
     return form_rules.are_parts(pieces)

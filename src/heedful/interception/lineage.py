@@ -1,4 +1,4 @@
-"""Where the tensors of a running forward come from: one small node for each result of a torch function.
+"""Track where tensors of a running forward come from: one small node per result of a torch function.
 
 Nothing is computed from the nodes until an attention call needs it: which of its axes are heads and which are tokens
 (``layout``), which keys a mask hides (``hidden``), whether query and key come from one stream (``streams``).
@@ -31,7 +31,7 @@ SWEEP = 2048
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """One result of a torch function.
+    """Result of one torch function, with its inputs.
 
     Attributes:
         name: Name of the function; empty for a tensor that no watched function made.
@@ -61,19 +61,19 @@ class Node:
 
 
 class Lineage:
-    """Nodes of the tensors that are alive."""
+    """Nodes of all live tensors."""
 
     def __init__(self) -> None:
         self._nodes: dict[int, tuple[weakref.ref[Tensor], Node]] = {}
         self._made = 0
 
     def of(self, tensor: Tensor) -> Node | None:
-        """The node of a tensor, or None."""
+        """Return the node of a tensor, or None."""
         entry = self._nodes.get(id(tensor))
         return entry[1] if entry is not None and entry[0]() is tensor else None
 
     def known(self, tensor: Tensor) -> Node:
-        """The node of a tensor; a new root if it has none."""
+        """Return the node of a tensor, or a new root node."""
         node = self.of(tensor)
         if node is None:
             node = Node("", shape=tuple(tensor.shape), weight=isinstance(tensor, nn.Parameter))
@@ -81,7 +81,7 @@ class Lineage:
         return node
 
     def put(self, tensor: Tensor, node: Node) -> None:
-        """Record where a tensor comes from."""
+        """Store the node of a tensor."""
         self._nodes[id(tensor)] = (weakref.ref(tensor), node)
         self._made += 1
         if self._made >= SWEEP:
@@ -89,7 +89,7 @@ class Lineage:
             self._nodes = {key: entry for key, entry in self._nodes.items() if entry[0]() is not None}
 
     def record(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        """Make the nodes of a function's results, and of a tensor that it wrote into."""
+        """Create the nodes of a function's results, and of a tensor that it modified in place."""
         facts = facts_of(name)
         name = facts.name
         if name == "__setitem__" and isinstance(args[0], Tensor):

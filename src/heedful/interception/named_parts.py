@@ -1,4 +1,4 @@
-"""Accept layers and heads as users name them: one, several, or heads for each layer."""
+"""Parse a user's choice of layers and heads: one, several, or heads for each layer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEADS = "expected an index, a list of them, or {layer: [heads]}"
 
 @dataclass(frozen=True)
 class NamedParts:
-    """Which layers and heads are meant.
+    """Layers and heads chosen by the user.
 
     Attributes:
         layers: By index or path; None for all.
@@ -33,7 +33,7 @@ class NamedParts:
     by_layer: Mapping[int | str, tuple[int, ...]] | None = None
 
     def heads_of(self, path: str, layer: int) -> tuple[int, ...] | None:
-        """Heads of one layer; None for all.
+        """Return the chosen heads of one layer; None for all.
 
         Args:
             path: Module path of the layer, whose further calls end in ``#2`` ....
@@ -46,7 +46,7 @@ class NamedParts:
 
 
 def named_parts(layers: Any, heads: Any) -> NamedParts:
-    """Layers and heads as a user named them.
+    """Parse a user's choice of layers and heads.
 
     Args:
         layers: See ``Layers``; None for all.

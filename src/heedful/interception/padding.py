@@ -19,7 +19,7 @@ from heedful.interception.stack import Frame
 
 
 def with_padding(call: AttentionCall, frames: Sequence[Frame]) -> AttentionCall:
-    """The call with padded rows seeing nothing.
+    """Return the call with padded queries masked out.
 
     Args:
         call: The call.
@@ -52,7 +52,7 @@ def _keys(call: AttentionCall, real: Tensor) -> Tensor | None:
 
 
 def rows_unknown(call: AttentionCall) -> bool:
-    """Whether some keys are padding but the padded queries are unknown. Call after ``with_padding``."""
+    """Return whether keys are padded but the padded queries are unknown; call after ``with_padding``."""
     rules = call.visibility
     if call.offset is not None or rules.queries is not None or call.n_queries == 1:
         return False

@@ -1,4 +1,4 @@
-"""Heads ranked by their weight on pairs of positions that a user gives, compared with permuted pairs."""
+"""Rank heads by their weight on given position pairs, compared with permuted pairs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ POINTS = 16_384
 
 
 def given_pairs(pairs: Any, subject: str = "pairs") -> Pairs:
-    """Check pairs that are given as lists or an array.
+    """Validate position pairs given as lists or as an array.
 
     Args:
         pairs: ``(pair, 2)``, query and key of the first sequence, or ``(pair, 3)``, with the sequence before them.
@@ -65,7 +65,7 @@ def _is_index(value: object) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class RankedHead:
-    """One head's weight on the pairs.
+    """One head with its weight on the pairs and its p-values.
 
     Attributes:
         layer: Layer index in the order in which the model called its attention.
@@ -87,7 +87,7 @@ class RankedHead:
 
 
 class PairRanking(Sequence[RankedHead]):
-    """Heads by mass on the pairs, the heaviest first.
+    """Heads ranked by weight on the pairs, largest first.
 
     Attributes:
         rows: The heads.
@@ -114,7 +114,7 @@ class PairRanking(Sequence[RankedHead]):
 
 
 class Matchings:
-    """Given pairs, and those of their permutations.
+    """The given pairs and their permutations.
 
     The keys of the pairs of a sequence are exchanged between its queries so that no key comes to lie behind its query,
     where the model hides the future.
@@ -159,14 +159,14 @@ class Matchings:
 
     @property
     def others(self) -> int:
-        """Permutations that differ from the given matching and from each other, over the sequences seen so far."""
+        """Number of distinct permutations that differ from the given pairs, over sequences so far."""
         if not self._keys:
             return 0
         every = np.concatenate(list(self._keys.values()), axis=1)
         return len(np.unique(every, axis=0)) - 1
 
     def sums(self, call: AttentionCall, sequences: Sequence[int]) -> Tensor:
-        """Sum of weights over the pairs of a call's sequences.
+        """Return the sum of weights over the pairs of a call's sequences, for the given and permuted pairs.
 
         Args:
             call: The call.
@@ -203,7 +203,7 @@ class Matchings:
 
 
 def hides_future(call: AttentionCall, place: int) -> bool:
-    """Whether no query of a sequence sees the key after its own position."""
+    """Return whether all queries of a sequence have their next position masked."""
     if call.visibility.is_causal or call.offset is None:
         return call.visibility.is_causal
     query = torch.arange(min(call.n_queries, call.n_keys - call.offset) - 1, device=call.query.device)
@@ -225,7 +225,7 @@ def _sequence(call: AttentionCall, place: int) -> AttentionCall:
 
 
 def ranking(places: Sequence[tuple[int, str, int]], sums: Array, pairs: int, others: int) -> PairRanking:
-    """The ranking of heads from their summed weights.
+    """Rank heads by their summed weights on the pairs.
 
     Args:
         places: Layer, module path and head of each.
@@ -247,7 +247,7 @@ def ranking(places: Sequence[tuple[int, str, int]], sums: Array, pairs: int, oth
 
 
 def rank_kept(kept: KeptCalls, pairs: Any, seed: int) -> PairRanking:
-    """The ranking from the calls that a session kept of its first sequence.
+    """Rank heads from the calls that a session stored for its first sequence.
 
     Args:
         kept: The calls.

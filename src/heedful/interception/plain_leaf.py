@@ -1,4 +1,4 @@
-"""Layers that do not attend: they are not watched, and operations in them belong to their parent."""
+"""Detect layers without attention: they get no hooks, and their operations are attributed to the parent."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ LINEAR = ("transformers.pytorch_utils", "Conv1D")
 
 
 def is_plain_leaf(module: nn.Module) -> bool:
-    """Whether a module is a layer without children that does not attend, such as ``Linear``."""
+    """Return whether a module is a layer without children and without attention, such as ``Linear``."""
     cls = type(module)
     return not module._modules and (cls.__module__.startswith(PLAIN) or (cls.__module__, cls.__name__) == LINEAR)

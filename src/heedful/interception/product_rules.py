@@ -1,4 +1,4 @@
-"""The axes of results of products: projections, convolutions, embeddings, einsum, attention."""
+"""Track axes through products: projections, convolutions, embeddings, einsum, attention."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from heedful.interception.lineage import Node
 
 
 def linear(node: Node) -> Axes:
-    """``linear``: leading axes are the input's. If positions are projected away, features take their place.
+    """Return the axes after ``linear``: leading ones from the input, then features.
 
     Of an input of two or three axes that came from who knows where, the leading ones are sequences and positions. So
     are those of a parameter that is projected, such as latents.
@@ -34,7 +34,7 @@ def _column(axis: Axis, other: Node, size: int) -> Axis:
 
 
 def product(node: Node) -> Axes:
-    """``matmul``, ``bmm``, ``baddbmm``, ``addmm``, ``cdist``."""
+    """Return the axes after ``matmul``, ``bmm``, ``baddbmm``, ``addmm`` or ``cdist``."""
     left, right = node.parents[-2:]
     shape = node.shape
     across = -2 if node.name in ("cdist", "inner") else -1
@@ -53,7 +53,7 @@ def product(node: Node) -> Axes:
 
 
 def letters_of(node: Node) -> tuple[list[list[str]], list[str]] | None:
-    """Letters of the axes of an einsum's operands and result, ellipses written out; None if not understood."""
+    """Return an einsum's axis letters for operands and result, with ellipses expanded; None if not understood."""
     equation = node.args[0] if node.args else None
     if not isinstance(equation, str):
         return None
@@ -61,7 +61,7 @@ def letters_of(node: Node) -> tuple[list[list[str]], list[str]] | None:
 
 
 def spelled(equation: str, ranks: Sequence[int]) -> tuple[list[list[str]], list[str]] | None:
-    """An einsum's letters, for operands with these numbers of axes."""
+    """Return an einsum's axis letters for operands with ``ranks`` axes."""
     terms, arrow, out = equation.replace(" ", "").partition("->")
     words = terms.split(",")
     if len(words) != len(ranks):
@@ -90,7 +90,7 @@ def spelled(equation: str, ranks: Sequence[int]) -> tuple[list[list[str]], list[
 
 
 def einsum(node: Node) -> Axes | None:
-    """``einsum``, letter by letter."""
+    """Return the axes after ``einsum``, letter by letter."""
     letters = letters_of(node)
     if letters is None:
         return None
@@ -107,32 +107,32 @@ def einsum(node: Node) -> Axes | None:
 
 
 def convolved(node: Node) -> Axes:
-    """Convolution: ``(batch, channel, *places)``, or without a batch."""
+    """Return the axes after a convolution: ``(batch, channel, *places)``, or without batch."""
     channel = len(node.shape) - 1 - int(node.name[-2])
     return tuple(factor_of(FEATURE if place == channel else LEAD, size) for place, size in enumerate(node.shape))
 
 
 def embedded(node: Node) -> Axes:
-    """``embedding``: a vector of features for each index."""
+    """Return the axes after ``embedding``: a feature axis is added to the index axes."""
     return (*(factor_of(LEAD, size) for size in node.shape[:-1]), factor_of(FEATURE, node.shape[-1]))
 
 
 def attended(node: Node) -> Axes:
-    """``scaled_dot_product_attention``: all axes of the query, except that the last comes from the value."""
+    """Return the axes after ``scaled_dot_product_attention``: the query's, but the last from the value."""
     query, value = node.parents[0], node.parents[2]
     return (*query.axes[:-1], value.axes[-1])
 
 
 def heads_last(node: Node) -> Axes:
-    """What transformers' attention functions return: ``(batch, query, head, dim)``."""
+    """Return the axes after transformers' attention functions: ``(batch, query, head, dim)``."""
     return tuple(factor_of(kind, size) for kind, size in zip((LEAD, LEAD, FEATURE, FEATURE), node.shape, strict=True))
 
 
 def complex_of(node: Node) -> Axes:
-    """``view_as_complex``: the last axis becomes part of the numbers."""
+    """Return the axes after ``view_as_complex``, which merges the last axis into the numbers."""
     return node.parents[0].axes[:-1]
 
 
 def real_of(node: Node) -> Axes:
-    """``view_as_real``: a last axis of two numbers is added."""
+    """Return the axes after ``view_as_real``, which adds a last axis of length two."""
     return (*node.parents[0].axes, factor_of(FEATURE, node.shape[-1]))

@@ -1,4 +1,4 @@
-"""Replace the learned attention pattern by another while a block of code runs."""
+"""Replace the learned attention pattern while a block of code runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from heedful.interception.named_parts import Heads, Layers, named_parts
 
 
 class Replacements(dict[str, int]):
-    """Module path to number of calls replaced.
+    """Number of replaced calls by module path.
 
     Attributes:
         left: Path to reason of attention that ran and was left as it is though no layers were named.
@@ -33,10 +33,10 @@ class Replacements(dict[str, int]):
 
 
 class EventPattern:
-    """A pattern that needs to know more than the call, such as the module that makes it."""
+    """A replacement pattern that depends on the module or the event, not only on the call."""
 
     def output(self, event: AttentionEvent) -> Tensor | None:
-        """New output ``(batch, head, query, value_dim)``; None takes the mean of the batch's other sequences.
+        """Return the output ``(batch, head, query, value_dim)``; None uses the mean over the batch's other sequences.
 
         Args:
             event: The call, its module and its path.
@@ -58,7 +58,7 @@ def replace(
     layers: Layers | None = None,
     heads: Heads | None = None,
 ) -> Iterator[Replacements]:
-    """Replace attention in some layers and heads of a model.
+    """Return a context in which attention of some layers and heads is replaced by another pattern.
 
     Args:
         model: Any module whose attention heedful can meet.

@@ -1,4 +1,4 @@
-"""Turn a mask, in any form that models use, into visibility and a finite bias."""
+"""Convert a mask, in any form that models use, to visibility rules and a finite bias."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MASKED_BELOW = -1e4
 
 
 def split_mask(mask: Tensor, lineage: Lineage | None = None) -> tuple[Tensor, Tensor | None]:
-    """A bool mask (True = visible), and the finite bias that an additive mask also holds.
+    """Split a mask into a bool mask (True = visible) and the finite bias of an additive mask.
 
     Args:
         mask: Bool or float, broadcastable to ``(batch, head, query, key)``.
@@ -45,7 +45,7 @@ def table_rules(
     keywords: dict[str, Any],
     lineage: Lineage | None = None,
 ) -> tuple[Visibility, Tensor | None]:
-    """Visibility and bias of one call of transformers' attention-function table.
+    """Return visibility and bias of one call of transformers' attention-function table.
 
     Args:
         name: Entry of the table that is active: ``eager``, ``sdpa``, ``flash_attention_2`` ...
@@ -99,7 +99,7 @@ def sdpa_rules(
     lineage: Lineage | None = None,
     standard: Callable[[Tensor], Tensor] = lambda tensor: tensor,
 ) -> tuple[Visibility, Tensor | None]:
-    """Visibility and bias of one ``scaled_dot_product_attention`` call; its causal rule aligns with the first key.
+    """Return visibility and bias of a ``scaled_dot_product_attention`` call (causal means aligned at the first key).
 
     Args:
         mask: Bool or additive mask, or None.

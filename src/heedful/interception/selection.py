@@ -1,4 +1,4 @@
-"""Which layers, heads and forwards of a model are measured."""
+"""Select the layers, heads and forwards of a model to measure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heedful.interception.named_parts import Heads, Layers, NamedParts, named_pa
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What a capture measures; everything by default.
+    """Layers, heads and forwards to measure; everything by default.
 
     Attributes:
         layers: Layers by index, in the order in which the model first calls them, or by module path: one or several;
@@ -37,16 +37,16 @@ class Selection:
         object.__setattr__(self, "named", named_parts(self.layers, self.heads))
 
     def takes_layer(self, path: str, index: int) -> bool:
-        """Whether a layer is wanted."""
+        """Return whether a layer is selected."""
         layers = self.named.layers
         return layers is None or index in layers or path in layers or path.split("#")[0] in layers
 
     def takes_forward(self, count: int) -> bool:
-        """Whether the forward of this number, counted from 1, is wanted."""
+        """Return whether forward number ``count``, from 1, is selected."""
         return (count - 1) % self.every == 0
 
     def heads_of(self, path: str, layer: int, call: AttentionCall) -> tuple[int, ...]:
-        """The wanted heads of a call.
+        """Return the selected heads of a call.
 
         Raises:
             UsageError: The call has no such head.
@@ -60,7 +60,7 @@ class Selection:
         return heads
 
     def check_layers(self, order: dict[str, int]) -> None:
-        """Raise if the model never called one of the selected layers.
+        """Raise an error if a selected layer was never called.
 
         Args:
             order: Path of every attention module that was met to its index; empty where the model was never run.
@@ -80,7 +80,7 @@ class Selection:
 
 
 def only_heads(call: AttentionCall, heads: Sequence[int]) -> AttentionCall:
-    """The same call with some of its query heads, each with its key head.
+    """Return the call restricted to some query heads and their key heads.
 
     Args:
         call: The call.

@@ -1,4 +1,4 @@
-"""Means over the rows of a sequence, which may arrive in one call or row by row from a cache."""
+"""Average row statistics over sequences, which may arrive in one call or token by token during decoding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from heedful.attention.registry import STATISTICS
 
 
 def sequence_means(moments: RowMoments, rows: Tensor) -> Tensor:
-    """Mean of one row statistic over the judged rows of each sequence.
+    """Return the mean of one row statistic over the judged rows of each sequence.
 
     Args:
         moments: The call's row moments.
@@ -29,17 +29,17 @@ def sequence_means(moments: RowMoments, rows: Tensor) -> Tensor:
 
 
 def needed() -> frozenset[str]:
-    """Names of the row moments that the registered statistics and the row counts need."""
+    """Return the names of the row moments that statistics and row counts need."""
     return frozenset(("visible", "entropy")).union(*[facts.needs for facts in STATISTICS.values()])
 
 
 def statistics_of(moments: RowMoments) -> Tensor:
-    """Every registered statistic of a call's rows, ``(statistic, batch, head, query)``, in the registry's order."""
+    """Return all registered statistics of a call's rows, ``(statistic, batch, head, query)``, in registry order."""
     return torch.stack([facts.of(moments) for facts in STATISTICS.values()])
 
 
 def means_and_counts(moments: RowMoments, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Means of statistics over the judged rows of each sequence, and the number of rows behind each.
+    """Return means of statistics over each sequence's judged rows, and the number of rows behind each.
 
     Args:
         moments: The call's row moments.
@@ -54,7 +54,7 @@ def means_and_counts(moments: RowMoments, rows: Tensor) -> tuple[Tensor, Tensor]
 
 
 def row_counts(moments: RowMoments, calls: int = 1) -> list[tuple[int, int, int, bool]]:
-    """How many rows are judged, have too few keys, or have none; and whether rows with keys are not finite.
+    """Count judged rows, rows with too few keys and rows without keys, and flag non-finite rows.
 
     Args:
         moments: Row moments of one call, or of several of as many sequences, one after the other.
@@ -70,7 +70,7 @@ def row_counts(moments: RowMoments, calls: int = 1) -> list[tuple[int, int, int,
 
 
 def after_forgetting(rows: RowMoments, keys: int, first: Tensor | None) -> RowMoments:
-    """Moments of rows whose cache dropped keys, with positions counted from the text's first key.
+    """Correct row moments for a cache that dropped keys, counting positions from the text's first key.
 
     Args:
         rows: The call's row moments.
@@ -86,7 +86,7 @@ def after_forgetting(rows: RowMoments, keys: int, first: Tensor | None) -> RowMo
 
 @dataclass
 class DecodedSequences:
-    """Tracks which calls of a module continue earlier sequences, and how many rows each mean covers.
+    """Tracks which calls continue earlier sequences of a module, and how many rows each mean covers.
 
     A call continues them where its first query stands right after the last one of the call before, in the same number
     of sequences: decoding, or a prompt in parts. Cross-attention has no positions: it continues beside self-attention
@@ -120,7 +120,7 @@ class DecodedSequences:
         decoding: bool = False,
         follows: bool = False,
     ) -> bool:
-        """Whether this call continues the previous one. Afterwards, this call counts as the previous one.
+        """Return whether this call continues the previous one, and store it as the previous call.
 
         Args:
             call: The call.
@@ -162,7 +162,7 @@ class DecodedSequences:
         return keys == self._marks[0] and queries != self._marks[1]
 
     def add(self, entries: dict[str, list[Tensor]], means: Tensor, counts: Tensor, continues: bool) -> None:
-        """Add every statistic of one call to the lists of its means.
+        """Add the statistics of one call to the lists of means.
 
         Args:
             entries: Statistic to ``(batch, head)`` means so far; the last one is replaced where the call continues it.

@@ -1,4 +1,4 @@
-"""Statistics of every attention call of a model, gathered while it runs."""
+"""Record statistics of every attention call while a model runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """Records of the attention calls made inside ``with heedful.capture(model) as session``.
+    """Attention statistics recorded inside ``with heedful.capture(model) as session``.
 
     Attributes:
         model: The model.
@@ -87,7 +87,7 @@ class Session:
 
     @property
     def records(self) -> dict[str, CallRecord]:
-        """Module path to its record."""
+        """Record of each attention module, by module path."""
         self._waiting.settle()
         return self._records
 
@@ -138,7 +138,7 @@ class Session:
             record.verified = False
 
     def heads(self) -> polars.DataFrame:
-        """One row per (module path, head): mean of every statistic over sequences.
+        """Return a dataframe with one row per head: mean of every statistic over sequences.
 
         Returns:
             Columns ``layer, module, head, label, sequences, verified`` and every registered statistic; a statistic is
@@ -209,7 +209,7 @@ class Session:
                 )
 
     def pattern(self, layer: int | str, head: int, *, bins: int = 256) -> altair.Chart:
-        """A picture of one head: its weights on the first sequence of its layer.
+        """Draw the attention weights of one head on the first sequence of its layer.
 
         Exact: with no more positions than bins every cell is one weight, with more it is the mean weight of the visible
         pairs in it. The chart displays itself in a notebook; ``chart.save("head.svg")`` writes it (png, html, json).
@@ -229,7 +229,7 @@ class Session:
         return drawing("head_pattern")(self, layer, head, bins)
 
     def weights(self, layer: int | str, head: int) -> Tensor:
-        """The exact weights of one head on the first sequence of its layer.
+        """Return the exact attention weights of one head on the first sequence of its layer.
 
         The rows are computed block by block from the queries and keys that the session kept. Pitfall: the array grows
         with the square of the length; ``pattern`` draws any length, and ``heads`` needs no array at all.
@@ -250,7 +250,7 @@ class Session:
         return self.kept.weights(layer, head)
 
     def rank_heads(self, pairs: Any, *, seed: int = 0) -> PairRanking:
-        """Heads by their mean weight on given pairs of positions, compared with permuted pairs.
+        """Rank heads by their mean weight on given position pairs, compared with permuted pairs.
 
         The pairs are what you know of the text: words that are aligned, heads of phrases, bonds between atoms. Their
         weights alone are computed, from the queries and keys that the session kept of the first sequence.
@@ -295,7 +295,7 @@ def capture(
     heads: Heads | None = None,
     every: int = 1,
 ) -> Iterator[Session]:
-    """Record exact statistics of every attention call that a model makes.
+    """Return a context that records exact statistics of every attention call of a model.
 
     The model is unchanged: same outputs, hooks and table entries gone afterwards, flags and random state as before.
 

@@ -1,4 +1,4 @@
-"""Which module is running, by hooks on every module that are removed afterwards."""
+"""Track which module is running, by hooks on every module that are removed afterwards."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Frame:
 
 @dataclass
 class ModuleStack:
-    """The modules whose forward is running, outermost first, and what was captured in the current forward.
+    """Running modules, outermost first, and what was captured in the current forward.
 
     Attributes:
         paths: Module identity to its path; the root is the empty path.
@@ -127,11 +127,11 @@ class ModuleStack:
         self.frames.clear()
 
     def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Treat the current forward as begun: hooks that are made inside a hook run only from the next forward on."""
+        """Start tracking in the middle of a forward, because hooks added now run only from the next forward on."""
         self._push(module, args, kwargs)
 
     def elsewhere(self) -> bool:
-        """Whether another thread or task is running, or a backward pass that runs forwards again.
+        """Return whether another thread or task, or a recomputing backward pass, is running.
 
         A task that was begun inside, by one that watches, belongs to it.
         """
@@ -207,21 +207,21 @@ class ModuleStack:
         return self._convolving[id(module)]
 
     def path_of(self, frame: Frame) -> str:
-        """The path of a frame in which attention was seen."""
+        """Return the path of the module in which attention was captured."""
         self.seen(frame)
         return frame.path
 
     def seen(self, frame: Frame) -> None:
-        """Note that something of this module was captured, so that neither it nor its parents are listed as missing."""
+        """Mark a module as captured, so that neither it nor its parents are reported as missing."""
         frame.captured = True
         self.captured_paths.add(frame.path)
 
     def runs(self, frame: Frame) -> bool:
-        """Whether this forward is still running."""
+        """Return whether a module's forward is still running."""
         return any(frame is running for running in self.frames)
 
     def owner(self, module: nn.Module | None, within: tuple[Frame, ...] | None) -> Frame | None:
-        """The frame of the attention module that is calling now.
+        """Return the frame of the attention module that makes the current call.
 
         Args:
             module: The module as the caller knows it; None takes the innermost running one.
@@ -234,7 +234,7 @@ class ModuleStack:
         return next((f for f in reversed(self.frames) if module is None or f.module is module), None)
 
     def numbered(self, frame: Frame, rows: int) -> str:
-        """The path of a frame's call, with ``#2`` ... if the same positions attend again in one forward.
+        """Return the path of a module's call, with ``#2`` ... for repeated calls in one forward.
 
         Args:
             frame: The frame.
@@ -249,7 +249,7 @@ class ModuleStack:
         return frame.path if count <= 1 else f"{frame.path}#{count}"
 
     def heads_named(self, frame: Frame | None) -> int | None:
-        """The number of heads, from the innermost module around a frame that states one."""
+        """Return the number of heads that the innermost enclosing module states, or None."""
         if frame is None or not self.runs(frame):
             return None
         for around in reversed(self.frames[: self.frames.index(frame) + 1]):
@@ -259,7 +259,7 @@ class ModuleStack:
         return None
 
     def never_captured(self) -> dict[str, str]:
-        """Modules that look like attention and ran, but made no call that was captured: path to class name."""
+        """Return modules that look like attention and ran without a captured call: path to class name."""
         related = [path for path in (*self.captured_paths, *self.not_captured) if path]
         return {
             path: name
@@ -270,7 +270,7 @@ class ModuleStack:
 
 
 def heads_of(module: nn.Module) -> int | None:
-    """The number of heads that a module states."""
+    """Return the number of heads that a module states as an attribute, or None."""
     own, cls = vars(module), type(module)
     plain = cls.__getattr__ is nn.Module.__getattr__  # which looks among tensors and modules, and is slow to say no
     for name in HEAD_COUNTS:

@@ -1,4 +1,4 @@
-"""Whether query and key come from one stream of tokens or from two."""
+"""Determine whether query and key come from the same token stream or from two."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ behind more of them is the same text at another depth, which an encoder's output
 
 
 def is_cross(call: AttentionCall, query: Node | None, key: Node | None) -> bool:
-    """Whether keys and queries come from different sequences, whatever their lengths.
+    """Return whether keys and queries come from different sequences, whatever their lengths.
 
     Args:
         call: The call, whose mask may show that it looks at its own past.
@@ -63,7 +63,7 @@ def is_cross(call: AttentionCall, query: Node | None, key: Node | None) -> bool:
 
 
 def follows(key: Node | None, before: Node | None) -> bool:
-    """Whether keys extend those of an earlier call: a cache has grown, or its window has moved."""
+    """Return whether keys extend those of an earlier call, as a cache that grew or a window that moved."""
     if key is None or before is None or key is before:
         return False
     pending, seen = [key], {key}
@@ -78,12 +78,12 @@ def follows(key: Node | None, before: Node | None) -> bool:
 
 
 def same_stream(one: Node | None, other: Node | None) -> bool:
-    """Whether two tensors come from the same sequence at the same depth, ignoring added positions; False if unknown."""
+    """Return whether two tensors represent the same sequence at the same depth, ignoring added positions."""
     return one is not None and other is not None and _meeting({one}, {other}, ADDITIONS)
 
 
 def of_one_text(query: Node | None, key: Node | None) -> bool:
-    """Whether queries and keys are made of the same tokens: the same positions, pooled ones, or parts of them."""
+    """Return whether queries and keys represent the same tokens: equal, pooled or partial positions."""
     if query is None or key is None:
         return False
     return _meeting(_streams(query), _streams(key), ADDITIONS, parts=True)

@@ -1,4 +1,4 @@
-"""Run the eager forward of compiled models while they are watched.
+"""Run the eager forward of compiled models while they are hooked.
 
 Compiled code passes by hooks and tables, or, worse, the compiler traces into them. ``torch.compiler.set_stance`` turns
 every ``torch.compile`` of the process into its eager original and back, without touching what was compiled: afterwards
@@ -32,7 +32,7 @@ _lock = threading.Lock()
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
-    """Eager code inside, whatever was compiled; the previous compiler stance is restored afterwards."""
+    """Return a context in which compiled code runs eagerly; the compiler stance is restored afterwards."""
     with _lock:
         if not _hold.count:
             _hold.stance = torch.compiler.set_stance("force_eager")
@@ -48,12 +48,12 @@ def uncompiled() -> Iterator[None]:
 
 
 def plain_path(path: str) -> str:
-    """A module's path without the wrappers of ``torch.compile``, as in the uncompiled model."""
+    """Return a module's path without ``torch.compile`` wrappers."""
     return ".".join(part for part in path.split(".") if part != WRAPPED)
 
 
 def module_at(model: nn.Module, path: str) -> nn.Module:
-    """The module at a path without the wrappers of ``torch.compile``.
+    """Return the module at a path without ``torch.compile`` wrappers.
 
     Raises:
         AttributeError: There is none.
@@ -68,7 +68,7 @@ def module_at(model: nn.Module, path: str) -> nn.Module:
 
 
 def original(model: nn.Module) -> nn.Module:
-    """The module that ``torch.compile`` wrapped, or the module itself."""
+    """Return the module that ``torch.compile`` wrapped, or the module itself."""
     while isinstance(inner := getattr(model, WRAPPED, None), nn.Module):
         model = inner
     return model

@@ -1,4 +1,4 @@
-"""Queries and keys before rotation: the outputs of an attention module's norms or projections."""
+"""Capture queries and keys before rotary positions, from the outputs of norms or projections."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 4e-3, torc
 
 @dataclass
 class Unrotated:
-    """Outputs of submodules before a rotation, kept until their attention call is captured.
+    """Stores outputs of submodules before rotary positions, until their attention call is captured.
 
     A rotation changes no norm, and no product of a query with the key at its own position, which is turned by the same
     angle. What was met is believed where both are those of the call, vector by vector, and is not measured otherwise.
@@ -40,7 +40,7 @@ class Unrotated:
     _handles: list[Any] = field(default_factory=list)
 
     def begin(self, model: nn.Module, listens: Callable[[], bool]) -> None:
-        """Install hooks on a model until ``end``.
+        """Install hooks on a model until ``end`` is called.
 
         Args:
             model: The model.
@@ -57,14 +57,14 @@ class Unrotated:
                 self._handles.append(module.register_forward_hook(keep))
 
     def end(self) -> None:
-        """Remove the hooks and forget what was recorded."""
+        """Remove the hooks and clear the stored outputs."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
         self.outputs.clear()
 
     def of(self, module: nn.Module, query: Tensor, key: Tensor) -> tuple[tuple[Tensor, Tensor] | None, str]:
-        """Query and key of an attention module before they were rotated.
+        """Return query and key of an attention module before rotation, or None with the reason.
 
         Args:
             module: The attention module.
@@ -100,7 +100,7 @@ class Unrotated:
 
 
 def shaped(output: Tensor, like: Tensor) -> Tensor | None:
-    """An output as ``(batch, head, position, dim)``, from either axis order."""
+    """Reshape an output to ``(batch, head, position, dim)``, from either axis order; None if it doesn't fit."""
     batch, heads, length, dim = like.shape
     if output.numel() != like.numel() or len(output) != batch:
         return None
@@ -110,7 +110,7 @@ def shaped(output: Tensor, like: Tensor) -> Tensor | None:
 
 
 def cut(output: Tensor, query: Tensor, key: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Query and key cut from a joint projection: one after the other, or head by head."""
+    """Yield candidates for query and key from a joint projection: concatenated, or interleaved by head."""
     (batch, heads, length, dim), kv_heads = query.shape, key.shape[1]
     if output.dim() != 3 or output.shape[:2] != (batch, length):
         return

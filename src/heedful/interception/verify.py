@@ -1,4 +1,4 @@
-"""Prove a capture: recompute the module's output from it, and check that replacing it changes the model's output."""
+"""Prove a capture: recompute each module's output, and check that replacing it changes the model's output."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CACHES = ("past_key_values", "cache", "cache_params", "state", "mems")
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """The proof of one attention module.
+    """Proof of capture for one attention module.
 
     Attributes:
         path: Module path.
@@ -57,7 +57,7 @@ class Proof:
 
 
 def verify(model: nn.Module, inputs: Inputs) -> list[Proof]:
-    """Prove every attention module of a model: recompute its output, then remove it and check the model's output.
+    """Prove the capture of every attention module: recompute its output, then remove it and compare model outputs.
 
     The model runs once to be measured, once as it is, and once for each module, in evaluation mode and without
     gradient; flags and random state are as before afterwards.

@@ -1,4 +1,4 @@
-"""Rows of short calls whose statistics are computed together, to save the fixed cost of each operation.
+"""Queue rows of short calls and compute their statistics together, which saves fixed costs.
 
 The moments of a call's rows wait until the outermost forward ends, somebody reads, or they have become many. What is
 worked out is the same to the last bit, since a statistic is one number a row and a mean is of one sequence's rows.
@@ -23,7 +23,7 @@ MOST_ROWS = 2**16
 
 @dataclass(frozen=True)
 class Waiting:
-    """The rows of a waiting call, their record, and whether they continue the previous call's sequences."""
+    """Queued rows of one call, its record, and whether it continues the previous sequences."""
 
     record: CallRecord
     rows: RowMoments
@@ -32,7 +32,7 @@ class Waiting:
 
 @dataclass
 class WaitingRows:
-    """Rows that wait to be measured together.
+    """Queue of rows to be measured together.
 
     Attributes:
         fails: Called with a module path and what was raised where its rows could not be worked out.
@@ -50,7 +50,7 @@ class WaitingRows:
             self.settle()
 
     def settle(self) -> None:
-        """Measure the waiting rows and add them to their records, in order."""
+        """Measure the queued rows and add them to their records, in order."""
         if not self._calls:
             return
         calls, self._calls, self._count = self._calls, [], 0

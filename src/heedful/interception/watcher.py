@@ -30,7 +30,9 @@ TRANSPOSES = frozenset(("T", "mT", "H", "mH"))
 
 
 class FunctionWatcher(TorchFunctionMode):
-    """Sees every torch function of this thread that runs in the model, except those the attention table captured."""
+    """Sees every torch function that the model calls in this thread, except in calls that the attention table
+    captured.
+    """
 
     def __init__(self, way: Interceptor) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Weights between a softmax and the product with values, and what changed them on the way."""
+"""Attention weights between softmax and product with values, and what changed them in between."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from heedful.interception.stack import Frame
 
 
 class OverFeatures(HeedfulError):
-    """A softmax over features or channels, which is no attention over tokens."""
+    """The softmax runs over features or channels, so it is not attention over tokens."""
 
 
 @dataclass(eq=False)
 class Softmax:
-    """Weights on their way from the softmax to the values.
+    """Attention weights between their softmax and the product with values.
 
     Attributes:
         frames: The modules that run, outermost first.
@@ -46,7 +46,7 @@ class Softmax:
 
 
 def refuse_features(mine: Axis, theirs: Axis, width: Axis, value: Node, n_keys: int) -> None:
-    """Refuse a softmax that did not run over tokens.
+    """Raise an error if a softmax does not run over tokens.
 
     Raises:
         HeedfulError: Its axis is one of features, or of nothing that is known.
@@ -58,7 +58,7 @@ def refuse_features(mine: Axis, theirs: Axis, width: Axis, value: Node, n_keys: 
         if WEIGHT in found:
             raise HeedfulError("its keys are learned vectors: no attention over tokens")
         if UNKNOWN in found or not found:
-            raise HeedfulError("it is not known what its softmax runs over")
+            raise HeedfulError("it is unknown which axis its softmax runs over")
     if kinds(width) == {LEAD} and value.content:
         raise HeedfulError("its weights are multiplied by another array over tokens, not by values")
 
@@ -73,7 +73,7 @@ def _links(softmax: Softmax, node: Node) -> list[Node]:
 
 
 def replayed(softmax: Softmax, node: Node, tensor: Tensor) -> Tensor:
-    """A tensor of the logits' shape, brought into the layout that the weights have now."""
+    """Apply to a tensor of the logits' shape the reshapes that the weights went through."""
     for link in _links(softmax, node):
         if link.name in FORMS:
             tensor = moved(link, tensor)
@@ -81,7 +81,7 @@ def replayed(softmax: Softmax, node: Node, tensor: Tensor) -> Tensor:
 
 
 def version_of(tensor: Tensor) -> int:
-    """How often a tensor's memory was written to; -1 if torch does not count."""
+    """Return how often a tensor was modified in place; -1 if torch does not count."""
     return -1 if tensor.is_inference() else tensor._version
 
 
@@ -92,7 +92,7 @@ SAME_VALUES = FORMS | frozenset(
 
 
 def refuse_changed(softmax: Softmax, node: Node, used: Tensor) -> None:
-    """Refuse weights that were changed between the softmax and their product.
+    """Raise an error if weights were modified between softmax and product.
 
     Raises:
         HeedfulError: They are not the softmax of the logits.
@@ -109,7 +109,7 @@ def refuse_changed(softmax: Softmax, node: Node, used: Tensor) -> None:
 
 
 def key_axis(softmax: Softmax, node: Node) -> int:
-    """The axis of the weights that the softmax ran over."""
+    """Return the axis of the weights that the softmax ran over."""
     if node is softmax.weights:
         return softmax.dim
     count = softmax.logits.shape[softmax.dim]
@@ -130,7 +130,7 @@ def key_axis(softmax: Softmax, node: Node) -> int:
 
 
 def dropout_of(softmax: Softmax, node: Node) -> float:
-    """Probability with which weights were dropped since the softmax."""
+    """Return the dropout probability applied to the weights since the softmax."""
     for link in _links(softmax, node):
         if link.name == "dropout":
             training = link.kwargs.get("training", link.args[2] if len(link.args) > 2 else True)

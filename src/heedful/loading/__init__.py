@@ -1,1 +1,1 @@
-"""Load untrusted files: a model, a tokenizer and documents."""
+"""Load models, tokenizers and documents from untrusted files."""

@@ -1,4 +1,4 @@
-"""Build a model from a plan and tensors; every key of both must match."""
+"""Build a model from a plan and checkpoint tensors; all keys must match."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _POOLER = re.compile(r"(?!.*att)(?:[a-z]\w*\.){0,2}\w*pooler\.")
 
 
 def is_other_head(key: str) -> bool:
-    """Whether a left-over key belongs to a head or pooler of another task, which attention never sees.
+    """Return whether a left-over checkpoint key belongs to another task's head or pooler, unused by attention.
 
     Args:
         key: A state dict key that the model does not have.
@@ -54,7 +54,7 @@ def assemble(
     subject: str,
     division: Mapping[str, Any] | None = None,
 ) -> tuple[PreTrainedModel, tuple[str, ...]]:
-    """Build the model on the CPU and fill it; every parameter but a pooler's must come from the checkpoint.
+    """Build the model on the CPU and load its weights; every parameter except a pooler's must be in the checkpoint.
 
     Args:
         plan: What to build.
@@ -121,7 +121,7 @@ def _tied_apart(model: torch.nn.Module, tensors: Mapping[str, Tensor], skeleton:
 
 
 def without_foreign_root(tensors: dict[str, Tensor], expected: Set[str]) -> tuple[dict[str, Tensor], list[str]]:
-    """Keys without the ``model.`` or ``net.`` prefix of a training wrapper, if more of them then fit the model."""
+    """Strip the ``model.`` or ``net.`` prefix of a training wrapper from keys, if more keys then fit."""
     for root in _ROOTS:
         if all(key.startswith(root) for key in tensors):
             shorter = {key.removeprefix(root): tensor for key, tensor in tensors.items()}
@@ -157,13 +157,13 @@ def _disagreement(tensors: Mapping[str, Tensor], skeleton: Skeleton) -> str:
 
 
 def mismatch(entry: Any) -> str:
-    """A key with the shape found and the shape expected, in words."""
+    """Describe a key with its actual and its expected shape."""
     name, found, expected = entry
     return f"{name} {tuple(found)} for {tuple(expected)}"
 
 
 def counted(missing: Iterable[str], extra: Iterable[str], shapes: Iterable[str]) -> str:
-    """What does not fit, counted and listed by kind; empty if everything does."""
+    """Describe missing, extra and misshaped keys, counted by kind; empty if all fit."""
     kinds = {"missing": list(missing), "left over": list(extra), "of another shape": list(shapes)}
     return "; ".join(f"{len(names)} {word} ({listed(names)})" for word, names in kinds.items() if names)
 

@@ -1,4 +1,4 @@
-"""Sequences that go through a model together, with facts about their tokens."""
+"""A batch of token sequences, with facts about their tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences that go through the model together.
+    """Token sequences that go through the model together.
 
     Attributes:
         input_ids: ``(sequence, token)`` on the model's device.
@@ -27,7 +27,7 @@ class Batch:
     punctuation: Tensor
 
     def at(self, device: torch.device) -> Batch:
-        """The batch on another device, for a layer that lies there; ``index`` does not move."""
+        """Return the batch on another device; ``index`` stays on its device."""
         if device == self.input_ids.device:
             return self
         ids, mask, special, punctuation = (
@@ -36,6 +36,6 @@ class Batch:
         return Batch(ids, mask, self.index, special, punctuation)
 
     def rows(self, which: slice) -> Batch:
-        """Some of its sequences."""
+        """Return some sequences of the batch."""
         parts = (self.input_ids, self.attention_mask, self.index, self.special, self.punctuation)
         return Batch(*(part[which] for part in parts))

@@ -1,4 +1,4 @@
-"""Work on untrusted input in a child process whose memory and processor time are limited.
+"""Process untrusted input in a child process with limited memory and CPU time.
 
 A count in a config, or a pattern in a tokenizer, can ask for work that never ends or fills the memory, at places that
 no list of keys can foresee. So the work is first done in a child: a fork of this process, warm, with limits that the
@@ -39,7 +39,7 @@ _inside = False
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """The limits of a child process.
+    """Memory and time limits of a child process.
 
     Attributes:
         seconds: Processor time. The parent waits four times as long, and 10 s more, for machines that are busy.
@@ -51,12 +51,12 @@ class Bounds:
 
 
 def can_bound() -> bool:
-    """Whether this system can fork processes, so that limits can be set."""
+    """Return whether this system can fork, which limits require."""
     return sys.platform.startswith("linux") and hasattr(os, "fork")
 
 
 def bounded(work: Callable[[], Any], bounds: Bounds, refuse: Callable[[str], HeedfulError]) -> Any:
-    """Do some work in a child process with limits.
+    """Run ``work`` in a child process with limits and return its result.
 
     Args:
         work: What to do; it returns bytes, or what JSON can say.

@@ -1,4 +1,4 @@
-"""The format of a checkpoint file, from its first bytes; its name is not trusted."""
+"""Detect the format of a checkpoint file from its first bytes, not its name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 
 
 class CheckpointFormat(StrEnum):
-    """The formats that can be read without executing their content."""
+    """Checkpoint formats that can be read without executing their content."""
 
     SAFETENSORS = "safetensors"
     ZIP = "torch zip archive"
@@ -29,7 +29,7 @@ class CheckpointFormat(StrEnum):
 
 
 def checkpoint_format(path: Path) -> CheckpointFormat:
-    """Detect a checkpoint's format.
+    """Detect the format of a checkpoint file.
 
     Args:
         path: The file.

@@ -1,4 +1,4 @@
-"""Read a config file in JSON, TOML, YAML or Python literals as data; no code in it is executed."""
+"""Read config files in JSON, TOML, YAML or Python literals, without executing code from them."""
 
 from __future__ import annotations
 

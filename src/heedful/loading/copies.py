@@ -1,4 +1,4 @@
-"""Exact and near copies among documents, found by shared runs of words; a group of copies counts as one document."""
+"""Find exact and near copies among documents by shared word sequences; copies count as one document."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _FEW_WORDS = 20
 
 @dataclass(frozen=True)
 class Distinct:
-    """Which documents are distinct.
+    """Indices of the distinct documents and of dropped copies.
 
     Attributes:
         kept: Indices of the distinct ones, in their order.
@@ -49,7 +49,7 @@ class Distinct:
 
     @property
     def notes(self) -> list[str]:
-        """What was dropped and why; nothing if no document was."""
+        """What was dropped and why, as sentences; empty if nothing was."""
         dropped = self.exact + self.near
         if not dropped:
             return []
@@ -62,7 +62,7 @@ class Distinct:
 
 
 def distinct(texts: Sequence[str]) -> Distinct:
-    r"""The first of each group of copies.
+    r"""Keep the first of each group of copied documents.
 
     Two documents are copies where the shingles (runs of ``k`` consecutive words, or characters where there are few
     words) of the shorter one stand in the longer one in large part:

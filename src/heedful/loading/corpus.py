@@ -1,4 +1,4 @@
-"""The text that counting reads, in shards of pieces, and the encoder that turns it into tokens.
+"""Corpus (text in shards of pieces) and encoder (text to tokens) that counting reads.
 
 Reading and tokenising belong to rooms above; here stands only what counting must know of them.
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of one document, with surrounding text of the same document.
+    """Part of one document, with surrounding text of the same document.
 
     Attributes:
         text: The stretch and what surrounds it.
@@ -52,7 +52,7 @@ class TokenPiece:
 
 @dataclass(frozen=True)
 class TextFile:
-    """A text file as it was when counting began.
+    """Name, size and checksum of a text file when counting began.
 
     Attributes:
         name: Its name, without folders.
@@ -66,49 +66,49 @@ class TextFile:
 
 
 class Corpus(Protocol):
-    """Documents in shards. Each shard can be read alone, in any order, and always gives the same pieces."""
+    """Protocol of documents in shards; each shard can be read alone and always gives the same pieces."""
 
     @property
     def files(self) -> Sequence[TextFile]:
-        """The texts, in the order of the shards."""
+        """Text files, in shard order."""
 
     @property
     def documents(self) -> str:
-        """What counts as a document, in one word."""
+        """Word for the unit that counts as a document."""
 
     @property
     def notes(self) -> Sequence[str]:
-        """Oddities of the texts."""
+        """Irregularities found in the texts."""
 
     @property
     def shard_bytes(self) -> Sequence[int]:
-        """Bytes of text in each shard."""
+        """Number of text bytes in each shard."""
 
     def pieces(self, shard: int) -> Iterator[Piece]:
-        """The pieces of one shard, in the order of the text."""
+        """Yield the pieces of one shard, in text order."""
 
 
 class Encoder(Protocol):
-    """Turns text into token ids, always in the same way."""
+    """Protocol of an object that converts text to token ids deterministically."""
 
     @property
     def name(self) -> str:
-        """A short name."""
+        """Short name of the encoder."""
 
     @property
     def size(self) -> int:
-        """Number of token ids; every id is below it."""
+        """Number of token ids; all ids are smaller."""
 
     @property
     def unknown(self) -> int | None:
-        """The id of tokens outside the vocabulary, if there is one."""
+        """Id for tokens outside the vocabulary, or None."""
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of everything that affects its tokens, hexadecimal (`heedful.loading.fingerprint`)."""
+        """SHA-256 (hexadecimal) of everything that affects the tokens (``heedful.loading.fingerprint``)."""
 
     def encode(self, pieces: Iterable[Piece], past: int) -> Iterator[TokenPiece]:
-        """Tokens of each piece, with at least ``past`` tokens before the piece's own if the document has them."""
+        """Yield each piece's tokens, preceded by at least ``past`` tokens of the document if it has them."""
 
     def save(self, folder: Path) -> None:
-        """Write ``tokenizer.json`` into a folder."""
+        """Write ``tokenizer.json`` to a folder."""

@@ -1,4 +1,4 @@
-"""The device and dtype that a user names, as torch's objects, or a refusal."""
+"""Convert device and dtype names to torch objects, or raise an error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAME = re.compile(r"(?P<family>cpu|cuda|mps|xpu)(?::(?P<index>\d{1,3}))?")
 
 
 def resolve_device(device: str) -> torch.device:
-    """The device of that name, after checking that it exists.
+    """Return the torch device of that name, after checking that it exists.
 
     Args:
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``xpu``.
@@ -56,7 +56,7 @@ def _count(family: str) -> int:
 
 
 def resolve_dtype(dtype: str, device: torch.device, declared: str | None = None) -> torch.dtype:
-    """The dtype to load in.
+    """Return the dtype to load the model in.
 
     Args:
         dtype: A key of ``DTYPES``, or ``auto``: float32 on a CPU, the checkpoint's own elsewhere.

@@ -1,4 +1,4 @@
-"""Read text files as documents, no further than a run can use, and count their oddities."""
+"""Read text files as documents, only as far as a run needs, and count irregularities."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
 
 @dataclass(frozen=True, kw_only=True)
 class Documents:
-    r"""Texts in the order they were read.
+    r"""Texts in reading order, with names and counts of irregularities.
 
     Attributes:
         names: A name for each, from its file and, in a JSONL file, its id or line.
@@ -47,7 +47,7 @@ class Documents:
 
 
 def load_documents(paths: str | Path | Sequence[str | Path] | None = None, *, name: str = "") -> Documents:
-    """Read documents: a ``.jsonl`` file holds one on each line, any other file is one.
+    """Read documents: each line of a ``.jsonl`` file is one; any other file is one document.
 
     Args:
         paths: The files, or one of them; None for the held-out text of the embedded model.
@@ -123,7 +123,7 @@ def _line(path: Path, number: int, line: str) -> tuple[str, str]:
 
 
 def line_document(line: str, where: str) -> tuple[object, str]:
-    r"""The document on one line of a JSONL file.
+    r"""Return name and text of the document on one JSONL line.
 
     Args:
         line: The line.
@@ -170,7 +170,7 @@ def _decoded(path: Path, limit: int) -> tuple[str, bool, list[str]]:
 
 
 def check_plain(head: bytes, shown: str) -> None:
-    """Refuse bytes that begin like a compressed file or like text in another encoding.
+    """Raise an error if bytes look like a compressed file or like text in another encoding.
 
     Args:
         head: The first bytes of a file.

@@ -1,4 +1,4 @@
-"""The place of the model that ships with heedful, found without importing torch."""
+"""Locate the model that ships with heedful, without importing torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EMBEDDED_NAME = "embedded default"
 
 
 def embedded_folder() -> Any:
-    """The folder of the model that ships with heedful, as a resource.
+    """Return the folder of the model that ships with heedful, as a package resource.
 
     Returns:
         A traversable resource; ``importlib.resources.as_file`` gives its path.

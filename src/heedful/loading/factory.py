@@ -1,4 +1,4 @@
-"""Build a model with the user's own function; its weights are read as data."""
+"""Build a model with the user's own function; checkpoint weights are read as data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def load_factory(
     allow_globals: Sequence[str] = (),
     seed: int = 0,
 ) -> LoadedModel:
-    """Build a model with a user's function and fill it. Only this function is executed; a checkpoint is data.
+    """Build a model with a user's function and load a checkpoint; only that function is executed.
 
     Args:
         factory: ``package.module:function``, importable from the current folder or the environment.

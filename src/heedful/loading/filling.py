@@ -1,4 +1,4 @@
-"""Copy weights into an existing module; every key of both must match."""
+"""Copy checkpoint weights into an existing module; all keys must match."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heedful.loading.wording import listed, reason
 
 
 def fill(model: nn.Module, tensors: dict[str, Tensor], subject: str) -> tuple[str, ...]:
-    """Copy weights into a model. Tied entries may appear once; buffers that every model rebuilds may be missing.
+    """Copy weights into a model; tied entries may appear once, and rebuilt buffers may be missing.
 
     Args:
         model: Any module.

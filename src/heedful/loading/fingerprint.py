@@ -1,4 +1,4 @@
-"""A fingerprint of a tokenizer: equal fingerprints give equal tokens for the same text."""
+"""Fingerprint of a tokenizer: equal fingerprints mean equal tokens for the same text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ become text again do not."""
 
 
 def fingerprint(tokenizer: str) -> str:
-    """SHA-256 of everything that affects a tokenizer's tokens.
+    """Return the SHA-256 of everything that affects a tokenizer's tokens.
 
     Args:
         tokenizer: The content of its ``tokenizer.json``.

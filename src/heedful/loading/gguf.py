@@ -1,4 +1,4 @@
-"""Load a GGUF file as a model and its tokenizer, dequantised by transformers."""
+"""Load a GGUF file as model and tokenizer, dequantised by transformers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ALONE = "model.gguf"
 def load_gguf(
     path: Path, dtype: torch.dtype, device: str
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, tuple[str, ...]]:
-    """Load a GGUF file.
+    """Load model and tokenizer from a GGUF file, with notes.
 
     Args:
         path: The file.

@@ -1,4 +1,4 @@
-"""The header of a GGUF file, checked before any library reads it."""
+"""Check the header of a GGUF file before any library reads it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LIMITS = {"block_count": 2000, "expert_count": 10_000}
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """The content of a GGUF header.
+    """Content of a GGUF header.
 
     Attributes:
         architecture: ``general.architecture``, or the empty string.
@@ -40,7 +40,7 @@ class GgufHeader:
 
 
 def read_gguf_header(path: Path) -> GgufHeader:
-    """Read a GGUF file's header.
+    """Read and check the header of a GGUF file.
 
     Args:
         path: The file.

@@ -1,4 +1,4 @@
-"""Token ids, batches of a loader, or text with a tokenizer, as the sequences of a study."""
+"""Convert token ids, data-loader batches, or text with a tokenizer to the sequences of a study."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def as_sequences(
     sequences: int = 64,
     seed: int = 0,
 ) -> TokenBatch:
-    """Token ids with their documents; rows of different lengths are padded on the right and masked.
+    """Convert token ids and their documents to a ``TokenBatch``; shorter rows are right-padded and masked.
 
     Args:
         batches: Token ids ``(sequence, token)`` or ``(token,)``, as a tensor, a numpy array or lists; a mapping with

@@ -1,4 +1,4 @@
-"""Text or a tokenizer in any form that a user has, as documents and a tokenizer of transformers."""
+"""Convert text and tokenizers, in any accepted form, to documents and transformers tokenizers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXPECTED = "expected strings, a list of strings, or paths of text files"
 
 
 def documents_of(text: GivenText | None, origin: str = "text that was given") -> Documents:
-    """Documents from strings or files.
+    """Convert strings or files to documents.
 
     A ``Path`` is a file. A string is a file where it is one line that ends in .txt, .text, .md, .jsonl or .ndjson, and
     text itself otherwise; one that names another file that is there is refused, for it could mean both.
@@ -70,14 +70,14 @@ def documents_of(text: GivenText | None, origin: str = "text that was given") ->
 
 
 def is_text(given: object) -> bool:
-    """Whether something is text or names text: strings, paths or documents, one or several."""
+    """Return whether an argument is text or names text: strings, paths or documents, one or several."""
     if isinstance(given, str | os.PathLike) or _read_already(given):
         return True
     return isinstance(given, list | tuple) and bool(given) and all(isinstance(one, str | os.PathLike) for one in given)
 
 
 def tokenizer_of(tokenizer: GivenTokenizer | None) -> PreTrainedTokenizerBase | None:
-    """The tokenizer in transformers' form.
+    """Convert a tokenizer to transformers' class.
 
     Args:
         tokenizer: One of transformers or of tokenizers, or its folder, file or hub name; None for none.
@@ -105,7 +105,7 @@ def tokenizer_of(tokenizer: GivenTokenizer | None) -> PreTrainedTokenizerBase | 
 
 
 def is_tokenizer(given: object) -> bool:
-    """Whether something is a tokenizer of transformers or of tokenizers."""
+    """Return whether an object is a tokenizer of transformers or tokenizers."""
     return _is_bare(given) or (callable(given) and hasattr(given, "decode") and hasattr(given, "all_special_ids"))
 
 
@@ -142,7 +142,7 @@ def _listed(text: Any) -> list[Any]:
 
 
 def is_text_file(given: object) -> bool:
-    """Whether a single text argument names a file.
+    """Return whether a single text argument names a file.
 
     Args:
         given: A path, or a string.

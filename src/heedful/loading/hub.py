@@ -1,4 +1,4 @@
-"""The folder of a model on the hub: from the cache, or downloaded, with weights as safetensors only."""
+"""Locate a Hugging Face hub model in the cache, or download it, with safetensors weights only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TRUE = ("1", "true", "yes", "on")
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether a word could name a model on the hub: ``gpt2``, ``owner/model``.
+    """Return whether a string could name a hub model, such as ``gpt2`` or ``owner/model``.
 
     Args:
         name: What the user wrote.
@@ -40,7 +40,7 @@ def is_hub_name(name: str) -> bool:
 
 
 def hub_folder(name: str) -> Path:
-    """The folder of a model in the local cache, downloaded if there is a network.
+    """Return a hub model's folder in the local cache, downloading it if necessary.
 
     Args:
         name: ``owner/model``, or an old name without owner.

@@ -1,4 +1,4 @@
-"""Tokenizers built by heedful: a text's characters, an older experiment's characters, a byte-level BPE."""
+"""Build tokenizers: one character per token, the 85 characters of an earlier experiment, byte-level BPE."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEAST_BPE = 257
 def character_tokenizer(
     texts: Iterable[str], vocabulary: int | None = None, marks: Sequence[str] = ()
 ) -> PreTrainedTokenizerFast:
-    """A tokenizer with a token for every character of a text, ``[UNK]`` first, then by code point.
+    """Build a tokenizer with one token per character of the texts: ``[UNK]`` first, then by code point.
 
     Args:
         texts: The text.
@@ -50,9 +50,7 @@ def character_tokenizer(
 
 
 def seed_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer with the 85 tokens of an earlier experiment: four special, letters, digits, 19 marks; the rest is
-    unknown.
-    """
+    """Build the 85-token character tokenizer of an earlier experiment; other characters are unknown."""
     lower = "abcdefghijklmnopqrstuvwxyz"
     return _characters(SEED_SPECIALS, [*lower, *lower.upper(), *"0123456789", *SEED_MARKS])
 
@@ -70,7 +68,7 @@ def _characters(specials: Sequence[str], characters: Sequence[str]) -> PreTraine
 
 
 def bpe_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE learned from a text. It has no unknown tokens.
+    """Train a byte-level BPE tokenizer on texts; it has no unknown tokens.
 
     Args:
         texts: The text.

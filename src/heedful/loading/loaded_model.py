@@ -1,4 +1,4 @@
-"""Load the model and tokenizer that the user names: the first step of every run."""
+"""Load the model and tokenizer that the user names, the first step of every run."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _MODEL_FILES = (
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A model ready to run.
+    """A loaded model with its tokenizer and name, ready to run.
 
     Attributes:
         model: The model, in eval mode, on the device and in the dtype asked for.
@@ -69,17 +69,17 @@ class LoadedModel:
 
     @property
     def max_positions(self) -> int | None:
-        """Longest sequence that learned positions allow; None if there is no limit."""
+        """Longest sequence that learned positions allow; None if unlimited."""
         return learned_positions(self.model)
 
     @property
     def trained_positions(self) -> int | None:
-        """Longest sequence that the config names; None if it names none."""
+        """Longest sequence that the config states; None if it states none."""
         return trained_positions(self.model)
 
     @property
     def vocab_size(self) -> int | None:
-        """Number of token ids that the model embeds; None if it shows no embedding."""
+        """Number of token ids in the model's embedding; None if it has no embedding."""
         return embedded_tokens(self.model)
 
 
@@ -107,7 +107,7 @@ def load_model(
     allow_globals: Sequence[str] = (),
     processes: int = 1,
 ) -> LoadedModel:
-    """Load a model from wherever it is, without executing code that comes with it.
+    """Load a model from a folder, file, hub name or the package, without executing code that comes with it.
 
     Args:
         model: None for the embedded default, a folder, a checkpoint file, a GGUF file or a name on the hub.
@@ -242,7 +242,7 @@ def _build(config: Path, weights: Path, request: _Request, source: str) -> Loade
 
 
 def agreement(tokenizer: PreTrainedTokenizerBase | None, model: torch.nn.Module, name: str) -> tuple[str, ...]:
-    """Refuse a tokenizer whose plain vocabulary exceeds the model's embedding; note added tokens that do."""
+    """Raise an error if the tokenizer's vocabulary exceeds the embedding; return notes if added tokens do."""
     rows = embedded_tokens(model)
     if tokenizer is None or rows is None:
         return ()
@@ -255,7 +255,7 @@ def agreement(tokenizer: PreTrainedTokenizerBase | None, model: torch.nn.Module,
 
 
 def placed(loaded: LoadedModel, device: torch.device) -> LoadedModel:
-    """The loaded model on a device.
+    """Move a loaded model to a device.
 
     Raises:
         ResourceLimit: The device does not take it.
@@ -267,7 +267,7 @@ def placed(loaded: LoadedModel, device: torch.device) -> LoadedModel:
 
 
 def tokenizer_place(tokenizer: str | Path) -> Path:
-    """The path of a tokenizer named by path or by its name on the hub."""
+    """Return the path of a tokenizer given by path or hub name."""
     path = Path(tokenizer).expanduser()
     return hub_folder(str(tokenizer)) if is_hub_name(str(tokenizer)) and not _exists(path) else path
 

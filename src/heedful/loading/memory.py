@@ -1,4 +1,4 @@
-"""Refuse work that would not fit into free memory, before anything is allocated."""
+"""Refuse work that would not fit into free memory, before allocating anything."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CACHE = ("inactive_file ", "total_inactive_file ")
 
 
 def ensure_fits(wanted_bytes: int, what: str, *, device: str = "cpu", hint: str = "") -> None:
-    """Refuse work that needs more than ``SHARE`` of the free memory.
+    """Raise an error if work needs more than the fraction ``SHARE`` of free memory.
 
     Args:
         wanted_bytes: Estimated bytes.
@@ -39,7 +39,7 @@ def ensure_fits(wanted_bytes: int, what: str, *, device: str = "cpu", hint: str 
 
 
 def available_bytes(device: str = "cpu") -> int:
-    """Bytes that can still be allocated: on a GPU what it reports, else the least of machine, cgroup and rlimit.
+    """Return the bytes that can still be allocated: GPU-reported, or the least of machine, cgroup and rlimit.
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:1``; anything else is counted as main memory.
@@ -53,7 +53,7 @@ def available_bytes(device: str = "cpu") -> int:
 
 
 def in_units(count: float) -> str:
-    """Bytes in words: ``3.2 GiB``.
+    """Format bytes with a unit: ``3.2 GiB``.
 
     Args:
         count: Bytes.

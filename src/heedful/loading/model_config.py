@@ -1,4 +1,4 @@
-"""A model's config as data: settings that choose code are removed; the rest builds a class of transformers."""
+"""Convert a model's config to a transformers class and config, without settings that choose code."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ BOUNDS = Bounds(seconds=3, memory=192 * MIB)
 
 @dataclass(frozen=True, kw_only=True)
 class ModelPlan:
-    """What to build.
+    """The transformers class and config to build.
 
     Attributes:
         config: Config of the class that transformers registers for the model's type.
@@ -60,7 +60,7 @@ class ModelPlan:
 
 
 def plan_model(settings: dict[str, Any], subject: str) -> ModelPlan:
-    """Turn a config's settings into a class of transformers and its config, without building the model.
+    """Convert config settings to a transformers class and config, without building the model.
 
     Args:
         settings: The config as data.
@@ -94,7 +94,7 @@ def plan_model(settings: dict[str, Any], subject: str) -> ModelPlan:
 
 
 def without_code(settings: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Settings without the keys that choose code, at every depth.
+    """Remove keys that choose code from settings, at every depth, and return the removed keys.
 
     Args:
         settings: The config as data.
@@ -183,7 +183,7 @@ def _model_class(
 
 
 def headless_plan(plan: ModelPlan) -> ModelPlan | None:
-    """The same model without a head, where the config named no class; None where it named one, or there is none.
+    """Return the plan for the model without a head if the config names no class; else None.
 
     Args:
         plan: A plan whose head the checkpoint may not have.

@@ -1,4 +1,4 @@
-"""Model types that heedful's features register with transformers."""
+"""Register heedful's model types with transformers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from heedful.plugins import Registry
 
 @dataclass(frozen=True)
 class ModelType:
-    """The classes of one model type.
+    """Config and model classes of one model type.
 
     Attributes:
         config: Its config, whose ``model_type`` names it.
@@ -28,7 +28,7 @@ MODEL_TYPES: Registry[ModelType] = Registry("models", "model type")
 
 
 def add_model_type(added: ModelType) -> None:
-    """Register a model type here and with AutoConfig, AutoModel and AutoModelForCausalLM.
+    """Register a model type with heedful and with AutoConfig, AutoModel and AutoModelForCausalLM.
 
     Raises:
         ValueError: Its name is taken.
@@ -40,7 +40,7 @@ def add_model_type(added: ModelType) -> None:
 
 
 def register_models() -> list[str]:
-    """Register every model type of heedful and of installed plugins with transformers' Auto classes.
+    """Register all model types of heedful and its plugins with transformers' Auto classes.
 
     ``heedful.load_model`` does so by itself. Call this before ``AutoModelForCausalLM.from_pretrained``.
 

@@ -1,4 +1,4 @@
-"""The outline of a Parquet file, checked before a library decodes it.
+"""Check the structure of a Parquet file before a library decodes it.
 
 A footer names rows, columns and pages, and each page its size once it is decompressed. A library allocates what they
 claim. So footer and pages are read here first, in Thrift's compact form, and compared with one another, with the file
@@ -34,7 +34,7 @@ Struct = dict[int, Any]
 
 @dataclass(frozen=True)
 class Outline:
-    """The content of a Parquet footer, checked against the file's pages.
+    """Content of a Parquet footer, checked against the file's pages.
 
     Attributes:
         rows: Rows.
@@ -48,7 +48,7 @@ class Outline:
 
 
 def parquet_outline(content: bytes, subject: str, *, row_bytes: int | None = None) -> Outline:
-    """Check the outline of a flat Parquet table.
+    """Check the structure of a flat Parquet table.
 
     Args:
         content: The file.
@@ -69,7 +69,7 @@ def parquet_outline(content: bytes, subject: str, *, row_bytes: int | None = Non
 
 
 def decoded_table(content: bytes, subject: str) -> polars.DataFrame:
-    """Decode a Parquet file whose outline was checked.
+    """Check the structure of a Parquet file, then decode it.
 
     Args:
         content: The file.

@@ -1,4 +1,4 @@
-"""The longest sequence and the vocabulary of a model, read from its modules."""
+"""Read a model's maximum sequence length and vocabulary size from its modules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NO_TEXT = re.compile(r"vision|visual|image|patch|audio")
 
 
 def learned_positions(model: nn.Module) -> int | None:
-    """Longest sequence that a table of position vectors allows.
+    """Return the longest sequence that a learned position table allows, or None.
 
     Args:
         model: Any model.
@@ -33,7 +33,7 @@ def learned_positions(model: nn.Module) -> int | None:
 
 
 def trained_positions(model: nn.Module) -> int | None:
-    """Longest sequence that the config names; a rotary model runs beyond it, but extrapolates.
+    """Return the longest sequence that the config states; rotary models run beyond it, but extrapolate.
 
     Args:
         model: Any model.
@@ -50,7 +50,7 @@ def trained_positions(model: nn.Module) -> int | None:
 
 
 def embedded_tokens(model: nn.Module) -> int | None:
-    """Number of token ids that the model embeds.
+    """Return the number of token ids in the model's embedding, or None.
 
     Args:
         model: Any model.

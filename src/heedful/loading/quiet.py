@@ -14,7 +14,7 @@ _SILENT = 50
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence progress bars, warnings and load reports inside this block, and keep the random state.
+    """Return a context without progress bars, warnings and load reports; the random state is restored.
 
     Yields:
         Nothing; settings and random state are as before on leaving, also after an error.

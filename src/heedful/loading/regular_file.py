@@ -1,4 +1,4 @@
-"""Open a file from outside only if it is a regular one, and read no further than asked."""
+"""Open untrusted files only if they are regular files, and read no further than requested."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KINDS = (
 
 
 def kind_of(path: Path) -> str:
-    """The kind of a path, in words: ``a regular file``, ``a directory``, ``a named pipe``.
+    """Describe the kind of a path: ``a regular file``, ``a directory``, ``a named pipe``.
 
     Args:
         path: Any path; symbolic links are followed.
@@ -53,7 +53,7 @@ def kind_of(path: Path) -> str:
 
 @contextmanager
 def open_regular(path: Path, *, follow: bool = True) -> Iterator[BinaryIO]:
-    """Open a regular file for reading; pipes, devices and sockets are refused without waiting on them.
+    """Return a context with a regular file opened for reading; pipes, devices and sockets raise at once.
 
     Args:
         path: The file.
@@ -84,7 +84,7 @@ def open_regular(path: Path, *, follow: bool = True) -> Iterator[BinaryIO]:
 
 
 def read_small(path: Path, limit: int, what: str, *, follow: bool = True) -> bytes:
-    """All bytes of a file that must be small.
+    """Read all bytes of a file, or raise an error if there are more than ``limit``.
 
     Args:
         path: The file.

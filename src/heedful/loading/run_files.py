@@ -1,4 +1,4 @@
-"""The files that identify a training run's folder, and the mark that lists a checkpoint's content.
+"""Files that identify a training run's folder, and the mark that lists a checkpoint's files.
 
 A mark, ``whole.json``, is written into a checkpoint after everything else of it. It lists each file with its size and
 SHA-256, so that a file that is missing, was cut or has a flipped bit is found before anything is loaded. Marks of
@@ -38,7 +38,7 @@ Parts = dict[str, dict[str, Any]]
 
 
 def parts_of(folder: Path) -> Parts:
-    """Size and SHA-256 of every file of a checkpoint except its mark.
+    """Return size and SHA-256 of every file of a checkpoint except its mark.
 
     Args:
         folder: The checkpoint.
@@ -54,7 +54,7 @@ def parts_of(folder: Path) -> Parts:
 
 
 def verify_checkpoint(folder: Path, *, only: tuple[str, ...] | None = None) -> tuple[str, ...]:
-    """Compare a checkpoint with its mark, without loading it.
+    """Verify a checkpoint's files against its mark, without loading it.
 
     Args:
         folder: The checkpoint.

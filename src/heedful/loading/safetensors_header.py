@@ -1,4 +1,4 @@
-"""The header of a safetensors file, checked before a library reads the tensors."""
+"""Check the header of a safetensors file before a library reads the tensors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _QUANTISED = ("F8_", "F6_", "F4", "E8M0")
 
 
 def check_safetensors(path: Path) -> tuple[str, ...]:
-    """Check the header of a safetensors file: sizes, strict JSON, and tensors that fill the data without gaps.
+    """Check a safetensors header (sizes, strict JSON, tensors without gaps) and return the tensor names.
 
     Args:
         path: The file.

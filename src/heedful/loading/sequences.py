@@ -1,4 +1,4 @@
-"""Cut documents into windows of equal length and choose a fair sample for one run."""
+"""Split documents into windows of equal length and choose a fair sample."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TOO_UNKNOWN = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class TokenBatch:
-    """A batch of token sequences, with facts about each token.
+    """Token sequences with facts about each token and its document.
 
     Attributes:
         input_ids: ``(sequence, token)``, int64.
@@ -78,7 +78,7 @@ def make_sequences(
     vocab_size: int | None = None,
     trained_positions: int | None = None,
 ) -> TokenBatch:
-    """Cut documents into windows of ``seq_len`` tokens, special tokens included, and choose some of them.
+    """Split documents into windows of ``seq_len`` tokens, special tokens included, and choose a sample.
 
     Args:
         documents: The text: what ``heedful.load_documents`` gives, strings, or paths of text files.
@@ -117,7 +117,7 @@ def make_sequences(
     before, after = surrounding_tokens(tokenizer)
     size = seq_len - len(before) - len(after)
     if size < 1:
-        message = f"no room beside the {len(before) + len(after)} special tokens of every sequence"
+        message = f"no room for text: every sequence has {len(before) + len(after)} special tokens"
         raise UsageError(f"--seq-len {seq_len}: {message} (raise it)")
     choice = _choose(documents, tokenizer, size, sequences, seed)
     rows = [[*before, *window, *after] for window in choice.windows]

@@ -1,4 +1,4 @@
-"""A model built without data, to learn its size and keys before anything is allocated."""
+"""Build a model on the meta device to learn its size and keys before allocating anything."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BOUNDS = Bounds(seconds=5, memory=512 * MIB)
 
 @dataclass(frozen=True, kw_only=True)
 class Skeleton:
-    """The size and keys of a model that is not built yet.
+    """Size and keys of a model that is not built yet.
 
     Attributes:
         parameters: Numbers in its parameters.
@@ -40,7 +40,7 @@ class Skeleton:
     groups: tuple[frozenset[str], ...]
 
     def ensure_fits(self, dtype: torch.dtype, device: str, subject: str, processes: int = 1) -> None:
-        """Refuse the model if it would not fit in memory.
+        """Raise an error if the model would not fit in memory.
 
         Args:
             dtype: The dtype of its parameters.
@@ -106,7 +106,7 @@ def _measured(plan: ModelPlan, subject: str) -> dict[str, Any]:
 
 
 def tied_names(model: torch.nn.Module) -> tuple[frozenset[str], ...]:
-    """Names of a model's state dict, tied ones grouped."""
+    """Return the names of a model's state dict, grouped by tied tensors."""
     names: dict[int, set[str]] = defaultdict(set)
     for key, value in model.state_dict(keep_vars=True).items():
         names[id(value)].add(key)
@@ -114,7 +114,7 @@ def tied_names(model: torch.nn.Module) -> tuple[frozenset[str], ...]:
 
 
 def is_too_large(error: BaseException) -> bool:
-    """Whether an error states that a size is too large for memory or for an integer.
+    """Return whether an error means that a size exceeds memory or an integer.
 
     Args:
         error: What torch or a model class raised.

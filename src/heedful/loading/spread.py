@@ -1,4 +1,4 @@
-"""``--device auto``: lay a model out over every device of the machine with accelerate."""
+"""``--device auto``: distribute a model over all devices of the machine with accelerate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AUTO = "auto"
 
 
 def accelerate_library() -> Any:
-    """The accelerate library; raises if it is missing.
+    """Return the accelerate library, or raise an error if it is missing.
 
     Raises:
         UsageError: It is not installed.
@@ -29,7 +29,7 @@ def accelerate_library() -> Any:
 
 
 def main_device() -> torch.device:
-    """The machine's accelerator, else its CPU; a spread model takes this device's number format."""
+    """Return the machine's accelerator, else its CPU; it decides the dtype of a distributed model."""
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return torch.device("cpu") if found is None else found
 
@@ -39,7 +39,7 @@ ROOM = 1.5
 
 
 def fits_on(model: torch.nn.Module, device: torch.device) -> bool:
-    """Whether one device has room for a model and for what it computes.
+    """Return whether a model and its activations fit on one device.
 
     Args:
         model: The model, in memory.
@@ -50,7 +50,7 @@ def fits_on(model: torch.nn.Module, device: torch.device) -> bool:
 
 
 def spread(model: torch.nn.Module, name: str) -> tuple[torch.nn.Module, tuple[str, ...]]:
-    """A model laid out over all devices, its layers kept whole.
+    """Distribute a model over all devices, keeping each layer on one device.
 
     Args:
         model: The model, in memory.

@@ -1,4 +1,4 @@
-"""Extract a state dict from what a training script saved, under the model's own names."""
+"""Extract a state dict from what a training script saved, with the model's own names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DERIVED = re.compile(r"(?:^|\.)(?:position_ids|attn\.(?:masked_)?bias|attention
 
 
 def is_derived(key: str) -> bool:
-    """Whether a key is a buffer that every model rebuilds: a causal mask, position ids, rotary frequencies.
+    """Return whether a key is a rebuilt buffer: a causal mask, position ids, rotary frequencies.
 
     Args:
         key: A state dict key.
@@ -35,7 +35,7 @@ def is_derived(key: str) -> bool:
 
 
 def extract_state_dict(saved: Any, subject: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The weights inside a loaded checkpoint, under names without wrappers.
+    """Return the weights in a loaded checkpoint, under names without wrapper prefixes.
 
     Args:
         saved: What the checkpoint held.
@@ -67,7 +67,7 @@ def extract_state_dict(saved: Any, subject: str) -> tuple[dict[str, Tensor], tup
 
 
 def without_wrappers(tensors: dict[str, Tensor], subject: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Names without the prefixes of DataParallel, torch.compile and FSDP.
+    """Strip prefixes of DataParallel, torch.compile and FSDP from names.
 
     Args:
         tensors: Tensors by name.

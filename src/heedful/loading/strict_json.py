@@ -1,4 +1,4 @@
-"""JSON from outside, read strictly: no duplicate keys, no NaN or infinity, no depth that exhausts the stack."""
+"""Parse untrusted JSON strictly: no duplicate keys, no NaN or infinity, limited depth."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Refused(ValueError):
 
 
 def parse_json(content: bytes | str, subject: str) -> Any:
-    """Parse one JSON document.
+    """Parse one JSON document strictly.
 
     Args:
         content: The document, UTF-8 where it is bytes.
@@ -76,7 +76,7 @@ def read_json(path: Path, limit: int = CONFIG_BYTES) -> dict[str, Any]:
 
 
 def plain_tree(tree: Any, subject: str) -> Any:
-    """The same tree, after checking that it holds only JSON values.
+    """Return the tree unchanged if it holds only JSON values, else raise an error.
 
     Args:
         tree: Nested dictionaries and lists from any reader.

@@ -1,4 +1,4 @@
-"""``--parallel tensor``: divide a model's tensors over processes by transformers' plan for its class."""
+"""``--parallel tensor``: shard a model over processes by transformers' tensor-parallel plan for its class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEYS = ("k_proj", "qkv_proj", "query_key_value")
 
 
 def tensor_division(processes: int) -> dict[str, Any]:
-    """The arguments that make transformers divide a model over this run's processes.
+    """Return the arguments that make transformers shard a model over this run's processes.
 
     Args:
         processes: Their number.
@@ -38,7 +38,7 @@ def tensor_division(processes: int) -> dict[str, Any]:
 
 
 def ensure_divisible(plan: ModelPlan, processes: int, device: torch.device, subject: str) -> None:
-    """Refuse a model that these processes cannot divide into whole heads.
+    """Raise an error if the model cannot be sharded into whole heads over these processes.
 
     Args:
         plan: What will be built.

@@ -1,4 +1,4 @@
-"""Text of any size in shards that can be read alone, cut only between documents or characters."""
+"""Read text of any size in independent shards, split only between documents or characters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _AROUND = 1 << 12
 
 @dataclass(frozen=True)
 class Stretch:
-    """The bytes of one file that belong to one shard."""
+    """Byte range of one file that belongs to one shard."""
 
     text: SurveyedText
     start: int
@@ -36,7 +36,7 @@ class Stretch:
 
 
 class TextCorpus:
-    r"""Text files as a corpus: their documents, in shards of about ``shard_bytes`` bytes.
+    r"""Text files as a corpus: documents in shards of about ``shard_bytes`` bytes.
 
     A shard is read alone and gives the same pieces each time. Documents that fit into a piece are read whole; a longer
     one is read in pieces, each with text of the same document around it, so that tokens at its borders are those of
@@ -80,16 +80,16 @@ class TextCorpus:
 
     @property
     def files(self) -> Sequence[TextFile]:
-        """The texts, in their order."""
+        """Text files, in shard order."""
         return [text.facts for text in self.texts]
 
     @property
     def shard_bytes(self) -> Sequence[int]:
-        """Bytes of text in each shard."""
+        """Number of text bytes in each shard."""
         return [sum(part.stop - part.start for part in shard) for shard in self.shards]
 
     def pieces(self, shard: int) -> Iterator[Piece]:
-        """The pieces of one shard, in the order of the text.
+        """Yield the pieces of one shard, in text order.
 
         Args:
             shard: Its number.
@@ -107,7 +107,7 @@ class TextCorpus:
             part.text.check_unchanged()
 
     def strings(self) -> Iterator[str]:
-        """All text once, in pieces suited to learn a tokenizer from."""
+        """Yield all text once, in pieces suitable for training a tokenizer."""
         for shard in range(len(self.shards)):
             for piece in self.pieces(shard):
                 yield piece.text[piece.first : piece.last]
@@ -153,7 +153,7 @@ def _short_documents(file: BinaryIO, part: Stretch) -> Iterator[Piece]:
 
 
 def pieces_of(text: str, size: int = _PIECE, around: int = _AROUND) -> Iterator[Piece]:
-    """One document in memory as pieces.
+    """Split one in-memory document into pieces.
 
     Args:
         text: The document.

@@ -1,4 +1,4 @@
-"""Where a text file may be cut: between documents, or between characters and preferably between lines."""
+"""Find where a text file may be split: between documents, or between characters, preferably between lines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CHUNK = 1 << 16
 
 
 def cut_after(file: BinaryIO, target: int, stop: int, documents: str, shown: str) -> int:
-    """The first position from ``target`` on where the file may be cut.
+    """Return the first position from ``target`` on where the file may be split.
 
     Args:
         file: The file.
@@ -71,7 +71,7 @@ def _between_characters(file: BinaryIO, target: int, stop: int) -> int:
 
 
 def character_before(file: BinaryIO, target: int, begin: int) -> int:
-    """The last position from ``begin`` to ``target`` where a character begins."""
+    """Return the last position from ``begin`` to ``target`` at which a character starts."""
     low = max(begin, target - 4)
     file.seek(low)
     head = file.read(target - low + 1)

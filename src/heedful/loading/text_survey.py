@@ -1,4 +1,4 @@
-"""Read a text file once: its checksum, and whether it is text at all."""
+"""Read a text file once to compute its checksum and check that it is text."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SurveyedText:
     stamp: int
 
     def check_unchanged(self) -> None:
-        """Refuse a file that was changed since it was surveyed.
+        """Raise an error if the file changed since it was surveyed.
 
         Raises:
             InputRejected: It was.
@@ -56,7 +56,7 @@ class SurveyedText:
 
 
 def survey(path: Path, read: Callable[[int], None] = lambda _bytes: None) -> SurveyedText:
-    """Read a text file once, in constant memory.
+    """Read a text file once, in constant memory, and return its facts.
 
     Args:
         path: The file.

@@ -1,4 +1,4 @@
-"""Encode pieces of text, by a fast tokenizer or by a table if every token is one character."""
+"""Encode pieces of text with a fast tokenizer, or by table lookup if every token is one character."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class TokenEncoder:
             (folder / "special_tokens_map.json").write_text(json.dumps(roles, indent=1) + "\n", encoding="utf-8")
 
     def encode(self, pieces: Iterable[Piece], past: int) -> Iterator[TokenPiece]:
-        """Tokens of each piece, with the tokens before it.
+        """Yield each piece's tokens, preceded by up to ``past`` earlier tokens.
 
         Args:
             pieces: The pieces.

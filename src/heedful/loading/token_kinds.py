@@ -1,4 +1,4 @@
-"""Facts about single tokens: their text for display, special tokens, punctuation."""
+"""Facts about single tokens: display text, special tokens, punctuation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHARACTERS = 64
 
 
 class TokenText:
-    """Text of one token id, for display. It is untrusted data: escape it where it is shown.
+    """Display text of each token id. It is untrusted: escape it where it is shown.
 
     Args:
         tokenizer: The tokenizer that knows the ids.
@@ -36,7 +36,7 @@ class TokenText:
         self._read: dict[int, str] = {}
 
     def read(self, tokens: Sequence[int], origin: str) -> None:
-        """Decode many tokens at once, in a child with limits.
+        """Decode many tokens at once, in a child process with limits.
 
         Args:
             tokens: Their ids.
@@ -72,7 +72,7 @@ class TokenText:
 
 
 def is_punctuation(text: str) -> bool:
-    """Whether a text, apart from blanks, consists of punctuation alone.
+    """Return whether a text, ignoring blanks, is only punctuation.
 
     Args:
         text: Any text.
@@ -87,7 +87,7 @@ def is_punctuation(text: str) -> bool:
 
 
 def mark_punctuation(ids: Tensor, text: TokenText) -> Tensor:
-    """Which tokens are punctuation.
+    """Return a bool mask of tokens that are punctuation.
 
     Args:
         ids: Token ids.
@@ -101,7 +101,7 @@ def mark_punctuation(ids: Tensor, text: TokenText) -> Tensor:
 
 
 def surrounding_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Special tokens that the tokenizer adds before and after a text by default.
+    """Return the special tokens that the tokenizer adds before and after a text by default.
 
     Args:
         tokenizer: Any tokenizer.

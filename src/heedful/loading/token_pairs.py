@@ -1,4 +1,4 @@
-"""A file of pairs of positions: which token should attend to which."""
+"""Read position pairs from a file: which token should attend to which."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BYTES = 16 << 20
 
 
 def read_pairs(path: Path) -> list[Any]:
-    """Read pairs from a file.
+    """Read position pairs from a file.
 
     Args:
         path: JSON (``.json``), a list of ``[query, key]`` or ``[sequence, query, key]``; a file of any other name is

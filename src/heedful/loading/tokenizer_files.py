@@ -1,4 +1,4 @@
-"""Load a tokenizer from a folder's files as data; classes that come with a model are ignored."""
+"""Load a tokenizer from files as data; Python classes that come with a model are ignored."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_
 
 
 def load_tokenizer(place: Path) -> tuple[PreTrainedTokenizerBase | None, tuple[str, ...]]:
-    """Load the tokenizer of a folder, of a ``tokenizer.json``, or of a bare vocabulary.
+    """Load a tokenizer from a folder, a ``tokenizer.json`` or a bare vocabulary.
 
     Args:
         place: The folder or the file; settings are read from beside it.

@@ -1,4 +1,4 @@
-"""Limits on a tokenizer.json (ids, lengths, growth), and a trial in a child process before it is used.
+"""Check a tokenizer.json for excessive sizes, and try the tokenizer in a child process before use.
 
 A tokenizer is data that acts like a program: its patterns can take exponential time, its replacements can double a
 text again and again, its tables can point outside themselves, which ends the library in a panic. Bounds are looked at
@@ -45,7 +45,7 @@ _SEVERAL = ("normalizers", "pretokenizers", "processors", "decoders")
 
 
 def check_tokenizer(content: bytes, subject: str) -> None:
-    """Refuse a ``tokenizer.json`` whose tables or parts are larger than those of any real one, before using it.
+    """Raise an error if a ``tokenizer.json`` has larger tables or parts than any real tokenizer.
 
     Args:
         content: The file.
@@ -74,7 +74,7 @@ def check_tokenizer(content: bytes, subject: str) -> None:
 
 
 def bounds_for(characters: int, file_bytes: int = 0) -> Bounds:
-    """Limits for encoding a text.
+    """Return the memory and time limits for encoding a text.
 
     Args:
         characters: Of the text.
@@ -88,7 +88,7 @@ def bounds_for(characters: int, file_bytes: int = 0) -> Bounds:
 
 
 def tried(work: Callable[[], Any], bounds: Bounds, subject: str) -> Any:
-    """Do in a child process what a tokenizer might never finish, or end in a panic.
+    """Run tokenizer work in a child process with limits, because it might abort or never finish.
 
     Args:
         work: What to do; it returns what JSON can say.
@@ -105,7 +105,7 @@ def tried(work: Callable[[], Any], bounds: Bounds, subject: str) -> Any:
 
 
 def rehearse(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Encode and decode a few texts and name every token, in a child process so that a panic happens there."""
+    """Test a tokenizer in a child process: encode and decode a few texts, and name every token."""
     for text in _TRIED:
         ids = list(tokenizer(text)["input_ids"])
         bare = list(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -1,4 +1,4 @@
-"""Read what torch.save wrote: its records are checked, its pickle is not trusted, its tensors must be dense."""
+"""Read torch.save files safely: records are checked, pickles are not trusted, tensors must be dense."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CONVERT = "save only the state dict, best with safetensors.torch.save_file"
 
 
 def read_torch_archive(path: Path, allow_globals: Sequence[str] = ()) -> Any:
-    """Load a torch.save archive without executing anything in it.
+    """Load a torch.save archive without executing code from it.
 
     Args:
         path: The file, a zip archive as torch writes it.
@@ -53,7 +53,7 @@ def read_torch_archive(path: Path, allow_globals: Sequence[str] = ()) -> Any:
 
 
 def read_torch_stream(path: Path, allow_globals: Sequence[str] = ()) -> Any:
-    """Load what torch.save wrote before torch 1.6: a pickle and storages one after the other, without an archive.
+    """Load a file that torch.save wrote before version 1.6: a pickle followed by storages, no archive.
 
     The same restricted reader of torch reads it. A stream has no checksums; its storages must fit into the file.
 
@@ -125,7 +125,7 @@ def check_globals(allow_globals: Sequence[str]) -> None:
 
 
 def check_dense(name: str, tensor: Any, subject: str) -> None:
-    """Refuse a tensor that is not ordinary and dense: sparse, quantised, without data, or larger than its storage.
+    """Raise an error if a tensor is sparse, quantised, without data, or larger than its storage.
 
     Args:
         name: The tensor's key.

@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint: one file or several shards, safetensors or a torch archive."""
+"""Read the tensors of a checkpoint: one file or shards, safetensors or torch archives."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin", "adapter_config.j
 
 
 def read_weights(path: Path, allow_globals: Sequence[str] = ()) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The state dict of one checkpoint file, in the format that its first bytes show.
+    """Return the state dict of one checkpoint file, with its format detected from the first bytes.
 
     Args:
         path: The file.
@@ -49,7 +49,7 @@ def read_weights(path: Path, allow_globals: Sequence[str] = ()) -> tuple[dict[st
 
 
 def read_folder_weights(folder: Path, allow_globals: Sequence[str] = ()) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The state dict of a model folder: safetensors if there are any, shards through their index.
+    """Return the state dict of a model folder: safetensors if there are any, shards by their index.
 
     Args:
         folder: The folder.
@@ -116,7 +116,9 @@ def _places(index: Path) -> dict[str, str]:
     names = sorted(set(places.values()))
     strange = [name for name in names if Path(name).name != name or "\\" in name or name in (".", "..") or "\0" in name]
     if strange:
-        raise InputRejected(escaped(index), f"shards outside the folder: {listed(strange)}", "keep them beside it")
+        raise InputRejected(
+            escaped(index), f"shards outside the folder: {listed(strange)}", "keep them in the same folder"
+        )
     if len(names) > _SHARDS:
         raise InputRejected(escaped(index), f"expected at most {_SHARDS} shards, found {len(names)}")
     return places

@@ -1,4 +1,4 @@
-"""Cut windows of equal length out of documents and choose a fair sample of them."""
+"""Split documents into windows of equal length and choose a fair sample."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Tokenise = Callable[[str], list[int]]
 
 @dataclass(frozen=True)
 class Source:
-    """The windows of one document or block.
+    """Windows of one document or block.
 
     Attributes:
         name: Name of the document or block.
@@ -47,7 +47,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Choice:
-    """Windows in batch order; neighbours come from different sources if there is more than one.
+    """Chosen windows in batch order; neighbours come from different sources where possible.
 
     Attributes:
         windows: Token ids.
@@ -65,7 +65,7 @@ class Choice:
 
 
 def choose_bounded(documents: Documents, tokenise: Tokenise, *, size: int, count: int, seed: int) -> Choice:
-    """`choose_windows` in a child process with limits, for a tokenizer from outside.
+    """Run ``choose_windows`` in a child process with limits, for an untrusted tokenizer.
 
     Args:
         documents: The documents.
@@ -93,7 +93,7 @@ def choose_bounded(documents: Documents, tokenise: Tokenise, *, size: int, count
 def choose_windows(
     names: Sequence[str], texts: Sequence[str], tokenise: Tokenise, *, size: int, count: int, seed: int
 ) -> Choice:
-    """Choose windows round-robin over distinct documents, in an order drawn from the seed.
+    """Choose windows round-robin over distinct documents, in seeded random order.
 
     Args:
         names: Name of each document.

@@ -1,4 +1,4 @@
-"""Format names and foreign errors for a message: one line, with control characters escaped."""
+"""Format untrusted names and errors for one-line messages, with control characters escaped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ADVICE = re.compile(r"weights_only|trust_remote_code|arbitrary code|allowlist|sa
 
 
 def escaped(text: object, limit: int = LONGEST_NAME) -> str:
-    r"""One line of printable text: every control, bidi or separator character written as ``\x1b`` or ``\u202e``.
+    r"""Return one printable line in which control, bidi and separator characters are written as ``\x1b`` or ``\u202e``.
 
     Args:
         text: Any value; its ``str`` is shown.
@@ -32,7 +32,7 @@ def escaped(text: object, limit: int = LONGEST_NAME) -> str:
 
 
 def listed(names: Iterable[object], longest: int = LONGEST_LIST) -> str:
-    """At most ``longest`` names, escaped, and the number of the others.
+    """List at most ``longest`` escaped names, and the number of the rest.
 
     Args:
         names: What to list; sorted as text.
@@ -47,7 +47,7 @@ def listed(names: Iterable[object], longest: int = LONGEST_LIST) -> str:
 
 
 def reason(error: BaseException, limit: int = LONGEST_NAME) -> str:
-    """First informative line of another library's error, without terminal codes and advice to trust the file.
+    """Return the first informative line of another library's error, without terminal codes or advice to trust the file.
 
     Args:
         error: What the library raised.

@@ -1,1 +1,1 @@
-"""Queries, keys and heads during training or over checkpoints."""
+"""Track queries, keys and heads during training or over checkpoints."""

@@ -1,4 +1,4 @@
-"""``heedful keys``: figures on the key vectors of a tracked run or of checkpoints, each with a paragraph."""
+"""``heedful keys``: figures and paragraphs on the key vectors of a tracked run or of checkpoints."""
 
 import sys
 from pathlib import Path
@@ -49,7 +49,7 @@ def keys(
     allow_global: options.AllowGlobal = None,
     debug: options.Debug = False,
 ) -> int:
-    """Show key vectors; the parameters are the options of the same name.
+    """Show figures on key vectors; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0: nothing is judged.

@@ -1,4 +1,4 @@
-"""Registers the command ``heedful keys``."""
+"""Register the command ``heedful keys``."""
 
 from heedful.commandline.commands import COMMANDS, Command
 from heedful.monitoring.command import keys

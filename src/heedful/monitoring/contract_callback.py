@@ -1,4 +1,4 @@
-"""Check the contract of a training run: its first batch as the model gets it, then one every so many steps."""
+"""Check mask, scale and positions during training: on the first batch, then every fixed number of steps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BEGINS, DONE = "begins", "done"
 
 @dataclass(frozen=True)
 class Breaches:
-    """What one process found broken, as it is message by all of them.
+    """Broken promises that one process found, as all processes receive them.
 
     Attributes:
         where: The process, in words; empty where there is but one.
@@ -91,7 +91,7 @@ class ContractBroken(HeedfulError):
 
 
 class ContractCallback(TrainerCallback):
-    """Checks the first batch of a run and one every so many steps; a Trainer callback, or a context manager.
+    """Checks the first training batch and then one every N steps; a Trainer callback or a context manager.
 
     >>> trainer = Trainer(..., callbacks=[ContractCallback()])  # doctest: +SKIP
 
@@ -163,7 +163,7 @@ class ContractCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
     ) -> None:
-        """Attach to the model that the Trainer passes."""
+        """Attach a hook to the model that the Trainer passes."""
         self._begin(more["model"])
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:

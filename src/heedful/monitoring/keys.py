@@ -1,4 +1,4 @@
-"""``heedful.keys``: draw the key vectors of a run or of checkpoints."""
+"""``heedful.keys``: chart the key vectors of a run or of checkpoints."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def keys(
     allow_global: str | Sequence[str] = (),
     progress: Progress = lambda done, total, what: None,
 ) -> KeyReport:
-    """Draw the key vectors of a training run, with a paragraph on what each figure shows.
+    """Chart the key vectors of a training run, with a paragraph on each figure.
 
     The words are those of ``heedful keys``.
 
@@ -94,7 +94,7 @@ def keys(
 
 
 def check_out(out: Path, force: bool) -> None:
-    """Refuse a table that cannot be written, before anything is read.
+    """Raise an error before any work if the table cannot be written to ``out``.
 
     Args:
         out: Its path.

@@ -1,1 +1,1 @@
-"""From n-gram counts of a corpus to derived attention: count, derive, explain, align, remedy."""
+"""Derive attention from n-gram counts of a corpus: count, derive, explain, align, remedy."""

@@ -1,4 +1,4 @@
-"""Inputs that the commands of n-grams share."""
+"""Inputs shared by the n-gram commands."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Registers the commands ``heedful ngrams ...``."""
+"""Register the commands ``heedful ngrams ...``."""
 
 from heedful.commandline.commands import COMMANDS, Command
 from heedful.ngrams.alignment.command import align

@@ -1,1 +1,1 @@
-"""Building blocks of pages, and how they are shown, written and escaped. Imports no feature and no torch."""
+"""Building blocks of pages: rendering, writing and escaping. Imports no feature and no torch."""

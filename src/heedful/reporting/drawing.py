@@ -1,4 +1,4 @@
-"""Render charts as SVG and PNG in one style that follows the reader's theme, without outside files."""
+"""Render charts as SVG and PNG, in one style that adapts to light and dark themes and loads no files."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _FIRST_GROUP = '<g fill="none" stroke-miterlimit="10"'
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure and its chart."""
+    """A figure's description with its chart."""
 
     figure: Figure[Any]
     chart: altair.TopLevelMixin
 
 
 def drawn(source: Source, figures: Sequence[Figure[Source]]) -> list[Drawn]:
-    """The figures that have data to show.
+    """Build the chart of each figure, and skip figures without data.
 
     Args:
         source: What they are drawn of: a report, say.
@@ -52,7 +52,7 @@ def drawn(source: Source, figures: Sequence[Figure[Source]]) -> list[Drawn]:
 
 
 def svg(one: Drawn, *, ink: str = INK, background: str = PAPER, subject: str = "") -> str:
-    """The figure as SVG.
+    """Return the figure as SVG text.
 
     Args:
         one: The figure.
@@ -67,7 +67,7 @@ def svg(one: Drawn, *, ink: str = INK, background: str = PAPER, subject: str = "
 
 
 def png(one: Drawn, *, subject: str = "") -> bytes:
-    """The figure as PNG, dark on white, two pixels a unit; ``subject`` as for ``svg``."""
+    """Return the figure as PNG bytes, dark on white, at double resolution; ``subject`` as for ``svg``."""
     import vl_convert
 
     return bytes(vl_convert.vegalite_to_png(_specification(one, INK, PAPER, subject), scale=PIXELS_PER_UNIT))

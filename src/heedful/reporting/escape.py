@@ -1,4 +1,4 @@
-"""Make untrusted text visible: tokens, module names, paths and config values are data.
+"""Make untrusted text visible: tokens, module names, paths and config values are only data.
 
 A terminal obeys ESC and C1 bytes, a bidi override reorders what is read, a zero-width character hides in a name.
 Each of them is shown here as the escape that Python would write for it, so that nothing is lost and nothing acts.
@@ -34,7 +34,7 @@ _PLAIN = {
 
 
 def visible(text: object, encoding: str = "utf-8") -> str:
-    r"""The text on one line, with control characters made visible and lone surrogates escaped.
+    r"""Return the text on one line, with control characters made visible and lone surrogates escaped.
 
     Control characters, format characters (bidi, zero-width, tags), line and paragraph separators, surrogates, private
     and unassigned code points, invisible fillers and all blanks but the space are written as ``\x1b`` or ``\u202e``.
@@ -57,12 +57,12 @@ def visible(text: object, encoding: str = "utf-8") -> str:
 
 
 def encoded(text: str) -> str:
-    r"""The text with each lone surrogate written as ``\udc80``, because files cannot hold it."""
+    r"""Return the text with each lone surrogate escaped (``\udc80``), because UTF-8 cannot encode surrogates."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def encodable(text: str, encoding: str) -> str:
-    """The text with every character that the encoding lacks written in ASCII."""
+    """Return the text with an ASCII replacement for every character that ``encoding`` lacks."""
     try:
         text.encode(encoding)
     except UnicodeEncodeError:

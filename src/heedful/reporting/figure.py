@@ -1,4 +1,4 @@
-"""A figure: its name, what it shows, and a function that makes its chart from a record."""
+"""Description of a figure: name, caption, and the function that builds its chart from a record."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Source = TypeVar("Source")
 
 @dataclass(frozen=True, kw_only=True)
 class Figure(Generic[Source]):
-    """One figure.
+    """Description of one figure: name, caption, and the function that builds its chart.
 
     Attributes:
         name: Its file name without the suffix.
@@ -42,14 +42,14 @@ class Figure(Generic[Source]):
 
 
 def chart_of(rows: Sequence[Row]) -> altair.Chart:
-    """A chart of plain rows."""
+    """Return an Altair chart of plain rows."""
     import altair
 
     return altair.Chart(altair.Data(values=list(rows)))
 
 
 def layer_axis(layers: int) -> altair.X:
-    """The axis of layers: whole numbers, as many as fit."""
+    """Return the x axis for layers, with whole-number ticks."""
     import altair
 
     ticks = list(range(0, layers, max(1, -(-layers // 12))))

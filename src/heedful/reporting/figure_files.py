@@ -1,4 +1,4 @@
-"""Write figures as files, each as SVG and PNG, completely or not at all."""
+"""Save figures as SVG and PNG; either all are written or none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMATS: dict[str, Callable[..., str | bytes]] = {".svg": svg, ".png": png}
 
 
 def check_figures(folder: str | os.PathLike[str], *, overwrite: bool, names: Sequence[str]) -> None:
-    """Refuse a folder in which figures cannot be written, before the work begins.
+    """Raise an error before any work if the figures cannot be written to ``folder``.
 
     Args:
         folder: Where figures shall be written: a folder, or nothing yet.
@@ -39,7 +39,7 @@ def check_figures(folder: str | os.PathLike[str], *, overwrite: bool, names: Seq
 def save_drawn(
     found: Iterable[Drawn], folder: str | os.PathLike[str], *, overwrite: bool, subject: str = ""
 ) -> list[Path]:
-    """Write figures that are already drawn; all are rendered before the first is written.
+    """Save charts as SVG and PNG; all are rendered before the first is written.
 
     Args:
         found: The figures.

@@ -1,4 +1,4 @@
-"""Strict JSON as pure ASCII text, with ``<``, ``>`` and ``&`` escaped so that it is safe in pages and terminals."""
+"""Encode strict JSON as ASCII, with ``<``, ``>`` and ``&`` escaped so that it is safe in HTML and terminals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LISTS = re.compile(r'("(?:units|document_fingerprints)": \[)\s+([^\[\]{}]*?)\s+
 
 
 def document_text(document: Any) -> str:
-    """A value in JSON's own types as safe ASCII text."""
+    """Encode a JSON-compatible value as ASCII text that is safe in HTML."""
     text = json.dumps(document, allow_nan=False, ensure_ascii=True, indent=2)
     text = _LISTS.sub(lambda found: found[1] + " ".join(found[2].split()) + "]", text)
     for acting, escaped in _ACTING.items():

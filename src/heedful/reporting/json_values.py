@@ -1,4 +1,4 @@
-"""Convert any value of a record to strict JSON: no NaN, no lone surrogate, nine digits, sorted keys."""
+"""Convert any value to strict JSON: no NaN, no lone surrogate, nine digits, sorted keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def json_value(value: Any, path: str, lost: list[str]) -> Any:
-    """The value in JSON's own types.
+    """Return the value in JSON-compatible types.
 
     Args:
         value: None, a number, a string, a mapping, a sequence, a set, a path, or an array with ``tolist``.
@@ -49,7 +49,7 @@ def json_value(value: Any, path: str, lost: list[str]) -> Any:
 
 
 def step(path: str, key: object) -> str:
-    """The JSON path of one entry of a mapping."""
+    """Return the JSON path of one entry of a mapping."""
     return f"{path}.{key}" if _PLAIN_KEY.fullmatch(str(key)) else f"{path}[{str(key)!r}]"
 
 

@@ -1,4 +1,4 @@
-"""The mark and style of each verdict. The word always accompanies the mark; colour adds nothing new."""
+"""The symbol and style of each verdict. The verdict's word is always shown too, so colour carries no information."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DRAWN = "".join(drawn for drawn, _ in _MARKS.values()) + "\u2026"
 
 
 def draws(encoding: str) -> bool:
-    """Whether a stream of this encoding can show the symbols of all verdicts."""
+    """Return whether ``encoding`` can represent the symbols of all verdicts."""
     try:
         _DRAWN.encode(encoding)
     except (UnicodeEncodeError, LookupError):
@@ -42,16 +42,16 @@ def draws(encoding: str) -> bool:
 
 
 def mark(verdict: str, encoding: str) -> str:
-    """The mark of a verdict; an ASCII form if the encoding lacks it."""
+    """Return the symbol of a verdict, or its ASCII form if the encoding lacks it."""
     drawn, ascii_form = _MARKS.get(verdict, ("\u00b7", "."))
     return drawn if draws(encoding) else ascii_form
 
 
 def ellipsis(encoding: str) -> str:
-    """An ellipsis in one cell, or three dots if the encoding lacks it."""
+    """Return an ellipsis character, or three dots if the encoding lacks it."""
     return "\u2026" if draws(encoding) else "..."
 
 
 def style(verdict: str) -> str:
-    """The style of a verdict's mark and word; empty for an unknown one."""
+    """Return the terminal style of a verdict's symbol and word; empty for an unknown verdict."""
     return _STYLES.get(verdict, "")

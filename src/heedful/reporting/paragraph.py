@@ -1,4 +1,4 @@
-"""Lines of a terminal page: styled segments, wrapped by the terminal cells they fill."""
+"""Styled terminal lines, wrapped by display width in terminal cells."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NARROWEST = 40
 
 @dataclass(frozen=True)
 class Sheet:
-    """The width and encoding that a page is written for.
+    """Width and encoding of the terminal or stream that a page is written to.
 
     Attributes:
         width: Cells a line may fill.
@@ -29,39 +29,39 @@ class Sheet:
     encoding: str = "utf-8"
 
     def text(self, value: object) -> str:
-        """The value as visible text in this encoding."""
+        """Return the value as visible text in this encoding."""
         return visible(value, self.encoding)
 
 
 def sheet(columns: int, encoding: str) -> Sheet:
-    """A sheet for a terminal of this many columns."""
+    """Return a sheet for a terminal with this many columns."""
     return Sheet(max(NARROWEST, min(MEASURE, columns)), encoding)
 
 
 def cells(text: str) -> int:
-    """Terminal cells that a text fills; a wide character fills two, a combining one none."""
+    """Return the display width of a text in terminal cells: 2 for wide characters, 0 for combining ones."""
     from rich.cells import cell_len
 
     return cell_len(text)
 
 
 def line(text: str, style: str = "") -> Line:
-    """A line that consists of one segment."""
+    """Return a line with a single styled segment."""
     return ((text, style),)
 
 
 def plain(lines: Iterable[Line]) -> str:
-    """The lines as text without style, each ended by a newline."""
+    """Return the lines as unstyled text, each ended by a newline."""
     return "".join("".join(text for text, _ in one).rstrip() + "\n" for one in lines)
 
 
 def fold(text: str, width: int) -> list[str]:
-    """Break a text at spaces into lines of at most ``width`` cells; a longer word is cut."""
+    """Wrap a text at spaces into lines of at most ``width`` cells; longer words are cut."""
     return flow(text.split(), " ", width)
 
 
 def flow(pieces: Iterable[str], separator: str, width: int) -> list[str]:
-    """Set pieces next to each other, breaking only between them unless one is too long."""
+    """Join pieces with ``separator`` into lines, breaking only between pieces unless one is too long."""
     lines: list[str] = []
     for piece in (part for whole in pieces for part in _cut(whole, width)):
         if lines and cells(lines[-1]) + cells(separator) + cells(piece) <= width:
@@ -72,13 +72,13 @@ def flow(pieces: Iterable[str], separator: str, width: int) -> list[str]:
 
 
 def listed(pieces: Iterable[str], width: int) -> list[str]:
-    """Pieces separated by commas, broken only after a comma unless one is too long."""
+    """Join pieces with commas into lines, breaking only after a comma unless a piece is too long."""
     known = list(pieces)
     return flow([f"{piece}," for piece in known[:-1]] + known[-1:], " ", width)
 
 
 def paragraph(text: str, width: int, *, indent: str = "", first: str = "", style: str = "") -> list[Line]:
-    """A wrapped, indented text; its first line may have another indent.
+    """Return a wrapped, indented text as lines; the first line may have a different indent.
 
     Args:
         text: The text; it must already be visible.
@@ -95,14 +95,14 @@ def paragraph(text: str, width: int, *, indent: str = "", first: str = "", style
 
 
 def clip(text: str, width: int, ellipsis: str) -> str:
-    """The text, cut to this many cells with an ellipsis if it is longer."""
+    """Shorten the text to ``width`` cells, ending in an ellipsis if it was longer."""
     from rich.cells import set_cell_size
 
     return text if cells(text) <= width else set_cell_size(text, width - cells(ellipsis)).rstrip() + ellipsis
 
 
 def aligned(text: str, width: int, *, right: bool = False) -> str:
-    """The text, padded with spaces to this many cells."""
+    """Pad the text with spaces to ``width`` cells."""
     space = " " * max(width - cells(text), 0)
     return space + text if right else text + space
 

@@ -1,4 +1,4 @@
-"""One head's weights as a picture of at most 256 x 256 cells: an Altair chart."""
+"""Altair chart of one head's attention weights in at most 256 x 256 cells."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pattern_chart(
     *,
     title: str,
 ) -> altair.Chart:
-    """Mean weight by bins of queries and keys; cells that no query sees are blank.
+    """Draw mean weights by query and key bins; cells without visible keys are blank.
 
     Args:
         weights: Mean weight of the visible pairs of each cell, row by row; NaN where a cell has none.

@@ -1,4 +1,4 @@
-"""Format numbers for readers: about three digits, a unit, an interval, a p-value that is never zero."""
+"""Format numbers for readers: about three digits, units, intervals, and p-values that are never zero."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SMALLEST_P = 1e-4
 
 
 def number(value: float | None) -> str:
-    """A number in about three significant digits; ``undefined`` if there is none."""
+    """Format a number with about three significant digits; ``undefined`` if there is none."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return UNDEFINED
     if math.isinf(value):
@@ -27,33 +27,33 @@ def number(value: float | None) -> str:
 
 
 def short_number(value: float) -> str:
-    """A number in at most seven cells: three decimals, or one digit and a power of ten."""
+    """Format a number in at most seven cells: three decimals, or one digit and a power of ten."""
     if value == 0 or 0.0005 <= abs(value) < 1000:
         return f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
     return f"{value:.0e}" if math.isfinite(value) else "-"
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """A number with its unit; only ``undefined`` if there is none."""
+    """Format a number with its unit; only ``undefined`` if there is none."""
     text = number(value)
     return text if text == UNDEFINED or not unit else f"{text} {unit}"
 
 
 def margin(value: float) -> str:
-    """A threshold in its shortest form."""
+    """Format a threshold as briefly as possible."""
     return f"margin {value:.3g}"
 
 
 def interval(bounds: Sequence[float]) -> str:
-    """A 95 % interval."""
+    """Format a 95 % interval."""
     return f"95% [{number(bounds[0])}, {number(bounds[1])}]"
 
 
 def probability(name: str, value: float) -> str:
-    """A named p-value; a small one is shown as a bound, never as zero."""
+    """Format a named p-value; a small one is shown as a bound, never as zero."""
     return f"{name} < {_SMALLEST_P:.4f}" if value < _SMALLEST_P else f"{name} = {value:#.2g}"
 
 
 def count(total: int, singular: str, plural: str = "") -> str:
-    """A count with its noun."""
+    """Format a count with its noun: ``1 head``, ``24 heads``."""
     return f"{total:,} {singular if total == 1 else plural or singular + 's'}"

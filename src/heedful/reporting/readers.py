@@ -1,4 +1,4 @@
-"""Readers of stored documents; each feature registers one for its own."""
+"""Registry of readers for stored JSON documents; each feature registers its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from heedful.plugins import Registry
 
 @dataclass(frozen=True)
 class RecordReader:
-    """How to read and show a stored document of one family.
+    """Functions that read and show stored documents of one schema family.
 
     Attributes:
         read: From its bytes and the name of its file to the record. It raises InputRejected for anything else.

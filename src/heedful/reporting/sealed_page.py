@@ -1,4 +1,4 @@
-"""An HTML page from a shipped template, without outside files or foreign script."""
+"""Fill a shipped HTML template; the page loads no external files and runs only scripts allowed by hash."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IMAGES = "img-src data:"
 
 
 def sealed_page(name: str, *allowed: str, **values: Any) -> str:
-    """The template of that name with the style sheet that all pages share, under a content security policy.
+    """Fill the template ``name``, add the shared style sheet, and set a content security policy.
 
     The policy allows the one style sheet by its digest, what is named, and nothing else; every value is escaped. The
     foot of the page has the settings, heedful's version and the date.

@@ -1,4 +1,4 @@
-"""The base of results: a record with a short repr, a page, JSON, and files of both."""
+"""Base class of results: a record with a short repr, a page, JSON, and methods to save both."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEIGHT = 640
 
 
 class ShownRecord:
-    """Base of the records that public functions return. Each names the functions that make its page and JSON.
+    """Base class of results; subclasses name the functions that make their page and JSON.
 
     Attributes:
         page_by: Function of the record that gives its ``Page``; empty where ``html_by`` makes the HTML itself.
@@ -38,7 +38,7 @@ class ShownRecord:
     json_by: ClassVar[str] = "heedful.reporting.pages.document:record_json"
 
     def one_line(self) -> str:
-        """The text of the repr: what the record is about, in a few words.
+        """Return the text of the repr: the record's subject in a few words.
 
         Raises:
             NotImplementedError: The record does not say.
@@ -49,11 +49,11 @@ class ShownRecord:
         return f"{type(self).__name__}({self.one_line()})"
 
     def to_json(self) -> str:
-        """The record as a strict JSON document that ends with a newline; undefined values are null."""
+        """Return the record as strict JSON text that ends with a newline; undefined values are null."""
         return str(_named(self.json_by)(self))
 
     def to_html(self) -> str:
-        """The page as one HTML document without outside files."""
+        """Return the page as one self-contained HTML document."""
         if not self.page_by:
             return str(_named(self.html_by)(self))
         from heedful.reporting.pages.html import page_html
@@ -61,7 +61,7 @@ class ShownRecord:
         return page_html(_named(self.page_by)(self), self)
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
-        """Write the page or the JSON document, chosen by the path's ending, completely or not at all.
+        """Save the page or the JSON document, chosen by the path's suffix, in one atomic write.
 
         Args:
             path: A path that ends in ``.html`` or ``.json``.
@@ -93,7 +93,7 @@ class ShownRecord:
 
 
 def framed(page: str, title: str) -> str:
-    """A page in a sandboxed frame, without script and with its own origin.
+    """Return HTML with the page in a sandboxed iframe, without scripts and with its own origin.
 
     Args:
         page: HTML of the page.
@@ -107,7 +107,7 @@ def framed(page: str, title: str) -> str:
 
 
 def counted(number: int, word: str) -> str:
-    """A number with its noun: ``1 head``, ``24 heads``.
+    """Format a number with its noun: ``1 head``, ``24 heads``.
 
     Args:
         number: How many.

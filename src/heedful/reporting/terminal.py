@@ -1,4 +1,4 @@
-"""Print lines to a terminal or another stream, in its width and encoding, with colour only if wanted."""
+"""Print styled lines to a stream, in its width and encoding, with colour only if supported."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ COLUMNS = 80
 
 
 def stream_sheet(stream: TextIO) -> Sheet:
-    """A sheet with the width and encoding of a stream."""
+    """Return a sheet with the width and encoding of a stream."""
     return sheet(shutil.get_terminal_size((COLUMNS, 24)).columns, getattr(stream, "encoding", None) or "ascii")
 
 
 def print_lines(lines: Iterable[Line], stream: TextIO) -> None:
-    """Write lines to a stream, with colour only if it is a terminal that wants it."""
+    """Print lines to a stream, in colour if the stream is a terminal that supports it."""
     if not wants_colour(stream):
         stream.write(plain(lines))
         return
@@ -32,7 +32,7 @@ def print_lines(lines: Iterable[Line], stream: TextIO) -> None:
 
 
 def wants_colour(stream: TextIO) -> bool:
-    """Whether colour may be used: a terminal that is not dumb, and no ``NO_COLOR``."""
+    """Return whether to use colour: the stream is a capable terminal and ``NO_COLOR`` is not set."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return stream.isatty()

@@ -1,4 +1,4 @@
-"""Write files and folders completely or not at all, under random names, never through a link.
+"""Write files and folders atomically, under random temporary names, never through symbolic links.
 
 What is written stands beside its place under a random name first, created where nothing may stand, is flushed to the
 disk, and then moved there in one step. `tests/conformance/test_one_way_to_write.py` holds that nothing of heedful opens
@@ -41,7 +41,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes | str, *, overwrite: bool) -> None:
-    """Write the data to the path, or leave the existing file unchanged.
+    """Write data to a path in one step; on failure the existing file stays unchanged.
 
     Args:
         path: A regular file, or nothing yet; a link, a device or a folder is refused.
@@ -72,7 +72,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str, *, overwrite: 
 
 @contextmanager
 def private_folder(inside: Path) -> Iterator[Path]:
-    """A new folder for this process alone, under a random name, removed afterwards; other libraries may write in it.
+    """Return a context with a new private folder in ``inside``, removed at the end; other libraries may write there.
 
     Args:
         inside: The folder in which it is made, so that what is written can be moved to its place in one step.
@@ -93,7 +93,7 @@ def private_folder(inside: Path) -> Iterator[Path]:
 
 @contextmanager
 def filled_folder(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
-    """A folder to fill. It appears in its place if the block ends without an exception; otherwise it is removed.
+    """Return a context with a temporary folder that moves to ``path`` on success and is removed after an exception.
 
     Args:
         path: Where: nothing, or an empty folder; a link is refused.
@@ -121,12 +121,12 @@ def filled_folder(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[
 
 
 def move_in(path: Path, folder: Path) -> None:
-    """Move a file out of a `private_folder` to its place in one step; an existing link is replaced."""
+    """Move a file from a ``private_folder`` to its final path in one step; an existing link is replaced."""
     os.replace(path, folder / path.name)
 
 
 def create_new(path: Path, text: str) -> None:
-    """Create a small file where none exists, not even a link; of several processes that try, one succeeds.
+    """Create a small file; raise an error if the path or a link exists, so that only one of several processes succeeds.
 
     Raises:
         FileExistsError: Something stands there.
@@ -137,7 +137,7 @@ def create_new(path: Path, text: str) -> None:
 
 
 def open_log(path: Path) -> BinaryIO:
-    """Open a file to append lines; a link is refused.
+    """Open a file for appending lines; a symbolic link raises an error.
 
     Raises:
         OSError: It cannot be opened, or is a link.
@@ -146,7 +146,7 @@ def open_log(path: Path) -> BinaryIO:
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse a folder that holds symbolic links, which could lead writing out of the folder.
+    """Raise an error if a folder contains symbolic links, which could redirect writes.
 
     Args:
         folder: A folder of heedful's own, a run's, a sweep's, or one of counts; itself it may be a link.
@@ -165,7 +165,7 @@ def refuse_links(folder: Path) -> None:
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove what a killed process left behind."""
+    """Remove temporary files that a killed process left behind."""
     with contextlib.suppress(OSError):
         for path in list(folder.iterdir()):
             found = _BESIDE.fullmatch(path.name)
@@ -192,7 +192,7 @@ def _temporary_path(place: Path) -> Path:
 
 
 def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Refuse a path that cannot be written, before the work begins.
+    """Raise an error before any work if ``path`` cannot be written.
 
     Args:
         path: Where a file shall be written.
@@ -263,7 +263,7 @@ def _failure(place: Path, error: OSError, needed: int) -> OutputError:
 
 
 def is_own(path: str | os.PathLike[str]) -> bool:
-    """Whether a regular file at this path is empty or begins like a report of heedful's.
+    """Return whether the path is a regular file that is empty or starts like a heedful report.
 
     Records beside counts, models and runs, which other commands read, are none.
     """

@@ -1,4 +1,4 @@
-"""Assertions for tests of your own model. Each raises AssertionError with one sentence and its numbers.
+"""Assertions for your own model tests; each raises AssertionError with one sentence and its numbers.
 
 An assertion that cannot be judged (too few documents, no loss, no row that sees enough keys) does not pass: it raises
 and says why. The model's weights, flags, hooks and random state are as before afterwards.

@@ -1,4 +1,4 @@
-"""The assertion that heads have not collapsed to equal weights."""
+"""Assert that heads have not collapsed to uniform attention."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def assert_not_collapsed(
     least_documents: int = 16,
     seed: int = 0,
 ) -> Finding:
-    """At most a given share of the heads place nearly equal weights on all visible keys.
+    """Assert that at most a given share of heads attend almost uniformly to all visible keys.
 
     A head counts as collapsed where the whole 95 % interval of its distance from uniform lies below the margin.
     Pitfall: says nothing of heads that are sharp and useless; ``assert_attention_used`` does.

@@ -1,4 +1,4 @@
-"""Assertions on the contract, for whole batches exactly as you pass them to the model."""
+"""Assert mask, scale and position properties of batches, exactly as you pass them to the model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from heedful.errors import CaptureError
 def assert_contract(
     model: nn.Module, batch: Any = None, *, contract: Contract | None = None, documents: Any = None
 ) -> ContractReport:
-    """Every promise of config, batch and contract that can be judged holds.
+    """Assert every testable property of mask, scale and positions that config, batch or ``contract`` promises.
 
     Args:
         model: The model.
@@ -39,7 +39,7 @@ def assert_contract(
 
 
 def assert_documents_isolated(model: nn.Module, batch: Any, *, documents: Any = None) -> ContractReport:
-    """No token of a packed row sees, or is moved by, a token of another document.
+    """Assert that no token of a packed row attends to, or is affected by, a token of another document.
 
     Args:
         model: The model.
@@ -59,7 +59,7 @@ def assert_documents_isolated(model: nn.Module, batch: Any, *, documents: Any = 
 
 
 def assert_window(model: nn.Module, batch: Any, *, window: int | list[int] | None = None) -> ContractReport:
-    """Each layer sees exactly the keys of its window.
+    """Assert that each layer sees exactly the keys of its sliding window.
 
     Args:
         model: The model.
@@ -79,7 +79,7 @@ def assert_window(model: nn.Module, batch: Any, *, window: int | list[int] | Non
 
 
 def assert_attends_both_ways(model: nn.Module, batch: Any) -> ContractReport:
-    """Every query sees keys before and after it.
+    """Assert that every query sees keys before and after it.
 
     Args:
         model: The model, one that was meant to look both ways.
@@ -92,12 +92,12 @@ def assert_attends_both_ways(model: nn.Module, batch: Any) -> ContractReport:
         AssertionError: A key that no other promise hides is not seen.
     """
     __tracebackhide__ = True
-    report = _checked("attention looks both ways", model, batch, contract=Contract(direction="both"))
-    return _holds("attention looks both ways", report, ("direction",))
+    report = _checked("attention is bidirectional", model, batch, contract=Contract(direction="both"))
+    return _holds("attention is bidirectional", report, ("direction",))
 
 
 def assert_padding_unseen(model: nn.Module, batch: Any) -> ContractReport:
-    """No token sees padding, and padding on the left does not move positions.
+    """Assert that no token attends to padding, and that left padding does not shift positions.
 
     Args:
         model: The model.
@@ -117,7 +117,7 @@ def assert_padding_unseen(model: nn.Module, batch: Any) -> ContractReport:
 def assert_rotary(
     model: nn.Module, batch: Any, *, theta: float | None = None, pairing: str | None = None
 ) -> ContractReport:
-    """Queries and keys are rotated by the angles that the config promises, and normalised first if it says so.
+    """Assert that queries and keys are rotated, and normalised before, as the config promises.
 
     Args:
         model: The model.
@@ -140,7 +140,7 @@ def assert_rotary(
 def assert_scale(
     model: nn.Module, batch: Any, *, scale: float | None = None, softcap: float | None = None
 ) -> ContractReport:
-    """The kernel scales, caps and biases its logits as promised.
+    """Assert that the kernel scales, caps and biases its logits as promised.
 
     Args:
         model: The model.
@@ -161,7 +161,7 @@ def assert_scale(
 
 
 def assert_grouped_heads(model: nn.Module, batch: Any) -> ContractReport:
-    """Query head h reads keys and values of key head ``h // (heads / key heads)``.
+    """Assert that query head h uses the keys and values of key head ``h // (heads / key heads)``.
 
     Args:
         model: The model, with fewer key heads than heads and more than one.
@@ -181,7 +181,7 @@ def assert_grouped_heads(model: nn.Module, batch: Any) -> ContractReport:
 def promised(
     claim: str, model: nn.Module, batch: Any, promises: tuple[str, ...], *, contract: Contract | None = None
 ) -> ContractReport:
-    """The report of a batch in which at least one of these promises was judged and none is broken.
+    """Check a batch and return the report; raise AssertionError if a promise is broken or none was testable.
 
     Args:
         claim: What the assertion says, for its message.
@@ -222,7 +222,7 @@ def _holds(claim: str, report: ContractReport, promises: tuple[str, ...]) -> Con
     if any(one.status is Status.BROKEN for one in every):
         raise AssertionError(f"{claim}: {_breach(report, promises)}")
     if not any(one.status is Status.HELD for one in every):
-        reason = next((f"{one.status}: {one.found}" for one in every), "nothing of it is promised by config or batch")
+        reason = next((f"{one.status}: {one.found}" for one in every), "neither config nor batch promises it")
         raise AssertionError(f"{claim}: not judged: {reason}")
     return report
 

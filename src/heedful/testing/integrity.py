@@ -1,4 +1,4 @@
-"""Assertions on whether attention is computed correctly: exact statements, which hold for any text."""
+"""Assert that attention is computed correctly: exact properties that hold for any text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def assert_causal(model: nn.Module, batches: Batches, *, tokenizer: GivenTokenizer | None = None) -> Finding:
-    """No query sees a later key: by the masks that kernels get, and by changing a later token.
+    """Assert that no query sees a later key, by the kernels' masks and by changing a later token.
 
     Pitfall: a model whose output no token can move passes by its masks alone.
 
@@ -64,7 +64,7 @@ def _causal_as_given(model: nn.Module, batch: Mapping[str, Any]) -> Finding:
 
 
 def assert_rows_sum_to_one(model: nn.Module, batches: Batches, *, tokenizer: GivenTokenizer | None = None) -> Finding:
-    """The kernel's own weights of every query sum to one (less a learned sink's share).
+    """Assert that the kernel's weights of each query sum to one, minus the share of a learned sink.
 
     Args:
         model: The model.
@@ -82,7 +82,7 @@ def assert_rows_sum_to_one(model: nn.Module, batches: Batches, *, tokenizer: Giv
 
 
 def assert_finite(model: nn.Module, batches: Batches, *, tokenizer: GivenTokenizer | None = None) -> Finding:
-    """No parameter, logit or attention weight is NaN or infinite.
+    """Assert that no parameter, logit or attention weight is NaN or infinite.
 
     Args:
         model: The model.
@@ -102,7 +102,7 @@ def assert_finite(model: nn.Module, batches: Batches, *, tokenizer: GivenTokeniz
 def assert_gradients_reach_attention(
     model: nn.Module, batches: Batches, *, tokenizer: GivenTokenizer | None = None
 ) -> Finding:
-    """One backward of the loss gives every trainable attention parameter a finite gradient that is not zero.
+    """Assert that a backward pass gives every trainable attention parameter a finite, nonzero gradient.
 
     Args:
         model: The model; its ``.grad`` stay as they are.
@@ -120,7 +120,7 @@ def assert_gradients_reach_attention(
 
 
 def assert_capture_matches(model: nn.Module, batches: Batches, *, tokenizer: GivenTokenizer | None = None) -> Finding:
-    """The output recomputed from each captured attention call is the module's own: the statistics are of this model.
+    """Assert that outputs recomputed from captured attention calls equal the module's own outputs.
 
     Args:
         model: The model.

@@ -1,4 +1,4 @@
-"""Turn a check's finding into an assertion that holds, or one sentence on why it does not."""
+"""Turn a check's finding into an assertion: it holds, or raises one sentence that explains why not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOT_JUDGED = (Verdict.SKIP, Verdict.UNDEFINED, Verdict.INSUFFICIENT)
 
 
 def study_of(model: nn.Module, batches: Batches, *, tokenizer: GivenTokenizer | None = None, **options: Any) -> Study:
-    """A study of some batches, without null models.
+    """Return a study of the batches, without null models.
 
     Args:
         model: The model.
@@ -44,7 +44,7 @@ def study_of(model: nn.Module, batches: Batches, *, tokenizer: GivenTokenizer | 
 
 
 def held(claim: str, study: Study, judge: Callable[[Study], Sequence[Finding]]) -> Finding:
-    """The finding on the model from one check that passed.
+    """Run one check and return its finding on the model; raise AssertionError if it failed.
 
     Args:
         claim: What the assertion says, for its message ("the future is unseen").
@@ -66,7 +66,7 @@ def held(claim: str, study: Study, judge: Callable[[Study], Sequence[Finding]]) 
 
 
 def message(claim: str, found: Finding) -> str:
-    """One sentence: the claim, why it does not hold, and the numbers."""
+    """Return one sentence: the claim, why it does not hold, and the numbers."""
     words = {Verdict.INSUFFICIENT: "insufficient data", Verdict.UNDEFINED: "undefined", Verdict.SKIP: "not judged"}
     summary = words.get(found.verdict, "not shown" if found.verdict is Verdict.WARN else "does not hold")
     return f"{claim}: {summary}: {found.reason}{_numbers(found)}"

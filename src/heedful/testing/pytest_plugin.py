@@ -1,4 +1,4 @@
-"""The pytest fixture ``attention``: heedful's assertions; their numbers go to the summary and the JUnit file.
+"""Pytest fixture ``attention`` with heedful's assertions; numbers are added to summary and JUnit file.
 
 Loading this plugin imports neither torch nor any room of heedful; that waits for the first test that asserts something.
 """
@@ -18,7 +18,7 @@ _LINES = pytest.StashKey[list[str]]()
 
 
 class Attention:
-    """The assertions of ``heedful.testing`` without their prefix; those that hold are recorded with their numbers.
+    """The assertions of ``heedful.testing`` as methods; the numbers of passed assertions are recorded.
 
     Args:
         record: Called with the name of an assertion and what it found.
@@ -28,77 +28,77 @@ class Attention:
         self._record = record
 
     def causal(self, model: Any, batches: Any, **options: Any) -> Finding:
-        """No query sees a later key (``heedful.testing.assert_causal``)."""
+        """Assert that no query sees a later key (``heedful.testing.assert_causal``)."""
         __tracebackhide__ = True
         return self._held("assert_causal", model, batches, **options)
 
     def rows_sum_to_one(self, model: Any, batches: Any, **options: Any) -> Finding:
-        """Every row of weights sums to one (``heedful.testing.assert_rows_sum_to_one``)."""
+        """Assert that every row of weights sums to one (``heedful.testing.assert_rows_sum_to_one``)."""
         __tracebackhide__ = True
         return self._held("assert_rows_sum_to_one", model, batches, **options)
 
     def finite(self, model: Any, batches: Any, **options: Any) -> Finding:
-        """No parameter, logit or weight is NaN or infinite (``heedful.testing.assert_finite``)."""
+        """Assert that no parameter, logit or weight is NaN or infinite (``heedful.testing.assert_finite``)."""
         __tracebackhide__ = True
         return self._held("assert_finite", model, batches, **options)
 
     def gradients_reach(self, model: Any, batches: Any, **options: Any) -> Finding:
-        """The loss reaches every attention parameter (``heedful.testing.assert_gradients_reach_attention``)."""
+        """Assert nonzero attention gradients (``heedful.testing.assert_gradients_reach_attention``)."""
         __tracebackhide__ = True
         return self._held("assert_gradients_reach_attention", model, batches, **options)
 
     def capture_matches(self, model: Any, batches: Any, **options: Any) -> Finding:
-        """What heedful captures is what the model computes (``heedful.testing.assert_capture_matches``)."""
+        """Assert that captured calls reproduce the model's outputs (``heedful.testing.assert_capture_matches``)."""
         __tracebackhide__ = True
         return self._held("assert_capture_matches", model, batches, **options)
 
     def used(self, model: Any, batches: Any, **options: Any) -> Finding:
-        """Replacing attention raises the loss (``heedful.testing.assert_attention_used``)."""
+        """Assert that replacing attention raises the loss (``heedful.testing.assert_attention_used``)."""
         __tracebackhide__ = True
         return self._held("assert_attention_used", model, batches, **options)
 
     def not_collapsed(self, model: Any, batches: Any, **options: Any) -> Finding:
-        """Heads are not near uniform (``heedful.testing.assert_not_collapsed``)."""
+        """Assert that few heads are near uniform (``heedful.testing.assert_not_collapsed``)."""
         __tracebackhide__ = True
         return self._held("assert_not_collapsed", model, batches, **options)
 
     def contract(self, model: Any, batch: Any = None, **options: Any) -> ContractReport:
-        """Every promise of config and batch holds (``heedful.testing.assert_contract``)."""
+        """Assert all testable promises of config and batch (``heedful.testing.assert_contract``)."""
         __tracebackhide__ = True
         return self._promised("assert_contract", model, batch, **options)
 
     def documents_isolated(self, model: Any, batch: Any, **options: Any) -> ContractReport:
-        """No document sees another one (``heedful.testing.assert_documents_isolated``)."""
+        """Assert that packed documents do not mix (``heedful.testing.assert_documents_isolated``)."""
         __tracebackhide__ = True
         return self._promised("assert_documents_isolated", model, batch, **options)
 
     def window(self, model: Any, batch: Any, **options: Any) -> ContractReport:
-        """Each layer sees exactly its window (``heedful.testing.assert_window``)."""
+        """Assert that each layer sees exactly its window (``heedful.testing.assert_window``)."""
         __tracebackhide__ = True
         return self._promised("assert_window", model, batch, **options)
 
     def attends_both_ways(self, model: Any, batch: Any, **options: Any) -> ContractReport:
-        """Queries see keys on both sides (``heedful.testing.assert_attends_both_ways``)."""
+        """Assert that queries see keys on both sides (``heedful.testing.assert_attends_both_ways``)."""
         __tracebackhide__ = True
         return self._promised("assert_attends_both_ways", model, batch, **options)
 
     def padding_unseen(self, model: Any, batch: Any, **options: Any) -> ContractReport:
-        """No token sees padding (``heedful.testing.assert_padding_unseen``)."""
+        """Assert that no token sees padding (``heedful.testing.assert_padding_unseen``)."""
         __tracebackhide__ = True
         return self._promised("assert_padding_unseen", model, batch, **options)
 
     def rotary(self, model: Any, batch: Any, **options: Any) -> ContractReport:
-        """Positions are rotated as promised (``heedful.testing.assert_rotary``)."""
+        """Assert rotary positions as promised (``heedful.testing.assert_rotary``)."""
         __tracebackhide__ = True
         return self._promised("assert_rotary", model, batch, **options)
 
     def scale(self, model: Any, batch: Any, **options: Any) -> ContractReport:
-        """Logits are scaled and capped as promised (``heedful.testing.assert_scale``)."""
+        """Assert that logits are scaled and capped as promised (``heedful.testing.assert_scale``)."""
         __tracebackhide__ = True
         return self._promised("assert_scale", model, batch, **options)
 
     def grouped_heads(self, model: Any, batch: Any, **options: Any) -> ContractReport:
-        """Query heads read the promised key heads (``heedful.testing.assert_grouped_heads``)."""
+        """Assert that query heads use the promised key heads (``heedful.testing.assert_grouped_heads``)."""
         __tracebackhide__ = True
         return self._promised("assert_grouped_heads", model, batch, **options)
 
@@ -124,7 +124,7 @@ class Attention:
 
 @pytest.fixture
 def attention(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Attention:
-    """Assertions on the attention of a model: ``attention.causal(model, input_ids)`` and the others."""
+    """Fixture with assertions on a model's attention, such as ``attention.causal(model, input_ids)``."""
     lines = request.config.stash.setdefault(_LINES, [])
 
     def record(name: str, message: str) -> None:
@@ -135,7 +135,7 @@ def attention(request: pytest.FixtureRequest, record_property: Callable[[str, ob
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List what the assertions measured, one line each, if any was made."""
+    """Add one summary line for each assertion, with its numbers."""
     lines = terminalreporter.config.stash.get(_LINES, [])
     if lines:
         terminalreporter.section("attention")

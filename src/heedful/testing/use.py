@@ -1,4 +1,4 @@
-"""The assertion that a model needs its attention, by what replacing it does to the loss."""
+"""Assert that a model needs its attention, by the loss after replacing it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def assert_attention_used(
     least_documents: int = 16,
     seed: int = 0,
 ) -> Finding:
-    """Replacing attention in every layer raises the loss by more than a margin, by the whole 95 % interval.
+    """Assert that replacing attention in every layer raises the loss by more than a margin (whole 95 % interval).
 
     Reading: ``zero`` asks whether attention does anything, ``uniform`` whether its learned pattern does, ``mean``
     whether it does more than its position.

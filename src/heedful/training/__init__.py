@@ -1,1 +1,1 @@
-"""The reference decoder, runs on transformers' Trainer, and the embedded model."""
+"""Train the reference decoder and the embedded model with transformers' Trainer."""

@@ -1,4 +1,4 @@
-"""``heedful train``: train the reference decoder on your text; you can stop and resume it."""
+"""``heedful train``: train the reference decoder on your text, with stop and resume."""
 
 import os
 from collections.abc import Sequence
@@ -93,7 +93,7 @@ def decoder(
     track_every: TrackEvery = None,
     debug: options.Debug = False,
 ) -> int:
-    """Train and print the loss on held-out text; the parameters are the options of the same name.
+    """Train a decoder and print its held-out loss; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0.
@@ -129,7 +129,7 @@ def decoder(
 
 
 def trained(settings: "RunSettings", out: Path, text: list[Path], tokenizer: Path | None, resume: bool) -> int:
-    """Train, print the loss on held-out text, and return exit code 0."""
+    """Train a model, print its held-out loss, and return exit code 0."""
     from heedful.loading.documents import load_documents
     from heedful.training.decoder_run import train_decoder
     from heedful.training.run_folder import RunFolder
@@ -157,7 +157,7 @@ def _print_line(line: str) -> None:
 
 
 def ensure_trackers(names: Sequence[str]) -> None:
-    """Raise if TensorBoard is to get curves and is not installed."""
+    """Raise an error if TensorBoard is to get curves and is not installed."""
     from importlib.util import find_spec
 
     from heedful.errors import UsageError
@@ -168,7 +168,7 @@ def ensure_trackers(names: Sequence[str]) -> None:
 
 
 def ensure_accelerate(extra: str = "train") -> None:
-    """Raise if the Trainer cannot run because accelerate is missing; ``extra`` brings what the command needs."""
+    """Raise an error if accelerate, which the Trainer needs, is missing; ``extra`` is what brings it."""
     from importlib.util import find_spec
 
     from heedful.errors import UsageError

@@ -1,4 +1,4 @@
-"""Registers ``heedful train`` and ``heedful sweep``."""
+"""Register ``heedful train`` and ``heedful sweep``."""
 
 from heedful.commandline.commands import COMMANDS, Command
 from heedful.training.command import decoder

@@ -1,4 +1,4 @@
-"""Train a reference model on transformers' Trainer, from texts to a folder that loads."""
+"""Train a reference model from texts to a loadable folder, with transformers' Trainer."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def train_decoder(
     callbacks: Sequence[TrainerCallback] = (),
     prepare: Callable[[Trainer], None] = lambda _trainer: None,
 ) -> dict[str, Any]:
-    """Train or resume a run, and write its folder.
+    """Train or resume a run, write its folder and return its figures.
 
     The folder holds checkpoints of the Trainer, and at the end the model, its tokenizer, ``held_out.jsonl`` and
     ``held_out.json`` with the loss on it, ``held_out_documents.jsonl`` with that of each document; ``run.json`` says

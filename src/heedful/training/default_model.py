@@ -32,7 +32,7 @@ from heedful.training.token_windows import PackedWindows, build_tokenizer, docum
 
 
 def build_model(recipe: DefaultModelSizes, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """An untrained Llama of the recipe's sizes, with weights from the recipe's seed."""
+    """Return an untrained Llama with the recipe's sizes and seed."""
     set_seed(recipe.seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -54,7 +54,7 @@ def build_model(recipe: DefaultModelSizes, tokenizer: PreTrainedTokenizerFast) -
 def build_trainer(
     recipe: DefaultModelSizes, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, split: Split, folder: str
 ) -> Trainer:
-    """The Trainer of a model: AdamW, warm-up and cosine schedule, packed windows, held-out windows for the curve."""
+    """Return the Trainer: AdamW, warm-up and cosine schedule, packed windows, held-out evaluation windows."""
     begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
     watched = [
         {"input_ids": window, "labels": window}
@@ -87,7 +87,7 @@ def build_trainer(
 
 
 def train_default_model(recipe: DefaultModelSizes, split: Split, out: Path) -> Figures:
-    """Train by the recipe and write the folder: weights in half precision, tokenizer, held-out text, model card.
+    """Train by the recipe and write the folder: float16 weights, tokenizer, held-out text, model card.
 
     Args:
         recipe: Sizes of the model and of its training.
@@ -111,7 +111,7 @@ def train_default_model(recipe: DefaultModelSizes, split: Split, out: Path) -> F
 def save_folder(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, held_out: list[Chapter], out: Path
 ) -> None:
-    """Model, tokenizer and held-out text; weights in float16 under a config that loads them as float32."""
+    """Write model, tokenizer and held-out text; weights are stored as float16 and load as float32."""
     out.mkdir(parents=True, exist_ok=True)
     halved = LlamaForCausalLM(model.config).half()
     halved.load_state_dict(model.state_dict())
@@ -129,7 +129,7 @@ def save_folder(
 
 
 def steps_within(minutes: float, recipe: DefaultModelSizes, split: Split) -> int:
-    """Number of steps this machine can take in this many minutes, estimated from twenty steps."""
+    """Estimate how many steps this machine can take in ``minutes``, from twenty trial steps."""
     trial = replace(recipe, steps=20, evaluations=1)
     tokenizer = build_tokenizer((chapter.text for chapter in split.training), recipe.vocabulary, recipe.length)
     model = build_model(trial, tokenizer)
@@ -139,7 +139,7 @@ def steps_within(minutes: float, recipe: DefaultModelSizes, split: Split) -> int
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Read the text, train and write the folder; returns 0 on success."""
+    """Read the text, train and write the folder; return 0 on success."""
     parser = argparse.ArgumentParser(prog="python -P -m heedful.training.default_model", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--bible", type=Path, help="what bible -f 'gen1:1-rev22:21' printed; default: run the program")

@@ -1,4 +1,4 @@
-"""How well the default model predicts held-out text, measured on the saved folder."""
+"""Measure how well the saved default model predicts held-out text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FEWEST_KEYS = 8
 
 @dataclass(frozen=True)
 class Figures:
-    """Numbers of the model card; losses in nats per token of held-out text."""
+    """Numbers for the model card; losses are in nats per token of held-out text."""
 
     parameters: int
     documents: tuple[int, int]
@@ -34,12 +34,12 @@ class Figures:
     entropy_shares: list[list[float]]
 
     def bits_per_byte(self, loss: float) -> float:
-        """A loss in nats per token as bits per byte of the held-out text."""
+        """Convert a loss from nats per token to bits per byte of the held-out text."""
         return loss / math.log(2) * self.tokens[1] / self.held_out_bytes
 
 
 def held_out_loss(model: PreTrainedModel, documents: Sequence[Sequence[int]], length: int) -> float:
-    """Mean negative log probability, in nats, over all tokens of the documents.
+    """Return the mean negative log likelihood of all tokens in the documents, in nats.
 
     Args:
         model: The language model, in evaluation mode.
@@ -55,7 +55,7 @@ def held_out_loss(model: PreTrainedModel, documents: Sequence[Sequence[int]], le
 
 @torch.no_grad()
 def document_losses(model: PreTrainedModel, documents: Sequence[Sequence[int]], length: int) -> list[float]:
-    """Negative log probability of each document in nats, summed over its tokens.
+    """Return the negative log likelihood of each document in nats, summed over tokens.
 
     Each document is cut end to end into windows of ``length`` tokens of which the first is ``<|begin|>``; a token sees
     its own window and no more.
@@ -82,7 +82,7 @@ def document_losses(model: PreTrainedModel, documents: Sequence[Sequence[int]], 
 def rival_losses(
     training: list[list[int]], held_out: list[list[int]], tokenizer: PreTrainedTokenizerFast
 ) -> dict[int, float]:
-    """Held-out nats per token of each n-gram baseline; a baseline sees the past across window borders."""
+    """Return the held-out loss of each n-gram baseline in nats per token, by order."""
     begin, vocabulary = tokenizer.bos_token_id, len(tokenizer)
     documents = [[*document, tokenizer.eos_token_id] for document in training]
     tokens = sum(map(len, held_out))
@@ -95,7 +95,7 @@ def rival_losses(
 
 @torch.no_grad()
 def entropy_shares(model: PreTrainedModel, documents: Sequence[Sequence[int]], length: int) -> torch.Tensor:
-    r"""Entropy of attention as a share of its maximum, by layer and head.
+    r"""Return attention entropy divided by its maximum, ``(layer, head)``.
 
     .. math:: \operatorname{mean}_i\; H_i / \log n_i, \qquad n_i \ge 8
 
@@ -124,7 +124,7 @@ def entropy_shares(model: PreTrainedModel, documents: Sequence[Sequence[int]], l
 def measure_figures(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, split: Split, length: int, out: Path
 ) -> Figures:
-    """All numbers of the card, measured on the model loaded from the folder.
+    """Load the model from its folder and measure all numbers of the model card.
 
     Args:
         model: The model as trained, before its weights were rounded.

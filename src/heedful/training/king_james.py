@@ -1,4 +1,4 @@
-"""The King James Bible as documents, one for each chapter.
+"""The King James Bible as documents, one per chapter.
 
 The text comes from Debian's package ``bible-kjv``, whose program prints one verse a line, each behind its reference
 (``Ge1:1 In the beginning ...``). The translation is of 1611 and in the public domain.
@@ -41,7 +41,7 @@ VERSE = re.compile(r"(?P<book>[1-3]?[A-Za-z]+)(?P<chapter>\d+):(?P<verse>\d+) (?
 
 @dataclass(frozen=True)
 class Chapter:
-    """One document: the verses of a chapter, one a line, without references."""
+    """One chapter as a document: one verse per line, without references."""
 
     book: str
     number: int
@@ -59,7 +59,7 @@ class Chapter:
 
 
 def read_king_james(file: Path | None = None) -> str:
-    """The whole King James Bible, one verse a line after its reference.
+    """Return the whole King James Bible, one verse per line after its reference.
 
     Args:
         file: What ``bible -f 'gen1:1-rev22:21'`` printed, kept in a file; ``None`` runs the program.
@@ -81,7 +81,7 @@ def read_king_james(file: Path | None = None) -> str:
 
 
 def parse_chapters(printed: str) -> list[Chapter]:
-    """Chapters in the order of the text, with references removed and blanks collapsed.
+    """Return the chapters in text order, without references and repeated blanks.
 
     Args:
         printed: Lines such as ``Ge1:1 In the beginning God created the heaven and the earth.``
@@ -109,14 +109,14 @@ def parse_chapters(printed: str) -> list[Chapter]:
 
 
 class Split(NamedTuple):
-    """Training chapters and held-out chapters, each in the order of the text."""
+    """Training and held-out chapters, each in text order."""
 
     training: list[Chapter]
     held_out: list[Chapter]
 
 
 def hold_out(chapters: list[Chapter], seed: int = 0, minimum_bytes: int = 2048) -> Split:
-    """Hold out one whole chapter of sufficient length from every book that has several.
+    """Hold out one sufficiently long chapter from every book with several chapters.
 
     Args:
         chapters: All chapters.

@@ -1,4 +1,4 @@
-"""A training penalty on keys whose energy lies in few components."""
+"""Training penalty on keys whose squared norm is concentrated in few components."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JOINED = tuple(name for name in FUSED if name != "query_key_value")
 
 
 class MaxSharePenalty:
-    """The mean smooth peak share of all keys that a model makes inside this block, before rotation.
+    """Context manager that records the smooth peak share of all unrotated keys.
 
     >>> with MaxSharePenalty(model) as penalty:  # doctest: +SKIP
     ...     for batch in batches:
@@ -53,7 +53,7 @@ class MaxSharePenalty:
         self._captured.clear()
 
     def take(self, counted: Tensor | None = None) -> Tensor:
-        """The mean over layers of the keys' mean smooth peak share; the keys are then forgotten.
+        """Return the smooth peak share averaged over keys and layers, and clear the recorded keys.
 
         Args:
             counted: ``(batch, position)``, 0 or False at padding, which is left out; None where all count.
@@ -81,7 +81,7 @@ class MaxSharePenalty:
 
 
 class PenalisedTrainer(TableTrainer):
-    """A Trainer with the penalty in its training loss; evaluation losses are without it.
+    """Trainer that adds the penalty to the training loss, but not to evaluation losses.
 
     Args:
         weight: What the penalty is multiplied by, above 0.
@@ -95,7 +95,7 @@ class PenalisedTrainer(TableTrainer):
         self.penalty = MaxSharePenalty(model)
 
     def train(self, *given: Any, **named: Any) -> Any:
-        """Train as the Trainer does, while keys are recorded."""
+        """Train as ``Trainer.train`` does, while keys are recorded."""
         with self.penalty:
             return super().train(*given, **named)
 
@@ -106,7 +106,7 @@ class PenalisedTrainer(TableTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The Trainer's loss; in training, the penalty of the same forward is added."""
+        """Return the Trainer's loss, plus the penalty of the same forward during training."""
         mask = inputs.get("attention_mask")
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)  # type: ignore[misc]
         if model.training and torch.is_grad_enabled():
@@ -128,7 +128,7 @@ def _mean(crests: Tensor, counted: Tensor | None) -> Tensor:
 
 
 def key_sources(model: nn.Module) -> list[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
-    """The submodules whose outputs are keys before rotation, and how to cut the keys out of each output.
+    """Return the submodules that output unrotated keys, each with a function that extracts the keys.
 
     Args:
         model: The model.

@@ -1,4 +1,4 @@
-"""The default model's recipe in numbers, and the model card with its results."""
+"""The default model's recipe in numbers, and its model card."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ without a choice on the held-out text.
 
 @dataclass(frozen=True)
 class DefaultModelSizes:
-    """Sizes of the model and of its training."""
+    """Sizes of the default model and settings of its training."""
 
     vocabulary: int = 2048
     hidden: int = 192
@@ -107,7 +107,7 @@ class DefaultModelSizes:
 
 
 def render_card(figures: Figures, recipe: DefaultModelSizes, log: list[dict[str, float]]) -> str:
-    """Model card in Markdown.
+    """Return the model card as Markdown.
 
     Args:
         figures: What was measured.

@@ -1,4 +1,4 @@
-"""A baseline for language models: an n-gram model with interpolated modified Kneser-Ney smoothing."""
+"""N-gram language-model baseline with interpolated modified Kneser-Ney smoothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Gram = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Level:
-    """The counts of one n-gram order, with facts about their contexts."""
+    """Counts of one n-gram order, with totals and reserved mass of each context."""
 
     grams: dict[Gram, int]
     discounts: tuple[float, float, float]
@@ -21,7 +21,7 @@ class Level:
 
     @classmethod
     def from_counts(cls, grams: dict[Gram, int]) -> Level:
-        """Discounts, context totals and the mass each context reserves for its shorter context."""
+        """Compute discounts, context totals and the mass that each context reserves for shorter ones."""
         discounts = modified_discounts(Counter(grams.values()))
         totals: Counter[Gram] = Counter()
         reserved: dict[Gram, float] = {}
@@ -34,7 +34,7 @@ class Level:
 
 @dataclass(frozen=True)
 class KneserNey:
-    r"""Interpolated modified Kneser-Ney model of tokens ``0 .. vocabulary - 1``.
+    r"""Interpolated modified Kneser-Ney model over tokens ``0 .. vocabulary - 1``.
 
     .. math:: p(w \mid h) = \frac{\max(c(hw) - D(c(hw)), 0)}{\sum_v c(hv)} + \gamma(h)\, p(w \mid h')
 
@@ -53,7 +53,7 @@ class KneserNey:
 
     @classmethod
     def fit(cls, documents: Iterable[Sequence[int]], order: int, vocabulary: int, begin: int) -> KneserNey:
-        """Model of the given order, counted over documents.
+        """Fit a model of the given order to documents.
 
         Args:
             documents: Token sequences without ``begin``, which is set before each of them.
@@ -78,7 +78,7 @@ class KneserNey:
         return cls(order, vocabulary, begin, tuple(Level.from_counts(table) for table in tables))
 
     def probability(self, token: int, context: Sequence[int]) -> float:
-        """Probability of a token after a context; only the last ``order - 1`` tokens of the context are used."""
+        """Return the probability of a token after a context, of which the last ``order - 1`` tokens are used."""
         probability = 1.0 / self.vocabulary
         for length in range(min(self.order, len(context) + 1)):
             level = self.levels[length]
@@ -92,7 +92,7 @@ class KneserNey:
         return probability
 
     def losses(self, document: Sequence[int]) -> list[float]:
-        """Negative log probability in nats of each token of a document, given its whole past."""
+        """Return the negative log likelihood of each token in a document, in nats."""
         sequence = (self.begin, *document)
         return [
             -math.log(self.probability(sequence[i], sequence[max(0, i - self.order + 1) : i]))
@@ -101,7 +101,7 @@ class KneserNey:
 
 
 def modified_discounts(counts_of_counts: Counter[int]) -> tuple[float, float, float]:
-    r"""Discounts of grams seen once, twice, and three times or more.
+    r"""Return the discounts for n-grams seen once, twice, and three or more times.
 
     .. math:: D_k = k - (k + 1)\, Y\, n_{k+1} / n_k, \qquad Y = n_1 / (n_1 + 2 n_2)
 

@@ -1,4 +1,4 @@
-"""Callbacks of a training run: mark complete checkpoints, and print a line now and then."""
+"""Trainer callback that marks complete checkpoints and prints progress."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Progress = Callable[[int, int, str], None]
 
 
 class ProgressCallback(TrainerCallback):
-    """Marks each checkpoint once it is completely written, and prints the losses.
+    """Marks each checkpoint when it is complete, and prints losses.
 
     Args:
         progress: Called as ``progress(step, steps, what)`` after each step.
@@ -28,7 +28,7 @@ class ProgressCallback(TrainerCallback):
         self.loss = ""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Called when the Trainer has written a checkpoint; the mark lists the files of every process."""
+        """Mark a complete checkpoint with a list of all processes' files."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.barrier()
         if state.is_world_process_zero:
@@ -43,7 +43,7 @@ class ProgressCallback(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Called with a loss of training or evaluation."""
+        """Print a training or evaluation loss."""
         if logs and "loss" in logs:
             self.loss = f"loss {logs['loss']:.3f}"
         if logs and "eval_loss" in logs and state.is_world_process_zero:
@@ -53,6 +53,6 @@ class ProgressCallback(TrainerCallback):
             )
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Called after each step."""
+        """Update the progress after each step."""
         if state.is_world_process_zero:
             self.progress(state.global_step, state.max_steps, f"training, {self.loss}" if self.loss else "training")

@@ -1,4 +1,4 @@
-"""The folder of a run: claimed once, resumed only with equal settings, checkpoints used only when complete."""
+"""Folder of a training run: claimed once, resumed only with equal settings and complete checkpoints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RECORD_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder of one run.
+    """Folder of one training run.
 
     Attributes:
         path: The folder.
@@ -31,7 +31,7 @@ class RunFolder:
     path: Path
 
     def check_free(self) -> None:
-        """Refuse a folder that holds anything.
+        """Raise an error if the folder is not empty.
 
         Raises:
             OutputError: It does, or is no folder.
@@ -43,7 +43,7 @@ class RunFolder:
             raise OutputError(f"{escaped(self.path)}: not an empty folder, nothing was changed ({fix})")
 
     def make(self) -> None:
-        """Make the folder.
+        """Create the folder.
 
         Raises:
             OutputError: It cannot be made.
@@ -54,7 +54,7 @@ class RunFolder:
             raise OutputError(f"{escaped(self.path)}: {error.strerror or error} (name another folder)") from error
 
     def empty(self) -> None:
-        """Remove the files of a run that never began; the folder was empty before."""
+        """Remove the files of a run that never started; the folder was empty before."""
         for path in self.path.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
@@ -62,7 +62,7 @@ class RunFolder:
                 path.unlink()
 
     def check_begun(self) -> None:
-        """Refuse a folder in which no run was begun.
+        """Raise an error if no run was started in this folder.
 
         Raises:
             UsageError: There is no record of a run.
@@ -74,7 +74,7 @@ class RunFolder:
         refuse_links(self.path)
 
     def check_same(self, record: Mapping[str, Any]) -> None:
-        """Refuse to resume a run that was begun with other settings.
+        """Raise an error if the run was started with other settings.
 
         Args:
             record: Settings, text and tokenizer of now; a dictionary in it is compared entry by entry.
@@ -97,16 +97,16 @@ class RunFolder:
             raise UsageError(f"{escaped(self.path)}: begun with {'; '.join(summary)} ({fix})")
 
     def record(self, facts: Mapping[str, Any]) -> None:
-        """Record the settings with which the run began."""
+        """Store the settings with which the run starts."""
         write_whole(self.path / RECORD, facts)
 
     def last_checkpoint(self) -> Path | None:
-        """The latest complete checkpoint, or None."""
+        """Return the latest complete checkpoint, or None."""
         whole = [path for path in self._checkpoints() if (path / WHOLE).is_file()]
         return max(whole, key=step_of) if whole else None
 
     def verified_checkpoint(self) -> tuple[Path | None, tuple[str, ...]]:
-        """The latest checkpoint, after comparing it with its mark; nothing is loaded.
+        """Return the latest checkpoint whose files match its mark, with notes, without loading it.
 
         Returns:
             The checkpoint, None where there is none, and notes.
@@ -155,7 +155,7 @@ class RunFolder:
 
 
 def step_of(checkpoint: Path) -> int:
-    """The step at which a checkpoint was written.
+    """Return the training step of a checkpoint.
 
     Args:
         checkpoint: Its folder, ``checkpoint-N``.
@@ -170,7 +170,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 def write_whole(path: Path, facts: Mapping[str, Any]) -> None:
-    """Write JSON to a path through a temporary file, so that a reader finds all of it or nothing."""
+    """Write JSON atomically, through a temporary file."""
     write_atomic(path, json.dumps(facts, indent=1) + "\n", overwrite=True)
 
 

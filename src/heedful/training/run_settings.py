@@ -1,4 +1,4 @@
-"""Settings of a training run, and which of them must be equal when it resumes."""
+"""Settings of a training run, and which of them must not change when it resumes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WORDS = {"precision": ("float32", "bfloat16"), "device": ("cpu", "auto")}
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """Settings of one run.
+    """Settings of one training run.
 
     Attributes:
         preset: Name of the model's sizes, a key of ``heedful.training.model.presets.PRESETS``.
@@ -98,59 +98,59 @@ class RunSettings:
 
     @property
     def model_class(self) -> type[PreTrainedModel]:
-        """The model class to train."""
+        """Model class to train."""
         return HeedfulDecoderForCausalLM
 
     @property
     def name(self) -> str:
-        """The run's name in messages."""
+        """Name of the run in messages."""
         return self.preset
 
     @property
     def words(self) -> int:
-        """Vocabulary of a tokenizer that is learned."""
+        """Vocabulary size of a tokenizer to be trained."""
         return self.vocabulary or PRESETS[self.preset].vocab_size
 
     @property
     def least_words(self) -> int:
-        """Smallest vocabulary of a learned tokenizer: 256 bytes, the begin and the end."""
+        """Smallest vocabulary of a trained tokenizer: 256 bytes, begin and end token."""
         return 258
 
     @property
     def tokens(self) -> int:
-        """Tokens in a window."""
+        """Number of tokens per training window."""
         return self.length or PRESETS[self.preset].max_position_embeddings
 
     @property
     def every(self) -> int:
-        """Steps between checkpoints."""
+        """Number of steps between checkpoints."""
         return self.save_every or max(1, self.steps // 8)
 
     @property
     def tokenizer(self) -> Path | None:
-        """Path of the tokenizer that the settings name; None if it is learned or passed separately."""
+        """Path of the tokenizer named in the settings; None if it is trained or passed separately."""
         return None
 
     @property
     def caches(self) -> bool:
-        """Whether the model keeps keys and values while it generates."""
+        """Whether the model supports a key-value cache."""
         return True
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Remarks for readers of the run's figures."""
+        """Remarks for readers of the run's results."""
         return ()
 
     def learnt_tokenizer(self, texts: Sequence[str]) -> PreTrainedTokenizerFast:
-        """A tokenizer learnt from the training texts."""
+        """Train a tokenizer on the training texts."""
         return build_tokenizer(texts, self.words, self.tokens)
 
     def marked(self, tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-        """A given tokenizer, with begin and end tokens if it can have them."""
+        """Add begin and end tokens to a given tokenizer if it supports them."""
         return tokenizer
 
     def prepare(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-        """Preparation that one process does before any builds a model; already done when a run resumes.
+        """Do work that one process must do before any process builds a model; already done when a run resumes.
 
         Args:
             texts: The training texts.
@@ -161,7 +161,7 @@ class RunSettings:
     def model(
         self, config: Any, texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, out: Path
     ) -> PreTrainedModel:
-        """The untrained model; torch's seed is the run's.
+        """Return the untrained model; torch's seed is the run's.
 
         Args:
             config: From ``config``.
@@ -172,7 +172,7 @@ class RunSettings:
         return self.model_class(config)
 
     def callbacks(self, model: Any, tokenizer: PreTrainedTokenizerFast, out: Path) -> list[TrainerCallback]:
-        """Callbacks that these settings always add.
+        """Return the callbacks that these settings always add.
 
         Args:
             model: The model before its first step.
@@ -182,11 +182,11 @@ class RunSettings:
         return []
 
     def binding(self) -> dict[str, Any]:
-        """Settings that must be equal when the run resumes, as plain values."""
+        """Return the settings that must not change when the run is resumed, as plain values."""
         return {name: value for name, value in asdict(self).items() if name not in FREE}
 
     def config(self, tokens: int, begin: int, end: int, pad: int | None) -> PreTrainedConfig:
-        """The model's config.
+        """Return the model's config.
 
         Args:
             tokens: Tokens that the tokenizer knows.

@@ -1,4 +1,4 @@
-"""Build the Trainer of a run: its arguments, its model, its windows."""
+"""Build the Trainer of a run: arguments, model, windows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BYTES_A_PARAMETER = 16
 
 
 def training_arguments(settings: RunSettings, out: Path) -> TrainingArguments:
-    """The Trainer's arguments for a run.
+    """Return the Trainer arguments of a run.
 
     Args:
         settings: The run.
@@ -80,7 +80,7 @@ def build_trainer(
     tokenizer: PreTrainedTokenizerFast,
     watch: ProgressCallback,
 ) -> Trainer:
-    """The Trainer of a run: an untrained model of the run's seed, packed windows, whole held-out windows.
+    """Return the Trainer of a run: a seeded untrained model, packed training windows, held-out windows.
 
     Args:
         settings: The run.

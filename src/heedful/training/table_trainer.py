@@ -1,4 +1,4 @@
-"""A Trainer for models some of whose parameters must not decay."""
+"""Trainer for models with parameters that must not have weight decay."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from transformers import Trainer
 
 
 class TableTrainer(Trainer):
-    """A Trainer without weight decay for parameters whose names contain a part of the model's ``undecayed``."""
+    """Trainer without weight decay for parameters whose names contain an entry of the model's ``undecayed``."""
 
     def get_decay_parameter_names(self, model: Any) -> list[str]:
-        """Names of the parameters that decay."""
+        """Return the names of parameters with weight decay."""
         kept = getattr(model, "undecayed", ())
         return [name for name in super().get_decay_parameter_names(model) if not any(part in name for part in kept)]

@@ -1,4 +1,4 @@
-"""Split documents for training and evaluation; no document, and no copy of one, is on both sides."""
+"""Split documents into training and held-out sets, with all copies of a document in the same set."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TextSplit:
 
 
 def split_documents(documents: Documents, share: float, seed: int) -> TextSplit:
-    """Hold out whole documents, drawn by the seed.
+    """Hold out whole documents, chosen by seed.
 
     Args:
         documents: The documents; of exact copies one is kept. Where they are few, blocks of them stand for documents.

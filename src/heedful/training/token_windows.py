@@ -1,4 +1,4 @@
-"""Documents as a language model reads them: a byte-level tokenizer, packed training windows, evaluation windows."""
+"""Prepare documents for training: byte-level tokenizer, packed training windows, evaluation windows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BEGIN, END = "<|begin|>", "<|end|>"
 
 
 def build_tokenizer(texts: Iterable[str], vocabulary: int, length: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer learned from texts; it sets ``<|begin|>`` before what it encodes.
+    """Train a byte-level BPE tokenizer that adds ``<|begin|>`` before encoded text.
 
     Args:
         texts: Training texts.
@@ -51,7 +51,7 @@ def build_tokenizer(texts: Iterable[str], vocabulary: int, length: int) -> PreTr
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> list[list[int]]:
-    """Tokens of each text, without special ones and without a limit on length."""
+    """Return the tokens of each text, without special tokens and length limit."""
     whole = list(texts)
 
     def encoded() -> list[list[int]]:
@@ -63,21 +63,21 @@ def encode(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> list[lis
 
 
 def save_texts(path: Path, texts: Iterable[tuple[str, str]]) -> None:
-    """Write name and text of each document to a JSONL file that ``heedful validate --text`` reads."""
+    """Write name and text of each document to a JSONL file for ``heedful validate --text``."""
     lines = [json.dumps({"id": name, "text": text}) for name, text in texts]
     write_atomic(path, "\n".join(lines) + "\n", overwrite=True)
 
 
 @dataclass(frozen=True)
 class Marks:
-    """The tokens around windows and documents."""
+    """Begin and end token ids for windows and documents."""
 
     begin: int
     end: int
 
 
 def marks_of(tokenizer: PreTrainedTokenizerFast) -> Marks:
-    """The begin and end tokens of a text; if a tokenizer has only one, it serves as both.
+    """Return begin and end token of a tokenizer; if there is only one, it serves as both.
 
     Args:
         tokenizer: The tokenizer.
@@ -94,13 +94,13 @@ def marks_of(tokenizer: PreTrainedTokenizerFast) -> Marks:
 
 
 def document_windows(document: Sequence[int], length: int, begin: int) -> list[list[int]]:
-    """One document cut end to end into windows of at most ``length`` tokens, ``begin`` before each."""
+    """Split one document into consecutive windows of at most ``length`` tokens, each starting with ``begin``."""
     step = length - 1
     return [[begin, *document[start : start + step]] for start in range(0, len(document), step)]
 
 
 class PackedWindows(IterableDataset[dict[str, list[int]]]):
-    """Endless training windows of ``length`` tokens, each beginning with ``begin``.
+    """Endless training windows of ``length`` tokens, each starting with ``begin``.
 
     Every epoch shuffles the documents, joins them with ``end`` after each, and cuts the stream at a fresh offset, so
     that the windows of one epoch are not those of the next. The same seed gives the same windows.
@@ -128,7 +128,9 @@ class PackedWindows(IterableDataset[dict[str, list[int]]]):
             yield from self.epoch(epoch)
 
     def epoch(self, number: int) -> Iterator[dict[str, list[int]]]:
-        """Windows of one pass over the documents, without the tokens before the offset and after the last window."""
+        """Yield the windows of one pass over shuffled documents, from a random offset; the incomplete last window is
+        dropped.
+        """
         draw = random.Random(f"{self.seed} {number}")
         order = draw.sample(self.documents, len(self.documents))
         stream = [token for document in order for token in (*document, self.end)]

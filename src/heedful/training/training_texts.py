@@ -1,4 +1,4 @@
-"""A run's training texts as a corpus to count; held-out documents are excluded."""
+"""A run's training texts as a corpus for counting, without held-out documents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from heedful.loading.corpus import Piece, TextFile
 
 
 class TrainingTexts:
-    """Documents in memory as one shard.
+    """In-memory documents as a corpus with one shard.
 
     Args:
         texts: The documents.
@@ -27,7 +27,7 @@ class TrainingTexts:
         self.shard_bytes: Sequence[int] = (size,)
 
     def pieces(self, shard: int) -> Iterator[Piece]:
-        """Every document as one piece.
+        """Yield every document as one piece.
 
         Args:
             shard: 0.

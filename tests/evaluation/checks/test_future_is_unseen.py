@@ -33,7 +33,7 @@ def test_a_mask_that_shows_the_future_fails() -> None:
     model = PlantedModel(*previous_token_heads(2, 32), fault="leak")
     (found,) = judged(future_is_unseen, model, random_ids(4, 32), causal=True)
     assert found.verdict is Verdict.FAIL
-    assert "masks show later keys in 1 of 1 layers" in found.reason
+    assert "masks leave later keys visible in 1 of 1 layers" in found.reason
 
 
 @pytest.mark.parametrize("share", [1.0, 1e-3])

@@ -20,11 +20,11 @@ def test_heads_far_from_uniform_pass(pattern: object) -> None:
 
 
 def test_heads_that_untrained_models_have_as_well_are_not_learned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bias that is there from the start, as the slopes of ALiBi are: the null shows as much."""
+    """A bias that is there from the start, as the slopes of ALiBi are: the null shows an effect as large."""
     monkeypatch.setattr(PlantedLayer, "reset_parameters", lambda layer: nn.init.ones_(layer.strength))
     overall, *heads = judged(heads_are_concentrated, PatternModel(own_token), random_ids(24, 32), null_models=19)
     assert {f.verdict for f in (overall, *heads)} == {Verdict.WARN}
-    assert all("the null shows as much" in f.reason for f in heads)
+    assert all("the null shows an effect as large" in f.reason for f in heads)
 
 
 def test_uniform_heads_are_absent_and_not_a_failure() -> None:

@@ -40,7 +40,7 @@ def test_few_sequences_short_ones_few_tokens_and_two_way_models_are_not_judged()
     assert judged(induction, head, random_ids(24, 15))[0].verdict is Verdict.SKIP
     assert judged(induction, head, random_ids(24, 64, vocabulary=15))[0].verdict is Verdict.SKIP
     both_ways = judged(induction, PatternModel(nothing, causal=False), random_ids(24, 64))[0]
-    assert (both_ways.verdict, "both ways" in both_ways.reason) == (Verdict.SKIP, True)
+    assert (both_ways.verdict, "bidirectional" in both_ways.reason) == (Verdict.SKIP, True)
 
 
 def test_the_page_says_on_which_repeats_and_they_can_be_chosen() -> None:

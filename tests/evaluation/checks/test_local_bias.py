@@ -23,7 +23,7 @@ def test_a_window_head_passes_with_its_true_contrast() -> None:
 def test_without_untrained_models_it_is_descriptive_only() -> None:
     overall = judged(local_bias, PatternModel(near_keys), random_ids(24, 32))[0]
     assert overall.verdict is Verdict.WARN
-    assert overall.null == "not available: no null was asked for"
+    assert overall.null == "not available: no null comparison was requested"
 
 
 def test_uniform_attention_is_not_local() -> None:

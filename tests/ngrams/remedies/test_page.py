@@ -104,10 +104,10 @@ def test_given_models_are_told_beside_what_they_change(record: AblationSuite) ->
     assert "2e7" in page and "-3e7" in page and "0.41..0.44" in page and "0.92..0.93" in page
     message = " ".join(page.split())
     assert "frozen: a run (2 seeds: f-0, f-1)" in message and "left: a run, compared with frozen (l-0)" in message
-    assert "left beside frozen: layer 0 1 of 1 worse (-2e7); layer 1 1 of 1 neither." in message
+    assert "left compared with frozen: layer 0 1 of 1 worse (-2e7); layer 1 1 of 1 neither." in message
     assert (
-        "frozen beside equal weights: layer 0 1 of 1 better" in message
-        and "any beside equal weights: nearest head" in message
+        "frozen compared with equal weights: layer 0 1 of 1 better" in message
+        and "any compared with equal weights: nearest head" in message
     )
     sharp = page.split("SHARPNESS OF GIVEN MODELS")[1].split("entropy:")[0]
     own = next(line.split() for line in sharp.splitlines() if line.startswith("left:L0H0"))

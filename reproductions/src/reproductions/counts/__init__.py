@@ -1,4 +1,6 @@
-"""Claims of notes 000 and 003 on attention derived from counts; ``python -P -m reproductions.counts`` measures."""
+"""Claims of notes 000 and 003 on attention derived from n-gram counts; ``python -P -m reproductions.counts``
+measures.
+"""
 
 from reproductions.counts import agreeing, fixes, geometry, losing, scales, solving, spectrum, training
 

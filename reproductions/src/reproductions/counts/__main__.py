@@ -1,4 +1,4 @@
-"""``python -P -m reproductions.counts OUT --text FILE...``: derive from counts of these texts and measure.
+"""``python -P -m reproductions.counts OUT --text FILE...``: derive attention from counts of these texts and measure it.
 
 What is there already is kept. With ``--figures FOLDER`` what is measured is drawn, and nothing measured; with
 ``--sweep FOLDER`` what a sweep of ``docs/sweeps/derived.yaml`` trained is put beside.
@@ -20,7 +20,7 @@ from reproductions.evidence import Measurements
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, or draw.
+    """Run the measurements, or draw their figures, and return the exit code.
 
     Args:
         arguments: Words of the command line; None for those of the process.

@@ -1,4 +1,4 @@
-"""Claims of note 003 on how far attention is from what the counts expect: the first head, its layer, deeper layers."""
+"""Claims of note 003 on how far derived attention is from the counts, for the first head, its layer, deeper layers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ register = partial(published, note="003")
 
 
 def own(evidence: Measurements, measure: str, layer: int | tuple[int, ...], head: int | None = None) -> Values:
-    """A measure of heads of the published model at its scale, by slice."""
+    """Return a measurement of the published model's heads at the published scale, one value per text slice."""
     return by_unit(evidence, "heads", measure, arm="published", std=PUBLISHED, layer=layer, head=head)
 
 
@@ -33,7 +33,7 @@ def own(evidence: Measurements, measure: str, layer: int | tuple[int, ...], head
     figure="KL .85, cosine .61, match 12.9 %",
 )
 def first_head_is_far_from_the_counts(evidence: Measurements) -> list[Finding]:
-    """The note's own statistics within a quarter; the same of uniform attention is the next claim's."""
+    """Test whether the note's KL, cosine and match of the first head are reproduced within a quarter."""
     found = [over_units(own(evidence, f"published_{name}", 0, 0)) for name in ("divergence", "cosine", "match")]
     words = ("KL, the first row among the rows.", "Cosine, the same.", "Match, the first of equal keys alone right.")
     figures, units = (0.85, 0.61, 0.129), ("nat", "", "share")
@@ -49,7 +49,7 @@ def first_head_is_far_from_the_counts(evidence: Measurements) -> list[Finding]:
     figure="KL .85 = poor alignment, cosine .61 = moderate",
 )
 def figures_tell_of_the_derivation(evidence: Measurements) -> list[Finding]:
-    """Then the first head's skill is not within .02 of uniform attention's; cosines of the two beside."""
+    """Test whether the first head's skill differs from uniform attention by more than .02."""
     found = skill(evidence, "heads", "published", std=PUBLISHED, layer=0, head=0)
     far = np.abs(found)
     cosines = [over_units(own(evidence, name, 0, 0)) for name in ("cosine", "uniform_cosine")]
@@ -67,7 +67,7 @@ def figures_tell_of_the_derivation(evidence: Measurements) -> list[Finding]:
     figure="12.9 % of positions, very poor; position 10 attends to 0 in place of 8",
 )
 def matches_are_rarer_than_chance(evidence: Measurements) -> list[Finding]:
-    """Rarer than by chance by five points, ties counted; with the embeddings that the matrices were made for beside."""
+    """Test whether the first head picks the most expected key less often than chance by 5 percentage points."""
     match, chance = (own(evidence, name, 0, 0) for name in ("match", "chance"))
     kept = by_unit(evidence, "heads", "match", arm="kept", std=PUBLISHED, layer=0, head=0)
     return [
@@ -85,7 +85,7 @@ def matches_are_rarer_than_chance(evidence: Measurements) -> list[Finding]:
     figure="cosine .61 to .74, match 12 to 35 %; deeper .33 to .64, 0 to 20 %",
 )
 def first_layer_agrees_best(evidence: Measurements) -> list[Finding]:
-    """Cosine of the first layer minus that of the deeper ones; the same of uniform attention beside."""
+    """Compare the first layer's cosine with that of deeper layers, and with uniform attention."""
     cosine = own(evidence, "cosine", 0) - own(evidence, "cosine", DEEPER)
     flat = own(evidence, "uniform_cosine", 0) - own(evidence, "uniform_cosine", DEEPER)
     gain = skill(evidence, "heads", "published", std=PUBLISHED, layer=0)
@@ -102,7 +102,7 @@ def first_layer_agrees_best(evidence: Measurements) -> list[Finding]:
     figure="these ranges",
 )
 def cosines_have_these_ranges(evidence: Measurements) -> list[Finding]:
-    """Means over the layers' heads within the published ranges; those of uniform attention beside."""
+    """Test whether mean cosines per layer lie in the published ranges; uniform attention is reported for comparison."""
     first, deeper = (over_units(own(evidence, "cosine", layer)) for layer in (0, DEEPER))
     flat = [over_units(own(evidence, "uniform_cosine", layer)) for layer in (0, DEEPER)]
     return [
@@ -119,7 +119,7 @@ def cosines_have_these_ranges(evidence: Measurements) -> list[Finding]:
     figure="KL increases, cosine decreases",
 )
 def deeper_layers_agree_worse(evidence: Measurements) -> list[Finding]:
-    """KL and cosine from layer 1 to 3, whose counts are the same; with the embeddings kept beside."""
+    """Compare KL and cosine between layers 1 to 3, which use the same counts."""
     divergence, cosine = (own(evidence, name, 3) - own(evidence, name, 1) for name in ("divergence", "cosine"))
     kept = skill(evidence, "heads", "kept", std=PUBLISHED, layer=3) - skill(
         evidence, "heads", "kept", std=PUBLISHED, layer=1

@@ -1,4 +1,4 @@
-"""Logits of a derived model's heads, and how rows of weights agree with those that counts predict."""
+"""Compute logits of a derived model's heads, and their agreement with the weights that counts predict."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EPSILON = 1e-10
 
 
 def layer_logits(model: HeedfulDerivedForCausalLM, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """What every head softmaxes, ``(document, head, row, key)`` a layer, -inf behind the query.
+    """Return the logits of each layer before the softmax, ``(document, head, row, key)``; -inf for later keys.
 
     Args:
         model: A derived model in evaluation mode.
@@ -43,13 +43,13 @@ def layer_logits(model: HeedfulDerivedForCausalLM, documents: Sequence[np.ndarra
 
 
 def causal(logits: np.ndarray) -> np.ndarray:
-    """The same with -inf behind the query."""
+    """Set the logits of later keys to -inf."""
     behind = np.triu(np.ones(logits.shape[-2:], dtype=bool), 1)
     return np.where(behind, -np.inf, logits)
 
 
 def content_logits(scores: np.ndarray, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Logits of a head that reads tokens alone, ``(row, key)`` a document.
+    """Return the logits of a head that uses only token identity, ``(row, key)`` for each document.
 
     Args:
         scores: ``(vocabulary, vocabulary)``, a row a query's token.
@@ -59,12 +59,12 @@ def content_logits(scores: np.ndarray, documents: Sequence[np.ndarray]) -> list[
 
 
 def expectations(table: NgramTable, documents: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Expected weights, ``(row, key)`` a document, the first row among them."""
+    """Return the weights that the counts predict, ``(row, key)`` for each document, including the first row."""
     return [expected_rows(table, tokens, np.arange(len(tokens))) for tokens in documents]
 
 
 def agreement(expected: Sequence[np.ndarray], logits: Sequence[np.ndarray], factor: float = 1.0) -> dict[str, float]:
-    """Means over rows from the second on, and over documents, of one head.
+    """Return measures of agreement for one head, averaged over rows after the first, then over documents.
 
     Args:
         expected: ``(row, key)`` a document.
@@ -101,7 +101,7 @@ def agreement(expected: Sequence[np.ndarray], logits: Sequence[np.ndarray], fact
 
 
 def published_agreement(expected: Sequence[np.ndarray], logits: Sequence[np.ndarray]) -> dict[str, float]:
-    """The note's own figures: the first row counts, of equal keys the first is the only right one, logs of sums.
+    """Return the note's own measures: the first row counts, only the first of equal keys is correct, log of sums.
 
     Args:
         expected: ``(row, key)`` a document.

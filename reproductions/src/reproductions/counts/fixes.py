@@ -1,4 +1,4 @@
-"""What note 000 proposes, measured: other scales, raw weights, other matrices, other embeddings."""
+"""Test the remedies that note 000 proposes: other scales, raw weights, other matrices, other embeddings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ register = partial(published, note="000")
 
 
 def saved(evidence: Measurements, part: str, arm: str, than: str) -> np.ndarray:
-    """KL from the counts of one variant minus that of another, in nats, by slice: below 0 where the first is better."""
+    """Return KL of variant ``arm`` minus KL of variant ``than``, in nats per text slice; negative if ``arm`` is
+    better.
+    """
     one, other = (by_unit(evidence, part, "divergence", arm=name) for name in (arm, than))
     return np.asarray(one - other)
 
@@ -32,7 +34,7 @@ def saved(evidence: Measurements, part: str, arm: str, than: str) -> np.ndarray:
     figure="normalisation too small",
 )
 def scale_is_the_root_cause(evidence: Measurements) -> list[Finding]:
-    """Then some temperature must help: skill at the best one, first head as published; with its embeddings beside."""
+    """Test whether the first head has skill at its best temperature, as it must if a wrong scale is the cause."""
     best = {arm: skill(evidence, "model", f"{arm}, best temperature") for arm in ("published", "kept")}
     now = skill(evidence, "model", "kept")
     return [
@@ -49,7 +51,7 @@ def scale_is_the_root_cause(evidence: Measurements) -> list[Finding]:
     figure="option 2, first half",
 )
 def raw_weights_are_meaningful(evidence: Measurements) -> list[Finding]:
-    """Nats gained over uniform by the first head with raw weights, as published and with its embeddings."""
+    """Test whether the first head with raw weights has a lower KL than uniform attention."""
     found = {arm: over_units(beyond_uniform(evidence, "model", f"{arm}, raw")) for arm in ("published", "kept")}
     message = "KL of uniform attention minus that of the first head with raw weights"
     return [
@@ -64,7 +66,7 @@ def raw_weights_are_meaningful(evidence: Measurements) -> list[Finding]:
     figure="option 2, second half",
 )
 def another_magnitude_mends(evidence: Measurements) -> list[Finding]:
-    """Whatever size that is: KL at the best of all sizes bounds it. As published; with its embeddings beside."""
+    """Test whether any rescaling of the first head gives skill, by its KL at the best scale."""
     message = "KL at the best of all magnitudes minus KL of uniform attention, first head"
     found = {arm: over_units(-beyond_uniform(evidence, "model", f"{arm}, best temperature"))
              for arm in ("published", "kept")}  # fmt: skip
@@ -80,7 +82,7 @@ def another_magnitude_mends(evidence: Measurements) -> list[Finding]:
     figure="option 3: M might need different normalisation",
 )
 def another_normalisation_helps(evidence: Measurements) -> list[Finding]:
-    """KL of exact logits, each at its best temperature, minus that of M: log P decides, the others stand beside."""
+    """Compare other normalisations of the counts with the matrix M, each at its best temperature; log P is decisive."""
     others = ("probability", "sqrt_probability", "degree_regularised", "residual", "pmi", "ppmi")
     message = "KL of logits log P, without any temperature, minus that of M at its best."
     best = over_units(by_unit(evidence, "affinity", "divergence", arm="normalised"))
@@ -100,7 +102,7 @@ def another_normalisation_helps(evidence: Measurements) -> list[Finding]:
     figure="option 3: the embedding computation might need adjustment",
 )
 def embeddings_must_be_mended(evidence: Measurements) -> list[Finding]:
-    """Keeping those that the matrices were made for, at the published scale and nothing else changed."""
+    """Test whether keeping the embeddings used in the derivation lowers the KL at the published scale."""
     message = "KL of the first head with its embeddings minus that with replaced ones, scale .01."
     return [
         below(over_units(saved(evidence, "model", "kept", "published")), -GAIN, message, unit="nat"),
@@ -115,7 +117,7 @@ def embeddings_must_be_mended(evidence: Measurements) -> list[Finding]:
     figure="option 3: 64 of 85 kept",
 )
 def more_dimensions_help(evidence: Measurements) -> list[Finding]:
-    """KL of all of M minus that of its 64 components, each at its best temperature."""
+    """Compare the KL of the whole count matrix M with that of its 64 components, each at its best temperature."""
     message = "KL of the whole of M minus that of 64 components, each at its best temperature."
     return [
         below(over_units(saved(evidence, "affinity", "normalised", "normalised, rank 64")), -GAIN, message, unit="nat")
@@ -128,7 +130,7 @@ def more_dimensions_help(evidence: Measurements) -> list[Finding]:
     figure="short-term: analyse if M should be symmetric",
 )
 def a_symmetric_matrix_is_better(evidence: Measurements) -> list[Finding]:
-    """KL at the best temperature minus that of M: what follows what has a direction."""
+    """Compare the KL of ``(M + M^T) / 2`` with that of the count matrix M, each at its best temperature."""
     message = "KL of (M + M')/2 minus that of M, each at its best temperature."
     match = over_units(
         by_unit(evidence, "affinity", "match", arm="symmetrised")
@@ -146,7 +148,7 @@ def a_symmetric_matrix_is_better(evidence: Measurements) -> list[Finding]:
     figure="long-term: are we computing the right matrices?",
 )
 def m_is_the_right_matrix(evidence: Measurements) -> list[Finding]:
-    """KL left at the best temperature, within .02 nat of none; softmax of log P, which is the expectation, beside."""
+    """Test whether the KL of the count matrix M at its best temperature is within .02 nat of zero."""
     error = over_units(by_unit(evidence, "affinity", "identity_error", arm="log P"))
     left = over_units(by_unit(evidence, "affinity", "divergence", arm="normalised"))
     return [

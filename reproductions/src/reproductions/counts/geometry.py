@@ -1,4 +1,4 @@
-"""Claims on the geometry of queries and keys: symmetry, orthogonality, and what scores have to do with them."""
+"""Claims on the geometry of queries and keys: symmetry, orthogonality, and their effect on attention scores."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ register = partial(published, note="000", section="2, queries and keys")
 
 
 def number(evidence: Measurements, measure: str, arm: str = "") -> Interval:
-    """A number of the matrix, its factors or its projections, over slices."""
+    """Return a measurement of the count matrix, its factors or its projections, with an interval over text slices."""
     return over_units(by_unit(evidence, "structure", measure, arm=arm))
 
 
 def of_each_text(evidence: Measurements, measure: str) -> list[Finding]:
-    """The same number of each text apart, beside a figure that depends on the text."""
+    """Return one finding per text with the measurement, for figures that depend on the text."""
     found = by_text(evidence, "structure", measure)
     return [beside(over_units(values), f"Slices of {text} alone.") for text, values in found.items()]
 
 
 @register(sentence="The matrix of counts is not symmetric.", figure="M differs from its transpose by more than 1e-6")
 def affinity_is_not_symmetric(evidence: Measurements) -> list[Finding]:
-    """Its largest difference from its transpose, over its largest entry."""
+    """Test the asymmetry of the count matrix: max |M - M^T| / max |M|."""
     message = "Largest difference of M from its transpose, over the largest entry."
     return [above(number(evidence, "asymmetry"), TOLERANCE, message)]
 
@@ -42,7 +42,7 @@ def affinity_is_not_symmetric(evidence: Measurements) -> list[Finding]:
     figure="U differs from V",
 )
 def queries_and_keys_read_different_subspaces(evidence: Measurements) -> list[Finding]:
-    """Overlap of the eight leading directions: no more than twice chance, says the claim; the first beside."""
+    """Test whether the eight leading query and key directions overlap at most twice as much as by chance."""
     chance = number(evidence, "leading_chance")
     message = "Share of the eight leading left directions that lies in the eight leading right ones."
     return [
@@ -58,7 +58,7 @@ def queries_and_keys_read_different_subspaces(evidence: Measurements) -> list[Fi
     figure="products of all pairs: mean .0145, deviation .124",
 )
 def embeddings_are_nearly_orthogonal(evidence: Measurements) -> list[Finding]:
-    """Drawn as the note drew them: its two figures to their last digit. Different embeddings alone, and the null."""
+    """Test whether the note's mean and SD of embedding products are reproduced to the last digit with its seed."""
     noted = {name: number(evidence, name, "seed 42") for name in ("similarity_mean", "similarity_std")}
     return [
         within(noted["similarity_mean"], 0.01445, 0.01455, "Mean product of all 85 x 85 pairs, seed 42.",
@@ -76,7 +76,7 @@ def embeddings_are_nearly_orthogonal(evidence: Measurements) -> list[Finding]:
     figure=".014, so small attention scores",
 )
 def near_orthogonality_weakens_scores(evidence: Measurements) -> list[Finding]:
-    """Deviation of scores in a row, none alike over alike by chance; what those scores have to do with M beside."""
+    """Compare the SD of scores in a row between orthonormal and random embeddings."""
     exact, random = (by_unit(evidence, "structure", name) for name in ("spread_orthonormal", "spread"))
     fit, chance = (number(evidence, name) for name in ("correlation_orthonormal", "correlation"))
     message = "Deviation of scores in a row: orthonormal embeddings over random ones, which are alike by chance."
@@ -92,7 +92,7 @@ def near_orthogonality_weakens_scores(evidence: Measurements) -> list[Finding]:
     figure="mean similarity -.0015 (U) and -.0008 (V)",
 )
 def factors_ignore_embeddings(evidence: Measurements) -> list[Finding]:
-    """Share of the factors in the span of the embeddings; the published mean, 0 for any vectors, beside."""
+    """Test how large a share of the singular vectors lies in the span of the embeddings."""
     message = "Share of the left factors that lies in the span of the embeddings."
     return [
         below(number(evidence, "left_in_span"), 0.1, message, null="85 tokens in 256 dimensions: 1"),
@@ -108,7 +108,7 @@ def factors_ignore_embeddings(evidence: Measurements) -> list[Finding]:
     figure="mean .0007, largest 1.02",
 )
 def largest_product_is_one(evidence: Measurements) -> list[Finding]:
-    """``W_Q^T W_K`` of raw weights; its mean beside."""
+    """Test whether the largest entry of ``W_Q^T W_K`` of raw weights is one; its mean is reported too."""
     message = "Largest entry of the product of the raw projections."
     return [
         within(number(evidence, "product_largest"), *band(1.02), message),
@@ -121,7 +121,7 @@ def largest_product_is_one(evidence: Measurements) -> list[Finding]:
     figure=".004, .003, .008, ...",
 )
 def diagonal_of_products_is_small(evidence: Measurements) -> list[Finding]:
-    """The leading entry, largest singular value first; the three that the note printed are of the smallest, beside."""
+    """Test the product's diagonal entry for the largest singular value; the note printed those for the smallest."""
     return [
         below(number(evidence, "product_first"), 0.1, "Entry of the leading direction."),
         beside(
@@ -132,7 +132,7 @@ def diagonal_of_products_is_small(evidence: Measurements) -> list[Finding]:
 
 @register(sentence="Raw projections have a standard deviation of .025.", figure="W_Q .0252, W_K .0250")
 def raw_projections_are_small(evidence: Measurements) -> list[Finding]:
-    """Of other texts, within a quarter."""
+    """Test whether the size of raw projections is reproduced within a quarter on other texts."""
     return [
         within(number(evidence, f"{name}_std"), *band(0.025), f"Deviation of the raw {name} projection.")
         for name in ("query", "key")
@@ -141,7 +141,7 @@ def raw_projections_are_small(evidence: Measurements) -> list[Finding]:
 
 @register(sentence="Equal columns of the two projections have a cosine of .12.", figure=".120: low but not 0")
 def column_cosine_is_an_eighth(evidence: Measurements) -> list[Finding]:
-    """Of other texts, within a quarter."""
+    """Test whether the mean cosine of equal columns is reproduced within a quarter on other texts."""
     return [
         within(number(evidence, "column_cosine"), *band(0.12), "Mean cosine of equal columns."),
         *of_each_text(evidence, "column_cosine"),
@@ -153,7 +153,7 @@ def column_cosine_is_an_eighth(evidence: Measurements) -> list[Finding]:
     figure="low similarity, so small attention scores",
 )
 def column_cosine_sets_scores(evidence: Measurements) -> list[Finding]:
-    """Turning the head's basis leaves every score as it is: the cosine must then stay too, within .02."""
+    """Test whether rotating the head's basis, which changes no score, changes the column cosine by less than .02."""
     own, other = (by_unit(evidence, "structure", name) for name in ("column_cosine", "column_cosine_other_basis"))
     message = "Cosine of equal columns in a turned basis minus that in the first; every score is the same."
     return [
@@ -167,7 +167,7 @@ def column_cosine_sets_scores(evidence: Measurements) -> list[Finding]:
     figure=".014 at scale .01",
 )
 def query_key_cosine_makes_attention_uniform(evidence: Measurements) -> list[Finding]:
-    """At 1 the cosine is the same and attention is one key: the share of entropy there, which the claim wants high."""
+    """Test whether entropy stays near its maximum at scale 1, where the mean query-key cosine is as at scale .01."""
     cosine = {
         std: by_unit(evidence, "sweep", "query_key_cosine", arm=ARM, std=std, layer=0) for std in (PUBLISHED, 1.0)
     }

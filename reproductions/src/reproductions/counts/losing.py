@@ -1,4 +1,4 @@
-"""Claims of note 003 on why attention and counts part: what embeddings, projections and positions lose."""
+"""Claims of note 003 on why derived attention differs from counts: embeddings, projections, positions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ register = partial(published, note="003")
     figure="the fundamental mismatch",
 )
 def mapping_is_lost(evidence: Measurements) -> list[Finding]:
-    """Then a head has no skill with its own embeddings either, nothing else changed; as published beside."""
+    """Test whether a head with the embeddings it was derived from still has no skill."""
     kept, replaced = (skill(evidence, "heads", arm, std=PUBLISHED, layer=0) for arm in ("kept", "published"))
     return [
         below(over_units(kept), EQUAL, "Skill of the first layer at .01, embeddings kept.",
@@ -42,7 +42,7 @@ def mapping_is_lost(evidence: Measurements) -> list[Finding]:
     figure="score = embedding similarity",
 )
 def scores_are_similarities(evidence: Measurements) -> list[Finding]:
-    """Correlation of scores with the similarity of embeddings minus that with M, rows centred."""
+    """Test whether scores correlate more with embedding similarity than with the count matrix M."""
     likeness, counts = (by_unit(evidence, "structure", f"correlation{end}") for end in ("_similarity", ""))
     return [
         above(over_units(likeness - counts), 0.0, "Correlation with similarity minus that with M, own embeddings."),
@@ -57,7 +57,7 @@ def scores_are_similarities(evidence: Measurements) -> list[Finding]:
     figure="similarity about .01",
 )
 def orthogonal_embeddings_score_nothing(evidence: Measurements) -> list[Finding]:
-    """With exactly orthogonal embeddings scores would have nothing to do with M, says the claim: they are M."""
+    """Test whether scores of orthonormal embeddings are uncorrelated with the count matrix M."""
     message = "Correlation of scores with M, orthonormal embeddings, rows centred."
     return [
         below(number(evidence, "correlation_orthonormal"), UNRELATED, message),
@@ -71,7 +71,7 @@ def orthogonal_embeddings_score_nothing(evidence: Measurements) -> list[Finding]
     figure="W_Q = E'U sqrt(S), W_K = E'V sqrt(S)",
 )
 def projections_lose_the_counts(evidence: Measurements) -> list[Finding]:
-    """Correlation of the scores of the note's own projections with M, its own embeddings."""
+    """Correlate the scores of the note's projections and embeddings with the count matrix M."""
     message = "Correlation of scores with M, random embeddings of length 1 in 256 dimensions."
     return [
         below(number(evidence, "correlation"), UNRELATED, message),
@@ -85,7 +85,7 @@ def projections_lose_the_counts(evidence: Measurements) -> list[Finding]:
     figure="the derivation loses positional information",
 )
 def types_cannot_choose_positions(evidence: Measurements) -> list[Finding]:
-    """A head that reads tokens alone: matches minus chance; log P decides, the published matrix beside."""
+    """Compare how often a head that uses only token identity picks the most expected key with random picking."""
     gain = {
         name: by_unit(evidence, part, "match", arm=name) - by_unit(evidence, part, "chance", arm=name)
         for part, name in (("model", "corrected"), ("affinity", "normalised"))
@@ -103,7 +103,7 @@ def types_cannot_choose_positions(evidence: Measurements) -> list[Finding]:
     figure="E^n = P E: scaling does not change direction",
 )
 def ngram_embeddings_keep_direction(evidence: Measurements) -> list[Finding]:
-    """Cosine of two tokens' embedding with that of the last token."""
+    """Compute the cosine between the embedding of a token pair and that of its last token."""
     return [above(number(evidence, "ngram_to_token"), 0.999, "Mean cosine with the embedding of the last token.")]
 
 
@@ -113,7 +113,7 @@ def ngram_embeddings_keep_direction(evidence: Measurements) -> list[Finding]:
     figure="still orthogonal",
 )
 def similar_ngrams_are_orthogonal(evidence: Measurements) -> list[Finding]:
-    """N-grams that end in one token have one direction: that of others is beside."""
+    """Compute the cosine of different token pairs with the same last token; other pairs are reported for comparison."""
     return [
         below(number(evidence, "ngram_same_last"), UNRELATED, "Cosine of different pairs that end in the same token."),
         beside(number(evidence, "ngram_other_last"), "Mean size of the cosine of pairs that end in different tokens."),
@@ -126,7 +126,9 @@ def similar_ngrams_are_orthogonal(evidence: Measurements) -> list[Finding]:
     figure="layers from 1 on: match 0 to 20 %",
 )
 def contexts_of_two_are_lost(evidence: Measurements) -> list[Finding]:
-    """Skill of a head for two tokens, its embeddings kept, at its best temperature: under a quarter, says the claim."""
+    """Test whether a two-token head with its original embeddings has a skill below a quarter at its best
+    temperature.
+    """
     kept, last, both = (
         over_units(skill(evidence, "pairs", arm))
         for arm in ("kept, best temperature", "log P, last token", "log P, both tokens")
@@ -145,7 +147,7 @@ def contexts_of_two_are_lost(evidence: Measurements) -> list[Finding]:
     figure="Q.K about 0 for all keys",
 )
 def attention_becomes_uniform(evidence: Measurements) -> list[Finding]:
-    """Share of entropy of the first layer at .01 as published; with the embeddings kept beside."""
+    """Test whether the first layer's entropy at scale .01 is above .99 of its maximum."""
     own, kept = (
         over_units(by_unit(evidence, "sweep", "of_ceiling", arm=arm, std=PUBLISHED, layer=0))
         for arm in ("published", "kept")
@@ -162,7 +164,7 @@ def attention_becomes_uniform(evidence: Measurements) -> list[Finding]:
     figure="conclusion 3",
 )
 def deviation_makes_uniform_anyway(evidence: Measurements) -> list[Finding]:
-    """With the embeddings kept at the same deviation: nats gained over uniform, under .02 says the claim."""
+    """Test whether the first layer, with its original embeddings at scale .01, gains less than .02 nat over uniform."""
     kept = over_units(beyond_uniform(evidence, "heads", "kept", std=PUBLISHED, layer=0))
     factor = over_units(by_unit(evidence, "model", "factor", arm="kept, best temperature"))
     return [

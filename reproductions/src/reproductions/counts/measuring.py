@@ -1,4 +1,4 @@
-"""Every unit measured, each kept as a table of its own, and what pictures need of the first one."""
+"""Measure every text slice and store one table for each, and store the first slice's data for figures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNITS, TABLE, PICTURED = "units", "counts", "pictured"
 
 
 def measure(out: Path, texts: Sequence[Path], tell: Callable[[str], None], number: int = SLICES) -> None:
-    """Measure what is not measured yet.
+    """Measure every text slice that has no stored table yet.
 
     Args:
         out: Folder of measurements: ``counts.parquet``, a row a unit and measure, and ``pictured.json``.
@@ -56,7 +56,7 @@ def measure(out: Path, texts: Sequence[Path], tell: Callable[[str], None], numbe
 
 
 def measured(unit: CountSample) -> polars.DataFrame:
-    """The tidy table of one unit."""
+    """Return the tidy table of measurements of one text slice."""
     rows = [*swept(unit), *structured(unit), *mended(unit)]
     types = {"std": polars.Float64, "layer": polars.Int64, "head": polars.Int64, "value": polars.Float64}
     schema = {name: types.get(name, polars.String) for name in COLUMNS}
@@ -64,7 +64,7 @@ def measured(unit: CountSample) -> polars.DataFrame:
 
 
 def pictured(unit: CountSample) -> dict[str, object]:
-    """The most varied sequence's expected and actual weights, entropy row by row, and singular values."""
+    """Return data for figures: weights of the most varied sequence, entropy by row, and singular values."""
     table = unit.tables[1, 0]
     place = int(np.argmax([len(np.unique(tokens)) for tokens in unit.documents]))
     tokens = unit.documents[place]

@@ -1,4 +1,4 @@
-"""What the notes propose, and what follows from the counts, as content logits of the first head; and heads of pairs.
+"""Measure the notes' remedies as content logits of the first head, and heads that use token pairs.
 
 Temperatures are fitted on every other sequence and looked at on the rest.
 """
@@ -39,7 +39,7 @@ Blocks = Sequence[np.ndarray]
 
 
 def mended(sample: CountSample) -> list[Row]:
-    """A row a measure and variant."""
+    """Return table rows of all remedies, one row for each measure and variant."""
     table, documents = sample.tables[1, 0], sample.documents
     expected = expectations(table, documents)
     rows = [*_affinities(table, documents, expected), *_embeddings(table, sample, expected)]
@@ -47,13 +47,13 @@ def mended(sample: CountSample) -> list[Row]:
 
 
 def tempered(expected: Blocks, logits: Blocks) -> dict[str, float]:
-    """Agreement at the best factor of every other sequence, on the rest."""
+    """Return the agreement on odd sequences at the temperature that is best on even ones."""
     factor = best_temperature(expected[::2], logits[::2])
     return agreement(expected[1::2], logits[1::2], factor) | {"factor": factor}
 
 
 def plain(expected: Blocks, logits: Blocks) -> dict[str, float]:
-    """Agreement as the logits are, on the same sequences."""
+    """Return the agreement of unscaled logits on odd sequences."""
     return agreement(expected[1::2], logits[1::2])
 
 
@@ -76,7 +76,7 @@ def _affinities(table: NgramTable, documents: Blocks, expected: Blocks) -> list[
 
 
 def identity_error(table: NgramTable, documents: Blocks, expected: Blocks) -> float:
-    """Largest difference of expected attention from the softmax of ``log P``, minus infinity where P is 0."""
+    """Return the largest difference between expected attention and the softmax of ``log P``, with ``log 0 = -inf``."""
     every = np.arange(table.vocabulary)
     with np.errstate(divide="ignore"):
         logits = content_logits(np.log(affinity("probability", table).at(every, every)), documents)

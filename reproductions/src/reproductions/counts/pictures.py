@@ -1,4 +1,4 @@
-"""The measurements on derived attention as figures."""
+"""Draw the measurements of derived attention as figures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PANELS = {
 
 
 def save_pictures(evidence: Measurements, folder: Path) -> list[Path]:
-    """All figures as SVG and PNG.
+    """Save all figures as SVG and PNG, and return the paths.
 
     Args:
         evidence: Measurements.
@@ -64,7 +64,7 @@ def save_pictures(evidence: Measurements, folder: Path) -> list[Path]:
 
 
 def scale_rows(evidence: Measurements) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Focus of all layers as published, and skill of the first layer, by scale."""
+    """Return chart rows by scale: concentration of all layers as published, and skill of the first layer."""
     focus, found = [], []
     for measure, word in (("of_ceiling", "entropy over its ceiling"), ("largest", "largest weight")):
         for std in SCALES:
@@ -78,7 +78,7 @@ def scale_rows(evidence: Measurements) -> tuple[list[dict[str, Any]], list[dict[
 
 
 def head_rows(evidence: Measurements) -> list[dict[str, Any]]:
-    """Skill of every head at the published scale."""
+    """Return chart rows with the skill of every head at the published scale."""
     recipe = RECIPES["seed"]
     return [
         {
@@ -93,7 +93,7 @@ def head_rows(evidence: Measurements) -> list[dict[str, Any]]:
 
 
 def entropy_rows(layers: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
-    """Entropy by position: the ceiling first, then the first layer and the last."""
+    """Return chart rows of entropy by position: the maximum, the first and the last layer."""
     ceiling = np.log(np.arange(1, len(layers[0]) + 1)).tolist()
     ends = {f"layer {number}, deviation {PUBLISHED:g}": layers[number] for number in (0, len(layers) - 1)}
     series = {"uniform attention: the ceiling": ceiling} | ends
@@ -105,7 +105,7 @@ def entropy_rows(layers: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
 
 
 def cells(weights: Sequence[Sequence[float | None]]) -> list[dict[str, Any]]:
-    """A square of weights as rows, without what lies behind the query or is undefined."""
+    """Return a square weight matrix as chart rows, without later keys and undefined weights."""
     return [
         {"query": query, "key": key, "weight": value}
         for query, row in enumerate(weights)

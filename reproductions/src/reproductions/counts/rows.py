@@ -1,4 +1,4 @@
-"""Rows of the one tidy table that all claims on counts are judged on."""
+"""Create rows of the tidy table on which all claims on counts are judged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def rows_of(
     layer: int | None = None,
     head: int | None = None,
 ) -> list[Row]:
-    """A row a measure.
+    """Return one table row for each measure.
 
     Args:
         part: Which measurement.

@@ -1,4 +1,4 @@
-"""Units of the measurements: a slice of a text, counted as the notes counted theirs, and short sequences out of it."""
+"""Text slices, the units of the measurements: each is counted as in the notes and yields short sequences."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Tables = dict[tuple[int, int], NgramTable]
 
 @dataclass(frozen=True)
 class CountSample:
-    """A slice, and another slice of the same text that stands for unseen text.
+    """A text slice with its counts, and another slice of the same text as unseen text.
 
     Attributes:
         name: Text and place.
@@ -49,7 +49,7 @@ class CountSample:
 
 
 def slices(path: Path, number: int = SLICES, characters: int = CHARACTERS) -> list[str]:
-    """Disjoint stretches of a text, spread evenly over it.
+    """Return disjoint excerpts of a text, spread evenly over it.
 
     Args:
         path: A plain text.
@@ -68,12 +68,12 @@ def slices(path: Path, number: int = SLICES, characters: int = CHARACTERS) -> li
 
 
 def blocks(text: str) -> list[str]:
-    """Whole blocks of a slice; a character is a token."""
+    """Split a slice into full-length blocks; each character is a token."""
     return [text[start : start + BLOCK] for start in range(0, len(text) - BLOCK + 1, BLOCK)]
 
 
 def counted(text: str, folder: Path) -> Counts:
-    """Counts of a slice, a block a document; those that stand are taken.
+    """Count a slice, one document per block; existing counts are reused.
 
     Args:
         text: The slice.
@@ -92,7 +92,7 @@ def counted(text: str, folder: Path) -> Counts:
 
 
 def tables_of(stored: Counts) -> Tables:
-    """Every table of contexts, as derivations read them."""
+    """Return the count tables of every context, as derivations need them."""
     found = {}
     for facts in stored.manifest.tables:
         if facts.n:
@@ -102,7 +102,7 @@ def tables_of(stored: Counts) -> Tables:
 
 
 def sequences(text: str, stored: Counts, number: int = SEQUENCES) -> list[np.ndarray]:
-    """The first tokens of blocks spread evenly over a slice.
+    """Return the first tokens of evenly spaced blocks of a slice.
 
     Args:
         text: The slice.
@@ -115,7 +115,7 @@ def sequences(text: str, stored: Counts, number: int = SEQUENCES) -> list[np.nda
 
 
 def sample(texts: Sequence[str], place: int, name: str, seed: int, folder: Path) -> CountSample:
-    """One unit; the slice after it, or the first, is what it has not seen.
+    """Return one text slice as a unit; the next slice (or the first) serves as unseen text.
 
     Args:
         texts: Slices of a text.

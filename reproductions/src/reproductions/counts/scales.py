@@ -1,4 +1,4 @@
-"""Claims on the scale of derived matrices: what it does to entropy, to scores, and to agreement with the counts."""
+"""Claims on the scale of derived matrices: its effect on entropy, scores and agreement with the counts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ register = partial(published, note="000", section="1, scale of the matrices")
     figure="entropy 2.55 to .01, largest weight .13 to .99 from .001 to 1",
 )
 def scale_sharpens_attention(evidence: Measurements) -> list[Finding]:
-    """The largest rise of entropy from one scale to the next must be below 0; ends of the scale by figure."""
+    """Test whether entropy falls at every step to the next larger scale."""
     entropy = np.stack([by_unit(evidence, "sweep", "entropy", arm=ARM, std=std) for std in SCALES])
     largest = [over_units(by_unit(evidence, "sweep", "largest", arm=ARM, std=std)) for std in (SCALES[0], SCALES[-1])]
     message = "Largest change of mean entropy from one of the nine scales to the next."
@@ -50,7 +50,7 @@ def scale_sharpens_attention(evidence: Measurements) -> list[Finding]:
     figure=".0000019 at .001 to 1.92 at 1: 1.9216 times the square",
 )
 def raw_score_grows_with_the_square(evidence: Measurements) -> list[Finding]:
-    """The exponent; the factor on another text and seed, and with the right embeddings, beside."""
+    """Fit the exponent with which the raw score grows with the scale; the claim is 2."""
     found = slope(evidence, "raw_score", SCALES, ARM)
     factor, kept = (over_units(by_unit(evidence, "sweep", "raw_score", arm=arm, std=1.0)) for arm in (ARM, KEPT))
     return [
@@ -65,7 +65,7 @@ def raw_score_grows_with_the_square(evidence: Measurements) -> list[Finding]:
     figure=".000192, so nearly uniform",
 )
 def scores_are_the_logits(evidence: Measurements) -> list[Finding]:
-    """What is softmaxed over the published score: norm, positions and division were left out. The claim: at most 2."""
+    """Test whether mean logits are at most twice the published score, which ignores norm, positions and scaling."""
     raw = by_unit(evidence, "sweep", "raw_score", arm=ARM, std=PUBLISHED, layer=0)
     logits = [by_unit(evidence, "sweep", "logit", arm=ARM, std=PUBLISHED, layer=layer) for layer in range(4)]
     message = "Mean size of the first layer's logits over that of the published score."
@@ -81,7 +81,7 @@ def scores_are_the_logits(evidence: Measurements) -> list[Finding]:
 
 @register(sentence="At .01 attention is nearly uniform.", figure="entropy 2.24, largest weight .20")
 def hundredth_is_nearly_uniform(evidence: Measurements) -> list[Finding]:
-    """Entropy over its true causal ceiling, all layers; by layer beside. In evaluation, without the note's dropout."""
+    """Compare the entropy at scale .01, over all layers, with the maximum that a causal mask allows."""
     own = partial(by_unit, evidence, "sweep", arm=ARM, std=PUBLISHED)
     found = over_units(own("of_ceiling"))
     entropy = over_units(own("entropy"))
@@ -94,7 +94,7 @@ def hundredth_is_nearly_uniform(evidence: Measurements) -> list[Finding]:
 
 @register(sentence="At .01 the entropy is 65 % of its maximum.", figure="2.24 of 3.47, ln 32")
 def entropy_is_two_thirds_of_its_maximum(evidence: Measurements) -> list[Finding]:
-    """Against what causal rows allow; against ln 32, which only the last row can reach, beside."""
+    """Compare entropy with the maximum that a causal mask allows, averaged over rows."""
     own = partial(by_unit, evidence, "sweep", arm=ARM, std=PUBLISHED)
     right, wrong = (over_units(own(name)) for name in ("of_ceiling", "of_last_row"))
     flat = over_units(by_unit(evidence, "sweep", "of_last_row", arm=ARM, std=SCALES[0]))
@@ -110,7 +110,7 @@ def entropy_is_two_thirds_of_its_maximum(evidence: Measurements) -> list[Finding
     figure="entropy .71, largest weight .74; .20 and .93 at .2",
 )
 def tenth_is_focused(evidence: Measurements) -> list[Finding]:
-    """Both figures within a quarter; by layer beside, since the mean hides that they differ."""
+    """Test whether the two figures published for scale .1 are reproduced within a quarter."""
     found = {name: over_units(by_unit(evidence, "sweep", name, arm=ARM, std=0.1)) for name in ("entropy", "largest")}
     layers = [over_units(by_unit(evidence, "sweep", "entropy", arm=ARM, std=0.1, layer=one)) for one in (0, 1)]
     return [
@@ -125,7 +125,7 @@ def tenth_is_focused(evidence: Measurements) -> list[Finding]:
     figure="called good or better: entropy 1.36, .71, .20",
 )
 def scales_to_a_fifth_are_meaningful(evidence: Measurements) -> list[Finding]:
-    """Meaning is agreement with the counts: nats gained over uniform, first layer; kept embeddings beside."""
+    """Test whether the first layer at scales .1 to .2 has a lower KL from the counts than uniform attention."""
     message = "KL of uniform attention from the counts minus that of the first layer at"
     return [
         *(
@@ -146,7 +146,7 @@ def scales_to_a_fifth_are_meaningful(evidence: Measurements) -> list[Finding]:
     figure="too small to .01; better .02; good from .05 to .5; maybe too large 1",
 )
 def classes_rank_quality(evidence: Measurements) -> list[Finding]:
-    """Rank correlation of class with skill over the nine scales, first layer, by slice."""
+    """Correlate the published class of nine scales with skill of the first layer (rank correlation per slice)."""
     found = {}
     for arm in (ARM, KEPT):
         skills = np.stack([skill(evidence, "heads", arm, std=std, layer=0) for std in SCALES])
@@ -163,7 +163,7 @@ def classes_rank_quality(evidence: Measurements) -> list[Finding]:
     figure="a massive impact on attention quality",
 )
 def scale_decides_where_attention_looks(evidence: Measurements) -> list[Finding]:
-    """Share of the first layer's queries whose most attended key is another at .1 than at .01: none can be."""
+    """Test how many first-layer queries attend most to different keys at scales .1 and .01."""
     message = "Share of queries of the first layer whose most attended key at .1 is not that at .01"
     return [
         above(over_units(by_unit(evidence, "sweep", "moved", arm=ARM, std=0.1, layer=0)), MOVED, f"{message}."),
@@ -176,7 +176,7 @@ def scale_decides_where_attention_looks(evidence: Measurements) -> list[Finding]
     figure="recommended at once",
 )
 def a_tenth_is_better_than_a_hundredth(evidence: Measurements) -> list[Finding]:
-    """KL from the counts at the advised scale minus that at .01, first layer, both arms; the best of nine beside."""
+    """Compare the first layer's KL from the counts at the recommended scale and at .01."""
     findings = []
     for arm, word in ((ARM, ""), (KEPT, ", embeddings kept")):
         at = {std: by_unit(evidence, "heads", "divergence", arm=arm, std=std, layer=0) for std in SCALES}

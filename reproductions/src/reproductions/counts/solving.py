@@ -1,4 +1,4 @@
-"""What note 003 proposes, measured: embeddings of co-occurrence, direct attention, another derivation."""
+"""Test the solutions of note 003: co-occurrence embeddings, direct attention, another derivation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ register = partial(published, note="003")
     figure="if embeddings don't encode the n-gram structure, attention won't align",
 )
 def embeddings_must_encode_co_occurrence(evidence: Measurements) -> list[Finding]:
-    """At the note's width, 256 for 85 tokens, skill with random embeddings; at 16 and 32 what factors save, beside."""
+    """Test whether random embeddings of width 256 give a skill below one half."""
     random = over_units(skill(evidence, "embedding", f"random_unit {WIDE} log P"))
     plain = over_units(saved(evidence, "embedding", f"ppmi_vectors {WIDE} M", f"random_unit {WIDE} M"))
     return [
@@ -47,7 +47,7 @@ def embeddings_must_encode_co_occurrence(evidence: Measurements) -> list[Finding
     figure="learned embeddings: tokens that co-occur are similar",
 )
 def factor_embeddings_help_in_few_dimensions(evidence: Measurements) -> list[Finding]:
-    """Factors of M against random embeddings, both at their best temperature, fewer dimensions than tokens."""
+    """Compare matrix factors with random embeddings in fewer dimensions than tokens, at best temperatures."""
     message = "KL with factors of M as embeddings minus random ones, M at its best temperature, width"
     return [
         below(
@@ -64,7 +64,7 @@ def factor_embeddings_help_in_few_dimensions(evidence: Measurements) -> list[Fin
     figure="tokens that co-occur have similar embeddings",
 )
 def likeness_of_companions_aligns(evidence: Measurements) -> list[Finding]:
-    """Attention by mere likeness of embeddings of co-occurrence (PPMI), best temperature: nats saved to uniform."""
+    """Test whether attention by similarity of co-occurrence (PPMI) embeddings has skill at its best temperature."""
     message = "Skill of attention by likeness of PPMI embeddings at its best temperature, width"
     return [
         above(over_units(skill(evidence, "embedding", f"likeness {width}")), EQUAL, f"{message} {width}.",
@@ -79,7 +79,7 @@ def likeness_of_companions_aligns(evidence: Measurements) -> list[Finding]:
     figure="directly compute position attention",
 )
 def direct_attention_aligns(evidence: Measurements) -> list[Finding]:
-    """Against counts of other text, since against its own it is the expectation: one token, and two."""
+    """Compare attention computed directly from counts with counts of other text, for one and two tokens."""
     one, two = (
         over_units(skill(evidence, part, arm))
         for part, arm in (("unseen", "log_probability_backoff"), ("pairs", "looked up, unseen counts"))
@@ -97,7 +97,7 @@ def direct_attention_aligns(evidence: Measurements) -> list[Finding]:
     figure="but this loses the theoretical foundation",
 )
 def direct_attention_needs_to_leave_the_derivation(evidence: Measurements) -> list[Finding]:
-    """KL left by a head of derived queries and keys (log P, 64 dimensions), over .02 says the claim."""
+    """Test whether derived queries and keys (log P, 64 dimensions) leave a KL above .02 nat."""
     error = over_units(by_unit(evidence, "affinity", "identity_error", arm="log P"))
     left = over_units(by_unit(evidence, "model", "divergence", arm="corrected"))
     return [
@@ -114,7 +114,7 @@ def direct_attention_needs_to_leave_the_derivation(evidence: Measurements) -> li
     figure="maybe use the count matrices differently",
 )
 def another_derivation_aligns(evidence: Measurements) -> list[Finding]:
-    """Log P in place of M, through the layer norm of a whole model, on these counts and on those of other text."""
+    """Test a derivation from log P in a whole model with layer norm, on its own counts and on those of other text."""
     model = over_units(skill(evidence, "model", "corrected"))
     unseen = {name: over_units(skill(evidence, "unseen", name)) for name in ("log_probability_backoff", "normalised")}
     return [
@@ -130,7 +130,7 @@ def another_derivation_aligns(evidence: Measurements) -> list[Finding]:
     figure="preserve positional relationships",
 )
 def reading_both_tokens_follows_pairs(evidence: Measurements) -> list[Finding]:
-    """Queries that read the token before as well: KL saved against the last token alone; a table of pairs beside."""
+    """Compare the KL of queries that use the last two tokens with that of the last token alone."""
     message = "KL of queries of both tokens minus those of the last token at its best temperature, log P."
     return [
         below(

@@ -1,4 +1,4 @@
-"""Claims on the decomposition of the matrix of counts, and on what its singular values do to scores."""
+"""Claims on the singular values of the count matrix and their effect on scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CAUSE = "root cause"
 
 @register(sentence="Of the matrix of counts 22 % of the entries are not 0.", figure="22.4 %")
 def density_is_a_fifth(evidence: Measurements) -> list[Finding]:
-    """On other texts, within a quarter."""
+    """Test whether the density of the count matrix is reproduced within a quarter on other texts."""
     return [
         within(number(evidence, "density"), *band(0.224), "Share of entries of M that are not 0."),
         *of_each_text(evidence, "density"),
@@ -28,7 +28,7 @@ def density_is_a_fifth(evidence: Measurements) -> list[Finding]:
 
 @register(sentence="The top singular values are tiny.", figure=".018, .021, .023; all .018 to .035")
 def top_singular_values_are_tiny(evidence: Measurements) -> list[Finding]:
-    """The largest; the smallest of the 64 kept, which the solver gives first, beside."""
+    """Test the size of the largest singular value."""
     message = "Largest singular value: it is 1 for any counts, on the roots of the marginals."
     return [
         below(number(evidence, "singular_1"), 0.05, message),
@@ -45,7 +45,7 @@ def top_singular_values_are_tiny(evidence: Measurements) -> list[Finding]:
 
 @register(sentence="The matrix is very well conditioned.", figure="condition number .02")
 def matrix_is_well_conditioned(evidence: Measurements) -> list[Finding]:
-    """Log of the condition, which is never under 0: under 1, says the claim. Its inverse, and the rank, beside."""
+    """Test whether the log of the condition number, which is never negative, is below 1."""
     condition = by_unit(evidence, "structure", "condition")
     message = f"Log (base 10) of the condition of the components kept; its median is {np.median(condition):.3g}."
     return [
@@ -58,7 +58,7 @@ def matrix_is_well_conditioned(evidence: Measurements) -> list[Finding]:
 
 @register(sentence="Factors are orthonormal, and the decomposition right.", figure="error below .000001")
 def factors_are_orthonormal(evidence: Measurements) -> list[Finding]:
-    """Largest departure of both sides from orthonormality, and of ``M v`` from ``s u``."""
+    """Measure the largest deviation of the factors from orthonormality, and of ``M v`` from ``s u``."""
     return [
         below(number(evidence, "orthogonality"), TOLERANCE, "Largest entry of U'U - 1 and of V'V - 1."),
         below(number(evidence, "residual"), TOLERANCE, "Largest residual of a component."),
@@ -70,7 +70,7 @@ def factors_are_orthonormal(evidence: Measurements) -> list[Finding]:
     figure=".018 to .035, so small weights",
 )
 def small_singular_values_make_scores_small(evidence: Measurements) -> list[Finding]:
-    """Every value a tenth: scores under a fixed deviation must then be smaller, says the claim."""
+    """Test whether dividing all singular values by ten, at fixed standard deviation, shrinks the scores."""
     message = "Mean score with every singular value a tenth, over that with all as they are, matrices of deviation .01."
     return [below(number(evidence, "size_ratio_tenth"), 0.9, message, unit="x")]
 
@@ -82,7 +82,7 @@ def small_singular_values_make_scores_small(evidence: Measurements) -> list[Find
     figure="makes attention scores tiny",
 )
 def magnitude_is_reduced_twice(evidence: Measurements) -> list[Finding]:
-    """A fixed deviation forgets what the size was: without the roots scores must be larger, says the claim."""
+    """Test whether scores grow without the roots of the singular values, at fixed standard deviation."""
     ratio = by_unit(evidence, "structure", "size_ratio_without_values")
     message = "Mean score with the roots of the singular values over that without them, matrices of deviation .01."
     raw = over_units(by_unit(evidence, "structure", "query_std") / 0.01)

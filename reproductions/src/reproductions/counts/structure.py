@@ -1,4 +1,4 @@
-"""The matrix of counts, its factors, and the projections made of them, without a model around them."""
+"""Measure the count matrix, its factors and the projections built from them, without a model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONTEXTS = 400
 
 
 def structured(sample: CountSample) -> list[Row]:
-    """Numbers of the first head's matrix, of its factors, and of what is made of them."""
+    """Return table rows on the first head's matrix, its factors and its projections."""
     table, width = sample.tables[1, 0], RECIPES["seed"].width
     rows = embedding("random_unit", table, width, sample.seed)
     measures = {
@@ -42,13 +42,15 @@ def structured(sample: CountSample) -> list[Row]:
 
 
 def noted_embedding(vocabulary: int, width: int) -> np.ndarray:
-    """Unit rows as the notes drew them: numpy's older generator, seed 42."""
+    """Return random unit rows as in the notes: numpy's legacy generator, seed 42."""
     rows = np.random.RandomState(SEED).standard_normal((vocabulary, width))
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def matrix_numbers(table: NgramTable) -> dict[str, float]:
-    """Density, symmetry and singular values of the normalised matrix; ``_end`` are the smallest that are kept."""
+    """Return density, asymmetry and singular values of the normalised matrix; ``_end`` means the smallest kept
+    values.
+    """
     matrix = _dense(table)
     values = np.linalg.svd(matrix, compute_uv=False)
     report = factorised(affinity("normalised", table), RECIPES["seed"].head_dim).report
@@ -68,7 +70,7 @@ def matrix_numbers(table: NgramTable) -> dict[str, float]:
 
 
 def similarities(rows: np.ndarray) -> dict[str, float]:
-    """Inner products of embeddings: all pairs, each with itself among them, as published; and different ones alone."""
+    """Return mean and SD of inner products of embeddings, over all pairs (as published) and over different tokens."""
     products = rows @ rows.T
     apart = products[~np.eye(len(products), dtype=bool)]
     return {
@@ -81,7 +83,7 @@ def similarities(rows: np.ndarray) -> dict[str, float]:
 
 
 def projection_numbers(table: NgramTable, rows: np.ndarray, seed: int) -> dict[str, float]:
-    """Factors beside embeddings, and the two projections beside one another: by component, and in another basis."""
+    """Compare factors with embeddings and query with key projections, by component and in a rotated basis."""
     factors = factorised(affinity("normalised", table), RECIPES["seed"].head_dim)
     left, right = (part / np.linalg.norm(part, axis=0) for part in (factors.left, factors.right))
     query, key = rows.T @ factors.left, rows.T @ factors.right
@@ -114,12 +116,12 @@ def projection_numbers(table: NgramTable, rows: np.ndarray, seed: int) -> dict[s
 
 
 def column_cosine(query: np.ndarray, key: np.ndarray) -> float:
-    """Mean cosine of equal columns."""
+    """Return the mean cosine between corresponding columns."""
     return float(((query * key).sum(0) / (np.linalg.norm(query, axis=0) * np.linalg.norm(key, axis=0))).mean())
 
 
 def score_numbers(table: NgramTable, rows: np.ndarray, seed: int) -> dict[str, float]:
-    """What scores of token by token have to do with the matrix, and what becomes of their size under a fixed std."""
+    """Correlate token-to-token scores with the matrix, and measure their size at fixed standard deviation."""
     matrix, width = _dense(table), rows.shape[1]
     factors = factorised(affinity("normalised", table), RECIPES["seed"].head_dim)
 
@@ -146,20 +148,20 @@ def score_numbers(table: NgramTable, rows: np.ndarray, seed: int) -> dict[str, f
 
 
 def normalised_size(rows: np.ndarray, left: np.ndarray, right: np.ndarray) -> float:
-    """Mean size of scores once both projections have the published standard deviation."""
+    """Return the mean absolute score after both projections are scaled to the published standard deviation."""
     query, key = rows.T @ left, rows.T @ right
     query, key = (part * RECIPES["seed"].target / part.std() for part in (query, key))
     return float(np.abs(rows @ query @ key.T @ rows.T).mean())
 
 
 def correlation(scores: np.ndarray, wanted: np.ndarray) -> float:
-    """Of two matrices, each row about its mean: what is added to a whole row changes no weight."""
+    """Return the correlation of two matrices with centred rows; row offsets don't change attention weights."""
     one, other = (part - part.mean(-1, keepdims=True) for part in (scores, wanted))
     return float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum()))
 
 
 def ngram_numbers(pairs: NgramTable, single: NgramTable, rows: np.ndarray) -> dict[str, float]:
-    """Embeddings of two tokens as published, ``P(last | first)`` times that of the last: their directions."""
+    """Return cosines of the published two-token embeddings, ``P(last | first)`` times the last token's embedding."""
     chosen = pairs.contexts[np.linspace(0, len(pairs.contexts) - 1, CONTEXTS).astype(int)]
     first, last = chosen.T
     likelihood = probability(single).stored.toarray()[first, last]

@@ -1,4 +1,4 @@
-"""The published derivation at the published scales: as published, and with the embeddings it was made for."""
+"""Run the published derivation at the published scales: as published, and with the embeddings it was derived from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LENGTH = 256
 
 
 def made(sample: CountSample, arm: str, std: float | None = PUBLISHED, **changes: object) -> Derived:
-    """The published derivation of a unit.
+    """Derive the published model from one text slice.
 
     Args:
         sample: The unit.
@@ -38,7 +38,7 @@ def made(sample: CountSample, arm: str, std: float | None = PUBLISHED, **changes
 
 
 def swept(sample: CountSample) -> list[Row]:
-    """Every scale of both arms: a row a measure and layer, alignment by head as well."""
+    """Return table rows for every scale of both variants: each measure by layer, and alignment by head."""
     recipe = RECIPES["seed"]
     wanted = {pair: expectations(sample.tables[pair], sample.documents) for pair in _pairs(recipe)}
     rows: list[Row] = []
@@ -86,7 +86,7 @@ def _shape(logits: np.ndarray) -> dict[str, float]:
 
 
 def bare_scores(found: Derived, sample: CountSample) -> dict[str, float]:
-    """The published score: bare token embeddings, all pairs, no division; and the mean cosine of queries and keys."""
+    """Return the published score (bare token embeddings, all pairs, unscaled) and the mean query-key cosine."""
     attention = found.model.model.layers[0].attention
     own = slice(0, attention.head_dim)
     query, key = (part.weight.detach()[own].double().numpy().T for part in (attention.q_proj, attention.k_proj))

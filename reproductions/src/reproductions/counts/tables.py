@@ -1,4 +1,4 @@
-"""The table of measurements as the claims read it: a number a unit, in the order of the units."""
+"""Read measurements for the claims: one value per text slice, in slice order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def by_unit(
     layer: int | tuple[int, ...] | None = None,
     head: int | None = None,
 ) -> Values:
-    """A measure of each unit, the mean over layers and heads that are not named.
+    """Return a measure for each text slice, averaged over layers and heads that are not specified.
 
     Args:
         evidence: Measurements.
@@ -59,7 +59,7 @@ def by_unit(
 
 
 def by_text(evidence: Measurements, part: str, measure: str) -> dict[str, Values]:
-    """A measure of the slices of each text apart, by the text's name.
+    """Return a measure of the slices of each text, by text name.
 
     Args:
         evidence: Measurements.
@@ -74,7 +74,7 @@ def by_text(evidence: Measurements, part: str, measure: str) -> dict[str, Values
 
 
 def over_units(values: Values) -> Interval:
-    """Mean and Student's 95 % interval over slices."""
+    """Return the mean over slices with Student's 95 % interval."""
     return student_t(values)
 
 
@@ -87,7 +87,9 @@ def skill(
     layer: int | tuple[int, ...] | None = None,
     head: int | None = None,
 ) -> Values:
-    """``1 - KL / KL of uniform`` of each unit, from means over layers and heads; arguments as of :func:`by_unit`."""
+    """Return ``1 - KL / KL of uniform`` for each slice, from means over layers and heads; arguments as in
+    :func:`by_unit`.
+    """
     kl, flat = _divergences(evidence, part, arm, std, layer, head)
     return np.asarray(1 - kl / flat)
 
@@ -100,7 +102,9 @@ def beyond_uniform(
     std: float | None = None,
     layer: int | tuple[int, ...] | None = None,
 ) -> Values:
-    """KL of uniform attention minus KL, in nats: above 0 better than uniform; arguments as of :func:`by_unit`."""
+    """Return KL of uniform attention minus KL, in nats; positive if better than uniform; arguments as in
+    :func:`by_unit`.
+    """
     kl, flat = _divergences(evidence, part, arm, std, layer, None)
     return np.asarray(flat - kl)
 
@@ -118,11 +122,11 @@ def _divergences(
 
 
 def slope(evidence: Measurements, measure: str, stds: tuple[float, ...], arm: str) -> Values:
-    """Exponent with which a measure of the first layer grows with the scale, by unit."""
+    """Return the exponent with which a first-layer measure grows with the scale, for each slice."""
     found = np.log([by_unit(evidence, "sweep", measure, arm=arm, std=std, layer=0) for std in stds])
     return np.array([np.polyfit(np.log(stds), column, 1)[0] for column in found.T])
 
 
 def band(figure: float) -> tuple[float, float]:
-    """A quarter of a figure each way."""
+    """Return the interval from a quarter below a figure to a quarter above it."""
     return figure * (1 - QUARTER), figure * (1 + QUARTER)

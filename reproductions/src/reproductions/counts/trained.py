@@ -1,4 +1,4 @@
-"""Runs of the sweep ``docs/sweeps/derived.yaml`` as two tables: held-out losses, and where the embeddings went."""
+"""Collect the runs of the sweep ``docs/sweeps/derived.yaml`` in two tables: held-out losses and embedding drift."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ of ``drift.csv``."""
 
 
 def gather(sweep: Path, out: Path) -> None:
-    """Write both tables.
+    """Write the tables of held-out losses and of embedding drift.
 
     Args:
         sweep: Folder of the sweep; runs that are not finished are left out.

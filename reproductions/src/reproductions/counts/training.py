@@ -1,4 +1,4 @@
-"""What the notes say of derived models that are trained, on the runs of ``docs/experiments/derived_training.md``."""
+"""Claims of the notes on trained derived models, tested on the runs of ``docs/experiments/derived_training.md``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ LEARNT, FROZEN, LINKED = "content, embeddings learnt", "content, frozen", "conte
 
 
 def apart(evidence: Measurements, cell: str, other: str) -> Interval:
-    """Held-out loss of one cell minus that of another, in nats: paired within seed and document, over documents.
+    """Return held-out loss of one cell minus another in nats, paired by seed and document, with an interval over
+    documents.
 
     Args:
         evidence: Measurements.
@@ -43,7 +44,7 @@ def apart(evidence: Measurements, cell: str, other: str) -> Interval:
 
 
 def skill_of(evidence: Measurements, cell: str) -> Interval:
-    """Skill of the first layer against the counts after the last step: the mean over seeds and heads.
+    """Return the first layer's skill against the counts after the last step, averaged over seeds and heads.
 
     Its bounds are the outermost of the intervals over documents that each seed's heads have, so that they hold for
     every one of them: with few seeds an interval over seeds says little of a number with a long tail.
@@ -72,7 +73,7 @@ def skill_of(evidence: Measurements, cell: str) -> Interval:
     figure="sparse is about zero",
 )
 def derived_attention_equals_none(evidence: Measurements) -> list[Finding]:
-    """Held-out loss within .01 nat, as published; with embeddings kept, and with a coherent derivation, beside."""
+    """Test whether derived attention and no attention have the same held-out loss within .01 nat."""
     message = "Held-out loss with derived attention minus that without any"
     return [
         within(apart(evidence, "published", "published, none"), -EQUAL_LOSS, EQUAL_LOSS, f"{message}, as published.",
@@ -91,7 +92,7 @@ def derived_attention_equals_none(evidence: Measurements) -> list[Finding]:
     figure="proposed, not tried",
 )
 def learnable_embeddings_align(evidence: Measurements) -> list[Finding]:
-    """Skill of the first layer after 300 steps; what learning saves and costs stands beside."""
+    """Test the first layer's skill after 300 steps with trainable embeddings; the loss difference is reported too."""
     return [
         above(skill_of(evidence, LEARNT), EQUAL, "Skill of the first layer after 300 steps, every head and seed.",
               null="uniform attention: 0; .999 before the first step"),
@@ -108,7 +109,7 @@ def learnable_embeddings_align(evidence: Measurements) -> list[Finding]:
     figure="but this breaks the theoretical foundation",
 )
 def learning_embeddings_breaks_the_derivation(evidence: Measurements) -> list[Finding]:
-    """Less than half of its skill is left; where matrices are computed again for the embeddings as they go, beside."""
+    """Test whether training the embeddings leaves less than half of the first layer's skill."""
     return [
         below(skill_of(evidence, LEARNT), HALF, "Skill of the first layer after 300 steps, every head and seed.",
               null=".999 before the first step"),

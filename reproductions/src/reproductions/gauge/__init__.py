@@ -1,4 +1,4 @@
-"""Claims of note 001 on attention by divergence of beliefs; ``python -P -m reproductions.gauge`` measures."""
+"""Claims of note 001 on attention by KL divergence of beliefs; ``python -P -m reproductions.gauge`` measures."""
 
 from reproductions.gauge import explanations, remedies, uniformity
 

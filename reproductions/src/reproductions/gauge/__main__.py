@@ -1,4 +1,4 @@
-"""``python -P -m reproductions.gauge OUT``: train and measure what claims on gauge models are judged on.
+"""``python -P -m reproductions.gauge OUT``: train the gauge models and measure what their claims need.
 
 What is there already is kept; a run that was stopped goes on.
 """
@@ -18,7 +18,7 @@ from reproductions.gauge.simulating import measure_crowding, measure_recall
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, simulate and measure.
+    """Train, simulate, measure, and return the exit code.
 
     Args:
         arguments: Words of the command line; None for those of the process.

@@ -1,4 +1,4 @@
-"""The experiment of docs/experiments/separating.md: three explanations, decided as registered there."""
+"""Test three explanations of the spin effect, with the criteria registered in docs/experiments/separating.md."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ register = partial(published, note="001", section="root cause and temperature ex
 
 @dataclass(frozen=True)
 class Numbers:
-    """What decides, by seed, and the adjusted p of the three explanations in the order of the fields.
+    """Decisive measurements by seed, and the adjusted p-values of the three explanations in field order.
 
     Attributes:
         spin: ``D(l2) - D(l0)``, calibrated, frames of tokens.
@@ -42,7 +42,7 @@ class Numbers:
 
 
 def numbers(evidence: Measurements) -> Numbers:
-    """The numbers that decide.
+    """Return the decisive measurements.
 
     Raises:
         NotMeasured: One of them is missing.
@@ -68,7 +68,7 @@ def _settled(finding: Finding, adjusted: float) -> Finding:
     figure="excluded by the note: temperature tuning cannot compensate",
 )
 def temperature_makes_the_spin_effect(evidence: Measurements) -> list[Finding]:
-    """There is an effect under one temperature, and none (margin .1 nat) under calibrated ones."""
+    """Test whether spins differ at a common temperature, but not (margin .1 nat) at calibrated ones."""
     found, table = numbers(evidence), evidence.table("deciding")
     shared = over_seeds(spin_contrast(table, kappa_rule="shared", token_frames="learned"))
     bare = over_seeds(spin_contrast(table, kappa_rule="calibrated", token_frames="none"))
@@ -87,7 +87,7 @@ def temperature_makes_the_spin_effect(evidence: Measurements) -> list[Finding]:
     figure="transport trivial in one dimension; geometric poverty of scalars",
 )
 def rotation_sharpens_a_head(evidence: Measurements) -> list[Finding]:
-    """The same head with frames of tokens and without, calibrated; equivalence to 0 refutes it."""
+    """Compare a head with and without token frames at calibrated temperatures; equivalence refutes the claim."""
     found = numbers(evidence)
     effect = over_seeds(found.frames)
     message = "D(l2) with frames of tokens minus without, paired by seed."
@@ -113,7 +113,9 @@ def rotation_sharpens_a_head(evidence: Measurements) -> list[Finding]:
     figure="embedding similarity in few dimensions",
 )
 def a_line_crowds(evidence: Measurements) -> list[Finding]:
-    """At one temperature over spread; with a learned temperature; and the law of the temperature needed."""
+    """Test whether 1-D heads keep more effective keys than 5-D heads at equal ``kappa / s^2`` and at learned
+    temperatures.
+    """
     found = numbers(evidence)
     p, gap = above_p(found.keys, 0.0), over_seeds(found.keys)
     message = "Effective keys (of 24) of a 1-D minus of a 5-D head at the same kappa / s^2."

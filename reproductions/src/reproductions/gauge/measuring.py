@@ -1,4 +1,4 @@
-"""Plans of the gauge experiment made in one process, a run after the other, and their tables."""
+"""Run the plans of the gauge experiment one after another in one process, and write their tables."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SWEEPS = ("kappa", "irreps")
 
 
 def measure_plans(out: Path, names: Sequence[str], tell: Callable[[str], None]) -> None:
-    """Make what is not made yet, and write the table of each plan after every run.
+    """Make the missing runs, and write each plan's table after every run.
 
     Args:
         out: Folder of measurements: ``sweeps/NAME`` holds the runs, ``NAME.parquet`` the tidy table.
@@ -53,7 +53,7 @@ def measure_plans(out: Path, names: Sequence[str], tell: Callable[[str], None]) 
 
 
 def plan_file(name: str) -> Path:
-    """The file of a plan, by its name."""
+    """Return the file of a plan by its name."""
     if name in SWEEPS:
         return packaged_plan(Path(name))
     return Path(str(resources.files("reproductions.gauge").joinpath("plans", f"{name}.yaml")))

@@ -1,4 +1,4 @@
-"""The measurements of the gauge experiment as figures."""
+"""Draw the measurements of the gauge experiment as figures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SECOND = Figure[object](name="expected_and_found", title="Theory and heads", cap
 
 
 def save_pictures(evidence: Measurements, folder: Path) -> list[Path]:
-    """Both figures as SVG and PNG.
+    """Save both figures as SVG and PNG, and return the paths.
 
     Args:
         evidence: Measurements; cells that are missing are left out.
@@ -54,7 +54,7 @@ def save_pictures(evidence: Measurements, folder: Path) -> list[Path]:
 
 
 def rule_rows(evidence: Measurements) -> list[dict[str, Any]]:
-    """Mean and interval of concentration, a row a cell and spin."""
+    """Return chart rows: mean concentration and interval for each cell and spin."""
     rows = []
     for name, (table, cell) in CELLS.items():
         for spin in LABELS:
@@ -68,7 +68,7 @@ def rule_rows(evidence: Measurements) -> list[dict[str, Any]]:
 
 
 def expected_rows() -> list[dict[str, Any]]:
-    """Heads of random beliefs in a row of 64 keys, simulated, along the axis of temperatures."""
+    """Return chart rows of simulated concentration by temperature: random beliefs, rows of 64 keys."""
     import torch
 
     draw = torch.Generator().manual_seed(0)
@@ -85,7 +85,7 @@ def expected_rows() -> list[dict[str, Any]]:
 
 
 def found_rows(evidence: Measurements) -> list[dict[str, Any]]:
-    """Every head of the untrained and the trained plans: its temperature over its spread, and its concentration."""
+    """Return chart rows of all untrained and trained heads: temperature over squared spread, and concentration."""
     rows: list[dict[str, Any]] = []
     for name in ("untrained", "deciding", "rules", "kappa"):
         try:

@@ -1,4 +1,4 @@
-r"""A task that nothing but a sharp head can do: find the same token again among others, and say its class.
+r"""A recall task that needs a sharp head: find the same token among others and predict its class.
 
 Of 32 kinds of tokens, each a point :math:`m` of ``dim`` dimensions, a row shows 24 different ones and asks for the
 class of one of them. Its answer is :math:`\sum_j \operatorname{softmax}_j(-\tfrac12 |m_i - m_j|^2 / \kappa) v_j`,
@@ -22,7 +22,7 @@ TRIALS = 512
 
 @dataclass(frozen=True, kw_only=True)
 class RecallArm:
-    """What is held and what is learned.
+    """Settings of one variant of the recall task: dimension, and whether points and temperature are learned or fixed.
 
     Attributes:
         name: ``held``: points of variance 1 a component, so that ``kappa / s^2`` stays; ``learned``: the same with a
@@ -46,7 +46,7 @@ ARMS = (
 
 
 class RecallHeads:
-    """Heads of one arm, one for each seed, trained side by side: no number of one enters another.
+    """Heads of one variant for several seeds, trained in parallel and independent of each other.
 
     Args:
         arm: The arm.
@@ -65,17 +65,17 @@ class RecallHeads:
         return torch.stack([torch.randn(size, generator=draw) for draw in self.draws])
 
     def placed(self) -> Tensor:
-        """Points as the head sees them, ``(seed, kind, dim)``."""
+        """Return the points as the head sees them, ``(seed, kind, dim)``."""
         if self.arm.name == "free":
             return self.points
         return (self.points - self.points.mean(1, keepdim=True)) / self.points.std(1, keepdim=True)
 
     def rows(self, count: int) -> Tensor:
-        """Kinds shown in each row, ``(seed, row, shown)``; the first is asked for."""
+        """Return random rows of token kinds, ``(seed, row, shown)``; the first kind is the query."""
         return torch.stack([torch.rand(count, KINDS, generator=draw).argsort(-1)[:, :SHOWN] for draw in self.draws])
 
     def answer(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights and divergences ``(seed, row, shown)``, logits ``(seed, row, class)``."""
+        """Return weights and divergences ``(seed, row, shown)``, and class logits ``(seed, row, class)``."""
         seed = torch.arange(len(rows))[:, None, None]
         points = self.placed()[seed, rows]
         apart = (points[:, :, :1] - points).square().sum(-1) / 2
@@ -83,14 +83,14 @@ class RecallHeads:
         return weights, apart, (weights[..., None] * self.logits[seed, rows]).sum(2)
 
     def loss(self, rows: Tensor) -> Tensor:
-        """Sum over seeds of the mean loss."""
+        """Return the mean loss of each seed, summed over seeds."""
         weights, apart, logits = self.answer(rows)
         wanted = torch.nn.functional.cross_entropy(logits.flatten(0, 1), (rows[..., 0] % CLASSES).flatten())
         return len(rows) * (wanted + self.arm.weight * (weights * apart).sum(-1).mean())
 
 
 def recalled(arm: RecallArm, seeds: list[int], steps: int | None = None) -> list[dict[str, float | int | str]]:
-    """Train the heads of an arm and judge them.
+    """Train the heads of one variant and return their measurements, one dict per seed.
 
     Args:
         arm: The arm.

@@ -1,4 +1,4 @@
-"""Claims on what would help, and those of the note's later revisions: tensor heads, alignment, groups."""
+"""Claims on remedies, and claims of the note's later revisions: tensor heads, alignment, groups."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LATER = "later revisions"
     figure="proposed, not tried",
 )
 def more_tensor_heads_help(evidence: Measurements) -> list[Finding]:
-    """4x2e, 20 dimensions, against 5x0e+3x1e+1x2e, 19; the larger ones that the note proposes beside."""
+    """Compare a model with more spin-2 heads (4x2e) with the mixed model 5x0e+3x1e+1x2e."""
     table = evidence.table("irreps")
     mixed = by_seed(table, "held_out_loss", irreps="5x0e+3x1e+1x2e")
 
@@ -51,7 +51,7 @@ def _with_and_without(evidence: Measurements, measure: str) -> Values:
     figure="mean distance 1.73 to .74, sharp heads 4 of 9 to 0",
 )
 def alignment_flattens_attention(evidence: Measurements) -> list[Finding]:
-    """Over all pairs against none; a tenth and one a query beside."""
+    """Compare concentration with and without the alignment loss over all pairs; smaller weights are reported too."""
     table = evidence.table("loss")
     milder = [
         (weight, over_seeds(by_seed(table, "concentration", alignment_weight=weight))) for weight in (0.1, 1.0, PAIRS)
@@ -69,7 +69,7 @@ def alignment_flattens_attention(evidence: Measurements) -> list[Finding]:
     figure="perplexity 1876 without the loss, 784 with it",
 )
 def uniform_attention_is_best(evidence: Measurements) -> list[Finding]:
-    """Held-out loss with the alignment loss over all pairs minus without."""
+    """Compare held-out loss with and without the alignment loss over all pairs."""
     found = over_seeds(_with_and_without(evidence, "held_out_loss"))
     return [below(found, 0.0, "Held-out loss with the loss over all pairs minus without.", unit="nat/token")]
 
@@ -80,7 +80,7 @@ def uniform_attention_is_best(evidence: Measurements) -> list[Finding]:
     figure="query variation .501, that of uniform rows",
 )
 def attention_is_uniform_over_the_past(evidence: Measurements) -> list[Finding]:
-    """With the alignment loss over all pairs, and without any."""
+    """Test whether attention is uniform with the alignment loss over all pairs, and without it."""
     flat = by_seed(evidence.table("loss"), "concentration", alignment_weight=PAIRS)
     free = by_seed(evidence.table("deciding"), "concentration", kappa_rule="shared", token_frames="learned")
     return [

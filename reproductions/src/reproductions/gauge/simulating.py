@@ -1,4 +1,4 @@
-"""What needs no language model: the recall task, and how cold a head of random beliefs must be to leave one key."""
+"""Simulations without a language model: the recall task, and the temperature that leaves one effective key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUERIES, HALVINGS = 512, 24
 
 
 def measure_recall(out: Path, tell: Callable[[str], None]) -> None:
-    """Train every arm of the recall task, unless that was done: ``recall.parquet``.
+    """Train every variant of the recall task and write ``recall.parquet``, unless it exists.
 
     Args:
         out: Folder of measurements.
@@ -37,7 +37,7 @@ def measure_recall(out: Path, tell: Callable[[str], None]) -> None:
 
 
 def measure_crowding(out: Path, tell: Callable[[str], None]) -> None:
-    """The temperature that leaves one and a half keys, by dimension and number of keys: ``crowding.parquet``.
+    """Write ``crowding.parquet``: the temperature that leaves 1.5 effective keys, by dimension and number of keys.
 
     Args:
         out: Folder of measurements.
@@ -57,7 +57,7 @@ def measure_crowding(out: Path, tell: Callable[[str], None]) -> None:
 
 
 def ratio_for(dim: int, keys: int, left: float, seed: int) -> float:
-    """``kappa / s^2`` at which queries among random keys have so many effective keys, in the mean.
+    """Return the ``kappa / s^2`` at which queries among random keys have ``left`` effective keys on average.
 
     Args:
         dim: Dimensions of means that are standard normal; covariances are one.

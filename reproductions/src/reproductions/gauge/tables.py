@@ -1,4 +1,4 @@
-"""Tidy tables of the plans as the claims read them: a number a seed, in the order of the seeds."""
+"""Read tables of the plans for the claims: one value per seed, in seed order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LABELS = ("l0", "l1", "l2")
 
 
 def by_seed(table: polars.DataFrame, measure: str, label: str | None = None, **cell: Any) -> Values:
-    """A measure of one cell, the mean over heads where it is one of heads.
+    """Return a measure of one cell by seed, averaged over heads where it is measured by head.
 
     Args:
         table: A tidy table.
@@ -46,23 +46,23 @@ def by_seed(table: polars.DataFrame, measure: str, label: str | None = None, **c
 
 
 def spin_contrast(table: polars.DataFrame, **cell: Any) -> Values:
-    """``D(l2) - D(l0)`` of each run of a cell, in nats."""
+    """Return ``D(l2) - D(l0)``, the concentration difference of spins in nats, for each run of a cell."""
     return by_seed(table, "concentration", "l2", **cell) - by_seed(table, "concentration", "l0", **cell)
 
 
 def paired(one: Values, other: Values) -> Values:
-    """Differences by seed, over the seeds that both have: the first ones, in both."""
+    """Return differences by seed, over as many first seeds as both have."""
     both = min(len(one), len(other))
     return one[:both] - other[:both]
 
 
 def over_seeds(values: Values) -> Interval:
-    """Mean and Student's 95 % interval."""
+    """Return the mean over seeds with Student's 95 % interval."""
     return student_t(values)
 
 
 def recall(evidence: Measurements, measure: str, arm: str, dim: int, weight: float = 0.0) -> Values:
-    """A measure of an arm of the recall task, by seed."""
+    """Return a measure of one variant of the recall task, by seed."""
     table = evidence.table("recall")
     cell = (polars.col("arm") == arm) & (polars.col("dim") == dim) & (polars.col("weight") == weight)
     found = table.filter(cell).sort("seed")[measure].to_numpy().astype(float)
@@ -72,7 +72,7 @@ def recall(evidence: Measurements, measure: str, arm: str, dim: int, weight: flo
 
 
 def slopes(evidence: Measurements, dim: int) -> Values:
-    """Slope of ``log(kappa / s^2)`` on ``log N``, by seed, of the temperatures that leave one and a half keys."""
+    """Return the slope of ``log(kappa / s^2)`` on ``log N`` for temperatures that leave 1.5 effective keys, by seed."""
     table = evidence.table("crowding").filter(polars.col("dim") == dim)
     parts = table.partition_by("seed", maintain_order=True)
     found = [np.polyfit(np.log(part["keys"].to_numpy()), np.log(part["ratio"].to_numpy()), 1)[0] for part in parts]
@@ -80,7 +80,7 @@ def slopes(evidence: Measurements, dim: int) -> Values:
 
 
 def above_p(values: Values, bound: float) -> float:
-    """One-sided p of Student's t-test that the mean is above a bound; NaN below two seeds."""
+    """Return the one-sided t-test p-value of "the mean is at most ``bound``"; NaN below two seeds."""
     from scipy.stats import t
 
     if len(values) < 2:
@@ -92,5 +92,5 @@ def above_p(values: Values, bound: float) -> float:
 
 
 def equivalence_p(values: Values, margin: float) -> float:
-    """The larger p of two one-sided t-tests that the mean is nearer to 0 than a margin: Schuirmann 1987."""
+    """Return the TOST p-value for equivalence of the mean to 0 within ``margin`` (Schuirmann 1987)."""
     return max(above_p(values, -margin), above_p(-values, -margin))

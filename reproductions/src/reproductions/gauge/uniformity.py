@@ -1,4 +1,4 @@
-"""Claims that heads are uniform, and why: by spin, by temperature, by dimension, by what is learned."""
+"""Claims that gauge heads attend uniformly, by spin, temperature, dimension and training."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _not_yet(finding: Finding) -> Finding:
     figure="row_std .024 to .030, .030 to .045, .065 to .090",
 )
 def deviation_rises_with_spin(evidence: Measurements) -> list[Finding]:
-    """The note's own statistic, kappa .43 in every head; random beliefs beside it."""
+    """Test whether the note's row SD rises with spin at kappa .43; untrained models are reported for comparison."""
     table, random = evidence.table("deciding"), evidence.table("untrained")
     low, middle, high = (
         by_seed(table, "row_std_seed", label, kappa_rule="shared", token_frames="learned") for label in LABELS
@@ -55,7 +55,7 @@ def deviation_rises_with_spin(evidence: Measurements) -> list[Finding]:
     figure="KL .0030 (sd .0015), uniform, perplexity 900",
 )
 def high_kappa_is_uniform(evidence: Measurements) -> list[Finding]:
-    """With the note's loss and without it: the temperature is the same."""
+    """Test whether attention at high kappa is uniform, with the note's loss and without it."""
     table = evidence.table("kappa")
     found = {
         weight: over_seeds(by_seed(table, "concentration", kappa=HIGH, alignment_weight=weight))
@@ -75,7 +75,7 @@ def high_kappa_is_uniform(evidence: Measurements) -> list[Finding]:
     figure="perplexity 1475 against 900, a gradient of 357",
 )
 def lowest_kappa_is_unstable(evidence: Measurements) -> list[Finding]:
-    """The note's loss, kappa .00043 minus .43, paired by seed; a short run does not refute what may come late."""
+    """Compare training at kappa .00043 and .43 with the note's loss, by seed; a short run cannot refute the claim."""
     table = evidence.table("kappa")
 
     def difference(measure: str) -> np.ndarray:
@@ -97,7 +97,7 @@ def lowest_kappa_is_unstable(evidence: Measurements) -> list[Finding]:
     figure="kappa .0086: 8 of 9 uniform, l2 row_std .068",
 )
 def low_spin_stays_uniform_when_colder(evidence: Measurements) -> list[Finding]:
-    """The note's loss and none, heads l0 and l1 apart."""
+    """Test whether heads l0 and l1 stay uniform at lower kappa, with the note's loss and without it."""
     table = evidence.table("kappa")
     return [
         below(
@@ -117,7 +117,7 @@ def low_spin_stays_uniform_when_colder(evidence: Measurements) -> list[Finding]:
     figure="sd .0015 at .43 and at .00043",
 )
 def lower_kappa_does_not_spread_divergences(evidence: Measurements) -> list[Finding]:
-    """Ratio of the deviations, within a quarter each way."""
+    """Test whether the SD of divergences at two temperatures agrees within a quarter."""
     table = evidence.table("kappa")
     cold, warm = (by_seed(table, "kl_sd", kappa=kappa, alignment_weight=PAIRS) for kappa in (LOWEST, HIGH))
     both = min(len(cold), len(warm))
@@ -132,7 +132,7 @@ def lower_kappa_does_not_spread_divergences(evidence: Measurements) -> list[Find
     figure="mean distance .4962, KL .0192 (sd .0134)",
 )
 def diversity_is_healthy(evidence: Measurements) -> list[Finding]:
-    """What the alignment loss over all pairs leaves of the distance that beliefs have without it."""
+    """Compute the share of the mean token distance that remains under the alignment loss over all pairs."""
     with_loss = by_seed(evidence.table("loss"), "mean_distance", alignment_weight=PAIRS)
     without = by_seed(evidence.table("deciding"), "mean_distance", kappa_rule="shared", token_frames="learned")
     both = min(len(with_loss), len(without))
@@ -146,7 +146,7 @@ def diversity_is_healthy(evidence: Measurements) -> list[Finding]:
     figure="a single l9 head: uniform",
 )
 def many_dimensions_are_uniform(evidence: Measurements) -> list[Finding]:
-    """At the temperature of the base cell; at 19 times that of a scalar beside."""
+    """Test whether a single l9 head is uniform at kappa .43; kappa 19 is reported for comparison."""
     found = by_seed(evidence.table("large"), "concentration")
     warm = over_seeds(by_seed(evidence.table("irreps"), "concentration", irreps="1x9e"))
     return [
@@ -161,7 +161,7 @@ def many_dimensions_are_uniform(evidence: Measurements) -> list[Finding]:
     figure="l0 row_std at most .030, uniform",
 )
 def low_spin_cannot_attend_sharply(evidence: Measurements) -> list[Finding]:
-    """Where the task asks for one key of 24: at least half of them stay, says the claim. A gauge model beside it."""
+    """Test whether a 1-D head trained to find one key of 24 still has at least 12 effective keys."""
     learned, free = (over_seeds(recall(evidence, "effective_keys", arm, 1)) for arm in ("longer", "free"))
     right = over_seeds(recall(evidence, "accuracy", "longer", 1))
     table = evidence.table("kappa")

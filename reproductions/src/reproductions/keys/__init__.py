@@ -1,4 +1,4 @@
-"""Claims of note 002 on keys in training, one noun a file; ``python -P -m reproductions.keys`` measures."""
+"""Claims of note 002 on keys during training, one topic per file; ``python -P -m reproductions.keys`` measures."""
 
 from reproductions.keys import norms, outliers, redundancy, smaller, temperature, uses
 

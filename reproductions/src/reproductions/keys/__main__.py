@@ -1,4 +1,4 @@
-"""``python -P -m reproductions.keys OUT --text FILE``: train and measure what claims on keys are judged on.
+"""``python -P -m reproductions.keys OUT --text FILE``: train the models and measure what claims on keys need.
 
 What is there already is kept. A trained model of your own, measured on the text too: ``--model FOLDER``.
 Fewer bits, dimensions and layers are measured by commands of their own, which ``smaller.py`` names.
@@ -27,7 +27,7 @@ PRETRAINED, LENGTH = "pretrained", 256
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train and measure.
+    """Train, measure, and return the exit code.
 
     Args:
         arguments: Words of the command line; None for those of the process.

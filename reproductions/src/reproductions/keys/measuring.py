@@ -1,4 +1,4 @@
-"""Heads of a trained model on text it has not seen, and of the same model with its keys' lengths made arbitrary."""
+"""Measure a trained model's heads on unseen text, also after rescaling keys and queries without effect on attention."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FACTORS = (0.5, 2.0)
 
 
 def measure_heads(model: nn.Module, windows: Sequence[Sequence[int]], out: Path) -> None:
-    """Record queries, keys and rows of every head on some windows, a record a batch.
+    """Record queries, keys and attention rows of every head, one record per batch.
 
     Args:
         model: The model; it is not changed.
@@ -52,7 +52,7 @@ def measure_heads(model: nn.Module, windows: Sequence[Sequence[int]], out: Path)
 
 
 def rescaled(model: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
-    r"""A copy whose keys are shorter by a factor and whose queries are longer by it, another factor each layer.
+    r"""Return a copy of the model with keys divided and queries multiplied by a factor, different in each layer.
 
     :math:`(c\, q) \cdot (k / c) = q \cdot k`: every logit, and so every weight of attention, is that of the model.
 
@@ -85,7 +85,7 @@ def rescaled(model: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
 
 
 def held_out_windows(run: Path, length: int) -> list[list[int]]:
-    """Whole windows of the text that a run of ``heedful train`` has held out.
+    """Return full windows of the held-out text of a ``heedful train`` run.
 
     Args:
         run: Its folder.
@@ -106,7 +106,7 @@ def held_out_windows(run: Path, length: int) -> list[list[int]]:
 def ten_pair_errors(
     model: nn.Module, windows: Sequence[Sequence[int]], draws: int = 1000, seed: int = 0
 ) -> list[float]:
-    """How far ten random pairs of a random head are from all pairs of all heads, root mean square, by layer.
+    """Return, by layer, the RMS error of estimating the mean cosine from ten random pairs of one random head.
 
     Args:
         model: The model, whose keys have their heads before their positions; it is not changed.
@@ -135,14 +135,16 @@ def ten_pair_errors(
 
 
 def mean_cosine(keys: Tensor) -> float:
-    """Mean cosine of all pairs of different keys of a head, mean over heads, ``(head, position, dim)``."""
+    """Return the mean cosine over all pairs of different keys, averaged over heads; keys are ``(head, position,
+    dim)``.
+    """
     unit = torch.nn.functional.normalize(keys.double(), dim=-1)
     number = keys.shape[1]
     return float(((unit.sum(1).square().sum(-1) - number) / (number * (number - 1))).mean())
 
 
 def sampled_cosines(keys: Tensor, pairs: int, draws: int, seed: int = 0) -> Tensor:
-    """Mean cosines of some random pairs of one random head, as often as asked.
+    """Return ``draws`` estimates of the mean cosine, each from ``pairs`` random pairs of one random head.
 
     Args:
         keys: ``(head, position, dim)`` of one sequence.

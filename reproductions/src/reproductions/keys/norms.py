@@ -1,4 +1,4 @@
-"""Claims on the length of keys: where it begins, that it dips, falls early and rises late, and why."""
+"""Claims on key norms: initial value, first dip, early fall, late rise, and causes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _root(heads: polars.DataFrame) -> float:
     figure="8.0 at dimension 64",
 )
 def initial_key_norm_is_root_d(evidence: Measurements) -> list[Finding]:
-    """The first recorded step of the run, before any update."""
+    """Test whether the key norm at the first recorded step, before any update, is the root of the dimension."""
     table = _note(evidence)
     heads = tables.key_heads(table, [tables.first_step(table)])
     root = _root(heads)
@@ -52,7 +52,7 @@ def initial_key_norm_is_root_d(evidence: Measurements) -> list[Finding]:
     figure="8.0 to 7.1",
 )
 def all_layers_dip_first(evidence: Measurements) -> list[Finding]:
-    """The mean norm of each layer at step 100."""
+    """Test whether the mean key norm over layers at step 100 is within 5 % of the published 7.1."""
     table = _note(evidence)
     step = tables.nearest_step(table, DIP)
     heads = tables.key_heads(table, [step])
@@ -72,7 +72,7 @@ def all_layers_dip_first(evidence: Measurements) -> list[Finding]:
     figure="layers 0 and 1, 8.0 to 5.3",
 )
 def early_fall_is_learnt(evidence: Measurements) -> list[Finding]:
-    """Gains beside the curve of weight decay alone, and the same training without weight decay on gains."""
+    """Compare gains with the curve of weight decay alone, and with training without weight decay on gains."""
     table = _note(evidence)
     step = tables.nearest_step(table, DIP)
     gains = table.filter((polars.col("part") == "key_gain") & (polars.col("step") == step))
@@ -107,7 +107,7 @@ def _without_decay(evidence: Measurements) -> list[Finding]:
     figure="8.0 to 5.3",
 )
 def early_norms_fall(evidence: Measurements) -> list[Finding]:
-    """First to last recorded step."""
+    """Test whether key norms in early layers fall from the first to the last recorded step."""
     table = _note(evidence)
     first, last = _ends(table)
     change = tables.change(tables.of_layers(first, [0, 1]), tables.of_layers(last, [0, 1]), "norm_mean")
@@ -126,7 +126,7 @@ def early_norms_fall(evidence: Measurements) -> list[Finding]:
     figure="8.0 to 9.5-9.8",
 )
 def middle_and_final_norms_rise(evidence: Measurements) -> list[Finding]:
-    """First to last recorded step, two layers each."""
+    """Test whether key norms rise from first to last recorded step in two middle and the two last layers."""
     table = _note(evidence)
     first, last = _ends(table)
     found = []
@@ -145,7 +145,7 @@ def middle_and_final_norms_rise(evidence: Measurements) -> list[Finding]:
     figure="layers 0-3: 3.0 to 6.0, then linearly to 9.8",
 )
 def norm_rises_with_depth(evidence: Measurements) -> list[Finding]:
-    """Rank correlation over layers, and the first four layers beside the others."""
+    """Correlate key norm with depth over layers (rank correlation), and compare the first four layers with the rest."""
     table = _note(evidence)
     _, last = _ends(table)
     deep = last.filter(polars.col("layer") >= 4)
@@ -167,7 +167,7 @@ def norm_rises_with_depth(evidence: Measurements) -> list[Finding]:
     figure="one seed, no interval",
 )
 def one_run_shows_the_profile(evidence: Measurements) -> list[Finding]:
-    """Rank correlation of the final profile by layer between seeds."""
+    """Correlate the final norm profile over layers between seeds (rank correlation)."""
     profiles = []
     for run in tables.whole_runs(evidence, "twin-decay-*", least=3):
         _, last = _ends(tables.records(run))

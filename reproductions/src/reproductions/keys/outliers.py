@@ -1,4 +1,4 @@
-"""Claims on components of keys that stand out, and on the sinks that they are said to be."""
+"""Claims on outlier components of keys, and on their link with attention sinks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _deep(table: polars.DataFrame, step: int) -> polars.DataFrame:
     figure="4.0 to 9.0 within 200 steps",
 )
 def largest_component_rises_to_nine(evidence: Measurements) -> list[Finding]:
-    """Change of the largest component, and what keys of that length without structure would show."""
+    """Test the change of the largest key component, compared with random keys of equal norm."""
     table = tables.records(evidence.run(tables.NOTE_RUN))
     first, last = (_deep(table, step) for step in (tables.first_step(table), tables.last_step(table)))
     ratio = student_t((last["global_max"] / first["global_max"]).to_numpy())
@@ -53,7 +53,7 @@ def largest_component_rises_to_nine(evidence: Measurements) -> list[Finding]:
     figure="9.0 of a norm of 9.5",
 )
 def energy_lies_in_one_component(evidence: Measurements) -> list[Finding]:
-    """The share of a key's squared norm in its largest component, key by key."""
+    """Test the share of each key's squared norm in its largest component."""
     table = tables.records(evidence.run(tables.NOTE_RUN))
     last = _deep(table, tables.last_step(table))
     dim = round(3 * float(last["participation_null"][0]) - 2)
@@ -76,7 +76,7 @@ def energy_lies_in_one_component(evidence: Measurements) -> list[Finding]:
     figure="qualitative",
 )
 def dominant_components_make_sinks(evidence: Measurements) -> list[Finding]:
-    """Rank correlation over key heads of the share with the mass on the first key."""
+    """Correlate the largest component's share with the mass on the first key over key heads (rank correlation)."""
     found = []
     for name, folder in (("a trained model of 135 M parameters, 30 layers", evidence.run("pretrained") / "heads"),):
         heads = tables.key_heads(tables.records(folder))
@@ -98,7 +98,7 @@ def dominant_components_make_sinks(evidence: Measurements) -> list[Finding]:
     figure="inferred from the largest component; attention was not looked at",
 )
 def sinks_are_born(evidence: Measurements) -> list[Finding]:
-    """Mass on the first key at the end of the run."""
+    """Test the attention mass on the first key at the end of training."""
     table = tables.records(evidence.run(tables.NOTE_RUN))
     groups = tables.groups(table)
     heads = tables.of_layers(tables.query_heads(table, [tables.last_step(table)]), groups["middle"] + groups["final"])
@@ -117,7 +117,7 @@ def sinks_are_born(evidence: Measurements) -> list[Finding]:
     figure="24 to 11 of 64: 82 % idle",
 )
 def idle_dimensions_are_learnt(evidence: Measurements) -> list[Finding]:
-    """Untrained keys have a third of the dimension as well: the share that is idle beyond those."""
+    """Test the share of unused key dimensions beyond that of random keys."""
     table = tables.records(evidence.run(tables.NOTE_RUN))
     first, last = (tables.key_heads(table, [step]) for step in (tables.first_step(table), tables.last_step(table)))
     ratio = last.with_columns((1 - polars.col("participation") / polars.col("participation_null")).alias("idle"))
@@ -137,7 +137,7 @@ def idle_dimensions_are_learnt(evidence: Measurements) -> list[Finding]:
     figure="qualitative",
 )
 def normalised_length_is_fixed(evidence: Measurements) -> list[Finding]:
-    """The gain is learnt: how far norms are from the square root of the dimension."""
+    """Test whether key norms after normalisation equal the root of the dimension, although the gain is learned."""
     table = tables.records(evidence.run(tables.NOTE_RUN))
     heads = tables.key_heads(table, [tables.last_step(table)])
     root = math.sqrt(3 * float(heads["participation_null"][0]) - 2)

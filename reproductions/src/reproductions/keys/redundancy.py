@@ -1,4 +1,4 @@
-"""Claims on how alike keys are: that early ones differ, deep ones collapse, and what the likeness is."""
+"""Claims on the similarity of keys: diversity in early layers, collapse in deep layers, and its nature."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from reproductions.published import published
     figure="cosine near .05",
 )
 def early_keys_stay_diverse(evidence: Measurements) -> list[Finding]:
-    """Raw cosine of two keys of a sequence at the end."""
+    """Test the raw cosine between keys of a sequence in early layers at the end of training."""
     table = tables.records(evidence.run(tables.NOTE_RUN))
     heads = tables.of_layers(tables.key_heads(table, [tables.last_step(table)]), [0, 1])
     own = [tables.mean_over_heads(tables.of_layers(heads, [layer]), "cosine") for layer in (0, 1)]
@@ -37,7 +37,7 @@ def early_keys_stay_diverse(evidence: Measurements) -> list[Finding]:
     figure="above .5",
 )
 def deep_keys_collapse(evidence: Measurements) -> list[Finding]:
-    """Raw cosine at the end, and whether it rose at all from what untrained layers have."""
+    """Test the raw cosine of deep layers at the end, and whether it rose above its initial value."""
     table = tables.records(evidence.run(tables.NOTE_RUN))
     first, last = (_deep(table, step) for step in (tables.first_step(table), tables.last_step(table)))
     start = float(tables.mean_over_heads(first, "cosine").estimate)
@@ -62,7 +62,7 @@ def deep_keys_collapse(evidence: Measurements) -> list[Finding]:
     figure="cosine above .5, not centred",
 )
 def deep_keys_are_alike_beyond_their_mean(evidence: Measurements) -> list[Finding]:
-    """The cosine about the mean key of each sequence: what is shared changes no weight of attention."""
+    """Test the cosine after subtracting each sequence's mean key, which has no effect on attention."""
     table = tables.records(evidence.run(tables.NOTE_RUN))
     heads = _deep(table, tables.last_step(table))
     raw = tables.mean_over_heads(heads, "cosine")
@@ -86,7 +86,7 @@ def deep_keys_are_alike_beyond_their_mean(evidence: Measurements) -> list[Findin
     figure="keys were measured before rotation",
 )
 def rotation_keeps_likeness(evidence: Measurements) -> list[Finding]:
-    """Cosine before less cosine after rotation, head by head."""
+    """Compare the cosine of keys before and after rotary positions, by head."""
     table = tables.records(evidence.run(tables.NOTE_RUN))
     step = tables.last_step(table)
     before, after = (tables.key_heads(table, [step], stage) for stage in ("before", "after"))
@@ -104,7 +104,7 @@ def rotation_keeps_likeness(evidence: Measurements) -> list[Finding]:
     figure="10 pairs a step (sd .036 from step to step)",
 )
 def ten_pairs_tell_likeness(evidence: Measurements) -> list[Finding]:
-    """How far a draw of ten pairs of one head is from the mean over all pairs and heads, on the same keys."""
+    """Measure the error of a mean cosine estimated from ten pairs of one head instead of all pairs and heads."""
     found = evidence.document("ten-pairs")
     error = student_t(found["error_by_layer"])
     message = (

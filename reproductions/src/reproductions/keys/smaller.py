@@ -1,4 +1,4 @@
-"""What the note says of smaller attention: keys in few bits, fewer dimensions, fewer layers.
+"""Claims on compressing attention: keys in few bits, fewer dimensions, fewer layers.
 
 Measured by the commands, on held-out text: ``heedful compress quantize MODEL --json OUT/quantized-NAME.json`` and
 ``heedful compress prune MODEL --part layers --json OUT/pruned-layers-NAME.json``, with ``dimensions`` likewise;
@@ -42,7 +42,7 @@ LAST, FEW = 3, 4
     figure="qualitative",
 )
 def outliers_break_quantisation(evidence: Measurements) -> list[Finding]:
-    """Loss with outliers clipped and nothing rounded, and with four bits by one scale for all keys of a layer."""
+    """Compare the loss after clipping outliers without rounding, and with four bits and one scale per layer."""
     found: list[Finding] = []
     for name, record in _records(evidence, "quantized"):
         of = {(one["bits"], one["group"], one["clip"]): one for one in record["trials"]}
@@ -74,7 +74,7 @@ def outliers_break_quantisation(evidence: Measurements) -> list[Finding]:
     figure="loss .0366",
 )
 def half_the_key_dimensions_are_free(evidence: Measurements) -> list[Finding]:
-    """Half of each key head's dimensions left out of queries and keys, by contribution; random order beside."""
+    """Test the loss after removing half of each key head's dimensions, by contribution and in random order."""
     found: list[Finding] = []
     for name, record in _records(evidence, "pruned-dimensions"):
         message = f"Rise of the next-token loss without %d %% of the dimensions of every query and key, %s: {name}."
@@ -100,7 +100,7 @@ def half_the_key_dimensions_are_free(evidence: Measurements) -> list[Finding]:
     figure="qualitative",
 )
 def deep_redundant_layers_can_be_pruned(evidence: Measurements) -> list[Finding]:
-    """Attention of the layers with the most redundant keys left out, random order, and the last layers one by one."""
+    """Test the loss after removing attention from layers with redundant keys, random layers, or the last ones."""
     found: list[Finding] = []
     for name, record in _records(evidence, "pruned-layers"):
         loss = float(record["labels"]["right"]["estimate"])

@@ -1,4 +1,4 @@
-"""Tables of a tracker as the claims read them: a row a layer and key head, the mean where there are many records."""
+"""Read the tracker's tables for the claims: one row per layer and key head, averaged over records."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOKENS = "512 tokens a step"
 
 
 def whole_runs(evidence: Measurements, pattern: str, least: int) -> list[Path]:
-    """Runs of an arm that came to their end.
+    """Return the completed runs whose names match a pattern, at least ``least`` of them.
 
     Args:
         evidence: The measurements.
@@ -43,7 +43,7 @@ def whole_runs(evidence: Measurements, pattern: str, least: int) -> list[Path]:
 
 
 def records(run: Path) -> polars.DataFrame:
-    """The table of a run.
+    """Read the table of a run.
 
     Args:
         run: Its folder.
@@ -60,23 +60,23 @@ def records(run: Path) -> polars.DataFrame:
 
 
 def first_step(table: polars.DataFrame) -> int:
-    """The first step that was recorded."""
+    """Return the first recorded step."""
     return int(table["step"].to_numpy().min())
 
 
 def last_step(table: polars.DataFrame) -> int:
-    """The last step that was recorded."""
+    """Return the last recorded step."""
     return int(table["step"].to_numpy().max())
 
 
 def nearest_step(table: polars.DataFrame, step: int) -> int:
-    """The recorded step that is nearest to one."""
+    """Return the recorded step nearest to ``step``."""
     steps = table["step"].unique().to_numpy()
     return int(steps[np.abs(steps - step).argmin()])
 
 
 def key_heads(table: polars.DataFrame, steps: list[int] | None = None, stage: str = "before") -> polars.DataFrame:
-    """A row a key head: means over steps of what is known of its keys, and of the query heads that use them.
+    """Return one row per key head: key statistics and those of the query heads that use it, averaged over steps.
 
     Args:
         table: Records of a run.
@@ -100,7 +100,7 @@ def key_heads(table: polars.DataFrame, steps: list[int] | None = None, stage: st
 
 
 def query_heads(table: polars.DataFrame, steps: list[int] | None = None) -> polars.DataFrame:
-    """A row a query head: means over steps of its rows of attention.
+    """Return one row per query head: attention statistics averaged over steps.
 
     Args:
         table: Records of a run.
@@ -115,30 +115,30 @@ def _means(frame: polars.DataFrame, names: tuple[str, ...]) -> polars.DataFrame:
 
 
 def of_layers(heads: polars.DataFrame, layers: list[int]) -> polars.DataFrame:
-    """Heads of some layers."""
+    """Select the heads of the given layers."""
     return heads.filter(polars.col("layer").is_in(layers))
 
 
 def groups(table: polars.DataFrame) -> dict[str, list[int]]:
-    """Two layers each: the first, those in the middle, the last, as the note groups them."""
+    """Return the layers of the groups "early", "middle" and "final", two each, as the note groups them."""
     count = int(table["layer"].drop_nulls().to_numpy().max()) + 1
     half = count // 2
     return {"early": [0, 1], "middle": [half, half + 1], "final": [count - 2, count - 1]}
 
 
 def mean_over_heads(heads: polars.DataFrame, name: str) -> Interval:
-    """Mean over heads with Student's interval."""
+    """Return the mean over heads with Student's interval."""
     return student_t(heads[name].to_numpy())
 
 
 def mean_over_layers(heads: polars.DataFrame, name: str) -> Interval:
-    """Mean over layers of the mean over their heads, with Student's interval over layers."""
+    """Return the mean over layers of head means, with Student's interval over layers."""
     layers = heads.group_by("layer").agg(polars.col(name).mean()).sort("layer")
     return student_t(layers[name].to_numpy())
 
 
 def change(before: polars.DataFrame, after: polars.DataFrame, name: str) -> Interval:
-    """Mean change of a head with Student's interval over heads.
+    """Return the mean change over heads with Student's interval.
 
     Args:
         before: Heads as they were.
@@ -150,7 +150,7 @@ def change(before: polars.DataFrame, after: polars.DataFrame, name: str) -> Inte
 
 
 def at_this_scale(finding: Finding, table: polars.DataFrame) -> Finding:
-    """A part that says what grows with training: its absence in a shorter training refutes nothing.
+    """Downgrade ABSENT to INSUFFICIENT for effects that grow with training, because a short run cannot refute them.
 
     Args:
         finding: The part.

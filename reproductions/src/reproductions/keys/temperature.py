@@ -1,4 +1,4 @@
-"""Claims that the length of keys is the temperature of attention."""
+"""Claims that the norm of keys acts as attention's inverse temperature."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STRONG = 11.0
     figure="proposed, not measured; in a follow-up without causal mask and rotation",
 )
 def norm_and_entropy_are_inverse(evidence: Measurements) -> list[Finding]:
-    """Rank correlation over key heads, entropy being causal and over its most, on text that was not trained on."""
+    """Correlate key norm with normalised causal entropy over key heads on held-out text (rank correlation)."""
     return _beside_entropy(evidence, "norm_mean", "key norm")
 
 
@@ -46,7 +46,7 @@ def norm_and_entropy_are_inverse(evidence: Measurements) -> list[Finding]:
     figure="not measured",
 )
 def spread_and_entropy_are_inverse(evidence: Measurements) -> list[Finding]:
-    """Rank correlation over key heads of the logits' standard deviation with entropy over its most."""
+    """Correlate the logits' standard deviation with normalised entropy over key heads (rank correlation)."""
     return _beside_entropy(evidence, "logit_sd", "logit spread")
 
 
@@ -57,7 +57,7 @@ def spread_and_entropy_are_inverse(evidence: Measurements) -> list[Finding]:
     figure="norm < 8: flat; norm > 8: sharp",
 )
 def norm_sets_sharpness(evidence: Measurements) -> list[Finding]:
-    """Keys divided and queries multiplied by a factor a layer: other norms, the same attention."""
+    """Divide keys and multiply queries by a factor in each layer: norms change, attention does not."""
     found = []
     for folder, name in MODELS.items():
         try:
@@ -91,7 +91,7 @@ def norm_sets_sharpness(evidence: Measurements) -> list[Finding]:
     figure="norm 5.3 and 9.8; entropy not measured",
 )
 def first_layer_is_diffuse_last_is_sharp(evidence: Measurements) -> list[Finding]:
-    """Entropy over its most of the first layer's heads less that of the last layer's."""
+    """Compare normalised entropy between heads of the first and the last layer."""
     found = []
     for name, heads, layers in _models(evidence):
         first, last = (
@@ -112,7 +112,7 @@ def first_layer_is_diffuse_last_is_sharp(evidence: Measurements) -> list[Finding
     figure="near 0 above norm 11",
 )
 def entropy_vanishes_beyond_norm_11(evidence: Measurements) -> list[Finding]:
-    """Entropy over its most of the key heads beyond that norm."""
+    """Test the normalised entropy of key heads with a norm above 11."""
     found = []
     for name, heads, _ in _models(evidence):
         beyond = heads.filter(polars.col("norm_mean") > STRONG)

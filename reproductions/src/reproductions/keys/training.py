@@ -1,4 +1,4 @@
-"""The runs that claims on keys are judged on: one of the note's own sizes, and small ones with controls."""
+"""Training runs for the claims on keys: one of the note's size, and small ones with controls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GAIN_RATE, GAIN_DECAY = 6e-3, 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingArm:
-    """Runs that differ in their seed alone.
+    """A training configuration, run with several seeds.
 
     Attributes:
         name: Its name; a run is ``NAME-SEED``.
@@ -58,7 +58,7 @@ def train_arms(
     arms: Iterable[TrainingArm] = ARMS,
     tell: Callable[[str], None] = lambda _line: None,
 ) -> None:
-    """Train every run that is not there yet; one that was broken off goes on.
+    """Train every missing run; interrupted runs are resumed.
 
     Args:
         documents: The text.

@@ -1,4 +1,4 @@
-"""What the note proposes for training: a penalty on the largest component, and its control."""
+"""Claims on a penalty on the largest key component in training, tested with controls."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ALIKE = 0.02
     figure="proposed",
 )
 def penalty_spreads_energy(evidence: Measurements) -> list[Finding]:
-    """Share, largest component and held-out loss with the weak penalty beside the same seeds without."""
+    """Compare largest component, its share and held-out loss with and without the weak penalty, paired by seed."""
     found: list[Finding] = []
     for size, name in SIZES.items():
         try:
@@ -55,7 +55,7 @@ def penalty_spreads_energy(evidence: Measurements) -> list[Finding]:
     figure="proposed",
 )
 def penalty_prevents_sinks(evidence: Measurements) -> list[Finding]:
-    """Mass on the first key with the strong penalty beside the same seeds without."""
+    """Compare the mass on the first key with and without the strong penalty, paired by seed."""
     found: list[Finding] = []
     for size, name in SIZES.items():
         try:
@@ -78,7 +78,9 @@ def penalty_prevents_sinks(evidence: Measurements) -> list[Finding]:
     figure="control",
 )
 def free_gains_spread_energy(evidence: Measurements) -> list[Finding]:
-    """Share without weight decay on gains less that with the weak penalty, and both beside the same seeds."""
+    """Compare removing weight decay on gains with the weak penalty, by the largest component's share, paired by
+    seed.
+    """
     found: list[Finding] = []
     for size, name in SIZES.items():
         try:

@@ -1,1 +1,1 @@
-"""Engines: compute the moments of an attention call's rows and keys without a (query, key) matrix."""
+"""Engines that compute row and key moments of an attention call without a (query, key) matrix."""

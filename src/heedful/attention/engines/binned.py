@@ -1,4 +1,4 @@
-"""The whole weight array at low resolution: mass and mean weight by bins of queries and keys, for any length."""
+"""Downsample the attention matrix: mass and mean weight by query and key bins, for any length."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BLOCK_ELEMENTS = 2**20
 
 @dataclass(frozen=True)
 class BinnedMap:
-    """Weights of every head summed over a grid of query bins and key bins.
+    """Attention weights of every head, summed over a grid of query and key bins.
 
     Bin ``b`` of an axis holds positions ``edges[b]`` to ``edges[b + 1] - 1``; the bins of an axis differ by at most one
     position, and there are no more bins than positions.
@@ -39,18 +39,20 @@ class BinnedMap:
 
     @property
     def mean(self) -> Tensor:
-        """Mean weight of the visible pairs, ``(batch, head, query_bin, key_bin)``; NaN where a bin has none."""
+        """Mean weight of the visible pairs in each bin, ``(batch, head, query_bin, key_bin)``; NaN if there are
+        none.
+        """
         return self.mass / self.visible
 
 
 def bin_edges(length: int, bins: int) -> Tensor:
-    """Edges of at most ``bins`` bins of nearly equal size: ``(bin + 1,)`` int64 from 0 to ``length``."""
+    """Return the edges of at most ``bins`` nearly equal bins: ``(bin + 1,)`` int64 from 0 to ``length``."""
     count = min(bins, length)
     return torch.arange(count + 1) * length // count
 
 
 def binned_map(call: AttentionCall, bins: int = BINS) -> BinnedMap:
-    r"""Mass and mean weight by bins of queries and keys, in O(block x keys) memory.
+    r"""Compute mass and mean weight by query and key bins, in O(block x keys) memory.
 
     .. math:: M_{rc} = \sum_{i \in r} \sum_{j \in c} A_{ij}
 

@@ -1,4 +1,4 @@
-"""Cut a call into parts and blocks, and carry over what neighbouring blocks share."""
+"""Split a call into blocks for matrix products, with the state that neighbouring blocks share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LEAST_ROWS, MOST_ROWS = 16, 128
 
 
 def plan(call: AttentionCall, elements: int | None = None) -> Iterator[tuple[slice, slice, int]]:
-    """Parts of a call, each with the number of query rows to hold at once.
+    """Yield the parts of a call: sequence slice, key-head slice, and the number of query rows per block.
 
     Yields:
         Slice of sequences, slice of key heads, rows a block.
@@ -86,7 +86,7 @@ class BlockPart:
         first: Tensor,
         labels: GroupLabels | None,
     ) -> BlockPart:
-        """Cut sequences ``target[0]`` and key heads ``target[1]`` out of a call."""
+        """Select sequences ``target[0]`` and key heads ``target[1]`` of a call."""
         call = cut(whole, *target, dtype)
         batch, kv_heads, repeated = call.batch, call.kv_heads, call.heads // call.kv_heads
         heads = slice(target[1].start * repeated, target[1].stop * repeated)
@@ -107,7 +107,7 @@ class BlockPart:
 
 
 def near_keys(call: AttentionCall, first: Tensor) -> Tensor:
-    """Keys near each query, whose weight is kept for every row.
+    """Return key positions within 5 of each query and its first key, ``(batch, query, column)``.
 
     Args:
         call: The attention call.
@@ -123,7 +123,7 @@ def near_keys(call: AttentionCall, first: Tensor) -> Tensor:
 
 
 def cut(call: AttentionCall, batch: slice, kv_heads: slice, dtype: torch.dtype) -> AttentionCall:
-    """Some sequences and key heads of a call, in the dtype of the statistics; the call itself if that is all of it."""
+    """Select sequences and key heads of a call, converted to the dtype of the statistics."""
     whole = batch == slice(0, call.batch) and kv_heads == slice(0, call.kv_heads)
     tensors = (call.query, call.key, call.value, call.sink)
     if whole and all(tensor is None or tensor.dtype == dtype for tensor in tensors):
@@ -146,7 +146,7 @@ def cut(call: AttentionCall, batch: slice, kv_heads: slice, dtype: torch.dtype) 
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Turn autocast off while statistics are computed; free if it is off already."""
+    """Return a context without autocast; does nothing if autocast is off."""
     if torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
@@ -154,14 +154,14 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
 
 @dataclass
 class Scratch:
-    """Buffers that all blocks of a call reuse for logits, weights and products, to avoid new allocations."""
+    """Buffers for logits, weights and products, reused by all blocks of a call."""
 
     dtype: torch.dtype
     device: torch.device
     _buffers: dict[int, Tensor] = field(default_factory=dict)
 
     def take(self, slot: int, shape: tuple[int, ...]) -> Tensor:
-        """A contiguous tensor of this shape; the previous content of the slot is lost."""
+        """Return a contiguous tensor of this shape from a buffer; its previous content is lost."""
         size = math.prod(shape)
         buffer = self._buffers.get(slot)
         if buffer is None or buffer.numel() < size:
@@ -171,14 +171,13 @@ class Scratch:
 
 @dataclass
 class Tail:
-    """The last rows of the previous block, which pair with this block's first rows."""
+    """Last rows of the previous block, which are compared with the first rows of the current block."""
 
     weights: Tensor | None = None
     first: int = 0
 
     def products(self, weights: Tensor, begin: int, first: int, scratch: Scratch) -> Iterator[tuple[int, int, Tensor]]:
-        """Products of rows ``i`` and ``i + lag`` for every pair that ends in this block; the tail then moves to this
-        block.
+        """Yield products of rows ``i`` and ``i + lag`` for all pairs that end in this block, then advance to it.
 
         Args:
             weights: ``(batch, head, query, key)`` un-normalised weights of the block.

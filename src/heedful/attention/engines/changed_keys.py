@@ -1,4 +1,4 @@
-"""How far a call's rows and outputs move when its keys are changed, block by block."""
+"""Measure how a call's weights and outputs change when its keys change, block by block."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class KeyChange:
 
 
 def attended(call: AttentionCall) -> Tensor:
-    """Output of a call, computed in blocks of queries.
+    """Compute the output of a call in blocks of queries.
 
     Args:
         call: The attention call, with values.
@@ -58,7 +58,7 @@ def attended(call: AttentionCall) -> Tensor:
 
 
 def key_change(call: AttentionCall, key: Tensor) -> KeyChange:
-    r"""How far rows and outputs of a call move when its keys are changed.
+    r"""Measure how the weights and outputs of a call change with other keys.
 
     With :math:`\delta_j` the change of a logit, less its mean :math:`\sum_j A_j \delta_j`,
 

@@ -1,4 +1,4 @@
-"""The reference engine: all weights in float64, every moment by its definition. For tests and small pictures."""
+"""Reference engine: all weights in float64, every moment by its definition; for tests and small pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOG_FLOOR = -30.0
 
 
 def dense_logits(call: AttentionCall) -> Tensor:
-    """Logits in float64 after scale, softcap, bias and visibility.
+    """Return float64 logits after scale, softcap, bias and masking, ``(batch, head, query, key)``.
 
     Returns:
         ``(batch, head, query, key)``; -inf where a key is not visible.
@@ -42,7 +42,7 @@ def _log_normaliser(call: AttentionCall, logits: Tensor) -> Tensor:
 
 
 def dense_weights(call: AttentionCall) -> Tensor:
-    """Weights in float64.
+    """Return float64 attention weights, ``(batch, head, query, key)``.
 
     Returns:
         ``(batch, head, query, key)``; a row that sees nothing is NaN.
@@ -54,7 +54,7 @@ def dense_weights(call: AttentionCall) -> Tensor:
 
 @torch.no_grad()
 def dense(call: AttentionCall, extras: Extras | None = None) -> Moments:
-    """Moments of one call from all its weights, by definition, in float64.
+    """Compute the moments of one call in float64 by definition, from the full weight matrix.
 
     Args:
         call: The attention call; its ``(query, key)`` array must fit in memory.

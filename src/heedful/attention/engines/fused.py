@@ -1,4 +1,4 @@
-r"""The standard moments from stock fused kernels, without holding any logits.
+r"""Compute the standard moments with PyTorch's fused kernels, without storing logits.
 
 With ``(o, Z) = kernel(query, key, value)`` and its log-sum-exp ``Z``, at scale ``s``:
 
@@ -37,7 +37,7 @@ SHARPENING = 512
 
 
 def refusal(call: AttentionCall, extras: Extras | None = None) -> str | None:
-    """Why ``fused`` cannot compute this call, or None if it can."""
+    """Return why the ``fused`` engine cannot compute this call, or None if it can."""
     extras, device = extras or Extras(), call.query.device.type
     reasons = {
         "a finite bias: the kernels know masks alone": call.bias is not None,
@@ -53,7 +53,7 @@ def refusal(call: AttentionCall, extras: Extras | None = None) -> str | None:
 
 
 def fused(call: AttentionCall, extras: Extras | None = None) -> Moments:
-    """Moments of one call from stock fused kernels and their log-sum-exp; statistics in float32.
+    """Compute the moments of one call from fused kernels and their log-sum-exp, in float32.
 
     The maximum weight carries an error: it is too large by a factor of at most ``exp(log(n) / 512)`` for n visible
     keys (0.7 % at 37 keys, 2 % at 32k; exact where one key stands out). Everything else is exact up to rounding.

@@ -1,4 +1,4 @@
-"""Group masses of the ``fused`` engine: sums over value columns, and single products for keys with the query's token.
+"""Group masses in the ``fused`` engine: sums over value columns, and single products for same-token keys.
 
 Pairs of equal labels are found by sorting, so that no (query, key) array is built: time follows their number.
 """
@@ -21,7 +21,7 @@ PAIR_ELEMENTS = 2**21
 
 
 def begin_groups(inputs: KernelInputs, gathered: Gathered) -> None:
-    """Fill in the values for queries that no span covers: nothing visible, masses undefined."""
+    """Fill in default group masses for queries outside all spans: nothing visible, mass undefined."""
     if inputs.labels is None:
         return
     call, labels = inputs.call, inputs.labels
@@ -38,7 +38,7 @@ def begin_groups(inputs: KernelInputs, gathered: Gathered) -> None:
 
 
 def add_groups(inputs: KernelInputs, span: Span, query: Tensor, size: Tensor, mass: Tensor, gathered: Gathered) -> None:
-    """Store the group masses of the queries in a span.
+    """Compute and store the group masses of the queries in a span.
 
     Args:
         inputs: The call.

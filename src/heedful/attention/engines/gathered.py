@@ -1,4 +1,4 @@
-"""Collect the sums of all blocks and turn them into moments.
+"""Accumulate the sums of all blocks and convert them to moments.
 
 Blocks are many and their rows few, so what can be done for all rows at once is done here, at the end.
 """
@@ -28,7 +28,7 @@ NEAR = 2 * LOCAL_DISTANCE + 1
 
 @dataclass(frozen=True)
 class Gathered:
-    """Sums of the whole call, filled block by block.
+    """Sums over a whole call, filled block by block.
 
     Attributes:
         sums: ``(sum, batch, head, query)`` in the order of ``SUMS``.
@@ -64,14 +64,14 @@ class Gathered:
         )
 
     def add_extra(self, name: str, value: Tensor, target: tuple[slice, slice], span: slice) -> None:
-        """Store ``(batch, head, query, ...)`` values of one block."""
+        """Store ``(batch, head, query, ...)`` values of one block under ``name``."""
         if name not in self.extras:
             shape = (*self.visible.shape, *value.shape[3:])
             self.extras[name] = torch.full(shape, math.nan, dtype=value.dtype, device=value.device)
         self.extras[name][(*target, span)] = value
 
     def moments(self, call: AttentionCall, engine: str) -> Moments:
-        """The moments of a call, once every block is done."""
+        """Return the moments of the call, after all blocks are done."""
         if call.visibility.only_causal() or call.visibility.hides_nothing():
             self._count(call)
         sums = dict(zip(SUMS, self.sums.unbind(0), strict=True))

@@ -1,4 +1,4 @@
-"""Masses by kind of key: groups, segments, the query's own token, and tokens that followed it earlier."""
+"""Attention mass by kind of key: token groups, segments, same token, and successors of the same token."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_QUERY, NO_KEY = -1, -2
 
 @dataclass(frozen=True, kw_only=True)
 class Groups:
-    """Labels of positions; heedful measures the mass that a query puts on each kind of key.
+    """Labels of positions; heedful measures each query's mass on every kind of key.
 
     A negative label is none: such a key belongs nowhere, and for such a query the masses that compare its own label
     are NaN. Nothing here hides a key: unseen keys have no mass whatever their label.
@@ -65,7 +65,7 @@ class Groups:
 
 @dataclass(frozen=True)
 class Match:
-    """Pairs of a query and a key with equal labels, at positions that a rule allows.
+    """Rule that pairs queries and keys with equal labels at allowed positions.
 
     Attributes:
         name: ``same_token`` or ``induction``.
@@ -82,13 +82,15 @@ class Match:
     allows: Callable[[Tensor, Tensor], Tensor]
 
     def block(self, begin: int, end: int, first: int, last: int) -> Tensor:
-        """Whether queries ``[begin, end)`` and keys ``[first, last)`` match: ``(batch, query, key)`` bool."""
+        """Return whether queries ``[begin, end)`` and keys ``[first, last)`` match, ``(batch, query, key)`` bool."""
         key = torch.arange(first, last, dtype=self.own.dtype, device=self.own.device)
         same = self.query[:, begin:end, None] == self.key[:, None, first:last]
         return same & self.allows(key, self.own[begin:end, None])
 
     def named(self, mass: Tensor, visible: Tensor, begin: int, end: int) -> Iterator[tuple[str, Tensor]]:
-        """Moments ``(batch, head, query)`` of queries ``[begin, end)`` by name; undefined masses become NaN."""
+        """Yield (name, values): the mass on matching keys and their number, for queries ``[begin, end)``; NaN if
+        undefined.
+        """
         unknown = (self.query[:, begin:end] == NO_QUERY)[:, None]
         yield f"{self.name}_mass", mass.masked_fill(unknown, math.nan)
         yield f"{self.name}_visible", visible.to(mass.dtype).expand_as(mass)
@@ -96,7 +98,7 @@ class Match:
 
 @dataclass(frozen=True)
 class GroupLabels:
-    """Groups laid out for one call.
+    """Group labels in the layout of one call.
 
     Attributes:
         columns: ``(batch, key, column)`` float32 membership: of groups, then of segments; or None without either.
@@ -112,7 +114,7 @@ class GroupLabels:
 
     @classmethod
     def of(cls, call: AttentionCall, groups: Groups | None) -> GroupLabels | None:
-        """Lay out groups for a call; None for none.
+        """Lay out groups for a call; None if there are no groups.
 
         Raises:
             CallError: Labels do not fit the call, there are too many, or queries without positions have none.
@@ -136,7 +138,7 @@ class GroupLabels:
         )
 
     def part(self, batch: slice) -> GroupLabels:
-        """The same groups for some of the sequences."""
+        """Return the labels of some of the sequences."""
         return replace(
             self,
             columns=None if self.columns is None else self.columns[batch],
@@ -145,11 +147,12 @@ class GroupLabels:
         )
 
     def to(self, dtype: torch.dtype) -> GroupLabels:
-        """The same groups with columns of another dtype."""
+        """Return the labels with columns of another dtype."""
         return self if self.columns is None else replace(self, columns=self.columns.to(dtype))
 
     def named(self, mass: Tensor, visible: Tensor, begin: int, end: int) -> Iterator[tuple[str, Tensor]]:
-        """Moments of queries ``[begin, end)`` by name, from sums and counts over each column.
+        """Yield (name, values): the mass on each group and the number of its visible keys, for queries ``[begin,
+        end)``.
 
         Args:
             mass: ``(batch, head, query, column)``.

@@ -1,4 +1,4 @@
-"""Stock fused kernels that return their log-sum-exp, one class for each device; the ``fused`` engine uses them.
+"""PyTorch's fused kernels that return a log-sum-exp, one class per device; used by the ``fused`` engine.
 
 All are called through ``torch.ops.aten``, because the public function returns no log-sum-exp.
 """
@@ -18,7 +18,7 @@ ALIGNMENT = 16
 
 @dataclass(frozen=True)
 class KernelCall:
-    """The inputs of one kernel call.
+    """Inputs of one fused-kernel call.
 
     Attributes:
         query: ``(batch, head, query, dim)``.
@@ -35,7 +35,7 @@ class KernelCall:
 
 @dataclass(frozen=True)
 class KernelAnswer:
-    """What a kernel returned.
+    """Outputs of one fused-kernel call.
 
     Attributes:
         output: ``(batch, head, query, dim)``.
@@ -49,42 +49,40 @@ class KernelAnswer:
 
 
 class Kernel(ABC):
-    """A fused attention forward with its log-sum-exp, and the gradient of the values at scale 1."""
+    """A fused attention forward with log-sum-exp, and the backward for the values at scale 1."""
 
     device: ClassVar[str]
     operator: ClassVar[str]
 
     @classmethod
     def is_there(cls) -> bool:
-        """Whether this build of torch has the operator."""
+        """Return whether this build of torch has the kernel."""
         return hasattr(torch.ops.aten, cls.operator)
 
     @abstractmethod
     def forward(self, call: KernelCall, value: Tensor, scale: float) -> KernelAnswer:
-        """Weighted sum of values, as wide as the keys, and the log-sum-exp of the logits."""
+        """Return the weighted sum of values (as wide as the keys) and the log-sum-exp of the logits."""
 
     @abstractmethod
     def value_gradient(self, call: KernelCall, answer: KernelAnswer, gradient: Tensor) -> Tensor:
-        """``weights^T gradient``: the gradient of the values, for a given gradient of an output whose values were the
-        keys.
-        """
+        """Return ``weights^T gradient``, the gradient of the values for a given output gradient."""
 
 
 class CpuFlash(Kernel):
-    """The flash kernel of CPUs: float masks only; queries, keys and values of one width."""
+    """CPU flash kernel: only float masks; queries, keys and values of equal width."""
 
     device = "cpu"
     operator = "_scaled_dot_product_flash_attention_for_cpu"
 
     def forward(self, call: KernelCall, value: Tensor, scale: float) -> KernelAnswer:
-        """See ``Kernel``."""
+        """Run the kernel, as documented in ``Kernel.forward``."""
         output, logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             call.query, call.key, value, 0.0, call.is_causal, attn_mask=call.mask, scale=scale
         )
         return KernelAnswer(output, logsumexp)
 
     def value_gradient(self, call: KernelCall, answer: KernelAnswer, gradient: Tensor) -> Tensor:
-        """See ``Kernel``."""
+        """Run the backward, as documented in ``Kernel.value_gradient``."""
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
             gradient,
             call.query,
@@ -100,7 +98,7 @@ class CpuFlash(Kernel):
 
 
 class CudaEfficient(Kernel):
-    """The memory-efficient kernel of CUDA devices: float32, with masks; its log-sum-exp is padded to 32 rows."""
+    """Memory-efficient CUDA kernel: float32, with masks; its log-sum-exp is padded to 32 rows."""
 
     device = "cuda"
     operator = "_scaled_dot_product_efficient_attention"
@@ -114,14 +112,14 @@ class CudaEfficient(Kernel):
         return aligned.expand(*call.query.shape[:2], -1, -1)
 
     def forward(self, call: KernelCall, value: Tensor, scale: float) -> KernelAnswer:
-        """See ``Kernel``."""
+        """Run the kernel, as documented in ``Kernel.forward``."""
         output, logsumexp, seed, offset = torch.ops.aten._scaled_dot_product_efficient_attention(
             call.query, call.key, value, self._bias(call), True, 0.0, call.is_causal, scale=scale
         )
         return KernelAnswer(output, logsumexp[..., : call.query.shape[2]], (logsumexp, seed, offset))
 
     def value_gradient(self, call: KernelCall, answer: KernelAnswer, gradient: Tensor) -> Tensor:
-        """See ``Kernel``."""
+        """Run the backward, as documented in ``Kernel.value_gradient``."""
         logsumexp, seed, offset = answer.saved
         return torch.ops.aten._scaled_dot_product_efficient_attention_backward(
             gradient,

@@ -1,4 +1,4 @@
-"""The part of a call's layout that depends on lengths alone, cached for calls of the same lengths."""
+"""Position tensors that depend only on sequence lengths, cached for calls of equal lengths."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 @dataclass(frozen=True)
 class CallPositions:
-    """Positions of all calls with the same lengths.
+    """Position tensors shared by all calls with the same lengths.
 
     Attributes:
         position: ``(key,)`` position of each key, in the dtype of the statistics.
@@ -50,7 +50,7 @@ class CallPositions:
     bounds: tuple[Tensor, Tensor] | None
 
     def hide(self, logits: Tensor) -> None:
-        """Set logits ``(..., query, key)`` of keys after the query to ``UNSEEN``, in place.
+        """Set logits ``(..., query, key)`` of later keys to ``UNSEEN``, in place.
 
         The bits of a float, taken for an integer and held between two equal bounds, become those of the bound, and
         between the least and the largest integer stay what they are: one pass several times as fast as
@@ -64,7 +64,7 @@ _layouts: dict[tuple[object, ...], CallPositions] = {}
 
 
 def layout(call: AttentionCall, dtype: torch.dtype) -> CallPositions:
-    """The layout of a call; of its visibility rules only the causal one matters here.
+    """Return the cached position tensors for the lengths and the causal rule of a call.
 
     Args:
         call: The call.

@@ -1,4 +1,4 @@
-"""``heedful.measure``: tensors in, moments out."""
+"""``heedful.measure``: compute entropy and other moments of attention weights from tensors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def measure(
     extras: Extras | None = None,
     groups: Groups | None = None,
 ) -> Moments:
-    r"""Exact moments of attention weights, without the ``(query, key)`` array.
+    r"""Compute exact moments of attention weights (entropy and others) without the ``(query, key)`` matrix.
 
     .. math:: A_{ij} = \exp(s\, q_i \cdot k_j + b_{ij} - Z_i) \quad\text{over the visible keys } j
 

@@ -1,4 +1,4 @@
-"""The result of an engine: the moments of each query row and of each key."""
+"""Result of an engine: moments (entropy, mass and others) of each query row and of each key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heedful.attention.engines.groups import Groups
 
 @dataclass(frozen=True)
 class Extras:
-    """Optional moments; each costs another pass.
+    """Optional moments to compute; each needs another pass over the weights.
 
     Attributes:
         groups: Labels of positions; gives masses and visible counts of groups, segments, same and induction tokens.
@@ -28,13 +28,13 @@ class Extras:
     only: frozenset[str] | None = None
 
     def wants(self, name: str) -> bool:
-        """Whether a standard moment is wanted."""
+        """Return whether the standard moment ``name`` is requested."""
         return self.only is None or name in self.only
 
 
 @dataclass(frozen=True)
 class RowMoments:
-    """Moments of each query's weights, ``(batch, head, query)`` unless stated; NaN where a query sees no key.
+    """Moments of each query's attention weights, ``(batch, head, query)`` unless stated; NaN if a query sees no key.
 
     Attributes:
         visible: Number of visible keys, int64; 0 at rows that see nothing.
@@ -104,7 +104,7 @@ class RowMoments:
 
     @cached_property
     def normalised_entropy(self) -> Tensor:
-        """Entropy in nats of the weights renormalised over the keys; a learned sink takes a share but is no key."""
+        """Entropy in nats of the weights renormalised over keys; a learned sink has weight but is no key."""
         if not self.has_sink:
             return self.entropy
         return (self.entropy / self.total + self.total.log()).clamp_min(0)
@@ -112,7 +112,7 @@ class RowMoments:
 
 @dataclass(frozen=True)
 class KeyMoments:
-    """Moments of each key, ``(batch, head, key)``.
+    """Moments of each key's received weight, ``(batch, head, key)``.
 
     Attributes:
         received: Sum over queries of the weight on this key.
@@ -125,7 +125,7 @@ class KeyMoments:
 
 @dataclass(frozen=True)
 class Moments:
-    """Everything measured of one attention call.
+    """Moments (entropy, mass and others) of all rows and keys of one attention call.
 
     Attributes:
         rows: Per query.
@@ -142,5 +142,5 @@ class Moments:
 
     @property
     def empty_rows(self) -> int:
-        """Number of (batch, head, query) rows that see no key."""
+        """Number of (batch, head, query) rows without a visible key."""
         return int((self.rows.visible == 0).sum())

@@ -1,4 +1,4 @@
-"""All moments at once, for calls or parts of calls that fit into one block.
+"""Compute all moments at once, for calls that fit into one block.
 
 Short sequences cost what their operations cost to start, not what they compute. So each is made once, weights are
 normalised first, what depends on lengths alone comes out of ``layout``, and rows that are compared with later ones or
@@ -29,7 +29,7 @@ BEFORE = 16
 
 @dataclass(slots=True)
 class Whole:
-    """Weights of every row of a call.
+    """Attention weights of every row of a call.
 
     Attributes:
         call: The call, in the dtype of the statistics.
@@ -64,7 +64,7 @@ class Whole:
 
     @classmethod
     def of(cls, call: AttentionCall, first: Tensor | None, dtype: torch.dtype) -> Whole:
-        """Compute the weights of all keys of a call."""
+        """Compute the attention weights of a call for all keys."""
         laid, rules = layout(call, dtype), call.visibility
         logits = _logits(call)
         batch, heads, rows, keys = logits.shape
@@ -95,7 +95,9 @@ class Whole:
         return cls(call, first, laid, seen, empty, scaled, peak, size, raw, inverse, collision, buffer, weights)
 
     def moved(self, by: int, step: int, width: int) -> Tensor:
-        """A view of the buffer in which row ``i`` begins ``by + i * step`` elements after the first weight."""
+        """Return a strided view of the buffer in which row ``i`` starts ``by + i * step`` elements after the first
+        weight.
+        """
         batch, heads, rows, keys = self.weights.shape
         size = rows * keys
         return self.buffer.as_strided((batch, heads, rows, width), (heads * size, size, step, 1), BEFORE + by)
@@ -106,7 +108,7 @@ Parts = list[tuple[slice, slice, int]]
 
 
 def fits_one_block(call: AttentionCall, parts: Parts) -> bool:
-    """Whether each part of a call fits into one block of all queries against all keys."""
+    """Return whether each part of a call fits into one block of all queries and keys."""
     n_queries, n_keys = call.n_queries, call.n_keys
     return parts[0][2] >= n_queries and call.visibility.key_range(0, n_queries, n_queries, n_keys) == (0, n_keys)
 
@@ -114,7 +116,7 @@ def fits_one_block(call: AttentionCall, parts: Parts) -> bool:
 def in_one_block(
     call: AttentionCall, parts: Parts, dtype: torch.dtype, extras: Extras, labels: GroupLabels | None
 ) -> Moments:
-    """Moments of a call each of whose parts is one block.
+    """Compute the moments of a call whose parts are one block each.
 
     Args:
         call: The call.

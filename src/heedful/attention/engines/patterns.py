@@ -1,4 +1,4 @@
-"""Outputs of a call under another attention pattern, computed block by block; ablations use them."""
+"""Compute a call's output under another attention pattern, block by block; used for ablation."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _WEIGHTS: dict[str, Callable[[AttentionCall, int, int, Tensor], Tensor]] = {
 
 
 def pattern_output(call: AttentionCall, pattern: str) -> Tensor:
-    """Output of a call whose learned weights are replaced.
+    """Return a call's output under a named pattern instead of the learned one, ``(batch, head, query, value_dim)``.
 
     Weights are those of the pattern over the keys that the query really sees, normalised to one. Rows that see nothing,
     or whose pattern gives no weight to any visible key, give 0.
@@ -85,7 +85,7 @@ def pattern_output(call: AttentionCall, pattern: str) -> Tensor:
 
 
 def weighted_output(call: AttentionCall, weights_of: Callable[[int, int, Tensor], Tensor]) -> Tensor:
-    """Output of a call under given weights, block by block.
+    """Return a call's output under given weights, ``(batch, head, query, value_dim)``, computed block by block.
 
     Args:
         call: The attention call, with values.

@@ -1,4 +1,4 @@
-"""Single logits and whole rows of a call, without the rest of the ``(query, key)`` array."""
+"""Compute single logits and whole rows of a call without the full ``(query, key)`` matrix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heedful.errors import CallError
 
 
 def logits_at(call: AttentionCall, sequence: Tensor, query: Tensor, key: Tensor) -> Tensor:
-    """Logits of chosen (sequence, query, key) triples for every head.
+    """Return the unmasked logits of given (sequence, query, key) triples, ``(head, point)``.
 
     Args:
         call: The attention call.
@@ -46,7 +46,7 @@ def logits_at(call: AttentionCall, sequence: Tensor, query: Tensor, key: Tensor)
 
 
 def rows_at(call: AttentionCall, queries: Tensor) -> Tensor:
-    """Weights of a few queries over all keys.
+    """Return the attention weights of a few queries over all keys, ``(batch, head, row, key)``.
 
     Args:
         call: The attention call.
@@ -59,7 +59,7 @@ def rows_at(call: AttentionCall, queries: Tensor) -> Tensor:
 
 
 def normalisers_at(call: AttentionCall, queries: Tensor, rows: int = 64) -> Tensor:
-    """Log normalisers of a few queries, in blocks of ``rows`` of them.
+    """Return the log-sum-exp of a few queries' logits, ``(batch, head, row)``, computed ``rows`` queries at a time.
 
     Args:
         call: The attention call.
@@ -81,7 +81,7 @@ def normalisers_at(call: AttentionCall, queries: Tensor, rows: int = 64) -> Tens
 
 
 def seen_at(call: AttentionCall, queries: Tensor) -> Tensor:
-    """Visibility of every key for a few queries.
+    """Return whether a few queries see each key, bool, broadcastable to ``(batch, head, row, key)``.
 
     Returns:
         Bool, broadcastable to ``(batch, head, row, key)``.
@@ -94,7 +94,7 @@ def seen_at(call: AttentionCall, queries: Tensor) -> Tensor:
 
 
 def block_at(call: AttentionCall, begin: int, end: int) -> Tensor:
-    """Weights of queries ``[begin, end)`` over all keys.
+    """Return the weights of queries ``[begin, end)`` over all keys, ``(batch, head, query, key)``.
 
     Returns:
         ``(batch, head, end - begin, key)`` in float32 or better; 0 where unseen, NaN in rows that see nothing.
@@ -104,7 +104,7 @@ def block_at(call: AttentionCall, begin: int, end: int) -> Tensor:
 
 
 def logits_of(call: AttentionCall, begin: int, end: int) -> Tensor:
-    """Logits of queries ``[begin, end)`` over all keys, after scale, softcap and bias; visibility is not applied.
+    """Return unmasked logits of queries ``[begin, end)``, after scale, softcap and bias, ``(batch, head, query, key)``.
 
     Returns:
         ``(batch, head, end - begin, key)`` in float32 or better.

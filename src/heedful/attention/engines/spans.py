@@ -1,4 +1,4 @@
-"""Lay a call out for the fused kernels, and cut it into spans that one kernel call answers."""
+"""Prepare a call for the fused kernels, and split it into spans, one kernel call each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WIDTH = 8
 
 @dataclass(frozen=True)
 class KernelInputs:
-    """A call in the kernels' layout: one key head for each query head, float32, keys centred on their mean.
+    """A call in the kernels' layout: one key head per query head, float32, keys centred on their mean.
 
     Attributes:
         call: The call.
@@ -73,9 +73,7 @@ class KernelInputs:
 
 @dataclass(frozen=True)
 class Span:
-    """Queries ``[begin, end)`` against keys ``[first, last)``, under a rule that the kernels know or a mask of 0 and
-    -inf.
-    """
+    """Query range, key range and mask of one kernel call."""
 
     begin: int
     end: int
@@ -85,7 +83,9 @@ class Span:
     seen: Tensor | None = None
 
     def kernel_call(self, inputs: KernelInputs, query: Tensor) -> KernelCall:
-        """The kernel inputs for given queries. Rows without a visible key see all of them and are discarded later."""
+        """Return the kernel inputs for given queries; rows without visible keys see all keys and are discarded
+        later.
+        """
         mask = None
         if self.seen is not None:
             hidden = ~self.seen & self.seen.any(-1, keepdim=True)
@@ -94,7 +94,7 @@ class Span:
 
 
 def spans(call: AttentionCall, lag: int = 0) -> Iterator[Span]:
-    """Cut the pairs of queries ``(i, i + lag)`` into spans over the keys that both see."""
+    """Split the pairs of queries ``(i, i + lag)`` into spans over the keys that both see."""
     rules, n_queries, n_keys = call.visibility, call.n_queries, call.n_keys
     pairs = n_queries - lag
     if pairs <= 0:
@@ -120,6 +120,6 @@ def spans(call: AttentionCall, lag: int = 0) -> Iterator[Span]:
 
 
 def widened(tensor: Tensor, width: int) -> Tensor:
-    """Pad the last axis with zeros, up to a width and from there to a multiple of ``WIDTH``."""
+    """Pad the last axis with zeros to ``width``, rounded up to a multiple of ``WIDTH``."""
     missing = -(-width // WIDTH) * WIDTH - tensor.shape[-1]
     return tensor if missing <= 0 else torch.nn.functional.pad(tensor, (0, missing))

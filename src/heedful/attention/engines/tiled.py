@@ -1,4 +1,4 @@
-"""The default engine: blocks of queries against their keys, on any device and dtype.
+"""Default engine: processes blocks of queries with their keys, on any device and dtype.
 
 A block of rows is complete before it is normalised, so one exponential feeds every moment, and column sums and products
 of neighbouring rows need no second pass. Logits are held in base 2, because ``exp2`` is several times faster than
@@ -27,7 +27,7 @@ from heedful.attention.engines.tiled_extras import distance_mass, group_moments,
 
 @dataclass(frozen=True)
 class WeightBlock:
-    """Un-normalised weights of queries ``[begin, end)`` against keys ``[first, last)`` of a part.
+    """Unnormalised weights of queries ``[begin, end)`` and keys ``[first, last)``.
 
     Attributes:
         seen: Bool, broadcastable to ``(batch, head, query, key)`` of the block; None under the causal rule or no rule.
@@ -53,7 +53,7 @@ class WeightBlock:
 
 
 def tiled(call: AttentionCall, extras: Extras | None = None, *, elements: int | None = None) -> Moments:
-    """Moments of one call by query blocks; statistics in float32, in float64 for float64 input.
+    """Compute the moments of one call in query blocks, in float32, or in float64 for float64 input.
 
     Args:
         call: The attention call.

@@ -1,4 +1,4 @@
-"""Moments of ``tiled`` that cost a pass of their own, computed only on request."""
+"""Optional moments of the ``tiled`` engine that need their own pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Found = Iterator[tuple[str, Tensor]]
 def group_moments(
     labels: GroupLabels | None, weights: Tensor, known: Tensor, seen: Tensor, span: tuple[int, int], first: int
 ) -> Found:
-    """Mass on groups of keys, segments, same-token and induction keys, and how many of these are visible.
+    """Return mass and number of visible keys for token groups, segments, same-token and induction keys.
 
     Args:
         labels: Groups of the sequences of the weights, or None.
@@ -47,7 +47,7 @@ def group_moments(
 
 
 def distance_mass(call: AttentionCall, weights: Tensor, known: Tensor, begin: int, first: int) -> Tensor:
-    """Mass by distance from the query, from running sums read at the bin edges.
+    """Return the mass by distance from the query, from cumulative sums at the bin edges.
 
     Args:
         call: The part's call.
@@ -82,7 +82,7 @@ def distance_mass(call: AttentionCall, weights: Tensor, known: Tensor, begin: in
 def log_contrast(
     call: AttentionCall, logs: Tensor, own_first: Tensor, begin: int, end: int, first: int, last: int
 ) -> Tensor:
-    """Mean log weight near the query minus that further away, without the query's own and the first key.
+    """Return mean log weight near the query minus that further away, without the query's own and the first key.
 
     Args:
         call: The part's call.

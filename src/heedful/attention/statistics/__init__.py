@@ -1,4 +1,4 @@
-"""The statistics, one a file. Each maps row moments to one number a query row; every file here is registered."""
+"""The statistics, one per file. Each maps row moments to one number per query; every file here is registered."""
 
 from heedful.plugins import import_folder
 

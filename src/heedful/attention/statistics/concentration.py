@@ -1,4 +1,4 @@
-"""How far a query's weights are from uniform over the keys it sees."""
+"""Distance of a query's weights from uniform attention."""
 
 from math import inf
 
@@ -15,7 +15,7 @@ from heedful.attention.registry import statistic
     source="Kullback & Leibler 1951, doi:10.1214/aoms/1177729694",
 )
 def concentration(moments: RowMoments) -> Tensor:
-    r"""Divergence of a query's weights from the uniform distribution over its visible keys.
+    r"""KL divergence of a query's weights from uniform attention over its visible keys.
 
     .. math:: D_i = \log n_i - H_i = \mathrm{KL}(A_i \,\|\, 1/n_i)
 

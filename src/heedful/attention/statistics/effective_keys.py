@@ -1,4 +1,4 @@
-"""How many keys a query attends to."""
+"""Effective number of keys that a query attends to."""
 
 from math import inf
 
@@ -15,7 +15,7 @@ from heedful.attention.registry import statistic
     source="Hill 1973, doi:10.2307/1934352 (order 1); Jost 2006, doi:10.1111/j.2006.0030-1299.14714.x",
 )
 def effective_keys(moments: RowMoments) -> Tensor:
-    r"""Number of equally weighted keys that would have the same entropy as the row.
+    r"""Number of equally weighted keys with the same entropy as the query's weights.
 
     .. math:: N_i = \exp(H_i)
 

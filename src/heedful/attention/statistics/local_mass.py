@@ -1,4 +1,4 @@
-"""Weight near the query's own position."""
+"""Attention weight near the query's own position."""
 
 from torch import Tensor
 
@@ -8,7 +8,7 @@ from heedful.attention.registry import statistic
 
 @statistic(needs=("local_mass",), unit="mass", bounds=(0.0, 1.0), source="Clark et al. 2019, arXiv:1906.04341")
 def local_mass(moments: RowMoments) -> Tensor:
-    r"""Weight a query places within 5 positions of its own, itself included.
+    r"""Weight of a query on the keys within 5 positions, its own included.
 
     .. math:: \sum_{|i-j| \le 5} A_{ij}
 

@@ -8,7 +8,7 @@ from heedful.attention.registry import statistic
 
 @statistic(needs=("max_weight",), unit="mass", bounds=(0.0, 1.0), source="Clark et al. 2019, arXiv:1906.04341")
 def max_weight(moments: RowMoments) -> Tensor:
-    r"""Weight of the key that a query attends to most.
+    r"""Largest weight of a query on a single key.
 
     .. math:: \max_j A_{ij}
 

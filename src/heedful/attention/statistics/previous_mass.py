@@ -1,4 +1,4 @@
-"""Weight on the position before the query's own."""
+"""Attention weight on the previous position."""
 
 from torch import Tensor
 
@@ -8,7 +8,7 @@ from heedful.attention.registry import statistic
 
 @statistic(needs=("previous_mass",), unit="mass", bounds=(0.0, 1.0), source="Olsson et al. 2022, arXiv:2209.11895")
 def previous_mass(moments: RowMoments) -> Tensor:
-    r"""Weight a query places on the position just before its own.
+    r"""Weight of a query on the previous position.
 
     .. math:: A_{i,i-1}
 

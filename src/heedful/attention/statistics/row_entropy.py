@@ -1,4 +1,4 @@
-"""Entropy of a query's weights."""
+"""Entropy of a query's attention weights."""
 
 from math import inf
 
@@ -15,7 +15,7 @@ from heedful.attention.registry import statistic
     source="Shannon 1948, doi:10.1002/j.1538-7305.1948.tb01338.x; Clark et al. 2019, arXiv:1906.04341",
 )
 def row_entropy(moments: RowMoments) -> Tensor:
-    r"""Entropy of the distribution each query places over the keys it sees.
+    r"""Entropy of a query's weights over its visible keys.
 
     .. math:: H_i = -\sum_j A_{ij} \log A_{ij}, \qquad 0 \log 0 := 0
 

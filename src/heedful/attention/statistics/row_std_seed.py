@@ -1,4 +1,4 @@
-"""The standard deviation of a row as published scripts compute it, for comparison only."""
+"""Standard deviation of a row as published scripts compute it, only for comparison."""
 
 from math import nan
 
@@ -16,7 +16,7 @@ from heedful.attention.registry import statistic
     source="attention validation guide, section 5; for comparison only",
 )
 def row_std_seed(moments: RowMoments) -> Tensor:
-    r"""Population standard deviation of a row without its diagonal entry, masked zeros counted.
+    r"""Population standard deviation of a row without its diagonal entry, masked zeros included.
 
     .. math:: \sqrt{\frac{\sum_j A_{ij}^2 - A_{ii}^2}{N-1} - \Big(\frac{1 - A_{ii}}{N-1}\Big)^2}
 

@@ -1,4 +1,4 @@
-"""Weight on the query's own position."""
+"""Attention weight on the query's own position."""
 
 from torch import Tensor
 
@@ -8,7 +8,7 @@ from heedful.attention.registry import statistic
 
 @statistic(needs=("self_mass",), unit="mass", bounds=(0.0, 1.0), source="Clark et al. 2019, arXiv:1906.04341")
 def self_mass(moments: RowMoments) -> Tensor:
-    r"""Weight a query places on its own position.
+    r"""Weight of a query on its own position.
 
     .. math:: A_{ii}
 

@@ -1,4 +1,4 @@
-"""Weight on the first key."""
+"""Attention weight on the first key."""
 
 from torch import Tensor
 
@@ -13,7 +13,7 @@ from heedful.attention.registry import statistic
     source="Xiao et al. 2023, arXiv:2309.17453; Gu et al. 2024, arXiv:2410.10781",
 )
 def sink_mass(moments: RowMoments) -> Tensor:
-    r"""Weight a query places on the first visible key of the sequence.
+    r"""Weight of a query on the first visible key of the sequence.
 
     .. math:: A_{i,j_0}
 

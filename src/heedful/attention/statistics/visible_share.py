@@ -1,4 +1,4 @@
-"""The share of its visible keys that a query attends to."""
+"""Effective number of keys relative to the number of visible keys."""
 
 from torch import Tensor
 
@@ -13,7 +13,7 @@ from heedful.attention.registry import statistic
     source="Jost 2006, doi:10.1111/j.2006.0030-1299.14714.x",
 )
 def visible_share(moments: RowMoments) -> Tensor:
-    r"""Effective keys as a share of the visible ones.
+    r"""Effective keys divided by visible keys.
 
     .. math:: \exp(H_i) / n_i
 

@@ -1,1 +1,1 @@
-"""Error rates and power of the verdicts, by simulating the checks themselves."""
+"""Simulate the checks to estimate the error rates and the power of their verdicts."""

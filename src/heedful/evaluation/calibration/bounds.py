@@ -1,4 +1,4 @@
-"""Coverage of the intervals of loss differences, by number of documents and side."""
+"""Simulate the coverage of confidence intervals of loss differences, by number of documents and side."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOCUMENTS = (16, 32, 64, 128, 256, 512)
 
 
 def bound_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
-    """How often the true mean lies above the interval (matters for "unused") and below it (matters for PASS).
+    """Simulate how often the true mean lies above the interval (matters for "unused") and below it (matters for PASS).
 
     Args:
         shape: A name of ``losses.SKEW``.

@@ -1,4 +1,4 @@
-"""All experiments of a plan, one after the other: what ``heedful lab calibrate`` runs."""
+"""Run all simulations of a calibration plan, as ``heedful lab calibrate`` does."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ EXACT_CAUGHT = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationPlan:
-    """What to calibrate, and how much.
+    """Settings of a calibration: claims, sequence lengths, number of repetitions, seed.
 
     Attributes:
         repetitions: Studies of planted attention for each world and length up to 256, 8 heads each.
@@ -70,22 +70,22 @@ class CalibrationPlan:
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """The claims to calibrate."""
+        """Names of the claims to calibrate."""
         return self.claims or tuple(CHECKS)
 
     def trials(self, length: int, least: int = 2) -> int:
-        """Repetitions at a length."""
+        """Return the number of repetitions at a sequence length."""
         short = SHORT_SHARE if length <= FRESH_LENGTH else 1
         return max(least, round(short * self.repetitions * min(1.0, FULL_LENGTH / length)))
 
     def fresh(self, length: int) -> int:
-        """Fresh models at a length: most of them short, since a promise is pooled over the lengths."""
+        """Return the number of random models at a sequence length; most are short, as rates are pooled over lengths."""
         return max(1, round(FRESH_SHARE * self.repetitions * min(1.0, FRESH_LENGTH / length) ** 2))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """How often a rule of the older guide answered yes, for one kind of attention.
+    """How often a threshold rule of an older validation guide answered yes, for one kind of attention.
 
     Attributes:
         rule: The rule in words.
@@ -124,7 +124,9 @@ class Calibration:
 
     @cached_property
     def promises(self) -> list[Rate]:
-        """What was promised, each pooled over the lengths: one rate a claim, event, world and side."""
+        """Rates with a promised bound, pooled over sequence lengths, for each claim, event, simulated world and mask
+        direction.
+        """
         found: dict[tuple[object, ...], list[Rate]] = {}
         for rate in self.rates:
             key = (rate.claim, rate.event, rate.world, rate.causal, rate.promise, rate.nominal)
@@ -133,12 +135,12 @@ class Calibration:
 
     @property
     def broken(self) -> list[Rate]:
-        """Promises that do not stand, all of them being looked at together."""
+        """Rates that violate their promised bound, after Bonferroni adjustment over all promises."""
         return [rate for rate in self.promises if not rate.kept(len(self.promises))]
 
     @property
     def blunt(self) -> list[Rate]:
-        """Promises that this run could hardly have seen broken: errors below twice the promise would have passed."""
+        """Rates with too few trials to test their promise: even twice the promised error rate would have passed."""
         tests = len(self.promises)
         return [rate for rate in self.promises if rate.nominal < 1.0 and not _is_sharp(rate, tests)]
 
@@ -157,7 +159,7 @@ Job = tuple[str, Callable[[], Iterable[Rate]]]
 def calibrate(
     plan: CalibrationPlan, progress: Callable[[int, int, str], None] = lambda done, total, what: None
 ) -> Calibration:
-    """Run every experiment of a plan.
+    """Run every simulation of a plan and return the results.
 
     Args:
         plan: What and how much.

@@ -1,4 +1,4 @@
-"""The experiment that calibrates each claim, or the reason why there is none."""
+"""The simulation that calibrates each claim, or the reason why a claim has none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WITHOUT_TEST = {
 
 
 def experiments_of(claim: str) -> list[str]:
-    """Experiments in which a claim is judged.
+    """Return the names of the simulations that judge a claim.
 
     Args:
         claim: Registry name.

@@ -1,4 +1,4 @@
-"""``heedful lab calibrate``: how often the checks are wrong, and how often they find what is there."""
+"""``heedful lab calibrate``: simulate how often the checks are wrong, and how often they detect a real effect."""
 
 import sys
 from pathlib import Path
@@ -46,7 +46,7 @@ def calibrate(
     force: Force = False,
     debug: options.Debug = False,
 ) -> int:
-    """Simulate and print; the parameters are the options of the same name.
+    """Run the simulations and print the error rates; the parameters are the options of the same name.
 
     Returns:
         The exit code: 1 where a rate breaks its promise, else 0.

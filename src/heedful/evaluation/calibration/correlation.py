@@ -1,4 +1,4 @@
-"""Calibration of diversity against concentration over layers (claim T8): unrelated layers, and correlated ones."""
+"""Calibrate claim T8 (diversity tracks concentration over layers) on unrelated and on correlated layers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOISE = {"clear layers": 0.5, "noisy layers": 1.8}
 
 
 def correlation_rates(layers: int, noise: str, trials: int, seed: int) -> Iterator[Rate]:
-    """Rates of this claim for unrelated layers, and for layers whose true means correlate.
+    """Simulate how often claim T8 passes for unrelated layers, and for layers whose true means correlate.
 
     Args:
         layers: Number of layers.

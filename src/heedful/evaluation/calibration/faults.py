@@ -1,4 +1,4 @@
-"""Planted faults: whether each exact check finds what it is for."""
+"""Plant faults in random models and test whether each exact check detects its fault."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ FAULTS: dict[str, tuple[str, Kernel]] = {
 
 
 def fault_rates(length: int, claims: Sequence[str], trials: int, seed: int) -> Iterator[Rate]:
-    """How often each exact check finds its fault, over fresh models.
+    """Simulate how often each exact check detects its planted fault, over random models.
 
     Args:
         length: Tokens of a document.

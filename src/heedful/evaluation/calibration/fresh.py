@@ -1,4 +1,4 @@
-"""Randomly initialised models: what every check reports when nothing is learned and nothing is broken."""
+"""Calibrate every check on randomly initialised models, in which nothing is learned and nothing is broken."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ BY_CONTENT = ("queries_attend_by_content", "adjacent_queries_differ", "distant_q
 def fresh_rates(
     architecture: Architecture, length: int, claims: Sequence[str], trials: int, seed: int
 ) -> Iterator[Rate]:
-    """Rates over random models, each compared with ``NULL_MODELS`` others.
+    """Simulate the rate of each verdict over random models, each compared with ``NULL_MODELS`` other random models.
 
     Args:
         architecture: Which models.
@@ -148,7 +148,7 @@ def _judged(architecture: Architecture, length: int, claims: Sequence[str], seed
 
 
 def tiny_model(architecture: Architecture, length: int, seed: int) -> nn.Module:
-    """A model of one layer and two heads with random weights.
+    """Return a model with one layer, two heads and random weights.
 
     Args:
         architecture: Which.

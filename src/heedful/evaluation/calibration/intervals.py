@@ -1,4 +1,4 @@
-"""False-positive rates of claims about heads, with the true effect exactly at the margin and near it."""
+"""Simulate false-positive rates of claims about heads, with the true effect exactly at the margin and near it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TAIL, FAMILY, POWER = 0.025, 0.05, 0.8
 
 @dataclass(frozen=True, kw_only=True)
 class AtMargin:
-    """How to place the true effect of a claim at its margin.
+    """Simulation settings that place the true effect of one claim at its margin.
 
     Attributes:
         claim: Registry name.
@@ -75,7 +75,8 @@ ORDER_MATTERS = ("queries_attend_by_content", "adjacent_queries_differ", "distan
 def interval_rates(
     world: World, length: int, hides_future: bool, claims: Sequence[str], trials: int, seed: int
 ) -> Iterator[Rate]:
-    """Rates of every wanted claim of one world, over fresh studies.
+    """Simulate error rates and power of the given claims for attention drawn from ``world``, with a new study per
+    trial.
 
     Args:
         world: How logits come about.

@@ -1,4 +1,4 @@
-"""Ablation claims on paired loss differences of known mean, for normal and for skewed documents."""
+"""Calibrate ablation claims on paired loss differences of known mean, with normal and with skewed noise."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DOCUMENTS, MARGIN, SPREAD = 64, 0.01, 0.05
 
 
 def loss_rates(shape: str, claims: Sequence[str], trials: int, seed: int) -> Iterator[Rate]:
-    """Rates of the ablation claims when the true loss difference is at a margin, 0, or detectable.
+    """Simulate the verdicts of ablation claims when the true loss difference is at a margin, 0, or just detectable.
 
     Args:
         shape: A name of ``SKEW``.
@@ -77,7 +77,7 @@ def loss_rates(shape: str, claims: Sequence[str], trials: int, seed: int) -> Ite
 
 
 def noise_of(shape: str, random: np.random.Generator, size: tuple[int, ...] = (DOCUMENTS,)) -> Array:
-    """Documents' deviations, of mean 0 and standard deviation 1.
+    """Draw document effects with mean 0 and standard deviation 1, normal or skewed, in an array of shape ``size``.
 
     Args:
         shape: A name of ``SKEW``.
@@ -93,7 +93,7 @@ def noise_of(shape: str, random: np.random.Generator, size: tuple[int, ...] = (D
 
 
 def study_with_interim_analyses(arms: dict[str, Array], interim_analyses: int) -> Study:
-    """A study with given true differences, measured by interim analyses until each replacement is decided."""
+    """Return a study with given true loss differences, each measured until an interim analysis decides it."""
     import torch
 
     study = _study(arms)

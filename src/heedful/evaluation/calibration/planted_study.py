@@ -1,4 +1,4 @@
-"""Studies of planted attention: the probes and the judging of a validation, without a model."""
+"""Build studies of planted attention, to run the probes and judging of a validation without a model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SETTLED_MODELS = 39
 
 @dataclass(frozen=True)
 class Planted:
-    """A study of planted attention and the call it was made from.
+    """A study of planted attention, with the attention call that it was built from.
 
     Attributes:
         study: The study, its evidence whole.
@@ -56,7 +56,7 @@ class Planted:
 
 
 def planted_study(world: World, length: int, hides_future: bool, seed: int, resamples: int = 999) -> Planted:
-    """One study of ``DOCUMENTS`` documents with planted attention.
+    """Return a study of ``DOCUMENTS`` documents with planted attention.
 
     Args:
         world: How logits come about.
@@ -94,14 +94,16 @@ def planted_study(world: World, length: int, hides_future: bool, seed: int, resa
 
 
 def planted_call_of(world: World, length: int, hides_future: bool, seed: int) -> tuple[AttentionCall, Tensor]:
-    """The call that ``planted_study`` would judge for the same arguments, with its tokens."""
+    """Return the attention call that ``planted_study`` would judge for the same arguments, and its token ids."""
     generator = torch.Generator().manual_seed(seed)
     ids = zipf_ids(DOCUMENTS, length, generator)
     return planted_call(world, ids, hides_future, generator), ids
 
 
 def sequences_of(ids: Tensor) -> TokenBatch:
-    """Sequences that are each a document, with some special and some punctuation tokens."""
+    """Return a ``TokenBatch`` in which each row of ``ids`` is one document, with some special and punctuation
+    tokens.
+    """
     from heedful.loading.sequences import TokenBatch
 
     return TokenBatch(

@@ -1,4 +1,4 @@
-"""How often an event happened, with its binomial interval and the promised rate."""
+"""The rate of an event over simulated trials, with its binomial interval and the promised rate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ AT_MOST, AT_LEAST = "at most", "at least"
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """How often one event happened in a number of trials.
+    """How often one event happened in a number of simulated trials, and the rate that was promised.
 
     Attributes:
         claim: Registry name of the check, or what else was tried (``sequential looks``).
@@ -42,11 +42,11 @@ class Rate:
 
     @property
     def share(self) -> float:
-        """Share of the trials; NaN without any."""
+        """Observed rate, ``count / trials``; NaN without trials."""
         return self.count / self.trials if self.trials else float("nan")
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Clopper and Pearson's interval of the true rate, for the effective number of independent trials.
+        """Return the Clopper-Pearson interval of the true rate, for the effective number of independent trials.
 
         Source: Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404; for trials in groups, Korn and Graubard 1998,
         Survey Methodology 24:193.
@@ -68,7 +68,7 @@ class Rate:
         return low, high
 
     def kept(self, tests: int = 1) -> bool:
-        """Whether the promise is kept: the interval does not lie entirely on its wrong side.
+        """Return whether the interval is compatible with the promised rate.
 
         Args:
             tests: Rates that are looked at together; the level is adjusted for them (Bonferroni).
@@ -79,7 +79,7 @@ class Rate:
         return low <= self.nominal
 
     def caught(self, tests: int = 1, power: float = 0.8) -> float:
-        """The true rate that this many trials would have shown to break the promise, with this chance.
+        """Return the true rate at which this many trials would break the promise with probability ``power``.
 
         A promise whose trials catch only rates far from it was not tested. NaN where no rate could break it: too few
         trials, or a promise of at most 1.
@@ -105,7 +105,7 @@ class Rate:
 
 
 def worth_of(happened: Sequence[Sequence[bool]]) -> float:
-    """Effective number of independent trials when trials of one group are correlated.
+    """Return the effective number of independent trials when trials of one group are correlated.
 
     Source: Korn and Graubard 1998, Survey Methodology 24:193: the number over the design effect, and the quantiles of
     Student's t for as many groups in place of as many trials.
@@ -130,7 +130,7 @@ def worth_of(happened: Sequence[Sequence[bool]]) -> float:
 
 
 def pooled(rates: Sequence[Rate]) -> Rate:
-    """Rates of one event in one world, pooled over all lengths.
+    """Pool the rates of one simulated event over all sequence lengths.
 
     Args:
         rates: At least one, of the same claim, event, world and promise.

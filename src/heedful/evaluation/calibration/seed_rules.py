@@ -1,4 +1,4 @@
-"""The answers of an older validation guide to the same attention: its thresholds depend on the sequence length.
+"""Judge attention by the rules of an older validation guide, whose thresholds depend on the sequence length.
 
 Its row_std, mean deviation, share of the maximal entropy, near to far ratio, repetition ratio and query variation are
 taken as published: masked zeros counted, one sequence, ``N`` the length of the tensor.
@@ -18,7 +18,7 @@ ROWS_AT_ONCE, QUERIES = 128, 64
 
 
 def seed_answers(call: AttentionCall, ids: Tensor) -> dict[str, list[bool]]:
-    """Answers of the guide for the first sequence of a call.
+    """Return the yes-or-no answers of the older guide for the first sequence of a call, by rule.
 
     Args:
         call: The call.

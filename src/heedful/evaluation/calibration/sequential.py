@@ -1,4 +1,4 @@
-"""Interim analyses of growing data: how often a true null is rejected, and how early an effect is found."""
+"""Simulate interim analyses: how often a true null hypothesis is rejected, and how early an effect is detected."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CLAIM = "--sequential"
 
 
 def sequential_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
-    """Error of five interim analyses at 32 to 512 documents, their power, and the error without adjustment.
+    """Simulate five interim analyses at 32 to 512 documents: error rate, power, and the error rate without adjustment.
 
     Args:
         shape: A name of ``losses.SKEW``.
@@ -58,7 +58,7 @@ def sequential_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
 
 
 def ablation_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
-    """Verdicts of the ablation claims with interim analyses, for loss differences at the margin and far beyond it.
+    """Simulate verdicts of ablation claims with interim analyses: false positives at the margin, power far above it.
 
     Args:
         shape: A name of ``losses.SKEW``.

@@ -1,4 +1,4 @@
-"""A calibration as lines of 80 columns, and as a document in JSON's own types."""
+"""Format a calibration as a text table of 80 columns, and as a JSON-compatible dict."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIDTH, LABEL, CELL = 80, 26, 4
 
 
 def lines(calibration: Calibration) -> list[str]:
-    """The table: a block for each claim, a line for each event and world, a column for each length, and one for all.
+    """Return the table as lines: a block for each claim, a line for each event and world, a column for each length.
 
     Args:
         calibration: What was found.
@@ -47,7 +47,7 @@ def lines(calibration: Calibration) -> list[str]:
 
 
 def to_document(calibration: Calibration) -> dict[str, Any]:
-    """Everything, each rate with its interval; ``seconds`` alone differs between two equal runs."""
+    """Return the whole calibration as a JSON-compatible dict; only ``seconds`` differs between two equal runs."""
     return {
         "schema": SCHEMA,
         "plan": {**asdict(calibration.plan), "claims": list(calibration.plan.wanted)},

@@ -1,4 +1,4 @@
-"""Attention whose truth is known: calls with random content, effects of keys, and planted patterns."""
+"""Generate attention calls with known truth: random content, planted patterns and keys with their own weight."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADS, DOCUMENTS = 8, 16
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """How logits are generated. All fields are log factors or standard deviations of logits.
+    """How the logits of a simulated call are generated. All fields are log factors or standard deviations of logits.
 
     Attributes:
         name: What the table calls it.
@@ -52,23 +52,23 @@ FOLLOWS = World(name="repeats", content=0.5, follows=0.4)
 
 
 def zipf_ids(documents: int, length: int, generator: torch.Generator) -> Tensor:
-    """Tokens drawn by Zipf's law from a small vocabulary, ``(document, token)``."""
+    """Draw token ids from a small vocabulary by Zipf's law, ``(document, token)``."""
     share = 1.0 / torch.arange(1.0, VOCABULARY + 1)
     return torch.multinomial(share, documents * length, replacement=True, generator=generator).view(documents, length)
 
 
 def special_of(ids: Tensor) -> Tensor:
-    """The positions that count as special: a few, never the first, whatever token they hold."""
+    """Return a bool mask of tokens that count as special: a few positions, never the first, whatever the token."""
     return (torch.arange(ids.shape[1]) % 13 == 5).expand_as(ids)
 
 
 def punctuation_of(ids: Tensor) -> Tensor:
-    """The tokens that count as punctuation: one kind in seven."""
+    """Return a bool mask of tokens that count as punctuation: ids divisible by 7."""
     return (ids % 7 == 0) & ~special_of(ids)
 
 
 def planted_call(world: World, ids: Tensor, hides_future: bool, generator: torch.Generator) -> AttentionCall:
-    """One attention call over all documents.
+    """Return one attention call over all documents with the effects that ``world`` plants.
 
     Args:
         world: How its logits come about.

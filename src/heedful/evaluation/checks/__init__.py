@@ -1,4 +1,4 @@
-"""The checks, one claim a file. Each takes evidence and returns findings; every file here is registered."""
+"""The checks, one per file. Each takes a study and returns findings; every file here is registered."""
 
 from heedful.plugins import import_folder
 

@@ -1,4 +1,4 @@
-"""Section 9: what kind of work does attention do?"""
+"""Section 9: which information does the model use attention for?"""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ SOURCE = (
     meaning="Names the simplest replacement that does as well: the kind of work attention does in this model.",
 )
 def ablation_signature(study: Study) -> list[Finding]:
-    """Name the work of attention (positional, content, value average, unused) by the replacements that cost no loss.
+    """Attention is positional, content-based, a value average or unused, by the replacements that do not raise the
+    loss.
 
     Redundant besides, where equal weights cost something in the whole and nothing in any one part: the layers of the
     model (preset standard), the heads of a layer (preset full).
@@ -36,7 +37,7 @@ def ablation_signature(study: Study) -> list[Finding]:
     if study.objective.name == "none":
         return [_skipped(study.objective.reason)]
     if len(study.sequences.input_ids) < 2:
-        return [_skipped("one sequence: nothing to pair it with")]
+        return [_skipped("only one sequence: a paired comparison needs at least two")]
     if left := left_whole(study):
         return [_skipped(left)]
     if not study.settings.runs("standard"):

@@ -7,9 +7,7 @@ from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 
-SOURCE = (
-    "paired loss difference in vivo, documents as units; used above 0.01 nats a token, unused within 0.01 both ways"
-)
+SOURCE = "paired loss difference in vivo, documents as units; used above 0.01 nats a token, unused within -0.01 to 0.01"
 
 
 @check(

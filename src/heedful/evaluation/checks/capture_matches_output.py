@@ -31,7 +31,7 @@ def capture_matches_output(study: Study) -> list[Finding]:
         Finding(
             claim="capture_matches_output",
             verdict=Verdict.WARN if bad else Verdict.PASS,
-            reason=f"{len(bad)} of {len(errors)} layers put out something else than their captured call gives "
+            reason=f"{len(bad)} of {len(errors)} layers have outputs that differ from those of their captured calls "
             f"({', '.join(bad[:3])}): their statistics describe the call, not the kernel"
             if bad
             else f"recomputed outputs of {len(errors)} layers agree within {worst:.1e}",

@@ -26,7 +26,7 @@ SOURCE = (
     meaning="If attention thins out with length, long contexts are averaged rather than searched.",
 )
 def concentration_keeps_with_length(study: Study) -> list[Finding]:
-    """Averaged over heads, rows with many visible keys are not closer to uniform than rows with few."""
+    """Averaged over heads, queries with many visible keys attend no more uniformly than queries with few."""
     evidence = study.observed
     rise = evidence.stacked("concentration_long") - evidence.stacked("concentration_short")
     run = evidence.stacked("log_keys_long") - evidence.stacked("log_keys_short")
@@ -37,7 +37,7 @@ def concentration_keeps_with_length(study: Study) -> list[Finding]:
             Finding(
                 claim="concentration_keeps_with_length",
                 verdict=Verdict.UNDEFINED,
-                reason="all rows see about as many keys (both ways, or too short): there is no slope to take",
+                reason="all rows see about equally many keys (bidirectional model or short text): there is no slope",
                 source=SOURCE,
             )
         ]

@@ -1,4 +1,4 @@
-"""Section 1: does the model keep what its config and its batch promise, by the checks of `heedful check`?"""
+"""Section 1: does attention match config and batch in mask, scale and positions, as `heedful check` tests?"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN = 5
     meaning="A model that sees other keys, or at another scale, than its config says is not the model you think it is.",
 )
 def contract_is_kept(study: Study) -> list[Finding]:
-    """Every promise of config and batch that can be judged holds: who sees whom, at what scale and where.
+    """Every testable property that config and batch promise holds: visible keys, scale and positions.
 
     Scale, grouping, rotary positions, windows, padding and direction are judged by the proofs of ``heedful check``.
     """

@@ -62,11 +62,11 @@ def diversity_tracks_concentration(study: Study) -> list[Finding]:
             f"{interval.units} documents; at least {study.settings.least_units} are needed",
         )
     elif np.isnan(low):
-        verdict, reason = Verdict.INSUFFICIENT, "documents do not tell the layers apart well enough for an interval"
+        verdict, reason = Verdict.INSUFFICIENT, "the documents vary too little between layers for an interval"
     elif low <= 0 <= high:
-        verdict, reason = Verdict.WARN, "no clear direction: the interval holds 0"
+        verdict, reason = Verdict.WARN, "no clear direction: the interval contains 0"
     elif not p <= study.settings.alpha:
-        verdict, reason = Verdict.WARN, f"{known} layers paired at random show as much (p {p:.3g})"
+        verdict, reason = Verdict.WARN, f"{known} layers paired at random show as strong a correlation (p {p:.3g})"
     elif low > 0:
         verdict, reason = Verdict.PASS, "layers with more diverse input attend more sharply"
     else:

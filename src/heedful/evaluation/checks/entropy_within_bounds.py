@@ -1,4 +1,4 @@
-"""Section 1: is every row's entropy possible given its logits?"""
+"""Section 1: is the measured entropy of every row possible, given its logits?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIMIT = 1e-3
     meaning="If a measured entropy is impossible, heedful measured wrongly and you should trust no other number here.",
 )
 def entropy_within_bounds(study: Study) -> list[Finding]:
-    """A row's entropy is at most log n and at least the bound set by its logits' norm: this tests heedful's own
+    """Each row's entropy lies between the lower bound from its logits' norm and log n; tests heedful's own
     measurement.
     """
     excess = max(largest_of(layer.values["entropy_excess"]) for layer in study.observed.layers)

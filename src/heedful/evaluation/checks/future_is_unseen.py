@@ -1,4 +1,4 @@
-"""Section 1: does a causal model really not see the future?"""
+"""Section 1: does no token of a causal model depend on later tokens?"""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def future_is_unseen(study: Study) -> list[Finding]:
             Finding(
                 claim="future_is_unseen",
                 verdict=Verdict.SKIP,
-                reason=f"the model attends both ways in {len(seeing)} of {len(pairs)} layers; "
+                reason=f"the model is bidirectional in {len(seeing)} of {len(pairs)} layers; "
                 "the claim is for causal models",
                 source=SOURCE,
             )
@@ -50,7 +50,9 @@ def future_is_unseen(study: Study) -> list[Finding]:
     message = max(leak.after for leak in study.leaks)
     problems = []
     if seeing:
-        problems.append(f"masks show later keys in {len(seeing)} of {len(pairs)} layers ({', '.join(seeing[:3])})")
+        problems.append(
+            f"masks leave later keys visible in {len(seeing)} of {len(pairs)} layers ({', '.join(seeing[:3])})"
+        )
     told_by_contract = _by_contract(study)
     if told_by_contract and not seeing:
         problems.append(told_by_contract)

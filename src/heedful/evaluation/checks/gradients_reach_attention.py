@@ -1,4 +1,4 @@
-"""Section 8: does the loss reach every trainable attention parameter?"""
+"""Section 8: does every trainable attention parameter get a gradient?"""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def gradients_reach_attention(study: Study) -> list[Finding]:
 def _nothing_live(gradients: Sequence[ParameterGradient], away: Sequence[str], named: str) -> str:
     if not gradients:
         return "the attention modules have no parameters of their own"
-    return f"none can be looked at{named}" if away else f"all are frozen{named}"
+    return f"no gradient can be checked{named}" if away else f"all are frozen{named}"
 
 
 def _documents(study: Study) -> int:

@@ -1,4 +1,4 @@
-"""Section 4: is attention further from uniform than a margin, and than that of heads that have learned nothing?"""
+"""Section 4: are heads further from uniform attention than the margin, and than untrained heads?"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOURCE = (
     meaning="If no head is further from uniform than chance, attention only averages and has learned no selection.",
 )
 def heads_are_concentrated(study: Study) -> list[Finding]:
-    """Some heads are further from uniform than 0.05 nats and than heads that have learned nothing."""
+    """Some heads are further from uniform attention than 0.05 nats and than untrained heads."""
     margin = study.settings.margins.diffuse
     claim = HeadClaim(
         claim="heads_are_concentrated",

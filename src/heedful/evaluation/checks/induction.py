@@ -1,4 +1,4 @@
-"""Section 3: does any head find the token that followed an earlier copy?"""
+"""Section 3: does any head attend to the token that followed an earlier copy of the query's token?"""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def induction(study: Study) -> list[Finding]:
             Finding(
                 claim="induction",
                 verdict=Verdict.SKIP,
-                reason="the model sees both ways: nothing to induce",
+                reason="the model is bidirectional, so induction is not defined",
                 source=SOURCE,
             )
         ]

@@ -7,9 +7,7 @@ from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 
-SOURCE = (
-    "paired loss difference in vivo, documents as units; used above 0.01 nats a token, unused within 0.01 both ways"
-)
+SOURCE = "paired loss difference in vivo, documents as units; used above 0.01 nats a token, unused within -0.01 to 0.01"
 
 
 @check(
@@ -18,5 +16,5 @@ SOURCE = (
     meaning="If equal weights do as well, the learned pattern is no better than averaging.",
 )
 def learned_weights_matter(study: Study) -> list[Finding]:
-    """Equal weights on every visible key raise the loss: the learned pattern does more than a plain average."""
+    """Equal weights on all visible keys raise the loss: the learned pattern does more than average the values."""
     return ablation_findings(study, "learned_weights_matter", "uniform", SOURCE)

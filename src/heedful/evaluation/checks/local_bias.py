@@ -17,7 +17,7 @@ SOURCE = "log contrast of weights 1-5 positions away against further ones, row b
     meaning="Near keys outweigh far ones. This is normal in text; a model without it reads near and far alike.",
 )
 def local_bias(study: Study) -> list[Finding]:
-    """Keys 1 to 5 positions away get more weight than keys further away (mean log ratio within rows).
+    """Keys 1 to 5 positions away get more weight than keys further away, by the mean log ratio within rows.
 
     Row normalisers cancel, own and first key are left out, so that neither short rows nor sinks look local.
     """

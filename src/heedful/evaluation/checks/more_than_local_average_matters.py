@@ -7,9 +7,7 @@ from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 
-SOURCE = (
-    "paired loss difference in vivo, documents as units; used above 0.01 nats a token, unused within 0.01 both ways"
-)
+SOURCE = "paired loss difference in vivo, documents as units; used above 0.01 nats a token, unused within -0.01 to 0.01"
 
 
 @check(
@@ -18,5 +16,5 @@ SOURCE = (
     meaning="If averaging the nearest tokens does as well, a short convolution could replace attention.",
 )
 def more_than_local_average_matters(study: Study) -> list[Finding]:
-    """Equal weights on the keys within 5 positions raise the loss when they replace the learned weights."""
+    """Replacing the learned weights by equal weights on the keys within 5 positions raises the loss."""
     return ablation_findings(study, "more_than_local_average_matters", "local", SOURCE)

@@ -1,4 +1,4 @@
-"""Section 9: does attention need more than a pattern of position?"""
+"""Section 9: does the model need attention that depends on content, not only on position?"""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 
-SOURCE = (
-    "paired loss difference in vivo, documents as units; used above 0.01 nats a token, unused within 0.01 both ways"
-)
+SOURCE = "paired loss difference in vivo, documents as units; used above 0.01 nats a token, unused within -0.01 to 0.01"
 
 
 @check(
@@ -19,7 +17,5 @@ SOURCE = (
     meaning="If a pattern of positions does as well, attention ignores what the words are.",
 )
 def more_than_position_matters(study: Study) -> list[Finding]:
-    """The mean pattern of other documents, which depends on position only, raises the loss when it replaces the learned
-    one.
-    """
+    """Replacing the learned pattern by the mean pattern of other documents raises the loss."""
     return ablation_findings(study, "more_than_position_matters", "mean", SOURCE)

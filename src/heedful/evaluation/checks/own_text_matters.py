@@ -1,4 +1,4 @@
-"""Section 9: is the pattern tied to its own text?"""
+"""Section 9: does the attention pattern depend on the text it was computed from?"""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 
-SOURCE = (
-    "paired loss difference in vivo, documents as units; used above 0.01 nats a token, unused within 0.01 both ways"
-)
+SOURCE = "paired loss difference in vivo, documents as units; used above 0.01 nats a token, unused within -0.01 to 0.01"
 
 
 @check(
@@ -18,5 +16,5 @@ SOURCE = (
     meaning="If another text's pattern does as well, the weights do not depend on what was read.",
 )
 def own_text_matters(study: Study) -> list[Finding]:
-    """Another document's pattern raises the loss when it replaces the text's own."""
+    """Replacing a text's attention pattern by that of another document raises the loss."""
     return ablation_findings(study, "own_text_matters", "shuffled", SOURCE)

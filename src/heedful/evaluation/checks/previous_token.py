@@ -1,4 +1,4 @@
-"""Section 2: does any head read the token before?"""
+"""Section 2: does any head attend to the previous token?"""
 
 from __future__ import annotations
 

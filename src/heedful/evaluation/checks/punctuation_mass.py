@@ -1,4 +1,4 @@
-"""Section 3: does punctuation draw more than its share?"""
+"""Section 3: does punctuation get more weight than uniform attention would give it?"""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ SOURCE = (
     meaning="If this fails, heads follow positions alone, and a fixed pattern would do the same work.",
 )
 def queries_attend_by_content(study: Study) -> list[Finding]:
-    """The same position attends differently in different documents: attention depends on content.
+    """Queries at the same position attend differently in different documents: attention depends on content.
 
     A pattern of position alone gives exactly 0; an untrained model does not, so that PASS also asks for queries that
     are turned towards their keys more than random orientations are. ``detail`` of the model's finding says by how much

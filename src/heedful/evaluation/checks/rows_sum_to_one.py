@@ -14,17 +14,17 @@ SOURCE = "definition of softmax; tolerance four unit roundoffs of the dtype, at 
 
 
 def tolerance(dtype: torch.dtype) -> float:
-    """Largest deviation of a row sum that rounding in this dtype explains."""
+    """Return the largest deviation of a row sum from 1 that rounding in ``dtype`` explains."""
     return max(2 * torch.finfo(dtype).eps, 1e-5)
 
 
 @check(
     section=1,
     source=SOURCE,
-    meaning="Weights that sum to one make each output an average of values; other sums rescale the output unseen.",
+    meaning="Weights that sum to one make each output an average of values; other sums silently rescale the output.",
 )
 def rows_sum_to_one(study: Study) -> list[Finding]:
-    """The kernel's weights of each query sum to one over its visible keys (less a learned sink's share).
+    """The model's own attention weights sum to one for each query, minus the share of a learned sink.
 
     The model's own kernel is run once more with values of one, so that its output is the row sum.
     """

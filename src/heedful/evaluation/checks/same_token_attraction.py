@@ -17,7 +17,7 @@ SOURCE = "2 x 2 log odds of same-token pairs against neighbours; row normalisers
     meaning="If this holds, heads notice that a word has occurred before.",
 )
 def same_token_attraction(study: Study) -> list[Finding]:
-    """A query gives a key with its own token more weight than position and token popularity explain."""
+    """A key with the query's own token gets more weight than its position and token frequency explain."""
     margin = study.settings.margins.log_odds
     claim = HeadClaim(
         claim="same_token_attraction",

@@ -1,4 +1,4 @@
-"""Section 3: do special tokens draw more than their share?"""
+"""Section 3: do special tokens get more weight than uniform attention would give them?"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A report as terminal page, JSON, JUnit, Markdown and head table."""
+"""Render a report for the terminal, or as JSON, JUnit, Markdown or head table."""

@@ -1,4 +1,4 @@
-"""A report in at most 25 lines: the verdict, what was judged, what failed or is open, the conclusion, the next step."""
+"""Render a report in at most 25 lines: verdict, subject, failed and open claims, conclusion, next step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ORDER = ("FAIL", "ERROR", "WARN", "INSUFFICIENT DATA", "UNDEFINED")
 
 
 def brief_lines(report: Report, page: Sheet) -> list[Line]:
-    """The short page.
+    """Return the short version of a report as styled lines, at most 25.
 
     Args:
         report: What to show.
@@ -43,12 +43,12 @@ def brief_lines(report: Report, page: Sheet) -> list[Line]:
 
 
 def brief_text(report: Report, *, columns: int = COLUMNS, encoding: str = "utf-8") -> str:
-    """The short page as plain text, for a stream of this encoding."""
+    """Return the short version of a report as plain text that ``encoding`` can represent."""
     return plain(brief_lines(report, sheet(columns, encoding)))
 
 
 def print_brief(report: Report, stream: TextIO | None = None) -> None:
-    """Write the short page: coloured on a terminal that wants colour, else without any escape."""
+    """Print the short version of a report, in colour if the stream is a terminal that supports it."""
     out = stream or sys.stdout
     print_lines(brief_lines(report, stream_sheet(out)), out)
 

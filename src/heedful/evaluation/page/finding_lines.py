@@ -1,4 +1,4 @@
-"""A finding on the page: mark, verdict and claim; the reason; the numbers behind it; a few heads by name."""
+"""Render a finding in lines: verdict and claim, reason, numbers, and the heads that matter."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _LOUD = ("FAIL", "ERROR")
 
 
 def verdict_line(verdict: str, text: str, page: Sheet) -> list[Line]:
-    """Mark and verdict word, then a text in the column that all verdicts share."""
+    """Return lines with the verdict's symbol and word, followed by ``text`` in an aligned column."""
     word = f"{mark(verdict, page.encoding)} {verdict:<6}"
     lines = paragraph(page.text(text), page.width, indent=INDENT, first=f"{word}  ")
     return [((word, style(verdict)), ("  ", ""), *lines[0][1:]), *lines[1:]]
 
 
 def finding_lines(finding: Finding, page: Sheet) -> list[Line]:
-    """One finding in full: claim, reason, evidence, named heads, and what the claim means for a reader."""
+    """Return all lines of a finding: claim, reason, evidence, named heads, and the meaning of the claim."""
     lines = verdict_line(finding.verdict, _subject(finding), page)
     lines += paragraph(page.text(finding.reason), page.width, indent=INDENT)
     evidence = flow((page.text(piece) for piece in _evidence(finding)), "  ", page.width - len(INDENT))
@@ -41,7 +41,7 @@ def finding_lines(finding: Finding, page: Sheet) -> list[Line]:
 
 
 def head_tally(findings: Sequence[Finding], page: Sheet) -> list[Line]:
-    """The heads of one claim: a count for each verdict, and every failed head by name."""
+    """Return lines that count the head verdicts of one claim and name every failed head."""
     if not findings:
         return []
     counts = Counter(str(finding.verdict) for finding in findings)

@@ -1,4 +1,4 @@
-"""Section 5: the head table, most concentrated heads first, and what each layer holds."""
+"""Section 5: render the head table, most concentrated heads first, and a summary of each layer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _NOTE = "row_std is for comparison only: it shrinks with context."
 
 
 def head_lines(heads: Sequence[HeadRow], page: Sheet, *, shown: int | None = SHOWN) -> list[Line]:
-    """The head table.
+    """Return the head table as lines, at most ``shown`` heads.
 
     Columns: label, effective keys, share of the visible keys that they are, mass of the heaviest key, named pattern,
     verdict, and the population deviation of a row that an older guide used (``row_std``, for comparison only).
@@ -86,7 +86,7 @@ def _added(heads: Sequence[HeadRow], page: Sheet) -> list[Line]:
 
 
 def layer_lines(heads: Sequence[HeadRow], page: Sheet, *, shown: int | None = LAYERS) -> list[Line]:
-    """For each layer, how many heads got each verdict and the median of their effective keys; then all layers."""
+    """Return a line per layer with its count of heads by verdict and median effective keys, then one for all layers."""
     if not heads:
         return []
     layers = sorted({row.layer for row in heads})

@@ -1,4 +1,4 @@
-"""The head table alone as a page and as JSON."""
+"""Render the head table as a page and as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = ("effective_keys", "concentration", "max_weight", "previous_mass", "si
 
 
 def head_page(table: HeadTable) -> Page:
-    """The table, top to bottom.
+    """Build the page of a head table.
 
     Args:
         table: What to show.
@@ -55,7 +55,7 @@ def head_page(table: HeadTable) -> Page:
 
 
 def head_json(table: HeadTable) -> str:
-    """The rows as JSON text, each as in a report."""
+    """Return the head table as JSON text, with the same rows as in a report."""
     return document_text(head_documents(table.rows))
 
 

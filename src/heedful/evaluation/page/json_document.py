@@ -1,4 +1,4 @@
-"""Write a report as a strict JSON document with the schema ``heedful.report/1``.
+"""Convert a report to strict JSON with the schema ``heedful.report/1``.
 
 The text is pure ASCII, with ``<``, ``>`` and ``&`` escaped: no token in it can act in a terminal or in a page.
 """
@@ -24,7 +24,7 @@ _CARD_FIELDS = ("layer", "head", "distance", "uniform", "untrained", "keys_are_t
 
 
 def to_document(report: Report) -> dict[str, Any]:
-    """The report in JSON's own types; only ``run`` differs between two equal runs.
+    """Return the report as a JSON-compatible dict; only ``run`` differs between two equal runs.
 
     ``cards`` is there only where the report has them.
 
@@ -55,12 +55,12 @@ def to_document(report: Report) -> dict[str, Any]:
 
 
 def to_json(report: Report) -> str:
-    """The report as JSON text, ended by a newline."""
+    """Return the report as JSON text that ends with a newline."""
     return document_text(to_document(report))
 
 
 def head_documents(heads: Sequence[HeadRow]) -> list[dict[str, Any]]:
-    """The head table alone, each row as it stands in the report."""
+    """Return the rows of the head table as JSON-compatible dicts, as in a report."""
     return [_head(row, f"$[{index}]", []) for index, row in enumerate(heads)]
 
 

@@ -1,4 +1,4 @@
-"""Read a JSON document back as a report; another schema, a cut file or a NaN is refused."""
+"""Parse a report from JSON; a wrong schema, a truncated file or a NaN raises an error."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FAMILY, _, _VERSION = SCHEMA.rpartition("/")
 
 
 def from_json(text: str | bytes, *, name: str = "report") -> Report:
-    """The report that ``to_json`` wrote.
+    """Parse the text that ``to_json`` wrote into a report.
 
     Pitfall: a null among a head's statistics comes back as NaN, a null estimate as None.
 

@@ -1,4 +1,4 @@
-"""Checks as JUnit XML, the form in which CI services list tests: one test case a check."""
+"""Write checks as JUnit XML, the format in which CI services list tests: one test case per check."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOT_JUDGED = ("SKIP", "UNDEFINED", "INSUFFICIENT DATA")
 
 
 def junit(report: Report) -> bytes:
-    r"""One test suite a section, one test case a claim.
+    r"""Return JUnit XML with one test suite per section and one test case per claim.
 
     FAIL is a failure and ERROR an error, of the model or of any layer; SKIP, UNDEFINED and INSUFFICIENT DATA are
     skipped with their reason. WARN, ABSENT and INFO are no failure of the report and none here: their reason stands in
@@ -67,7 +67,7 @@ def _description(one: Finding) -> str:
 
 
 def add_outcome(case: ElementTree.Element, tag: str, what: str, message: str) -> None:
-    """Mark a test case as failed, broken or skipped.
+    """Add the element ``failure``, ``error`` or ``skipped`` with its message to a test case.
 
     Args:
         case: The test case.
@@ -80,18 +80,18 @@ def add_outcome(case: ElementTree.Element, tag: str, what: str, message: str) ->
 
 
 def visible_lines(text: str) -> str:
-    """A text with control characters made visible; its line breaks stay."""
+    """Return the text with control characters made visible, except line breaks."""
     return "\n".join(visible(row) for row in text.split("\n"))
 
 
 def set_counts(element: ElementTree.Element) -> None:
-    """Write into a suite or the root how many test cases it holds, and how many failed, broke or were skipped."""
+    """Set the attributes that count tests, failures, errors and skips in a suite or in the root."""
     for name, tag in (("tests", "testcase"), ("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         element.set(name, str(sum(1 for _ in element.iter(tag))))
 
 
 def xml_document(root: ElementTree.Element) -> bytes:
-    """The tree as an indented document with its declaration, ended by a newline."""
+    """Serialise the tree as indented XML with a declaration, ending with a newline."""
     ElementTree.indent(root)
     text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return text + b"\n"

@@ -1,4 +1,4 @@
-"""Findings on single layers as one compact table: a row for each layer, a column for each claim or replacement."""
+"""Render findings on single layers as a compact table: a row per layer, a column per claim or replacement."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _Grid = Mapping[tuple[int, str], "Finding"]
 
 
 def layer_table(findings: Sequence[Finding], page: Sheet) -> list[Line]:
-    """A table of layer findings: in each cell the mark of the verdict and the estimate.
+    """Return the table of layer findings as lines; each cell has the verdict's symbol and the estimate.
 
     One column also shows the interval. Columns that do not fit side by side follow in a further table.
 

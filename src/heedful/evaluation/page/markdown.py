@@ -1,4 +1,4 @@
-"""A report as Markdown for the summary of a CI job: verdict, table of claims, conclusion. All text is escaped."""
+"""Render a report as Markdown for a CI job summary: verdict, claims, conclusion, with all text escaped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST = 400
 
 
 def markdown(report: Report) -> str:
-    """The report as GitHub-flavoured Markdown.
+    """Return the report as GitHub-flavoured Markdown.
 
     Args:
         report: What to show.
@@ -50,7 +50,7 @@ def markdown(report: Report) -> str:
 
 
 def cell(value: object) -> str:
-    """Any text as one line of Markdown without effect: no link, tag, table cell or mention."""
+    """Escape any text into one Markdown line without links, tags, table cells or mentions."""
     text = visible(value)
     text = text if len(text) <= _LONGEST else text[:_LONGEST] + "\u2026"
     shown = "".join(_ACTING.get(character, character) for character in text)
@@ -60,17 +60,17 @@ def cell(value: object) -> str:
 
 
 def emoji(verdict: object) -> str:
-    """The symbol of a verdict for Markdown."""
+    """Return the emoji of a verdict."""
     return EMOJI.get(str(verdict), "\u2796")
 
 
 def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table whose cells are already escaped."""
+    """Return the lines of a Markdown table; its cells must already be escaped."""
     return [_cells(heading), _cells(["---"] * len(heading)), *(_cells(row) for row in rows)]
 
 
 def folded(title: str, texts: Sequence[str]) -> list[str]:
-    """A list behind a title that opens on a click; nothing if the list is empty."""
+    """Return Markdown lines of a collapsible list with a title; empty if the list is empty."""
     if not texts:
         return []
     return [

@@ -1,4 +1,4 @@
-"""How records display in a notebook; loaded by ``heedful.showing.drawing`` when the first one is shown."""
+"""Notebook display of records; imported by ``heedful.showing.drawing`` when the first record is displayed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLUMNS = ("effective_keys", "visible_share", "max_weight", "previous_mass", "si
 
 
 def contract_text(report: ContractReport) -> str:
-    """A contract report as the text that ``print`` shows.
+    """Return a contract report as text, as ``print`` shows it.
 
     Args:
         report: What a check found.
@@ -29,7 +29,7 @@ def contract_text(report: ContractReport) -> str:
 
 
 def session_html(session: Session) -> str:
-    """What a session captured, what it did not, and the first heads of its table.
+    """Return HTML with the calls that a session captured, those it missed, and the first heads of its table.
 
     Args:
         session: The session, while or after its block runs.
@@ -46,7 +46,7 @@ def session_html(session: Session) -> str:
 
 
 def head_pattern(session: Session, layer: int | str, head: int, bins: int) -> altair.Chart:
-    """The weights of one head on the first sequence that its layer saw.
+    """Draw the attention weights of one head on the first sequence captured in its layer.
 
     Args:
         session: The session.

@@ -1,4 +1,4 @@
-"""A report and a table of heads as HTML for a notebook: escaped, styled in place, without script."""
+"""Render a report and a head table as notebook HTML: escaped, with inline styles and no script."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TABLE = """\
 
 
 def report_html(report: Report) -> str:
-    """The verdict and conclusion of a report, and behind a click its whole terminal page.
+    """Return HTML with verdict and conclusion of a report, and its terminal page in a collapsible part.
 
     Args:
         report: What to show.
@@ -42,7 +42,7 @@ def report_html(report: Report) -> str:
 
 
 def table_html(message: str, rows: Sequence[Mapping[str, object]], notes: Sequence[str] = ()) -> str:
-    """A sentence, notes, and a table of the first rows.
+    """Return HTML with a sentence, notes, and a table of the first rows.
 
     Args:
         message: The sentence.

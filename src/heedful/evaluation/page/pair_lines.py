@@ -1,4 +1,4 @@
-"""The ranking of heads by pairs, in lines for a terminal and as a part of a page."""
+"""Render a ranking of heads by position pairs, for the terminal and as a page section."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FEW = 50
 
 
 def pair_lines(ranking: PairRanking, page: Sheet) -> list[Line]:
-    """Heading, a line a head with the heaviest first, and what the null is.
+    """Return lines with a heading, one line per head (largest weight first), and the null hypothesis.
 
     Args:
         ranking: The ranking.
@@ -34,7 +34,7 @@ def pair_lines(ranking: PairRanking, page: Sheet) -> list[Line]:
 
 
 def column_notes(ranking: PairRanking) -> str:
-    """What the columns are, and what the null keeps."""
+    """Return sentences that explain the columns and the null hypothesis."""
     few = ""
     if ranking.others < FEW:
         few = (
@@ -47,7 +47,7 @@ def column_notes(ranking: PairRanking) -> str:
 
 
 def pair_part(ranking: PairRanking) -> PagePart:
-    """The same as a part of the page of heads."""
+    """Return the ranking as a section of the page of heads."""
     rows = [
         (f"L{row.layer}H{row.head}", *(f"{value:.3f}" for value in (row.mass, row.permuted, row.p, row.p_adjusted)))
         for row in ranking.rows
@@ -57,6 +57,6 @@ def pair_part(ranking: PairRanking) -> PagePart:
 
 
 def print_ranking(ranking: PairRanking, stream: TextIO | None = None) -> None:
-    """Write the ranking to a terminal."""
+    """Print the ranking in the terminal."""
     out = stream or sys.stdout
     print_lines(pair_lines(ranking, stream_sheet(out)), out)

@@ -1,4 +1,4 @@
-"""The shape of a report document; the shipped JSON Schema is made from it.
+"""Typed dicts that define the report document; the shipped JSON Schema is generated from them.
 
 Write it anew after a change of a field::
 
@@ -37,7 +37,7 @@ class _Record(BaseModel):
 
 
 class FindingDocument(_Record):
-    """One claim, its verdict, and everything needed to disagree with it."""
+    """JSON form of a finding: one claim, its verdict and all evidence for it."""
 
     claim: str = Field(min_length=1, description="Name of the check: a claim that can be false.")
     verdict: Verdict
@@ -66,7 +66,7 @@ class FindingDocument(_Record):
 
 
 class SectionDocument(_Record):
-    """One of the nine sections."""
+    """JSON form of one of the nine sections."""
 
     number: int = Field(ge=1, le=9)
     title: str
@@ -74,7 +74,7 @@ class SectionDocument(_Record):
 
 
 class HeadDocument(_Record):
-    """One head's row of the head table."""
+    """JSON form of one row of the head table."""
 
     layer: Index = Field(description="Index in the order in which the model called its attention.")
     module: str = Field(description="Path of the attention module in the model.")
@@ -87,7 +87,7 @@ class HeadDocument(_Record):
 
 
 class PictureDocument(_Record):
-    """The weights of one head on one document, on a grid of bins; the shade is a logarithm of weight over uniform."""
+    """JSON form of a head's picture: weights on one document, averaged in bins, as shades of log(weight / uniform)."""
 
     rows: int = Field(ge=1, le=256, description="Bins of queries.")
     columns: int = Field(ge=1, le=256, description="Bins of keys.")
@@ -99,7 +99,7 @@ class PictureDocument(_Record):
 
 
 class StrongestDocument(_Record):
-    """The heaviest keys of one query, or of all."""
+    """JSON form of the keys with the most weight, for one query or over all queries."""
 
     query: Index | None = Field(description="Position of the query; null where weights are means over all queries.")
     keys: list[Index]
@@ -107,7 +107,7 @@ class StrongestDocument(_Record):
 
 
 class HeadCardDocument(_Record):
-    """Further evidence on one head."""
+    """JSON form of one head card."""
 
     layer: Index
     head: Index
@@ -121,7 +121,7 @@ class HeadCardDocument(_Record):
 
 
 class CardsDocument(_Record):
-    """Cards of all heads, and the document that they picture."""
+    """JSON form of all head cards and the document in their pictures."""
 
     document: str
     length: Index = Field(description="Tokens of the document.")
@@ -131,7 +131,7 @@ class CardsDocument(_Record):
 
 
 class ReportDocument(_Record):
-    """Everything one validation found."""
+    """JSON form of a report."""
 
     schema_: Literal["heedful.report/1"] = Field(alias="schema")
     verdict: Verdict
@@ -148,17 +148,17 @@ class ReportDocument(_Record):
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a report, made from the records above."""
+    """Return the JSON Schema of a report, generated from the types in this module."""
     return {"$schema": DIALECT, "$id": f"urn:{SCHEMA.replace('/', ':')}", **ReportDocument.model_json_schema()}
 
 
 def schema_text() -> str:
-    """The JSON Schema as it is shipped."""
+    """Return the JSON Schema as the text that is shipped with the package."""
     return json.dumps(json_schema(), indent=2, sort_keys=True) + "\n"
 
 
 def shipped_schema() -> str:
-    """The text of the JSON Schema file in the installed package."""
+    """Return the text of the JSON Schema file in the installed package."""
     return resources.files("heedful.evaluation.page").joinpath("schema", FILE).read_text(encoding="ascii")
 
 

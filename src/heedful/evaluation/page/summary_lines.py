@@ -1,4 +1,4 @@
-"""The top and the end of the page: what was validated, what was not measured, the counts, the conclusion."""
+"""Render the top and end of the terminal page: subject, unmeasured modules, counts, conclusion."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_SHOWN = frozenset({"notes", "fingerprint", "document_fingerprints"})
 
 
 def heading_lines(report: Report, page: Sheet, *, settings: bool = True) -> list[Line]:
-    """Model and data as labels with what is known; settings and notes too unless ``settings`` is False."""
+    """Return lines with model, data and, if ``settings``, the settings and notes."""
     model, data = report.model, report.data
     lines = _entry("Model", [*_model(model), *_rest(model, _MODEL_WORDS)], page)
     lines += _entry("Data", [*_data(data), *_rest(data, _DATA_WORDS)], page)
@@ -32,7 +32,7 @@ def heading_lines(report: Report, page: Sheet, *, settings: bool = True) -> list
 
 
 def not_measured_lines(report: Report, page: Sheet) -> list[Line]:
-    """What was not measured or not understood, each with its reason; nothing if all was measured."""
+    """Return lines on modules that were not captured or not understood, with reasons; empty if there are none."""
     lines: list[Line] = []
     for gap in report.not_measured:
         text = f"{page.text(gap.get('what', '?'))}: {page.text(gap.get('why', 'no reason given'))}"
@@ -41,7 +41,7 @@ def not_measured_lines(report: Report, page: Sheet) -> list[Line]:
 
 
 def summary_lines(report: Report, page: Sheet) -> list[Line]:
-    """Counts by verdict, the tests and how they were adjusted, and what failed."""
+    """Return lines with counts by verdict, the number of tests and their adjustment, and the failed claims."""
     findings = [finding for section in report.sections for finding in section.findings]
     lines = tally_lines(report, page)
     lines += paragraph(_multiplicity(report.summary, findings, page), page.width, indent="  ")
@@ -57,7 +57,7 @@ def summary_lines(report: Report, page: Sheet) -> list[Line]:
 
 
 def tally_lines(report: Report, page: Sheet) -> list[Line]:
-    """Counts of claims by verdict."""
+    """Return lines that count the claims by verdict."""
     findings = [finding for section in report.sections for finding in section.findings]
     counts = _counts(report.summary, findings)
     words = [f"{mark(verdict, page.encoding)} {verdict} {total}" for verdict, total in counts.items()]
@@ -65,7 +65,7 @@ def tally_lines(report: Report, page: Sheet) -> list[Line]:
 
 
 def verdict_lines(report: Report, page: Sheet) -> list[Line]:
-    """How many claims failed or are open, in one sentence, and where the conclusion stands; then an empty line."""
+    """Return a sentence with the number of failed and open claims and a pointer to the conclusion."""
     counts = _counts(report.summary, [finding for section in report.sections for finding in section.findings])
     failed = sum(counts.get(word, 0) for word in ("FAIL", "ERROR"))
     unsettled = sum(counts.get(word, 0) for word in ("WARN", "INSUFFICIENT DATA", "UNDEFINED"))
@@ -75,7 +75,7 @@ def verdict_lines(report: Report, page: Sheet) -> list[Line]:
 
 
 def conclusion_lines(report: Report, page: Sheet) -> list[Line]:
-    """The verdict on the whole model, and what it means in plain words."""
+    """Return lines with the overall verdict and its meaning in plain words."""
     verdict = str(report.verdict)
     lines: list[Line] = [((f"{mark(verdict, page.encoding)} {verdict}", style(verdict)),), BLANK]
     for text in str(report.summary.get("conclusion", "no conclusion was drawn")).splitlines():
@@ -84,7 +84,7 @@ def conclusion_lines(report: Report, page: Sheet) -> list[Line]:
 
 
 def next_lines(report: Report, page: Sheet) -> list[Line]:
-    """What to try next, numbered; nothing if there is no step."""
+    """Return numbered lines on what to try next; empty if there is nothing to suggest."""
     lines: list[Line] = []
     for index, text in enumerate(_texts(report.summary.get("next")), start=1):
         lines += paragraph(page.text(text), page.width, indent="   ", first=f"{index}. ")

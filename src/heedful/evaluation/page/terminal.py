@@ -1,4 +1,4 @@
-"""A report as a terminal page: lines of at most 70 cells, with the same words in colour and without."""
+"""Render a report for the terminal, in lines of at most 70 cells, with or without colour."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SECTIONS = 9
 
 
 def terminal_lines(report: Report, page: Sheet) -> list[Line]:
-    """The whole page, top to bottom.
+    """Return the whole terminal page as styled lines.
 
     Args:
         report: What to show.
@@ -55,18 +55,18 @@ def terminal_lines(report: Report, page: Sheet) -> list[Line]:
 
 
 def terminal_text(report: Report, *, columns: int = COLUMNS, encoding: str = "utf-8") -> str:
-    """The page as plain text, for a stream of this encoding."""
+    """Return the terminal page as plain text that ``encoding`` can represent."""
     return plain(terminal_lines(report, sheet(columns, encoding)))
 
 
 def print_report(report: Report, stream: TextIO | None = None) -> None:
-    """Write the page: coloured on a terminal that wants colour, else without any escape."""
+    """Print the report, in colour if the stream is a terminal that supports it."""
     out = stream or sys.stdout
     print_lines(terminal_lines(report, stream_sheet(out)), out)
 
 
 def print_heads(heads: Iterable[HeadRow], stream: TextIO | None = None) -> None:
-    """Write the head table alone, every head in the model's order, with the summary per layer."""
+    """Print the head table with every head in model order, and a summary of each layer."""
     out, rows = stream or sys.stdout, list(heads)
     page = stream_sheet(out)
     print_lines([*head_lines(rows, page, shown=None), *layer_lines(rows, page, shown=None)], out)

@@ -1,4 +1,4 @@
-"""Probes of patterns that have names in the literature, one a file: offsets, sinks, values, largest logits."""
+"""Probes of attention patterns named in the literature, one per file: offsets, sinks, values, largest logits."""
 
 from heedful.plugins import import_folder
 

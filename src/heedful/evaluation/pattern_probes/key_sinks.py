@@ -1,4 +1,4 @@
-"""Which key draws weight whatever the query is: the first, or a later one."""
+"""Find attention sinks: the first key or a later key that gets much weight from all queries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FEWEST_QUERIES = 8
 
 
 def key_sinks(sight: ProbedCall) -> dict[str, Tensor]:
-    r"""The key that draws most weight over the queries that see it, with the first key and without it.
+    r"""Return the key with the most weight averaged over the queries that see it, with and without the first key.
 
     .. math:: \alpha_j = \mathrm{mean}_{i\,:\,j\ \text{visible}}\, A_{ij}
 

@@ -1,4 +1,4 @@
-"""The largest logit of a head."""
+"""Measure the largest attention logit of each head."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from heedful.evaluation.probe_registry import PROBES
 
 
 def max_logit(sight: ProbedCall) -> dict[str, Tensor]:
-    r"""Largest logit of a head, after scale, softcap and bias, over every visible pair.
+    r"""Return the largest logit of each head over all visible pairs, after scale, softcap and bias, ``(sequence,
+    head)``.
 
     .. math:: \max_{i,\, j\ \text{visible}} \ell_{ij} = \max_i \bigl(Z_i + \log \max_j A_{ij}\bigr)
 

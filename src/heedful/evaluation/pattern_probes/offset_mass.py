@@ -1,4 +1,4 @@
-"""Weight at each offset from the query's own position, forwards and backwards."""
+"""Measure the attention weight at fixed offsets from the query position, forwards and backwards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OFFSETS = tuple(range(-REACH, REACH + 1))
 
 
 def offset_mass(sight: ProbedCall) -> dict[str, Tensor]:
-    r"""Mean weight of a query on the key a fixed number of positions away, ``(sequence, head, offset)``.
+    r"""Return the mean weight on the key at each fixed offset from the query, ``(sequence, head, offset)``.
 
     .. math:: \text{mass}_d = \mathrm{mean}_i\, A_{i,\,i+d}, \qquad d = -8 \ldots 8
 

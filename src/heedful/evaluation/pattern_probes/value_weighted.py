@@ -1,4 +1,4 @@
-"""Attention weighed by what its values carry: norms of weight times value times output projection."""
+"""Weight attention by value norms: norm of weight times value times output projection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PROJECTIONS = ("o_proj", "out_proj", "c_proj", "wo", "to_out", "dense", "out_li
 
 
 def output_weights(module: nn.Module, heads: int, value_dim: int) -> Tensor | None:
-    """The output projection of an attention module by head.
+    """Return the output projection of an attention module, split by head; None if it is not found.
 
     Args:
         module: The attention module; its projection is a child under one of the usual names.
@@ -56,7 +56,7 @@ def _own_rows(weight: object) -> Tensor | None:
 
 
 def value_norms(call: AttentionCall, weights: Tensor | None) -> Tensor:
-    r"""Norm of each key's value as a head writes it: :math:`\lVert v_j W_O^h \rVert`.
+    r"""Return the norm of each key's value after the head's output projection: :math:`\lVert v_j W_O^h \rVert`.
 
     Args:
         call: The call, with values.
@@ -76,7 +76,7 @@ def value_norms(call: AttentionCall, weights: Tensor | None) -> Tensor:
 
 
 def value_weighted(sight: ProbedCall) -> dict[str, Tensor]:
-    r"""Where weight times value goes, and how much weight falls on values of almost no size.
+    r"""Return the sink's share of norm-weighted attention, and the weight on values with norms near zero.
 
     With :math:`f_j = \lVert v_j W_O^h \rVert`,
 

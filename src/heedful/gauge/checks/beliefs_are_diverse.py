@@ -1,4 +1,4 @@
-"""Section 7: how different are the beliefs that enter attention?"""
+"""Section 7: how different are the beliefs at the input of attention?"""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ APART = 0.5
     meaning="Beliefs that are all alike leave attention nothing to choose between.",
 )
 def beliefs_are_diverse(study: Study) -> list[Finding]:
-    """Describes divergences, means, angles and variances of beliefs, compared with attention. It has no PASS or FAIL.
+    """Descriptive, without PASS or FAIL: divergences, means, angles and variances of beliefs, by layer.
 
     A head is called diverse or alike, and its attention near uniform, by whole intervals over documents alone.
     """

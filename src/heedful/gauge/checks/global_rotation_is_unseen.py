@@ -1,4 +1,4 @@
-"""Section 1: is attention of beliefs independent of the frames' common orientation?"""
+"""Section 1: is attention invariant to a common rotation of all frames?"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHANGE, ORTHOGONAL = 1e-4, 1e-5
     meaning="If a common rotation changes weights, the gauge model depends on an arbitrary choice of axes.",
 )
 def global_rotation_is_unseen(study: Study) -> list[Finding]:
-    """Rotating all beliefs and frames by one rotation rotates messages and changes no weight.
+    """A common rotation of all beliefs and frames rotates the outputs and changes no attention weight.
 
     Transport is flat with such frames: from k to j to i is from k to i. Skipped where no head has a frame.
     """

@@ -1,4 +1,4 @@
-"""Section 8: does the loss reach the tables of beliefs through the weights of attention?"""
+"""Section 8: do the belief tables get a gradient through the attention weights?"""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MERE_COORDINATES = 1e-3
     meaning="If a table's gradient does not pass through the weights, the model learns around attention.",
 )
 def tables_learn_through_attention(study: Study) -> list[Finding]:
-    """Every trained table of beliefs affects the attention weights, and through them the loss.
+    """Every trained belief table affects the attention weights, and through them the loss.
 
     The share of a table is the norm of the gradient that goes once weights are constants, over the norm of the whole
     gradient. Skipped where there are no tables of beliefs.

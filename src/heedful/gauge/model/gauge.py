@@ -1,4 +1,4 @@
-"""The gauge transformer as a model of transformers: tokens are Gaussian beliefs in frames and attend by divergence."""
+"""The gauge transformer in transformers: tokens are Gaussian beliefs in frames and attend by KL divergence."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from heedful.training.model.language_head import LanguageHead
 
 
 class GaugeLayer(GradientCheckpointingLayer):
-    """Attention by divergence, followed by the part that the config names."""
+    """One layer: attention by divergence, then the feed-forward part that the config names."""
 
     def __init__(self, config: GaugeConfig, layer: int) -> None:
         super().__init__()
@@ -47,9 +47,7 @@ class GaugeLayer(GradientCheckpointingLayer):
     def forward(
         self, hidden: Tensor, spread: TokenBeliefs, prior: TokenBeliefs, frames: tuple[Tensor, ...], **options: Any
     ) -> tuple[Tensor, TokenBeliefs, Tensor | None, Tensor | None]:
-        """``(batch, token, width)`` means to the same shape; also covariances, weights, and divergence from the
-        attended keys.
-        """
+        """Return new means ``(batch, token, width)``, covariances, weights, and divergence from the attended keys."""
         options["cache"] = options.pop(CACHE, None)
         message, weights, around, alignment = self.self_attn(self.input_layernorm(hidden), spread, frames, **options)
         hidden = hidden + message if self.config.residual else message
@@ -68,7 +66,7 @@ _ATTENTION_OWN = ("attention_mask", "cache", "aligned")
 
 @dataclass
 class GaugeOutput(BaseModelOutputWithPast):
-    """The output without a head.
+    """Output of the gauge transformer without a language head.
 
     Attributes:
         alignment: Mean over layers and heads of each token's divergence from what it attends to, ``(batch, token)``.
@@ -81,7 +79,7 @@ class GaugeOutput(BaseModelOutputWithPast):
 
 
 class GaugePreTrainedModel(PreTrainedModel):
-    """What transformers requires of every model with this config."""
+    """Base class that transformers requires of all models with this config."""
 
     config_class = GaugeConfig
     base_model_prefix = "model"
@@ -112,7 +110,7 @@ class GaugePreTrainedModel(PreTrainedModel):
             initialization.zeros_(module.bias)
 
     def resize_token_embeddings(self, *_: Any, **__: Any) -> nn.Embedding:
-        """Refused: a token is a row of several tables.
+        """Not supported, because a token is a row in several tables; raises an error.
 
         Raises:
             UsageError: Always.
@@ -121,7 +119,7 @@ class GaugePreTrainedModel(PreTrainedModel):
 
 
 class GaugeModel(GaugePreTrainedModel):
-    """The transformer without a head.
+    """The gauge transformer without a language head.
 
     Args:
         config: Sizes and choices.
@@ -136,15 +134,15 @@ class GaugeModel(GaugePreTrainedModel):
 
     @property
     def layout(self) -> BeliefLayout:
-        """Which columns of a belief belong to which head."""
+        """Assignment of belief columns to heads."""
         return self.beliefs.layout
 
     def get_input_embeddings(self) -> nn.Module:
-        """The table of means."""
+        """Return the table of means."""
         return self.beliefs.mean
 
     def set_input_embeddings(self, value: Any) -> None:
-        """Set another table of means."""
+        """Replace the table of means."""
         self.beliefs.mean = value
 
     @can_return_tuple
@@ -162,7 +160,7 @@ class GaugeModel(GaugePreTrainedModel):
         aligned: bool = False,
         **options: Any,
     ) -> GaugeOutput:
-        """Means of every token in its own frame; arguments as in every decoder of transformers, and ``aligned``.
+        """Return every token's mean in its own frame; takes the arguments of transformers' decoders and ``aligned``.
 
         Raises:
             UsageError: Embeddings were given in place of ids, or more positions than the model has.
@@ -234,7 +232,7 @@ class GaugeModel(GaugePreTrainedModel):
 
 
 class GaugeForCausalLM(LanguageHead, GaugePreTrainedModel, GenerationMixin):
-    r"""The gauge transformer with a head over its vocabulary; the head is the table of means if the config ties them.
+    r"""The gauge transformer with a language head, which is the table of means if the config ties them.
 
     In training the loss is that of the next token plus the config's weights times the mean alignment and prior
     divergence **of a token**; elsewhere it is that of the next token alone. Logits are of one function always. A tied
@@ -253,16 +251,16 @@ class GaugeForCausalLM(LanguageHead, GaugePreTrainedModel, GenerationMixin):
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
-        """The table of means."""
+        """Return the table of means."""
         return self.model.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Set another table of means."""
+        """Replace the table of means."""
         self.model.set_input_embeddings(value)
 
     @staticmethod
     def create_masks_for_generate(attention_mask: Tensor | None = None, **_: Any) -> Tensor | None:
-        """The mask unchanged, also for a cache with free slots: this forward applies its own rule."""
+        """Return the mask unchanged, because this model builds its own causal mask, also with a static cache."""
         return attention_mask
 
     def _extra_arguments(self, labels: Tensor | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Sizes and options of the gauge transformer, as a config of transformers."""
+"""The gauge transformer's config (sizes and options), a transformers ``PreTrainedConfig``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOKEN_FRAMES = ("learned", "none")
 
 
 class GaugeConfig(PreTrainedConfig):
-    """Config of the gauge transformer.
+    """Config of the gauge transformer: sizes and options.
 
     Attributes:
         irreps: The heads of every layer, in e3nn's notation or as a list of ``(label, copies, dimensions)``; kept in

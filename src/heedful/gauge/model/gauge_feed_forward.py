@@ -1,4 +1,4 @@
-"""The part of a gauge layer after attention: a learned map, or a step that lowers the free energy."""
+"""The feed-forward part of a gauge layer: a learned map, or a step that lowers the free energy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIRST_RATE = 0.1
 
 
 class LearnedFeedForward(nn.Module):
-    """``out(gelu(in(mu)))`` on means; it mixes all dimensions, and is not equivariant."""
+    """``out(gelu(in(mu)))`` on means; mixes all dimensions and is not equivariant."""
 
     def __init__(self, config: GaugeConfig) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class LearnedFeedForward(nn.Module):
 
 
 class VariationalFeedForward(DivergenceHeads):
-    """Natural-gradient steps of each belief that lower its free energy among the attended beliefs.
+    """Natural-gradient steps that lower each belief's free energy, given the beliefs it attends to.
 
     Means and log-variances move; the beliefs met, and the frames, stand still. It has temperatures of its own and one
     learned rate. Each step is one more attention, whose values are its keys, and is met by a capture as such.
@@ -59,7 +59,7 @@ class VariationalFeedForward(DivergenceHeads):
         around: Around,
         **options: Any,
     ) -> TokenBeliefs:
-        """Beliefs after the steps.
+        """Return the beliefs after the gradient steps.
 
         Args:
             hidden: Means in their own frames, ``(batch, token, width)``.

@@ -1,4 +1,4 @@
-"""The tables of means, variances and frames, for tokens and for positions, from which beliefs are read."""
+"""Lookup tables of means, variances and frames for tokens and positions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from heedful.gauge.model.gauge_config import GaugeConfig
 
 
 class BeliefTable(nn.Embedding):
-    """A table that stores the standard deviation of its initial numbers; with 0 they begin at 0.
+    """Embedding table that stores the standard deviation of its initial values; with 0, all values start at 0.
 
     The deviation belongs to the table itself: transformers draws nothing for modules without parameters.
     """
@@ -26,7 +26,7 @@ class BeliefTable(nn.Embedding):
 
 
 class BeliefTables(nn.Module):
-    """Beliefs and frames of tokens at their positions.
+    """Lookup tables that give tokens at positions their beliefs and frames.
 
     Variances lie strictly within the config's bounds whatever the table holds, and angles below pi.
 
@@ -50,7 +50,7 @@ class BeliefTables(nn.Module):
         self.position_frame = BeliefTable(positions, 3, angles) if placed else None
 
     def forward(self, ids: Tensor, positions: Tensor) -> tuple[TokenBeliefs, tuple[Tensor, ...]]:
-        """Beliefs in their own frames, and the frame of each group of irreps.
+        """Return the beliefs in their own frames, and the frame of each group of irreps.
 
         Args:
             ids: ``(batch, token)``.
@@ -73,7 +73,8 @@ class BeliefTables(nn.Module):
 
     @torch.no_grad()
     def angle_spread(self, ids: Tensor) -> Tensor:
-        """Standard deviation of each angle over tokens, mean of the three; NaN if all irreps are scalars.
+        """Return the standard deviation of frame angles over tokens, mean of three angles; NaN if all irreps are
+        scalar.
 
         Args:
             ids: ``(batch, token)``.

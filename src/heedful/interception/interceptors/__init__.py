@@ -1,1 +1,1 @@
-"""The interceptors, one for each place where models compute attention."""
+"""Interceptors, one for each way in which models compute attention."""

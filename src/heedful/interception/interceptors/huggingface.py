@@ -1,4 +1,4 @@
-"""The interceptor for transformers' attention-function table: the active entries, wrapped in place."""
+"""Interceptor for transformers' table of attention functions: entries are wrapped in place."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _eager_of(module: nn.Module) -> Callable[..., Any]:
 
 @contextmanager
 def attention_table(way: Interceptor) -> Iterator[None]:
-    """Wrap every entry of the table, and of modeling files' own tables, for the modules of one model.
+    """Return a context that wraps every entry of transformers' attention table for the modules of one model.
 
     Modules of other models pass through untouched. Entries are restored as they were, also after an error; where
     several interceptions overlap without nesting (threads), each takes away its own wrappers alone.

@@ -1,4 +1,4 @@
-"""What all interceptors share: which model a call belongs to, what is made of it, and what could not be interpreted."""
+"""Shared part of all interceptors: match calls to a model, describe them, and note calls not understood."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ POOLED = "some of its keys are padding, and which of its queries are is not know
 
 @dataclass
 class Interceptor:
-    """One interception of one model.
+    """Intercepts the attention calls of one model and passes each to ``answer``.
 
     Attributes:
         stack: The model's running modules.
@@ -56,7 +56,7 @@ class Interceptor:
     _keys: dict[str, Node | None] = field(default_factory=dict)
 
     def concerns(self, module: nn.Module | None) -> bool:
-        """Whether a call of this module belongs to the intercepted model (None means whatever module runs)."""
+        """Return whether a module belongs to the intercepted model; None stands for the module that is running."""
         if self.closed or self._busy or not self.stack.frames or self.stack.elsewhere():
             return False
         if _interpreters() is not None and _is_vmapped():
@@ -78,7 +78,7 @@ class Interceptor:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """Inside this block the model's own kernel runs and its inner calls are not captured again."""
+        """Return a context for the model's own kernel, in which inner calls are not captured again."""
         self._busy += 1
         try:
             with torch._C._EnableTorchFunction():
@@ -106,7 +106,7 @@ class Interceptor:
         streams: Sequence[Node | None] = (None, None),
         within: tuple[Frame, ...] | None = None,
     ) -> Tensor | None:
-        """Describe one call and ask for an answer.
+        """Describe one attention call, pass it to ``answer``, and return the replaced output or None.
 
         Args:
             module: The module as the caller knows it, or None.
@@ -175,7 +175,7 @@ class Interceptor:
             self.not_understood.setdefault(frame.path, f"a call shows {call.heads} of the {named} heads that it names")
 
     def in_part(self) -> dict[str, str]:
-        """Paths of modules whose attention was captured only in part, with the reason and the share of rows."""
+        """Return modules whose attention was captured only in part: path to reason with share of rows."""
         found: dict[str, str] = {}
         for path in sorted({path.split("#")[0] for path in self.described}):
             measured, expected = self.stack.shares.get(path, [0, 0])
@@ -188,7 +188,7 @@ class Interceptor:
         return found
 
     def not_captured(self) -> dict[str, str]:
-        """Paths of modules whose attention was not captured, or in part, each with the reason."""
+        """Return modules whose attention was not captured, or only in part: path to reason."""
         blind = "".join(f" ({note})" for subject, note in self.notes.items() if subject in (TRANSFORMED, TRACED))
         missing = {
             path: f"{name} ran and no attention call of it was seen{blind}"

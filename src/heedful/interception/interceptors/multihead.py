@@ -1,4 +1,4 @@
-"""The interceptor for ``nn.MultiheadAttention`` and for torch's transformer layers, which use it.
+"""Interceptor for ``nn.MultiheadAttention`` and the torch transformer layers that use it.
 
 Its inner attention runs where function modes do not see it. So its forward function runs once more from its own code,
 with names of its own: the attention, and the two products where weights are wanted, are met there. Nothing of torch is

@@ -1,4 +1,4 @@
-"""The product of weights with values, in every form that modules use.
+"""The product of attention weights and values, in every form that modules use.
 
 Every form is read as letters, one an axis, as einsum writes them: of the weights, of the values and of the result. The
 key axis is the one that the softmax ran over; the query axis is one of tokens that the values do not have.
@@ -21,12 +21,12 @@ Letters = list[str]
 
 
 class NoAttention(HeedfulError):
-    """A product of weights that are not attention over tokens: a mixture of experts, a gate."""
+    """The product's weights are not attention over tokens, but for example a mixture of experts or a gate."""
 
 
 @dataclass(frozen=True)
 class Product:
-    """Weights times values, with axes in the order ``(*leading, query, key)`` and ``(*leading, key, width)``.
+    """Product of weights and values with axes in the order ``(*leading, query, key)`` and ``(*leading, key, width)``.
 
     Attributes:
         leading: Lengths of the leading axes of the weights.
@@ -49,12 +49,12 @@ class Product:
     multiply: Callable[[Tensor], Tensor]
 
     def weights_in_order(self, tensor: Tensor) -> Tensor:
-        """Weights, or logits of their layout, as ``(*leading, query, key)``."""
+        """Rearrange weights, or logits of their layout, to ``(*leading, query, key)``."""
         order, own = self.weights
         return tensor.permute([own.index(letter) for letter in order])
 
     def value_in_order(self, tensor: Tensor) -> Tensor:
-        """Values as ``(*leading, key, width)``, with length 1 along leading axes that they lack."""
+        """Rearrange values to ``(*leading, key, width)``, with length 1 along missing leading axes."""
         order, own = self.values
         there = [letter for letter in order if letter in own]
         moved = tensor.permute([own.index(letter) for letter in there])
@@ -64,12 +64,12 @@ class Product:
         return moved
 
     def value_axes(self, axes: Axes) -> Axes:
-        """The axes of the values, in the order of ``value_in_order``."""
+        """Return the axes of the values in the order of ``value_in_order``."""
         order, own = self.values
         return tuple(axes[self.standing.index(letter)] if letter in own else () for letter in order)
 
     def own_value(self, tensor: Tensor) -> Tensor:
-        """Values back in the module's own layout."""
+        """Convert values back to the module's layout."""
         order, own = self.values
         there = [letter for letter in order if letter in own]
         for place in reversed([place for place, letter in enumerate(order) if letter not in own]):
@@ -77,12 +77,12 @@ class Product:
         return tensor.permute([there.index(letter) for letter in own])
 
     def result_in_order(self, tensor: Tensor) -> Tensor:
-        """The result as ``(*leading, query, width)``."""
+        """Rearrange the result to ``(*leading, query, width)``."""
         order, own = self.result
         return tensor.permute([own.index(letter) for letter in order])
 
     def own_result(self, tensor: Tensor) -> Tensor:
-        """The result back in the module's own layout."""
+        """Convert the result back to the module's layout."""
         order, own = self.result
         return tensor.permute([order.index(letter) for letter in own])
 
@@ -96,7 +96,7 @@ def product_of(
     axes: Axes,
     key: int,
 ) -> Product:
-    """The product that a function call computes.
+    """Return the product of weights and values that a torch function call computes.
 
     Args:
         name: The function's name.

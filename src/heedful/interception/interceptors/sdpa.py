@@ -1,4 +1,4 @@
-"""The interceptor for ``scaled_dot_product_attention`` in plain modules."""
+"""Interceptor for ``scaled_dot_product_attention`` in plain modules."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def attend(
     name: str = WAY,
     call_context: CallContext | None = None,
 ) -> Tensor:
-    """Capture one call of ``scaled_dot_product_attention``, with the same arguments.
+    """Capture one call of ``scaled_dot_product_attention``; takes the same arguments.
 
     Args:
         way: The interception.

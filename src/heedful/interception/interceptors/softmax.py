@@ -1,4 +1,4 @@
-"""The interceptor for modules that write attention out: a softmax, then the product with values.
+"""Interceptor for explicit attention: a softmax, followed by a product with values.
 
 Such modules hold the whole ``(query, key)`` array themselves, so the call may carry it: query and key are zero, and the
 logits stand in the bias. What enters the softmax is the weights' origin whatever made it (ALiBi, relative positions,
@@ -47,7 +47,7 @@ MULTIPLIED = frozenset(["matmul", "bmm", "mm", "einsum", "baddbmm", "addmm", "in
 
 
 class SoftmaxRecorder:
-    """Follows torch functions between a softmax and its product with values."""
+    """Tracks torch functions from a softmax to its product with values."""
 
     def __init__(self, way: Interceptor) -> None:
         self.way = way
@@ -56,7 +56,7 @@ class SoftmaxRecorder:
         way.stack.leaving = self.left
 
     def begins(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a softmax and remember it."""
+        """Run a softmax and record it as possible attention weights."""
         result = func(*args, **kwargs)
         logits = args[0] if args else kwargs.get("input")
         dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
@@ -76,7 +76,7 @@ class SoftmaxRecorder:
         return result
 
     def multiplies(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a function that may be the product of weights with values."""
+        """Run a function, and capture it if it multiplies weights with values."""
         lineage = self.way.lineage
         if name == "einsum" and len(args) == 2 and isinstance(args[1], list | tuple):
             args = (args[0], *args[1])
@@ -119,7 +119,9 @@ class SoftmaxRecorder:
         self.way.stack.seen(frame)
 
     def left(self, frame: Frame, output: Any) -> None:
-        """Called when a module's forward ends: a pending softmax is noted as unused; after an error it is dropped."""
+        """When a module's forward ends, report a softmax that was not multiplied with values; drop it after an
+        error.
+        """
         own = [one for one in self.pending if one.frames[-1] is frame]
         if not own:
             return

@@ -1,1 +1,1 @@
-"""The tracker's table, computed afterwards from checkpoints of any model."""
+"""Build the tracker's table afterwards, from checkpoints of any model."""

@@ -1,4 +1,4 @@
-"""The checkpoints that a command line names, and the step of each."""
+"""Find the checkpoints that a command line names, with the training step of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FOLDER = re.compile(r"(?:checkpoint|ckpt|(?:global_?)?step|iter)[-_]?\d{1,12}",
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model at one step of its training.
+    """Path of a saved model and its training step.
 
     Attributes:
         name: What ``load_model`` takes: a folder, a file or a name on the hub.
@@ -31,7 +31,7 @@ class Checkpoint:
 
 
 def find_checkpoints(names: Sequence[str]) -> list[Checkpoint]:
-    """The checkpoints of some names, ordered by step.
+    """Return the checkpoints in the given folders and files, sorted by step.
 
     A single folder that holds step folders (``checkpoint-100``, ``step_100``, ...) stands for these; of a run of
     ``heedful train``, for those that were written to their end. A step is read from the name, else from the

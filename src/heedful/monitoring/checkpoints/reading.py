@@ -1,4 +1,4 @@
-"""Checkpoints read over one text, each measured as the tracker measures a step."""
+"""Run checkpoints on one text and measure each as the tracker measures a training step."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Shape = list[tuple[str, int, int, int]]
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointReading:
-    """The text that all checkpoints read, and how they are loaded.
+    """The text to run all checkpoints on, and the options to load them.
 
     Attributes:
         documents: The text.
@@ -64,7 +64,7 @@ class CheckpointReading:
 def checkpoint_table(
     checkpoints: Sequence[Checkpoint], reading: CheckpointReading, progress: Progress = lambda *_: None
 ) -> polars.DataFrame:
-    """The tracker's table of some checkpoints: queries, keys, rows and gains, without statistics of training itself.
+    """Return the tracker's table for checkpoints: queries, keys, rows and gains, without gradients or loss.
 
     Each is loaded, run in evaluation mode over the same sequences, and left. All tokens of all sequences are measured.
 
@@ -108,7 +108,7 @@ def checkpoint_table(
 def forward_sums(
     model: nn.Module, sequences: TokenBatch, name: str, report: Callable[[int, int], None] = lambda *_: None
 ) -> ForwardSums:
-    """Sums of every attention call of a model over some sequences.
+    """Run a model on sequences and return the sums of every attention call.
 
     Args:
         model: The model; left as it was.

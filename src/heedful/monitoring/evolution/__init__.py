@@ -1,1 +1,1 @@
-"""Figures on the key vectors of a run's table, with a paragraph each."""
+"""Figures on the key vectors of a run's table, each with a paragraph."""

@@ -1,4 +1,4 @@
-"""How a statistic of key heads changed from the first to the last step, by group of layers."""
+"""How a statistic of key heads changed from the first to the last step, by layer group."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from heedful.reporting.quantity import count, interval, number
 
 @dataclass(frozen=True)
 class Change:
-    """The change of a statistic in one group of layers.
+    """Change of one statistic in one layer group, with its interval.
 
     Attributes:
         group: Name of the group.
@@ -31,7 +31,7 @@ class Change:
 
     @property
     def message(self) -> str:
-        """The change in words: both means, the difference, its interval and what the interval covers."""
+        """The change as a sentence: both means, the difference, its interval and what the interval covers."""
         low, high = float(self.difference.low), float(self.difference.high)
         bounds = f", {interval((low, high))} over {self.difference.units} heads" if low == low else ""
         difference = float(self.difference.estimate)
@@ -40,7 +40,7 @@ class Change:
 
     @property
     def direction(self) -> str:
-        """``rose``, ``fell``, or ``did not clearly move`` if the interval holds 0 or there is none."""
+        """``rose``, ``fell``, or ``did not clearly move`` if the interval contains 0 or is missing."""
         low, high = self.difference.low, self.difference.high
         if low != low:
             return "has a single head and so no interval"
@@ -48,7 +48,7 @@ class Change:
 
 
 def changes(rows: KeyRows, name: str) -> list[Change]:
-    """The change of a statistic in each group.
+    """Return the change of a statistic in each layer group.
 
     Args:
         rows: Those of the run.
@@ -67,7 +67,7 @@ def changes(rows: KeyRows, name: str) -> list[Change]:
 
 
 def message(rows: KeyRows, name: str) -> str:
-    """A statistic of each group in words: how it changed, or its value if there is one step.
+    """Describe how a statistic changed in each layer group; with a single step, give its value.
 
     Args:
         rows: Those of the run.
@@ -88,13 +88,13 @@ def message(rows: KeyRows, name: str) -> str:
 
 
 def directions(found: list[Change]) -> str:
-    """The groups by the direction of their change, in words."""
+    """List the layer groups by direction of change, as text."""
     said = {one.direction: [other.group for other in found if other.direction == one.direction] for one in found}
     return "; ".join(f"{_listed(groups)} {direction}" for direction, groups in said.items())
 
 
 def over_steps(frame: polars.DataFrame, name: str, panel: str) -> list[dict[str, Any]]:
-    """Rows of a line figure: for each step, the mean and range over a group's heads."""
+    """Return chart rows: mean and range over a layer group's heads at each step."""
     value = polars.col(name).cast(polars.Float64)
     table = (
         frame.filter(polars.col(name).is_finite())

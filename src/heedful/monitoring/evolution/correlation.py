@@ -1,4 +1,4 @@
-"""Rank correlation over heads of one run, with a bootstrap over its layers or heads."""
+"""Rank correlation over the heads of a run, with a bootstrap over layers or heads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Measure = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
 
 @dataclass(frozen=True)
 class Correlation:
-    """A rank correlation.
+    """A rank correlation with its bootstrap interval.
 
     Attributes:
         estimate: Spearman's or what was asked for, NaN where a side is constant.
@@ -38,7 +38,7 @@ class Correlation:
 def correlation(
     x: ArrayLike, y: ArrayLike, layers: ArrayLike, *, seed: int = 0, measure: Measure | None = None
 ) -> Correlation:
-    """Spearman's correlation, or another measure, with a percentile interval.
+    """Return Spearman's correlation, or another measure, with a bootstrap percentile interval.
 
     ``spearman_over_units`` resamples documents with the heads as they are; a table keeps no value of a document, so
     here the heads are resampled: whole layers where there are 8, since heads of a layer share a gain and an input,
@@ -75,14 +75,14 @@ def correlation(
 
 
 def spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Pearson correlation of average ranks; NaN with fewer than three items or a constant side."""
+    """Return Spearman's rank correlation; NaN with fewer than three items or a constant argument."""
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
 
 
 def pearson(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Pearson correlation; NaN with fewer than three items or a constant side."""
+    """Return the Pearson correlation; NaN with fewer than three items or a constant argument."""
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(np.corrcoef(x, y)[0, 1])

@@ -1,4 +1,4 @@
-"""The figures of a run's keys."""
+"""Build the figures on a run's keys."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ONE_TEXT = "On another text keys are others, and so are all numbers here."
 
 
 def key_report(run: str | Path) -> KeyReport:
-    """Figures and paragraphs on the keys of a run.
+    """Return figures and paragraphs on the keys of the run in a folder.
 
     Args:
         run: Folder in which ``AttentionTracker`` wrote its table, or such a table by itself.
@@ -42,7 +42,7 @@ def key_report(run: str | Path) -> KeyReport:
 
 
 def report_of(rows: KeyRows, subject: str) -> KeyReport:
-    """Figures and paragraphs on rows that were read already.
+    """Return figures and paragraphs on keys from table rows.
 
     Args:
         rows: Those of a run, or of checkpoints.

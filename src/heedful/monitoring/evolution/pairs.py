@@ -1,4 +1,4 @@
-"""Entropy of heads, compared with the norm of their keys and the spread of their logits."""
+"""Correlate the entropy of heads with the norm of their keys and the spread of their logits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NORM, SPREAD = "mean key norm", "spread of a query's logits (sd)"
 
 @dataclass(frozen=True)
 class EntropyPairs:
-    """Correlations of normalised entropy.
+    """Correlations of normalised entropy with key norm and with logit spread.
 
     Attributes:
         drawn: Rows of the scatter at the last step: panel, group, value, entropy.
@@ -37,7 +37,7 @@ class EntropyPairs:
 
 
 def entropy_pairs(rows: KeyRows) -> EntropyPairs:
-    """Normalised entropy against key norm and logit spread.
+    """Correlate normalised entropy with key norm and with logit spread.
 
     Query heads that share keys share their norm: they count once there, as their mean.
 

@@ -1,4 +1,4 @@
-"""Paragraphs on what each figure's numbers show, and what they do not show."""
+"""Write paragraphs on what each figure's numbers show, and what they do not show."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _alone(rows: KeyRows) -> str:
 
 
 def norm(rows: KeyRows) -> str:
-    """Figure 1: how norms changed, and how weight decay alone would have changed them."""
+    """Write the paragraph for figure 1: how key norms changed, and how weight decay alone would have changed gains."""
     roots = " and ".join(number(math.sqrt(dim)) for dim in rows.dims)
     whose = "keys whose components have a mean square of 1"
     if rows.single:
@@ -46,7 +46,7 @@ def norm(rows: KeyRows) -> str:
 
 
 def outliers(rows: KeyRows) -> str:
-    """Figure 2: the largest component's share, compared with that of random directions, and the largest of all."""
+    """Write the paragraph for figure 2: the largest component's share, compared with random directions."""
     last = rows.keys.filter(polars.col("step") == rows.steps[-1])
     vectors = float(last["vectors"].to_numpy().max())
     null = " and ".join(f"{_share_without_structure(dim):.3f} at d_k = {dim}" for dim in rows.dims)
@@ -70,7 +70,7 @@ def outliers(rows: KeyRows) -> str:
 
 
 def redundancy(rows: KeyRows) -> str:
-    """Figure 3: how much of the similarity is a vector that all keys of a sequence share."""
+    """Write the paragraph for figure 3: how much of the keys' similarity comes from a shared mean vector."""
     raw, centred = message(rows, "cosine"), message(rows, "centred_cosine")
     if not raw or not centred:
         return "Too few keys were measured for a mean cosine (it takes 1000 pairs a head), so nothing is drawn."
@@ -97,7 +97,7 @@ def redundancy(rows: KeyRows) -> str:
 
 
 def profile(rows: KeyRows, table: Sequence[Mapping[str, Any]]) -> str:
-    """Figure 4: lowest and highest layer, and whether the norm grows or falls with depth."""
+    """Write the paragraph for figure 4: layers with lowest and highest norm, and the trend with depth."""
     began = "The" if rows.single else f"At step {rows.steps[-1]} the"
     if len(table) == 1:
         only = f"{began} mean key norm is {number(table[0]['value'])} in the one layer there is: no profile by depth."
@@ -125,7 +125,7 @@ _NOT_IMPORTANCE = (
 
 
 def entropy(pairs: EntropyPairs) -> str:
-    """Figure 5: both correlations over heads, and within heads over steps."""
+    """Write the paragraph for figure 5: correlations of entropy over heads, and within heads over steps."""
     begin = "Rank" if pairs.steps == 1 else "At the last step, rank"
     said = [
         "Entropy is that of the attention that was used, over the most that its visible keys allow, so 1 is uniform.",

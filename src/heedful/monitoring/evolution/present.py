@@ -1,4 +1,4 @@
-"""Which of the facts that key figures can show a model and a measurement have, and which are missing."""
+"""State which inputs of the key figures (rotation, shared keys, gains) a run has and which are missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHOWN = 4
 
 
 def present(rows: KeyRows) -> tuple[str, ...]:
-    """One or two sentences on each subject: text, rotation, shared keys, gains.
+    """Return one or two sentences each on text, rotation, shared keys and gains.
 
     Args:
         rows: Those of the run.

@@ -1,4 +1,4 @@
-"""The rows of a run's table that its key figures need, checked."""
+"""Read and validate the table rows that the key figures need."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAKE = "record one with heedful.AttentionTracker(model, out=FOLDER), or name che
 
 @dataclass(frozen=True)
 class KeyRows:
-    """The table rows on the keys of a run.
+    """Table rows on the keys of a run.
 
     Attributes:
         keys: A row a step, layer and key head, at ``stage``, with its ``group`` of layers.
@@ -47,12 +47,12 @@ class KeyRows:
 
     @property
     def single(self) -> bool:
-        """Whether the table holds a single step, so that nothing changes over time."""
+        """Whether the table holds only one step."""
         return len(self.steps) == 1
 
     @property
     def sharing(self) -> list[int]:
-        """Numbers of query heads that share a key head."""
+        """Numbers of query heads per key head."""
         heads = [
             frame.group_by("layer").agg(polars.col("head").n_unique()).sort("layer")
             for frame in (self.attention, self.keys)
@@ -62,12 +62,12 @@ class KeyRows:
 
     @property
     def groups(self) -> list[str]:
-        """Names of the groups of layers, in the order of layers."""
+        """Names of the layer groups, in layer order."""
         return list(dict.fromkeys(self.keys.sort("layer")["group"]))
 
     @property
     def dims(self) -> list[int]:
-        """Dimensions of the heads, from the null of their participation, ``(dim + 2) / 3``."""
+        """Head dimensions, derived from the expected participation ratio ``(dim + 2) / 3``."""
         return sorted({round(3 * null - 2) for null in self.keys["participation_null"].drop_nulls().unique()})
 
 
@@ -75,7 +75,7 @@ _CONFIG_BYTES = 1 << 20
 
 
 def key_rows(run: str | Path) -> KeyRows:
-    """Read the table of a run.
+    """Read the table rows on keys from a run folder.
 
     Args:
         run: Folder in which a tracker wrote ``attention.parquet``, or such a table by itself.
@@ -97,7 +97,7 @@ def key_rows(run: str | Path) -> KeyRows:
 
 
 def rows_of(table: polars.DataFrame, name: str) -> KeyRows:
-    """The columns that figures need from a table.
+    """Select the columns on keys that the figures need from a table.
 
     Args:
         table: A table of the tracker, or of checkpoints.

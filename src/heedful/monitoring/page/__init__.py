@@ -1,1 +1,1 @@
-"""Key vectors of a run: five figures, each with a paragraph."""
+"""Page on the key vectors of a run: five figures, each with a paragraph."""

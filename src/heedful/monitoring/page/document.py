@@ -1,4 +1,4 @@
-"""The figures on key vectors as a strict JSON document, ``heedful.keys/1``."""
+"""Convert the figures on key vectors to strict JSON, schema ``heedful.keys/1``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEYS_SCHEMA = "heedful.keys/1"
 
 
 def key_document(report: KeyReport) -> dict[str, Any]:
-    """The page in JSON's own types; a number that is not finite becomes null.
+    """Return the report as a JSON-compatible dict; non-finite numbers become null.
 
     Args:
         report: What to write.
@@ -25,5 +25,5 @@ def key_document(report: KeyReport) -> dict[str, Any]:
 
 
 def key_json(report: KeyReport) -> str:
-    """The page as JSON text, ended by a newline."""
+    """Return the report as JSON text that ends with a newline."""
     return document_text(key_document(report))

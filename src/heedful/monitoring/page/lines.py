@@ -1,4 +1,4 @@
-"""The page on key vectors for a terminal, with the same paragraphs as the figures."""
+"""Render the report on key vectors for the terminal, with the figures' paragraphs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TITLE = "KEY VECTORS"
 
 
 def key_lines(report: KeyReport, page: Sheet) -> list[Line]:
-    """The whole page, top to bottom.
+    """Return the whole report as styled lines.
 
     Args:
         report: What to show.
@@ -31,12 +31,12 @@ def key_lines(report: KeyReport, page: Sheet) -> list[Line]:
 
 
 def key_text(report: KeyReport, *, columns: int = 80, encoding: str = "utf-8") -> str:
-    """The page as plain text, for a stream of this encoding."""
+    """Return the report as plain text that ``encoding`` can represent."""
     return plain(key_lines(report, sheet(columns, encoding)))
 
 
 def print_keys(report: KeyReport, stream: TextIO | None = None) -> None:
-    """Write the page: coloured on a terminal that wants colour, else without any escape."""
+    """Print the report, in colour if the stream is a terminal that supports it."""
     import sys
 
     from heedful.reporting.terminal import print_lines, stream_sheet

@@ -1,4 +1,4 @@
-"""The figures on key vectors as one HTML page without script or outside files."""
+"""Render the figures on key vectors as one HTML page without scripts or external files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heedful.reporting.sealed_page import IMAGES, sealed_page
 
 
 def key_html(report: KeyReport) -> str:
-    """The page as text.
+    """Return the report as one HTML page.
 
     Figures are images in the page itself, whose ink follows the reader's light or dark theme. The content security
     policy allows these, and the one style sheet by its digest, and nothing else.

@@ -1,4 +1,4 @@
-"""The record of a page on key vectors."""
+"""Records of the report on key vectors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class KeyFigure:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class KeyReport(ShownRecord):
-    """The page.
+    """Report on the key vectors of a run: five figures, each with a paragraph.
 
     Attributes:
         subject: The run as it was named.
@@ -61,9 +61,9 @@ class KeyReport(ShownRecord):
 
     @property
     def drawn(self) -> tuple[KeyFigure, ...]:
-        """The figures that have something to draw."""
+        """Figures that have data to draw."""
         return tuple(figure for figure in self.figures if figure.rows)
 
     def one_line(self) -> str:
-        """The run and its figures, in one line."""
+        """Return one line with the run and its figures."""
         return f"{self.subject}: {counted(len(self.drawn), 'figure')}"

@@ -1,4 +1,4 @@
-"""The figures on key vectors as files."""
+"""Save the figures on key vectors as files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from heedful.reporting.figure_files import check_figures, save_drawn
 
 
 def check_key_figures(folder: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Refuse a folder in which the figures cannot be written, before the work begins.
+    """Raise an error before any work if the figures cannot be written to ``folder``.
 
     Args:
         folder: A folder, or nothing yet.
@@ -24,7 +24,7 @@ def check_key_figures(folder: str | os.PathLike[str], *, overwrite: bool) -> Non
 
 
 def save_key_figures(report: KeyReport, folder: str | os.PathLike[str], *, overwrite: bool) -> list[Path]:
-    """Write every figure that has something to draw, as SVG and PNG.
+    """Save every figure that has data as SVG and PNG, and return the paths.
 
     Args:
         report: What to show.

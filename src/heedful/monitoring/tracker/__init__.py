@@ -1,1 +1,1 @@
-"""Attention, queries and keys recorded while a model is trained: one table a run."""
+"""Record attention, queries and keys while a model is trained, in one table per run."""

@@ -1,4 +1,4 @@
-"""Alarms on collapse and explosion of attention during training; each needs more than one sign."""
+"""Raise alarms on collapsing or exploding attention during training; each needs more than one sign."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MEMORY, FEWEST = 200, 5
 
 @dataclass
 class Alarms:
-    """State of the alarms: what was seen so far. Call ``judge`` once for each recorded step.
+    """Running state of the alarms. Call ``judge`` once for each recorded step.
 
     Attributes:
         lasting: Steps for which entropy must be low.
@@ -50,7 +50,7 @@ class Alarms:
     _spreads: dict[str, deque[float]] = field(default_factory=dict)
 
     def loss(self, value: float) -> None:
-        """Pass a loss in nats per token, for every step that has one, also if it is not finite."""
+        """Update the alarms with a step's loss in nats per token; pass non-finite losses too."""
         if not math.isfinite(value):
             self._lost = True
             return
@@ -69,7 +69,7 @@ class Alarms:
         gradient_norm: float,
         broken: float,
     ) -> list[str]:
-        r"""Alarms of one recorded step.
+        r"""Return the alarms of one recorded step, as sentences.
 
         Collapse: a head's mean entropy is below a tenth of its most for 50 steps, *and* the averaged loss has risen by
         3 MAD or the gradient norm spikes. Explosion: a measured vector, the loss or the gradient is not finite, or a

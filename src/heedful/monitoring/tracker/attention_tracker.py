@@ -1,4 +1,4 @@
-"""Record queries, keys, rows, gains and gradients of each head every so many training steps."""
+"""Record queries, keys, rows, gains and gradients of each head every N training steps."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _number(value: Tensor | float) -> float:
 
 
 class AttentionTracker(TrainerCallback):
-    """Records attention during training; a callback of transformers' Trainer, or a context manager.
+    """Records attention during training, as a callback of transformers' Trainer or as a context manager.
 
     >>> trainer = Trainer(..., callbacks=[AttentionTracker(out="run", every=50)])  # doctest: +SKIP
 
@@ -121,7 +121,7 @@ class AttentionTracker(TrainerCallback):
         self._end()
 
     def step(self, loss: Tensor | float | None = None, grad_norm: Tensor | float | None = None) -> None:
-        """Call after ``optimizer.step()`` in a plain loop.
+        """Record the step if it is due; in a plain loop, call this after ``optimizer.step()``.
 
         Args:
             loss: The step's loss; alarms read it at every step.
@@ -141,17 +141,17 @@ class AttentionTracker(TrainerCallback):
     # transformers' Trainer.
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Begin, or continue from the step that was resumed."""
+        """Start recording, or continue the table from the resumed step."""
         self._begin(given["model"], given.get("optimizer"), state.global_step)
         self._clips = bool(args.max_grad_norm)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Install hooks if the step that begins is to be recorded."""
+        """Install hooks if the coming step is to be recorded."""
         self.steps = state.global_step
         self._prepare_next()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Record the step if it was watched."""
+        """Record the step if hooks were installed for it."""
         self.steps = state.global_step
         loss = None
         if self._watch is not None and self._watch.loss is not None and args.gradient_accumulation_steps == 1:
@@ -159,7 +159,7 @@ class AttentionTracker(TrainerCallback):
         self._finish(loss)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **given: Any) -> None:
-        """Keep the loss and the gradient norm before clipping, which the Trainer reports only here."""
+        """Store the loss and the unclipped gradient norm, which the Trainer reports only in its logs."""
         for name in ("loss", "grad_norm"):
             if name in (logs or {}):
                 self._logged[name] = float(logs[name])
@@ -167,7 +167,7 @@ class AttentionTracker(TrainerCallback):
             self.alarms.loss(float(logs["loss"]))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Make the table one file."""
+        """Merge the parts of the table into one file."""
         self._end()
 
     # Both.

@@ -1,4 +1,4 @@
-"""Watch one training forward; the hooks are removed after it, also if it raises."""
+"""Record one training forward; its hooks are removed afterwards, even after an exception."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _in_backward() -> bool:
 
 
 class ForwardRecorder:
-    """Measures the next training forward of a model, and no other.
+    """Measures the next training forward of a model, then stops.
 
     A forward counts where gradients are on and, if the model was ever seen in training mode, it is in training mode:
     evaluation does not count, nor does what gradient checkpointing runs again. Once a forward was measured, or raised,
@@ -53,7 +53,7 @@ class ForwardRecorder:
             self._standing.callback(handle.remove)
 
     def close(self) -> None:
-        """Remove every hook, also after an interrupted forward."""
+        """Remove every hook, even if the forward was interrupted."""
         self._end_forward()
         self._standing.close()
 

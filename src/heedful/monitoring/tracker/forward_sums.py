@@ -1,4 +1,4 @@
-"""Sums of each attention call of a forward, in training or on a checkpoint."""
+"""Sum statistics over the attention calls of a forward, in training or from a checkpoint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _always() -> bool:
 
 @dataclass
 class ForwardSums:
-    """Sums of the attention calls of all forwards inside ``meeting``.
+    """Statistics of attention calls, summed over all forwards inside the context ``meeting``.
 
     Attributes:
         sample: How much of a batch is measured.
@@ -53,7 +53,7 @@ class ForwardSums:
 
     @contextmanager
     def meeting(self, model: nn.Module, listens: Callable[[], bool] = _always) -> Iterator[Any]:
-        """Measure the model's forwards inside this block; every hook is removed afterwards.
+        """Return a context that measures the model's forwards; its hooks are removed at the end.
 
         Args:
             model: The model.
@@ -70,7 +70,7 @@ class ForwardSums:
                 self._unrotated.end()
 
     def note_not_captured(self, way: Any) -> None:
-        """List calls that were not understood and modules without a captured call; run after the forward."""
+        """After a forward, list attention calls that heedful could not interpret or capture."""
         self.notes |= way.not_captured()
 
     def _meet(self, event: AttentionEvent) -> None:

@@ -1,4 +1,4 @@
-"""Name what a head does, from the means of one recorded step."""
+"""Label each head by what it attends to, from the means of one recorded step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHARP = 0.5
 
 
 def head_label(values: Mapping[str, float]) -> str:
-    """The first of these that holds: sink, previous, self, local, sharp, diffuse; else mixed.
+    """Return the first label that applies: sink, previous, self, local, sharp, diffuse; else mixed.
 
     Args:
         values: Means of a head: ``sink_mass``, ``previous_mass``, ``self_mass``, ``local_mass``, ``max_weight``,

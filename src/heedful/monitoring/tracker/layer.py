@@ -1,4 +1,4 @@
-"""Sums of one attention call of a training step: queries and keys at both stages, and rows."""
+"""Sums of one attention call in a training step: attention rows, and queries and keys before and after positions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ATTENTION = (*STATISTICS, "entropy_share", "logit_sd")
 
 @dataclass(frozen=True)
 class Layer:
-    """The fixed facts of a tracked attention module: its index, path, numbers and names of heads."""
+    """Fixed facts of a tracked attention module: index, path, numbers of heads, head names."""
 
     index: int
     path: str
@@ -35,7 +35,7 @@ class Layer:
 
 
 def layer_sums(event: AttentionEvent, before: tuple[Tensor, Tensor] | None, sample: Sample, turn: int) -> Sums:
-    """All sums of one call.
+    """Return all sums of one attention call.
 
     Args:
         event: The call as it was met.
@@ -65,7 +65,7 @@ def _cut(call: AttentionCall, sample: Sample) -> AttentionCall:
 
 
 def attention_sums(call: AttentionCall) -> Sums:
-    """For each statistic, the sum over sequences of its mean over rows with at least 8 visible keys.
+    """Return, for each statistic, its mean over rows with at least 8 visible keys, summed over sequences.
 
     Args:
         call: The attention call; all its rows are measured exactly.

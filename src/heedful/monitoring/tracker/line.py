@@ -1,4 +1,4 @@
-"""One recorded step as one line of a terminal."""
+"""Format one recorded step as one terminal line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WIDTH = 80
 
 
 def step_line(step: int, rows: Sequence[Mapping[str, Any]]) -> str:
-    """A recorded step in at most 80 columns; alarms follow on lines of their own.
+    """Return one line of at most 80 columns on a recorded step; alarms follow on further lines.
 
     Least and largest head of each: norm of keys (mean), entropy over its most, mass on the first key; then the largest
     mean cosine of keys, raw and about their mean.

@@ -1,4 +1,4 @@
-"""Gradient norms of each head, gains, and the effect of weight decay on them."""
+"""Measure gradient norms of each head, norm gains, and the effect of weight decay on norm gains."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 
 def inner_optimizers(given: Any) -> list[torch.optim.Optimizer]:
-    """The optimizers inside a list and inside the wrappers of accelerate."""
+    """Return the optimizers inside a list and inside accelerate's wrappers."""
     if given is None:
         return []
     if isinstance(given, Sequence):
@@ -38,17 +38,17 @@ def inner_optimizers(given: Any) -> list[torch.optim.Optimizer]:
 
 
 def undivided(values: Tensor) -> Tensor:
-    """The whole of a tensor that is divided over processes; every process must call this, in the same order."""
+    """Gather a tensor that is sharded over processes; every process must call this, in the same order."""
     return values.full_tensor() if isinstance(values, DTensor) else values
 
 
 def shared_out(modules: Iterable[nn.Module]) -> bool:
-    """Whether a parameter of some modules is divided over processes."""
+    """Return whether any parameter of the modules is sharded over processes."""
     return any(isinstance(parameter, DTensor) for module in modules for parameter in module.parameters())
 
 
 def gradient_rows(layer: Layer, module: nn.Module, scale: float) -> list[Row]:
-    """Norms of each head's gradient and weight, for separate projections whose rows or columns are whole heads.
+    """Return gradient and weight norms of each head; needs separate projections with whole heads as rows or columns.
 
     A weight that is shared out over processes has none: to bring it together would cost what sharing saves.
 
@@ -81,7 +81,7 @@ def _by_head(values: Tensor, heads: int, axis: int) -> Tensor:
 
 
 def total_gradient(optimizers: Sequence[torch.optim.Optimizer], scale: float) -> float:
-    """Norm of all gradients of some optimizers; NaN if there are none."""
+    """Return the norm of all gradients in the optimizers; NaN without gradients."""
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
     if not gradients:
@@ -91,14 +91,14 @@ def total_gradient(optimizers: Sequence[torch.optim.Optimizer], scale: float) ->
 
 @dataclass
 class Gains:
-    """Gains of query and key norms, and the curve that weight decay alone would give each."""
+    """Learned gains of query and key norms, each with the norm that weight decay alone would give it."""
 
     found: dict[tuple[str, str], nn.Parameter] = field(default_factory=dict)
     curves: dict[tuple[str, str], DecayCurve] = field(default_factory=dict)
     groups: list[tuple[DecayCurve, torch.optim.Optimizer, int]] = field(default_factory=list)
 
     def begin(self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-        """Find the gains of a model and their optimizer groups.
+        """Find the model's query and key norm gains, and their optimizer groups.
 
         Args:
             model: The model.
@@ -129,7 +129,7 @@ class Gains:
             curve.stepped(float(group["lr"]), float(decay) if decoupled else math.nan)
 
     def rows(self, path: str) -> list[Row]:
-        """Statistics of one attention module's gains; if gains are divided over processes, every process must call
+        """Return statistics of one attention module's norm gains; if gains are sharded, every process must call
         this.
         """
         rows = []

@@ -1,4 +1,4 @@
-"""Additions of a feature to a recorded step: sums of each call, rows of each head, columns of the step, a line."""
+"""Extension point of the tracker: sums of each call, rows of each head, columns and a line of each step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class TrackerPart:
-    """One feature's addition to a recorded step; the part's name is the name of its rows.
+    """One feature's extension of a recorded step; its name is also the name of its rows.
 
     Attributes:
         sums: From a call, the sample and how often was measured before to sums that merge over processes; no sums

@@ -1,4 +1,4 @@
-"""Merge the sums of several processes with one all-reduce for each recorded step."""
+"""Merge the sums of several processes with one all-reduce per recorded step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REST = 2e-3
 
 
 def rank() -> int:
-    """The rank of this process, from 0."""
+    """Return the rank of this process, from 0."""
     return dist.get_rank() if _several() else 0
 
 
@@ -26,7 +26,7 @@ def _several() -> bool:
 
 
 def over_ranks(sums: Sums, device: torch.device) -> Sums:
-    """The sums of all processes, by one all-reduce; every process must call it with the same names.
+    """Return the sums over all processes, by one all-reduce; every process must call it with the same names.
 
     Args:
         sums: Those of this process.
@@ -47,7 +47,7 @@ def over_ranks(sums: Sums, device: torch.device) -> Sums:
 
 
 def sum_of_all(own: torch.Tensor) -> None:
-    """Add up over processes in place, and wait until the backend's thread has released the tensor.
+    """Sum a tensor over all processes in place, and wait until the backend has released the tensor.
 
     Gloo's thread lets go a moment after the exchange, for which it needs the interpreter. A process that lets go of
     DistributedDataParallel in that moment holds the interpreter while it waits for the thread, and both wait for ever.

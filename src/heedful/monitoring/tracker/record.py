@@ -1,4 +1,4 @@
-"""Make rows of the table from merged sums."""
+"""Convert merged sums to table rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WITH_INTERVAL = ("entropy_share", "concentration", "sink_mass", "logit_sd")
 
 
 def layer_rows(layer: Layer, sums: Sums) -> list[Row]:
-    """Rows of one layer, one for each head: queries and keys at each stage, attention, and additions of features.
+    """Return one row per head: query and key statistics at each stage, attention, and columns from plugins.
 
     Args:
         layer: The layer.
@@ -63,7 +63,7 @@ def _by_head(columns: Mapping[str, Any]) -> list[dict[str, float]]:
 
 
 def by_head(rows: list[Row], name: str) -> dict[str, float]:
-    """A statistic of attention by head name (``L0H3``), without NaN."""
+    """Return the attention statistic ``name`` as a dict by head name (``L0H3``), without NaN."""
     return {
         f"L{row['layer']}H{row['head']}": row[name]
         for row in rows

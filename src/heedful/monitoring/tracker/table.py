@@ -1,4 +1,4 @@
-"""The table of a run: written as it grows, complete at every moment, continued when a run is resumed.
+"""The table of a run: complete after every write, and continued when a run is resumed.
 
 Parquet cannot be appended to. Each record is a part of its own, written beside its place and moved there in one step;
 when a run ends, or goes on, the parts become one file. A process that is killed loses what it had not recorded yet.
@@ -48,7 +48,7 @@ checkpoints were read over (in training each step has a batch of its own), or wh
 
 
 def read_table(run: str | Path) -> polars.DataFrame:
-    """The table of a run, also of one that is still running or was killed.
+    """Read the table of a run, even if the run is still active or was killed.
 
     Args:
         run: Folder of the run, or a table by itself.
@@ -98,7 +98,7 @@ def _read(path: Path) -> polars.DataFrame:
 
 
 class TrackTable:
-    """The table of one run, written by one process.
+    """Writer for the table of one run; only one process writes.
 
     Args:
         run: Folder of the run; made if absent.
@@ -125,7 +125,7 @@ class TrackTable:
         self._whole(standing.filter(polars.col("step") <= step))
 
     def add(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write one record into the table.
+        """Write the rows of one step to the table.
 
         Args:
             step: Number of the step.
@@ -137,7 +137,7 @@ class TrackTable:
         write_atomic(self.run / PARTS / f"{step:012d}.parquet", table_bytes(table_frame(step, rows)), overwrite=True)
 
     def close(self) -> None:
-        """Merge the parts into one file."""
+        """Merge the parts of the table into one file."""
         self._whole(read_table(self.run))
 
     def _whole(self, frame: polars.DataFrame) -> None:
@@ -148,7 +148,7 @@ class TrackTable:
 
 
 def table_frame(step: int, rows: Sequence[Mapping[str, Any]]) -> polars.DataFrame:
-    """One record as a table.
+    """Return the rows of one step as a dataframe.
 
     Args:
         step: Number of the step.
@@ -162,7 +162,7 @@ def table_frame(step: int, rows: Sequence[Mapping[str, Any]]) -> polars.DataFram
 
 
 def table_bytes(frame: polars.DataFrame) -> bytes:
-    """A table as a Parquet file that ``read_table`` accepts."""
+    """Encode a table as Parquet bytes that ``read_table`` accepts."""
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd", metadata={"schema": SCHEMA})
     return buffer.getvalue()

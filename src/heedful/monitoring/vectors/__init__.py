@@ -1,1 +1,1 @@
-"""Statistics of query and key vectors, from sums that merge."""
+"""Statistics of query and key vectors, from mergeable sums."""

@@ -1,4 +1,4 @@
-"""How similar the vectors of a sequence are, before and after subtracting their mean."""
+"""Measure how similar the vectors of a sequence are, before and after subtracting their mean."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ FEWEST_PAIRS = 1000
 
 
 def centred(vectors: Vectors) -> Tensor:
-    """Vectors minus the mean of their own sequence and head, ``(batch, head, position, dim)``; 0 where not counted."""
+    """Subtract the mean of each sequence and head from its vectors, ``(batch, head, position, dim)``; 0 where not
+    counted.
+    """
     number = vectors.counted.sum(-1).clamp_min(1)
     mean = vectors.values.sum(2) / number[..., None]
     return (vectors.values - mean[:, :, None]) * vectors.counted[..., None]
 
 
 def cosine_sums(vectors: Vectors, about_mean: Tensor) -> dict[str, Tensor]:
-    r"""Sums over sequences of the mean cosine of all pairs in a sequence, raw and centred.
+    r"""Return sums over sequences of the mean pairwise cosine, raw and centred.
 
     All :math:`n (n - 1) / 2` pairs at once, since unit vectors add up:
     :math:`\lVert\sum_i u_i\rVert^2 = n + \sum_{i \ne j} u_i \cdot u_j`.
@@ -48,7 +50,7 @@ def cosine_sums(vectors: Vectors, about_mean: Tensor) -> dict[str, Tensor]:
 
 
 def cosine_statistics(sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Mean cosine of two vectors of one sequence, with its 95 % interval over sequences.
+    """Return the mean cosine of two vectors in a sequence, with its 95 % interval over sequences.
 
     Reading: raw cosines hold the shared mean vector: with mean m of unit vectors they are at least ``|m|^2``. About the
     mean, vectors without further structure have ``-1 / (n - 1)``. A vector added to all keys of a sequence changes no

@@ -1,4 +1,4 @@
-"""In how many directions the vectors of a head vary."""
+"""Measure in how many directions the vectors of a head vary."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def effective_rank_sums(about_mean: Tensor) -> dict[str, Tensor]:
-    """Second moments about each sequence's own mean, ``(head, dim, dim)``.
+    """Return the summed outer products of vectors, centred by sequence, ``(head, dim, dim)``.
 
     Args:
         about_mean: ``(batch, head, position, dim)`` vectors less the mean of their sequence.
@@ -19,7 +19,7 @@ def effective_rank_sums(about_mean: Tensor) -> dict[str, Tensor]:
 
 
 def effective_rank_statistics(sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    r"""Participation ratio of the eigenvalues of the covariance (Gao et al. 2017, doi:10.1101/214262).
+    r"""Return the participation ratio of the covariance eigenvalues (Gao et al. 2017, doi:10.1101/214262).
 
     .. math:: \frac{(\operatorname{tr} C)^2}{\operatorname{tr} C^2}
               = \frac{(\sum_k \lambda_k)^2}{\sum_k \lambda_k^2}

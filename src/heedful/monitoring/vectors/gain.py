@@ -1,4 +1,4 @@
-"""Gains of query and key norms, and how weight decay alone would have changed them."""
+"""Statistics of query and key norm gains, and the change that weight decay alone would cause."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def gain_statistics(gain: Tensor) -> dict[str, float]:
-    """Norm, mean, spread and range of a gain vector.
+    """Return norm, mean, spread and range of a gain vector.
 
     Reading: with keys normalised to a root mean square of 1, the norm of the gain is the norm of a typical key.
     Pitfall: a gain c on keys and 1/c on queries leaves attention unchanged, so a gain alone is no temperature: read
@@ -34,7 +34,7 @@ def gain_statistics(gain: Tensor) -> dict[str, float]:
 
 @dataclass
 class DecayCurve:
-    r"""Norm that a parameter would have if only weight decay had acted on it.
+    r"""The norm that a parameter would have if only weight decay had changed it.
 
     .. math:: \lVert g_0\rVert \prod_t (1 - \eta_t \lambda)
 
@@ -51,7 +51,7 @@ class DecayCurve:
     share: float = field(default=1.0)
 
     def stepped(self, learning_rate: float, weight_decay: float) -> None:
-        """Apply one optimizer step to the curve.
+        """Apply the weight decay of one optimizer step.
 
         Args:
             learning_rate: That of the step.
@@ -61,5 +61,5 @@ class DecayCurve:
 
     @property
     def norm(self) -> float:
-        """The norm after the steps so far."""
+        """Norm after the steps so far."""
         return self.start * self.share

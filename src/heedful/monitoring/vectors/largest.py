@@ -1,4 +1,4 @@
-"""The largest component of a vector, and its share of the vector's energy."""
+"""Measure the largest component of each vector, and its share of the squared norm."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from heedful.monitoring.vectors.vectors import Vectors
 
 
 def largest_sums(vectors: Vectors) -> dict[str, Tensor]:
-    """Two sums over vectors: the largest absolute component, and its share of the squared norm; ``(head,)``.
+    """Return sums over vectors of the largest absolute component and its share of the squared norm, ``(head,)`` each.
 
     Args:
         vectors: Queries or keys; vectors of norm 0 have no share and are not in ``directed``.
@@ -26,7 +26,7 @@ def largest_sums(vectors: Vectors) -> dict[str, Tensor]:
 
 
 def largest_statistics(sums: Mapping[str, Tensor], largest: Tensor) -> dict[str, Tensor]:
-    r"""How much of a vector lies in one component.
+    r"""Return the mean largest component, its share of the squared norm, and the overall maximum, ``(head,)`` each.
 
     .. math:: \operatorname{mean}_i \max_c |x_{ic}|, \qquad \operatorname{mean}_i \max_c x_{ic}^2 / \lVert x_i\rVert^2
 

@@ -1,4 +1,4 @@
-"""Spread of a query's logits over its visible keys: the effective temperature of attention."""
+"""Measure the spread of logits over a query's visible keys; the larger the spread, the sharper attention is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROWS = 16
 
 
 def logit_spread(call: AttentionCall, rows: int = ROWS) -> Tensor:
-    r"""Standard deviation of a query's logits over its visible keys, mean over evenly spaced queries.
+    r"""Return the standard deviation of logits over visible keys, averaged over sampled queries, ``(batch, head)``.
 
     .. math:: \sqrt{\tfrac1{n_i} \sum_{j \in V_i} (l_{ij} - \bar l_i)^2}
 

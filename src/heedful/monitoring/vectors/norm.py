@@ -1,4 +1,4 @@
-"""Lengths of vectors: mean, spread and quantiles."""
+"""Measure norms of vectors: mean, spread and quantiles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUANTILES = {"norm_q05": 0.05, "norm_q50": 0.5, "norm_q95": 0.95}
 
 
 def norm_sums(vectors: Vectors) -> dict[str, Tensor]:
-    """Count, sums and a histogram of the norms, ``(head,)`` and ``(head, bin)``.
+    """Return count, sums and a histogram of the norms, ``(head,)`` and ``(head, bin)``.
 
     A histogram with fixed edges merges by addition, which a sketch of quantiles does not.
 
@@ -40,7 +40,7 @@ def norm_sums(vectors: Vectors) -> dict[str, Tensor]:
 
 
 def norm_statistics(sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Mean, standard deviation (n - 1) and quantiles of the norm.
+    """Return mean, standard deviation (n - 1) and quantiles of the norm, ``(head,)`` each.
 
     Args:
         sums: Those of ``norm_sums``.

@@ -1,4 +1,4 @@
-"""How many components of a vector carry its length."""
+"""Measure over how many components a vector's squared norm is spread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from heedful.monitoring.vectors.vectors import Vectors
 
 
 def participation_sums(vectors: Vectors) -> dict[str, Tensor]:
-    """Sum over vectors of their participation ratio, ``(head,)``.
+    """Return the participation ratio summed over vectors, ``(head,)``.
 
     Args:
         vectors: Queries or keys; vectors of norm 0 have none.
@@ -24,7 +24,7 @@ def participation_sums(vectors: Vectors) -> dict[str, Tensor]:
 
 
 def participation_statistics(sums: Mapping[str, Tensor], dim: int) -> dict[str, Tensor]:
-    r"""Participation ratio of single vectors, and its value for random directions.
+    r"""Return the mean participation ratio of single vectors, and the value for random directions.
 
     .. math:: \operatorname{mean}_i \frac{(\sum_c x_{ic}^2)^2}{\sum_c x_{ic}^4}, \qquad \text{null } \frac{d + 2}{3}
 

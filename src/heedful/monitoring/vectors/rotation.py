@@ -1,4 +1,4 @@
-"""The rotation between keys before and after positions were applied, estimated from both."""
+"""Estimate the rotary-position rotation from keys before and after it was applied."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Rotation:
     angle: Tensor
 
     def of(self, values: Tensor) -> Tensor:
-        """Rotated values ``(batch, head, position, dim)``; components without a pair stay."""
+        """Rotate values ``(batch, head, position, dim)``; components without a pair stay unchanged."""
         turned = values.clone()
         pairs = torch.complex(values[..., self.first].float(), values[..., self.second].float())
         pairs = pairs * self.angle[:, None]
@@ -39,7 +39,7 @@ class Rotation:
 
 
 def rotation_between(before: Tensor, after: Tensor) -> Rotation | None:
-    """The rotation that turns one set of keys into the other, the same for all heads.
+    """Estimate the rotation from keys ``before`` to keys ``after``, common to all heads; None if there is none.
 
     Components turn in pairs: ``c`` with ``c + d/2`` or ``2c`` with ``2c + 1``, of all ``d`` components or of the first
     or last part of them. The angle of a pair is that of the sum over heads of after times conjugate before; a pairing

@@ -1,4 +1,4 @@
-"""Which sequences and positions of a batch are measured."""
+"""Select the sequences and positions of a batch to measure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from heedful.monitoring.vectors.vectors import Vectors
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """How much of a batch is measured. The choice draws no random number.
+    """How many sequences and positions of a batch to measure; selection uses no random numbers.
 
     Attributes:
         sequences: Sequences of a batch at most: the first ones.
@@ -36,7 +36,7 @@ class Sample:
                 raise UsageError(f"sample {name}: expected at least {least}, got {getattr(self, name)}")
 
     def places(self, length: int, turn: int, device: torch.device) -> Tensor:
-        """Positions that are measured, ``(position,)`` int64.
+        """Return the positions to measure, ``(position,)`` int64.
 
         Args:
             length: Positions of a sequence.
@@ -48,7 +48,7 @@ class Sample:
 
 
 def sampled(values: Tensor, real: Tensor | None, sample: Sample, turn: int) -> Vectors:
-    """Vectors of a sample, and the largest component of all of them.
+    """Select a sample of the vectors, and compute the largest component over all of them.
 
     Args:
         values: ``(batch, head, position, dim)``.
@@ -67,7 +67,7 @@ def sampled(values: Tensor, real: Tensor | None, sample: Sample, turn: int) -> V
 
 
 def first_sequences(call: AttentionCall, number: int) -> AttentionCall:
-    """The same call with its first sequences only.
+    """Return the call restricted to its first ``number`` sequences.
 
     Args:
         call: The attention call.

@@ -1,4 +1,4 @@
-"""A mean over sequences and its interval, from sums that merge."""
+"""Mean over sequences with its interval, from mergeable sums."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class MeanInterval:
-    """A mean and its bounds, ``(head,)`` each."""
+    """A mean and its interval bounds, ``(head,)`` each."""
 
     mean: Tensor
     low: Tensor
     high: Tensor
 
     def named(self, name: str) -> dict[str, Tensor]:
-        """The three values as columns ``name``, ``name_low`` and ``name_high``."""
+        """Return mean, lower and upper bound as columns ``name``, ``name_low`` and ``name_high``."""
         return {name: self.mean, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
 def sequence_sums(name: str, values: Tensor) -> dict[str, Tensor]:
-    """Number, sum and sum of squares over sequences.
+    """Return the count, sum and sum of squares over sequences, ``(head,)`` each.
 
     Args:
         name: What the values are.
@@ -43,7 +43,7 @@ def sequence_sums(name: str, values: Tensor) -> dict[str, Tensor]:
 
 
 def sequence_mean(sums: Mapping[str, Tensor], name: str) -> MeanInterval:
-    """Mean over sequences with a 95 % interval of Student's t; the sequence is the unit, never the row.
+    """Return the mean over sequences with a 95 % Student t interval; the unit is the sequence, never the row.
 
     Args:
         sums: Those of ``sequence_sums``.

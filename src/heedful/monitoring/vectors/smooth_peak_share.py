@@ -1,4 +1,4 @@
-"""How far a vector's largest component stands out, as a differentiable number."""
+"""A differentiable measure of how far a vector's largest component exceeds the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SMALLEST = 1e-12
 
 
 def smooth_peak_share(vectors: Tensor, order: int = ORDER) -> Tensor:
-    r"""Ratio of a high-order norm to the root mean square, for each vector.
+    r"""Return the ratio of a high-order norm to the root mean square, for each vector.
 
     .. math:: c_p(x) = \frac{(\operatorname{mean}_c |x_c|^p)^{1/p}}{(\operatorname{mean}_c x_c^2)^{1/2}}
 

@@ -1,4 +1,4 @@
-"""Sums and maxima of a part of the data, which merge to those of the whole."""
+"""Sums and maxima over a part of the data, which can be merged over parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums and maxima by name; their shapes do not depend on the amount of data.
+    """Named sums and maxima, in shapes that do not depend on the amount of data.
 
     Attributes:
         added: Name to a sum.
@@ -22,14 +22,14 @@ class Sums:
     maxima: Mapping[str, Tensor] = field(default_factory=dict)
 
     def merged(self, other: Sums) -> Sums:
-        """The sums of both parts together."""
+        """Return the sums and maxima of both parts together."""
         return Sums(
             {name: value + other.added[name] for name, value in self.added.items()},
             {name: torch.maximum(value, other.maxima[name]) for name, value in self.maxima.items()},
         )
 
     def within(self, prefix: str) -> Sums:
-        """The sums whose names begin with a prefix, with the prefix removed."""
+        """Return the sums whose names begin with ``prefix``, with the prefix removed."""
         return Sums(
             *(
                 {name.removeprefix(prefix): value for name, value in part.items() if name.startswith(prefix)}
@@ -38,7 +38,7 @@ class Sums:
         )
 
     def packed(self, rank: int, ranks: int) -> Tensor:
-        """One float64 vector whose sum over all ranks is that of the whole, maxima included.
+        """Return one float64 vector to be summed over all ranks; ``unpacked`` turns the total into sums and maxima.
 
         A maximum has a place of its own for each rank, 0 in the vectors of others: adding then moves numbers and
         changes none, so that one all-reduce by sum carries both.
@@ -58,7 +58,7 @@ class Sums:
         return torch.cat([*(part.cpu() for part in parts), places.flatten()])
 
     def unpacked(self, total: Tensor, ranks: int) -> Sums:
-        """Unpack a total; names and shapes are those of this part's own sums.
+        """Convert a summed vector back to ``Sums``, with the names and shapes of this object.
 
         Args:
             total: Sum of ``packed`` over all ranks.
@@ -77,7 +77,7 @@ class Sums:
 
 
 def gathered(parts: Mapping[str, Sums]) -> Sums:
-    """Sums of several subjects as one, each name prefixed by its subject."""
+    """Combine several ``Sums`` into one, each name prefixed by its key."""
     return Sums(
         {f"{subject}{name}": value for subject, part in parts.items() for name, value in part.added.items()},
         {f"{subject}{name}": value for subject, part in parts.items() for name, value in part.maxima.items()},

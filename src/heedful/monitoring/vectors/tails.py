@@ -1,4 +1,4 @@
-"""How heavy the tails of key components are; they set a quantizer's step."""
+"""Measure how heavy the tails of key components are, which sets a quantizer's step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Tails:
-    """Tails of each sequence's keys, ``(batch, kv_head)`` each; NaN where all components are 0.
+    """Kurtosis and crest factor of each sequence's keys, ``(batch, kv_head)`` each; NaN where all components are 0.
 
     Attributes:
         kurtosis: Fourth moment over the squared second, about the mean of all components.
@@ -23,7 +23,7 @@ class Tails:
 
 
 def tails(key: Tensor, real: Tensor | None = None) -> Tails:
-    r"""Kurtosis and crest factor of all components of a sequence's keys, head by head.
+    r"""Return kurtosis and crest factor over all key components, for each sequence and head.
 
     .. math:: \frac{\operatorname{mean}(x - \bar x)^4}{(\operatorname{mean}(x - \bar x)^2)^2}, \qquad
               \frac{\max |x|}{\sqrt{\operatorname{mean} x^2}}

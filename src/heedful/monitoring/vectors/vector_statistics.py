@@ -1,4 +1,4 @@
-"""All statistics of queries or keys, from one set of sums."""
+"""Compute all statistics of queries or keys from one set of sums."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from heedful.monitoring.vectors.vectors import Vectors
 
 
 def vector_sums(vectors: Vectors) -> Sums:
-    """The sums that a part of the vectors needs, and its largest component.
+    """Return all sums that the statistics of these vectors need.
 
     Args:
         vectors: Queries or keys of one layer at one stage.
@@ -37,7 +37,7 @@ def vector_sums(vectors: Vectors) -> Sums:
 
 
 def vector_statistics(sums: Sums) -> dict[str, Tensor]:
-    """Every statistic of queries or keys.
+    """Return every statistic of queries or keys, by name.
 
     Args:
         sums: Those of ``vector_sums``, merged or not.

@@ -1,4 +1,4 @@
-"""Queries or keys of one layer at one stage, prepared for the statistics."""
+"""Queries or keys of one layer, before or after positions are applied, in the layout for statistics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Vectors:
-    """Queries or keys, ready to be summed.
+    """Queries or keys, with a mask of the vectors included in the statistics.
 
     Attributes:
         values: ``(batch, head, position, dim)`` in float32 or better; 0 where not counted.
@@ -29,7 +29,7 @@ class Vectors:
 
     @classmethod
     def of(cls, values: Tensor, real: Tensor | None = None, largest: Tensor | None = None) -> Vectors:
-        """Vectors in the layout that a model has them.
+        """Create ``Vectors`` from queries or keys in a model's own layout.
 
         Args:
             values: ``(batch, head, position, dim)``.
@@ -55,5 +55,5 @@ class Vectors:
 
     @property
     def dim(self) -> int:
-        """Components of a vector."""
+        """Number of components of a vector."""
         return int(self.values.shape[-1])

@@ -1,1 +1,1 @@
-"""Each head compared with the attention that counts predict."""
+"""Compare each attention head with the attention that n-gram counts predict."""

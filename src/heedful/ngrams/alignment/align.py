@@ -37,7 +37,7 @@ def align(
     allow_global: str | Sequence[str] = (),
     progress: Progress = lambda done, total, what: None,
 ) -> Alignment:
-    """Compare each head of a model with the attention that counts predict.
+    """Compare each head of a model with the attention predicted by n-gram counts.
 
     The words are those of ``heedful ngrams align``.
 

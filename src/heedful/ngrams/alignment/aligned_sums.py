@@ -1,4 +1,4 @@
-"""Sums of agreement over rows, by sequence and head, and the records made from them."""
+"""Sum agreement measures over rows, by sequence and head, and convert the sums to records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNSEEN = ("divergence", "uniform", "unseen_divergence", "unseen_uniform")
 
 
 class AlignedLayer:
-    """Sums of agreement for one layer.
+    """Sums of agreement measures for one layer.
 
     Args:
         path: Of its module.
@@ -54,7 +54,7 @@ class AlignedLayer:
         self.unseen_rows = {key: np.zeros(total) for key in known}
 
     def add(self, key: Key, index: int, found: RowAlignment, frequency: Array) -> None:
-        """Add some rows of a sequence.
+        """Add the rows of one sequence to the sums.
 
         Args:
             key: The table.
@@ -90,7 +90,7 @@ def _added(sums: Array, columns: Sequence[Array], kept: Array) -> int:
 
 
 def head_records(layers: Sequence[AlignedLayer], document: Array, seed: int, resamples: int) -> list[HeadAlignment]:
-    """One record for each head and table, ordered by layer, head and table.
+    """Return one record for each head and count table, ordered by layer, head and table.
 
     Args:
         layers: Sums, in order.

@@ -13,7 +13,7 @@ from heedful.ngrams.command_inputs import CountsFolder
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A causal model with the tokenizer of the counts.")]
 Lengths = Annotated[str, typer.Option("--n", metavar="N|N..N", help="Tokens in a context, such as 1..2.")]
-Skips = Annotated[str, typer.Option("--skip", metavar="S|S..S", help="Tokens between a context and what it speaks of.")]
+Skips = Annotated[str, typer.Option("--skip", metavar="S|S..S", help="Tokens between a context and the counted token.")]
 
 HeldOutCounts = Annotated[
     Path | None,

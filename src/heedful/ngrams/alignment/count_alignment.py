@@ -1,4 +1,4 @@
-"""A running model's attention, compared head by head with the attention that n-gram counts predict."""
+"""Compare a running model's attention, head by head, with the attention that n-gram counts predict."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def align(
     resamples: int = 2000,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
 ) -> Alignment:
-    """Compare the attention expected from counts with the actual attention.
+    """Compare a model's attention with the attention predicted by n-gram counts.
 
     Rows from the second of each document on, whose context was counted and one of whose keys ever followed it. Beside
     each head stand uniform attention and attention by frequency, which knows how often tokens were counted and no
@@ -142,7 +142,7 @@ def _narrower(block: Array, rows: np.ndarray) -> Seen | None:
 
 
 def log_weights(call: AttentionCall, rows: np.ndarray, path: str) -> Array:
-    """Natural logs of the weights of some rows, ``(batch, head, row, key)``; later keys must be hidden.
+    """Return log attention weights of some rows, ``(batch, head, row, key)``; raises if later keys are visible.
 
     Args:
         call: The call.
@@ -161,7 +161,7 @@ def log_weights(call: AttentionCall, rows: np.ndarray, path: str) -> Array:
 
 
 def visible_before(call: AttentionCall, rows: np.ndarray, path: str) -> torch.Tensor:
-    """The keys that some rows see, bool, broadcastable to ``(batch, head, row, key)``; never a later key.
+    """Return the visible keys of some rows, bool, broadcastable to ``(batch, head, row, key)``; never a later key.
 
     Args:
         call: The call.

@@ -1,4 +1,4 @@
-"""A short piece of text on which expected and actual weights are drawn together."""
+"""Choose a short excerpt of the text on which expected and actual weights are drawn together."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def drawn_piece(
     heads: Sequence[HeadAlignment],
     log_weights: LogWeights,
 ) -> DrawnPiece | None:
-    """The first tokens of the sequence for which the best head's table predicts the most rows, and its best heads.
+    """Return the start of the sequence in which the best head's table predicts most rows, with the best heads' weights.
 
     Args:
         model: The model.

@@ -1,4 +1,4 @@
-"""Predictions of counts for the rows of one batch, computed once for all layers."""
+"""Predict attention from counts for the rows of one batch, computed once for all layers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEPT = 1 << 23
 
 @dataclass(frozen=True)
 class Expectation:
-    """Predictions of one table for some rows of one sequence.
+    """Prediction of one count table for some rows of one sequence.
 
     Attributes:
         counts: Expected weights ``(row, key)``; NaN in rows without an expectation.
@@ -41,7 +41,7 @@ class Expectation:
 
 @dataclass
 class Expectations:
-    """Predictions by table, for the batch that the model is reading.
+    """Predictions of all count tables for the current batch.
 
     Attributes:
         tables: Counts.
@@ -57,13 +57,13 @@ class Expectations:
         self._size = 0
 
     def forget(self) -> None:
-        """Drop the predictions when another batch is read."""
+        """Drop the predictions when the batch changes."""
         self._kept, self._size = {}, 0
 
     def of(
         self, place: int, tokens: np.ndarray, rows: np.ndarray, key: Key, visible: Seen | None = None
     ) -> Expectation:
-        """Predictions for some rows.
+        """Return the attention that one count table predicts for some rows.
 
         Args:
             place: Of the sequence in the batch.
@@ -93,7 +93,7 @@ class Expectations:
 def frequency_log_weights(
     table: NgramTable, tokens: np.ndarray, rows: np.ndarray, visible: Seen | None = None
 ) -> Array:
-    r"""Log weights of attention by token frequency, without context.
+    r"""Return log weights of attention by token frequency, without context.
 
     .. math:: A_{ik} = c(t_k) / \sum_{j \le i} c(t_j)
 

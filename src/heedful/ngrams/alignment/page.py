@@ -1,4 +1,4 @@
-"""The page on attention compared with what counts predict."""
+"""Page that compares attention with the attention that counts predict."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COUNTED = {
 
 
 def alignment_page(record: Alignment) -> Page:
-    """The page, top to bottom.
+    """Build the page of an alignment.
 
     Args:
         record: What to show.
@@ -49,7 +49,7 @@ def alignment_page(record: Alignment) -> Page:
     ]
     parts.append(PagePart(title="Not measured", text=" ".join(messages)))
     subject = (
-        f"{record.model} beside {record.counts}: {count(record.documents, 'document')}, "
+        f"{record.model} compared with {record.counts}: {count(record.documents, 'document')}, "
         f"{count(record.sequences, 'sequence')}. {COUNTED[record.text_was_counted]}"
     )
     return Page(title="Attention compared with counts", subject=subject, parts=parts)

@@ -1,4 +1,4 @@
-"""Figures of the alignment: every head's skill, and a short piece with expected and actual weights."""
+"""Charts of an alignment: every head's skill, and an excerpt with expected and actual weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONGEST = 9
 
 
 def skill_chart(record: Alignment) -> Drawn:
-    """A map of layers and heads for each table; colours are limited to skills from -1 to 1."""
+    """Draw a heat map of skill by layer and head for each table, with colours limited to -1 ... 1."""
     import altair
 
     rows = [
@@ -48,7 +48,7 @@ def skill_chart(record: Alignment) -> Drawn:
 
 
 def piece_chart(piece: DrawnPiece) -> Drawn:
-    """Expected weights first, then each head's, on one scale; tokens on both axes."""
+    """Draw expected weights, then each head's weights, on one colour scale, with tokens on both axes."""
     import altair
 
     names = [f"{place:02d} {_label(token)}" for place, token in enumerate(piece.tokens)]

@@ -1,4 +1,4 @@
-"""The page part on held-out counts: agreement with the counted text alone is memory of it."""
+"""Page section on held-out counts, which show whether agreement with the counts is only memorisation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN = 16
 
 
 def unseen_part(record: Alignment) -> PagePart:
-    """Skill against the counts and against held-out counts, on rows that both predict.
+    """Return the section that compares skill against counts and held-out counts, on rows that both predict.
 
     Args:
         record: What to show; it has held-out counts.
@@ -66,7 +66,7 @@ def _memory(one: HeadAlignment, unseen: UnseenAgreement) -> str:
     if memory.high < 0:
         return f"{name} agrees with counts of unseen text no less: none of its agreement is memory of the counted text."
     if math.isnan(memory.low):
-        return f"How much of the agreement of {name} is memory is not told: {TOO_FEW}."
+        return f"How much of the agreement of {name} is memorisation is unknown: {TOO_FEW}."
     return (
         f"Of the agreement of {name}, {max(part, 0.0):.1%} may be memory of the counted text; the interval of the "
         "difference holds 0."

@@ -1,4 +1,4 @@
-"""Records of attention compared with what counts predict."""
+"""Records of comparing attention with the attention that counts predict."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class UnseenAgreement:
-    """One head compared with counts of two texts, on rows that both predict; means over documents.
+    """One head's agreement with counts and held-out counts, on rows that both predict; means over documents.
 
     Attributes:
         skill: As that of ``HeadAlignment``, on these rows.
@@ -33,7 +33,7 @@ class UnseenAgreement:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadAlignment:
-    """One head's agreement with the attention that a table of counts predicts; means over documents.
+    """One head's agreement with the attention that a count table predicts; means over documents.
 
     Attributes:
         layer: Layer index in the order of calls.
@@ -74,14 +74,14 @@ class HeadAlignment:
 
     @property
     def frequency_skill(self) -> float:
-        """Skill of attention by token frequency: what a head reaches without using context."""
+        """Skill of attention by token frequency alone, the baseline for a head that uses no context."""
         size = self.uniform.estimate
         return 1 - self.frequency.estimate / size if size > ROUNDING else float("nan")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnHead:
-    """One head's weights on the drawn piece.
+    """One head's weights on the drawn excerpt.
 
     Attributes:
         layer: Layer index.
@@ -100,7 +100,7 @@ class DrawnHead:
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnPiece:
-    """Expected and actual weights on a short piece of the text.
+    """Expected and actual weights on a short excerpt of the text.
 
     Attributes:
         tokens: Text of each token: data, to be escaped where it is shown.
@@ -119,7 +119,7 @@ class DrawnPiece:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Alignment(ShownRecord):
-    """The heads of a model compared with counts.
+    """Agreement of a model's heads with the attention predicted by n-gram counts.
 
     Attributes:
         model: Its name.
@@ -151,6 +151,6 @@ class Alignment(ShownRecord):
     unmet: dict[str, str]
 
     def one_line(self) -> str:
-        """Model, heads and tables, in one line."""
+        """Return one line with the model and the numbers of heads and count tables."""
         heads = len({(one.layer, one.head) for one in self.heads})
-        return f"{self.model}: {counted(heads, 'head')} beside {counted(len(self.rows), 'table')}"
+        return f"{self.model}: {counted(heads, 'head')} compared with {counted(len(self.rows), 'table')}"

@@ -1,4 +1,4 @@
-"""Skill of attention against an expectation, for each document."""
+"""Skill of attention relative to uniform attention, for each document."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from heedful.ngrams.alignment.record import ROUNDING
 
 
 def skill_by_document(divergence: Array, uniform: Array) -> Array:
-    r"""One number for each document: their mean is ``1 - KL / KL_uniform``, their spread that of the quotient.
+    r"""Return per-document values whose mean is ``1 - KL / KL_uniform``, with the spread of that ratio,
+    ``(document,)``.
 
     .. math:: s + (g_d - s\, u_d) / \bar u, \qquad g_d = u_d - \mathrm{KL}_d, \quad s = \bar g / \bar u
 

@@ -1,1 +1,1 @@
-"""From a corpus to n-gram counts on disk, merged by one grouped sum."""
+"""Count n-grams of a corpus to disk and merge the shards."""

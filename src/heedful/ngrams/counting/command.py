@@ -69,7 +69,7 @@ def count(
     force: options.Force = False,
     debug: options.Debug = False,
 ) -> int:
-    """Count and print what was counted; the parameters are the options of the same name.
+    """Count n-grams and print a summary; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0.

@@ -34,7 +34,7 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CountSummary(ShownRecord):
-    """A summary of a count: ``heedful.count/1``.
+    """Summary of n-gram counts: ``heedful.count/1``.
 
     Attributes:
         manifest: What the counts say of themselves.
@@ -50,12 +50,12 @@ class CountSummary(ShownRecord):
     seconds: float | None = None
 
     def one_line(self) -> str:
-        """Tokens, tables and the folder, in one line."""
+        """Return one line with the numbers of tokens and tables, and the folder."""
         tables = sum(bool(table.n) for table in self.manifest.tables)
         return f"{counted(self.manifest.tokens, 'token')}, {counted(tables, 'table')} in {self.out}"
 
     def counts(self) -> Counts:
-        """The counts, read again after checking every byte."""
+        """Read the counts from disk and verify their checksums."""
         from heedful.ngrams.counting.reading import read_counts
 
         return read_counts(self.out)
@@ -132,7 +132,7 @@ def _paths(text: Any) -> list[Path]:
 
 
 def numbers(words: str | int | Iterable[int], flag: str, least: int = 1) -> tuple[int, ...]:
-    """The whole numbers that ``3``, ``1..3`` or ``0,2,4`` stands for.
+    """Parse ``3``, ``1..3`` or ``0,2,4`` to a tuple of whole numbers.
 
     Args:
         words: What was written, or the numbers themselves.
@@ -165,7 +165,7 @@ def numbers(words: str | int | Iterable[int], flag: str, least: int = 1) -> tupl
 
 
 def summary_text(found: Manifest, seconds: float | None) -> str:
-    """A count as a JSON document; ``seconds`` is null if the count was resumed."""
+    """Return the summary as JSON text; ``seconds`` is null if the count was resumed."""
     tables = [
         {**asdict(table), "coverage": table.coverage if table.total else None,
          "density": table.density(found.vocabulary) if table.total else None}
@@ -177,7 +177,7 @@ def summary_text(found: Manifest, seconds: float | None) -> str:
 
 
 def summary_json(found: CountSummary) -> str:
-    """A summary as a JSON document."""
+    """Return the summary as JSON text."""
     return summary_text(found.manifest, found.seconds)
 
 

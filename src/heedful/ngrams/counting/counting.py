@@ -1,4 +1,4 @@
-"""Count text into a folder, then merge each table by a grouped sum; a stop loses one shard at most."""
+"""Count text in shards to a folder, then merge each table; an interruption loses at most one shard."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FEW = 8
 
 @dataclass(frozen=True, kw_only=True)
 class CountSettings:
-    """What to count, and how to merge it.
+    """What to count, and how to merge the shards.
 
     Attributes:
         n: Lengths of contexts, each from 1 up.
@@ -62,7 +62,7 @@ def count(
     settings: CountSettings | None = None,
     progress: Progress = lambda _done, _total, _what: None,
 ) -> Manifest:
-    r"""Count every pair of context and following token of a corpus, :math:`C^{n,s}` of `ngrams.counting.packing`.
+    r"""Count all (context, next token) pairs of a corpus, :math:`C^{n,s}` of ``ngrams.counting.packing``.
 
     Documents are never joined. Memory is bounded by the size of a shard, not by that of the text. Shards that are
     whole are never counted again: after a stop, ``resume`` goes on with the next and ends with the same bytes.
@@ -145,7 +145,7 @@ def _claimed(out: Path, begun: Manifest, encoder: Encoder, resume: bool) -> Mani
 
 
 def check_same(out: Path, standing: Manifest, now: Manifest) -> None:
-    """Refuse to resume counts of another text, tokenizer or kind of count.
+    """Raise an error if existing counts are of another text, tokenizer or kind of count.
 
     Args:
         out: The folder.

@@ -1,4 +1,4 @@
-"""The folder of counts: files are written completely or not at all, and verified by checksum."""
+"""Folder of counts: files are written atomically and verified by checksum."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
+    """Return the SHA-256 of a file, hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK):
@@ -30,7 +30,7 @@ def sha256_of(path: Path) -> str:
 
 
 def checked_bytes(path: Path, size: int, sha256: str) -> bytes:
-    """The content of a file, after checking that it is what was written.
+    """Read a file and verify its size and checksum.
 
     Args:
         path: The file.
@@ -55,7 +55,7 @@ def checked_bytes(path: Path, size: int, sha256: str) -> bytes:
 
 
 def put(path: Path, content: bytes) -> None:
-    """Write bytes to a path through a temporary file: a reader finds all of them or the old content.
+    """Write bytes atomically, through a temporary file.
 
     Raises:
         OutputError: They could not be written.
@@ -65,7 +65,7 @@ def put(path: Path, content: bytes) -> None:
 
 @contextmanager
 def shard_folder(out: Path, number: int) -> Iterator[Path]:
-    """A folder for one shard; it appears at its place if the block ends without an exception.
+    """Return a context with a temporary folder that becomes the shard's folder if the block succeeds.
 
     Args:
         out: The folder of counts.
@@ -82,13 +82,13 @@ def shard_folder(out: Path, number: int) -> Iterator[Path]:
 
 
 def place_of(out: Path, number: int) -> Path:
-    """The folder of one shard."""
+    """Return the path of a shard's folder."""
     return out / SHARDS / f"{number:06d}"
 
 
 @contextmanager
 def as_output_error(path: Path) -> Iterator[None]:
-    """Convert an ``OSError`` from writing into an ``OutputError`` of one line."""
+    """Return a context that converts an ``OSError`` from writing to a one-line ``OutputError``."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Counts in any form that a user has, and what they share with other counts and with a text."""
+"""Accept counts in several forms, and compare them with other counts and a text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def counts_of(counts: GivenCounts, tokenizer: Tokenizer | None = None) -> Counts:
-    """Counts from a folder or object, after checking that they are complete.
+    """Return counts from a folder or object, after checking that they are complete.
 
     Args:
         counts: Their folder, or what ``heedful.read_counts`` or ``heedful.count`` gave.
@@ -42,7 +42,7 @@ def counts_of(counts: GivenCounts, tokenizer: Tokenizer | None = None) -> Counts
 
 
 def other_counts(folder: GivenCounts | None, stored: Counts) -> Counts | None:
-    """Counts of another text, with the same tokenizer.
+    """Return counts of another text, after checking that they use the same tokenizer.
 
     Args:
         folder: Of those counts, or they themselves; None for none.
@@ -63,7 +63,7 @@ def other_counts(folder: GivenCounts | None, stored: Counts) -> Counts | None:
 
 
 def was_counted(stored: Counts, text: Iterable[Any]) -> str:
-    """Whether text files are among those counted, by checksum; parts of a file are not recognised.
+    """Return whether text files were counted, by checksum: ``yes``, ``partly`` or ``unknown``.
 
     Args:
         stored: The counts.
@@ -78,7 +78,7 @@ def was_counted(stored: Counts, text: Iterable[Any]) -> str:
 
 
 def backend(tokenizer: Any, model: str) -> Any:
-    """The tokenizer in the form that counts store.
+    """Return the tokenizer in the form that counts store.
 
     Args:
         tokenizer: A model's.

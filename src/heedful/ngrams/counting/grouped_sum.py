@@ -1,4 +1,4 @@
-"""Merge shards by one grouped sum, with the same query for every dataframe engine.
+"""Merge shards by one grouped sum, the same query for each dataframe engine.
 
 ``polars`` runs it in this process, streaming. ``daft`` runs it on its local engine, and on a Ray cluster where
 ``DAFT_RUNNER=ray`` (or ``daft.set_runner_ray``) says so; nothing here changes.
@@ -32,7 +32,7 @@ GroupedSum = Callable[[Sequence[Path], int, int], polars.DataFrame]
 
 
 def polars_sum(shards: Sequence[Path], first: int, last: int) -> polars.DataFrame:
-    """The sum by polars, embedded in this process.
+    """Sum shards with polars, in this process.
 
     Args:
         shards: Parquet files with the columns of `COLUMNS`.
@@ -48,7 +48,7 @@ def polars_sum(shards: Sequence[Path], first: int, last: int) -> polars.DataFram
 
 
 def daft_sum(shards: Sequence[Path], first: int, last: int) -> polars.DataFrame:
-    """The sum by daft, on its local engine or on a cluster.
+    """Sum shards with daft, locally or on a cluster.
 
     Args:
         shards: Parquet files with the columns of `COLUMNS`; on a cluster, where all its machines see them.
@@ -77,7 +77,7 @@ ENGINES: dict[str, GroupedSum] = {"polars": polars_sum, "daft": daft_sum}
 
 
 def engine_named(name: str) -> GroupedSum:
-    """The function of an engine.
+    """Return the summing function of an engine.
 
     Raises:
         UsageError: No engine has this name, or it is not installed.

@@ -1,4 +1,4 @@
-"""The manifest of counts: what was counted, how, and the checksum of every file, as one JSON document."""
+"""Manifest of counts: one JSON document with what was counted, how, and every file's checksum."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _Record = TypeVar("_Record")
 
 @dataclass(frozen=True)
 class CountFile:
-    """One Parquet file.
+    """Name, size and checksum of one Parquet file.
 
     Attributes:
         name: Its path within the folder.
@@ -46,7 +46,7 @@ class CountFile:
 
 @dataclass(frozen=True, kw_only=True)
 class TableFacts:
-    r"""Facts about one table of pairs.
+    r"""Facts about one count table.
 
     Attributes:
         n: Tokens in a context.
@@ -68,20 +68,20 @@ class TableFacts:
 
     @property
     def coverage(self) -> float:
-        r"""Estimated probability that the next pair of such a text was already counted, :math:`1 - N_1 / N`.
+        r"""Estimated probability that the next (context, token) pair was already counted, :math:`1 - N_1 / N`.
 
         Source: Good 1953, doi:10.1093/biomet/40.3-4.237. NaN where nothing was counted.
         """
         return 1 - self.once / self.total if self.total else float("nan")
 
     def density(self, vocabulary: int) -> float:
-        """Share of (observed context, token) entries that are not 0; NaN if nothing was counted."""
+        """Return the share of nonzero entries in (observed context, token); NaN if nothing was counted."""
         return self.pairs / (self.contexts * vocabulary) if self.contexts else float("nan")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The content of a manifest.
+    """Content of a manifest: what was counted, how, and into which files.
 
     Attributes:
         complete: Whether the counts are merged and whole.
@@ -116,14 +116,14 @@ class Manifest:
     notes: tuple[str, ...] = field(default=())
 
     def write(self, out: Path) -> None:
-        """Write the manifest into a folder."""
+        """Write the manifest to a folder."""
         tree = {"schema": SCHEMA, **asdict(self)}
         text = json.dumps({**tree, SEAL: seal_of(tree)}, indent=1, ensure_ascii=False)
         put(out / MANIFEST, (text + "\n").encode("utf-8", "backslashreplace"))
 
 
 def read_manifest(out: Path) -> Manifest:
-    """The manifest of a folder.
+    """Read and verify the manifest of a folder.
 
     Args:
         out: The folder of counts.
@@ -161,7 +161,7 @@ def read_manifest(out: Path) -> Manifest:
 
 
 def seal_of(tree: Mapping[str, Any]) -> str:
-    """SHA-256 of a manifest without its seal, independent of layout; it covers the checksums of every file."""
+    """Return the SHA-256 of a manifest without its seal; it covers all file checksums and ignores layout."""
     plain = json.loads(json.dumps(tree, ensure_ascii=False).encode("utf-8", "backslashreplace"))
     return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
 
@@ -184,7 +184,7 @@ def _check_bounds(manifest: Manifest) -> None:
         raise ValueError("its tables are not those of its lengths and skips")
     names = [file.name for table in one.tables for file in table.files]
     if len(set(names)) != len(names) or len(names) > MOST_FILES:
-        raise ValueError("a file stands twice")
+        raise ValueError("a file is listed twice")
     for table in one.tables:
         # bounds, not equations: what exactly the numbers are is checked where the table is read
         ordered = table.once <= table.pairs <= table.total <= one.tokens and table.contexts <= table.pairs

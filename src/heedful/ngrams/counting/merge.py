@@ -1,4 +1,4 @@
-"""Merge shards into whole tables: one grouped sum for each, in ranges of contexts for a large table."""
+"""Merge shards into whole tables by grouped sums, in context ranges if a table is large."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def merge_table(out: Path, shards: Sequence[ShardRecord], spec: Spec, engine: Gr
 
 
 def ranges(paths: Sequence[Path], rows: int) -> Iterator[tuple[int, int]]:
-    """Ranges of packed contexts, each with about `RANGE_ROWS` rows, that together cover all.
+    """Yield ranges of packed contexts with about ``RANGE_ROWS`` rows each, which together cover all.
 
     A context is never divided: one that alone has more rows makes a longer range.
 

@@ -1,4 +1,4 @@
-r"""Pack tokens into integers and count equal ones by sorting.
+r"""Pack contexts into integers and count equal ones by sorting.
 
 The token at position ``i`` of a document is :math:`t_i`, counted from 0. For ``n`` and skip ``s``
 
@@ -40,7 +40,7 @@ class Tokens:
 
     @classmethod
     def of(cls, pieces: Iterable[TokenPiece]) -> Tokens:
-        """The pieces concatenated; no count crosses from one to the next."""
+        """Concatenate pieces; no n-gram crosses a piece boundary."""
         known = [piece for piece in pieces if len(piece.ids)]
         past = []
         for piece in known:
@@ -55,7 +55,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Distinct pairs of context and next token, ascending, each with its count.
+    """Distinct (context, next token) pairs in ascending order, with counts.
 
     Attributes:
         context: ``(pair,)``, int64; packed by `pack`.
@@ -69,12 +69,12 @@ class Pairs:
 
 
 def bits_of(vocabulary: int) -> int:
-    """Bits needed for one token id of a vocabulary of this size; at least 1."""
+    """Return the number of bits for one token id, at least 1."""
     return max(1, (vocabulary - 1).bit_length())
 
 
 def check_fits(n: int, vocabulary: int) -> None:
-    """Refuse contexts that do not fit into `CONTEXT_BITS`.
+    """Raise an error if contexts do not fit into ``CONTEXT_BITS``.
 
     Raises:
         UsageError: They do not; with 50,257 tokens three fit, with 2 million three as well.
@@ -86,7 +86,7 @@ def check_fits(n: int, vocabulary: int) -> None:
 
 
 def pack(ids: NDArray[np.uint32], n: int, bits: int) -> NDArray[np.uint64]:
-    """The ``n`` tokens up to each position as one number, the earliest token in its highest bits.
+    """Return the last ``n`` tokens at each position as one integer, the earliest token in the highest bits.
 
     Args:
         ids: ``(token,)``.
@@ -103,14 +103,14 @@ def pack(ids: NDArray[np.uint32], n: int, bits: int) -> NDArray[np.uint64]:
 
 
 def unpack(context: NDArray[np.int64], n: int, bits: int) -> NDArray[np.uint32]:
-    """The tokens of packed contexts, ``(context, n)`` in the order of the text."""
+    """Return the tokens of packed contexts, ``(context, n)`` in text order."""
     shifts = np.arange(n - 1, -1, -1, dtype=np.uint64) * np.uint64(bits)
     mask = np.uint64((1 << bits) - 1)
     return ((context.astype(np.uint64)[:, None] >> shifts) & mask).astype(np.uint32)
 
 
 def count_pairs(tokens: Tokens, n: int, skip: int, vocabulary: int) -> Pairs:
-    """Count all pairs of one ``n`` and ``skip`` in some tokens, by one sort.
+    """Count all (context, next token) pairs for one ``n`` and ``skip``, by one sort.
 
     Args:
         tokens: The tokens.

@@ -1,4 +1,4 @@
-"""What was counted, as a terminal page: the text, the tokenizer, and one row for each table."""
+"""Page on what was counted: text, tokenizer, and one row per table."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DIGITS = 12
 
 
 def count_lines(found: Manifest, page: Sheet, seconds: float | None = None) -> list[Line]:
-    """The whole page, top to bottom.
+    """Return the whole page as styled lines.
 
     Args:
         found: What was counted.
@@ -48,7 +48,7 @@ def count_lines(found: Manifest, page: Sheet, seconds: float | None = None) -> l
 
 
 def count_page(found: CountSummary) -> Page:
-    """The same page for HTML and JSON.
+    """Build the page for HTML and JSON.
 
     Args:
         found: What was counted.
@@ -66,12 +66,12 @@ def count_page(found: CountSummary) -> Page:
 
 
 def count_text(found: Manifest, seconds: float | None = None, *, columns: int = 80, encoding: str = "utf-8") -> str:
-    """The page as plain text, for a stream of this encoding."""
+    """Return the page as plain text that ``encoding`` can represent."""
     return plain(count_lines(found, sheet(columns, encoding), seconds))
 
 
 def print_counts(found: Manifest, seconds: float | None = None, stream: TextIO | None = None) -> None:
-    """Write the page: coloured on a terminal that wants colour, else without any escape."""
+    """Print the page, in colour if the stream is a terminal that supports it."""
     import sys
 
     from heedful.reporting.terminal import print_lines, stream_sheet

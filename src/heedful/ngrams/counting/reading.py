@@ -1,4 +1,4 @@
-"""Read counts again, after checking every byte."""
+"""Read counts from disk, with checksums verified."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _ROW_BYTES = 64
 
 @dataclass(frozen=True)
 class Counts:
-    """Counts of a text.
+    """N-gram counts of a text, read from a folder.
 
     Attributes:
         path: Their folder.
@@ -49,7 +49,7 @@ class Counts:
     manifest: Manifest
 
     def table(self, n: int, skip: int = 0) -> CountTable:
-        """One table, with its checksums verified.
+        """Read one count table, with checksums verified.
 
         Args:
             n: Tokens in a context; 0 for the tokens alone.
@@ -72,7 +72,7 @@ class Counts:
         return CountTable.of(pairs, n, skip, self.manifest.vocabulary)
 
     def facts(self, n: int, skip: int = 0) -> TableFacts:
-        """The manifest's facts on one table.
+        """Return the manifest's facts on one table.
 
         Raises:
             UsageError: It was not counted.
@@ -85,16 +85,16 @@ class Counts:
 
     @cached_property
     def tokens(self) -> np.ndarray:
-        """How often each token occurs in the text, ``(vocabulary,)``, int64."""
+        """Number of occurrences of each token in the text, ``(vocabulary,)`` int64."""
         return self.table(0).next_counts
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer, of the ``tokenizers`` library, that the text was counted with."""
+        """Tokenizer (of the ``tokenizers`` library) with which the text was counted."""
         return _tokenizer(self.path / TOKENIZER)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of texts by the counts' tokenizer, computed in a child process with limits.
+        """Return token ids of texts by the counts' tokenizer, in a child process with limits.
 
         Raises:
             InputRejected: The tokenizer went beyond its limits, or failed.
@@ -106,11 +106,11 @@ class Counts:
 
     @property
     def vocabulary(self) -> list[str]:
-        """The text of each token id; empty if the tokenizer has none."""
+        """Text of each token id; empty if the tokenizer has none."""
         return [self.tokenizer.id_to_token(number) or "" for number in range(self.manifest.vocabulary)]
 
     def verify(self) -> None:
-        """Read and check every file.
+        """Read every file and verify its checksum.
 
         Raises:
             InputRejected: One was cut or changed.
@@ -141,7 +141,7 @@ class Counts:
 def read_counts(
     folder: str | Path, *, tokenizer: Tokenizer | None = None, text: str | Path | Sequence[str | Path] | None = None
 ) -> Counts:
-    """Read counts that ``heedful ngrams count`` wrote.
+    """Read counts written by ``heedful ngrams count``.
 
     Args:
         folder: Their folder.

@@ -1,4 +1,4 @@
-"""Count one shard: its tables as Parquet files, and a record of their content."""
+"""Count one shard: its tables as Parquet files, and a record of them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TOKENS_ALONE: Spec = (0, 0)
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """The content of one shard.
+    """Files and totals of one counted shard.
 
     Attributes:
         documents: Documents that begin in it and hold a token.
@@ -62,20 +62,20 @@ class ShardRecord:
 
 
 def specs(n: Iterable[int], skips: Iterable[int]) -> list[Spec]:
-    """Every table for some lengths and skips, single tokens first."""
+    """Return all (n, skip) tables for the given lengths and skips, single tokens first."""
     known = tuple(skips)
     return [TOKENS_ALONE, *((length, skip) for length in n for skip in known)]
 
 
 def file_name(spec: Spec) -> str:
-    """Name of a table's file in a shard."""
+    """Return the name of a table's file in a shard."""
     return f"n{spec[0]}.s{spec[1]}.parquet"
 
 
 def count_shard(
     out: Path, number: int, pieces: Iterator[TokenPiece], wanted: Iterable[Spec], vocabulary: int, unknown: int | None
 ) -> ShardRecord:
-    """Count one shard and move it to its place.
+    """Count one shard and move it to its final folder.
 
     Args:
         out: The folder of counts.
@@ -119,13 +119,13 @@ def count_shard(
 
 
 def frame_of(pairs: Pairs) -> polars.DataFrame:
-    """Pairs as a dataframe."""
+    """Return pairs as a dataframe."""
     columns = {"context": pairs.context, "next": pairs.next, "count": pairs.count}
     return polars.DataFrame(columns, schema=COLUMNS)
 
 
 def table_file(name: str, frame: polars.DataFrame, compression: Compression = "zstd") -> tuple[CountFile, bytes]:
-    """A table of pairs as Parquet, and the facts about that file."""
+    """Encode a table of pairs as Parquet, with the facts about the file."""
     buffer = io.BytesIO()
     # One chunk and fixed row groups, so that equal tables are equal bytes, whatever made them.
     frame.rechunk().write_parquet(buffer, compression=compression, statistics=True, row_group_size=ROW_GROUP)
@@ -134,7 +134,7 @@ def table_file(name: str, frame: polars.DataFrame, compression: Compression = "z
 
 
 def read_shard(out: Path, number: int) -> ShardRecord | None:
-    """The record of a counted shard, verified by the checksums of its files.
+    """Read the record of a counted shard and verify its files; None if it is missing or damaged.
 
     Args:
         out: The folder of counts.

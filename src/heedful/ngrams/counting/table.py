@@ -1,4 +1,4 @@
-r"""Counts as sparse matrices of observed contexts by next tokens."""
+r"""Counts as sparse matrices, observed contexts by next tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from heedful.ngrams.counting.packing import Pairs, bits_of, unpack
 
 @dataclass(frozen=True)
 class CountTable:
-    r"""The table :math:`C^{n,s}` of `heedful.ngrams.counting.packing`.
+    r"""Sparse count table :math:`C^{n,s}`, contexts by next tokens (see ``heedful.ngrams.counting.packing``).
 
     Attributes:
         n: Tokens in a context; 0 for the table of the tokens alone, whose one context is empty.
@@ -32,7 +32,7 @@ class CountTable:
 
     @classmethod
     def of(cls, pairs: Pairs, n: int, skip: int, vocabulary: int) -> CountTable:
-        """The table of pairs in ascending order."""
+        """Create a table from pairs in ascending order."""
         packed, starts = np.unique(pairs.context, return_index=True)
         pointers = np.append(starts, len(pairs.context))
         matrix = csr_array(
@@ -42,21 +42,21 @@ class CountTable:
 
     @property
     def total(self) -> int:
-        """Positions counted."""
+        """Number of counted positions."""
         return int(self.matrix.sum())
 
     @property
     def context_counts(self) -> NDArray[np.int64]:
-        """Row sums :math:`r_a`, ``(context,)``: how often each context stood before a token."""
+        """Row sums :math:`r_a`, ``(context,)``: number of occurrences of each context before a token."""
         return np.asarray(self.matrix.sum(axis=1), dtype=np.int64).reshape(-1)
 
     @property
     def next_counts(self) -> NDArray[np.int64]:
-        """Column sums :math:`c_b`, ``(vocabulary,)``: how often each token followed a context."""
+        """Column sums :math:`c_b`, ``(vocabulary,)``: number of times each token followed a context."""
         return np.asarray(self.matrix.sum(axis=0), dtype=np.int64).reshape(-1)
 
     def conditional(self) -> csr_array:
-        r"""Probability of each token after each context, :math:`P^{n,s}_{ab} = C_{ab} / r_a`.
+        r"""Return the probability of each token after each context, :math:`P^{n,s}_{ab} = C_{ab} / r_a`.
 
         Expected attention of a query at position ``i`` on the key at ``k <= i`` is this probability of key ``k``'s
         token after the context that ends at ``i``, divided by its sum over ``k <= i``.
@@ -68,7 +68,7 @@ class CountTable:
         return csr_array((self.matrix.data * scale, self.matrix.indices, self.matrix.indptr), shape=self.matrix.shape)
 
     def rows_of(self, contexts: NDArray[np.integer] | Sequence[Sequence[int]]) -> NDArray[np.int64]:
-        """The row index of each context.
+        """Return the row index of each context.
 
         Args:
             contexts: ``(context, n)``, token ids in the order of the text.

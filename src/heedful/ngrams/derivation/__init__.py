@@ -1,1 +1,1 @@
-"""Attention weights computed from n-gram counts: affinities, factors, embeddings, encoders."""
+"""Compute attention weights from n-gram counts: affinity matrices, factors, embeddings, encoders."""

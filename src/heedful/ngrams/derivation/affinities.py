@@ -1,4 +1,4 @@
-r"""Matrices of counts that score each key's token for each query's context.
+r"""Affinity matrices from counts: scores of key tokens (columns) for query contexts (rows).
 
 None is held densely. ``log P`` of counts smoothed by a constant ``a`` has no zero entry, yet
 ``log((C + a) / (r + a V)) = log(1 + C / a) + log(a / (r + a V))``: a sparse matrix and one of rank one.
@@ -29,7 +29,7 @@ ENTRIES = 1 << 20
 
 @dataclass(frozen=True)
 class Affinity:
-    """A matrix ``sparse + left @ right.T`` of contexts by tokens.
+    """Matrix ``sparse + left @ right.T``, contexts by tokens.
 
     Attributes:
         stored: ``(context, vocabulary)``, sparse.
@@ -43,7 +43,7 @@ class Affinity:
 
     @classmethod
     def of(cls, stored: sparse.csr_array, *products: tuple[np.ndarray, np.ndarray]) -> Affinity:
-        """An affinity from a sparse matrix and outer products."""
+        """Create an affinity from a sparse matrix and outer products."""
         rows, columns = stored.shape
         left = np.stack([pair[0] for pair in products], axis=1) if products else np.zeros((rows, 0))
         right = np.stack([pair[1] for pair in products], axis=1) if products else np.zeros((columns, 0))
@@ -51,20 +51,20 @@ class Affinity:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of contexts and number of tokens."""
+        """Numbers of contexts and of tokens."""
         return self.stored.shape
 
     def at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """The entries of some rows and columns, ``(row, column)``, as a block."""
+        """Return the entries of some rows and columns as a dense block, ``(row, column)``."""
         return self.stored[rows][:, columns].toarray() + self.left[rows] @ self.right[columns].T
 
     def weighed(self, row_weight: np.ndarray, column_weight: np.ndarray) -> Affinity:
-        """The matrix with weighted rows and columns, ``diag(row_weight) A diag(column_weight)``."""
+        """Return the matrix with weighted rows and columns, ``diag(row_weight) A diag(column_weight)``."""
         stored = sparse.diags_array(row_weight) @ self.stored @ sparse.diags_array(column_weight)
         return Affinity(sparse.csr_array(stored), self.left * row_weight[:, None], self.right * column_weight[:, None])
 
     def operator(self, row_weight: np.ndarray, column_weight: np.ndarray) -> LinearOperator:
-        """``diag(row_weight) A diag(column_weight)`` as products with vectors and blocks of vectors."""
+        """Return ``diag(row_weight) A diag(column_weight)`` as a scipy ``LinearOperator``."""
         backward = self.stored.T.tocsr()
 
         def forward(block: np.ndarray) -> np.ndarray:
@@ -80,7 +80,7 @@ class Affinity:
         )
 
     def squared_norm(self, row_weight: np.ndarray, column_weight: np.ndarray) -> float:
-        """Sum of all squared entries of the weighted matrix, without building it."""
+        """Return the squared Frobenius norm of the weighted matrix, without building it."""
         stored = sparse.coo_array(self.stored)
         total = 0.0
         step = max(1, ENTRIES // max(1, self.left.shape[1]))
@@ -93,7 +93,7 @@ class Affinity:
         return total + float(((left.T @ left) * (right.T @ right)).sum())
 
     def size(self, row_weight: np.ndarray, column_weight: np.ndarray) -> float:
-        """Root of the summed squares of the weighted parts: the scale against which rounding is judged."""
+        """Return the root of the summed squares of the weighted parts, the scale for judging rounding."""
         nothing = np.zeros((self.shape[0], 0)), np.zeros((self.shape[1], 0))
         sparse_part = Affinity(self.stored, *nothing).squared_norm(row_weight, column_weight)
         low_part = Affinity(sparse.csr_array(self.shape), self.left, self.right)
@@ -113,12 +113,12 @@ def _with_data(matrix: sparse.csr_array, data: np.ndarray) -> sparse.csr_array:
 
 
 def normalised(table: NgramTable) -> Affinity:
-    """``C / sqrt(r c)``; its largest singular value is 1, with the square roots of the marginals as vectors."""
+    """Return ``C / sqrt(r c)``; its largest singular value is 1, with the square roots of the marginals as vectors."""
     return Affinity.of(_scaled(table, np.sqrt(_inverse(table.row_sums)), np.sqrt(_inverse(table.column_sums))))
 
 
 def degree_regularised(table: NgramTable) -> Affinity:
-    """``C / sqrt((r + t)(c + t))`` with t the mean degree, so that rare pairs do not give singular values of 1."""
+    """Return ``C / sqrt((r + t)(c + t))`` with mean degree t, so that rare pairs don't give singular values of 1."""
     row, column = table.row_sums, table.column_sums
     seen_rows, seen_columns = max(int((row > 0).sum()), 1), max(int((column > 0).sum()), 1)
     rows = 1 / np.sqrt(row + table.total / seen_rows)
@@ -126,7 +126,7 @@ def degree_regularised(table: NgramTable) -> Affinity:
 
 
 def symmetrised(table: NgramTable) -> Affinity:
-    """``(M + M^T) / 2`` of the normalised matrix, for contexts of one token."""
+    """Return ``(M + M^T) / 2`` of the normalised matrix, for single-token contexts."""
     if table.length != 1:
         raise UsageError(f"affinity 'symmetrised' wants contexts of 1 token; these have {table.length}")
     stored = normalised(table).stored
@@ -134,18 +134,18 @@ def symmetrised(table: NgramTable) -> Affinity:
 
 
 def residual(table: NgramTable) -> Affinity:
-    """The normalised matrix without its first component, which holds only frequencies."""
+    """Return the normalised matrix without its first component, which holds only frequencies."""
     row, column = np.sqrt(table.row_sums / table.total), np.sqrt(table.column_sums / table.total)
     return Affinity.of(normalised(table).stored, (-row, column))
 
 
 def probability(table: NgramTable) -> Affinity:
-    """``P(token | context)``, zero where a pair was never seen."""
+    """Return ``P(token | context)``, zero for unseen pairs."""
     return Affinity.of(_scaled(table, _inverse(table.row_sums), np.ones(table.vocabulary)))
 
 
 def sqrt_probability(table: NgramTable) -> Affinity:
-    """Square root of ``P(token | context)``."""
+    """Return the square root of ``P(token | context)``."""
     return Affinity.of(probability(table).stored.sqrt())
 
 
@@ -155,13 +155,13 @@ def _smoothed(table: NgramTable) -> tuple[sparse.csr_array, np.ndarray]:
 
 
 def log_probability(table: NgramTable) -> Affinity:
-    """``log P`` with one count added to every pair; its softmax over the keys is what the counts predict."""
+    """Return ``log P`` with add-one smoothing; its softmax over keys is the attention that counts predict."""
     stored, rows = _smoothed(table)
     return Affinity.of(stored, (rows, np.ones(table.vocabulary)))
 
 
 def log_probability_backoff(table: NgramTable) -> Affinity:
-    """``log P`` with one count for each context spread over tokens by frequency (a Dirichlet prior; MacKay and Peto
+    """Return ``log P`` with a Dirichlet prior: one count per context, spread by token frequency (MacKay and Peto
     1995).
     """
     unigram = (table.column_sums + 1) / (table.total + table.vocabulary)
@@ -172,21 +172,21 @@ def log_probability_backoff(table: NgramTable) -> Affinity:
 
 
 def log_ratio(table: NgramTable) -> Affinity:
-    """``log(P / P(token))`` with backoff, up to a constant a context: what a context adds to frequency. Sparse."""
+    """Return ``log(P(token | context) / P(token))`` with backoff, up to a constant per context, as a sparse matrix."""
     unigram = (table.column_sums + 1) / (table.total + table.vocabulary)
     data = np.log1p(table.counts.data / (BACKOFF_COUNT * unigram[table.counts.indices]))
     return Affinity.of(_with_data(table.counts, data))
 
 
 def pmi(table: NgramTable) -> Affinity:
-    """Pointwise mutual information of smoothed counts: ``log P`` minus the log frequency of the key's token."""
+    """Return the pointwise mutual information of smoothed counts: ``log P`` minus the key token's log frequency."""
     stored, rows = _smoothed(table)
     unigram = (table.column_sums + 1) / (table.total + table.vocabulary)
     return Affinity.of(stored, (rows, np.ones(table.vocabulary)), (np.ones(len(rows)), -np.log(unigram)))
 
 
 def ppmi(table: NgramTable) -> Affinity:
-    """Positive pointwise mutual information, 0 where a pair was never seen (Levy and Goldberg 2014)."""
+    """Return the positive pointwise mutual information, 0 for unseen pairs (Levy and Goldberg 2014)."""
     ratio = _scaled(table, _inverse(table.row_sums), _inverse(table.column_sums))
     information = np.log(ratio.data * table.total)
     stored = _with_data(ratio, np.where(information > ROUNDING, information, 0.0))
@@ -214,14 +214,14 @@ AFFINITIES: dict[str, Callable[[NgramTable], Affinity]] = {
 
 
 def stacked(matrices: Sequence[Affinity]) -> Affinity:
-    """Matrices over the same tokens, stacked: ``(sum of contexts, vocabulary)``."""
+    """Stack matrices over the same tokens: ``(sum of contexts, vocabulary)``."""
     left = block_diag(*(matrix.left for matrix in matrices))
     right = np.concatenate([matrix.right for matrix in matrices], axis=1)
     return Affinity(sparse.csr_array(sparse.vstack([matrix.stored for matrix in matrices])), left, right)
 
 
 def affinity(name: str, table: NgramTable) -> Affinity:
-    """The affinity matrix of that name.
+    """Return the affinity matrix of that name.
 
     Args:
         name: A key of ``AFFINITIES``.

@@ -1,4 +1,4 @@
-"""Choose the size of derived heads' logits."""
+"""Choose the logit scale of derived heads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PIECE, PIECES = 32, 64
 
 
 def short_pieces(documents: Iterable[Sequence[int]]) -> list[np.ndarray]:
-    """Pieces of text for `calibrated`, evenly spaced, ``(position,)`` each.
+    """Return evenly spaced excerpts of the documents for ``calibrated``, ``(position,)`` each.
 
     Args:
         documents: Token numbers of each document.
@@ -31,7 +31,7 @@ def short_pieces(documents: Iterable[Sequence[int]]) -> list[np.ndarray]:
 
 
 def fed_documents(stage: Stage, recipe: DerivationRecipe, documents: Iterable[np.ndarray]) -> list[np.ndarray]:
-    """The input of the first attention for each document, ``(position, width)`` each.
+    """Return the input of the first attention layer for each document, ``(position, width)`` each.
 
     Args:
         stage: Embeddings and positions.
@@ -46,7 +46,7 @@ def fed_documents(stage: Stage, recipe: DerivationRecipe, documents: Iterable[np
 
 
 def head_logits(head: HeadMatrices, fed: np.ndarray, turn: Turn | None = None) -> np.ndarray:
-    """Logits of a document's rows from the second on, ``(position - 1, position)``, -inf after the query."""
+    """Return the logits of a document's rows from the second on, ``(position - 1, position)``; -inf for later keys."""
     zeros = np.zeros_like(fed)
     context = len(head.query) // fed.shape[1]
     earlier = [np.concatenate([zeros[:back], fed[: len(fed) - back]]) for back in range(context)]
@@ -66,7 +66,7 @@ def calibrated(
     documents: Sequence[np.ndarray],
     spreads: Sequence[float] = (),
 ) -> list[HeadMatrices]:
-    """The heads of one layer with logits scaled as the recipe asks.
+    """Return the heads of one layer with logits scaled as the recipe requests.
 
     ``std`` treats a layer's heads together and divides logits by the root of the head's dimensions, as published; the
     others treat each head by itself, on what tokens feed to the first layer.

@@ -51,7 +51,8 @@ def derive(
     force: options.Force = False,
     debug: options.Debug = False,
 ) -> int:
-    """Derive a model and print what its factors kept; the parameters are the options of the same name.
+    """Derive a model and print how much of the counts its factors retain; the parameters are the options of the same
+    name.
 
     Returns:
         The exit code, 0.

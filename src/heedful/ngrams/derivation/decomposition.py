@@ -1,4 +1,4 @@
-"""Singular triplets of affinities of any size, with a proof that no larger one was missed.
+"""Truncated SVD of affinity matrices of any size, with a proof that no larger singular value was missed.
 
 Counts of a large vocabulary fall into parts that share no token: pairs that stood once, by themselves. Each part of a
 normalised matrix has a singular value of exactly 1, so that there may be hundreds of them, and an iteration that starts
@@ -49,7 +49,7 @@ ALIKE = 9
 
 @dataclass(frozen=True)
 class Triplets:
-    """Singular triplets, largest first.
+    """Singular values with left and right vectors, largest first.
 
     Attributes:
         left: ``(row, component)``.
@@ -66,7 +66,7 @@ class Triplets:
 
 
 def decomposed(matrix: Affinity, wanted: int, seed: int) -> Triplets:
-    """The largest triplets: all of a small matrix, or the wanted number of a large one.
+    """Return the largest singular triplets: all for a small matrix, ``wanted`` for a large one.
 
     Args:
         matrix: Any affinity.

@@ -1,4 +1,4 @@
-"""``heedful.derive``: compute a model's attention from counts, and report what its factors kept."""
+"""``heedful.derive``: compute a model's attention from counts, and report what its factors retain."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Derivation(ShownRecord):
-    """A model whose attention was computed from counts: ``heedful.derivation/1``.
+    """Result of computing a model's attention from counts: ``heedful.derivation/1``.
 
     Attributes:
         model: The model, in evaluation mode.
@@ -47,7 +47,7 @@ class Derivation(ShownRecord):
     out: Path | None = None
 
     def one_line(self) -> str:
-        """Heads and the folder of the model, in one line."""
+        """Return one line with the numbers of heads and counted tokens, and the model's folder."""
         place = f" in {self.out}" if self.out is not None else ", not saved"
         return f"{counted(len(self.record['heads']), 'head')} from {self.record['counts']['tokens']:,} tokens{place}"
 
@@ -64,7 +64,7 @@ def derive(
     seed: int = 0,
     progress: Progress = lambda done, total, what: None,
 ) -> Derivation:
-    """Compute a model's attention from counts of n-grams.
+    """Compute a model's attention from n-gram counts.
 
     The words are those of ``heedful ngrams derive``; ``change`` is its ``--set``.
 
@@ -127,14 +127,14 @@ def derive(
 
 
 def page_of(found: Derivation) -> Any:
-    """The page of a derivation."""
+    """Build the page of a derivation."""
     from heedful.ngrams.derivation.page import derivation_page
 
     return derivation_page(found.record)
 
 
 def json_of(found: Derivation) -> str:
-    """The derivation's record as JSON text, as stored with the model."""
+    """Return the derivation's record as JSON text, as stored with the model."""
     return json.dumps(found.record, indent=2) + "\n"
 
 
@@ -157,7 +157,7 @@ def _recipe(name: str | DerivationRecipe, changes: Sequence[str], reference: Any
 
 
 def spreads_of(reference: GivenModel, text: GivenText | None, seed: int) -> list[list[float]]:
-    """Spread of a model's logits on short pieces of text, with its own tokenizer, by layer and head.
+    """Return the logit spread of a model's heads on short excerpts of text, by layer and head.
 
     Args:
         reference: The model.
@@ -172,7 +172,7 @@ def spreads_of(reference: GivenModel, text: GivenText | None, seed: int) -> list
 
 
 def pieces_of(stored: Counts, text: GivenText | None) -> list[Any]:
-    """Short pieces of text, evenly spaced, to fit temperatures on and to explain models with.
+    """Return short, evenly spaced excerpts of text, to fit temperatures and explain models.
 
     Args:
         stored: Counts, whose tokenizer reads the text.

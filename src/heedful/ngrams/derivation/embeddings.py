@@ -1,4 +1,4 @@
-"""Token embeddings that weights are derived for, and the fingerprint that links both."""
+"""Token embeddings for which weights are derived, and a fingerprint that links embedding and weights."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from heedful.ngrams.derivation.table import NgramTable
 
 
 def random_unit(table: NgramTable, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
-    """Normally distributed rows of length 1."""
+    """Return normally distributed embedding rows of length 1, ``(vocabulary, width)``."""
     rows = np.random.default_rng(seed).standard_normal((table.vocabulary, width))
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def orthonormal(table: NgramTable, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
-    """Orthonormal rows; the width must be at least the vocabulary."""
+    """Return orthonormal embedding rows; the width must be at least the vocabulary size."""
     if width < table.vocabulary:
         raise UsageError(
             f"embedding 'orthonormal' wants a width of at least the vocabulary, {table.vocabulary}; came {width}"
@@ -30,20 +30,20 @@ def orthonormal(table: NgramTable, width: int, seed: int, shared: SharedFactors 
 
 
 def ppmi_vectors(table: NgramTable, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
-    """Left factors of the positive pointwise mutual information, rows of length 1; unseen tokens are random."""
+    """Return left factors of positive PMI as rows of length 1; unseen tokens are random."""
     found = _factors("ppmi", ppmi(table), table, width, None, shared).left
     return _filled(found, table, width, seed)
 
 
 def normalised_factors(table: NgramTable, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
-    """Query and key factors of the normalised matrix, concatenated, each half the width."""
+    """Return the concatenated query and key factors of the normalised matrix, half the width each."""
     return _halves(_factors("normalised", normalised(table), table, width // 2, None, shared), width)
 
 
 def log_probability_factors(
     table: NgramTable, width: int, seed: int, shared: SharedFactors | None = None
 ) -> np.ndarray:
-    """Query and key factors of ``log P``, concatenated, each half the width, weighted by frequency."""
+    """Return the concatenated, frequency-weighted query and key factors of ``log P``, half the width each."""
     weights, matrix = frequency_weights(table), log_probability(table)
     return _halves(_factors("log_probability", matrix, table, width // 2, weights, shared), width)
 
@@ -78,7 +78,7 @@ EMBEDDINGS: dict[str, Callable[[NgramTable, int, int, SharedFactors | None], np.
 
 
 def embedding(name: str, table: NgramTable, width: int, seed: int, shared: SharedFactors | None = None) -> np.ndarray:
-    """The embedding of that name, ``(vocabulary, width)`` float64.
+    """Return the embedding of that name, ``(vocabulary, width)`` float64.
 
     Args:
         name: A key of ``EMBEDDINGS``.
@@ -100,6 +100,6 @@ def embedding(name: str, table: NgramTable, width: int, seed: int, shared: Share
 
 
 def fingerprint(rows: np.ndarray) -> str:
-    """SHA-256 of an embedding as float32; weights derived for one embedding are useless with another."""
+    """Return the SHA-256 of an embedding as float32; derived weights fit only the embedding they were made for."""
     stored = np.ascontiguousarray(rows, dtype="<f4")
     return hashlib.sha256(repr(stored.shape).encode() + stored.tobytes()).hexdigest()

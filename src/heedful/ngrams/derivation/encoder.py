@@ -1,4 +1,4 @@
-r"""From factors to projections: a matrix W with ``x_t W ~ factor_t`` for each token's vector x_t.
+r"""Compute projections from factors: a matrix W with ``x_t W ~ factor_t`` for each token vector x_t.
 
 With W = pinv(X) F the product is exact wherever the rows of X are independent; with W = X^T F only where they are
 orthonormal. What X is must be what the attention is fed: embeddings, normalised embeddings, or embeddings with
@@ -18,7 +18,7 @@ EPSILON = 1e-5
 
 
 def layer_normalised(rows: np.ndarray) -> np.ndarray:
-    """Rows minus their mean, divided by their standard deviation, as a layer norm without gain."""
+    """Normalise each row to mean 0 and standard deviation 1, as a layer norm without gain does."""
     centred = rows - rows.mean(-1, keepdims=True)
     return centred / np.sqrt(centred.var(-1, keepdims=True) + EPSILON)
 
@@ -34,12 +34,14 @@ Reader = Callable[[np.ndarray], np.ndarray]
 
 
 def transpose(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarray | None) -> Reader:
-    """``X^T F``."""
+    """Return a function from factors F to the projection ``X^T F``."""
     return lambda factor: fed.T @ factor
 
 
 def pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarray | None) -> Reader:
-    """``pinv(X) F``: the least-squares solution, exact if the token vectors are independent."""
+    """Return a function from factors F to ``pinv(X) F``, the least-squares projection, exact for independent token
+    vectors.
+    """
     return _least_squares(fed)
 
 
@@ -54,7 +56,7 @@ def _least_squares(rows: np.ndarray) -> Reader:
 
 
 def frequency_pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarray | None) -> Reader:
-    """Least squares weighted by token frequency: with more tokens than dimensions, rare tokens get the error."""
+    """Return a function from factors to the least-squares projection weighted by token frequency."""
     if frequency is None:
         raise UsageError("encoder 'frequency_pseudo_inverse' wants how often each token occurs")
     root = np.sqrt(frequency / frequency.sum())[:, None]
@@ -63,7 +65,7 @@ def frequency_pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, freq
 
 
 def joint_pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarray | None) -> Reader:
-    """``pinv([X; positions])`` with a factor of 0 for each position, so that added positions have no effect."""
+    """Return a function from factors to a projection with ``pinv([X; positions])``, which ignores added positions."""
     if positions is None:
         raise UsageError("encoder 'joint_pseudo_inverse' wants the position vectors that are added")
     if len(fed) + np.linalg.matrix_rank(positions) > fed.shape[1]:
@@ -85,7 +87,7 @@ ENCODERS = {
 def reader(
     name: str, fed: np.ndarray, positions: np.ndarray | None = None, frequency: np.ndarray | None = None
 ) -> Reader:
-    """A function from factors to projections that precomputes what all of them share.
+    """Return a function from factors to projections, with shared parts precomputed.
 
     Args:
         name: A key of ``ENCODERS``.
@@ -110,7 +112,7 @@ def reader(
 
 
 def encoded(name: str, fed: np.ndarray, factor: np.ndarray, positions: np.ndarray | None = None) -> np.ndarray:
-    """The projection of one side, ``(width, rank)``; use ``reader`` for several.
+    """Return the projection for one factor matrix, ``(width, rank)``; use ``reader`` for several.
 
     Args:
         name: A key of ``ENCODERS``.
@@ -122,7 +124,7 @@ def encoded(name: str, fed: np.ndarray, factor: np.ndarray, positions: np.ndarra
 
 
 def unread(fed: np.ndarray, projection: np.ndarray, factor: np.ndarray, frequency: np.ndarray) -> float:
-    """Frequency-weighted share of a factor's squares that its projection does not reproduce; 0 is exact.
+    """Return the projection error of a factor: the frequency-weighted share of its squares not reproduced; 0 is exact.
 
     Args:
         fed: ``(vocabulary, width)``.

@@ -1,4 +1,4 @@
-"""The attention that counts predict: each key's token weighted by how often it follows the query's context."""
+"""Attention that counts predict: each key token is weighted by how often it follows the query's context."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def expected_rows(
     likelihood: Affinity | None = None,
     visible: np.ndarray | None = None,
 ) -> np.ndarray:
-    r"""Expected weights of some queries of one document.
+    r"""Return the expected attention weights of some queries of one document, ``(row, position)``.
 
     .. math:: E_{ik} = \frac{P(t_k \mid t_{i-n+1} \dots t_i)}{\sum_{j \le i} P(t_j \mid \dots)}, \qquad k \le i
 

@@ -1,4 +1,4 @@
-"""Truncated singular value decompositions of affinities, and their error."""
+"""Truncated singular value decompositions of affinity matrices, with their error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Weights = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class FactorReport:
-    """What a truncated decomposition kept.
+    """Error and singular values of a truncated decomposition.
 
     Attributes:
         asked: Components asked for.
@@ -44,18 +44,18 @@ class FactorReport:
 
     @property
     def condition(self) -> float:
-        """Largest divided by smallest kept singular value; at least 1."""
+        """Largest kept singular value divided by the smallest; at least 1."""
         return float(self.singular_values[0] / self.singular_values[-1])
 
     @property
     def tied(self) -> int:
-        """Number of last kept components tied with a dropped one within rounding; others would do as well."""
+        """Number of kept components whose singular value ties with a dropped one, so that the choice is arbitrary."""
         near = max(TIED, self.residual) * self.singular_values[0]
         return int((self.singular_values <= self.following + near).sum()) if self.following else 0
 
     @property
     def note(self) -> str:
-        """What the choice of components leaves open, in words; empty if nothing."""
+        """Sentence on arbitrary choices among tied components; empty if there are none."""
         if not self.tied:
             return ""
         first = self.rank - self.tied + 1
@@ -66,7 +66,7 @@ class FactorReport:
 
 @dataclass(frozen=True)
 class Factors:
-    """``affinity ~ left @ right.T``, the singular values split evenly.
+    """Low-rank factors ``affinity ~ left @ right.T``, with the singular values split evenly.
 
     Attributes:
         left: ``(context, rank)``.
@@ -80,13 +80,13 @@ class Factors:
 
 
 def frequency_weights(table: NgramTable) -> Weights:
-    """Square roots of how often each context and each token occurs, with one count added to avoid 0."""
+    """Return the square roots of context and token frequencies, with one count added."""
     row, column = table.row_sums + 1, table.column_sums + 1
     return np.sqrt(row / row.sum()), np.sqrt(column / column.sum())
 
 
 def factorised(matrix: Affinity, rank: int, weights: Weights | None = None, seed: int = 0) -> Factors:
-    r"""The best factors of a rank, by squared error, plain or weighted by frequency.
+    r"""Return the least-squares factors of a given rank, plain or weighted by frequency.
 
     .. math:: \min_{L, R} \sum_{ab} w_a^2 v_b^2 (A_{ab} - L_a \cdot R_b)^2
 
@@ -107,7 +107,7 @@ def factorised(matrix: Affinity, rank: int, weights: Weights | None = None, seed
 
 
 def triplets_of(matrix: Affinity, rank: int, weights: Weights | None = None, seed: int = 0) -> Triplets:
-    """Singular triplets of the weighted matrix, one more than are kept, to know the first dropped value.
+    """Return the singular triplets of the weighted matrix, one more than kept, to know the first dropped value.
 
     Args:
         matrix: Contexts by tokens.
@@ -126,7 +126,7 @@ def triplets_of(matrix: Affinity, rank: int, weights: Weights | None = None, see
 def truncated(
     matrix: Affinity, rank: int, weights: Weights | None, triplets: Triplets, known: FactorReport | None = None
 ) -> Factors:
-    """Keep the first triplets as factors.
+    """Convert the first singular triplets to factors.
 
     Args:
         matrix: Contexts by tokens.

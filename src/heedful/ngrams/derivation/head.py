@@ -1,4 +1,4 @@
-"""The four matrices of one derived head."""
+"""Compute the four matrices (query, key, value, output) of one derived head."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Turn = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Stage:
-    """What all heads of one model share.
+    """Embeddings, positions and encoders shared by all heads of a model.
 
     Attributes:
         embedding: ``(vocabulary, width)``.
@@ -50,31 +50,31 @@ class Stage:
 
     @cached_property
     def reading(self) -> Reader:
-        """The function from factors to projections of the attention's input."""
+        """Function from factors to projections of the attention input."""
         return self.shared.reading(self.encoder, self.fed, self.positions, self.frequency)
 
     @cached_property
     def writing(self) -> Reader:
-        """The function from factors to projections of the output embeddings."""
+        """Function from factors to projections of the output embeddings."""
         name = "pseudo_inverse" if self.encoder == "joint_pseudo_inverse" else self.encoder
         return self.shared.reading(name, self.embedding, None, self.frequency)
 
     @cached_property
     def directions(self) -> np.ndarray:
-        """Directions in which embeddings vary most, ``(width or fewer, width)``, the largest first."""
+        """Principal directions of the embeddings, largest first, ``(width or fewer, width)``."""
         centred = self.embedding - self.embedding.mean(0)
         values, vectors = np.linalg.eigh(centred.T @ centred)
         return vectors[:, ::-1].T[values[::-1] > values[-1] * len(values) * np.finfo(np.float64).eps]
 
     def unread(self, projection: np.ndarray, factor: np.ndarray) -> float:
-        """Frequency-weighted share of a factor's squares that its projection does not reproduce."""
+        """Return the projection error of a factor: the frequency-weighted share of its squares not reproduced."""
         frequency = np.ones(len(self.fed)) if self.frequency is None else self.frequency
         return unread(self.fed, projection, factor, frequency)
 
 
 @dataclass(frozen=True)
 class HeadFactors:
-    """The wanted projections of each token; with other embeddings, the matrices are recomputed from them.
+    """Target projections of each token, from which matrices are recomputed if embeddings change.
 
     Attributes:
         query: ``(context, vocabulary, rank)``: of the token itself first, then of those before it.
@@ -93,7 +93,7 @@ class HeadFactors:
 
 @dataclass(frozen=True)
 class HeadMatrices:
-    """Matrices of a head; each multiplies a row vector from the right.
+    """Query, key, value and output matrix of a head; each multiplies a row vector from the right.
 
     Attributes:
         query: ``(context * width, rank)``: the token itself first, then those before it.
@@ -118,15 +118,15 @@ class HeadMatrices:
 
     @property
     def output_directions(self) -> int:
-        """Directions of the residual stream that the head can write to."""
+        """Number of residual-stream directions that the head can write to."""
         return int(np.linalg.matrix_rank(self.output)) if self.output.size else 0
 
     def sharpened(self, factor: float) -> HeadMatrices:
-        """The head with logits multiplied by a factor, split evenly between queries and keys."""
+        """Return the head with logits multiplied by ``factor``, split evenly between queries and keys."""
         return self.scaled(query=np.sqrt(factor), key=np.sqrt(factor))
 
     def scaled(self, **by: float) -> HeadMatrices:
-        """The head with its matrices and their factors multiplied by numbers.
+        """Return the head with the named matrices and their factors multiplied by numbers.
 
         Args:
             by: ``query``, ``key``, ``value`` or ``output``, and its number.
@@ -140,7 +140,7 @@ class HeadMatrices:
 
 
 def derived_head(tables: Tables, recipe: DerivationRecipe, stage: Stage, context: int, skip: int) -> HeadMatrices:
-    """The matrices of one head, before its logits are calibrated.
+    """Return the matrices of one head, before its logits are calibrated.
 
     Args:
         tables: Counts, at least those of ``recipe.wanted()``.

@@ -1,4 +1,4 @@
-"""How far the logits of a model's heads spread over a query's visible keys."""
+"""Measure the logit spread of a model's heads over each query's visible keys."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BATCH_TOKENS = 2048
 
 
 def logit_spreads(model: nn.Module, sequences: TokenBatch) -> list[list[float]]:
-    r"""Standard deviation of a query's logits over its visible keys, mean over queries that see more than one.
+    r"""Return the standard deviation of logits over a query's visible keys, averaged over queries, by layer and head.
 
     .. math:: \frac1{|Q|} \sum_{i \in Q} \sqrt{\tfrac1{n_i} \sum_{j \in V_i} (l_{ij} - \bar l_i)^2}
 

@@ -1,4 +1,4 @@
-r"""Attention straight from counts, without matrices: the best that queries, keys and projections could do.
+r"""Compute attention directly from counts, without matrices: the upper limit for any queries and keys.
 
 A head's logits are products of a query and a key, so that contexts of n tokens reach it as sums of what each token
 says. What only their combination says is in the table of n-grams alone; no projection of tokens holds that table. Here
@@ -21,7 +21,7 @@ from heedful.ngrams.derivation.table import NgramTable
 def oracle_log_weights(
     tables: Sequence[NgramTable], tokens: np.ndarray, rows: np.ndarray, likelihoods: Sequence[Affinity] | None = None
 ) -> np.ndarray:
-    """Expected attention of the longest context that was counted, so that every row has one.
+    """Return log weights predicted by the longest counted context of each row, ``(row, position)``.
 
     A row backs off whole: from contexts of n tokens to n - 1, and so on, and from single tokens to how frequent the
     keys' tokens are. Keys that never followed the context get no weight at all, so that on counts of another text the
@@ -53,7 +53,7 @@ def oracle_log_weights(
 
 
 def smoothed_oracle_log_weights(tables: Sequence[NgramTable], tokens: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    r"""The same with every table mixed with the next shorter one, so that every visible key has some weight.
+    r"""Return log weights predicted with each table interpolated with the next shorter context, ``(row, position)``.
 
     .. math:: P_n(b \mid a) = \frac{C_{ab} + \beta P_{n-1}(b \mid a')}{r_a + \beta}, \qquad \beta = 1
 

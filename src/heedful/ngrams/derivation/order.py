@@ -1,4 +1,4 @@
-r"""Which dimensions of a rotary head hold which components of a factorisation.
+r"""Assign the components of a factorisation to the dimensions of a rotary head.
 
 Rotary positions turn pairs of dimensions, dimension ``i`` and ``i + dim / 2``, by angles that grow with distance: the
 first pair fastest. A component on a fast pair no longer matches its partner a few tokens away, so the components that
@@ -15,13 +15,13 @@ from heedful.errors import UsageError
 
 
 def largest_fastest(dim: int) -> np.ndarray:
-    """Components 1 and 2 on the fastest pair, 3 and 4 on the next: the fault of a published derivation."""
+    """Return an order with components 1 and 2 on the fastest rotary pair, as in a published derivation (a fault)."""
     component = np.arange(dim)
     return component // 2 + component % 2 * (dim // 2)
 
 
 def largest_slowest(dim: int) -> np.ndarray:
-    """Components 1 and 2 on the slowest pair, so that distance hardly rotates the main components."""
+    """Return an order with components 1 and 2 on the slowest rotary pair, where distance hardly rotates them."""
     component = np.arange(dim)
     return dim // 2 - 1 - component // 2 + component % 2 * (dim // 2)
 
@@ -33,7 +33,7 @@ ORDERS: dict[str, Callable[[int], np.ndarray]] = {
 
 
 def arranged(order: str, matrix: np.ndarray, dim: int) -> np.ndarray:
-    """Columns moved to the dimensions of a rotary head; 0 where there is no component.
+    """Move columns to the dimensions of a rotary head; unused dimensions are 0.
 
     Args:
         order: A key of ``ORDERS``.
@@ -54,7 +54,7 @@ def arranged(order: str, matrix: np.ndarray, dim: int) -> np.ndarray:
 
 
 def rotated_vectors(vectors: np.ndarray, turn: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Vectors of consecutive positions, rotated as in a rotary head.
+    """Rotate vectors of consecutive positions as a rotary head does.
 
     Args:
         vectors: ``(position, dim)``.

@@ -1,4 +1,4 @@
-"""Outputs of heads in separate subspaces, so that heads do not overwrite one another."""
+"""Project head outputs to orthogonal subspaces, so that heads do not overwrite each other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OWN = 1e-10
 
 
 def orthogonal_outputs(heads: Sequence[Sequence[HeadMatrices]], skips: Sequence[int]) -> list[list[HeadMatrices]]:
-    r"""The heads with outputs projected onto mutually orthogonal subspaces, one for each skip.
+    r"""Return the heads with outputs projected onto mutually orthogonal subspaces, one per skip.
 
     The outputs of all heads of a skip, in every layer, span its subspace; skips take turns from the smallest on, and
     each keeps what earlier ones left. With an orthonormal basis ``B`` of it,

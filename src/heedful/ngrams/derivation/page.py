@@ -1,4 +1,4 @@
-"""The page on a derivation: what the factors of each head kept."""
+"""Page on a derivation: how much of the counts each head's factors retain."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MANY = 11.0
 
 
 def derivation_page(record: Mapping[str, Any]) -> Page:
-    """The page, top to bottom.
+    """Build the page of a derivation.
 
     Args:
         record: What ``heedful ngrams derive`` stores as ``derivation.json``.

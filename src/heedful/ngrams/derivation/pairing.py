@@ -1,4 +1,4 @@
-"""Whether a head's value matches the place that it attends to."""
+"""Check whether a head's value matrix fits the position it attends to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from heedful.ngrams.derivation.recipe import DerivationRecipe
 
 @dataclass(frozen=True)
 class HeadPairing:
-    """How heads of one skip affect the prediction of the next token.
+    """Effect of the heads with one skip on predicting the next token.
 
     Attributes:
         skip: Their skip.
@@ -30,7 +30,7 @@ class HeadPairing:
 
 
 def pairings(recipe: DerivationRecipe) -> list[HeadPairing]:
-    """Every skip of a recipe, with its heads.
+    """Return one ``HeadPairing`` for each skip of a recipe.
 
     A pattern by ``content`` looks for tokens that the counts put ``skip + 1`` after the query; an ``offset`` looks
     back ``skip`` tokens, from where ``skip + 1`` further on is the next: to look anywhere else is impossible here. A

@@ -1,4 +1,4 @@
-r"""Remove from an affinity what shifted position vectors would add to scores, before it is factorised.
+r"""Subtract from an affinity matrix the scores that position vectors will add, before factorisation.
 
 .. math:: M - E G_k E^\top, \qquad G_k = \frac1{T - k} \sum_i p_{i+k} p_i^\top
 
@@ -16,7 +16,7 @@ from heedful.ngrams.derivation.affinities import Affinity
 
 
 def position_shift(positions: np.ndarray, distance: int) -> np.ndarray:
-    """Mean outer product of the vectors of two positions ``distance`` apart, ``(width, width)``.
+    """Return the mean outer product of position vectors ``distance`` apart, ``(width, width)``.
 
     Args:
         positions: ``(position, width)``.
@@ -33,7 +33,7 @@ def position_shift(positions: np.ndarray, distance: int) -> np.ndarray:
 def without_position_shift(
     matrix: Affinity, contexts: np.ndarray, tokens: np.ndarray, positions: np.ndarray, distance: int
 ) -> Affinity:
-    """The affinity minus the scores of a shift: still sparse, with one more outer product for each dimension.
+    """Return the affinity minus the scores from positions ``distance`` apart, as sparse plus low-rank.
 
     Args:
         matrix: Contexts by tokens.

@@ -1,4 +1,4 @@
-"""All choices of a derivation, under one name."""
+"""Recipes: named sets of all choices in a derivation."""
 
 from __future__ import annotations
 
@@ -120,20 +120,20 @@ class DerivationRecipe:
             )
 
     def context(self, layer: int) -> int:
-        """Number of tokens in a layer's contexts."""
+        """Return the number of tokens in a layer's contexts."""
         return min(self.shortest + layer, self.longest)
 
     def skip(self, head: int) -> int:
-        """Number of tokens between a head's context and the counted token."""
+        """Return the number of tokens between a head's context and the counted token."""
         return min(head, self.furthest)
 
     @property
     def reads_text(self) -> bool:
-        """Whether one of its calibrations is fitted on text."""
+        """Whether a calibration of the recipe is fitted on text."""
         return self.calibration in ("logit_sd", "divergence", "reference") or self.value_calibration == "residual"
 
     def wanted(self) -> set[tuple[int, int]]:
-        """Context lengths and skips whose counts the recipe needs."""
+        """Return the (context length, skip) pairs whose counts the recipe needs."""
         lengths = {self.context(layer) for layer in range(self.layers)}
         pairs = {(length, self.skip(head)) for length in lengths for head in range(self.heads)}
         if self.query == "previous_tokens":
@@ -172,7 +172,7 @@ RECIPES = {
 
 
 def recipe_named(name: str, changes: Sequence[str] = ()) -> DerivationRecipe:
-    """A recipe of ``RECIPES`` with changes from the command line.
+    """Return a recipe of ``RECIPES`` with changes from the command line.
 
     Args:
         name: Its name.
@@ -193,7 +193,7 @@ def recipe_named(name: str, changes: Sequence[str] = ()) -> DerivationRecipe:
 
 
 def changed(recipe: DerivationRecipe, **words: str) -> DerivationRecipe:
-    """A recipe with some fields replaced by words from the command line.
+    """Return a recipe with some fields replaced by command-line values.
 
     Raises:
         UsageError: A field is not known, or its value is of another kind.

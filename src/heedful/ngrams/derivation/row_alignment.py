@@ -1,4 +1,4 @@
-"""Expected attention compared with actual attention, row by row."""
+"""Compare expected with actual attention, row by row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TIE = 1e-9
 
 @dataclass(frozen=True)
 class RowAlignment:
-    """How well each query's weights agree with the expected ones.
+    """Agreement of each query's weights with the expected weights: KL, cosine, match.
 
     Attributes:
         divergence: ``KL(expected || actual)`` in nats, ``(..., row)``; NaN where nothing is expected.
@@ -32,7 +32,7 @@ class RowAlignment:
 def row_alignment(
     expected: np.ndarray, log_weights: np.ndarray, rows: np.ndarray, visible: np.ndarray | None = None
 ) -> RowAlignment:
-    r"""Alignment of a block of causal rows.
+    r"""Compute the agreement of a block of causal rows with expected weights.
 
     .. math:: \mathrm{KL}(E_i \| A_i) = \sum_k E_{ik} (\log E_{ik} - \log A_{ik})
 

@@ -1,4 +1,4 @@
-"""Decompositions that several derivations share, computed once."""
+"""Cache of decompositions that several derivations share."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Entry:
 
 
 class SharedFactors:
-    """Factors by matrix (smaller ranks reuse the triplets of larger ones), and readers by input.
+    """Cache of factors by matrix (smaller ranks reuse larger ones' triplets), and of encoders by input.
 
     What was used last stays longest.
 
@@ -57,7 +57,7 @@ class SharedFactors:
     def factors(
         self, name: str, tables: Sequence[NgramTable], matrix: Affinity, rank: int, weights: Weights | None
     ) -> Factors:
-        """As `factorised`, cached.
+        """Return the factors of a matrix as ``factorised`` does, cached.
 
         Args:
             name: Of the matrix: with the tables and with whether it is weighed, all that it depends on.
@@ -84,7 +84,7 @@ class SharedFactors:
     def reading(
         self, name: str, fed: np.ndarray, positions: np.ndarray | None = None, frequency: np.ndarray | None = None
     ) -> Reader:
-        """As `reader`, cached.
+        """Return the encoder for an input as ``reader`` does, cached.
 
         Args:
             name: A key of ``ENCODERS``.
@@ -108,7 +108,7 @@ class SharedFactors:
 
 
 def digest(rows: np.ndarray | None) -> bytes:
-    """A hash of arrays, to tell them apart; None is allowed.
+    """Return a hash that identifies an array; None is allowed.
 
     Args:
         rows: Any array.

@@ -1,4 +1,4 @@
-"""Read strictly what ``heedful ngrams derive`` stored with a model."""
+"""Read and validate the record that ``heedful ngrams derive`` stored with a model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST = 4_096
 
 @dataclass(frozen=True, kw_only=True)
 class DerivationRecord:
-    """How a model was made.
+    """How a model was derived: recipe, counts and lengths.
 
     Attributes:
         recipe: Of its attention.
@@ -41,7 +41,7 @@ class DerivationRecord:
     digest: str
 
     def notes(self, stored: Counts) -> tuple[str, ...]:
-        """Warnings about counts that are given with the model.
+        """Return warnings if the given counts differ from those of the derivation.
 
         Args:
             stored: The counts.
@@ -55,7 +55,7 @@ class DerivationRecord:
 
 
 def digest_of(stored: Counts, recipe: DerivationRecipe) -> str:
-    """Hash of the counts that a recipe reads, hexadecimal; equal for the same texts and tokenizer.
+    """Return the hash (hexadecimal) of the counts that a recipe uses; equal for equal texts and tokenizer.
 
     Args:
         stored: The counts.
@@ -78,7 +78,7 @@ def digest_of(stored: Counts, recipe: DerivationRecipe) -> str:
 
 
 def derivation_record(model: Path) -> DerivationRecord:
-    """The record in a model's folder.
+    """Read the derivation record from a model's folder.
 
     Args:
         model: The folder.
@@ -107,7 +107,7 @@ def derivation_record(model: Path) -> DerivationRecord:
 
 
 def check_size(recipe: DerivationRecipe) -> None:
-    """Check the number of heads in an untrusted record before any list of them is made.
+    """Raise an error if an untrusted record has too many heads, before any list of them is built.
 
     Args:
         recipe: Out of a record.

@@ -1,4 +1,4 @@
-"""Counts of one n-gram length and one skip, as a sparse matrix of observed contexts."""
+"""Counts for one n-gram length and skip, as a sparse matrix of observed contexts by tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from heedful.ngrams.counting.reading import Counts
 
 @dataclass(frozen=True)
 class NgramTable:
-    """How often each token follows each observed context.
+    """Sparse counts of how often each token follows each observed context.
 
     With the context at positions ``i - n + 1 .. i``, the counted token stands at ``i + 1 + skip``.
 
@@ -41,7 +41,7 @@ class NgramTable:
 
     @classmethod
     def of_tokens(cls, contexts: np.ndarray, counts: sparse.csr_array, skip: int = 0) -> NgramTable:
-        """A table of single-token contexts over the whole vocabulary, with empty rows for unseen ones.
+        """Create a table of single-token contexts over the whole vocabulary; unseen contexts are empty rows.
 
         Args:
             contexts: ``(context, n)`` token numbers.
@@ -64,17 +64,17 @@ class NgramTable:
 
     @property
     def length(self) -> int:
-        """The n of the n-grams."""
+        """Number of tokens in a context, the n of the n-grams."""
         return int(self.contexts.shape[1])
 
     @cached_property
     def row_sums(self) -> np.ndarray:
-        """``(context,)``: how often each context occurred before a token."""
+        """Number of occurrences of each context before a token, ``(context,)``."""
         return np.asarray(self.counts.sum(axis=1)).ravel()
 
     @cached_property
     def column_sums(self) -> np.ndarray:
-        """``(vocabulary,)``: how often each token followed a context."""
+        """Number of times each token followed a context, ``(vocabulary,)``."""
         return np.asarray(self.counts.sum(axis=0)).ravel()
 
     @cached_property
@@ -88,7 +88,7 @@ class NgramTable:
         return known, np.argsort(known)
 
     def rows_of(self, tokens: np.ndarray) -> np.ndarray:
-        """Row of the context that ends at each position.
+        """Return the row of the context that ends at each position.
 
         Args:
             tokens: ``(position,)`` token numbers of one document.
@@ -118,7 +118,7 @@ class NgramTable:
 
 
 def stored_table(stored: Counts, n: int, skip: int = 0) -> NgramTable:
-    """A table of counts on disk in the form that derivations use.
+    """Read a count table from disk as an ``NgramTable``.
 
     Args:
         stored: Counts.

@@ -1,4 +1,4 @@
-"""The temperature at which an affinity agrees best with what counts predict."""
+"""Find the temperature at which an affinity agrees best with the attention that counts predict."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RANGE = (-12.0, 12.0)
 
 
 def best_temperature(expected: Sequence[np.ndarray], logits: Sequence[np.ndarray]) -> float:
-    r"""The factor ``b`` that minimises ``KL(expected || softmax(b logits))``; convex in b, so there is one minimum.
+    r"""Return the factor ``b`` that minimises ``KL(expected || softmax(b logits))``, which is convex in b.
 
     Args:
         expected: Blocks ``(row, key)`` of expected weights; rows of NaN are left out.

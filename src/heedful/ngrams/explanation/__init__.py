@@ -1,1 +1,1 @@
-"""Why derived attention is flat, sharp or elsewhere."""
+"""Explain why derived attention is diffuse, sharp or on the wrong keys."""

@@ -1,4 +1,4 @@
-"""The paragraph that states the cause, from an explanation's numbers."""
+"""Write the paragraph that names the cause, from the numbers of an explanation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KNOWN_PLACES = "joint_pseudo_inverse"
 
 @dataclass(frozen=True, kw_only=True)
 class HeadInputs:
-    """What lies between a model's tokens and its intended queries and keys.
+    """Facts about how a model's tokens become queries and keys: norms, positions, encoder error.
 
     Attributes:
         kept: Whether a fingerprint says that its embeddings are those that the matrices were derived for. A model in
@@ -52,7 +52,7 @@ class HeadInputs:
 def reading_of(
     model: HeedfulDerivedForCausalLM, recipe: DerivationRecipe, unread: tuple[float, float] | None
 ) -> HeadInputs:
-    """What can be derived about a model's tokens without running it.
+    """Return how a model's tokens become queries and keys, from its config, without running it.
 
     Args:
         model: A derived model.
@@ -78,7 +78,7 @@ def reading_of(
 def cause_of(
     recipe: DerivationRecipe, layer: ScaledLayer, head: FirstHead, geometry: Geometry, reading: HeadInputs
 ) -> str:
-    """The cause that the numbers of the first head show, the most basic fault first.
+    """Return the cause that the first head's numbers show, most basic fault first.
 
     Args:
         recipe: What the model was made by.

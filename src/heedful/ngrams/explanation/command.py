@@ -1,4 +1,4 @@
-"""``heedful ngrams explain``: why a derived model attends as it does."""
+"""``heedful ngrams explain``: explain why a derived model attends as it does."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""``heedful.explain``: why derived attention is flat, sharp or misplaced."""
+"""``heedful.explain``: explain why derived attention is diffuse, sharp or on the wrong keys."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def explain(
     text: GivenText | None = None,
     progress: Progress = lambda done, total, what: None,
 ) -> Explanation:
-    """Explain a derived model: its attention as it is and at other scales of its matrices, and the cause.
+    """Explain a derived model: measure its attention, unchanged and with rescaled matrices, and name the cause.
 
     The words are those of ``heedful ngrams explain``.
 

@@ -1,4 +1,4 @@
-"""Explain derived attention by a sweep of scales, the geometry of scores, and the cause."""
+"""Explain derived attention from a sweep of matrix scales, the geometry of scores, and the cause."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def explain(
     scales: Sequence[float] = SCALES,
     progress: Progress = lambda done, total, what: None,
 ) -> Explanation:
-    """Measure attention as it is and at other scales of its matrices, and state the cause.
+    """Measure attention, unchanged and with rescaled matrices, and name the cause.
 
     Args:
         model: A derived model.

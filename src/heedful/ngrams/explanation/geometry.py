@@ -1,4 +1,4 @@
-"""Queries and keys of a derived model's first head, compared with the affinity they were made for."""
+"""Compare queries and keys of a derived model's first head with the affinity matrix they were computed from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEADING = 4
 
 
 def raw_score(model: HeedfulDerivedForCausalLM, layer: int) -> float:
-    """Mean ``|q . k|`` over pairs of bare embeddings in a layer's first head, without norm, positions or scale.
+    """Return mean ``|q . k|`` over pairs of bare embeddings in a layer's first head, without norm, positions or scale.
 
     Args:
         model: A derived model.
@@ -37,7 +37,7 @@ def raw_score(model: HeedfulDerivedForCausalLM, layer: int) -> float:
 
 
 def geometry_of(model: HeedfulDerivedForCausalLM, table: NgramTable, recipe: DerivationRecipe) -> Geometry:
-    """What queries and keys of the first head share, and how its scores agree with the affinity.
+    """Measure similarity of the first head's queries and keys, and how scores match the affinity matrix.
 
     Args:
         model: A derived model.
@@ -76,7 +76,7 @@ def geometry_of(model: HeedfulDerivedForCausalLM, table: NgramTable, recipe: Der
 
 
 def decomposition_of(table: NgramTable, recipe: DerivationRecipe, report: FactorReport | None) -> Decomposition | None:
-    """A report on how the first head's affinity was decomposed.
+    """Return a report on the decomposition of the first head's affinity matrix; None if there is none.
 
     Args:
         table: Its counts.

@@ -1,4 +1,4 @@
-"""The page on why derived attention is as it is."""
+"""Page that explains derived attention."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIGURES = ("scale_effects",)
 
 
 def explanation_page(record: Explanation) -> Page:
-    """The page, top to bottom.
+    """Build the page of an explanation.
 
     Args:
         record: What to show.

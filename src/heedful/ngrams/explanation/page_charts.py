@@ -1,4 +1,4 @@
-"""The figure of scale effects: focus and agreement over the scale of the matrices, layer by layer."""
+"""Chart of concentration and agreement by scale of the matrices, for each layer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PANEL_WIDTH, PANEL_HEIGHT = 300, 240
 
 
 def scale_chart(record: Explanation) -> Drawn:
-    """Entropy over its maximum, and skill cut at -1, against scale; a line for each layer, intervals on the first."""
+    """Draw normalised entropy and skill (cut at -1) by scale, one line per layer, with intervals for the first."""
     import altair
 
     rows: list[dict[str, Any]] = [

@@ -1,4 +1,4 @@
-"""Figures of attention derived from counts: effects of scale, expectations, and agreement of each head."""
+"""Charts of attention derived from counts: effect of scale, expected weights, agreement by head."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _legend() -> altair.Legend:
 
 
 def scale_effects(focus: Sequence[Row], skill: Sequence[Row]) -> altair.TopLevelMixin:
-    """How the scale of the matrices affects focus and agreement with the counts.
+    """Draw concentration and agreement with the counts by scale of the matrices.
 
     Args:
         focus: ``std``, ``series`` and ``mean``: shares of 1.
@@ -62,7 +62,7 @@ def _zero() -> altair.Chart:
 
 
 def expected_and_actual(panels: Sequence[tuple[str, Sequence[Row]]], tokens: Sequence[str]) -> altair.TopLevelMixin:
-    """Expected and actual weights of one sequence.
+    """Draw expected and actual weights of one sequence.
 
     Args:
         panels: Title and rows ``query``, ``key``, ``weight``.
@@ -91,7 +91,7 @@ def _shown(token: str) -> str:
 
 
 def skill_by_head(rows: Sequence[Row]) -> altair.TopLevelMixin:
-    """Skill of every head against uniform attention.
+    """Draw the skill of every head relative to uniform attention.
 
     Args:
         rows: ``place`` (such as L0H1), ``series``, ``mean``, ``low`` and ``high``.
@@ -113,7 +113,7 @@ def skill_by_head(rows: Sequence[Row]) -> altair.TopLevelMixin:
 
 
 def singular_values(values: Sequence[float], kept: int) -> altair.TopLevelMixin:
-    """Draw singular values, largest first; mark the kept ones that a solver with ascending output prints first.
+    """Draw singular values, largest first, and mark the smallest kept ones, which some solvers print first.
 
     Args:
         values: All of them, largest first.
@@ -136,7 +136,7 @@ def singular_values(values: Sequence[float], kept: int) -> altair.TopLevelMixin:
 
 
 def entropy_and_ceiling(rows: Sequence[Row], flat: float) -> altair.TopLevelMixin:
-    """Entropy of causal rows by position, compared with the ceiling of each row and of the last row.
+    """Draw entropy by position, with the maximum of each row and of the last row.
 
     Args:
         rows: ``position``, ``series`` and ``nats``.

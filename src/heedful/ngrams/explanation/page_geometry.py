@@ -1,4 +1,4 @@
-"""The page parts on queries and keys, and on how the affinity was decomposed."""
+"""Page sections on queries and keys, and on the decomposition of the affinity matrix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEADING = 10
 
 
 def geometry_part(found: Geometry) -> PagePart:
-    """Queries and keys of the first head.
+    """Return the section on queries and keys of the first head.
 
     Args:
         found: What was measured.
@@ -47,7 +47,7 @@ def geometry_part(found: Geometry) -> PagePart:
 
 
 def decomposition_part(found: Decomposition) -> PagePart:
-    """The first head's singular value decomposition.
+    """Return the section on the first head's singular value decomposition.
 
     Args:
         found: What was kept.
@@ -62,7 +62,7 @@ def decomposition_part(found: Decomposition) -> PagePart:
             ("contexts x tokens", f"{found.shape[0]:,} x {found.shape[1]:,}"),
             ("share of counts that are not 0", f"{100 * found.density:.2g}%"),
             ("directions that A has", kept),
-            ("components kept, asked for", f"{len(values)} of {found.asked}"),
+            ("components kept, requested", f"{len(values)} of {found.asked}"),
             ("largest over smallest kept", f"{found.condition:.3g}"),
             ("share of the sum of squares kept", share(found.energy)),
             ("largest |U^T U - 1|, |V^T V - 1|", small(found.orthogonality)),

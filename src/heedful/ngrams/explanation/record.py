@@ -1,4 +1,4 @@
-"""Records of why derived attention is as it is."""
+"""Records that explain derived attention."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ONE_KEY = "one key"
 
 @dataclass(frozen=True, kw_only=True)
 class ScaledLayer:
-    """One layer's attention at one scale of the matrices: means over heads; ``Effect`` fields are means over documents.
+    """One layer's attention at one matrix scale: means over heads; ``Effect`` fields are means over documents.
 
     Attributes:
         layer: Layer index.
@@ -48,18 +48,18 @@ class ScaledLayer:
 
     @property
     def skill(self) -> float:
-        """Skill: 1 - KL(head) / KL(equal weights)."""
+        """Skill relative to uniform attention: ``1 - KL(head) / KL(uniform)``."""
         return 1 - self.divergence.estimate / self.uniform.estimate
 
     @property
     def focus(self) -> str:
-        """How focused the layer is, in a word, by the share of the causal ceiling that its entropy reaches."""
+        """One word for how concentrated the layer is, from entropy divided by its causal maximum."""
         return next((word for least, word in FOCUS if self.share.estimate > least), ONE_KEY)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """All layers at one scale.
+    """Measurements of all layers at one matrix scale.
 
     Attributes:
         std: Standard deviation that query and key, value and output matrices were brought to; None for the model's own.
@@ -72,7 +72,7 @@ class Scale:
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """Queries and keys of the first head, compared with the affinity they were made for.
+    """Comparison of the first head's queries and keys with the affinity matrix they were computed from.
 
     Attributes:
         asymmetry: Largest ``|A - A^T|`` of the affinity over its largest entry: 0 where it is symmetric.
@@ -106,7 +106,7 @@ class Geometry:
 
 @dataclass(frozen=True, kw_only=True)
 class Decomposition:
-    """How the first head's affinity was decomposed.
+    """Singular values and error of the first head's affinity matrix.
 
     Attributes:
         shape: Contexts and tokens.
@@ -135,7 +135,7 @@ class Decomposition:
 
 @dataclass(frozen=True, kw_only=True)
 class FirstHead:
-    """One head compared with the table it was derived from; means over documents, in nats.
+    """One head compared with the count table it was derived from; means over documents, in nats.
 
     Attributes:
         divergence: KL(expected || actual).
@@ -151,18 +151,18 @@ class FirstHead:
 
     @property
     def skill(self) -> float:
-        """Skill: 1 - KL(head) / KL(equal weights)."""
+        """Skill relative to uniform attention: ``1 - KL(head) / KL(uniform)``."""
         return 1 - self.divergence / self.uniform
 
     @property
     def best_skill(self) -> float:
-        """Skill at the best scale factor."""
+        """Skill at the best temperature."""
         return 1 - self.least / self.uniform
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Explanation(ShownRecord):
-    """Why a derived model attends as it does.
+    """Explanation of why a derived model attends as it does.
 
     Attributes:
         model: Its name.
@@ -196,5 +196,5 @@ class Explanation(ShownRecord):
     notes: Sequence[str] = ()
 
     def one_line(self) -> str:
-        """Model, and the first words of the cause."""
+        """Return one line with the model and the first words of the cause."""
         return f"{self.model}: {textwrap.shorten(self.cause, 60, placeholder=' ...')}"

@@ -1,1 +1,1 @@
-"""Remedies of derived attention: variants that change one thing each, measured on one text."""
+"""Remedies for derived attention: variants that change one thing each, measured on one text."""

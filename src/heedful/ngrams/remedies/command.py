@@ -1,4 +1,4 @@
-"""``heedful ngrams remedy``: measure every remedy of derived attention on one text."""
+"""``heedful ngrams remedy``: measure every remedy for derived attention on one text."""
 
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +31,7 @@ Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="width or head_dim of the derived models.")
 ]
 Reference = Annotated[
-    str | None, typer.Option(metavar="MODEL", help="A trained model whose logits' spread one variant takes over.")
+    str | None, typer.Option(metavar="MODEL", help="A trained model whose logit spread one variant copies.")
 ]
 Models = Annotated[
     list[str] | None,
@@ -63,7 +63,7 @@ def remedy(
     force: options.Force = False,
     debug: options.Debug = False,
 ) -> int:
-    """Measure the suite; the parameters are the options of the same name.
+    """Measure all remedies; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0.

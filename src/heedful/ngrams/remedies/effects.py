@@ -1,4 +1,4 @@
-"""Means over documents with intervals, for every number of a suite."""
+"""Means over documents with intervals, for all numbers of a suite."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FLIPS = 9999
 
 
 def effects(values: Array, within: tuple[ArrayLike, ArrayLike] = UNBOUNDED) -> list[Effect]:
-    """Means over documents with their 95 % intervals.
+    """Return means over documents with 95 % intervals, one for each column.
 
     Args:
         values: ``(document, column)``.

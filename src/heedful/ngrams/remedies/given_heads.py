@@ -1,4 +1,4 @@
-"""Logits of the attention heads of a running model on short pieces of text, one layer and one batch at a time."""
+"""Compute attention logits of a running model's heads on short excerpts, by layer and batch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Visit = Callable[[int, int, Array], None]
 
 
 def visit_heads(model: nn.Module, tokens: np.ndarray, visit: Visit) -> None:
-    """Visit every layer of a model, one batch of pieces after another.
+    """Call ``visit`` with the logits of every layer of a model, one batch of excerpts at a time.
 
     Columns are keys, -inf where the softmax sees none, and one more where the head has a learned sink: it takes weight
     as a key does, and a temperature acts on it.
@@ -66,7 +66,7 @@ def _columns(call: AttentionCall, path: str) -> Array:
 
 
 def head_logits(model: nn.Module, tokens: np.ndarray, layer: int, head: int) -> Array:
-    """Logits of one head, ``(piece, row, column)`` of rows from the second on.
+    """Return the logits of one head, ``(piece, row, column)`` with rows from the second position on.
 
     Args:
         model: Any causal model.
@@ -96,7 +96,7 @@ def head_logits(model: nn.Module, tokens: np.ndarray, layer: int, head: int) -> 
 
 
 def nearest_head(model: nn.Module, tokens: np.ndarray, expected: Array) -> tuple[int, int]:
-    """Layer and head with the least mean KL from expected weights, at the model's temperature.
+    """Return layer and head with the smallest mean KL from expected weights.
 
     Args:
         model: Any causal model.
@@ -136,7 +136,7 @@ def _whole(logits: Array) -> np.ndarray:
 
 
 def check_causal(model: nn.Module, tokens: np.ndarray, name: str) -> None:
-    """Run a model on one piece first, to check that it is causal.
+    """Raise an error if a model, run on one excerpt, is not causal.
 
     Args:
         model: The model.

@@ -1,4 +1,4 @@
-"""Models given to a suite of remedies: load them, check them against the counts, group seeds."""
+"""Load the models given to a suite, check them against the counts, and group their seeds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _One:
 
 
 def given_models(places: Sequence[str], counts: Counts, length: int) -> tuple[list[Subject], list[GivenModel]]:
-    """Models as subjects of a suite, with notes on each, in order.
+    """Load models for a suite, grouped by seed, with notes on each, in order.
 
     Folders that differ in their seeds alone become one subject. A run whose embeddings were trained is held against the
     same run with frozen embeddings, where that is given too.

@@ -1,4 +1,4 @@
-"""Frozen heads alone, judged by how well they predict the next token."""
+"""Single frozen heads, judged by how well they predict the next token."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Saying = Callable[[np.ndarray], Array]
 
 @dataclass(frozen=True)
 class Head:
-    """One head, or several added together.
+    """One frozen head, or several whose outputs are added.
 
     Attributes:
         name: Its word.
@@ -47,12 +47,12 @@ class Head:
 
 
 def frequencies(table: NgramTable) -> Array:
-    """Share of each token, one count added, ``(vocabulary,)``."""
+    """Return token frequencies with add-one smoothing, ``(vocabulary,)``."""
     return np.asarray((table.column_sums + 1) / (table.total + table.vocabulary))
 
 
 def heads_of(material: Material, context: RemedyContext, seeds: Sequence[int]) -> tuple[list[Head], dict[str, str]]:
-    """The heads to measure (frequencies and bigram first), and the reason for each head that cannot be measured.
+    """Return the heads to measure (frequencies and bigram first), and reasons for heads that can't be measured.
 
     Args:
         material: Counts.

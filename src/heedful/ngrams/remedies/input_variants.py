@@ -1,4 +1,4 @@
-"""Variants that change the attention's input: norms, positions, and what matrices know of positions."""
+"""Variants that change the attention input: norms, positions, and whether matrices account for positions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from heedful.ngrams.remedies.variant import RemedyContext, Variant
 
 
 def input_variants(context: RemedyContext) -> list[Variant]:
-    """Variants of norms and positions.
+    """Return the variants of norms and positions.
 
     Args:
         context: What their recipes share.

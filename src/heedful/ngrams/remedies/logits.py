@@ -1,4 +1,4 @@
-"""Logits of one variant on pieces of text, from the running derived model or from an oracle."""
+"""Compute the attention logits of a variant on text, from the derived model or from an oracle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from heedful.ngrams.remedies.variant import GivenHeads, Variant
 
 
 def variant_logits(variant: Variant, material: Material, seed: int) -> Callable[[np.ndarray], Array]:
-    """The logits of a variant.
+    """Return a function from tokens to the attention logits of a variant.
 
     Args:
         variant: Which.

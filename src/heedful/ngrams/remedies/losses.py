@@ -1,4 +1,4 @@
-"""Held-out loss of frozen heads alone. It is low only if the values fit the attended places."""
+"""Held-out loss of single frozen heads, low only if values fit the attended positions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BIGRAM = 1
 def head_losses(
     material: Material, context: RemedyContext, seeds: Sequence[int]
 ) -> tuple[list[HeadLoss], dict[str, str]]:
-    """Loss of single heads, in the order of the table, and the reason for each head that cannot be measured.
+    """Return losses of single heads in table order, and reasons for heads that can't be measured.
 
     Each head's distribution is mixed with token frequencies, at a share fitted on other pieces of text.
 

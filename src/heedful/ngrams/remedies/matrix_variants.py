@@ -1,4 +1,4 @@
-"""Variants of what queries and keys factorise, at which rank, and for which embeddings."""
+"""Variants of the matrix that queries and keys factorise, of its rank, and of embeddings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENCODERS = {"transpose": "transpose", "pinv": "pseudo_inverse", "weighted": "fre
 
 
 def affinity_variants(context: RemedyContext) -> list[Variant]:
-    """Variants that replace the matrix M (the normalised counts) by another affinity.
+    """Return variants that replace the normalised count matrix by another affinity matrix.
 
     Args:
         context: What their recipes share.
@@ -70,7 +70,7 @@ def affinity_variants(context: RemedyContext) -> list[Variant]:
 
 
 def rank_variants(context: RemedyContext) -> list[Variant]:
-    """Variants with fewer components of log P.
+    """Return variants with fewer components of log P.
 
     Args:
         context: What their recipes share.
@@ -106,7 +106,7 @@ def rank_variants(context: RemedyContext) -> list[Variant]:
 
 
 def small_width_variants(context: RemedyContext) -> list[Variant]:
-    """Variants with embeddings narrower than the vocabulary, and with other encoders.
+    """Return variants with embeddings narrower than the vocabulary, and with other encoders.
 
     Args:
         context: What their recipes share.

@@ -1,4 +1,4 @@
-"""Variants of given models: heads derived from counts, in their present state, and nearest heads."""
+"""Variants from given models: their derived heads as they are now, and the heads nearest to the counts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OFFSET = "it attends a fixed number of tokens back, whatever stands there: count
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A given model, or several that differ only in their seeds.
+    """A given model, or several that differ only in their seed.
 
     Attributes:
         name: Its word.
@@ -44,7 +44,7 @@ class Subject:
 
     @property
     def contexts(self) -> dict[tuple[int, int], Context]:
-        """By layer and head, the counts that a derived head is compared with; empty if none is derived."""
+        """Counts with which each derived head is compared, by (layer, head); empty if none is derived."""
         recipe = self.recipe
         if recipe is None or recipe.pattern == "offset":
             return {}
@@ -56,14 +56,14 @@ class Subject:
 
     @property
     def wanted(self) -> set[Context]:
-        """The counts that are needed."""
+        """Context lengths and skips whose counts are needed."""
         return set(self.contexts.values()) or {FIRST}
 
 
 def model_variants(
     subjects: Sequence[Subject], material: Material, known: Collection[str]
 ) -> tuple[list[Variant], dict[str, str]]:
-    """Variants of given models, and the reason for each head without one.
+    """Return the variants from given models, and reasons for heads without one.
 
     Args:
         subjects: The models.
@@ -86,7 +86,7 @@ def model_variants(
 
 
 def equal_weights(pair: Context) -> str:
-    """Name of the variant of equal weights for these counts.
+    """Return the name of the equal-weights variant for these counts.
 
     Args:
         pair: Context length and skip.

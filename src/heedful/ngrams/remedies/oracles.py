@@ -1,4 +1,4 @@
-"""Attention without matrices: baselines, and logits read from the counts."""
+"""Attention without matrices: baselines, and logits taken directly from counts."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from heedful.ngrams.remedies.text import Material
 
 
 def equal(material: Material, tokens: np.ndarray, seed: int) -> np.ndarray:
-    """Logits of 0."""
+    """Return logits of 0, which give equal weights."""
     sequences, length = tokens.shape
     return np.zeros((sequences, length - 1, length))
 
 
 def frequency(material: Material, tokens: np.ndarray, seed: int) -> np.ndarray:
-    """Log frequency of each key's token, one count added."""
+    """Return the log frequency of each key's token, with add-one smoothing, as logits."""
     logs = np.log(material.first.column_sums + 1)[tokens]
     return np.repeat(logs[:, None, :], tokens.shape[1] - 1, axis=1)
 
 
 def noise(material: Material, tokens: np.ndarray, seed: int) -> np.ndarray:
-    """Normal logits of deviation 1 that depend on a piece's index and not on its content."""
+    """Return standard normal logits that depend on the excerpt's index, not its content."""
     sequences, length = tokens.shape
     return np.random.default_rng(seed).standard_normal((sequences, length - 1, length))
 
 
 def counted(n: int) -> Callable[[Material, np.ndarray, int], np.ndarray]:
-    """The counts' prediction for each key after the n tokens up to the query, backed off to fewer.
+    """Return a function that predicts log weights of keys from counts of the last n tokens, with backoff.
 
     Args:
         n: Tokens of the contexts.

@@ -1,4 +1,4 @@
-"""The page on remedies of derived attention."""
+"""Page on remedies for derived attention."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ WIDTHS = (
 
 
 def remedy_page(record: AblationSuite) -> Page:
-    """The page, top to bottom.
+    """Build the page of a remedy suite.
 
     Args:
         record: What to show.

@@ -1,4 +1,4 @@
-"""The figure of a suite: every variant's divergence relative to that of equal weights."""
+"""Chart of a suite: each variant's KL divergence relative to equal weights."""
 
 from __future__ import annotations
 

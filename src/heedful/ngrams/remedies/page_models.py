@@ -1,4 +1,4 @@
-"""The page's text on given models: their heads, and embeddings that were trained."""
+"""Page text on given models: their heads and trained embeddings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def models_message(record: AblationSuite) -> str:
-    """The paragraph below the table of their heads.
+    """Return the paragraph below the table of given models' heads.
 
     Args:
         record: The suite.
@@ -47,7 +47,7 @@ def _compared_models(heads: Sequence[Remedy]) -> str:
 
 
 def sharpness(record: AblationSuite) -> PagePart:
-    """How spread out each given head is, and how its temperature affects its KL.
+    """Return the section on each given head's entropy and the effect of temperature on its KL.
 
     Args:
         record: The suite.
@@ -84,7 +84,7 @@ def _folders(one: GivenModel) -> str:
 
 
 def learnt_embeddings(record: AblationSuite) -> PagePart:
-    """How far embeddings moved, compared with the heads of the first layer, which read only embeddings.
+    """Return the section on embedding drift, compared with first-layer heads, which see only embeddings.
 
     Args:
         record: The suite.
@@ -112,7 +112,7 @@ def learnt_embeddings(record: AblationSuite) -> PagePart:
 
 
 def models_verdict(record: AblationSuite) -> str:
-    """What became of each given model's heads, layer by layer.
+    """Return sentences on the heads of each given model, by layer.
 
     Args:
         record: The suite.
@@ -124,7 +124,7 @@ def models_verdict(record: AblationSuite) -> str:
             layers.setdefault(_layer(head), []).append(head)
         parts = [f"{f'layer {name}' if name else 'nearest head'} {_counted(heads)}" for name, heads in layers.items()]
         messages.append(
-            f"{model.name} beside {model.against or 'equal weights'}: {'; '.join(parts) or 'not measured'}."
+            f"{model.name} compared with {model.against or 'equal weights'}: {'; '.join(parts) or 'not measured'}."
         )
     return f"KL of each head, nat, settled as above. {' '.join(messages)}"
 

@@ -1,4 +1,4 @@
-"""The conclusions from a suite's numbers, in words."""
+"""Write the conclusions from a suite's numbers."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ NAMED = 24
 
 
 def settled(step: Step | HeadLoss) -> bool:
-    """Whether a change differs from none, adjusted for all changes of its table."""
+    """Return whether a change is significant, adjusted for all changes in its table."""
     return step.gain.n >= FEWEST_FOR_CLAIM and step.p <= ALPHA and (step.gain.low > 0 or step.gain.high < 0)
 
 
 def remedy_verdict(record: AblationSuite) -> list[tuple[str, str]]:
-    """Titles and paragraphs at the end of the page: what helps, what hurts, what makes no difference.
+    """Return (title, paragraph) pairs that conclude the page: what helps, hurts or makes no difference.
 
     Args:
         record: The suite.
@@ -64,19 +64,19 @@ def _list(found: Sequence[tuple[Remedy, Step]]) -> str:
 
 
 def number(value: float) -> str:
-    """A change in nats, with its sign."""
+    """Format a change in nats, with its sign."""
     if abs(value) >= 1e4:
         return f"{value:+.0e}".replace("e+0", "e").replace("e+", "e")
     return f"{value:+.3f}" if abs(value) < 9.9995 else f"{value:+.1f}"
 
 
 def bounds(effect: Effect) -> str:
-    """The interval of a change."""
+    """Format the interval of a change."""
     return TOO_FEW if math.isnan(effect.low) else f"[{number(effect.low)}, {number(effect.high)}]"
 
 
 def small_widths(record: AblationSuite) -> str:
-    """The best and the worst variant of each small width."""
+    """Name the best and the worst variant of each small width."""
     own = [one for one in record.remedies if one.group == SMALL]
     messages = []
     for width in sorted({int(one.name.rsplit("_", 1)[1]) for one in own}):
@@ -91,7 +91,7 @@ def small_widths(record: AblationSuite) -> str:
 
 
 def heads_alone(record: AblationSuite) -> str:
-    """Which single heads predict the next token better than the bigram, and which worse."""
+    """List the single heads that predict the next token better than the bigram, and those that are worse."""
 
     def named(better: bool) -> str:
         messages = [one for one in record.losses if settled(one) and abs(one.gain.estimate) >= SLIGHT]

@@ -1,4 +1,4 @@
-"""Records of a suite of remedies: derived attention, one change at a time, compared with what counts predict."""
+"""Records of a remedy suite: derived attention with one change at a time, compared with the counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIFFUSE = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How well attention agrees with one text's counts; means over documents of the seeds' means.
+    """Agreement of attention with one text's counts; averaged over seeds, then documents.
 
     Attributes:
         divergence: KL(expected || actual) in nats, rows from the second on.
@@ -37,7 +37,7 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One variant compared with the variant that it changes.
+    """Difference between a variant and the variant that it modifies.
 
     Attributes:
         against: Name of the earlier variant.
@@ -52,7 +52,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Remedy:
-    """One variant of the suite, measured.
+    """One measured variant of the suite.
 
     Attributes:
         name: Its word.
@@ -86,14 +86,14 @@ class Remedy:
 
     @property
     def misaligned(self) -> bool:
-        """Whether it is focused on the wrong keys: worse than equal weights by its whole interval."""
+        """Whether attention is focused on wrong keys: KL above that of equal weights by the whole interval."""
         skill = self.agreement.skill
         return skill.n >= FEWEST_FOR_CLAIM and skill.high < 0 and self.entropy.estimate < DIFFUSE
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadLoss:
-    """How well a single frozen head predicts the next token.
+    """Next-token loss of a single frozen head.
 
     Attributes:
         name: Its word.
@@ -116,7 +116,7 @@ class HeadLoss:
 
 @dataclass(frozen=True, kw_only=True)
 class LearntEmbeddings:
-    """How far embeddings moved in training, as the runs recorded it.
+    """Embedding drift during training, as recorded by the runs.
 
     Attributes:
         embeddings: ``frozen``, which go nowhere, ``trainable``, or ``linked``: attention follows them.
@@ -133,7 +133,7 @@ class LearntEmbeddings:
 
 @dataclass(frozen=True, kw_only=True)
 class GivenModel:
-    """A given model that was not derived here, or several that differ only in their seeds.
+    """A model that the user gave, or several that differ only in their seed.
 
     Attributes:
         name: Its word, with which the names of its variants begin.
@@ -152,7 +152,7 @@ class GivenModel:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AblationSuite(ShownRecord):
-    """Remedies measured on one text.
+    """All remedies measured on one text.
 
     Attributes:
         counts: Where the counts came from.
@@ -194,7 +194,7 @@ class AblationSuite(ShownRecord):
     notes: Sequence[str]
 
     def one_line(self) -> str:
-        """Counts, remedies and documents, in one line."""
+        """Return one line with the counts' name and the numbers of variants and documents."""
         more = f", {len(self.skipped)} left out" if self.skipped else ""
         measured = counted(len(self.remedies), "variant")
         return f"{self.counts}: {measured}{more}, {counted(self.documents, 'document')}"

@@ -1,4 +1,4 @@
-"""``heedful.remedy``: measure every remedy of derived attention."""
+"""``heedful.remedy``: measure every remedy for derived attention."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def remedy(
     seed: int = 0,
     progress: Progress = lambda done, total, what: None,
 ) -> AblationSuite:
-    """Measure every remedy of derived attention, one change at a time, on one text.
+    """Measure every remedy for derived attention, one change at a time, on one text.
 
     The words are those of ``heedful ngrams remedy``; ``change`` is its ``--set``.
 
@@ -63,7 +63,7 @@ def remedy(
         length: Tokens of a piece, 3 to 128: rows are held whole.
         sequences: Pieces of text to measure, at least 4.
         change: ``"width=N"`` or ``"head_dim=N"`` of the derived models.
-        reference: A trained model whose logits' spread one variant takes over.
+        reference: A trained model whose logit spread one variant copies.
         model: Folders of models with the tokenizer of the counts, measured beside the others.
         seed: The first seed, and that of the choice of text.
         progress: Called with (done, total, what).

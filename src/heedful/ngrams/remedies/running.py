@@ -1,4 +1,4 @@
-"""Run every remedy of derived attention on the same text."""
+"""Run all remedies for derived attention on the same text."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def run_ablations(
     skipped: Mapping[str, str] = MappingProxyType({}),
     progress: Progress = lambda done, total, what: None,
 ) -> AblationSuite:
-    """Measure the variants of a suite.
+    """Measure all variants of a suite.
 
     Args:
         material: Counts and text.
@@ -124,7 +124,7 @@ def run_ablations(
 
 
 def missing_counts(variant: Variant, material: Material) -> str:
-    """Why these counts are not enough for a variant, and which counts to make; empty if they are enough.
+    """Return which counts a variant still needs, and how to make them; empty if none are missing.
 
     Args:
         variant: Which.

@@ -1,4 +1,4 @@
-"""The variants of the suite, in the order of the page."""
+"""List of the suite's variants, in page order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STANDARDS = (0.005, 0.02, 0.05, 0.1)
 
 
 def ablation_suite(context: RemedyContext) -> list[Variant]:
-    """The whole suite.
+    """Return all variants of the suite.
 
     Args:
         context: What its recipes share.

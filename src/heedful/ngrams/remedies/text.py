@@ -1,4 +1,4 @@
-"""Pieces of text to measure remedies on, and other pieces to fit temperatures on."""
+"""Excerpts of text for measuring remedies, and others for fitting temperatures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Tables = Mapping[tuple[int, int], NgramTable]
 
 @dataclass(frozen=True)
 class Pieces:
-    """Pieces of text of one length.
+    """Text excerpts of equal length, as token ids.
 
     Attributes:
         tokens: ``(sequence, position)`` token numbers.
@@ -44,13 +44,13 @@ class Pieces:
 
     @property
     def rows(self) -> np.ndarray:
-        """Queries that are judged, ``(row,)``: all but the first."""
+        """Judged query positions, ``(row,)``: all but the first."""
         return np.arange(1, self.tokens.shape[1])
 
 
 @dataclass(frozen=True)
 class Material:
-    """Counts and text of one suite.
+    """Count tables and text excerpts of one suite.
 
     Attributes:
         tables: Counts by context length and skip, at least n = 1, skip 0.
@@ -75,11 +75,11 @@ class Material:
 
     @property
     def first(self) -> NgramTable:
-        """Counts of contexts of one token."""
+        """Count table of single-token contexts."""
         return self.tables[1, 0]
 
     def expected(self, which: str, n: int, skip: int = 0) -> Array:
-        """Expected weights of every judged row, ``(sequence, row, position)``.
+        """Return the expected weights of every judged row, ``(sequence, row, position)``.
 
         Args:
             which: ``measured``, ``fitting``, or ``unseen``: the measured pieces by counts of other text.
@@ -104,7 +104,7 @@ class Material:
 
 
 def parted(windows: Sequence[Sequence[int]], sources: Sequence[str], sequences: int) -> tuple[Pieces, Pieces]:
-    """Split windows into pieces to measure and pieces to fit on, without a shared document.
+    """Split windows into excerpts for measuring and for fitting, without a shared document.
 
     Args:
         windows: Token numbers, all of one length.

@@ -1,4 +1,4 @@
-"""Variants of two-token contexts: how queries get the previous token, and what a first layer adds to it."""
+"""Variants for two-token contexts: how queries get the previous token, and what a first layer contributes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PUBLISHED_STD = RECIPES["seed"].value_std
 
 
 def two_token_variants(context: RemedyContext) -> list[Variant]:
-    """Variants of two-token contexts, compared with counts of such contexts.
+    """Return variants for two-token contexts, compared with counts of such contexts.
 
     Args:
         context: What their recipes share.

@@ -1,4 +1,4 @@
-"""One variant of the suite, the settings that all variants share, and the selection of variants."""
+"""Variant of the suite, settings shared by all variants, and selection of variants."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ on; what lies behind a row is hidden later."""
 
 @dataclass(frozen=True)
 class GivenHeads:
-    """Heads of existing models, which are not derived here.
+    """Heads of a model that the user gave.
 
     Attributes:
         heads: Model, layer and head, one a seed.
@@ -37,7 +37,7 @@ class GivenHeads:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One way to attend, with the variant that it changes.
+    """One way to compute attention, with the variant that it modifies.
 
     Attributes:
         name: Its word.
@@ -77,7 +77,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class RemedyContext:
-    """What all recipes of a suite share.
+    """Settings shared by all recipes of a suite.
 
     Attributes:
         vocabulary: Tokens there are.
@@ -91,7 +91,7 @@ class RemedyContext:
 
     @property
     def published(self) -> DerivationRecipe:
-        """The published recipe, reduced to one head."""
+        """Published recipe, reduced to one head."""
         return replace(
             RECIPES["seed"], width=self.width, head_dim=self.head_dim, layers=1, heads=1, longest=1, furthest=0,
             inner=0, value="copy", value_calibration="raw",
@@ -99,7 +99,7 @@ class RemedyContext:
 
     @property
     def bare(self) -> DerivationRecipe:
-        """Only queries and keys of ``published``: embeddings kept, no positions, no norm, unscaled logits."""
+        """Published recipe with only queries and keys: embeddings kept, no positions, no norm, unscaled logits."""
         return replace(
             self.published, kept="embedding", positions="none", attention_input="none", calibration="raw"
         )  # fmt: skip
@@ -112,12 +112,12 @@ class RemedyContext:
 
     @property
     def log_p(self) -> DerivationRecipe:
-        """A recipe with every component of log P."""
+        """Recipe with all components of log P."""
         return replace(self.exact, affinity="log_probability")
 
 
 def chosen(suite: Sequence[Variant], words: Sequence[str]) -> list[Variant]:
-    """Select variants by name or group, together with the variants that they change, in the suite's order.
+    """Select variants by name or group, together with the variants that they modify, in suite order.
 
     Args:
         suite: The whole.

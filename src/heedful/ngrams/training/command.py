@@ -1,4 +1,4 @@
-"""``heedful ngrams train``: train a model around attention derived from counts, frozen or not."""
+"""``heedful ngrams train``: train a model with attention derived from counts, frozen or not."""
 
 import re
 from pathlib import Path
@@ -44,7 +44,7 @@ Tokenizer = Annotated[
 Vocabulary = Annotated[
     int | None, typer.Option(metavar="N", min=2, help="Vocabulary of the learned tokenizer. Without it: 512 of bpe.")
 ]
-Length = Annotated[int | None, typer.Option(metavar="N", min=2, help="Tokens of a window. Without it: 128.")]
+Length = Annotated[int | None, typer.Option(metavar="N", min=2, help="Tokens in a training window. Default: 128.")]
 
 
 @guarded
@@ -79,7 +79,7 @@ def derived(
     track_every: shared.TrackEvery = None,
     debug: options.Debug = False,
 ) -> int:
-    """Train and print the loss on held-out text; the parameters are the options of the same name.
+    """Train a model and print its held-out loss; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0.

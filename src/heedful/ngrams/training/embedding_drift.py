@@ -1,4 +1,4 @@
-"""Trained embeddings: how far they moved, and whether attention still is what the counts predict."""
+"""Track trained embeddings: how far they moved, and whether attention still agrees with the counts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SCHEMA = {
 
 
 class Relinking(TrainerCallback):
-    """Recompute attention for its embeddings every so many steps and after the last step.
+    """Trainer callback that recomputes attention for the current embeddings every N steps and at the end.
 
     Args:
         every: Steps between two.
@@ -49,7 +49,7 @@ class Relinking(TrainerCallback):
 
 
 def drift(rows: torch.Tensor, begun: torch.Tensor) -> tuple[float, float]:
-    r"""How far embeddings moved.
+    r"""Return the relative change of embeddings and the mean cosine with their initial values.
 
     .. math:: \|E - E_0\|_F / \|E_0\|_F, \qquad \operatorname{mean}_t \cos(E_t, E_{0,t})
 
@@ -66,7 +66,7 @@ def drift(rows: torch.Tensor, begun: torch.Tensor) -> tuple[float, float]:
 
 
 class EmbeddingDrift(TrainerCallback):
-    """A table with one row for each head, every so many steps: drift of the embeddings and skill of attention.
+    """Trainer callback that writes embedding drift and attention skill, one row per head, every N steps.
 
     Skill is ``1 - KL(expected, actual) / KL(expected, uniform)`` on held-out sequences, expected from the counts that
     the head's recipe names: 1 where attention is what they predict, 0 where it is no better than uniform attention.
@@ -98,7 +98,7 @@ class EmbeddingDrift(TrainerCallback):
         self._tables: dict[tuple[int, int], Any] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Record the begin, or continue after the records of the resumed step."""
+        """Record the initial state, or continue after the resumed step's records."""
         if not state.is_world_process_zero:
             return
         stored = read_counts(self.counts)
@@ -116,7 +116,7 @@ class EmbeddingDrift(TrainerCallback):
             self._record(given["model"], state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Record the step if it is due; attention that follows its embeddings is already recomputed."""
+        """Record the step if it is due, after attention was recomputed."""
         last = state.global_step == state.max_steps
         if state.is_world_process_zero and (last or state.global_step % self.every == 0):
             self._record(given["model"], state.global_step)

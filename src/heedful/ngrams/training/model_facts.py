@@ -1,4 +1,4 @@
-"""What a model's folder records: how its attention was derived and trained, and how far its embeddings moved."""
+"""Read from a model's folder how its attention was derived and trained, and how far embeddings moved."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TRAINED_BESIDE = ("embeddings", "relink_every")
 
 @dataclass(frozen=True)
 class Drift:
-    """The last record of how far embeddings moved.
+    """Last record of embedding drift in a run.
 
     Attributes:
         step: After which it was taken.
@@ -46,7 +46,7 @@ class Drift:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """The facts of one folder.
+    """Facts recorded in a model's folder: derivation, training settings, embedding drift.
 
     Attributes:
         recipe: What its attention was derived by; None where it was learnt, or nothing says so.
@@ -68,7 +68,7 @@ class ModelFacts:
 
 
 def model_facts(folder: Path) -> ModelFacts:
-    """The facts that a folder records.
+    """Read the facts recorded in a model's folder.
 
     Args:
         folder: Of a model, of a run of ``heedful train``, or any path.

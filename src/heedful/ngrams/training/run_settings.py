@@ -1,4 +1,4 @@
-"""Settings of a derived model's training run in addition to those of every run."""
+"""Training settings of a derived model, in addition to the general training settings."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _OF_THE_DECODER = ("preset", "attention", "qk_norm", "max_share_penalty", "count
 
 @dataclass(frozen=True, kw_only=True)
 class DerivedRunSettings(RunSettings):
-    """Settings of one run of a model with derived attention, or of one of its controls.
+    """Settings of one training run of a model with derived attention, or of one of its controls.
 
     Attributes:
         recipe: Name of the derivation.
@@ -76,37 +76,37 @@ class DerivedRunSettings(RunSettings):
 
     @cached_property
     def derivation(self) -> DerivationRecipe:
-        """The recipe with its changes."""
+        """Derivation recipe, with the run's changes."""
         return recipe_named(self.recipe, self.changes.replace(",", " ").split())
 
     @property
     def model_class(self) -> type[PreTrainedModel]:
-        """The model class to train."""
+        """Model class to train."""
         return HeedfulDerivedForCausalLM
 
     @property
     def name(self) -> str:
-        """The run's name in messages."""
+        """Name of the run in messages."""
         return f"derived {self.recipe}, {self.arm}"
 
     @property
     def words(self) -> int:
-        """Vocabulary of a tokenizer that is learned."""
+        """Vocabulary size of a tokenizer to be trained."""
         return self.vocabulary or WORDS
 
     @property
     def least_words(self) -> int:
-        """Smallest vocabulary of a learned tokenizer; for characters, the special tokens and one more."""
+        """Smallest vocabulary of a trained tokenizer; for characters, the special tokens and one more."""
         return super().least_words if self.units == "bpe" else len(MARKS) + 2
 
     @property
     def tokens(self) -> int:
-        """Tokens in a window."""
+        """Number of tokens per training window."""
         return self.length or TOKENS
 
     @property
     def tokenizer(self) -> Path | None:
-        """Path of the tokenizer that counts were made with."""
+        """Path of the tokenizer with which the counts were made, or None."""
         return None if self.counts is None else Path(self.counts)
 
     @property
@@ -134,7 +134,7 @@ class DerivedRunSettings(RunSettings):
         return self.embeddings == "linked" and self.derivation.encoder == "joint_pseudo_inverse"
 
     def binding(self) -> dict[str, Any]:
-        """Settings that must be equal when the run resumes, as plain values; for given counts, their content."""
+        """Return the settings that must not change when the run is resumed, including the content of given counts."""
         found = {name: value for name, value in super().binding().items() if name not in _OF_THE_DECODER}
         if self.counts is not None:
             manifest = read_counts(self.counts).path / "counts.json"
@@ -142,14 +142,14 @@ class DerivedRunSettings(RunSettings):
         return found
 
     def learnt_tokenizer(self, texts: Sequence[str]) -> PreTrainedTokenizerFast:
-        """A tokenizer learned from the training texts; for characters, those that occur in them."""
+        """Train a tokenizer on the training texts; a character tokenizer gets their characters."""
         if self.units == "bpe":
             return super().learnt_tokenizer(texts)
         kept = None if self.vocabulary is None else self.vocabulary - len(MARKS)
         return character_tokenizer(texts, kept, marks=MARKS)
 
     def marked(self, tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-        """The counts' tokenizer; if it lacks a begin or end, its unknown token takes that role."""
+        """Return the counts' tokenizer; its unknown token serves as a missing begin or end token."""
         if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None and tokenizer.cls_token_id is None:
             if tokenizer.unk_token is None:
                 message = "its tokenizer names no begin or end of a text, and nothing that could stand for them"
@@ -159,7 +159,7 @@ class DerivedRunSettings(RunSettings):
         return tokenizer
 
     def prepare(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-        """Count the training texts, or check that given counts have this tokenizer and hold what is needed."""
+        """Count the training texts, or check that given counts have this tokenizer and all needed tables."""
         wanted = self.derivation.wanted()
         if self.counts is None:
             lengths, skips = zip(*wanted, strict=True)
@@ -171,7 +171,7 @@ class DerivedRunSettings(RunSettings):
             stored.facts(*pair)
 
     def config(self, tokens: int, begin: int, end: int, pad: int | None) -> PreTrainedConfig:
-        """The model's config; arguments as for ``RunSettings``."""
+        """Return the model's config; arguments as for ``RunSettings``."""
         return arm_config(
             self.derivation,
             self.arm,
@@ -187,7 +187,7 @@ class DerivedRunSettings(RunSettings):
     def model(
         self, config: Any, texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, out: Path
     ) -> PreTrainedModel:
-        """The model derived from the counts; its temperatures are fitted on training texts."""
+        """Return the model derived from the counts, with temperatures fitted on the training texts."""
         stored = read_counts(self.counts or out / COUNTED, tokenizer=tokenizer.backend_tokenizer)
         tables = {pair: stored_table(stored, *pair) for pair in sorted(self.derivation.wanted())}
         pieces = short_pieces(encode(tokenizer, texts))
@@ -198,7 +198,7 @@ class DerivedRunSettings(RunSettings):
         return arm_model(made, config, self.arm, self.seed)
 
     def callbacks(self, model: Any, tokenizer: PreTrainedTokenizerFast, out: Path) -> list[TrainerCallback]:
-        """Callbacks that recompute attention for its embeddings, and record drift and skill."""
+        """Return callbacks that recompute attention for new embeddings, and record drift and skill."""
         linked: list[TrainerCallback] = [Relinking(self.relink_every)] if self.embeddings == "linked" else []
         if self.arm in WITHOUT:
             return linked

@@ -1,11 +1,11 @@
-"""Registers the training of models with derived attention as a recipe of sweeps."""
+"""Register training of models with derived attention as a sweep recipe."""
 
 from heedful.training.sweeps.recipe import SweepRecipe
 from heedful.training.sweeps.recipes import RECIPES
 
 
 def derived_recipe() -> SweepRecipe:
-    """Trains the parts of a model that are not derived from counts."""
+    """Return the recipe that trains the parts of a model not derived from counts."""
     from heedful.ngrams.training.run_settings import DerivedRunSettings
     from heedful.training.decoder_run import train_decoder
     from heedful.training.sweeps.training_recipe import training_recipe

@@ -1,1 +1,1 @@
-"""Pages made of parts (a table, paragraph and figure each), for terminal, HTML and JSON."""
+"""Pages made of tables, paragraphs and figures, for terminal, HTML and JSON."""

@@ -1,4 +1,4 @@
-"""Numbers in table cells: short, with a sign where it matters."""
+"""Format numbers for table cells."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ WORDS = {
 
 
 def small(value: float) -> str:
-    """A positive number that may be very small."""
+    """Format a positive number that may be very small."""
     if not math.isfinite(value):
         return NONE
     return f"{value:.1e}" if 0 < abs(value) < 0.0995 else f"{value:.2f}"
 
 
 def share(value: float) -> str:
-    """A share in per cent."""
+    """Format a fraction as a percentage."""
     return f"{value:.1%}" if math.isfinite(value) else NONE
 
 
 def change(effect: Effect | None) -> str:
-    """A loss difference in nats per token, with its sign."""
+    """Format a loss difference in nats per token, with its sign."""
     return NONE if effect is None or not math.isfinite(effect.estimate) else _signed(effect.estimate)
 
 
 def bounds(effect: Effect | None) -> str:
-    """The interval of a loss difference, as text."""
+    """Format the interval of a loss difference."""
     if effect is None or not (math.isfinite(effect.low) and math.isfinite(effect.high)):
         return NONE
     return f"[{_signed(effect.low)}, {_signed(effect.high)}]"
@@ -47,10 +47,10 @@ def _signed(value: float) -> str:
 
 
 def correlation(value: float) -> str:
-    """A correlation, with its sign."""
+    """Format a correlation, with its sign."""
     return f"{value:+.2f}" if math.isfinite(value) else NONE
 
 
 def p_value(value: float) -> str:
-    """A p-value; a small one is bounded, never zero."""
+    """Format a p-value; a small one is shown as a bound such as ``<.0001``, never as zero."""
     return NONE if not math.isfinite(value) else "<.0001" if value < 1e-4 else f"{value:#.2g}"

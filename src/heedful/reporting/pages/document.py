@@ -1,4 +1,4 @@
-"""A record as a strict JSON document: fields by name, effects as objects of four numbers."""
+"""Convert a record to strict JSON: fields by name, effects as objects with four numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from heedful.reporting.json_values import json_value
 
 
 class Record(Protocol):
-    """A dataclass that can be shown as a page and stored as a document.
+    """Protocol of a dataclass that can be shown as a page and stored as JSON.
 
     Attributes:
         schema: Name and version of its document, ``heedful.pruning/1`` say.
@@ -21,12 +21,12 @@ class Record(Protocol):
 
 
 def record_document(record: Record) -> dict[str, Any]:
-    """The record in JSON's own types, with the record's field names; a number that is not finite becomes null."""
+    """Return the record as a JSON-compatible dict with its field names; non-finite numbers become null."""
     lost: list[str] = []
     fields = {name: json_value(value, f"$.{name}", lost) for name, value in asdict(record).items()}
     return {"schema": record.schema, **fields}
 
 
 def record_json(record: Record) -> str:
-    """The record as JSON text, ended by a newline."""
+    """Return the record as JSON text that ends with a newline."""
     return document_text(record_document(record))

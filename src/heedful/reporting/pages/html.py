@@ -1,4 +1,4 @@
-"""A page as HTML without script or outside files."""
+"""Render a page as HTML without scripts or external files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONG_CELL = 30
 
 
 def page_html(page: Page, record: Any = None) -> str:
-    """The page as an HTML string.
+    """Return the page as an HTML document.
 
     Figures are images in the page itself, whose ink follows the reader's light or dark theme. The content security
     policy allows these, and the one style sheet by its digest, and nothing else.

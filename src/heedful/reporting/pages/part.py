@@ -1,4 +1,4 @@
-"""A page: tables with a paragraph each, the same in terminal, HTML and JSON."""
+"""Page structure for terminal, HTML and JSON: tables, each with a paragraph."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EMPTY = {"", "-", "–", "none"}
 
 @dataclass(frozen=True, kw_only=True)
 class PagePart:
-    """One part of a page.
+    """One section of a page: title, table, paragraph and chart.
 
     Attributes:
         title: What it is about.
@@ -36,7 +36,7 @@ class PagePart:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """The whole page.
+    """A page: title, subject (model and text) and sections.
 
     Attributes:
         title: What was measured.

@@ -1,4 +1,4 @@
-"""A page for a terminal."""
+"""Render a page for the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GAP = 2
 
 
 def page_lines(page: Page, on: Sheet) -> list[Line]:
-    """The whole page, top to bottom.
+    """Return the whole page as styled lines.
 
     Args:
         page: What to show.
@@ -30,12 +30,12 @@ def page_lines(page: Page, on: Sheet) -> list[Line]:
 
 
 def page_text(page: Page, *, columns: int = 80, encoding: str = "utf-8") -> str:
-    """The page as plain text, for a stream of this encoding."""
+    """Return the page as plain text that ``encoding`` can represent."""
     return plain(page_lines(page, sheet(columns, encoding)))
 
 
 def print_page(page: Page, stream: TextIO | None = None) -> None:
-    """Write the page: coloured on a terminal that wants colour, else without any escape."""
+    """Print the page, in colour if the stream is a terminal that supports it."""
     import sys
 
     from heedful.reporting.terminal import print_lines, stream_sheet

@@ -1,4 +1,4 @@
-"""Arguments of the models' forward: a cache under either of its names, and no unknown argument."""
+"""Check arguments of model forwards: a cache under either name, and no unknown argument."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _UNREAD = ("cache_position",)  # generate passes it until 5.23 beside the cache 
 
 
 def one_cache(cache: Cache | None, past_key_values: Cache | None) -> Cache | None:
-    """The cache, under whichever name it was passed.
+    """Return the cache from whichever of its two argument names was used.
 
     Raises:
         TypeError: It was given under both.
@@ -34,7 +34,7 @@ def one_cache(cache: Cache | None, past_key_values: Cache | None) -> Cache | Non
 
 
 def cache_to_fill(model: PreTrainedModel, given: Cache | None, use_cache: bool | None) -> Cache | None:
-    """The cache that a forward extends: the given one, a new one if wanted, or None.
+    """Return the cache that a forward extends: the given one, a new one if requested, or None.
 
     Args:
         model: Its config says what is wanted where ``use_cache`` does not.
@@ -47,7 +47,7 @@ def cache_to_fill(model: PreTrainedModel, given: Cache | None, use_cache: bool |
 
 
 def no_cache(model: PreTrainedModel, given: Cache | None) -> None:
-    """Refuse a cache for models that keep none.
+    """Raise an error if a cache is passed to a model that doesn't support it.
 
     Raises:
         TypeError: One was given.
@@ -58,12 +58,12 @@ def no_cache(model: PreTrainedModel, given: Cache | None) -> None:
 
 
 def for_loss(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that belong to the loss."""
+    """Return the options that belong to the loss function."""
     return {name: value for name, value in options.items() if name in _LOSS}
 
 
 def for_model(model: PreTrainedModel, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that belong to the inner model and its kernel.
+    """Return the options that belong to the inner model and its kernel.
 
     Raises:
         TypeError: An option is nobody's; the message names it, the model, and what is known.

@@ -1,4 +1,4 @@
-"""The reference decoder: pre-norm layers of an attention variant and SwiGLU, as a model of transformers."""
+"""The reference decoder for transformers: pre-norm layers with an attention variant and SwiGLU."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SwiGLU(nn.Module):
 
 
 class DecoderLayer(GradientCheckpointingLayer):
-    """One layer, built around a given attention module."""
+    """Pre-norm decoder layer around a given attention module."""
 
     def __init__(self, config: HeedfulDecoderConfig, attention: nn.Module) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class DecoderLayer(GradientCheckpointingLayer):
         self.mlp = SwiGLU(config.hidden_size, config.intermediate_size)
 
     def forward(self, hidden: Tensor, turn: Rotation, **options: Any) -> tuple[Tensor, Tensor | None]:
-        """``(batch, token, width)`` to the same shape, and the attention weights if the kernel returns them."""
+        """Return hidden states ``(batch, token, width)``, and attention weights if the kernel returns them."""
         held = options.pop(CACHE, None)  # transformers' layers know a cache by the name of the day, variants by one
         taken, weights = self.self_attn(self.input_layernorm(hidden), turn, cache=held, **options)
         hidden = hidden + taken
@@ -54,7 +54,7 @@ class DecoderLayer(GradientCheckpointingLayer):
 
 
 class HeedfulDecoderPreTrainedModel(PreTrainedModel):
-    """What transformers requires of every model with this config."""
+    """Base class that transformers requires of all models with this config."""
 
     config_class = HeedfulDecoderConfig
     base_model_prefix = "model"
@@ -68,7 +68,7 @@ class HeedfulDecoderPreTrainedModel(PreTrainedModel):
 
 
 class HeedfulDecoderModel(HeedfulDecoderPreTrainedModel):
-    """The decoder without a head.
+    """The reference decoder without a language head.
 
     Args:
         config: Sizes and choices.
@@ -103,7 +103,7 @@ class HeedfulDecoderModel(HeedfulDecoderPreTrainedModel):
         output_hidden_states: bool | None = None,
         **options: Any,
     ) -> BaseModelOutputWithPast:
-        """Hidden states of every token; arguments as in every decoder of transformers.
+        """Return the hidden states of every token; arguments as in transformers' decoders.
 
         Raises:
             ValueError: Both ids and embeddings were given, or neither.
@@ -143,7 +143,7 @@ class HeedfulDecoderModel(HeedfulDecoderPreTrainedModel):
 
 
 class HeedfulDecoderForCausalLM(LanguageHead, HeedfulDecoderPreTrainedModel, GenerationMixin):
-    """The decoder with a head over its vocabulary; the head is the embedding if the config ties them."""
+    """The reference decoder with a language head, tied to the embedding if the config says so."""
 
     _tp_plan = {"lm_head": "colwise_gather_output"}  # noqa: RUF012  # transformers' own attribute, as the next
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012  # transformers' own attribute

@@ -1,4 +1,4 @@
-"""The sizes and options of the reference decoder, as a config of transformers."""
+"""The reference decoder's config for transformers: sizes and options."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from transformers import PreTrainedConfig
 
 
 class HeedfulDecoderConfig(PreTrainedConfig):
-    """Config of the reference decoder; names are those of Llama and Qwen3, so that weights and tools carry over.
+    """Config of the reference decoder, with the field names of Llama and Qwen3.
 
     Attributes:
         attention: Name of the attention variant, a key of ``heedful.training.model.attention.variants.VARIANTS``.

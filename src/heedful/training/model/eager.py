@@ -1,4 +1,4 @@
-"""Attention written out in torch: the entry that transformers calls ``eager`` and leaves to each model."""
+"""Attention in plain torch operations, registered with transformers as ``eager``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def eager_attention_forward(
     dropout: float = 0.0,
     **_: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Softmax of scaled products over the visible keys, in float32 or better.
+    """Compute attention as an explicit softmax over visible keys, in float32 or better.
 
     Args:
         module: The attention module; ``training`` says whether weights are dropped.

@@ -1,4 +1,4 @@
-"""The head of a language model: logits, and the mean loss of the next token."""
+"""Language-model head: logits and mean next-token loss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from heedful.training.model.arguments import CACHE, for_loss, for_model
 
 
 class LanguageHead:
-    """Forward of a model that has an inner ``model``, an ``lm_head``, and transformers' ``loss_function``."""
+    """Mixin with the forward of a language model; needs ``model``, ``lm_head`` and ``loss_function``."""
 
     model: Any
     lm_head: Any
@@ -34,7 +34,7 @@ class LanguageHead:
         use_cache: bool | None = None,
         **options: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits of the next token, and the mean loss if labels are given.
+        """Return next-token logits, and the mean loss if labels are given.
 
         Args:
             input_ids: ``(batch, token)``.

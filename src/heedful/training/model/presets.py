@@ -1,4 +1,4 @@
-"""Named sizes: one for tests, one for minutes on a core, one of a published study."""
+"""Named model sizes: for tests, for minutes on one core, and from a published study."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from heedful.training.model.decoder_config import HeedfulDecoderConfig
 
 @dataclass(frozen=True)
 class Preset:
-    """Sizes of a decoder; anything not named here has the config's default.
+    """Sizes of a decoder; all other settings are the config's defaults.
 
     Attributes:
         vocab_size: Tokens; the tokenizer of a run may have fewer.
@@ -33,7 +33,7 @@ class Preset:
     max_position_embeddings: int
 
     def config(self, **other: Any) -> HeedfulDecoderConfig:
-        """The config of these sizes.
+        """Return a config with these sizes.
 
         Args:
             other: Fields of the config, which win over the preset's.

@@ -1,4 +1,4 @@
-"""Root-mean-square norm whose input may have another number format than its gain."""
+"""Root-mean-square norm that keeps the input's dtype, whatever the dtype of its gain."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class RMSNorm(nn.RMSNorm):
-    r"""Vectors of unit mean square, times a learned gain.
+    r"""Root-mean-square norm with a learned gain.
 
     .. math:: g \odot \frac{x}{\sqrt{\operatorname{mean}(x^2) + \epsilon}}
 
@@ -15,5 +15,5 @@ class RMSNorm(nn.RMSNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise vectors ``(..., dim)``; the number format stays."""
+        """Normalise vectors ``(..., dim)`` and keep their dtype."""
         return super().forward(x.to(self.weight.dtype)).to(x.dtype)

@@ -1,4 +1,4 @@
-"""Rotary positions: pairs of a head's dimensions rotated by an angle that grows with position."""
+"""Rotary positions: pairs of a head's dimensions are rotated by angles that grow with position."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Rotation = tuple[Tensor, Tensor]
 
 
 def rotation(positions: Tensor, dim: int, theta: float, dtype: torch.dtype) -> Rotation:
-    r"""Cosines and sines of the angles of each position.
+    r"""Return the cosines and sines of the rotation angles of each position.
 
     .. math:: \phi_{p,i} = p \, \theta^{-2i/d}, \qquad i < d / 2
 
@@ -32,7 +32,7 @@ def rotation(positions: Tensor, dim: int, theta: float, dtype: torch.dtype) -> R
 
 
 def rotated(vectors: Tensor, turn: Rotation) -> Tensor:
-    """Vectors of every head rotated by the angles of their positions.
+    """Rotate the vectors of every head by the angles of their positions.
 
     Args:
         vectors: Queries or keys, ``(batch, head, token, dim)``.

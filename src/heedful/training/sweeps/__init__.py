@@ -1,1 +1,1 @@
-"""Turn a plan (a product of axes and seeds) into runs that resume, and one table."""
+"""Expand a plan (axes times seeds) into resumable runs and one results table."""

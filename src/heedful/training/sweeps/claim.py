@@ -1,4 +1,4 @@
-"""Claim a run before making it, so that processes on one or several machines never make the same one twice.
+"""Claim a run before starting it, so that processes on several machines never make the same run twice.
 
 Claims of a folder are numbered files, each created where none may stand. Whoever finds the latest one given up or gone
 stale creates the next; of two that try, one succeeds. No claim of another is ever removed or written to.
@@ -34,15 +34,15 @@ _NAME = re.compile(r"claim-(\d{6})")
 
 
 class Held(OutputError):
-    """Another process makes this run; nothing was done."""
+    """Another process is making this run; nothing was done."""
 
 
 class ClaimLost(HeedfulError):
-    """This process gave no sign of life for too long, and another one took over its run."""
+    """This process was silent for too long, and another process took over its run."""
 
 
 class Claim:
-    """A claim on a run, held by this process.
+    """This process's claim on a run.
 
     Args:
         path: Its file.
@@ -53,7 +53,7 @@ class Claim:
         self._lost, self._over = threading.Event(), threading.Event()
 
     def check(self) -> None:
-        """Stop if another process has taken over the work.
+        """Raise an error if another process has taken over the run.
 
         Raises:
             ClaimLost: Another process has taken over.
@@ -80,7 +80,7 @@ class Claim:
 
 @contextmanager
 def claimed(folder: Path, *, beat: float = BEAT, stale: float = STALE) -> Iterator[Claim]:
-    """Hold a claim on a run's folder while the block runs.
+    """Return a context that claims a run's folder and renews the claim while the block runs.
 
     Args:
         folder: An existing folder.
@@ -119,7 +119,7 @@ def claimed(folder: Path, *, beat: float = BEAT, stale: float = STALE) -> Iterat
 
 
 def holder(folder: Path, stale: float = STALE) -> str | None:
-    """Who makes a folder's run now: ``host, process 123``; None if nobody does.
+    """Return which process is making a run now, as ``host, process 123``; None if nobody is.
 
     Args:
         folder: The folder.

@@ -1,4 +1,4 @@
-"""``heedful sweep``: make the runs of a plan; ``heedful sweep table`` shows its results."""
+"""``heedful sweep``: run a plan; ``heedful sweep table`` shows the results."""
 
 import os
 import signal
@@ -50,10 +50,10 @@ Heads = Annotated[bool, typer.Option("--heads", help="Show each head instead of 
 
 
 class PlanFirst(PlainGroup):
-    """``heedful sweep plan.yaml ...`` means ``heedful sweep run plan.yaml ...``."""
+    """Command group in which ``heedful sweep plan.yaml`` means ``heedful sweep run plan.yaml``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """The command-line words, with ``run`` put first if they name no command."""
+        """Insert ``run`` if the first word is not a command."""
         if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
             args = ["run", *args]
         return super().parse_args(ctx, args)
@@ -70,7 +70,7 @@ def run(
     json: Json = None,
     debug: options.Debug = False,
 ) -> int:
-    """Make the runs of a plan; the parameters are the options of the same name.
+    """Run a plan; the parameters are the options of the same name.
 
     Returns:
         The exit code: 0 where every run is finished, 1 where one failed.
@@ -106,7 +106,7 @@ def table(
     json: Json = None,
     debug: options.Debug = False,
 ) -> int:
-    """Show what a sweep has found so far, and write its tables; the parameters are the options of the same name.
+    """Show the results of a sweep so far and write its tables; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0: nothing is judged.

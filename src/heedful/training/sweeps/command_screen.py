@@ -1,4 +1,4 @@
-"""Show a running sweep: a bar for all runs and one for each active run; plain lines without a terminal."""
+"""Display a running sweep: a bar for all runs and one per active run; plain lines without a terminal."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ _TITLE = 44
 
 @contextmanager
 def screen() -> "Iterator[tuple[Callable[[View], None], Callable[[Standing], None]]]":
-    """A display of the running sweep.
+    """Return a context with two callbacks that display the running sweep.
 
     Yields:
         A function for every show at the sweep, and one for each run that is over.

@@ -1,4 +1,4 @@
-"""The folder of a sweep: its plan, and a folder for each run, named by its fingerprint."""
+"""Folder of a sweep: its plan, and one folder per run, named by the run's fingerprint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SMALL = 1 << 20
 
 
 class State(StrEnum):
-    """The state of a run."""
+    """State of a run, such as waiting, running or finished."""
 
     FINISHED = "finished"
     FAILED = "failed"
@@ -35,7 +35,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Standing:
-    """A run and its state.
+    """A run with its state.
 
     Attributes:
         run: The run.
@@ -50,7 +50,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class RunPlace:
-    """The folder of one run.
+    """Folder of one run in a sweep.
 
     Attributes:
         path: The folder.
@@ -60,31 +60,31 @@ class RunPlace:
 
     @property
     def measures(self) -> Path:
-        """Numbers of a finished run."""
+        """Path of the measurements of a finished run."""
         return self.path / "measures.json"
 
     @property
     def failure(self) -> Path:
-        """Why the last attempt failed."""
+        """Path of the file that states why the last attempt failed."""
         return self.path / "failure.json"
 
     @property
     def log(self) -> Path:
-        """The log of the run."""
+        """Path of the run's log."""
         return self.path / "log.txt"
 
     @property
     def finished(self) -> bool:
-        """Whether all numbers of the run exist."""
+        """Whether all measurements of the run exist."""
         return self.measures.is_file()
 
     def fail(self, reason: str) -> None:
-        """Record in one line why the run failed."""
+        """Store a one-line reason why the run failed."""
         facts = {"reason": " ".join(reason.split()), "try": os.urandom(8).hex()}
         write_atomic(self.failure, json.dumps(facts) + "\n", overwrite=True)
 
     def failed(self) -> tuple[str, str] | None:
-        """Reason and mark of the last attempt, if it failed."""
+        """Return the reason and marker of the last attempt if it failed, else None."""
         try:
             facts = read_json(self.failure, _SMALL)
         except UsageError:
@@ -94,13 +94,13 @@ class RunPlace:
         return escaped(facts.get("reason", "")), str(facts.get("try", ""))
 
     def advance(self, done: int, total: int, what: str) -> None:
-        """Record the progress of the run. A reader sees the newest record or the one before it."""
+        """Store the progress of the run atomically."""
         facts = {"done": done, "total": total, "what": what}
         with contextlib.suppress(OutputError):
             write_atomic(self.path / "progress.json", json.dumps(facts), overwrite=True)
 
     def progress(self) -> tuple[int, int, str]:
-        """The last record of ``advance``; zero of zero if there is none."""
+        """Return the last stored progress as (done, total, what); (0, 0, "begins") if there is none."""
         try:
             facts: Mapping[str, Any] = read_json(self.path / "progress.json", _SMALL)
             return int(facts["done"]), int(facts["total"]), str(facts["what"])
@@ -108,7 +108,7 @@ class RunPlace:
             return 0, 0, "begins"
 
     def standing(self, run: PlannedRun) -> Standing:
-        """The state of this folder's run."""
+        """Return the run with the state of its folder."""
         if self.finished:
             return Standing(run, State.FINISHED)
         if (who := holder(self.path)) is not None:
@@ -120,7 +120,7 @@ class RunPlace:
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """A folder of one sweep.
+    """Folder of one sweep.
 
     Attributes:
         path: The folder.
@@ -129,16 +129,16 @@ class SweepFolder:
     path: Path
 
     def place(self, run: PlannedRun) -> RunPlace:
-        """The folder of a run, which may not exist yet."""
+        """Return the folder of a run, which may not exist yet."""
         return RunPlace(self.path / RUNS / run.fingerprint)
 
     def kept(self, plan: SweepPlan) -> Path:
-        """The folder's own copy of a plan, independent of the user's file."""
+        """Return the path of the sweep's own copy of a plan."""
         name = hashlib.sha256(json.dumps(plan.record()).encode()).hexdigest()[:12]
         return self.path / PLANS / f"{name}.json"
 
     def plan(self) -> SweepPlan:
-        """The plan of the last sweep in this folder.
+        """Return the last plan that was run in this folder.
 
         Raises:
             UsageError: It is no folder of a sweep.
@@ -149,11 +149,11 @@ class SweepFolder:
         return read_record(self.path / PLAN)
 
     def standings(self, plan: SweepPlan) -> list[Standing]:
-        """The state of each run of a plan."""
+        """Return the state of each run of a plan."""
         return [self.place(run).standing(run) for run in plan.runs]
 
     def adopt(self, plan: SweepPlan) -> str:
-        """Make this the plan of the folder, and create the folder if needed.
+        """Store this plan in the folder, creating the folder if needed, and return a note.
 
         Args:
             plan: The plan.

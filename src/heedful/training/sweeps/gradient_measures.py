@@ -1,4 +1,4 @@
-"""Norms of the gradient in every step of a training, and how many of them exploded."""
+"""Measure the gradient norm at every training step, and count exploding steps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STATE_BYTES = 64 << 20
 
 
 class EveryStepLogged(TrainerCallback):
-    """A Trainer callback that logs every step, to record the gradient norm before clipping."""
+    """Trainer callback that logs every step, to record the unclipped gradient norm."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask the Trainer to log this step."""
@@ -30,7 +30,7 @@ class EveryStepLogged(TrainerCallback):
 
 
 def gradients(trained: Path) -> list[RunMeasure]:
-    """Gradient norms of a run whose every step was logged.
+    """Return gradient-norm measurements of a run that logged every step.
 
     Pitfall: beliefs that begin nearly equal have gradients near 0, whose first growth counts too.
 
@@ -52,7 +52,7 @@ def gradients(trained: Path) -> list[RunMeasure]:
 
 
 def explosions(norms: list[float]) -> int:
-    """The number of norms, in order, that count as explosions.
+    """Count the exploding gradient norms in a sequence of steps.
 
     Args:
         norms: One a step; not finite counts as exploded.

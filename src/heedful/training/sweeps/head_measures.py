@@ -1,4 +1,4 @@
-"""Measurements of a trained folder: held-out loss, heads, the tracker's last record."""
+"""Measure a trained folder: held-out loss, heads, last tracker record."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _VERDICTS = ("SHARP", "SELECTIVE", "WEAK", "DIFFUSE", "UNDEFINED")
 
 
 def held_out(trained: Path) -> list[RunMeasure]:
-    """Loss on all held-out text, in windows that do not overlap, and the last training loss.
+    """Return the loss on all held-out text in disjoint windows, and the last training loss.
 
     Args:
         trained: Folder of a finished training run.
@@ -51,7 +51,7 @@ def held_out(trained: Path) -> list[RunMeasure]:
 
 
 def heads(trained: Path) -> list[RunMeasure]:
-    """Every statistic of every head on held-out text, and how many heads have each verdict.
+    """Return every statistic of every head on held-out text, and the number of heads by verdict.
 
     Args:
         trained: Folder of a finished training run.
@@ -74,7 +74,7 @@ def heads(trained: Path) -> list[RunMeasure]:
 
 
 def loaded_on_held_out(trained: Path, sequences: int) -> tuple[LoadedModel, TokenBatch]:
-    """A trained model, and held-out sequences of the length it was trained on.
+    """Return a trained model, and held-out sequences of its training length.
 
     Args:
         trained: Folder of a finished training run.
@@ -98,7 +98,7 @@ def loaded_on_held_out(trained: Path, sequences: int) -> tuple[LoadedModel, Toke
 
 
 def tracked(trained: Path) -> list[RunMeasure]:
-    """The tracker's last record (``attention.entropy_share``, ``key.after.norm`` and so on) and its alarms.
+    """Return the tracker's last record (``attention.entropy_share``, ``key.after.norm``, ...) and its alarms.
 
     Args:
         trained: Folder of a training run that was tracked.

@@ -1,4 +1,4 @@
-"""Each cell of a sweep over its seeds: mean, interval, and paired difference from the first cell."""
+"""Summarise each cell of a sweep over seeds: mean, interval, paired difference from the first cell."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Matrix = NDArray[np.float64]
 
 
 def over_seeds(plan: SweepPlan, table: polars.DataFrame) -> polars.DataFrame:
-    r"""Mean and 95 % interval over seeds of every cell, layer, head and measure.
+    r"""Return mean and 95 % interval over seeds for every cell, layer, head and measure.
 
     .. math:: \bar x \pm t_{.975,\,S-1}\, s/\sqrt S
 

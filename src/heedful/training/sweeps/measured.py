@@ -1,4 +1,4 @@
-"""One measured number of a run, and the file of all numbers of a run."""
+"""One measurement of a run, and the file with all measurements of a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LARGEST = 1 << 53
 
 @dataclass(frozen=True, kw_only=True)
 class RunMeasure:
-    """A number and what it measures.
+    """A measured number with its name, layer and head.
 
     Attributes:
         measure: Its name.
@@ -50,7 +50,7 @@ class RunMeasure:
 
 
 def save_measured(path: Path, measured: Sequence[RunMeasure], facts: Mapping[str, Any]) -> None:
-    """Write a run's numbers completely or not at all; a number that is not finite is written as null.
+    """Write a run's measurements atomically; non-finite numbers become null.
 
     Args:
         path: The file.
@@ -65,7 +65,7 @@ def save_measured(path: Path, measured: Sequence[RunMeasure], facts: Mapping[str
 
 
 def read_measured(path: Path) -> tuple[list[RunMeasure], dict[str, Any]]:
-    """Read what `save_measured` wrote.
+    """Read the file that ``save_measured`` wrote.
 
     Args:
         path: The file.

@@ -1,4 +1,4 @@
-"""Make one run of a plan: claim it, train or resume it, and write its numbers."""
+"""Make one run of a plan: claim it, train or resume it, and write its measurements."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make_run(
     progress: Callable[[int, int, str], None] = lambda _done, _total, _what: None,
     tell: Callable[[str], None] = lambda _line: None,
 ) -> bool:
-    """Make or resume one run; a finished run is left alone.
+    """Make or resume one run; finished runs are skipped.
 
     Of several processes that ``torchrun`` has started, the first claims, measures and writes.
 
@@ -75,7 +75,7 @@ def make_run(
 
 
 def failure(error: Exception) -> str:
-    """Why a run failed, in one line."""
+    """Return a one-line reason why a run failed."""
     if isinstance(error, HeedfulError):
         return str(error)
     return f"{type(error).__name__}: {reason(error)}" if str(error).strip() else type(error).__name__

@@ -1,4 +1,4 @@
-"""Held-out loss of every cell over documents, and its paired difference from another cell's."""
+"""Compare the held-out loss of cells over documents, paired by document."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Losses = dict[tuple[int, str], float]
 def over_documents(
     plan: SweepPlan, folder: SweepFolder, against: Mapping[str, Value] | None = None
 ) -> polars.DataFrame:
-    """Mean and 95 % interval of every cell over held-out documents, and of its difference from another cell.
+    """Return mean and 95 % interval over documents of each cell's loss, and of its difference from another cell.
 
     A document's loss is per token of it, so every document weighs the same. What two cells differ by on one document
     is taken within a seed, which held out the same documents for both, and averaged over the seeds that held it out.

@@ -1,11 +1,11 @@
-"""Registers training's own recipes: the reference decoder, and attention of random vectors."""
+"""Register training's recipes: the reference decoder, and attention between random vectors."""
 
 from heedful.training.sweeps.recipe import SweepRecipe
 from heedful.training.sweeps.recipes import RECIPES
 
 
 def decoder_recipe() -> SweepRecipe:
-    """Trains the reference decoder."""
+    """Return the recipe that trains the reference decoder."""
     from heedful.training.decoder_run import train_decoder
     from heedful.training.run_settings import RunSettings
     from heedful.training.sweeps.training_recipe import training_recipe
@@ -14,7 +14,7 @@ def decoder_recipe() -> SweepRecipe:
 
 
 def random_attention_recipe() -> SweepRecipe:
-    """Measures attention between random queries and keys; nothing is trained."""
+    """Return the recipe that measures attention between random queries and keys, without training."""
     from heedful.training.sweeps.random_attention import RandomAttention, random_attention
 
     return SweepRecipe(name="random_attention", settings=RandomAttention, make=random_attention)

@@ -1,4 +1,4 @@
-"""Plans that come with the package, run by name."""
+"""Plans that ship with the package and can be run by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PLANS = ("irreps", "kappa")
 
 
 def packaged_plan(given: Path) -> Path:
-    """The file of a plan: the given path, or a plan of the package if no such file exists.
+    """Return the given plan file, or the packaged plan of that name if no such file exists.
 
     Args:
         given: A name of ``PLANS``, or a file.

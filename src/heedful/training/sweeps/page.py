@@ -1,4 +1,4 @@
-"""A sweep as a terminal page of 80 columns: a block for each measure, a line for each cell."""
+"""Format a sweep's results as text of 80 columns: a block per measure, a line per cell."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def page_lines(
     measures: Sequence[str] = (),
     heads: bool = False,
 ) -> list[str]:
-    """The page.
+    """Return the results of a sweep as lines.
 
     Args:
         plan: The plan.
@@ -70,7 +70,7 @@ def page_lines(
 
 
 def document_lines(plan: SweepPlan, documents: polars.DataFrame) -> list[str]:
-    """The block of held-out loss over documents.
+    """Return the block of lines on held-out loss over documents.
 
     Args:
         plan: The plan.

@@ -1,4 +1,4 @@
-"""Make runs of a plan in processes of this machine; other machines may work in the same folder."""
+"""Run a plan in several processes of this machine; other machines may share the folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GRACE = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """The progress of a sweep.
+    """Progress of a running sweep.
 
     Attributes:
         runs: Runs of the plan.
@@ -51,7 +51,7 @@ class View:
 
 @dataclass(frozen=True)
 class Share:
-    """The share of the machine that a sweep uses.
+    """Number of processes and threads that a sweep uses on this machine.
 
     Attributes:
         processes: Runs at a time.
@@ -63,7 +63,7 @@ class Share:
 
     @staticmethod
     def of_machine(processes: int | None, threads: int) -> Share:
-        """As many processes as the cores allow, or as many as asked for.
+        """Return the requested number of processes, or as many as the cores allow.
 
         Args:
             processes: Runs at a time; None for cores over threads.
@@ -82,12 +82,12 @@ class Share:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_words(plan: SweepPlan, run: PlannedRun, folder: SweepFolder, threads: int) -> list[str]:
-    """The arguments of ``heedful`` that make one run.
+    """Return the ``heedful`` command-line arguments that make one run.
 
     Args:
         plan: The plan, which the folder has adopted.
@@ -100,7 +100,7 @@ def run_words(plan: SweepPlan, run: PlannedRun, folder: SweepFolder, threads: in
 
 
 def run_command(plan: SweepPlan, run: PlannedRun, folder: SweepFolder, threads: int) -> str:
-    """One shell command that makes one run."""
+    """Return the shell command that makes one run."""
     return shlex.join(["heedful", *run_words(plan, run, folder, threads)])
 
 
@@ -112,7 +112,7 @@ def run_sweep(
     look: Callable[[View], None] = lambda _view: None,
     ended: Callable[[Standing], None] = lambda _standing: None,
 ) -> list[Standing]:
-    """Make every unfinished run; wait for runs that other processes make.
+    """Make every unfinished run, and wait for runs of other processes.
 
     Each run is tried once; one that failed in an earlier sweep is tried again.
 

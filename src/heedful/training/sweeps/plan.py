@@ -1,4 +1,4 @@
-"""A plan: a product of axes and seeds, or named cells and seeds, and its runs."""
+"""Plan of a sweep: axes (or named cells) times seeds, and the resulting runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Value = bool | int | float | str | None
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """One cell of the product with one seed.
+    """One cell of a plan with one seed.
 
     Attributes:
         number: Its place in the plan, from 1.
@@ -48,13 +48,13 @@ class PlannedRun:
 
     @property
     def title(self) -> str:
-        """A title such as ``qk_norm=true seed=0``."""
+        """Title such as ``qk_norm=true seed=0``."""
         return f"{cell_title(self.axes)} seed={self.seed}".strip()
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan:
-    """The checked content of a plan file; the sweep's folder keeps it.
+    """Validated content of a plan file, also stored in the sweep's folder.
 
     Attributes:
         recipe: Name of the recipe.
@@ -79,11 +79,11 @@ class SweepPlan:
     runs: list[PlannedRun] = field(default_factory=list)
 
     def record(self) -> dict[str, Any]:
-        """The plan in JSON's own types."""
+        """Return the plan as a JSON-compatible dict."""
         return {"schema": SCHEMA, **asdict(self)}
 
     def settings(self, recipe: SweepRecipe, run: PlannedRun) -> Any:
-        """The recipe's settings of a run.
+        """Return the recipe settings of a run.
 
         Args:
             recipe: The plan's recipe.
@@ -97,7 +97,7 @@ class SweepPlan:
         return recipe.settings(**{**self.fixed, **named, **axes, "seed": run.seed})
 
     def run_named(self, name: str) -> PlannedRun:
-        """A run by its number or fingerprint.
+        """Return a run by number or fingerprint.
 
         Args:
             name: ``3``, or 12 hexadecimal digits.
@@ -113,7 +113,7 @@ class SweepPlan:
 
 
 def laid_out(plan: SweepPlan, recipe: SweepRecipe, text: str) -> SweepPlan:
-    """The plan with the list of its runs.
+    """Return the plan with its list of runs.
 
     Args:
         plan: A plan without runs.
@@ -161,12 +161,12 @@ def read_record(path: Path) -> SweepPlan:
 
 
 def cell_title(axes: Mapping[str, Value]) -> str:
-    """A title such as ``qk_norm=true learning_rate=0.001``."""
+    """Return a title such as ``qk_norm=true learning_rate=0.001``."""
     return " ".join(f"{name}={shown(value)}" for name, value in axes.items())
 
 
 def shown(value: Value) -> str:
-    """A value in the notation of a plan."""
+    """Format a value in plan-file notation."""
     return value if isinstance(value, str) else json.dumps(value)
 
 

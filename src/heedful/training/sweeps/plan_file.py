@@ -1,4 +1,4 @@
-"""Read a plan file as data; an error names file and key in one line."""
+"""Read a plan file as data; errors name the file and key in one line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EXPECTED = {"bool": "true or false", "int": "a whole number", "float": "a numbe
 
 
 def read_plan(path: Path) -> SweepPlan:
-    """Read and check a plan.
+    """Read and validate a plan file.
 
     ::
 

@@ -1,4 +1,4 @@
-"""A run without training: how far from uniform is attention between random queries and keys?"""
+"""Measure how far attention between random queries and keys is from uniform, without training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN = (concentration, visible_share, max_weight)
 
 @dataclass(frozen=True, kw_only=True)
 class RandomAttention:
-    """Parameters of the simulation.
+    """Parameters of the random-attention simulation.
 
     Attributes:
         dim: Dimensions of a head.
@@ -50,7 +50,7 @@ class RandomAttention:
 
 
 def random_attention(settings: RandomAttention, work: Workplace) -> list[RunMeasure]:
-    r"""Statistics of causal attention between standard normal queries and keys, by head.
+    r"""Return statistics of causal attention between standard normal queries and keys, by head.
 
     .. math:: \operatorname{softmax}\!\left(\frac{q_i \cdot k_j}{\tau \sqrt d}\right)
 

@@ -1,4 +1,4 @@
-"""A recipe: turns settings into a run's folder and numbers."""
+"""Recipe: converts settings to a run's folder and measurements."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from heedful.training.sweeps.measured import RunMeasure
 
 @dataclass(frozen=True, kw_only=True)
 class Workplace:
-    """Where and how one run is made.
+    """Folder, texts and options with which one run is made.
 
     Attributes:
         folder: Folder that is this run's alone; what it holds from an earlier try is gone on with.
@@ -34,7 +34,7 @@ class Workplace:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRecipe:
-    """A recipe that a plan can name.
+    """A recipe that a plan can name: settings, training function and measurements.
 
     Attributes:
         name: The word.

@@ -1,4 +1,4 @@
-"""The recipes that plans can name; each is imported when it is needed."""
+"""Registry of recipes that plans can name, imported on first use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RECIPES: Registry[Callable[[], SweepRecipe]] = Registry("recipes", "recipe")
 
 
 def recipe_of(name: str) -> SweepRecipe:
-    """The recipe of a name.
+    """Return a recipe by name.
 
     Args:
         name: A key of ``RECIPES``.

@@ -1,4 +1,4 @@
-"""The results of a sweep so far: tables, intervals, a page, a document."""
+"""Results of a sweep so far: tables, intervals, page, JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEMA = "heedful.sweep/1"
 
 @dataclass(frozen=True)
 class Result:
-    """The finished runs of a sweep as tables.
+    """Tables of a sweep's finished runs.
 
     Attributes:
         plan: The plan.
@@ -47,7 +47,7 @@ class Result:
         return [standing for standing in self.standings if standing.state is State.FAILED]
 
     def lines(self, *, measures: Sequence[str] = (), heads: bool = False) -> list[str]:
-        """The page, as lines of at most 80 columns.
+        """Return the results as lines of at most 80 columns.
 
         Args:
             measures: Measures to show; none for the usual ones.
@@ -68,7 +68,7 @@ class Result:
         return lines + self.notes
 
     def document(self) -> dict[str, Any]:
-        """Everything but the tidy table, in JSON's own types."""
+        """Return everything except the tidy table as a JSON-compatible dict."""
         runs = [
             {
                 "number": standing.run.number,
@@ -85,7 +85,7 @@ class Result:
                 "documents": json_rows(self.documents)}  # fmt: skip
 
     def save(self, folder: Path) -> list[Path]:
-        """Write ``table``, ``intervals`` and, if there are losses by document, ``documents``, each as Parquet and CSV.
+        """Write ``table``, ``intervals`` and, if available, ``documents``, each as Parquet and CSV.
 
         Args:
             folder: Where.
@@ -98,7 +98,7 @@ class Result:
 
 
 def read_sweep(folder: SweepFolder, plan: SweepPlan | None = None) -> Result:
-    """Read a sweep's folder, also while the sweep runs.
+    """Read the results in a sweep's folder, even while it runs.
 
     Args:
         folder: The folder.

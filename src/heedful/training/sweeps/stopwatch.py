@@ -1,4 +1,4 @@
-"""Time per step and memory of a run, kept across interruptions."""
+"""Measure time per step and memory of a run, across interruptions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Stopwatch:
         self._before = memory_peak()
 
     def step(self, done: int, total: int) -> None:
-        """Called after a step; ``done`` of ``total`` are finished."""
+        """Record a finished step, number ``done`` of ``total``."""
         now = time.perf_counter()
         if self._last:
             self.seconds.append(now - self._last)
@@ -57,7 +57,7 @@ class Stopwatch:
             return {}
 
     def measured(self) -> list[RunMeasure]:
-        """Median seconds a step; peak memory of the process, and before the run, in MiB."""
+        """Return median seconds per step, and peak memory during and before the run, in MiB."""
         kept = self._kept()
         steps = int(kept.get("steps", 0))
         found = [RunMeasure(measure="step_time", value=kept.get("median"), unit="s", n=steps)]
@@ -71,7 +71,7 @@ class Stopwatch:
 
 
 def memory_peak() -> int | None:
-    """Peak resident bytes of this process; None if the system does not report it."""
+    """Return the peak resident bytes of this process, or None if the system does not report them."""
     try:
         # Not `getrusage`: it begins with what the parent had when it started this process.
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()

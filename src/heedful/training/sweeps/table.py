@@ -1,4 +1,4 @@
-"""The tidy table of a sweep: one row a run, layer, head and measure, with the axes as columns."""
+"""Tidy table of a sweep: one row per run, layer, head and measure, with axes as columns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FORMULA = ("=", "+", "-", "@")
 
 
 def tidy(plan: SweepPlan, folder: SweepFolder) -> tuple[polars.DataFrame, list[str]]:
-    """All numbers of all finished runs, as one tidy table.
+    """Return all measurements of all finished runs as one tidy table, with notes.
 
     Args:
         plan: The plan.
@@ -57,7 +57,7 @@ def tidy(plan: SweepPlan, folder: SweepFolder) -> tuple[polars.DataFrame, list[s
 
 
 def save_tables(folder: Path, frames: dict[str, polars.DataFrame]) -> list[Path]:
-    """Write each frame as Parquet and as CSV, completely or not at all.
+    """Write each dataframe as Parquet and CSV, atomically.
 
     Args:
         folder: Where.
@@ -83,7 +83,7 @@ def save_tables(folder: Path, frames: dict[str, polars.DataFrame]) -> list[Path]
 
 
 def axis_column(name: str) -> str:
-    """The column of an axis: its name, or ``axis_layer`` if the name is taken."""
+    """Return the column name of an axis: its name, or ``axis_layer`` if that name is taken."""
     taken = {"run", "seed", "verdict", "value", "unit", "n", "units", *SUBJECT}
     return f"axis_{name}" if name in taken or name in _INTERVAL_COLUMNS else name
 
@@ -113,6 +113,6 @@ def _quoted(text: str | None) -> str | None:
 
 
 def json_rows(frame: polars.DataFrame) -> list[dict[str, Any]]:
-    """Rows of a frame in JSON's own types; NaN becomes null."""
+    """Return the rows of a dataframe as JSON-compatible dicts; NaN becomes null."""
     rows: list[dict[str, Any]] = json.loads(json.dumps(frame.fill_nan(None).to_dicts()))
     return rows

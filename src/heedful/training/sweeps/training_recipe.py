@@ -1,4 +1,4 @@
-"""A training run as a recipe: train or resume, then measure."""
+"""Turn a training function into a recipe: train or resume, then measure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def training_recipe(
     measures: Mapping[str, Measure] = MEASURES,
     callbacks: Sequence[type[TrainerCallback]] = (),
 ) -> SweepRecipe:
-    """The recipe of ``heedful train NAME``.
+    """Return the recipe of ``heedful train NAME``.
 
     Args:
         name: The word.

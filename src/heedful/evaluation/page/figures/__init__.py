@@ -1,1 +1,1 @@
-"""Figures of a report, one a file."""
+"""The figures of a report, one per file."""

@@ -1,4 +1,4 @@
-"""Cost of each replacement of attention, in the whole model and in each layer, as a forest plot."""
+"""Forest plot of the loss increase by each replacement of attention, in the whole model and in each layer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SERIES = ("beyond the margin", "not beyond it")
 
 
 def ablation_forest(report: Report) -> altair.TopLevelMixin | None:
-    """A column for each replacement, a row for each layer, a whisker for the 95 % interval; None without ablation."""
+    """Draw columns for replacements, rows for layers and whiskers for 95 % intervals; None without ablation."""
     import altair
 
     rows = [row for section in report.sections for one in section.findings if (row := _row(one))]

@@ -1,4 +1,4 @@
-"""Concentration that heads show, beside what heads show that have learned nothing, and the margins of the verdicts."""
+"""Plot each head's concentration by layer, with the range of untrained heads and the margins of the verdicts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SERIES = ("this model", "nothing learned")
 
 
 def concentration_by_layer(report: Report) -> altair.TopLevelMixin | None:
-    """Heads as points on a logarithmic axis; per layer the range of untrained models; None without a head."""
+    """Draw heads as points on a log axis and the range of untrained heads per layer; None without heads."""
     import altair
 
     heads = [

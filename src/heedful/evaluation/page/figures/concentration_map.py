@@ -1,4 +1,4 @@
-"""Every head's concentration on one map of layers and heads."""
+"""Heat map of concentration, layers by heads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def concentration_map(report: Report) -> altair.TopLevelMixin | None:
-    """Layers by heads, coloured by nats from uniform; None without a head that has a concentration."""
+    """Draw a heat map of layers by heads, coloured by nats from uniform; None if no head has a concentration."""
     import altair
 
     rows = [

@@ -1,4 +1,4 @@
-"""Mass by distance of each layer, relative to uniform attention."""
+"""Heat map of attention mass by distance in each layer, relative to uniform attention."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST = 3.0
 
 
 def distance_by_layer(report: Report) -> altair.TopLevelMixin | None:
-    """Layers by distances, coloured by log2 of mass over its uniform share; None where the report has no cards."""
+    """Draw layers by distance bins, coloured by log2(mass / uniform mass); None if the report has no cards."""
     import altair
 
     cards = report.cards

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def entropy_by_layer(report: Report) -> altair.TopLevelMixin | None:
-    """Heads as points, the layer's mean as a line, the ceiling ``log n`` as a dashed line; None without entropies."""
+    """Draw heads as points, layer means as a line, and ln n as a dashed upper bound; None without entropies."""
     import altair
 
     heads = [

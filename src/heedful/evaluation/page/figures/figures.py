@@ -1,4 +1,4 @@
-"""The figures of a report, in the order in which a page shows them."""
+"""List of a report's figures, in page order."""
 
 from heedful.evaluation.page.figures.ablation_forest import ABLATION_FOREST
 from heedful.evaluation.page.figures.concentration_by_layer import CONCENTRATION_BY_LAYER

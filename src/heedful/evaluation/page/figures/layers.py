@@ -1,4 +1,4 @@
-"""Number of layers in a report."""
+"""Count the layers of a report."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ if TYPE_CHECKING:
 
 
 def layers_of(report: Report) -> int:
-    """Number of layers in the head table."""
+    """Return the number of layers in the report's head table."""
     return max((row.layer for row in report.heads), default=-1) + 1

@@ -1,4 +1,4 @@
-"""Mean mass by distance over all heads, with its band over documents, compared with uniform attention."""
+"""Plot mean attention mass by distance over all heads, with its 95 % band and uniform attention for comparison."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SERIES = ("this model", "equal weights")
 
 
 def mass_by_distance(report: Report) -> altair.TopLevelMixin | None:
-    """A line with its 95 % band, and a dashed line for uniform attention; None if no curve was measured."""
+    """Draw the mean with its 95 % band, and uniform attention as a dashed line; None if nothing was measured."""
     import altair
 
     curve = _curve(report)

@@ -1,4 +1,4 @@
-"""The figures of a report as files."""
+"""Save the figures of a report as files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_report_figures(folder: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Refuse a folder in which the figures cannot be written, before the work begins.
+    """Raise an error before the run if the figures cannot be written to ``folder``.
 
     Args:
         folder: A folder, or nothing yet.
@@ -38,7 +38,7 @@ def subject_of(report: Report) -> str:
 
 
 def save_figures(report: Report, folder: str | os.PathLike[str], *, overwrite: bool) -> list[Path]:
-    """Write every figure for which the report has data.
+    """Save every figure for which the report has data, and return the paths.
 
     Args:
         report: What to show.

@@ -1,1 +1,1 @@
-"""A report as one HTML page that loads and runs nothing from elsewhere."""
+"""Render a report as one self-contained HTML page that loads nothing from elsewhere."""

@@ -1,4 +1,4 @@
-"""The top and the end of the page: what was validated, with which settings, and what was left out."""
+"""Collect the texts at the top and end of the HTML page: subject, settings, notes, omissions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COLUMNS = ("concentration", "effective_keys", "max_weight", "previous_mass", "s
 
 
 def answers(report: Report) -> list[tuple[str, str, str, str]]:
-    """The four questions: question, mark, answer, and the class of its colour."""
+    """Return the four questions of the conclusion as (question, symbol, answer, CSS class)."""
     decision = report.summary.get("decision")
     if not isinstance(decision, Mapping):
         return []
@@ -39,7 +39,7 @@ def _style(name: str, decision: Mapping[str, Any]) -> str:
 
 
 def headline(report: Report) -> list[tuple[str, str]]:
-    """What was validated on which text, as labels and texts."""
+    """Return (label, text) pairs that state which model was validated on which text."""
     model, data = report.model, report.data
     sizes = [count(model[key], key[:-1]) for key in ("layers", "heads", "parameters") if _whole(model.get(key))]
     where = " on ".join(str(model[key]) for key in ("dtype", "device") if model.get(key))
@@ -57,18 +57,18 @@ def headline(report: Report) -> list[tuple[str, str]]:
 
 
 def notes(report: Report) -> list[str]:
-    """Remarks on model and text."""
+    """Return the remarks on model and text."""
     found = [*_texts(report.model.get("notes")), *_texts(report.data.get("notes"))]
     return list(dict.fromkeys(found))
 
 
 def steps(report: Report) -> list[str]:
-    """What to try next."""
+    """Return the suggestions on what to try next."""
     return _texts(report.summary.get("next"))
 
 
 def tables(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Everything that affects the numbers: a title with rows of name and value."""
+    """Return titled tables of name and value with every setting that affects the numbers."""
     named = (
         ("Model", report.model),
         ("Text", report.data),
@@ -84,12 +84,12 @@ def tables(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def head_columns() -> tuple[str, ...]:
-    """Statistics of the plain table of heads."""
+    """Return the names of the statistics in the HTML page's plain head table."""
     return _COLUMNS
 
 
 def head_cells(row: HeadRow) -> list[str]:
-    """The plain table's numbers of one head."""
+    """Return the numbers of one head for the plain head table, as text."""
     values = (row.statistics.get(name) for name in _COLUMNS)
     return ["-" if value is None or value != value else f"{value:.3g}" for value in values]
 

@@ -1,4 +1,4 @@
-"""Data of the map and the cards: every head's numbers in compact form, with control characters made visible."""
+"""Prepare the numbers of all heads for the map and the cards, compact and with control characters made visible."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ACTING = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\x7f": "\\u007f"}
 
 
 def heads_json(report: Report) -> str:
-    """Data of the map and the cards as JSON that is safe in a page: ASCII, without ``<``, ``>`` and ``&``."""
+    """Return the data of map and cards as ASCII JSON without ``<``, ``>`` and ``&``, safe inside HTML."""
     text = json.dumps(heads_data(report), allow_nan=False, ensure_ascii=True, separators=(",", ":"))
     for acting, escaped in _ACTING.items():
         text = text.replace(acting, escaped)
@@ -35,7 +35,7 @@ def heads_json(report: Report) -> str:
 
 
 def heads_data(report: Report) -> dict[str, Any]:
-    """Data of the map and the cards in JSON's own types, with control characters made visible."""
+    """Return the data of map and cards as a JSON-compatible dict, with control characters made visible."""
     statistics = sorted({name for row in report.heads for name in row.statistics})
     by_head = _by_head(report)
     claims = {finding.claim: (finding.unit, finding.meaning) for found in by_head.values() for finding in found}

@@ -1,4 +1,4 @@
-"""The HTML page: a template filled with escaped text; its script and style are allowed by their hashes."""
+"""Fill the HTML template with escaped text; a content security policy allows its script and style by hash."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONG_WORD = 10
 
 
 def to_html(report: Report) -> str:
-    """The report as one HTML page that loads nothing from elsewhere.
+    """Return the report as one self-contained HTML page.
 
     Every text of the report is made visible (``escape.visible``) and then escaped for HTML. A policy in the page's head
     forbids every script but its own, every style but its own, and every load.

@@ -1,4 +1,4 @@
-"""Pictures of heads as small PNG files: sixteen colours, four bits a bin, hidden bins transparent."""
+"""Encode head pictures as small PNG files with sixteen colours; bins without visible keys are transparent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHADES = 15
 
 
 def picture_png(picture: Picture) -> bytes | None:
-    """A picture as PNG: shades from pale to dark, hidden bins transparent.
+    """Return a picture as PNG bytes, pale to dark by weight; bins without visible keys are transparent.
 
     Args:
         picture: The picture; its text is not trusted.
@@ -41,7 +41,7 @@ def picture_png(picture: Picture) -> bytes | None:
 
 
 def palette() -> bytes:
-    """Red, green and blue of hidden bins and of each shade."""
+    """Return the RGB bytes of the transparent colour and of each shade."""
     colours = [_STOPS[0]] + [_colour(shade / (_SHADES - 1)) for shade in range(_SHADES)]
     return bytes(part for colour in colours for part in colour)
 

@@ -1,4 +1,4 @@
-"""The nine sections of the page: a row for each claim, with its evidence folded behind it."""
+"""Prepare the nine sections of the HTML page: one row per claim, with its evidence in a collapsible part."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LOOKS = {
 
 @dataclass(frozen=True)
 class Badge:
-    """A verdict: mark, word, and the class of its colour."""
+    """A verdict with its symbol, word and CSS class."""
 
     mark: str
     word: str
@@ -43,7 +43,7 @@ class Badge:
 
 @dataclass(frozen=True)
 class Whisker:
-    """An estimate with its interval and margin, as places from 0 to 100."""
+    """An estimate with its interval and margin, as horizontal positions from 0 to 100 percent."""
 
     low: float
     mid: float
@@ -53,7 +53,7 @@ class Whisker:
 
 @dataclass(frozen=True)
 class Row:
-    """One finding: the folded row and the evidence behind it."""
+    """One finding as a table row, with its evidence in a collapsible part."""
 
     claim: str
     badge: Badge
@@ -71,7 +71,7 @@ class Row:
 
 @dataclass(frozen=True)
 class SectionBlock:
-    """One of the nine sections."""
+    """One of the nine sections with its rows."""
 
     number: int
     title: str
@@ -79,12 +79,12 @@ class SectionBlock:
 
 
 def badge(verdict: str) -> Badge:
-    """The badge of a verdict on a finding, a head or a report."""
+    """Return the symbol, word and CSS class of a verdict."""
     return Badge(mark(verdict, "utf-8") if verdict in VERDICTS else "", verdict, _LOOKS.get(verdict, "calm"))
 
 
 def blocks(report: Report) -> list[SectionBlock]:
-    """The nine sections; one that the report lacks has no rows."""
+    """Return the nine sections; a section that the report lacks has no rows."""
     found = {section.number: section for section in report.sections}
     return [
         SectionBlock(
@@ -97,7 +97,7 @@ def blocks(report: Report) -> list[SectionBlock]:
 
 
 def counts(report: Report) -> list[tuple[Badge, int]]:
-    """Counts of the model's claims by verdict."""
+    """Return the number of model-level claims by verdict."""
     findings = [one for section in report.sections for one in section.findings if _whole(one)]
     counted = Counter(str(one.verdict) for one in findings)
     return [(badge(verdict), counted[verdict]) for verdict in VERDICTS if counted[verdict]]

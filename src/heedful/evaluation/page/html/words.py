@@ -1,4 +1,4 @@
-"""Unit and short explanation of each statistic of a head."""
+"""Give each head statistic a unit and a one-sentence explanation."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def known_names() -> tuple[str, ...]:
 
 
 def words_of(name: str) -> tuple[str, str]:
-    """Unit and reading of a statistic.
+    """Return the unit and a one-sentence explanation of a statistic.
 
     Args:
         name: Of the statistic; one of another package has the unit that it was registered with, and the first line of

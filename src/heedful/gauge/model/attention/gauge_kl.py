@@ -1,4 +1,4 @@
-"""Attention by the divergence between Gaussian beliefs, with transport between frames."""
+"""Attention by KL divergence between Gaussian beliefs, with transport between frames."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SEQUENCES, _ROWS, _FEWEST_KEYS = 8, 32, 8
 
 @dataclass(frozen=True)
 class Around:
-    """The keys that a sequence's tokens attend to, in the common frame, with the kernel's mask.
+    """The keys that a sequence's tokens attend to, in the common frame, with the attention mask.
 
     Attributes:
         keys: Beliefs of each group, ``(batch, copy, key, dim)``, centred.
@@ -45,7 +45,7 @@ class Around:
 
 
 class DivergenceHeads(nn.Module):
-    """Heads whose logits are divergences divided by a temperature; one product serves all of them.
+    """Heads with logits ``-KL / temperature``; one matrix product computes all of them.
 
     Features of smaller irreps are filled with zeros up to the largest, so that a layer is one call of the kernel and
     one row of heads, whatever their dimensions.
@@ -71,14 +71,14 @@ class DivergenceHeads(nn.Module):
         """Queries and keys as beliefs while the kernel runs, for whoever watches it; None otherwise."""
 
     def start(self) -> Tensor:
-        """Logarithms of the initial temperatures by the config's rule, ``(head,)``."""
+        """Return the log of the initial temperatures by the config's rule, ``(head,)``."""
         first = first_kappa(self.config.kappa_rule, self.config.kappa, self.layout.irreps.dims)
         return torch.tensor(first, dtype=torch.float64).log().to(self.log_kappa.dtype)
 
     def attended(
         self, queries: Sequence[Gaussians], around: Around, values: Sequence[Tensor], **options: Any
     ) -> tuple[list[Tensor], Tensor | None]:
-        """The values that each query receives under the weights ``softmax(-KL / kappa)``.
+        """Return the values averaged with weights ``softmax(-KL / kappa)``, for each query.
 
         Args:
             queries: Beliefs of each group, ``(batch, copy, query, dim)``, centred.
@@ -132,7 +132,7 @@ class DivergenceHeads(nn.Module):
 
 
 class GaugeKLAttention(DivergenceHeads):
-    r"""Causal attention of one layer by beliefs :math:`q_i = N(\mu_i, \Sigma_i)` in frames :math:`R_i`.
+    r"""Causal attention in one layer between beliefs :math:`q_i = N(\mu_i, \Sigma_i)` in frames :math:`R_i`.
 
     .. math:: \beta_{ij} = \operatorname{softmax}_j(-KL(q_i \,\|\, \Omega_{ij} q_j) / \kappa_h), \qquad
               \text{message}_i = \sum_j \beta_{ij} \Omega_{ij} \mu_j = R_i \sum_j \beta_{ij} m_j
@@ -156,7 +156,7 @@ class GaugeKLAttention(DivergenceHeads):
         aligned: bool = False,
         **options: Any,
     ) -> tuple[Tensor, Tensor | None, Around, Tensor | None]:
-        """The attention output of each token over those up to it.
+        """Return each token's attention output over itself and earlier tokens.
 
         Args:
             hidden: Means in their own frames, ``(batch, token, width)``.
@@ -209,12 +209,12 @@ class GaugeKLAttention(DivergenceHeads):
 
 
 def exact(tensor: Tensor) -> Tensor:
-    """The tensor in float32 or better, because divergences are differences of squares."""
+    """Convert to float32 or better, because divergences are differences of squares."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def canonical(layout: BeliefLayout, tokens: TokenBeliefs, frames: tuple[Tensor, ...]) -> tuple[Gaussians, ...]:
-    """Beliefs of each group in the common frame; covariances are stored there, so only means are rotated."""
+    """Return the beliefs of each group in the common frame: means are rotated; covariances are already stored there."""
     groups = layout.groups(tokens)
     return tuple(
         replace(group, mean=group.mean if frame.shape[-1] == 1 else out_of_frame(group.mean, frame))
@@ -223,12 +223,14 @@ def canonical(layout: BeliefLayout, tokens: TokenBeliefs, frames: tuple[Tensor, 
 
 
 def moved(groups: Sequence[Gaussians], by: Sequence[Tensor], sign: int) -> tuple[Gaussians, ...]:
-    """Beliefs with shifted means: divergences stay, and the squares of a common mean cause no rounding."""
+    """Shift all means by ``sign * by``, which leaves divergences unchanged and reduces rounding errors."""
     return tuple(replace(group, mean=group.mean + sign * shift) for group, shift in zip(groups, by, strict=True))
 
 
 def in_frames(groups: Sequence[Tensor], frames: tuple[Tensor, ...]) -> Tensor:
-    """Canonical vectors ``(batch, copy, token, dim)`` of each group in their own frames, joined."""
+    """Map vectors ``(batch, copy, token, dim)`` of each group from the common frame to token frames, and
+    concatenate.
+    """
     pairs = zip(groups, frames, strict=True)
     return side_by_side([part if frame.shape[-1] == 1 else into_frame(part, frame) for part, frame in pairs])
 

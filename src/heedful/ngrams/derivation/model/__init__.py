@@ -1,1 +1,1 @@
-"""The model with derived attention as a transformers model, and the models it is compared with."""
+"""The model with derived attention for transformers, and its control models."""

@@ -1,4 +1,4 @@
-"""The derived model and its controls: the same parts with learned attention, with another start, or with none."""
+"""Build the derived model and its controls: learned attention, other initial weights, or no attention."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FIELDS = (
 def arm_config(
     recipe: DerivationRecipe, arm: str, embeddings: str, vocabulary: int, length: int, **words: Any
 ) -> HeedfulDerivedConfig:
-    """The config of one arm.
+    """Return the config of the derived model or of one of its controls.
 
     Learnt attention looks where it likes: heads of an ``offset`` recipe, whose place is fixed, have it free there.
 
@@ -85,7 +85,7 @@ def _widened(config: HeedfulDerivedConfig) -> int:
 
 
 def arm_model(made: Derived, config: HeedfulDerivedConfig, arm: str, seed: int) -> HeedfulDerivedForCausalLM:
-    """The model of one arm; parts that it shares with the derived model begin equal.
+    """Return the derived model or a control; shared parts have equal initial weights.
 
     Args:
         made: The derived model.

@@ -1,4 +1,4 @@
-"""A decoder with attention derived from counts: frozen attention, the rest trainable, as a model of transformers."""
+"""Decoder for transformers with frozen attention derived from counts; the rest is trainable."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from heedful.training.model.rotation import Rotation, rotation
 
 
 class DerivedLayer(GradientCheckpointingLayer):
-    """One layer: derived attention, then a learned feed-forward part, each added to the residual stream."""
+    """Derived attention, then a learned feed-forward part, each added to the residual stream."""
 
     def __init__(self, config: HeedfulDerivedConfig, layer: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class DerivedLayer(GradientCheckpointingLayer):
             )
 
     def forward(self, hidden: Tensor, position_ids: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
-        """``(batch, token, width)`` to the same shape, and the attention weights if the kernel returns them."""
+        """Return hidden states ``(batch, token, width)``, and attention weights if the kernel returns them."""
         weights = None
         if self.attention is not None:
             fed = hidden if self.input_norm is None else self.input_norm(hidden)
@@ -59,7 +59,7 @@ def _fixed_norm(width: int, eps: float) -> nn.LayerNorm:
 
 
 class HeedfulDerivedPreTrainedModel(PreTrainedModel):
-    """What transformers requires of every model with this config."""
+    """Base class that transformers requires of all models with this config."""
 
     config_class = HeedfulDerivedConfig
     base_model_prefix = "model"
@@ -70,22 +70,20 @@ class HeedfulDerivedPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """Load as every model does, then freeze what the config calls frozen, because loading makes every tensor
-        trainable.
-        """
+        """Load a model and freeze what its config marks as frozen."""
         found = super().from_pretrained(*args, **kwargs)
         (found[0] if isinstance(found, tuple) else found).freeze()
         return found
 
     def untrained_config(self) -> HeedfulDerivedConfig:
-        """A config of such a model with random weights, without factors and without a fixed embedding."""
+        """Return a config for random weights, without stored factors or a fixed embedding."""
         config: Any = copy.deepcopy(self.config)
         config.embedding_fingerprint = config.linked_encoder = None
         found: HeedfulDerivedConfig = config
         return found
 
     def freeze(self) -> None:
-        """Stop gradients to the parts that the config calls frozen."""
+        """Set ``requires_grad`` to False for the parts that the config marks as frozen."""
         self.get_input_embeddings().requires_grad_(not self.config.frozen_embeddings)
         for part in self.modules():
             if isinstance(part, CorpusDerivedAttention):
@@ -96,7 +94,7 @@ class HeedfulDerivedPreTrainedModel(PreTrainedModel):
 
 
 class HeedfulDerivedModel(HeedfulDerivedPreTrainedModel):
-    """The decoder without a head.
+    """The derived decoder without a language head.
 
     Args:
         config: Sizes and choices.
@@ -128,7 +126,7 @@ class HeedfulDerivedModel(HeedfulDerivedPreTrainedModel):
         output_hidden_states: bool | None = None,
         **options: Any,
     ) -> BaseModelOutputWithPast:
-        """Hidden states of every token; arguments as in every decoder of transformers, but no cache is kept.
+        """Return the hidden states of every token; arguments as in transformers' decoders, without a cache.
 
         Raises:
             ValueError: Both ids and embeddings were given, or neither, or more tokens than there are learned positions,
@@ -211,14 +209,16 @@ def _of_tokens(mask: Tensor | None, tokens: int) -> Tensor | None:
 
 
 def sinusoids(position_ids: Tensor, width: int, dtype: torch.dtype) -> Tensor:
-    """Sines and cosines of positions, ``(batch, token, width)``. Source: Vaswani et al. 2017, arXiv:1706.03762."""
+    """Return sines and cosines of positions, ``(batch, token, width)``. Source: Vaswani et al. 2017,
+    arXiv:1706.03762.
+    """
     steps = torch.arange(0, width, 2, dtype=torch.float32, device=position_ids.device)
     angles = position_ids[..., None].float() * torch.exp(-math.log(10_000.0) * steps / width)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2).to(dtype)
 
 
 class HeedfulDerivedForCausalLM(LanguageHead, HeedfulDerivedPreTrainedModel, GenerationMixin):
-    """The decoder with a head over its vocabulary; the head is the embedding if the config ties them."""
+    """The derived decoder with a language head, tied to the embedding if the config says so."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012  # transformers' own attribute
 
@@ -232,7 +232,7 @@ class HeedfulDerivedForCausalLM(LanguageHead, HeedfulDerivedPreTrainedModel, Gen
     def prepare_inputs_for_generation(
         self, input_ids: Tensor, next_sequence_length: int | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """Pass all tokens at every step, because no cache is kept.
+        """Pass all tokens at every step, because the model has no cache.
 
         Raises:
             TypeError: A cache that holds earlier tokens was given.

@@ -1,4 +1,4 @@
-"""The parts of a model with derived attention, as a config of transformers."""
+"""Config for transformers of a decoder with derived attention."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NORMS = ("layer_norm", "none")
 
 
 class HeedfulDerivedConfig(PreTrainedConfig):
-    """Config of a decoder whose attention matrices are computed from n-gram counts and not learned.
+    """Config of a decoder whose attention matrices are computed from n-gram counts instead of learned.
 
     Attributes:
         vocab_size: Tokens embedded.

@@ -1,4 +1,4 @@
-"""Put derived matrices into a model of transformers."""
+"""Compute derived matrices and load them into a transformers model."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ INITIAL_STD = 0.02
 
 @dataclass(frozen=True)
 class Derived:
-    """A derived model and what it was made from.
+    """A derived model with its recipe, head matrices and reports.
 
     Attributes:
         model: In evaluation mode, float32.
@@ -62,7 +62,7 @@ def derive(
     shared: SharedFactors | None = None,
     progress: Progress = lambda done, total, what: None,
 ) -> Derived:
-    """Compute a model's attention from counts.
+    """Compute a model's attention from count tables.
 
     Args:
         tables: Counts by context length and skip, over one vocabulary.
@@ -177,7 +177,7 @@ def _wanted_spreads(recipe: DerivationRecipe, spreads: Spreads | None) -> Spread
 
 
 def derived_config(recipe: DerivationRecipe, vocabulary: int, length: int) -> HeedfulDerivedConfig:
-    """The config of the model that a recipe makes.
+    """Return the config of the model that a recipe defines.
 
     Args:
         recipe: What is derived how.
@@ -208,7 +208,7 @@ def derived_config(recipe: DerivationRecipe, vocabulary: int, length: int) -> He
 
 
 def usual_length(recipe: DerivationRecipe) -> int:
-    """Default maximum length: ``LENGTH``, or for heads that attend back, what they can distinguish.
+    """Return the default maximum length: ``LENGTH``, or what heads with a fixed offset can distinguish.
 
     Heads that tell fewer apart than a piece of text has are left to be refused.
 
@@ -222,7 +222,7 @@ def usual_length(recipe: DerivationRecipe) -> int:
 
 
 def places(model: HeedfulDerivedForCausalLM) -> np.ndarray | None:
-    """The position vectors added to tokens, ``(position, width)`` float64; None if there are none."""
+    """Return the position vectors added to tokens, ``(position, width)`` float64; None if there are none."""
     config = model.config
     if config.positions == "learned":
         return model.model.embed_positions.weight.detach().double().numpy()

@@ -1,4 +1,4 @@
-"""Attention that follows its embeddings: for new embeddings, matrices are recomputed from the same factors."""
+"""Recompute derived attention matrices from stored factors when the embeddings change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from heedful.ngrams.derivation.model.deriving import places
 
 
 def keep_factors(attention: CorpusDerivedAttention, heads: Sequence[HeadMatrices]) -> None:
-    """Store the factors of a layer's matrices; dimensions beyond their rank are 0.
+    """Store the factors of a layer's matrices, zero-padded beyond their rank.
 
     Args:
         attention: A layer of a model whose config names a ``linked_encoder``.

@@ -1,4 +1,4 @@
-"""How much derived heads add to the residual stream, measured in the running model."""
+"""Scale the output of derived heads relative to the residual stream, measured in the running model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
 def residual_outputs(
     model: HeedfulDerivedForCausalLM, heads: Sequence[Sequence[HeadMatrices]], documents: Sequence[np.ndarray]
 ) -> list[list[HeadMatrices]]:
-    """Output matrices with which each layer's attention adds as much as the stream already holds.
+    """Return heads whose output matrices add to the residual stream a contribution as large as the stream itself.
 
     Every head of a layer gets the same root mean square, and their sum that of the stream, over all positions of the
     text: the stream's root mean square at most doubles in a layer, however heads agree. Layers are met one after the

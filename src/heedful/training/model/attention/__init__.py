@@ -1,1 +1,1 @@
-"""Attention variants of the reference decoder, one a file; the decoder's config names one by its key."""
+"""Attention variants of the reference decoder, one per file; its config selects one by name."""

@@ -1,4 +1,4 @@
-"""Softmax attention with grouped keys, rotary positions and optional normalisation of queries and keys."""
+"""Softmax attention with grouped keys, rotary positions and optional query-key normalisation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class SoftmaxAttention(nn.Module):
-    r"""Causal attention of one layer.
+    r"""Causal softmax attention of one layer.
 
     .. math:: \operatorname{softmax}\!\left(\frac{R_i \hat q_i \cdot R_j \hat k_j}{\sqrt d}\right) v_j, \qquad
               \hat x = g \odot \frac{x}{\sqrt{\operatorname{mean}(x^2) + \epsilon}}
@@ -59,7 +59,7 @@ class SoftmaxAttention(nn.Module):
         cache: Cache | None = None,
         **options: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        """The attention output of each token over those up to it.
+        """Return each token's attention output over itself and earlier tokens.
 
         Args:
             hidden: ``(batch, token, width)``.

@@ -1,4 +1,4 @@
-"""Attention variants that the reference decoder's config can name."""
+"""Registry of attention variants that the reference decoder's config can name."""
 
 from heedful.training.model.attention.softmax import SoftmaxAttention
 

@@ -1,1 +1,1 @@
-"""Attention whose matrices are computed from counts."""
+"""Attention modules with matrices computed from counts."""

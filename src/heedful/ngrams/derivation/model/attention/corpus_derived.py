@@ -1,4 +1,4 @@
-"""Attention with given matrices: queries may read earlier tokens, and heads may attend a fixed distance back."""
+"""Attention with given matrices; queries may depend on earlier tokens, and heads may attend a fixed offset back."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ SEARCHED = 1 << 22
 
 
 def beats(dim: int) -> np.ndarray:
-    """Angular frequencies of a head that attends a fixed distance back, ``(dim / 2,)`` float64, radians a token."""
+    """Return the angular frequencies of a head that attends a fixed offset back, ``(dim / 2,)`` float64, radians per
+    token.
+    """
     return 2 * math.pi * np.remainder(GOLDEN * np.arange(1, dim // 2 + 1), 1.0)
 
 
 def distinct_tokens(dim: int, most: int) -> int:
-    """Number of tokens, at most ``most``, among which a head of this dimension can address one.
+    """Return how many positions (at most ``most``) a head of this dimension can tell apart by offset.
 
     Args:
         dim: The head's dimensions, an even number.
@@ -46,7 +48,7 @@ def distinct_tokens(dim: int, most: int) -> int:
 
 
 def sharpness(dim: int, length: int) -> float:
-    """Factor on the phase products that puts the wanted key ``MARGIN`` logits above any other.
+    """Return the factor on phase products that puts the target key ``MARGIN`` logits above all others.
 
     Raises:
         ValueError: So few dimensions cannot tell so many distances apart; the message names how many they can.
@@ -74,7 +76,7 @@ def _gaps(dim: int, length: int) -> np.ndarray:
 
 
 class DerivedFactors(nn.Module):
-    """The wanted projections of each token in a layer, kept if attention follows its embeddings.
+    """Target projections of each token in a layer, stored if attention is recomputed for new embeddings.
 
     Args:
         config: Sizes and choices.
@@ -94,7 +96,7 @@ class DerivedFactors(nn.Module):
 
 
 class CorpusDerivedAttention(nn.Module):
-    r"""Causal attention of one layer with computed, not learned, matrices.
+    r"""Causal attention of one layer with computed instead of learned matrices.
 
     .. math:: \operatorname{softmax}\!\left([x_i; x_{i-1}; \dots] W_Q \cdot x_j W_K\right) x_j W_V W_O
 
@@ -125,7 +127,7 @@ class CorpusDerivedAttention(nn.Module):
 
     @property
     def attends_by_offset(self) -> bool:
-        """Whether every head attends a fixed number of tokens back, so that queries and keys are unused."""
+        """Whether all heads attend a fixed offset back, so that queries and keys are unused."""
         return bool(self.offsets) and all(back is not None for back in self.offsets)
 
     def forward(
@@ -137,7 +139,7 @@ class CorpusDerivedAttention(nn.Module):
         attention_mask: Any = None,
         **options: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        """The attention output of each token over those up to it.
+        """Return each token's attention output over itself and earlier tokens.
 
         Args:
             hidden: ``(batch, token, width)``.
