@@ -23,13 +23,14 @@ from heedful.evaluation.continued import Continuation, continuation
 from heedful.evaluation.evidence import Array, Evidence, collect
 from heedful.evaluation.expected_effects import ExpectedEffects
 from heedful.evaluation.gradient import ParameterGradient, attention_gradients
+from heedful.evaluation.hidden_norms import NORM_SEQUENCES
 from heedful.evaluation.interim_ablation import differences_by_analyses
 from heedful.evaluation.missing import mean_of, without_rounding
 from heedful.evaluation.null_inputs import Repeats, repeated, shuffled
 from heedful.evaluation.null_models import Build, NoFreshModel
 from heedful.evaluation.objective import Objective, find_objective, is_causal_by_name
 from heedful.evaluation.output_layer import OutputLayer, output_layer
-from heedful.evaluation.pattern_pool import PatternPool, pattern_pool
+from heedful.evaluation.pattern_pool import PatternPool, pattern_pool, pool_plan
 from heedful.evaluation.perturbation import Leak, future_leaks
 from heedful.evaluation.probe_registry import PROBES
 from heedful.evaluation.probes import distances, growth, integrity, representations, row_statistics, token_groups
@@ -38,6 +39,7 @@ from heedful.evaluation.query_probes import query_variation
 from heedful.evaluation.random_projections import SEQUENCES, NoRandomProjections, first_of, projected_statistics
 from heedful.evaluation.random_projections import WORDS as PROJECTED
 from heedful.evaluation.running import device_of, nonfinite_entries, pads_inside, positions_of, takes_positions
+from heedful.evaluation.same_pass import SamePass
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.text_reader import TextReader
 from heedful.evaluation.token_probes import repeats, same_token
@@ -86,6 +88,7 @@ class Study:
     null_reason: str = "no null was asked for"
     null_words: str = UNTRAINED
     reading: bool = True
+    same_pass: SamePass | None = field(default=None, init=False, repr=False, compare=False)
     _text: TextReader | None = field(default=None, init=False, repr=False, compare=False)
     _answers: dict[Callable[[Study], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -133,12 +136,39 @@ class Study:
         tick = self._ticker(len(self.ranks.run(self.batches)), "measuring attention")
         extras = Extras(distances=True, contrast=True)
         reader = TextReader(self.model, self.output_layer)
-        run = reader.read if self.reading else reader.run
-        found = collect(
-            self.model, self.batches, probes, extras=extras, groups=True, tick=tick, ranks=self.ranks, run=run
-        )
+        beside = self._beside()
+
+        def run(batch: Batch) -> None:
+            beside.begin(batch)
+            (reader.read if self.reading else reader.run)(batch)
+
+        with beside.watching():
+            found = collect(
+                self.model,
+                self.batches,
+                [*probes, beside.probe],
+                extras=extras,
+                groups=True,
+                tick=tick,
+                ranks=self.ranks,
+                run=run,
+            )
         self._text = reader
+        self.same_pass = beside if self.ranks.count == 1 else None
         return found
+
+    def _beside(self) -> SamePass:
+        """What the measuring pass gathers beside the evidence; nothing where processes divide the text."""
+        if self.ranks.count > 1:
+            return SamePass(self.model)
+        oriented = self.reading and self.settings.null == "random"
+        pooled = self.reading and len(self.sequences.input_ids) > 1
+        return SamePass(
+            self.model,
+            norms_of=len(self.first_batches(NORM_SEQUENCES)),
+            covariances_of=len(self.first_batches(self.settings.null_sequences)) if oriented else 0,
+            plan=pool_plan(self.sequences, self._pool_rows) if pooled else None,
+        )
 
     @cached_property
     def output_layer(self) -> OutputLayer | None:
@@ -224,7 +254,7 @@ class Study:
             first = first_of(self.repeats.batches[0], SEQUENCES)
             texts.append(([first], [repeats(self.repeats.periods, self.repeats.prefix)]))
         tick = self._ticker(len(texts), "random projections")
-        given = (self.model, count, self.observed.layers, texts, self.settings.seed, tick, self.ranks)
+        given = (self.model, count, self.observed.layers, texts, self.settings.seed, tick, self.ranks, self._run_model)
         return heads_of(projected_statistics(*given), self._content)
 
     @property
@@ -461,15 +491,24 @@ class Study:
     def content_orientation(self) -> tuple[Orientation | None, str]:
         """Whether each head's queries are oriented towards its keys, or why that is unknown."""
         subset = self.first_batches(self.settings.null_sequences)
-        return content_orientation(self.model, subset, self.observed.layers, self.settings.seed)
+        layers, beside = self.observed.layers, self.same_pass
+        known = beside.covariances if beside is not None and beside.covariances_of == len(subset) else None
+        return content_orientation(self.model, subset, layers, self.settings.seed, known)
 
     @cached_property
     def pattern_pool(self) -> PatternPool:
         """The documents whose mean pattern replaces the learned one; the same for every batch."""
-        rows = None
+        if self.same_pass is not None and self.same_pass.plan is not None:
+            return self.same_pass.plan.pool
+        settings = self.settings
+        return pattern_pool(self.model, self.sequences, settings.batch_tokens, self._run_model, self._pool_rows)
+
+    @property
+    def _pool_rows(self) -> list[int] | None:
+        """Sequences that need a pool, where they are known beforehand."""
         if self.settings.preset == "quick" and self.settings.interim_analyses == 1:
-            rows = torch.cat([batch.index for batch in self.whole_batches]).tolist()
-        return pattern_pool(self.model, self.sequences, self.settings.batch_tokens, self._run_model, rows)
+            return [int(row) for batch in self.whole_batches for row in batch.index]
+        return None
 
     @property
     def _ablations(self) -> int:  # one family of tests

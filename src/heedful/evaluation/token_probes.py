@@ -105,7 +105,8 @@ def same_token(seed: int) -> Probe:
         seen = torch.ones_like(row, dtype=torch.bool)
         for a, b in corners:
             seen &= call.visibility.at(row, a, b, call.n_queries, call.n_keys)
-        logit = [logits_at(call, row, a, b) for a, b in corners]
+        queries, keys = (torch.cat(places) for places in zip(*corners, strict=True))
+        logit = logits_at(call, row.repeat(4), queries, keys).unflatten(1, (4, -1)).unbind(1)
         odds = (logit[0] - logit[1] - logit[2] + logit[3]).double().masked_fill(~seen, 0)
         total = torch.zeros(*reversed(size), dtype=torch.double, device=odds.device).index_add_(1, row, odds)
         count = torch.zeros(size[0], dtype=torch.double, device=odds.device).index_add_(0, row, seen.double())

@@ -67,12 +67,16 @@ def value_norms(call: AttentionCall, weights: Tensor | None) -> Tensor:
     """
     if call.value is None:
         return torch.full((call.batch, call.heads, call.n_keys), math.nan, dtype=torch.double)
-    value = call.value.double().repeat_interleave(call.heads // call.kv_heads, dim=1)
+    value, group = call.value.double(), call.heads // call.kv_heads
     if weights is None:
-        return value.norm(dim=-1)
+        return value.norm(dim=-1).repeat_interleave(group, dim=1)
     wide = weights.to(value)
     gram = wide @ wide.transpose(-1, -2)  # (head, value_dim, value_dim): smaller than the projected values
-    return torch.einsum("bhkd,hde,bhke->bhk", value, gram, value).clamp_min(0).sqrt()
+    dim = value.shape[-1]
+    beside = gram.view(call.kv_heads, group, dim, dim).transpose(1, 2).reshape(call.kv_heads, dim, group * dim)
+    turned = (value @ beside).unflatten(-1, (group, dim))  # (batch, kv_head, key, head of the group, value_dim)
+    squares = torch.linalg.vecdot(turned, value[..., None, :])
+    return squares.transpose(-1, -2).flatten(1, 2).clamp_min(0).sqrt()
 
 
 def value_weighted(sight: ProbedCall) -> dict[str, Tensor]:
