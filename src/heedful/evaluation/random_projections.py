@@ -365,7 +365,7 @@ def projected_statistics(
         layers: The calls whose projections are drawn.
         texts: What is read, and what is measured of it.
         seed: Seed of the draws.
-        tick: Called after each forward.
+        tick: Called once for each text.
         ranks: Processes that divide the draws.
         run: Runs the model on a batch; None runs it with all of its outputs.
 
@@ -386,7 +386,8 @@ def projected_statistics(
         for name, value in RandomProjections(model, layers, which, seed).read(some, run).items():
             found[name] = np.zeros((count, *value.shape[1:]))
             found[name][list(which)] = value
-        tick()
+        for _ in range(len(texts) // len(forwards)):
+            tick()
     names = sorted(found)
     rows = np.isin(np.arange(count), mine)
     return dict(zip(names, ranks.merged([found[name] for name in names], rows), strict=True))

@@ -19,6 +19,7 @@ from heedful.distributed.ranks import ALONE, Ranks
 from heedful.errors import HeedfulError, UsageError
 from heedful.evaluation.ablation import ARMS, Replacement, losses_under
 from heedful.evaluation.batches import batch_of, batches_of, leading
+from heedful.evaluation.budget import REPEATS
 from heedful.evaluation.continued import Continuation, continuation
 from heedful.evaluation.evidence import Array, Evidence, collect
 from heedful.evaluation.expected_effects import ExpectedEffects
@@ -54,6 +55,12 @@ if TYPE_CHECKING:
 PERTURBED = 4
 """Sequences on which later tokens are changed."""
 
+CHECKED = 2
+"""Sequences whose contract is checked."""
+
+BACKWARD = 4
+"""Sequences that go backward where nothing is ranked: whether a gradient reaches a parameter is no matter of many."""
+
 Answer = TypeVar("Answer")
 
 
@@ -75,6 +82,7 @@ class Study:
         unwrap_notes: A note for each wrapper that was taken off the model.
         copies: Documents that were left out because their tokens are those of others.
         reading: Whether the pass that measures attention also takes the loss on the text.
+        without: Phases that a budget leaves out.
     """
 
     model: nn.Module
@@ -88,6 +96,7 @@ class Study:
     null_reason: str = "no null was asked for"
     null_words: str = UNTRAINED
     reading: bool = True
+    without: Sequence[str] = ()
     same_pass: SamePass | None = field(default=None, init=False, repr=False, compare=False)
     _text: TextReader | None = field(default=None, init=False, repr=False, compare=False)
     _answers: dict[Callable[[Study], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -187,7 +196,9 @@ class Study:
 
     @cached_property
     def repeats(self) -> Repeats | None:
-        """Random repeated sequences like the study's own, or None where they are too short."""
+        """Random repeated sequences like the study's own, or None where they are too short or left out."""
+        if REPEATS in self.without:
+            return None
         count, settings = min(len(self.sequences.input_ids), self.settings.control_sequences), self.settings
         periods, copies = settings.repeat_periods, settings.repeat_copies
         return repeated(self.batches, count, settings.seed, periods=periods, copies=copies)
@@ -336,7 +347,7 @@ class Study:
     @cached_property
     def contract(self) -> ContractReport | str:
         """What ``heedful.check`` says of the first sequences, or why it could not be asked."""
-        first = min(PERTURBED, len(self.sequences.input_ids))
+        first = min(CHECKED, len(self.sequences.input_ids))
         batch = batch_of(self.sequences, torch.arange(first), device_of(self.model))
         keywords = text_keywords(self.model, batch.input_ids, batch.attention_mask)
         if pads_inside(batch.attention_mask) and takes_positions(self.model):
@@ -425,7 +436,7 @@ class Study:
     def backward_batch(self) -> Batch:
         """The sequences that go backward: those that layers or heads are ranked on, where they are ranked."""
         if self._ranking is None:
-            return self.batches[0]
+            return self.batches[0].rows(slice(0, BACKWARD))
         chosen = self.of_documents(0, self.settings.layer_sequences)
         rows = torch.cat([batch.index for batch in chosen])
         return batch_of(self.sequences, rows, device_of(self.model))
