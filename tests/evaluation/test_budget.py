@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -29,14 +30,14 @@ def test_what_matters_least_is_left_out_first() -> None:
     assert left[1] == (HEADS,)
     assert left[2] == (HEADS, LAYERS)
     assert [plan.sequences for plan in plans(FULL)][2:5] == [64, 32, 16]
-    assert [plan.without[-1] for plan in plans(FULL) if plan.without][0] == WHOLE
+    assert next(plan.without[-1] for plan in plans(FULL) if plan.without) == WHOLE
     assert list(plans(FULL))[-1].without[-1] == BACKWARD
     assert list(plans(FULL))[1].settings.nulls == 19
 
 
 def test_each_plan_costs_less_than_the_one_before() -> None:
     seconds = [sum(COSTS.of(plan).values()) for plan in plans(FULL)]
-    assert all(after < before for before, after in zip(seconds, seconds[1:], strict=False))
+    assert all(after < before for before, after in pairwise(seconds))
 
 
 @pytest.mark.parametrize("seconds", [1e6, 200.0, 100.0, 40.0, 20.0])

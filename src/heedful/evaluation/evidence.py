@@ -38,6 +38,7 @@ class ProbedCall:
         batch: The batch that was running.
         extras: Moments wanted beyond the standing ones.
         overflow: Rows beyond the number format, None where none was looked for.
+        kept: What one probe has computed and others may use, by name.
     """
 
     event: AttentionEvent
@@ -45,6 +46,7 @@ class ProbedCall:
     batch: Batch
     extras: Extras
     overflow: Overflow | None = None
+    kept: dict[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def moments(self) -> Moments:
@@ -73,7 +75,7 @@ class ProbedCall:
             return self
         event = replace(self.event, call=without_rows(call, overflow.rows))
         output = self.output.masked_fill(overflow.rows[..., None], torch.nan)
-        return replace(self, event=event, output=output, overflow=overflow)
+        return replace(self, event=event, output=output, overflow=overflow, kept={})
 
 
 def _is_finite(values: Tensor) -> bool:
