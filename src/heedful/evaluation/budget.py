@@ -41,7 +41,7 @@ READ, EXACTLY, BACK, AGAIN, ARM, FROM_A_LAYER, DRAW = 1.8, 36.0, 3.0, 1.1, 1.1, 
 """Forwards of one sequence, with its loss, that one sequence costs in a phase; both exact proofs in all; a draw on one
 sequence. Measured with SmolLM2-135M, 128 tokens (docs/log/verdicts.md)."""
 
-DRAWN_ON = 8
+DRAWN_ON = 4
 """Sequences of each draw: of the text and of repeats."""
 
 FIXED, A_HEAD = 2.0, 0.006

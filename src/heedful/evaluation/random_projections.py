@@ -33,8 +33,9 @@ from heedful.interception.uncompiled import module_at
 from heedful.loading.batch import Batch
 
 WORDS = "draws of random query and key projections on the model's own inputs"
-SEQUENCES = 4
-"""Sequences that the draws read, and the model's own heads beside them."""
+SEQUENCES = 2
+"""Sequences that the draws read, and the model's own heads beside them: any number has its level, and 4 name no more
+heads of SmolLM2 (docs/log/verdicts.md)."""
 
 _PROJECTIONS = ("Linear", "Conv1D", "NonDynamicallyQuantizableLinear")
 _MATRICES = ("in_proj_weight", "q_proj_weight", "k_proj_weight")

@@ -19,6 +19,9 @@ ENOUGH = 10
 TOGETHER = 16
 """Heads of one size that are turned together."""
 
+AT_ONCE = 100
+"""Rotations that are made together."""
+
 LEAST_DIM = 4
 """Dimensions of a head below which orientations are too few to tell apart."""
 
@@ -108,4 +111,8 @@ def squared_rotations(dim: int, draws: int, seed: int) -> Array:
         seed: Seed.
     """
     random = np.random.default_rng((seed, dim))
-    return np.asarray(np.linalg.qr(random.standard_normal((draws, dim, dim)))[0] ** 2)
+    found = np.empty((draws, dim, dim))
+    for start in range(0, draws, AT_ONCE):  # one stream of numbers, and little memory for the decompositions
+        some = found[start : start + AT_ONCE]
+        np.square(np.linalg.qr(random.standard_normal(some.shape))[0], out=some)
+    return found
