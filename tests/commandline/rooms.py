@@ -22,6 +22,7 @@ class Settings:
     require: tuple[str, ...] = ()
     seed: int = 0
     interim_analyses: int = 1
+    budget: float | None = None
 
     def __post_init__(self) -> None:
         if "no_such_claim" in self.require:

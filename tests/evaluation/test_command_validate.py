@@ -36,7 +36,9 @@ def test_the_page_is_printed(calls: dict[str, Any]) -> None:
 
 def test_every_option_reaches_its_room(calls: dict[str, Any]) -> None:
     words = "validate m --config c.json --tokenizer t --text a.txt --text b.txt --seq-len 16 --sequences 3"
-    words += " --preset quick --null-models 2 --require x --require y --device cuda --dtype bfloat16 --seed 5"
+    words += (
+        " --preset quick --null-models 2 --require x --require y --device cuda --dtype bfloat16 --seed 5 --budget 60"
+    )
     words += " --allow-global argparse.Namespace"
     assert runner.invoke(app, words.split()).exit_code == 0
     assert calls["load_model"] == {
@@ -65,7 +67,7 @@ def test_every_option_reaches_its_room(calls: dict[str, Any]) -> None:
         "cards": False,
         "model": "a model",
         "sequences": "sequences",
-        "settings": rooms.Settings(preset="quick", null_models=2, require=("x", "y"), seed=5),
+        "settings": rooms.Settings(preset="quick", null_models=2, require=("x", "y"), seed=5, budget=60.0),
         "name": "m",
         "notes": ("a note",),
         "build": None,

@@ -11,11 +11,11 @@ from tests.evaluation.material import batch_of, tiny_gpt2
 from heedful.attention.engines.patterns import pattern_output
 from heedful.evaluation.ablation import losses_of
 from heedful.evaluation.expected_effects import ExpectedEffects
-from heedful.evaluation.gradient import AT_ONCE, attention_gradients
+from heedful.evaluation.gradient import attention_gradients
 from heedful.evaluation.objective import Objective
 from heedful.interception.intercept import intercept
 
-LOSS, BATCH = Objective("next token"), batch_of(random_ids(AT_ONCE + 2, 16))
+LOSS, BATCH = Objective("next token"), batch_of(random_ids(10, 16))
 PATHS = ["transformer.h.0.attn", "transformer.h.1.attn"]
 
 

@@ -13,6 +13,7 @@ from tests.evaluation.material import tiny_bert, tiny_gpt2
 
 from heedful.errors import UsageError
 from heedful.evaluation.heads import head_table
+from heedful.evaluation.random_projections import SEQUENCES
 from heedful.evaluation.running import evaluating
 from heedful.evaluation.study import Study
 from heedful.loading.sequences import TokenBatch
@@ -124,9 +125,9 @@ def test_null_models_are_compared_on_the_same_sequences() -> None:
     model = AttentionOnly(vocabulary=24)
     study = study_of(model, random_ids(20, 32), null_models=2, null_sequences=3, batch_tokens=64)
     with evaluating(model):
-        assert sum(len(batch.index) for batch in study.null_subset) == 4
+        assert sum(len(batch.index) for batch in study.null_subset) == SEQUENCES
         assert study.nulls["concentration"].shape == (2, 4)
-        expected = study.observed.stacked("concentration")[:4].mean(0)
+        expected = study.observed.stacked("concentration")[:SEQUENCES].mean(0)
         np.testing.assert_allclose(study.on_null_subset("concentration"), expected)
         assert study.repeats is not None and study.on_repeats is not None
         first = study.on_repeats.stacked("induction_mass")[: len(study.repeats.batches[0].index)]

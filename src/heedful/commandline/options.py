@@ -63,6 +63,14 @@ NullModels = Annotated[
     int | None,
     typer.Option(metavar="R", min=0, help="Number of null draws, see --null. Default: as in the preset."),
 ]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        min=1,
+        help="Time that the validation may take: what matters least is left out, and listed, until it keeps to it.",
+    ),
+]
 Null = Annotated[
     str,
     typer.Option(

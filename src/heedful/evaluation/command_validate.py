@@ -36,6 +36,7 @@ def validate(
     parallel: options.Parallel = "documents",
     dtype: options.DtypeOption = "auto",
     seed: options.Seed = 0,
+    budget: options.Budget = None,
     json: options.Json = None,
     html: options.Html = None,
     figures: options.Figures = None,
@@ -62,8 +63,8 @@ def validate(
             report = judged(
                 model, sequences, text, tokenizer=tokenizer, config=config, factory=factory, checkpoint=checkpoint,
                 seq_len=seq_len, preset=preset, null_models=null_models, null=null, sequential=sequential,
-                require=require or (), device=device, dtype=dtype, seed=seed, allow_global=allow_global or (),
-                progress=progress, ranks=ranks, cards=outputs.drawn,
+                require=require or (), device=device, dtype=dtype, seed=seed, budget=budget,
+                allow_global=allow_global or (), progress=progress, ranks=ranks, cards=outputs.drawn,
             )  # fmt: skip
         if not speaks(ranks):
             return 0

@@ -38,6 +38,7 @@ class ProbedCall:
         batch: The batch that was running.
         extras: Moments wanted beyond the standing ones.
         overflow: Rows beyond the number format, None where none was looked for.
+        kept: What one probe has computed and others may use, by name.
     """
 
     event: AttentionEvent
@@ -45,6 +46,7 @@ class ProbedCall:
     batch: Batch
     extras: Extras
     overflow: Overflow | None = None
+    kept: dict[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def moments(self) -> Moments:
@@ -65,7 +67,7 @@ class ProbedCall:
         Only half precision, and output that is not finite, are looked at: other formats hold any logit of theirs.
         """
         call = self.event.call
-        if call.query.dtype != torch.float16 and bool(torch.isfinite(self.output).all()):
+        if call.query.dtype != torch.float16 and _is_finite(self.output):
             return self
         overflow = overflow_of(call, self.moments, self.output)
         if not bool(overflow.rows.any()):
@@ -73,7 +75,12 @@ class ProbedCall:
             return self
         event = replace(self.event, call=without_rows(call, overflow.rows))
         output = self.output.masked_fill(overflow.rows[..., None], torch.nan)
-        return replace(self, event=event, output=output, overflow=overflow)
+        return replace(self, event=event, output=output, overflow=overflow, kept={})
+
+
+def _is_finite(values: Tensor) -> bool:
+    """Whether every entry is; a finite sum says so, and large entries may give another."""
+    return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
 
 
 NO_PRODUCT = "its softmax was seen and no product with values"

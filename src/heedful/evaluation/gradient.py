@@ -44,8 +44,8 @@ class ParameterGradient:
     elsewhere: bool = False
 
 
-AT_ONCE = 2
-"""Sequences that go backward together: their activations stand in memory at once."""
+AT_ONCE = 128
+"""Tokens, about, that go backward together: their activations and logits stand in memory at once."""
 
 
 def attention_gradients(
@@ -57,7 +57,7 @@ def attention_gradients(
 ) -> list[ParameterGradient]:
     """Return the gradient of the batch's mean loss for each parameter of the attention modules at ``paths``.
 
-    ``torch.autograd.grad`` is used, so that no ``.grad`` of the model changes. Two sequences go backward at a time.
+    ``torch.autograd.grad`` is used, so that no ``.grad`` of the model changes. Some tokens go backward at a time.
 
     Args:
         model: The model, in evaluation mode.
@@ -97,9 +97,10 @@ def _backward(
     found: dict[str, torch.Tensor | None] = dict.fromkeys(live)
     counted = objective.question(batch)[1].sum(1)
     defined = int((counted > 0).sum())
-    for begin in range(0, len(batch.index), AT_ONCE):
-        part = batch.rows(slice(begin, begin + AT_ONCE))
-        tokens = counted[begin : begin + AT_ONCE]
+    together = max(1, AT_ONCE // max(1, batch.input_ids.shape[1]))
+    for begin in range(0, len(batch.index), together):
+        part = batch.rows(slice(begin, begin + together))
+        tokens = counted[begin : begin + together]
         with torch.enable_grad():
             with expected.watching(model) if expected is not None else nullcontext():
                 losses = objective.losses(model, part)

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from heedful.evaluation.evidence import Array
-from heedful.evaluation.hidden_norms import hidden_norms
+from heedful.evaluation.hidden_norms import NORM_SEQUENCES, hidden_norms
 from heedful.evaluation.pattern_probes.offset_mass import OFFSETS
 from heedful.evaluation.study import Study
 from heedful.inference.interval import Interval
 from heedful.inference.mean_interval import SHARE, mean_interval
-
-NORM_SEQUENCES = 8
-"""Sequences on which norms of hidden states are taken."""
 
 OTHERWISE_NAMED = (0, -1)
 """Offsets that have names of their own: own token and previous token."""
@@ -117,7 +114,9 @@ def _norm_ratios(study: Study) -> Array:
     """
     batches = study.first_batches(NORM_SEQUENCES)
     layers = study.observed.layers
-    norms = hidden_norms(study.model, batches, [layer.path for layer in layers if "#" not in layer.path])
+    paths = [layer.path for layer in layers if "#" not in layer.path]
+    known = study.same_pass.norms(len(batches)) if study.same_pass is not None else None
+    norms = hidden_norms(study.model, batches, paths) if known is None else known
     count = sum(len(batch.index) for batch in batches)
     real = np.concatenate([batch.attention_mask.bool().cpu().numpy() for batch in batches])
     place = np.argsort(~real, axis=1, kind="stable")  # of each position, padding not counted, in the tensor

@@ -21,6 +21,7 @@ from heedful.evaluation.result import Finding, HeadRow, Report, Section
 from heedful.evaluation.running import device_of, evaluating, pads_inside, takes_positions
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.study import Study, no_progress
+from heedful.evaluation.timekeeping import Clock, Timekeeper
 from heedful.evaluation.unit_values import document_fingerprints, without_copies
 from heedful.evaluation.versions import versions
 from heedful.evaluation.wrapped import unwrapped
@@ -84,6 +85,7 @@ def validate(
     ranks: Ranks | None = None,
     build: Callable[[int], nn.Module] | None = None,
     cards: bool = False,
+    clock: Clock = time.perf_counter,
 ) -> Report:
     """Judge the attention of a model on some text.
 
@@ -103,6 +105,7 @@ def validate(
         build: What built the model, called with a seed for each untrained model that it is compared with; None builds
             them from its config, or resets a copy.
         cards: Whether to gather what a page shows of each head beside its row, too.
+        clock: Seconds since any moment, for the budget.
 
     Returns:
         The report.
@@ -113,11 +116,15 @@ def validate(
         UsageError: A required claim does not exist.
     """
     settings = settings or Settings()
-    started = time.time()
+    started, begun = time.time(), clock()
     study = _study(model, sequences, settings, progress, ranks)
     study.build = build
+    keeper = Timekeeper(study, clock, begun)
     with evaluating(study.model):
-        findings = {facts.name: _judged(study, facts) for facts in _ordered()}
+        if not study.nonfinite_parameters:
+            keeper.begin()
+            keeper.review()
+        findings = {facts.name: _judged(study, facts, keeper.why_without(facts.name)) for facts in _ordered()}
         heads = [] if study.nonfinite_parameters else head_table(study)
         sections = [
             Section(
@@ -129,19 +136,19 @@ def validate(
         ]
         overall = [f for section in sections for f in section.findings if f.layer is None and f.head is None]
         gathered = head_cards(study) if cards and heads else None
-        not_measured = _not_measured(study)
+        not_measured = [*keeper.not_measured, *_not_measured(study)]
         model_facts = _model_facts(study, name, notes)
         reading = reading_of(study)
     return Report(
         verdict=_verdict(overall),
         model=model_facts,
         data=_data_facts(study, reading),
-        settings=_settings_facts(settings),
+        settings=_settings_facts(study.settings),
         versions=versions(),
         sections=sections,
         heads=heads,
         not_measured=not_measured,
-        summary=summarise(sections, settings, heads, blocks=study.of_blocks),
+        summary=summarise(sections, study.settings, heads, blocks=study.of_blocks),
         run={"seconds": time.time() - started, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started))},
         cards=gathered,
     )
@@ -199,8 +206,10 @@ def _ordered() -> list[CheckFacts]:
     return sorted(CHECKS.values(), key=lambda facts: (facts.section, rank.get(facts.name, len(rank)), facts.name))
 
 
-def _judged(study: Study, facts: CheckFacts) -> list[Finding]:
-    if not study.settings.runs(facts.preset):
+def _judged(study: Study, facts: CheckFacts, without: str = "") -> list[Finding]:
+    if without:
+        found = [_skipped(facts, without)]
+    elif not study.settings.runs(facts.preset):
         reason = f"part of preset {facts.preset}, and {study.settings.preset} was asked for"
         found = [_skipped(facts, reason)]
     elif study.nonfinite_parameters and facts.name != "attention_is_finite":

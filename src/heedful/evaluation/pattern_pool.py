@@ -90,6 +90,64 @@ class PooledMean(EventPattern):
         return weighted_output(call, weights)
 
 
+@dataclass
+class PoolPlan:
+    """Which sequences each pool is of, and the pool that their weights are added to.
+
+    Attributes:
+        pool: The pools.
+        rows: Sequences of the first and of the second.
+    """
+
+    pool: PatternPool
+    rows: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
+
+    def add(self, event: AttentionEvent, place: int, wanted: Tensor | None = None) -> None:
+        """Add the weights of a call to a pool.
+
+        Args:
+            event: The call, padded rows left out.
+            place: 0 for the first pool, 1 for the second.
+            wanted: ``(sequence,)`` bool, which sequences of the call are of the pool; None for all.
+
+        Raises:
+            ResourceLimit: The sums would not fit in memory.
+        """
+        call, sums = event.call, self.pool.sums
+        if event.path not in sums:
+            shape = (2, call.heads, call.n_queries, call.n_keys)
+            ensure_fits(8 * call.heads * call.n_queries * call.n_keys, "mean patterns", hint="lower --seq-len")
+            sums[event.path] = torch.zeros(shape, dtype=torch.float32, device=call.query.device)
+        own = sums[event.path]
+        every = wanted is None or bool(wanted.all())
+        for begin in range(0, call.n_queries, ROWS):
+            end = min(begin + ROWS, call.n_queries)
+            weights = block_at(call, begin, end).nan_to_num()
+            weights = weights if every or wanted is None else weights[wanted.to(weights.device)]
+            own[place, :, begin:end] += weights.sum(0).to(own)
+
+
+def pool_plan(sequences: TokenBatch, rows: Sequence[int] | None = None) -> PoolPlan:
+    """Choose the pools' sequences.
+
+    Args:
+        sequences: The study's; the first one of each document is taken, 16 documents a pool, or half of them where
+            there are fewer than 32.
+        rows: Sequences whose pattern will be replaced: only pools that they need are measured; None measures both.
+    """
+    document = sequences.document.tolist()
+    firsts = list({label: row for row, label in reversed(list(enumerate(document)))}.items())
+    firsts.sort(key=lambda pair: pair[1])
+    size = min(POOL, len(firsts) // 2)
+    labels = {label for label, _ in firsts[:size]}
+    second = torch.tensor([label in labels for label in document])
+    if size < 1:
+        return PoolPlan(PatternPool(second, reason="too few documents for a pool of others"))
+    needed = (0, 1) if rows is None else tuple(sorted({int(second[row]) for row in rows}))
+    pool = PatternPool(second, documents=(size, size), measured=needed)
+    return PoolPlan(pool, ([row for _, row in firsts[:size]], [row for _, row in firsts[size : 2 * size]]))
+
+
 def pattern_pool(
     model: nn.Module,
     sequences: TokenBatch,
@@ -110,58 +168,27 @@ def pattern_pool(
     Returns:
         The pools; without sums where they would not fit in memory.
     """
-    document = sequences.document.tolist()
-    firsts = list({label: row for row, label in reversed(list(enumerate(document)))}.items())
-    firsts.sort(key=lambda pair: pair[1])
-    size = min(POOL, len(firsts) // 2)
-    pools = [[row for _, row in part] for part in (firsts[:size], firsts[size : 2 * size])]
-    labels = {label for label, _ in firsts[:size]}
-    second = torch.tensor([label in labels for label in document])
-    if size < 1:
-        return PatternPool(second, reason="too few documents for a pool of others")
-    needed = (0, 1) if rows is None else tuple(sorted({int(second[row]) for row in rows}))
-    pool = PatternPool(second, documents=(size, size), measured=needed)
+    plan = pool_plan(sequences, rows)
+    current: list[Batch] = []
+    place = 0
 
     def whole(batch: Batch) -> object:
         return run_model(model, batch.input_ids, batch.attention_mask)
 
-    for place in needed:
-        try:
-            _add(model, sequences, pools[place], tokens, place, pool, run or whole)
-        except ResourceLimit as error:
-            return PatternPool(second, reason=f"a fixed pool does not fit: {error}")
-    return pool
-
-
-def _add(
-    model: nn.Module,
-    sequences: TokenBatch,
-    rows: Sequence[int],
-    tokens: int,
-    place: int,
-    pool: PatternPool,
-    run: Callable[[Batch], object],
-) -> None:
-    current: list[Batch] = []
-
     def visit(event: AttentionEvent) -> None:
-        call = event.call
-        if call.batch != len(current[0].index):
+        if event.call.batch != len(current[0].index):
             return
         with unwatched():
-            call = without_padded_rows(event, current[0].at(call.query.device)).call
-            if event.path not in pool.sums:
-                shape = (2, call.heads, call.n_queries, call.n_keys)
-                ensure_fits(8 * call.heads * call.n_queries * call.n_keys, "mean patterns", hint="lower --seq-len")
-                pool.sums[event.path] = torch.zeros(shape, dtype=torch.float32, device=call.query.device)
-            sums = pool.sums[event.path]
-            for begin in range(0, call.n_queries, ROWS):
-                end = min(begin + ROWS, call.n_queries)
-                sums[place, :, begin:end] += block_at(call, begin, end).nan_to_num().sum(0).to(sums)
+            plan.add(without_padded_rows(event, current[0].at(event.call.query.device)), place)
 
-    with torch.no_grad(), intercept(model, visit):
-        size = max(1, tokens // max(1, sequences.input_ids.shape[1]))
-        for start in range(0, len(rows), size):
-            batch = batch_of(sequences, torch.tensor(rows[start : start + size]), device_of(model))
-            current[:] = [batch]
-            run(batch)
+    size = max(1, tokens // max(1, sequences.input_ids.shape[1]))
+    try:
+        for place in () if plan.pool.reason else plan.pool.measured:
+            with torch.no_grad(), intercept(model, visit):
+                for start in range(0, len(plan.rows[place]), size):
+                    index = torch.tensor(plan.rows[place][start : start + size])
+                    current[:] = [batch_of(sequences, index, device_of(model))]
+                    (run or whole)(current[0])
+    except ResourceLimit as error:
+        return PatternPool(plan.pool.second, reason=f"a fixed pool does not fit: {error}")
+    return plan.pool

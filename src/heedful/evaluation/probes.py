@@ -14,6 +14,7 @@ from heedful.attention.engines.points import rows_at
 from heedful.attention.engines.tiled import tiled
 from heedful.attention.registry import STATISTICS
 from heedful.evaluation.evidence import ProbedCall
+from heedful.evaluation.pattern_probes.value_weighted import kernel_ones
 from heedful.interception.agreement import limit_of, output_error
 from heedful.interception.sequence_means import sequence_means
 
@@ -53,11 +54,13 @@ def distances(probed: ProbedCall) -> dict[str, Tensor]:
     if rows.distance_mass is None:
         return {}
     call = probed.event.call
-    visibility = call.visibility.part(slice(None), slice(0, 1))
+    alike = call.visibility.only_causal() or call.visibility.hides_nothing()  # the same for every sequence
+    some = slice(0, 1) if alike else slice(None)
+    visibility = call.visibility.part(some, slice(0, 1))
     flat = replace(
         call,
-        query=torch.zeros_like(call.query[:, :1, :, :1]),
-        key=torch.zeros_like(call.key[:, :1, :, :1]),
+        query=torch.zeros_like(call.query[some, :1, :, :1]),
+        key=torch.zeros_like(call.key[some, :1, :, :1]),
         value=None,
         visibility=visibility,
         bias=None,
@@ -132,7 +135,7 @@ def integrity(probed: ProbedCall) -> dict[str, Tensor]:
     found["entropy_excess"] = (entropy - log_keys).masked_fill(~seen | (rows.total <= 0), -math.inf).amax(-1)
     found["entropy_deficit"] = _below_bound(probed, entropy)
     if call.value is not None and not probed.event.dropout:
-        ones = probed.event.run(torch.ones_like(call.value)).to(rows.total)
+        ones = kernel_ones(probed).to(rows.total)
         gap = (ones - rows.total.nan_to_num()[..., None]).abs().amax(-1)
         worst = gap.nan_to_num(math.inf).masked_fill(~seen, -1).amax(-1)
         found["row_sum_error"] = worst.masked_fill(worst < 0, math.nan)

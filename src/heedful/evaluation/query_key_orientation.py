@@ -50,7 +50,7 @@ def covariances(model: nn.Module, batches: Sequence[Batch]) -> Covariances:
 
     def visit(event: AttentionEvent) -> None:
         with unwatched():
-            _add(event, current[0], before, found)
+            add_covariances(event, current[0], before, found)
 
     before.begin(model, lambda: True)
     try:
@@ -64,7 +64,15 @@ def covariances(model: nn.Module, batches: Sequence[Batch]) -> Covariances:
     return found
 
 
-def _add(event: AttentionEvent, batch: Batch, before: Unrotated, found: Covariances) -> None:
+def add_covariances(event: AttentionEvent, batch: Batch, before: Unrotated, found: Covariances) -> None:
+    """Add those of one call.
+
+    Args:
+        event: The call.
+        batch: What the model runs on, of two sequences at least.
+        before: Outputs of its projections, of this forward.
+        found: What they are added to.
+    """
     call, path = event.call, event.path
     if call.batch != len(batch.index) or call.cross:
         found.reasons.setdefault(path, "its queries and keys do not cover whole sequences")
@@ -95,17 +103,22 @@ def _centred(vectors: Tensor, real: Tensor | None) -> Tensor:
 
 
 def content_orientation(
-    model: nn.Module, batches: Sequence[Batch], layers: Sequence[LayerEvidence], seed: int
+    model: nn.Module,
+    batches: Sequence[Batch],
+    layers: Sequence[LayerEvidence],
+    seed: int,
+    known: Covariances | None = None,
 ) -> tuple[Orientation | None, str]:
     """Return the orientation scores of all heads, or None with the reason why they are unknown.
 
     Args:
         model: The model, in evaluation mode.
-        batches: What is run once more.
+        batches: What is read.
         layers: Layers whose heads are wanted.
         seed: Seed of the rotations.
+        known: Covariances of these batches; None runs them once more.
     """
-    found = covariances(model, batches)
+    found = covariances(model, batches) if known is None else known
     queries: list[Array] = []
     keys: list[Array] = []
     for layer in layers:

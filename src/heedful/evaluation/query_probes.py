@@ -55,8 +55,10 @@ def by_position(left: Tensor, right: Tensor, common: Tensor) -> Tensor:
     """
     if len(left) < 2:
         return torch.full(left.shape[:-1], math.nan, device=left.device)
-    a, b = (_over(rows, common).nanmean(0, keepdim=True).nan_to_num().expand_as(left) for rows in (left, right))
-    return jensen_shannon(a, b, common)
+    a, b = (_over(rows, common).nanmean(0, keepdim=True).nan_to_num() for rows in (left, right))
+    if common.shape[0] == 1 or common.stride(0) == 0:  # every sequence sees the same keys
+        return jensen_shannon(a, b, common[:1]).expand(left.shape[:-1])
+    return jensen_shannon(a.expand_as(left), b.expand_as(left), common)
 
 
 def without_own_share(shared: Tensor, own: Tensor) -> Tensor:
@@ -97,7 +99,7 @@ def query_variation(probed: ProbedCall) -> dict[str, Tensor]:
     wanted = torch.cat([index, index - LAGS[0], (index - LAGS[1]).clamp_min(first)])
     rows, seen = rows_at(call, wanted).nan_to_num(), seen_at(call, wanted)
     here, adjacent, distant = rows.split(len(index), dim=2)
-    sees, sees_adjacent, sees_distant = seen.expand(call.batch, -1, -1, -1).split(len(index), dim=2)
+    sees, sees_adjacent, sees_distant = seen.split(len(index), dim=2)
     found = {"other_document": nan}
     pairs = {"adjacent": (adjacent, sees & sees_adjacent), "distant": (distant, sees & sees_distant)}
     for name, (before, common) in pairs.items():

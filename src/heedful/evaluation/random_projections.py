@@ -11,8 +11,8 @@ inputs; that is what a PASS then means. Measured sizes and power: docs/explanati
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from heedful.attention.engines.blocks import cut
 from heedful.attention.engines.moments import Extras
+from heedful.attention.registry import STATISTICS
 from heedful.distributed.ranks import ALONE, Ranks
 from heedful.evaluation.evidence import Array, LayerEvidence, Probe, ProbedCall, without_padded_rows
 from heedful.evaluation.missing import mean_of
@@ -31,8 +33,9 @@ from heedful.interception.uncompiled import module_at
 from heedful.loading.batch import Batch
 
 WORDS = "draws of random query and key projections on the model's own inputs"
-SEQUENCES = 4
-"""Sequences that the draws read, and the model's own heads beside them."""
+SEQUENCES = 2
+"""Sequences that the draws read, and the model's own heads beside them: any number has its level, and 4 name no more
+heads of SmolLM2 (docs/log/verdicts.md)."""
 
 _PROJECTIONS = ("Linear", "Conv1D", "NonDynamicallyQuantizableLinear")
 _MATRICES = ("in_proj_weight", "q_proj_weight", "k_proj_weight")
@@ -84,7 +87,7 @@ class RandomProjections:
     draws: Sequence[int]
     seed: int
     _found: dict[tuple[int, str, str], list[Array]] = field(default_factory=dict)
-    _batch: list[Batch] = field(default_factory=list)
+    _texts: Sequence[tuple[Batch, Sequence[Probe]]] = ()
     _busy: bool = False
 
     def run(self, batches: Sequence[Batch], probes: Sequence[Probe]) -> dict[str, Array]:
@@ -97,14 +100,34 @@ class RandomProjections:
         Raises:
             NoRandomProjections: The projections of some call are not known, or it is divided over processes.
         """
+        return self.read([[(batch, probes)] for batch in batches])
+
+    def read(
+        self,
+        forwards: Sequence[Sequence[tuple[Batch, Sequence[Probe]]]],
+        run: Callable[[Batch], object] | None = None,
+    ) -> dict[str, Array]:
+        """The same of several texts.
+
+        Args:
+            forwards: What is read together, each with what is measured of its calls.
+            run: Runs the model on a batch; None runs it with all of its outputs.
+
+        Raises:
+            NoRandomProjections: As for ``run``.
+        """
+
+        def whole(batch: Batch) -> object:
+            return run_model(self.model, batch.input_ids, batch.attention_mask)
+
         self._found = {}
         modules = self._modules()
-        with torch.no_grad(), self._watching(modules, probes):
-            for batch in batches:
-                self._batch[:] = [batch]
+        with torch.no_grad(), self._watching(modules):
+            for texts in forwards:
+                self._texts = texts
                 for module in modules:
                     module.seen = 0
-                run_model(self.model, batch.input_ids, batch.attention_mask)
+                (run or whole)(joined([batch for batch, _ in texts]))
         paths = [layer.path for layer in self.layers]
         names = sorted({name for _, path, name in self._found if path == paths[0]})
         if missing := [path for path in paths if (self.draws[0], path, names[0]) not in self._found]:
@@ -128,7 +151,7 @@ class RandomProjections:
         return list(found.values())
 
     @contextmanager
-    def _watching(self, modules: Sequence[_Module], probes: Sequence[Probe]) -> Iterator[None]:
+    def _watching(self, modules: Sequence[_Module]) -> Iterator[None]:
         handles = []
         try:
             for module in modules:
@@ -137,7 +160,7 @@ class RandomProjections:
                     if not self._busy:
                         self._busy = True
                         try:
-                            self._draw(place, module, args, kwargs, probes)
+                            self._draw(place, module, args, kwargs)
                         finally:
                             self._busy = False
 
@@ -148,7 +171,7 @@ class RandomProjections:
             for handle in handles:
                 handle.remove()
 
-    def _draw(self, place: nn.Module, module: _Module, args: Any, kwargs: Any, probes: Sequence[Probe]) -> None:
+    def _draw(self, place: nn.Module, module: _Module, args: Any, kwargs: Any) -> None:
         """Run one module again with each draw of its projections, on the inputs that it was just given."""
         if any("Cache" in type(one).__name__ for one in (*args, *kwargs.values())):
             raise NoRandomProjections(f"{module.path}: it gets a cache, which a second run would extend")
@@ -163,7 +186,7 @@ class RandomProjections:
 
         own: AttentionEvent | None = None
         seen = module.seen
-        with intercept(place, answer):
+        with intercept(place, answer), _values_once(place) if single else nullcontext():
             if module.drawn is None:
                 module.drawn = _before_first_call(place, args, kwargs, calls)
                 own = calls[0] if calls else None
@@ -176,20 +199,60 @@ class RandomProjections:
                     own = None
                 module.seen = seen + len(calls)
                 for path, event in zip(module.calls[seen : module.seen], calls, strict=False):
-                    self._note(draw, path, event, probes)
+                    self._note(draw, path, event)
 
-    def _note(self, draw: int, path: str, event: AttentionEvent, probes: Sequence[Probe]) -> None:
-        batch = self._batch[0].at(event.call.query.device)
-        if event.call.batch != len(batch.input_ids):
+    def _note(self, draw: int, path: str, event: AttentionEvent) -> None:
+        if event.call.batch != sum(len(batch.index) for batch, _ in self._texts):
             raise NoRandomProjections(f"{path}: its sequences are not those of the text")
-        sight = ProbedCall(without_padded_rows(event, batch), event.call.query, batch, Extras(contrast=True))
-        with unwatched():
-            for probe in probes:
-                for name, value in probe(sight).items():
-                    self._found.setdefault((draw, path, name), []).append(value.double().cpu().numpy())
+        event = replace(event, call=replace(event.call, value=None))  # no draw is asked what it would write
+        begin = 0
+        for text, probes in self._texts:
+            call, batch = event.call, text.at(event.call.query.device)
+            rows, begin = slice(begin, begin + len(batch.index)), begin + len(batch.index)
+            own = replace(event, call=cut(call, rows, slice(0, call.kv_heads), call.query.dtype))
+            sight = ProbedCall(without_padded_rows(own, batch), own.call.query, batch, _extras())
+            with unwatched():
+                for probe in probes:
+                    for name, value in probe(sight).items():
+                        self._found.setdefault((draw, path, name), []).append(value.double().cpu().numpy())
 
     def _generator(self, number: int, draw: int) -> torch.Generator:
         return torch.Generator().manual_seed(((self.seed * 9973 + draw) * 100_003 + number) % 2**63)
+
+
+def _extras() -> Extras:
+    """Moments that some statistic is made of, and the local contrast."""
+    needed = frozenset(name for facts in STATISTICS.values() for name in facts.needs)
+    return Extras(contrast=True, only=needed)
+
+
+@contextmanager
+def _values_once(place: nn.Module) -> Iterator[None]:
+    """Projections of values inside a module are computed once inside, since no draw changes them."""
+    parts = [
+        part
+        for name, part in place.named_modules()
+        if name.rpartition(".")[2] in _VALUES and type(part) is nn.Linear and "forward" not in vars(part)
+    ]
+    for part in parts:
+
+        def once(given: Tensor, own: Callable[[Tensor], Tensor] = part.forward, kept: list[Tensor] = []) -> Tensor:  # noqa: B006
+            if not kept or kept[0].shape[:-1] != given.shape[:-1]:
+                kept[:] = [own(given)]
+            return kept[0].clone()
+
+        part.forward = once  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        for part in parts:
+            del part.forward
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Batches of one length as one."""
+    names = ("input_ids", "attention_mask", "index", "special", "punctuation")
+    return batches[0] if len(batches) == 1 else Batch(*(torch.cat([getattr(b, n) for b in batches]) for n in names))
 
 
 def _holder(model: nn.Module, path: str, others: Sequence[str]) -> str:
@@ -295,6 +358,7 @@ def projected_statistics(
     seed: int,
     tick: Callable[[], None] = lambda: None,
     ranks: Ranks = ALONE,
+    run: Callable[[Batch], object] | None = None,
 ) -> dict[str, Array]:
     """Return head statistics with random projections, averaged over sequences: name to ``(draw, all heads)``.
 
@@ -304,8 +368,9 @@ def projected_statistics(
         layers: The calls whose projections are drawn.
         texts: What is read, and what is measured of it.
         seed: Seed of the draws.
-        tick: Called after each text.
+        tick: Called once for each text.
         ranks: Processes that divide the draws.
+        run: Runs the model on a batch; None runs it with all of its outputs.
 
     Returns:
         Name to ``(draw, all heads)``.
@@ -316,12 +381,16 @@ def projected_statistics(
     mine = ranks.own(range(count))
     which = mine or [0]  # a rank without any learns the shapes of the others' arrays
     found: dict[str, Array] = {}
-    for batches, probes in texts:
-        made = RandomProjections(model, layers, which, seed).run(batches, probes)
-        for name, value in made.items():
+    forwards = [[[(batch, probes)] for batch in batches] for batches, probes in texts]
+    firsts = [batches[0] for batches, _ in texts if len(batches) == 1]
+    if len(firsts) == len(texts) and len({batch.input_ids.shape[1] for batch in firsts}) == 1:
+        forwards = [[[(batch, probes) for (batch,), probes in texts]]]  # each draw is then made once
+    for some in forwards:
+        for name, value in RandomProjections(model, layers, which, seed).read(some, run).items():
             found[name] = np.zeros((count, *value.shape[1:]))
             found[name][list(which)] = value
-        tick()
+        for _ in range(len(texts) // len(forwards)):
+            tick()
     names = sorted(found)
     rows = np.isin(np.arange(count), mine)
     return dict(zip(names, ranks.merged([found[name] for name in names], rows), strict=True))

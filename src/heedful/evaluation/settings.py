@@ -85,6 +85,8 @@ class Settings:
             1 reads all. Reports store it as ``looks``.
         margins: Effect sizes that verdicts use.
         causal: Whether the model must hide the future; None infers it from the model.
+        budget: Seconds that the validation may take: what matters least is left out until it keeps to them. None
+            leaves nothing out.
 
     Raises:
         UsageError: The preset or a required claim does not exist, a required one only describes, or a number is out of
@@ -111,6 +113,7 @@ class Settings:
     interim_analyses: int = 1
     margins: Margins = field(default_factory=Margins)
     causal: bool | None = None
+    budget: float | None = None
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
@@ -121,6 +124,9 @@ class Settings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | None):
                 raise UsageError(f"{name.replace('_', ' ')}: expected a whole number, got {value!r:.60}")
+        budget = self.budget
+        if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int | float) or not budget > 0):
+            raise UsageError(f"budget: expected seconds above 0, got {budget!r:.60}")
         if self.null_models is not None and self.null_models < 0:
             raise UsageError(f"null models: expected 0 or more, got {self.null_models}")
         if not 1 <= self.interim_analyses <= MOST_LOOKS:

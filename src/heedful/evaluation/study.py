@@ -19,17 +19,19 @@ from heedful.distributed.ranks import ALONE, Ranks
 from heedful.errors import HeedfulError, UsageError
 from heedful.evaluation.ablation import ARMS, Replacement, losses_under
 from heedful.evaluation.batches import batch_of, batches_of, leading
+from heedful.evaluation.budget import REPEATS
 from heedful.evaluation.continued import Continuation, continuation
 from heedful.evaluation.evidence import Array, Evidence, collect
 from heedful.evaluation.expected_effects import ExpectedEffects
 from heedful.evaluation.gradient import ParameterGradient, attention_gradients
+from heedful.evaluation.hidden_norms import NORM_SEQUENCES
 from heedful.evaluation.interim_ablation import differences_by_analyses
 from heedful.evaluation.missing import mean_of, without_rounding
 from heedful.evaluation.null_inputs import Repeats, repeated, shuffled
 from heedful.evaluation.null_models import Build, NoFreshModel
 from heedful.evaluation.objective import Objective, find_objective, is_causal_by_name
 from heedful.evaluation.output_layer import OutputLayer, output_layer
-from heedful.evaluation.pattern_pool import PatternPool, pattern_pool
+from heedful.evaluation.pattern_pool import PatternPool, pattern_pool, pool_plan
 from heedful.evaluation.perturbation import Leak, future_leaks
 from heedful.evaluation.probe_registry import PROBES
 from heedful.evaluation.probes import distances, growth, integrity, representations, row_statistics, token_groups
@@ -38,6 +40,7 @@ from heedful.evaluation.query_probes import query_variation
 from heedful.evaluation.random_projections import SEQUENCES, NoRandomProjections, first_of, projected_statistics
 from heedful.evaluation.random_projections import WORDS as PROJECTED
 from heedful.evaluation.running import device_of, nonfinite_entries, pads_inside, positions_of, takes_positions
+from heedful.evaluation.same_pass import SamePass
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.text_reader import TextReader
 from heedful.evaluation.token_probes import repeats, same_token
@@ -51,6 +54,12 @@ if TYPE_CHECKING:
 
 PERTURBED = 4
 """Sequences on which later tokens are changed."""
+
+CHECKED = 2
+"""Sequences whose contract is checked."""
+
+BACKWARD = 4
+"""Sequences that go backward where nothing is ranked: whether a gradient reaches a parameter is no matter of many."""
 
 Answer = TypeVar("Answer")
 
@@ -73,6 +82,7 @@ class Study:
         unwrap_notes: A note for each wrapper that was taken off the model.
         copies: Documents that were left out because their tokens are those of others.
         reading: Whether the pass that measures attention also takes the loss on the text.
+        without: Phases that a budget leaves out.
     """
 
     model: nn.Module
@@ -86,6 +96,8 @@ class Study:
     null_reason: str = "no null comparison was requested"
     null_words: str = UNTRAINED
     reading: bool = True
+    without: Sequence[str] = ()
+    same_pass: SamePass | None = field(default=None, init=False, repr=False, compare=False)
     _text: TextReader | None = field(default=None, init=False, repr=False, compare=False)
     _answers: dict[Callable[[Study], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -133,12 +145,39 @@ class Study:
         tick = self._ticker(len(self.ranks.run(self.batches)), "measuring attention")
         extras = Extras(distances=True, contrast=True)
         reader = TextReader(self.model, self.output_layer)
-        run = reader.read if self.reading else reader.run
-        found = collect(
-            self.model, self.batches, probes, extras=extras, groups=True, tick=tick, ranks=self.ranks, run=run
-        )
+        beside = self._beside()
+
+        def run(batch: Batch) -> None:
+            beside.begin(batch)
+            (reader.read if self.reading else reader.run)(batch)
+
+        with beside.watching():
+            found = collect(
+                self.model,
+                self.batches,
+                [*probes, beside.probe],
+                extras=extras,
+                groups=True,
+                tick=tick,
+                ranks=self.ranks,
+                run=run,
+            )
         self._text = reader
+        self.same_pass = beside if self.ranks.count == 1 else None
         return found
+
+    def _beside(self) -> SamePass:
+        """What the measuring pass gathers beside the evidence; nothing where processes divide the text."""
+        if self.ranks.count > 1:
+            return SamePass(self.model)
+        oriented = self.reading and self.settings.null == "random"
+        pooled = self.reading and len(self.sequences.input_ids) > 1
+        return SamePass(
+            self.model,
+            norms_of=len(self.first_batches(NORM_SEQUENCES)),
+            covariances_of=len(self.first_batches(self.settings.null_sequences)) if oriented else 0,
+            plan=pool_plan(self.sequences, self._pool_rows) if pooled else None,
+        )
 
     @cached_property
     def output_layer(self) -> OutputLayer | None:
@@ -157,7 +196,9 @@ class Study:
 
     @cached_property
     def repeats(self) -> Repeats | None:
-        """Repeated random sequences with lengths like the study's; None if the sequences are too short."""
+        """Repeated random sequences with lengths like the study's; None if they are too short or left out."""
+        if REPEATS in self.without:
+            return None
         count, settings = min(len(self.sequences.input_ids), self.settings.control_sequences), self.settings
         periods, copies = settings.repeat_periods, settings.repeat_copies
         return repeated(self.batches, count, settings.seed, periods=periods, copies=copies)
@@ -224,7 +265,7 @@ class Study:
             first = first_of(self.repeats.batches[0], SEQUENCES)
             texts.append(([first], [repeats(self.repeats.periods, self.repeats.prefix)]))
         tick = self._ticker(len(texts), "random projections")
-        given = (self.model, count, self.observed.layers, texts, self.settings.seed, tick, self.ranks)
+        given = (self.model, count, self.observed.layers, texts, self.settings.seed, tick, self.ranks, self._run_model)
         return heads_of(projected_statistics(*given), self._content)
 
     @property
@@ -306,7 +347,7 @@ class Study:
     @cached_property
     def contract(self) -> ContractReport | str:
         """Result of ``heedful.check`` on the first sequences, or the reason why it could not run."""
-        first = min(PERTURBED, len(self.sequences.input_ids))
+        first = min(CHECKED, len(self.sequences.input_ids))
         batch = batch_of(self.sequences, torch.arange(first), device_of(self.model))
         keywords = text_keywords(self.model, batch.input_ids, batch.attention_mask)
         if pads_inside(batch.attention_mask) and takes_positions(self.model):
@@ -396,7 +437,7 @@ class Study:
     def backward_batch(self) -> Batch:
         """Batch of the backward pass; if layers and heads are ranked, it holds the sequences of that ranking."""
         if self._ranking is None:
-            return self.batches[0]
+            return self.batches[0].rows(slice(0, BACKWARD))
         chosen = self.of_documents(0, self.settings.layer_sequences)
         rows = torch.cat([batch.index for batch in chosen])
         return batch_of(self.sequences, rows, device_of(self.model))
@@ -464,15 +505,24 @@ class Study:
     def content_orientation(self) -> tuple[Orientation | None, str]:
         """Alignment of each head's queries with its keys, or None with the reason why it is unknown."""
         subset = self.first_batches(self.settings.null_sequences)
-        return content_orientation(self.model, subset, self.observed.layers, self.settings.seed)
+        layers, beside = self.observed.layers, self.same_pass
+        known = beside.covariances if beside is not None and beside.covariances_of == len(subset) else None
+        return content_orientation(self.model, subset, layers, self.settings.seed, known)
 
     @cached_property
     def pattern_pool(self) -> PatternPool:
         """Documents whose mean pattern replaces the learned pattern, the same for every batch."""
-        rows = None
+        if self.same_pass is not None and self.same_pass.plan is not None:
+            return self.same_pass.plan.pool
+        settings = self.settings
+        return pattern_pool(self.model, self.sequences, settings.batch_tokens, self._run_model, self._pool_rows)
+
+    @property
+    def _pool_rows(self) -> list[int] | None:
+        """Indices of the sequences that need a pool, or None if all sequences may need one."""
         if self.settings.preset == "quick" and self.settings.interim_analyses == 1:
-            rows = torch.cat([batch.index for batch in self.whole_batches]).tolist()
-        return pattern_pool(self.model, self.sequences, self.settings.batch_tokens, self._run_model, rows)
+            return [int(row) for batch in self.whole_batches for row in batch.index]
+        return None
 
     @property
     def _ablations(self) -> int:  # one family of tests

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -105,7 +106,8 @@ def same_token(seed: int) -> Probe:
         seen = torch.ones_like(row, dtype=torch.bool)
         for a, b in corners:
             seen &= call.visibility.at(row, a, b, call.n_queries, call.n_keys)
-        logit = [logits_at(call, row, a, b) for a, b in corners]
+        queries, keys = (torch.cat(places) for places in zip(*corners, strict=True))
+        logit = logits_at(call, row.repeat(4), queries, keys).unflatten(1, (4, -1)).unbind(1)
         odds = (logit[0] - logit[1] - logit[2] + logit[3]).double().masked_fill(~seen, 0)
         total = torch.zeros(*reversed(size), dtype=torch.double, device=odds.device).index_add_(1, row, odds)
         count = torch.zeros(size[0], dtype=torch.double, device=odds.device).index_add_(0, row, seen.double())
@@ -141,16 +143,18 @@ def repeats(periods: Tensor, prefix: int) -> Probe:
 
     def probe(probed: ProbedCall) -> dict[str, Tensor]:
         call, batch = probed.event.call, probed.batch
-        period = periods[batch.index].tolist()
+        period = periods[batch.index]
         found = {name: torch.full((len(period), call.heads), math.nan) for name in REPEATED}
         if call.n_queries != batch.input_ids.shape[1] or call.n_queries != call.n_keys:
             return found
-        rows = tiled(call, Extras(groups=Groups(tokens=batch.input_ids))).rows
-        for row, p in enumerate(period):
-            end = int(batch.attention_mask[row].sum())
-            for name, engine in REPEATED.items():
-                if prefix + p < end:
-                    found[name][row] = getattr(rows, engine)[row, :, prefix + p : end].double().mean(-1).cpu()
+        wanted = Extras(groups=Groups(tokens=batch.input_ids), only=frozenset())
+        rows = tiled(replace(call, value=None), wanted).rows
+        place, end = torch.arange(call.n_queries), batch.attention_mask.sum(1).cpu()
+        later = (place >= prefix + period[:, None]) & (place < end[:, None])
+        count = later.sum(1).double().masked_fill(~later.any(1), math.nan)
+        for name, engine in REPEATED.items():
+            mass = getattr(rows, engine).double().cpu()
+            found[name] = mass.masked_fill(~later[:, None], 0.0).sum(-1) / count[:, None]
         return found
 
     return probe

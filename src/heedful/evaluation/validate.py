@@ -42,6 +42,7 @@ def validate(
     dtype: str = "auto",
     seed: int = 0,
     allow_global: str | Sequence[str] = (),
+    budget: float | None = None,
     settings: Settings | None = None,
     name: str = "",
     notes: Sequence[str] = (),
@@ -75,8 +76,10 @@ def validate(
         dtype: Number format of a model that is loaded.
         seed: Seed of every random choice.
         allow_global: Classes that a .pt checkpoint may hold.
-        settings: Options and margins in one, in place of ``preset``, ``null_models``, ``sequential``, ``require`` and
-            ``seed``.
+        budget: Seconds that the validation may take: what matters least is left out, and listed, until it keeps to
+            them.
+        settings: Options and margins in one, in place of ``preset``, ``null_models``, ``sequential``, ``require``,
+            ``seed`` and ``budget``.
         name: What to call the model.
         notes: Further remarks that the report should carry.
         progress: Called with (done, total, what).
@@ -98,7 +101,7 @@ def validate(
         >>> len(report.sections)
         9
     """
-    chosen = _settings(settings, preset, null_models, null, sequential, one_or_many(require), seed)
+    chosen = _settings(settings, preset, null_models, null, sequential, one_or_many(require), seed, budget)
     reading = Reading(
         config=config,
         factory=factory,
@@ -148,6 +151,7 @@ def _settings(
     sequential: bool,
     require: tuple[str, ...],
     seed: int,
+    budget: float | None,
 ) -> Settings:
     from heedful.evaluation.settings import Settings
 
@@ -158,6 +162,7 @@ def _settings(
         "sequential": sequential,
         "require": require,
         "seed": seed,
+        "budget": budget,
     }
     if settings is None:
         return Settings(
@@ -166,6 +171,7 @@ def _settings(
             null=null,
             require=require,
             seed=seed,
+            budget=budget,
             interim_analyses=LOOKS if sequential else 1,
         )
     usual = {
@@ -175,6 +181,7 @@ def _settings(
         "sequential": False,
         "require": (),
         "seed": 0,
+        "budget": None,
     }
     twice = [word for word, value in words.items() if value != usual[word]]
     if twice:

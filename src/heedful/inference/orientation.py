@@ -16,6 +16,12 @@ DRAWS = 1999
 ENOUGH = 10
 """Draws beyond a score from which on their number tells its p; in few dimensions the tail is lighter than a gamma's."""
 
+TOGETHER = 16
+"""Heads of one size that are turned together."""
+
+AT_ONCE = 100
+"""Rotations that are made together."""
+
 LEAST_DIM = 4
 """Dimensions of a head below which orientations are too few to tell apart."""
 
@@ -64,17 +70,21 @@ def orientation(queries: list[Array], keys: list[Array], *, seed: int, draws: in
     """
     heads = len(queries)
     score, p = np.full(heads, np.nan), np.full(heads, np.nan)
-    pools: dict[int, Array] = {}
+    alike: dict[int, list[tuple[int, Array, Array]]] = {}
     for head, (a, b) in enumerate(zip(queries, keys, strict=True)):
         size, dim = float(np.trace(a) * np.trace(b)), len(a)
         if dim < LEAST_DIM or not np.isfinite(size) or not size > 0 or np.allclose(a, b, rtol=1e-4, atol=0):
             continue
-        if dim not in pools:
-            pools[dim] = squared_rotations(dim, draws, seed)
         score[head] = dim * float((a * b.T).sum()) / size
-        spectra = [np.clip(np.linalg.eigvalsh(one), 0.0, None) for one in (a, b)]
-        drawn = dim / size * ((spectra[0] @ pools[dim]) @ spectra[1])
-        p[head] = _tail(score[head], drawn)
+        spectra = [np.clip(np.linalg.eigvalsh(one), 0.0, None) * (dim / size) ** 0.5 for one in (a, b)]
+        alike.setdefault(dim, []).append((head, *spectra))
+    for dim, each in alike.items():
+        turned = squared_rotations(dim, draws, seed)
+        for some in (each[start : start + TOGETHER] for start in range(0, len(each), TOGETHER)):
+            left, right = (np.stack(side) for side in list(zip(*some, strict=True))[1:])
+            drawn = np.einsum("rhj,hj->hr", left @ turned, right, optimize=False)
+            for (head, *_), own in zip(some, drawn, strict=True):
+                p[head] = _tail(score[head], own)
     return Orientation(score, p, np.asarray(holm(p)) if heads else p)
 
 
@@ -101,4 +111,8 @@ def squared_rotations(dim: int, draws: int, seed: int) -> Array:
         seed: Seed.
     """
     random = np.random.default_rng((seed, dim))
-    return np.asarray(np.linalg.qr(random.standard_normal((draws, dim, dim)))[0] ** 2)
+    found = np.empty((draws, dim, dim))
+    for start in range(0, draws, AT_ONCE):  # one stream of numbers, and little memory for the decompositions
+        some = found[start : start + AT_ONCE]
+        np.square(np.linalg.qr(random.standard_normal(some.shape))[0], out=some)
+    return found

@@ -110,6 +110,10 @@ def weighted_output(call: AttentionCall, weights_of: Callable[[int, int, Tensor]
             seen = call.visibility.block(begin, end, 0, call.n_keys, call.n_queries, call.n_keys, value.device)
             weights = weights_of(begin, end, seen).to(value.dtype)
             weights = weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+            if weights.shape[:2] == (1, 1):  # of all sequences and heads alike
+                shared = (weights[0, 0] @ value).repeat_interleave(groups, dim=1)
+                output[:, :, begin:end] = shared.to(output.dtype)
+                continue
             weights = weights.expand(call.batch, call.heads, end - begin, call.n_keys)
             grouped = weights.reshape(call.batch, call.kv_heads, groups * (end - begin), call.n_keys) @ value
             output[:, :, begin:end] = grouped.view(call.batch, call.heads, end - begin, -1).to(output.dtype)

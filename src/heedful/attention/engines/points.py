@@ -10,6 +10,12 @@ from torch import Tensor
 from heedful.attention.call import AttentionCall
 from heedful.errors import CallError
 
+CELLS_A_POINT = 64
+"""Logits of a whole call that cost about as much, in one matrix product, as one that is gathered for itself."""
+
+MOST_CELLS = 2**23
+"""Logits, over heads, that one product may hold."""
+
 
 def logits_at(call: AttentionCall, sequence: Tensor, query: Tensor, key: Tensor) -> Tensor:
     """Return the unmasked logits of given (sequence, query, key) triples, ``(head, point)``.
@@ -31,6 +37,10 @@ def logits_at(call: AttentionCall, sequence: Tensor, query: Tensor, key: Tensor)
             f"points: expected three index tensors of one length, got {tuple(sequence.shape)}, {tuple(query.shape)}, "
             f"{tuple(key.shape)}"
         )
+    cells = call.batch * call.n_queries * call.n_keys
+    if cells <= CELLS_A_POINT * len(query) and cells * call.heads <= MOST_CELLS:
+        whole = logits_of(call, 0, call.n_queries).permute(1, 0, 2, 3).reshape(call.heads, cells)
+        return whole.index_select(1, (sequence * call.n_queries + query) * call.n_keys + key)
     dtype = torch.float64 if call.query.dtype == torch.float64 else torch.float32
     kv_head = torch.arange(call.heads, device=call.query.device) // (call.heads // call.kv_heads)
     left = call.query[sequence, :, query].to(dtype)
@@ -115,7 +125,8 @@ def logits_of(call: AttentionCall, begin: int, end: int) -> Tensor:
 def _logits(call: AttentionCall, queries: Tensor) -> Tensor:
     dtype = torch.float64 if call.query.dtype == torch.float64 else torch.float32
     groups = call.heads // call.kv_heads
-    query = call.query[:, :, queries].to(dtype) * call.scale
+    whole = len(queries) == call.n_queries and bool((queries[1:] > queries[:-1]).all())
+    query = (call.query if whole else call.query[:, :, queries]).to(dtype) * call.scale
     batch, rows = call.batch, queries.numel()
     flat = query.reshape(batch, call.kv_heads, groups * rows, -1)
     with torch.autocast(query.device.type, enabled=False):
@@ -123,7 +134,7 @@ def _logits(call: AttentionCall, queries: Tensor) -> Tensor:
     if call.softcap is not None:
         logits = call.softcap * torch.tanh(logits / call.softcap)
     if call.bias is not None:
-        bias = call.bias if call.bias.shape[2] == 1 else call.bias[:, :, queries]
+        bias = call.bias if whole or call.bias.shape[2] == 1 else call.bias[:, :, queries]
         logits = logits + bias.to(dtype)
     return logits
 

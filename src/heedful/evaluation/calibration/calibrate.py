@@ -19,6 +19,7 @@ from heedful.evaluation.calibration.intervals import interval_rates
 from heedful.evaluation.calibration.losses import SKEW, loss_rates
 from heedful.evaluation.calibration.planted_study import planted_call_of
 from heedful.evaluation.calibration.rate import AT_LEAST, Rate, pooled
+from heedful.evaluation.calibration.screened import screened_rates
 from heedful.evaluation.calibration.seed_rules import seed_answers
 from heedful.evaluation.calibration.sequential import ablation_rates, sequential_rates
 from heedful.evaluation.calibration.world import FLAT, FOLLOWS, IID, KEYS, POINTED
@@ -192,6 +193,7 @@ def _jobs(plan: CalibrationPlan) -> Iterator[Job]:
             yield f"bounds, {shape}", partial(bound_rates, shape, 200 * repetitions, seed + place)
             yield f"looks, {shape}", partial(sequential_rates, shape, 40 * repetitions, seed + place)
             yield f"ablation by looks, {shape}", partial(ablation_rates, shape, 11 * repetitions, seed + place)
+            yield f"ranked heads, {shape}", partial(screened_rates, shape, 20 * repetitions, seed + place)
     if CORRELATION in wanted:
         for layers in LAYERS:
             for noise in NOISE:

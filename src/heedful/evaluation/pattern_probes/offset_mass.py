@@ -15,6 +15,9 @@ from heedful.evaluation.probe_registry import PROBES
 REACH = 8
 """Offsets from -8 to 8 are told apart."""
 
+POINTS = 2**16
+"""Logits of each head that are computed together."""
+
 OFFSETS = tuple(range(-REACH, REACH + 1))
 
 
@@ -41,17 +44,24 @@ def offset_mass(sight: ProbedCall) -> dict[str, Tensor]:
     sequence = torch.arange(call.batch, device=found.device).repeat_interleave(call.n_queries)
     query = torch.arange(call.n_queries, device=found.device).repeat(call.batch)
     judged = (rows.visible >= MIN_VISIBLE).flatten(2)
+    wanted: list[tuple[int, Tensor, Tensor]] = []
     for column, offset in enumerate(OFFSETS):
         key = query + call.offset + offset
         inside = (key >= 0) & (key < call.n_keys)
         at = key.clamp(0, call.n_keys - 1)
         inside &= call.visibility.at(sequence, query, at, call.n_queries, call.n_keys)
-        if not bool(inside.any()):
-            continue
-        logits = logits_at(call, sequence, query, at).view(call.heads, call.batch, -1).transpose(0, 1)
-        weight = (logits.double() - rows.logsumexp.double()).exp()
-        counted = judged & inside.view(call.batch, 1, -1)
-        found[..., column] = weight.masked_fill(~counted, math.nan).nanmean(-1)
+        if bool(inside.any()):
+            wanted.append((column, at, inside))
+    together = max(1, POINTS // len(query))
+    for some in (wanted[start : start + together] for start in range(0, len(wanted), together)):
+        count = len(some)
+        keys = torch.cat([at for _, at, _ in some])
+        logits = logits_at(call, sequence.repeat(count), query.repeat(count), keys)
+        logits = logits.view(call.heads, count, call.batch, -1)
+        for place, (column, _, inside) in enumerate(some):
+            weight = (logits[:, place].transpose(0, 1).double() - rows.logsumexp.double()).exp()
+            counted = judged & inside.view(call.batch, 1, -1)
+            found[..., column] = weight.masked_fill(~counted, math.nan).nanmean(-1)
     return {"offset_mass": found}
 
 

@@ -67,12 +67,16 @@ def value_norms(call: AttentionCall, weights: Tensor | None) -> Tensor:
     """
     if call.value is None:
         return torch.full((call.batch, call.heads, call.n_keys), math.nan, dtype=torch.double)
-    value = call.value.double().repeat_interleave(call.heads // call.kv_heads, dim=1)
+    value, group = call.value.double(), call.heads // call.kv_heads
     if weights is None:
-        return value.norm(dim=-1)
+        return value.norm(dim=-1).repeat_interleave(group, dim=1)
     wide = weights.to(value)
     gram = wide @ wide.transpose(-1, -2)  # (head, value_dim, value_dim): smaller than the projected values
-    return torch.einsum("bhkd,hde,bhke->bhk", value, gram, value).clamp_min(0).sqrt()
+    dim = value.shape[-1]
+    beside = gram.view(call.kv_heads, group, dim, dim).transpose(1, 2).reshape(call.kv_heads, dim, group * dim)
+    turned = (value @ beside).unflatten(-1, (group, dim))  # (batch, kv_head, key, head of the group, value_dim)
+    squares = torch.linalg.vecdot(turned, value[..., None, :])
+    return squares.transpose(-1, -2).flatten(1, 2).clamp_min(0).sqrt()
 
 
 def value_weighted(sight: ProbedCall) -> dict[str, Tensor]:
@@ -100,7 +104,7 @@ def value_weighted(sight: ProbedCall) -> dict[str, Tensor]:
     names = ("weighted_sink_mass", "near_zero_mass")
     if call.value is None:
         return dict.fromkeys(names, torch.full((call.batch, call.heads), math.nan))
-    norms = value_norms(call, output_weights(sight.event.module, call.heads, call.value.shape[-1]))
+    norms = _norms(sight)
     rows, keys = moments.rows, moments.keys
     present = keys.seen_by > 0
     middle = norms.masked_fill(~present, math.nan).nanmedian(-1, keepdim=True).values
@@ -113,6 +117,51 @@ def value_weighted(sight: ProbedCall) -> dict[str, Tensor]:
     }
 
 
+RUN = "kernel of norms and ones"
+NORMS = "norms of values"
+
+
+def kernel_ones(sight: ProbedCall) -> Tensor:
+    """What the module's own kernel makes of values of one, and beside them, in the same run, of the values' norms.
+
+    Args:
+        sight: The call, with values and without dropout.
+
+    Returns:
+        ``(batch, head, query, component)`` of ones. The run is kept under ``RUN``: the norms of the heads that share a
+        key head, over the largest of the sequence, are its first components.
+    """
+    call = sight.event.call
+    if call.value is None:
+        raise ValueError("kernel of ones: the call has no values")
+    laid, group = torch.ones_like(call.value), call.heads // call.kv_heads
+    if group < laid.shape[-1]:
+        norms = _norms(sight)
+        shared = (norms / _largest(norms)).view(call.batch, call.kv_heads, group, call.n_keys)
+        laid[..., :group] = shared.transpose(-1, -2).to(laid)  # half precision holds ratios
+        sight.kept[RUN] = sight.event.run(laid)
+        return sight.kept[RUN][..., group:]
+    ones = sight.event.run(laid)
+    if group == laid.shape[-1]:
+        norms = _norms(sight)
+        shared = (norms / _largest(norms)).view(call.batch, call.kv_heads, group, call.n_keys)
+        sight.kept[RUN] = sight.event.run(shared.transpose(-1, -2).to(laid).contiguous())
+    return ones
+
+
+def _norms(sight: ProbedCall) -> Tensor:
+    """Norms of the values as each head writes them, ``(batch, head, key)``, computed once a call."""
+    call = sight.event.call
+    if call.value is not None and NORMS not in sight.kept:
+        sight.kept[NORMS] = value_norms(call, output_weights(sight.event.module, call.heads, call.value.shape[-1]))
+    return sight.kept[NORMS]
+
+
+def _largest(norms: Tensor) -> Tensor:
+    """Largest norm of each sequence, ``(batch, 1, 1)``."""
+    return norms.amax((-1, -2), keepdim=True).clamp_min(1e-30)
+
+
 def _weighted_first(sight: ProbedCall, norms: Tensor) -> Tensor:
     """Share of the first key in the sum of weight times norm, mean over judged rows, ``(sequence, head)``."""
     call, rows = sight.event.call, sight.moments.rows
@@ -120,12 +169,12 @@ def _weighted_first(sight: ProbedCall, norms: Tensor) -> Tensor:
     group = call.heads // call.kv_heads
     if call.value is None or sight.event.dropout or group > call.value.shape[-1]:
         return nothing
-    laid = torch.zeros_like(call.value)  # the norms of the heads that share a key head, one a component
-    shared = norms.view(call.batch, call.kv_heads, group, call.n_keys)
-    largest = shared.amax((-1, -2, -3), keepdim=True).clamp_min(1e-30)  # half precision holds ratios
-    laid[..., :group] = (shared / largest).transpose(-1, -2).to(laid)
+    if RUN not in sight.kept:
+        kernel_ones(sight)
+    largest = _largest(norms)
     head = torch.arange(call.heads, device=norms.device)
-    total = sight.event.run(laid)[:, head, :, head % group].transpose(0, 1).double() * largest[..., 0].to(norms)
+    columns = sight.kept[RUN][:, head, :, head % group].transpose(0, 1).double()
+    total = columns * largest.to(norms)
     first = call.visibility.own_first_key(call.batch, call.n_queries, call.n_keys, norms.device)
     at_first = norms.gather(-1, first[:, None].expand(-1, call.heads, -1))
     share = rows.first_mass.double() * at_first / total.masked_fill(total <= 0, math.nan)
