@@ -62,6 +62,7 @@ class Frame:
         entered: How many positions entered it; None where it is not known.
         real: Shape ``(batch, query)`` to which of those positions are tokens, as self-attention inside has shown it;
             None where all are.
+        given: Arguments and keyword arguments of the forward.
     """
 
     path: str
@@ -75,6 +76,7 @@ class Frame:
     queries: list[Any] = field(default_factory=list)
     entered: int | None = None
     real: dict[tuple[int, int], Tensor | None] = field(default_factory=dict)
+    given: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
 
 
 @dataclass
@@ -87,7 +89,7 @@ class ModuleStack:
         shares: Path to rows that were described of a module's calls, and rows that it put out.
         forwards: Number of outermost forwards begun.
         leaving: Called with each frame whose forward ends, while it is still on the stack, and its output (None after
-            an error).
+            an error); what it returns takes the output's place, unless it is None.
         ended: Called when an outermost forward has ended.
     """
 
@@ -97,7 +99,7 @@ class ModuleStack:
     captured_paths: set[str] = field(default_factory=set)
     shares: dict[str, list[int]] = field(default_factory=dict)
     forwards: int = 0
-    leaving: Callable[[Frame, Any], None] = lambda frame, output: None
+    leaving: Callable[[Frame, Any], Any] = lambda frame, output: None
     ended: Callable[[], Any] = lambda: None
     frames: list[Frame] = field(default_factory=list)
     _handles: list[Any] = field(default_factory=list)
@@ -117,7 +119,7 @@ class ModuleStack:
             if isinstance(module, torch.jit.ScriptModule) or (is_plain_leaf(module) and module is not self.model):
                 continue
             self._handles.append(module.register_forward_pre_hook(self._push, with_kwargs=True))
-            self._handles.append(module.register_forward_hook(self._pop, always_call=True))
+            self._handles.append(module.register_forward_hook(self._pop, always_call=True, with_kwargs=True))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -162,15 +164,18 @@ class ModuleStack:
             entered = _entered(module, entering, args, kwargs)
             self.frames.append(Frame(path, module, entering, found, self._begun, entered=entered))
 
-    def _pop(self, module: nn.Module, args: Any, output: Any) -> None:
+    def _pop(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         if self.elsewhere() or not any(frame.module is module for frame in self.frames):
-            return
+            return None
+        other = None
         with torch._C.DisableTorchFunction():
             while self.frames:
                 frame = self.frames[-1]
                 ends = frame.module is module
+                if ends:
+                    frame.given = args, kwargs
                 try:
-                    self.leaving(frame, output if ends else None)
+                    other = self.leaving(frame, output if ends else None)
                 finally:
                     del self.frames[-1]
                 self._note(frame, output if ends else None)
@@ -178,6 +183,7 @@ class ModuleStack:
                     break
             if not self.frames:
                 self.ended()
+        return other
 
     def _note(self, frame: Frame, output: Any) -> None:
         name, attribute = type(frame.module).__name__, frame.path.rsplit(".", 1)[-1]

@@ -24,7 +24,9 @@ from heedful.interception.call_context import call_context
 from heedful.interception.decode_offset import DecodeOffsets
 from heedful.interception.factors import FEATURE, LEAD, Axes, kinds
 from heedful.interception.hidden import forget, hidden_in
+from heedful.interception.interceptors.head_loop import HeadCall, HeadLoops
 from heedful.interception.interceptors.interceptor import Interceptor
+from heedful.interception.interceptors.pair_values import TIMES, of_pairs
 from heedful.interception.interceptors.product import NoAttention, Product, product_of
 from heedful.interception.layout import axes_of
 from heedful.interception.lineage import PRODUCTS, Node
@@ -53,6 +55,7 @@ class SoftmaxRecorder:
         self.way = way
         self.pending: list[Softmax] = []
         self.rows = DecodeOffsets()
+        self.loops = HeadLoops(way)
         way.stack.leaving = self.left
 
     def begins(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -89,20 +92,26 @@ class SoftmaxRecorder:
         softmax: Softmax = weights.softmax  # type: ignore[union-attr]
         try:
             with torch._C.DisableTorchFunction():
-                if len(places) > 1:
+                if len(places) > 1 and name not in TIMES:
                     raise HeedfulError("the weights of two softmaxes are multiplied")
-                if softmax.multiplied:
+                if softmax.multiplied and name not in TIMES:
                     raise HeedfulError("its weights meet two arrays of values, of which the first was measured")
                 if softmax.version != version_of(softmax.logits):
                     raise HeedfulError("its logits were overwritten before the weights were multiplied with the values")
-                key = key_axis(softmax, weights)  # type: ignore[arg-type]
-                product = product_of(name, func, args, kwargs, not places[0], axes_of(weights), key)  # type: ignore[arg-type]
+                given = tensors[places[0]]
+                product = of_pairs(name, func, args, kwargs, softmax, axes_of(softmax.weights), given)
+                if product is not None:
+                    weights = softmax.weights
+                elif name in TIMES:
+                    return func(*args, **kwargs)
+                else:
+                    key = key_axis(softmax, weights)  # type: ignore[arg-type]
+                    product = product_of(name, func, args, kwargs, not places[0], axes_of(weights), key)  # type: ignore[arg-type]
         except HeedfulError as error:
             for place in places:
                 self._fails(nodes[place].softmax, error)  # type: ignore[union-attr]
             return func(*args, **kwargs)
         other = tensors[1 - places[0]]
-        given = tensors[places[0]]
         return self._multiply(softmax, weights, given, product, lineage.known(other))  # type: ignore[arg-type]
 
     def _fails(self, softmax: Softmax, error: HeedfulError) -> None:
@@ -118,8 +127,16 @@ class SoftmaxRecorder:
         where.setdefault(frame.path, reason)
         self.way.stack.seen(frame)
 
-    def left(self, frame: Frame, output: Any) -> None:
-        """Called when a module's forward ends: a pending softmax is noted as unused; after an error it is dropped."""
+    def left(self, frame: Frame, output: Any) -> Any:
+        """Called when a module's forward ends: a pending softmax is noted as unused; after an error it is dropped.
+
+        Returns:
+            Another output of the module, where its heads came in a loop and were replaced; None otherwise.
+        """
+        self._left(frame, output)
+        return self.loops.ended(frame, output)
+
+    def _left(self, frame: Frame, output: Any) -> None:
         own = [one for one in self.pending if one.frames[-1] is frame]
         if not own:
             return
@@ -175,6 +192,10 @@ class SoftmaxRecorder:
             )
 
         frame = softmax.frames[-1]
+        if self.loops.passes(frame):
+            return
+        if self._is_one_head_alone(softmax, frame, describe):
+            return
         answer = self.way.meet(frame.module, f"{WAY} alone", describe, run, 0.0)
         if frame.path in self.way.not_understood:
             self.way.stack.seen(frame)
@@ -183,16 +204,42 @@ class SoftmaxRecorder:
                 f"replace: {frame.path}: its softmax was seen and no product with values; it cannot be replaced"
             )
 
+    def _is_one_head_alone(self, softmax: Softmax, frame: Frame, describe: Callable[[], AttentionCall]) -> bool:
+        """Gather weights without values as one head of a loop; whether that could be done."""
+        if softmax.logits.dim() != 3:
+            return False
+        try:
+            with torch._C.DisableTorchFunction(), torch.no_grad():
+                call = describe()
+        except Exception:  # it is reported where the call is described again
+            return False
+        if not self.loops.takes(frame, softmax.logits, call):
+            return False
+        if not self.loops.answer(frame)[0]:
+            self.loops.add(frame, HeadCall(softmax, call, None, None, None, f"{WAY} alone", 0.0))
+        return True
+
     def _arranged(self, leading: Any, candidates: list[Axes], frame: Frame) -> Arrangement:
         batch = None if frame.entering is None else frame.entering.shape[0]
         return arranged(tuple(leading), candidates, heads=self.way.stack.heads_named(frame), batch=batch)
 
     def _multiply(self, softmax: Softmax, weights: Node, used: Tensor, product: Product, value: Node) -> Tensor:
         given: dict[str, Any] = {}
+        frame = self.way.stack.owner(None, softmax.frames) or softmax.frames[-1]
+        if self.loops.passes(frame):
+            softmax.multiplied = True
+            return product.plain()
 
         def run(other: Tensor | None) -> Tensor:
             arrangement: Arrangement = given["arrangement"]
             with self.way.inside():
+                if product.pairs:
+                    if other is None:
+                        given["result"] = product.plain()
+                    weighed = arrangement.standard(product.weights_in_order(_weights_of(softmax, weights)), whole=True)
+                    weighed = weighed if other is None else weighed.to(other.dtype) @ other
+                    given["output"] = weighed if other is None else given.get("output")
+                    return weighed
                 if other is None:
                     given["result"] = result = product.plain()
                 else:
@@ -214,8 +261,24 @@ class SoftmaxRecorder:
                 raise
             return call
 
+        def put(answer: Tensor) -> Tensor:
+            own = given["arrangement"].own(answer)
+            if product.pairs:
+                with self.way.inside():
+                    return product.reweigh(product.own_weights(own).to(product.value.dtype))
+            return product.own_result(own).to(product.value.dtype).contiguous()
+
         dropout = dropout_of(softmax, weights)
         streams = self._sources(softmax)
+        if softmax.logits.dim() == 3 and (head := self._one_head(softmax, frame, describe)) is not None:
+            softmax.multiplied = True
+            forget(softmax.node)
+            known, answer = self.loops.answer(frame)
+            if known:
+                return product.plain() if answer is None else put(answer)
+            own = run(None)
+            self.loops.add(frame, HeadCall(softmax, head, own, put, run, WAY, dropout, streams))
+            return given["result"]  # type: ignore[no-any-return]
         answer = self.way.meet(None, WAY, describe, run, dropout, streams=streams, within=softmax.frames)
         softmax.multiplied = True
         forget(softmax.node)
@@ -223,8 +286,18 @@ class SoftmaxRecorder:
             return given["result"] if "result" in given else product.plain()
         if answer is given.get("output"):
             return given["result"]  # type: ignore[no-any-return]
-        arrangement = given["arrangement"]
-        return product.own_result(arrangement.own(answer)).to(product.value.dtype).contiguous()
+        return put(answer)
+
+    def _one_head(
+        self, softmax: Softmax, frame: Frame, describe: Callable[[], AttentionCall]
+    ) -> AttentionCall | None:
+        """The call, where it may be one head of a loop; None where it is answered at once."""
+        try:
+            with torch._C.DisableTorchFunction(), torch.no_grad():
+                call = describe()
+        except Exception:  # it is reported where the call is described again
+            return None
+        return call if self.loops.takes(frame, softmax.logits, call) else None
 
     @staticmethod
     def _sources(softmax: Softmax) -> tuple[Node | None, Node | None]:
@@ -242,7 +315,8 @@ class SoftmaxRecorder:
         axes, theirs = axes_of(weights), product.value_axes(axes_of(value))
         order, own = product.weights
         ordered = [axes[own.index(letter)] for letter in order]
-        refuse_features(ordered[-1], theirs[-2], theirs[-1], value, softmax.logits.shape[softmax.dim])
+        width = () if product.pairs else theirs[-1]
+        refuse_features(ordered[-1], theirs[-2], width, value, softmax.logits.shape[softmax.dim])
         frame = self.way.stack.owner(None, softmax.frames) or softmax.frames[-1]
         arrangement = self._arranged(product.leading, [tuple(ordered[:-2]), theirs[:-2]], frame)
         logits = replayed(softmax, weights, softmax.logits)
@@ -253,6 +327,9 @@ class SoftmaxRecorder:
                 hidden = replayed(softmax, weights, hidden.expand(softmax.logits.shape))
             hidden = hidden[(None,) * (len(own) - hidden.dim())]
             hidden = arrangement.standard(product.weights_in_order(hidden))
+        if product.pairs:
+            one_hot = torch.eye(logits.shape[-1], dtype=logits.dtype, device=logits.device)
+            return self._called(softmax, logits, hidden, one_hot.expand(*logits.shape[:2], -1, -1)), arrangement
         values = arrangement.standard(product.value_in_order(product.value))
         if values.shape[0] != logits.shape[0]:
             values = values.expand(logits.shape[0], *values.shape[1:])
@@ -278,6 +355,11 @@ class SoftmaxRecorder:
         if offset is None or call.n_queries == call.n_keys:
             return call
         return replace(call, visibility=replace(call.visibility, offset=offset))
+
+
+def _weights_of(softmax: Softmax, node: Node) -> Tensor:
+    """The weights of a softmax in the layout that they have at this node."""
+    return replayed(softmax, node, torch.softmax(softmax.logits, softmax.dim))
 
 
 def _named_attention(frame: Frame) -> bool:
