@@ -86,9 +86,8 @@ def _check_together(inputs: Inputs) -> None:
     from heedful.errors import UsageError
 
     if inputs.factory is None:
-        if inputs.checkpoint is not None:
-            message = "weights for the model of a --factory (without one, name the checkpoint as the MODEL)"
-            raise UsageError(f"--checkpoint {inputs.checkpoint}: {message}")
+        if inputs.checkpoint is not None and inputs.model is not None:
+            raise UsageError(f"--checkpoint {inputs.checkpoint}: MODEL {inputs.model} was given too (leave one out)")
     elif inputs.processes > 1:
         raise UsageError(f"--factory {inputs.factory}: --parallel tensor divides a MODEL by transformers' plan for it")
     elif inputs.model is not None or inputs.config is not None:
@@ -109,4 +108,5 @@ def _loaded(inputs: Inputs) -> "LoadedModel":
         return load_factory(inputs.factory, checkpoint=inputs.checkpoint, seed=inputs.seed, **options)
     from heedful.loading.loaded_model import load_model
 
-    return load_model(inputs.model, config=inputs.config, processes=inputs.processes, **options)
+    model = inputs.model if inputs.checkpoint is None else str(inputs.checkpoint)
+    return load_model(model, config=inputs.config, processes=inputs.processes, **options)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from heedful.interception.adapter import Reader, reader_of
 from heedful.interception.handed import NOTHING, Handed, handed
 from heedful.interception.plain_leaf import is_plain_leaf
 from heedful.interception.uncompiled import plain_path
@@ -63,6 +64,7 @@ class Frame:
         real: Shape ``(batch, query)`` to which of those positions are tokens, as self-attention inside has shown it;
             None where all are.
         given: Arguments and keyword arguments of the forward.
+        reader: What reads its attention from its output, where an adapter says so.
     """
 
     path: str
@@ -77,6 +79,7 @@ class Frame:
     entered: int | None = None
     real: dict[tuple[int, int], Tensor | None] = field(default_factory=dict)
     given: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+    reader: Reader | None = None
 
 
 @dataclass
@@ -162,7 +165,8 @@ class ModuleStack:
                 return
             found, entering = handed(module, args, kwargs), _entering(module, args, kwargs)
             entered = _entered(module, entering, args, kwargs)
-            self.frames.append(Frame(path, module, entering, found, self._begun, entered=entered))
+            frame = Frame(path, module, entering, found, self._begun, entered=entered, reader=reader_of(module))
+            self.frames.append(frame)
 
     def _pop(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         if self.elsewhere() or not any(frame.module is module for frame in self.frames):

@@ -19,6 +19,7 @@ from torch import Tensor
 from heedful.attention.call import AttentionCall
 from heedful.attention.visibility import Visibility
 from heedful.errors import HeedfulError, UsageError
+from heedful.interception.adapter import read
 from heedful.interception.arrangement import Arrangement, arranged
 from heedful.interception.call_context import call_context
 from heedful.interception.decode_offset import DecodeOffsets
@@ -134,6 +135,8 @@ class SoftmaxRecorder:
             Another output of the module, where its heads came in a loop and were replaced; None otherwise.
         """
         self._left(frame, output)
+        if frame.reader is not None:
+            return None if output is None else read(self.way, frame, frame.reader, output)
         return self.loops.ended(frame, output)
 
     def _left(self, frame: Frame, output: Any) -> None:
