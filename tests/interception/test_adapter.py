@@ -31,7 +31,7 @@ def test_weights_and_divergences_are_read() -> None:
         model(ids)
     table = session.heads()
     assert table.height == 8 and table["verified"].all() and not session.not_captured
-    assert {record.way for record in session.records.values()} == {"adapter"}
+    assert {record.way for record in session.records.values()} == {"adapter alone"}
     assert torch.allclose(session.weights(1, 3), expected[1][0, 3], atol=1e-6)
     with torch.no_grad(), heedful.capture(model) as session:  # the adapter is gone
         model(ids)

@@ -19,6 +19,7 @@ from heedful.distributed.whole_heads import whole_heads
 from heedful.errors import CaptureError, HeedfulError, InputRejected
 from heedful.evaluation.overflow import Overflow, overflow_of, without_rows
 from heedful.evaluation.running import run_model
+from heedful.interception.adapter import ALONE
 from heedful.interception.event import AttentionEvent
 from heedful.interception.headless import without_heads
 from heedful.interception.held_heads import HeldHeads
@@ -76,6 +77,7 @@ class ProbedCall:
         return replace(self, event=event, output=output, overflow=overflow)
 
 
+READ_ONLY = "its adapter gives no with_weights, a function from other weights to the module's output"
 NO_PRODUCT = "its softmax was seen and no product with values"
 
 Probe = Callable[[ProbedCall], dict[str, Tensor]]
@@ -263,7 +265,7 @@ def _nothing_captured(model: nn.Module, not_captured: Mapping[str, str]) -> Heed
 
 
 def _layer(event: AttentionEvent, index: int) -> LayerEvidence:
-    fixed = NO_PRODUCT if event.call.value is None else ""
+    fixed = NO_PRODUCT if event.call.value is None else READ_ONLY if event.way == ALONE else ""
     heads = event.call.heads * (1 if event.part is None else event.part.count)
     return LayerEvidence(event.path, event.module, index, heads, event.way, fixed=fixed, part=event.part)
 

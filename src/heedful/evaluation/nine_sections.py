@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from heedful.distributed.ranks import ALONE, Ranks, checksum
 from heedful.distributed.sharded import refuse_unshared
 from heedful.evaluation.conclusion import BLOCKS_TOLD, summarise
+from heedful.evaluation.given_weights import findings_on_given_weights
 from heedful.evaluation.head_cards import head_cards
 from heedful.evaluation.heads import head_table
 from heedful.evaluation.reading import TextLoss, reading_of
@@ -84,6 +85,7 @@ def validate(
     ranks: Ranks | None = None,
     build: Callable[[int], nn.Module] | None = None,
     cards: bool = False,
+    override: Tensor | None = None,
 ) -> Report:
     """Judge the attention of a model on some text.
 
@@ -103,6 +105,7 @@ def validate(
         build: What built the model, called with a seed for each untrained model that it is compared with; None builds
             them from its config, or resets a copy.
         cards: Whether to gather what a page shows of each head beside its row, too.
+        override: Weights for one more ablation in section 9 (``given_weights``).
 
     Returns:
         The report.
@@ -110,7 +113,7 @@ def validate(
     Raises:
         CaptureError: No attention call of the model could be met.
         InputRejected: The model's parameters are sharded.
-        UsageError: A required claim does not exist.
+        UsageError: A required claim does not exist, or the weights are of another shape than the model's.
     """
     settings = settings or Settings()
     started = time.time()
@@ -118,12 +121,14 @@ def validate(
     study.build = build
     with evaluating(study.model):
         findings = {facts.name: _judged(study, facts) for facts in _ordered()}
+        given = [] if study.nonfinite_parameters else findings_on_given_weights(study, override)
         heads = [] if study.nonfinite_parameters else head_table(study)
         sections = [
             Section(
                 number=number,
                 title=title,
-                findings=[f for facts in _ordered() if facts.section == number for f in findings[facts.name]],
+                findings=[f for facts in _ordered() if facts.section == number for f in findings[facts.name]]
+                + (given if number == max(SECTION_TITLES) else []),
             )
             for number, title in SECTION_TITLES.items()
         ]

@@ -43,7 +43,8 @@ Reader = Callable[[Any], Mapping[str, Any]]
 Adapter = Callable[[nn.Module], Reader | None]
 
 KNOWN = ("weights", "divergence", "kappa", "visible", "with_weights")
-WAY = "adapter"
+WAY, ALONE = "adapter", "adapter alone"
+"""The way of a call whose weights can be replaced, and of one that can only be read."""
 
 _adapter: ContextVar[Adapter | None] = ContextVar("adapter", default=None)
 
@@ -97,9 +98,15 @@ def read(way: Interceptor, frame: Frame, reader: Reader, output: Any) -> Any:
         Another output, where the answer has other weights; None where its own stands.
     """
     found: dict[str, Any] = {}
+    wrong: list[HeedfulError] = []
+    try:
+        found.update(_checked(reader(output)))
+    except HeedfulError as error:
+        wrong.append(error)
 
     def describe() -> AttentionCall:
-        found.update(_checked(reader(output)))
+        if wrong:
+            raise wrong[0]
         found["weights"], call = _described(found)
         return call
 
@@ -107,7 +114,7 @@ def read(way: Interceptor, frame: Frame, reader: Reader, output: Any) -> Any:
         weights: Tensor = found["weights"]
         return weights if other is None else weights.to(other.dtype) @ other
 
-    answer = way.meet(frame.module, WAY, describe, run, 0.0)
+    answer = way.meet(frame.module, WAY if found.get("with_weights") else ALONE, describe, run, 0.0)
     if answer is None or answer is found["weights"]:
         return None
     if found.get("with_weights") is None:
