@@ -122,7 +122,7 @@ class ModuleStack:
             if isinstance(module, torch.jit.ScriptModule) or (is_plain_leaf(module) and module is not self.model):
                 continue
             self._handles.append(module.register_forward_pre_hook(self._push, with_kwargs=True))
-            self._handles.append(module.register_forward_hook(self._pop, always_call=True, with_kwargs=True))
+            self._handles.append(module.register_forward_hook(self._pop, always_call=True))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -165,10 +165,12 @@ class ModuleStack:
                 return
             found, entering = handed(module, args, kwargs), _entering(module, args, kwargs)
             entered = _entered(module, entering, args, kwargs)
-            frame = Frame(path, module, entering, found, self._begun, entered=entered, reader=reader_of(module))
-            self.frames.append(frame)
+            reader = reader_of(module)
+            self.frames.append(
+                Frame(path, module, entering, found, self._begun, entered=entered, given=(args, kwargs), reader=reader)
+            )
 
-    def _pop(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+    def _pop(self, module: nn.Module, args: Any, output: Any) -> Any:
         if self.elsewhere() or not any(frame.module is module for frame in self.frames):
             return None
         other = None
@@ -176,8 +178,6 @@ class ModuleStack:
             while self.frames:
                 frame = self.frames[-1]
                 ends = frame.module is module
-                if ends:
-                    frame.given = args, kwargs
                 try:
                     other = self.leaving(frame, output if ends else None)
                 finally:

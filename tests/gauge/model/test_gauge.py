@@ -21,13 +21,16 @@ from heedful.gauge.model.gauge_config import GaugeConfig
 from heedful.loading.loaded_model import load_model
 from heedful.training.model.arguments import CACHE
 
-COVARIANCES = ("isotropic", "diagonal", "full")
+COVARIANCES = ("isotropic", "diagonal", "full", "token")
+"""Forms of covariance; ``token`` is diagonal in the token's own frame."""
 FEED_FORWARDS = ("learned", "variational", "none")
 
 
 def gauge(implementation: str = "sdpa", **other: Any) -> GaugeForCausalLM:
     """Beliefs that differ in everything that they can."""
     torch.manual_seed(5)
+    if other.get("covariance") == "token":
+        other |= {"covariance": "diagonal", "covariance_frame": "token"}
     sizes: dict[str, Any] = {"vocab_size": 61, "irreps": "2x0e + 2x1e + 1x2e", "num_hidden_layers": 2}
     model = AutoModelForCausalLM.from_config(GaugeConfig(**(sizes | other)), attn_implementation=implementation)
     assert model.lm_head.weight is model.model.beliefs.mean.weight or not model.config.tie_word_embeddings
@@ -158,8 +161,9 @@ def test_saved_and_loaded_it_is_the_same(covariance: str, feed_forward: str, tmp
 
 @pytest.mark.parametrize("mask_self", [True, False])
 @pytest.mark.parametrize("feed_forward", FEED_FORWARDS)
-def test_a_cache_changes_nothing(feed_forward: str, mask_self: bool) -> None:
-    model = gauge(feed_forward=feed_forward, covariance="full", mask_self=mask_self, position_frames="sinusoidal")
+@pytest.mark.parametrize("covariance", ["full", "token"])
+def test_a_cache_changes_nothing(covariance: str, feed_forward: str, mask_self: bool) -> None:
+    model = gauge(feed_forward=feed_forward, covariance=covariance, mask_self=mask_self, position_frames="sinusoidal")
     ids, logits = tokens(), model(tokens()).logits
     first = model(ids[:, :7], use_cache=True)
     second = model(ids[:, 7:15], **{CACHE: first[CACHE]}, use_cache=True)

@@ -37,7 +37,7 @@ class BeliefTables(nn.Module):
     def __init__(self, config: GaugeConfig) -> None:
         super().__init__()
         self.config = config
-        self.layout = BeliefLayout(parse_irreps(config.irreps), config.covariance)
+        self.layout = BeliefLayout(parse_irreps(config.irreps), config.covariance, config.covariance_frame == "token")
         tokens, positions, width = config.vocab_size, config.max_position_embeddings, self.layout.irreps.dim
         turns = any(self.layout.irreps.orders)  # scalars have no frames
         angles = config.frame_norm / math.sqrt(3)
@@ -57,7 +57,7 @@ class BeliefTables(nn.Module):
             positions: ``(batch, token)``.
 
         Returns:
-            Beliefs, means in the token's own frame and covariances in the common one; frames
+            Beliefs, means in the token's own frame and covariances in the config's ``covariance_frame``; frames
             ``(batch, token, dim, dim)``.
         """
         with torch.autocast(ids.device.type, enabled=False):
