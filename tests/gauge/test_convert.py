@@ -108,11 +108,20 @@ def test_a_learned_feed_forward_and_residuals_are_carried_over(tmp_path: Path) -
 
 @pytest.mark.parametrize("mode", ["VFE_dynamic", "variational_full"])
 def test_what_cannot_be_carried_over_is_named(tmp_path: Path, mode: str) -> None:
-    text = config(ffn_mode=mode, diagonal_covariance=True, evolve_sigma=True, evolve_phi=True, pos_encoding_mode="learned")
+    text = config(
+        ffn_mode=mode, diagonal_covariance=True, evolve_sigma=True, evolve_phi=True, pos_encoding_mode="learned"
+    )
     found = convert(*written(tmp_path, tables(**{"pos_encoding.pos_phi": torch.ones(LENGTH, 3)}), text))
     left = " ".join(found.left)
     assert found.model.config.feed_forward == "variational"
-    for word in (mode, "diagonal_covariance", "evolve_sigma", "evolve_phi", "pos_encoding_mode", "pos_encoding.pos_phi"):
+    for word in (
+        mode,
+        "diagonal_covariance",
+        "evolve_sigma",
+        "evolve_phi",
+        "pos_encoding_mode",
+        "pos_encoding.pos_phi",
+    ):
         assert word in left, word
     assert "diagonal_covariance" not in " ".join(
         convert(*written(tmp_path, tables(**{"token_embed.log_sigma_diag": torch.zeros(WIDTH)}), text)).left
@@ -121,7 +130,9 @@ def test_what_cannot_be_carried_over_is_named(tmp_path: Path, mode: str) -> None
 
 def test_temperatures_may_be_one_a_head_and_tables_shorter(tmp_path: Path) -> None:
     kappa = [0.1 * (head + 1) for head in range(9)]
-    tensors = tables(**{"token_embed.pos_embed.weight": None, "token_embed.phi_embed.weight": None, "out_proj.weight": None})
+    tensors = tables(
+        **{"token_embed.pos_embed.weight": None, "token_embed.phi_embed.weight": None, "out_proj.weight": None}
+    )
     del tensors["token_embed.log_sigma_diag"]
     model = convert(*written(tmp_path, tensors, config(kappa_beta=kappa))).model
     assert model.model.layers[0].self_attn.log_kappa.exp().tolist() == pytest.approx(kappa)
@@ -224,7 +235,9 @@ def test_the_usual_generators_are_an_irrep_in_another_basis(order: int) -> None:
         torch.testing.assert_close(found[a] @ found[b] - found[b] @ found[a], found[c])
     torch.testing.assert_close(-(found @ found).sum(0), order * (order + 1) * torch.eye(2 * order + 1).double())
     assert basis_of(found, (order,)).permutes
-    turn = torch.linalg.qr(torch.randn(2 * order + 1, 2 * order + 1, generator=torch.Generator().manual_seed(0)).double())[0]
+    turn = torch.linalg.qr(
+        torch.randn(2 * order + 1, 2 * order + 1, generator=torch.Generator().manual_seed(0)).double()
+    )[0]
     assert basis_of(turn @ found @ turn.T, (order,)).permutes == (order == 0)
 
 
@@ -240,4 +253,6 @@ def test_generators_in_no_such_basis_need_isotropic_variances(tmp_path: Path) ->
     model.set_attn_implementation("eager")
     ids = torch.randint(0, WORDS, (1, LENGTH), generator=draw)
     expected = note_weights(tables(**equal), SPEC, KAPPA, ids, True)
-    torch.testing.assert_close(model(ids, output_attentions=True).attentions[0].double(), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        model(ids, output_attentions=True).attentions[0].double(), expected, rtol=1e-3, atol=1e-4
+    )

@@ -1,4 +1,4 @@
-"""Models of Gaussian beliefs that loop over their heads: one softmax of (batch, query, key) a head, irreps of several sizes."""
+"""Models of Gaussian beliefs that loop over their heads: one softmax of (batch, query, key) a head, several irreps."""
 
 from __future__ import annotations
 

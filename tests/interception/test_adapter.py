@@ -18,7 +18,7 @@ def adapter(module: Any) -> Any:
         return None
 
     def read(output: Any) -> dict[str, Any]:
-        messages, beta, kl = output
+        _, beta, kl = output
         return {"weights": beta, "divergence": kl, "kappa": module.kappa}
 
     return read
@@ -75,7 +75,10 @@ def test_weights_are_replaced_where_the_adapter_says_how() -> None:
         reader = adapter(module)
         if reader is None:
             return None
-        return lambda output: {**reader(output), "with_weights": lambda w: (w.sum((1, 3))[..., None] + 0 * output[0], w, 0)}
+        return lambda output: {
+            **reader(output),
+            "with_weights": lambda w: (w.sum((1, 3))[..., None] + 0 * output[0], w, 0),
+        }
 
     with heedful.replace(model, "uniform", adapter=replacing) as replaced:
         changed = model(ids)

@@ -98,7 +98,9 @@ def _attended(
         for head, dim in enumerate(dims):
             part = slice(begin, begin + dim)
             begin += dim
-            frames = [torch.matrix_exp(sum(phi[b, i, a] * turns[a, part, part] for a in range(3))) for i in range(count)]
+            frames = [
+                torch.matrix_exp(sum(phi[b, i, a] * turns[a, part, part] for a in range(3))) for i in range(count)
+            ]
             for i in range(count):
                 seen = [j for j in range(i + 1) if not (mask_self and j == i and i > 0)]
                 apart, carried = [], []

@@ -36,7 +36,10 @@ Factory = Annotated[
 ]
 Checkpoint = Annotated[
     Path | None,
-    typer.Option(metavar="PATH", help="Weights: .safetensors, .pt or a folder of them; of the model of --factory, or with their --config."),
+    typer.Option(
+        metavar="PATH",
+        help="Weights: .safetensors, .pt or a folder of them; of the model of --factory, or with their --config.",
+    ),
 ]
 Adapter = Annotated[
     str | None,
@@ -50,8 +53,8 @@ Override = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Weights (.pt, .npy or .safetensors, one float tensor) that broadcast to (batch, head, query, key); one more "
-        "ablation puts them in place of the learned ones.",
+        help="Weights (.pt, .npy or .safetensors, one float tensor) that broadcast to (batch, head, query, key); one "
+        "more ablation puts them in place of the learned ones.",
     ),
 ]
 Tokenizer = Annotated[

@@ -71,7 +71,7 @@ def read(inputs: Inputs) -> "tuple[LoadedModel, BatchedText]":
 
 
 def _with_random_tokens(loaded: "LoadedModel", inputs: Inputs) -> "tuple[LoadedModel, BatchedText]":
-    """A bare checkpoint without a tokenizer reads random tokens: what it computes can be judged, what it learned can not."""
+    """A bare checkpoint without a tokenizer reads random tokens: they show what it computes, not what it learned."""
     from dataclasses import replace
 
     import torch
@@ -81,12 +81,18 @@ def _with_random_tokens(loaded: "LoadedModel", inputs: Inputs) -> "tuple[LoadedM
 
     words, most = loaded.vocab_size, loaded.max_positions
     if words is None:
-        raise UsageError(f"--checkpoint {inputs.checkpoint}: it has no tokenizer and shows no embedding (give --tokenizer)")
+        raise UsageError(
+            f"--checkpoint {inputs.checkpoint}: it has no tokenizer and shows no embedding (give --tokenizer)"
+        )
     if most is not None and inputs.seq_len > most:
-        raise UsageError(f"--seq-len {inputs.seq_len}: {most} is the maximum of the model's learned positions (lower it)")
+        raise UsageError(
+            f"--seq-len {inputs.seq_len}: {most} is the maximum of the model's learned positions (lower it)"
+        )
     drawn = torch.Generator().manual_seed(inputs.seed)
     ids = torch.randint(words, (inputs.sequences, inputs.seq_len), generator=drawn)
-    note = "no tokenizer: the text is random tokens, so sections 3 and 9 say nothing of language (give --tokenizer PATH)"
+    note = (
+        "no tokenizer: the text is random tokens, so sections 3 and 9 say nothing of language (give --tokenizer PATH)"
+    )
     return replace(loaded, notes=(*loaded.notes, note)), as_sequences(ids)
 
 

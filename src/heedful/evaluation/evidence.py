@@ -19,11 +19,11 @@ from heedful.distributed.whole_heads import whole_heads
 from heedful.errors import CaptureError, HeedfulError, InputRejected
 from heedful.evaluation.overflow import Overflow, overflow_of, without_rows
 from heedful.evaluation.running import run_model
-from heedful.interception.adapter import ALONE
 from heedful.interception.event import AttentionEvent
 from heedful.interception.headless import without_heads
 from heedful.interception.held_heads import HeldHeads
 from heedful.interception.intercept import intercept, unwatched
+from heedful.interception.interceptors.adapted import READING
 from heedful.loading.batch import Batch
 
 Array = NDArray[np.float64]
@@ -265,7 +265,7 @@ def _nothing_captured(model: nn.Module, not_captured: Mapping[str, str]) -> Heed
 
 
 def _layer(event: AttentionEvent, index: int) -> LayerEvidence:
-    fixed = NO_PRODUCT if event.call.value is None else READ_ONLY if event.way == ALONE else ""
+    fixed = NO_PRODUCT if event.call.value is None else READ_ONLY if event.way == READING else ""
     heads = event.call.heads * (1 if event.part is None else event.part.count)
     return LayerEvidence(event.path, event.module, index, heads, event.way, fixed=fixed, part=event.part)
 

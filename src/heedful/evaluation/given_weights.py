@@ -22,7 +22,6 @@ from heedful.loading.torch_archive import read_torch_archive
 from heedful.loading.weights import read_weights
 from heedful.loading.wording import escaped, reason
 
-
 CLAIM = "given_weights_matter"
 """Of no check in the registry, since it is made only of weights that somebody gives."""
 
@@ -48,7 +47,9 @@ def given_weights(given: str | Path | Tensor | np.ndarray) -> Tensor:
     weights = _read(Path(given)) if isinstance(given, str | Path) else torch.as_tensor(given)
     if not weights.is_floating_point() or not 2 <= weights.dim() <= 4:
         got = f"{weights.dtype} {tuple(weights.shape)}"
-        raise UsageError(f"override: {named}: expected a float tensor (batch, head, query, key) or one that broadcasts; got {got}")
+        raise UsageError(
+            f"override: {named}: expected a float tensor (batch, head, query, key) or one that broadcasts; got {got}"
+        )
     if weights.dim() == 4 and weights.shape[0] != 1:
         message = f"expected one set of weights for all sequences, (1, head, query, key); got {tuple(weights.shape)}"
         raise UsageError(f"override: {named}: {message} (give heedful.replace weights of each sequence)")
@@ -62,7 +63,9 @@ def _read(path: Path) -> Tensor:
             with open_regular(path) as file:
                 return torch.from_numpy(np.load(file, allow_pickle=False))
         except (ValueError, TypeError, OSError, EOFError) as error:
-            raise InputRejected(subject, f"expected a numpy array of numbers: {reason(error)}", "save it again") from error
+            raise InputRejected(
+                subject, f"expected a numpy array of numbers: {reason(error)}", "save it again"
+            ) from error
     found: Any = None
     if checkpoint_format(path) is CheckpointFormat.ZIP:
         found = read_torch_archive(path, ())

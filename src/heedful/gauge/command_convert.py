@@ -11,7 +11,8 @@ from heedful.reporting.escape import visible
 
 Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="Weights: .pt or .safetensors; read, never run.")]
 Config = Annotated[
-    Path, typer.Option(metavar="FILE", help="Its config: literals in a Python file (never executed), JSON, TOML or YAML.")
+    Path,
+    typer.Option(metavar="FILE", help="Its config: literals in a Python file (never executed), JSON, TOML or YAML."),
 ]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the model: absent or empty.")]
 FeedForward = Annotated[
@@ -34,15 +35,23 @@ def convert(
     Returns:
         The exit code, 0.
     """
-    from heedful.errors import UsageError
+    from heedful.errors import OutputError, UsageError
     from heedful.gauge.convert import convert as converted
+    from heedful.reporting.write import filled_folder
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {out}: expected an absent or empty folder (name another)")
     found = converted(checkpoint, config, feed_forward=feed_forward, allow_global=tuple(allow_global or ()))
-    found.model.save_pretrained(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with filled_folder(out, overwrite=False) as made:
+            found.model.save_pretrained(made)
+    except OSError as error:
+        raise OutputError(f"{out}: {error.strerror or error} (name another folder)") from error
     settings = found.model.config
-    typer.echo(f"{visible(str(out))}: {settings.irreps}, {settings.num_hidden_layers} layers, {settings.vocab_size:,} tokens")
+    typer.echo(
+        f"{visible(str(out))}: {settings.irreps}, {settings.num_hidden_layers} layers, {settings.vocab_size:,} tokens"
+    )
     for name, what in found.carried.items():
         typer.echo(f"carried over: {visible(name)}: {what}")
     for what in found.left:

@@ -8,7 +8,9 @@ from heedful.commandline import options
 from heedful.commandline.errors import guarded
 from heedful.training import command as shared
 
-Irreps = Annotated[str, typer.Option(metavar="IRREPS", help="Heads of a layer, as '5x0e + 3x1e + 1x2e' or [('l0', 5, 1), ...].")]
+Irreps = Annotated[
+    str, typer.Option(metavar="IRREPS", help="Heads of a layer, as '5x0e + 3x1e + 1x2e' or [('l0', 5, 1), ...].")
+]
 Layers = Annotated[int, typer.Option(metavar="N", min=1, help="Layers.")]
 Covariance = Annotated[
     Literal["isotropic", "diagonal", "full"], typer.Option(metavar="NAME", help="isotropic, diagonal or full.")

@@ -139,7 +139,9 @@ def converted(
     basis = source.basis(irreps, found["generators"])
     variance, isotropic = source.variances(found, irreps, len(mean))
     if not isotropic and not basis.permutes:
-        message = "its generators' axes are no permutation of e3nn's, so that a diagonal covariance would not stay diagonal"
+        message = (
+            "its generators' axes are no permutation of e3nn's, so that a diagonal covariance would not stay diagonal"
+        )
         raise InputRejected(subject, message, "store isotropic variances, or generators of real spherical harmonics")
     layers = source.whole("n_layers", source.whole("num_layers", 1))
     config = _config(source, irreps, found, variance, part, layers, len(mean))
@@ -214,7 +216,7 @@ def _filled(
 
 
 def _unbounded(phi: Tensor) -> Tensor:
-    """The angles whose bounded form (``frames.bounded``) these are; those beyond pi name the same rotation within it."""
+    """The angles whose bounded form (``frames.bounded``) these are; those beyond pi name a rotation within it."""
     length = phi.norm(dim=-1, keepdim=True)
     short = torch.remainder(length + math.pi, 2 * math.pi) - math.pi
     inside = (short.abs() / math.pi).clamp_max(1 - 1e-12)
@@ -255,9 +257,13 @@ class _Source:
         try:
             irreps = parse_irreps([tuple(entry) for entry in self.settings["irrep_spec"]])
         except HeedfulError as error:
-            raise InputRejected(self.subject, f"config: irrep_spec: {error}", "write (label, copies, dimensions)") from error
+            raise InputRejected(
+                self.subject, f"config: irrep_spec: {error}", "write (label, copies, dimensions)"
+            ) from error
         except TypeError as error:
-            raise InputRejected(self.subject, "config: irrep_spec is no list", "write (label, copies, dimensions)") from error
+            raise InputRejected(
+                self.subject, "config: irrep_spec is no list", "write (label, copies, dimensions)"
+            ) from error
         width = self.whole("embed_dim", irreps.dim)
         if width < irreps.dim:
             message = f"config: embed_dim = {width}, irrep_spec has {irreps.dim} dimensions"
@@ -296,7 +302,7 @@ class _Source:
         elif part == "variational":
             left.append(
                 f"feed-forward {own}: became 'variational', steps down one free energy with each head's own weights; "
-                "theirs follow another gradient, over all dimensions as one head: only the weights of the first layer are theirs"
+                "theirs follow another gradient, all dimensions as one head: only the first layer's weights are theirs"
             )
         return part, left
 
@@ -336,7 +342,7 @@ class _Source:
         logs, plain = found["log_variance"], found["variance"]
         if logs is None and plain is None:
             logs = torch.zeros(irreps.dim)
-        variance = (logs.double().exp() if logs is not None else plain.double())  # type: ignore[union-attr]
+        variance = logs.double().exp() if logs is not None else plain.double()  # type: ignore[union-attr]
         if variance.shape not in ((irreps.dim,), (rows, irreps.dim)):
             message = f"variances {tuple(variance.shape)}: expected ({irreps.dim},) or ({rows}, {irreps.dim})"
             raise InputRejected(self.subject, message, "store the diagonal of each token's covariance")
@@ -366,7 +372,12 @@ class _Source:
     def differences(self, found: dict[str, Tensor | None], isotropic: bool, irreps: Irreps) -> list[str]:
         """What such models compute otherwise."""
         left = []
-        if self.settings.get("diagonal_covariance") and not isotropic and any(irreps.orders) and found["angle"] is not None:
+        if (
+            self.settings.get("diagonal_covariance")
+            and not isotropic
+            and any(irreps.orders)
+            and found["angle"] is not None
+        ):
             left.append(
                 "diagonal_covariance: theirs cuts off what a rotation puts beside the diagonal; here transport is exact"
             )
@@ -376,7 +387,7 @@ class _Source:
             left.append("evolve_phi: frames that change from layer to layer; here they stay those of the tokens")
         if str(self.settings.get("pos_encoding_mode", "none")) != "none":
             left.append(
-                f"pos_encoding_mode {self.settings['pos_encoding_mode']!r}: frames of positions, composed there by adding angles"
+                f"pos_encoding_mode {self.settings['pos_encoding_mode']!r}: frames of positions, there by adding angles"
             )
         left.append("masked weights of 1e-8 and 1e-6 on the diagonals of covariances: here 0, and none")
         return left

@@ -1,15 +1,16 @@
 r"""The change of coordinates between two bases of one irrep, found from its generators.
 
-A checkpoint stores generators :math:`G_a` of its own. Axes may be named otherwise (polar axis z there, y here): with a
+A checkpoint stores generators :math:`G_a` of its own. Axes may be named otherwise (polar axis z there, y here). With a
 rotation of the axes, :math:`G_a B = B \, s_a g_{\pi(a)}` for an orthogonal B that is unique but for its sign. Then
-:math:`\mu' = B^T \mu` and :math:`\phi'_{\pi(a)} = s_a \phi_a` describe the same belief in the same frame. Where B permutes
-coordinates and changes signs alone, a diagonal covariance stays diagonal.
+:math:`\mu' = B^T \mu` and :math:`\phi'_{\pi(a)} = s_a \phi_a` describe the same belief in the same frame. Where B only
+permutes coordinates and changes signs, a diagonal covariance stays diagonal.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import permutations, product
+from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -102,8 +103,8 @@ def _ends(dims: list[int]) -> list[int]:
 def _rotations() -> list[tuple[tuple[int, int, int], tuple[float, float, float]]]:
     """The 24 rotations that carry axes to axes; the plain one first."""
     found = []
-    for axes in permutations(range(3)):
-        for signs in product((1.0, -1.0), repeat=3):
+    for axes in ((0, 1, 2), (1, 2, 0), (2, 0, 1), (0, 2, 1), (2, 1, 0), (1, 0, 2)):
+        for signs in ((a, b, c) for a, b, c in product((1.0, -1.0), repeat=3)):
             turn = torch.zeros(3, 3)
             turn[list(axes), [0, 1, 2]] = torch.tensor(signs)
             if float(torch.linalg.det(turn)) > 0:
@@ -145,7 +146,7 @@ def usual_generators(order: int) -> Tensor:
         up[place + 1, place] = (order * (order + 1) - m[place] * (m[place] + 1)).sqrt()
     down = up.mH
     ladder = ((up + down) / 2, (up - down) / 2j, torch.diag(m).to(up))
-    real = torch.zeros(dim, dim, dtype=torch.complex128)
+    real: Any = torch.zeros(dim, dim, dtype=torch.complex128)
     real[order, order] = 1
     for one in range(1, order + 1):
         sign = (-1) ** one

@@ -98,7 +98,8 @@ class GaugeRunSettings(RunSettings):
     def config(self, tokens: int, begin: int, end: int, pad: int | None) -> PreTrainedConfig:
         """The model's config; arguments as for ``RunSettings``."""
         names = (
-            "irreps", "covariance", "covariance_frame", "kappa", "kappa_rule", "target_concentration", "feed_forward", "mask_self",
+            "irreps", "covariance", "covariance_frame",
+            "kappa", "kappa_rule", "target_concentration", "feed_forward", "mask_self",
             "position_means", "token_frames", "position_frames", "layer_norm", "residual", "alignment_weight",
             "prior_weight", "mean_std", "position_std", "frame_norm",
         )  # fmt: skip

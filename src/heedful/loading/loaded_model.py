@@ -211,8 +211,8 @@ def _from_checkpoint(path: Path, request: _Request) -> LoadedModel:
 
 def _build(config: Path, weights: Path, request: _Request, source: str) -> LoadedModel:
     settings = read_config(config)
-    if (kind := foreign_checkpoint(settings)) is not None:
-        return _converted(kind, settings, weights, request, source)
+    if (foreign := foreign_checkpoint(settings)) is not None:
+        return _converted(foreign, settings, weights, request, source)
     plan = plan_model(settings, escaped(config))
     dtype = resolve_dtype(request.dtype, request.counts_on, plan.declared_dtype)
     skeleton = build_skeleton(plan, escaped(config))
@@ -246,7 +246,7 @@ def _build(config: Path, weights: Path, request: _Request, source: str) -> Loade
 
 
 def _converted(
-    kind: ForeignCheckpoint, settings: dict[str, Any], weights: Path, request: _Request, source: str
+    foreign: ForeignCheckpoint, settings: dict[str, Any], weights: Path, request: _Request, source: str
 ) -> LoadedModel:
     """A model that a feature converts from a checkpoint of a kind that transformers doesn't know."""
     if request.processes > 1:
@@ -255,7 +255,7 @@ def _converted(
     tokenizer, remarks = load_tokenizer(request.tokenizer or (weights if weights.is_dir() else weights.parent))
     read = read_folder_weights if kind_of(weights) == "a directory" else read_weights
     tensors, notes = read(weights, request.allow_globals)
-    model, more = kind.convert(settings, tensors, escaped(request.name))
+    model, more = foreign.convert(settings, tensors, escaped(request.name))
     return LoadedModel(
         model=model.to(dtype).eval(),
         tokenizer=tokenizer,

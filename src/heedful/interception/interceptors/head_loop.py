@@ -82,9 +82,13 @@ class HeadLoops:
         self.way = way
         self.running: dict[int, HeadLoop] = {}
 
-    def takes(self, frame: Frame | None, logits: Tensor, call: AttentionCall) -> bool:
-        """Whether a call may be one head of a loop: one head over ``(batch, query, key)``, of all the rows that entered."""
-        if frame is None or logits.dim() != 3 or call.heads != 1 or frame.module in _single:
+    def open(self, frame: Frame) -> bool:
+        """Whether a module may loop over its heads: it was not seen to have one alone."""
+        return frame.module not in _single
+
+    def takes(self, frame: Frame, call: AttentionCall) -> bool:
+        """Whether a call may be one head of a loop: one over ``(batch, query, key)``, of all rows that entered."""
+        if call.heads != 1:
             return False
         rows = call.batch * call.n_queries
         return call.n_queries == call.n_keys if frame.entered is None else rows >= frame.entered
@@ -139,7 +143,9 @@ class HeadLoops:
             output = loop.frame.module.forward(*args, **kwargs)
         if loop.index < len(loop.given):
             path = loop.frame.path
-            raise UsageError(f"replace: {path}: its heads ran in another order when it was run again; it cannot be replaced")
+            raise UsageError(
+                f"replace: {path}: its heads ran in another order when it was run again; it cannot be replaced"
+            )
         self._deliver(loop)
         return output
 
@@ -195,9 +201,7 @@ class HeadLoops:
         if first.change is None:
             message = "its softmax was seen and no product with values; it cannot be replaced"
             raise UsageError(f"replace: {loop.frame.path}: {message}")
-        loop.given[-len(heads) :] = [
-            answer[:, place : place + 1, :, : _of(head)] for place, head in enumerate(heads)
-        ]
+        loop.given[-len(heads) :] = [answer[:, place : place + 1, :, : _of(head)] for place, head in enumerate(heads)]
         loop.changed = True
 
 
@@ -233,7 +237,8 @@ def _joined(heads: list[HeadCall]) -> AttentionCall:
     visibility = first.visibility
     if any(mask is not None for mask in masks):
         shape = (*first.query.shape[:2], first.n_queries, first.n_keys)
-        there = [torch.ones(1, 1, 1, 1, dtype=torch.bool, device=first.query.device) if m is None else m for m in masks]
+        every = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=first.query.device)
+        there = [every if mask is None else mask for mask in masks]
         if all(mask.shape == there[0].shape and torch.equal(mask, there[0]) for mask in there):
             visibility = replace(visibility, mask=there[0])
         else:
@@ -248,5 +253,5 @@ def _joined(heads: list[HeadCall]) -> AttentionCall:
         key=torch.cat([head.call.key for head in heads], 1),
         value=value,
         visibility=visibility,
-        bias=torch.cat([head.call.bias for head in heads], 1),  # type: ignore[arg-type]
+        bias=torch.cat([head.call.bias for head in heads], 1),  # type: ignore[misc]
     )

@@ -1,7 +1,7 @@
 """The product of weights with values that differ for each query, as where values are carried into the query's frame.
 
-Such values are of pairs, ``(*leading, query, key, width)``. The call then shows one-hot values, so that what it puts out
-are the weights: they are verified and replaced, and the module multiplies them with its own values.
+Such values are of pairs, ``(*leading, query, key, width)``. The call then shows one-hot values, so that what it puts
+out are the weights: they are verified and replaced, and the module multiplies them with its own values.
 """
 
 from __future__ import annotations

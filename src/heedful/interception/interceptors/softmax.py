@@ -19,12 +19,12 @@ from torch import Tensor
 from heedful.attention.call import AttentionCall
 from heedful.attention.visibility import Visibility
 from heedful.errors import HeedfulError, UsageError
-from heedful.interception.adapter import read
 from heedful.interception.arrangement import Arrangement, arranged
 from heedful.interception.call_context import call_context
 from heedful.interception.decode_offset import DecodeOffsets
 from heedful.interception.factors import FEATURE, LEAD, Axes, kinds
 from heedful.interception.hidden import forget, hidden_in
+from heedful.interception.interceptors.adapted import read
 from heedful.interception.interceptors.head_loop import HeadCall, HeadLoops
 from heedful.interception.interceptors.interceptor import Interceptor
 from heedful.interception.interceptors.pair_values import TIMES, of_pairs
@@ -197,30 +197,19 @@ class SoftmaxRecorder:
         frame = softmax.frames[-1]
         if self.loops.passes(frame):
             return
-        if self._is_one_head_alone(softmax, frame, describe):
+        head = self._one_head(softmax, frame, describe)
+        if head is not None and self.loops.takes(frame, head):
+            if not self.loops.answer(frame)[0]:
+                self.loops.add(frame, HeadCall(softmax, head, None, None, None, f"{WAY} alone", 0.0))
             return
-        answer = self.way.meet(frame.module, f"{WAY} alone", describe, run, 0.0)
+        described = describe if head is None else lambda: head
+        answer = self.way.meet(frame.module, f"{WAY} alone", described, run, 0.0)
         if frame.path in self.way.not_understood:
             self.way.stack.seen(frame)
         if answer is not None and arrangement and tuple(answer.shape[-2:]) != tuple(softmax.logits.shape[-2:]):
             raise UsageError(
                 f"replace: {frame.path}: its softmax was seen and no product with values; it cannot be replaced"
             )
-
-    def _is_one_head_alone(self, softmax: Softmax, frame: Frame, describe: Callable[[], AttentionCall]) -> bool:
-        """Gather weights without values as one head of a loop; whether that could be done."""
-        if softmax.logits.dim() != 3:
-            return False
-        try:
-            with torch._C.DisableTorchFunction(), torch.no_grad():
-                call = describe()
-        except Exception:  # it is reported where the call is described again
-            return False
-        if not self.loops.takes(frame, softmax.logits, call):
-            return False
-        if not self.loops.answer(frame)[0]:
-            self.loops.add(frame, HeadCall(softmax, call, None, None, None, f"{WAY} alone", 0.0))
-        return True
 
     def _arranged(self, leading: Any, candidates: list[Axes], frame: Frame) -> Arrangement:
         batch = None if frame.entering is None else frame.entering.shape[0]
@@ -265,15 +254,11 @@ class SoftmaxRecorder:
             return call
 
         def put(answer: Tensor) -> Tensor:
-            own = given["arrangement"].own(answer)
-            if product.pairs:
-                with self.way.inside():
-                    return product.reweigh(product.own_weights(own).to(product.value.dtype))
-            return product.own_result(own).to(product.value.dtype).contiguous()
+            return self._put(product, given["arrangement"].own(answer))
 
-        dropout = dropout_of(softmax, weights)
-        streams = self._sources(softmax)
-        if softmax.logits.dim() == 3 and (head := self._one_head(softmax, frame, describe)) is not None:
+        dropout, streams = dropout_of(softmax, weights), self._sources(softmax)
+        head = self._one_head(softmax, frame, describe)
+        if head is not None and self.loops.takes(frame, head):
             softmax.multiplied = True
             forget(softmax.node)
             known, answer = self.loops.answer(frame)
@@ -282,7 +267,8 @@ class SoftmaxRecorder:
             own = run(None)
             self.loops.add(frame, HeadCall(softmax, head, own, put, run, WAY, dropout, streams))
             return given["result"]  # type: ignore[no-any-return]
-        answer = self.way.meet(None, WAY, describe, run, dropout, streams=streams, within=softmax.frames)
+        described = describe if head is None else lambda: head
+        answer = self.way.meet(None, WAY, described, run, dropout, streams=streams, within=softmax.frames)
         softmax.multiplied = True
         forget(softmax.node)
         if answer is None:
@@ -291,16 +277,22 @@ class SoftmaxRecorder:
             return given["result"]  # type: ignore[no-any-return]
         return put(answer)
 
-    def _one_head(
-        self, softmax: Softmax, frame: Frame, describe: Callable[[], AttentionCall]
-    ) -> AttentionCall | None:
-        """The call, where it may be one head of a loop; None where it is answered at once."""
+    def _put(self, product: Product, own: Tensor) -> Tensor:
+        """The product in the module's own layout with an answer in that layout: an output, or weights of pairs."""
+        if product.pairs:
+            with self.way.inside():
+                return product.reweigh(product.own_weights(own).to(product.value.dtype))
+        return product.own_result(own).to(product.value.dtype).contiguous()
+
+    def _one_head(self, softmax: Softmax, frame: Frame, describe: Callable[[], AttentionCall]) -> AttentionCall | None:
+        """The call, described once, where it may be one head of a loop; None where it is no such call."""
+        if softmax.logits.dim() != 3 or not self.loops.open(frame):
+            return None
         try:
             with torch._C.DisableTorchFunction(), torch.no_grad():
-                call = describe()
+                return describe()
         except Exception:  # it is reported where the call is described again
             return None
-        return call if self.loops.takes(frame, softmax.logits, call) else None
 
     @staticmethod
     def _sources(softmax: Softmax) -> tuple[Node | None, Node | None]:
