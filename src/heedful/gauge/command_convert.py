@@ -37,7 +37,8 @@ def convert(
     """
     from heedful.errors import OutputError, UsageError
     from heedful.gauge.convert import convert as converted
-    from heedful.reporting.write import filled_folder
+    from heedful.reporting.write import filled_folder, write_atomic
+    from heedful.training.saved_card import saved_card
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {out}: expected an absent or empty folder (name another)")
@@ -46,6 +47,7 @@ def convert(
         out.parent.mkdir(parents=True, exist_ok=True)
         with filled_folder(out, overwrite=False) as made:
             found.model.save_pretrained(made)
+            write_atomic(made / "README.md", saved_card(found.model), overwrite=True)
     except OSError as error:
         raise OutputError(f"{out}: {error.strerror or error} (name another folder)") from error
     settings = found.model.config

@@ -332,8 +332,13 @@ def test_inputs_that_cannot_be_are_refused() -> None:
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_half_precision_runs_throughout(covariance: str, feed_forward: str, dtype: torch.dtype, tmp_path: Path) -> None:
     """Parameters of half precision, divergences in float32: the logits are off by the rounding of the tables."""
-    model = gauge(covariance=covariance, feed_forward=feed_forward, layer_norm=feed_forward == "learned", kappa_rule="learned",
-                  position_frames="learned", alignment_weight=0.1, prior_weight=0.1)  # fmt: skip
+    others: dict[str, Any] = {
+        "kappa_rule": "learned",
+        "position_frames": "learned",
+        "layer_norm": feed_forward == "learned",
+    }
+    weighed = {"alignment_weight": 0.1, "prior_weight": 0.1}
+    model = gauge(covariance=covariance, feed_forward=feed_forward, **others, **weighed)
     exact = model(tokens()).logits
     model.save_pretrained(tmp_path)
     half = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype).eval()
