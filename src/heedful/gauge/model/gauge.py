@@ -132,7 +132,8 @@ class GaugePreTrainedModel(PreTrainedModel):
         count = -(-count // pad_to_multiple_of) * pad_to_multiple_of if pad_to_multiple_of else count
         if count < 1:
             raise UsageError(f"resize_token_embeddings: expected 1 token or more, got {count}")
-        beliefs: BeliefTables = getattr(self, "model", self).beliefs
+        inner: Any = getattr(self, "model", self)
+        beliefs = inner.beliefs
         for name in ("mean", "log_variance", "shear", "frame"):
             table = getattr(beliefs, name)
             if table is not None:
@@ -143,7 +144,7 @@ class GaugePreTrainedModel(PreTrainedModel):
             head.weight, head.out_features = own.weight, count
         self.config.vocab_size = count
         self.tie_weights()
-        return beliefs.mean
+        return beliefs.mean  # type: ignore[no-any-return]
 
 
 class GaugeModel(GaugePreTrainedModel):
