@@ -24,8 +24,8 @@ COMMANDS.add(
         "Convert a checkpoint of irrep_spec, token tables and kappa into a gauge model.",
         220,
         (
-            "heedful gauge convert best_model.pt --config config.py --out converted",
-            "heedful gauge convert best_model.pt --config config.py --feed-forward none --out converted",
+            "heedful gauge convert best_model.pt --config config.py --out made",
+            "heedful gauge convert ckpt.pt --config c.py --feed-forward none --out made",
         ),
     ),
 )
