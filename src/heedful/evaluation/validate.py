@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,10 +107,6 @@ def validate(
         >>> len(report.sections)
         9
     """
-    from heedful.evaluation.given_weights import given_weights
-    from heedful.interception.adapter import reading_with
-    from heedful.loading.factory import named_function
-
     chosen = _settings(settings, preset, null_models, null, sequential, one_or_many(require), seed)
     reading = Reading(
         config=config,
@@ -123,13 +120,18 @@ def validate(
         ranks=ranks,
     )
     _refuse_a_part(model, ranks)
-    reads = named_function(adapter, "--adapter") if isinstance(adapter, str) else adapter
-    weights = None if override is None else given_weights(override)
+    reading_attention = _reading(adapter)
+    weights = None
+    if override is not None:
+        from heedful.evaluation.given_weights import given_weights
+
+        weights = given_weights(override)
     found = model_and_text(model, sequences, text, tokenizer, reading)
     from heedful.evaluation.nine_sections import validate as judge
 
     more: dict[str, Any] = {} if progress is None else {"progress": progress}
-    with reading_with(reads):
+    more |= {} if weights is None else {"override": weights}
+    with reading_attention:
         return judge(
             found.model,
             found.sequences,
@@ -139,9 +141,18 @@ def validate(
             ranks=ranks,
             build=build or found.build,
             cards=cards,
-            override=weights,
             **more,
         )
+
+
+def _reading(adapter: str | Adapter | None) -> AbstractContextManager[None]:
+    """A block in which an adapter, by itself or by its name, reads the attention that modules return."""
+    if adapter is None:
+        return nullcontext()
+    from heedful.interception.adapter import reading_with
+    from heedful.loading.factory import named_function
+
+    return reading_with(named_function(adapter, "--adapter") if isinstance(adapter, str) else adapter)
 
 
 def _refuse_a_part(model: GivenModel, ranks: Ranks | None) -> None:
