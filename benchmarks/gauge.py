@@ -118,6 +118,8 @@ def step_ratio(repeat: int) -> list[tuple[str, float]]:
     for covariance in ("isotropic", "diagonal", "full"):
         config = GaugeConfig(**shared, irreps="10x0e + 9x1e + 7x2e", covariance=covariance, mask_self=False)
         made[f"gauge, {covariance}, 26 heads"] = GaugeForCausalLM(config)
+    framed = GaugeConfig(**shared, irreps="10x0e + 9x1e + 7x2e", covariance_frame="token", mask_self=False)
+    made["gauge, diagonal in token frame"] = GaugeForCausalLM(framed)
     ids = torch.randint(0, 2048, (8, 256))
     taken: dict[str, list[float]] = {name: [] for name in made}
     for _ in range(repeat + 1):
@@ -149,7 +151,7 @@ def main() -> None:
               f"  {difference:18.1e}", flush=True)  # fmt: skip
     print("\na training step, 8 x 256 tokens, 2 layers of width 72, over that of the softmax decoder")
     for name, ratio in step_ratio(wanted.repeat):
-        print(f"{name:28s} {ratio:.2f}")
+        print(f"{name:30s} {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ ALLOWED = {
     "loading/tokenizer_files.py: TemporaryDirectory": "a new private folder",
     "loading/tokenizer_files.py: write_bytes": "inside a new private folder",
     "loading/given_text.py: TemporaryDirectory": "a new private folder",
+    "gauge/command_convert.py: save_pretrained": "inside a filled_folder",
     "loading/given_text.py: write_text": "inside a new private folder",
     "loading/token_encoder.py: write_text": "into the private folder that counting gives",
     "ngrams/derivation/derive.py: save_pretrained": "inside a filled_folder",

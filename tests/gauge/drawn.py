@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from heedful.gauge.beliefs import Gaussians, gaussians
+from heedful.gauge.beliefs import Framed, Gaussians, gaussians
+from heedful.gauge.frames import frames
 
 ORDERS = range(7)
 
@@ -27,4 +28,6 @@ def beliefs(covariance: str, order: int, count: int = 7, seed: int = 1) -> Gauss
     variances = 1 if covariance == "isotropic" else dim
     log_variance = torch.rand(count, variances, generator=draw, dtype=torch.float64) * 4.6 - 2.3
     shear = torch.randn(count, dim * (dim - 1) // 2, generator=draw, dtype=torch.float64) / 2
+    if covariance == "framed":
+        return Framed(mean, log_variance, frames(angles(count, seed=8), order).mT)
     return gaussians(covariance, mean, log_variance, shear)

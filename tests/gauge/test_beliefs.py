@@ -15,7 +15,7 @@ from heedful.gauge.beliefs import COVARIANCES, Full, Gaussians, divergences, gau
 from heedful.gauge.frames import frames
 
 CASES = pytest.mark.parametrize(
-    ("covariance", "order"), [(covariance, order) for covariance in COVARIANCES for order in ORDERS]
+    ("covariance", "order"), [(covariance, order) for covariance in (*COVARIANCES, "framed") for order in ORDERS]
 )
 
 

@@ -22,6 +22,8 @@ from heedful.gauge.layout import BeliefLayout
         "5x0e+3x1e+2e",
         [("l0", 5, 1), ("l1", 3, 3), ("l2", 1, 5)],
         (["ℓ0", 5, 1], ["ℓ1", 3, 3], ["ℓ2", 1, 5]),
+        "[('ℓ0',5,1),('ℓ1',3,3),('ℓ2',1,5)]",
+        " ('l0', 5, 1), ('l1', 3, 3), ('l2', 1, 5)",
     ],
 )
 def test_both_notations_mean_the_same(given: Any) -> None:
@@ -47,6 +49,8 @@ def test_both_notations_mean_the_same(given: Any) -> None:
         ([("l1", 3)], r"expected \(label, copies, dimensions\) as in \('l1', 3, 3\), got \('l1', 3\)"),
         ([("l1", 2.5, 3)], "expected .label, copies, dimensions."),
         (7, "irreps 7: expected '5x0e"),
+        ("[('l0', 5, 1)", "expected a list of .label, copies, dimensions., "),
+        ("[__import__('os')]", "expected a list of .label, copies, dimensions., "),
     ],
 )
 def test_what_is_no_irrep_is_refused_in_one_line(wrong: Any, told: str) -> None:

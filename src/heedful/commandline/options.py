@@ -36,7 +36,26 @@ Factory = Annotated[
 ]
 Checkpoint = Annotated[
     Path | None,
-    typer.Option(metavar="PATH", help="Weights for the model of --factory: .safetensors, .pt or a folder of them."),
+    typer.Option(
+        metavar="PATH",
+        help="Weights: .safetensors, .pt or a folder of them; of the model of --factory, or with their --config.",
+    ),
+]
+Adapter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODULE:FUNCTION",
+        help="Read the attention that your modules return: package.module:function, importable here; a function from "
+        "a module to a reader of its output, or None.",
+    ),
+]
+Override = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Weights (.pt, .npy or .safetensors, one float tensor) that broadcast to (batch, head, query, key); one "
+        "more ablation puts them in place of the learned ones.",
+    ),
 ]
 Tokenizer = Annotated[
     str | None,

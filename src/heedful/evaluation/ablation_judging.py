@@ -29,6 +29,7 @@ MEANINGS = {
     "mean": "the mean pattern of a fixed pool of other documents",
     "shuffled": "another document's pattern",
     "local": "equal weights on the nearest keys",
+    "given": "the weights that were given (--override)",
 }
 MEAN_SHARE = 0.1
 """Share of the cost of equal weights up to which the mean pattern counts as doing the same work."""
@@ -228,6 +229,19 @@ def _finding(
         | interim_facts(study, values)
         | ({"loss": float(mean_of(study.loss)), "unused": unused} if layer is None else {}),
     )
+
+
+def given_finding(study: Study, claim: str, source: str, values: Array) -> Finding:
+    """The finding on weights that the user gave, for the whole model; a family of its own.
+
+    Args:
+        study: The study.
+        claim: What to call it.
+        source: Where the margin comes from.
+        values: Loss differences, ``(sequence,)``.
+    """
+    whole = _finding(study, claim, "given", source, values, None, p_of_zero(study, values))
+    return _of_a_part(study, whole)
 
 
 def _in_words(verdict: Verdict, reason: str) -> str:

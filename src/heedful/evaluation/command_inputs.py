@@ -51,6 +51,8 @@ def read(inputs: Inputs) -> "tuple[LoadedModel, BatchedText]":
     _check_together(inputs)
     documents = documents_of(inputs.text or None)  # first: it fails fast
     loaded = _loaded(inputs)
+    if loaded.tokenizer is None and inputs.checkpoint is not None and not inputs.text:
+        return _with_random_tokens(loaded, inputs)
     sequences = make_sequences(
         documents,
         loaded.tokenizer,
@@ -66,6 +68,32 @@ def read(inputs: Inputs) -> "tuple[LoadedModel, BatchedText]":
 
         try_model(loaded.model, sequences, inputs.factory)
     return loaded, sequences
+
+
+def _with_random_tokens(loaded: "LoadedModel", inputs: Inputs) -> "tuple[LoadedModel, BatchedText]":
+    """A bare checkpoint without a tokenizer reads random tokens: they show what it computes, not what it learned."""
+    from dataclasses import replace
+
+    import torch
+
+    from heedful.errors import UsageError
+    from heedful.loading.given_sequences import as_sequences
+
+    words, most = loaded.vocab_size, loaded.max_positions
+    if words is None:
+        raise UsageError(
+            f"--checkpoint {inputs.checkpoint}: it has no tokenizer and shows no embedding (give --tokenizer)"
+        )
+    if most is not None and inputs.seq_len > most:
+        raise UsageError(
+            f"--seq-len {inputs.seq_len}: {most} is the maximum of the model's learned positions (lower it)"
+        )
+    drawn = torch.Generator().manual_seed(inputs.seed)
+    ids = torch.randint(words, (inputs.sequences, inputs.seq_len), generator=drawn)
+    note = (
+        "no tokenizer: the text is random tokens, so sections 3 and 9 say nothing of language (give --tokenizer PATH)"
+    )
+    return replace(loaded, notes=(*loaded.notes, note)), as_sequences(ids)
 
 
 def read_model(inputs: Inputs) -> "LoadedModel":
@@ -86,9 +114,8 @@ def _check_together(inputs: Inputs) -> None:
     from heedful.errors import UsageError
 
     if inputs.factory is None:
-        if inputs.checkpoint is not None:
-            message = "weights for the model of a --factory (without one, name the checkpoint as the MODEL)"
-            raise UsageError(f"--checkpoint {inputs.checkpoint}: {message}")
+        if inputs.checkpoint is not None and inputs.model is not None:
+            raise UsageError(f"--checkpoint {inputs.checkpoint}: MODEL {inputs.model} was given too (leave one out)")
     elif inputs.processes > 1:
         raise UsageError(f"--factory {inputs.factory}: --parallel tensor divides a MODEL by transformers' plan for it")
     elif inputs.model is not None or inputs.config is not None:
@@ -109,4 +136,5 @@ def _loaded(inputs: Inputs) -> "LoadedModel":
         return load_factory(inputs.factory, checkpoint=inputs.checkpoint, seed=inputs.seed, **options)
     from heedful.loading.loaded_model import load_model
 
-    return load_model(inputs.model, config=inputs.config, processes=inputs.processes, **options)
+    model = inputs.model if inputs.checkpoint is None else str(inputs.checkpoint)
+    return load_model(model, config=inputs.config, processes=inputs.processes, **options)

@@ -23,6 +23,8 @@ def validate(
     config: options.Config = None,
     factory: options.Factory = None,
     checkpoint: options.Checkpoint = None,
+    adapter: options.Adapter = None,
+    override: options.Override = None,
     tokenizer: options.Tokenizer = None,
     text: options.Text = None,
     seq_len: options.SeqLen = 128,
@@ -62,6 +64,7 @@ def validate(
         with progress_bar(speaks(ranks)) as progress:
             report = judged(
                 model, sequences, text, tokenizer=tokenizer, config=config, factory=factory, checkpoint=checkpoint,
+                adapter=adapter, override=override,
                 seq_len=seq_len, preset=preset, null_models=null_models, null=null, sequential=sequential,
                 require=require or (), device=device, dtype=dtype, seed=seed, budget=budget,
                 allow_global=allow_global or (), progress=progress, ranks=ranks, cards=outputs.drawn,

@@ -23,6 +23,7 @@ from heedful.interception.event import AttentionEvent
 from heedful.interception.headless import without_heads
 from heedful.interception.held_heads import HeldHeads
 from heedful.interception.intercept import intercept, unwatched
+from heedful.interception.interceptors.adapted import READING
 from heedful.loading.batch import Batch
 
 Array = NDArray[np.float64]
@@ -83,6 +84,7 @@ def _is_finite(values: Tensor) -> bool:
     return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
 
 
+READ_ONLY = "its adapter gives no with_weights, a function from other weights to the module's output"
 NO_PRODUCT = "its softmax was seen and no product with values"
 
 Probe = Callable[[ProbedCall], dict[str, Tensor]]
@@ -270,7 +272,7 @@ def _nothing_captured(model: nn.Module, not_captured: Mapping[str, str]) -> Heed
 
 
 def _layer(event: AttentionEvent, index: int) -> LayerEvidence:
-    fixed = NO_PRODUCT if event.call.value is None else ""
+    fixed = NO_PRODUCT if event.call.value is None else READ_ONLY if event.way == READING else ""
     heads = event.call.heads * (1 if event.part is None else event.part.count)
     return LayerEvidence(event.path, event.module, index, heads, event.way, fixed=fixed, part=event.part)
 

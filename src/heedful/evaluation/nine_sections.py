@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from heedful.distributed.ranks import ALONE, Ranks, checksum
 from heedful.distributed.sharded import refuse_unshared
 from heedful.evaluation.conclusion import BLOCKS_TOLD, summarise
+from heedful.evaluation.given_weights import findings_on_given_weights
 from heedful.evaluation.head_cards import head_cards
 from heedful.evaluation.heads import head_table
 from heedful.evaluation.reading import TextLoss, reading_of
@@ -86,6 +87,7 @@ def validate(
     build: Callable[[int], nn.Module] | None = None,
     cards: bool = False,
     clock: Clock = time.perf_counter,
+    override: Tensor | None = None,
 ) -> Report:
     """Judge the attention of a model on some text.
 
@@ -106,6 +108,7 @@ def validate(
             them from its config, or resets a copy.
         cards: Whether to gather what a page shows of each head beside its row, too.
         clock: Seconds since any moment, for the budget.
+        override: Weights for one more ablation in section 9 (``given_weights``).
 
     Returns:
         The report.
@@ -113,7 +116,7 @@ def validate(
     Raises:
         CaptureError: No attention call of the model could be met.
         InputRejected: The model's parameters are sharded.
-        UsageError: A required claim does not exist.
+        UsageError: A required claim does not exist, or the weights are of another shape than the model's.
     """
     settings = settings or Settings()
     started, begun = time.time(), clock()
@@ -125,12 +128,14 @@ def validate(
             keeper.begin()
             keeper.review()
         findings = {facts.name: _judged(study, facts, keeper.why_without(facts.name)) for facts in _ordered()}
+        given = [] if study.nonfinite_parameters else findings_on_given_weights(study, override)
         heads = [] if study.nonfinite_parameters else head_table(study)
         sections = [
             Section(
                 number=number,
                 title=title,
-                findings=[f for facts in _ordered() if facts.section == number for f in findings[facts.name]],
+                findings=[f for facts in _ordered() if facts.section == number for f in findings[facts.name]]
+                + (given if number == max(SECTION_TITLES) else []),
             )
             for number, title in SECTION_TITLES.items()
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,14 @@ from heedful.errors import UsageError
 from heedful.evaluation.model_and_text import Reading, model_and_text, one_or_many
 
 if TYPE_CHECKING:
-    from torch import nn
+    import numpy as np
+    from torch import Tensor, nn
 
     from heedful.distributed.ranks import Ranks
     from heedful.evaluation.model_and_text import GivenModel, GivenSequences
     from heedful.evaluation.result import Report
     from heedful.evaluation.settings import Settings
+    from heedful.interception.adapter import Adapter
     from heedful.loading.given_sequences import Batches
     from heedful.loading.given_text import GivenText, GivenTokenizer
 
@@ -50,6 +53,8 @@ def validate(
     ranks: Ranks | None = None,
     build: Callable[[int], nn.Module] | None = None,
     cards: bool = False,
+    adapter: str | Adapter | None = None,
+    override: str | Path | Tensor | np.ndarray | None = None,
 ) -> Report:
     """Judge the attention of a model on text, in nine sections with verdicts.
 
@@ -65,7 +70,7 @@ def validate(
         tokenizer: Where it is not the model's own: a tokenizer or its path.
         config: Config of a bare checkpoint.
         factory: ``package.module:function`` that builds the model.
-        checkpoint: Weights for the model of ``factory``.
+        checkpoint: Weights for the model of ``factory``, or, with their ``config``, the model.
         seq_len: Tokens of a sequence that is cut from text.
         preset: ``quick``, ``standard`` or ``full``.
         null_models: Draws of that null; None takes the preset's number.
@@ -86,6 +91,10 @@ def validate(
         ranks: Processes that divide the text, each of which makes the whole report; None for this one alone.
         build: What built the model, called with a seed for each untrained model that it is compared with.
         cards: Whether to gather what a page shows of each head beside its row, too.
+        adapter: Reads the attention that modules return (``heedful.interception.adapter``): the function, or its name,
+            ``package.module:function``.
+        override: Weights that broadcast to ``(batch, head, query, key)``, or a file of them: one more ablation in
+            section 9 puts them in place of the learned ones.
 
     Returns:
         The report. It shows itself in a notebook, and has ``to_json()`` and ``save("page.html")``.
@@ -114,21 +123,39 @@ def validate(
         ranks=ranks,
     )
     _refuse_a_part(model, ranks)
+    reading_attention = _reading(adapter)
+    weights = None
+    if override is not None:
+        from heedful.evaluation.given_weights import given_weights
+
+        weights = given_weights(override)
     found = model_and_text(model, sequences, text, tokenizer, reading)
     from heedful.evaluation.nine_sections import validate as judge
 
     more: dict[str, Any] = {} if progress is None else {"progress": progress}
-    return judge(
-        found.model,
-        found.sequences,
-        settings=chosen,
-        name=name or found.name,
-        notes=(*found.notes, *notes),
-        ranks=ranks,
-        build=build or found.build,
-        cards=cards,
-        **more,
-    )
+    more |= {} if weights is None else {"override": weights}
+    with reading_attention:
+        return judge(
+            found.model,
+            found.sequences,
+            settings=chosen,
+            name=name or found.name,
+            notes=(*found.notes, *notes),
+            ranks=ranks,
+            build=build or found.build,
+            cards=cards,
+            **more,
+        )
+
+
+def _reading(adapter: str | Adapter | None) -> AbstractContextManager[None]:
+    """A block in which an adapter, by itself or by its name, reads the attention that modules return."""
+    if adapter is None:
+        return nullcontext()
+    from heedful.interception.adapter import reading_with
+    from heedful.loading.factory import named_function
+
+    return reading_with(named_function(adapter, "--adapter") if isinstance(adapter, str) else adapter)
 
 
 def _refuse_a_part(model: GivenModel, ranks: Ranks | None) -> None:

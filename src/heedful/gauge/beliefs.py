@@ -9,8 +9,9 @@ A belief :math:`N(\mu_i, \Sigma_i)` in the frame :math:`R_i` is canonical as
 with the query features :math:`f_i` and key features :math:`g_j` of the three forms of covariance below. Softmax over
 keys drops the last term. The divergence of two Gaussians is a Bregman divergence: Banerjee et al. 2005, JMLR 6.
 
-Covariances are kept in the common frame: variances on the diagonal of a token's own frame would be others after a
-rotation of all tokens, and the divergence with them.
+Covariances are kept in the common frame. Variances on the diagonal of a token's own frame (``Framed``) are a full
+covariance there, :math:`C_i = R_i^{-1} \operatorname{diag}(c_i) R_i`, whose inverse needs only the reciprocals of the
+variances. No part of it is cut off.
 """
 
 from __future__ import annotations
@@ -163,32 +164,91 @@ class Full:
         return inverse.transpose(-1, -2) @ ((-self.log_variance).exp()[..., None] * inverse)
 
     def queries(self) -> Tensor:
-        """Return the query features ``(C + m m^T, m, 1)``; each pair of equal matrix entries is one doubled feature."""
-        second = self.covariance() + self.mean[..., :, None] * self.mean[..., None, :]
-        return _joined(_packed(second) * _twice(second), self.mean, torch.ones_like(self.mean[..., :1]))
+        """``(C + m m^T, m, 1)``; each pair of equal entries is one feature, twice the entry."""
+        return _second_order_queries(self)
 
     def keys(self) -> Tensor:
-        """Return the key features ``(-P/2, P m, -(m^T P m + log |C|)/2)`` with ``P = C^-1``."""
-        precision = self.precision()
-        linear = (precision @ self.mean[..., None])[..., 0]
-        own = (self.mean * linear).sum(-1, keepdim=True) + self.log_volume[..., None]
-        return _joined(-_packed(precision) / 2, linear, -own / 2)
+        """``(-P/2, P m, -(m^T P m + log |C|)/2)`` with ``P = C^-1``."""
+        return _second_order_keys(self)
 
     def slopes(self, attended: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the natural gradients in mean and log-variances, as ``Isotropic.slopes`` does; the factor U stays
-        fixed.
-        """
-        dim = self.mean.shape[-1]
-        quadratic, linear = _unpacked(attended[..., : -dim - 1], dim), attended[..., -dim - 1 : -1]
-        pull = 2 * (quadratic @ self.mean[..., None])[..., 0] + linear
-        turned = self.triangle.transpose(-1, -2) @ quadratic @ self.triangle
-        along = turned.diagonal(dim1=-2, dim2=-1) * self.log_variance.exp()
-        return -(self.covariance() @ pull[..., None])[..., 0], -2 * along - 1
+        """Natural gradients, as for ``Isotropic``; the triangle stays fixed, so only the log-variances move."""
+        return _second_order_slopes(self, self.triangle, attended)
 
 
-Gaussians = Isotropic | Diagonal | Full
+@dataclass(frozen=True)
+class Framed:
+    r"""A variance for each dimension of the token's own frame, :math:`C = F \operatorname{diag}(c) F^T`.
+
+    As many features as ``Full``; variances as for ``Diagonal``.
+
+    Attributes:
+        mean: ``(..., dim)``, in the common frame.
+        log_variance: ``(..., dim)``, in the own frame.
+        frame: ``F``, the orthogonal matrix from the own frame into the common one, ``(..., dim, dim)``.
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+    frame: Tensor
+
+    @property
+    def log_volume(self) -> Tensor:
+        """``log |C|``, ``(...)``."""
+        return self.log_variance.sum(-1)
+
+    def covariance(self) -> Tensor:
+        """The covariance matrix, ``(..., dim, dim)``."""
+        return self._turned(self.log_variance.exp())
+
+    def precision(self) -> Tensor:
+        """``C^-1``, ``(..., dim, dim)``, from the reciprocals of the variances."""
+        return self._turned((-self.log_variance).exp())
+
+    def queries(self) -> Tensor:
+        """``(C + m m^T, m, 1)``, as for ``Full``."""
+        return _second_order_queries(self)
+
+    def keys(self) -> Tensor:
+        """``(-P/2, P m, -(m^T P m + log |C|)/2)`` with ``P = C^-1``, as for ``Full``."""
+        return _second_order_keys(self)
+
+    def slopes(self, attended: Tensor) -> tuple[Tensor, Tensor]:
+        """Natural gradients, as for ``Isotropic``; the frame stays fixed."""
+        return _second_order_slopes(self, self.frame, attended)
+
+    def _turned(self, diagonal: Tensor) -> Tensor:
+        return (self.frame * diagonal[..., None, :]) @ self.frame.transpose(-1, -2)
+
+
+def _second_order_queries(belief: Full | Framed) -> Tensor:
+    second = belief.covariance() + belief.mean[..., :, None] * belief.mean[..., None, :]
+    return _joined(_packed(second) * _twice(second), belief.mean, torch.ones_like(belief.mean[..., :1]))
+
+
+def _second_order_keys(belief: Full | Framed) -> Tensor:
+    precision = belief.precision()
+    linear = (precision @ belief.mean[..., None])[..., 0]
+    own = (belief.mean * linear).sum(-1, keepdim=True) + belief.log_volume[..., None]
+    return _joined(-_packed(precision) / 2, linear, -own / 2)
+
+
+def _second_order_slopes(belief: Full | Framed, axes: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
+    """Natural gradients in the mean and the log-variances of ``C = axes diag(c) axes^T``, with ``axes`` fixed."""
+    dim = belief.mean.shape[-1]
+    quadratic, linear = _unpacked(attended[..., : -dim - 1], dim), attended[..., -dim - 1 : -1]
+    pull = 2 * (quadratic @ belief.mean[..., None])[..., 0] + linear
+    turned = axes.transpose(-1, -2) @ quadratic @ axes
+    along = turned.diagonal(dim1=-2, dim2=-1) * belief.log_variance.exp()
+    return -(belief.covariance() @ pull[..., None])[..., 0], -2 * along - 1
+
+
+Gaussians = Isotropic | Diagonal | Full | Framed
 
 COVARIANCES = ("isotropic", "diagonal", "full")
+
+COVARIANCE_FRAMES = ("common", "token")
+"""In which frame variances stand on the diagonal."""
 
 
 def gaussians(covariance: str, mean: Tensor, log_variance: Tensor, shear: Tensor | None = None) -> Gaussians:

@@ -8,10 +8,16 @@ from heedful.commandline import options
 from heedful.commandline.errors import guarded
 from heedful.training import command as shared
 
-Irreps = Annotated[str, typer.Option(metavar="IRREPS", help="Heads of a layer, as '5x0e + 3x1e + 1x2e'.")]
+Irreps = Annotated[
+    str, typer.Option(metavar="IRREPS", help="Heads of a layer, as '5x0e + 3x1e + 1x2e' or [('l0', 5, 1), ...].")
+]
 Layers = Annotated[int, typer.Option(metavar="N", min=1, help="Layers.")]
 Covariance = Annotated[
     Literal["isotropic", "diagonal", "full"], typer.Option(metavar="NAME", help="isotropic, diagonal or full.")
+]
+CovarianceFrame = Annotated[
+    Literal["common", "token"],
+    typer.Option(metavar="NAME", help="Frame in which diagonal covariances are diagonal: common, or the token's own."),
 ]
 Kappa = Annotated[float, typer.Option(metavar="X", help="Temperature, above 0.")]
 KappaRule = Annotated[
@@ -80,6 +86,7 @@ def gauge(
     irreps: Irreps = "5x0e + 3x1e + 1x2e",
     layers: Layers = 1,
     covariance: Covariance = "diagonal",
+    covariance_frame: CovarianceFrame = "common",
     kappa: Kappa = 1.0,
     kappa_rule: KappaRule = "dim",
     target_concentration: Target = None,
@@ -127,6 +134,7 @@ def gauge(
         irreps=irreps,
         layers=layers,
         covariance=covariance,
+        covariance_frame=covariance_frame,
         kappa=kappa,
         kappa_rule=kappa_rule,
         target_concentration=target_concentration,

@@ -97,6 +97,11 @@ def _turned(path: str, layer: int, module: Any, given: inspect.BoundArguments) -
     given.arguments["cache"] = None  # the first run filled it
     plain = module(*given.args, **given.kwargs)[0]
     changed = inspect.BoundArguments(given.signature, given.arguments.copy())
+    if module.layout.own_frames:  # diagonal in its own frame, a belief may be turned in the common one alone
+        changed.arguments["frames"] = tuple(frame @ turn for turn, frame in zip(by, own, strict=True))
+        turned = module(*changed.args, **changed.kwargs)[0]
+        apart = (turned - plain).abs().max() / plain.abs().max()
+        return RotatedLayer(path, layer, max(_off(frame) for frame in own), float(apart))
     changed.arguments["hidden"] = given.arguments["hidden"].to(whole) @ whole.T
     changed.arguments["frames"] = tuple(turn @ frame for turn, frame in zip(by, own, strict=True))
     turned = module(*changed.args, **changed.kwargs)[0]

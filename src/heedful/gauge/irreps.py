@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -65,7 +66,8 @@ def parse_irreps(given: Any) -> Irreps:
     """Parse e3nn's notation, or a list of ``(label, copies, dimensions)``, into ``Irreps``.
 
     Args:
-        given: Such as ``"5x0e + 3x1e + 1x2e"`` or ``[("l0", 5, 1), ("l1", 3, 3), ("l2", 1, 5)]``; ``ℓ`` is ``l``.
+        given: Such as ``"5x0e + 3x1e + 1x2e"`` or ``[("l0", 5, 1), ("l1", 3, 3), ("l2", 1, 5)]``; ``ℓ`` is ``l``. The
+            list may also come as text, which is read as a literal and never run.
 
     Returns:
         The irreps. Only even parity is known: rotations alone tell ``1o`` and ``1e`` not apart.
@@ -73,6 +75,8 @@ def parse_irreps(given: Any) -> Irreps:
     Raises:
         UsageError: They cannot be read, there are none, or e3nn is not installed.
     """
+    if isinstance(given, str) and given.lstrip()[:1] in ("[", "("):
+        given = _literal(given)
     groups = _from_notation(given) if isinstance(given, str) else _from_list(given)
     if not groups:
         raise UsageError(f"irreps {given!r}: expected at least one, as in {EXAMPLE}")
@@ -82,6 +86,16 @@ def parse_irreps(given: Any) -> Irreps:
         if order > HIGHEST:
             raise UsageError(f"irreps {given!r}: expected l of at most {HIGHEST}, got {order}")
     return Irreps(groups)
+
+
+def _literal(given: str) -> Any:
+    try:
+        found = ast.literal_eval(given.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        example = "[('l0', 5, 1), ('l1', 3, 3)]"
+        raise UsageError(f"irreps {given!r:.80}: expected a list of (label, copies, dimensions), {example}") from error
+    one = isinstance(found, tuple) and len(found) == 3 and isinstance(found[0], str)
+    return [found] if one else found
 
 
 def _from_notation(given: str) -> tuple[tuple[int, int], ...]:

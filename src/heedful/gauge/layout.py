@@ -36,6 +36,7 @@ class BeliefLayout:
     Attributes:
         irreps: The heads.
         covariance: One of ``COVARIANCES``.
+        own_frames: Whether variances stand on the diagonal of the token's own frame, not of the common one.
 
     Raises:
         UsageError: There is no such form.
@@ -43,6 +44,7 @@ class BeliefLayout:
 
     irreps: Irreps
     covariance: str
+    own_frames: bool = False
 
     def __post_init__(self) -> None:
         if self.covariance not in COVARIANCES:

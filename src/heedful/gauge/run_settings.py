@@ -26,6 +26,7 @@ class GaugeRunSettings(RunSettings):
         irreps: The heads of a layer.
         layers: Layers.
         covariance: Form of the covariances.
+        covariance_frame: Frame in which diagonal covariances are diagonal.
         kappa: Temperature.
         kappa_rule: Which temperature each head has.
         target_concentration: Nats from uniform that heads are calibrated to.
@@ -49,6 +50,7 @@ class GaugeRunSettings(RunSettings):
     irreps: str = "5x0e+3x1e+1x2e"
     layers: int = 1
     covariance: str = "diagonal"
+    covariance_frame: str = "common"
     kappa: float = 1.0
     kappa_rule: str = "dim"
     target_concentration: float | None = None
@@ -96,7 +98,8 @@ class GaugeRunSettings(RunSettings):
     def config(self, tokens: int, begin: int, end: int, pad: int | None) -> PreTrainedConfig:
         """Return the model's config; arguments as for ``RunSettings``."""
         names = (
-            "irreps", "covariance", "kappa", "kappa_rule", "target_concentration", "feed_forward", "mask_self",
+            "irreps", "covariance", "covariance_frame",
+            "kappa", "kappa_rule", "target_concentration", "feed_forward", "mask_self",
             "position_means", "token_frames", "position_frames", "layer_norm", "residual", "alignment_weight",
             "prior_weight", "mean_std", "position_std", "frame_norm",
         )  # fmt: skip

@@ -14,6 +14,7 @@ from heedful.attention.call import AttentionCall
 from heedful.attention.engines.patterns import PATTERNS, pattern_output
 from heedful.attention.given_tensors import tensor_of
 from heedful.errors import CaptureError, UsageError
+from heedful.interception.adapter import Adapter, reading_with
 from heedful.interception.event import AttentionEvent
 from heedful.interception.intercept import intercept, refuse_no_module
 from heedful.interception.interceptors.interceptor import Interceptor
@@ -57,6 +58,7 @@ def replace(
     *,
     layers: Layers | None = None,
     heads: Heads | None = None,
+    adapter: Adapter | None = None,
 ) -> Iterator[Replacements]:
     """Return a context in which attention of some layers and heads is replaced by another pattern.
 
@@ -69,6 +71,7 @@ def replace(
         layers: Layers by index, in the order in which the model first calls them, or by module path: one or several;
             None for all.
         heads: Query heads by index, one or several, the same in every layer; or ``{layer: [heads]}``; None for all.
+        adapter: Reads attention from what modules return (``heedful.interception.adapter``).
 
     Yields:
         Module path to number of calls replaced, filled while the model runs; its ``left`` lists, once the block has
@@ -102,7 +105,7 @@ def replace(
         replaced[path] = replaced.get(path, 0) + 1
         return _replaced(event, given, named.heads_of(path, index))
 
-    with intercept(model, answer) as way:
+    with reading_with(adapter), intercept(model, answer) as way:
         yield replaced
     _check_all(type(model).__name__, way, order, named.layers, replaced)
 

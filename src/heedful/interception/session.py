@@ -15,6 +15,7 @@ from heedful.attention.axes import MIN_VISIBLE
 from heedful.attention.engines.measure import ENGINES
 from heedful.attention.engines.moments import Extras, Moments
 from heedful.errors import CallError, CaptureError, UsageError
+from heedful.interception.adapter import Adapter, reading_with
 from heedful.interception.agreement import limit_of, output_error
 from heedful.interception.call_record import CallRecord, call_number, head_label
 from heedful.interception.event import AttentionEvent
@@ -294,6 +295,7 @@ def capture(
     layers: Layers | None = None,
     heads: Heads | None = None,
     every: int = 1,
+    adapter: Adapter | None = None,
 ) -> Iterator[Session]:
     """Return a context that records exact statistics of every attention call of a model.
 
@@ -307,6 +309,8 @@ def capture(
             several.
         heads: Query heads to measure and list, by index; one or several, or ``{layer: [heads]}``.
         every: Measure the first forward of the model inside the block and every so many after it.
+        adapter: Reads attention from what modules return (``heedful.interception.adapter``); None where they compute it
+            in one of the ways above.
 
     Yields:
         The session, which can be read after the block as well.
@@ -330,7 +334,8 @@ def capture(
     refuse_no_module("capture", model)
     selection = Selection(layers=layers, heads=heads, every=every)
     session = Session(model, "tiled" if engine == "auto" else engine, selection)
-    with intercept(model, lambda event: session._meet(event, way.stack.forwards)) as way:
+    watched = intercept(model, lambda event: session._meet(event, way.stack.forwards))
+    with reading_with(adapter), watched as way:
         way.stack.ended = session._waiting.settle
         try:
             yield session

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from heedful.interception.adapter import Reader, reader_of
 from heedful.interception.handed import NOTHING, Handed, handed
 from heedful.interception.plain_leaf import is_plain_leaf
 from heedful.interception.uncompiled import plain_path
@@ -62,6 +63,8 @@ class Frame:
         entered: How many positions entered it; None where it is not known.
         real: Shape ``(batch, query)`` to which of those positions are tokens, as self-attention inside has shown it;
             None where all are.
+        given: Arguments and keyword arguments of the forward.
+        reader: What reads its attention from its output, where an adapter says so.
     """
 
     path: str
@@ -75,6 +78,8 @@ class Frame:
     queries: list[Any] = field(default_factory=list)
     entered: int | None = None
     real: dict[tuple[int, int], Tensor | None] = field(default_factory=dict)
+    given: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+    reader: Reader | None = None
 
 
 @dataclass
@@ -87,7 +92,7 @@ class ModuleStack:
         shares: Path to rows that were described of a module's calls, and rows that it put out.
         forwards: Number of outermost forwards begun.
         leaving: Called with each frame whose forward ends, while it is still on the stack, and its output (None after
-            an error).
+            an error); what it returns takes the output's place, unless it is None.
         ended: Called when an outermost forward has ended.
     """
 
@@ -97,7 +102,7 @@ class ModuleStack:
     captured_paths: set[str] = field(default_factory=set)
     shares: dict[str, list[int]] = field(default_factory=dict)
     forwards: int = 0
-    leaving: Callable[[Frame, Any], None] = lambda frame, output: None
+    leaving: Callable[[Frame, Any], Any] = lambda frame, output: None
     ended: Callable[[], Any] = lambda: None
     frames: list[Frame] = field(default_factory=list)
     _handles: list[Any] = field(default_factory=list)
@@ -160,17 +165,21 @@ class ModuleStack:
                 return
             found, entering = handed(module, args, kwargs), _entering(module, args, kwargs)
             entered = _entered(module, entering, args, kwargs)
-            self.frames.append(Frame(path, module, entering, found, self._begun, entered=entered))
+            reader = reader_of(module)
+            self.frames.append(
+                Frame(path, module, entering, found, self._begun, entered=entered, given=(args, kwargs), reader=reader)
+            )
 
-    def _pop(self, module: nn.Module, args: Any, output: Any) -> None:
+    def _pop(self, module: nn.Module, args: Any, output: Any) -> Any:
         if self.elsewhere() or not any(frame.module is module for frame in self.frames):
-            return
+            return None
+        other = None
         with torch._C.DisableTorchFunction():
             while self.frames:
                 frame = self.frames[-1]
                 ends = frame.module is module
                 try:
-                    self.leaving(frame, output if ends else None)
+                    other = self.leaving(frame, output if ends else None)
                 finally:
                     del self.frames[-1]
                 self._note(frame, output if ends else None)
@@ -178,6 +187,7 @@ class ModuleStack:
                     break
             if not self.frames:
                 self.ended()
+        return other
 
     def _note(self, frame: Frame, output: Any) -> None:
         name, attribute = type(frame.module).__name__, frame.path.rsplit(".", 1)[-1]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from heedful.errors import HeedfulError, UsageError
+from heedful.interception.adapter import Adapter, reading_with
 from heedful.interception.call_record import CallRecord
 from heedful.interception.intercept import refuse_no_module
 from heedful.interception.internal_forward import internal_forward
@@ -56,8 +57,8 @@ class Proof:
     note: str = ""
 
 
-def verify(model: nn.Module, inputs: Inputs) -> list[Proof]:
-    """Prove the capture of every attention module: recompute its output, then remove it and compare model outputs.
+def verify(model: nn.Module, inputs: Inputs, *, adapter: Adapter | None = None) -> list[Proof]:
+    """Prove every attention module of a model: recompute its output, then remove it and check the model's output.
 
     The model runs once to be measured, once as it is, and once for each module, in evaluation mode and without
     gradient; flags and random state are as before afterwards.
@@ -66,6 +67,7 @@ def verify(model: nn.Module, inputs: Inputs) -> list[Proof]:
         model: Any module.
         inputs: Keyword arguments, positional ones or the one tensor or numpy array that it takes; or a function that
             runs it once.
+        adapter: Reads attention from what modules return (``heedful.interception.adapter``).
 
     Returns:
         One proof a module, met ones first, in the order in which the model calls them.
@@ -81,7 +83,7 @@ def verify(model: nn.Module, inputs: Inputs) -> list[Proof]:
     """
     refuse_no_module("verify", model)
     run = _runner(model, inputs)
-    with _repeatable(model) as again:
+    with reading_with(adapter), _repeatable(model) as again:
         again()
         plain = _tensors(run())
         again()

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 
 from heedful.interception.interceptors.interceptor import Interceptor
 from heedful.interception.interceptors.multihead import multi_head
+from heedful.interception.interceptors.pair_values import TIMES
 from heedful.interception.interceptors.sdpa import attend
 from heedful.interception.interceptors.softmax import MULTIPLIED, SOFTMAX, SoftmaxRecorder
 
@@ -60,7 +61,7 @@ class FunctionWatcher(TorchFunctionMode):
                 return func(*args, **kwargs)
         if name in PASSED or not self.way.concerns(None):
             return func(*args, **kwargs)
-        if name in ATTENDING:
+        if name in ATTENDING or (name in TIMES and self.softmax.pending):
             if func in SOFTMAX:
                 return self.softmax.begins(func, args, kwargs)
             result = self._answered(name, func, args, kwargs)
@@ -79,7 +80,7 @@ class FunctionWatcher(TorchFunctionMode):
             return attend(self.way, *args, **kwargs)
         if func is F.multi_head_attention_forward:
             return multi_head(self.way, func, args, kwargs)
-        if name in MULTIPLIED and self.softmax.pending:
+        if (name in MULTIPLIED or name in TIMES) and self.softmax.pending:
             return self.softmax.multiplies(name, func, args, kwargs)
         return func(*args, **kwargs)
 

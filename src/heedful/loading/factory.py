@@ -90,6 +90,27 @@ def load_factory(
     return placed(loaded, place)
 
 
+def named_function(name: str, option: str) -> Callable[..., Any]:
+    """A function of the user's, ``package.module:function``, importable from the current folder or the environment.
+
+    Args:
+        name: Its name.
+        option: The option that named it, for messages.
+
+    Raises:
+        UsageError: There is no such function.
+        InputRejected: Its module raised.
+    """
+    named, shown = _NAME.fullmatch(name), escaped(name)
+    if named is None:
+        raise UsageError(f"{option} {shown}: expected package.module:function")
+    with _current_folder_first(), contextlib.redirect_stdout(sys.stderr):
+        function = getattr(_imported(named["module"], shown, option), named["function"], None)
+    if not callable(function):
+        raise UsageError(f"{option} {shown}: {named['module']} has no function {named['function']!r} (check the name)")
+    return function  # type: ignore[no-any-return]
+
+
 def _tokenizer(factory: str, checkpoint: Path | None, tokenizer: str | Path | None) -> tuple[Any, tuple[str, ...]]:
     """The tokenizer, before any code of the user's is run."""
     if tokenizer is not None:
@@ -143,7 +164,7 @@ def _function(factory: str) -> Callable[[], Any]:
     return function
 
 
-def _imported(module: str, shown: str) -> Any:
+def _imported(module: str, shown: str, option: str = "--factory") -> Any:
     try:
         with _rejecting(shown, "raised, when imported,"):
             return importlib.import_module(module)
@@ -153,7 +174,7 @@ def _imported(module: str, shown: str) -> Any:
         if not is_absent or missing is None or not f"{module}.".startswith(f"{missing}."):
             raise
         message = f"no module {missing!r} in the current folder or the environment (check the name and the folder)"
-        raise UsageError(f"--factory {shown}: {message}") from error.__cause__
+        raise UsageError(f"{option} {shown}: {message}") from error.__cause__
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.resources import as_file
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,6 +17,7 @@ from heedful.loading.checkpoint_format import CheckpointFormat, checkpoint_forma
 from heedful.loading.config_file import read_config
 from heedful.loading.device import resolve_device, resolve_dtype
 from heedful.loading.embedded_model import EMBEDDED_NAME, embedded_folder
+from heedful.loading.foreign_checkpoints import ForeignCheckpoint, foreign_checkpoint
 from heedful.loading.gguf import load_gguf
 from heedful.loading.hub import hub_folder, is_hub_name
 from heedful.loading.model_config import headless_plan, plan_model
@@ -209,7 +210,10 @@ def _from_checkpoint(path: Path, request: _Request) -> LoadedModel:
 
 
 def _build(config: Path, weights: Path, request: _Request, source: str) -> LoadedModel:
-    plan = plan_model(read_config(config), escaped(config))
+    settings = read_config(config)
+    if (foreign := foreign_checkpoint(settings)) is not None:
+        return _converted(foreign, settings, weights, request, source)
+    plan = plan_model(settings, escaped(config))
     dtype = resolve_dtype(request.dtype, request.counts_on, plan.declared_dtype)
     skeleton = build_skeleton(plan, escaped(config))
     skeleton.ensure_fits(dtype, str(request.device), escaped(config), request.processes)
@@ -238,6 +242,26 @@ def _build(config: Path, weights: Path, request: _Request, source: str) -> Loade
         name=request.name,
         source=source,
         notes=(*plan.notes, *notes, *more, *remarks, *agreement(tokenizer, model, request.name)),
+    )
+
+
+def _converted(
+    foreign: ForeignCheckpoint, settings: dict[str, Any], weights: Path, request: _Request, source: str
+) -> LoadedModel:
+    """A model that a feature converts from a checkpoint of a kind that transformers doesn't know."""
+    if request.processes > 1:
+        raise UsageError(f"{escaped(weights)}: a converted model is not divided over processes")
+    dtype = resolve_dtype(request.dtype, request.counts_on, None)
+    tokenizer, remarks = load_tokenizer(request.tokenizer or (weights if weights.is_dir() else weights.parent))
+    read = read_folder_weights if kind_of(weights) == "a directory" else read_weights
+    tensors, notes = read(weights, request.allow_globals)
+    model, more = foreign.convert(settings, tensors, escaped(request.name))
+    return LoadedModel(
+        model=model.to(dtype).eval(),
+        tokenizer=tokenizer,
+        name=request.name,
+        source=source,
+        notes=(*more, *notes, *remarks, *agreement(tokenizer, model, request.name)),
     )
 
 

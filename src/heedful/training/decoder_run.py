@@ -29,6 +29,7 @@ from heedful.training.progress_callback import Progress, ProgressCallback
 from heedful.training.run_folder import RunFolder, step_of, write_whole
 from heedful.training.run_settings import RunSettings
 from heedful.training.run_trainer import build_trainer, training_arguments
+from heedful.training.saved_card import saved_card
 from heedful.training.text_split import TextSplit, split_documents
 from heedful.training.token_windows import encode, marks_of, save_texts
 
@@ -187,6 +188,7 @@ def _finish(
         for file in sorted(part.iterdir()):
             if file.suffix != ".bin":  # the Trainer's arguments are a pickle, and name this machine's paths
                 move_in(file, folder.path)
+    write_atomic(folder.path / "README.md", saved_card(trainer.model, settings.name), overwrite=True)
     last = folder.last_checkpoint()
     if last is not None:
         state = read_small(last / STATE, STATE_BYTES, "the Trainer's state", follow=False)

@@ -21,13 +21,16 @@ from heedful.gauge.model.gauge_config import GaugeConfig
 from heedful.loading.loaded_model import load_model
 from heedful.training.model.arguments import CACHE
 
-COVARIANCES = ("isotropic", "diagonal", "full")
+COVARIANCES = ("isotropic", "diagonal", "full", "token")
+"""Forms of covariance; ``token`` is diagonal in the token's own frame."""
 FEED_FORWARDS = ("learned", "variational", "none")
 
 
 def gauge(implementation: str = "sdpa", **other: Any) -> GaugeForCausalLM:
     """Beliefs that differ in everything that they can."""
     torch.manual_seed(5)
+    if other.get("covariance") == "token":
+        other |= {"covariance": "diagonal", "covariance_frame": "token"}
     sizes: dict[str, Any] = {"vocab_size": 61, "irreps": "2x0e + 2x1e + 1x2e", "num_hidden_layers": 2}
     model = AutoModelForCausalLM.from_config(GaugeConfig(**(sizes | other)), attn_implementation=implementation)
     assert model.lm_head.weight is model.model.beliefs.mean.weight or not model.config.tie_word_embeddings
@@ -158,8 +161,9 @@ def test_saved_and_loaded_it_is_the_same(covariance: str, feed_forward: str, tmp
 
 @pytest.mark.parametrize("mask_self", [True, False])
 @pytest.mark.parametrize("feed_forward", FEED_FORWARDS)
-def test_a_cache_changes_nothing(feed_forward: str, mask_self: bool) -> None:
-    model = gauge(feed_forward=feed_forward, covariance="full", mask_self=mask_self, position_frames="sinusoidal")
+@pytest.mark.parametrize("covariance", ["full", "token"])
+def test_a_cache_changes_nothing(covariance: str, feed_forward: str, mask_self: bool) -> None:
+    model = gauge(feed_forward=feed_forward, covariance=covariance, mask_self=mask_self, position_frames="sinusoidal")
     ids, logits = tokens(), model(tokens()).logits
     first = model(ids[:, :7], use_cache=True)
     second = model(ids[:, 7:15], **{CACHE: first[CACHE]}, use_cache=True)
@@ -316,8 +320,72 @@ def test_inputs_that_cannot_be_are_refused() -> None:
         model(tokens())
     with pytest.raises(UsageError, match="expected input_ids: a belief is"):
         model(inputs_embeds=torch.zeros(1, 4, 13))
-    with pytest.raises(UsageError, match="of one size for good"):
-        model.resize_token_embeddings(70)
+    with pytest.raises(UsageError, match="expected 1 token or more, got 0"):
+        model.resize_token_embeddings(0)
     free = gauge(max_position_embeddings=16, position_means=False)
     assert math.isfinite(free(tokens()).logits.sum().item())
     assert replace(free.model.layout, covariance="full").shears == 16
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("feed_forward", FEED_FORWARDS)
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_half_precision_runs_throughout(covariance: str, feed_forward: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    """Parameters of half precision, divergences in float32: the logits are off by the rounding of the tables."""
+    others: dict[str, Any] = {
+        "kappa_rule": "learned",
+        "position_frames": "learned",
+        "layer_norm": feed_forward == "learned",
+    }
+    weighed = {"alignment_weight": 0.1, "prior_weight": 0.1}
+    model = gauge(covariance=covariance, feed_forward=feed_forward, **others, **weighed)
+    exact = model(tokens()).logits
+    model.save_pretrained(tmp_path)
+    half = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype).eval()
+    found = half(tokens()).logits
+    assert found.dtype is dtype and {p.dtype for p in half.parameters()} == {dtype}
+    assert (found.float() - exact).abs().max() < 0.06 * exact.abs().max()
+    assert half.generate(tokens(), max_new_tokens=3, do_sample=False).shape == (2, 23)
+    half.train()(tokens(), labels=tokens()).loss.backward()
+    assert [name for name, p in half.named_parameters() if p.grad is not None and not p.grad.isfinite().all()] == []
+    assert load_model(tmp_path, dtype=str(dtype).removeprefix("torch.")).model(tokens()).logits.dtype is dtype
+
+
+@pytest.mark.parametrize("feed_forward", FEED_FORWARDS)
+def test_beta_override_takes_the_place_of_the_learned_weights(feed_forward: str) -> None:
+    model, ids = gauge(feed_forward=feed_forward), tokens(2, 12)
+    plain = model(ids).logits
+    attending = [f"model.layers.{layer}.self_attn" for layer in range(2)]
+    given = torch.rand(2, 5, 12, 12, generator=torch.Generator().manual_seed(0)).tril().softmax(-1)
+    found = model(ids, beta_override=given)
+    with heedful.replace(model, given, layers=attending):
+        torch.testing.assert_close(found.logits, model(ids).logits)
+    assert (found.logits - plain).abs().max() > 0.01
+    uniform = torch.ones(12, 12).tril() / torch.arange(1, 13)[:, None]
+    free = gauge(feed_forward=feed_forward, mask_self=False)
+    with heedful.replace(free, "uniform", layers=attending):
+        torch.testing.assert_close(free(ids, beta_override=uniform).logits, free(ids).logits, rtol=0, atol=1e-5)
+    assert torch.equal(model(ids).logits, plain)
+    assert model(ids, beta_override=given, labels=ids).loss is not None
+    with pytest.raises(UsageError, match="expected weights that broadcast"):
+        model(ids, beta_override=torch.rand(3, 3))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_tokens_are_added_and_taken_away_in_every_table(covariance: str, tied: bool, tmp_path: Path) -> None:
+    model, ids = gauge(covariance=covariance, tie_word_embeddings=tied), tokens()
+    plain = model(ids).logits
+    assert model.resize_token_embeddings(70) is model.get_input_embeddings()
+    assert model.config.vocab_size == 70 and len(model.get_input_embeddings().weight) == 70
+    more = model(ids).logits
+    assert more.shape[-1] == 70
+    torch.testing.assert_close(more[..., :61], plain)
+    torch.testing.assert_close(model.model.beliefs.mean.weight[65], model.model.beliefs.mean.weight[:61].mean(0))
+    assert (model.lm_head.weight is model.model.beliefs.mean.weight) == tied
+    assert model(torch.full((1, 9), 69), labels=torch.full((1, 9), 69)).loss.isfinite()
+    model.save_pretrained(tmp_path)
+    assert torch.equal(AutoModelForCausalLM.from_pretrained(tmp_path).eval()(ids).logits, more)
+    model.resize_token_embeddings(61)
+    torch.testing.assert_close(model(ids).logits, plain)
+    assert model.model.resize_token_embeddings(pad_to_multiple_of=64, mean_resizing=False).num_embeddings == 64

@@ -44,3 +44,9 @@ def test_a_width_that_tokens_do_not_fit_is_warned_of() -> None:
     record["heads"] = [head(0, "", 128.4)]
     wild = derivation_page({**record, "counts": {"tokens": 9, "vocabulary": 1000}}).parts[1].text
     assert "1,000 tokens do not fit in a width of 256: --set width=1024" in wild
+    counts = {"tokens": 9, "vocabulary": 49_152}
+    huge = derivation_page({**record, "counts": counts}).parts[1].text
+    assert "--set width" not in huge  # a table of 12.9 GB
+    assert "--set embedding=log_probability_factors derives embeddings from the counts" in huge
+    record["recipe"]["embedding"] = "log_probability_factors"
+    assert "--set embedding" not in derivation_page({**record, "counts": counts}).parts[1].text

@@ -159,6 +159,11 @@ def test_the_geometry_by_hand() -> None:
     assert found.geometry.shared == pytest.approx(shared(query), rel=1e-4)
     assert found.geometry.shared_null == pytest.approx(max(rank, other) / 96)
     assert found.geometry.with_diagonal == pytest.approx(((rows @ rows.T).mean(), (rows @ rows.T).std()))
+    product = query.T @ key
+    assert found.geometry.product == pytest.approx((product.mean(), abs(product).max()), rel=1e-4)
+    assert found.geometry.product_diagonal == pytest.approx(product.diagonal()[:5], rel=1e-4, abs=1e-6)
+    for one in found.own.layers:  # equal weights match as often as chance; content heads more often
+        assert one.chance is not None and 0 < one.chance.estimate < one.match.estimate
     mixed = query @ np.random.default_rng(0).standard_normal((48, 48))
     assert found.geometry.shared == pytest.approx(shared(mixed), rel=1e-2)
 

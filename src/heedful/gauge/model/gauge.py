@@ -20,7 +20,7 @@ from heedful.gauge.beliefs import own_divergence
 from heedful.gauge.layout import BeliefLayout, TokenBeliefs
 from heedful.gauge.model.attention.gauge_kl import DivergenceHeads, GaugeKLAttention, canonical
 from heedful.gauge.model.gauge_config import GaugeConfig
-from heedful.gauge.model.gauge_feed_forward import FIRST_RATE, LearnedFeedForward, VariationalFeedForward
+from heedful.gauge.model.gauge_feed_forward import FIRST_RATE, BeliefNorm, LearnedFeedForward, VariationalFeedForward
 from heedful.gauge.model.gauge_tables import BeliefTable, BeliefTables
 from heedful.loading.model_types import ModelType, add_model_type
 from heedful.training.model.arguments import CACHE, CACHE_NAMES, cache_to_fill, for_model, one_cache
@@ -40,9 +40,9 @@ class GaugeLayer(GradientCheckpointingLayer):
             self.mlp = LearnedFeedForward(config)
         elif config.feed_forward == "variational":
             self.mlp = VariationalFeedForward(config, layer)
-        self.input_layernorm = nn.LayerNorm(width) if config.layer_norm else nn.Identity()
+        self.input_layernorm = BeliefNorm(width) if config.layer_norm else nn.Identity()
         normed = config.layer_norm and config.feed_forward == "learned"
-        self.post_attention_layernorm = nn.LayerNorm(width) if normed else nn.Identity()
+        self.post_attention_layernorm = BeliefNorm(width) if normed else nn.Identity()
 
     def forward(
         self, hidden: Tensor, spread: TokenBeliefs, prior: TokenBeliefs, frames: tuple[Tensor, ...], **options: Any
@@ -109,13 +109,40 @@ class GaugePreTrainedModel(PreTrainedModel):
             initialization.ones_(module.weight)
             initialization.zeros_(module.bias)
 
-    def resize_token_embeddings(self, *_: Any, **__: Any) -> nn.Embedding:
-        """Not supported, because a token is a row in several tables; raises an error.
+    @torch.no_grad()
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """Other numbers of tokens, in all tables of which a token is a row, and in the head.
+
+        Args:
+            new_num_tokens: Tokens; None keeps their number.
+            pad_to_multiple_of: Of which it shall be a multiple.
+            mean_resizing: Whether new rows are the means of those there; otherwise they are drawn like untrained ones.
+
+        Returns:
+            The table of means.
 
         Raises:
-            UsageError: Always.
+            UsageError: No token would be left.
         """
-        raise UsageError("a gauge model's tables are of one size for good: give its config another vocab_size")
+        count = self.config.vocab_size if new_num_tokens is None else new_num_tokens
+        count = -(-count // pad_to_multiple_of) * pad_to_multiple_of if pad_to_multiple_of else count
+        if count < 1:
+            raise UsageError(f"resize_token_embeddings: expected 1 token or more, got {count}")
+        inner: Any = getattr(self, "model", self)
+        beliefs = inner.beliefs
+        for name in ("mean", "log_variance", "shear", "frame"):
+            table = getattr(beliefs, name)
+            if table is not None:
+                setattr(beliefs, name, table.resized(count, mean_resizing))
+        head = getattr(self, "lm_head", None)
+        if head is not None:
+            own = BeliefTable.of(head.weight, head.in_features**-0.5).resized(count, mean_resizing)
+            head.weight, head.out_features = own.weight, count
+        self.config.vocab_size = count
+        self.tie_weights()
+        return beliefs.mean  # type: ignore[no-any-return]
 
 
 class GaugeModel(GaugePreTrainedModel):

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from heedful.errors import UsageError
-from heedful.gauge.beliefs import COVARIANCES
+from heedful.gauge.beliefs import COVARIANCE_FRAMES, COVARIANCES
 from heedful.gauge.irreps import parse_irreps
 from heedful.gauge.kappa import check_kappa
 
@@ -23,7 +23,9 @@ class GaugeConfig(PreTrainedConfig):
     Attributes:
         irreps: The heads of every layer, in e3nn's notation or as a list of ``(label, copies, dimensions)``; kept in
             the notation.
-        covariance: ``isotropic``, ``diagonal`` or ``full``, in the common frame.
+        covariance: ``isotropic``, ``diagonal`` or ``full``.
+        covariance_frame: Frame in which a diagonal covariance is diagonal: ``common``, or ``token``, the token's own (a
+            full matrix in the common frame, exact; ``benchmarks/gauge.py`` has its cost).
         kappa: Temperature; ``kappa_rule`` says which each head begins with (``heedful.gauge.kappa.first_kappa``).
         kappa_rule: ``shared``, ``sqrt``, ``dim``, ``calibrated`` (set on the first training batch) or ``learned``.
         target_concentration: Nats from uniform that ``calibrated`` heads begin with; with ``learned`` None begins
@@ -57,6 +59,7 @@ class GaugeConfig(PreTrainedConfig):
 
     irreps: Any = "5x0e + 3x1e + 1x2e"
     covariance: str = "diagonal"
+    covariance_frame: str = "common"
     kappa: float = 1.0
     kappa_rule: str = "dim"
     target_concentration: float | None = None
@@ -108,6 +111,7 @@ def _check(config: GaugeConfig) -> None:
     check_kappa(config.kappa_rule, config.kappa)
     for name, known in (
         ("covariance", COVARIANCES),
+        ("covariance_frame", COVARIANCE_FRAMES),
         ("feed_forward", FEED_FORWARDS),
         ("token_frames", TOKEN_FRAMES),
         ("position_frames", POSITION_FRAMES),
@@ -120,6 +124,9 @@ def _check(config: GaugeConfig) -> None:
     for name in ("alignment_weight", "prior_weight", "prior_pull", "mean_std", "position_std", "frame_norm"):
         if not 0 <= getattr(config, name) < math.inf:
             raise UsageError(f"{name} = {getattr(config, name)!r}: expected a number from 0 on")
+    if config.covariance_frame == "token" and config.covariance != "diagonal":
+        message = "an isotropic one is the same in every frame, a full one is learned in the common frame"
+        raise UsageError(f"covariance_frame 'token' with covariance {config.covariance!r}: {message}; use 'diagonal'")
     if config.frame_norm > math.pi:
         raise UsageError(f"frame_norm = {config.frame_norm}: expected |phi| of at most pi")
     if not 0 < config.min_variance < config.initial_variance < config.max_variance < math.inf:

@@ -30,7 +30,17 @@ class LearnedFeedForward(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Apply the map to means; input and output are ``(batch, token, width)``."""
-        return self.down_proj(nn.functional.gelu(self.up_proj(hidden)))
+        inner = nn.functional.gelu(self.up_proj(hidden.to(self.up_proj.weight.dtype)))
+        return self.down_proj(inner).to(hidden.dtype)
+
+
+class BeliefNorm(nn.LayerNorm):
+    """A layer norm of means, which stay in float32 or better whatever the number format of the gains."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise means; input and output are ``(batch, token, width)``."""
+        gains, shifts = (part.to(input.dtype) for part in (self.weight, self.bias))
+        return nn.functional.layer_norm(input, self.normalized_shape, gains, shifts, self.eps)
 
 
 class VariationalFeedForward(DivergenceHeads):

@@ -24,6 +24,31 @@ class BeliefTable(nn.Embedding):
         super().__init__(rows, columns)
         self.deviation = deviation
 
+    @classmethod
+    def of(cls, weight: nn.Parameter, deviation: float) -> BeliefTable:
+        """A table of given numbers.
+
+        Args:
+            weight: ``(row, column)``.
+            deviation: Standard deviation of numbers that are drawn.
+        """
+        made = cls(1, weight.shape[1], deviation)
+        made.num_embeddings, made.weight = len(weight), weight
+        return made
+
+    def resized(self, rows: int, by_mean: bool) -> BeliefTable:
+        """The table with another number of rows.
+
+        Args:
+            rows: How many.
+            by_mean: Whether rows that are added are the mean of those there; otherwise they are drawn.
+        """
+        old = self.weight.detach()
+        added = old.mean(0).expand(max(rows - len(old), 0), -1)
+        added = added.clone() if by_mean else torch.randn_like(added) * self.deviation
+        weight = torch.cat((old[:rows], added)).contiguous()
+        return BeliefTable.of(nn.Parameter(weight, requires_grad=self.weight.requires_grad), self.deviation)
+
 
 class BeliefTables(nn.Module):
     """Lookup tables that give tokens at positions their beliefs and frames.
@@ -37,7 +62,7 @@ class BeliefTables(nn.Module):
     def __init__(self, config: GaugeConfig) -> None:
         super().__init__()
         self.config = config
-        self.layout = BeliefLayout(parse_irreps(config.irreps), config.covariance)
+        self.layout = BeliefLayout(parse_irreps(config.irreps), config.covariance, config.covariance_frame == "token")
         tokens, positions, width = config.vocab_size, config.max_position_embeddings, self.layout.irreps.dim
         turns = any(self.layout.irreps.orders)  # scalars have no frames
         angles = config.frame_norm / math.sqrt(3)
@@ -57,7 +82,7 @@ class BeliefTables(nn.Module):
             positions: ``(batch, token)``.
 
         Returns:
-            Beliefs, means in the token's own frame and covariances in the common one; frames
+            Beliefs, means in the token's own frame and covariances in the config's ``covariance_frame``; frames
             ``(batch, token, dim, dim)``.
         """
         with torch.autocast(ids.device.type, enabled=False):

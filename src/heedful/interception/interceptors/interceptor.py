@@ -59,6 +59,8 @@ class Interceptor:
         """Return whether a module belongs to the intercepted model; None stands for the module that is running."""
         if self.closed or self._busy or not self.stack.frames or self.stack.elsewhere():
             return False
+        if any(frame.reader is not None for frame in self.stack.frames):
+            return False  # an adapter reads the attention of this module from its output
         if _interpreters() is not None and _is_vmapped():
             self.notes.setdefault(
                 TRANSFORMED, "what ran inside torch.func.vmap was not measured; run each member alone"

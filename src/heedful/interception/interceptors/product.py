@@ -37,6 +37,8 @@ class Product:
         standing: Letters of the values as they stand, those included.
         plain: The product as the module asked for it.
         multiply: The same with other values in the module's own layout.
+        reweigh: The same with other weights in the module's own layout.
+        pairs: Whether each query has values of its own (carried into its frame), so that they are of pairs.
     """
 
     leading: tuple[int, ...]
@@ -47,6 +49,13 @@ class Product:
     standing: Letters
     plain: Callable[[], Tensor]
     multiply: Callable[[Tensor], Tensor]
+    reweigh: Callable[[Tensor], Tensor]
+    pairs: bool = False
+
+    def own_weights(self, tensor: Tensor) -> Tensor:
+        """Weights ``(*leading, query, key)`` back in the module's own layout."""
+        order, own = self.weights
+        return tensor.permute([order.index(letter) for letter in own])
 
     def weights_in_order(self, tensor: Tensor) -> Tensor:
         """Rearrange weights, or logits of their layout, to ``(*leading, query, key)``."""
@@ -122,9 +131,12 @@ def product_of(
     order = _in_order(own, theirs, out, weights, value, axes, key)
     leading, (query, keys, width) = order
 
+    def put(old: Tensor, new: Tensor) -> Tensor:
+        replaced = [new if entry is old else entry for entry in args]
+        return func(*replaced, **{n: new if v is old else v for n, v in kwargs.items()})  # type: ignore[no-any-return]
+
     def multiply(values: Tensor) -> Tensor:
-        replaced = [values if entry is value else entry for entry in args]
-        return func(*replaced, **{n: values if v is value else v for n, v in kwargs.items()})  # type: ignore[no-any-return]
+        return put(value, values)
 
     lacking = [letter for letter in theirs if value.shape[theirs.index(letter)] == 1 and letter in leading]
     shared = [letter for letter in theirs if letter not in lacking]
@@ -144,6 +156,8 @@ def product_of(
         standing=theirs,
         plain=lambda: func(*args, **kwargs),
         multiply=multiply_slim,
+        reweigh=lambda changed: put(weights, changed),
+        pairs=query in theirs and value.shape[theirs.index(query)] > 1,
     )
 
 
@@ -196,7 +210,15 @@ def _in_order(
     return [letter for letter in own if letter not in (keys, query)], (query, keys, widths[0])
 
 
+def _of_pairs(weights: Tensor, query: int, key: int, axes: Axes) -> bool:
+    """Whether weights that meet values of each pair are square ones over tokens; those of experts are not."""
+    square = weights.shape[query] == weights.shape[key]
+    return square and LEAD in kinds(axes[query]) and LEAD in kinds(axes[key])
+
+
 def _query(alone: Letters, tokens: Letters, rows: Letters, own: Letters, axes: Axes, weights: Tensor) -> str:
+    if not alone and rows and _of_pairs(weights, own.index(rows[0]), len(own) - 1, axes):
+        return rows[0]
     if not alone:
         raise NoAttention("its weights have no axis of queries: a mixture, no attention over tokens")
     certain = [n for n in tokens if LEAD in kinds(axes[own.index(n)])]

@@ -24,7 +24,10 @@ from heedful.interception.call_context import call_context
 from heedful.interception.decode_offset import DecodeOffsets
 from heedful.interception.factors import FEATURE, LEAD, Axes, kinds
 from heedful.interception.hidden import forget, hidden_in
+from heedful.interception.interceptors.adapted import read
+from heedful.interception.interceptors.head_loop import HeadCall, HeadLoops
 from heedful.interception.interceptors.interceptor import Interceptor
+from heedful.interception.interceptors.pair_values import TIMES, of_pairs
 from heedful.interception.interceptors.product import NoAttention, Product, product_of
 from heedful.interception.layout import axes_of
 from heedful.interception.lineage import PRODUCTS, Node
@@ -53,6 +56,7 @@ class SoftmaxRecorder:
         self.way = way
         self.pending: list[Softmax] = []
         self.rows = DecodeOffsets()
+        self.loops = HeadLoops(way)
         way.stack.leaving = self.left
 
     def begins(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -89,20 +93,26 @@ class SoftmaxRecorder:
         softmax: Softmax = weights.softmax  # type: ignore[union-attr]
         try:
             with torch._C.DisableTorchFunction():
-                if len(places) > 1:
+                if len(places) > 1 and name not in TIMES:
                     raise HeedfulError("the weights of two softmaxes are multiplied")
-                if softmax.multiplied:
+                if softmax.multiplied and name not in TIMES:
                     raise HeedfulError("its weights meet two arrays of values, of which the first was measured")
                 if softmax.version != version_of(softmax.logits):
                     raise HeedfulError("its logits were overwritten before the weights were multiplied with the values")
-                key = key_axis(softmax, weights)  # type: ignore[arg-type]
-                product = product_of(name, func, args, kwargs, not places[0], axes_of(weights), key)  # type: ignore[arg-type]
+                given = tensors[places[0]]
+                product = of_pairs(name, func, args, kwargs, softmax, axes_of(softmax.weights), given)
+                if product is not None:
+                    weights = softmax.weights
+                elif name in TIMES:
+                    return func(*args, **kwargs)
+                else:
+                    key = key_axis(softmax, weights)  # type: ignore[arg-type]
+                    product = product_of(name, func, args, kwargs, not places[0], axes_of(weights), key)  # type: ignore[arg-type]
         except HeedfulError as error:
             for place in places:
                 self._fails(nodes[place].softmax, error)  # type: ignore[union-attr]
             return func(*args, **kwargs)
         other = tensors[1 - places[0]]
-        given = tensors[places[0]]
         return self._multiply(softmax, weights, given, product, lineage.known(other))  # type: ignore[arg-type]
 
     def _fails(self, softmax: Softmax, error: HeedfulError) -> None:
@@ -118,10 +128,18 @@ class SoftmaxRecorder:
         where.setdefault(frame.path, reason)
         self.way.stack.seen(frame)
 
-    def left(self, frame: Frame, output: Any) -> None:
-        """When a module's forward ends, report a softmax that was not multiplied with values; drop it after an
-        error.
+    def left(self, frame: Frame, output: Any) -> Any:
+        """Called when a module's forward ends: a pending softmax is noted as unused; after an error it is dropped.
+
+        Returns:
+            Another output of the module, where its heads came in a loop and were replaced; None otherwise.
         """
+        self._left(frame, output)
+        if frame.reader is not None:
+            return None if output is None else read(self.way, frame, frame.reader, output)
+        return self.loops.ended(frame, output)
+
+    def _left(self, frame: Frame, output: Any) -> None:
         own = [one for one in self.pending if one.frames[-1] is frame]
         if not own:
             return
@@ -177,7 +195,15 @@ class SoftmaxRecorder:
             )
 
         frame = softmax.frames[-1]
-        answer = self.way.meet(frame.module, f"{WAY} alone", describe, run, 0.0)
+        if self.loops.passes(frame):
+            return
+        head = self._one_head(softmax, frame, describe)
+        if head is not None and self.loops.takes(frame, head):
+            if not self.loops.answer(frame)[0]:
+                self.loops.add(frame, HeadCall(softmax, head, None, None, None, f"{WAY} alone", 0.0))
+            return
+        described = describe if head is None else lambda: head
+        answer = self.way.meet(frame.module, f"{WAY} alone", described, run, 0.0)
         if frame.path in self.way.not_understood:
             self.way.stack.seen(frame)
         if answer is not None and arrangement and tuple(answer.shape[-2:]) != tuple(softmax.logits.shape[-2:]):
@@ -191,10 +217,21 @@ class SoftmaxRecorder:
 
     def _multiply(self, softmax: Softmax, weights: Node, used: Tensor, product: Product, value: Node) -> Tensor:
         given: dict[str, Any] = {}
+        frame = self.way.stack.owner(None, softmax.frames) or softmax.frames[-1]
+        if self.loops.passes(frame):
+            softmax.multiplied = True
+            return product.plain()
 
         def run(other: Tensor | None) -> Tensor:
             arrangement: Arrangement = given["arrangement"]
             with self.way.inside():
+                if product.pairs:
+                    if other is None:
+                        given["result"] = product.plain()
+                    weighed = arrangement.standard(product.weights_in_order(_weights_of(softmax, weights)), whole=True)
+                    weighed = weighed if other is None else weighed.to(other.dtype) @ other
+                    given["output"] = weighed if other is None else given.get("output")
+                    return weighed
                 if other is None:
                     given["result"] = result = product.plain()
                 else:
@@ -216,17 +253,46 @@ class SoftmaxRecorder:
                 raise
             return call
 
-        dropout = dropout_of(softmax, weights)
-        streams = self._sources(softmax)
-        answer = self.way.meet(None, WAY, describe, run, dropout, streams=streams, within=softmax.frames)
+        def put(answer: Tensor) -> Tensor:
+            return self._put(product, given["arrangement"].own(answer))
+
+        dropout, streams = dropout_of(softmax, weights), self._sources(softmax)
+        head = self._one_head(softmax, frame, describe)
+        if head is not None and self.loops.takes(frame, head):
+            softmax.multiplied = True
+            forget(softmax.node)
+            known, answer = self.loops.answer(frame)
+            if known:
+                return product.plain() if answer is None else put(answer)
+            own = run(None)
+            self.loops.add(frame, HeadCall(softmax, head, own, put, run, WAY, dropout, streams))
+            return given["result"]  # type: ignore[no-any-return]
+        described = describe if head is None else lambda: head
+        answer = self.way.meet(None, WAY, described, run, dropout, streams=streams, within=softmax.frames)
         softmax.multiplied = True
         forget(softmax.node)
         if answer is None:
             return given["result"] if "result" in given else product.plain()
         if answer is given.get("output"):
             return given["result"]  # type: ignore[no-any-return]
-        arrangement = given["arrangement"]
-        return product.own_result(arrangement.own(answer)).to(product.value.dtype).contiguous()
+        return put(answer)
+
+    def _put(self, product: Product, own: Tensor) -> Tensor:
+        """The product in the module's own layout with an answer in that layout: an output, or weights of pairs."""
+        if product.pairs:
+            with self.way.inside():
+                return product.reweigh(product.own_weights(own).to(product.value.dtype))
+        return product.own_result(own).to(product.value.dtype).contiguous()
+
+    def _one_head(self, softmax: Softmax, frame: Frame, describe: Callable[[], AttentionCall]) -> AttentionCall | None:
+        """The call, described once, where it may be one head of a loop; None where it is no such call."""
+        if softmax.logits.dim() != 3 or not self.loops.open(frame):
+            return None
+        try:
+            with torch._C.DisableTorchFunction(), torch.no_grad():
+                return describe()
+        except Exception:  # it is reported where the call is described again
+            return None
 
     @staticmethod
     def _sources(softmax: Softmax) -> tuple[Node | None, Node | None]:
@@ -244,7 +310,8 @@ class SoftmaxRecorder:
         axes, theirs = axes_of(weights), product.value_axes(axes_of(value))
         order, own = product.weights
         ordered = [axes[own.index(letter)] for letter in order]
-        refuse_features(ordered[-1], theirs[-2], theirs[-1], value, softmax.logits.shape[softmax.dim])
+        width = () if product.pairs else theirs[-1]
+        refuse_features(ordered[-1], theirs[-2], width, value, softmax.logits.shape[softmax.dim])
         frame = self.way.stack.owner(None, softmax.frames) or softmax.frames[-1]
         arrangement = self._arranged(product.leading, [tuple(ordered[:-2]), theirs[:-2]], frame)
         logits = replayed(softmax, weights, softmax.logits)
@@ -255,6 +322,9 @@ class SoftmaxRecorder:
                 hidden = replayed(softmax, weights, hidden.expand(softmax.logits.shape))
             hidden = hidden[(None,) * (len(own) - hidden.dim())]
             hidden = arrangement.standard(product.weights_in_order(hidden))
+        if product.pairs:
+            one_hot = torch.eye(logits.shape[-1], dtype=logits.dtype, device=logits.device)
+            return self._called(softmax, logits, hidden, one_hot.expand(*logits.shape[:2], -1, -1)), arrangement
         values = arrangement.standard(product.value_in_order(product.value))
         if values.shape[0] != logits.shape[0]:
             values = values.expand(logits.shape[0], *values.shape[1:])
@@ -280,6 +350,11 @@ class SoftmaxRecorder:
         if offset is None or call.n_queries == call.n_keys:
             return call
         return replace(call, visibility=replace(call.visibility, offset=offset))
+
+
+def _weights_of(softmax: Softmax, node: Node) -> Tensor:
+    """The weights of a softmax in the layout that they have at this node."""
+    return replayed(softmax, node, torch.softmax(softmax.logits, softmax.dim))
 
 
 def _named_attention(frame: Frame) -> bool:

@@ -255,12 +255,14 @@ def _save(found: Derived, stored: Counts, record: dict[str, Any], out: Path) -> 
     from heedful.loading.quiet import quiet_transformers
     from heedful.ngrams.derivation.stored_derivation import RECORD
     from heedful.reporting.write import filled_folder, write_atomic
+    from heedful.training.saved_card import saved_card
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with filled_folder(out, overwrite=False) as made, quiet_transformers():
             found.model.save_pretrained(made)
             PreTrainedTokenizerFast(tokenizer_object=stored.tokenizer).save_pretrained(made)
+            write_atomic(made / "README.md", saved_card(found.model), overwrite=True)
             write_atomic(made / RECORD, json.dumps(record, indent=2) + "\n", overwrite=True)
     except OSError as error:
         raise OutputError(f"{out}: {error.strerror or error} (name another folder)") from error

@@ -12,6 +12,10 @@ MANY = 11.0
 """Times a factor's squares from which on an error is told as such, and not by the share that it leaves."""
 
 
+BYTES, MOST_BYTES = 4, 1 << 30
+"""Of one number of a table of embeddings, and of the largest table that is proposed: a GiB."""
+
+
 def derivation_page(record: Mapping[str, Any]) -> Page:
     """Build the page of a derivation.
 
@@ -70,10 +74,13 @@ def _too_narrow(record: Mapping[str, Any]) -> str:
     if not lost or tokens <= width:
         return ""
     least = f", and projections read as little as {share(1 - max(lost))} of a side" if max(lost) <= 1 else ""
-    return (
-        f" Warning: {tokens:,} tokens do not fit in a width of {width:,}{least}: --set "
-        f"width={1 << tokens.bit_length()} would hold them all."
-    )
+    whole = 1 << tokens.bit_length()
+    factors = "--set embedding=log_probability_factors"
+    remedies = [f"--set width={whole} would hold them all"] if tokens * whole * BYTES <= MOST_BYTES else []
+    if record["recipe"].get("embedding", "random_unit") == "random_unit":
+        remedies.append(f"{factors} derives embeddings from the counts that do not need it")
+    told = f": {'; '.join(remedies)}" if remedies else ""
+    return f" Warning: {tokens:,} tokens do not fit in a width of {width:,}{least}{told}."
 
 
 def _place(head: Mapping[str, Any]) -> str:

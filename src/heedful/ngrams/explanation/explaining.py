@@ -35,11 +35,11 @@ from heedful.ngrams.explanation.record import Explanation, FirstHead, Scale, Sca
 SCALES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Standard deviations of the published sweep."""
 
-COLUMNS = ("entropy", "share", "largest", "divergence", "uniform", "match")
+COLUMNS = ("entropy", "share", "largest", "divergence", "uniform", "match", "chance")
 
 EXPLAINED = {
     **dict.fromkeys(("entropy", "divergence", "uniform"), (0.0, np.inf)),
-    **dict.fromkeys(("share", "largest", "match"), (0.0, 1.0)),
+    **dict.fromkeys(("share", "largest", "match", "chance"), (0.0, 1.0)),
     "paired_skill": (-np.inf, 1.0),
 }
 """What each mean can be."""
@@ -176,6 +176,7 @@ def _layer(
                 [part.divergence for part in parts],
                 [part.uniform_divergence for part in parts],
                 [part.match for part in parts],
+                [part.uniform_match for part in parts],
             )
         ]
     skill = skill_by_document(values[:, 3], values[:, 4])

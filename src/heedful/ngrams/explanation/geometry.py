@@ -24,6 +24,9 @@ MOST_TOKENS = 2000
 
 LEADING = 4
 
+DIAGONAL = 5
+"""Diagonal entries of ``W_Q^T W_K`` that are shown."""
+
 
 def raw_score(model: HeedfulDerivedForCausalLM, layer: int) -> float:
     """Return mean ``|q . k|`` over pairs of bare embeddings in a layer's first head, without norm, positions or scale.
@@ -58,7 +61,12 @@ def geometry_of(model: HeedfulDerivedForCausalLM, table: NgramTable, recipe: Der
     query, key = _sides(model, fed, 0)
     correlation, error = _agreement(_centred((query @ key.T).detach().numpy()), _centred(matrix))
     span = _directions(rows.numpy())
-    asked, answered = (_directions(part) for part in _read(model))
+    own = _read(model)
+    product = own[0].T @ own[1]
+    asked, answered = (_directions(part) for part in own)
+    beside = [side.T @ rows.numpy() for side in (left, right) if len(side) == len(rows)]
+    sizes = np.maximum(np.linalg.norm(rows.numpy(), axis=0), np.finfo(float).tiny)
+    cosines = [float(np.abs(one / sizes).max()) for one in beside]
     return Geometry(
         asymmetry=float(np.abs(matrix - matrix.T).max() / np.abs(matrix).max()),
         similarity=(float(apart.mean()), float(apart.std())),
@@ -72,6 +80,10 @@ def geometry_of(model: HeedfulDerivedForCausalLM, table: NgramTable, recipe: Der
         coincidence=[float(abs(left[:, place] @ right[:, place])) for place in range(min(LEADING, left.shape[1]))],
         correlation=correlation,
         error=error,
+        product=(float(product.mean()), float(np.abs(product).max())),
+        product_diagonal=[float(value) for value in product.diagonal()[:DIAGONAL]],
+        factor_means=(float(beside[0].mean()), float(beside[1].mean())) if len(beside) == 2 else None,
+        factor_largest=(cosines[0], cosines[1]) if len(beside) == 2 else None,
     )
 
 

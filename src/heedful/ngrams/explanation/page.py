@@ -61,17 +61,19 @@ def _compared(record: Explanation) -> PagePart:
         low, high = one.divergence.low, one.divergence.high
         rows.append(
             (f"L{one.layer}", _size(one.divergence.estimate), f"[{_size(low)}, {_size(high)}]",
-             _size(one.uniform.estimate), _skill(one), share(one.match.estimate))
+             _size(one.uniform.estimate), _skill(one), share(one.match.estimate),
+             "" if one.chance is None else share(one.chance.estimate))
         )  # fmt: skip
     return PagePart(
         title="Compared with what counts predict",
-        header=("layer", "KL", "95 %", "KL equal", "skill", "match"),
+        header=("layer", "KL", "95 %", "KL equal", "skill", "match", "chance"),
         rows=rows,
         text=(
             "KL from the attention that counts predict, by the table of the layer's contexts and each head's skip, "
             "with its interval over pieces; KL to equal weights; skill = 1 - KL / KL(equal weights). match: rows whose "
-            "most attended key is among the most expected. The first head would agree best at "
-            f"{record.first_head.factor:.3g} times its logits: KL {record.first_head.least:.3f} in place of "
+            "most attended key is among the most expected; chance: the share of visible keys that are. The first "
+            f"head would agree best at {record.first_head.factor:.3g} times its logits: KL "
+            f"{record.first_head.least:.3f} in place of "
             f"{record.first_head.divergence:.3f}."
         ),
     )

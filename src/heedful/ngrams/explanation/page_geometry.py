@@ -36,6 +36,7 @@ def geometry_part(found: Geometry) -> PagePart:
             ("|u . v| of the leading factors", " ".join(f"{value:.2f}" for value in found.coincidence), ""),
             ("correlation of scores with A", f"{found.correlation:+.3f}", "0"),
             ("what scores leave of A", share(found.error), "100.0%"),
+            *_as_published(found),
         ],
         text=(
             f"A is the affinity: {symmetric}. e: embeddings, and what random ones have. Shared directions: mean "
@@ -44,6 +45,19 @@ def geometry_part(found: Geometry) -> PagePart:
             "queries and keys leaves every score as it is and changes every cosine between columns."
         ),
     )
+
+
+def _as_published(found: Geometry) -> list[tuple[str, str, str]]:
+    """W_Q^T W_K and the factors against the embeddings, as a published note prints them."""
+    rows = []
+    if found.product is not None:
+        mean, largest = found.product
+        rows.append(("W_Q^T W_K: mean, largest size", f"{mean:+.4f}, {largest:.3f}", ""))
+        rows.append(("  its diagonal", " ".join(f"{value:+.3f}" for value in found.product_diagonal), ""))
+    if found.factor_means is not None and found.factor_largest is not None:
+        sides = zip("UV", found.factor_means, found.factor_largest, strict=True)
+        rows += [(f"{side}^T E: mean, largest cosine", f"{mean:+.4f}, {most:.3f}", "0") for side, mean, most in sides]
+    return rows
 
 
 def decomposition_part(found: Decomposition) -> PagePart:

@@ -31,6 +31,7 @@ class ScaledLayer:
         divergence: KL(expected || actual) in nats, with the table of the layer's contexts and each head's skip.
         uniform: The same of equal weights.
         match: Share of rows whose most attended key is among the most expected.
+        chance: Share of visible keys that would match: what equal weights reach; None in records of before.
         paired_skill: ``skill`` with its interval, as one quotient within documents; None in records of before.
     """
 
@@ -44,6 +45,7 @@ class ScaledLayer:
     divergence: Effect
     uniform: Effect
     match: Effect
+    chance: Effect | None = None
     paired_skill: Effect | None = None
 
     @property
@@ -88,6 +90,10 @@ class Geometry:
         coincidence: ``|u_i . v_i|`` of the leading factors: 1 where queries and keys read the same direction.
         correlation: Of the model's scores, centred in each row, with the affinity's, over all pairs of tokens.
         error: Norm of what is left of the affinity's rows after the best common factor on the scores, over its own.
+        product: Mean and largest size of the entries of ``W_Q^T W_K`` of the first head; None in records of before.
+        product_diagonal: Its leading diagonal entries.
+        factor_means: Mean entry of ``U^T E`` and of ``V^T E``, E the embeddings, as published; 0 whatever they hold.
+        factor_largest: Largest size of a cosine of a column of U, of V with a column of E.
     """
 
     asymmetry: float
@@ -102,6 +108,10 @@ class Geometry:
     coincidence: Sequence[float]
     correlation: float
     error: float
+    product: tuple[float, float] | None = None
+    product_diagonal: Sequence[float] = ()
+    factor_means: tuple[float, float] | None = None
+    factor_largest: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

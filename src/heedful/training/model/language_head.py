@@ -9,6 +9,7 @@ from transformers import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
 
+from heedful.interception.replace import replace
 from heedful.training.model.arguments import CACHE, for_loss, for_model
 
 
@@ -32,6 +33,7 @@ class LanguageHead:
         cache: Cache | None = None,
         past_key_values: Cache | None = None,
         use_cache: bool | None = None,
+        beta_override: Tensor | None = None,
         **options: Any,
     ) -> CausalLMOutputWithPast:
         """Return next-token logits, and the mean loss if labels are given.
@@ -46,12 +48,21 @@ class LanguageHead:
             cache: What earlier tokens left, to which these are added.
             past_key_values: Its older name.
             use_cache: Whether to keep one; None for what the config says.
+            beta_override: Weights that broadcast to ``(batch, head, query, key)``, in place of those that attention
+                learned in every layer; used as they are, neither masked nor normalised.
             options: Of the model without a head, of the kernel and of the loss.
 
         Raises:
             TypeError: An option is nobody's, or a cache came under both names.
+            UsageError: The weights have another shape.
         """
         model: Any = self
+        if beta_override is not None:
+            given = (input_ids, attention_mask, labels, logits_to_keep, position_ids, inputs_embeds)
+            caches = {"cache": cache, "past_key_values": past_key_values, "use_cache": use_cache}
+            attending = [path for path, _ in self.model.named_modules() if path.endswith("self_attn")]
+            with replace(self.model, beta_override, layers=attending):
+                return self.forward(*given, **caches, **options)  # type: ignore[no-any-return]
         found = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from heedful.gauge.beliefs import Gaussians, divergences, own_divergence
+from heedful.gauge.beliefs import Framed, Gaussians, divergences, own_divergence
 from heedful.gauge.frames import into_frame, out_of_frame
 from heedful.gauge.irreps import parse_irreps
 from heedful.gauge.kappa import first_kappa, kappa_for
@@ -61,7 +61,7 @@ class DivergenceHeads(nn.Module):
     def __init__(self, config: GaugeConfig, layer: int) -> None:
         super().__init__()
         self.config, self.layer_idx, self.is_causal = config, layer, True
-        self.layout = BeliefLayout(parse_irreps(config.irreps), config.covariance)
+        self.layout = BeliefLayout(parse_irreps(config.irreps), config.covariance, config.covariance_frame == "token")
         self.head_labels = self.layout.irreps.labels
         learned = config.kappa_rule == "learned"
         self.log_kappa = nn.Parameter(torch.zeros(self.layout.irreps.heads), requires_grad=learned)
@@ -202,10 +202,17 @@ class GaugeKLAttention(DivergenceHeads):
 
     def _with_earlier(self, own: tuple[Gaussians, ...], past: Cache) -> tuple[Gaussians, ...]:
         now = self.layout.tokens(own)
-        spread = now.log_variance if now.shear is None else torch.cat((now.log_variance, now.shear), dim=-1)
-        mean, spread = (part[:, 0] for part in past.update(now.mean[:, None], spread[:, None], self.layer_idx))
-        log_variance, shear = spread.split([self.layout.variances, self.layout.shears], dim=-1)
-        return self.layout.groups(TokenBeliefs(mean, log_variance, shear if self.layout.shears else None))
+        turned = [group.frame[:, 0].flatten(-2) for group in own if isinstance(group, Framed)]
+        parts = [part for part in (now.log_variance, now.shear, *turned) if part is not None]
+        mean, spread = (p[:, 0] for p in past.update(now.mean[:, None], torch.cat(parts, -1)[:, None], self.layer_idx))
+        shears, widths = self.layout.shears, [part.shape[-1] for part in turned]
+        log_variance, shear, *frames = spread.split([self.layout.variances, shears, *widths], dim=-1)
+        every = self.layout.groups(TokenBeliefs(mean, log_variance, shear if shears else None))
+        left = iter(frames)
+        return tuple(
+            _framed(group, next(left).unflatten(-1, (group.mean.shape[-1], -1))) if isinstance(mine, Framed) else group
+            for group, mine in zip(every, own, strict=True)
+        )
 
 
 def exact(tensor: Tensor) -> Tensor:
@@ -214,12 +221,24 @@ def exact(tensor: Tensor) -> Tensor:
 
 
 def canonical(layout: BeliefLayout, tokens: TokenBeliefs, frames: tuple[Tensor, ...]) -> tuple[Gaussians, ...]:
-    """Return the beliefs of each group in the common frame: means are rotated; covariances are already stored there."""
-    groups = layout.groups(tokens)
-    return tuple(
-        replace(group, mean=group.mean if frame.shape[-1] == 1 else out_of_frame(group.mean, frame))
-        for group, frame in zip(groups, frames, strict=True)
-    )
+    """Beliefs of each group in the common frame.
+
+    Covariances are stored there, so that only means are rotated, or, by the layout, in the token's own frame.
+    """
+    found: list[Gaussians] = []
+    for group, frame in zip(layout.groups(tokens), frames, strict=True):
+        if frame.shape[-1] == 1:
+            found.append(group)
+            continue
+        moved_mean = replace(group, mean=out_of_frame(group.mean, frame))
+        found.append(_framed(moved_mean, frame.transpose(-1, -2)) if layout.own_frames else moved_mean)
+    return tuple(found)
+
+
+def _framed(group: Gaussians, frame: Tensor) -> Framed:
+    """The beliefs with their variances on the diagonal of a frame, ``(batch, token, dim, dim)`` for all copies."""
+    batch, copies, tokens, dim = group.mean.shape
+    return Framed(group.mean, group.log_variance, frame[:, None].expand(batch, copies, tokens, dim, dim))
 
 
 def moved(groups: Sequence[Gaussians], by: Sequence[Tensor], sign: int) -> tuple[Gaussians, ...]:
