@@ -65,7 +65,7 @@ def page(answers: list[Answered]) -> str:
 
 def note(number: str, answers: list[Answered]) -> list[str]:
     """One note: what was measured, a table, pictures, the claims."""
-    lines = ["", f"## Note {number}: {NOTES[number].title}", "", f"On {NOTES[number].about}."]
+    lines = ["", f"## {NOTES[number].heading}", "", f"On {NOTES[number].about}."]
     if number in MEASURED:
         lines += ["", MEASURED[number].read_text(encoding="utf-8").strip().replace("](../", "](")]
     lines += ["", "| claim | published | answer |", "|---|---|---|"]

@@ -43,7 +43,7 @@ class PublishedClaim:
     @property
     def source(self) -> str:
         """Where it stands."""
-        return f"note {self.note}, {self.section}"
+        return f"note {self.note}, {self.section}" if self.note.isdigit() else self.section
 
 
 CLAIMS: dict[str, PublishedClaim] = {}
