@@ -73,7 +73,9 @@ def test_the_size_pooled_over_initialisations_is_that_of_the_test() -> None:
 
 @pytest.mark.parametrize("kind", masked.KINDS)
 def test_an_untrained_model_behind_a_window_or_with_padding_is_one_more_draw(kind: str) -> None:
-    found = [named(masked.masked_model(kind, "1 / fan-in", seed), seed, masked.masked_text(kind, seed)) for seed in range(4)]
+    found = [
+        named(masked.masked_model(kind, "1 / fan-in", seed), seed, masked.masked_text(kind, seed)) for seed in range(4)
+    ]
     # Of 4 at 5 %: more than 2 has a chance of 0.05 % for each of up to 6 counts.
     assert all(sum(one[name][1] for one in found) <= 2 for name in found[0])
 

@@ -26,6 +26,7 @@ DECODER: dict[str, Callable[[Given], measuring.Found]] = {
     "dormant": removing.dormant,
     "retrieval": removing.retrieval,
     "entropy": removing.entropy,
+    "last_layers": removing.last_layers,
 }
 ENCODER: dict[str, Callable[[Given], measuring.Found]] = {"encoder": removing.encoder}
 

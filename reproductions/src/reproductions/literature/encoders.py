@@ -7,7 +7,7 @@ import numpy as np
 from heedful.evaluation.result import Finding
 from reproductions.deciding import above, below
 from reproductions.evidence import Measurements
-from reproductions.literature.tables import ENCODER, claimed, mean, measured, of_other_documents, share, values
+from reproductions.literature.tables import ENCODER, claimed, mean, measured, share, values
 
 CLARK = "Clark et al. 2019, arXiv:1906.04341"
 KOBAYASHI = "Kobayashi et al. 2020, arXiv:2004.10102"
@@ -32,7 +32,7 @@ def the_separator_takes_half(evidence: Measurements) -> list[Finding]:
     figure="BERT-base: four heads on average over half",
 )
 def a_head_looks_at_the_previous_token(evidence: Measurements) -> list[Finding]:
-    """The head that is first on half of the documents, on the others."""
+    """The head that has most on other documents."""
     return _neighbour(evidence, "before", "previous")
 
 
@@ -42,19 +42,26 @@ def a_head_looks_at_the_previous_token(evidence: Measurements) -> list[Finding]:
     figure="BERT-base: five heads on average over half",
 )
 def a_head_looks_at_the_next_token(evidence: Measurements) -> list[Finding]:
-    """The head that is first on half of the documents, on the others."""
+    """The head that has most on other documents."""
     return _neighbour(evidence, "after", "next")
 
 
 def _neighbour(evidence: Measurements, name: str, word: str) -> list[Finding]:
-    found = values(measured(evidence, "encoder"), name)
-    place, other = of_other_documents(found, largest=True)
-    heads = 12
+    found = measured(evidence, "encoder")
+    place = int(values(found, f"{name}_named").mean(0).argmax())
+    layer, head = divmod(place, int(found["heads"]))
     message = (
-        f"Mass on the {word} token of the head that has most on half of the documents, layer {place // heads} head "
-        f"{place % heads}, on the other half: {ENCODER}."
+        f"Mass on the {word} token of the head that has most on other documents, layer {layer} head {head}: {ENCODER}."
     )
-    return [above(share(other), 0.5, message, unit="mass", null=".008: uniform attention over 128 keys")]
+    return [
+        above(
+            share(values(found, name)[:, place]),
+            0.5,
+            message,
+            unit="mass",
+            null=".008: uniform attention over 128 keys",
+        )
+    ]
 
 
 @claimed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ WINDOW, KEPT = 60, 4
 """Last keys that a window sees; first keys that are kept beside them."""
 DRAWS = 3
 """Random choices of heads beside a chosen one."""
+REPEATS = (12, 24)
+"""Sequences of random tokens that name induction heads, and others that measure them."""
 PERIOD, NAMED = 32, 0.4
 """Tokens before random text begins again; mass from which a head is named by its pattern."""
 
@@ -79,7 +82,7 @@ def windows(given: Given) -> Found:
 
     found: Found = {"all": token_losses(given.model, ids)[:, late:].mean(1).tolist()}
     for name, kept, last in (("last", 0, WINDOW + KEPT), ("first_and_last", KEPT, WINDOW)):
-        with heedful.replace(given.model, lambda call, kept=kept, last=last: windowed(call, kept, last)):
+        with heedful.replace(given.model, partial(windowed, kept=kept, last=last)):
             found[name] = token_losses(given.model, ids)[:, late:].mean(1).tolist()
     return found
 
@@ -166,7 +169,7 @@ def _others_zeroed(given: Given, layer: int, keep: Tensor) -> list[float]:
     found = []
     for _ in range(DRAWS):
         other = torch.zeros_like(keep)
-        other[random.choice(free, int(keep.sum()), replace=False)] = True
+        other[random.choice(free, min(len(free), int(keep.sum())), replace=False)] = True
         with _set(given, layer, other, torch.zeros(len(keep))):
             found.append(losses(given.model, given.held))
     return np.asarray(np.mean(found, axis=0), dtype=float).tolist()
@@ -174,12 +177,13 @@ def _others_zeroed(given: Given, layer: int, keep: Tensor) -> list[float]:
 
 def induction(given: Given) -> Found:
     """What induction heads do for repeats and for text, and what they do without the heads before them."""
-    named = repeats(given.vocabulary, 12, PERIOD, seed=1)
-    held = repeats(given.vocabulary, 24, PERIOD, seed=2)
+    named = repeats(given.vocabulary, REPEATS[0], PERIOD, seed=1)
+    held = repeats(given.vocabulary, REPEATS[1], PERIOD, seed=2)
     mass = _induction_mass(given, named).mean(0)
     previous = np.mean([_previous_mass(one) for one in weights_of(given.model, given.naming)], axis=0)
     heads = _beyond(mass, NAMED)
-    before = [one for one in _beyond(previous, NAMED) if one[0] < min(layer for layer, _ in heads)]
+    first = max(1, min(layer for layer, _ in heads))
+    before = _beyond(previous[:first], NAMED)
     random = [others(heads, given.places, seed) for seed in range(DRAWS)]
     found: Found = {"induction_heads": heads, "previous_heads": before, "heads": len(given.places)}
     for name, ids, part in (("repeats", held, _second_copy), ("text", given.wide, _context_gain)):
@@ -205,7 +209,8 @@ def _mean_without(given: Given, choices: Sequence[Sequence[Place]], of: Any, pat
 
 
 def _beyond(mass: NDArray[np.float64], least: float) -> list[Place]:
-    return [(int(layer), int(head)) for layer, head in np.argwhere(mass > least)]
+    """Heads beyond a mass, or the one that has most where there is none."""
+    return [(int(layer), int(head)) for layer, head in np.argwhere(mass > min(least, float(mass.max()) - 1e-9))]
 
 
 def _induction_mass(given: Given, ids: Tensor) -> NDArray[np.float64]:

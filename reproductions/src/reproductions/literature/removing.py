@@ -100,6 +100,15 @@ def _value_ratio(given: Given, ids: Tensor) -> NDArray[np.float64]:
     return np.asarray(ratio.repeat_interleave(given.heads // ratio.shape[1], 1).numpy(), dtype=float)
 
 
+def last_layers(given: Given) -> Found:
+    """Loss without the attention of the last three layers at once."""
+    layers = list(range(given.layers - 3, given.layers))
+    found: Found = {"layers": layers, "intact": losses(given.model, given.held).tolist()}
+    with without(given.model, [one for one in given.places if one[0] in layers]):
+        found["without"] = losses(given.model, given.held).tolist()
+    return found
+
+
 def retrieval(given: Given) -> Found:
     """Heads whose most attended key is the needle token that comes next, and what is copied without them."""
     needles = {
@@ -199,17 +208,19 @@ def _spectral(query: Tensor, key: Tensor) -> float:
 def encoder(given: Given) -> Found:
     """Of an encoder: mass on the separator and on neighbours, by document, and the norm of the separator's value."""
     last = given.held.shape[1] - 1
-    marks, before, after = [], [], []
-    for one in weights_of(given.model, given.held):
-        inner = np.arange(1, last)
-        marks.append(one[:, :, inner, last].mean(-1))
-        before.append(one[:, :, inner, inner - 1].mean(-1))
-        after.append(one[:, :, inner, inner + 1].mean(-1))
+    inner = np.arange(1, last)
+    rows = {name: list(weights_of(given.model, ids)) for name, ids in (("", given.held), ("_named", given.naming))}
+    beside = {
+        f"{name}{part}": np.stack([one[:, :, inner, inner + step].mean(-1).ravel() for one in found]).tolist()
+        for part, found in rows.items()
+        for name, step in (("before", -1), ("after", 1))
+    }
+    marks = [one[:, :, inner, last].mean(-1) for one in rows[""]]
     stacked = value_norms(given, given.held, causal=False)
     ratio = (stacked[..., last] / stacked[..., 1:last].median(-1).values).log().mean((1, 2))
     return {
+        "heads": given.heads,
         "separator_by_layer": np.stack(marks).mean(2).tolist(),
-        "before": np.stack(before).reshape(len(before), -1).tolist(),
-        "after": np.stack(after).reshape(len(after), -1).tolist(),
         "separator_value": ratio.tolist(),
+        **beside,
     }

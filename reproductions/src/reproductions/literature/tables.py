@@ -49,16 +49,3 @@ def share(numbers: ArrayLike) -> Interval:
 def mean(numbers: ArrayLike) -> Interval:
     """Mean over documents of what has no bounds."""
     return mean_interval(numbers, within=UNBOUNDED)
-
-
-def of_other_documents(numbers: Values, largest: bool) -> tuple[int, Values]:
-    """The column that is extreme on half of the documents, and its numbers on the other half.
-
-    Args:
-        numbers: ``(document, column)``.
-        largest: Whether the largest mean is wanted, or the least.
-    """
-    chosen, held = numbers[::2], numbers[1::2]
-    means = chosen.mean(0)
-    place = int(means.argmax() if largest else means.argmin())
-    return place, held[:, place]

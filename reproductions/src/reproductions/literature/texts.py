@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib import metadata
+from typing import Any
 
 from heedful.errors import InputRejected
 from heedful.loading.documents import Documents
@@ -47,7 +48,7 @@ def descriptions(characters: int) -> Documents:
 
 
 def _description(package: metadata.Distribution) -> str:
-    facts = package.metadata
+    facts: Any = package.metadata
     return str(facts.get("Description") or facts.get_payload() or "")
 
 
