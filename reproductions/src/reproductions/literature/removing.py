@@ -13,12 +13,12 @@ import heedful
 from heedful.attention.call import AttentionCall
 from reproductions.literature.measuring import DRAWS, Found
 from reproductions.literature.tools import (
+    BATCH,
     Given,
     Place,
     attend,
     losses,
     others,
-    token_losses,
     value_norms,
     weights_of,
     without,
@@ -170,11 +170,15 @@ def _scores(given: Given, ids: Tensor, again: int, first: int) -> NDArray[np.flo
 
 
 def _copied(given: Given, ids: Tensor, again: int) -> tuple[list[float], list[float]]:
-    """Share of needle tokens that the model predicts, and their loss; the first one, which nothing cues less, too."""
+    """Share of needle tokens that the model predicts, and their loss, by document."""
+    right, loss = [], []
     with torch.no_grad():
-        top = torch.cat([given.model(input_ids=part).logits.argmax(-1) for part in ids.split(4)])
-    right = (top[:, again - 1 : -1] == ids[:, again:]).double().mean(1)
-    return right.tolist(), token_losses(given.model, ids)[:, again - 1 :].mean(1).tolist()
+        for part in ids.split(BATCH):
+            logits = given.model(input_ids=part).logits[:, again - 1 : -1].float()
+            wanted = part[:, again:]
+            right.append((logits.argmax(-1) == wanted).double().mean(1))
+            loss.append(nn.functional.cross_entropy(logits.transpose(1, 2), wanted, reduction="none").double().mean(1))
+    return torch.cat(right).tolist(), torch.cat(loss).tolist()
 
 
 def entropy(given: Given) -> Found:
