@@ -24,20 +24,21 @@ def write_world(folder: Path, as_claimed: bool) -> None:
 
 def world(yes: bool) -> dict[str, Any]:
     """Name to measurement."""
+    return {**of_positions(yes), **of_heads(yes)}
 
-    def about(value: float, *more: int) -> Any:
-        noise = np.random.default_rng(round(value * 1000) % 1000).standard_normal((DOCUMENTS, *more))
-        return (value + 0.01 * abs(value) * noise).tolist()
+
+def about(value: float, *more: int) -> Any:
+    """A number a document near a value."""
+    noise = np.random.default_rng(round(abs(value) * 1000) % 1000).standard_normal((DOCUMENTS, *more))
+    return (value + 0.01 * abs(value) * noise).tolist()
+
+
+def of_positions(yes: bool) -> dict[str, Any]:
+    """Sinks, windows, massive activations, induction."""
 
     def pick(right: float, wrong: float, *more: int) -> Any:
         return about(right if yes else wrong, *more)
 
-    layer = np.repeat(np.arange(LAYERS), HEADS)
-    norms = np.arange(1.0, 1 + len(layer))
-    entropy = (1 - norms / 40 if yes else norms / 40) + 0.01 * np.random.default_rng(0).random((DOCUMENTS, len(norms)))
-    scores = np.zeros((DOCUMENTS, 40))
-    scores[:, : 1 if yes else 8] = 0.5
-    alone = [{"head": [0, head], "losses": about(3.0 if yes else 3.4)} for head in range(20)]
     heads = [[3, 0], [3, 1]]
     return {
         "sinks": {
@@ -77,6 +78,23 @@ def world(yes: bool) -> dict[str, Any]:
             "mass_without_previous": pick(0.1, 0.7),
             "mass_without_others": about(0.68),
         },
+    }
+
+
+def of_heads(yes: bool) -> dict[str, Any]:
+    """Heads that are left out, that retrieve, and those of an encoder."""
+
+    def pick(right: float, wrong: float, *more: int) -> Any:
+        return about(right if yes else wrong, *more)
+
+    layer = np.repeat(np.arange(LAYERS), HEADS)
+    norms = np.arange(1.0, 1 + len(layer))
+    entropy = (1 - norms / 40 if yes else norms / 40) + 0.01 * np.random.default_rng(0).random((DOCUMENTS, len(norms)))
+    scores = np.zeros((DOCUMENTS, 40))
+    scores[:, : 1 if yes else 8] = 0.5
+    alone = [{"head": [0, head], "losses": about(3.0 if yes else 3.4)} for head in range(20)]
+    heads = [[3, 0], [3, 1]]
+    return {
         "pruning": {
             "heads": LAYERS * HEADS,
             "intact": about(3.0),

@@ -53,15 +53,15 @@ def within(found: Interval, low: float, high: float, reason: str, **facts: Any) 
     return _finding(_verdict(found, low, high), found, reason, nearer, {**facts, "detail": detail})
 
 
-def identity(finding: Finding, kind: str = "Identity") -> Finding:
+def identity(finding: Finding, word: str = "Identity") -> Finding:
     """A part that algebra decides, whatever the text: it is marked as such, and has neither units nor an interval.
 
     Args:
         finding: What was computed, rounding included; its threshold stays.
-        kind: What leaves nothing to chance, where it is another thing than algebra.
+        word: What leaves nothing to chance, where it is another thing than algebra.
     """
-    detail = {**finding.detail, "identity": kind}
-    return replace(finding, interval=None, n=0, detail=detail, reason=f"{kind}. {finding.reason}")
+    detail = {**finding.detail, "identity": word}
+    return replace(finding, interval=None, n=0, detail=detail, reason=f"{word}. {finding.reason}")
 
 
 def beside(found: Interval, reason: str, **facts: Any) -> Finding:
