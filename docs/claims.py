@@ -39,7 +39,7 @@ PICTURES = {
 }
 """Note to the pictures of its run, drawn by ``heedful keys RUN --figures`` or a topic's own command."""
 
-MEASURED = {note: HERE / "claims" / f"{note}.md" for note in ("000", "001", "002", "003")}
+MEASURED = {note: HERE / "claims" / f"{note}.md" for note in ("000", "001", "002", "003", "literature")}
 """Note to what was measured for it, in a few sentences."""
 
 
@@ -54,7 +54,9 @@ def page(answers: list[Answered]) -> str:
         "",
         "A claim is **reproduced** where every part of it holds by its interval, **refuted** where the interval of one "
         "part lies on the wrong side, **not settled** where intervals hold both or a smaller run cannot refute, and "
-        "**not tested** where nothing was measured. Intervals are 95 %.",
+        "**not tested** where nothing was measured. Intervals are 95 %, over documents, texts, seeds or layers, as the "
+        "finding says. The threshold that decided stands behind each number. An **identity** is what algebra makes so, "
+        "whatever the text: it has no interval.",
         "",
         ", ".join(f"{counts[answer]} {answer}" for answer in Answer if counts[answer]) + ".",
     ]
@@ -65,7 +67,7 @@ def page(answers: list[Answered]) -> str:
 
 def note(number: str, answers: list[Answered]) -> list[str]:
     """One note: what was measured, a table, pictures, the claims."""
-    lines = ["", f"## Note {number}: {NOTES[number].title}", "", f"On {NOTES[number].about}."]
+    lines = ["", f"## {NOTES[number].heading}", "", f"On {NOTES[number].about}."]
     if number in MEASURED:
         lines += ["", MEASURED[number].read_text(encoding="utf-8").strip().replace("](../", "](")]
     lines += ["", "| claim | published | answer |", "|---|---|---|"]

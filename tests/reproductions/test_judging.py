@@ -10,7 +10,7 @@ import polars
 import pytest
 from reproductions.answer import Answer, answer_of
 from reproductions.answering import main, merged
-from reproductions.deciding import above, below, beside, within
+from reproductions.deciding import above, below, beside, identity, within
 from reproductions.evidence import Measurements, NotMeasured
 from reproductions.judging import judge
 from reproductions.published import CLAIMS, published, untested
@@ -71,6 +71,15 @@ def test_an_interval_decides() -> None:
     assert beside(found(1, 2), "r", unit="nat").verdict == Verdict.INFO
 
 
+def test_every_deciding_part_keeps_its_threshold_and_an_identity_has_no_interval(tmp_path: Path) -> None:
+    assert above(found(1, 2), 0.0, "r").threshold == 0.0 == below(found(1, 2), 0.0, "r").threshold
+    banded = within(found(1.4, 1.6), 1.0, 3.0, "r", detail={"x": 1})
+    assert banded.threshold == 1.0 and banded.detail == {"x": 1, "band": [1.0, 3.0]}
+    exact = identity(above(found(2, 2), 1.0, "Both sides are equal."))
+    assert (exact.interval, exact.n, exact.threshold, exact.verdict) == (None, 0, 1.0, Verdict.PASS)
+    assert exact.reason == "Identity. Both sides are equal." and exact.detail == {"identity": "Identity"}
+
+
 @pytest.mark.usefixtures("no_claims")
 def test_claims_are_judged_kept_and_read_again(tmp_path: Path) -> None:
     (tmp_path / "rise.json").write_text("[1.5, 2.5]")
@@ -78,7 +87,7 @@ def test_claims_are_judged_kept_and_read_again(tmp_path: Path) -> None:
     @published(**WORDS)
     def norms_rise(evidence: Measurements) -> list[Finding]:
         low, high = evidence.document("rise")
-        return [above(found(low, high), 1.0, "It rose.", unit="norm", null="1", detail={"x": math.nan})]
+        return [above(found(low, high), 0.0, "It rose.", unit="norm", null="1", detail={"x": math.nan})]
 
     @published(**WORDS)
     def norms_fall(evidence: Measurements) -> list[Finding]:
@@ -92,8 +101,18 @@ def test_claims_are_judged_kept_and_read_again(tmp_path: Path) -> None:
     assert answers[2].findings[0].reason == "It takes a trampoline."
     write_answers(answers, tmp_path)
     again = stored_answers(tmp_path)
+    assert again[0].findings[0].threshold == 0.0
     assert again[0].findings[0].interval == (1.5, 2.5) and again[0].findings[0].detail == {"x": None}
     assert [(one.name, one.answer, one.figure) for one in again] == [(a.name, a.answer, a.figure) for a in answers]
+
+
+def test_every_stored_answer_keeps_the_threshold_of_what_decides() -> None:
+    for one in stored_answers():
+        for finding in one.findings:
+            if finding.verdict in (Verdict.PASS, Verdict.ABSENT):
+                assert finding.threshold is not None, one.name
+            if finding.detail.get("identity"):
+                assert finding.interval is None and not finding.n, one.name
 
 
 @pytest.mark.usefixtures("no_claims")

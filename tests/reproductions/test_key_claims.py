@@ -73,15 +73,31 @@ def test_without_measurements_nothing_is_answered(tmp_path: Path) -> None:
 
 def test_what_luck_would_show_as_often_settles_nothing(tmp_path: Path) -> None:
     document: dict[str, Any] = worlds.pruned(as_claimed=True)
-    name = "deep_redundant_layers_can_be_pruned"
+    name = "redundant_layers_are_the_cheap_ones"
 
     def verdicts() -> list[str]:
         (tmp_path / "pruned-layers-pretrained.json").write_text(json.dumps(document))
         return [str(finding.verdict) for finding in judge([CLAIMS[name]], Measurements(tmp_path))[0].findings]
 
-    assert verdicts() == ["PASS", "PASS", "PASS", "INFO"]
+    assert verdicts() == ["PASS", "PASS", "PASS"]
     document["savings"][0]["p"] = document["correlations"][0]["p"] = 0.4
-    assert verdicts() == ["PASS", "INSUFFICIENT DATA", "INSUFFICIENT DATA", "INFO"]
+    assert verdicts() == ["PASS", "INSUFFICIENT DATA", "INSUFFICIENT DATA"]
+
+
+def test_the_last_layers_are_judged_and_not_those_that_other_layers_replace(tmp_path: Path) -> None:
+    """Dear layers elsewhere do not refute that the last three can go; another model's do not either."""
+    document: dict[str, Any] = worlds.pruned(as_claimed=False)
+    for one in document["units"][-3:]:
+        one["price"] = worlds.effect(0.001)
+    for model in ("note", "pretrained"):
+        (tmp_path / f"pruned-layers-{model}.json").write_text(json.dumps(document))
+    found = judge([CLAIMS["deep_redundant_layers_can_be_pruned"]], Measurements(tmp_path))[0]
+    assert (
+        found.answer == Answer.REPRODUCED
+        and [str(one.verdict) for one in found.findings] == ["PASS"] * 3 + ["INFO"] * 3
+    )
+    (tmp_path / "pruned-layers-note.json").unlink()
+    assert judge([CLAIMS["deep_redundant_layers_can_be_pruned"]], Measurements(tmp_path))[0].answer == Answer.UNTESTED
 
 
 def test_an_effect_without_numbers_settles_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from heedful.evaluation.result import Finding
@@ -38,6 +39,8 @@ def below(found: Interval, bound: float, reason: str, **facts: Any) -> Finding:
 def within(found: Interval, low: float, high: float, reason: str, **facts: Any) -> Finding:
     """Judge a published figure: reproduced if the interval lies in a band around it, refuted if it lies outside.
 
+    The nearer end of the band is stored as the threshold, and both in ``detail["band"]``.
+
     Args:
         found: Estimate and interval, plain numbers.
         low: Lower end of the band.
@@ -45,7 +48,20 @@ def within(found: Interval, low: float, high: float, reason: str, **facts: Any) 
         reason: What was measured, in a sentence.
         facts: Fields of the finding.
     """
-    return _finding(_verdict(found, low, high), found, reason, None, facts)
+    nearer = low if abs(float(found.estimate) - low) <= abs(float(found.estimate) - high) else high
+    detail = {**facts.pop("detail", {}), "band": [low, high]}
+    return _finding(_verdict(found, low, high), found, reason, nearer, {**facts, "detail": detail})
+
+
+def identity(finding: Finding, word: str = "Identity") -> Finding:
+    """A part that algebra decides, whatever the text: it is marked as such, and has neither units nor an interval.
+
+    Args:
+        finding: What was computed, rounding included; its threshold stays.
+        word: What leaves nothing to chance, where it is another thing than algebra.
+    """
+    detail = {**finding.detail, "identity": word}
+    return replace(finding, interval=None, n=0, detail=detail, reason=f"{word}. {finding.reason}")
 
 
 def beside(found: Interval, reason: str, **facts: Any) -> Finding:

@@ -11,7 +11,7 @@ from typing import TextIO
 from heedful.evaluation.result import Finding
 from heedful.reporting.marks import mark, style
 from heedful.reporting.paragraph import BLANK, Line, Sheet, line, listed, paragraph
-from heedful.reporting.quantity import interval, probability, quantity
+from heedful.reporting.quantity import interval, number, probability, quantity
 from heedful.reporting.terminal import print_lines, stream_sheet
 from reproductions.answer import OF_VERDICT, Answer
 from reproductions.judging import Answered
@@ -31,9 +31,9 @@ def claim_lines(answers: Sequence[Answered], page: Sheet) -> list[Line]:
     """
     rule = line("=" * page.width)
     lines = [rule, line(TITLE, "bold"), rule]
-    for number, group in groupby(answers, key=lambda one: one.note):
-        note = NOTES[number]
-        lines += [BLANK, *paragraph(f"Note {number}: {note.title}", page.width, style="bold"), line("-" * page.width)]
+    for name, group in groupby(answers, key=lambda one: one.note):
+        note = NOTES[name]
+        lines += [BLANK, *paragraph(note.heading, page.width, style="bold"), line("-" * page.width)]
         for one in group:
             lines += [*_claim(one, page), BLANK]
     counts = Counter(one.answer for one in answers)
@@ -53,7 +53,7 @@ def print_claims(answers: Sequence[Answered], stream: TextIO | None = None) -> N
 
 
 def numbers(finding: Finding) -> str:
-    """Format estimate, interval, units, null and p-value of a finding, as far as available."""
+    """Estimate, interval, units, p, threshold and null of a finding, as far as it has them."""
     if finding.estimate is None:
         return ""
     parts = [quantity(finding.estimate, finding.unit)]
@@ -63,6 +63,11 @@ def numbers(finding: Finding) -> str:
         parts.append(f"n = {finding.n}")
     if finding.p is not None:
         parts.append(probability("p", finding.p))
+    band = finding.detail.get("band")
+    if band is not None:
+        parts.append(f"band {number(band[0])} to {number(band[1])}")
+    elif finding.threshold is not None:
+        parts.append(f"threshold {number(finding.threshold)}")
     null = f"; null: {finding.null}" if finding.null else ""
     return ", ".join(parts) + null
 

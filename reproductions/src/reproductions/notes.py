@@ -19,6 +19,11 @@ class Note:
     title: str
     about: str
 
+    @property
+    def heading(self) -> str:
+        """Its title behind its number, where it has one."""
+        return f"Note {self.number}: {self.title}" if self.number.isdigit() else self.title
+
 
 NOTES = {
     note.number: note
@@ -28,6 +33,11 @@ NOTES = {
         Note("002", "Analysis of Attention Key Evolution", "keys of a 22-layer decoder over 1,000 steps of training"),
         Note("003", "Why Attention Patterns Don't Align with Count Matrices", "weights from counts: alignment"),
         Note("004", "Attention Pattern Validation Guide", "thresholds by which attention is called good or bad"),
+        Note(
+            "literature",
+            "Claims of the literature",
+            "trained models that install from packages, and not on the models of the papers",
+        ),
     )
 }
 """Number to note."""

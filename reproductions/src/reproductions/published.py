@@ -42,8 +42,8 @@ class PublishedClaim:
 
     @property
     def source(self) -> str:
-        """Note and section that make the claim."""
-        return f"note {self.note}, {self.section}"
+        """Where it stands."""
+        return f"note {self.note}, {self.section}" if self.note.isdigit() else self.section
 
 
 CLAIMS: dict[str, PublishedClaim] = {}

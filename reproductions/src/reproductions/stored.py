@@ -81,11 +81,11 @@ def claims_document(answers: Sequence[Answered]) -> dict[str, Any]:
 
 
 def _plain_finding(finding: Finding, path: str) -> dict[str, Any]:
-    """Fields that say something: a default says nothing."""
+    """Fields that say something: a default says nothing, and a threshold of 0 is none."""
     kept = {
         field.name: value
         for field, value in zip(fields(finding), asdict(finding).values(), strict=True)
-        if value not in (None, "", 0, {}) or field.name == "estimate"
+        if field.name == "estimate" or (value != field.default and value != {})
     }
     plain: dict[str, Any] = json_value(kept, path, [])
     return plain

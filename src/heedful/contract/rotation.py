@@ -22,7 +22,7 @@ from heedful.contract.record import Promise, Status
 from heedful.interception.unrotated import FUSED, cut, shaped
 
 PROJECTED = (("q_proj", "k_proj"), ("query", "key"), ("Wq", "Wk"), ("q_lin", "k_lin"))
-JOINT = (*FUSED, "Wqkv", "qkv")
+JOINT = FUSED
 LATENT = ("q_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj")
 NORMS = (
     ("q_norm", "k_norm"),

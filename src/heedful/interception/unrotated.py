@@ -15,11 +15,13 @@ PAIRS = (
     ("q_layernorm", "k_layernorm"),
     ("q_proj", "k_proj"),
     ("query", "key"),
+    ("to_q", "to_k"),
+    ("wq", "wk"),
 )
 """Names of the submodules whose outputs become query and key, the last one before the rotation first."""
 
-FUSED = ("qkv_proj", "query_key_value", "c_attn")
-"""Names of one projection that gives query, key and value."""
+FUSED = ("qkv_proj", "query_key_value", "c_attn", "qkv", "Wqkv", "to_qkv")
+"""Names of one projection that gives query, key and value. A name alone is not believed: see :class:`Unrotated`."""
 
 NOT_ROTATED = "its queries and keys are not rotated: before is after"
 """Why there is no stage before in a model that puts positions elsewhere."""

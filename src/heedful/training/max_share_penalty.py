@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from heedful.errors import UsageError
-from heedful.interception.unrotated import FUSED, PAIRS
+from heedful.interception.unrotated import PAIRS
 from heedful.monitoring.vectors.smooth_peak_share import smooth_peak_share
 from heedful.training.table_trainer import TableTrainer
 
-JOINED = tuple(name for name in FUSED if name != "query_key_value")
+JOINED = ("qkv_proj", "c_attn")
 """Joint projections whose output is queries, keys, values, one after the other; the other's order differs by model."""
 
 

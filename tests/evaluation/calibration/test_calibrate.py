@@ -134,3 +134,12 @@ def test_the_older_guide_sees_local_bias_in_structureless_attention() -> None:
     assert all(uniform["row_std: UNIFORM"]) and uniform["different from uniform"] == [False]
     sharp = seed_answers(planted_call(IID, zipf_ids(1, 16, generator), True, generator), ids[:, :16])
     assert not all(sharp["row_std: UNIFORM"])
+
+
+def test_the_whole_plan_sees_an_error_of_twice_the_promise() -> None:
+    """All 435 promises of a whole run are looked at together; one claim has no fresh model of 16 tokens to judge."""
+    plan = CalibrationPlan()
+    planted = sum(plan.trials(length) for length in plan.lengths)
+    fresh = sum(plan.fresh(length) for length in plan.lengths if length >= 32)
+    for trials in (round(0.95 * planted), fresh):
+        assert Rate(claim="c", event="e", world="w", trials=trials, nominal=0.05).caught(435) <= 0.1

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def report() -> Report:
     model = train_on_repeats(seed=0)
     ids = repeating_ids(64, 64, torch.Generator().manual_seed(99))
-    return validate(model, sequences_of(ids), settings=Settings(null_models=19, null="untrained"))
+    return validate(model, sequences_of(ids), settings=Settings(null_models=19))
 
 
 def findings(report: Report, claim: str) -> list[Finding]:
@@ -32,7 +32,7 @@ def test_the_first_layer_has_a_previous_token_head_and_the_second_an_induction_h
     assert {row.verdict for row in report.heads if row.pattern == "induction"} == {"SHARP"}
 
 
-def test_both_named_heads_exceed_untrained_models(report: Report) -> None:
+def test_both_named_heads_exceed_the_null(report: Report) -> None:
     for claim, layer in (("previous_token", 0), ("induction", 1)):
         passed = [f for f in findings(report, claim) if f.verdict is Verdict.PASS and f.head is not None]
         assert passed
@@ -59,10 +59,18 @@ def test_the_learned_weights_are_worth_whole_nats(report: Report) -> None:
     }
 
 
-def test_both_named_heads_exceed_random_projections() -> None:
+def test_patterns_are_compared_with_random_projections_and_content_with_random_orientations(report: Report) -> None:
+    for claim in ("previous_token", "induction"):
+        assert "random query and key projections" in findings(report, claim)[0].null
+    for claim in ("queries_attend_by_content", "adjacent_queries_differ"):
+        found = findings(report, claim)
+        assert "random orientations" in found[0].null and found[0].verdict is Verdict.PASS
+        assert {f.layer for f in found if f.head is not None and f.verdict is Verdict.PASS} >= {1}
+
+
+def test_both_named_heads_exceed_fresh_models() -> None:
     ids = repeating_ids(64, 64, torch.Generator().manual_seed(99))
-    report = validate(train_on_repeats(seed=0), sequences_of(ids), settings=Settings(preset="quick"))
+    report = validate(train_on_repeats(seed=0), sequences_of(ids), settings=Settings(preset="quick", null="untrained"))
     for claim, layer in (("previous_token", 0), ("induction", 1)):
         passed = [f for f in findings(report, claim) if f.verdict is Verdict.PASS and f.head is not None]
         assert passed and {f.layer for f in passed} == {layer}
-        assert "random query and key projections" in findings(report, claim)[0].null

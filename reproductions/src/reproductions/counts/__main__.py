@@ -31,14 +31,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -P -m reproductions.counts", description=__doc__)
     parser.add_argument("out", type=Path, help="folder of measurements")
     parser.add_argument("--text", type=Path, nargs="+", default=[], metavar="FILE", help="plain texts in English")
-    parser.add_argument("--slices", type=int, default=SLICES, help=f"slices of each text (default: {SLICES})")
+    parser.add_argument(
+        "--slices",
+        type=int,
+        default=SLICES,
+        help=f"measured slices of each text, which are no units of their own (default: {SLICES})",
+    )
     parser.add_argument("--figures", type=Path, metavar="FOLDER", help="draw what is measured there, measure nothing")
     parser.add_argument("--sweep", type=Path, metavar="FOLDER", help="put what this sweep trained there")
     given = parser.parse_args(arguments)
     if given.figures is None and given.sweep is None and not given.text:
         parser.error("--text: expected at least one file")
-    if given.slices < 2:
-        parser.error("--slices: expected at least 2, since each is held against another")
+    if given.slices < 1:
+        parser.error("--slices: expected at least 1")
     try:
         if given.figures is not None:
             save_pictures(Measurements(given.out), given.figures)

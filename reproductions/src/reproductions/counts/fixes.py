@@ -9,7 +9,7 @@ import numpy as np
 from heedful.evaluation.result import Finding
 from reproductions.counts.spectrum import CAUSE
 from reproductions.counts.tables import EQUAL, beyond_uniform, by_unit, over_units, skill
-from reproductions.deciding import above, below, beside, within
+from reproductions.deciding import above, below, beside, identity, within
 from reproductions.evidence import Measurements
 from reproductions.published import published
 
@@ -153,5 +153,5 @@ def m_is_the_right_matrix(evidence: Measurements) -> list[Finding]:
     left = over_units(by_unit(evidence, "affinity", "divergence", arm="normalised"))
     return [
         within(left, 0.0, GAIN, "KL left by exact logits of M at their best temperature.", unit="nat"),
-        beside(error, "Largest difference of a weight of softmax(log P) from expected attention."),
+        identity(beside(error, "Largest difference of a weight of softmax(log P) from expected attention.")),
     ]

@@ -9,25 +9,29 @@ from heedful.inference.interval import Interval
 from reproductions.counts.scales import ARM
 from reproductions.counts.sweeping import PUBLISHED
 from reproductions.counts.tables import band, by_text, by_unit, over_units
-from reproductions.deciding import above, below, beside, within
+from reproductions.deciding import above, below, beside, identity, within
 from reproductions.evidence import Measurements
 from reproductions.published import published
 
 TOLERANCE = 1e-6
 """Of the note's test of symmetry and of orthogonality."""
 
+SEED = "Fixed by seed 42"
+
 register = partial(published, note="000", section="2, queries and keys")
 
 
 def number(evidence: Measurements, measure: str, arm: str = "") -> Interval:
-    """Return a measurement of the count matrix, its factors or its projections, with an interval over text slices."""
+    """A number of the matrix, its factors or its projections, over texts."""
     return over_units(by_unit(evidence, "structure", measure, arm=arm))
 
 
 def of_each_text(evidence: Measurements, measure: str) -> list[Finding]:
     """Return one finding per text with the measurement, for figures that depend on the text."""
     found = by_text(evidence, "structure", measure)
-    return [beside(over_units(values), f"Slices of {text} alone.") for text, values in found.items()]
+    ends = sorted(found, key=lambda text: found[text])
+    message = f"From {found[ends[0]]:.3f} ({ends[0]}) to {found[ends[-1]]:.3f} ({ends[-1]}) over texts."
+    return [beside(number(evidence, measure), message, detail={"by_text": found})]
 
 
 @register(sentence="The matrix of counts is not symmetric.", figure="M differs from its transpose by more than 1e-6")
@@ -61,11 +65,11 @@ def embeddings_are_nearly_orthogonal(evidence: Measurements) -> list[Finding]:
     """Test whether the note's mean and SD of embedding products are reproduced to the last digit with its seed."""
     noted = {name: number(evidence, name, "seed 42") for name in ("similarity_mean", "similarity_std")}
     return [
-        within(noted["similarity_mean"], 0.01445, 0.01455, "Mean product of all 85 x 85 pairs, seed 42.",
-               null="each with itself among them: 1/85 = 0.0118"),
-        within(noted["similarity_std"], 0.1235, 0.1245, "Their standard deviation.",
-               null="root of 1/85 + 1/256: 0.125"),
-        beside(number(evidence, "apart_mean", "seed 42"), "Mean of different embeddings alone."),
+        identity(within(noted["similarity_mean"], 0.01445, 0.01455, "Mean product of all 85 x 85 pairs.",
+                        null="each with itself among them: 1/85 = 0.0118"), SEED),
+        identity(within(noted["similarity_std"], 0.1235, 0.1245, "Their standard deviation.",
+                        null="root of 1/85 + 1/256: 0.125"), SEED),
+        identity(beside(number(evidence, "apart_mean", "seed 42"), "Mean of different embeddings alone."), SEED),
         beside(number(evidence, "apart_std"), "Deviation of different embeddings, other seeds.",
                null="1 / root of 256: 0.0625"),
     ]  # fmt: skip
@@ -95,7 +99,7 @@ def factors_ignore_embeddings(evidence: Measurements) -> list[Finding]:
     """Test how large a share of the singular vectors lies in the span of the embeddings."""
     message = "Share of the left factors that lies in the span of the embeddings."
     return [
-        below(number(evidence, "left_in_span"), 0.1, message, null="85 tokens in 256 dimensions: 1"),
+        identity(below(number(evidence, "left_in_span"), 0.1, message, null="85 tokens in 256 dimensions: 1")),
         *(
             beside(number(evidence, f"{name}_mean"), f"Mean of products with the embeddings' coordinates, {word}.")
             for name, word in (("left", "U"), ("right", "V"), ("random", "random orthonormal vectors"))
@@ -158,7 +162,7 @@ def column_cosine_sets_scores(evidence: Measurements) -> list[Finding]:
     message = "Cosine of equal columns in a turned basis minus that in the first; every score is the same."
     return [
         within(over_units(other - own), -0.02, 0.02, message),
-        beside(number(evidence, "scores_moved"), "Largest change of a score by it, over the largest score."),
+        identity(beside(number(evidence, "scores_moved"), "Largest change of a score by it, over the largest score.")),
     ]
 
 
@@ -175,5 +179,5 @@ def query_key_cosine_makes_attention_uniform(evidence: Measurements) -> list[Fin
     return [
         above(share, 0.9, "Entropy over its ceiling at scale 1, first layer."),
         beside(over_units(cosine[PUBLISHED]), "Mean cosine of all queries and keys at .01, bare embeddings."),
-        beside(over_units(cosine[1.0] - cosine[PUBLISHED]), "That at 1 minus that at .01."),
+        identity(beside(over_units(cosine[1.0] - cosine[PUBLISHED]), "That at 1 minus that at .01.")),
     ]

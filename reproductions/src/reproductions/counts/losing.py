@@ -8,7 +8,7 @@ from heedful.evaluation.result import Finding
 from reproductions.counts.geometry import number
 from reproductions.counts.sweeping import PUBLISHED
 from reproductions.counts.tables import EQUAL, beyond_uniform, by_unit, over_units, skill
-from reproductions.deciding import above, below, beside
+from reproductions.deciding import above, below, beside, identity
 from reproductions.evidence import Measurements
 from reproductions.published import published
 
@@ -103,8 +103,9 @@ def types_cannot_choose_positions(evidence: Measurements) -> list[Finding]:
     figure="E^n = P E: scaling does not change direction",
 )
 def ngram_embeddings_keep_direction(evidence: Measurements) -> list[Finding]:
-    """Compute the cosine between the embedding of a token pair and that of its last token."""
-    return [above(number(evidence, "ngram_to_token"), 0.999, "Mean cosine with the embedding of the last token.")]
+    """Cosine of two tokens' embedding with that of the last token."""
+    message = "Mean cosine with the embedding of the last token."
+    return [identity(above(number(evidence, "ngram_to_token"), 0.999, message))]
 
 
 @register(
@@ -115,7 +116,7 @@ def ngram_embeddings_keep_direction(evidence: Measurements) -> list[Finding]:
 def similar_ngrams_are_orthogonal(evidence: Measurements) -> list[Finding]:
     """Compute the cosine of different token pairs with the same last token; other pairs are reported for comparison."""
     return [
-        below(number(evidence, "ngram_same_last"), UNRELATED, "Cosine of different pairs that end in the same token."),
+        identity(below(number(evidence, "ngram_same_last"), UNRELATED, "Cosine of pairs that end in the same token.")),
         beside(number(evidence, "ngram_other_last"), "Mean size of the cosine of pairs that end in different tokens."),
     ]
 

@@ -32,7 +32,7 @@ def measure(out: Path, texts: Sequence[Path], tell: Callable[[str], None], numbe
         out: Folder of measurements: ``counts.parquet``, a row a unit and measure, and ``pictured.json``.
         texts: Plain texts.
         tell: Called with a line a unit.
-        number: Slices of each text.
+        number: Slices of each text; one more is cut, which nothing is measured of but as unseen text.
 
     Raises:
         InputRejected: A text is too short.
@@ -40,7 +40,7 @@ def measure(out: Path, texts: Sequence[Path], tell: Callable[[str], None], numbe
     """
     place, found = 0, []
     for path in texts:
-        parts = slices(path, number)
+        parts = slices(path, number + 1)
         for part in range(number):
             kept = out / UNITS / f"{path.stem}-{part}.parquet"
             if not kept.exists() or place == 0:

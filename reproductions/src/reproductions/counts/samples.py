@@ -23,8 +23,8 @@ from heedful.reporting.write import write_atomic
 CHARACTERS, BLOCK, TOKENS, SEQUENCES = 68_000, 256, 32, 100
 """Characters of a slice, tokens of a block that counts do not cross, tokens and number of the sequences looked at."""
 
-SLICES, SEED = 4, 42
-"""Slices of each text; seed of the first unit, one more for each further one."""
+SLICES, SEED = 1, 42
+"""Slices of each text that are measured; seed of the first unit, one more for each further one."""
 
 Tables = dict[tuple[int, int], NgramTable]
 
@@ -48,8 +48,8 @@ class CountSample:
     documents: Sequence[np.ndarray]
 
 
-def slices(path: Path, number: int = SLICES, characters: int = CHARACTERS) -> list[str]:
-    """Return disjoint excerpts of a text, spread evenly over it.
+def slices(path: Path, number: int = SLICES + 1, characters: int = CHARACTERS) -> list[str]:
+    """Disjoint stretches of a text, spread evenly over it.
 
     Args:
         path: A plain text.

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from heedful.evaluation.result import Finding
 from reproductions.counts.sweeping import PUBLISHED, SCALES
 from reproductions.counts.tables import EQUAL, band, beyond_uniform, by_unit, over_units, skill, slope
-from reproductions.deciding import above, below, beside, within
+from reproductions.deciding import above, below, beside, identity, within
 from reproductions.evidence import Measurements
 from reproductions.published import published
 
@@ -54,7 +54,7 @@ def raw_score_grows_with_the_square(evidence: Measurements) -> list[Finding]:
     found = slope(evidence, "raw_score", SCALES, ARM)
     factor, kept = (over_units(by_unit(evidence, "sweep", "raw_score", arm=arm, std=1.0)) for arm in (ARM, KEPT))
     return [
-        within(over_units(found), 1.99, 2.01, "Exponent of the raw score."),
+        identity(within(over_units(found), 1.99, 2.01, "Exponent of the raw score: both factors are scaled.")),
         beside(factor, "Raw score at 1 on these texts, which is the factor."),
         beside(kept, "The same with the embeddings that the matrices were made for."),
     ]
@@ -166,8 +166,8 @@ def scale_decides_where_attention_looks(evidence: Measurements) -> list[Finding]
     """Test how many first-layer queries attend most to different keys at scales .1 and .01."""
     message = "Share of queries of the first layer whose most attended key at .1 is not that at .01"
     return [
-        above(over_units(by_unit(evidence, "sweep", "moved", arm=ARM, std=0.1, layer=0)), MOVED, f"{message}."),
-        above(over_units(by_unit(evidence, "sweep", "moved", arm=KEPT, std=0.1, layer=0)), MOVED, f"{message}, kept."),
+        identity(above(over_units(by_unit(evidence, "sweep", "moved", arm=arm, std=0.1, layer=0)), MOVED, words))
+        for arm, words in ((ARM, f"{message}."), (KEPT, f"{message}, kept; ties apart."))
     ]
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from heedful.evaluation.result import Finding
 from reproductions.counts.fixes import GAIN, saved
 from reproductions.counts.tables import EQUAL, by_unit, over_units, skill
-from reproductions.deciding import above, below, beside
+from reproductions.deciding import above, below, beside, identity
 from reproductions.evidence import Measurements
 from reproductions.published import published
 
@@ -104,7 +104,7 @@ def direct_attention_needs_to_leave_the_derivation(evidence: Measurements) -> li
         above(
             left, GAIN, "KL of a model's head with derived queries and keys from what the counts expect.", unit="nat"
         ),
-        beside(error, "Largest difference of a weight of softmax(log P) from expected attention."),
+        identity(beside(error, "Largest difference of a weight of softmax(log P) from expected attention.")),
     ]
 
 

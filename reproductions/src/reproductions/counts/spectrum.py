@@ -9,7 +9,7 @@ import numpy as np
 from heedful.evaluation.result import Finding
 from reproductions.counts.geometry import TOLERANCE, number, of_each_text
 from reproductions.counts.tables import band, by_unit, over_units
-from reproductions.deciding import below, beside, within
+from reproductions.deciding import below, beside, identity, within
 from reproductions.evidence import Measurements
 from reproductions.published import published
 
@@ -31,7 +31,7 @@ def top_singular_values_are_tiny(evidence: Measurements) -> list[Finding]:
     """Test the size of the largest singular value."""
     message = "Largest singular value: it is 1 for any counts, on the roots of the marginals."
     return [
-        below(number(evidence, "singular_1"), 0.05, message),
+        identity(below(number(evidence, "singular_1"), 0.05, message)),
         *(beside(number(evidence, f"singular_{place}"), f"Singular value {place}.") for place in (2, 4)),
         *(
             beside(
@@ -60,8 +60,8 @@ def matrix_is_well_conditioned(evidence: Measurements) -> list[Finding]:
 def factors_are_orthonormal(evidence: Measurements) -> list[Finding]:
     """Measure the largest deviation of the factors from orthonormality, and of ``M v`` from ``s u``."""
     return [
-        below(number(evidence, "orthogonality"), TOLERANCE, "Largest entry of U'U - 1 and of V'V - 1."),
-        below(number(evidence, "residual"), TOLERANCE, "Largest residual of a component."),
+        identity(below(number(evidence, "orthogonality"), TOLERANCE, "Largest entry of U'U - 1 and of V'V - 1.")),
+        identity(below(number(evidence, "residual"), TOLERANCE, "Largest residual of a component.")),
     ]
 
 
@@ -72,7 +72,7 @@ def factors_are_orthonormal(evidence: Measurements) -> list[Finding]:
 def small_singular_values_make_scores_small(evidence: Measurements) -> list[Finding]:
     """Test whether dividing all singular values by ten, at fixed standard deviation, shrinks the scores."""
     message = "Mean score with every singular value a tenth, over that with all as they are, matrices of deviation .01."
-    return [below(number(evidence, "size_ratio_tenth"), 0.9, message, unit="x")]
+    return [identity(below(number(evidence, "size_ratio_tenth"), 0.9, message, unit="x"))]
 
 
 @published(

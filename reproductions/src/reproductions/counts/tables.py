@@ -1,4 +1,7 @@
-"""Read measurements for the claims: one value per text slice, in slice order."""
+"""The table of measurements as the claims read it: a number a text, in the order of their names.
+
+Slices of one text are no units of their own: they are averaged first.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import numpy as np
 import polars
 from numpy.typing import NDArray
 
-from heedful.inference.interval import Interval, student_t
+from heedful.inference.interval import Interval
+from heedful.inference.mean_interval import mean_interval
 from reproductions.counts.measuring import TABLE
 from reproductions.evidence import Measurements, NotMeasured
 
@@ -31,7 +35,7 @@ def by_unit(
     layer: int | tuple[int, ...] | None = None,
     head: int | None = None,
 ) -> Values:
-    """Return a measure for each text slice, averaged over layers and heads that are not specified.
+    """A measure of each text, the mean over its slices and over layers and heads that are not named.
 
     Args:
         evidence: Measurements.
@@ -43,7 +47,7 @@ def by_unit(
         head: Head; None for all.
 
     Raises:
-        NotMeasured: No unit has it.
+        NotMeasured: No text has it.
     """
     wanted = (polars.col("part") == part) & (polars.col("measure") == measure) & (polars.col("arm") == arm)
     if std is not None:
@@ -52,30 +56,28 @@ def by_unit(
         wanted &= polars.col("layer").is_in([layer] if isinstance(layer, int) else list(layer))
     if head is not None:
         wanted &= polars.col("head") == head
-    found = evidence.table(TABLE).filter(wanted).group_by("unit").agg(polars.col("value").mean()).sort("unit")
+    table = evidence.table(TABLE).filter(wanted).with_columns(text=polars.col("unit").str.replace(r"-\d+$", ""))
+    found = table.group_by("text").agg(polars.col("value").mean()).sort("text")
     if found.is_empty():
         raise NotMeasured(" ".join([part, arm, measure]))
     return found["value"].to_numpy().astype(float)
 
 
-def by_text(evidence: Measurements, part: str, measure: str) -> dict[str, Values]:
-    """Return a measure of the slices of each text, by text name.
+def by_text(evidence: Measurements, part: str, measure: str) -> dict[str, float]:
+    """A measure of each text, by the text's name.
 
     Args:
         evidence: Measurements.
         part: Which measurement.
         measure: Name of the measure.
     """
-    table = evidence.table(TABLE)
-    units = sorted(table["unit"].unique())
-    values = by_unit(evidence, part, measure)
-    texts = np.array([unit.rpartition("-")[0] for unit in units])
-    return {str(text): values[texts == text] for text in dict.fromkeys(texts)}
+    names = sorted(set(evidence.table(TABLE)["unit"].str.replace(r"-\d+$", "").to_list()))
+    return dict(zip(names, by_unit(evidence, part, measure).tolist(), strict=True))
 
 
 def over_units(values: Values) -> Interval:
-    """Return the mean over slices with Student's 95 % interval."""
-    return student_t(values)
+    """Mean over texts and its 95 % interval, which takes ``FEWEST`` texts at least."""
+    return mean_interval(values)
 
 
 def skill(
@@ -87,9 +89,7 @@ def skill(
     layer: int | tuple[int, ...] | None = None,
     head: int | None = None,
 ) -> Values:
-    """Return ``1 - KL / KL of uniform`` for each slice, from means over layers and heads; arguments as in
-    :func:`by_unit`.
-    """
+    """``1 - KL / KL of uniform`` of each text, from means over layers and heads; arguments as of :func:`by_unit`."""
     kl, flat = _divergences(evidence, part, arm, std, layer, head)
     return np.asarray(1 - kl / flat)
 
@@ -122,7 +122,7 @@ def _divergences(
 
 
 def slope(evidence: Measurements, measure: str, stds: tuple[float, ...], arm: str) -> Values:
-    """Return the exponent with which a first-layer measure grows with the scale, for each slice."""
+    """Exponent with which a measure of the first layer grows with the scale, by text."""
     found = np.log([by_unit(evidence, "sweep", measure, arm=arm, std=std, layer=0) for std in stds])
     return np.array([np.polyfit(np.log(stds), column, 1)[0] for column in found.T])
 

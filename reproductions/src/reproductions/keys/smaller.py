@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from heedful.evaluation.result import Finding
-from heedful.inference.interval import Interval, student_t
+from heedful.inference.interval import Interval
+from heedful.inference.mean_interval import mean_interval
 from heedful.inference.verdict import Verdict
 from reproductions.deciding import above, below, beside
 from reproductions.evidence import Measurements, NotMeasured
@@ -33,6 +34,7 @@ LITTLE = 0.01
 LEVEL = 0.05
 LAST, FEW = 3, 4
 """Layers that the note names, the last ones: 19 to 21 of 22; told of where they are a quarter of all at most."""
+NOTE = "note"
 
 
 @published(
@@ -96,11 +98,32 @@ def half_the_key_dimensions_are_free(evidence: Measurements) -> list[Finding]:
 @published(
     note="002",
     section="implications, 3",
-    sentence="Layers 19 to 21 are redundant and can be pruned without much loss.",
+    sentence="Layers 19 to 21, the last three, can be pruned without much loss.",
     figure="qualitative",
 )
 def deep_redundant_layers_can_be_pruned(evidence: Measurements) -> list[Finding]:
-    """Test the loss after removing attention from layers with redundant keys, random layers, or the last ones."""
+    """The last three layers of the note's sizes, each alone; the last three of a trained model at once, beside."""
+    found: list[Finding] = []
+    for model, name in MODELS.items():
+        try:
+            record = evidence.document(f"pruned-layers-{model}")
+        except NotMeasured:
+            continue
+        found += _last_layers(record, name, decides=model == NOTE)
+    found += _last_at_once(evidence)
+    if not any(one.verdict != Verdict.INFO for one in found):
+        raise NotMeasured(f"pruned-layers-{NOTE}")
+    return sorted(found, key=lambda one: one.verdict == Verdict.INFO)
+
+
+@published(
+    note="002",
+    section="implications, 3",
+    sentence="Redundancy of keys tells which layers can be pruned: those of few effective dimensions.",
+    figure="qualitative: high redundancy suggests rank-deficient layers as candidates",
+)
+def redundant_layers_are_the_cheap_ones(evidence: Measurements) -> list[Finding]:
+    """Attention of the layers with the most redundant keys left out, wherever they lie; random order beside."""
     found: list[Finding] = []
     for name, record in _records(evidence, "pruned-layers"):
         loss = float(record["labels"]["right"]["estimate"])
@@ -113,7 +136,6 @@ def deep_redundant_layers_can_be_pruned(evidence: Measurements) -> list[Finding]
         found.append(below(_interval(point["loss"]), LITTLE * loss, message, **facts))
         found += [_saving(one, name) for one in record["savings"] if one["part"] == "layers"]
         found += [_relation(one, name) for one in record["correlations"] if one["under"] == "layers"]
-        found += _last_layers(record, name)
     return _or_missing(found, "pruned-layers-pretrained")
 
 
@@ -159,20 +181,39 @@ def _by_chance(finding: Finding) -> Finding:
     return replace(finding, verdict=Verdict.INSUFFICIENT, reason=f"{finding.reason} Not beyond chance.")
 
 
-def _last_layers(record: Mapping[str, Any], name: str) -> list[Finding]:
-    """Prices of the last layers, each alone, beside those of the others; their keys' effective rank likewise."""
+def _last_layers(record: Mapping[str, Any], name: str, decides: bool) -> list[Finding]:
+    """Prices of the last layers, each alone and over documents; the mean of the others' in words."""
     units = [one for one in record["units"] if one["part"] == "layers" and one["price"] is not None]
     if len(units) < FEW * LAST:
         return []
-    ends, others = units[-LAST:], units[:-LAST]
-    price = student_t([one["price"]["estimate"] for one in ends])
-    ranks = [np.mean([one["effective_rank"]["estimate"] for one in part]) for part in (ends, others)]
-    elsewhere = np.mean([one["price"]["estimate"] for one in others])
+    loss = float(record["labels"]["right"]["estimate"])
+    elsewhere = np.mean([one["price"]["estimate"] for one in units[:-LAST]])
+    found = []
+    for place, one in enumerate(units[-LAST:], start=len(units) - LAST):
+        message = (
+            f"Rise of the loss without the attention of layer {place} alone (over the others {elsewhere:.3f}): {name}."
+        )
+        price = _interval(one["price"])
+        facts: dict[str, Any] = {"unit": "nat/token"}
+        if decides:
+            found.append(below(price, LITTLE * loss, message, null=f"{LITTLE * loss:.3f}: 1 % of the loss", **facts))
+        else:
+            found.append(beside(price, message, **facts))
+    return found
+
+
+def _last_at_once(evidence: Measurements) -> list[Finding]:
+    """The attention of the last three layers of a trained model left out together."""
+    try:
+        found = evidence.document("literature-last_layers")
+    except NotMeasured:
+        return []
+    rise = mean_interval(np.asarray(found["without"]) - np.asarray(found["intact"]))
+    layers = ", ".join(map(str, found["layers"]))
     message = (
-        f"Rise of the loss without the attention of one of the last {LAST} layers, over these (over the others "
-        f"{elsewhere:.3f}); effective rank of their keys {ranks[0]:.1f}, of the others' {ranks[1]:.1f}: {name}."
+        f"Rise of the loss without the attention of the last three layers ({layers}) at once: {MODELS['pretrained']}."
     )
-    return [beside(price, message, unit="nat/token")]
+    return [beside(rise, f"{message} It is another model than the note's.", unit="nat/token")]
 
 
 def _records(evidence: Measurements, what: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

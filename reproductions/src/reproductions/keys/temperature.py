@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from heedful.evaluation.result import Finding
 from heedful.inference.interval import Interval, student_t
 from heedful.monitoring.evolution.correlation import Measure, correlation, pearson, spearman
-from reproductions.deciding import above, below, beside
+from reproductions.deciding import above, below, beside, identity
 from reproductions.evidence import Measurements, NotMeasured
 from reproductions.keys import tables
 from reproductions.published import published
@@ -76,7 +76,8 @@ def norm_sets_sharpness(evidence: Measurements) -> list[Finding]:
             f"multiplied by it, over layers; key norms become {shorter.min():.2f} to {shorter.max():.2f} of what they "  # type: ignore[str-bytes-safe]
             "were."
         )
-        found.append(above(tables.mean_over_layers(moved, "moved"), 0.01, message, unit="share", null="0"))
+        changed = tables.mean_over_layers(moved, "moved")
+        found.append(identity(above(changed, 0.01, message, unit="share", null="0")))
         found += [
             beside(one, f"Rank correlation of norm with entropy in {name} {when}.")
             for one, when in ((before, "before that"), (after, "after it: the same attention"))

@@ -31,10 +31,13 @@ FULL_LENGTH = 256
 """Length up to which every repetition is made; beyond, fewer, as each costs more."""
 
 
-FRESH_SHARE, FRESH_LENGTH = 7, 64
+FRESH_SHARE, FRESH_LENGTH = 11, 64
 """Fresh models at a length are this many times the repetitions up to 64 tokens, fewer with its square beyond."""
 
-SHORT_SHARE = 6
+FRESH_LEAST = 32
+"""Below it, where one claim has no distant queries, there are as many fresh models as repetitions."""
+
+SHORT_SHARE = 8
 """Planted studies up to 64 tokens, where they are cheap, are this many times the repetitions."""
 
 EXACT_CAUGHT = 0.05
@@ -80,8 +83,9 @@ class CalibrationPlan:
         return max(least, round(short * self.repetitions * min(1.0, FULL_LENGTH / length)))
 
     def fresh(self, length: int) -> int:
-        """Return the number of random models at a sequence length; most are short, as rates are pooled over lengths."""
-        return max(1, round(FRESH_SHARE * self.repetitions * min(1.0, FRESH_LENGTH / length) ** 2))
+        """Fresh models at a length: most of them short, since a promise is pooled over the lengths."""
+        share = FRESH_SHARE if length >= FRESH_LEAST else 1
+        return max(1, round(share * self.repetitions * min(1.0, FRESH_LENGTH / length) ** 2))
 
 
 @dataclass(frozen=True, kw_only=True)
