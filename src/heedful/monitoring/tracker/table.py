@@ -40,11 +40,11 @@ SUBJECT = {
 """Columns that say what a row is of; all others are Float32, null where they do not belong to the part."""
 
 PARTS_OF_A_STEP = (
-    "step", "query", "key", "attention", "beliefs", "query_gain", "key_gain", "query_weight", "key_weight",
+    "step", "query", "key", "attention", "layer", "beliefs", "query_gain", "key_gain", "query_weight", "key_weight",
     "value_weight", "output_weight", "text", "note",
 )  # fmt: skip
-"""What a row can be of: the whole step, queries, keys, rows of a head, beliefs, gains, weights, the text that
-checkpoints were read over (in training each step has a batch of its own), or what was not measured."""
+"""What a row can be of: the whole step, queries, keys, rows of a head, a layer as a whole, beliefs, gains, weights, the
+text that checkpoints were read over (in training each step has a batch of its own), or what was not measured."""
 
 
 def read_table(run: str | Path) -> polars.DataFrame:
@@ -134,7 +134,19 @@ class TrackTable:
         Raises:
             OutputError: It could not be written; all earlier records are whole.
         """
-        write_atomic(self.run / PARTS / f"{step:012d}.parquet", table_bytes(table_frame(step, rows)), overwrite=True)
+        self.add_all([(step, rows)])
+
+    def add_all(self, records: Sequence[tuple[int, Sequence[Mapping[str, Any]]]]) -> None:
+        """Write several records into the table at once.
+
+        Args:
+            records: Step and rows of each, in the order of steps.
+
+        Raises:
+            OutputError: They could not be written; all earlier records are whole.
+        """
+        frame = polars.concat([table_frame(step, rows) for step, rows in records], how="diagonal")
+        write_atomic(self.run / PARTS / f"{records[-1][0]:012d}.parquet", table_bytes(frame), overwrite=True)
 
     def close(self) -> None:
         """Merge the parts into one file."""
