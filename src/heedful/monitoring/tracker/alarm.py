@@ -46,7 +46,7 @@ KINDS: dict[str, AlarmKind] = {
         "Michel et al. 2019, arXiv:1905.10650",
     ),
     "rank_collapse": AlarmKind(
-        "The head's keys lie on a line or are all alike, so that queries can tell keys apart in one way at most.",
+        "The keys of every head of the layer lie on a line, so that queries can tell them apart in one way only.",
         "lower the rate, decay gains and embeddings less, or look at the residual stream: skip connections and "
         "normalisation prevent it",
         "Dong et al. 2021, arXiv:2103.03404; Noci et al. 2022, arXiv:2206.03126",

@@ -20,6 +20,9 @@ LOW_ENTROPY = 0.1
 LASTING = 50
 """Steps for which a single head must be so: heads that copy are low at times, and for good reasons."""
 
+STANDING = 20
+"""Steps for which a head must give so much weight to one key before it is a sink."""
+
 FALLEN = 0.25
 """Share of its usual entropy that a whole layer falls below when it collapses at once."""
 
@@ -35,8 +38,9 @@ GROWTH, WIDE = 4.0, 10.0
 DEAD = 1e-3
 """Share of the median head's gradient below which a head is dead."""
 
-ONE_DIRECTION, ALIKE = 1.2, 0.99
-"""Effective rank at most, or mean cosine at least, of keys that have collapsed."""
+ONE_DIRECTION = 1.2
+"""Effective rank of keys, about the mean of their sequence, below which they lie on a line. Cosines say nothing of
+that: a vector that all keys share, a bias say, changes no weight."""
 
 VANISHED = 1e-2
 """Share of its usual part of the whole gradient below which that of a layer's queries and keys has vanished."""
@@ -70,7 +74,6 @@ class Readings:
         logit_sd: Spread of the logits.
         sink_mass: Mean weight on the first key, or on the one that draws most.
         key_rank: Effective rank of the keys.
-        key_cosine: Mean cosine of two keys.
         head_gradient: Norm of the gradient of the head's queries' weights.
         layer_gradient: That of the layer's queries and keys.
         gradient_norm: Norm of all gradients, before clipping where that is known; NaN where unknown.
@@ -84,7 +87,6 @@ class Readings:
     logit_sd: Mapping[Head, float] = field(default_factory=dict)
     sink_mass: Mapping[Head, float] = field(default_factory=dict)
     key_rank: Mapping[Head, float] = field(default_factory=dict)
-    key_cosine: Mapping[Head, float] = field(default_factory=dict)
     head_gradient: Mapping[Head, float] = field(default_factory=dict)
     layer_gradient: Mapping[Head, float] = field(default_factory=dict)
     gradient_norm: float = math.nan
@@ -115,7 +117,6 @@ def readings_of(rows: list[dict[str, Any]], norm: float, clipped: float, full: b
         logit_sd=by_head(rows, "logit_sd"),
         sink_mass={head: max(value, strongest.get(head, 0.0)) for head, value in first.items()},
         key_rank=by_head(rows, "effective_rank", "key", stage),
-        key_cosine=by_head(rows, "cosine", "key", stage),
         head_gradient=queries,
         layer_gradient={layer: math.sqrt(value) for layer, value in squares.items()},
         gradient_norm=norm,
@@ -139,6 +140,7 @@ class Alarms:
     spikes: int = 0
     found: list[Alarm] = field(default_factory=list)
     _low_since: dict[Head, int] = field(default_factory=dict)
+    _sink_since: dict[Head, int] = field(default_factory=dict)
     _lost: bool = False
     _jump: float = 0.0
     _average: float = math.nan
@@ -172,9 +174,9 @@ class Alarms:
           logits spread 4 times as wide as they used to and beyond 10 while the training is unstable.
         - ``collapse``: a head's mean entropy is below a tenth of its most for 50 steps while the training is unstable;
           or that of a whole layer is, and below a quarter of what it used to be, for two records.
-        - ``sink``: a head that had none gives .3 of its weight to one key, for two records.
+        - ``sink``: a head that had none gives .3 of its weight to one key, for 20 steps.
         - ``dead_head``: the gradient of a head's queries is below a thousandth of the median head's, for three records.
-        - ``rank_collapse``: keys have an effective rank below 1.2 or a mean cosine above .99, for three records.
+        - ``rank_collapse``: the keys of all heads of a layer have an effective rank below 1.2, for three records.
         - ``vanishing_gradient``: the share of a layer's queries and keys in the whole gradient is below a hundredth of
           what it used to be, or below a millionth, for three records.
         - ``spike``: a gradient norm of 10 medians, or a loss 10 median deviations and a tenth above its average.
@@ -288,7 +290,8 @@ class Alarms:
         for head, mass in seen.sink_mass.items():
             if mass <= SINK:
                 self._keep(self._memory("sink", head), mass)
-            if self._lasts("sink", head, mass > SINK and bool(self._memory("sink", head)), 2):
+                self._sink_since.pop(head, None)
+            elif self._memory("sink", head) and step - self._sink_since.setdefault(head, step) >= STANDING:
                 found.append((mass, head))
         worst = sorted(found, reverse=True)
         what = f"weight on one key {worst[0][0]:.2f}, above {SINK}" if worst else ""
@@ -305,13 +308,7 @@ class Alarms:
             for head, value in seen.head_gradient.items()
             if self._lasts("dead_head", head, usual > 0 and value < DEAD * usual, IN_A_ROW)
         ]
-        flat = [
-            head
-            for head, rank in seen.key_rank.items()
-            if self._lasts(
-                "rank_collapse", head, rank < ONE_DIRECTION or seen.key_cosine.get(head, 0.0) > ALIKE, IN_A_ROW
-            )
-        ]
+        flat = self._flat(seen)
         lost = []
         for layer, value in seen.layer_gradient.items():
             share = value / seen.clipped_norm if seen.clipped_norm > 0 else math.nan
@@ -324,10 +321,24 @@ class Alarms:
                 self._keep(past, share)
         return [
             *self._once("dead_head", step, dead, f"gradient below {DEAD:g} of the median head's"),
-            *self._once("rank_collapse", step, flat, f"keys of effective rank below {ONE_DIRECTION}, or all alike"),
+            *self._once(
+                "rank_collapse", step, flat, f"keys of effective rank below {ONE_DIRECTION}: they lie on a line"
+            ),
             *self._once(
                 "vanishing_gradient", step, lost, f"gradient of queries and keys below {VANISHED:g} of its share"
             ),
+        ]
+
+    def _flat(self, seen: Readings) -> list[Head]:
+        """Heads of layers all of whose keys lie on a line; a single such head is a head for one thing, and healthy."""
+        layers: dict[Head, list[tuple[float, Head]]] = {}
+        for head, rank in seen.key_rank.items():
+            layers.setdefault((head[0], None), []).append((rank, head))
+        return [
+            head
+            for layer, ranks in layers.items()
+            if self._lasts("rank_collapse", layer, max(ranks)[0] < ONE_DIRECTION, IN_A_ROW)
+            for _, head in sorted(ranks)
         ]
 
     def _memory(self, name: str, head: Head) -> deque[float]:
