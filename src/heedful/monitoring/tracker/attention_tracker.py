@@ -253,7 +253,7 @@ class AttentionTracker(TrainerCallback):
 
     # Both.
 
-    def _begin(self, model: nn.Module, optimizer: Any, step: int) -> None:
+    def _begin(self, model: nn.Module, optimizer: Any, step: int, hooked: bool = True) -> None:
         self._end()
         self.model, self.steps = model, step
         self._table = TrackTable(self.out, step) if rank() == 0 else None
@@ -261,7 +261,8 @@ class AttentionTracker(TrainerCallback):
         self._gains.begin(model, self._optimizers)
         self.alarms, self._noted, self._logged = Alarms(LASTING), False, {}
         self.scalars, self._unlogged, self.should_stop, self.should_save = {}, {}, False, False
-        self._hooks = [one.register_step_pre_hook(self._before_optimizer) for one in self._optimizers]
+        if hooked:
+            self._hooks = [one.register_step_pre_hook(self._before_optimizer) for one in self._optimizers]
 
     def _end(self) -> None:
         if self._watch is not None:
