@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from heedful.monitoring.contract_callback import ContractBroken, ContractCallback
     from heedful.monitoring.keys import keys
     from heedful.monitoring.tracker.attention_tracker import AttentionTracker
+    from heedful.monitoring.tracker.lightning_tracker import lightning_tracker
     from heedful.monitoring.tracker.table import read_table
     from heedful.ngrams.alignment.align import align
     from heedful.ngrams.counting.count import count
@@ -77,6 +78,7 @@ _HOMES = {
     "heedful.monitoring.keys": ("keys",),
     "heedful.monitoring.contract_callback": ("ContractBroken", "ContractCallback"),
     "heedful.monitoring.tracker.attention_tracker": ("AttentionTracker",),
+    "heedful.monitoring.tracker.lightning_tracker": ("lightning_tracker",),
     "heedful.monitoring.tracker.table": ("read_table",),
     "heedful.ngrams.alignment.align": ("align",),
     "heedful.ngrams.counting.count": ("count",),
@@ -117,6 +119,7 @@ __all__ = [
     "explain",
     "heads",
     "keys",
+    "lightning_tracker",
     "load_documents",
     "load_model",
     "make_sequences",
