@@ -40,7 +40,7 @@ Penalty = Annotated[
     ),
 ]
 TrackEvery = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Record attention every so many steps, for heedful keys RUN.")
+    int | None, typer.Option(metavar="N", min=1, help="Record attention every so many steps, for heedful watch RUN.")
 ]
 Attention = Annotated[str, typer.Option(metavar="NAME", help="Attention variant: softmax.")]
 QkNorm = Annotated[bool, typer.Option("--qk-norm/--no-qk-norm", help="Normalise queries and keys, or do not.")]

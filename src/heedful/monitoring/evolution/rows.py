@@ -75,13 +75,25 @@ _CONFIG_BYTES = 1 << 20
 
 
 def key_rows(run: str | Path) -> KeyRows:
-    """Read the table of a run.
+    """Read the rows on keys of a run's table.
 
     Args:
         run: Folder in which a tracker wrote ``attention.parquet``, or such a table by itself.
 
     Raises:
         InputRejected: There is no such folder or table, it is no tracker's, or it holds no keys.
+    """
+    return rows_of(run_table(run), str(run))
+
+
+def run_table(run: str | Path) -> polars.DataFrame:
+    """Read the table of a run, which must hold records.
+
+    Args:
+        run: Folder in which a tracker wrote ``attention.parquet``, or such a table by itself.
+
+    Raises:
+        InputRejected: There is no such folder or table, it is no tracker's, or it is empty.
     """
     run = Path(run)
     if not run.exists():
@@ -93,7 +105,7 @@ def key_rows(run: str | Path) -> KeyRows:
         raise InputRejected(str(run), message, "name a run whose model attends")
     if table.is_empty():
         raise InputRejected(str(run), "expected a table attention.parquet with records, found none", MAKE)
-    return rows_of(table, str(run))
+    return table
 
 
 def rows_of(table: polars.DataFrame, name: str) -> KeyRows:
@@ -115,14 +127,16 @@ def rows_of(table: polars.DataFrame, name: str) -> KeyRows:
     after, before = (keys.filter(polars.col("stage") == stage) for stage in ("after", "before"))
     # Where some layers rotate their keys and others do not, only what all have can be set side by side.
     stage = "before" if set(before["layer"]) == set(keys["layer"]) else "after"
-    chosen = _grouped(before if stage == "before" else after)
+    chosen = layers_grouped(before if stage == "before" else after)
+    steps = sorted(set(chosen["step"]))
+    attention = table.filter((polars.col("part") == "attention") & polars.col("entropy_share").is_finite())
     return KeyRows(
         keys=chosen,
-        rotated=_grouped(after) if stage == "before" else chosen.clear(),
-        attention=_grouped(table.filter((polars.col("part") == "attention") & polars.col("entropy_share").is_finite())),
+        rotated=layers_grouped(after) if stage == "before" else chosen.clear(),
+        attention=layers_grouped(attention.filter(polars.col("step").is_in(steps))),  # brief records have no keys
         gains=_gains(table),
         stage=stage,
-        steps=tuple(sorted(set(chosen["step"]))),
+        steps=tuple(steps),
         text=next(iter(table.filter(polars.col("part") == "text")["note"].drop_nulls()), ""),
         unrotated=() if stage == "before" else _reasons(table),
         notes=_notes(table),
@@ -147,8 +161,8 @@ def _gains(table: polars.DataFrame) -> polars.DataFrame:
     return table.filter((polars.col("part") == "key_gain") & polars.col("gain_norm").is_finite())
 
 
-def _grouped(frame: polars.DataFrame) -> polars.DataFrame:
-    """Rows with the third of layers that they belong to; with one or two layers, one or two groups."""
+def layers_grouped(frame: polars.DataFrame) -> polars.DataFrame:
+    """Rows with the ``group``, the third of layers that they belong to; with one or two layers, one or two groups."""
     layers = sorted(set(frame["layer"]))
     names = {1: ("all",), 2: ("early", "final")}.get(len(layers), NAMES)
     named: dict[int, str] = {}

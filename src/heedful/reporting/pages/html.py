@@ -25,6 +25,7 @@ def page_html(page: Page) -> str:
         IMAGES,
         title=visible(page.title),
         subject=visible(page.subject),
+        refresh=page.refresh,
         parts=[_part(part) for part in page.parts],
     )
 

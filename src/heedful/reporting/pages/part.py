@@ -39,8 +39,10 @@ class Page:
         title: What was measured.
         subject: The model and the text.
         parts: Top to bottom.
+        refresh: Seconds after which a browser loads the page again; None for never.
     """
 
     title: str
     subject: str
     parts: Sequence[PagePart]
+    refresh: int | None = None
