@@ -132,6 +132,11 @@ class RunSettings:
         return None
 
     @property
+    def tells_heads(self) -> bool:
+        """Whether a tracker of the run prints a line a head."""
+        return False
+
+    @property
     def caches(self) -> bool:
         """Whether the model keeps keys and values while it generates."""
         return True

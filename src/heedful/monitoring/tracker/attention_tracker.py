@@ -18,7 +18,7 @@ from heedful.monitoring.tracker.alarm import Alarm, kinds_of
 from heedful.monitoring.tracker.alarms import LASTING, Alarms, readings_of
 from heedful.monitoring.tracker.forward_recorder import ForwardRecorder
 from heedful.monitoring.tracker.forward_sums import ForwardSums
-from heedful.monitoring.tracker.line import step_line
+from heedful.monitoring.tracker.line import head_lines, step_line
 from heedful.monitoring.tracker.parameters import (
     Gains,
     Row,
@@ -106,6 +106,7 @@ class AttentionTracker(TrainerCallback):
             ``should_stop``.
         save_on: Kinds of alarms at which a checkpoint is written: the Trainer and Lightning do so, a plain loop reads
             ``should_save``.
+        per_head: Whether each head gets a line of its own.
         write: What is done with each line; None prints it.
 
     Attributes:
@@ -129,13 +130,14 @@ class AttentionTracker(TrainerCallback):
         first_step: int = 0,
         stop_on: str | Sequence[str] = (),
         save_on: str | Sequence[str] = (),
+        per_head: bool = False,
         write: Callable[[str], None] | None = None,
     ) -> None:
         for name, number in (("every", every), ("brief_every", brief_every)):
             if number is not None and number < 1:
                 raise UsageError(f"{name}: expected at least 1, got {number}")
         self.model, self.out, self.every, self.optimizer = model, Path(out), every, optimizer
-        self.brief_every = brief_every
+        self.brief_every, self.per_head = brief_every, per_head
         self.sample, self.steps = sample or Sample(), first_step
         self.alarms = Alarms(LASTING)
         self.scalars: dict[str, float] = {}
@@ -366,6 +368,8 @@ class AttentionTracker(TrainerCallback):
     def _tell(self, rows: list[Row], raised: list[Alarm], brief: bool) -> None:
         if not brief:
             self._print(step_line(self.steps, rows))
+            for line in head_lines(rows) if self.per_head else ():
+                self._print(line)
             for part in TRACKER_PARTS.values():
                 for line in part.line(rows).splitlines():
                     self._print(line)
