@@ -4,9 +4,9 @@
 
 Of three steps one is made with the whole record, one with a brief record (largest logits, entropies, sinks) and one
 without: process CPU seconds of the same batch, in alternating order. A recorded forward runs in eager form, so with
---compiled the three are compared with a compiled step as well. Between records the tracker runs two functions and hooks nothing else, so these are timed by
-themselves: the difference of two whole steps would be noise. The share at every k-th step is
-(recorded + (k - 1) * between) / k.
+--compiled the three are compared with a compiled step as well. Between records the tracker runs two functions and hooks
+nothing else, so these are timed by themselves: the difference of two whole steps would be noise. The share at every
+k-th step is (recorded + (k - 1) * between) / k.
 """
 
 from __future__ import annotations

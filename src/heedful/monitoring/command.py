@@ -29,6 +29,9 @@ Heads = Annotated[
 Steps = Annotated[
     list[int] | None, typer.Option("--step", metavar="N", help="A step to set beside others; give it several times.")
 ]
+Groups = Annotated[
+    str | None, typer.Option(metavar="0-3,4-18,19-21", help="Groups of layers that lines are of. Without it: thirds.")
+]
 Follow = Annotated[
     bool, typer.Option("--follow", help="Write the page again while the run goes on: RUN/watch.html without --html.")
 ]
@@ -48,6 +51,7 @@ def watch(
     against: Against = None,
     head: Heads = None,
     step: Steps = None,
+    groups: Groups = None,
     follow: Follow = False,
     interval: Interval = 10.0,
     config: options.Config = None,
@@ -85,7 +89,7 @@ def watch(
         check_out(out, force)
     with progress_bar() as progress:
         found = watched(
-            runs, against=against, head=head or (), step=step or (), follow=follow, interval=interval,
+            runs, against=against, head=head or (), step=step or (), groups=groups, follow=follow, interval=interval,
             shown=lambda report: _show(report, html), config=config, tokenizer=tokenizer, text=text, seq_len=seq_len,
             sequences=sequences, device=device, dtype=dtype, seed=seed, out=out, force=force,
             allow_global=allow_global or (), progress=progress,

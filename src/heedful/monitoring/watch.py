@@ -27,6 +27,7 @@ def watch(
     against: str | Path | None = None,
     head: str | Sequence[str] = (),
     step: int | Sequence[int] = (),
+    groups: str | None = None,
     follow: bool = False,
     interval: float = 10.0,
     shown: Callable[[WatchReport], None] = lambda report: None,
@@ -52,6 +53,7 @@ def watch(
         against: Another run, or its table, to set beside this one.
         head: Heads to set beside one another, such as ``["L0H3", "L2H1"]``.
         step: Recorded steps to set beside one another.
+        groups: Groups of layers that lines are of, such as ``0-3,4-18,19-21``; None for thirds.
         follow: Whether to go on while the run does, and return at its end.
         interval: Seconds between two looks at a run that is followed.
         shown: Called with each new record of a run that is followed.
@@ -85,7 +87,8 @@ def watch(
         check_out(Path(out), force)
     if follow and not interval > 0:
         raise UsageError(f"interval: expected more than 0 seconds, got {interval}")
-    chosen = {"heads": one_or_many(head), "steps": (step,) if isinstance(step, int) else tuple(step)}
+    chosen: dict[str, Any] = {"heads": one_or_many(head), "groups": groups}
+    chosen["steps"] = (step,) if isinstance(step, int) else tuple(step)
     if _recorded(places) or (follow and len(places) == 1):
         given = {"--config": config, "--tokenizer": tokenizer, "--text": text or None, "--out": out}
         _refuse(places[0], [name for name, value in given.items() if value is not None])

@@ -32,7 +32,10 @@ Length = Annotated[int | None, typer.Option(metavar="N", min=2, help="Tokens of 
 Batch = Annotated[int, typer.Option(metavar="N", min=1, help="Windows a process and part of a step.")]
 Accumulation = Annotated[int, typer.Option("--accumulate", metavar="N", min=1, help="Parts of a step.")]
 Rate = Annotated[float, typer.Option(metavar="X", min=0, help="Peak of the learning rate.")]
-Decay = Annotated[float, typer.Option(metavar="X", min=0, help="Weight decay of matrices; gains have none.")]
+Decay = Annotated[float, typer.Option(metavar="X", min=0, help="Weight decay of matrices.")]
+GainDecay = Annotated[
+    float, typer.Option("--gain-weight-decay", metavar="X", min=0, help="Weight decay of the gains of norms.")
+]
 Penalty = Annotated[
     float,
     typer.Option(
@@ -78,6 +81,7 @@ def decoder(
     accumulation: Accumulation = 1,
     learning_rate: Rate = 2e-3,
     weight_decay: Decay = 0.1,
+    gain_weight_decay: GainDecay = 0.0,
     max_share_penalty: Penalty = 0.0,
     attention: Attention = "softmax",
     qk_norm: QkNorm = True,
@@ -113,6 +117,7 @@ def decoder(
         accumulation=accumulation,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
+        gain_weight_decay=gain_weight_decay,
         max_share_penalty=max_share_penalty,
         held_out=held_out,
         precision=precision,

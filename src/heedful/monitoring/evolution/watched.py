@@ -37,6 +37,7 @@ def watch_report(
     heads: Sequence[str] = (),
     steps: Sequence[int] = (),
     against: tuple[polars.DataFrame, str] | None = None,
+    groups: str | None = None,
     refresh: int | None = None,
 ) -> WatchReport:
     """The record of a page on a table.
@@ -48,19 +49,20 @@ def watch_report(
         heads: Heads to set beside one another, ``L0H3``; without any those of the largest and the least largest logit.
         steps: Steps to set beside one another; without any the first and the last full record.
         against: Another run's table and name.
+        groups: Groups of layers that lines are of, ``0-3,4-18,19-21``; None for thirds.
         refresh: Seconds after which a browser loads the page again.
 
     Raises:
         InputRejected: The table lacks a column, or holds no keys.
         UsageError: A head or step is not in the table.
     """
-    rows = rows_of(table, subject)
+    rows = rows_of(table, subject, groups)
     return WatchReport(
         subject=subject,
         running=running,
         step=int(table.select(polars.col("step").max()).item()),
         alarms=_alarms(table),
-        curves=tuple(figure for figure in _curves(table, rows, subject, against) if figure.rows),
+        curves=tuple(figure for figure in _curves(table, rows, subject, against, groups) if figure.rows),
         heads=_heads(table, rows, heads),
         steps=_steps(table, rows, steps),
         runs=None if against is None else _runs(table, subject, *against),
@@ -90,7 +92,11 @@ def _alarms(table: polars.DataFrame) -> tuple[RaisedAlarm, ...]:
 
 
 def _curves(
-    table: polars.DataFrame, rows: KeyRows, subject: str, against: tuple[polars.DataFrame, str] | None
+    table: polars.DataFrame,
+    rows: KeyRows,
+    subject: str,
+    against: tuple[polars.DataFrame, str] | None,
+    groups: str | None,
 ) -> list[KeyFigure]:
     runs = [
         (table, subject if against is None else "this run"),
@@ -99,7 +105,7 @@ def _curves(
     loss = [row for frame, name in runs for row in _whole(frame, name)]
     if rows.single:
         return [KeyFigure(name="loss_and_gradient", title="Loss and gradient", paragraph="", rows=())]
-    attention = layers_grouped(table.filter(polars.col("part") == "attention"))
+    attention = layers_grouped(table.filter(polars.col("part") == "attention"), groups)
     logits = _panels(attention, max_logit="largest logit", entropy_share="entropy / most possible")
     sinks = _panels(attention, sink_mass="weight on the first key", strongest_mass="weight on the strongest key")
     return [

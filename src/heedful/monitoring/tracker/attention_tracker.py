@@ -96,8 +96,9 @@ class AttentionTracker(TrainerCallback):
         model: The model, for a plain loop; the Trainer names its own.
         out: Folder of the run; ``attention.parquet`` is written there.
         every: Record every so many steps.
-        brief_every: Record largest logits, entropies and sinks alone at every so many steps besides; None for never. A
-            recorded forward runs in eager form, so that with 1 a compiled model is never compiled.
+        brief_every: Record largest logits, entropies and sinks alone at every so many steps besides, of half the
+            sample's sequences; None for never. A recorded forward runs in eager form, so that with 1 a compiled model
+            is never compiled.
         optimizer: The optimizer of a plain loop, or a list of them; without one there are no gradient norms, no sizes
             of updates and no curves of weight decay.
         sample: How much of a batch is measured.
@@ -294,7 +295,8 @@ class AttentionTracker(TrainerCallback):
         step = self.steps + 1
         brief = self.brief_every is not None and step % self.brief_every == 0 and not self._due(step)
         if self.model is not None and (brief or self._due(step)):
-            self._watch = ForwardRecorder(self.model, self.sample, self._turns, self._trained, brief)
+            sample = self.sample.half if brief else self.sample
+            self._watch = ForwardRecorder(self.model, sample, self._turns, self._trained, brief)
             self._turns += not brief
 
     def _before_optimizer(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:

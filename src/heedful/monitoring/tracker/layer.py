@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -81,7 +81,7 @@ def attention_sums(call: AttentionCall) -> Sums:
     Args:
         call: The attention call; all its rows are measured exactly.
     """
-    moments = tiled(call, None)
+    moments = tiled(replace(call, value=None), None)  # no statistic here needs the output
     judged = moments.rows.visible >= MIN_VISIBLE
     means = {}
     for name, facts in STATISTICS.items():
@@ -96,7 +96,7 @@ def brief_sums(call: AttentionCall) -> Sums:
     Args:
         call: The attention call; all its rows are measured exactly.
     """
-    moments = tiled(call, _BRIEF_MOMENTS)
+    moments = tiled(replace(call, value=None), _BRIEF_MOMENTS)
     judged = moments.rows.visible >= MIN_VISIBLE
     rows = {"row_entropy": moments.rows.entropy, "sink_mass": moments.rows.first_mass}
     means = {name: torch.where(judged, values, torch.nan).nanmean(-1) for name, values in rows.items()}

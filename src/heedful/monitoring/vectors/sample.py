@@ -47,6 +47,11 @@ class Sample:
         stride = -(-length // self.positions)
         return torch.arange(turn % stride, length, stride, device=device)
 
+    @property
+    def half(self) -> Sample:
+        """The same of half the sequences, at least one: what a brief record measures."""
+        return replace(self, sequences=max(1, self.sequences // 2))
+
     def rows(self, call: AttentionCall) -> int:
         """Sequences of a call whose rows are measured at most, by ``sequences`` and by ``logits``.
 
