@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from heedful.training.run_settings import RunSettings
 
 Out = Annotated[Path, typer.Option(metavar="RUN", help="Folder of the run: empty or absent, or with --resume its own.")]
-Preset = Annotated[Literal["tiny", "small", "seed"], typer.Option(metavar="NAME", help="Sizes: tiny, small, seed.")]
+Preset = Annotated[
+    Literal["tiny", "small", "narrow", "seed"], typer.Option(metavar="NAME", help="Sizes: tiny, small, narrow, seed.")
+]
 Steps = Annotated[int, typer.Option(metavar="N", min=1, help="Steps of the optimiser.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Seed of weights, split and order.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume from the last complete checkpoint of RUN.")]

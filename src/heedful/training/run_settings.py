@@ -21,8 +21,8 @@ FREE = ("save_every", "kept", "device", "trackers", "track_every")
 """Settings that change nothing about the weights, and may differ when a run goes on."""
 
 _LEAST = {"steps": 1, "seed": 0, "length": 2, "batch": 1, "accumulation": 1, "save_every": 1,
-          "learning_rate": 0, "weight_decay": 0, "gain_weight_decay": 0, "warmup_share": 0, "held_out": 0, "max_share_penalty": 0,
-          "track_every": 1}  # fmt: skip
+          "learning_rate": 0, "weight_decay": 0, "gain_weight_decay": 0, "warmup_share": 0, "held_out": 0,
+          "max_share_penalty": 0, "track_every": 1}  # fmt: skip
 _MOST = {"seed": 2**32 - 1, "warmup_share": 1, "held_out": 0.9}
 _WORDS = {"precision": ("float32", "bfloat16"), "device": ("cpu", "auto")}
 

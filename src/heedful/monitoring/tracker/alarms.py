@@ -220,11 +220,11 @@ class Alarms:
                 return spike, f"loss up by {rise:.3g}"
         return spike, ""
 
-    def _once(self, kind: str, step: int, heads: Sequence[Head], what: str) -> list[Alarm]:
+    def _once(self, name: str, step: int, heads: Sequence[Head], what: str) -> list[Alarm]:
         """An alarm about the heads that had none of this kind yet."""
-        new = tuple(head for head in heads if (kind, head) not in self._said)
-        self._said |= {(kind, head) for head in new}
-        return [Alarm(kind, step, new, what)] if new else []
+        new = tuple(head for head in heads if (name, head) not in self._said)
+        self._said |= {(name, head) for head in new}
+        return [Alarm(name, step, new, what)] if new else []
 
     def _not_finite(self, step: int, seen: Readings) -> list[Alarm]:
         found = []
@@ -344,8 +344,8 @@ class Alarms:
     def _memory(self, name: str, head: Head) -> deque[float]:
         return self._past.setdefault((name, head), deque(maxlen=MEMORY))
 
-    def _lasts(self, kind: str, head: Head, holds: bool, records: int) -> bool:
-        count = self._rows[kind, head] = self._rows.get((kind, head), 0) + 1 if holds else 0
+    def _lasts(self, name: str, head: Head, holds: bool, records: int) -> bool:
+        count = self._rows[name, head] = self._rows.get((name, head), 0) + 1 if holds else 0
         return count >= records
 
     @staticmethod
