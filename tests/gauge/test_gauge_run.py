@@ -50,9 +50,8 @@ def test_it_is_trained_loads_and_goes_on_as_if_it_had_not_stopped(documents: Doc
     said: list[str] = []
     figures = train_decoder(replace(SETTINGS, track_every=2), documents, whole, tell=said.append)
     heads = [line.split() for line in said if line.startswith("  L0H")]
-    assert [one[:3] for one in heads[:3]] == [[f"L0H{n}", irrep, "row_std"] for n, irrep in enumerate(("l0", "l0", "l1"))]
-[f"L0H{n}", irrep, "row_std"] for n, irrep in enumerate(["l0", "l0", "l1"])
-    ]
+    wanted = [[f"L0H{n}", irrep, "row_std"] for n, irrep in enumerate(("l0", "l0", "l1"))]
+    assert [one[:3] for one in heads[:3]] == wanted
     assert read_table(whole)["step"].max() == SETTINGS.steps
     loaded = load_model(whole)
     assert type(loaded.model) is GaugeForCausalLM and loaded.notes == ()
