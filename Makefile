@@ -8,7 +8,7 @@ MEETING := tests/interception tests/training/model tests/gauge/model tests/ngram
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: setup validate check test test-oldest test-newest mutants fuzz browser realmodels bench docs site wheel calibration default-model clean
+.PHONY: setup validate check test test-oldest test-newest test-integrations mutants fuzz browser realmodels bench docs site wheel calibration default-model clean
 
 setup: $(STAMP)
 
@@ -43,6 +43,17 @@ test-oldest test-newest: test-%:
 	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(VENV)-$*/bin/uv pip install --quiet --python $(VENV)-$*/bin/python -c constraints-torch.txt \
 	--resolution $(RESOLUTION) -e '.[test]' -e reproductions
 	OMP_NUM_THREADS=1 $(VENV)-$*/bin/python -m pytest -q -n 2 -m "not slow and not gpu and not realmodels" $(MEETING)
+
+# What people log training to, in an environment of its own; one that cannot be installed is skipped by name.
+INTEGRATIONS ?= lightning trackio mlflow wandb
+test-integrations:
+	$(PYTHON) -m venv $(VENV)-integrations
+	$(VENV)-integrations/bin/python -m pip install --quiet uv
+	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(VENV)-integrations/bin/uv pip install --quiet --python $(VENV)-integrations/bin/python \
+	-c constraints-ci.txt -b constraints-ci.txt -e '.[test]' -e reproductions
+	for one in $(INTEGRATIONS); do UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(VENV)-integrations/bin/uv pip install --quiet \
+	--python $(VENV)-integrations/bin/python -c constraints-torch.txt $$one || echo "$$one cannot be installed: its tests are skipped"; done
+	OMP_NUM_THREADS=1 $(VENV)-integrations/bin/python -m pytest -q tests/monitoring/tracker/test_integrations.py
 
 # Single changes of meaning (tests/mutants), each made in a copy of the source, where its tests must fail. A quarter of an hour.
 mutants: setup
@@ -102,4 +113,4 @@ default-model: setup
 	$(BIN)/python -P -m heedful.training.default_model --out src/heedful/assets/default
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest build dist
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest $(VENV)-integrations build dist

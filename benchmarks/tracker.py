@@ -1,11 +1,12 @@
 """What the tracker costs: training steps with it and without, in turn, of one model in one run.
 
-    python benchmarks/tracker.py [--every 10 50] [--rounds 20] [--threads 1]
+    python benchmarks/tracker.py [--every 10 50] [--rounds 20] [--threads 1] [--compiled]
 
-A recorded step of a pair is made with the tracker, the other without: process CPU seconds of the same batch, in
-alternating order. Between records the tracker runs two functions and hooks nothing else, so these are timed by
-themselves: the difference of two whole steps would be noise. The share at every k-th step is
-(recorded + (k - 1) * between) / k.
+Of three steps one is made with the whole record, one with a brief record (largest logits, entropies, sinks) and one
+without: process CPU seconds of the same batch, in alternating order. A recorded forward runs in eager form, so with
+--compiled the three are compared with a compiled step as well. Between records the tracker runs two functions and hooks
+nothing else, so these are timed by themselves: the difference of two whole steps would be noise. The share at every
+k-th step is (recorded + (k - 1) * between) / k.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
@@ -30,6 +32,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--length", type=int, default=256)
+    parser.add_argument("--compiled", action="store_true")
     return parser.parse_args()
 
 
@@ -55,6 +58,16 @@ class Loop:
         self.model = Qwen3ForCausalLM(config).train()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4)
         self.ids = torch.randint(0, 2048, (batch, length))
+        self.called: Any = self.model
+
+    def compiled(self) -> float:
+        """CPU seconds of a compiled step, after three to warm up."""
+        self.called = torch.compile(self.model)
+        for _ in range(3):
+            self._step()
+        found = [self.plain() for _ in range(5)]
+        self.called = self.model
+        return statistics.median(found)
 
     def plain(self) -> float:
         """CPU seconds of a step."""
@@ -69,6 +82,13 @@ class Loop:
             tracker.step(self._step())
             return time.process_time() - begin
 
+    def briefly(self, out: Path) -> float:
+        """CPU seconds of a step with a brief record; of these, 50 are written together."""
+        with self._tracker(out, 1, brief_every=1) as tracker:
+            begin = time.process_time()
+            tracker.step(self._step())
+            return time.process_time() - begin
+
     def between(self, out: Path, repeated: int = 1000) -> float:
         """CPU seconds of what the tracker runs in a step that is not recorded."""
         with self._tracker(out, 1) as tracker:
@@ -79,13 +99,19 @@ class Loop:
                 tracker.step(1.0)
             return (time.process_time() - begin) / repeated
 
-    def _tracker(self, out: Path, first: int) -> AttentionTracker:
+    def _tracker(self, out: Path, first: int, brief_every: int | None = None) -> AttentionTracker:
         return AttentionTracker(
-            self.model, out=out, every=EVERY, optimizer=self.optimizer, first_step=first, write=lambda line: None
+            self.model,
+            out=out,
+            every=EVERY,
+            brief_every=brief_every,
+            optimizer=self.optimizer,
+            first_step=first,
+            write=lambda line: None,
         )
 
     def _step(self) -> float:
-        loss = self.model(input_ids=self.ids, labels=self.ids).loss
+        loss = self.called(input_ids=self.ids, labels=self.ids).loss
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -100,21 +126,29 @@ def main() -> None:
     for _ in range(3):
         loop.plain()
     shares: list[float] = []
+    brief: list[float] = []
     plain: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(wanted.rounds):
             out = Path(folder) / str(number)
-            if number % 2:
-                alone, with_it = loop.plain(), loop.tracked(out)
-            else:
-                with_it, alone = loop.tracked(out), loop.plain()
-            plain.append(alone)
-            shares.append(with_it / alone - 1)
+            ways = [loop.plain, lambda out=out: loop.tracked(out), lambda out=out: loop.briefly(out / "brief")]
+            order = [(number + one) % 3 for one in range(3)]
+            took = {place: ways[place]() for place in order}
+            plain.append(took[0])
+            shares.append(took[1] / took[0] - 1)
+            brief.append(took[2] / took[0] - 1)
         step, record = statistics.median(plain), statistics.median(shares)
         between = loop.between(Path(folder) / "between") / step
     print(f"plain step {1000 * step:.0f} ms; recorded step +{100 * record:.1f} %; step between +{100 * between:.4f} %")
+    print(f"brief record +{100 * statistics.median(brief):.1f} % of step time at every step")
     for every in wanted.every:
         print(f"every {every:3d}: {100 * (record + (every - 1) * between) / every:.2f} % of step time")
+    if wanted.compiled:
+        fast = loop.compiled()
+        print(f"compiled step {1000 * fast:.0f} ms; what a record costs beyond it, the eager form included:")
+        for every in wanted.every:
+            share = (step * (1 + record) / fast - 1 + (every - 1) * between * step / fast) / every
+            print(f"every {every:3d}: {100 * share:.2f} % of a compiled step's time")
 
 
 if __name__ == "__main__":

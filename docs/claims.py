@@ -37,7 +37,7 @@ PICTURES = {
         "claims/skill_by_head": "Skill of every head at .01; 0 is uniform attention.",
     },
 }
-"""Note to the pictures of its run, drawn by ``heedful keys RUN --figures`` or a topic's own command."""
+"""Note to the pictures of its run, drawn by ``heedful watch RUN --figures`` or a topic's own command."""
 
 MEASURED = {note: HERE / "claims" / f"{note}.md" for note in ("000", "001", "002", "003", "literature")}
 """Note to what was measured for it, in a few sentences."""

@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from heedful.loading.model_types import register_models
     from heedful.loading.sequences import make_sequences
     from heedful.monitoring.contract_callback import ContractBroken, ContractCallback
-    from heedful.monitoring.keys import keys
     from heedful.monitoring.tracker.attention_tracker import AttentionTracker
+    from heedful.monitoring.tracker.lightning_tracker import lightning_tracker
     from heedful.monitoring.tracker.table import read_table
+    from heedful.monitoring.watch import watch
     from heedful.ngrams.alignment.align import align
     from heedful.ngrams.counting.count import count
     from heedful.ngrams.counting.reading import read_counts
@@ -74,10 +75,11 @@ _HOMES = {
     "heedful.loading.loaded_model": ("load_model",),
     "heedful.loading.model_types": ("register_models",),
     "heedful.loading.sequences": ("make_sequences",),
-    "heedful.monitoring.keys": ("keys",),
     "heedful.monitoring.contract_callback": ("ContractBroken", "ContractCallback"),
     "heedful.monitoring.tracker.attention_tracker": ("AttentionTracker",),
+    "heedful.monitoring.tracker.lightning_tracker": ("lightning_tracker",),
     "heedful.monitoring.tracker.table": ("read_table",),
+    "heedful.monitoring.watch": ("watch",),
     "heedful.ngrams.alignment.align": ("align",),
     "heedful.ngrams.counting.count": ("count",),
     "heedful.ngrams.counting.reading": ("read_counts",),
@@ -116,7 +118,7 @@ __all__ = [
     "documents",
     "explain",
     "heads",
-    "keys",
+    "lightning_tracker",
     "load_documents",
     "load_model",
     "make_sequences",
@@ -132,6 +134,7 @@ __all__ = [
     "replace",
     "validate",
     "verify",
+    "watch",
 ]
 
 

@@ -16,7 +16,7 @@ FUNCTIONS = {
     "validate": "validate",
     "heads": "heads",
     "compare": "compare",
-    "keys": "keys",
+    "watch": "watch",
     "ngrams count": "count",
     "ngrams derive": "derive",
     "ngrams explain": "explain",

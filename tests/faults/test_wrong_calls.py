@@ -94,8 +94,8 @@ CALLS: dict[str, str] = {
     # the others
     "heedful.compare(None, None)": "before: expected what heedful.validate returns, or its JSON file; got NoneType",
     "heedful.compare('a.json', 'a.json')": "a.json: is the same file as a.json",
-    "heedful.keys(3)": "runs: expected a run, its table, or checkpoints, by path; got int",
-    "heedful.keys('run', out='x.csv')": "expected a name that ends in .parquet, got '.csv'",
+    "heedful.watch(3)": "runs: expected a run, its table, or checkpoints, by path; got int",
+    "heedful.watch('run', out='x.csv')": "expected a name that ends in .parquet, got '.csv'",
     "heedful.count(None, 'counts')": "text: expected paths of text files, got NoneType",
     "heedful.count('a.txt', 'counts', n=1.5)": "--n 1.5: expected whole numbers from 1 up",
     "heedful.derive(None)": f"{COUNTS}, or what heedful.read_counts gave; got NoneType",

@@ -21,6 +21,7 @@ from heedful.gauge.model.gauge_config import GaugeConfig
 from heedful.gauge.run_settings import GaugeRunSettings
 from heedful.loading.documents import Documents
 from heedful.loading.loaded_model import load_model
+from heedful.monitoring.tracker.table import read_table
 from heedful.training.decoder_run import train_decoder
 from heedful.training.table_trainer import TableTrainer
 
@@ -46,7 +47,12 @@ def stopping_at(step: int) -> Any:
 
 def test_it_is_trained_loads_and_goes_on_as_if_it_had_not_stopped(documents: Documents, tmp_path: Path) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    figures = train_decoder(SETTINGS, documents, whole)
+    said: list[str] = []
+    figures = train_decoder(replace(SETTINGS, track_every=2), documents, whole, tell=said.append)
+    heads = [line.split() for line in said if line.startswith("  L0H")]
+    wanted = [[f"L0H{n}", irrep, "row_std"] for n, irrep in enumerate(("l0", "l0", "l1"))]
+    assert [one[:3] for one in heads[:3]] == wanted
+    assert read_table(whole)["step"].max() == SETTINGS.steps
     loaded = load_model(whole)
     assert type(loaded.model) is GaugeForCausalLM and loaded.notes == ()
     assert loaded.model.config.irreps == "2x0e+1x1e" and bool(loaded.model.model.layers[0].self_attn.calibrated)

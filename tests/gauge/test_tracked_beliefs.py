@@ -84,8 +84,21 @@ def test_a_tracked_run_has_them_by_irrep_and_others_have_none(
     assert table.filter(table["part"] == "beliefs")["kl_mean"].min() > 0
     step = table.filter((table["part"] == "step") & (table["step"] == 2))
     assert step["angle_spread"].item() == pytest.approx(0.3 / 3**0.5, rel=0.3) and step["gradient_spikes"].item() == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if "KL l0 " in line]
-    assert len(lines) == 2 and all(len(line) <= 80 and "phi 0." in line for line in lines)
+    said = capsys.readouterr().out.splitlines()
+    lines = [line for line in said if "phi 0." in line]
+    assert len(lines) == 2 and all(len(line) <= 80 and "KL " in line and "sigma " in line for line in lines)
+    heads = [line for line in said if line.startswith("  L0H")][-3:]
+    assert [line.split()[:3] for line in heads] == [
+        ["L0H0", "l0", "row_std"],
+        ["L0H1", "l0", "row_std"],
+        ["L0H2", "l1", "row_std"],
+    ]
+    deviations = table.filter((table["part"] == "attention") & (table["step"] == 2))["row_std_seed"]
+    assert [float(line.split()[3]) for line in heads] == pytest.approx(deviations.to_list(), rel=0.06)
+    beliefs = table.filter((table["part"] == "beliefs") & (table["step"] == 2))
+    assert all(
+        f"KL {row['kl_mean']:.2g}±" in line for row, line in zip(beliefs.iter_rows(named=True), heads, strict=True)
+    )
     assert belief_line([{"part": "step"}]) == ""
     assert belief_rows(Sums({}, {})) == []
 

@@ -19,7 +19,7 @@ from tests.comparison import comparisons
 from tests.compression.records import pruning, quantization
 from tests.evaluation.page import factory
 from tests.evaluation.page.cards import carded
-from tests.monitoring.page import factory as key_factory
+from tests.monitoring.page import factory as watch_factory
 from tests.ngrams.counting.test_page import manifest
 from tests.ngrams.derivation.test_page import head
 from tests.ngrams.remedies.test_suite import FITTING, GROUND, MEASURED, TABLES
@@ -30,7 +30,6 @@ from heedful.compression.page_pruning import pruning_page
 from heedful.compression.page_quantization import quantization_page
 from heedful.evaluation.head_listing import HeadTable
 from heedful.evaluation.page.html.page import to_html
-from heedful.monitoring.page.page import key_html
 from heedful.ngrams.counting.count import CountSummary
 from heedful.ngrams.derivation.page import derivation_page
 from heedful.ngrams.remedies.page import remedy_page
@@ -47,7 +46,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 PAGES: dict[str, Callable[[], str]] = {
     "validate": lambda: to_html(carded()),
     "compare": lambda: comparison_html(comparisons.comparison()),
-    "keys": lambda: key_html(key_factory.report()),
+    "watch": lambda: watch_factory.report().to_html(),
     "quantize": lambda: page_html(quantization_page(quantization())),
     "prune": lambda: page_html(pruning_page(pruning())),
     "heads": lambda: HeadTable(model="runs/gpt2", rows=factory.realistic().heads, notes=()).to_html(),

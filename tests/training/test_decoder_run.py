@@ -99,6 +99,7 @@ def test_gone_on_with_it_ends_as_if_it_had_not_stopped(
 
 def test_accumulation_and_checkpointed_layers_go_on_bitwise_too(documents: Documents, tmp_path: Path) -> None:
     settings = replace(SETTINGS, accumulation=2, gradient_checkpointing=True, precision="bfloat16", steps=4)
+    settings = replace(settings, gain_weight_decay=0.3, track_every=2)
     train_decoder(settings, documents, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         train_decoder(settings, documents, tmp_path / "run", progress=stopping_at(3))

@@ -120,6 +120,7 @@ def gauge(
     save_every: shared.SaveEvery = None,
     device: shared.Device = "cpu",
     trackers: shared.Trackers = None,
+    track_every: shared.TrackEvery = None,
     debug: options.Debug = False,
 ) -> int:
     """Train a gauge transformer and print its held-out loss; the parameters are the options of the same name.
@@ -165,5 +166,6 @@ def gauge(
         save_every=save_every,
         device=device,
         trackers=tuple(trackers or ()),
+        track_every=track_every,
     )
     return shared.trained(settings, out, list(text or ()), tokenizer, resume)

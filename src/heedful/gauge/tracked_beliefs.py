@@ -1,4 +1,4 @@
-"""Track the diversity of Gaussian beliefs in an attention call, as mergeable sums and as a line of text."""
+"""Diversity of Gaussian beliefs in one attention call, as sums that merge and as lines of text."""
 
 from __future__ import annotations
 
@@ -65,28 +65,43 @@ def belief_rows(sums: Sums) -> list[dict[str, float]]:
 
 
 def belief_line(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return one line on a step: for each irrep, mean and SD of the divergence over heads.
+    """The beliefs of a recorded step: a line on the whole, and a line a head with its irrep.
+
+    ``row_std`` is the deviation of a row of weights, as note 001 judges heads by; ``KL`` the mean divergence with its
+    deviation and range in nats, ``|mu-mu'|`` the mean distance of two means, ``phi`` the spread of the frames' angles,
+    ``sigma`` the mean and range of variances.
 
     Args:
         rows: The step's rows of the table.
 
     Returns:
-        At most 80 columns; the empty string where there are no beliefs.
+        Lines of at most 80 columns; the empty string where there are no beliefs.
     """
     found = [row for row in rows if row["part"] == "beliefs" and row.get("head") is not None]
     if not found:
         return ""
-    irreps = list(dict.fromkeys(str(row.get("irrep", "")) for row in found))
-    apart = []
-    for irrep in irreps:
-        own = [row for row in found if str(row.get("irrep", "")) == irrep]
-        apart.append(f"{irrep} {_mean(own, 'kl_mean'):.2g}±{_mean(own, 'kl_sd'):.2g}")
     spread = next((row["angle_spread"] for row in rows if "angle_spread" in row), math.nan)
-    low, high = min(row["variance_min"] for row in found), max(row["variance_max"] for row in found)
-    words = (
-        f"  KL {' '.join(apart)} |mu-mu'| {_mean(found, 'mean_distance'):.2g} phi {spread:.2g} var {low:.2g}-{high:.2g}"
-    )
-    return words[:80]
+    weights = {_place(row): row for row in rows if row["part"] == "attention"}
+    mean = _mean(found, "kl_mean")
+    # Over heads with as many pairs each: the mean variance inside them, and that of their means.
+    sd = math.sqrt(sum(row["kl_sd"] ** 2 + (row["kl_mean"] - mean) ** 2 for row in found) / len(found))
+    whole = {"kl_mean": mean, "kl_sd": sd, "mean_distance": _mean(found, "mean_distance")}
+    whole |= {name: min(row[name] for row in found) for name in ("kl_min", "variance_min")}
+    whole |= {name: max(row[name] for row in found) for name in ("kl_max", "variance_max")}
+    lines = [f"  {_belief_words(whole)} phi {spread:.2g}"]
+    for row in found:
+        irrep, deviation = row.get("irrep", ""), weights.get(_place(row), {}).get("row_std_seed", math.nan)
+        lines.append(f"  L{row.get('layer', 0)}H{row['head']} {irrep} row_std {deviation:.2g} {_belief_words(row)}")
+    return "\n".join(line[:80] for line in lines)
+
+
+def _place(row: Mapping[str, Any]) -> tuple[Any, Any]:
+    return row.get("layer"), row["head"]
+
+
+def _belief_words(row: Mapping[str, Any]) -> str:
+    divergence = f"KL {row['kl_mean']:.2g}±{row['kl_sd']:.1g} [{row['kl_min']:.1g}, {row['kl_max']:.2g}]"
+    return f"{divergence} |mu-mu'| {row['mean_distance']:.2g} sigma {row['variance_min']:.2g}-{row['variance_max']:.2g}"
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:

@@ -1,14 +1,14 @@
-"""Register the command ``heedful keys``."""
+"""Registers the command ``heedful watch``."""
 
 from heedful.commandline.commands import COMMANDS, Command
-from heedful.monitoring.command import keys
+from heedful.monitoring.command import watch
 
 COMMANDS.add(
-    "keys",
+    "watch",
     Command(
-        keys,
-        "Draw the key vectors of a training run, with what the figures show.",
+        watch,
+        "Watch a training run: alarms, curves, heads, key vectors.",
         60,
-        ("heedful keys run --html keys.html --figures figures", "heedful keys checkpoints --text notes.txt"),
+        ("heedful watch run --follow", "heedful watch checkpoints --text notes.txt --html watch.html"),
     ),
 )

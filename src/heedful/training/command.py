@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from heedful.training.run_settings import RunSettings
 
 Out = Annotated[Path, typer.Option(metavar="RUN", help="Folder of the run: empty or absent, or with --resume its own.")]
-Preset = Annotated[Literal["tiny", "small", "seed"], typer.Option(metavar="NAME", help="Sizes: tiny, small, seed.")]
+Preset = Annotated[
+    Literal["tiny", "small", "narrow", "seed"], typer.Option(metavar="NAME", help="Sizes: tiny, small, narrow, seed.")
+]
 Steps = Annotated[int, typer.Option(metavar="N", min=1, help="Steps of the optimiser.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Seed of weights, split and order.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume from the last complete checkpoint of RUN.")]
@@ -33,7 +35,10 @@ Length = Annotated[int | None, typer.Option(metavar="N", min=2, help="Tokens of 
 Batch = Annotated[int, typer.Option(metavar="N", min=1, help="Windows a process and part of a step.")]
 Accumulation = Annotated[int, typer.Option("--accumulate", metavar="N", min=1, help="Parts of a step.")]
 Rate = Annotated[float, typer.Option(metavar="X", min=0, help="Peak of the learning rate.")]
-Decay = Annotated[float, typer.Option(metavar="X", min=0, help="Weight decay of matrices; gains have none.")]
+Decay = Annotated[float, typer.Option(metavar="X", min=0, help="Weight decay of matrices.")]
+GainDecay = Annotated[
+    float, typer.Option("--gain-weight-decay", metavar="X", min=0, help="Weight decay of the gains of norms.")
+]
 Penalty = Annotated[
     float,
     typer.Option(
@@ -41,7 +46,7 @@ Penalty = Annotated[
     ),
 ]
 TrackEvery = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Record attention every so many steps, for heedful keys RUN.")
+    int | None, typer.Option(metavar="N", min=1, help="Record attention every so many steps, for heedful watch RUN.")
 ]
 Attention = Annotated[str, typer.Option(metavar="NAME", help="Attention variant: softmax.")]
 QkNorm = Annotated[bool, typer.Option("--qk-norm/--no-qk-norm", help="Normalise queries and keys, or do not.")]
@@ -79,6 +84,7 @@ def decoder(
     accumulation: Accumulation = 1,
     learning_rate: Rate = 2e-3,
     weight_decay: Decay = 0.1,
+    gain_weight_decay: GainDecay = 0.0,
     max_share_penalty: Penalty = 0.0,
     attention: Attention = "softmax",
     qk_norm: QkNorm = True,
@@ -115,6 +121,7 @@ def decoder(
         accumulation=accumulation,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
+        gain_weight_decay=gain_weight_decay,
         max_share_penalty=max_share_penalty,
         held_out=held_out,
         precision=precision,

@@ -101,7 +101,10 @@ def train_decoder(
             for callback in (*settings.callbacks(trainer.model, words, out), *callbacks):
                 trainer.add_callback(callback)
             if settings.track_every is not None:
-                trainer.add_callback(AttentionTracker(out=out, every=settings.track_every, write=tell))
+                tracker = AttentionTracker(
+                    out=out, every=settings.track_every, per_head=settings.tells_heads, write=tell
+                )
+                tracker.attach(trainer)
             prepare(trainer)
         try:
             _train(trainer, settings, start)

@@ -21,8 +21,8 @@ FREE = ("save_every", "kept", "device", "trackers", "track_every")
 """Settings that change nothing about the weights, and may differ when a run goes on."""
 
 _LEAST = {"steps": 1, "seed": 0, "length": 2, "batch": 1, "accumulation": 1, "save_every": 1,
-          "learning_rate": 0, "weight_decay": 0, "warmup_share": 0, "held_out": 0, "max_share_penalty": 0,
-          "track_every": 1}  # fmt: skip
+          "learning_rate": 0, "weight_decay": 0, "gain_weight_decay": 0, "warmup_share": 0, "held_out": 0,
+          "max_share_penalty": 0, "track_every": 1}  # fmt: skip
 _MOST = {"seed": 2**32 - 1, "warmup_share": 1, "held_out": 0.9}
 _WORDS = {"precision": ("float32", "bfloat16"), "device": ("cpu", "auto")}
 
@@ -43,7 +43,8 @@ class RunSettings:
         batch: Windows a step, process and part.
         accumulation: Parts of a step whose gradients are added.
         learning_rate: Its peak.
-        weight_decay: On matrices; gains have none.
+        weight_decay: On matrices.
+        gain_weight_decay: On gains of norms.
         max_share_penalty: Weight of the mean smooth crest of keys in the loss; 0 for none.
         warmup_share: Share of the steps until the peak; a cosine to zero follows.
         held_out: Share of the documents that is never learnt from.
@@ -71,6 +72,7 @@ class RunSettings:
     accumulation: int = 1
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
+    gain_weight_decay: float = 0.0
     max_share_penalty: float = 0.0
     warmup_share: float = 0.05
     held_out: float = 0.1
@@ -132,6 +134,11 @@ class RunSettings:
         return None
 
     @property
+    def tells_heads(self) -> bool:
+        """Whether a tracker of the run prints a line a head."""
+        return False
+
+    @property
     def caches(self) -> bool:
         """Whether the model supports a key-value cache."""
         return True
@@ -182,8 +189,11 @@ class RunSettings:
         return []
 
     def binding(self) -> dict[str, Any]:
-        """Return the settings that must not change when the run is resumed, as plain values."""
-        return {name: value for name, value in asdict(self).items() if name not in FREE}
+        """Settings that must be equal when the run resumes, as plain values."""
+        found = {name: value for name, value in asdict(self).items() if name not in FREE}
+        if not self.gain_weight_decay:  # as in the records of runs that had no such setting
+            del found["gain_weight_decay"]
+        return found
 
     def config(self, tokens: int, begin: int, end: int, pad: int | None) -> PreTrainedConfig:
         """Return the model's config.

@@ -123,5 +123,6 @@ def build_trainer(
         trainer = PenalisedTrainer(weight, **kept) if weight else TableTrainer(**kept)
     except (ImportError, RuntimeError, ValueError) as error:
         raise UsageError(f"training: {reason(error)}") from error
+    trainer.gain_weight_decay = settings.gain_weight_decay
     trainer.remove_callback(PrinterCallback)
     return trainer

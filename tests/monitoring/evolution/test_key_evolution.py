@@ -5,13 +5,13 @@ import polars
 import pytest
 from tests.monitoring.evolution import tables
 
-from heedful.errors import InputRejected
+from heedful.errors import InputRejected, UsageError
 from heedful.monitoring.evolution.change import changes, directions
 from heedful.monitoring.evolution.correlation import correlation
 from heedful.monitoring.evolution.figures import key_report
 from heedful.monitoring.evolution.pairs import entropy_pairs
 from heedful.monitoring.evolution.paragraphs import _share_without_structure
-from heedful.monitoring.evolution.rows import key_rows
+from heedful.monitoring.evolution.rows import key_rows, parsed_groups, rows_of, run_table
 
 
 def test_layers_fall_into_thirds_and_changes_are_those_of_the_table(tmp_path: Path) -> None:
@@ -127,3 +127,18 @@ def test_a_table_without_keys_is_refused(tmp_path: Path) -> None:
     frame.write_parquet(path, metadata={"schema": "heedful.attention/1"})
     with pytest.raises(InputRejected, match="lacks numbers in logit_sd"):
         key_report(run)
+
+
+def test_layers_fall_into_the_groups_that_were_named(tmp_path: Path) -> None:
+    table = run_table(tables.write(tmp_path))
+    rows = rows_of(table, "run", "0-3,4-7,8")
+    assert rows.groups == ["early (layers 0-3)", "middle (layers 4-7)", "final (layer 8)"]
+    assert rows_of(table, "run", "0-8").groups == ["all (layers 0-8)"]
+    with pytest.raises(UsageError, match="expected every layer in a group, layer 8 is in none"):
+        rows_of(table, "run", "0-3,4-7")
+
+
+@pytest.mark.parametrize("groups", ["", "a-b", "0-", "3-1", "0-4,4-8", "5-8,0-4", "0,1,2,3", "-1"])
+def test_groups_of_another_form_are_refused(groups: str) -> None:
+    with pytest.raises(UsageError, match="--groups"):
+        parsed_groups(groups)

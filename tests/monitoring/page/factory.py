@@ -1,8 +1,8 @@
-"""A small page on key vectors, with one figure that has nothing to draw."""
+"""A small page on a run, with one figure that has nothing to draw."""
 
 from typing import Any
 
-from heedful.monitoring.page.record import KeyFigure, KeyReport
+from heedful.monitoring.page.record import Beside, KeyFigure, KeyReport, RaisedAlarm, WatchReport
 
 
 def lines(groups: tuple[str, ...] = ("early (layer 0)", "final (layer 1)")) -> tuple[dict[str, Any], ...]:
@@ -24,7 +24,7 @@ def figure(**changes: Any) -> KeyFigure:
     return KeyFigure(**{**given, **changes})
 
 
-def report(**changes: Any) -> KeyReport:
+def keys(**changes: Any) -> KeyReport:
     empty = figure(name="outlier_magnitude", title="Outliers", paragraph="Nothing to draw.", rows=())
     given = {
         "subject": "<b>run</b>",
@@ -34,3 +34,30 @@ def report(**changes: Any) -> KeyReport:
         "limits": "One run.",
     }
     return KeyReport(**{**given, **changes})
+
+
+def alarm(**changes: Any) -> RaisedAlarm:
+    given = {
+        "step": 120,
+        "kind": "logits",
+        "layer": 1,
+        "head": 2,
+        "message": "logits: L1H2 <b>",
+        "advice": "Use QK-norm",
+    }
+    return RaisedAlarm(**{**given, **changes})
+
+
+def report(**changes: Any) -> WatchReport:
+    given = {
+        "subject": "<b>run</b>",
+        "running": True,
+        "step": 130,
+        "alarms": (alarm(),),
+        "curves": (figure(name="sinks", title="Sinks", paragraph="No sink.", reference=()),),
+        "heads": Beside(columns=("L0H0", "L1H2"), rows=(("max_logit", (3.0, 120.0)),), text="Two heads."),
+        "steps": Beside(columns=("step 1", "step 130"), rows=(("loss", (5.0, float("nan"))),), text="Two steps."),
+        "runs": None,
+        "keys": keys(),
+    }
+    return WatchReport(**{**given, **changes})

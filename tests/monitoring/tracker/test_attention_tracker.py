@@ -98,11 +98,11 @@ def test_checkpointing_and_accumulation_and_evaluation_are_not_counted_twice(tmp
         with torch.no_grad():
             model(input_ids=torch.cat([ids[2], ids[2]]))
         model.train()
-        for part in ids[:2]:
+        for part in ids[:2]:  # both parts of the step
             model(input_ids=part, labels=part).loss.backward()
         tracker.step(1.0)
     rows = read_table(tmp_path).filter(polars.col("part") == "key")
-    assert rows["vectors"].to_list() == [2 * 48] * 8 and sorted(set(rows["layer"])) == [0, 1]
+    assert rows["vectors"].to_list() == [2 * 2 * 48] * 8 and sorted(set(rows["layer"])) == [0, 1]
 
 
 def test_bfloat16_autocast_is_left_as_it_is(tmp_path: Path) -> None:
@@ -192,6 +192,6 @@ def test_a_full_disk_does_not_end_the_training(tmp_path: Path, monkeypatch: pyte
     def full(*given: Any) -> None:
         raise OutputError("no space left")
 
-    monkeypatch.setattr(TrackTable, "add", full)
+    monkeypatch.setattr(TrackTable, "add_all", full)
     losses, lines = train(qwen(), 2, out=tmp_path)
     assert len(losses) == 2 and lines[0] == "step 1 is not in the table: no space left"

@@ -96,7 +96,8 @@ def test_a_compiled_model_is_recorded_eagerly_and_runs_compiled_again(tmp_path: 
     compiled = torch.compile(model, backend=backend)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     seen = []
-    with AttentionTracker(model, out=tmp_path, every=3, optimizer=optimizer, write=lambda line: None) as tracker:
+    given = {"optimizer": optimizer, "sample": Sample(sequences=1), "write": lambda line: None}
+    with AttentionTracker(model, out=tmp_path, every=3, **given) as tracker:
         for place, ids in enumerate(batches(4, batch=2)):
             for part in ids.split(1):  # two parts of one step
                 loss = compiled(input_ids=part, labels=part).loss

@@ -57,7 +57,8 @@ def test_the_training_is_the_same_and_recorded(tmp_path: Path, changes: dict[str
     assert torch.equal(*weights)
     table = read_table(tmp_path / "run")
     assert table["step"].unique(maintain_order=True).to_list() == [1, 2, 4, 6]
-    assert set(table.filter(polars.col("part") == "key")["vectors"]) == {2 * 48}
+    parts = changes.get("gradient_accumulation_steps", 1)
+    assert set(table.filter(polars.col("part") == "key")["vectors"]) == {parts * 2 * 48}
     step = table.filter(polars.col("part") == "step")
     assert step["gradient_norm"].is_not_null().all()
     if not changes:

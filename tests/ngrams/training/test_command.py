@@ -44,15 +44,15 @@ def test_a_model_with_frozen_attention_is_judged(folder: Path, capsys: pytest.Ca
     capsys.readouterr()
     assert run("check", folder / "frozen", "--seq-len", 32) == 0
     assert "1 of 1 modules captured" in capsys.readouterr().out
-    assert run("keys", folder / "frozen") == 0
+    assert run("watch", folder / "frozen") == 0
     assert "3 recorded steps from step 1 to 4" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["validate", "check", "keys"])
+@pytest.mark.parametrize("command", ["validate", "check", "watch"])
 def test_a_model_without_attention_gets_one_line(
     command: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    length = () if command == "keys" else ("--seq-len", 32)
+    length = () if command == "watch" else ("--seq-len", 32)
     assert run(command, folder / "none", *length) == 3
     message = "".join(capsys.readouterr())
     assert "no attention" in message and len(message.strip().splitlines()) == 1

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import polars
 
-from heedful.errors import InputRejected
+from heedful.errors import InputRejected, UsageError
 from heedful.loading.strict_json import read_json
 from heedful.monitoring.tracker.forward_sums import UNMEASURED
 from heedful.monitoring.tracker.table import read_table
@@ -75,13 +76,25 @@ _CONFIG_BYTES = 1 << 20
 
 
 def key_rows(run: str | Path) -> KeyRows:
-    """Read the table rows on keys from a run folder.
+    """Read the rows on keys of a run's table.
 
     Args:
         run: Folder in which a tracker wrote ``attention.parquet``, or such a table by itself.
 
     Raises:
         InputRejected: There is no such folder or table, it is no tracker's, or it holds no keys.
+    """
+    return rows_of(run_table(run), str(run))
+
+
+def run_table(run: str | Path) -> polars.DataFrame:
+    """Read the table of a run, which must hold records.
+
+    Args:
+        run: Folder in which a tracker wrote ``attention.parquet``, or such a table by itself.
+
+    Raises:
+        InputRejected: There is no such folder or table, it is no tracker's, or it is empty.
     """
     run = Path(run)
     if not run.exists():
@@ -93,15 +106,16 @@ def key_rows(run: str | Path) -> KeyRows:
         raise InputRejected(str(run), message, "name a run whose model attends")
     if table.is_empty():
         raise InputRejected(str(run), "expected a table attention.parquet with records, found none", MAKE)
-    return rows_of(table, str(run))
+    return table
 
 
-def rows_of(table: polars.DataFrame, name: str) -> KeyRows:
-    """Select the columns on keys that the figures need from a table.
+def rows_of(table: polars.DataFrame, name: str, groups: str | None = None) -> KeyRows:
+    """The columns that figures need from a table.
 
     Args:
         table: A table of the tracker, or of checkpoints.
         name: What it is called in messages.
+        groups: Groups of layers, ``0-3,4-18,19-21``; None for thirds.
 
     Raises:
         InputRejected: It lacks a column, or holds no keys.
@@ -115,14 +129,18 @@ def rows_of(table: polars.DataFrame, name: str) -> KeyRows:
     after, before = (keys.filter(polars.col("stage") == stage) for stage in ("after", "before"))
     # Where some layers rotate their keys and others do not, only what all have can be set side by side.
     stage = "before" if set(before["layer"]) == set(keys["layer"]) else "after"
-    chosen = _grouped(before if stage == "before" else after)
+    chosen = layers_grouped(before if stage == "before" else after, groups)
+    steps = sorted(set(chosen["step"]))
+    attention = table.filter((polars.col("part") == "attention") & polars.col("entropy_share").is_finite())
     return KeyRows(
         keys=chosen,
-        rotated=_grouped(after) if stage == "before" else chosen.clear(),
-        attention=_grouped(table.filter((polars.col("part") == "attention") & polars.col("entropy_share").is_finite())),
+        rotated=layers_grouped(after, groups) if stage == "before" else chosen.clear(),
+        attention=layers_grouped(
+            attention.filter(polars.col("step").is_in(steps)), groups
+        ),  # brief records have no keys
         gains=_gains(table),
         stage=stage,
-        steps=tuple(sorted(set(chosen["step"]))),
+        steps=tuple(steps),
         text=next(iter(table.filter(polars.col("part") == "text")["note"].drop_nulls()), ""),
         unrotated=() if stage == "before" else _reasons(table),
         notes=_notes(table),
@@ -147,14 +165,52 @@ def _gains(table: polars.DataFrame) -> polars.DataFrame:
     return table.filter((polars.col("part") == "key_gain") & polars.col("gain_norm").is_finite())
 
 
-def _grouped(frame: polars.DataFrame) -> polars.DataFrame:
-    """Rows with the third of layers that they belong to; with one or two layers, one or two groups."""
+def layers_grouped(frame: polars.DataFrame, groups: str | None = None) -> polars.DataFrame:
+    """Rows with the ``group``, the third of layers that they belong to; with one or two layers, one or two groups.
+
+    Args:
+        frame: Rows with a ``layer``.
+        groups: Groups to take instead of thirds, ``0-3,4-18,19-21``.
+
+    Raises:
+        UsageError: The groups are not as they should be, or leave a layer out.
+    """
     layers = sorted(set(frame["layer"]))
-    names = {1: ("all",), 2: ("early", "final")}.get(len(layers), NAMES)
+    if groups is None:
+        names = {1: ("all",), 2: ("early", "final")}.get(len(layers), NAMES)
+        parts = [part.tolist() for part in np.array_split(np.array(layers, dtype=int), len(names))]
+    else:
+        parts = [list(part) for part in parsed_groups(groups)]
+        names = {1: ("all",), 2: ("early", "final")}.get(len(parts), NAMES)
+        left = sorted(set(layers) - {layer for part in parts for layer in part})
+        if left:
+            raise UsageError(f"--groups {groups}: expected every layer in a group, layer {left[0]} is in none")
     named: dict[int, str] = {}
-    for name, part in zip(names, np.array_split(np.array(layers, dtype=int), len(names)), strict=True):
-        if len(part):
+    for name, part in zip(names, parts, strict=True):
+        if part:
             span = f"layer {part[0]}" if len(part) == 1 else f"layers {part[0]}-{part[-1]}"
-            named |= dict.fromkeys(part.tolist(), f"{name} ({span})")
+            named |= dict.fromkeys(part, f"{name} ({span})")
     column = polars.col("layer").replace_strict(named, default="", return_dtype=polars.String).alias("group")
     return frame.with_columns(column)
+
+
+def parsed_groups(groups: str) -> list[range]:
+    """Groups of layers as ranges, one to three of them, ascending.
+
+    Args:
+        groups: Such as ``0-3,4-18,19-21``; a single layer is its number.
+
+    Raises:
+        UsageError: It is not of this form.
+    """
+    found = []
+    for part in groups.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not (first.isdecimal() and (last.isdecimal() if dash else not last)):
+            raise UsageError(f"--groups {groups}: expected layers such as 0-3,4-18,19-21, got {part!r}")
+        found.append(range(int(first), int(last or first) + 1))
+    ends = [(one.start, one.stop) for one in found]
+    apart = all(before[1] <= after[0] for before, after in pairwise(ends))
+    if len(found) > len(NAMES) or not apart or any(not one for one in found):
+        raise UsageError(f"--groups {groups}: expected at most {len(NAMES)} groups that ascend and share no layer")
+    return found

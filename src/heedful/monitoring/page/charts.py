@@ -1,4 +1,4 @@
-"""Charts of the figures on key vectors."""
+"""Charts of the figures on key vectors, and of the curves of a run."""
 
 from __future__ import annotations
 

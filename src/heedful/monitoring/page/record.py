@@ -1,4 +1,4 @@
-"""Records of the report on key vectors."""
+"""The record of a page on a run: its curves, alarms, heads and key vectors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ NAMES = (
     "key_magnitude_profile",
     "entropy_and_spread",
 )
-"""File names of the figures, in the order of the page."""
+"""File names of the figures on key vectors, in the order of the page."""
+
+CURVES = ("loss_and_gradient", "logits_and_entropy", "sinks")
+"""File names of the curves of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +26,7 @@ class KeyFigure:
     """One figure with its paragraph.
 
     Attributes:
-        name: One of ``NAMES``.
+        name: One of ``NAMES`` or ``CURVES``.
         title: What it shows, in a few words.
         paragraph: What the numbers show and what they do not show.
         rows: Plain rows that are drawn: panel, group, step, value and bounds; layers, or heads. Without any there is
@@ -38,9 +41,9 @@ class KeyFigure:
     reference: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class KeyReport(ShownRecord):
-    """Report on the key vectors of a run: five figures, each with a paragraph.
+@dataclass(frozen=True, kw_only=True)
+class KeyReport:
+    """What a run's table shows of its key vectors.
 
     Attributes:
         subject: The run as it was named.
@@ -49,9 +52,6 @@ class KeyReport(ShownRecord):
         figures: The figures, in the order of ``NAMES``.
         limits: What none of the figures can show.
     """
-
-    html_by: ClassVar[str] = "heedful.monitoring.page.page:key_html"
-    json_by: ClassVar[str] = "heedful.monitoring.page.document:key_json"
 
     subject: str
     measured: str
@@ -64,6 +64,70 @@ class KeyReport(ShownRecord):
         """Figures that have data to draw."""
         return tuple(figure for figure in self.figures if figure.rows)
 
+
+@dataclass(frozen=True, kw_only=True)
+class RaisedAlarm:
+    """An alarm as the table has it: its step, kind, layer and head (None for the whole), sentence and advice."""
+
+    step: int
+    kind: str
+    layer: int | None
+    head: int | None
+    message: str
+    advice: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """Numbers of two or more things in columns side by side.
+
+    Attributes:
+        columns: What they are of: heads, steps or runs.
+        rows: Name of a number, and one value a column; NaN where undefined.
+        text: What is beside what, and at which step.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[float, ...]], ...]
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class WatchReport(ShownRecord):
+    """The page on a run, or on checkpoints.
+
+    Attributes:
+        subject: The run as it was named.
+        running: Whether the run has not ended; one that was killed counts as running.
+        step: The last step that was recorded.
+        alarms: All alarms, in the order of steps.
+        curves: Loss, gradient, logits, entropy and sinks over steps.
+        heads: Heads beside one another at the last step.
+        steps: Steps beside one another.
+        runs: The run beside another at the last step that both recorded; None where no other was named.
+        keys: The five figures on key vectors.
+        refresh: Seconds after which a browser loads the page again; None for never.
+    """
+
+    schema: ClassVar[str] = "heedful.watch/1"
+    page_by: ClassVar[str] = "heedful.monitoring.page.watch_page:watch_page"
+
+    subject: str
+    running: bool
+    step: int
+    alarms: tuple[RaisedAlarm, ...]
+    curves: tuple[KeyFigure, ...]
+    heads: Beside
+    steps: Beside
+    runs: Beside | None
+    keys: KeyReport
+    refresh: int | None = None
+
+    @property
+    def drawn(self) -> tuple[KeyFigure, ...]:
+        """The figures that have something to draw."""
+        return (*(figure for figure in self.curves if figure.rows), *self.keys.drawn)
+
     def one_line(self) -> str:
-        """Return one line with the run and its figures."""
-        return f"{self.subject}: {counted(len(self.drawn), 'figure')}"
+        """The run, its figures and its alarms, in one line."""
+        return f"{self.subject}: {counted(len(self.drawn), 'figure')}, {counted(len(self.alarms), 'alarm')}"

@@ -1,4 +1,4 @@
-"""Save the figures on key vectors as files."""
+"""The figures of a run as files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from heedful.monitoring.page.charts import key_chart
-from heedful.monitoring.page.record import NAMES, KeyReport
+from heedful.monitoring.page.record import CURVES, NAMES, WatchReport
 from heedful.reporting.figure_files import check_figures, save_drawn
 
 
@@ -20,11 +20,11 @@ def check_key_figures(folder: str | os.PathLike[str], *, overwrite: bool) -> Non
     Raises:
         OutputError: The folder is none, or a figure stands there and must not be replaced.
     """
-    check_figures(folder, overwrite=overwrite, names=NAMES)
+    check_figures(folder, overwrite=overwrite, names=(*NAMES, *CURVES))
 
 
-def save_key_figures(report: KeyReport, folder: str | os.PathLike[str], *, overwrite: bool) -> list[Path]:
-    """Save every figure that has data as SVG and PNG, and return the paths.
+def save_key_figures(report: WatchReport, folder: str | os.PathLike[str], *, overwrite: bool) -> list[Path]:
+    """Write every figure that has something to draw, as SVG and PNG.
 
     Args:
         report: What to show.
@@ -39,4 +39,4 @@ def save_key_figures(report: KeyReport, folder: str | os.PathLike[str], *, overw
     """
     check_key_figures(folder, overwrite=overwrite)
     drawn = [key_chart(figure) for figure in report.drawn]
-    return save_drawn(drawn, folder, overwrite=overwrite, subject=f"{report.subject}; {report.measured}")
+    return save_drawn(drawn, folder, overwrite=overwrite, subject=f"{report.subject}; {report.keys.measured}")

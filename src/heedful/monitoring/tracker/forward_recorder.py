@@ -1,4 +1,4 @@
-"""Record one training forward; its hooks are removed afterwards, even after an exception."""
+"""Watch the training forwards of one step until the sample is full; the hooks are removed then, also if one raises."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ def _in_backward() -> bool:
 
 
 class ForwardRecorder:
-    """Measures the next training forward of a model, then stops.
+    """Measures the next training forwards of a model, as many as its sample of sequences takes, and no other.
 
-    A forward counts where gradients are on and, if the model was ever seen in training mode, it is in training mode:
-    evaluation does not count, nor does what gradient checkpointing runs again. Once a forward was measured, or raised,
-    nothing stands on the model any more; before it, two hooks do, and compiled code runs eagerly.
+    A step that is accumulated from several forwards is measured as the same step in one forward would be. A forward
+    counts where gradients are on and, if the model was ever seen in training mode, it is in training mode:
+    evaluation does not count, nor does what gradient checkpointing runs again. Once the sample is full, or a forward
+    raised, nothing stands on the model any more; before it, two hooks do, and compiled code runs eagerly.
 
     Attributes:
         found: What was met of the forward.
@@ -36,9 +37,9 @@ class ForwardRecorder:
         broken: Whether a forward that counted raised.
     """
 
-    def __init__(self, model: nn.Module, sample: Sample, turn: int, trained: bool) -> None:
+    def __init__(self, model: nn.Module, sample: Sample, turn: int, trained: bool, brief: bool = False) -> None:
         self.model, self.trained = model, trained
-        self.found = ForwardSums(sample, turn)
+        self.found = ForwardSums(sample, turn, brief)
         self.loss: Tensor | None = None
         self.done = self.broken = False
         self._way: Any = None
@@ -64,13 +65,14 @@ class ForwardRecorder:
         self._end_forward()
         self.trained = self.trained or module.training
         counts = torch.is_grad_enabled() and (module.training or not self.trained)
-        if self.done or not counts:
+        if self.found.full or not counts:
             return
         if is_tensor_parallel(self.model):
             message = f"{type(self.model).__name__} is divided over processes, each of which would record its own heads"
             raise UsageError(f"tracker: {message} (train it data-parallel, or capture it with heedful.capture)")
-        for part in TRACKER_PARTS.values():
-            self.found.step |= part.step(self.model, kwargs.get("input_ids"))
+        if not self.done and not self.found.brief:
+            for part in TRACKER_PARTS.values():
+                self.found.step |= part.step(self.model, kwargs.get("input_ids"))
         self._way = self._forward.enter_context(self.found.meeting(self.model, lambda: not _in_backward()))
         self._way.stack.begin(module, args, kwargs)
         last = module.register_forward_hook(self._fail, always_call=True)
@@ -81,11 +83,12 @@ class ForwardRecorder:
         if self._way is None or module is not self.model or _in_backward():
             return
         self.done = bool(self.found.sums)
+        self.found.forward_ended()
         self.found.note_not_captured(self._way)
         loss = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
         self.loss = loss.detach() if isinstance(loss, Tensor) else None
         self._end_forward()
-        if self.done:
+        if self.done and self.found.full:
             self._standing.close()
 
     def _fail(self, module: nn.Module, args: Any, output: Any) -> None:

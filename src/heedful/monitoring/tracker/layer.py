@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from heedful.attention.axes import MIN_VISIBLE
 from heedful.attention.call import AttentionCall
+from heedful.attention.engines.moments import Extras, Moments
 from heedful.attention.engines.tiled import tiled
 from heedful.attention.registry import STATISTICS
 from heedful.interception.event import AttentionEvent
@@ -19,8 +21,20 @@ from heedful.monitoring.vectors.sequence_mean import sequence_sums
 from heedful.monitoring.vectors.sums import Sums, gathered
 from heedful.monitoring.vectors.vector_statistics import vector_sums
 
-ATTENTION = (*STATISTICS, "entropy_share", "logit_sd")
-"""Statistics of rows that are summed: those registered, entropy over its most, spread of the logits."""
+ATTENTION = (*STATISTICS, "entropy_share", "logit_sd", "strongest_mass")
+"""Statistics of rows that are summed: those registered, entropy over its most, spread of the logits, and the weight
+that the key which draws most gets of the queries that see it."""
+
+BRIEF = ("row_entropy", "entropy_share", "sink_mass", "strongest_mass")
+"""Those of a brief record."""
+
+EXTREMES = {"max_logit": 1, "entropy_min": -1}
+"""Extremes over all rows, by the sign under which they are maxima."""
+
+FEWEST_QUERIES = 8
+"""Queries that must see a key, and a quarter of all, before it counts as the one that draws most."""
+
+_BRIEF_MOMENTS = Extras(only=frozenset({"received"}))
 
 
 @dataclass(frozen=True)
@@ -34,14 +48,17 @@ class Layer:
     irreps: tuple[str, ...] = ()
 
 
-def layer_sums(event: AttentionEvent, before: tuple[Tensor, Tensor] | None, sample: Sample, turn: int) -> Sums:
-    """Return all sums of one attention call.
+def layer_sums(
+    event: AttentionEvent, before: tuple[Tensor, Tensor] | None, sample: Sample, turn: int, rows: int
+) -> Sums:
+    """All sums of one call.
 
     Args:
         event: The call as it was met.
         before: Query and key before the rotation, or None.
         sample: How much of the batch is measured.
         turn: How often was measured before.
+        rows: Sequences whose rows are measured; 0 for none.
 
     Returns:
         Sums named ``query/after/...``, ``key/before/...``, ``attention/...`` and, for each registered part, its name.
@@ -52,16 +69,10 @@ def layer_sums(event: AttentionEvent, before: tuple[Tensor, Tensor] | None, samp
     for stage, (query, key) in stages.items():
         parts[f"query/{stage}/"] = vector_sums(sampled(query, rules.queries, sample, turn))
         parts[f"key/{stage}/"] = vector_sums(sampled(key, rules.keys, sample, turn))
-    parts["attention/"] = attention_sums(_cut(call, sample))
+    if rows:
+        parts["attention/"] = attention_sums(first_sequences(call, rows))
     parts |= {f"{name}/": part.sums(event, sample, turn) for name, part in TRACKER_PARTS.items()}
     return gathered(parts)
-
-
-def _cut(call: AttentionCall, sample: Sample) -> AttentionCall:
-    if sample.logits is None:
-        return first_sequences(call, sample.sequences)
-    fitting = max(1, sample.logits // (call.heads * call.n_queries * call.n_keys))
-    return first_sequences(call, min(sample.sequences, fitting))
 
 
 def attention_sums(call: AttentionCall) -> Sums:
@@ -70,12 +81,76 @@ def attention_sums(call: AttentionCall) -> Sums:
     Args:
         call: The attention call; all its rows are measured exactly.
     """
-    rows = tiled(call, None).rows
-    judged = rows.visible >= MIN_VISIBLE
+    moments = tiled(replace(call, value=None), None)  # no statistic here needs the output
+    judged = moments.rows.visible >= MIN_VISIBLE
     means = {}
     for name, facts in STATISTICS.items():
-        means[name] = torch.where(judged, facts.of(rows), torch.nan).nanmean(-1)
+        means[name] = torch.where(judged, facts.of(moments.rows), torch.nan).nanmean(-1)
+    means["logit_sd"] = logit_spread(call)
+    return _summed(means, moments, judged)
+
+
+def brief_sums(call: AttentionCall) -> Sums:
+    """The sums of a brief record: largest logit, entropy, weight on the first key and on the one that draws most.
+
+    Args:
+        call: The attention call; all its rows are measured exactly.
+    """
+    moments = tiled(replace(call, value=None), _BRIEF_MOMENTS)
+    judged = moments.rows.visible >= MIN_VISIBLE
+    rows = {"row_entropy": moments.rows.entropy, "sink_mass": moments.rows.first_mass}
+    means = {name: torch.where(judged, values, torch.nan).nanmean(-1) for name, values in rows.items()}
+    return gathered({"attention/": _summed(means, moments, judged)})
+
+
+def _summed(means: dict[str, Tensor], moments: Moments, judged: Tensor) -> Sums:
+    rows = moments.rows
     share = rows.normalised_entropy / rows.visible.clamp_min(2).log()
     means["entropy_share"] = torch.where(judged, share, torch.nan).nanmean(-1)
-    means["logit_sd"] = logit_spread(call)
-    return Sums({key: value for name, mean in means.items() for key, value in sequence_sums(name, mean).items()}, {})
+    means["strongest_mass"] = strongest_mass(moments)
+    added = {key: value for name, mean in means.items() for key, value in sequence_sums(name, mean).items()}
+    least = rows.entropy.masked_fill(~judged, math.inf).amin((0, 2))
+    return Sums(added, {"max_logit": largest_logit(moments), "entropy_min": -least.double()})
+
+
+def largest_logit(moments: Moments) -> Tensor:
+    r"""Largest logit of each head, after scale, softcap and bias, over all visible pairs.
+
+    .. math:: \max_{i,\, j\ \text{visible}} \ell_{ij} = \max_i \bigl(Z_i + \log \max_j A_{ij}\bigr)
+
+    Reading: runs without query and key norms that diverge show it grow into the hundreds first; QK-clip acts at 100.
+    Pitfall: logits are known up to a constant of each row, so a large one alone is no sharp head: read the entropy.
+    Source: Kimi Team 2025, arXiv:2507.20534; Dehghani et al. 2023, arXiv:2302.05442.
+
+    Args:
+        moments: Those of a call.
+
+    Returns:
+        ``(head,)`` float64; -inf where no row sees a key, NaN where a logit is not finite.
+    """
+    rows = moments.rows
+    peak = rows.logsumexp.double() + rows.max_weight.double().log()
+    return peak.masked_fill(rows.visible == 0, -math.inf).amax((0, 2))
+
+
+def strongest_mass(moments: Moments) -> Tensor:
+    r"""Mean weight on the key that draws most of the queries that see it, the first key or another.
+
+    .. math:: \max_j \operatorname{mean}_{i\,:\,j\ \text{visible}} A_{ij}
+
+    over keys that at least 8 queries, and a quarter of all, see.
+
+    Reading: above .3 an attention sink, wherever it stands.
+    Pitfall: a maximum over keys lies above each key's mean. Source: Gu et al. 2024, arXiv:2410.10781.
+
+    Args:
+        moments: Those of a call.
+
+    Returns:
+        ``(batch, head)`` float64; NaN where no key is seen by enough queries.
+    """
+    keys, queries = moments.keys, moments.rows.visible.shape[-1]
+    enough = (keys.seen_by >= FEWEST_QUERIES) & (4 * keys.seen_by >= queries)
+    mean = (keys.received.double() / keys.seen_by.clamp_min(1)).masked_fill(~enough, -1.0).nan_to_num(-1.0)
+    top = mean.amax(-1)
+    return top.masked_fill(top < 0, math.nan)

@@ -32,6 +32,27 @@ def step_line(step: int, rows: Sequence[Mapping[str, Any]]) -> str:
     return " ".join(words)[:WIDTH]
 
 
+def head_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line a head: deviation of its rows, nats from uniform, entropy over its most, largest logit, first key, label.
+
+    Args:
+        rows: Those of a step.
+    """
+    found = []
+    for row in (row for row in rows if row["part"] == "attention" and "label" in row):
+        name = " ".join(part for part in (f"L{row['layer']}H{row['head']}", row.get("irrep", "")) if part)
+        words = [
+            f"  {name} row_std {_number(row['row_std_seed'])}",
+            f"KL {_number(row['concentration'])}",
+            f"H {_short(row['entropy_share'], 2)}",
+            f"logit {_number(row['max_logit'])}",
+            f"sink {_short(row['sink_mass'], 2)}",
+            str(row["label"]),
+        ]
+        found.append(" ".join(words)[:WIDTH])
+    return found
+
+
 def _values(rows: Sequence[Mapping[str, Any]], part: str, name: str) -> list[float]:
     found = [row[name] for row in rows if row["part"] == part and row.get("stage") in (None, "after") and name in row]
     return [value for value in found if value is not None and not math.isnan(value)]

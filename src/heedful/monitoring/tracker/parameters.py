@@ -1,9 +1,9 @@
-"""Measure gradient norms of each head, norm gains, and the effect of weight decay on norm gains."""
+"""Gradient norms of each head, sizes of updates, gains, and the effect of weight decay on them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from heedful.interception.unrotated import PAIRS
+from heedful.interception.unrotated import FUSED, PAIRS
 from heedful.monitoring.tracker.layer import Layer
 from heedful.monitoring.vectors.gain import DecayCurve, gain_statistics
 
@@ -72,6 +72,60 @@ def gradient_rows(layer: Layer, module: nn.Module, scale: float) -> list[Row]:
         for head, (gradient, size) in enumerate(zip(norms.tolist(), weights.tolist(), strict=True)):
             rows.append({"part": f"{part}_weight", "head": head, "gradient_norm": gradient, "weight_norm": size})
     return rows
+
+
+@dataclass
+class Updates:
+    """Weights of attention before an optimizer's step, kept until their change is measured."""
+
+    before: dict[tuple[str, str], tuple[nn.Parameter, Tensor]] = field(default_factory=dict)
+
+    def begin(self, modules: Mapping[str, nn.Module]) -> None:
+        """Keep the projections' weights.
+
+        Args:
+            modules: Path to attention module.
+        """
+        self.before = {
+            (path, part): (weight, weight.detach().clone())
+            for path, module in modules.items()
+            for part, weight in projection_weights(module).items()
+        }
+
+    def end(self) -> dict[str, Row]:
+        """Columns of each attention module by path; every process must call this where weights are divided.
+
+        ``query_update`` is the Frobenius norm of the change of W_Q over that of W_Q itself, ``query_update_norm`` the
+        change's; key, value and output likewise, and ``joint_...`` where one weight gives query, key and value.
+        """
+        rows: dict[str, Row] = {}
+        for (path, part), (weight, before) in self.before.items():
+            change, size = _norm(weight.detach() - before), _norm(before)
+            found = {f"{part}_update": change / size if size else math.nan, f"{part}_update_norm": change}
+            rows.setdefault(path, {}).update(found)
+        self.before = {}
+        return rows
+
+
+def _norm(values: Tensor) -> float:
+    with torch.no_grad():
+        return float(undivided(torch.linalg.vector_norm(values, dtype=torch.float32)))
+
+
+def projection_weights(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Weights of an attention module's projections by part; one that gives queries, keys and values is ``joint``.
+
+    Args:
+        module: The attention module.
+    """
+    children = dict(module.named_children())
+    named = {**PROJECTIONS, "output": (*PROJECTIONS["output"], "dense", "c_proj", "out_proj"), "joint": FUSED}
+    found = {}
+    for part, names in named.items():
+        weight = next((children[n].weight for n in names if hasattr(children.get(n), "weight")), None)
+        if isinstance(weight, nn.Parameter) and weight.dim() == 2:
+            found[part] = weight
+    return found
 
 
 def _by_head(values: Tensor, heads: int, axis: int) -> Tensor:

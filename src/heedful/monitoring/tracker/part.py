@@ -26,7 +26,7 @@ class TrackerPart:
         rows: From merged sums to the columns of each head, one mapping a head.
         step: From the model and the token ids of its forward (None where they were not given by name) to columns of
             the step's own row.
-        line: From the rows of a step to a line of at most 80 columns; the empty string where there is nothing to say.
+        line: From the rows of a step to lines of at most 80 columns; the empty string where there is nothing to say.
     """
 
     sums: Callable[[AttentionEvent, Sample, int], Sums]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ NAME, PARTS = "attention.parquet", "attention.parts"
 MOST_BYTES, MOST_ROWS, MOST_COLUMNS = 1 << 28, 20_000_000, 4096
 """Of a table; one of 1,000 steps of 1,000 heads has a million rows of some dozen columns, 100 MB."""
 
+TRIES = 20
+"""How often a table is read that changes while it is read."""
+
 SUBJECT = {
     "step": polars.Int64,
     "layer": polars.Int32,
@@ -40,11 +44,11 @@ SUBJECT = {
 """Columns that say what a row is of; all others are Float32, null where they do not belong to the part."""
 
 PARTS_OF_A_STEP = (
-    "step", "query", "key", "attention", "beliefs", "query_gain", "key_gain", "query_weight", "key_weight",
+    "step", "query", "key", "attention", "layer", "beliefs", "query_gain", "key_gain", "query_weight", "key_weight",
     "value_weight", "output_weight", "text", "note",
 )  # fmt: skip
-"""What a row can be of: the whole step, queries, keys, rows of a head, beliefs, gains, weights, the text that
-checkpoints were read over (in training each step has a batch of its own), or what was not measured."""
+"""What a row can be of: the whole step, queries, keys, rows of a head, a layer as a whole, beliefs, gains, weights, the
+text that checkpoints were read over (in training each step has a batch of its own), or what was not measured."""
 
 
 def read_table(run: str | Path) -> polars.DataFrame:
@@ -68,7 +72,7 @@ def read_table(run: str | Path) -> polars.DataFrame:
     run = Path(run)
     if run.is_file():
         return _read(run).sort("step", maintain_order=True)
-    frames = [_read(path) for path in [run / NAME, *sorted((run / PARTS).glob("*.parquet"))] if path.exists()]
+    frames = _frames(run)
     if not frames:
         return polars.DataFrame(schema=SUBJECT)
     seen: set[int] = set()
@@ -78,6 +82,30 @@ def read_table(run: str | Path) -> polars.DataFrame:
         kept.append(frame.filter(~polars.col("step").is_in(list(seen))))
         seen |= set(frame["step"].unique())
     return polars.concat(kept, how="diagonal").sort("step", maintain_order=True)
+
+
+def _frames(run: Path) -> list[polars.DataFrame]:
+    """The whole and the parts as they stood at one moment: a run that ends meanwhile makes its parts one file."""
+    for _ in range(TRIES):
+        standing = _standing(run)
+        try:
+            frames = [_read(path) for path, _ in standing]
+        except InputRejected:
+            if standing == _standing(run):
+                raise
+            frames = []
+            continue
+        if standing == _standing(run):
+            break
+    return frames
+
+
+def _standing(run: Path) -> list[tuple[Path, int]]:
+    found = []
+    for path in [run / NAME, *sorted((run / PARTS).glob("*.parquet"))]:
+        with suppress(FileNotFoundError):
+            found.append((path, path.stat().st_mtime_ns))
+    return found
 
 
 def _read(path: Path) -> polars.DataFrame:
@@ -134,11 +162,25 @@ class TrackTable:
         Raises:
             OutputError: It could not be written; all earlier records are whole.
         """
-        write_atomic(self.run / PARTS / f"{step:012d}.parquet", table_bytes(table_frame(step, rows)), overwrite=True)
+        self.add_all([(step, rows)])
+
+    def add_all(self, records: Sequence[tuple[int, Sequence[Mapping[str, Any]]]]) -> None:
+        """Write several records into the table at once.
+
+        Args:
+            records: Step and rows of each, in the order of steps.
+
+        Raises:
+            OutputError: They could not be written; all earlier records are whole.
+        """
+        frame = polars.concat([table_frame(step, rows) for step, rows in records], how="diagonal")
+        write_atomic(self.run / PARTS / f"{records[-1][0]:012d}.parquet", table_bytes(frame), overwrite=True)
 
     def close(self) -> None:
-        """Merge the parts of the table into one file."""
+        """Merge the parts into one file, and take their folder away: the run has ended."""
         self._whole(read_table(self.run))
+        with suppress(OSError):  # what another put there is not ours to remove
+            (self.run / PARTS).rmdir()
 
     def _whole(self, frame: polars.DataFrame) -> None:
         if len(frame) or (self.run / NAME).exists():

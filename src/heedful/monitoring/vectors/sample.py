@@ -17,7 +17,8 @@ class Sample:
     """How many sequences and positions of a batch to measure; selection uses no random numbers.
 
     Attributes:
-        sequences: Sequences of a batch at most: the first ones.
+        sequences: Sequences of a step at most: the first ones. Where a step is accumulated from several forwards, those
+            of later ones follow until there are so many.
         positions: Queries and keys of a sequence at most: evenly spaced, from a start that moves on by one each time.
         logits: Logits of a call that its rows are measured on at most, but for one sequence: sequences beyond are left
             out there; None for no limit.
@@ -45,6 +46,21 @@ class Sample:
         """
         stride = -(-length // self.positions)
         return torch.arange(turn % stride, length, stride, device=device)
+
+    @property
+    def half(self) -> Sample:
+        """The same of half the sequences, at least one: what a brief record measures."""
+        return replace(self, sequences=max(1, self.sequences // 2))
+
+    def rows(self, call: AttentionCall) -> int:
+        """Sequences of a call whose rows are measured at most, by ``sequences`` and by ``logits``.
+
+        Args:
+            call: The attention call.
+        """
+        if self.logits is None:
+            return self.sequences
+        return min(self.sequences, max(1, self.logits // (call.heads * call.n_queries * call.n_keys)))
 
 
 def sampled(values: Tensor, real: Tensor | None, sample: Sample, turn: int) -> Vectors:

@@ -15,7 +15,7 @@ class Sums:
 
     Attributes:
         added: Name to a sum.
-        maxima: Name to a maximum of numbers that are not negative.
+        maxima: Name to a maximum.
     """
 
     added: Mapping[str, Tensor] = field(default_factory=dict)

@@ -80,6 +80,11 @@ class DerivedRunSettings(RunSettings):
         return recipe_named(self.recipe, self.changes.replace(",", " ").split())
 
     @property
+    def tells_heads(self) -> bool:
+        """Derived heads are few, and each is of its own kind."""
+        return True
+
+    @property
     def model_class(self) -> type[PreTrainedModel]:
         """Model class to train."""
         return HeedfulDerivedForCausalLM

@@ -29,6 +29,7 @@ def page_html(page: Page, record: Any = None) -> str:
         IMAGES,
         title=visible(page.title),
         subject=visible(page.subject),
+        refresh=page.refresh,
         parts=[_part(part) for part in page.parts],
         settings=[
             (visible(name), visible(value))

@@ -42,11 +42,13 @@ class Page:
         title: What was measured.
         subject: The model and the text.
         parts: Top to bottom.
+        refresh: Seconds after which a browser loads the page again; None for never.
     """
 
     title: str
     subject: str
     parts: Sequence[PagePart]
+    refresh: int | None = None
 
 
 def number_columns(part: PagePart) -> list[bool]:

@@ -46,8 +46,10 @@ PRESETS = {
     "tiny": Preset(512, 64, 192, 2, 4, 2, 16, 64),
     "small": Preset(2048, 192, 512, 6, 6, 3, 32, 128),
     "seed": Preset(49_152, 512, 1344, 22, 8, 4, 64, 2048),
+    "narrow": Preset(2048, 128, 336, 22, 2, 1, 64, 2048),
 }
-"""``tiny`` .1 M parameters, ``small`` 2.8 M, ``seed`` 88 M.
+"""``tiny`` .1 M parameters, ``small`` 2.8 M, ``seed`` 88 M; ``narrow`` has the layers of ``seed``, and its dimension of
+a head, at a quarter of its width, for a CPU.
 
 ``seed`` has the layers, widths and heads of a study of how keys evolve in training; its squared-ReLU of width 2,048
 is here a SwiGLU of as many parameters (1,344 x 3 for 2,048 x 2).

@@ -1,4 +1,4 @@
-"""The page on key vectors in all its forms: what has nothing to draw is told, and no words lie on one another."""
+"""The page on a run in all its forms: what has nothing to draw is told, and no words lie on one another."""
 
 import base64
 import json
@@ -10,11 +10,10 @@ import pytest
 from tests.monitoring.page import factory
 
 from heedful.monitoring.page.charts import _labels, key_chart
-from heedful.monitoring.page.document import key_json
-from heedful.monitoring.page.lines import key_text
-from heedful.monitoring.page.page import key_html
 from heedful.monitoring.page.saving import save_key_figures
+from heedful.monitoring.page.watch_page import watch_page
 from heedful.reporting.drawing import svg
+from heedful.reporting.pages.terminal import page_text
 
 
 def pictures(page: str) -> list[str]:
@@ -22,15 +21,15 @@ def pictures(page: str) -> list[str]:
 
 
 def test_a_figure_without_rows_is_its_paragraph(tmp_path: Path) -> None:
-    page = key_html(factory.report())
+    page = factory.report(curves=()).to_html()
     assert len(pictures(page)) == 1 and "<p>Nothing to draw.</p>" in page
     assert "&lt;b&gt;run" in page and "<b>run" not in page and "&lt;i&gt;here" in page
-    save_key_figures(factory.report(), tmp_path, overwrite=False)
+    save_key_figures(factory.report(curves=()), tmp_path, overwrite=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["key_norm_evolution.png", "key_norm_evolution.svg"]
 
 
 def test_pictures_of_the_page_follow_the_readers_theme() -> None:
-    (picture,) = pictures(key_html(factory.report()))
+    (picture,) = pictures(factory.report(curves=()).to_html())
     assert "prefers-color-scheme:dark" in picture and "currentColor" in picture and 'fill="#ffffff"' not in picture
 
 
@@ -46,23 +45,49 @@ def test_the_page_draws_each_picture_once(monkeypatch: pytest.MonkeyPatch, tmp_p
             return made(*given, **options)
 
         monkeypatch.setattr(vl_convert, name, counted)
-    key_html(factory.report())
-    save_key_figures(factory.report(), tmp_path, overwrite=False)
+    factory.report(curves=()).to_html()
+    save_key_figures(factory.report(curves=()), tmp_path, overwrite=False)
     assert drawn == {"svg": 2, "png": 1}  # one that follows the theme, one for print
 
 
 def test_every_sentence_is_on_the_terminal_page_within_its_width() -> None:
-    text = key_text(factory.report(), columns=60)
+    text = page_text(watch_page(factory.report()), columns=60)
     assert max(map(len, text.splitlines())) <= 60
-    for part in ("No gain <i>here</i>.", "They rose.", "Nothing to draw.", "One run."):
-        assert part in text
+    words = " ".join(text.split())
+    for part in (
+        "No gain <i>here</i>.",
+        "They rose.",
+        "Nothing to draw.",
+        "One run.",
+        "No sink.",
+        "step 130, in progress",
+    ):
+        assert part in words
+    for part in ("logits 120 L1H2", "Last: step 120, logits: L1H2 <b>.", "Use QK-norm", "max_logit 3 120", "loss 5 -"):
+        assert part in words, part
+
+
+def test_a_page_without_alarms_says_so_and_a_followed_one_is_loaded_again() -> None:
+    calm = page_text(watch_page(factory.report(alarms=(), running=False)))
+    assert "ALARMS" in calm and "None." in calm and "step 130, ended" in calm
+    assert '<meta http-equiv="refresh" content="7">' in factory.report(refresh=7).to_html()
+    assert 'http-equiv="refresh' not in factory.report().to_html()
+
+
+def test_only_the_last_alarms_are_shown() -> None:
+    many = tuple(factory.alarm(step=step) for step in range(100))
+    text = " ".join(page_text(watch_page(factory.report(alarms=many))).split())
+    assert "The last 40 of 100 alarms." in text and "logits 59 " not in text and "logits 60 L1H2" in text
 
 
 def test_the_document_is_strict_json() -> None:
     rows = ({"layer": 0, "value": float("nan"), "low": 1.0, "high": 2.0},)
-    document = json.loads(key_json(factory.report(figures=(factory.figure(rows=rows),))), parse_constant=pytest.fail)
-    assert document["schema"] == "heedful.keys/1" and document["figures"][0]["rows"][0]["value"] is None
-    assert document["subject"] == "<b>run</b>" and document["present"] == ["No gain <i>here</i>."]
+    found = factory.report(keys=factory.keys(figures=(factory.figure(rows=rows),)))
+    document = json.loads(found.to_json(), parse_constant=pytest.fail)
+    keys = document["keys"]
+    assert document["schema"] == "heedful.watch/1" and keys["figures"][0]["rows"][0]["value"] is None
+    assert document["subject"] == "<b>run</b>" and keys["present"] == ["No gain <i>here</i>."]
+    assert document["alarms"][0]["head"] == 2 and document["steps"]["rows"] == [["loss", [5.0, None]]]
 
 
 @pytest.mark.parametrize(

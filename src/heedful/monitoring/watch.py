@@ -1,28 +1,36 @@
-"""``heedful.keys``: chart the key vectors of a run or of checkpoints."""
+"""``heedful.watch``: a page on a run in progress or at its end, or on checkpoints."""
 
 from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heedful.errors import UsageError
+from heedful.errors import InputRejected, UsageError
 from heedful.evaluation.model_and_text import one_or_many
 
 if TYPE_CHECKING:
     from heedful.loading.given_text import GivenText
-    from heedful.monitoring.page.record import KeyReport
+    from heedful.monitoring.page.record import WatchReport
 
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
 
 
-def keys(
+def watch(
     runs: str | Path | Iterable[str | Path],
     *,
+    against: str | Path | None = None,
+    head: str | Sequence[str] = (),
+    step: int | Sequence[int] = (),
+    groups: str | None = None,
+    follow: bool = False,
+    interval: float = 10.0,
+    shown: Callable[[WatchReport], None] = lambda report: None,
     config: str | Path | None = None,
     tokenizer: str | Path | None = None,
     text: GivenText | None = None,
@@ -35,13 +43,20 @@ def keys(
     force: bool = False,
     allow_global: str | Sequence[str] = (),
     progress: Progress = lambda done, total, what: None,
-) -> KeyReport:
-    """Chart the key vectors of a training run, with a paragraph on each figure.
+) -> WatchReport:
+    """Show a training run: alarms, curves, heads and steps beside one another, and its key vectors.
 
-    The words are those of ``heedful keys``.
+    The words are those of ``heedful watch``.
 
     Args:
         runs: A run of ``heedful.AttentionTracker`` or its table; or checkpoints: models, or one folder of step folders.
+        against: Another run, or its table, to set beside this one.
+        head: Heads to set beside one another, such as ``["L0H3", "L2H1"]``.
+        step: Recorded steps to set beside one another.
+        groups: Groups of layers that lines are of, such as ``0-3,4-18,19-21``; None for thirds.
+        follow: Whether to go on while the run does, and return at its end.
+        interval: Seconds between two looks at a run that is followed.
+        shown: Called with each new record of a run that is followed.
         config: Config of bare checkpoints.
         tokenizer: Where it is not the models' own: its path.
         text: What checkpoints read; None for the text that ships with heedful.
@@ -56,26 +71,32 @@ def keys(
         progress: Called with (done, total, what).
 
     Returns:
-        The figures, each with its paragraph.
+        The run's alarms, curves and figures.
 
     Raises:
-        UsageError: Words do not go together, or no run was given.
+        UsageError: Words do not go together, no run was given, or a head or step is not in the table.
         InputRejected: A table or a checkpoint is not what it should be.
         OutputError: ``out`` cannot be written.
 
     Example:
-        >>> heedful.keys("run").save("keys.html")  # doctest: +SKIP
+        >>> heedful.watch("run").save("run.html")  # doctest: +SKIP
     """
     places = _places(runs)
-    _log.info("key vectors of %s", ", ".join(places[:3]))
+    _log.info("watching %s", ", ".join(places[:3]))
     if out is not None:
         check_out(Path(out), force)
-    if _recorded(places):
+    if follow and not interval > 0:
+        raise UsageError(f"interval: expected more than 0 seconds, got {interval}")
+    chosen: dict[str, Any] = {"heads": one_or_many(head), "groups": groups}
+    chosen["steps"] = (step,) if isinstance(step, int) else tuple(step)
+    if _recorded(places) or (follow and len(places) == 1):
         given = {"--config": config, "--tokenizer": tokenizer, "--text": text or None, "--out": out}
         _refuse(places[0], [name for name, value in given.items() if value is not None])
-        from heedful.monitoring.evolution.figures import key_report
-
-        return key_report(places[0])
+        if follow:
+            return _followed(places[0], against, chosen, interval, shown)
+        return _of_run(places[0], against, chosen, None)
+    if against is not None:
+        raise UsageError(f"{places[0]}: --against sets a recorded run beside another, and this is none (leave it out)")
     from heedful.loading.given_text import documents_of
     from heedful.monitoring.checkpoints.reading import CheckpointReading
 
@@ -90,7 +111,42 @@ def keys(
         tokenizer=None if tokenizer is None else str(tokenizer),
         allow_globals=one_or_many(allow_global),
     )
-    return _read(places, reading, None if out is None else Path(out), force, progress)
+    return _read(places, reading, None if out is None else Path(out), force, progress, chosen)
+
+
+def _of_run(run: str, against: str | Path | None, chosen: dict[str, Any], refresh: int | None) -> WatchReport:
+    """The record of a run as it stands."""
+    from heedful.monitoring.evolution.rows import run_table
+    from heedful.monitoring.evolution.watched import is_running, watch_report
+
+    running = is_running(run)  # before the table is read: what ends in between is looked at once more
+    other = None if against is None else (run_table(against), os.fspath(against))
+    return watch_report(run_table(run), run, running=running, against=other, refresh=refresh, **chosen)
+
+
+def _followed(
+    run: str, against: str | Path | None, chosen: dict[str, Any], interval: float, shown: Callable[[WatchReport], None]
+) -> WatchReport:
+    from heedful.monitoring.evolution.watched import is_running
+
+    last = -1
+    while True:
+        try:
+            found = _of_run(run, against, chosen, max(1, round(interval)))
+        except InputRejected:
+            if not is_running(run):
+                raise
+            found = None  # nothing was recorded yet
+        if found is not None and not found.running:
+            from dataclasses import replace
+
+            found = replace(found, refresh=None)
+            shown(found)
+            return found
+        if found is not None and found.step != last:
+            last = found.step
+            shown(found)
+        time.sleep(interval)
 
 
 def check_out(out: Path, force: bool) -> None:
@@ -135,19 +191,20 @@ def _refuse(run: str, names: list[str]) -> None:
         raise UsageError(f"{run}: {names[0]} is for checkpoints, and this is a recorded table (leave it out)")
 
 
-def _read(runs: list[str], reading: Any, out: Path | None, force: bool, progress: Progress) -> KeyReport:
-    """Read checkpoints, save their table where asked for, and make the figures of it."""
+def _read(
+    runs: list[str], reading: Any, out: Path | None, force: bool, progress: Progress, chosen: dict[str, Any]
+) -> WatchReport:
+    """Read checkpoints, save their table where asked for, and make the record of it."""
     from heedful.monitoring.checkpoints.listing import find_checkpoints
     from heedful.monitoring.checkpoints.reading import checkpoint_table
-    from heedful.monitoring.evolution.figures import report_of
-    from heedful.monitoring.evolution.rows import rows_of
+    from heedful.monitoring.evolution.watched import watch_report
     from heedful.monitoring.tracker.table import table_bytes
     from heedful.reporting.write import write_atomic
 
     checkpoints = find_checkpoints(runs)
     table = checkpoint_table(checkpoints, reading, progress)
     subject = runs[0] if len(runs) == 1 else f"{checkpoints[0].name} to {checkpoints[-1].name}"
-    found = report_of(rows_of(table, subject), subject)
+    found = watch_report(table, subject, **chosen)
     if out is not None:
         write_atomic(out, table_bytes(table), overwrite=force)
     return found
