@@ -40,7 +40,7 @@ _failed: set[str] = set()
 
 
 class Found(NamedTuple):
-    """An entry point, with a flag for heedful's own."""
+    """An entry point, and whether it belongs to heedful itself."""
 
     own: bool
     entry: EntryPoint
@@ -116,7 +116,8 @@ class Registry(MutableMapping[str, Item], Generic[Item]):
 
 
 def entries(plural: str) -> list[Found]:
-    """Return entry points whose names begin with ``plural``: heedful's own first, then by package and name.
+    """Return the entry points of one kind (the first word of their names, such as ``statistics``): heedful's own
+    first, then by package and name.
 
     Raises:
         RuntimeError: heedful's own entry points were not found: it runs without being installed.

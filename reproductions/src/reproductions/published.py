@@ -42,7 +42,7 @@ class PublishedClaim:
 
     @property
     def source(self) -> str:
-        """Where it stands."""
+        """Note and section that make the claim."""
         return f"note {self.note}, {self.section}" if self.note.isdigit() else self.section
 
 

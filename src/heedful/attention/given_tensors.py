@@ -1,4 +1,4 @@
-"""Accept torch tensors, numpy arrays or nested lists as tensors."""
+"""Convert torch tensors, numpy arrays and nested lists to torch tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Packed documents: consecutive labels, and the first visible key of each document."""
+"""Document labels of packed sequences: renumber and combine them, count queries by document, and find each document's
+first visible key.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,16 @@ NO_DOCUMENT = torch.iinfo(torch.int64).min
 
 
 def numbered(keys: Tensor, queries: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Renumber the labels 0, 1, 2, ...; return those of keys, those of queries, and their count."""
+    """Renumber document labels to 0, 1, 2, ... and return the key labels ``(batch, key)``, the query labels ``(batch,
+    query)`` and the number of labels.
+    """
     labels, found = torch.unique(torch.cat([keys, queries], dim=1), return_inverse=True)
     return found[:, : keys.shape[1]], found[:, keys.shape[1] :], labels.numel()
 
 
 def counted(queries: Tensor, real: Tensor, keys: Tensor, begin: Tensor, end: Tensor) -> Tensor:
-    """Count, for each key, the real queries of its own document in positions ``[begin, end)``, ``(batch, key)``.
+    """Count, for each key, the queries that are not padding, belong to the key's document and lie in positions
+    ``[begin, end)``, ``(batch, key)``.
 
     Args:
         queries: ``(batch, query)`` document numbers.

@@ -33,7 +33,9 @@ class Forms:
 
     @property
     def files(self) -> dict[str, Path]:
-        """Format (``json``, ``html`` ...) to path, for outputs that go to a file."""
+        """Paths of the requested output files by format (``json``, ``html`` ...), without an output to standard
+        output.
+        """
         named = {"json": self.json, "html": self.html, "markdown": self.markdown, "junit": self.junit}
         return {form: path for form, path in named.items() if path is not None and (form, path) != _TO_STREAM}
 

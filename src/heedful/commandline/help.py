@@ -1,4 +1,6 @@
-"""Layout of help pages: two examples, then option panels; common commands, then groups."""
+"""Layout of help pages: a command shows examples, then its options in panels; a group shows its commands, then its
+subgroups.
+"""
 
 from __future__ import annotations
 

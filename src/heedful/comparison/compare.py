@@ -1,4 +1,6 @@
-"""Compare two reports: claims with intervals, verdicts, heads, and which changes are regressions."""
+"""Compare two reports: find changed claims with intervals, changed verdicts and heads, and decide which changes are
+regressions.
+"""
 
 from __future__ import annotations
 

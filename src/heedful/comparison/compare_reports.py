@@ -27,7 +27,8 @@ def compare(
     within: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two reports and return changed claims with intervals, verdicts, heads and regressions.
+    """Compare two reports and return the change of each claim with its interval, both verdicts, the changes of heads,
+    and the regressions.
 
     The words are those of ``heedful compare``.
 

@@ -1,4 +1,6 @@
-"""Rank correlations over heads or layers, with intervals over documents and p-values over heads or layers."""
+"""Rank correlations between statistics of heads or layers, with an interval from resampled documents and a p-value
+from the number of heads or layers.
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,9 @@ class CurvePlan:
 
 @dataclass(frozen=True)
 class MeasuredCurve:
-    """A curve with its loss increases, ``(order, sequence)`` for each step; empty if the model has no loss."""
+    """A measured curve and its loss increases ``rises``, one array ``(order, sequence)`` per step; ``rises`` is empty
+    if the model has no loss.
+    """
 
     plan: CurvePlan
     curve: Curve
@@ -109,7 +111,8 @@ def _losses(
 
 
 def dimension_damage(context: EvaluationContext, plans: Sequence[CurvePlan]) -> dict[int, tuple[Array, Array]]:
-    """Return weight divergence and output error in each layer with dimensions removed, averaged over heads.
+    """Return the weight divergence and output error of removing dimensions from each layer separately, averaged over
+    all heads; keys of the dict are ``id(removal)``.
 
     Args:
         context: Model and text.

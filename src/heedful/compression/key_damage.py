@@ -46,7 +46,8 @@ class LayerDamage:
 def key_damage(
     context: EvaluationContext, quantizers: Sequence[Quantizer], stage: str
 ) -> tuple[list[LayerDamage], dict[str, str]]:
-    """Measure tails of keys, and weight and output changes by each quantizer and by noise of equal size.
+    """Measure the tail heaviness of each call's keys, and how its weights and outputs change under each quantizer and
+    under noise of equal size.
 
     The model runs as it is: each layer's queries, values and keys are its own, so that the damage is of one layer
     alone.
@@ -129,7 +130,8 @@ def losses_with(context: EvaluationContext, stage: str, change: Change, tick: Ca
 def quantizer_losses(
     context: EvaluationContext, stage: str, quantizers: Sequence[Quantizer]
 ) -> tuple[Array, Array, list[tuple[Array, Array]]]:
-    """Return sequence losses: unchanged, with recomputed attention, and for each quantizer and for noise of equal size.
+    """Return the loss of each sequence in three cases: the unchanged model, recomputed attention with unchanged keys,
+    and a pair (quantized keys, noise of equal size) per quantizer.
 
     Args:
         context: Model and text.

@@ -21,7 +21,8 @@ RIGHT, FED, SHUFFLED = 0, 1, 2
 
 
 def label_losses(context: EvaluationContext, batches: Sequence[Batch], tick: Callable[[], None]) -> Array:
-    """Return each sequence's loss with three sets of labels, ``(sequence, 3)``: correct, fed tokens, shuffled.
+    """Return each sequence's loss with three sets of labels, ``(sequence, 3)``: correct labels, input tokens at the
+    same positions, and shuffled correct labels.
 
     The right ones are the objective's: the next token, or the hidden one. The second are the tokens that were fed at
     the same positions. The third are the right ones in another order within each sequence, drawn from the seed and the

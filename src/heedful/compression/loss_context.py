@@ -166,7 +166,7 @@ def _hides_future(model: nn.Module, sequences: TokenBatch) -> bool:
 
 
 def effect_of(interval: Interval) -> Effect:
-    """Convert the interval of one entry to an ``Effect``."""
+    """Convert an interval of a single number to an ``Effect``."""
     return Effect(
         estimate=float(interval.estimate), low=float(interval.low), high=float(interval.high), n=int(interval.units)
     )

@@ -60,7 +60,9 @@ def taken(fraction: float, count: int) -> int:
 
 
 def numbers(fractions: Sequence[float], count: int) -> list[tuple[float, int]]:
-    """Return pairs ``(fraction, number of units)`` in ascending order, one fraction for each number."""
+    """Return pairs ``(fraction, number of units)`` in ascending order; if fractions give the same number of units,
+    only the closest one is kept.
+    """
     found: dict[int, float] = {}
     for fraction in fractions:
         number = taken(fraction, count)
@@ -79,8 +81,8 @@ def without_units(units: Sequence[Unit], order: Sequence[int], number: int) -> R
 
 
 def dimension_scores(layer: LayerKeys) -> Mapping[str, torch.Tensor]:
-    """Return the scores of a layer's dimension groups by ranking, ``(key_head, group)``; the lowest are removed
-    first.
+    """Return the score of each dimension group, ``(key_head, group)``, by name of the ranking; groups with the lowest
+    scores are removed first.
     """
     values = {"contribution": layer.contribution, "key variance": layer.variance}
     if layer.gain is not None:

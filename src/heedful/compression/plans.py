@@ -73,7 +73,8 @@ def _of_unit(layers: Sequence[LayerKeys], unit: Unit, name: str) -> float:
 
 
 def dimension_plans(context: EvaluationContext, layers: Sequence[LayerKeys], cuts: Cuts) -> list[CurvePlan]:
-    """Plan the removal curves of key dimensions; layers with unknown component pairs are skipped.
+    """Plan the removal curves of key dimensions; layers are skipped if it is unknown which components form rotary
+    pairs.
 
     Args:
         context: Whose seed draws orders.

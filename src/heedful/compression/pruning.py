@@ -1,4 +1,6 @@
-"""Measure the cost of removing layers, heads and key dimensions, by redundancy, measured cost and at random."""
+"""Measure the loss increase from removing layers, heads and key dimensions, in the order of several rankings and in
+random orders.
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,8 @@ RESAMPLES = 1999
 def standard_quantizers(
     bits: Sequence[int] = BITS, groups: Sequence[str] = GROUPS, clips: Sequence[float] = CLIPS
 ) -> list[Quantizer]:
-    """Return the standard quantizers: all bit widths for every group, then two clipping levels per tensor.
+    """Return the standard quantizers: every bit width with every grouping, then each clipping level per tensor,
+    without rounding and with the middle bit width.
 
     Args:
         bits: Bits of a component.

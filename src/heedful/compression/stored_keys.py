@@ -61,7 +61,7 @@ Visit = Callable[[Stored], Tensor | None]
 
 @dataclass
 class Left:
-    """Attention modules that were not changed: path to reason."""
+    """Paths of the attention modules whose keys could not be changed, with the reason for each."""
 
     reasons: dict[str, str] = field(default_factory=dict)
 

@@ -1,1 +1,3 @@
-"""Test which attention properties config and batch promise (mask, scale, positions), and whether kernels have them."""
+"""Check a model against the attention properties (mask, scale, positions) that its config and batch promise, in its
+kernels and by its behaviour.
+"""

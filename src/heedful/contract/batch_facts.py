@@ -49,7 +49,9 @@ class BatchFacts:
 
 
 def length_of(batch: Mapping[str, Any], prefix: str = "") -> tuple[int, int] | None:
-    """Return ``(batch, position)`` sizes of a stream; None if the batch doesn't contain it."""
+    """Return the number of sequences and the number of positions of a token stream, or None if the batch doesn't
+    contain it.
+    """
     for name in (f"{prefix}input_ids", f"{prefix}inputs_embeds", *(() if prefix else ("idx",))):
         value = batch.get(name)
         if isinstance(value, Tensor) and value.dim() >= 2:

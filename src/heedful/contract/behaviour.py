@@ -1,4 +1,6 @@
-"""Test promises by the model's behaviour on one batch: change tokens end to end, take gradients block by block."""
+"""Test promises by the model's behaviour on one batch: change tokens and compare the outputs, and take gradients in
+each block.
+"""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def rotary_promise(place: Place, dim: int, length: int, contract: Contract) -> R
 
 
 def unjudged(place: Place) -> str:
-    """Return why a promised rotation cannot be checked; empty if none is promised."""
+    """Return why a promised rotation cannot be checked, or an empty string if no rotation is promised."""
     config = place.config
     if getattr(config, "alibi", False) is True or parameters_of(config, place.layer_type) is None:
         return ""

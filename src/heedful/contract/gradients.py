@@ -109,7 +109,8 @@ def blocks_of(model: nn.Module) -> list[str]:
 def seen_positions(
     cuts: list[Cut], queries: Tensor, generator: torch.Generator, others: Sequence[Tensor] = ()
 ) -> tuple[Mapping[int, Tensor], list[bool]]:
-    """Return the positions that one query per row depends on, at each block's input: bool ``(batch, position)``.
+    """Return the input positions of each block on which one query per sequence depends, bool ``(batch, position)`` by
+    block index, and whether outputs depend on ``others``.
 
     Args:
         cuts: Runs of blocks.

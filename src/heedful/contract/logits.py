@@ -105,7 +105,8 @@ class RowLogits:
         return sequence, head, query * self.step, column
 
     def slope(self, products: Tensor, *, distance: bool = False) -> tuple[float, float, float]:
-        """Fit the slope of ``log A`` minus bias on the products within rows, by least squares.
+        """Fit log weights minus bias as a linear function of ``products`` by least squares, with one intercept per
+        row; return slope, distance slope and error bound.
 
         Args:
             products: As of ``products``.

@@ -169,7 +169,9 @@ def capture_lines(report: ContractReport) -> list[str]:
 
 
 def sum_line(report: ContractReport) -> str:
-    """Return one line with the number of promises by worst result, and the cost of the check."""
+    """Return one line that counts promises by status, where a promise counts once with its worst status over all
+    modules, and states the cost of the check.
+    """
     promises = dict.fromkeys(one.promise for one in report.judgements)
     counts = dict.fromkeys(Status, 0)
     for name in promises:

@@ -244,7 +244,8 @@ _OF: dict[str, Callable[[Judgement, PromiseReader, bool], Fix | None]] = {
 
 
 def separate(batch: dict[str, Any], documents: Any = None) -> None:
-    """Change a batch in place so that transformers isolates documents: positions restart, no mask, no cache.
+    """Change a batch in place so that transformers isolates documents: restart positions at each document, remove the
+    attention mask, and disable the cache.
 
     Args:
         batch: Keyword arguments of the forward; changed in place.

@@ -1,4 +1,4 @@
-"""Evaluate promises about visible keys, at chosen keys for every query."""
+"""Evaluate the promises about which keys are visible, for every query and a few chosen keys."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ class Rules:
         return self.own_only and self.direction is not None and (self.window is not None or self.chunk is not None)
 
     def hidden(self, keys: Tensor) -> dict[str, Tensor]:
-        """Return a bool mask for each promise that marks the pairs it hides at the given keys.
+        """Return, for each promise by name, a bool mask ``(batch or 1, query, column)`` that is True if the promise
+        hides the key from the query.
 
         Args:
             keys: ``(column,)`` key positions.
@@ -151,7 +152,7 @@ class Rules:
         return list(dict.fromkeys(place for place in wanted if 0 <= place <= last))[:most]
 
     def exercised(self, name: str) -> str:
-        """Return why the batch cannot reveal a breach of a promise; empty if it can."""
+        """Return why the batch cannot reveal a breach of a promise, or an empty string if it can."""
         if name == "window" and self.window is not None and self.window.value:
             reach = self.window.value + (self.direction is not None and self.direction.value == "both")
             if reach >= self.keys:

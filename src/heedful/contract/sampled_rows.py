@@ -1,4 +1,5 @@
-"""Recompute a few output rows of a call from query, key and value, with its own and with the promised numbers.
+"""Recompute a few output rows of a call from query, key and value, with the call's own scale and softcap and with
+promised ones.
 
 What goes on to the model is compared, not a replay of the kernel, and only as many rows as are sampled are ever held.
 """
@@ -43,7 +44,8 @@ class SampledRows:
     def error(
         self, scale: float | None = None, cap: float | None = None, grouping: str = "repeat", *, handed: bool = False
     ) -> tuple[float, float]:
-        """Return how far the call's output is from the output under these numbers, and the rounding tolerance.
+        """Return the largest relative difference between the call's output and the output recomputed with this scale,
+        softcap and head grouping, and the rounding tolerance.
 
         Args:
             scale: Factor of the products.

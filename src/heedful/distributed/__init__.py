@@ -1,1 +1,1 @@
-"""Split documents or heads over processes, and merge their sums."""
+"""Run one study on several processes: split documents or heads over them, and merge the results by all-reduce sums."""

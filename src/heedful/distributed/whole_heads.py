@@ -1,4 +1,6 @@
-"""Gather head arrays that are sharded over processes: heads are concatenated, other values take the worst case."""
+"""Gather head arrays that are sharded over processes: concatenate the heads, and take the maximum over processes of
+values without a head axis.
+"""
 
 from __future__ import annotations
 

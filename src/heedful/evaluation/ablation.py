@@ -46,7 +46,7 @@ class LayerStart(Protocol):
         """Run the model on a batch, cache the input of each layer, and return whether forwards can start at a layer."""
 
     def beginning_at(self, path: str) -> AbstractContextManager[None]:
-        """Return a context in which each forward starts at the layer of the attention module at ``path``."""
+        """Return a context in which each forward starts at the layer that contains the attention module at ``path``."""
 
     def forget(self) -> None:
         """Drop the cached layer inputs."""

@@ -57,7 +57,9 @@ def p_of_zero(study: Study, values: Array) -> float:
 
 
 def interim_facts(study: Study, values: Array) -> dict[str, Any]:
-    """Return the interim analysis at which a replacement stopped and its sequences; empty without interim analyses."""
+    """Return, by name, the interim analysis at which a replacement stopped and the number of sequences used and
+    planned; an empty dict if the study has no interim analyses.
+    """
     if study.settings.interim_analyses == 1:
         return {}
     look, ends = _interim_analysis_of(study, values)
@@ -281,7 +283,8 @@ UNSETTLED = "mixed or not settled"
 
 
 def signature_of(study: Study, arms: dict[str, Array]) -> tuple[str, str]:
-    """Classify attention as positional, content, unused, ... by the replacements that do not raise the loss.
+    """Classify what attention is used for (positional, content, value average, unused, unsettled) by which
+    replacements raise the loss; return the label and the loss differences as text.
 
     Args:
         study: The study.
@@ -314,7 +317,8 @@ def signature_of(study: Study, arms: dict[str, Array]) -> tuple[str, str]:
 
 
 def redundant(study: Study, whole: Array, parts: Sequence[Array]) -> bool:
-    """Return whether equal weights raise the loss in all parts (layers or heads) together, but in no single part alone.
+    """Return whether the loss rises if all layers (or all heads) get equal weights at once, although it does not rise
+    if any single one does.
 
     Args:
         study: The study.

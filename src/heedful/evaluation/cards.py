@@ -1,4 +1,6 @@
-"""Head cards: picture, reach and strongest keys of each head, in addition to the head table."""
+"""Records for head cards: for each head, a picture of its attention weights on one document, its attention mass by
+distance, and the keys with the most weight.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,8 @@ class Strongest:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadCard:
-    """Picture, reach and strongest keys of one head.
+    """Card of one head: picture of its weights on one document, attention mass by distance, keys with the most weight,
+    and statistics of untrained heads.
 
     Attributes:
         layer: Layer index.
@@ -75,7 +78,7 @@ class HeadCard:
 
 @dataclass(frozen=True, kw_only=True)
 class Cards:
-    """Cards of all heads, and the document in their pictures.
+    """Cards of all heads, with the name, length and tokens of the document that their pictures show.
 
     Attributes:
         document: Its name.

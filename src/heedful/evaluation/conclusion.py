@@ -1,4 +1,6 @@
-"""Summarise a report: counts of verdicts, multiple testing, and a conclusion from four questions."""
+"""Summarise a report: count verdicts, state the adjustment for multiple testing, and draw a conclusion from four
+questions about the model.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ BLOCKS_TOLD = "blocks of fewer than 16 texts stand for documents here, and do no
 def summarise(
     sections: Sequence[Section], settings: Settings, heads: Sequence[HeadRow], *, blocks: bool = False
 ) -> dict[str, Any]:
-    """Return the summary of a report as a dict: counts, tests, answers, conclusion and next steps.
+    """Return the summary of a report as a dict: verdict counts, number of tests, answers to four questions, conclusion
+    and next steps.
 
     Args:
         sections: The nine sections.
@@ -84,7 +87,9 @@ def _interim_analyses(findings: Sequence[Finding]) -> dict[str, Any]:
 
 
 def decide(overall: dict[str, Finding]) -> dict[str, str]:
-    """Answer the four questions about the model with "yes", "no" or "open"."""
+    """Answer "yes", "no" or "open" to each question: is attention computed correctly, dependent on content,
+    concentrated, and useful?
+    """
     broken = any(name in overall and _own_verdict(overall[name]) == Verdict.FAIL for name in INTEGRITY)
     sound = all(name in overall and _own_verdict(overall[name]) == Verdict.PASS for name in MEASURED)
     return {

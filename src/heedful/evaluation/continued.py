@@ -23,7 +23,7 @@ ROUNDING = 64
 
 @dataclass
 class Continuation:
-    """The layers of a model in order, with the cached input of each from the last full forward.
+    """The layers of a model in order, with the input of each layer cached from the last full forward.
 
     Attributes:
         model: The model, in evaluation mode; inside ``beginning_at`` some of its layers hand on what they are given.
@@ -71,7 +71,9 @@ class Continuation:
 
     @contextmanager
     def beginning_at(self, path: str) -> Iterator[None]:
-        """Return a context in which forwards of the cached batch start at the layer of the module at ``path``."""
+        """Return a context in which forwards of the cached batch start at the layer that contains the attention module
+        at ``path``.
+        """
         start = self.places[path]
         skipped = list(zip(self.layers[:start], self._forms, self.entered[1 : start + 1], strict=False))
         try:

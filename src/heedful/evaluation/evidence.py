@@ -55,7 +55,7 @@ class ProbedCall:
         return tiled(self.event.call, self.extras)
 
     def span(self) -> tuple[int, int]:
-        """Return the first and last query position that holds a real token in any sequence, without outer padding."""
+        """Return the first and last query position at which any sequence has a real token."""
         length = self.event.call.n_queries
         real = self.batch.attention_mask.bool().any(0).nonzero()[:, 0]
         if self.batch.attention_mask.shape[1] != length or not len(real):
@@ -153,7 +153,9 @@ class Evidence:
 
     @property
     def reached(self) -> tuple[str, ...] | None:
-        """Paths to pass when attention is replaced in the whole model; None if every module can be replaced."""
+        """Paths of the replaceable modules, to which a replacement in the whole model is limited; None if every module
+        can be replaced.
+        """
         folded = (path.split("#")[0] for path in self.folded)
         paths = dict.fromkeys((*(layer.module_path for layer in self.replaceable), *folded))
         return tuple(paths) if self.irreplaceable else None

@@ -1,4 +1,5 @@
-r"""Predict the loss increase under equal weights from one backward pass: good for ranking, poor as an estimate.
+r"""Predict by how much equal weights would raise the loss, from one backward pass. The predictions rank heads and
+layers well, but are 1.5 to 2 times too large.
 
 A sequence's loss changes by :math:`a = \sum_{q, c} g_{qc} (u_{qc} - o_{qc})` to first order, :math:`o` the output of a
 head, :math:`u` that under equal weights, :math:`g` the gradient of the loss. Near an optimum :math:`a` is about 0 in
@@ -57,11 +58,15 @@ class ExpectedEffects:
 
     @property
     def outputs(self) -> list[Tensor]:
-        """Attention outputs of the last forward, to be differentiated."""
+        """Attention outputs of the last forward, one tensor per module; the caller differentiates the loss with
+        respect to them.
+        """
         return list(self._outputs.values())
 
     def add(self, gradients: list[Tensor | None], tokens: Tensor) -> None:
-        """Add the gradients of ``outputs`` (same order), and the number of predicted tokens of each sequence."""
+        """Accumulate the effect of equal weights in each head, given the loss gradients of ``outputs`` (in the same
+        order) and the number of predicted tokens of each sequence.
+        """
         for path, gradient in zip(self._outputs, gradients, strict=True):
             if gradient is not None:
                 effect = (self._moves[path] * gradient).double().sum((2, 3))

@@ -25,9 +25,7 @@ from heedful.loading.wording import escaped, reason
 CLAIM = "given_weights_matter"
 """Of no check in the registry, since it is made only of weights that somebody gives."""
 
-SOURCE = (
-    "paired loss difference in vivo, documents as units; used above 0.01 nats a token, unused within 0.01 both ways"
-)
+SOURCE = "paired loss difference in vivo, documents as units; used above 0.01 nats a token, unused within -0.01 to 0.01"
 
 
 def given_weights(given: str | Path | Tensor | np.ndarray) -> Tensor:

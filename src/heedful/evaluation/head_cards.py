@@ -1,4 +1,6 @@
-"""Compute the card of each head: a picture of its weights on one document, its reach, and its strongest keys."""
+"""Compute the card of each head: a picture of its weights on one document, its attention mass by distance, and the
+keys with the most weight.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,8 @@ def shades(seen: BinnedMap) -> Tensor:
 
 
 def pictured(bins: int) -> Probe:
-    """Return a probe that records, for one sequence, the picture and the strongest keys, of a few queries and overall.
+    """Return a probe that records the binned attention weights of each head, the keys with the most weight for a few
+    queries, and the keys with the most weight over all queries.
 
     Args:
         bins: Most bins of each axis of the picture.

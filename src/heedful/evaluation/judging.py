@@ -96,7 +96,9 @@ class HeadIntervals:
         return float(reach(units, len(self.family))) * float(self.spread[position]) / math.sqrt(max(units, 1.0))
 
     def needed(self, position: int, beyond: float) -> float:
-        """Return how many documents are needed to detect an effect ``beyond`` the margin with 80 % power."""
+        """Return the number of documents needed to detect, with 80 % power, an effect that exceeds the margin by
+        ``beyond``.
+        """
         spread = float(self.spread[position])
         return units_for(beyond / spread, len(self.family)) if spread > 0 else math.inf
 

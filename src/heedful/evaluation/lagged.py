@@ -15,7 +15,8 @@ from heedful.inference.signflip import sign_flip
 
 
 def lagged_queries(study: Study, claim: str, lag: str, source: str) -> list[Finding]:
-    """Return findings for one lag: divergence between two queries minus the part that their positions explain.
+    """Return findings on how differently queries 1 or 10 positions apart attend: the divergence of their weights minus
+    the part that position explains.
 
     ``detail`` of the model's finding holds the divergence itself, and whether the excess is another on shuffled tokens.
 

@@ -1,4 +1,6 @@
-"""Compute the head-table columns that name patterns: offsets, later sinks, sink norms, values, largest logits."""
+"""Compute the head-table columns on named patterns: mass at fixed offsets, sinks after the first key, hidden-state
+norm at the sink, value-weighted mass, largest logit.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ LEVEL = 1 - 0.05 / (len(OFFSETS) - len(OTHERWISE_NAMED))
 
 @dataclass(frozen=True)
 class PatternEvidence:
-    """Named-pattern measurements of all heads, in head-table order; empty where the probes did not run.
+    """Measurements of named patterns for all heads, in head-table order; a field is an empty dict or None if its
+    probes did not run.
 
     Attributes:
         offsets: Intervals ``(all heads, offset)`` of the mass at each offset of ``OFFSETS``, or None.
@@ -48,15 +51,17 @@ class PatternEvidence:
         return found
 
     def offset(self, position: int, above: float) -> int | None:
-        """Return the offset whose mean weight exceeds ``above`` with its whole confidence interval; None if there is
-        none.
+        """Return the offset with the largest mean weight (own and previous token excluded) if its confidence interval
+        lies wholly above ``above``, otherwise None.
         """
         if self.offsets is None or (place := self._best(position)) is None:
             return None
         return OFFSETS[place] if float(np.asarray(self.offsets.low)[position, place]) > above else None
 
     def exceeds(self, name: str, position: int, above: float) -> bool:
-        """Return whether the whole confidence interval of the mass ``name`` lies above ``above``."""
+        """Return whether the confidence interval of one head's attention mass called ``name`` lies wholly above the
+        threshold ``above``.
+        """
         return name in self.masses and float(self.masses[name].at(position).low) > above
 
     def _best(self, position: int) -> int | None:

@@ -50,7 +50,9 @@ class NullComparison:
 def with_p(
     verdict: Verdict, reason: str, adjusted: float, alpha: float, exceeded: str, reached: str
 ) -> tuple[Verdict, str]:
-    """Return the verdict and its reason after an adjusted p-value: PASS stays PASS if p <= alpha, otherwise WARN."""
+    """Return the verdict and its reason after a significance test: the verdict is kept if the adjusted p-value is at
+    most ``alpha``, otherwise it becomes WARN.
+    """
     if math.isnan(adjusted):
         return Verdict.WARN, f"{reason}, but the comparison is undefined: descriptive only"
     if adjusted <= alpha:

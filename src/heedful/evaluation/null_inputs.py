@@ -130,7 +130,8 @@ def repeated(
     periods: tuple[int, int] = (SHORTEST_PERIOD, LONGEST_PERIOD),
     copies: int | None = None,
 ) -> Repeats | None:
-    """Return repeated random sequences with lengths, special prefix and vocabulary like ``batches``; None if too short.
+    """Return repeated random sequences with the length, special prefix and vocabulary of ``batches``; None if the
+    sequences are too short or have too few different tokens.
 
     The tokens of a period are drawn without repetition from the ordinary tokens that occur in the text, so that a token
     comes back a period later and never before.

@@ -30,7 +30,8 @@ POOL = 16
 
 @dataclass
 class PatternPool:
-    """Summed attention weights of two pools of documents, for every attention call of the model.
+    """Attention weights of every call, summed over two pools of documents; each sequence takes the pool that does not
+    contain its own document.
 
     A sequence is given the mean of a pool that its own document is not in: the first pool, or the second for documents
     of the first. Both are the same whatever the batch, its size and the length.

@@ -1,4 +1,6 @@
-"""Probes that average over rows: statistics per head, distances, token groups, length dependence, integrity."""
+"""Probes that summarise the rows of an attention call: head statistics, mass by distance and by token group,
+dependence on the number of keys, and correctness.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ SAMPLED_ROWS = 8
 
 
 def row_statistics(probed: ProbedCall) -> dict[str, Tensor]:
-    """Return every registered statistic and the local contrast, averaged over judged rows, ``(sequence, head)``."""
+    """Return every registered head statistic, and the log contrast between near and far keys, averaged over rows that
+    see enough keys, ``(sequence, head)`` each.
+    """
     rows = probed.moments.rows
     found = {name: sequence_means(rows, facts.of(rows)) for name, facts in STATISTICS.items()}
     if rows.log_contrast is not None:
@@ -32,8 +36,8 @@ def row_statistics(probed: ProbedCall) -> dict[str, Tensor]:
 
 
 def growth(probed: ProbedCall) -> dict[str, Tensor]:
-    """Return concentration and log visible keys, averaged over rows with few and with many keys, ``(sequence,
-    head)``.
+    """Return mean concentration (nats from uniform) and mean log number of visible keys, separately for rows with few
+    and with many visible keys, ``(sequence, head)`` each.
     """
     rows = probed.moments.rows
     seen = rows.visible.double()
@@ -79,8 +83,8 @@ def distances(probed: ProbedCall) -> dict[str, Tensor]:
 
 
 def token_groups(probed: ProbedCall) -> dict[str, Tensor]:
-    """Return the mass on special and punctuation tokens and its uniform share, ``(sequence, head)``; NaN if none is
-    visible.
+    """Return the mean attention mass on special and on punctuation tokens, and their mass under uniform attention,
+    ``(sequence, head)`` each; NaN if no row sees such a token.
     """
     rows = probed.moments.rows
     if rows.group_mass is None or rows.group_visible is None:
@@ -110,7 +114,8 @@ def representations(probed: ProbedCall) -> dict[str, Tensor]:
 
 
 def integrity(probed: ProbedCall) -> dict[str, Tensor]:
-    """Return quantities with known bounds in correct attention, such as row sums: the worst case, ``(sequence, head)``.
+    """Return measures of incorrect attention by name, such as the number of non-finite rows or the largest row-sum
+    error, ``(sequence, head)`` each.
 
     ``row_sum_error`` comes from the module's own kernel, run once more with values of one, NaN where no row could be
     judged; ``output_error`` ``(sequence,)`` is the difference of its output from the recomputed one,

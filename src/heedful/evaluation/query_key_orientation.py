@@ -109,7 +109,8 @@ def content_orientation(
     seed: int,
     known: Covariances | None = None,
 ) -> tuple[Orientation | None, str]:
-    """Return the orientation scores of all heads, or None with the reason why they are unknown.
+    """Return scores of how well each head's queries align with its keys, with p-values; (None, reason) if they cannot
+    be computed.
 
     Args:
         model: The model, in evaluation mode.

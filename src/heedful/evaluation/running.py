@@ -124,8 +124,8 @@ def run_model(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> An
 
 
 def tensor_of(output: Any, *names: str) -> Tensor | None:
-    """Return one tensor of a model output: the first of ``names`` it has, the output itself, or the tuple's first
-    tensor.
+    """Return the first tensor found in a model output: a field in ``names``, the output itself, or the first element
+    of a tuple with at least 3 dimensions; None if there is none.
     """
     for name in names:
         value = getattr(output, name, None) if not isinstance(output, dict) else output.get(name)

@@ -1,4 +1,4 @@
-"""Read a report from a file, or another record that has a registered reader."""
+"""Read a report, or another kind of record that has a registered reader, from a JSON file."""
 
 import re
 from pathlib import Path

@@ -305,11 +305,14 @@ class Study:
         return without_rounding(document_means(values, self.sequences.document.numpy()))
 
     def first_units(self, values: Array) -> Array:
-        """Average over the sequences of each document, for values that exist only for the first sequences."""
+        """Average values of the first sequences over the sequences of each document: ``(sequence, ...)`` to
+        ``(document, ...)``.
+        """
         return without_rounding(document_means(values, self.sequences.document.numpy()[: len(values)]))
 
     def paired_units(self, values: Array) -> Array:
-        r"""Average, per document, values that compare two documents; the spread is a conservative upper bound.
+        r"""Average values that each compare two documents, per document, and double the deviations from the mean, so
+        that the spread is not underestimated.
 
         Each document stands behind its own values and behind those of its partners, so the means are not independent:
         by Hoeffding's decomposition :math:`h(X, Y) = m + a(X) + a(Y) + r` their mean has variance
@@ -339,7 +342,9 @@ class Study:
 
     @cached_property
     def leaks(self) -> list[Leak]:
-        """Effects of changing later tokens on earlier positions."""
+        """Effect of changing one token on the outputs at earlier positions, measured for a few positions of that
+        token.
+        """
         whole = [i for i in range(len(self.sequences.input_ids)) if bool(self.sequences.attention_mask[i].all())]
         index = torch.tensor((whole or [0])[:PERTURBED])
         return future_leaks(self.model, batch_of(self.sequences, index, device_of(self.model)), self.output_layer)
@@ -411,7 +416,9 @@ class Study:
 
     @cached_property
     def whole_batches(self) -> list[Batch]:
-        """Batches for replacements in the whole model: 16 documents suffice, because the effects are large."""
+        """Batches on which attention is replaced in the whole model: 16 documents, or all batches with preset full or
+        interim analyses.
+        """
         wanted, settings = self.settings.whole_sequences, self.settings
         chosen = self.of_documents(0, wanted)
         few = sum(len(batch.index) for batch in chosen) < wanted
@@ -419,7 +426,8 @@ class Study:
 
     @cached_property
     def layer_batches(self) -> list[Batch]:
-        """Batches for replacements in single layers and heads, from documents not used to rank these.
+        """Batches on which attention is replaced in single layers and heads; if layers and heads are ranked first,
+        these batches hold documents that the ranking did not use.
 
         Models of few layers and heads are measured whole, on those documents too.
         """
@@ -435,7 +443,9 @@ class Study:
 
     @cached_property
     def backward_batch(self) -> Batch:
-        """Batch of the backward pass; if layers and heads are ranked, it holds the sequences of that ranking."""
+        """Batch for the backward pass; if layers and heads are ranked by predicted loss increase, it holds the
+        sequences used for the ranking.
+        """
         if self._ranking is None:
             return self.batches[0].rows(slice(0, BACKWARD))
         chosen = self.of_documents(0, self.settings.layer_sequences)
@@ -503,7 +513,9 @@ class Study:
 
     @cached_property
     def content_orientation(self) -> tuple[Orientation | None, str]:
-        """Alignment of each head's queries with its keys, or None with the reason why it is unknown."""
+        """Scores of how well each head's queries align with its keys, and an empty string; (None, reason) if they
+        cannot be computed.
+        """
         subset = self.first_batches(self.settings.null_sequences)
         layers, beside = self.observed.layers, self.same_pass
         known = beside.covariances if beside is not None and beside.covariances_of == len(subset) else None
@@ -511,7 +523,9 @@ class Study:
 
     @cached_property
     def pattern_pool(self) -> PatternPool:
-        """Documents whose mean pattern replaces the learned pattern, the same for every batch."""
+        """Attention patterns summed over two fixed pools of documents, whose mean replaces the learned pattern; the
+        pools are the same for every batch.
+        """
         if self.same_pass is not None and self.same_pass.plan is not None:
             return self.same_pass.plan.pool
         settings = self.settings
@@ -560,7 +574,9 @@ class Study:
 
     @cached_property
     def each_head(self) -> list[list[Array | None]]:
-        """Loss increase by uniform weights in one head: module, head, ``(sequence,)``; None if not measured."""
+        """Loss increase under uniform weights in one head alone, as ``[module][head]``: ``(sequence,)`` in nats per
+        token, or None if the head was not measured.
+        """
         layers, chosen = self.observed.replaceable, self.ranked_heads
         places = [(layer.module_path, head) for layer in layers for head in range(layer.heads)]
         wanted = [Replacement("uniform", (path,), (head,)) for k, (path, head) in enumerate(places) if k in chosen]

@@ -39,7 +39,9 @@ class TextReader:
                 run_model(self.model, batch.input_ids, batch.attention_mask)
 
     def read(self, batch: Batch) -> None:
-        """Run the model on a batch and record its next-token losses; none if the outputs are not logits."""
+        """Run the model on a batch and record the mean next-token loss of each sequence; nothing is recorded if the
+        outputs are not logits.
+        """
         _, counted, targets = next_tokens(batch)
         taken: list[Tensor] = []
 
@@ -61,7 +63,9 @@ class TextReader:
             self.losses |= dict(zip(batch.index.tolist(), values, strict=True))
 
     def whole(self, batches: list[Batch]) -> Array:
-        """Return the losses in batch order, ``(sequence,)`` in nats; NaN where this process read none."""
+        """Return the recorded losses in batch order, ``(sequence,)`` in nats per token; NaN for sequences without a
+        loss recorded in this process.
+        """
         order = torch.cat([batch.index for batch in batches]).tolist()
         return np.array([self.losses.get(index, np.nan) for index in order])
 

@@ -50,7 +50,8 @@ def _draw_pairs(tokens: Tensor, real: Tensor, generator: torch.Generator) -> tup
 
 
 def draw_quadruples(ids: Tensor, real: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw the cells of 2 x 2 tables that measure attraction between equal tokens.
+    """Draw 2 x 2 tables of two queries by two keys, in which one pair has equal tokens and the other three differ;
+    return their indices, ``(table, 5)``.
 
     For a pair ``j < i`` of equal tokens, a query ``i'`` near ``i`` and a key ``j'`` near ``j`` such that the other
     three cells join different tokens and every key lies before every query.
@@ -82,7 +83,8 @@ def draw_quadruples(ids: Tensor, real: Tensor, generator: torch.Generator) -> Te
 
 
 def same_token(seed: int) -> Probe:
-    """Return a probe of attraction between equal tokens: mean log odds ratio, ``(sequence, head)``.
+    """Return a probe that measures attraction between equal tokens, as the mean log odds ratio of 2 x 2 tables,
+    ``(sequence, head)``.
 
     Row normalisers and the popularity of keys cancel in each 2 x 2 table, so a head that merely likes frequent tokens,
     or certain positions, has 0; a bias of relative position cancels as far as it is smooth.
@@ -121,7 +123,8 @@ REPEATED = {"induction_mass": "induction_mass", "duplicate_mass": "same_token_ma
 
 
 def repeats(periods: Tensor, prefix: int) -> Probe:
-    r"""Return a probe of induction mass and duplicate-token mass on repeated random sequences, ``(sequence, head)``.
+    r"""Return a probe for repeated random sequences that measures the attention mass on tokens that follow earlier
+    copies of the query's token, and on other copies of it, ``(sequence, head)`` each.
 
     .. math:: \text{induction}_i = \sum_{j \le i,\; t_{j-1} = t_i} a_{ij}, \qquad
               \text{duplicate}_i = \sum_{j \ne i,\; t_j = t_i} a_{ij}

@@ -90,8 +90,8 @@ EXCESS = "_excess"
 
 
 def excess_or(evidence: Evidence, name: str) -> Array:
-    """Return a statistic, ``(sequence, all heads)``; if its name ends in ``EXCESS``, without the part that position
-    explains.
+    """Return the statistic ``name``, ``(sequence, all heads)``; if the name ends in ``EXCESS``, return the divergence
+    minus the part that position explains.
     """
     if not name.endswith(EXCESS):
         return evidence.stacked(name)
@@ -110,7 +110,9 @@ def probes_of(seed: int, content: bool) -> list[Probe]:
 
 
 def heads_of(found: dict[str, Array], content: bool) -> dict[str, Array]:
-    """Return the statistics and, if ``content``, query divergences without the part that position explains."""
+    """Return the statistics of ``found``; if ``content``, add for each lag the query divergence minus the part that
+    position explains.
+    """
     lags = ("adjacent", "distant") if content else ()
     return found | {f"{lag}{EXCESS}": found[lag] - found[f"{lag}_by_position"] for lag in lags}
 

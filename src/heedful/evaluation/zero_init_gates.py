@@ -1,4 +1,6 @@
-"""Explain zero gradients by gates: parameters initialised to exactly 0 that block the gradient until they change."""
+"""Find the zero-initialised parameters (gates), such as the second factor of LoRA, that block the gradients of other
+parameters until they change.
+"""
 
 from __future__ import annotations
 

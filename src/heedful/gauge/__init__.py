@@ -1,3 +1,3 @@
-"""Gauge transformer: tokens are Gaussian beliefs in SO(3) irreps that attend by KL divergence; model, measures,
-pages.
+"""Gauge transformer, whose tokens are Gaussian beliefs in SO(3) irreps and attend by KL divergence: model, checks,
+measures and charts.
 """

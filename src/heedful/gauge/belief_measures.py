@@ -1,4 +1,6 @@
-"""Measure a gauge model's beliefs: divergences of each head, and temperatures."""
+"""Measure a trained gauge model's beliefs: KL divergences, spread and temperature of each head, and the diversity of
+beliefs over tokens.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ def beliefs(trained: Path) -> list[RunMeasure]:
 
 @torch.no_grad()
 def measured_beliefs(model: GaugeForCausalLM, ids: Tensor) -> list[RunMeasure]:
-    r"""Return rows with each head's divergences, belief spread and temperature, and the diversity over tokens.
+    r"""Measure each head's KL divergences, belief spread and temperature, and the distances, frame angles and variances
+    of beliefs over tokens; return one row per number.
 
     Of a head: ``kl_mean``, ``kl_sd``, ``kl_least`` and ``kl_most`` over pairs of a query and a key that it sees, itself
     left out; ``logit_sd``, the deviation of ``KL / kappa`` in a row; ``belief_spread``, the variance of a component of

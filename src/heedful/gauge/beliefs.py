@@ -39,7 +39,7 @@ class Isotropic:
 
     @property
     def log_volume(self) -> Tensor:
-        """``log |C|``, the log-determinant of the covariance, ``(...)``."""
+        """Log-determinant of the covariance, ``log |C|``, one number per belief, ``(...)``."""
         return self.log_variance[..., 0] * self.mean.shape[-1]
 
     def covariance(self) -> Tensor:
@@ -58,8 +58,8 @@ class Isotropic:
         return _joined(-precision / 2, precision * self.mean, -own / 2)
 
     def slopes(self, attended: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the natural gradients of ``-f . attended - log|C|/2`` in mean and log-variance; see
-        ``free_energy``.
+        """Return natural gradients, in mean and log-variance, of the mean KL divergence from the attended keys;
+        ``attended`` is the weighted mean of their key features.
         """
         quadratic, linear = attended[..., :1], attended[..., 1:-1]
         variance = self.log_variance.exp()
@@ -80,7 +80,7 @@ class Diagonal:
 
     @property
     def log_volume(self) -> Tensor:
-        """``log |C|``, the log-determinant of the covariance, ``(...)``."""
+        """Log-determinant of the covariance, ``log |C|``, one number per belief, ``(...)``."""
         return self.log_variance.sum(-1)
 
     def covariance(self) -> Tensor:
@@ -139,7 +139,7 @@ class Full:
 
     @property
     def log_volume(self) -> Tensor:
-        """``log |C|``, the log-determinant of the covariance, ``(...)``."""
+        """Log-determinant of the covariance, ``log |C|``, one number per belief, ``(...)``."""
         return self.log_variance.sum(-1)
 
     @cached_property
@@ -164,15 +164,19 @@ class Full:
         return inverse.transpose(-1, -2) @ ((-self.log_variance).exp()[..., None] * inverse)
 
     def queries(self) -> Tensor:
-        """``(C + m m^T, m, 1)``; each pair of equal entries is one feature, twice the entry."""
+        """Return the query features ``(C + m m^T, m, 1)``; the symmetric matrix is stored as its lower triangle, with
+        off-diagonal entries doubled.
+        """
         return _second_order_queries(self)
 
     def keys(self) -> Tensor:
-        """``(-P/2, P m, -(m^T P m + log |C|)/2)`` with ``P = C^-1``."""
+        """Return the key features ``(-P/2, P m, -(m^T P m + log |C|)/2)`` with ``P = C^-1``."""
         return _second_order_keys(self)
 
     def slopes(self, attended: Tensor) -> tuple[Tensor, Tensor]:
-        """Natural gradients, as for ``Isotropic``; the triangle stays fixed, so only the log-variances move."""
+        """Return the natural gradients in mean and log-variances, as ``Isotropic.slopes`` does; the factor U stays
+        fixed.
+        """
         return _second_order_slopes(self, self.triangle, attended)
 
 
@@ -298,7 +302,8 @@ def divergences(queries: Gaussians, keys: Gaussians) -> Tensor:
 
 
 def own_divergence(belief: Gaussians, attended: Tensor) -> Tensor:
-    """Return the weighted mean KL divergence of each belief from the keys with mean features ``attended``.
+    """Return each belief's weighted mean KL divergence from keys, ``(...)``; ``attended`` is the weighted mean of
+    their key features.
 
     Args:
         belief: ``(..., dim)``.

@@ -1,4 +1,5 @@
-r"""How concentrated attention between Gaussian beliefs of a given dimension can be, and how small a head may be.
+r"""Theory of how strongly attention between Gaussian beliefs can concentrate, given the head's dimension and
+temperature.
 
 Means are normal with variance :math:`s^2` a component and covariances are one, so that
 :math:`KL_{ij} = \tfrac12 |m_i - m_j|^2`. With :math:`b = s^2 / \kappa`, the sum over many keys is its expectation:
@@ -32,7 +33,8 @@ BATCH_NUMBERS = 2**22
 
 @dataclass(frozen=True)
 class Concentration:
-    """Concentration of simulated heads, averaged over rows.
+    """Concentration of attention in simulated heads: entropy deficit, share of effective keys and largest weight,
+    averaged over rows.
 
     Attributes:
         deficit: ``log n - H`` in nats.
@@ -46,7 +48,8 @@ class Concentration:
 
 
 def entropy_deficit(dim: float, ratio: float) -> float:
-    r"""Return the expected ``log n - H`` of a head in nats, valid while many keys share each row's weight.
+    r"""Return a head's expected entropy deficit in nats, ``log n - H`` for n visible keys and attention entropy H;
+    valid while rows have many effective keys.
 
     Reading: twice the dimension gives twice the nats at one ``ratio``; a head of 1 needs a smaller ratio than one of 5
     for the same nats, and gets there.
@@ -66,7 +69,8 @@ def entropy_deficit(dim: float, ratio: float) -> float:
 
 
 def sharp_ratio(dim: float, keys: float) -> float:
-    r"""Return the ``kappa / s^2`` at which a row has about one effective key out of ``keys``: :math:`n^{-2/d}`.
+    r"""Return the ratio ``kappa / s^2`` (temperature over variance of belief means) at which rows over ``n = keys``
+    keys have about one effective key: :math:`n^{-2/d}`.
 
     Raises:
         UsageError: An argument is not positive.
@@ -76,7 +80,8 @@ def sharp_ratio(dim: float, keys: float) -> float:
 
 
 def least_dimension(ratio: float, share: float) -> int:
-    """Return the smallest head dimension whose share of effective keys is at most ``share`` at ``kappa / s^2 = ratio``.
+    """Return the smallest head dimension at which the effective keys ``exp(H)`` are at most the fraction ``share`` of
+    visible keys, for ``kappa / s^2 = ratio``.
 
     Args:
         ratio: ``kappa / s^2``.
@@ -91,7 +96,8 @@ def least_dimension(ratio: float, share: float) -> int:
 
 
 def needed_ratio(dim: float, share: float) -> float:
-    """Return the ``kappa / s^2`` at which a head of ``dim`` dimensions has a share ``share`` of effective keys.
+    """Return the ratio ``kappa / s^2`` at which a head of dimension ``dim`` has effective keys ``exp(H)`` equal to the
+    fraction ``share`` of visible keys.
 
     Raises:
         UsageError: ``dim`` is not positive, or ``share`` not between 0 and 1.
@@ -109,7 +115,8 @@ def needed_ratio(dim: float, share: float) -> float:
 def simulated_concentration(
     dim: int, ratio: float, keys: int, generator: torch.Generator, heads: int = 64
 ) -> Concentration:
-    """Simulate causal heads with random beliefs, without attention to the own token, and return their concentration.
+    """Simulate causal heads with random normal beliefs, where each token sees only earlier tokens, and return their
+    mean concentration.
 
     Args:
         dim: Dimension of the head.

@@ -28,7 +28,8 @@ def at_rows(beliefs: Gaussians, sequences: int, rows: Tensor | None = None) -> G
 def diversity_sums(
     queries: Gaussians, keys: Gaussians, rows: Tensor, real: Tensor | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return sums over pairs and tokens that give means and SDs of divergences and distances, ``(sequence, copy)``.
+    """Return sums and maxima of KL divergences, mean distances and variances over (query, earlier key) pairs and
+    tokens, each ``(sequence, copy)``; a copy of an irrep is a head.
 
     Args:
         queries: Beliefs of the sampled queries in the common frame, ``(sequence, copy, row, dim)``.
@@ -69,7 +70,8 @@ def diversity_sums(
 
 
 def diversity_columns(added: Mapping[str, Tensor], largest: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Convert sums to mean, SD and range of divergences in nats, mean distance, and mean and range of variances.
+    """Convert the sums and maxima of ``diversity_sums`` to mean, SD and range of KL divergences in nats, mean
+    distance, and mean and range of variances.
 
     Args:
         added: Sums of ``diversity_sums``, over sequences too where that is wanted.

@@ -1,4 +1,4 @@
-"""Probe beliefs: whether the kernel's divergences are correct, and how far beliefs are apart."""
+"""Probes of beliefs: the error of the kernel's KL divergences, and statistics of how far beliefs are apart."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def _captured(probed: ProbedCall) -> _Captured | None:
 
 
 def belief_diversity(probed: ProbedCall) -> dict[str, Tensor]:
-    """Return divergences, mean distances and variances of beliefs, ``(sequence, head)``; empty if a call has no
-    beliefs.
+    """Return statistics of KL divergences, distances and variances of beliefs, each ``(sequence, head)``; an empty
+    dict if the call has no beliefs.
     """
     captured = _captured(probed)
     if captured is None:

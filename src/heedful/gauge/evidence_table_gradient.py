@@ -51,7 +51,8 @@ class TableGradient:
 
 
 def table_gradients(study: Study) -> list[TableGradient]:
-    """Return the gradient of each belief table and each layer's temperatures; empty without belief tables.
+    """Return the gradient of the loss with respect to each belief table and each layer's temperatures; an empty list
+    if the model has no belief tables.
 
     Args:
         study: The study; ``torch.autograd.grad`` is used, so that no ``.grad`` of its model changes.

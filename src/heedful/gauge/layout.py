@@ -31,7 +31,8 @@ class TokenBeliefs:
 
 @dataclass(frozen=True)
 class BeliefLayout:
-    """Assigns columns of means, log-variances and shears to heads, for given irreps and covariance form.
+    """Assigns columns of means, log-variances and shears (entries of the covariance's triangular factor) to heads, for
+    given irreps and covariance form.
 
     Attributes:
         irreps: The heads.

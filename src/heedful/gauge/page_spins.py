@@ -1,4 +1,6 @@
-"""Charts of gauge heads by spin: concentration and temperature, compared with theory."""
+"""Charts of gauge heads by the order of their irrep, called spin: concentration and temperature, compared with
+theory.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ def _colour() -> altair.Color:
 
 
 def spin_by_rule(rows: Sequence[Row]) -> altair.TopLevelMixin:
-    """Draw means and intervals of concentration by experiment cell and spin.
+    """Draw the mean concentration (nats from uniform) with its interval for each experiment cell and irrep order (l0,
+    l1, l2).
 
     Args:
         rows: ``cell``, ``spin`` (l0, l1 or l2), ``mean``, ``low`` and ``high`` in nats; cells in their order.

@@ -5,7 +5,9 @@ from heedful.training.sweeps.recipes import RECIPES
 
 
 def gauge_recipe() -> SweepRecipe:
-    """Return the recipe that trains a gauge model and measures beliefs and gradients besides the usual figures."""
+    """Return the sweep recipe that trains a gauge model and measures its beliefs and gradients in addition to held-out
+    loss and head statistics.
+    """
     from heedful.gauge.belief_measures import beliefs
     from heedful.gauge.run_settings import GaugeRunSettings
     from heedful.training.decoder_run import train_decoder

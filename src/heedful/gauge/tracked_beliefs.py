@@ -22,7 +22,8 @@ ROWS = 32
 
 
 def belief_sums(event: AttentionEvent, sample: Sample, turn: int) -> Sums:
-    """Return sums per head over (query, earlier key) pairs and over tokens; empty without beliefs.
+    """Return each head's sums and maxima of KL divergences, distances and variances over (query, earlier key) pairs
+    and tokens; empty ``Sums`` if the call has no beliefs.
 
     Args:
         event: The call, while its kernel waits.
@@ -52,7 +53,8 @@ def _group_sums(
 
 
 def belief_rows(sums: Sums) -> list[dict[str, float]]:
-    """Return columns for each head: mean, SD and range of divergences, mean distance, variances.
+    """Convert the sums of ``belief_sums`` to one dict per head: mean, SD and range of KL divergences, mean distance,
+    and mean and range of variances.
 
     Args:
         sums: Those of ``belief_sums``, merged over processes.
@@ -109,7 +111,8 @@ def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
 
 
 def angle_spread(model: nn.Module, ids: Tensor | None) -> dict[str, Tensor]:
-    """Return the standard deviation of frame angles over tokens, from the belief tables; empty without frames.
+    """Return the standard deviation of frame angles over tokens as ``{"angle_spread": ...}``; an empty dict if the
+    model has no belief tables or ``ids`` is None.
 
     Args:
         model: Any model.

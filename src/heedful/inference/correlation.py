@@ -16,7 +16,8 @@ SMALLEST_RELIABILITY = 0.85
 def spearman_over_units(
     x: ArrayLike, y: ArrayLike, *, level: float = 0.95, resamples: int = 1999, seed: int
 ) -> Interval:
-    r"""Return Spearman's correlation between two unit means, with a bootstrap-over-units interval.
+    r"""Return Spearman's rank correlation over items (such as heads) between two properties averaged over units, with a
+    bootstrap interval over units.
 
     .. math:: \rho = \operatorname{corr}(\operatorname{rank} \bar x_h, \operatorname{rank} \bar y_h)
 

@@ -1,4 +1,6 @@
-"""Permute the partners of given pairs within allowed pairs: the null distribution for ranking by pairs."""
+"""Exchange partners between given pairs so that every new pair is allowed; this gives the null distribution of a
+statistic of the pairs.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ Index = NDArray[np.int64]
 def permuted_partners(
     left: Index, right: Index, allowed: Callable[[Index, Index], NDArray[np.bool_]], *, permutations: int, seed: int
 ) -> Index:
-    """Permute right partners between pairs so that every new pair is allowed, ``(permutation, pair)``.
+    """Return right partners, exchanged at random between the pairs so that every new pair is allowed, ``(permutation,
+    pair)``.
 
     From the given matching a chain of random exchanges of two partners, each refused where a new pair would not be
     allowed, runs to a common state, and from there one chain to each permutation. Exchanges are symmetric, so given

@@ -85,7 +85,8 @@ def skewed_bounds(values: ArrayLike, tail: float, level: float) -> Interval:
 
 
 def skewed_tail(values: ArrayLike) -> float:
-    r"""Return the one-sided p-value at which a bound of :func:`skewed_bounds` reaches 0, the solution of this equation:
+    r"""Return the one-sided p-value at which a bound of :func:`skewed_bounds` reaches 0: the upper-tail probability of
+    the Student's t quantile ``q`` that solves
 
     .. math:: q + a\,(1 + 2 q^2) = |\bar x| \sqrt n / s
 
@@ -153,8 +154,8 @@ def above_p(values: ArrayLike, above: ArrayLike = 0.0) -> Array:
 
 
 def reach(units: ArrayLike, tests: int = 1, *, alpha: float = 0.05, power: float = 0.8) -> Array:
-    r"""Return how many standard errors above its margin a mean must be for :func:`above_p` to detect it among many
-    tests.
+    r"""Return by how many standard errors a mean must exceed its margin for :func:`above_p` to detect it in a family of
+    ``tests`` tests.
 
     .. math:: t + a\,(1 + 2 t^2) + z_{\text{power}}, \qquad
               a = \Bigl(1 + \frac{24}{\sqrt n}\Bigr)

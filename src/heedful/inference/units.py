@@ -1,4 +1,4 @@
-"""The independent unit, a document made of sequences: unit means, spread and bootstrap resamples."""
+"""Independent units, which are documents made of sequences: unit means, spread, and bootstrap resamples."""
 
 from __future__ import annotations
 

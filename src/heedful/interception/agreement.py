@@ -40,7 +40,9 @@ def limit_of(event: AttentionEvent, moments: Moments, output: Tensor) -> float:
 
 
 def logit_size(moments: Moments) -> float:
-    """Return the largest absolute top or mean logit (``Z - H``) of all rows, which scales rounding errors."""
+    """Return the largest absolute value, over all rows, of the top logit and of the attention-weighted mean logit;
+    rounding errors grow with it.
+    """
     rows = moments.rows
     top, mean = rows.logsumexp + rows.max_weight.log(), rows.logsumexp - rows.entropy
     sizes = torch.stack([top, mean]).abs().nan_to_num(0, 0, 0)

@@ -24,7 +24,9 @@ LEAD, FEATURE, WEIGHT, COPY, UNKNOWN = "lead", "feature", "weight", "copy", "?"
 
 
 def best_of(axes: Sequence[Axis]) -> Axis:
-    """Return the axis about which most is known; an axis made of copies is chosen last."""
+    """Return the most informative of several descriptions of one axis: known before unknown, and among these, copies
+    and parameter axes last.
+    """
     return min(axes, key=lambda axis: (UNKNOWN in kinds(axis), bool(axis) and kinds(axis) <= {COPY, WEIGHT}))
 
 
@@ -39,7 +41,7 @@ def unknown(shape: Sequence[int]) -> Axes:
 
 
 def factor_of(what: str, size: int, step: int | None = None) -> Axis:
-    """Return the description of an axis of one kind, such as tokens; empty for length 1."""
+    """Return the description of an axis with one kind of content, such as tokens; an empty tuple if its length is 1."""
     return ((what, size, int(what == FEATURE) if step is None else step),) if size > 1 else ()
 
 
@@ -51,7 +53,9 @@ def length_of(axis: Axis) -> int:
 
 
 def resized(axis: Axis, size: int) -> Axis:
-    """Return an axis after part of it was taken or something was added."""
+    """Return the description of an axis whose length became ``size`` by slicing or appending; unknown if its factors
+    do not fit that length.
+    """
     total = length_of(axis)
     if total == size:
         return axis
@@ -65,5 +69,5 @@ def resized(axis: Axis, size: int) -> Axis:
 
 
 def merged(candidates: list[Axes]) -> Axes:
-    """Return, for each axis, the first description that is known."""
+    """Combine several descriptions of the same axes: for each axis, return the most informative one, by ``best_of``."""
     return tuple(best_of(column) for column in zip(*candidates, strict=True))

@@ -32,7 +32,9 @@ def _source(node: Node) -> Axes:
 
 
 def alike(node: Node) -> Axes:
-    """Return the axes of an elementwise result: for each axis, the first operand not broadcast along it."""
+    """Return the axes of an elementwise result: for each axis, the most informative description among the operands
+    that have its length.
+    """
     operands = sorted(node.parents, key=lambda parent: (parent.weight, not parent.content))
     found: list[Axis] = []
     for place, size in enumerate(node.shape):
@@ -49,7 +51,9 @@ def alike(node: Node) -> Axes:
 
 
 def viewed(node: Node) -> Axes:
-    """Return the axes after ``view``: factors keep their order and are regrouped."""
+    """Return the axes after ``view``: each old axis is a product of factors (such as batch and heads), which keep
+    their order and form the new axes.
+    """
     left = [factor for axis in _source(node) for factor in axis]
     found: list[Axis] = []
     for size in node.shape:
@@ -180,8 +184,8 @@ def _pieces(node: Node) -> list[Node]:
 
 
 def joined(node: Node) -> Axes:
-    """Return the axes after ``cat``, which adds tokens, or heads if all pieces come from one projection of one
-    input.
+    """Return the axes after ``cat``: the joined axis becomes longer, or becomes heads if all pieces come from
+    projections of one input.
     """
     pieces = _pieces(node)
     dim = _argument(node, 1, "dim", 0) % len(node.shape)
@@ -196,7 +200,9 @@ def joined(node: Node) -> Axes:
 
 
 def stacked(node: Node) -> Axes:
-    """Return the axes after ``stack``, which adds an axis: heads, if the pieces come from one projection."""
+    """Return the axes after ``stack``: the new axis is heads if all pieces come from projections of one input, and
+    unknown otherwise.
+    """
     pieces = _pieces(node)
     dim = _argument(node, 1, "dim", 0) % len(node.shape)
     axes = list(merged([piece.axes for piece in pieces]))

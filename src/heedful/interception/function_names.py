@@ -1,4 +1,6 @@
-"""Classify torch functions by name: their result is new content, a sum, a reshape, or only other values."""
+"""Classify torch functions by name: whether the result holds new content (as of a product), is a sum, is only
+reshaped, or differs only in values.
+"""
 
 from __future__ import annotations
 

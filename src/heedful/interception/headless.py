@@ -6,7 +6,7 @@ from torch import nn
 
 
 def without_heads(model: nn.Module) -> str:
-    """Return why no attention can be captured if the config has no heads; else empty.
+    """Return why no attention can be captured if the config states 0 attention heads; an empty string otherwise.
 
     Args:
         model: The model.

@@ -46,7 +46,9 @@ class HeldHeads:
         return torch.cat(parts, dim=dim)
 
     def own_heads(self, heads: list[int], held: int) -> list[int]:
-        """Return the indices, among this process's heads, of those ``heads`` that it holds."""
+        """Convert head indices of the whole module to indices among this process's ``held`` heads; heads of other
+        processes are dropped.
+        """
         first = self.rank * held
         return [head - first for head in heads if first <= head < first + held]
 

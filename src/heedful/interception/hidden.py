@@ -27,7 +27,7 @@ NEGATED = frozenset(["sub", "sub_", "subtract", "__isub__", "__sub__"])
 
 
 def hidden_by(lineage: Lineage | None, term: Tensor) -> Tensor | None:
-    """Return where an additive mask term hides keys, as bool.
+    """Return a boolean mask that is True where an additive mask term hides keys; None if it hides none.
 
     Args:
         lineage: What is known of tensors.
@@ -43,7 +43,8 @@ def hidden_by(lineage: Lineage | None, term: Tensor) -> Tensor | None:
 
 
 def hidden_in(node: Node | None, logits: Tensor) -> Tensor | None:
-    """Return where logits were filled or had hiding terms added, as bool.
+    """Return a boolean mask that is True where logits were filled, or had terms added, to hide keys; None if no key is
+    hidden.
 
     Args:
         node: Where the logits come from.

@@ -159,7 +159,9 @@ class Matchings:
 
     @property
     def others(self) -> int:
-        """Number of distinct permutations that differ from the given pairs, over sequences so far."""
+        """Number of distinct permutations that differ from the given pairs, comparing the pairs of all sequences seen
+        so far together.
+        """
         if not self._keys:
             return 0
         every = np.concatenate(list(self._keys.values()), axis=1)

@@ -34,10 +34,11 @@ class Replacements(dict[str, int]):
 
 
 class EventPattern:
-    """A replacement pattern that depends on the module or the event, not only on the call."""
+    """A replacement pattern computed from the module and path of a call too, not only from its tensors."""
 
     def output(self, event: AttentionEvent) -> Tensor | None:
-        """Return the output ``(batch, head, query, value_dim)``; None uses the mean over the batch's other sequences.
+        """Return the output ``(batch, head, query, value_dim)``; None selects the pattern ``mean``, the mean weights
+        of the batch's other sequences.
 
         Args:
             event: The call, its module and its path.

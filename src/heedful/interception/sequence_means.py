@@ -15,7 +15,8 @@ from heedful.attention.registry import STATISTICS
 
 
 def sequence_means(moments: RowMoments, rows: Tensor) -> Tensor:
-    """Return the mean of one row statistic over the judged rows of each sequence.
+    """Average one row statistic over each sequence's rows, ``(batch, head)``; rows that see fewer than ``MIN_VISIBLE``
+    keys are left out.
 
     Args:
         moments: The call's row moments.
@@ -29,7 +30,9 @@ def sequence_means(moments: RowMoments, rows: Tensor) -> Tensor:
 
 
 def needed() -> frozenset[str]:
-    """Return the names of the row moments that statistics and row counts need."""
+    """Return the names of the ``RowMoments`` fields (per-row results of the kernel) that statistics and row counts
+    need.
+    """
     return frozenset(("visible", "entropy")).union(*[facts.needs for facts in STATISTICS.values()])
 
 
@@ -39,7 +42,8 @@ def statistics_of(moments: RowMoments) -> Tensor:
 
 
 def means_and_counts(moments: RowMoments, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return means of statistics over each sequence's judged rows, and the number of rows behind each.
+    """Return the mean of each statistic over a sequence's rows, and the number of rows averaged, ``(..., batch,
+    head)`` each; rows that see fewer than ``MIN_VISIBLE`` keys are left out.
 
     Args:
         moments: The call's row moments.
@@ -54,7 +58,8 @@ def means_and_counts(moments: RowMoments, rows: Tensor) -> tuple[Tensor, Tensor]
 
 
 def row_counts(moments: RowMoments, calls: int = 1) -> list[tuple[int, int, int, bool]]:
-    """Count judged rows, rows with too few keys and rows without keys, and flag non-finite rows.
+    """Return for each call the number of rows that see at least ``MIN_VISIBLE`` keys, fewer, and none, and whether any
+    row with keys is non-finite.
 
     Args:
         moments: Row moments of one call, or of several of as many sequences, one after the other.
@@ -70,7 +75,8 @@ def row_counts(moments: RowMoments, calls: int = 1) -> list[tuple[int, int, int,
 
 
 def after_forgetting(rows: RowMoments, keys: int, first: Tensor | None) -> RowMoments:
-    """Correct row moments for a cache that dropped keys, counting positions from the text's first key.
+    """Correct row statistics after a cache dropped its first keys: positions count from the start of the text, and a
+    dropped first key has weight 0.
 
     Args:
         rows: The call's row moments.
@@ -162,7 +168,8 @@ class DecodedSequences:
         return keys == self._marks[0] and queries != self._marks[1]
 
     def add(self, entries: dict[str, list[Tensor]], means: Tensor, counts: Tensor, continues: bool) -> None:
-        """Add the statistics of one call to the lists of means.
+        """Append the mean of each statistic over a call's rows to its list, or update the last entry if the call
+        continues its sequences.
 
         Args:
             entries: Statistic to ``(batch, head)`` means so far; the last one is replaced where the call continues it.

@@ -15,7 +15,7 @@ from heedful.interception.stack import Frame
 
 
 class OverFeatures(HeedfulError):
-    """The softmax runs over features or channels, so it is not attention over tokens."""
+    """Error: a softmax runs over features or channels, so it is not attention over tokens."""
 
 
 @dataclass(eq=False)
@@ -73,7 +73,7 @@ def _links(softmax: Softmax, node: Node) -> list[Node]:
 
 
 def replayed(softmax: Softmax, node: Node, tensor: Tensor) -> Tensor:
-    """Apply to a tensor of the logits' shape the reshapes that the weights went through."""
+    """Reshape a tensor of the logits' shape in the same way as the weights were reshaped since their softmax."""
     for link in _links(softmax, node):
         if link.name in FORMS:
             tensor = moved(link, tensor)

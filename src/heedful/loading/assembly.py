@@ -121,7 +121,9 @@ def _tied_apart(model: torch.nn.Module, tensors: Mapping[str, Tensor], skeleton:
 
 
 def without_foreign_root(tensors: dict[str, Tensor], expected: Set[str]) -> tuple[dict[str, Tensor], list[str]]:
-    """Strip the ``model.`` or ``net.`` prefix of a training wrapper from keys, if more keys then fit."""
+    """Remove a training wrapper's prefix (``model.`` or ``net.``) from all keys if more keys then match the model's;
+    return the tensors and notes.
+    """
     for root in _ROOTS:
         if all(key.startswith(root) for key in tensors):
             shorter = {key.removeprefix(root): tensor for key, tensor in tensors.items()}

@@ -51,7 +51,7 @@ class Bounds:
 
 
 def can_bound() -> bool:
-    """Return whether this system can fork, which limits require."""
+    """Return whether this system supports limited child processes: Linux with ``os.fork``."""
     return sys.platform.startswith("linux") and hasattr(os, "fork")
 
 

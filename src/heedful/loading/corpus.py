@@ -1,4 +1,4 @@
-"""Corpus (text in shards of pieces) and encoder (text to tokens) that counting reads.
+"""Protocols that n-gram counting needs: a corpus (shards of text, read in pieces) and an encoder (text to token ids).
 
 Reading and tokenising belong to rooms above; here stands only what counting must know of them.
 """
@@ -74,7 +74,7 @@ class Corpus(Protocol):
 
     @property
     def documents(self) -> str:
-        """Word for the unit that counts as a document."""
+        """Word for what counts as one document, such as ``file``, ``line`` or ``paragraph``."""
 
     @property
     def notes(self) -> Sequence[str]:

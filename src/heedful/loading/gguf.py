@@ -28,7 +28,8 @@ _ALONE = "model.gguf"
 def load_gguf(
     path: Path, dtype: torch.dtype, device: str
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, tuple[str, ...]]:
-    """Load model and tokenizer from a GGUF file, with notes.
+    """Load model and tokenizer from a GGUF file; also return notes, such as the dtype that the weights were
+    dequantised to.
 
     Args:
         path: The file.

@@ -1,4 +1,6 @@
-"""Build tokenizers: one character per token, the 85 characters of an earlier experiment, byte-level BPE."""
+"""Build tokenizers: one token per character of given texts, a fixed 85-token character vocabulary, or byte-level
+BPE.
+"""
 
 from __future__ import annotations
 

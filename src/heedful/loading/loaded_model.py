@@ -266,7 +266,9 @@ def _converted(
 
 
 def agreement(tokenizer: PreTrainedTokenizerBase | None, model: torch.nn.Module, name: str) -> tuple[str, ...]:
-    """Raise an error if the tokenizer's vocabulary exceeds the embedding; return notes if added tokens do."""
+    """Raise an error if the tokenizer's base vocabulary exceeds the model's embedding; return a note if only its added
+    tokens lie beyond it.
+    """
     rows = embedded_tokens(model)
     if tokenizer is None or rows is None:
         return ()

@@ -39,7 +39,8 @@ def ensure_fits(wanted_bytes: int, what: str, *, device: str = "cpu", hint: str 
 
 
 def available_bytes(device: str = "cpu") -> int:
-    """Return the bytes that can still be allocated: GPU-reported, or the least of machine, cgroup and rlimit.
+    """Return how many bytes can still be allocated: the GPU's free memory, or otherwise the least of what the machine,
+    the cgroup and the address-space limit leave.
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:1``; anything else is counted as main memory.

@@ -1,4 +1,4 @@
-"""Convert a model's config to a transformers class and config, without settings that choose code."""
+"""Convert a model's config to a transformers class and config, without keys that name code, files or devices."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ def plan_model(settings: dict[str, Any], subject: str) -> ModelPlan:
 
 
 def without_code(settings: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Remove keys that choose code from settings, at every depth, and return the removed keys.
+    """Return a copy of a config without keys that name code, files or devices, at every depth, and the names of the
+    removed keys worth reporting.
 
     Args:
         settings: The config as data.

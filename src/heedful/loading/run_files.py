@@ -1,4 +1,5 @@
-"""Files that identify a training run's folder, and the mark that lists a checkpoint's files.
+"""Names of the files of a training run, and the check of a checkpoint against its ``whole.json``, which lists every
+file's size and SHA-256.
 
 A mark, ``whole.json``, is written into a checkpoint after everything else of it. It lists each file with its size and
 SHA-256, so that a file that is missing, was cut or has a flipped bit is found before anything is loaded. Marks of
@@ -38,7 +39,7 @@ Parts = dict[str, dict[str, Any]]
 
 
 def parts_of(folder: Path) -> Parts:
-    """Return size and SHA-256 of every file of a checkpoint except its mark.
+    """Return the size in bytes and the SHA-256 of every file of a checkpoint, except ``whole.json`` itself.
 
     Args:
         folder: The checkpoint.
@@ -54,7 +55,8 @@ def parts_of(folder: Path) -> Parts:
 
 
 def verify_checkpoint(folder: Path, *, only: tuple[str, ...] | None = None) -> tuple[str, ...]:
-    """Verify a checkpoint's files against its mark, without loading it.
+    """Verify a checkpoint's files against the sizes and SHA-256 values in its ``whole.json``, without loading the
+    checkpoint.
 
     Args:
         folder: The checkpoint.

@@ -1,4 +1,4 @@
-"""Split documents into windows of equal length and choose a fair sample."""
+"""Split documents into windows of equal length and sample windows evenly over documents."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TOO_UNKNOWN = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class TokenBatch:
-    """Token sequences with facts about each token and its document.
+    """Batch of token sequences with attention mask, document index, and masks of special and punctuation tokens.
 
     Attributes:
         input_ids: ``(sequence, token)``, int64.

@@ -106,7 +106,7 @@ def _measured(plan: ModelPlan, subject: str) -> dict[str, Any]:
 
 
 def tied_names(model: torch.nn.Module) -> tuple[frozenset[str], ...]:
-    """Return the names of a model's state dict, grouped by tied tensors."""
+    """Return the state dict's names in groups; the names in a group refer to the same (tied) tensor."""
     names: dict[int, set[str]] = defaultdict(set)
     for key, value in model.state_dict(keep_vars=True).items():
         names[id(value)].add(key)
@@ -114,7 +114,7 @@ def tied_names(model: torch.nn.Module) -> tuple[frozenset[str], ...]:
 
 
 def is_too_large(error: BaseException) -> bool:
-    """Return whether an error means that a size exceeds memory or an integer.
+    """Return whether an error means that a requested size does not fit in memory or overflows an integer.
 
     Args:
         error: What torch or a model class raised.

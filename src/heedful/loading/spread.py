@@ -29,7 +29,9 @@ def accelerate_library() -> Any:
 
 
 def main_device() -> torch.device:
-    """Return the machine's accelerator, else its CPU; it decides the dtype of a distributed model."""
+    """Return the machine's accelerator, or the CPU if there is none; used to choose the dtype when a model is
+    distributed.
+    """
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return torch.device("cpu") if found is None else found
 
@@ -50,7 +52,8 @@ def fits_on(model: torch.nn.Module, device: torch.device) -> bool:
 
 
 def spread(model: torch.nn.Module, name: str) -> tuple[torch.nn.Module, tuple[str, ...]]:
-    """Distribute a model over all devices, keeping each layer on one device.
+    """Distribute a model over all devices, each layer whole on one device; return the model and a note on its
+    placement.
 
     Args:
         model: The model, in memory.

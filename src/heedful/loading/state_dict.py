@@ -1,4 +1,4 @@
-"""Extract a state dict from what a training script saved, with the model's own names."""
+"""Extract the state dict from what a training script saved, with wrapper prefixes removed from its names."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def is_derived(key: str) -> bool:
 
 
 def extract_state_dict(saved: Any, subject: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return the weights in a loaded checkpoint, under names without wrapper prefixes.
+    """Return the tensors of a loaded checkpoint by name, without wrapper prefixes, and notes on what was unwrapped.
 
     Args:
         saved: What the checkpoint held.

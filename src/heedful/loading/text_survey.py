@@ -23,7 +23,7 @@ _MARK = codecs.BOM_UTF8
 
 @dataclass(frozen=True)
 class SurveyedText:
-    """Facts about a text file, gathered in one pass.
+    """Path, size, checksum and modification time of a text file, and whether it is blank, gathered in one pass.
 
     Attributes:
         path: Where it stands.
@@ -56,7 +56,7 @@ class SurveyedText:
 
 
 def survey(path: Path, read: Callable[[int], None] = lambda _bytes: None) -> SurveyedText:
-    """Read a text file once, in constant memory, and return its facts.
+    """Read a text file once, in constant memory, check that it is text, and return its size, checksum and notes.
 
     Args:
         path: The file.

@@ -16,7 +16,7 @@ BYTES = 16 << 20
 
 
 def read_pairs(path: Path) -> list[Any]:
-    """Read position pairs from a file.
+    """Read a JSON or CSV file into lists ``[query, key]`` or ``[sequence, query, key]`` of positions.
 
     Args:
         path: JSON (``.json``), a list of ``[query, key]`` or ``[sequence, query, key]``; a file of any other name is

@@ -45,7 +45,7 @@ _SEVERAL = ("normalizers", "pretokenizers", "processors", "decoders")
 
 
 def check_tokenizer(content: bytes, subject: str) -> None:
-    """Raise an error if a ``tokenizer.json`` has larger tables or parts than any real tokenizer.
+    """Raise an error if a ``tokenizer.json`` is malformed, or if its vocabulary or components exceed the size limits.
 
     Args:
         content: The file.
@@ -105,7 +105,9 @@ def tried(work: Callable[[], Any], bounds: Bounds, subject: str) -> Any:
 
 
 def rehearse(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Test a tokenizer in a child process: encode and decode a few texts, and name every token."""
+    """Encode and decode a few texts and a sample of tokens to test a tokenizer; return True, or raise an error. Run in
+    a child process.
+    """
     for text in _TRIED:
         ids = list(tokenizer(text)["input_ids"])
         bare = list(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -53,7 +53,8 @@ def read_torch_archive(path: Path, allow_globals: Sequence[str] = ()) -> Any:
 
 
 def read_torch_stream(path: Path, allow_globals: Sequence[str] = ()) -> Any:
-    """Load a file that torch.save wrote before version 1.6: a pickle followed by storages, no archive.
+    """Load a file written by torch.save before version 1.6, which is a stream (a pickle, then storages) instead of a
+    zip archive.
 
     The same restricted reader of torch reads it. A stream has no checksums; its storages must fit into the file.
 

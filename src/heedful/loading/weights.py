@@ -49,7 +49,8 @@ def read_weights(path: Path, allow_globals: Sequence[str] = ()) -> tuple[dict[st
 
 
 def read_folder_weights(folder: Path, allow_globals: Sequence[str] = ()) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return the state dict of a model folder: safetensors if there are any, shards by their index.
+    """Return a model folder's state dict and notes; safetensors are preferred, and shards are found through the index
+    file.
 
     Args:
         folder: The folder.

@@ -1,4 +1,4 @@
-"""Split documents into windows of equal length and choose a fair sample."""
+"""Split documents into windows of equal length and sample windows evenly over documents."""
 
 from __future__ import annotations
 

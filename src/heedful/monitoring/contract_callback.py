@@ -24,7 +24,7 @@ BEGINS, DONE = "begins", "done"
 
 @dataclass(frozen=True)
 class Breaches:
-    """Broken promises that one process found, as all processes receive them.
+    """Contract violations that one process found, in the form that is sent to all processes.
 
     Attributes:
         where: The process, in words; empty where there is but one.
@@ -75,7 +75,7 @@ class _Counted:
 
 
 class ContractBroken(HeedfulError):
-    """A training run was stopped because its batch or model breaks a promise that the config or batch makes.
+    """Error that stops a training run because the batch or model violates what the config or batch specifies.
 
     Attributes:
         report: What was found; None on a process whose own rows are sound, where another's are not.

@@ -1,4 +1,6 @@
-"""Convert any value to strict JSON: no NaN, no lone surrogate, nine digits, sorted keys."""
+"""Convert a value to strict JSON types: NaN and infinities become null, floats have nine significant digits, lone
+surrogates are escaped, keys are sorted.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ _SMALLEST_P = 1e-4
 
 
 def number(value: float | None) -> str:
-    """Format a number with about three significant digits; ``undefined`` if there is none."""
+    """Format a number with about three significant digits; None and NaN are shown as ``undefined``."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return UNDEFINED
     if math.isinf(value):
@@ -34,7 +34,7 @@ def short_number(value: float) -> str:
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """Format a number with its unit; only ``undefined`` if there is none."""
+    """Format a number with its unit; None and NaN are shown as ``undefined``, without a unit."""
     text = number(value)
     return text if text == UNDEFINED or not unit else f"{text} {unit}"
 

@@ -72,7 +72,8 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str, *, overwrite: 
 
 @contextmanager
 def private_folder(inside: Path) -> Iterator[Path]:
-    """Return a context with a new private folder in ``inside``, removed at the end; other libraries may write there.
+    """Return a context with a new folder inside ``inside`` that only this user can access; it is removed when the
+    context ends.
 
     Args:
         inside: The folder in which it is made, so that what is written can be moved to its place in one step.

@@ -1,4 +1,6 @@
-"""Assert mask, scale and position properties of batches, exactly as you pass them to the model."""
+"""Assertions that attention keeps the promised mask, scale and positions on a batch, which is passed to the model
+unchanged.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +119,8 @@ def assert_padding_unseen(model: nn.Module, batch: Any) -> ContractReport:
 def assert_rotary(
     model: nn.Module, batch: Any, *, theta: float | None = None, pairing: str | None = None
 ) -> ContractReport:
-    """Assert that queries and keys are rotated, and normalised before, as the config promises.
+    """Assert that queries and keys are rotated by the promised angles, and normalised before the rotation if the
+    config promises query-key norm.
 
     Args:
         model: The model.

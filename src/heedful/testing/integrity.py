@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 
 def assert_causal(model: nn.Module, batches: Batches, *, tokenizer: GivenTokenizer | None = None) -> Finding:
-    """Assert that no query sees a later key, by the kernels' masks and by changing a later token.
+    """Assert that no query sees a later key: the kernel's mask hides later keys, and changing a later token leaves
+    earlier outputs unchanged.
 
     Pitfall: a model whose output no token can move passes by its masks alone.
 

@@ -1,4 +1,6 @@
-"""Turn a check's finding into an assertion: it holds, or raises one sentence that explains why not."""
+"""Run a check as an assertion: a pass returns the finding; otherwise an AssertionError explains in one sentence why
+the claim fails.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,7 @@ def study_of(model: nn.Module, batches: Batches, *, tokenizer: GivenTokenizer | 
 
 
 def held(claim: str, study: Study, judge: Callable[[Study], Sequence[Finding]]) -> Finding:
-    """Run one check and return its finding on the model; raise AssertionError if it failed.
+    """Run one check on a study's model and return the finding if it passed; otherwise raise AssertionError.
 
     Args:
         claim: What the assertion says, for its message ("the future is unseen").

@@ -1,4 +1,5 @@
-"""Pytest fixture ``attention`` with heedful's assertions; numbers are added to summary and JUnit file.
+"""Pytest fixture ``attention`` with heedful's assertions; the measured numbers appear in the terminal summary and in
+the JUnit file.
 
 Loading this plugin imports neither torch nor any room of heedful; that waits for the first test that asserts something.
 """

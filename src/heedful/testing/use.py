@@ -1,4 +1,4 @@
-"""Assert that a model needs its attention, by the loss after replacing it."""
+"""Assertion that a model needs its attention: the loss must rise when attention is replaced."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def assert_attention_used(
     least_documents: int = 16,
     seed: int = 0,
 ) -> Finding:
-    """Assert that replacing attention in every layer raises the loss by more than a margin (whole 95 % interval).
+    """Assert that replacing attention in every layer raises the loss by more than ``margin``: the whole 95 % interval
+    of the rise must lie above it.
 
     Reading: ``zero`` asks whether attention does anything, ``uniform`` whether its learned pattern does, ``mean``
     whether it does more than its position.

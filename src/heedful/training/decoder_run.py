@@ -50,7 +50,7 @@ def train_decoder(
     callbacks: Sequence[TrainerCallback] = (),
     prepare: Callable[[Trainer], None] = lambda _trainer: None,
 ) -> dict[str, Any]:
-    """Train or resume a run, write its folder and return its figures.
+    """Train or resume a run, write its folder, and return the numbers of ``held_out.json``, such as the held-out loss.
 
     The folder holds checkpoints of the Trainer, and at the end the model, its tokenizer, ``held_out.jsonl`` and
     ``held_out.json`` with the loss on it, ``held_out_documents.jsonl`` with that of each document; ``run.json`` says

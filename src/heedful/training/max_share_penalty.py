@@ -18,7 +18,8 @@ JOINED = ("qkv_proj", "c_attn")
 
 
 class MaxSharePenalty:
-    """Context manager that records the smooth peak share of all unrotated keys.
+    """Context manager that records unrotated keys during forwards; ``take`` returns how concentrated each key's norm
+    is in few components.
 
     >>> with MaxSharePenalty(model) as penalty:  # doctest: +SKIP
     ...     for batch in batches:
@@ -53,7 +54,8 @@ class MaxSharePenalty:
         self._captured.clear()
 
     def take(self, counted: Tensor | None = None) -> Tensor:
-        """Return the smooth peak share averaged over keys and layers, and clear the recorded keys.
+        """Return the smooth peak share (order-8 power mean over root mean square of a key's components), averaged over
+        keys and layers, and clear the recorded keys.
 
         Args:
             counted: ``(batch, position)``, 0 or False at padding, which is left out; None where all count.

@@ -12,7 +12,9 @@ Gram = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Level:
-    """Counts of one n-gram order, with totals and reserved mass of each context."""
+    """Counts of one n-gram order, with each context's total count and the probability mass (in counts) that it
+    reserves for shorter contexts.
+    """
 
     grams: dict[Gram, int]
     discounts: tuple[float, float, float]

@@ -28,7 +28,9 @@ class ProgressCallback(TrainerCallback):
         self.loss = ""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Mark a complete checkpoint with a list of all processes' files."""
+        """Mark a checkpoint as complete by writing a file that lists size and hash of every file in it, after all
+        processes have saved.
+        """
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.barrier()
         if state.is_world_process_zero:

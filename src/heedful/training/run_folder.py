@@ -1,4 +1,6 @@
-"""Folder of a training run: claimed once, resumed only with equal settings and complete checkpoints."""
+"""Folder of a training run: a new run needs an empty folder; a run resumes only with the same settings, from a
+complete checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,7 @@ class RunFolder:
             raise OutputError(f"{escaped(self.path)}: {error.strerror or error} (name another folder)") from error
 
     def empty(self) -> None:
-        """Remove the files of a run that never started; the folder was empty before."""
+        """Delete everything in the run's folder after a start that failed, so that the next attempt finds it empty."""
         for path in self.path.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
@@ -106,7 +108,8 @@ class RunFolder:
         return max(whole, key=step_of) if whole else None
 
     def verified_checkpoint(self) -> tuple[Path | None, tuple[str, ...]]:
-        """Return the latest checkpoint whose files match its mark, with notes, without loading it.
+        """Check the files of the latest complete checkpoint against their recorded hashes, without loading it, and
+        return its path (None if there is none) and notes.
 
         Returns:
             The checkpoint, None where there is none, and notes.

@@ -157,7 +157,8 @@ class RunSettings:
         return tokenizer
 
     def prepare(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-        """Do work that one process must do before any process builds a model; already done when a run resumes.
+        """Prepare what all processes need to build the model; the first process calls this before the others. The base
+        class does nothing.
 
         Args:
             texts: The training texts.
@@ -168,7 +169,7 @@ class RunSettings:
     def model(
         self, config: Any, texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, out: Path
     ) -> PreTrainedModel:
-        """Return the untrained model; torch's seed is the run's.
+        """Return the untrained model; the caller has already set torch's random seed to the run's seed.
 
         Args:
             config: From ``config``.
@@ -189,7 +190,7 @@ class RunSettings:
         return []
 
     def binding(self) -> dict[str, Any]:
-        """Settings that must be equal when the run resumes, as plain values."""
+        """Return the settings that must not change when the run is resumed, as plain values."""
         found = {name: value for name, value in asdict(self).items() if name not in FREE}
         if not self.gain_weight_decay:  # as in the records of runs that had no such setting
             del found["gain_weight_decay"]

@@ -9,7 +9,7 @@ from transformers import Trainer
 
 
 class TableTrainer(Trainer):
-    """A Trainer without weight decay for parameters whose names contain a part of the model's ``undecayed``.
+    """Trainer without weight decay for parameters whose names contain an entry of the model's ``undecayed``.
 
     Attributes:
         gain_weight_decay: Weight decay of the gains of the model's RMS norms; 0, as the Trainer has it, leaves them.

@@ -103,7 +103,7 @@ def types_cannot_choose_positions(evidence: Measurements) -> list[Finding]:
     figure="E^n = P E: scaling does not change direction",
 )
 def ngram_embeddings_keep_direction(evidence: Measurements) -> list[Finding]:
-    """Cosine of two tokens' embedding with that of the last token."""
+    """Compute the cosine between the embedding of a token pair and that of its last token."""
     message = "Mean cosine with the embedding of the last token."
     return [identity(above(number(evidence, "ngram_to_token"), 0.999, message))]
 

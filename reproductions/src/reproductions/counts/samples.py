@@ -49,7 +49,7 @@ class CountSample:
 
 
 def slices(path: Path, number: int = SLICES + 1, characters: int = CHARACTERS) -> list[str]:
-    """Disjoint stretches of a text, spread evenly over it.
+    """Return disjoint excerpts of a text, spread evenly over it.
 
     Args:
         path: A plain text.

@@ -1,4 +1,6 @@
-"""Downsample the attention matrix: mass and mean weight by query and key bins, for any length."""
+"""Downsample the attention matrix of a call of any length to a grid of query and key bins, with the sum and mean of
+the weights in each bin.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ def bin_edges(length: int, bins: int) -> Tensor:
 
 
 def binned_map(call: AttentionCall, bins: int = BINS) -> BinnedMap:
-    r"""Compute mass and mean weight by query and key bins, in O(block x keys) memory.
+    r"""Compute the sum and the mean of attention weights in each cell of a grid of query and key bins, in O(block x
+    keys) memory.
 
     .. math:: M_{rc} = \sum_{i \in r} \sum_{j \in c} A_{ij}
 

@@ -1,4 +1,6 @@
-"""Split a call into blocks for matrix products, with the state that neighbouring blocks share."""
+"""Split a call into blocks of queries for matrix products, with buffers and the rows that one block passes on to the
+next.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +109,8 @@ class BlockPart:
 
 
 def near_keys(call: AttentionCall, first: Tensor) -> Tensor:
-    """Return key positions within 5 of each query and its first key, ``(batch, query, column)``.
+    """Return the keys from 5 positions before to 5 after each query, then the query's first visible key, ``(batch,
+    query, column)``.
 
     Args:
         call: The attention call.
@@ -146,7 +149,7 @@ def cut(call: AttentionCall, batch: slice, kv_heads: slice, dtype: torch.dtype) 
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Return a context without autocast; does nothing if autocast is off."""
+    """Return a context that disables autocast, or one without effect if autocast is off."""
     if torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
@@ -177,7 +180,8 @@ class Tail:
     first: int = 0
 
     def products(self, weights: Tensor, begin: int, first: int, scratch: Scratch) -> Iterator[tuple[int, int, Tensor]]:
-        """Yield products of rows ``i`` and ``i + lag`` for all pairs that end in this block, then advance to it.
+        """Yield dot products of unnormalised weight rows ``i`` and ``i + lag`` whose later row is in this block, then
+        store the block's last rows for the next call.
 
         Args:
             weights: ``(batch, head, query, key)`` un-normalised weights of the block.

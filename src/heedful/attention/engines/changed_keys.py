@@ -22,7 +22,8 @@ SMALL = 0.5
 
 @dataclass(frozen=True)
 class KeyChange:
-    """How much the weights and outputs of a call's heads change when its keys change, ``(batch, head)`` each.
+    """Divergence of the weights and relative error of the outputs of each head after keys are replaced, ``(batch,
+    head)`` each.
 
     Attributes:
         divergence: Mean over queries of KL(weights || weights under the other keys), in nats; NaN where no query sees
@@ -58,7 +59,7 @@ def attended(call: AttentionCall) -> Tensor:
 
 
 def key_change(call: AttentionCall, key: Tensor) -> KeyChange:
-    r"""Measure how the weights and outputs of a call change with other keys.
+    r"""Measure how a call's weights and outputs change when its keys are replaced by ``key``.
 
     With :math:`\delta_j` the change of a logit, less its mean :math:`\sum_j A_j \delta_j`,
 

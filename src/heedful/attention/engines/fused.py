@@ -1,4 +1,4 @@
-r"""Compute the standard moments with PyTorch's fused kernels, without storing logits.
+r"""Compute row and key moments with PyTorch's fused kernels, without storing logits.
 
 With ``(o, Z) = kernel(query, key, value)`` and its log-sum-exp ``Z``, at scale ``s``:
 

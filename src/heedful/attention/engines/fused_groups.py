@@ -1,4 +1,5 @@
-"""Group masses in the ``fused`` engine: sums over value columns, and single products for same-token keys.
+"""Compute group masses for the ``fused`` engine: sum weights by kernels over group membership columns, and multiply
+single query-key pairs for token matches.
 
 Pairs of equal labels are found by sorting, so that no (query, key) array is built: time follows their number.
 """
@@ -21,7 +22,9 @@ PAIR_ELEMENTS = 2**21
 
 
 def begin_groups(inputs: KernelInputs, gathered: Gathered) -> None:
-    """Fill in default group masses for queries outside all spans: nothing visible, mass undefined."""
+    """Store defaults for queries that no span covers: set every group mass to NaN and every number of visible keys to
+    0.
+    """
     if inputs.labels is None:
         return
     call, labels = inputs.call, inputs.labels
@@ -38,7 +41,8 @@ def begin_groups(inputs: KernelInputs, gathered: Gathered) -> None:
 
 
 def add_groups(inputs: KernelInputs, span: Span, query: Tensor, size: Tensor, mass: Tensor, gathered: Gathered) -> None:
-    """Compute and store the group masses of the queries in a span.
+    """Compute and store the mass and the number of visible keys of each group, segment and token match, for the
+    queries of a span.
 
     Args:
         inputs: The call.

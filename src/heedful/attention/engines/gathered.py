@@ -1,4 +1,5 @@
-"""Accumulate the sums of all blocks and convert them to moments.
+"""Accumulate row and key sums of attention weights over all blocks, and convert them to moments (entropy, mass and
+others).
 
 Blocks are many and their rows few, so what can be done for all rows at once is done here, at the end.
 """
@@ -28,7 +29,7 @@ NEAR = 2 * LOCAL_DISTANCE + 1
 
 @dataclass(frozen=True)
 class Gathered:
-    """Sums over a whole call, filled block by block.
+    """Row sums, key sums and outputs of a whole call, filled block by block and then converted to moments.
 
     Attributes:
         sums: ``(sum, batch, head, query)`` in the order of ``SUMS``.
@@ -51,7 +52,7 @@ class Gathered:
 
     @classmethod
     def of(cls, call: AttentionCall, dtype: torch.dtype) -> Gathered:
-        """Create empty sums for one call."""
+        """Allocate the arrays for the row sums, key sums and outputs of one call."""
         device = call.query.device
         rows, keys = (call.batch, call.heads, call.n_queries), (call.batch, call.heads, call.n_keys)
         return cls(

@@ -88,8 +88,8 @@ class Match:
         return same & self.allows(key, self.own[begin:end, None])
 
     def named(self, mass: Tensor, visible: Tensor, begin: int, end: int) -> Iterator[tuple[str, Tensor]]:
-        """Yield (name, values): the mass on matching keys and their number, for queries ``[begin, end)``; NaN if
-        undefined.
+        """Yield two (name, values) pairs for queries ``[begin, end)``: first the mass on matching keys, NaN if a query
+        has no label, then the number of visible matching keys.
         """
         unknown = (self.query[:, begin:end] == NO_QUERY)[:, None]
         yield f"{self.name}_mass", mass.masked_fill(unknown, math.nan)
@@ -114,7 +114,7 @@ class GroupLabels:
 
     @classmethod
     def of(cls, call: AttentionCall, groups: Groups | None) -> GroupLabels | None:
-        """Lay out groups for a call; None if there are no groups.
+        """Convert groups to the layout of one call, or return None if ``groups`` is None.
 
         Raises:
             CallError: Labels do not fit the call, there are too many, or queries without positions have none.
@@ -147,12 +147,12 @@ class GroupLabels:
         )
 
     def to(self, dtype: torch.dtype) -> GroupLabels:
-        """Return the labels with columns of another dtype."""
+        """Return the labels with the membership array ``columns`` converted to a dtype."""
         return self if self.columns is None else replace(self, columns=self.columns.to(dtype))
 
     def named(self, mass: Tensor, visible: Tensor, begin: int, end: int) -> Iterator[tuple[str, Tensor]]:
-        """Yield (name, values): the mass on each group and the number of its visible keys, for queries ``[begin,
-        end)``.
+        """Yield (name, values) pairs for queries ``[begin, end)``: the mass and the number of visible keys of each
+        group, of each segment, and of the query's own segment.
 
         Args:
             mass: ``(batch, head, query, column)``.

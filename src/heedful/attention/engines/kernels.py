@@ -49,7 +49,9 @@ class KernelAnswer:
 
 
 class Kernel(ABC):
-    """A fused attention forward with log-sum-exp, and the backward for the values at scale 1."""
+    """Interface of a fused attention kernel: its forward with log-sum-exp, and its gradient with respect to the values
+    at scale 1.
+    """
 
     device: ClassVar[str]
     operator: ClassVar[str]
@@ -98,7 +100,7 @@ class CpuFlash(Kernel):
 
 
 class CudaEfficient(Kernel):
-    """Memory-efficient CUDA kernel: float32, with masks; its log-sum-exp is padded to 32 rows."""
+    """Memory-efficient CUDA kernel: float32, with masks; the rows of its log-sum-exp are padded to a multiple of 32."""
 
     device = "cuda"
     operator = "_scaled_dot_product_efficient_attention"

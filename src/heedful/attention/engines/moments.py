@@ -28,7 +28,7 @@ class Extras:
     only: frozenset[str] | None = None
 
     def wants(self, name: str) -> bool:
-        """Return whether the standard moment ``name`` is requested."""
+        """Return whether the moment ``name`` is requested: it is in ``only``, or ``only`` is None."""
         return self.only is None or name in self.only
 
 
@@ -104,7 +104,9 @@ class RowMoments:
 
     @cached_property
     def normalised_entropy(self) -> Tensor:
-        """Entropy in nats of the weights renormalised over keys; a learned sink has weight but is no key."""
+        """Entropy in nats of the weights rescaled to sum to 1 over the keys; differs from ``entropy`` only if a
+        learned sink takes part of the weight.
+        """
         if not self.has_sink:
             return self.entropy
         return (self.entropy / self.total + self.total.log()).clamp_min(0)

@@ -108,7 +108,9 @@ Parts = list[tuple[slice, slice, int]]
 
 
 def fits_one_block(call: AttentionCall, parts: Parts) -> bool:
-    """Return whether each part of a call fits into one block of all queries and keys."""
+    """Return whether each part of a call (sequences and key heads that ``plan`` yields) fits into one block of all
+    queries and keys.
+    """
     n_queries, n_keys = call.n_queries, call.n_keys
     return parts[0][2] >= n_queries and call.visibility.key_range(0, n_queries, n_queries, n_keys) == (0, n_keys)
 
@@ -116,7 +118,8 @@ def fits_one_block(call: AttentionCall, parts: Parts) -> bool:
 def in_one_block(
     call: AttentionCall, parts: Parts, dtype: torch.dtype, extras: Extras, labels: GroupLabels | None
 ) -> Moments:
-    """Compute the moments of a call whose parts are one block each.
+    """Compute the moments of a call if each of its parts (sequences and key heads that ``plan`` yields) fits into one
+    block.
 
     Args:
         call: The call.

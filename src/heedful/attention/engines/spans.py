@@ -94,7 +94,9 @@ class Span:
 
 
 def spans(call: AttentionCall, lag: int = 0) -> Iterator[Span]:
-    """Split the pairs of queries ``(i, i + lag)`` into spans over the keys that both see."""
+    """Yield spans of queries ``i``, each with the range and mask of the keys that queries ``i`` and ``i + lag`` both
+    see.
+    """
     rules, n_queries, n_keys = call.visibility, call.n_queries, call.n_keys
     pairs = n_queries - lag
     if pairs <= 0:

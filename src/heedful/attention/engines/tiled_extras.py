@@ -20,7 +20,8 @@ Found = Iterator[tuple[str, Tensor]]
 def group_moments(
     labels: GroupLabels | None, weights: Tensor, known: Tensor, seen: Tensor, span: tuple[int, int], first: int
 ) -> Found:
-    """Return mass and number of visible keys for token groups, segments, same-token and induction keys.
+    """Yield (name, values) pairs: the mass and the number of visible keys of token groups, of segments, of keys with
+    the query's token, and of induction keys.
 
     Args:
         labels: Groups of the sequences of the weights, or None.
@@ -47,7 +48,8 @@ def group_moments(
 
 
 def distance_mass(call: AttentionCall, weights: Tensor, known: Tensor, begin: int, first: int) -> Tensor:
-    """Return the mass by distance from the query, from cumulative sums at the bin edges.
+    """Return each query's attention mass by distance to the key, ``(batch, head, query, bin)``, computed from
+    cumulative sums of weights.
 
     Args:
         call: The part's call.
@@ -82,7 +84,8 @@ def distance_mass(call: AttentionCall, weights: Tensor, known: Tensor, begin: in
 def log_contrast(
     call: AttentionCall, logs: Tensor, own_first: Tensor, begin: int, end: int, first: int, last: int
 ) -> Tensor:
-    """Return mean log weight near the query minus that further away, without the query's own and the first key.
+    """Return each query's mean log weight on keys 1-5 positions away minus that on farther keys, ``(batch, head,
+    query)``; the first key is left out.
 
     Args:
         call: The part's call.

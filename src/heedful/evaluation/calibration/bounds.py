@@ -1,4 +1,6 @@
-"""Simulate the coverage of confidence intervals of loss differences, by number of documents and side."""
+"""Simulate how often confidence intervals of loss differences miss the true mean, for each side and number of
+documents.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ DOCUMENTS = (16, 32, 64, 128, 256, 512)
 
 
 def bound_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
-    """Simulate how often the true mean lies above the interval (matters for "unused") and below it (matters for PASS).
+    """Simulate how often the confidence interval lies wholly below the true mean (risks a false "unused") or wholly
+    above it (risks a false PASS), for each number of documents.
 
     Args:
         shape: A name of ``losses.SKEW``.

@@ -83,14 +83,17 @@ class CalibrationPlan:
         return max(least, round(short * self.repetitions * min(1.0, FULL_LENGTH / length)))
 
     def fresh(self, length: int) -> int:
-        """Fresh models at a length: most of them short, since a promise is pooled over the lengths."""
+        """Return how many random models to simulate at a sequence length; fewer at longer lengths, which is enough
+        because rates are pooled over lengths.
+        """
         share = FRESH_SHARE if length >= FRESH_LEAST else 1
         return max(1, round(share * self.repetitions * min(1.0, FRESH_LENGTH / length) ** 2))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """How often a threshold rule of an older validation guide answered yes, for one kind of attention.
+    """Number of yes answers that one threshold rule of an older validation guide gave, for one kind of simulated
+    attention and one sequence length.
 
     Attributes:
         rule: The rule in words.
@@ -129,8 +132,8 @@ class Calibration:
 
     @cached_property
     def promises(self) -> list[Rate]:
-        """Rates with a promised bound, pooled over sequence lengths, for each claim, event, simulated world and mask
-        direction.
+        """Simulated rates with their promised bounds, pooled over sequence lengths: one ``Rate`` for each claim,
+        event, kind of simulated attention, and masking (causal or not).
         """
         found: dict[tuple[object, ...], list[Rate]] = {}
         for rate in self.rates:

@@ -23,7 +23,7 @@ WITHOUT_TEST = {
 
 
 def experiments_of(claim: str) -> list[str]:
-    """Return the names of the simulations that judge a claim.
+    """Return the names of the simulations that calibrate a claim; an empty list if there are none.
 
     Args:
         claim: Registry name.

@@ -93,7 +93,9 @@ def noise_of(shape: str, random: np.random.Generator, size: tuple[int, ...] = (D
 
 
 def study_with_interim_analyses(arms: dict[str, Array], interim_analyses: int) -> Study:
-    """Return a study with given true loss differences, each measured until an interim analysis decides it."""
+    """Return a study with given loss differences under each replacement; each replacement is measured only up to the
+    interim analysis that settles its verdict.
+    """
     import torch
 
     study = _study(arms)

@@ -1,4 +1,6 @@
-"""Build studies of planted attention, to run the probes and judging of a validation without a model."""
+"""Build a ``Study`` from simulated attention with planted effects, so that probes and verdicts can be tested without a
+model.
+"""
 
 from __future__ import annotations
 

@@ -79,7 +79,8 @@ class Rate:
         return low <= self.nominal
 
     def caught(self, tests: int = 1, power: float = 0.8) -> float:
-        """Return the true rate at which this many trials would break the promise with probability ``power``.
+        """Return the true rate that this number of trials would expose as a broken promise with probability ``power``;
+        NaN if they could expose none.
 
         A promise whose trials catch only rates far from it was not tested. NaN where no rate could break it: too few
         trials, or a promise of at most 1.
@@ -105,7 +106,8 @@ class Rate:
 
 
 def worth_of(happened: Sequence[Sequence[bool]]) -> float:
-    """Return the effective number of independent trials when trials of one group are correlated.
+    """Return the effective number of independent trials, given the outcomes of correlated trials, one sequence of
+    bools per group.
 
     Source: Korn and Graubard 1998, Survey Methodology 24:193: the number over the design effect, and the quantiles of
     Student's t for as many groups in place of as many trials.

@@ -1,4 +1,6 @@
-"""Generate attention calls with known truth: random content, planted patterns and keys with their own weight."""
+"""Generate attention calls whose logits contain known, planted effects: random content, position, equal tokens, and
+keys that attract all queries.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ HEADS, DOCUMENTS = 8, 16
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """How the logits of a simulated call are generated. All fields are log factors or standard deviations of logits.
+    """Sizes of the effects planted in a simulated attention call: standard deviations of logits, amounts added to
+    logits, and intended attention masses.
 
     Attributes:
         name: What the table calls it.
@@ -58,7 +61,9 @@ def zipf_ids(documents: int, length: int, generator: torch.Generator) -> Tensor:
 
 
 def special_of(ids: Tensor) -> Tensor:
-    """Return a bool mask of tokens that count as special: a few positions, never the first, whatever the token."""
+    """Return a bool mask, ``(document, token)``, of the tokens that count as special: position 5 and every 13th after
+    it, whatever the token id.
+    """
     return (torch.arange(ids.shape[1]) % 13 == 5).expand_as(ids)
 
 

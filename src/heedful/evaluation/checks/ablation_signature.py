@@ -28,8 +28,8 @@ SOURCE = (
     meaning="Names the simplest replacement that does as well: the kind of work attention does in this model.",
 )
 def ablation_signature(study: Study) -> list[Finding]:
-    """Attention is positional, content-based, a value average or unused, by the replacements that do not raise the
-    loss.
+    """The model uses attention for positions, content, a value average or nothing, as judged by which replacements of
+    attention raise the loss.
 
     Redundant besides, where equal weights cost something in the whole and nothing in any one part: the layers of the
     model (preset standard), the heads of a layer (preset full).

@@ -21,8 +21,8 @@ LIMIT = 1e-3
     meaning="If a measured entropy is impossible, heedful measured wrongly and you should trust no other number here.",
 )
 def entropy_within_bounds(study: Study) -> list[Finding]:
-    """Each row's entropy lies between the lower bound from its logits' norm and log n; tests heedful's own
-    measurement.
+    """Each row's entropy lies between a lower bound computed from the norm of its logits and log n, for n visible
+    keys. A violation is an error of heedful's own measurement.
     """
     excess = max(largest_of(layer.values["entropy_excess"]) for layer in study.observed.layers)
     deficit = max(largest_of(layer.values["entropy_deficit"]) for layer in study.observed.layers)

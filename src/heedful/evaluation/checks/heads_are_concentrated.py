@@ -1,4 +1,6 @@
-"""Section 4: are heads further from uniform attention than the margin, and than untrained heads?"""
+"""Section 4: is any head more concentrated than uniform attention by more than the margin, and more concentrated than
+untrained heads?
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ SOURCE = (
     meaning="If no head is further from uniform than chance, attention only averages and has learned no selection.",
 )
 def heads_are_concentrated(study: Study) -> list[Finding]:
-    """Some heads are further from uniform attention than 0.05 nats and than untrained heads."""
+    """Some heads are more concentrated than uniform attention by more than 0.05 nats, and more concentrated than
+    untrained heads.
+    """
     margin = study.settings.margins.diffuse
     claim = HeadClaim(
         claim="heads_are_concentrated",

@@ -24,7 +24,7 @@ NAMES = ("SHARP", "SELECTIVE", "WEAK", "DIFFUSE", "UNDEFINED")
     meaning="Counts how many heads select a few keys; a model whose heads are all diffuse selects nothing.",
 )
 def heads_by_verdict(study: Study) -> list[Finding]:
-    """Enough heads are classified as sharp or selective; the head table lists the class of each head."""
+    """At least one head is classified as sharp or selective; the head table lists the class of each head."""
     counts = Counter(row.verdict for row in head_table(study))
     total = sum(counts.values())
     strong = counts["SHARP"] + counts["SELECTIVE"]

@@ -24,7 +24,9 @@ SOURCE = "mass in log-spaced distance bins over the mass of uniform attention on
     meaning="Shows how far back the model reads: little mass beyond a distance means that longer contexts add little.",
 )
 def mass_by_distance(study: Study) -> list[Finding]:
-    """Descriptive, without PASS or FAIL: mean attention mass by distance, relative to uniform attention."""
+    """Report mean attention mass by distance, compared with uniform attention. The check is descriptive and never
+    gives PASS or FAIL.
+    """
     if not study.observed.has("distance_mass"):
         return [Finding(claim="mass_by_distance", verdict=Verdict.SKIP, reason="no layer has distances", source=SOURCE)]
     actual = study.units(mean_of(study.observed.stacked("distance_mass"), axis=1))

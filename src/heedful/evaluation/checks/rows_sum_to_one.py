@@ -24,7 +24,8 @@ def tolerance(dtype: torch.dtype) -> float:
     meaning="Weights that sum to one make each output an average of values; other sums silently rescale the output.",
 )
 def rows_sum_to_one(study: Study) -> list[Finding]:
-    """The model's own attention weights sum to one for each query, minus the share of a learned sink.
+    """For each query, the attention weights from the model's own kernel sum to one, or to one minus the share of a
+    learned sink.
 
     The model's own kernel is run once more with values of one, so that its output is the row sum.
     """

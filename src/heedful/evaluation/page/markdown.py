@@ -70,7 +70,9 @@ def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def folded(title: str, texts: Sequence[str]) -> list[str]:
-    """Return Markdown lines of a collapsible list with a title; empty if the list is empty."""
+    """Return the Markdown lines of a collapsible list of ``texts`` with a title; an empty list if there are no
+    texts.
+    """
     if not texts:
         return []
     return [

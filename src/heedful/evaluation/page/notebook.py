@@ -1,4 +1,6 @@
-"""Notebook display of records; imported by ``heedful.showing.drawing`` when the first record is displayed."""
+"""Render reports and capture sessions for notebooks; imported by ``heedful.showing.drawing`` when the first one is
+displayed.
+"""
 
 from __future__ import annotations
 

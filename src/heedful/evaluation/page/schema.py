@@ -121,7 +121,7 @@ class HeadCardDocument(_Record):
 
 
 class CardsDocument(_Record):
-    """JSON form of all head cards and the document in their pictures."""
+    """JSON form of all head cards, with the name, length and tokens of the document that their pictures show."""
 
     document: str
     length: Index = Field(description="Tokens of the document.")

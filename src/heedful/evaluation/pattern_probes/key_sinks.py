@@ -16,7 +16,8 @@ FEWEST_QUERIES = 8
 
 
 def key_sinks(sight: ProbedCall) -> dict[str, Tensor]:
-    r"""Return the key with the most weight averaged over the queries that see it, with and without the first key.
+    r"""Return the position of the key with the largest mean weight over the queries that see it, and the mean weight
+    and position of the largest after the first key, ``(sequence, head)``.
 
     .. math:: \alpha_j = \mathrm{mean}_{i\,:\,j\ \text{visible}}\, A_{ij}
 

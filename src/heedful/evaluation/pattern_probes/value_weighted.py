@@ -1,4 +1,4 @@
-"""Weight attention by value norms: norm of weight times value times output projection."""
+"""Measure attention mass weighted by the norms of the values after the output projection."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ def value_norms(call: AttentionCall, weights: Tensor | None) -> Tensor:
 
 
 def value_weighted(sight: ProbedCall) -> dict[str, Tensor]:
-    r"""Return the sink's share of norm-weighted attention, and the weight on values with norms near zero.
+    r"""Return the first key's share of attention weighted by value norms, and the attention mass on keys whose value
+    norm is near zero, ``(sequence, head)`` each.
 
     With :math:`f_j = \lVert v_j W_O^h \rVert`,
 

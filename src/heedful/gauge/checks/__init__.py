@@ -1,4 +1,4 @@
-"""Checks of gauge models, one claim per file. Every file here is registered."""
+"""Checks of gauge models, one claim per file; importing this package registers every check."""
 
 from heedful.plugins import import_folder
 

@@ -32,7 +32,7 @@ APART = 0.5
     meaning="Beliefs that are all alike leave attention nothing to choose between.",
 )
 def beliefs_are_diverse(study: Study) -> list[Finding]:
-    """Descriptive, without PASS or FAIL: divergences, means, angles and variances of beliefs, by layer.
+    """Describe KL divergences, distances, angles and variances of beliefs by layer; this check gives no PASS or FAIL.
 
     A head is called diverse or alike, and its attention near uniform, by whole intervals over documents alone.
     """

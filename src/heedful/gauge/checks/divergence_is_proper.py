@@ -25,7 +25,8 @@ SOURCE = (
     meaning="A divergence below 0 is no divergence: the gauge model's logits would not mean what they claim.",
 )
 def divergence_is_proper(study: Study) -> list[Finding]:
-    """The kernel's logits match the KL divergences of beliefs: never below 0, and 0 from a belief to itself.
+    """The kernel's logits match the KL divergences of beliefs, which are never negative and are 0 from a belief to
+    itself.
 
     Nothing is clamped before it is looked at. Attention that has no beliefs is skipped.
     """

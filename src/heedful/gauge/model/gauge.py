@@ -187,7 +187,8 @@ class GaugeModel(GaugePreTrainedModel):
         aligned: bool = False,
         **options: Any,
     ) -> GaugeOutput:
-        """Return every token's mean in its own frame; takes the arguments of transformers' decoders and ``aligned``.
+        """Return a ``GaugeOutput`` with the mean of every token's belief in its own frame; takes the arguments of
+        transformers' decoders, and ``aligned`` to add divergences.
 
         Raises:
             UsageError: Embeddings were given in place of ids, or more positions than the model has.

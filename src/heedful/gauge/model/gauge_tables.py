@@ -98,8 +98,8 @@ class BeliefTables(nn.Module):
 
     @torch.no_grad()
     def angle_spread(self, ids: Tensor) -> Tensor:
-        """Return the standard deviation of frame angles over tokens, mean of three angles; NaN if all irreps are
-        scalar.
+        """Return the standard deviation over tokens of the frames' rotation vectors, averaged over the three
+        components; NaN if all irreps are scalar.
 
         Args:
             ids: ``(batch, token)``.

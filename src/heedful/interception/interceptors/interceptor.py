@@ -177,7 +177,9 @@ class Interceptor:
             self.not_understood.setdefault(frame.path, f"a call shows {call.heads} of the {named} heads that it names")
 
     def in_part(self) -> dict[str, str]:
-        """Return modules whose attention was captured only in part: path to reason with share of rows."""
+        """Return modules whose attention was captured only in part, as a dict from module path to the reason, which
+        states the share of captured rows.
+        """
         found: dict[str, str] = {}
         for path in sorted({path.split("#")[0] for path in self.described}):
             measured, expected = self.stack.shares.get(path, [0, 0])
@@ -190,7 +192,9 @@ class Interceptor:
         return found
 
     def not_captured(self) -> dict[str, str]:
-        """Return modules whose attention was not captured, or only in part: path to reason."""
+        """Return modules whose attention was not captured, or only in part, as a dict from module path to the
+        reason.
+        """
         blind = "".join(f" ({note})" for subject, note in self.notes.items() if subject in (TRANSFORMED, TRACED))
         missing = {
             path: f"{name} ran and no attention call of it was seen{blind}"

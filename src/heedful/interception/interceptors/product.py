@@ -21,7 +21,9 @@ Letters = list[str]
 
 
 class NoAttention(HeedfulError):
-    """The product's weights are not attention over tokens, but for example a mixture of experts or a gate."""
+    """Error: the weights of a product are not attention over tokens, but for example those of a mixture of experts or
+    a gate.
+    """
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""Interceptor for ``scaled_dot_product_attention`` in plain modules."""
+"""Interceptor for direct calls of ``scaled_dot_product_attention``, outside transformers' table of attention
+functions.
+"""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class SoftmaxRecorder:
         self.way.stack.seen(frame)
 
     def left(self, frame: Frame, output: Any) -> Any:
-        """Called when a module's forward ends: a pending softmax is noted as unused; after an error it is dropped.
+        """When a module's forward ends, report a softmax that was not multiplied with values; drop it after an error.
 
         Returns:
             Another output of the module, where its heads came in a loop and were replaced; None otherwise.

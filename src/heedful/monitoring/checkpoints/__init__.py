@@ -1,1 +1,1 @@
-"""Build the tracker's table afterwards, from checkpoints of any model."""
+"""Build, from saved checkpoints of any model, the table that the tracker would have written during training."""

@@ -108,7 +108,7 @@ def checkpoint_table(
 def forward_sums(
     model: nn.Module, sequences: TokenBatch, name: str, report: Callable[[int, int], None] = lambda *_: None
 ) -> ForwardSums:
-    """Run a model on sequences and return the sums of every attention call.
+    """Run a model on sequences and return the summed statistics of queries, keys and attention, by attention module.
 
     Args:
         model: The model; left as it was.

@@ -1,1 +1,1 @@
-"""Figures on the key vectors of a run's table, each with a paragraph."""
+"""Figures on key vectors, each with a paragraph, from the tracker's table of a run."""

@@ -94,7 +94,9 @@ def directions(found: list[Change]) -> str:
 
 
 def over_steps(frame: polars.DataFrame, name: str, panel: str) -> list[dict[str, Any]]:
-    """Return chart rows: mean and range over a layer group's heads at each step."""
+    """Return chart rows with the mean, minimum and maximum of statistic ``name`` over heads, for each layer group and
+    step.
+    """
     value = polars.col(name).cast(polars.Float64)
     table = (
         frame.filter(polars.col(name).is_finite())

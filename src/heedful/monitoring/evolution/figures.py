@@ -42,7 +42,7 @@ def key_report(run: str | Path) -> KeyReport:
 
 
 def report_of(rows: KeyRows, subject: str) -> KeyReport:
-    """Return figures and paragraphs on keys from table rows.
+    """Build the report on key vectors, with figures and paragraphs, from the table rows in ``rows``.
 
     Args:
         rows: Those of a run, or of checkpoints.

@@ -11,7 +11,7 @@ SHOWN = 4
 
 
 def present(rows: KeyRows) -> tuple[str, ...]:
-    """Return one or two sentences each on text, rotation, shared keys and gains.
+    """Return sentences on the run's rotation, shared keys and gains, on its text if one was given, and on notes.
 
     Args:
         rows: Those of the run.

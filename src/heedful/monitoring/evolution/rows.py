@@ -22,7 +22,7 @@ MAKE = "record one with heedful.AttentionTracker(model, out=FOLDER), or name che
 
 @dataclass(frozen=True)
 class KeyRows:
-    """Table rows on the keys of a run.
+    """Tracker table rows of a run, split into dataframes on keys, rotated keys, attention and norm gains.
 
     Attributes:
         keys: A row a step, layer and key head, at ``stage``, with its ``group`` of layers.
@@ -110,7 +110,7 @@ def run_table(run: str | Path) -> polars.DataFrame:
 
 
 def rows_of(table: polars.DataFrame, name: str, groups: str | None = None) -> KeyRows:
-    """The columns that figures need from a table.
+    """Select the columns on keys that the figures need from a table.
 
     Args:
         table: A table of the tracker, or of checkpoints.

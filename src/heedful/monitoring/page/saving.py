@@ -24,7 +24,7 @@ def check_key_figures(folder: str | os.PathLike[str], *, overwrite: bool) -> Non
 
 
 def save_key_figures(report: WatchReport, folder: str | os.PathLike[str], *, overwrite: bool) -> list[Path]:
-    """Write every figure that has something to draw, as SVG and PNG.
+    """Save every figure that has data as SVG and PNG, and return the paths.
 
     Args:
         report: What to show.

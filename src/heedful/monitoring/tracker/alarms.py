@@ -168,7 +168,7 @@ class Alarms:
             self._least = min(self._least, self._average)
 
     def judge(self, step: int, seen: Readings) -> list[Alarm]:
-        r"""Alarms of one recorded step.
+        r"""Return the alarms of one recorded step, as sentences.
 
         - ``logits``: a largest logit above 100; or above 30, three times its median and rising for three records; or
           logits spread 4 times as wide as they used to and beyond 10 while the training is unstable.

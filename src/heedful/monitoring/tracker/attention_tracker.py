@@ -1,4 +1,4 @@
-"""Record queries, keys, rows, gains and gradients of each head every N training steps."""
+"""Record statistics of queries, keys, attention rows, norm gains and gradients of each head every N training steps."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ class AttentionTracker(TrainerCallback):
             self._unlogged = {}
 
     def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Merge the parts of the table into one file."""
+        """Merge the table's part files, one per recorded step, into a single file."""
         self._end()
 
     # Both.

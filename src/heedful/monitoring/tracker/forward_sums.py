@@ -86,7 +86,9 @@ class ForwardSums:
         self.taken += self._current
 
     def note_not_captured(self, way: Any) -> None:
-        """After a forward, list attention calls that heedful could not interpret or capture."""
+        """Add to ``notes`` the modules whose attention could not be interpreted or captured; call this after a
+        forward.
+        """
         self.notes |= way.not_captured()
 
     def _meet(self, event: AttentionEvent) -> None:

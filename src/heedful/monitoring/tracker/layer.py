@@ -1,4 +1,6 @@
-"""Sums of one attention call in a training step: attention rows, and queries and keys before and after positions."""
+"""Sum statistics of one attention call: of its attention rows, and of queries and keys before and after rotary
+positions.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,7 @@ class Layer:
 def layer_sums(
     event: AttentionEvent, before: tuple[Tensor, Tensor] | None, sample: Sample, turn: int, rows: int
 ) -> Sums:
-    """All sums of one call.
+    """Return one attention call's sums: statistics of queries, keys and attention rows, and of registered extensions.
 
     Args:
         event: The call as it was met.
@@ -76,7 +78,8 @@ def layer_sums(
 
 
 def attention_sums(call: AttentionCall) -> Sums:
-    """Return, for each statistic, its mean over rows with at least 8 visible keys, summed over sequences.
+    """Return the sums over sequences of each attention statistic, averaged over a sequence's rows with at least 8
+    visible keys.
 
     Args:
         call: The attention call; all its rows are measured exactly.

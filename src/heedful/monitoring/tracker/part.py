@@ -1,4 +1,6 @@
-"""Extension point of the tracker: sums of each call, rows of each head, columns and a line of each step."""
+"""Extension point of the tracker, by which a feature adds sums per call, rows per head, and columns and a text line
+per step.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class TrackerPart:
-    """One feature's extension of a recorded step; its name is also the name of its rows.
+    """Functions by which one feature extends a recorded step; it is registered under the name that its table rows
+    carry.
 
     Attributes:
         sums: From a call, the sample and how often was measured before to sums that merge over processes; no sums

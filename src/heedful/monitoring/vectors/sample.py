@@ -64,7 +64,8 @@ class Sample:
 
 
 def sampled(values: Tensor, real: Tensor | None, sample: Sample, turn: int) -> Vectors:
-    """Select a sample of the vectors, and compute the largest component over all of them.
+    """Select a sample of the vectors; the largest absolute component of each head is computed over all vectors, not
+    just the sample.
 
     Args:
         values: ``(batch, head, position, dim)``.

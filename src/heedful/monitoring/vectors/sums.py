@@ -1,4 +1,4 @@
-"""Sums and maxima over a part of the data, which can be merged over parts."""
+"""Sums and maxima over a subset of the data, which can be merged with those of other subsets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Sums:
     maxima: Mapping[str, Tensor] = field(default_factory=dict)
 
     def merged(self, other: Sums) -> Sums:
-        """Return the sums and maxima of both parts together."""
+        """Return the sums and maxima over the data of this object and ``other`` together."""
         return Sums(
             {name: value + other.added[name] for name, value in self.added.items()},
             {name: torch.maximum(value, other.maxima[name]) for name, value in self.maxima.items()},

@@ -54,7 +54,7 @@ class AlignedLayer:
         self.unseen_rows = {key: np.zeros(total) for key in known}
 
     def add(self, key: Key, index: int, found: RowAlignment, frequency: Array) -> None:
-        """Add the rows of one sequence to the sums.
+        """Add the agreement measures of one sequence's rows to the sums of one count table.
 
         Args:
             key: The table.
@@ -69,7 +69,7 @@ class AlignedLayer:
         self.rows[key][index] += _added(self.sums[key][index], columns, ~np.isnan(found.uniform_divergence))
 
     def add_unseen(self, key: Key, index: int, counts: RowAlignment, unseen: RowAlignment) -> None:
-        """Add rows that both the counts and the held-out counts predict.
+        """Add the divergences of rows for which both the counts and the held-out counts predict attention.
 
         Args:
             key: The table.

@@ -161,7 +161,8 @@ def log_weights(call: AttentionCall, rows: np.ndarray, path: str) -> Array:
 
 
 def visible_before(call: AttentionCall, rows: np.ndarray, path: str) -> torch.Tensor:
-    """Return the visible keys of some rows, bool, broadcastable to ``(batch, head, row, key)``; never a later key.
+    """Return a bool mask of the keys that some rows see, broadcastable to ``(batch, head, row, key)``; raises if later
+    keys are visible.
 
     Args:
         call: The call.

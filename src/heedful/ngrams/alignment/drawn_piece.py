@@ -39,7 +39,8 @@ def drawn_piece(
     heads: Sequence[HeadAlignment],
     log_weights: LogWeights,
 ) -> DrawnPiece | None:
-    """Return the start of the sequence in which the best head's table predicts most rows, with the best heads' weights.
+    """Return an excerpt of a text for drawing, with its expected weights and the actual weights of selected heads;
+    None if no head has a skill.
 
     Args:
         model: The model.

@@ -26,7 +26,7 @@ KEPT = 1 << 23
 
 @dataclass(frozen=True)
 class Expectation:
-    """Prediction of one count table for some rows of one sequence.
+    """Attention weights that one count table predicts for some rows of one sequence.
 
     Attributes:
         counts: Expected weights ``(row, key)``; NaN in rows without an expectation.
@@ -57,7 +57,7 @@ class Expectations:
         self._size = 0
 
     def forget(self) -> None:
-        """Drop the predictions when the batch changes."""
+        """Drop all cached predictions; call this when the batch changes."""
         self._kept, self._size = {}, 0
 
     def of(

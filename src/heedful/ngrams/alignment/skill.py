@@ -1,4 +1,6 @@
-"""Skill of attention relative to uniform attention, for each document."""
+"""Compute skill, ``1 - KL / KL_uniform``: how much closer attention is to the expected weights than uniform attention
+is.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,8 @@ from heedful.ngrams.alignment.record import ROUNDING
 
 
 def skill_by_document(divergence: Array, uniform: Array) -> Array:
-    r"""Return per-document values whose mean is ``1 - KL / KL_uniform``, with the spread of that ratio,
-    ``(document,)``.
+    r"""Return linearised values per document, ``(document, ...)``: their mean is the skill ``1 - KL / KL_uniform``,
+    their spread gives its interval.
 
     .. math:: s + (g_d - s\, u_d) / \bar u, \qquad g_d = u_d - \mathrm{KL}_d, \quad s = \bar g / \bar u
 

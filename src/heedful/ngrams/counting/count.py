@@ -34,7 +34,7 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CountSummary(ShownRecord):
-    """Summary of n-gram counts: ``heedful.count/1``.
+    """Manifest, folder and duration of a count; its JSON schema is ``heedful.count/1``.
 
     Attributes:
         manifest: What the counts say of themselves.

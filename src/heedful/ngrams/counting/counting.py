@@ -145,7 +145,8 @@ def _claimed(out: Path, begun: Manifest, encoder: Encoder, resume: bool) -> Mani
 
 
 def check_same(out: Path, standing: Manifest, now: Manifest) -> None:
-    """Raise an error if existing counts are of another text, tokenizer or kind of count.
+    """Raise an error if the counts in a folder were made from other texts, with another tokenizer or with other
+    settings.
 
     Args:
         out: The folder.

@@ -78,7 +78,7 @@ def was_counted(stored: Counts, text: Iterable[Any]) -> str:
 
 
 def backend(tokenizer: Any, model: str) -> Any:
-    """Return the tokenizer in the form that counts store.
+    """Return a model's tokenizer as an object of the ``tokenizers`` library, the form that counts use.
 
     Args:
         tokenizer: A model's.

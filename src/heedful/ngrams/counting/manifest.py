@@ -75,7 +75,9 @@ class TableFacts:
         return 1 - self.once / self.total if self.total else float("nan")
 
     def density(self, vocabulary: int) -> float:
-        """Return the share of nonzero entries in (observed context, token); NaN if nothing was counted."""
+        """Return the share of nonzero entries in the matrix of observed contexts by vocabulary; NaN if nothing was
+        counted.
+        """
         return self.pairs / (self.contexts * vocabulary) if self.contexts else float("nan")
 
 
@@ -161,7 +163,7 @@ def read_manifest(out: Path) -> Manifest:
 
 
 def seal_of(tree: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a manifest without its seal; it covers all file checksums and ignores layout."""
+    """Return the SHA-256 of a manifest given without its seal; key order and whitespace do not affect the hash."""
     plain = json.loads(json.dumps(tree, ensure_ascii=False).encode("utf-8", "backslashreplace"))
     return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
 

@@ -60,7 +60,8 @@ def merge_table(out: Path, shards: Sequence[ShardRecord], spec: Spec, engine: Gr
 
 
 def ranges(paths: Sequence[Path], rows: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges of packed contexts with about ``RANGE_ROWS`` rows each, which together cover all.
+    """Yield consecutive ranges ``(first, last)`` of packed contexts, about ``RANGE_ROWS`` rows each, that cover the
+    whole table.
 
     A context is never divided: one that alone has more rows makes a longer range.
 

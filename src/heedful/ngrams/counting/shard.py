@@ -62,7 +62,9 @@ class ShardRecord:
 
 
 def specs(n: Iterable[int], skips: Iterable[int]) -> list[Spec]:
-    """Return all (n, skip) tables for the given lengths and skips, single tokens first."""
+    """Return the (n, skip) pairs of all tables to count: first ``(0, 0)``, the table of single tokens, then all
+    combinations.
+    """
     known = tuple(skips)
     return [TOKENS_ALONE, *((length, skip) for length in n for skip in known)]
 

@@ -68,7 +68,7 @@ class CountTable:
         return csr_array((self.matrix.data * scale, self.matrix.indices, self.matrix.indptr), shape=self.matrix.shape)
 
     def rows_of(self, contexts: NDArray[np.integer] | Sequence[Sequence[int]]) -> NDArray[np.int64]:
-        """Return the row index of each context.
+        """Return the row index of each context, ``(context,)``; -1 for contexts that were not observed.
 
         Args:
             contexts: ``(context, n)``, token ids in the order of the text.

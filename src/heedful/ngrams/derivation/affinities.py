@@ -93,7 +93,9 @@ class Affinity:
         return total + float(((left.T @ left) * (right.T @ right)).sum())
 
     def size(self, row_weight: np.ndarray, column_weight: np.ndarray) -> float:
-        """Return the root of the summed squares of the weighted parts, the scale for judging rounding."""
+        """Return the root of the summed squared norms of the weighted sparse and low-rank terms, a scale for rounding
+        errors.
+        """
         nothing = np.zeros((self.shape[0], 0)), np.zeros((self.shape[1], 0))
         sparse_part = Affinity(self.stored, *nothing).squared_norm(row_weight, column_weight)
         low_part = Affinity(sparse.csr_array(self.shape), self.left, self.right)
@@ -113,12 +115,16 @@ def _with_data(matrix: sparse.csr_array, data: np.ndarray) -> sparse.csr_array:
 
 
 def normalised(table: NgramTable) -> Affinity:
-    """Return ``C / sqrt(r c)``; its largest singular value is 1, with the square roots of the marginals as vectors."""
+    """Return ``C / sqrt(r c)``; its largest singular value is 1, and the singular vectors are the square roots of the
+    marginals.
+    """
     return Affinity.of(_scaled(table, np.sqrt(_inverse(table.row_sums)), np.sqrt(_inverse(table.column_sums))))
 
 
 def degree_regularised(table: NgramTable) -> Affinity:
-    """Return ``C / sqrt((r + t)(c + t))`` with mean degree t, so that rare pairs don't give singular values of 1."""
+    """Return ``C / sqrt((r + t)(c + t))``, where t is the mean row or column sum; it prevents rare pairs from giving
+    singular values of 1.
+    """
     row, column = table.row_sums, table.column_sums
     seen_rows, seen_columns = max(int((row > 0).sum()), 1), max(int((column > 0).sum()), 1)
     rows = 1 / np.sqrt(row + table.total / seen_rows)
@@ -214,7 +220,9 @@ AFFINITIES: dict[str, Callable[[NgramTable], Affinity]] = {
 
 
 def stacked(matrices: Sequence[Affinity]) -> Affinity:
-    """Stack matrices over the same tokens: ``(sum of contexts, vocabulary)``."""
+    """Stack affinity matrices over the same tokens along the context axis, to shape ``(total number of contexts,
+    vocabulary)``.
+    """
     left = block_diag(*(matrix.left for matrix in matrices))
     right = np.concatenate([matrix.right for matrix in matrices], axis=1)
     return Affinity(sparse.csr_array(sparse.vstack([matrix.stored for matrix in matrices])), left, right)

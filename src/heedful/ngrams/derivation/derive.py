@@ -29,7 +29,8 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Derivation(ShownRecord):
-    """Result of computing a model's attention from counts: ``heedful.derivation/1``.
+    """Model with attention computed from counts, its tokenizer, its record and its folder; the JSON schema is
+    ``heedful.derivation/1``.
 
     Attributes:
         model: The model, in evaluation mode.

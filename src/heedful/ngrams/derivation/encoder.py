@@ -34,13 +34,13 @@ Reader = Callable[[np.ndarray], np.ndarray]
 
 
 def transpose(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarray | None) -> Reader:
-    """Return a function from factors F to the projection ``X^T F``."""
+    """Return a function that maps factors F to the projection ``X^T F``, where X holds the token vectors as rows."""
     return lambda factor: fed.T @ factor
 
 
 def pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarray | None) -> Reader:
-    """Return a function from factors F to ``pinv(X) F``, the least-squares projection, exact for independent token
-    vectors.
+    """Return a function that maps factors F to the least-squares projection ``pinv(X) F``, exact if the token vectors
+    X are independent.
     """
     return _least_squares(fed)
 
@@ -56,7 +56,7 @@ def _least_squares(rows: np.ndarray) -> Reader:
 
 
 def frequency_pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarray | None) -> Reader:
-    """Return a function from factors to the least-squares projection weighted by token frequency."""
+    """Return a function that maps factors to their least-squares projection, with tokens weighted by frequency."""
     if frequency is None:
         raise UsageError("encoder 'frequency_pseudo_inverse' wants how often each token occurs")
     root = np.sqrt(frequency / frequency.sum())[:, None]
@@ -65,7 +65,9 @@ def frequency_pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, freq
 
 
 def joint_pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarray | None) -> Reader:
-    """Return a function from factors to a projection with ``pinv([X; positions])``, which ignores added positions."""
+    """Return a function that maps factors to a projection computed by ``pinv([X; positions])``, so that added position
+    vectors have no effect.
+    """
     if positions is None:
         raise UsageError("encoder 'joint_pseudo_inverse' wants the position vectors that are added")
     if len(fed) + np.linalg.matrix_rank(positions) > fed.shape[1]:
@@ -87,7 +89,8 @@ ENCODERS = {
 def reader(
     name: str, fed: np.ndarray, positions: np.ndarray | None = None, frequency: np.ndarray | None = None
 ) -> Reader:
-    """Return a function from factors to projections, with shared parts precomputed.
+    """Return a function that maps factors to projections by the named encoder; what does not depend on the factors is
+    precomputed.
 
     Args:
         name: A key of ``ENCODERS``.
@@ -124,7 +127,8 @@ def encoded(name: str, fed: np.ndarray, factor: np.ndarray, positions: np.ndarra
 
 
 def unread(fed: np.ndarray, projection: np.ndarray, factor: np.ndarray, frequency: np.ndarray) -> float:
-    """Return the projection error of a factor: the frequency-weighted share of its squares not reproduced; 0 is exact.
+    """Return the relative squared error of ``fed @ projection`` as an approximation of ``factor``, with tokens
+    weighted by frequency; 0 is exact.
 
     Args:
         fed: ``(vocabulary, width)``.

@@ -107,7 +107,8 @@ def factorised(matrix: Affinity, rank: int, weights: Weights | None = None, seed
 
 
 def triplets_of(matrix: Affinity, rank: int, weights: Weights | None = None, seed: int = 0) -> Triplets:
-    """Return the singular triplets of the weighted matrix, one more than kept, to know the first dropped value.
+    """Return the largest ``rank + 1`` singular triplets of the weighted matrix; the last one shows the first dropped
+    singular value.
 
     Args:
         matrix: Contexts by tokens.

@@ -50,12 +50,14 @@ class Stage:
 
     @cached_property
     def reading(self) -> Reader:
-        """Function from factors to projections of the attention input."""
+        """Function that maps query, key or value factors to projections which act on the attention input."""
         return self.shared.reading(self.encoder, self.fed, self.positions, self.frequency)
 
     @cached_property
     def writing(self) -> Reader:
-        """Function from factors to projections of the output embeddings."""
+        """Function that maps factors to projections which act on the token embeddings; an output matrix is the
+        transpose of such a projection.
+        """
         name = "pseudo_inverse" if self.encoder == "joint_pseudo_inverse" else self.encoder
         return self.shared.reading(name, self.embedding, None, self.frequency)
 
@@ -67,14 +69,17 @@ class Stage:
         return vectors[:, ::-1].T[values[::-1] > values[-1] * len(values) * np.finfo(np.float64).eps]
 
     def unread(self, projection: np.ndarray, factor: np.ndarray) -> float:
-        """Return the projection error of a factor: the frequency-weighted share of its squares not reproduced."""
+        """Return the relative squared error of a projection applied to the attention input, as an approximation of
+        ``factor``, weighted by frequency.
+        """
         frequency = np.ones(len(self.fed)) if self.frequency is None else self.frequency
         return unread(self.fed, projection, factor, frequency)
 
 
 @dataclass(frozen=True)
 class HeadFactors:
-    """Target projections of each token, from which matrices are recomputed if embeddings change.
+    """Target query, key, value and output vectors of each token, from which a head's matrices are recomputed if
+    embeddings change.
 
     Attributes:
         query: ``(context, vocabulary, rank)``: of the token itself first, then of those before it.
@@ -126,7 +131,7 @@ class HeadMatrices:
         return self.scaled(query=np.sqrt(factor), key=np.sqrt(factor))
 
     def scaled(self, **by: float) -> HeadMatrices:
-        """Return the head with the named matrices and their factors multiplied by numbers.
+        """Return the head with each named matrix, and the factors stored for it, multiplied by the given number.
 
         Args:
             by: ``query``, ``key``, ``value`` or ``output``, and its number.

@@ -21,7 +21,8 @@ from heedful.ngrams.derivation.table import NgramTable
 def oracle_log_weights(
     tables: Sequence[NgramTable], tokens: np.ndarray, rows: np.ndarray, likelihoods: Sequence[Affinity] | None = None
 ) -> np.ndarray:
-    """Return log weights predicted by the longest counted context of each row, ``(row, position)``.
+    """Return log attention weights ``(row, position)``, predicted for each row by its longest context that has an
+    expectation.
 
     A row backs off whole: from contexts of n tokens to n - 1, and so on, and from single tokens to how frequent the
     keys' tokens are. Keys that never followed the context get no weight at all, so that on counts of another text the
@@ -53,7 +54,8 @@ def oracle_log_weights(
 
 
 def smoothed_oracle_log_weights(tables: Sequence[NgramTable], tokens: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    r"""Return log weights predicted with each table interpolated with the next shorter context, ``(row, position)``.
+    r"""Return log attention weights ``(row, position)`` from probabilities that interpolate each context length with
+    the next shorter one.
 
     .. math:: P_n(b \mid a) = \frac{C_{ab} + \beta P_{n-1}(b \mid a')}{r_a + \beta}, \qquad \beta = 1
 

@@ -15,7 +15,9 @@ from heedful.errors import UsageError
 
 
 def largest_fastest(dim: int) -> np.ndarray:
-    """Return an order with components 1 and 2 on the fastest rotary pair, as in a published derivation (a fault)."""
+    """Return an order with components 1 and 2 on the fastest rotary pair; it reproduces an error in a published
+    derivation.
+    """
     component = np.arange(dim)
     return component // 2 + component % 2 * (dim // 2)
 

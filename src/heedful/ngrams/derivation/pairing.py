@@ -9,7 +9,7 @@ from heedful.ngrams.derivation.recipe import DerivationRecipe
 
 @dataclass(frozen=True)
 class HeadPairing:
-    """Effect of the heads with one skip on predicting the next token.
+    """Which token, counted from the query, the heads with one skip predict, and a sentence that describes it.
 
     Attributes:
         skip: Their skip.
@@ -25,7 +25,7 @@ class HeadPairing:
 
     @property
     def fits(self) -> bool:
-        """Whether these heads predict the next token, as the model itself does."""
+        """Whether these heads predict the token directly after the query, which is also what the model predicts."""
         return self.ahead == 1
 
 

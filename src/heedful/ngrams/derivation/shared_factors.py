@@ -41,7 +41,8 @@ class _Entry:
 
 
 class SharedFactors:
-    """Cache of factors by matrix (smaller ranks reuse larger ones' triplets), and of encoders by input.
+    """Cache of factors for each matrix, where smaller ranks reuse the triplets of larger ones, and of encoders for
+    each input.
 
     What was used last stays longest.
 

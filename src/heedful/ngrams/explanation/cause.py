@@ -52,7 +52,8 @@ class HeadInputs:
 def reading_of(
     model: HeedfulDerivedForCausalLM, recipe: DerivationRecipe, unread: tuple[float, float] | None
 ) -> HeadInputs:
-    """Return how a model's tokens become queries and keys, from its config, without running it.
+    """Return the head inputs of a derived model: whether its embeddings are unchanged, vocabulary size, width, size of
+    unread positions and encoder error. The model is not run.
 
     Args:
         model: A derived model.

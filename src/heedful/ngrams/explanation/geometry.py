@@ -88,7 +88,8 @@ def geometry_of(model: HeedfulDerivedForCausalLM, table: NgramTable, recipe: Der
 
 
 def decomposition_of(table: NgramTable, recipe: DerivationRecipe, report: FactorReport | None) -> Decomposition | None:
-    """Return a report on the decomposition of the first head's affinity matrix; None if there is none.
+    """Return singular values, rank and errors of the first head's decomposed affinity matrix, or None if no matrix was
+    decomposed (``report`` is None).
 
     Args:
         table: Its counts.

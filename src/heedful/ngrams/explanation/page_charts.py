@@ -1,4 +1,4 @@
-"""Chart of concentration and agreement by scale of the matrices, for each layer."""
+"""Line charts of normalised entropy and of skill, per layer, against the standard deviation of the weight matrices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ PANEL_WIDTH, PANEL_HEIGHT = 300, 240
 
 
 def scale_chart(record: Explanation) -> Drawn:
-    """Draw normalised entropy and skill (cut at -1) by scale, one line per layer, with intervals for the first."""
+    """Draw normalised entropy and skill (clipped at -1) against the scale of the matrices, one line per layer; the
+    first layer also has 95 % intervals.
+    """
     import altair
 
     rows: list[dict[str, Any]] = [

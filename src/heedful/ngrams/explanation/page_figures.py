@@ -1,4 +1,6 @@
-"""Charts of attention derived from counts: effect of scale, expected weights, agreement by head."""
+"""Charts of attention derived from counts: effect of matrix scale, expected and actual weights, skill by head,
+singular values, entropy by position.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ def _legend() -> altair.Legend:
 
 
 def scale_effects(focus: Sequence[Row], skill: Sequence[Row]) -> altair.TopLevelMixin:
-    """Draw concentration and agreement with the counts by scale of the matrices.
+    """Draw two line charts against the standard deviation of the matrices: normalised entropy, and skill (agreement
+    with the counts).
 
     Args:
         focus: ``std``, ``series`` and ``mean``: shares of 1.
@@ -113,7 +116,8 @@ def skill_by_head(rows: Sequence[Row]) -> altair.TopLevelMixin:
 
 
 def singular_values(values: Sequence[float], kept: int) -> altair.TopLevelMixin:
-    """Draw singular values, largest first, and mark the smallest kept ones, which some solvers print first.
+    """Draw singular values, largest first; highlight the ten smallest kept ones, which a solver with ascending order
+    prints as its top ten.
 
     Args:
         values: All of them, largest first.
@@ -136,7 +140,8 @@ def singular_values(values: Sequence[float], kept: int) -> altair.TopLevelMixin:
 
 
 def entropy_and_ceiling(rows: Sequence[Row], flat: float) -> altair.TopLevelMixin:
-    """Draw entropy by position, with the maximum of each row and of the last row.
+    """Draw attention entropy in nats by query position, with a dashed line at ``flat``, the maximum of the last row
+    (log of the number of tokens).
 
     Args:
         rows: ``position``, ``series`` and ``nats``.

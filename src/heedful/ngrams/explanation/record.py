@@ -18,7 +18,8 @@ ONE_KEY = "one key"
 
 @dataclass(frozen=True, kw_only=True)
 class ScaledLayer:
-    """One layer's attention at one matrix scale: means over heads; ``Effect`` fields are means over documents.
+    """Measurements of one layer at one matrix scale, averaged over heads; a field of type ``Effect`` is a mean over
+    documents with a 95 % interval.
 
     Attributes:
         layer: Layer index.
@@ -50,7 +51,7 @@ class ScaledLayer:
 
     @property
     def skill(self) -> float:
-        """Skill relative to uniform attention: ``1 - KL(head) / KL(uniform)``."""
+        """Skill relative to uniform attention: ``1 - KL(expected || actual) / KL(expected || uniform)``."""
         return 1 - self.divergence.estimate / self.uniform.estimate
 
     @property
@@ -161,7 +162,7 @@ class FirstHead:
 
     @property
     def skill(self) -> float:
-        """Skill relative to uniform attention: ``1 - KL(head) / KL(uniform)``."""
+        """Skill relative to uniform attention: ``1 - KL(expected || actual) / KL(expected || uniform)``."""
         return 1 - self.divergence / self.uniform
 
     @property

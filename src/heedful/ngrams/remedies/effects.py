@@ -13,7 +13,7 @@ FLIPS = 9999
 
 
 def effects(values: Array, within: tuple[ArrayLike, ArrayLike] = UNBOUNDED) -> list[Effect]:
-    """Return means over documents with 95 % intervals, one for each column.
+    """Return the mean over documents of each column of ``values``, ``(document, column)``, with its 95 % interval.
 
     Args:
         values: ``(document, column)``.

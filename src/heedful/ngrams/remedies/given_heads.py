@@ -66,7 +66,7 @@ def _columns(call: AttentionCall, path: str) -> Array:
 
 
 def head_logits(model: nn.Module, tokens: np.ndarray, layer: int, head: int) -> Array:
-    """Return the logits of one head, ``(piece, row, column)`` with rows from the second position on.
+    """Return one head's attention logits, ``(excerpt, query, key)``; queries start at the second position.
 
     Args:
         model: Any causal model.

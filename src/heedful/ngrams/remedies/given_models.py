@@ -36,7 +36,8 @@ class _One:
 
 
 def given_models(places: Sequence[str], counts: Counts, length: int) -> tuple[list[Subject], list[GivenModel]]:
-    """Load models for a suite, grouped by seed, with notes on each, in order.
+    """Load the given models and return a suite's subjects and their records, in the given order; models that differ
+    only in their seed form one subject.
 
     Folders that differ in their seeds alone become one subject. A run whose embeddings were trained is held against the
     same run with frozen embeddings, where that is given too.

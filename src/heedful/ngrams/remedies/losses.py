@@ -1,4 +1,6 @@
-"""Held-out loss of single frozen heads, low only if values fit the attended positions."""
+"""Next-token loss of single frozen heads on held-out text. A good attention pattern lowers it only if the values suit
+the attended positions.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ BIGRAM = 1
 def head_losses(
     material: Material, context: RemedyContext, seeds: Sequence[int]
 ) -> tuple[list[HeadLoss], dict[str, str]]:
-    """Return losses of single heads in table order, and reasons for heads that can't be measured.
+    """Return the loss of each single head, in the order of the page's table, and the reason for each head that can't
+    be measured, by name.
 
     Each head's distribution is mixed with token frequencies, at a share fitted on other pieces of text.
 

@@ -1,4 +1,4 @@
-"""Variants of the matrix that queries and keys factorise, of its rank, and of embeddings."""
+"""Variants with another affinity matrix, with a lower rank, or with other embeddings."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def affinity_variants(context: RemedyContext) -> list[Variant]:
 
 
 def rank_variants(context: RemedyContext) -> list[Variant]:
-    """Return variants with fewer components of log P.
+    """Return variants that keep only some components of the matrix ``log P(token | context)``.
 
     Args:
         context: What their recipes share.

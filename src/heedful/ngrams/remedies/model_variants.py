@@ -1,4 +1,6 @@
-"""Variants from given models: their derived heads as they are now, and the heads nearest to the counts."""
+"""Variants made from given models: each derived head in its present state, or, for a model without derivation, the
+head nearest to the counts.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class Subject:
 
     @property
     def contexts(self) -> dict[tuple[int, int], Context]:
-        """Counts with which each derived head is compared, by (layer, head); empty if none is derived."""
+        """Context length and skip of the counts with which each derived head is compared, by (layer, head); empty if
+        the model has no such head.
+        """
         recipe = self.recipe
         if recipe is None or recipe.pattern == "offset":
             return {}
@@ -56,14 +60,15 @@ class Subject:
 
     @property
     def wanted(self) -> set[Context]:
-        """Context lengths and skips whose counts are needed."""
+        """Pairs (context length, skip) of the count tables with which the subject's heads are compared."""
         return set(self.contexts.values()) or {FIRST}
 
 
 def model_variants(
     subjects: Sequence[Subject], material: Material, known: Collection[str]
 ) -> tuple[list[Variant], dict[str, str]]:
-    """Return the variants from given models, and reasons for heads without one.
+    """Return the variants made from given models, and the reason for each model whose heads can't be compared with the
+    counts, by model name.
 
     Args:
         subjects: The models.

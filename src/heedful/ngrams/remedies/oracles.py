@@ -29,7 +29,8 @@ def noise(material: Material, tokens: np.ndarray, seed: int) -> np.ndarray:
 
 
 def counted(n: int) -> Callable[[Material, np.ndarray, int], np.ndarray]:
-    """Return a function that predicts log weights of keys from counts of the last n tokens, with backoff.
+    """Return a function from tokens to the log of the weights that counts of n-token contexts predict, interpolated
+    with those of shorter contexts.
 
     Args:
         n: Tokens of the contexts.

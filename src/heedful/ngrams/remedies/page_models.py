@@ -84,7 +84,8 @@ def _folders(one: GivenModel) -> str:
 
 
 def learnt_embeddings(record: AblationSuite) -> PagePart:
-    """Return the section on embedding drift, compared with first-layer heads, which see only embeddings.
+    """Return the section on how far embeddings moved in training, and on the skill of first-layer heads, whose only
+    input is the embeddings.
 
     Args:
         record: The suite.

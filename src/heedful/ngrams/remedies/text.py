@@ -104,7 +104,7 @@ class Material:
 
 
 def parted(windows: Sequence[Sequence[int]], sources: Sequence[str], sequences: int) -> tuple[Pieces, Pieces]:
-    """Split windows into excerpts for measuring and for fitting, without a shared document.
+    """Split windows into excerpts to measure and excerpts to fit temperatures on; no document contributes to both.
 
     Args:
         windows: Token numbers, all of one length.

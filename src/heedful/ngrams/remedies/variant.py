@@ -66,7 +66,7 @@ class Variant:
 
     @property
     def wanted(self) -> set[tuple[int, int]]:
-        """Context lengths and skips whose counts the variant needs."""
+        """Pairs (context length, skip) of the count tables that the variant needs."""
         own = {(self.n, self.skip)}
         if isinstance(self.source, DerivationRecipe):
             return self.source.wanted() | own
@@ -99,20 +99,24 @@ class RemedyContext:
 
     @property
     def bare(self) -> DerivationRecipe:
-        """Published recipe with only queries and keys: embeddings kept, no positions, no norm, unscaled logits."""
+        """Published recipe without norm, positions and logit scaling, and with embeddings left unchanged, so that only
+        queries and keys shape attention.
+        """
         return replace(
             self.published, kept="embedding", positions="none", attention_input="none", calibration="raw"
         )  # fmt: skip
 
     @property
     def exact(self) -> DerivationRecipe:
-        """The ``bare`` recipe with a least-squares encoder and all components, up to a limit."""
+        """The ``bare`` recipe with a least-squares encoder and as many components of the affinity matrix as
+        vocabulary, width and a fixed limit allow.
+        """
         rank = min(self.vocabulary, self.width, LARGEST_RANK if self.vocabulary <= LARGE else LARGE_RANK)
         return replace(self.bare, encoder="pseudo_inverse", head_dim=rank)
 
     @property
     def log_p(self) -> DerivationRecipe:
-        """Recipe with all components of log P."""
+        """The ``exact`` recipe with the affinity matrix ``log P(token | context)``."""
         return replace(self.exact, affinity="log_probability")
 
 

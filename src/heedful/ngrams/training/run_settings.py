@@ -121,7 +121,9 @@ class DerivedRunSettings(RunSettings):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Remarks on the counts, and on whether embeddings stay those for which attention was derived."""
+        """Remarks on which documents were counted, and on whether training changes embeddings or positions so that
+        attention no longer matches them.
+        """
         found = [
             "attention is derived from counts of the training documents alone"
             if self.counts is None
@@ -154,7 +156,9 @@ class DerivedRunSettings(RunSettings):
         return character_tokenizer(texts, kept, marks=MARKS)
 
     def marked(self, tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-        """Return the counts' tokenizer; its unknown token serves as a missing begin or end token."""
+        """Return the counts' tokenizer; if it has neither a begin nor an end token, its unknown token is used for
+        both.
+        """
         if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None and tokenizer.cls_token_id is None:
             if tokenizer.unk_token is None:
                 message = "its tokenizer names no begin or end of a text, and nothing that could stand for them"
@@ -176,7 +180,7 @@ class DerivedRunSettings(RunSettings):
             stored.facts(*pair)
 
     def config(self, tokens: int, begin: int, end: int, pad: int | None) -> PreTrainedConfig:
-        """Return the model's config; arguments as for ``RunSettings``."""
+        """Return the model's config; the arguments are those of ``RunSettings.config``."""
         return arm_config(
             self.derivation,
             self.arm,

@@ -1,4 +1,6 @@
-"""Convert a record to strict JSON: fields by name, effects as objects with four numbers."""
+"""Convert a record to strict JSON: an object keyed by field name, in which an ``Effect`` is an object with estimate,
+low, high and n.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Check arguments of model forwards: a cache under either name, and no unknown argument."""
+"""Checks of a model's forward arguments: the cache may have either of transformers' two names, and unknown arguments
+are refused.
+"""
 
 from __future__ import annotations
 

@@ -34,11 +34,13 @@ _NAME = re.compile(r"claim-(\d{6})")
 
 
 class Held(OutputError):
-    """Another process is making this run; nothing was done."""
+    """Error raised when another process is already making the run; nothing was changed."""
 
 
 class ClaimLost(HeedfulError):
-    """This process was silent for too long, and another process took over its run."""
+    """Error raised when another process took over this process's run, because this one gave no sign of life for too
+    long.
+    """
 
 
 class Claim:

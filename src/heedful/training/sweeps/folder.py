@@ -84,7 +84,7 @@ class RunPlace:
         write_atomic(self.failure, json.dumps(facts) + "\n", overwrite=True)
 
     def failed(self) -> tuple[str, str] | None:
-        """Return the reason and marker of the last attempt if it failed, else None."""
+        """Return (reason, random id of the attempt) if the last attempt failed, else None."""
         try:
             facts = read_json(self.failure, _SMALL)
         except UsageError:
@@ -108,7 +108,7 @@ class RunPlace:
             return 0, 0, "begins"
 
     def standing(self, run: PlannedRun) -> Standing:
-        """Return the run with the state of its folder."""
+        """Return the run with its state (finished, running, failed, stopped or waiting), as read from this folder."""
         if self.finished:
             return Standing(run, State.FINISHED)
         if (who := holder(self.path)) is not None:
@@ -153,7 +153,8 @@ class SweepFolder:
         return [self.place(run).standing(run) for run in plan.runs]
 
     def adopt(self, plan: SweepPlan) -> str:
-        """Store this plan in the folder, creating the folder if needed, and return a note.
+        """Store a plan in the sweep's folder, which is created if needed; return one line on what changed if the
+        folder had another plan, else an empty string.
 
         Args:
             plan: The plan.

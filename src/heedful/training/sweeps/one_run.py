@@ -33,7 +33,7 @@ def make_run(
     progress: Callable[[int, int, str], None] = lambda _done, _total, _what: None,
     tell: Callable[[str], None] = lambda _line: None,
 ) -> bool:
-    """Make or resume one run; finished runs are skipped.
+    """Make or resume one run and return True; return False without work if the run is already finished.
 
     Of several processes that ``torchrun`` has started, the first claims, measures and writes.
 

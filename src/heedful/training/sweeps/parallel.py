@@ -63,7 +63,8 @@ class Share:
 
     @staticmethod
     def of_machine(processes: int | None, threads: int) -> Share:
-        """Return the requested number of processes, or as many as the cores allow.
+        """Return the processes and threads to use on this machine; if ``processes`` is None, as many processes as the
+        cores allow.
 
         Args:
             processes: Runs at a time; None for cores over threads.

@@ -113,7 +113,7 @@ class SweepPlan:
 
 
 def laid_out(plan: SweepPlan, recipe: SweepRecipe, text: str) -> SweepPlan:
-    """Return the plan with its list of runs.
+    """Expand a plan into its runs, one per combination of axis values and seed, and return the plan with them.
 
     Args:
         plan: A plan without runs.

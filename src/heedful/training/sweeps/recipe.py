@@ -1,4 +1,6 @@
-"""Recipe: converts settings to a run's folder and measurements."""
+"""Definition of a sweep recipe: a settings class, and a function that makes a run with these settings and returns its
+measurements.
+"""
 
 from __future__ import annotations
 

@@ -57,7 +57,9 @@ class Stopwatch:
             return {}
 
     def measured(self) -> list[RunMeasure]:
-        """Return median seconds per step, and peak memory during and before the run, in MiB."""
+        """Return the median seconds per step, the process's memory before the run and its peak memory, and the peak
+        device memory; memory in MiB.
+        """
         kept = self._kept()
         steps = int(kept.get("steps", 0))
         found = [RunMeasure(measure="step_time", value=kept.get("median"), unit="s", n=steps)]

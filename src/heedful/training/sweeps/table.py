@@ -83,7 +83,9 @@ def save_tables(folder: Path, frames: dict[str, polars.DataFrame]) -> list[Path]
 
 
 def axis_column(name: str) -> str:
-    """Return the column name of an axis: its name, or ``axis_layer`` if that name is taken."""
+    """Return the column name of an axis: the axis's name, with the prefix ``axis_`` if the table already has a column
+    of that name.
+    """
     taken = {"run", "seed", "verdict", "value", "unit", "n", "units", *SUBJECT}
     return f"axis_{name}" if name in taken or name in _INTERVAL_COLUMNS else name
 

@@ -31,7 +31,7 @@ def training_recipe(
     measures: Mapping[str, Measure] = MEASURES,
     callbacks: Sequence[type[TrainerCallback]] = (),
 ) -> SweepRecipe:
-    """Return the recipe of ``heedful train NAME``.
+    """Return the sweep recipe that trains as ``heedful train NAME`` does and then measures the trained model.
 
     Args:
         name: The word.

@@ -25,7 +25,9 @@ SERIES = ("beyond the margin", "not beyond it")
 
 
 def ablation_forest(report: Report) -> altair.TopLevelMixin | None:
-    """Draw columns for replacements, rows for layers and whiskers for 95 % intervals; None without ablation."""
+    """Draw the loss increases with 95 % intervals, one row per layer and one column per replacement; return None if
+    the report has no ablation.
+    """
     import altair
 
     rows = [row for section in report.sections for one in section.findings if (row := _row(one))]

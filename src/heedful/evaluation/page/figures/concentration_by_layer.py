@@ -20,7 +20,9 @@ SERIES = ("this model", "nothing learned")
 
 
 def concentration_by_layer(report: Report) -> altair.TopLevelMixin | None:
-    """Draw heads as points on a log axis and the range of untrained heads per layer; None without heads."""
+    """Draw each head as a point on a log axis and the range of untrained heads as a bar per layer; return None if no
+    head has a concentration.
+    """
     import altair
 
     heads = [

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def entropy_by_layer(report: Report) -> altair.TopLevelMixin | None:
-    """Draw heads as points, layer means as a line, and ln n as a dashed upper bound; None without entropies."""
+    """Draw heads as points, layer means as a line, and the entropy of uniform attention as a dashed line; return None
+    if no head has an entropy.
+    """
     import altair
 
     heads = [

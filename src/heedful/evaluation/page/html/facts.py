@@ -68,7 +68,9 @@ def steps(report: Report) -> list[str]:
 
 
 def tables(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return titled tables of name and value with every setting that affects the numbers."""
+    """Return tables as (title, rows) with rows (name, value): model, text, settings, versions, and adjustment for
+    multiple testing.
+    """
     named = (
         ("Model", report.model),
         ("Text", report.data),

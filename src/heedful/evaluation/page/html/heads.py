@@ -1,4 +1,6 @@
-"""Prepare the numbers of all heads for the map and the cards, compact and with control characters made visible."""
+"""Prepare the data behind the head map and head cards of the HTML page as compact JSON, with control characters made
+visible.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ _ACTING = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\x7f": "\\u007f"}
 
 
 def heads_json(report: Report) -> str:
-    """Return the data of map and cards as ASCII JSON without ``<``, ``>`` and ``&``, safe inside HTML."""
+    """Return the data behind the head map and head cards as ASCII JSON with ``<``, ``>`` and ``&`` escaped, safe
+    inside HTML.
+    """
     text = json.dumps(heads_data(report), allow_nan=False, ensure_ascii=True, separators=(",", ":"))
     for acting, escaped in _ACTING.items():
         text = text.replace(acting, escaped)
@@ -35,7 +39,9 @@ def heads_json(report: Report) -> str:
 
 
 def heads_data(report: Report) -> dict[str, Any]:
-    """Return the data of map and cards as a JSON-compatible dict, with control characters made visible."""
+    """Return the data behind the head map and head cards as a JSON-compatible dict, with control characters made
+    visible.
+    """
     statistics = sorted({name for row in report.heads for name in row.statistics})
     by_head = _by_head(report)
     claims = {finding.claim: (finding.unit, finding.meaning) for found in by_head.values() for finding in found}

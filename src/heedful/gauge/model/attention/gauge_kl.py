@@ -156,7 +156,8 @@ class GaugeKLAttention(DivergenceHeads):
         aligned: bool = False,
         **options: Any,
     ) -> tuple[Tensor, Tensor | None, Around, Tensor | None]:
-        """Return each token's attention output over itself and earlier tokens.
+        """Return attention outputs over each token itself and earlier tokens, attention weights, the keys in the
+        common frame, and the mean KL divergence from attended keys.
 
         Args:
             hidden: Means in their own frames, ``(batch, token, width)``.

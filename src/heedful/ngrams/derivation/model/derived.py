@@ -1,4 +1,6 @@
-"""Decoder for transformers with frozen attention derived from counts; the rest is trainable."""
+"""Decoder model for the transformers library with attention derived from counts and frozen; other weights are
+trainable.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,9 @@ class HeedfulDerivedPreTrainedModel(PreTrainedModel):
         return found
 
     def untrained_config(self) -> HeedfulDerivedConfig:
-        """Return a config for random weights, without stored factors or a fixed embedding."""
+        """Return a copy of the config for models with random weights, without embedding fingerprint and stored
+        factors.
+        """
         config: Any = copy.deepcopy(self.config)
         config.embedding_fingerprint = config.linked_encoder = None
         found: HeedfulDerivedConfig = config

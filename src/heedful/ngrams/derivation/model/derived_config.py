@@ -1,4 +1,4 @@
-"""Config for transformers of a decoder with derived attention."""
+"""Config class, for the transformers library, of the decoder with derived attention."""
 
 from __future__ import annotations
 

@@ -59,7 +59,8 @@ class SoftmaxAttention(nn.Module):
         cache: Cache | None = None,
         **options: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        """Return each token's attention output over itself and earlier tokens.
+        """Return the layer's attention output, ``(batch, token, width)``, and the attention weights if the kernel
+        returns them.
 
         Args:
             hidden: ``(batch, token, width)``.
